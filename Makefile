@@ -1,0 +1,30 @@
+# dnsvip: `make demo` shows the main job on real packets, `make test` passes every check.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint packages clean
+
+demo: packages $(READY)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
+	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
+
+test: lint  ## every test (and lint); ARGS goes to pytest
+	$(BIN)/pytest $(ARGS)
+
+lint: packages $(READY)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+packages:  ## Debian packages that demo and tests run; installed as root, else what is missing is named
+	@deploy/debian-packages.sh
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,32 @@
+#!/bin/sh
+# The Debian packages that `make demo` and `make test` run real programs from.
+# Root: installs what is missing. Otherwise: names what is missing and goes on, so that the rest still works.
+set -eu
+
+packages="python3-venv make iproute2 iputils-ping curl bind9-dnsutils knot-dnsutils unbound tcpdump openssl postgresql"
+
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "missing Debian packages, as root: apt-get install$missing" >&2
+    exit 0
+fi
+
+echo "installing Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+# The tests start their own servers: keep Debian from starting system-wide ones while installing.
+policy=/usr/sbin/policy-rc.d
+made_policy=""
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+    made_policy=yes
+fi
+trap '[ -z "$made_policy" ] || rm -f "$policy"' EXIT
+apt-get update -qq
+# shellcheck disable=SC2086 # one word a package
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

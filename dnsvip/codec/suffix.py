@@ -1,0 +1,115 @@
+"""Sealing a payload into an encoded VIP and opening it again (address-format.md, "Keys" to "Issued tag").
+
+One SuffixCodec holds the derived keys of one (cluster, epoch). Addresses are 128-bit integers, so a
+caller that already has bytes or an IPv6Address converts once. It judges nothing: whether an epoch
+may be used, a field makes sense or a client is revoked is decided above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from siphash24 import siphash24
+
+from dnsvip.codec.ff1 import Ff1
+from dnsvip.codec.layout import EPOCH_SLOTS, Layout
+from dnsvip.errors import CodecError
+
+SECRET_BYTES = 32
+
+
+class SuffixCodec:
+    """Encode and decode the addresses of one cluster layout under one epoch's 32-byte secret.
+
+    Raises CodecError for a secret of another length or an epoch slot outside 0 to 3.
+    """
+
+    __slots__ = ("_base", "_cheap_mask", "_ff1", "_mac_key", "_mac_mask", "_tag_mask", "_tag_shift", "epoch", "layout")
+
+    def __init__(self, layout: Layout, secret: bytes, epoch: int) -> None:
+        if len(secret) != SECRET_BYTES:
+            raise CodecError(f"epoch secret of {len(secret)} bytes: must be {SECRET_BYTES}")
+        if not 0 <= epoch < EPOCH_SLOTS:
+            raise CodecError(f"epoch slot {epoch}: must be 0 to 3")
+        self.layout = layout
+        self.epoch = epoch
+        self._ff1 = Ff1(derive_key(secret, b"dnsvip v1 enc", layout), layout.payload_bits)
+        self._mac_key = derive_key(secret, b"dnsvip v1 mac", layout)
+        self._base = layout.prefix_int | epoch << layout.epoch_shift
+        self._tag_mask = layout.tag_mask
+        self._tag_shift = 64 - layout.tag_bits
+        self._mac_mask = ~(layout.mode_bit | layout.tag_mask)
+        proof_bits = layout.tag_bits - layout.cheap_tag_bits
+        self._cheap_mask = layout.tag_mask >> proof_bits << proof_bits
+
+    def encode(self, values: Mapping[str, int]) -> int:
+        """The issued address for one value per field; raises CodecError as Layout.pack does."""
+        return self.seal(self.layout.pack(values))
+
+    def seal(self, payload: int) -> int:
+        """The issued address for a payload of N bits: encrypt, then tag."""
+        body = self._base | self._ff1.encrypt(payload) << self.layout.tag_bits
+        return body | self._tag(body)
+
+    def seal_batch(self, payloads: Sequence[int]) -> list[int]:
+        """`seal` for many payloads at once, several times faster per address."""
+        base, width = self._base, self.layout.tag_bits
+        bodies = [base | number << width for number in self._ff1.encrypt_batch(payloads)]
+        return [body | self._tag(body) for body in bodies]
+
+    def authentic(self, address: int) -> bool:
+        """Whether the issued tag fits: all T bits in mode 0, its top c bits in mode 1.
+
+        Comparing integers is not constant-time, which reveals nothing here: an attacker learns
+        "dropped" or "forwarded" for a whole address, never the expected tag.
+        """
+        difference = (address ^ self._tag(address & self._mac_mask)) & self._tag_mask
+        if address & self.layout.mode_bit:
+            difference &= self._cheap_mask
+        return not difference
+
+    def open(self, address: int) -> int:
+        """The payload of an address. Says nothing about its authenticity: ask `authentic` first."""
+        ciphertext = address >> self.layout.tag_bits & ((1 << self.layout.payload_bits) - 1)
+        return self._ff1.decrypt(ciphertext)
+
+    def decode(self, address: int) -> dict[str, int]:
+        """The field values of an address; like `open`, without judging it."""
+        return self.layout.unpack(self.open(address))
+
+    def _tag(self, body: int) -> int:
+        mac: int = siphash24(body.to_bytes(16, "big"), key=self._mac_key).intdigest()
+        return (mac & 0xFFFF_FFFF_FFFF_FFFF) >> self._tag_shift  # intdigest is signed
+
+
+def derive_key(secret: bytes, label: bytes, layout: Layout) -> bytes:
+    """A 16-byte key: HKDF-SHA256 (RFC 5869), no salt, info = label, network address and p, N, T."""
+    geometry = bytes([layout.prefix.prefixlen, layout.payload_bits, layout.tag_bits])
+    info = label + layout.prefix.network_address.packed + geometry
+    return HKDF(hashes.SHA256(), 16, None, info).derive(secret)
+
+
+@lru_cache(maxsize=256)
+def _reserved_ranges(host_bits: int) -> tuple[tuple[int, int], ...]:
+    subnet_anycast_64 = (0xFDFF_FFFF_FFFF_FF80, 0xFDFF_FFFF_FFFF_FFFF)
+    iana_ethernet = (0x0200_5EFF_FE00_0000, 0x0200_5EFF_FEFF_FFFF)
+    if host_bits == 64:
+        return (subnet_anycast_64, iana_ethernet)
+    top = (1 << host_bits) - 1
+    return ((top - 0x7F, top),)
+
+
+def is_reserved(layout: Layout, address: int, plain: int) -> bool:
+    """Whether an address must never be issued (address-format.md, "Never issued").
+
+    That is the plain VIP, the all-zero suffix (subnet-router anycast, RFC 4291 section 2.6.1), the
+    subnet anycast addresses of RFC 2526 and, where the interface identifier is 64 bits wide, the
+    reserved identifiers of RFC 5453.
+    """
+    suffix = address & ((1 << layout.host_bits) - 1)
+    if not suffix or address == plain:
+        return True
+    return any(low <= suffix <= high for low, high in _reserved_ranges(layout.host_bits))

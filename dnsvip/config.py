@@ -1,0 +1,209 @@
+"""The two files an operator writes: the site (shared, applied to the database) and the node (local).
+
+Reading either gives a checked value or raises with every problem in it, each under file, table and
+key. It reads files and nothing else.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dnsvip.errors import ConfigError, InvalidSite, Problem
+from dnsvip.model import STRICT, Name, Site
+from dnsvip.rules import check_site
+from dnsvip.spec import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse, problem_of
+
+
+def load_site(path: Path) -> Site:
+    """The site in a TOML file; zone files are read from beside it.
+
+    Raises InvalidSite with all problems, or ConfigError where a file cannot be read.
+    """
+    try:
+        return build_site(_read_toml(path), path.parent)
+    except InvalidSite as error:
+        raise InvalidSite(error.problems, str(path)) from None
+
+
+def build_site(tables: Mapping[str, Any], folder: Path) -> Site:
+    """The site in parsed TOML tables; raises InvalidSite."""
+    problems = [
+        Problem(name, f"unknown table; known: {', '.join([*COLLECTIONS, SINGLE])}")
+        for name in tables.keys() - {*COLLECTIONS, SINGLE}
+    ]
+    found: dict[str, Any] = {}
+    for kind, attribute in COLLECTIONS.items():
+        found[attribute] = {}
+        for name, body in _named_tables(kind, tables, problems):
+            try:
+                key = canonical_name(kind, name)
+                found[attribute][key] = parse(kind, key, _site_body(kind, name, body, folder))
+            except InvalidSite as error:
+                problems += error.problems
+    try:
+        found[SINGLE] = parse(SINGLE, "", tables.get(SINGLE, {}))
+    except InvalidSite as error:
+        problems += error.problems
+    if not problems:
+        site = Site(**found)
+        problems = check_site(site)
+    if problems:
+        raise InvalidSite(problems)
+    return site
+
+
+def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
+    named = tables.get(kind, {})
+    if not isinstance(named, dict):
+        problems.append(Problem(kind, f"must be tables [{kind}.NAME]"))
+        return []
+    wrong = [name for name, body in named.items() if not isinstance(body, dict)]
+    problems += [Problem(f"{kind}.{name}", f"must stand in a table of its own, [{kind}.NAME]") for name in wrong]
+    return [(name, body) for name, body in named.items() if name not in wrong]
+
+
+def _site_body(kind: str, name: str, body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    for path in RUNTIME_FIELDS.get(kind, ()):
+        head, _, tail = path.partition(".")
+        named = any(tail in item for item in body.get(head, ()) if isinstance(item, dict)) if tail else head in body
+        if named:
+            what = f"{path} is set while the site runs, by the API or `dnsvip {kind}s`, not by the site file"
+            raise InvalidSite([Problem(f"{kind}.{name}", what)])
+    if kind != "zone":
+        return body
+    if not isinstance(body.get("file"), str):
+        raise InvalidSite([Problem(f"zone.{name}.file", "missing; name the zone file, relative to the site file")])
+    try:
+        text = (folder / body["file"]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidSite([Problem(f"zone.{name}.file", f"cannot read {folder / body['file']}: {reason}")]) from None
+    return {**{key: value for key, value in body.items() if key != "file"}, "text": text}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Address and port of "192.0.2.1:53" or "[2001:db8::1]:53"; raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets: [2001:db8::1]:53")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("must end in :PORT, 0 to 65535")
+    return str(ip_address(host)), int(port)
+
+
+def _checked_endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address the DNS server answers on, UDP and TCP; `name` is what a client's listener match names."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    address: Endpoint
+    name: Name = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """`[dns]`: listeners and processes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: tuple[Listener, ...] = (Listener("127.0.0.1:5353"), Listener("[::1]:5353"))
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """`[admin]`: where the HTTP API listens."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Endpoint = "127.0.0.1:8053"
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """`[dispatch]`: how packets are taken. `flows` bounds the connection key table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    mode: Literal["user", "xdp"] = "user"
+    interface: str | None = None
+    flows: Annotated[int, Field(ge=1024, le=64_000_000)] = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: form and level."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings of one node. Paths are relative to the file; what nodes share is in the database."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    database: str
+    key_file: Path = Path("dnsvip.key")
+    state_dir: Path = Path("state")
+    node: Name | None = None
+    dns: DnsSettings = field(default_factory=DnsSettings)
+    admin: AdminSettings | None = None
+    dispatch: DispatchSettings | None = None
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+def load_node(path: Path) -> NodeConfig:
+    """The node file at `path`, its paths made absolute; raises ConfigError with every problem."""
+    tables = _read_toml(path)
+    try:
+        config: NodeConfig = TypeAdapter(NodeConfig).validate_python(tables)
+    except ValidationError as error:
+        problems = [problem_of("", NodeConfig, item) for item in error.errors()]
+        raise InvalidSite(problems, str(path)) from None
+    folder = path.parent.resolve()
+    return NodeConfig(
+        database=_absolute_database(config.database, folder, path),
+        key_file=folder / config.key_file,
+        state_dir=folder / config.state_dir,
+        node=config.node,
+        dns=config.dns,
+        admin=config.admin,
+        dispatch=config.dispatch,
+        log=config.log,
+    )
+
+
+def _absolute_database(url: str, folder: Path, path: Path) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("sqlite", "postgresql"):
+        right = 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'
+        raise ConfigError(f"{path}: database: {url.partition('@')[0].partition(':')[0]!r}: {right}")
+    if scheme == "postgresql":
+        return url
+    return f"sqlite:///{folder / rest.removeprefix('/')}" if not rest.startswith("//") else url

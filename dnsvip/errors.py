@@ -1,0 +1,68 @@
+"""Every error this package raises on purpose, under one root.
+
+A message says what is wrong, where (file, table, key or line) and what would be right, so that it
+can be shown to an operator as it is. Decisions never raise these: they answer with a Reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class DnsvipError(Exception):
+    """Root of all errors raised on purpose; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class CodecError(DnsvipError):
+    """A layout, key or field value that cannot be used to encode or decode an address."""
+
+
+class ConfigError(DnsvipError):
+    """A site or node file (or an API body) that is wrong; nothing of it has been applied."""
+
+    exit_code = 2
+
+
+class StoreError(DnsvipError):
+    """The database cannot be reached, or refuses, or holds something this version cannot read."""
+
+
+class SecretError(DnsvipError):
+    """A key-encryption key or wrapped secret that is missing, unreadable or does not fit."""
+
+
+class ZoneError(ConfigError):
+    """A zone file that cannot be loaded."""
+
+
+class ClientError(DnsvipError):
+    """An enrolment that is wrong, or a resolution that gave no usable address."""
+
+
+class PlatformError(DnsvipError):
+    """This machine lacks something (a capability, a device, a package); the message says how to get it."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a site: `where` is a dotted path such as `tier.gold.pool`."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class InvalidSite(ConfigError):
+    """A site that breaks rules; `problems` lists every one of them, not only the first."""
+
+    def __init__(self, problems: list[Problem], source: str = "") -> None:
+        self.problems = problems
+        self.source = source
+        head = f"{source}: " if source else ""
+        super().__init__("\n".join(f"{head}{problem}" for problem in problems))
