@@ -1,0 +1,5 @@
+"""`python -m dnsvip`."""
+
+from dnsvip.cli import main
+
+main()

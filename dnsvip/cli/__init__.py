@@ -1,0 +1,62 @@
+"""The command line: one file per noun, loaded only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from dnsvip import __version__
+from dnsvip.errors import DnsvipError
+
+COMMANDS = {
+    "apply": "site",
+    "serve": "serve",
+    "dispatch": "dispatch",
+    "decode": "address",
+    "encode": "address",
+    "status": "status",
+    "clients": "clients",
+    "tiers": "tiers",
+    "clusters": "clusters",
+    "pools": "pools",
+    "servers": "servers",
+    "keys": "keys",
+    "tokens": "tokens",
+    "client": "client",
+    "demo": "demo",
+}
+"""Command -> the module under dnsvip.cli that holds a click command of that name (`command` or `command_`)."""
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of their table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called `cmd_name`, None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dnsvip")
+def root() -> None:
+    """DNS that gives every client its own encoded address, and the dispatcher that reads it."""
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; our own errors become one clear message and their exit code."""
+    try:
+        return root.main(args=argv, prog_name="dnsvip", standalone_mode=True)
+    except DnsvipError as error:
+        click.echo(click.style("error: ", fg="red", bold=True, reset=True) + str(error), err=True)
+        sys.exit(error.exit_code)
