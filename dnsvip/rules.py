@@ -34,7 +34,7 @@ def check_site(site: Site) -> list[Problem]:
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
             problems += check_one(kind, name, thing, site)
-    return problems + list(_unique_across(site))
+    return list(dict.fromkeys(problems)) + list(_unique_across(site))
 
 
 def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
@@ -72,7 +72,7 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
     widths = dict(cluster.layout)
     if "tier" in widths:
         for tier in site.tiers.values():
-            yield from _fits(f"{where}.layout", "tier", widths["tier"], f"code of tier {tier.name!r}", tier.code)
+            yield from _tier_fits(tier, cluster.name, widths["tier"])
     for attribute, table in cluster.values.items():
         yield from _check_values(f"{where}.values.{attribute}", attribute, table, widths)
 
@@ -96,8 +96,11 @@ def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
         yield from _refers(f"{where}.pool", "pool", tier.pool, site.pools)
     for name, cluster in site.clusters.items():
         if isinstance(cluster, Cluster) and "tier" in dict(cluster.layout):
-            width = dict(cluster.layout)["tier"]
-            yield from _fits(f"{where}.code", "tier", width, f"code in cluster {name!r}", tier.code)
+            yield from _tier_fits(tier, name, dict(cluster.layout)["tier"])
+
+
+def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
+    return _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code)
 
 
 def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:

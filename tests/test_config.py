@@ -1,0 +1,135 @@
+"""Site and node files: the example works as it stands, and every mistake is named where it was made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dnsvip.config import load_node, load_site, parse_endpoint
+from dnsvip.errors import ConfigError, InvalidSite
+from dnsvip.model import ClassCluster, Cluster, Step
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def site_file(tmp_path: Path) -> Path:
+    for name in ("site.toml", "example.test.zone"):
+        shutil.copy(EXAMPLES / name, tmp_path / name)
+    return tmp_path / "site.toml"
+
+
+def test_example_site_loads() -> None:
+    """The example site, word for word the design's, is valid and keeps every value."""
+    site = load_site(EXAMPLES / "site.toml")
+    web, legacy = site.clusters["web"], site.clusters["legacy"]
+    assert isinstance(web, Cluster)
+    assert isinstance(legacy, ClassCluster)
+    assert web.address_layout.payload_bits == 37
+    assert legacy.table.decode(int(legacy.prefix.network_address) + 9) == "gold"
+    assert site.tiers["gold"].dscp == 34
+    assert site.pools["slow"].servers[1].weight == 50
+    assert site.clients["acme"].match[0].step is Step.SOURCE
+    assert site.zones["example.test"].text.startswith("$ORIGIN")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ('pool = "fast"', 'pool = "fsat"', "tier.gold.pool: 'fsat' is not a pool of this site (there is: fast, slow)"),
+        ("tag_bits = 24", "tag_bits = 23", "cluster.web: prefix 64 + mode 1 + epoch 2 + fields 37 + tag 23 = 127 bits"),
+        ("code = 15", "code = 16", "tier.blocked.code: code in cluster 'web' is 16: the field 'tier' has 4 bits"),
+        ("code = 15", "code = 2", "tier.blocked.code: 2 belongs to tier.standard already"),
+        ("id = 1002", "id = 1001", "client.newsreader.id: 1001 belongs to client.acme already"),
+        ("id = 1002", "id = 0", "client.newsreader.id: input should be greater than or equal to 1 (it is 0)"),
+        ('"2001:db8:77::/48"', '"2001:db8:77::1/48"', "client.acme.match.0: 2001:db8:77::1/48 has host bits set"),
+        ('over = "drop"', 'over = "dorp"', "tier.standard.rate.over: input should be 'drop', 'hold' or 'pass'"),
+        ("slot_seconds = 30", "slot_second = 30", "cluster.web.slot_second: unknown key"),
+        (
+            '[service."www.example.test"]',
+            '[service."www.example.org"]',
+            "service.www.example.org: is in none of the zones",
+        ),
+        ('cluster4 = "legacy"', 'cluster4 = "web"', "service.www.example.test.cluster4: 'web' is not an IPv4 cluster"),
+        ("example.test.zone", "missing.zone", "zone.example.test.file: cannot read"),
+        ("check = { tcp = 80,", 'check = { tcp = 80, http = "http://a/",', "pool.fast.check: name exactly one of"),
+        ("weight = 100 }]\n[pool", 'weight = 100, state = "drain" }]\n[pool', "pool.fast: servers.state is set while"),
+        ('"fd00:10::22"', '"fd00:10::21"', "pool.slow.servers: two servers have the address fd00:10::21"),
+        ('plain = "2001:db8:a:1::1"', 'plain = "2001:db8:b::1"', "cluster.web.plain: 2001:db8:b::1 is outside"),
+        ("gold = [8, 9]", "gold = [15]", "cluster.legacy: host number 15: must be 1 to 14 in 192.0.2.0/28"),
+        ('"tsig", "tls"', '"tsig", "tsig"', "classify.order: 'tsig' stands twice"),
+        ("[classify]", "[clasify]", "clasify: unknown table; known: cluster, tier"),
+        ('match = [{ source = "203', 'match = [{ sorce = "203', "unknown kind of match 'sorce': must be one of tsig"),
+    ],
+)
+def test_site_mistakes_are_named(site_file: Path, right: str, wrong: str, message: str) -> None:
+    """A wrong value is reported with file, table, key and the right form."""
+    text = site_file.read_text()
+    assert right in text
+    site_file.write_text(text.replace(right, wrong, 1))
+    with pytest.raises(InvalidSite) as caught:
+        load_site(site_file)
+    assert str(caught.value).startswith(str(site_file))
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once(site_file: Path) -> None:
+    """Two mistakes in one file give two problems."""
+    text = site_file.read_text().replace("code = 15", "code = 16").replace("id = 1002", "id = 1001")
+    site_file.write_text(text)
+    with pytest.raises(InvalidSite) as caught:
+        load_site(site_file)
+    assert len(caught.value.problems) == 2
+
+
+def test_broken_toml_names_the_line(tmp_path: Path) -> None:
+    """What is not TOML is reported with its line."""
+    path = tmp_path / "site.toml"
+    path.write_text("[cluster.web\n")
+    with pytest.raises(ConfigError, match="line 1"):
+        load_site(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(ConfigError, match=r"nope\.toml: cannot be read: No such file"):
+        load_node(tmp_path / "nope.toml")
+
+
+def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Database, key file and state folder are found beside the node file, wherever the program runs."""
+    path = tmp_path / "node.toml"
+    path.write_text('database = "sqlite:///x.db"\n')
+    node = load_node(path)
+    assert node.database == f"sqlite:///{tmp_path}/x.db"
+    assert node.key_file == tmp_path / "dnsvip.key"
+    assert node.state_dir == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "database: missing"),
+        ('database = "mysql://root:hunter2@db/x"', 'must be "sqlite:///FILE"'),
+        ('database = "sqlite:///x"\n[dns]\nworkers = 0', "dns.workers: input should be greater than or equal to 1"),
+        ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "::1:53"', "[2001:db8::1]:53"),
+        ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
+        ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
+    ],
+)
+def test_node_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    """A wrong node file names the key and the right form, and never repeats a password."""
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_node(path)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_endpoints() -> None:
+    """Endpoints of both families are split into address and port."""
+    assert parse_endpoint("192.0.2.1:53") == ("192.0.2.1", 53)
+    assert parse_endpoint("[2001:db8::1]:5353") == ("2001:db8::1", 5353)

@@ -1,0 +1,106 @@
+"""Imports only go down, and nothing pure knows sockets, clocks, randomness, logs or the database."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "dnsvip"
+
+AREAS = ("dns", "dispatcher", "client")
+"""Decision areas: each may know the model and nothing of the others."""
+
+SHELLS = {
+    "dns.server",
+    "dispatcher.runner",
+    "client",
+    "client.agent",
+}
+"""What moves bytes and reads clocks inside a decision area; every other module there is pure."""
+
+LAYER = {
+    "": 0,
+    "errors": 0,
+    "codec": 1,
+    "model": 2,
+    "spec": 3,
+    "rules": 4,
+    "plan": 5,
+    "epochs": 5,
+    **dict.fromkeys(AREAS, 5),
+    "config": 6,
+    "log": 7,
+    "store": 7,
+    "shell": 8,
+    "admin": 9,
+    "demo": 9,
+    "cli": 10,
+    "__main__": 11,
+}
+"""Area -> height. Nothing imports from a greater height; equal heights know only themselves."""
+
+IMPURE = {
+    "aiohttp",
+    "asyncio",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "socket",
+    "sqlalchemy",
+    "structlog",
+    "logging",
+    "time",
+}
+
+
+def _modules() -> list[tuple[str, Path]]:
+    dotted = [(".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in PACKAGE.rglob("*.py")]
+    return sorted((name.removesuffix("__init__").rstrip("."), path) for name, path in dotted)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "dnsvip":
+                yield from (f"dnsvip.{alias.name}" for alias in node.names)
+
+
+def _area(module: str) -> str:
+    return "shell" if module in SHELLS else module.partition(".")[0]
+
+
+@pytest.mark.parametrize(("module", "path"), _modules())
+def test_imports_go_down(module: str, path: Path) -> None:
+    """A module imports its own area and lower layers only."""
+    own = _area(module)
+    for name in _imports(path):
+        if name.partition(".")[0] != "dnsvip":
+            continue
+        target = name.removeprefix("dnsvip").lstrip(".")
+        other = _area(target)
+        same = own == other or module.partition(".")[0] == target.partition(".")[0] != ""
+        assert same or LAYER[other] < LAYER[own] or not target, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [
+        (m, p)
+        for m, p in _modules()
+        if m.partition(".")[0] in ("codec", "model", "spec", "rules", "plan", "epochs", *AREAS)
+    ],
+)
+def test_decisions_are_pure(module: str, path: Path) -> None:
+    """Decisions get clock, randomness and bytes as arguments."""
+    if module in SHELLS:
+        return
+    used = {name.partition(".")[0] for name in _imports(path)} & IMPURE
+    shells = {name for name in _imports(path) if name.removeprefix("dnsvip.") in SHELLS}
+    assert not used | shells, f"{module} is a decision, yet imports {', '.join(sorted(used | shells))}"
