@@ -69,7 +69,7 @@ def _imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             if node.module == "dnsvip":
-                yield from (f"dnsvip.{alias.name}" for alias in node.names)
+                yield from (f"dnsvip.{alias.name}" for alias in node.names if alias.name != "__version__")
 
 
 def _area(module: str) -> str:
