@@ -9,14 +9,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.model import STRICT, Name, Site
+from dnsvip.model import STRICT, Endpoint, Name, Site
+from dnsvip.model import parse_endpoint as parse_endpoint
 from dnsvip.rules import check_site
 from dnsvip.spec import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse, problem_of
 
@@ -96,26 +96,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-
-
-def parse_endpoint(text: str) -> tuple[str, int]:
-    """Address and port of "192.0.2.1:53" or "[2001:db8::1]:53"; raises ValueError."""
-    host, _, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets: [2001:db8::1]:53")
-    if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError("must end in :PORT, 0 to 65535")
-    return str(ip_address(host)), int(port)
-
-
-def _checked_endpoint(text: str) -> str:
-    parse_endpoint(text)
-    return text
-
-
-Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
 @dataclass(frozen=True, slots=True)

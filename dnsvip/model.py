@@ -32,6 +32,26 @@ Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(ip_address)]
 STRICT = ConfigDict(extra="forbid")
 
 
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Address and port of "192.0.2.1:53" or "[2001:db8::1]:53"; raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets: [2001:db8::1]:53")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("must end in :PORT, 0 to 65535")
+    return str(ip_address(host)), int(port)
+
+
+def _checked_endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+
+
 class Over(StrEnum):
     """What happens to a new flow over its tier's rate."""
 
