@@ -18,6 +18,13 @@ SHELLS = {
     "dispatcher.runner",
     "client",
     "client.agent",
+    "client.command",
+    "client.exchange",
+    "client.files",
+    "client.hosts",
+    "client.proxy",
+    "client.stub",
+    "client.system",
 }
 """What moves bytes and reads clocks inside a decision area; every other module there is pure."""
 

@@ -1,0 +1,62 @@
+"""The enrolment's file: where it lies, that only its owner can read it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from dnsvip.client.enrolment import Enrolment, dump, parse
+from dnsvip.errors import ClientError
+
+ENVIRONMENT = "DNSVIP_ENROLMENT"
+MODE = 0o600
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """$DNSVIP_ENROLMENT, else dnsvip/enrolment.json in $XDG_CONFIG_HOME (default ~/.config)."""
+    named = environ.get(ENVIRONMENT)
+    if named:
+        return Path(named)
+    base = environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "dnsvip" / "enrolment.json"
+
+
+def find_enrolment(path: Path | None = None) -> Enrolment | None:
+    """The enrolment at `path`, or the imported one; None where nothing is named and nothing is imported.
+
+    Raises ClientError for a file that is named and missing, wrong, or open to others.
+    """
+    if path is None and not os.environ.get(ENVIRONMENT) and not default_path().exists():
+        return None
+    return load(path or default_path())
+
+
+def load(path: Path) -> Enrolment:
+    """The enrolment in a file that only its owner can read; raises ClientError."""
+    text = read(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ClientError(f"{path}: others can read it, and it holds keys: run `chmod 600 {path}`")
+    return parse(text, str(path))
+
+
+def read(path: Path) -> str:
+    """The text of a file; raises ClientError where it cannot be read."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def save(enrolment: Enrolment, path: Path) -> None:
+    """Write the document whole, mode 0600, replacing what is there; raises ClientError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w") as file:
+            file.write(dump(enrolment))
+        beside.replace(path)
+    except OSError as error:
+        raise ClientError(f"{path}: cannot be written: {error.strerror}") from None

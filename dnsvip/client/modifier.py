@@ -1,0 +1,105 @@
+"""The client's address modifier: from an issued address to the proven one (address-format.md, "Proven").
+
+Pure: source, port and clock are arguments. It says until when a proof is good, and leaves every
+address that it cannot prove as it is, with the reason. It cannot open an address: whether the DNS
+server issued it to this very client is known only to those who hold the cluster's keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv6Address
+
+from dnsvip.client.enrolment import EnrolledCluster
+from dnsvip.codec.proof import Bind, acceptable_slots, prove
+from dnsvip.codec.suffix import is_reserved
+
+
+class Why(StrEnum):
+    """What became of an address."""
+
+    PROVEN = "proven"
+    PLAIN = "the plain VIP: it works for everybody and needs no proof"
+    OUTSIDE = "outside the cluster's prefix"
+    NO_KEY = "the enrolment has no key for this cluster"
+    NOT_ENROLLED = "not a name of the enrolment"
+    NEEDS_PORT = "the proof is bound to the source port, which is not known yet"
+    USED_UP = "single use: no unused proof of this address is left in this slot"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """An address to connect to. `valid_until` (unix seconds) ends the proof for new connections; None without one."""
+
+    address: IPv6Address
+    why: Why
+    valid_until: float | None = None
+
+
+class Modifier:
+    """Proves the addresses of one enrolled cluster. Raises CodecError for a layout that does not add up."""
+
+    __slots__ = ("_cluster", "_layout", "_plain")
+
+    def __init__(self, cluster: EnrolledCluster) -> None:
+        self._cluster = cluster
+        self._layout = cluster.address_layout
+        self._plain = int(cluster.plain)
+
+    @property
+    def needs_port(self) -> bool:
+        """Whether a proof is bound to the source port, so that the socket must be bound before it is made."""
+        proof = self._cluster.proof
+        return proof is not None and proof.bind is Bind.ADDRESS_PORT
+
+    @property
+    def single_use(self) -> bool:
+        """Whether a proven address opens one flow only."""
+        proof = self._cluster.proof
+        return proof is not None and proof.single_use
+
+    @property
+    def slot_seconds(self) -> int:
+        """Length of a proof's slot."""
+        return self._cluster.slot_seconds
+
+    def slot_end(self, now: float) -> float:
+        """When the slot of `now` ends, unix seconds."""
+        return float((int(now) // self.slot_seconds + 1) * self.slot_seconds)
+
+    def prove(
+        self,
+        issued: IPv6Address,
+        source: IPv6Address,
+        port: int,
+        now: float,
+        used: Container[IPv6Address] = (),
+    ) -> Proven:
+        """The address to connect to from `source` and `port` (0: not known) at `now` (unix seconds).
+
+        `used` are proven addresses that a single-use client has spent. The proof is made for the slot of
+        `now`; dispatchers accept it one slot longer than `valid_until`, which leaves room for clocks that
+        differ. Only where that slot gives a spent or reserved address a neighbour slot is taken.
+        """
+        proof = self._cluster.proof
+        refused = self._refusal(issued, port)
+        if refused is not None or proof is None:
+            return Proven(issued, refused or Why.NO_KEY)
+        slot, before, after = acceptable_slots(now, self.slot_seconds)
+        for candidate in (slot, after, before):
+            number = prove(self._layout, int(issued), proof.key, proof.bind, int(source), port, candidate)
+            address = IPv6Address(number)
+            if address not in used and not is_reserved(self._layout, number, self._plain):
+                return Proven(address, Why.PROVEN, self.slot_end(now))
+        return Proven(issued, Why.USED_UP)
+
+    def _refusal(self, issued: IPv6Address, port: int) -> Why | None:
+        rules = (
+            (issued not in self._cluster.prefix, Why.OUTSIDE),
+            (issued == self._cluster.plain, Why.PLAIN),
+            (self._cluster.proof is None, Why.NO_KEY),
+            (self.needs_port and not port, Why.NEEDS_PORT),
+        )
+        return next((why for holds, why in rules if holds), None)

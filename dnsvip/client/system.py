@@ -1,0 +1,55 @@
+"""What the client takes from its system: source addresses, the ordinary resolver, ordinary connections."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from dnsvip.errors import ClientError
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IP address already."""
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def source_towards(address: IPv6Address) -> IPv6Address:
+    """The source address that this host would use; connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError as error:
+            raise ClientError(f"{address} cannot be reached from here: {error.strerror}") from None
+        return IPv6Address(probe.getsockname()[0].partition("%")[0])
+
+
+async def connected(sock: socket.socket, address: str, port: int) -> socket.socket:
+    """Connect a non-blocking socket and give it back; closes it and raises OSError where that fails."""
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def system_addresses(name: str, port: int) -> Sequence[AddrInfoType]:
+    """What the system's resolver says, in its order of preference; raises ClientError."""
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ClientError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+async def connect_as_system(name: str, port: int) -> socket.socket:
+    """A connected TCP socket as any program would get it, trying both families; raises ClientError or OSError."""
+    addresses = await system_addresses(name, port)
+    return await start_connection(addresses, happy_eyeballs_delay=0.25)  # RFC 8305
