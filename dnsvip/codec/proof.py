@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from siphash24 import siphash24
-
 from dnsvip.codec.layout import Layout
+from dnsvip.codec.mac import KEY_BYTES, derive, siphash
 from dnsvip.errors import CodecError
 
-CLIENT_KEY_BYTES = 16
+CLIENT_KEY_BYTES = KEY_BYTES
 MASTER_BYTES = 32
 
 
@@ -38,8 +35,7 @@ def client_key(master: bytes, layout: Layout, client_id: int, generation: int) -
         who = client_id.to_bytes(8, "big") + generation.to_bytes(4, "big")
     except OverflowError as error:
         raise CodecError(f"client id {client_id} or key generation {generation} is out of range") from error
-    info = b"dnsvip v1 client" + layout.prefix.network_address.packed + who
-    return HKDF(hashes.SHA256(), CLIENT_KEY_BYTES, None, info).derive(master)
+    return derive(master, b"dnsvip v1 client" + layout.prefix.network_address.packed + who)
 
 
 def prove(layout: Layout, issued: int, key: bytes, bind: Bind, source: int, port: int, slot: int) -> int:
@@ -72,5 +68,4 @@ def _proof(layout: Layout, address: int, key: bytes, bind: Bind, source: int, po
         + bytes(2)
         + (slot & 0xFFFF_FFFF).to_bytes(4, "big")
     )
-    mac = int(siphash24(message, key=key).intdigest()) & 0xFFFF_FFFF_FFFF_FFFF  # intdigest is signed
-    return mac >> 64 - (layout.tag_bits - layout.cheap_tag_bits)
+    return siphash(key, message) >> 64 - (layout.tag_bits - layout.cheap_tag_bits)

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from siphash24 import siphash24
-
 from dnsvip.codec.ff1 import Ff1
 from dnsvip.codec.layout import EPOCH_SLOTS, Layout
+from dnsvip.codec.mac import derive, siphash
 from dnsvip.errors import CodecError
 
 SECRET_BYTES = 32
@@ -81,15 +78,13 @@ class SuffixCodec:
         return self.layout.unpack(self.open(address))
 
     def _tag(self, body: int) -> int:
-        mac: int = siphash24(body.to_bytes(16, "big"), key=self._mac_key).intdigest()
-        return (mac & 0xFFFF_FFFF_FFFF_FFFF) >> self._tag_shift  # intdigest is signed
+        return siphash(self._mac_key, body.to_bytes(16, "big")) >> self._tag_shift
 
 
 def derive_key(secret: bytes, label: bytes, layout: Layout) -> bytes:
-    """A 16-byte key: HKDF-SHA256 (RFC 5869), no salt, info = label, network address and p, N, T."""
+    """A 16-byte key of one (cluster, epoch): the info is label, network address and p, N, T."""
     geometry = bytes([layout.prefix.prefixlen, layout.payload_bits, layout.tag_bits])
-    info = label + layout.prefix.network_address.packed + geometry
-    return HKDF(hashes.SHA256(), 16, None, info).derive(secret)
+    return derive(secret, label + layout.prefix.network_address.packed + geometry)
 
 
 @lru_cache(maxsize=256)
