@@ -66,3 +66,8 @@ class InvalidSite(ConfigError):
         self.source = source
         head = f"{source}: " if source else ""
         super().__init__("\n".join(f"{head}{problem}" for problem in problems))
+
+
+class Conflict(InvalidSite):
+    """Changes that collide with what is stored: a number, name or match of another object, an object that
+    has changed or gone meanwhile, or no free key slot. Nothing has been applied."""

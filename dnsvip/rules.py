@@ -34,7 +34,7 @@ def check_site(site: Site) -> list[Problem]:
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
             problems += check_one(kind, name, thing, site)
-    return list(dict.fromkeys(problems)) + list(_unique_across(site))
+    return list(dict.fromkeys(problems)) + list(check_unique(site))
 
 
 def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
@@ -158,7 +158,8 @@ def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
         yield Problem("classify.order", f"{step.value!r} stands twice")
 
 
-def _unique_across(site: Site) -> Iterator[Problem]:
+def check_unique(site: Site) -> Iterator[Problem]:
+    """What two objects of a site claim at once: codes, ids, matches, addresses."""
     yield from _once("tier", "code", ((tier.code, tier.name) for tier in site.tiers.values()))
     yield from _once("client", "id", ((client.id, client.name) for client in site.clients.values()))
     claims = ((m, client.name) for client in site.clients.values() for m in client.match)
@@ -185,9 +186,9 @@ def _once(kind: str, key: str, claims: Iterable[tuple[int, str]]) -> Iterator[Pr
 def _refers(
     where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None
 ) -> Iterator[Problem]:
-    names = [key for key, value in known.items() if family is None or isinstance(value, family)]
-    if name in names:
+    if name in known and (family is None or isinstance(known[name], family)):
         return
+    names = [key for key, value in known.items() if family is None or isinstance(value, family)]
     sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
     some = ", ".join(sorted(names)[:8]) or "none"
     yield Problem(where, f"{name!r} is not {sort}{kind} of this site (there is: {some})")

@@ -21,7 +21,11 @@ class EpochState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One generation of key material. Times are unix seconds, 0 where it has not happened yet."""
+    """One generation of key material. Times are unix seconds, 0 where it has not happened yet.
+
+    `keep_seconds` is how long it is accepted after `retiring_since` at least: the largest
+    TTL + session_lifetime that held while it was active.
+    """
 
     slot: int
     state: EpochState
@@ -30,6 +34,7 @@ class Epoch:
     published_generation: int = 0
     activated_at: int = 0
     retiring_since: int = 0
+    keep_seconds: int = 0
 
 
 class Keyring:
