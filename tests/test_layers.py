@@ -19,6 +19,7 @@ SHELLS = {
     "client",
     "client.agent",
     "client.command",
+    "client.enter",
     "client.exchange",
     "client.files",
     "client.hosts",

@@ -92,6 +92,17 @@ class Agent:
         """An agent with the imported enrolment (or the one at `path`); none imported is no error."""
         return cls(find_enrolment(path), **settings)
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names whose addresses are made per client; none without an enrolment."""
+        clusters = self.enrolment.clusters if self.enrolment else ()
+        return tuple(name for cluster in clusters for name in cluster.services)
+
+    @property
+    def proves_per_connection(self) -> bool:
+        """Whether some proofs are good for one connection only, so that an address alone cannot carry them."""
+        return any(modifier.needs_port or modifier.single_use for modifier in self._modifiers.values())
+
     # -- what callers use ------------------------------------------------------------------------------
 
     async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0) -> Resolved:

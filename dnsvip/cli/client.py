@@ -1,0 +1,151 @@
+"""`dnsvip client`: make and import an enrolment, resolve, and run programs with proven addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dnsvip.client import files
+from dnsvip.client.agent import Agent, Resolved
+from dnsvip.client.command import run_with_hosts, run_with_proxy
+from dnsvip.client.enrol import cautions, make_enrolment
+from dnsvip.client.enrolment import Enrolment, dump, parse
+from dnsvip.config import load_node, parse_endpoint
+from dnsvip.model import Snapshot
+
+
+def _endpoints(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            parse_endpoint(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}: {error}") from None
+    return values
+
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+enrolment_option = click.option(
+    "--enrolment", type=FILE, help=f"Another enrolment than the imported one (or ${files.ENVIRONMENT})."
+)
+server_option = click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="ADDRESS:PORT",
+    callback=_endpoints,
+    help="Ask this DNS server instead; may be repeated.",
+)
+
+
+@click.group()
+def client() -> None:
+    """A client of encoded addresses: enrol, resolve, run programs."""
+
+
+@client.command()
+@click.argument("name")
+@click.option("--config", required=True, type=FILE, help="The node file, to find the database.")
+@click.option(
+    "--server",
+    "servers",
+    required=True,
+    multiple=True,
+    metavar="ADDRESS:PORT",
+    callback=_endpoints,
+    help="A DNS server that the client asks; may be repeated.",
+)
+@click.option("--output", type=FILE, help="The file to write, readable by its owner only; else standard output.")
+def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None) -> None:
+    """Make the enrolment of client NAME (for operators). It holds the client's keys: hand it over safely."""
+    snapshot = asyncio.run(_snapshot(config))
+    enrolment = make_enrolment(snapshot, name, servers)
+    for caution in cautions(snapshot, name):
+        click.secho(f"caution: {caution}", fg="yellow", err=True)
+    if output is None:
+        click.echo(dump(enrolment), nl=False)
+        return
+    files.save(enrolment, output)
+    click.echo(f"{output}: enrolment of {name} for {_services(enrolment)}")
+
+
+async def _snapshot(config: Path) -> Snapshot:
+    # Only the operator's side needs the database: without it the client's commands start twice as fast.
+    from dnsvip.store import Store  # noqa: PLC0415
+    from dnsvip.store.secrets import KeyEncryptionKey  # noqa: PLC0415
+
+    node = load_node(config)
+    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ), migrate=False)
+    try:
+        return await store.snapshot()
+    finally:
+        await store.close()
+
+
+@client.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@enrolment_option
+def import_(file: Path, enrolment: Path | None) -> None:
+    """Check the enrolment in FILE (- is standard input) and keep it for the commands below."""
+    text = sys.stdin.read() if str(file) == "-" else files.read(file)
+    found = parse(text, "standard input" if str(file) == "-" else str(file))
+    target = enrolment or files.default_path()
+    files.save(found, target)
+    click.echo(f"{target}: enrolled as {found.client} for {_services(found)}")
+
+
+def _services(enrolment: Enrolment) -> str:
+    return ", ".join(name for cluster in enrolment.clusters for name in cluster.services)
+
+
+@client.command()
+@click.argument("name")
+@enrolment_option
+@server_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=None, help="The source port, where the proof is bound to it."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def resolve(name: str, enrolment: Path | None, servers: tuple[str, ...], port: int | None, *, as_json: bool) -> None:
+    """The address to connect to for NAME, proven with this client's key."""
+    resolved = Agent.load(enrolment, servers=servers).resolve_sync(name, port=port or 0)
+    click.echo(json.dumps(_plain(resolved)) if as_json else _shown(resolved))
+
+
+def _plain(resolved: Resolved) -> dict[str, object]:
+    return {
+        "name": resolved.name,
+        "address": str(resolved.address),
+        "issued": str(resolved.issued),
+        "ttl": resolved.ttl,
+        "proven": resolved.proven,
+        "valid_until": resolved.valid_until,
+        "why": resolved.why.name.lower().replace("_", "-"),
+    }
+
+
+def _shown(resolved: Resolved) -> str:
+    if not resolved.proven:
+        return f"{resolved.address}\n  not proven: {resolved.why}"
+    left = max(0, round(resolved.valid_until - time.time()))
+    return f"{resolved.address}\n  proven for new connections in the next {left} s\n  issued as {resolved.issued}"
+
+
+@client.command("exec", context_settings={"allow_interspersed_args": False})
+@enrolment_option
+@server_option
+@click.option("--hosts", is_flag=True, help="For programs that know no proxies: give it an /etc/hosts of its own.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, ...], *, hosts: bool) -> None:
+    """Run COMMAND so that it connects to proven addresses; its exit status becomes ours.
+
+    Certificate names and Host stay those of the URL. By default through a proxy on a loopback port that
+    COMMAND finds in its environment.
+    """
+    agent = Agent.load(enrolment, servers=servers)
+    sys.exit(asyncio.run((run_with_hosts if hosts else run_with_proxy)(agent, command)))

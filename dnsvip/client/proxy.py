@@ -1,0 +1,250 @@
+"""A proxy on a loopback port for one command: CONNECT, SOCKS5 and plain HTTP in, the agent's connections out.
+
+Each connection gets its own proof and source port. TLS passes through untouched, Host stays as the
+program wrote it. Only who knows the run's password is served, as other users of the machine reach the
+port too. It knows nothing of addresses: names go to `connect`, which the agent is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import socket
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from dnsvip.errors import ClientError
+
+Connect: TypeAlias = Callable[[str, int], Awaitable[socket.socket]]
+"""From name and port to a connected, non-blocking TCP socket; raises ClientError or OSError."""
+
+USER = "dnsvip"
+HEAD_LIMIT = 65_536  # bytes of a request's head
+CHUNK = 65_536
+HANDSHAKE_SECONDS = 30.0
+
+SOCKS_VERSION, SOCKS_AUTH_VERSION = 5, 1  # RFC 1928, RFC 1929
+SOCKS_PASSWORD, SOCKS_NO_METHOD = 2, 255
+SOCKS_OK, SOCKS_FAILED, SOCKS_NO_COMMAND, SOCKS_NO_ADDRESS_TYPE = 0, 1, 7, 8
+SOCKS_BOUND = b"\x00\x01" + bytes(6)  # reserved, then the bound address: "0.0.0.0:0", not told
+
+HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"})
+"""Header fields that end at a proxy (RFC 9110 section 7.6.1), as far as requests have them."""
+
+
+class Refused(Exception):
+    """What the program asked cannot be done; `reply` goes to it before the connection is closed."""
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a program wants: where to, the reply once that is done, what to send on, the reply when it fails."""
+
+    host: str
+    port: int
+    ready: bytes
+    opening: bytes
+    failed: Callable[[str], bytes]
+
+
+class Proxy:
+    """Serves while its `async with` block lasts; `environment` points programs to it."""
+
+    def __init__(self, connect: Connect, password: str | None = None) -> None:
+        self._connect = connect
+        self._password = password or secrets.token_urlsafe(24)
+        self._basic = b"basic " + b64encode(f"{USER}:{self._password}".encode())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=HEAD_LIMIT)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for a program; an empty one takes away what the surroundings set."""
+        at = f"{USER}:{self._password}@127.0.0.1:{self.port}"
+        urls = {
+            "http_proxy": f"http://{at}",
+            "https_proxy": f"http://{at}",
+            "all_proxy": f"socks5h://{at}",
+            "no_proxy": "",
+        }
+        return {**urls, **{name.upper(): url for name, url in urls.items()}}
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            with suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError):
+                await self._serve(reader, writer)
+        finally:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                first = await reader.readexactly(1)
+                if first[0] == SOCKS_VERSION:
+                    asked = await self._socks(reader, writer)
+                else:
+                    asked = self._http(first + await reader.readuntil(b"\r\n\r\n"))
+            sock = await self._connected(asked)
+        except Refused as refused:
+            writer.write(refused.reply)
+            await writer.drain()
+            return
+        far_reader, far_writer = await asyncio.open_connection(sock=sock)
+        writer.write(asked.ready)
+        far_writer.write(asked.opening)
+        await _splice(reader, writer, far_reader, far_writer)
+
+    async def _connected(self, asked: _Asked) -> socket.socket:
+        try:
+            return await self._connect(asked.host, asked.port)
+        except (ClientError, OSError) as error:
+            raise Refused(asked.failed(str(error))) from error
+
+    # -- HTTP (RFC 9110 section 9.3.6, RFC 9112 section 3.2) ------------------------------------------------
+
+    def _http(self, head: bytes) -> _Asked:
+        start, *lines = head[:-4].split(b"\r\n")
+        method, target, version = (*start.split(b" "), b"", b"")[:3]
+        fields = [(name.strip().lower().decode("latin-1"), line) for line in lines for name in [line.split(b":")[0]]]
+        if not self._authorized(fields):
+            raise Refused(_http_reply(407, "Proxy Authentication Required", "this proxy serves one command only"))
+        if not version.startswith(b"HTTP/1."):
+            raise Refused(_http_reply(400, "Bad Request", "not an HTTP/1.x request"))
+        scheme = b"//" if method == b"CONNECT" else b""
+        host, port, path = _split_target(scheme + target)
+        if method == b"CONNECT":
+            return _Asked(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", b"", _http_failed)
+        named = {word for name, line in fields if name == "connection" for word in _words(line)}
+        kept = [line for name, line in fields if name not in HOP_BY_HOP | named]
+        # One request per connection, so that the rest is bytes: both ends are told.
+        request = [b" ".join((method, path, version)), *kept, b"Connection: close"]
+        return _Asked(host, port, b"", b"\r\n".join(request) + b"\r\n\r\n", _http_failed)
+
+    def _authorized(self, fields: list[tuple[str, bytes]]) -> bool:
+        given = next((line.partition(b":")[2].strip() for name, line in fields if name == "proxy-authorization"), b"")
+        scheme, _, credentials = given.partition(b" ")
+        return hmac.compare_digest(scheme.lower() + b" " + credentials.strip(), self._basic)
+
+    # -- SOCKS5 (RFC 1928, RFC 1929) ---------------------------------------------------------------------
+
+    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Asked:
+        methods = await _counted(reader)
+        if SOCKS_PASSWORD not in methods:
+            raise Refused(bytes([SOCKS_VERSION, SOCKS_NO_METHOD]))
+        writer.write(bytes([SOCKS_VERSION, SOCKS_PASSWORD]))
+        await reader.readexactly(1)
+        user, password = await _counted(reader), await _counted(reader)
+        good = hmac.compare_digest(password, self._password.encode()) and user == USER.encode()
+        if not good:
+            raise Refused(bytes([SOCKS_AUTH_VERSION, 1]))
+        writer.write(bytes([SOCKS_AUTH_VERSION, 0]))
+        _, command, _, kind = await reader.readexactly(4)
+        host = await _socks_host(reader, kind)
+        port = int.from_bytes(await reader.readexactly(2), "big")
+        if command != 1:
+            raise Refused(_socks_reply(SOCKS_NO_COMMAND))
+        return _Asked(host, port, _socks_reply(SOCKS_OK), b"", _socks_failed)
+
+
+async def _socks_host(reader: asyncio.StreamReader, kind: int) -> str:
+    match kind:
+        case 1 | 4:
+            return str(ip_address(await reader.readexactly(4 if kind == 1 else 16)))
+        case 3:
+            return (await _counted(reader)).decode("latin-1")
+        case _:
+            raise Refused(_socks_reply(SOCKS_NO_ADDRESS_TYPE))
+
+
+async def _counted(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly((await reader.readexactly(1))[0])
+
+
+def _socks_reply(code: int) -> bytes:
+    return bytes([SOCKS_VERSION, code]) + SOCKS_BOUND
+
+
+def _socks_failed(_reason: str) -> bytes:
+    return _socks_reply(SOCKS_FAILED)
+
+
+def _http_failed(reason: str) -> bytes:
+    return _http_reply(502, "Bad Gateway", reason)
+
+
+def _http_reply(code: int, phrase: str, reason: str) -> bytes:
+    body = f"dnsvip client: {reason}\n".encode()
+    fields = ["Content-Type: text/plain; charset=utf-8", f"Content-Length: {len(body)}", "Connection: close"]
+    if code == 407:
+        fields.append('Proxy-Authenticate: Basic realm="dnsvip"')
+    return "\r\n".join([f"HTTP/1.1 {code} {phrase}", *fields, "", ""]).encode() + body
+
+
+def _split_target(target: bytes) -> tuple[str, int, bytes]:
+    """Host, port and path of "http://host:port/path" or "//host:port"; raises Refused."""
+    try:
+        url = urlsplit(target.decode("ascii"))
+        host, port = url.hostname, url.port
+    except ValueError:
+        host, port = None, None
+    if not host or url.scheme not in ("http", "") or not (port or url.scheme):
+        raise Refused(_http_reply(400, "Bad Request", "the target must be http://HOST/... or, by CONNECT, HOST:PORT"))
+    path = target[len(url.scheme) + len(":" if url.scheme else "") + len("//") + len(url.netloc) :]
+    return host, port or 80, path if path.startswith(b"/") else b"/" + path
+
+
+def _words(line: bytes) -> list[str]:
+    return [word.strip().lower() for word in line.partition(b":")[2].decode("latin-1").split(",")]
+
+
+async def _splice(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy both ways until both have ended, or one breaks off."""
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_pump(reader, far_writer))
+            both.create_task(_pump(far_reader, writer))
+    except* OSError:
+        pass  # the other side learns it from the close
+    finally:
+        far_writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy to the end, then end the other side's direction as well."""
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()

@@ -1,0 +1,202 @@
+"""The enrolment document: made from a site, read back, and refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvip.client import files
+from dnsvip.client.enrol import cautions, make_enrolment
+from dnsvip.client.enrolment import Enrolment, dump, parse
+from dnsvip.codec.proof import Bind, client_key
+from dnsvip.config import load_site
+from dnsvip.errors import ClientError
+from dnsvip.model import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "site.toml"
+SERVERS = ("192.0.2.53:53", "[2001:db8:53::1]:53")
+MASTER = bytes(range(32))
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return load_site(EXAMPLE)
+
+
+@pytest.fixture
+def snapshot(site: Site) -> Snapshot:
+    return Snapshot(1, site, {}, {"web": MASTER})
+
+
+def with_client(snapshot: Snapshot, **changes: Any) -> Snapshot:
+    clients = dict(snapshot.site.clients)
+    clients["acme"] = replace(clients["acme"], **changes)
+    return replace(snapshot, site=replace(snapshot.site, clients=clients))
+
+
+def test_enrolment_of_the_example(snapshot: Snapshot) -> None:
+    """The enrolment holds the client's key of its present generation, its identity, and where its services are."""
+    made = make_enrolment(with_client(snapshot, key_generation=3), "acme", SERVERS)
+    (web,) = made.clusters
+    assert (made.client, made.id, made.servers, made.zones) == ("acme", 1001, SERVERS, ("example.test",))
+    assert (web.name, web.services, web.slot_seconds) == ("web", ("www.example.test",), 30)
+    assert web.proof
+    assert web.proof.key == client_key(MASTER, web.address_layout, 1001, 3)
+    assert (web.proof.bind, web.proof.single_use, web.proof.key_generation) == (Bind.ADDRESS, False, 3)
+    assert made.tsig
+    assert (made.tsig.name, made.tsig.algorithm) == ("acme-key", "hmac-sha256")
+
+
+def test_document_round_trip(snapshot: Snapshot) -> None:
+    """What is dumped is parsed to the same enrolment, with or without a TSIG identity."""
+    for name in ("acme", "newsreader"):
+        made = make_enrolment(snapshot, name, SERVERS)
+        assert parse(dump(made), "file") == made
+    assert make_enrolment(snapshot, "newsreader", SERVERS).tsig is None
+
+
+def test_repr_hides_secrets(snapshot: Snapshot) -> None:
+    """No repr of an enrolment shows a key or a TSIG secret."""
+    made = make_enrolment(snapshot, "acme", SERVERS)
+    proof, tsig = made.clusters[0].proof, made.tsig
+    assert proof
+    assert tsig
+    for secret in (proof.key.hex(), str(proof.key), tsig.secret):
+        assert secret not in repr(made)
+
+
+def test_no_proof_without_a_client_in_the_address(snapshot: Snapshot) -> None:
+    """A layout without a client field gets no key, as nobody could check the proof."""
+    cluster = replace(snapshot.site.clusters["web"], layout=(("tier", 4), ("nonce", 33)))
+    site = replace(snapshot.site, clusters={**snapshot.site.clusters, "web": cluster})
+    assert make_enrolment(replace(snapshot, site=site), "acme", SERVERS).clusters[0].proof is None
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (lambda s: s, "nobody", "'nobody' is not a client of this site (there is: acme, newsreader"),
+        (lambda s: with_client(s, state=ClientState.REVOKED), "acme", "'acme' is revoked"),
+        (lambda s: replace(s, masters={}), "acme", "no client master key"),
+        (lambda s: replace(s, site=replace(s.site, services={})), "acme", "no service name"),
+    ],
+)
+def test_refused(snapshot: Snapshot, change: Callable[[Snapshot], Snapshot], name: str, message: str) -> None:
+    """An unknown or revoked client, or a site without services or keys, gives an error that says so."""
+    with pytest.raises(ClientError) as error:
+        make_enrolment(change(snapshot), name, SERVERS)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"state": ClientState.DISABLED}, "is disabled"),
+        ({"match": (Match(Step.SOURCE, "2001:db8:77::/48"),)}, "no TSIG identity"),
+        ({"proof": Proof(Bind.ADDRESS, single_use=True)}, "single use"),
+    ],
+)
+def test_cautions(snapshot: Snapshot, changes: dict[str, Any], words: str) -> None:
+    """What is allowed but probably not meant is said to the operator."""
+    assert cautions(snapshot, "acme") == []
+    (caution,) = cautions(with_client(snapshot, **changes), "acme")
+    assert words in caution
+
+
+def test_caution_about_encoded_strangers(snapshot: Snapshot) -> None:
+    """A client that is not told by TSIG is warned of a cluster that gives strangers encoded addresses."""
+    cluster = replace(snapshot.site.clusters["web"], anonymous=Anonymous.ENCODED)
+    site = replace(snapshot.site, clusters={**snapshot.site.clusters, "web": cluster})
+    (caution,) = cautions(replace(snapshot, site=site), "newsreader")
+    assert "prove in vain" in caution
+
+
+def broken(made: Enrolment, *path: str | int, value: Any = None) -> str:
+    data = json.loads(dump(made))
+    at = data
+    for step in path[:-1]:
+        at = at[step]
+    if value is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("version",), 2, "version 2: this dnsvip reads version 1"),
+        (("version",), None, "is not an enrolment"),
+        (("client",), None, "client: missing"),
+        (("servers",), ["192.0.2.53"], "servers.0: must"),
+        (("servers",), [], "servers: "),
+        (("surprise",), 1, "surprise: unknown key"),
+        (("clusters", 0, "prefix"), "2001:db8::/zz", "clusters.0.prefix: "),
+        (("clusters", 0, "plain"), "2001:db8::1", "clusters.0.plain: 2001:db8::1 is outside"),
+        (("clusters", 0, "tag_bits"), 20, "clusters.0: prefix 64 + mode 1"),
+        (("clusters", 0, "proof", "key"), "00ff", "clusters.0.proof.key: must be 16 bytes"),
+        (("clusters", 0, "proof", "key"), "not hex", "clusters.0.proof.key: must be hexadecimal"),
+        (("clusters", 0, "proof", "bind"), "port", "clusters.0.proof.bind: "),
+        (("clusters", 0, "layout"), [["tier", 4], ["nonce", 33]], "clusters.0.proof: must be null"),
+        (("tsig", "secret"), "*", "tsig.secret: must be base64"),
+        (("tsig", "algorithm"), "hmac-md5", "tsig.algorithm: "),
+    ],
+)
+def test_wrong_document(snapshot: Snapshot, path: tuple[str | int, ...], value: Any, message: str) -> None:
+    """Each wrong value is named with its file and place, and secrets are not repeated."""
+    with pytest.raises(ClientError) as error:
+        parse(broken(make_enrolment(snapshot, "acme", SERVERS), *path, value=value), "my.json")
+    text = str(error.value)
+    assert text.startswith("my.json: ")
+    assert message in text
+    assert "00ff" not in text
+    assert "not hex" not in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "{}"])
+def test_not_an_enrolment(text: str) -> None:
+    """A file of another kind is called so."""
+    with pytest.raises(ClientError, match="is not an enrolment"):
+        parse(text, "my.json")
+
+
+def test_names(snapshot: Snapshot) -> None:
+    """Services are covered, and so are their zones' other names, but nothing beside them."""
+    made = make_enrolment(snapshot, "acme", SERVERS)
+    assert made.is_service("www.example.test")
+    assert made.covers("shop.example.test")
+    assert not made.is_service("shop.example.test")
+    assert not made.covers("example.org")
+    assert not made.covers("notexample.test")
+
+
+def test_file_is_private(snapshot: Snapshot, tmp_path: Path) -> None:
+    """A saved file is 0600 whatever was there, and one that others can read is not used."""
+    made, path = make_enrolment(snapshot, "acme", SERVERS), tmp_path / "deep" / "enrolment.json"
+    files.save(made, path)
+    path.chmod(0o644)
+    with pytest.raises(ClientError, match="chmod 600"):
+        files.load(path)
+    files.save(made, path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert files.load(path) == made
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_where_it_is_found(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None imported is no enrolment; one named and missing is an error."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv(files.ENVIRONMENT, raising=False)
+    assert files.find_enrolment() is None
+    made = make_enrolment(snapshot, "acme", SERVERS)
+    files.save(made, tmp_path / "dnsvip" / "enrolment.json")
+    assert files.find_enrolment() == made
+    monkeypatch.setenv(files.ENVIRONMENT, str(tmp_path / "missing.json"))
+    with pytest.raises(ClientError, match="cannot be read"):
+        files.find_enrolment()

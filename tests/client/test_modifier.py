@@ -1,0 +1,171 @@
+"""The modifier against the published vectors and against the verifier."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.client.enrolment import EnrolledCluster, ProofKey
+from dnsvip.client.modifier import Modifier, Why
+from dnsvip.codec.layout import Layout
+from dnsvip.codec.proof import Bind, acceptable_slots, client_key, verify
+from dnsvip.codec.suffix import SuffixCodec
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "address-format.json"
+CASES = [case for case in json.loads(FIXTURE.read_text())["cases"] if "proof" in case]
+KEY = bytes(range(16))
+SOURCE = IPv6Address("2001:db8:77::5")
+
+
+def cluster(
+    bind: Bind = Bind.ADDRESS,
+    *,
+    single_use: bool = False,
+    prefix: str = "2001:db8:a:1::/64",
+    tag_bits: int = 24,
+    slot_seconds: int = 30,
+    proof: bool = True,
+) -> EnrolledCluster:
+    network = IPv6Network(prefix)
+    bits = 128 - network.prefixlen - 3 - tag_bits
+    layout = (("tier", 4), ("client", bits - 4))
+    key = ProofKey(KEY, bind, single_use)
+    plain = network.network_address + 1
+    return EnrolledCluster(
+        "web", network, plain, layout, tag_bits, slot_seconds, ("www.example.test",), key if proof else None
+    )
+
+
+def issued_in(enrolled: EnrolledCluster, payload: int = 12345) -> IPv6Address:
+    return IPv6Address(SuffixCodec(enrolled.address_layout, bytes(32), 1).seal(payload))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_vectors(case: dict[str, Any]) -> None:
+    """Every published proof comes out of the modifier, key derivation included."""
+    proof, network = case["proof"], IPv6Network(case["prefix"])
+    fields = tuple((name, bits) for name, bits in case["fields"])
+    layout = Layout(network, fields, case["tag_bits"])
+    key = client_key(bytes.fromhex(proof["client_master"]), layout, case["values"]["client"], proof["generation"])
+    enrolled = EnrolledCluster(
+        "web",
+        network,
+        network.network_address + 1,
+        fields,
+        case["tag_bits"],
+        30,
+        (),
+        ProofKey(key, Bind(proof["bind"])),
+    )
+    now = proof["slot"] * 30 + 29.9
+    made = Modifier(enrolled).prove(
+        IPv6Address(case["issued"]), IPv6Address(proof["source"]), proof["source_port"], now
+    )
+    assert key.hex() == proof["client_key"]
+    assert made.why is Why.PROVEN
+    assert made.address == IPv6Address(proof["proven"])
+    assert made.valid_until == (proof["slot"] + 1) * 30
+
+
+@given(
+    bind=st.sampled_from(Bind),
+    payload=st.integers(0, (1 << 37) - 1),
+    source=st.integers(0, (1 << 128) - 1),
+    port=st.integers(1, 65535),
+    now=st.floats(0, 1 << 33),
+    later=st.floats(0, 1),
+    slot_seconds=st.integers(1, 3600),
+)
+def test_proof_holds_until_it_says(
+    bind: Bind, payload: int, source: int, port: int, now: float, later: float, slot_seconds: int
+) -> None:
+    """A dispatcher accepts the proof at every moment until valid_until, and a slot longer, by its own check."""
+    enrolled = cluster(bind, slot_seconds=slot_seconds)
+    issued = issued_in(enrolled, payload)
+    made = Modifier(enrolled).prove(issued, IPv6Address(source), port, now)
+    assert made.why is Why.PROVEN
+    assert made.valid_until is not None
+    assert now < made.valid_until <= now + slot_seconds + 1
+    for moment in (now, now + later * (made.valid_until - now), made.valid_until + slot_seconds * 0.99):
+        assert any(
+            verify(enrolled.address_layout, int(made.address), KEY, bind, source, port, slot)
+            for slot in acceptable_slots(moment, slot_seconds)
+        )
+
+
+@given(payload=st.integers(0, (1 << 37) - 1), port=st.integers(1, 65535), now=st.integers(0, 1 << 33))
+def test_proving_twice_changes_nothing(payload: int, port: int, now: int) -> None:
+    """A proven address given to the modifier again in the same slot stays as it is."""
+    enrolled = cluster(Bind.ADDRESS_PORT)
+    modifier = Modifier(enrolled)
+    once = modifier.prove(issued_in(enrolled, payload), SOURCE, port, now)
+    assert modifier.prove(once.address, SOURCE, port, now) == once
+
+
+@given(address=st.integers(0, (1 << 128) - 1).map(IPv6Address))
+def test_other_addresses_stay(address: IPv6Address) -> None:
+    """An address outside the cluster prefix comes back unchanged."""
+    enrolled = cluster()
+    made = Modifier(enrolled).prove(address, SOURCE, 0, 1e9)
+    assert address in enrolled.prefix or (made.address, made.why) == (address, Why.OUTSIDE)
+
+
+def test_plain_vip_stays() -> None:
+    """The plain VIP comes back unchanged, without an end."""
+    enrolled = cluster()
+    made = Modifier(enrolled).prove(enrolled.plain, SOURCE, 0, 1e9)
+    assert (made.address, made.why, made.valid_until) == (enrolled.plain, Why.PLAIN, None)
+
+
+def test_no_key() -> None:
+    """Without a key for the cluster the issued address stays as it is."""
+    enrolled = cluster(proof=False)
+    issued = issued_in(enrolled)
+    made = Modifier(enrolled).prove(issued, SOURCE, 0, 1e9)
+    assert (made.address, made.why) == (issued, Why.NO_KEY)
+
+
+def test_port_must_be_known() -> None:
+    """A proof bound to the port is not made before the port is known."""
+    enrolled = cluster(Bind.ADDRESS_PORT)
+    modifier = Modifier(enrolled)
+    assert modifier.prove(issued_in(enrolled), SOURCE, 0, 1e9).why is Why.NEEDS_PORT
+    assert modifier.prove(issued_in(enrolled), SOURCE, 4711, 1e9).why is Why.PROVEN
+
+
+def test_single_use_never_repeats() -> None:
+    """With what was used, the modifier gives each address once: three in the first slot, one more in each later one."""
+    enrolled = cluster(single_use=True)
+    modifier, issued = Modifier(enrolled), issued_in(enrolled)
+    used: set[IPv6Address] = set()
+    counts = []
+    for slot in range(4):
+        now = (1000 + slot) * 30
+        before = len(used)
+        while (made := modifier.prove(issued, SOURCE, 0, now, used)).why is Why.PROVEN:
+            assert made.address not in used
+            used.add(made.address)
+        assert made.why is Why.USED_UP
+        counts.append(len(used) - before)
+    assert counts == [3, 1, 1, 1]
+
+
+def test_reserved_address_is_avoided() -> None:
+    """Where the present slot's proof is the plain VIP itself, a neighbour slot's proof is taken, and it verifies."""
+    enrolled = cluster(prefix="2001:db8:1:2:3:4::/96", tag_bits=9)
+    issued = issued_in(enrolled, 7)
+    now = 900_000_000.0
+    usual = Modifier(enrolled).prove(issued, SOURCE, 0, now)
+    unlucky = replace(enrolled, plain=usual.address)
+    made = Modifier(unlucky).prove(issued, SOURCE, 0, now)
+    assert made.why is Why.PROVEN
+    assert made.address != usual.address
+    slots = acceptable_slots(now, 30)
+    assert any(verify(enrolled.address_layout, int(made.address), KEY, Bind.ADDRESS, int(SOURCE), 0, s) for s in slots)
