@@ -1,0 +1,7 @@
+from dnsvip.epochs import NodeReport
+from dnsvip.store.audit import AuditRow
+from dnsvip.store.people import Token
+from dnsvip.store.repository import Store, Stored
+from dnsvip.store.secrets import KeyEncryptionKey
+
+__all__ = ["AuditRow", "KeyEncryptionKey", "NodeReport", "Store", "Stored", "Token"]

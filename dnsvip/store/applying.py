@@ -1,0 +1,178 @@
+"""Applying changes inside one write transaction: look, write, check, or raise and leave nothing.
+
+The rules are run against what is in the database *after* the changes, so that two operators who
+change different objects cannot break a rule together. Costs follow the number of changed objects;
+only a changed cluster has every client looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import bindparam, delete, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.model import Classify, Client, Step, TsigKey, Zone
+from dnsvip.plan import Change, Origin
+from dnsvip.rules import check_one, check_site
+from dnsvip.spec import SINGLE, Thing
+from dnsvip.store.audit import AuditEntry, record
+from dnsvip.store.batches import BATCH, ROWS, in_batches
+from dnsvip.store.keys import follow_cluster
+from dnsvip.store.loading import load_site, things
+from dnsvip.store.rows import audit_form, from_row, match_rows, to_row
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import KINDS, client, client_match, tsig, zone
+
+ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
+"""What is wrong with a zone's text; `dns.zone` knows, the store does not."""
+
+Stored: TypeAlias = dict[tuple[str, str], tuple[Thing, Origin]]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes the site, through what, when (unix seconds), and the generation that it makes."""
+
+    actor: str
+    origin: Origin
+    at: float
+    generation: int
+
+
+async def apply_changes(
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    changes: Sequence[Change],
+    author: Author,
+    check_zone: ZoneCheck | None,
+) -> None:
+    """Write every change and its audit row; raises Conflict or InvalidSite, whereupon the caller rolls back."""
+    stored = await _look(connection, kek, changes)
+    _check_fresh(changes, stored)
+    await _write(connection, kek, changes, stored, author)
+    problems = await _check(connection, kek, changes)
+    problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]
+    if problems:
+        raise InvalidSite(problems)
+    entries = []
+    for change in changes:
+        if change.kind == "cluster":
+            entries += await follow_cluster(connection, kek, change, author.at, author.generation)
+    await record(connection, author.actor, author.at, author.generation, entries)
+
+
+async def _look(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> Stored:
+    stored: Stored = {(SINGLE, ""): (Classify(), "site")}
+    for kind, table in KINDS.items():
+        names = [change.name for change in changes if change.kind == kind and change.action != "+"]
+        for some in in_batches(names, BATCH):
+            for row in await connection.execute(select(table).where(table.c.name.in_(some))):
+                stored[kind, row.name] = (from_row(kind, row, kek), row.origin)
+    return stored
+
+
+def _check_fresh(changes: Sequence[Change], stored: Stored) -> None:
+    problems, seen = [], set()
+    for change in changes:
+        key = (change.kind, change.name)
+        if key in seen:
+            problems.append(Problem(change.where, "is changed twice at once"))
+        elif change.action != "+" and key not in stored:
+            problems.append(Problem(change.where, "does not exist (any more)"))
+        elif change.before is not None and change.action != "+" and stored[key][0] != change.before:
+            problems.append(Problem(change.where, "has been changed meanwhile; look at it again"))
+        seen.add(key)
+    if problems:
+        raise Conflict(problems)
+
+
+async def _write(
+    connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change], stored: Stored, author: Author
+) -> None:
+    for kind, table in KINDS.items():
+        # Altered rows are removed and made anew, so that two objects can swap a unique number.
+        gone = [{"gone": change.name} for change in changes if change.kind == kind and change.action != "+"]
+        if gone:
+            await connection.execute(delete(table).where(table.c.name == bindparam("gone")), gone)
+    for kind, table in KINDS.items():
+        made = [change for change in changes if change.kind == kind and change.after is not None]
+        for some in in_batches(made, ROWS):
+            await connection.execute(insert(table), [_row(change, kek, stored, author) for change in some])
+        for few in in_batches(list(_after(made, Client)), ROWS):
+            if matches := [row for thing in few for row in match_rows(thing)]:
+                await connection.execute(insert(client_match), matches)
+    for some in in_batches(changes, ROWS):
+        await record(connection, author.actor, author.at, author.generation, [_entry(c, stored) for c in some])
+
+
+def _row(change: Change, kek: KeyEncryptionKey, stored: Stored, author: Author) -> dict[str, Any]:
+    assert change.after is not None  # noqa: S101 - for mypy; chosen so by the caller
+    made_by = stored[change.kind, change.name][1] if change.action == "~" else author.origin
+    origin = "site" if "site" in (made_by, author.origin) else "api"
+    row = to_row(change.kind, change.name, change.after, kek)
+    return row | {"origin": origin, "generation": author.generation}
+
+
+def _entry(change: Change, stored: Stored) -> AuditEntry:
+    before = stored[change.kind, change.name][0] if change.action != "+" else None
+    return AuditEntry(change.action, change.kind, change.name, audit_form(before), audit_form(change.after))
+
+
+async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Problem]:
+    kinds = {change.kind for change in changes}
+    everyone = any(change.kind == "cluster" and change.after is not None for change in changes)
+    clients = [] if everyone else [*_after(changes, Client), *await _orphans(connection, kek, changes)]
+    site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE))
+    keys = await _names(connection, tsig, None if everyone else _mentioned(clients))
+    zones = await _names(connection, zone, None) if kinds - {"client"} else ()
+    site = replace(
+        site,
+        tsig_keys={name: TsigKey(name, "") for name in keys},
+        zones={name: Zone(name, "") for name in zones},
+    )
+    problems = check_site(site) if kinds - {"client"} else []
+    for some in clients:
+        problems += check_one("client", some.name, some, site)
+    if everyone:
+        async for name, thing in things(connection, kek, "client"):
+            problems += check_one("client", name, thing, site)
+    return list(dict.fromkeys(problems))
+
+
+def _mentioned(clients: Iterable[Client]) -> list[str]:
+    return sorted({match.value for thing in clients for match in thing.match if match.step is Step.TSIG})
+
+
+async def _names(connection: AsyncConnection, table: Any, wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return list((await connection.execute(select(table.c.name))).scalars())
+    found: list[str] = []
+    for some in in_batches(wanted, BATCH):
+        found += (await connection.execute(select(table.c.name).where(table.c.name.in_(some)))).scalars()
+    return found
+
+
+async def _orphans(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Client]:
+    """Some of the clients that refer to a tier or TSIG key which these changes remove."""
+    removed = [change for change in changes if change.action == "-"]
+    tiers = [change.name for change in removed if change.kind == "tier"]
+    keys = [change.name for change in removed if change.kind == "tsig"]
+    found: dict[str, Client] = {}
+    for some in in_batches(sorted({*tiers, *keys}), BATCH):
+        users = select(client_match.c.client).where(client_match.c.step == "tsig", client_match.c.value.in_(some))
+        query = select(client).where(or_(client.c.tier.in_(some), client.c.name.in_(users))).limit(20)
+        for row in await connection.execute(query):
+            thing = from_row("client", row, kek)
+            assert isinstance(thing, Client)  # noqa: S101 - for mypy
+            found[thing.name] = thing
+    return list(found.values())
+
+
+def _after(changes: Iterable[Change], kind: type[T]) -> Iterator[T]:
+    return (change.after for change in changes if isinstance(change.after, kind))

@@ -1,0 +1,63 @@
+"""The audit rows: who changed what, in which generation; what the feed reads removals from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.spec import Plain
+from dnsvip.store.tables import audit
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change to be recorded; `before` and `after` are JSON without secrets."""
+
+    action: str
+    kind: str
+    name: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One recorded change. `at` is in unix seconds; `id` rises with time and is what pages go by."""
+
+    id: int
+    generation: int
+    at: float
+    actor: str
+    action: str
+    kind: str
+    name: str
+    before: Plain | None
+    after: Plain | None
+
+
+async def record(
+    connection: AsyncConnection, actor: str, at: float, generation: int, entries: Sequence[AuditEntry]
+) -> None:
+    """Write entries of one change of generation."""
+    if entries:
+        head = {"actor": actor, "at": at, "generation": generation}
+        await connection.execute(insert(audit), [head | asdict(entry) for entry in entries])
+
+
+async def recorded(connection: AsyncConnection, limit: int, before: int | None) -> list[AuditRow]:
+    """The newest rows first, those with an id under `before` where it is given."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return [
+        AuditRow(**{**row, "before": _read(row["before"]), "after": _read(row["after"])})
+        for row in (await connection.execute(query)).mappings()
+    ]
+
+
+def _read(text: str | None) -> Plain | None:
+    return None if text is None else json.loads(text)

@@ -1,0 +1,163 @@
+"""One database, SQLite file or PostgreSQL: connections, transactions, errors. Knows no table but `state`.
+
+A read sees one consistent state; a write is alone: it holds the write lock from its first
+statement on. Foreign errors leave here as StoreError.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL, event, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from dnsvip.errors import StoreError
+from dnsvip.store.tables import state
+
+BUSY_SECONDS = 60.0
+"""How long a SQLite writer waits for another one; the longest writer is an apply of a very large site."""
+
+CONNECT_SECONDS = 5.0
+POOL_SIZE = 5
+
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a commit is on the disk: a killed process or machine loses none
+    "PRAGMA foreign_keys = ON",
+)
+
+
+class Database:
+    """An engine for one URL of the node file (`sqlite:///FILE` or `postgresql://USER@HOST/NAME`)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.label = self.url.render_as_string(hide_password=True)
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite database."""
+        return Path(self.url.database or "")
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one state of the database throughout and writes nothing."""
+        with self.translating():
+            async with self.engine.connect() as connection:
+                if not self.is_sqlite:
+                    await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                async with connection.begin():
+                    yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
+        """A transaction that no other writer runs beside, with the generation it starts from."""
+        async with self.write_unordered() as connection:
+            query = select(state.c.generation)
+            # SQLite has locked the whole file already: BEGIN IMMEDIATE.
+            found = await connection.execute(query if self.is_sqlite else query.with_for_update())
+            yield connection, found.scalar_one()
+
+    @asynccontextmanager
+    async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for what is not part of a generation (heartbeats), beside other writers where it can be."""
+        with self.translating():
+            async with self.engine.connect() as connection:
+                if self.is_sqlite:
+                    await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+                async with connection.begin():
+                    yield connection
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of one's own outside any transaction; it is closed afterwards, not used again."""
+        with self.translating():
+            async with self.engine.connect() as connection:
+                if self.is_sqlite:
+                    await connection.execution_options(sqlite_begin=None)
+                else:
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    yield connection
+                finally:
+                    await connection.invalidate()
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn what drivers raise into StoreError; IntegrityError passes, as only the caller can explain it."""
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise StoreError(f"database {self.label}: {_first_line(error.orig)}") from error
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError) as error:
+            raise StoreError(f"database {self.label}: {_first_line(error)}") from error
+        except TimeoutError as error:
+            raise StoreError(f"database {self.label}: no answer within {CONNECT_SECONDS:.0f} s") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername not in ("sqlite", "postgresql") or not parsed.database:
+        right = 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'
+        raise StoreError(f"database {url.partition(':')[0]!r}: {right}")
+    return parsed.set(drivername={"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[parsed.drivername])
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        if statement := connection.get_execution_options().get("sqlite_begin", "BEGIN"):
+            connection.exec_driver_sql(statement)
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        pool_pre_ping=True,
+        connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "dnsvip"}},
+    )
+
+
+def make_file(path: Path) -> None:
+    """Make an empty SQLite file that only its owner can read; its journal files take after it."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreError(f"database {path}: {error.strerror}") from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    text_ = str(error).strip() or type(error).__name__
+    return text_.splitlines()[0].rpartition(">: ")[2]

@@ -1,0 +1,157 @@
+"""From rows to a Snapshot: whole once, then by difference.
+
+By difference reads only rows whose generation is newer, and copies a collection once where anything
+in it changed. Everything here runs inside the caller's read transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.codec.keyring import Epoch, Keyring
+from dnsvip.model import Classify, Cluster, Site, Snapshot
+from dnsvip.plan import Origin
+from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.store.rows import epoch_from, from_row, master_context
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import KINDS, audit, client_master, epoch, state
+
+PAGE = 2000
+"""Rows at a time: between pages the event loop gets its turn, so that loading does not stop answers."""
+
+KEY_KIND = "key"
+"""The kind under which audit rows speak of epochs; their name is CLUSTER/SLOT."""
+
+T = TypeVar("T")
+
+
+async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
+    """The whole site and its keys."""
+    generation = await current_generation(connection)
+    found: dict[str, Any] = {}
+    for kind, attribute in COLLECTIONS.items():
+        found[attribute] = {name: thing async for name, thing in things(connection, kek, kind)}
+    async for _, thing in things(connection, kek, SINGLE):
+        found[SINGLE] = thing
+    return await _with_keys(connection, kek, Snapshot(generation, Site(**found)), Snapshot())
+
+
+async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
+    """`old` brought to the database's generation; the same object where that is its own."""
+    generation = await current_generation(connection)
+    if generation == old.generation:
+        return old
+    if generation < old.generation:  # another database, or an older one put back
+        return await load(connection, kek)
+    touched = await _touched(connection, old.generation)
+    found: dict[str, Any] = {SINGLE: old.site.classify}
+    for kind, attribute in COLLECTIONS.items():
+        mapping = collection(old.site, kind)
+        if kind in touched:
+            mapping = await _patched(connection, kek, kind, mapping, old.generation)
+        found[attribute] = mapping
+    if SINGLE in touched:
+        async for _, thing in things(connection, kek, SINGLE, old.generation):
+            found[SINGLE] = thing
+    site = Site(**found) if touched & KINDS.keys() else old.site
+    if touched & {"cluster", KEY_KIND}:
+        return await _with_keys(connection, kek, Snapshot(generation, site), old)
+    return Snapshot(generation, site, old.keyrings, old.masters)
+
+
+async def load_site(connection: AsyncConnection, kek: KeyEncryptionKey, kinds: Iterable[str]) -> Site:
+    """A site of only some kinds; the others are empty."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        some = {name: thing async for name, thing in things(connection, kek, kind)}
+        found |= {SINGLE: some.get("", Classify())} if kind == SINGLE else {COLLECTIONS[kind]: some}
+    return Site(**found)
+
+
+async def load_origins(connection: AsyncConnection) -> dict[tuple[str, str], Origin]:
+    """Who made each object, by (kind, name)."""
+    found: dict[tuple[str, str], Origin] = {}
+    for kind, table in KINDS.items():
+        for name, origin in await connection.execute(select(table.c.name, table.c.origin)):
+            found[kind, name] = origin
+    return found
+
+
+async def load_epochs(
+    connection: AsyncConnection, kek: KeyEncryptionKey, cluster: str | None = None
+) -> dict[str, tuple[Epoch, ...]]:
+    """The epochs by cluster, of one cluster where it is named."""
+    query = select(epoch).order_by(epoch.c.cluster, epoch.c.slot)
+    if cluster is not None:
+        query = query.where(epoch.c.cluster == cluster)
+    found: dict[str, tuple[Epoch, ...]] = {}
+    for row in await connection.execute(query):
+        found[row.cluster] = (*found.get(row.cluster, ()), epoch_from(row, kek))
+    return found
+
+
+async def current_generation(connection: AsyncConnection) -> int:
+    """The generation of the database as this transaction sees it."""
+    generation: int = (await connection.execute(select(state.c.generation))).scalar_one()
+    return generation
+
+
+async def things(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
+) -> AsyncIterator[tuple[str, Thing]]:
+    """Every object of a kind that is newer than a generation, by name."""
+    table = KINDS[kind]
+    place = tuple_(table.c.generation, table.c.name)
+    last: tuple[int, str] | None = None
+    while True:
+        query = select(table).order_by(table.c.generation, table.c.name).limit(PAGE)
+        query = query.where(place > tuple_(*last) if last else table.c.generation > since)
+        rows = (await connection.execute(query)).all()
+        for row in rows:
+            yield row.name, from_row(kind, row, kek)
+        if len(rows) < PAGE:
+            return
+        last = (rows[-1].generation, rows[-1].name)
+        await asyncio.sleep(0)
+
+
+async def _touched(connection: AsyncConnection, since: int) -> set[str]:
+    found = await connection.execute(select(audit.c.kind).where(audit.c.generation > since).distinct())
+    return set(found.scalars())
+
+
+async def _patched(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, Thing], since: int
+) -> Mapping[str, Thing]:
+    patched = dict(old)
+    # Removed first: what was removed and made again has a row that is newer than its removal.
+    gone = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
+    for name in (await connection.execute(gone)).scalars():
+        patched.pop(name, None)
+    return patched | {name: thing async for name, thing in things(connection, kek, kind, since)}
+
+
+async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapshot: Snapshot, old: Snapshot) -> Snapshot:
+    by_cluster = await load_epochs(connection, kek)
+    masters = {
+        row.cluster: kek.unwrap(row.secret, master_context(row.cluster))
+        for row in await connection.execute(select(client_master))
+    }
+    keyrings = {
+        name: _keyring(cluster, by_cluster.get(name, ()), old.keyrings.get(name))
+        for name, cluster in snapshot.site.clusters.items()
+        if isinstance(cluster, Cluster)
+    }
+    return Snapshot(snapshot.generation, snapshot.site, keyrings, masters)
+
+
+def _keyring(cluster: Cluster, epochs: tuple[Epoch, ...], old: Keyring | None) -> Keyring:
+    layout = cluster.address_layout
+    if old is not None and old.epochs == epochs and old.layout == layout:
+        return old
+    return Keyring(layout, epochs)

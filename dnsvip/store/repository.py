@@ -1,0 +1,280 @@
+"""The store: one site with its keys in one database, changed only in whole transactions.
+
+Promise: every change raises `generation` by one and leaves audit rows; nothing is half applied;
+nothing committed is lost; no secret leaves in clear but inside a Snapshot. Answers and packets never
+wait for it: they use the last Snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.codec.keyring import Epoch
+from dnsvip.epochs import NodeReport
+from dnsvip.errors import Conflict, Problem, StoreError
+from dnsvip.model import Site, Snapshot
+from dnsvip.plan import Change, Origin
+from dnsvip.spec import Thing
+from dnsvip.store import keys, loading, people
+from dnsvip.store.applying import Author, ZoneCheck, apply_changes
+from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
+from dnsvip.store.collisions import collisions, collisions_within
+from dnsvip.store.database import Database, make_file
+from dnsvip.store.people import Token
+from dnsvip.store.rows import from_row
+from dnsvip.store.schema import prepare
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import KINDS, node, state, token
+from dnsvip.store.watch import CHANNEL, watch
+
+
+class _DryRun(Exception):
+    """Ends a transaction that was only to be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A site as read in one transaction: its generation, and who made each object."""
+
+    generation: int
+    site: Site
+    origins: Mapping[tuple[str, str], Origin]
+
+
+class Store:
+    """One open database. Safe for concurrent use by the tasks of one event loop; made by `open`."""
+
+    def __init__(self, database: Database, kek: KeyEncryptionKey, identity: str) -> None:
+        self._database = database
+        self._kek = kek
+        self.identity = identity
+
+    @classmethod
+    async def open(cls, url: str, kek: KeyEncryptionKey, *, migrate: bool = True) -> Store:
+        """Open the database of a node file, making file and tables where they are missing.
+
+        Raises StoreError where it cannot be reached or is newer than this program, SecretError where the key
+        is not the one its secrets are wrapped with.
+        """
+        database = Database(url)
+        if database.is_sqlite:
+            make_file(database.path)
+        try:
+            return cls(database, kek, await prepare(database, kek, migrate=migrate))
+        except BaseException:
+            await database.close()
+            raise
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._database.close()
+
+    async def snapshot(self) -> Snapshot:
+        """The whole site and its keys."""
+        async with self._database.read() as connection:
+            return await loading.load(connection, self._kek)
+
+    async def refresh(self, old: Snapshot) -> Snapshot:
+        """`old` brought up to date by reading only what changed; `old` itself where nothing did."""
+        async with self._database.read() as connection:
+            return await loading.load_difference(connection, self._kek, old)
+
+    async def generation(self) -> int:
+        """The number of changes so far."""
+        async with self._database.read() as connection:
+            return await loading.current_generation(connection)
+
+    async def stored(self) -> Stored:
+        """The site with its generation and origins, for planning against."""
+        async with self._database.read() as connection:
+            generation = await loading.current_generation(connection)
+            site = await loading.load_site(connection, self._kek, KINDS)
+            return Stored(generation, site, await loading.load_origins(connection))
+
+    async def site(self) -> Site:
+        """The site without its keys."""
+        return (await self.stored()).site
+
+    async def origins(self) -> Mapping[tuple[str, str], Origin]:
+        """Who made each object, by (kind, name)."""
+        async with self._database.read() as connection:
+            return await loading.load_origins(connection)
+
+    async def get(self, kind: str, name: str) -> Thing | None:
+        """One object, None where there is none."""
+        table = KINDS[kind]
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+        return None if row is None else from_row(kind, row, self._kek)
+
+    async def page(self, kind: str, after: str | None, limit: int) -> list[Thing]:
+        """At most `limit` objects in byte order of their names, those after the name `after` where it is given."""
+        table = KINDS[kind]
+        query = select(table).order_by(table.c.name).limit(limit)
+        if after is not None:
+            query = query.where(table.c.name > after)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [from_row(kind, row, self._kek) for row in rows]
+
+    async def count(self, kind: str) -> int:
+        """How many objects of a kind there are."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(KINDS[kind]))).scalar_one()
+
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        actor: str,
+        origin: Origin,
+        *,
+        expected: int | None = None,
+        check_zone: ZoneCheck | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Make all the changes in one transaction, or none; the new generation.
+
+        Raises InvalidSite where the site would break a rule afterwards, Conflict where something exists
+        already, was changed meanwhile (`expected` is the generation that the changes were made for) or
+        claims what is taken. No changes make no generation. `dry_run` finds the same problems and writes nothing.
+        """
+        if not changes:
+            return await self.generation()
+        if problems := collisions_within(changes):
+            raise Conflict(problems)
+        try:
+            async with self._change() as (connection, generation, now):
+                if expected is not None and expected != generation - 1:
+                    text = f"has changed meanwhile (generation {generation - 1}, not {expected}); look at it again"
+                    raise Conflict([Problem("site", text)])
+                author = Author(actor, origin, now, generation)
+                await apply_changes(connection, self._kek, changes, author, check_zone)
+                if dry_run:
+                    raise _DryRun
+        except _DryRun:
+            return generation - 1
+        except IntegrityError as error:
+            async with self._database.read() as connection:
+                problems = await collisions(connection, changes)
+            raise Conflict(problems or [Problem("site", "has changed meanwhile; try again")]) from error
+        return generation
+
+    async def rotate(self, cluster: str, actor: str, now: float) -> Epoch:
+        """Publish a new key epoch of a cluster; `advance` makes it active once dispatchers hold it.
+
+        Raises InvalidSite for an unknown cluster, Conflict where no key slot is free.
+        """
+        async with self._change() as (connection, generation, _):
+            nodes = await people.all_reports(connection)
+            _, entries = await keys.advance(connection, self._kek, nodes, now)  # may free a slot
+            epoch, made = await keys.rotate(connection, self._kek, cluster, now, generation)
+            await record(connection, actor, now, generation, [*entries, *made])
+        return epoch
+
+    async def advance(self, now: float) -> list[str]:
+        """Take every step of key epochs that is due; what happened, in words. Safe from several nodes at once."""
+        async with self._database.read() as connection:
+            nodes = await people.all_reports(connection)
+            if not await keys.is_due(connection, self._kek, nodes, now):
+                return []
+        try:
+            async with self._change() as (connection, generation, _):
+                nodes = await people.all_reports(connection)
+                events, entries = await keys.advance(connection, self._kek, nodes, now)
+                await record(connection, "epochs", now, generation, entries)
+                if not entries:
+                    raise _DryRun  # another node was quicker
+        except _DryRun:
+            return []
+        return events
+
+    async def report(self, report: NodeReport) -> None:
+        """Note that a node lives and which generation it works with; makes no generation."""
+        async with self._database.write_unordered() as connection:
+            await people.put_report(connection, report)
+
+    async def leave(self, report: NodeReport) -> None:
+        """Forget a node that stops, so that nothing waits for its lease."""
+        async with self._database.write_unordered() as connection:
+            await people.remove_report(connection, report)
+
+    async def nodes(self) -> list[NodeReport]:
+        """Every node's last report, lapsed ones (`not is_live(now)`) included for an hour."""
+        async with self._database.read() as connection:
+            return await people.all_reports(connection)
+
+    async def create_token(self, name: str, actor: str) -> str:
+        """A new bearer token in clear, which is stored nowhere; raises Conflict where the name is taken."""
+        return await self._make_token(name, actor, only_first=False) or ""
+
+    async def create_first_token(self, name: str, actor: str) -> str | None:
+        """As `create_token` where there is no token at all, else None; one of several nodes that start makes it."""
+        return await self._make_token(name, actor, only_first=True)
+
+    async def find_token(self, clear: str) -> Token | None:
+        """The token, None where there is no such one."""
+        async with self._database.read() as connection:
+            return await people.find_token(connection, clear)
+
+    async def tokens(self) -> list[Token]:
+        """Every token by name, without its secret."""
+        async with self._database.read() as connection:
+            return await people.all_tokens(connection)
+
+    async def delete_token(self, name: str, actor: str) -> bool:
+        """Revoke a token; whether there was one."""
+        try:
+            async with self._change() as (connection, generation, now):
+                found = await connection.execute(delete(token).where(token.c.name == name))
+                if not found.rowcount:
+                    raise _DryRun
+                await record(connection, actor, now, generation, [AuditEntry("-", "token", name)])
+        except _DryRun:
+            return False
+        return True
+
+    async def audit(self, limit: int = 100, before: int | None = None) -> list[AuditRow]:
+        """The newest audit rows first; `before` is the id of the last row of the page before."""
+        async with self._database.read() as connection:
+            return await recorded(connection, limit, before)
+
+    def watch(self) -> AsyncIterator[int]:
+        """The generation now, then each that follows, within 0.2 s; goes on through outages."""
+        return watch(self._database)
+
+    async def _make_token(self, name: str, actor: str, *, only_first: bool) -> str | None:
+        clear = people.new_token()
+        try:
+            async with self._change() as (connection, generation, now):
+                if only_first and await people.all_tokens(connection):
+                    raise _DryRun
+                await people.add_token(connection, Token(name, now, actor), clear)
+                await record(connection, actor, now, generation, [AuditEntry("+", "token", name)])
+        except _DryRun:
+            return None
+        except IntegrityError:
+            raise Conflict([Problem(f"token.{name}", "exists already")]) from None
+        return clear
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[tuple[AsyncConnection, int, float]]:
+        """A write transaction that raises the generation: (connection, new generation, unix seconds)."""
+        async with self._database.write() as (connection, before):
+            start = time.monotonic()
+            yield connection, before + 1, time.time()
+            await connection.execute(update(state).values(generation=before + 1))
+            if self._database.is_sqlite:
+                # No node could report while this held the file: the wait does not count against its lease.
+                await connection.execute(update(node).values(seen_at=node.c.seen_at + (time.monotonic() - start)))
+            else:
+                await connection.execute(select(func.pg_notify(CHANNEL, str(before + 1))))
+
+
+__all__ = ["Store", "StoreError", "Stored"]

@@ -1,0 +1,120 @@
+"""Objects to and from rows: what is a column, what is wrapped, and what an audit row may show."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+
+from dnsvip.codec.keyring import Epoch, EpochState
+from dnsvip.errors import StoreError
+from dnsvip.model import ClassCluster, Classify, Client, Cluster, Pool, Service, Tier, TsigKey, Zone
+from dnsvip.spec import Plain, Thing, dump
+from dnsvip.store.secrets import KeyEncryptionKey
+
+Row = dict[str, Any]
+
+_TYPES: dict[str, Any] = {
+    "cluster": Cluster | ClassCluster,
+    "tier": Tier,
+    "pool": Pool,
+    "zone": Zone,
+    "service": Service,
+    "tsig": TsigKey,
+    "client": Client,
+    "classify": Classify,
+}
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(target) for kind, target in _TYPES.items()}
+
+
+def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
+    """The columns of an object, `origin` and `generation` excepted."""
+    plain = dump(thing)
+    row: Row = {"name": name}
+    match thing:
+        case Tier():
+            row["code"] = thing.code
+        case Client():
+            row |= {"id": thing.id, "tier": thing.tier}
+        case TsigKey():
+            row["secret"] = kek.wrap(plain.pop("secret").encode(), _context(kind, name))
+    row["spec"] = _json(plain)
+    return row
+
+
+def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> Thing:
+    """The object in a row (anything with the columns as attributes)."""
+    try:
+        if kind != "tsig":
+            return cast("Thing", _ADAPTERS[kind].validate_json(row.spec))
+        secret = kek.unwrap(row.secret, _context(kind, row.name)).decode()
+        return cast("Thing", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
+    except ValueError as error:
+        raise StoreError(f"the row of {kind}.{row.name} cannot be read: {error}") from error
+
+
+def match_rows(client: Client) -> list[Row]:
+    """The rows of `client_match` for one client."""
+    return [{"step": match.step.value, "value": match.value, "client": client.name} for match in client.match]
+
+
+def epoch_row(cluster: str, epoch: Epoch, kek: KeyEncryptionKey) -> Row:
+    """The row of an epoch."""
+    return {
+        "cluster": cluster,
+        "secret": kek.wrap(epoch.secret, epoch_context(cluster, epoch.slot)),
+        **epoch_dump(epoch),
+    }
+
+
+def epoch_dump(epoch: Epoch) -> Plain:
+    """All of an epoch but its secret."""
+    names = ("slot", "published_at", "published_generation", "activated_at", "retiring_since", "keep_seconds")
+    return {"state": epoch.state.value, **{name: getattr(epoch, name) for name in names}}
+
+
+def epoch_from(row: Any, kek: KeyEncryptionKey) -> Epoch:
+    """The epoch in a row."""
+    return Epoch(
+        row.slot,
+        EpochState(row.state),
+        kek.unwrap(row.secret, epoch_context(row.cluster, row.slot)),
+        row.published_at,
+        row.published_generation,
+        row.activated_at,
+        row.retiring_since,
+        row.keep_seconds,
+    )
+
+
+def epoch_context(cluster: str, slot: int) -> bytes:
+    """What binds an epoch's wrapped secret to its place."""
+    return f"epoch/{cluster}/{slot}".encode()
+
+
+def master_context(cluster: str) -> bytes:
+    """What binds a cluster's wrapped client master to its place."""
+    return f"client_master/{cluster}".encode()
+
+
+def audit_form(thing: Thing | None) -> str | None:
+    """An object as its audit row shows it: without secrets, a zone by the hash of its text."""
+    if thing is None:
+        return None
+    plain = dump(thing)
+    match thing:
+        case TsigKey():
+            plain["secret"] = "(secret)"  # noqa: S105 - stands for one
+        case Zone():
+            plain["text"] = f"sha256:{hashlib.sha256(thing.text.encode()).hexdigest()}"
+    return _json(plain)
+
+
+def _context(kind: str, name: str) -> bytes:
+    return f"{kind}/{name}".encode()
+
+
+def _json(plain: Plain) -> str:
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,109 @@
+"""Bringing a database to this version's tables, from nothing too, and refusing one that is newer.
+
+Alembic is loaded only where there is something to do.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.errors import SecretError, StoreError
+from dnsvip.store.database import Database
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import SCHEMA, state
+
+SCRIPTS = Path(__file__).parent / "migrations"
+CHECK_CONTEXT = b"key check"
+CHECK_VALUE = b"dnsvip"
+LOCK = 0x646E_7376_6970
+"""PostgreSQL's advisory lock while migrating: "dnsvip" in ASCII."""
+
+
+async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -> str:
+    """Make tables and first row where they are missing; the database's identity.
+
+    Raises StoreError for a newer database (or, without `migrate`, an older one) and SecretError for a key
+    that is not the one its secrets are wrapped with.
+    """
+    async with database.read() as connection:
+        version = await connection.run_sync(_version)
+    if version != SCHEMA:
+        await _migrate(database, version, allowed=migrate)
+    identity, key_check = await _read_state(database) or await _first_state(database, kek)
+    _check_key(database, kek, key_check)
+    return identity
+
+
+def _check_key(database: Database, kek: KeyEncryptionKey, key_check: bytes) -> None:
+    try:
+        kek.unwrap(key_check, CHECK_CONTEXT)
+    except SecretError:
+        raise SecretError(
+            f"the key from {kek.source} is not the one that the secrets in {database.label} are wrapped with; "
+            "copy the key file of the node that made the database, or set DNSVIP_KEY to its content"
+        ) from None
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+async def _migrate(database: Database, version: str | None, *, allowed: bool) -> None:
+    _refuse_newer(database, version)
+    if not allowed:
+        raise StoreError(f"database {database.label}: its tables are of version {version}, this program needs {SCHEMA}")
+    async with database.write_unordered() as connection:
+        await _lock(connection, database)
+        await connection.run_sync(_upgrade, database)
+
+
+def _upgrade(connection: Connection, database: Database) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to load and rarely needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    version = _version(connection)  # another node may have been quicker
+    _refuse_newer(database, version)
+    if version == SCHEMA:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(database: Database, version: str | None) -> None:
+    if version is not None and version > SCHEMA:
+        raise StoreError(
+            f"database {database.label}: its tables are of version {version}, newer than this program knows "
+            f"({SCHEMA}); install the version of dnsvip that the other nodes run"
+        )
+
+
+async def _read_state(database: Database) -> tuple[str, bytes] | None:
+    async with database.read() as connection:
+        row = (await connection.execute(select(state.c.identity, state.c.key_check))).one_or_none()
+    return None if row is None else (row.identity, row.key_check)
+
+
+async def _first_state(database: Database, kek: KeyEncryptionKey) -> tuple[str, bytes]:
+    async with database.write_unordered() as connection:
+        await _lock(connection, database)
+        if (await connection.execute(select(state.c.id))).first() is None:
+            check = kek.wrap(CHECK_VALUE, CHECK_CONTEXT)
+            row = {"id": 1, "generation": 0, "identity": secrets.token_hex(16), "key_check": check}
+            await connection.execute(insert(state).values(row))
+    found = await _read_state(database)
+    assert found is not None  # noqa: S101 - for mypy; it was there or has been made
+    return found
+
+
+async def _lock(connection: AsyncConnection, database: Database) -> None:
+    """Let two nodes that start at once go one after the other; SQLite's BEGIN IMMEDIATE has done so."""
+    if not database.is_sqlite:
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))

@@ -1,0 +1,148 @@
+"""The tables, as SQLAlchemy Core. `migrations/` makes them; a test holds the two against each other.
+
+Every kind of object has one row an object: its name, columns for what must be unique or is searched,
+`spec` (its JSON as `spec.dump` gives it, secrets left out), who made it, and the generation that
+last changed it. Secrets stand wrapped in columns of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+SCHEMA = "0001"
+"""The newest migration that this code knows; a database beyond it is refused."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# Byte order on both databases, so that paging by name is the same everywhere.
+Key = String().with_variant(String(collation="C"), "postgresql")
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+state = Table(
+    "state",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="singleton"), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("identity", String(32), nullable=False),  # of this database, random: tells a replaced one
+    Column("key_check", LargeBinary, nullable=False),  # wrapped constant: tells a wrong key
+)
+
+
+def _kind(name: str, *columns: Column[int] | Column[str] | Column[bytes]) -> Table:
+    table = Table(
+        name,
+        metadata,
+        Column("name", Key, primary_key=True),
+        *columns,
+        Column("spec", Text, nullable=False),
+        Column("origin", String(8), nullable=False),
+        Column("generation", BigInteger, nullable=False),
+    )
+    Index(None, table.c.generation, table.c.name)
+    return table
+
+
+cluster = _kind("cluster")
+tier = _kind("tier", Column("code", BigInteger, nullable=False, unique=True))
+pool = _kind("pool")
+zone = _kind("zone")
+service = _kind("service")
+tsig = _kind("tsig", Column("secret", LargeBinary, nullable=False))
+client = _kind(
+    "client",
+    Column("id", BigInteger, nullable=False, unique=True),
+    Column("tier", Key, nullable=False, index=True),
+)
+classify = _kind("classify")
+
+KINDS: Mapping[str, Table] = {
+    table.name: table for table in (cluster, tier, pool, zone, service, tsig, client, classify)
+}
+"""Kind of object -> its table; parents come first."""
+
+client_match = Table(
+    "client_match",
+    metadata,
+    Column("step", String(16), primary_key=True),
+    Column("value", Key, primary_key=True),
+    Column("client", Key, ForeignKey("client.name", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("cluster", Key, primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+    Column("published_generation", BigInteger, nullable=False),
+    Column("activated_at", BigInteger, nullable=False),
+    Column("retiring_since", BigInteger, nullable=False),
+    Column("keep_seconds", BigInteger, nullable=False),
+)
+
+client_master = Table(
+    "client_master",
+    metadata,
+    Column("cluster", Key, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("roles", String(64), primary_key=True),
+    Column("instance", String(32), primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("seen_at", Float(53), nullable=False),
+    Column("lease_seconds", Float(53), nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", Float(53), nullable=False),
+    Column("created_by", String(255), nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("generation", BigInteger, nullable=False, index=True),
+    Column("at", Float(53), nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(1), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Key, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+)
