@@ -1,0 +1,29 @@
+"""The acts, in order: each runs real programs and yields what their output proves.
+
+The first line of an act's docstring is its title on the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dnsvip.demo.acts.answers import gold_client, plain_client
+from dnsvip.demo.acts.change import key_rotation, tier_change
+from dnsvip.demo.acts.operator import set_up
+from dnsvip.demo.acts.proof import enrolled_client, forged_address
+from dnsvip.demo.acts.wire import direct_return
+from dnsvip.demo.record import Check
+from dnsvip.demo.stage import Stage
+
+Play = Callable[[Stage], Iterator[Check]]
+
+ACTS: tuple[Play, ...] = (
+    set_up,
+    plain_client,
+    gold_client,
+    enrolled_client,
+    forged_address,
+    tier_change,
+    key_rotation,
+    direct_return,
+)

@@ -1,0 +1,127 @@
+"""What people and machines see of the demo: a running story on the screen, or one JSON document.
+
+It promises to show what it was told, in order; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from dnsvip.demo.record import Act, Check, Ran
+from dnsvip.demo.topology import PICTURE
+
+LONG = 14
+"""Lines of output shown of one command; the rest is counted."""
+
+
+class Report:
+    """Hears of everything as it happens, and keeps quiet."""
+
+    def opening(self) -> None:
+        """The hosts are there."""
+
+    def act(self, act: Act) -> None:
+        """An act begins."""
+
+    def command(self, ran: Ran) -> None:
+        """A command of the present act ended."""
+
+    def check(self, check: Check) -> None:
+        """The present act's output decided a check."""
+
+    def failure(self, message: str) -> None:
+        """The present act cannot go on."""
+
+    def closing(self, acts: Sequence[Act], seconds: float) -> None:
+        """All acts are over."""
+
+    def kept(self, folder: Path, example: str) -> None:
+        """The world stays until told to go; `example` is a command line into one host."""
+
+
+class Screen(Report):
+    """The story, in colour on a terminal and plain in a pipe."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+
+    def opening(self) -> None:
+        """Show where it takes place."""
+        self._line("Hosts, each a network namespace of this machine:", "bold")
+        self._line(PICTURE, "dim")
+
+    def act(self, act: Act) -> None:
+        """Title of an act."""
+        self._line(f"\n{act.title}", "bold cyan")
+
+    def command(self, ran: Ran) -> None:
+        """A command line and the essential part of its output."""
+        self._console.print(Text.assemble((f"  {ran.host}$ ", "dim"), (ran.line, "bold")))
+        lines = ran.output.splitlines()
+        for line in lines[:LONG]:
+            self._line(f"    {line}", "")
+        if len(lines) > LONG:
+            self._line(f"    ... {len(lines) - LONG} more lines", "dim")
+
+    def check(self, check: Check) -> None:
+        """Whether a check held, and what was seen."""
+        self._console.print(Text.assemble("  ", _mark(check.held), f"{check.what}: ", (check.seen, "italic")))
+
+    def failure(self, message: str) -> None:
+        """Why an act ended early."""
+        self._console.print(Text.assemble("  ", _mark(False), message))
+
+    def closing(self, acts: Sequence[Act], seconds: float) -> None:
+        """The table of what was proven."""
+        self._line("\nProven", "bold")
+        for act in acts:
+            for check in act.checks:
+                self._console.print(Text.assemble("  ", _mark(check.held), check.what))
+            if act.failure is not None:
+                self._console.print(Text.assemble("  ", _mark(False), f"{act.title}: ended early"))
+        checks = [check for act in acts for check in act.checks]
+        held, all_held = sum(check.held for check in checks), all(act.held for act in acts)
+        verdict = f"{held} of {len(checks)} checks held in {seconds:.0f} s"
+        self._line(f"\n{verdict}" + ("" if all_held else "; the demo FAILED"), "bold green" if all_held else "bold red")
+
+    def kept(self, folder: Path, example: str) -> None:
+        """How to look around."""
+        self._line(
+            f"""
+The world stays. Look around in another terminal:
+  cd {folder}
+  ./enter client-gold dig AAAA www.example.test
+  ./enter client-plain curl http://www.example.test/
+  ./enter dispatcher dnsvip status --config node.toml
+  ./enter fast-1 tcpdump -ni eth0 tcp port 80
+  ./enter router                         (a shell there)
+which is short for: {example}
+Enter or Ctrl-C removes everything.""",
+            "",
+        )
+
+    def _line(self, text: str, style: str) -> None:
+        self._console.print(Text(text, style))
+
+
+class Machine(Report):
+    """One JSON document on standard output, at the end."""
+
+    def closing(self, acts: Sequence[Act], seconds: float) -> None:
+        """Everything at once."""
+        document = {
+            "held": all(act.held for act in acts),
+            "seconds": round(seconds, 1),
+            "acts": [{**asdict(act), "held": act.held} for act in acts],
+        }
+        print(json.dumps(document, indent=2), flush=True)  # noqa: T201 - this is the output asked for
+
+
+def _mark(held: bool) -> tuple[str, str]:
+    return ("ok      ", "bold green") if held else ("FAILED  ", "bold red")

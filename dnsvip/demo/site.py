@@ -1,0 +1,107 @@
+"""The files the demo's operator has written: site, zone, node, resolver.
+
+It promises files the documented commands take as they are; it runs nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnsvip.demo.topology import FAST, NAME_SERVER, PLAIN, PREFIX, RESOLVER, SLOW
+
+NAME = "www.example.test"
+API = f"[{NAME_SERVER}]:8053"
+
+
+def _servers(servers: dict[str, str]) -> str:
+    return ", ".join(f'{{ name = "{name}", address = "{address}" }}' for name, address in servers.items())
+
+
+SITE = f"""\
+[cluster.web]
+prefix = "{PREFIX}"
+plain = "{PLAIN}"
+layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+tag_bits = 24
+ttl = 2                    # seconds; short, so that the demo need not wait
+default_tier = "standard"
+session_lifetime = 600
+
+[tier.gold]
+code = 1
+pool = "fast"
+dscp = 34
+[tier.standard]
+code = 2
+pool = "slow"
+
+[pool.fast]
+check = {{ tcp = 80 }}
+servers = [{_servers(FAST)}]
+[pool.slow]
+check = {{ tcp = 80 }}
+servers = [{_servers(SLOW)}]
+
+[zone."example.test"]
+file = "example.test.zone"
+[service."{NAME}"]
+cluster = "web"
+
+[client.acme]              # known by the network it asks from, as its resolver tells (ECS)
+id = 1001
+tier = "gold"
+match = [{{ ecs = "2001:db8:77::/48" }}]
+[client.roamer]            # known by its key alone, wherever it is
+id = 1002
+tier = "gold"
+proof = {{ bind = "address", required = true }}
+
+[classify]
+order = ["tsig", "ecs", "source"]
+trust_ecs_from = ["{RESOLVER}/128"]
+"""
+
+ZONE = f"""\
+$ORIGIN example.test.
+$TTL 300
+@    IN SOA  ns hostmaster 1 3600 900 1209600 300
+     IN NS   ns
+ns   IN AAAA {NAME_SERVER}
+shop IN CNAME www
+"""
+
+NODE = f"""\
+database = "sqlite:///dnsvip.db"
+[[dns.listen]]
+address = "[{NAME_SERVER}]:53"
+[admin]
+listen = "{API}"
+[dispatch]
+interface = "eth0"
+"""
+
+UNBOUND = f"""\
+server:
+  directory: "."
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  interface: {RESOLVER}
+  do-ip4: no
+  access-control: 2001:db8::/32 allow
+  module-config: "subnetcache iterator"
+  send-client-subnet: {NAME_SERVER}    # tell our name server from which network a client asks (RFC 7871)
+  local-zone: "test." nodefault
+stub-zone:
+  name: "example.test"
+  stub-addr: {NAME_SERVER}
+"""
+
+FILES = {"site.toml": SITE, "example.test.zone": ZONE, "node.toml": NODE, "unbound.conf": UNBOUND}
+
+
+def write(folder: Path) -> None:
+    """Write all files into `folder`."""
+    for name, text in FILES.items():
+        (folder / name).write_text(text)

@@ -1,0 +1,74 @@
+"""Where the demo takes place: eight hosts, a router between them, documentation addresses only.
+
+It promises hosts that reach each other; what runs on them is for `programs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+
+from dnsvip.demo.netns import Host, World
+
+PICTURE = """\
+client-gold   2001:db8:77::10 --+
+client-plain  2001:db8:99::10 --+                             2001:db8:d::2
+resolver      2001:db8:53::53 --+-- router ------------------- dispatcher (DNS, API, dispatcher)
+                                      |                            |
+                                      +------ server segment ------+
+                                      fast-1 fd00:10::11, slow-1 fd00:10::21, slow-2 fd00:10::22
+
+The router sends the cluster's prefix 2001:db8:a:1::/64 to the dispatcher; servers answer by the router."""
+
+PREFIX = IPv6Network("2001:db8:a:1::/64")
+PLAIN = IPv6Address("2001:db8:a:1::1")
+NAME_SERVER = "2001:db8:d::2"
+RESOLVER = "2001:db8:53::53"
+FAST = {"fast-1": "fd00:10::11"}
+SLOW = {"slow-1": "fd00:10::21", "slow-2": "fd00:10::22"}
+SERVERS = FAST | SLOW
+
+EDGE = {  # host: (its address, the router's on the same link)
+    "client-gold": ("2001:db8:77::10", "2001:db8:77::1"),
+    "client-plain": ("2001:db8:99::10", "2001:db8:99::1"),
+    "resolver": (RESOLVER, "2001:db8:53::1"),
+    "dispatcher": (NAME_SERVER, "2001:db8:d::1"),
+}
+ETC = {"resolv.conf": f"nameserver {RESOLVER}\n", "nsswitch.conf": "hosts: files dns\n", "hosts": "::1 localhost\n"}
+"""Name resolution of the clients: the resolver alone, whatever this machine uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The hosts of the demo, each a network namespace."""
+
+    gold: Host
+    plain: Host
+    resolver: Host
+    router: Host
+    dispatcher: Host
+    servers: dict[str, Host]
+
+
+def build(world: World) -> Hosts:
+    """Make hosts, links and routes."""
+    router, segment = world.host("router"), world.switch("segment")
+    edge = {name: world.host(name, etc=ETC if name.startswith("client") else None) for name in EDGE}
+    servers = {name: world.host(name) for name in SERVERS}
+    for name, (address, gateway) in EDGE.items():
+        world.link(edge[name], router, a_addrs=[f"{address}/64"], b_addrs=[f"{gateway}/64"], a_name="eth0")
+        edge[name].route("default", "via", gateway)
+    world.link(router, segment, a_addrs=["fd00:10::1/64"])
+    world.link(edge["dispatcher"], segment, a_addrs=["fd00:10::2/64"], a_name="eth1")
+    for name, address in SERVERS.items():
+        _connect_server(world, servers[name], segment, address)
+    router.forwarding()
+    router.route(str(PREFIX), "via", NAME_SERVER)
+    return Hosts(edge["client-gold"], edge["client-plain"], edge["resolver"], router, edge["dispatcher"], servers)
+
+
+def _connect_server(world: World, server: Host, segment: Host, address: str) -> None:
+    """A server takes every address of the cluster for its own and answers clients by the router."""
+    world.link(server, segment, a_addrs=[f"{address}/64"], a_name="eth0")
+    server.route("default", "via", "fd00:10::1")
+    server.route(f"local {PREFIX}", "dev", "lo")
