@@ -38,8 +38,8 @@ class Report:
     def failure(self, message: str) -> None:
         """The present act cannot go on."""
 
-    def closing(self, acts: Sequence[Act], seconds: float) -> None:
-        """All acts are over."""
+    def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
+        """All acts are over; their files are in `folder`, for as long as the world stays."""
 
     def kept(self, folder: Path, example: str) -> None:
         """The world stays until told to go; `example` is a command line into one host."""
@@ -77,7 +77,7 @@ class Screen(Report):
         """Why an act ended early."""
         self._console.print(Text.assemble("  ", _mark(False), message))
 
-    def closing(self, acts: Sequence[Act], seconds: float) -> None:
+    def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
         """The table of what was proven."""
         self._line("\nProven", "bold")
         for act in acts:
@@ -113,11 +113,12 @@ Enter or Ctrl-C removes everything.""",
 class Machine(Report):
     """One JSON document on standard output, at the end."""
 
-    def closing(self, acts: Sequence[Act], seconds: float) -> None:
+    def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
         """Everything at once."""
         document = {
             "held": all(act.held for act in acts),
             "seconds": round(seconds, 1),
+            "folder": str(folder),
             "acts": [{**asdict(act), "held": act.held} for act in acts],
         }
         print(json.dumps(document, indent=2), flush=True)  # noqa: T201 - this is the output asked for
