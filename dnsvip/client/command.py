@@ -44,31 +44,37 @@ async def run_with_hosts(agent: Agent, argv: Sequence[str]) -> int:
 
 
 async def _run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    try:
-        process = await asyncio.create_subprocess_exec(*argv, env=environment)
-    except OSError as error:
-        raise CannotRun(argv[0], error) from None
-    with _signals_to(process):
+    with _signals() as arrived:
+        try:
+            process = await asyncio.create_subprocess_exec(*argv, env=environment)
+        except OSError as error:
+            raise CannotRun(argv[0], error) from None
+        forwarding = asyncio.create_task(_forward(arrived, process))
         status = await process.wait()
+        forwarding.cancel()
     return status if status >= 0 else 128 - status
 
 
 @contextmanager
-def _signals_to(process: Process) -> Iterator[None]:
-    def forward(number: signal.Signals) -> None:
-        if number in FROM_TERMINAL and _in_foreground():
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-
+def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
+    """Signals as they arrive, instead of what they would do to us; from before the program starts, to miss none."""
+    arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in FORWARDED + FROM_TERMINAL:
-        loop.add_signal_handler(number, forward, number)
+        loop.add_signal_handler(number, arrived.put_nowait, number)
     try:
-        yield
+        yield arrived
     finally:
         for number in FORWARDED + FROM_TERMINAL:
             loop.remove_signal_handler(number)
+
+
+async def _forward(arrived: asyncio.Queue[signal.Signals], process: Process) -> None:
+    while True:
+        number = await arrived.get()
+        if number not in FROM_TERMINAL or not _in_foreground():
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
 
 
 def _in_foreground() -> bool:

@@ -1,0 +1,173 @@
+"""Running programs: exit status, signals, environment, and the private hosts file."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import pytest
+
+from dnsvip.client import Agent
+from dnsvip.client.command import CannotRun, run_with_hosts, run_with_proxy
+from dnsvip.client.enter import enter
+from dnsvip.client.hosts import HostsFile
+from dnsvip.codec.proof import Bind
+from dnsvip.errors import ClientError
+from tests.client.responder import Responder
+from tests.client.test_agent import CLUSTER, ISSUED, NAME, enrolment, honest
+
+NOBODY = 65534
+EXEC = (sys.executable, "-m", "dnsvip", "client", "exec")
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + 15)])
+async def test_exit_status(script: str, status: int) -> None:
+    """The command's exit status is ours; a signal's is 128 more than its number, as in a shell."""
+    assert await run_with_proxy(Agent(), ["sh", "-c", script]) == status
+
+
+@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 126)])
+async def test_cannot_run(program: str, code: int) -> None:
+    """A program that is missing or not executable gives a shell's exit codes."""
+    with pytest.raises(CannotRun) as error:
+        await run_with_proxy(Agent(), [program])
+    assert error.value.exit_code == code
+    assert program in str(error.value)
+
+
+def test_environment(tmp_path: Path) -> None:
+    """The command finds the proxy in its environment, and the rest of it as it was."""
+    words = [*EXEC, "--", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
+    surroundings = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "KEPT": "yes", "http_proxy": "http://192.0.2.1:1"}
+    done = subprocess.run(words, env=surroundings, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["KEPT"] == "yes"
+    assert found["http_proxy"].startswith("http://dnsvip:")
+    assert "@127.0.0.1:" in found["http_proxy"]
+    assert found["all_proxy"].startswith("socks5h://dnsvip:")
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """`client exec` of a shell that names each signal it gets, in a session of its own."""
+    script = "; ".join(f"trap 'echo got {name}' {name}" for name in ("TERM", "HUP", "INT", "USR1"))
+    script += "; echo ready; i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done"
+    process = subprocess.Popen(
+        [*EXEC, "--", "sh", "-c", script],
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    yield process
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+
+
+def test_signals_are_forwarded(waiting: subprocess.Popen[str]) -> None:
+    """Signals sent to us alone reach the command, and do not end us before it."""
+    assert waiting.stdout
+    assert waiting.stdout.readline() == "ready\n"
+    for name in ("TERM", "HUP", "INT", "USR1"):
+        os.kill(waiting.pid, signal.Signals[f"SIG{name}"])
+        assert waiting.stdout.readline() == f"got {name}\n"
+    assert waiting.poll() is None
+
+
+async def test_hosts_file_holds_proven_addresses() -> None:
+    """A command with --hosts sees each service at its proven address through the system's resolver."""
+    script = f"import socket; print(socket.getaddrinfo('{NAME}', 80, socket.AF_INET6)[0][4][0])"
+    async with Responder(honest) as server:
+        made = enrolment(server.endpoint, bind=Bind.NONE)
+        agent = Agent(made)
+        expected = await agent.resolve(NAME, source=IPv6Address("::1"))
+        async with HostsFile(_SourceGiven(made)) as hosts:
+            process = await asyncio.create_subprocess_exec(
+                *hosts.entrance, sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+            )
+            output, _ = await process.communicate()
+            path = hosts._path
+            assert path.read_text().count(NAME) == 1
+    assert process.returncode == 0
+    found = IPv6Address(output.decode().strip())
+    assert found in CLUSTER.prefix
+    assert found != ISSUED
+    assert found == expected.address or time.time() > expected.valid_until
+    assert not path.exists()
+    assert NAME not in Path("/etc/hosts").read_text()
+
+
+class _SourceGiven(Agent):
+    """An agent for a machine without a route to the cluster: the source is given, as it counts for nothing here."""
+
+    async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0):  # type: ignore[no-untyped-def]
+        return await super().resolve(name, source=source or IPv6Address("::1"), port=port)
+
+
+async def test_hosts_file_follows_the_slots() -> None:
+    """While the command runs its hosts file changes to the next slot's proof, in place."""
+    async with Responder(honest) as server:
+        made = enrolment(server.endpoint, bind=Bind.NONE)
+        assert made.clusters[0].proof
+        fast = replace(made, clusters=(replace(made.clusters[0], slot_seconds=1),))
+        async with HostsFile(_SourceGiven(fast)) as hosts:
+            file = hosts._path.open()
+            seen = set()
+            for _ in range(40):
+                file.seek(0)
+                seen.add(file.readline())
+                await asyncio.sleep(0.1)
+            file.close()
+    assert 3 <= len(seen) <= 5
+    assert all(line.endswith(f" {NAME}\n") for line in seen)
+    assert len({len(line) for line in seen}) == 1
+
+
+@pytest.mark.parametrize(("bind", "single_use"), [(Bind.ADDRESS_PORT, False), (Bind.NONE, True)])
+async def test_hosts_refused(bind: Bind, single_use: bool) -> None:
+    """Proofs for one connection each cannot stand in a file, and --hosts says so."""
+    with pytest.raises(ClientError, match="one connection each"):
+        await run_with_hosts(Agent(enrolment("127.0.0.1:1", bind=bind, single_use=single_use)), ["true"])
+    with pytest.raises(ClientError, match="needs an enrolment"):
+        await run_with_hosts(Agent(), ["true"])
+
+
+def test_unprivileged_hosts() -> None:
+    """An ordinary user gets the private hosts file too, stays who they are, and nobody else sees it."""
+
+    def become_nobody() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as after an exec of their own
+        enter(own.name, "/etc/hosts")
+
+    user = NOBODY if os.geteuid() == 0 else os.geteuid()
+    with NamedTemporaryFile("w", dir="/tmp") as own:
+        own.write("2001:db8::77 private.example.test\n")
+        own.flush()
+        Path(own.name).chmod(0o644)
+        done = subprocess.run(
+            ["sh", "-c", "id -u; cat /etc/hosts"],
+            preexec_fn=become_nobody,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == f"{user}\n2001:db8::77 private.example.test\n"
+    assert "private.example.test" not in Path("/etc/hosts").read_text()
