@@ -13,7 +13,10 @@ KEY_BYTES = 16
 
 
 def siphash(key: bytes, message: bytes) -> int:
-    """SipHash-2-4 under a 16-byte key, as the unsigned integer of the SipHash reference (0 to 2^64 - 1)."""
+    """SipHash-2-4 under a 16-byte key, as the unsigned integer of the SipHash reference (0 to 2^64 - 1).
+
+    The key's length is the caller's to check: the package pads a short one without a word.
+    """
     number: int = siphash24(message, key=key).intdigest()
     return number & 0xFFFF_FFFF_FFFF_FFFF
 

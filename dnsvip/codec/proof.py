@@ -39,7 +39,12 @@ def client_key(master: bytes, layout: Layout, client_id: int, generation: int) -
 
 
 def prove(layout: Layout, issued: int, key: bytes, bind: Bind, source: int, port: int, slot: int) -> int:
-    """The proven address for an issued one. `source` is a 128-bit integer, `slot` = unix time // slot_seconds."""
+    """The proven address for an issued one. `source` is a 128-bit integer, `slot` = unix time // slot_seconds.
+
+    Raises CodecError for a key that has not 16 bytes.
+    """
+    if len(key) != CLIENT_KEY_BYTES:
+        raise CodecError(f"client key of {len(key)} bytes: must be {CLIENT_KEY_BYTES}")
     proof_bits = layout.tag_bits - layout.cheap_tag_bits
     kept = issued >> proof_bits << proof_bits | layout.mode_bit
     return kept | _proof(layout, kept, key, bind, source, port, slot)

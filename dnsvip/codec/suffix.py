@@ -8,7 +8,6 @@ may be used, a field makes sense or a client is revoked is decided above.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from dnsvip.codec.ff1 import Ff1
 from dnsvip.codec.layout import EPOCH_SLOTS, Layout
@@ -87,24 +86,24 @@ def derive_key(secret: bytes, label: bytes, layout: Layout) -> bytes:
     return derive(secret, label + layout.prefix.network_address.packed + geometry)
 
 
-@lru_cache(maxsize=256)
-def _reserved_ranges(host_bits: int) -> tuple[tuple[int, int], ...]:
-    subnet_anycast_64 = (0xFDFF_FFFF_FFFF_FF80, 0xFDFF_FFFF_FFFF_FFFF)
-    iana_ethernet = (0x0200_5EFF_FE00_0000, 0x0200_5EFF_FEFF_FFFF)
-    if host_bits == 64:
-        return (subnet_anycast_64, iana_ethernet)
-    top = (1 << host_bits) - 1
-    return ((top - 0x7F, top),)
+_RESERVED_IDENTIFIERS = (
+    (0x0000_0000_0000_0000, 0x0000_0000_0000_0000),  # subnet-router anycast, RFC 4291 section 2.6.1
+    (0x0200_5EFF_FE00_0000, 0x0200_5EFF_FEFF_FFFF),  # IANA's Ethernet block, RFC 5453
+    (0xFDFF_FFFF_FFFF_FF80, 0xFDFF_FFFF_FFFF_FFFF),  # subnet anycast, RFC 2526
+)
+"""Interface identifiers of 64 bits that no host may have (IANA registry of RFC 5453), first and last."""
 
 
 def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     """Whether an address must never be issued (address-format.md, "Never issued").
 
-    That is the plain VIP, the all-zero suffix (subnet-router anycast, RFC 4291 section 2.6.1), the
-    subnet anycast addresses of RFC 2526 and, where the interface identifier is 64 bits wide, the
-    reserved identifiers of RFC 5453.
+    That is the plain VIP, the all-zero suffix, a reserved interface identifier in the lower 64 bits and,
+    where the suffix is not 64 bits long, the form that RFC 2526 gives the subnet anycast addresses then.
     """
     suffix = address & ((1 << layout.host_bits) - 1)
     if not suffix or address == plain:
         return True
-    return any(low <= suffix <= high for low, high in _reserved_ranges(layout.host_bits))
+    identifier = address & 0xFFFF_FFFF_FFFF_FFFF
+    if any(first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS):
+        return True
+    return layout.host_bits != 64 and suffix >> 7 == (1 << layout.host_bits - 7) - 1
