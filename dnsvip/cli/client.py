@@ -80,7 +80,7 @@ async def _snapshot(config: Path) -> Snapshot:
     from dnsvip.store.secrets import KeyEncryptionKey  # noqa: PLC0415
 
     node = load_node(config)
-    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ), migrate=False)
+    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ))
     try:
         return await store.snapshot()
     finally:
