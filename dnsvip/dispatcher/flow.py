@@ -1,0 +1,210 @@
+"""The connection key table: which server a flow has, bounded, with the established flows apart from the new ones.
+
+A flow is in one of two lanes. New flows fill a ring: under a flood the oldest new one goes, and no
+established flow ever does. A flow moves to the established lane with its second packet (TCP: the
+first without SYN). Each packet costs one or two dictionary look-ups; expiry is a hand that walks over
+a few slots at a time. Flows are held in arrays, about 250 bytes each, which the garbage
+collector never visits. The table knows addresses only as keys and servers only as numbers.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from dnsvip.dispatcher.nat import Translations
+from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
+from dnsvip.dispatcher.qos import Buckets
+from dnsvip.dispatcher.recent import Recent
+
+NEW_SECONDS = 30
+CLOSING_SECONDS = 60
+DATAGRAM_SECONDS = 180
+"""Idle seconds until a new flow, one after FIN or RST, and an established one of UDP or echo is forgotten.
+
+An established TCP flow is kept for its cluster's `session_lifetime`.
+"""
+
+FRAGMENTED = 4096
+"""Fragmented packets that are followed at once."""
+
+
+class Lane:
+    """Flows as a structure of arrays, index by key; it grows as it fills, up to `bound`."""
+
+    __slots__ = ("bound", "closing", "cursor", "free", "hand", "hashes", "keys", "life", "owner", "seen", "slots")
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.slots: dict[bytes, int] = {}
+        self.keys: list[bytes | None] = []
+        self.seen = array("d")
+        self.life = array("I")
+        self.owner = array("I")
+        self.hashes = array("Q")
+        self.closing = bytearray()
+        self.free: list[int] = []
+        self.cursor = 0
+        self.hand = 0
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: float) -> None:
+        """Write a flow into a slot that is free, or the next one to be made."""
+        if slot == len(self.keys):
+            self.keys.append(key)
+            self.seen.append(now)
+            self.life.append(life)
+            self.owner.append(owner)
+            self.hashes.append(flow_hash)
+            self.closing.append(0)
+        else:
+            self.keys[slot], self.seen[slot], self.life[slot] = key, now, life
+            self.owner[slot], self.hashes[slot], self.closing[slot] = owner, flow_hash, 0
+        self.slots[key] = slot
+
+    def clear(self, slot: int) -> bytes:
+        """Empty a slot; answers its key."""
+        key = self.keys[slot]
+        assert key is not None  # noqa: S101 - only slots in `slots` are cleared
+        self.keys[slot] = None
+        del self.slots[key]
+        return key
+
+
+class Flows:
+    """All that is remembered between packets: flows, translations, fragments, uses of proven addresses, buckets.
+
+    `bound` is how many flows are held at most; a quarter of them may be new ones.
+    """
+
+    __slots__ = (
+        "buckets",
+        "established",
+        "evicted",
+        "expired",
+        "fragments",
+        "fresh",
+        "kept_new",
+        "translations",
+        "uses",
+    )
+
+    def __init__(self, bound: int) -> None:
+        self.fresh = Lane(max(bound // 4, 1))
+        self.established = Lane(max(bound - bound // 4, 1))
+        self.translations = Translations()
+        self.fragments = Recent(FRAGMENTED)
+        self.uses = Recent(max(bound // 4, 1))
+        self.buckets = Buckets()
+        self.evicted = self.expired = self.kept_new = 0
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.established)
+
+    def touch(self, key: bytes, flags: int, now: float) -> int | None:
+        """The owner of a known flow that a packet has come for, None for an unknown one.
+
+        A SYN on a flow that is closing is a new connection: the old one is forgotten.
+        """
+        lane = self.established
+        slot = lane.slots.get(key)
+        if slot is None:
+            return self._touch_fresh(key, flags, now)
+        if flags & (SYN | FIN | RST):
+            if not flags & SYN:
+                lane.closing[slot] = 1
+            elif lane.closing[slot]:
+                self.remove(key)
+                return None
+        lane.seen[slot] = now
+        return lane.owner[slot]
+
+    def _touch_fresh(self, key: bytes, flags: int, now: float) -> int | None:
+        lane = self.fresh
+        slot = lane.slots.get(key)
+        if slot is None:
+            return None
+        if flags & SYN and lane.closing[slot]:
+            self.remove(key)
+            return None
+        lane.seen[slot] = now
+        owner = lane.owner[slot]
+        if flags & (FIN | RST):
+            lane.closing[slot] = 1
+        elif not flags & SYN:
+            self._establish(slot, now)
+        return owner
+
+    def _establish(self, slot: int, now: float) -> None:
+        """Move a new flow to the established lane; where that is full it stays new, and is forwarded all the same."""
+        lane, new = self.established, self.fresh
+        if not lane.free and len(lane.keys) >= lane.bound:
+            self._walk(lane, 64, now)
+        if lane.free:
+            place = lane.free.pop()
+        elif len(lane.keys) < lane.bound:
+            place = len(lane.keys)
+        else:
+            self.kept_new += 1
+            return
+        owner, life, flow_hash = new.owner[slot], new.life[slot], new.hashes[slot]
+        lane.put(place, new.clear(slot), owner, life, flow_hash, now)
+
+    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: float) -> None:
+        """Remember a new flow; the oldest new one goes where there is no room."""
+        lane = self.fresh
+        slot = lane.cursor
+        lane.cursor = slot + 1 if slot + 1 < lane.bound else 0
+        if slot < len(lane.keys) and lane.keys[slot] is not None:
+            self.translations.close(lane.clear(slot))
+            self.evicted += 1
+        lane.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
+
+    def find(self, key: bytes) -> tuple[Lane, int] | None:
+        """Where a flow is; changes nothing."""
+        for lane in (self.established, self.fresh):
+            slot = lane.slots.get(key)
+            if slot is not None:
+                return lane, slot
+        return None
+
+    def refresh(self, key: bytes, flags: int, now: float) -> None:
+        """Note a packet of the other direction (seen under nat only)."""
+        place = self.find(key)
+        if place:
+            lane, slot = place
+            lane.seen[slot] = now
+            lane.closing[slot] |= 1 if flags & (FIN | RST) else 0
+
+    def remove(self, key: bytes) -> None:
+        """Forget a flow, if it is known."""
+        place = self.find(key)
+        if place:
+            self._drop(*place)
+
+    def sweep(self, now: float, budget: int = 1 << 62) -> None:
+        """Forget expired flows among the next `budget` slots of each lane, and expired fragments and uses."""
+        for lane in (self.established, self.fresh):
+            self._walk(lane, min(budget, len(lane.keys)), now)
+        self.fragments.sweep(now, budget)
+        self.uses.sweep(now, budget)
+
+    def _walk(self, lane: Lane, count: int, now: float) -> None:
+        size, hand = len(lane.keys), lane.hand
+        for _ in range(min(count, size)):
+            hand = hand + 1 if hand + 1 < size else 0
+            if lane.keys[hand] is not None and now - lane.seen[hand] > self._life(lane, hand):
+                self._drop(lane, hand)
+                self.expired += 1
+        lane.hand = hand
+
+    def _life(self, lane: Lane, slot: int) -> int:
+        if lane.closing[slot]:
+            return CLOSING_SECONDS
+        return NEW_SECONDS if lane is self.fresh else lane.life[slot]
+
+    def _drop(self, lane: Lane, slot: int) -> None:
+        self.translations.close(lane.clear(slot))
+        if lane is self.established:
+            lane.free.append(slot)

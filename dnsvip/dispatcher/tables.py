@@ -1,0 +1,143 @@
+"""A snapshot compiled for deciding about packets: the judge, the pools' rings, the servers by number.
+
+Made once per snapshot, read only then. A server keeps its number from one Tables to the next (pass the
+old one as `previous`), so that flows, which hold numbers, survive a change of the site.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.maglev import build_ring
+from dnsvip.dispatcher.reason import Reason
+from dnsvip.dispatcher.verdict import Action, Outcome, Target, Verdict
+from dnsvip.model import Cluster, Forward, Pool, ServerState, Snapshot
+
+NO_DSCP = 255
+SESSION_SECONDS = 3600
+"""How long an idle TCP flow of an IPv4 cluster is kept; IPv6 clusters say it themselves."""
+PROOF_SLOTS = 3
+"""A proof is accepted in its slot, the one before and the one after."""
+
+_KEEPS_FLOWS = frozenset({ServerState.UP, ServerState.DRAIN})
+_Weights: TypeAlias = tuple[tuple[str, int], ...]
+_Places: TypeAlias = tuple[list[str], "array[int]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Who takes a pool's new flows; empty where nobody does."""
+
+    targets: tuple[Target, ...]
+    places: array[int]
+
+    def pick(self, flow_hash: int) -> Target | None:
+        """The server for a hash."""
+        return self.targets[self.places[flow_hash % len(self.places)]] if self.places else None
+
+
+class Tables:
+    """One snapshot for the dispatcher. `unreachable` are addresses (packed) that cannot be sent to at present."""
+
+    def __init__(
+        self, snapshot: Snapshot, previous: Tables | None = None, unreachable: frozenset[bytes] = frozenset()
+    ) -> None:
+        self.snapshot = snapshot
+        self.judge: Judge = previous.judge if previous and previous.snapshot is snapshot else Judge(snapshot)
+        self.pools = snapshot.site.pools
+        self._identities: list[tuple[str, str, bytes]] = list(previous._identities) if previous else []
+        self._numbers = {identity: number for number, identity in enumerate(self._identities)}
+        self._known: dict[int, Verdict] = {}
+        targets = {pool.name: list(self._targets(pool, unreachable)) for pool in self.pools.values()}
+        self.targets = {target.number: target for pool in targets.values() for target, _ in pool}
+        self._places: dict[_Weights, _Places] = {}
+        old = previous._places if previous else {}
+        self._rings = {
+            (pool.name, version): self._ring(pool, targets[pool.name], version, old)
+            for pool in self.pools.values()
+            for version in (4, 6)
+        }
+        self._clusters = {name: c for name, c in snapshot.site.clusters.items() if isinstance(c, Cluster)}
+        self._prefixes: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+        for prefix in (cluster.prefix for cluster in snapshot.site.clusters.values()):
+            shift = prefix.max_prefixlen - prefix.prefixlen
+            self._prefixes[prefix.version].append((shift, int(prefix.network_address) >> shift))
+
+    def ours(self, address: int, version: int) -> bool:
+        """Whether an address is in the prefix of any cluster."""
+        return any(address >> shift == number for shift, number in self._prefixes[version])
+
+    def ring(self, pool: str | None, version: int) -> Ring:
+        """Who takes new flows of a pool and IP version."""
+        return self._rings.get((pool or "", version), _NOBODY)
+
+    def known(self, owner: int) -> Verdict | None:
+        """The verdict on a packet of a known flow; None where its server keeps no flows any more."""
+        verdict = self._known.get(owner)
+        if verdict is None:
+            target = self.targets.get(owner >> 8)
+            if target is not None:
+                verdict = forward_to(target, Outcome.KNOWN, dscp_of(owner))
+                self._known[owner] = verdict
+        return verdict
+
+    def pool_of(self, owner: int) -> str:
+        """The pool that an owner, now or formerly a server of it, was chosen from."""
+        return self._identities[owner >> 8][0]
+
+    def session_seconds(self, cluster: str | None) -> int:
+        """How long an idle TCP flow of a cluster is kept."""
+        found = self._clusters.get(cluster or "")
+        return found.session_lifetime if found else SESSION_SECONDS
+
+    def proof_seconds(self, cluster: str | None) -> int:
+        """How long a proven address may be accepted at most."""
+        found = self._clusters.get(cluster or "")
+        return PROOF_SLOTS * found.slot_seconds if found else 0
+
+    def _targets(self, pool: Pool, unreachable: frozenset[bytes]) -> Iterator[tuple[Target, int]]:
+        """The servers that keep their flows, each with its weight for new ones."""
+        for server in pool.servers:
+            identity = (pool.name, server.name, server.address.packed)
+            number = self._numbers.setdefault(identity, len(self._identities))
+            if number == len(self._identities):
+                self._identities.append(identity)
+            if pool.forward is Forward.ENCAP:
+                continue  # not sent to by this dispatcher; see Outcome.UNSUPPORTED
+            if server.state in _KEEPS_FLOWS and server.address.packed not in unreachable:
+                weight = server.weight if server.state is ServerState.UP else 0
+                yield Target(number, pool.name, server.name, server.address.packed, pool.forward), weight
+
+    def _ring(self, pool: Pool, targets: list[tuple[Target, int]], version: int, old: dict[_Weights, _Places]) -> Ring:
+        fit = {target.name: (target, weight) for target, weight in targets if _carries(target, version)}
+        weights = tuple(sorted((name, weight) for name, (_, weight) in fit.items() if weight))
+        places = self._places.get(weights) or old.get(weights) or build_ring(weights)
+        self._places[weights] = places
+        return Ring(tuple(fit[name][0] for name in places[0]), places[1])
+
+
+def forward_to(target: Target, reason: Reason | Outcome, dscp: int | None, delay: float = 0.0) -> Verdict:
+    """The verdict that sends a packet to a server."""
+    return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay)
+
+
+def owner_of(target: Target, dscp: int | None) -> int:
+    """What a flow holds of its server and mark: the number, and DSCP in the low 8 bits."""
+    return target.number << 8 | (NO_DSCP if dscp is None else dscp)
+
+
+def dscp_of(owner: int) -> int | None:
+    """The mark of an owner."""
+    return None if owner & 255 == NO_DSCP else owner & 255
+
+
+def _carries(target: Target, version: int) -> bool:
+    """Whether packets of an IP version can reach a server: IPv4 by an IPv6 next hop (RFC 8950), not the reverse."""
+    return target.mode is Forward.DIRECT if version == 4 else target.version == 6
+
+
+_NOBODY = Ring((), array("i"))
