@@ -35,9 +35,9 @@ class NodeReport:
     lease_seconds: float
     instance: str = ""
 
-    def is_live(self, now: float) -> bool:
-        """Whether its lease has not run out."""
-        return now <= self.seen_at + self.lease_seconds
+    def is_live(self, now: float, watched_since: float = 0.0) -> bool:
+        """Whether its lease has not run out. Who could not look before `watched_since` counts from there."""
+        return now <= max(self.seen_at, watched_since) + self.lease_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,19 @@ def free_slot(epochs: Iterable[Epoch]) -> int | None:
     return next((slot for slot in order if slot not in used), None)
 
 
-def advance(cluster: Cluster, epochs: Iterable[Epoch], nodes: Iterable[NodeReport], now: float) -> Progress:
-    """All steps of one cluster's epochs that are due."""
-    held = [node.generation for node in nodes if DISPATCH in node.roles and node.is_live(now)]
+def advance(
+    cluster: Cluster,
+    epochs: Iterable[Epoch],
+    nodes: Iterable[NodeReport],
+    now: float,
+    watched_since: float = 0.0,
+) -> Progress:
+    """All steps of one cluster's epochs that are due.
+
+    `watched_since` is the unix second from which reports could be seen without a gap: after an outage of the
+    database every lease has run out, which says nothing about the dispatchers.
+    """
+    held = [n.generation for n in nodes if DISPATCH in n.roles and n.is_live(now, watched_since)]
     staying, retired = {}, []
     for epoch in epochs:
         if epoch.state is EpochState.RETIRING and now >= retires_at(epoch):

@@ -1,7 +1,8 @@
 from dnsvip.epochs import NodeReport
 from dnsvip.store.audit import AuditRow
+from dnsvip.store.feed import Feed
 from dnsvip.store.people import Token
 from dnsvip.store.repository import Store, Stored
 from dnsvip.store.secrets import KeyEncryptionKey
 
-__all__ = ["AuditRow", "KeyEncryptionKey", "NodeReport", "Store", "Stored", "Token"]
+__all__ = ["AuditRow", "Feed", "KeyEncryptionKey", "NodeReport", "Store", "Stored", "Token"]

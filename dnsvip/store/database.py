@@ -22,7 +22,7 @@ from dnsvip.errors import StoreError
 from dnsvip.store.tables import state
 
 BUSY_SECONDS = 60.0
-"""How long a SQLite writer waits for another one; the longest writer is an apply of a very large site."""
+"""How long a writer waits for another one; the longest writer is an apply of a very large site."""
 
 CONNECT_SECONDS = 5.0
 POOL_SIZE = 5
@@ -41,7 +41,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.label = self.url.render_as_string(hide_password=True)
+        self.label = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
 
     @property
@@ -99,12 +99,12 @@ class Database:
             yield
         except IntegrityError:
             raise
+        except TimeoutError as error:
+            raise StoreError(f"database {self.label}: does not answer") from error
         except DBAPIError as error:
             raise StoreError(f"database {self.label}: {_first_line(error.orig)}") from error
         except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError) as error:
             raise StoreError(f"database {self.label}: {_first_line(error)}") from error
-        except TimeoutError as error:
-            raise StoreError(f"database {self.label}: no answer within {CONNECT_SECONDS:.0f} s") from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -146,7 +146,11 @@ def _postgresql_engine(url: URL) -> AsyncEngine:
         url,
         pool_size=POOL_SIZE,
         pool_pre_ping=True,
-        connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "dnsvip"}},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": BUSY_SECONDS,
+            "server_settings": {"application_name": "dnsvip"},
+        },
     )
 
 

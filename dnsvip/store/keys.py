@@ -58,7 +58,11 @@ async def rotate(
 
 
 async def advance(
-    connection: AsyncConnection, kek: KeyEncryptionKey, nodes: Sequence[epochs.NodeReport], now: float
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    nodes: Sequence[epochs.NodeReport],
+    now: float,
+    watched_since: float,
 ) -> tuple[list[str], list[AuditEntry]]:
     """Take every step that is due in every cluster; what happened in words and as audit entries."""
     events: list[str] = []
@@ -66,14 +70,18 @@ async def advance(
     by_cluster = await load_epochs(connection, kek)
     for name, cluster in (await _clusters(connection, kek)).items():
         held = by_cluster.get(name, ())
-        progress = epochs.advance(cluster, held, nodes, now)
+        progress = epochs.advance(cluster, held, nodes, now, watched_since)
         events += progress.events
         entries += await _store(connection, kek, name, held, progress.epochs)
     return events, entries
 
 
 async def is_due(
-    connection: AsyncConnection, kek: KeyEncryptionKey, nodes: Sequence[epochs.NodeReport], now: float
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    nodes: Sequence[epochs.NodeReport],
+    now: float,
+    watched_since: float,
 ) -> bool:
     """Whether `advance` would do anything, without writing."""
     moving = await connection.execute(select(epoch.c.cluster).where(epoch.c.state != EpochState.ACTIVE.value).limit(1))
@@ -81,7 +89,8 @@ async def is_due(
         return False
     by_cluster = await load_epochs(connection, kek)
     clusters = (await _clusters(connection, kek)).items()
-    return any(epochs.advance(cluster, by_cluster.get(name, ()), nodes, now).events for name, cluster in clusters)
+    steps = (epochs.advance(one, by_cluster.get(name, ()), nodes, now, watched_since) for name, one in clusters)
+    return any(step.events for step in steps)
 
 
 async def _clusters(connection: AsyncConnection, kek: KeyEncryptionKey) -> dict[str, Cluster]:

@@ -8,7 +8,7 @@ wait for it: they use the last Snapshot.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -72,6 +72,11 @@ class Store:
             await database.close()
             raise
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of this machine."""
+        return self._database.is_sqlite
+
     async def close(self) -> None:
         """Close every connection."""
         await self._database.close()
@@ -84,6 +89,10 @@ class Store:
     async def refresh(self, old: Snapshot) -> Snapshot:
         """`old` brought up to date by reading only what changed; `old` itself where nothing did."""
         async with self._database.read() as connection:
+            identity = (await connection.execute(select(state.c.identity))).scalar_one()
+            if identity != self.identity:  # the database was replaced by another one
+                self.identity = identity
+                return await loading.load(connection, self._kek)
             return await loading.load_difference(connection, self._kek, old)
 
     async def generation(self) -> int:
@@ -173,21 +182,24 @@ class Store:
         """
         async with self._change() as (connection, generation, _):
             nodes = await people.all_reports(connection)
-            _, entries = await keys.advance(connection, self._kek, nodes, now)  # may free a slot
+            _, entries = await keys.advance(connection, self._kek, nodes, now, watched_since=now)  # may free a slot
             epoch, made = await keys.rotate(connection, self._kek, cluster, now, generation)
             await record(connection, actor, now, generation, [*entries, *made])
         return epoch
 
-    async def advance(self, now: float) -> list[str]:
-        """Take every step of key epochs that is due; what happened, in words. Safe from several nodes at once."""
+    async def advance(self, now: float, watched_since: float = 0.0) -> list[str]:
+        """Take every step of key epochs that is due; what happened, in words. Safe from several nodes at once.
+
+        `watched_since`: see `epochs.advance`.
+        """
         async with self._database.read() as connection:
             nodes = await people.all_reports(connection)
-            if not await keys.is_due(connection, self._kek, nodes, now):
+            if not await keys.is_due(connection, self._kek, nodes, now, watched_since):
                 return []
         try:
             async with self._change() as (connection, generation, _):
                 nodes = await people.all_reports(connection)
-                events, entries = await keys.advance(connection, self._kek, nodes, now)
+                events, entries = await keys.advance(connection, self._kek, nodes, now, watched_since)
                 await record(connection, "epochs", now, generation, entries)
                 if not entries:
                     raise _DryRun  # another node was quicker
@@ -245,7 +257,7 @@ class Store:
         async with self._database.read() as connection:
             return await recorded(connection, limit, before)
 
-    def watch(self) -> AsyncIterator[int]:
+    def watch(self) -> AsyncGenerator[int]:
         """The generation now, then each that follows, within 0.2 s; goes on through outages."""
         return watch(self._database)
 

@@ -27,17 +27,21 @@ log = structlog.get_logger(__name__)
 
 async def watch(database: Database) -> AsyncGenerator[int]:
     """The generation now, then each one that follows; several at once may come as the last of them."""
-    pause, last = FIRST_PAUSE, -1
+    pause, last, lost = FIRST_PAUSE, -1, False
     while True:
         try:
             async with aclosing(_sqlite(database) if database.is_sqlite else _postgresql(database)) as generations:
                 async for generation in generations:
-                    pause = FIRST_PAUSE
+                    if lost:
+                        log.info("database is back", generation=generation)
+                    pause, lost = FIRST_PAUSE, False
                     if generation != last:
                         last = generation
                         yield generation
         except StoreError as error:
-            log.warning("database lost, trying again", error=str(error), seconds=pause)
+            if not lost:
+                log.warning("database lost, trying again", error=str(error))
+            last, lost = -1, True  # it may come back as another one
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -1,0 +1,156 @@
+"""The last good snapshot on this node's disk, so that it starts and serves while the database is down.
+
+One JSON line an object, a header before and a trailer after them; secrets stand wrapped. The file is
+replaced whole or not at all: written beside it, flushed to the disk, renamed. It knows no database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+from dnsvip.codec.keyring import Epoch, Keyring
+from dnsvip.errors import StoreError
+from dnsvip.model import Cluster, Site, Snapshot
+from dnsvip.spec import COLLECTIONS, SINGLE, collection
+from dnsvip.store.rows import epoch_from, epoch_row, from_row, master_context, to_row
+from dnsvip.store.secrets import KeyEncryptionKey
+
+FORMAT, VERSION = "dnsvip snapshot", 1
+FILE = "snapshot.jsonl"
+
+EPOCH, MASTER = "epoch", "client_master"
+
+
+def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
+    """Write the snapshot durably; raises OSError, whereupon the file before stays.
+
+    Of several processes of a node the one with the newest generation wins.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE
+    if _newer(path, identity) > snapshot.generation:
+        return
+    draft = folder / f".{FILE}.{os.getpid()}"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            _write(file, snapshot, identity, kek)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_folder(folder)
+
+
+def load(folder: Path, kek: KeyEncryptionKey) -> Snapshot:
+    """The snapshot on disk; raises StoreError where there is none that can be used, SecretError for another key."""
+    path = folder / FILE
+    try:
+        with path.open("rb") as file:
+            return _read(file, path, kek)
+    except OSError as error:
+        raise StoreError(f"snapshot {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"snapshot {path}: is damaged: {error}") from error
+
+
+def _write(file: IO[bytes], snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
+    digest = hashlib.sha256()
+
+    def put(value: Any) -> None:
+        line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        digest.update(line)
+        file.write(line)
+
+    put({"format": FORMAT, "version": VERSION, "generation": snapshot.generation, "identity": identity})
+    for kind, row in _rows(snapshot, kek):
+        put([kind, {key: _armoured(value) for key, value in row.items()}])
+    put({"end": digest.hexdigest()})
+
+
+def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict[str, Any]]]:
+    site = snapshot.site
+    for kind in COLLECTIONS:
+        for name, thing in collection(site, kind).items():
+            yield kind, to_row(kind, name, thing, kek)
+    yield SINGLE, to_row(SINGLE, "", site.classify, kek)
+    for name, keyring in snapshot.keyrings.items():
+        yield from ((EPOCH, epoch_row(name, epoch, kek)) for epoch in keyring.epochs)
+    for name, master in snapshot.masters.items():
+        yield MASTER, {"cluster": name, "secret": kek.wrap(master, master_context(name))}
+
+
+def _armoured(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
+    digest = hashlib.sha256()
+    header = _header(file.readline(), path, digest.update)
+    found: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
+    epochs: dict[str, list[Epoch]] = {}
+    masters: dict[str, bytes] = {}
+    for line in file:
+        entry = json.loads(line)
+        if isinstance(entry, dict):
+            if entry["end"] != digest.hexdigest():
+                raise ValueError("its check sum is wrong")
+            site = Site(**found)
+            return Snapshot(header["generation"], site, _keyrings(site, epochs), masters)
+        digest.update(line)
+        kind, row = entry[0], SimpleNamespace(**entry[1])
+        if hasattr(row, "secret"):
+            row.secret = base64.b64decode(row.secret)
+        if kind == EPOCH:
+            epochs.setdefault(row.cluster, []).append(epoch_from(row, kek))
+        elif kind == MASTER:
+            masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
+        elif kind == SINGLE:
+            found[SINGLE] = from_row(kind, row, kek)
+        else:
+            found[COLLECTIONS[kind]][row.name] = from_row(kind, row, kek)
+    raise ValueError("its end is missing")
+
+
+def _header(line: bytes, path: Path, update: Callable[[bytes], None]) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(line)
+    if header["format"] != FORMAT:
+        raise ValueError("it is something else")
+    if header["version"] != VERSION:
+        raise StoreError(f"snapshot {path}: its form is version {header['version']}, this program reads {VERSION}")
+    update(line)
+    return header
+
+
+def _keyrings(site: Site, epochs: dict[str, list[Epoch]]) -> dict[str, Keyring]:
+    return {
+        name: Keyring(cluster.address_layout, epochs.get(name, ()))
+        for name, cluster in site.clusters.items()
+        if isinstance(cluster, Cluster)
+    }
+
+
+def _newer(path: Path, identity: str) -> int:
+    """The generation on disk where it is of the same database, else -1."""
+    try:
+        with path.open("rb") as file:
+            header = _header(file.readline(), path, lambda _: None)
+        return int(header["generation"]) if header["identity"] == identity else -1
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return -1
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
