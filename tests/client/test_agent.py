@@ -59,7 +59,7 @@ def proof_holds(address: IPv6Address, now: float, bind: Bind = Bind.ADDRESS, por
 def honest(query: dns.message.Message, _transport: str) -> list[bytes]:
     """The issued address to who signs, the plain VIP to others."""
     address = ISSUED if query.had_tsig else CLUSTER.plain
-    return [reply(query, f"{NAME}. 60 IN AAAA {address}").to_wire()]
+    return [reply(query, f"{query.question[0].name} 60 IN AAAA {address}").to_wire()]
 
 
 async def test_resolves_as_the_client() -> None:
