@@ -15,7 +15,10 @@ AREAS = ("dns", "dispatcher", "client")
 
 SHELLS = {
     "dns.server",
+    "dispatcher.netlink",
+    "dispatcher.paths",
     "dispatcher.runner",
+    "dispatcher.tun",
     "client",
     "client.agent",
     "client.command",
@@ -23,6 +26,7 @@ SHELLS = {
     "client.exchange",
     "client.files",
     "client.hosts",
+    "client.lookup",
     "client.proxy",
     "client.stub",
     "client.system",

@@ -15,25 +15,23 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-import dns.exception
-import dns.name
+import dns.message
 
 from dnsvip.client.enrolment import Enrolment
-from dnsvip.client.exchange import ask, first_address, time_signed
 from dnsvip.client.files import find_enrolment
+from dnsvip.client.lookup import Issued, Lookup, canonical
 from dnsvip.client.modifier import Modifier, Proven, Why
-from dnsvip.client.system import connect_as_system, connected, is_address, source_towards, system_addresses
+from dnsvip.client.system import connect_as_system, connected, source_towards, system_addresses
 from dnsvip.errors import ClientError, CodecError
 
 Result = TypeVar("Result")
+NO_SOURCE = IPv6Address(0)
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); the socket module names it from Python 3.12 on
-SKEW = 2
-"""Seconds by which clocks may differ before the DNS server's is trusted over ours (a signature has whole ones)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,6 @@ class Resolved:
         return self.why is Why.PROVEN
 
 
-@dataclass(frozen=True, slots=True)
-class _Issued:
-    address: IPv6Address
-    expires: float
-
-
 class Agent:
     """A client of encoded addresses. Safe to share between tasks; not between threads.
 
@@ -79,11 +71,7 @@ class Agent:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.enrolment = enrolment
-        self._servers = tuple(servers) or (enrolment.servers if enrolment else ())
-        self._timeout = timeout
-        self._clock = clock
-        self._offset = 0.0
-        self._cache: dict[str, _Issued] = {}
+        self._lookup = Lookup(enrolment, servers, timeout, clock)
         self._used: dict[IPv6Address, float] = {}
         self._modifiers = _modifiers(enrolment)
 
@@ -99,6 +87,11 @@ class Agent:
         return tuple(name for cluster in clusters for name in cluster.services)
 
     @property
+    def needs_port(self) -> bool:
+        """Whether some proofs are bound to the source port, so that no address can be told before connecting."""
+        return any(modifier.needs_port for modifier in self._modifiers.values())
+
+    @property
     def proves_per_connection(self) -> bool:
         """Whether some proofs are good for one connection only, so that an address alone cannot carry them."""
         return any(modifier.needs_port or modifier.single_use for modifier in self._modifiers.values())
@@ -111,13 +104,13 @@ class Agent:
         A single-use client gets another address with each call. Raises ClientError where there is none.
         """
         name = canonical(name)
-        issued = await self._issued(name)
+        issued = await self._lookup.issued(name)
         if issued is None:
             return await self._system(name)
-        proven = self._prove(issued, source, port)
+        proven = self._prove(issued.address, source, port)
         if proven.why is Why.USED_UP:
-            issued = await self._issued(name, fresh=True) or issued
-            proven = self._prove(issued, source, port)
+            issued = await self._lookup.issued(name, fresh=True) or issued
+            proven = self._prove(issued.address, source, port)
         if proven.why is Why.USED_UP:
             raise self._used_up(name, issued)
         return self._resolved(name, issued, proven)
@@ -128,18 +121,31 @@ class Agent:
         Raises ClientError where there is no usable address, OSError where connecting fails.
         """
         name = canonical(name)
-        issued = await self._issued(name)
+        issued = await self._lookup.issued(name)
         if issued is None:
             return await connect_as_system(name, port)
         sock, proven = self._bound_socket(issued)
         if proven.why is Why.USED_UP:
             sock.close()
-            issued = await self._issued(name, fresh=True) or issued
+            issued = await self._lookup.issued(name, fresh=True) or issued
             sock, proven = self._bound_socket(issued)
         if proven.why is Why.USED_UP:
             sock.close()
             raise self._used_up(name, issued)
         return await connected(sock, str(proven.address), port)
+
+    async def ask(self, name: str, rdtype: str) -> dns.message.Message:
+        """The enrolled servers' own answer about a name, verified, addresses as issued; raises ClientError."""
+        return await self._lookup.ask(name, rdtype)
+
+    def prove(self, issued: IPv6Address, *, source: IPv6Address | None = None, port: int = 0) -> Proven:
+        """What `issued` becomes now; `valid_until` is by this machine's clock. Raises ClientError without a route."""
+        proven = self._prove(issued, source, port)
+        return (
+            proven
+            if proven.valid_until is None
+            else replace(proven, valid_until=proven.valid_until - self._lookup.offset)
+        )
 
     async def open_connection(
         self, name: str, port: int, **options: Any
@@ -169,66 +175,25 @@ class Agent:
         sock.settimeout(timeout)
         return sock
 
-    # -- asking ----------------------------------------------------------------------------------------
-
-    async def _issued(self, name: str, *, fresh: bool = False) -> _Issued | None:
-        """The address that DNS issued for a name; None where the system's resolver is the one to ask."""
-        if not self._asks_for(name):
-            return None
-        known = self._cache.get(name)
-        if known and not fresh and known.expires > self._now():
-            return known
-        issued = await self._asked(name)
-        if issued is None:
-            return None
-        self._cache[name] = issued
-        return issued
-
-    def _asks_for(self, name: str) -> bool:
-        if is_address(name) or not self._servers:
-            return False
-        return self.enrolment is None or self.enrolment.covers(name)
-
-    async def _asked(self, name: str) -> _Issued | None:
-        tsig = self.enrolment.tsig if self.enrolment else None
-        required = self.enrolment is None or self.enrolment.is_service(name)
-        try:
-            answer = await ask(name, "AAAA", self._servers, tsig, self._timeout)
-        except ClientError:
-            if required:
-                raise
-            return None  # a neighbour of the services: the rest of the world may know it
-        signed = time_signed(answer)
-        if signed is not None:
-            skew = signed - self._clock()
-            self._offset = skew if abs(skew) > SKEW else 0.0
-        found = first_address(answer)
-        if found is None and required:
-            raise ClientError(f"{name}: has no AAAA record, says the DNS server")
-        return _Issued(found[0], self._now() + found[1]) if found else None
-
     async def _system(self, name: str) -> Resolved:
         infos = await system_addresses(name, 0)
         address = ip_address(infos[0][4][0].partition("%")[0])
-        return Resolved(name, address, address, 0, self._clock(), Why.NOT_ENROLLED)
+        return Resolved(name, address, address, 0, self._lookup.now() - self._lookup.offset, Why.NOT_ENROLLED)
 
     # -- proving ---------------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        """Unix seconds by the clock of the DNS server that last signed an answer, by ours before that."""
-        return self._clock() + self._offset
 
     def _modifier(self, address: IPv6Address) -> Modifier | None:
         cluster = self.enrolment.cluster_of(address) if self.enrolment else None
         return self._modifiers[cluster.name] if cluster else None
 
-    def _prove(self, issued: _Issued, source: IPv6Address | None, port: int) -> Proven:
-        modifier = self._modifier(issued.address)
+    def _prove(self, issued: IPv6Address, source: IPv6Address | None, port: int) -> Proven:
+        modifier = self._modifier(issued)
         if modifier is None:
-            return Proven(issued.address, Why.OUTSIDE if self.enrolment else Why.NOT_ENROLLED)
-        now = self._now()
-        source = source or source_towards(issued.address)
-        proven = modifier.prove(issued.address, source, port, now, self._used if modifier.single_use else ())
+            return Proven(issued, Why.OUTSIDE if self.enrolment else Why.NOT_ENROLLED)
+        now = self._lookup.now()
+        if source is None:
+            source = source_towards(issued) if modifier.needs_source(issued) else NO_SOURCE
+        proven = modifier.prove(issued, source, port, now, self._used if modifier.single_use else ())
         if modifier.single_use and proven.valid_until is not None:
             self._spend(proven.address, now, proven.valid_until + 2 * modifier.slot_seconds)
         return proven
@@ -237,45 +202,35 @@ class Agent:
         self._used = {spent: end for spent, end in self._used.items() if end > now}
         self._used[address] = until
 
-    def _used_up(self, name: str, issued: _Issued) -> ClientError:
-        modifier, now = self._modifier(issued.address), self._now()
+    def _used_up(self, name: str, issued: Issued) -> ClientError:
+        modifier, now = self._modifier(issued.address), self._lookup.now()
         wait = modifier.slot_end(now) - now if modifier else 0.0
         return ClientError(
             f"{name}: this client's addresses open one connection each and the present ones are used up; the next"
             f' is free in {wait:.0f} s (with proof bind = "address+port" every connection has its own)'
         )
 
-    def _bound_socket(self, issued: _Issued) -> tuple[socket.socket, Proven]:
+    def _bound_socket(self, issued: Issued) -> tuple[socket.socket, Proven]:
         """A socket bound to the source that the proof is made for; its port only where the proof needs it."""
         modifier = self._modifier(issued.address)
         sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             if modifier is None:
-                return sock, self._prove(issued, None, 0)
+                return sock, self._prove(issued.address, None, 0)
             if not modifier.needs_port:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             source = source_towards(issued.address)
             sock.bind((str(source), 0))
-            return sock, self._prove(issued, source, sock.getsockname()[1])
+            return sock, self._prove(issued.address, source, sock.getsockname()[1])
         except BaseException:
             sock.close()
             raise
 
-    def _resolved(self, name: str, issued: _Issued, proven: Proven) -> Resolved:
+    def _resolved(self, name: str, issued: Issued, proven: Proven) -> Resolved:
         until = issued.expires if proven.valid_until is None else min(issued.expires, proven.valid_until)
-        ttl = max(0, round(issued.expires - self._now()))
-        return Resolved(name, proven.address, issued.address, ttl, until - self._offset, proven.why)
-
-
-def canonical(name: str) -> str:
-    """A name as the enrolment writes it: lower case, no last dot, IDNA where it is not ASCII; raises ClientError."""
-    if name.isascii():
-        return name.lower().rstrip(".")
-    try:
-        return dns.name.from_text(name).to_text(omit_final_dot=True).lower()
-    except dns.exception.DNSException as error:
-        raise ClientError(f"{name!r} is not a domain name: {error}") from None
+        ttl = max(0, round(issued.expires - self._lookup.now()))
+        return Resolved(name, proven.address, issued.address, ttl, until - self._lookup.offset, proven.why)
 
 
 def _modifiers(enrolment: Enrolment | None) -> dict[str, Modifier]:

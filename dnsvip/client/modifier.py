@@ -54,6 +54,11 @@ class Modifier:
         proof = self._cluster.proof
         return proof is not None and proof.bind is Bind.ADDRESS_PORT
 
+    def needs_source(self, issued: IPv6Address) -> bool:
+        """Whether the source counts for this address: it can be proven, and its proof is bound."""
+        proof = self._cluster.proof
+        return proof is not None and proof.bind is not Bind.NONE and issued != self._cluster.plain
+
     @property
     def single_use(self) -> bool:
         """Whether a proven address opens one flow only."""

@@ -94,8 +94,8 @@ async def test_hosts_file_holds_proven_addresses() -> None:
     async with Responder(honest) as server:
         made = enrolment(server.endpoint, bind=Bind.NONE)
         agent = Agent(made)
-        expected = await agent.resolve(NAME, source=IPv6Address("::1"))
-        async with HostsFile(_SourceGiven(made)) as hosts:
+        expected = await agent.resolve(NAME)
+        async with HostsFile(Agent(made)) as hosts:
             process = await asyncio.create_subprocess_exec(
                 *hosts.entrance, sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
             )
@@ -111,20 +111,13 @@ async def test_hosts_file_holds_proven_addresses() -> None:
     assert NAME not in Path("/etc/hosts").read_text()
 
 
-class _SourceGiven(Agent):
-    """An agent for a machine without a route to the cluster: the source is given, as it counts for nothing here."""
-
-    async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0):  # type: ignore[no-untyped-def]
-        return await super().resolve(name, source=source or IPv6Address("::1"), port=port)
-
-
 async def test_hosts_file_follows_the_slots() -> None:
     """While the command runs its hosts file changes to the next slot's proof, in place."""
     async with Responder(honest) as server:
         made = enrolment(server.endpoint, bind=Bind.NONE)
         assert made.clusters[0].proof
         fast = replace(made, clusters=(replace(made.clusters[0], slot_seconds=1),))
-        async with HostsFile(_SourceGiven(fast)) as hosts:
+        async with HostsFile(Agent(fast)) as hosts:
             file = hosts._path.open()
             seen = set()
             for _ in range(40):

@@ -1,0 +1,101 @@
+"""Enrolment, modifier and dispatcher of one site agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.client.enrol import make_enrolment
+from dnsvip.client.enrolment import dump, parse
+from dnsvip.client.modifier import Modifier, Why
+from dnsvip.codec.proof import Bind
+from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.reason import Reason
+from dnsvip.model import Proof, Snapshot
+from tests.samples import NOW, make_snapshot
+
+SOURCE = IPv6Address("2001:db8:77::5")
+
+
+def with_proof(proof: Proof, generation: int = 0) -> Snapshot:
+    snapshot = make_snapshot()
+    acme = replace(snapshot.site.clients["acme"], proof=proof, key_generation=generation)
+    site = replace(snapshot.site, clients={**snapshot.site.clients, "acme": acme})
+    return replace(snapshot, site=site)
+
+
+def issued(snapshot: Snapshot, client: int = 1001, nonce: int = 0) -> IPv6Address:
+    active = snapshot.keyrings["web"].active
+    assert active
+    return IPv6Address(active[1].encode({"tier": 1, "client": client, "expiry": 127, "nonce": nonce}))
+
+
+def modifier(snapshot: Snapshot) -> Modifier:
+    return Modifier(parse(dump(make_enrolment(snapshot, "acme", ["192.0.2.53:53"])), "x").clusters[0])
+
+
+@given(
+    bind=st.sampled_from(Bind),
+    generation=st.integers(0, (1 << 32) - 1),
+    nonce=st.integers(0, 63),
+    after=st.floats(0, 29),
+)
+def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: int, after: float) -> None:
+    """A proof made from an imported enrolment is `proven` to the dispatcher, a slot's length later too."""
+    snapshot = with_proof(Proof(bind), generation)
+    made = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
+    assert made.why is Why.PROVEN
+    judgement = Judge(snapshot).judge(int(made.address), int(SOURCE), 4711, NOW + after)
+    assert (judgement.reason, judgement.client) == (Reason.PROVEN, 1001)
+
+
+@pytest.mark.parametrize(
+    ("bind", "source", "port", "reason"),
+    [
+        (Bind.NONE, "2001:db8:77::6", 1, Reason.PROVEN),
+        (Bind.ADDRESS, "2001:db8:77::5", 1, Reason.PROVEN),
+        (Bind.ADDRESS, "2001:db8:77::6", 4711, Reason.BAD_PROOF),
+        (Bind.ADDRESS_PORT, "2001:db8:77::5", 1, Reason.BAD_PROOF),
+    ],
+)
+def test_from_elsewhere(bind: Bind, source: str, port: int, reason: Reason) -> None:
+    """A proof used from another source is refused where it is bound to it."""
+    snapshot = with_proof(Proof(bind))
+    made = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
+    assert Judge(snapshot).judge(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
+
+
+def test_raised_generation_ends_an_enrolment() -> None:
+    """After the client's key generation was raised, proofs of the old enrolment are refused."""
+    old, new = with_proof(Proof(Bind.NONE), 0), with_proof(Proof(Bind.NONE), 1)
+    made = modifier(old).prove(issued(old), SOURCE, 0, NOW)
+    assert Judge(new).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+
+
+def test_another_clients_address() -> None:
+    """What was issued to another client cannot be proven with this client's key."""
+    snapshot = with_proof(Proof(Bind.NONE))
+    made = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
+    assert Judge(snapshot).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+
+
+def test_single_use_addresses_all_pass_once() -> None:
+    """Each of a single-use client's addresses opens its flow at the dispatcher, neighbour slots included."""
+    snapshot = with_proof(Proof(Bind.ADDRESS, single_use=True))
+    seen: set[int] = set()
+
+    def used(address: int) -> bool:
+        known = address in seen
+        seen.add(address)
+        return known
+
+    judge, own, spent = Judge(snapshot), modifier(snapshot), set[IPv6Address]()
+    for _ in range(3):
+        made = own.prove(issued(snapshot), SOURCE, 0, NOW, spent)
+        spent.add(made.address)
+        assert judge.judge(int(made.address), int(SOURCE), 1, NOW, used).reason is Reason.PROVEN
+    assert own.prove(issued(snapshot), SOURCE, 0, NOW, spent).why is Why.USED_UP
