@@ -1,0 +1,117 @@
+"""`dnsvip dispatch`: take the packets for the cluster prefixes and forward them, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.dispatcher.runner import Runner
+from dnsvip.errors import ConfigError, PlatformError
+from dnsvip.log import configure
+from dnsvip.model import Snapshot
+from dnsvip.store.feed import Feed
+
+SOCKET = "dispatch.sock"
+"""In state_dir: whoever connects is sent the dispatcher's status as one JSON document."""
+
+log = structlog.get_logger()
+
+
+@click.command()
+@click.argument("node_file", metavar="NODE.toml", type=click.Path(exists=False, dir_okay=False, path_type=Path))
+def dispatch(node_file: Path) -> None:
+    """Forward packets for the cluster prefixes to their servers.
+
+    Needs the right to make a TUN device and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW), and a host
+    that forwards. Stops on SIGTERM or Ctrl-C and takes everything it made with it.
+    """
+    node = load_node(node_file)
+    settings = node.dispatch or DispatchSettings()
+    if settings.mode == "xdp":
+        raise PlatformError(
+            f'{node_file}: dispatch.mode: "xdp" is not in this version; '
+            'use mode = "user", which gives the same verdicts in user space'
+        )
+    configure(node.log)
+    uvloop.run(_dispatch(node, settings))
+
+
+async def _dispatch(node: NodeConfig, settings: DispatchSettings) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    feed = Feed(node, ["dispatch"])
+    await feed.start()
+    try:
+        runner = Runner(settings, feed.snapshot)
+        await runner.start()
+        try:
+            await _run(node, feed, runner, stopped)
+        finally:
+            await runner.stop()
+    finally:
+        await feed.close()
+
+
+async def _run(node: NodeConfig, feed: Feed, runner: Runner, stopped: asyncio.Event) -> None:
+    async def take(snapshot: Snapshot) -> None:
+        await runner.update(snapshot)
+        gc.freeze()  # a large site is not to be searched for cycles while packets wait
+
+    feed.subscribe(take)
+    await take(feed.snapshot)
+    server = await serve_status(node.state_dir / SOCKET, runner)
+    status = runner.status()
+    log.info("dispatching", prefixes=status["prefixes"], device=status["device"], mtu=status["mtu"])
+    work = [asyncio.ensure_future(each) for each in (feed.run(), runner.run(), stopped.wait())]
+    try:
+        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        log.info("stopping", packets=runner.status()["packets"])
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
+        server.close()
+        with suppress(OSError):
+            (node.state_dir / SOCKET).unlink()
+
+
+async def serve_status(path: Path, runner: Runner) -> asyncio.AbstractServer:
+    """Serve the runner's status on a Unix socket that only this user may open; raises ConfigError."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(json.dumps(runner.status()).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_unix_server(answer, sock=_bound(path))
+
+
+def _bound(path: Path) -> socket.socket:
+    """A Unix socket at `path`, mode 0600; one that a killed run left is replaced."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"{path}: cannot be bound ({error}); a Unix socket's path has at most 107 bytes") from error
+    finally:
+        os.umask(before)
+    return listening

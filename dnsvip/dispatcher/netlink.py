@@ -1,0 +1,173 @@
+"""The dispatcher's routes and policy rules in the kernel, as a set of values that is brought in line.
+
+All of them carry our routing protocol number, so that the leftovers of a run that was killed are
+found and removed. A blocking shell: one thread at a time, and not the one of the event loop.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from dnsvip.errors import PlatformError
+
+PROTOCOL = 86
+"""Routing protocol number of all that is ours (`ip route show table all proto 86`)."""
+PRIORITY = 8600
+"""Policy rules take this priority and the three after it."""
+MARK_BASE, MARK_MASK = 0x444E_0000, 0xFFFF_0000
+"""Firewall marks of what we send: the base itself leaves by the main table, base + n goes to server n.
+
+A server's routing table has the number of its mark; the base is the table that leads into the TUN device.
+"""
+MAIN_TABLE = 254
+METRIC = 86
+FAMILIES = {4: AF_INET, 6: AF_INET6}
+EVERYWHERE: Mapping[int, IPv4Network | IPv6Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+_UNREACHABLE = 7  # FR_ACT_UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`to` (a network, or /0) in `table`, by a next hop or into a device."""
+
+    to: IPv4Network | IPv6Network
+    table: int
+    via: str = ""
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Packets of an IP version with a mark, or from a host, look into `table` (0: are unreachable)."""
+
+    version: int
+    priority: int
+    table: int
+    mark: int = 0
+    source: str = ""
+
+
+class Kernel:
+    """A netlink connection. Raises PlatformError where the kernel refuses the right to change anything."""
+
+    def __init__(self) -> None:
+        self._ip = IPRoute()
+
+    def close(self) -> None:
+        """Close the connection; routes and rules stay."""
+        self._ip.close()
+
+    def start_device(self, name: str, mtu: int, queue: int) -> int:
+        """Bring a device up without addresses of its own; answers its index. `queue` in packets."""
+        index: int = self._ip.link_lookup(ifname=name)[0]
+        with suppress(OSError):  # a kernel without IPv6 has nothing to switch off
+            Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1")
+        self._ip.link("set", index=index, mtu=mtu, txqlen=queue, state="up")
+        return index
+
+    def smallest_mtu(self, interface: str | None, but: str) -> int:
+        """MTU of an interface, without one the smallest of all that are up; raises PlatformError."""
+        found = {
+            link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_MTU")
+            for link in self._ip.get_links()
+            if interface or (link["flags"] & 1 and not link["flags"] & 8)  # IFF_UP, IFF_LOOPBACK
+        }
+        found.pop(but, None)
+        if interface and interface not in found:
+            raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {', '.join(found)}")
+        return int(found[interface] if interface else min(found.values(), default=1500))
+
+    def align(self, wanted: Iterable[Route | Rule]) -> list[tuple[Route | Rule, str]]:
+        """Add what is wanted and missing; answers what the kernel would not take, and why."""
+        wanted = list(wanted)
+        have = self.ours()
+        failed = []
+        for thing in sorted(set(wanted) - have, key=wanted.index):
+            try:
+                self._change("add", thing)
+            except NetlinkError as error:
+                if error.code in (errno.EPERM, errno.EACCES):
+                    raise PlatformError("routes and rules need CAP_NET_ADMIN: run as root") from error
+                if error.code != errno.EEXIST:
+                    failed.append((thing, error.args[1] if len(error.args) > 1 else str(error)))
+        return failed
+
+    def remove_others(self, wanted: Iterable[Route | Rule] = ()) -> None:
+        """Remove all that is ours and not wanted."""
+        for thing in self.ours() - set(wanted):
+            with suppress(NetlinkError):  # gone with its device
+                self._change("del", thing)
+
+    def ours(self) -> set[Route | Rule]:
+        """All routes and rules in the kernel that carry our protocol number."""
+        found: set[Route | Rule] = set()
+        for version, family in FAMILIES.items():
+            routes = [r for r in self._ip.get_routes(family=family) if r["proto"] == PROTOCOL]
+            rules = [r for r in self._ip.get_rules(family=family) if r.get_attr("FRA_PROTOCOL") == PROTOCOL]
+            found.update(_read_route(route, version) for route in routes)
+            found.update(_read_rule(rule, version) for rule in rules)
+        return found
+
+    def _change(self, command: str, thing: Route | Rule) -> None:
+        if isinstance(thing, Route):
+            self._ip.route(command, **_route_words(thing))
+        else:
+            self._ip.rule(command, **_rule_words(thing))
+
+
+def _route_words(route: Route) -> dict[str, Any]:
+    words: dict[str, Any] = {
+        "family": FAMILIES[route.to.version],
+        "dst": str(route.to),
+        "table": route.table,
+        "proto": PROTOCOL,
+        "priority": METRIC,
+    }
+    if route.device:
+        words["oif"] = route.device
+    if route.via and ip_address(route.via).version != route.to.version:
+        words["via"] = {"family": AF_INET6, "addr": route.via}
+    elif route.via:
+        words["gateway"] = route.via
+    return words
+
+
+def _rule_words(rule: Rule) -> dict[str, Any]:
+    words: dict[str, Any] = {
+        "family": FAMILIES[rule.version],
+        "priority": rule.priority,
+        "protocol": PROTOCOL,
+    }
+    if rule.table:
+        words["table"] = rule.table
+    else:
+        words["action"] = _UNREACHABLE
+    if rule.mark:
+        words["fwmark"], words["fwmask"] = rule.mark, 0xFFFF_FFFF if rule.table else MARK_MASK
+    if rule.source:
+        words["src"], words["src_len"] = rule.source, 128
+    return words
+
+
+def _read_route(message: Any, version: int) -> Route:
+    destination = message.get_attr("RTA_DST")
+    to = ip_network(f"{destination}/{message['dst_len']}") if destination else EVERYWHERE[version]
+    gateway, via = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_VIA")
+    hop = gateway or (via["addr"] if via else "")
+    return Route(to, message.get_attr("RTA_TABLE"), hop, 0 if hop else message.get_attr("RTA_OIF"))
+
+
+def _read_rule(message: Any, version: int) -> Rule:
+    table = message.get_attr("FRA_TABLE") if message["action"] != _UNREACHABLE else 0
+    source = message.get_attr("FRA_SRC") or ""
+    return Rule(version, message.get_attr("FRA_PRIORITY"), table or 0, message.get_attr("FRA_FWMARK") or 0, source)
