@@ -175,6 +175,11 @@ class Store:
             raise Conflict(problems or [Problem("site", "has changed meanwhile; try again")]) from error
         return generation
 
+    async def epochs(self, cluster: str | None = None) -> Mapping[str, tuple[Epoch, ...]]:
+        """The key epochs by IPv6 cluster, of one cluster where it is named; empty for one that does not exist."""
+        async with self._database.read() as connection:
+            return await loading.load_epochs(connection, self._kek, cluster)
+
     async def rotate(self, cluster: str, actor: str, now: float) -> Epoch:
         """Publish a new key epoch of a cluster; `advance` makes it active once dispatchers hold it.
 

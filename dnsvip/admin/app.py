@@ -1,0 +1,40 @@
+"""The HTTP API as one aiohttp application: who may come in, and which file serves which path.
+
+It opens no port and no database; `dnsvip serve` gives it a Node and a place to listen.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dnsvip.admin import (
+    audit,
+    classify,
+    clients,
+    clusters,
+    decode,
+    keys,
+    pools,
+    services,
+    status,
+    tiers,
+    tokens,
+    tsig,
+    zones,
+)
+from dnsvip.admin.auth import ATTEMPTS_KEY, KNOWN_GOOD, Attempts, KnownGood, authenticate
+from dnsvip.admin.decode import JUDGES, Judges
+from dnsvip.admin.node import NODE, Node
+from dnsvip.admin.problems import as_problems
+
+RESOURCES = (tiers, clients, clusters, pools, zones, services, tsig, classify, keys, tokens, decode, audit, status)
+
+
+def make_app(node: Node) -> web.Application:
+    """The API of a node."""
+    app = web.Application(middlewares=[as_problems, authenticate])
+    app[NODE] = node
+    app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[JUDGES] = Attempts(), KnownGood(), Judges()
+    for resource in RESOURCES:
+        app.add_routes(resource.ROUTES)
+    return app

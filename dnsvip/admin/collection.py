@@ -1,0 +1,250 @@
+"""One kind of object over HTTP: list, get, put, patch, delete, the same for every kind.
+
+Each change is one `Store.apply` of one object, made from what is stored at that moment; where somebody
+else was quicker it is made anew, so a patch never undoes another. What is special about a kind is said
+by its own file as values of a `Kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+import structlog
+from aiohttp import web
+
+from dnsvip.admin import bodies
+from dnsvip.admin.auth import ACTOR
+from dnsvip.admin.node import NODE
+from dnsvip.admin.problems import Refusal
+from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.plan import Action, Change
+from dnsvip.spec import Plain, Thing, canonical_name, dump, parse
+
+ROOT = "/api/v1"
+PAGE, LONGEST_PAGE = 100, 1000
+TRIES = 5
+GENERATION = "Dnsvip-Generation"
+"""The header of a change's answer that says from which generation on it holds."""
+
+Make: TypeAlias = Callable[[Thing | None], Thing | None]
+"""The object to store, made from the stored one; None where there is none."""
+
+Seen: TypeAlias = Callable[[Thing], Plain | None]
+
+log = structlog.get_logger(__name__)
+
+
+def _as_it_is(thing: Thing) -> Plain:
+    return dump(thing)
+
+
+def _as_wanted(_before: Thing | None, after: Thing) -> Thing:
+    return after
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a kind of object is served.
+
+    `name` is its kind, `path` its collection; `shown` and `listed` are its forms in answers. `settled` gives
+    the object to store for one that is asked for, or raises. `limit` is that of its body, in bytes.
+    """
+
+    name: str
+    path: str
+    shown: Callable[[Thing], Plain] = _as_it_is
+    listed: Callable[[Thing], Plain] = _as_it_is
+    settled: Callable[[Thing | None, Thing], Thing] = _as_wanted
+    limit: int = bodies.LIMIT
+
+    def url(self, name: str) -> str:
+        """The path of one object."""
+        return f"{ROOT}/{self.path}/{quote(name, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change did; `generation` is None where everything was so already."""
+
+    before: Thing | None
+    after: Thing | None
+    generation: int | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an answer says of it."""
+        return {} if self.generation is None else {GENERATION: str(self.generation)}
+
+
+def routes(kind: Kind) -> list[web.RouteDef]:
+    """The routes of a kind."""
+    collection, one = f"{ROOT}/{kind.path}", f"{ROOT}/{kind.path}/{{name}}"
+
+    def bound(serve: Callable[[Kind, web.Request], Any]) -> Any:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return await serve(kind, request)  # type: ignore[no-any-return]
+
+        return handler
+
+    return [
+        web.get(collection, bound(list_all)),
+        web.get(one, bound(get)),
+        web.put(one, bound(put)),
+        web.patch(one, bound(patch)),
+        web.delete(one, bound(delete)),
+    ]
+
+
+async def list_all(kind: Kind, request: web.Request) -> web.Response:
+    """A page of objects by name."""
+    limit, after = page_limit(request), request.query.get("after")
+    things: Sequence[Any] = await request.app[NODE].store().page(kind.name, after, limit + 1)
+    shown = [kind.listed(thing) for thing in things[:limit]]
+    more = {"limit": limit, "after": shown[-1]["name"]} if len(things) > limit else None
+    return page_response(request, shown, more)
+
+
+async def get(kind: Kind, request: web.Request) -> web.Response:
+    """One object."""
+    name = name_of(kind, request)
+    thing = await request.app[NODE].store().get(kind.name, name)
+    if thing is None:
+        raise absent(kind, name)
+    shown = kind.shown(thing)
+    if bodies.is_fresh(request, shown):
+        return web.Response(status=304, headers={"ETag": bodies.etag(shown)})
+    return shown_response(shown)
+
+
+async def put(kind: Kind, request: web.Request) -> web.Response:
+    """Make an object, or replace it."""
+    name = name_of(kind, request)
+    body = _named(kind, name, await bodies.read_object(request, kind.limit))
+
+    def make(before: Thing | None) -> Thing:
+        whole = body if before is None else bodies.with_runtime(kind.name, dump(before), body)
+        return parse(kind.name, name, whole)
+
+    return changed_response(kind, await change(kind, request, name, make))
+
+
+async def patch(kind: Kind, request: web.Request) -> web.Response:
+    """Change what the body names, and nothing else."""
+    name = name_of(kind, request)
+    body = _named(kind, name, await bodies.read_object(request, kind.limit))
+
+    def make(before: Thing | None) -> Thing:
+        if before is None:
+            raise absent(kind, name)
+        return parse(kind.name, name, bodies.merged(dump(before), body))
+
+    return changed_response(kind, await change(kind, request, name, make))
+
+
+async def delete(kind: Kind, request: web.Request) -> web.Response:
+    """Remove an object that nothing refers to."""
+    name = name_of(kind, request)
+
+    def make(before: Thing | None) -> None:
+        if before is None:
+            raise absent(kind, name)
+
+    try:
+        outcome = await change(kind, request, name, make)
+    except Conflict:
+        raise
+    except InvalidSite as error:
+        raise _in_use(kind, name, error) from None
+    return web.Response(status=204, headers=outcome.headers)
+
+
+async def change(kind: Kind, request: web.Request, name: str, make: Make, seen: Seen | None = None) -> Outcome:
+    """Store what `make` makes of the stored object; made again where that was changed in between.
+
+    `seen` gives what the asker knows of it, which the conditions of the request are about.
+    """
+    node, seen = request.app[NODE], seen or kind.shown
+    for attempt in range(TRIES):
+        store = node.store()
+        before = await store.get(kind.name, name)
+        bodies.check_conditions(request, None if before is None else seen(before))
+        after = make(before)
+        after = after and kind.settled(before, after)
+        if after == before:
+            return Outcome(before, after, None)
+        step = Change(kind.name, name, _action(before, after), before, after)
+        try:
+            generation = await store.apply([step], request[ACTOR], "api", check_zone=node.check_zone)
+        except Conflict:
+            if attempt + 1 == TRIES or await store.get(kind.name, name) == before:
+                raise
+            continue
+        log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=generation)
+        return Outcome(before, after, generation)
+    raise AssertionError("unreachable")
+
+
+def changed_response(kind: Kind, outcome: Outcome) -> web.Response:
+    """The answer to a change: the object as it is now."""
+    assert outcome.after is not None  # noqa: S101 - a removal has no such answer
+    shown = kind.shown(outcome.after)
+    if outcome.before is not None:
+        return shown_response(shown, outcome.headers)
+    headers = {**outcome.headers, "Location": kind.url(shown["name"])}
+    return shown_response(shown, headers, status=201)
+
+
+def shown_response(shown: Plain, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:
+    """One object as it is shown, with its entity tag."""
+    return bodies.answer(shown, status=status, headers={"ETag": bodies.etag(shown), **(headers or {})})
+
+
+def page_response(request: web.Request, items: list[Plain], more: Plain | None) -> web.Response:
+    """A page of a list; `more` is the query of the next one, None after the last."""
+    return bodies.answer({"items": items, "next": f"{request.path}?{urlencode(more)}" if more else None})
+
+
+def page_limit(request: web.Request) -> int:
+    """How many items a list may have at most."""
+    return number_of(request, "limit", PAGE, 1, LONGEST_PAGE)
+
+
+def number_of(request: web.Request, key: str, default: int, least: int, most: int) -> int:
+    """A number in the query; raises Refusal where it is none or out of bounds."""
+    text = request.query.get(key, str(default))
+    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+        return int(text)
+    raise Refusal("bad-request", f"{key}={text}: must be a number from {least} to {most}.")
+
+
+def name_of(kind: Kind, request: web.Request) -> str:
+    """The name in a request's path, in the form that the kind is filed under."""
+    return canonical_name(kind.name, request.match_info["name"])
+
+
+def absent(kind: Kind, name: str) -> Refusal:
+    """The refusal where there is no such object."""
+    return Refusal("not-found", f"There is no {kind.name} {name!r}; GET {ROOT}/{kind.path} lists them.")
+
+
+def _named(kind: Kind, name: str, body: Plain) -> Plain:
+    """The body without its name, which is that of the path."""
+    given = body.get("name", name)
+    if not isinstance(given, str) or canonical_name(kind.name, given) != name:
+        problem = Problem(f"{kind.name}.{name}.name", f"is {given!r}, but the path says {name!r}; names do not change")
+        raise InvalidSite([problem])
+    return {key: value for key, value in body.items() if key != "name"}
+
+
+def _in_use(kind: Kind, name: str, error: InvalidSite) -> Refusal:
+    users = list(dict.fromkeys(problem.where.rpartition(".")[0] for problem in error.problems))
+    some = ", ".join(users[:8]) + (f" and {len(users) - 8} more" if len(users) > 8 else "")
+    errors = [Problem(problem.where, f"refers to {kind.name}.{name}") for problem in error.problems]
+    return Refusal("in-use", f"{kind.name}.{name} is still referred to by {some}.", errors)
+
+
+def _action(before: Thing | None, after: Thing | None) -> Action:
+    return "+" if before is None else "-" if after is None else "~"

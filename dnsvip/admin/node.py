@@ -1,0 +1,35 @@
+"""What the API needs of the node that it runs in, as values and functions; no shell is named here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from dnsvip.model import Snapshot
+from dnsvip.store import Store
+from dnsvip.store.applying import ZoneCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node that serves the API.
+
+    `store` gives the open store and raises StoreError while the database has not been reached. `snapshot`
+    is what this node answers DNS from; `dns` its counters. A dispatcher of this machine tells its own at
+    the Unix socket `dispatcher`. `now` gives unix seconds.
+    """
+
+    store: Callable[[], Store]
+    snapshot: Callable[[], Snapshot]
+    dns: Callable[[], Mapping[str, Any]]
+    dispatcher: Path
+    check_zone: ZoneCheck | None = None
+    now: Callable[[], float] = field(default=time.time)
+
+
+NODE = web.AppKey("node", Node)

@@ -1,0 +1,164 @@
+"""/pools, and /pools/POOL/servers: one server's weight and state can be changed without naming the others."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+from aiohttp import web
+
+from dnsvip.admin import bodies
+from dnsvip.admin.collection import (
+    ROOT,
+    Kind,
+    Outcome,
+    absent,
+    change,
+    name_of,
+    page_response,
+    routes,
+    shown_response,
+)
+from dnsvip.admin.node import NODE
+from dnsvip.admin.problems import Refusal
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import Pool
+from dnsvip.spec import Plain, Thing, dump, parse
+
+POOL = Kind("pool", "pools")
+
+Edit: TypeAlias = Callable[[list[Plain], Plain | None], None]
+"""Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""
+
+
+async def list_servers(request: web.Request) -> web.Response:
+    """All servers of a pool."""
+    return page_response(request, _servers(await _pool(request)), None)
+
+
+async def get_server(request: web.Request) -> web.Response:
+    """One server."""
+    found = _find(_servers(await _pool(request)), request.match_info["server"])
+    if found is None:
+        raise _absent(request)
+    return shown_response(found)
+
+
+async def put_server(request: web.Request) -> web.Response:
+    """Add a server, or replace it; a state that the body does not name stays."""
+    body = await _named_body(request)
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            servers.append(body)
+        else:
+            servers[servers.index(found)] = {"state": found["state"], **body}
+
+    return await _edit(request, edit)
+
+
+async def patch_server(request: web.Request) -> web.Response:
+    """Change what the body names of a server."""
+    body = await _named_body(request)
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            raise _absent(request)
+        servers[servers.index(found)] = bodies.merged(found, body)
+
+    return await _edit(request, edit)
+
+
+async def delete_server(request: web.Request) -> web.Response:
+    """Remove a server from its pool."""
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            raise _absent(request)
+        servers.remove(found)
+
+    return await _edit(request, edit)
+
+
+async def _edit(request: web.Request, edit: Edit) -> web.Response:
+    name, server = name_of(POOL, request), request.match_info["server"]
+
+    def make(before: Thing | None) -> Thing:
+        if before is None:
+            raise absent(POOL, name)
+        plain = dump(before)
+        edit(plain["servers"], _find(plain["servers"], server))
+        return _parse_pool(name, plain)
+
+    def seen(pool: Thing) -> Plain | None:
+        return _find(_servers(cast("Pool", pool)), server)
+
+    return _answer(request, await change(POOL, request, name, make, seen))
+
+
+def _answer(request: web.Request, outcome: Outcome) -> web.Response:
+    server = request.match_info["server"]
+    before, after = (_find(_servers(cast("Pool", pool)), server) for pool in (outcome.before, outcome.after))
+    if after is None:
+        return web.Response(status=204, headers=outcome.headers)
+    if before is not None:
+        return shown_response(after, outcome.headers)
+    return shown_response(after, {**outcome.headers, "Location": request.path}, status=201)
+
+
+def _parse_pool(name: str, plain: Plain) -> Thing:
+    try:
+        return parse("pool", name, plain)
+    except InvalidSite as error:
+        raise InvalidSite([_by_name(problem, plain["servers"]) for problem in error.problems]) from None
+
+
+def _by_name(problem: Problem, servers: list[Plain]) -> Problem:
+    """The problem with its server named instead of numbered, as the asker sees one server only."""
+    for number, server in enumerate(servers):
+        head, separator, tail = problem.where.partition(f".servers.{number}.")
+        if separator:
+            return Problem(f"{head}.servers.{server.get('name')}.{tail}", problem.message)
+    return problem
+
+
+async def _pool(request: web.Request) -> Pool:
+    name = name_of(POOL, request)
+    pool = await request.app[NODE].store().get("pool", name)
+    if pool is None:
+        raise absent(POOL, name)
+    return cast("Pool", pool)
+
+
+def _servers(pool: Pool) -> list[Plain]:
+    return cast("list[Plain]", dump(pool)["servers"])
+
+
+def _find(servers: list[Plain], name: str) -> Plain | None:
+    return next((server for server in servers if server["name"] == name), None)
+
+
+async def _named_body(request: web.Request) -> Plain:
+    body, server = await bodies.read_object(request), request.match_info["server"]
+    if body.get("name", server) != server:
+        where = f"pool.{name_of(POOL, request)}.servers.{server}.name"
+        raise InvalidSite([Problem(where, f"is {body['name']!r}, but the path says {server!r}; names do not change")])
+    return {**body, "name": server}
+
+
+def _absent(request: web.Request) -> Refusal:
+    pool, server = request.match_info["name"], request.match_info["server"]
+    return Refusal("not-found", f"Pool {pool!r} has no server {server!r}; GET {ROOT}/pools/{pool}/servers lists them.")
+
+
+_SERVER = f"{ROOT}/pools/{{name}}/servers/{{server}}"
+
+_SERVER_ROUTES: list[tuple[Callable[..., Any], str, Callable[[web.Request], Awaitable[web.Response]]]] = [
+    (web.get, f"{ROOT}/pools/{{name}}/servers", list_servers),
+    (web.get, _SERVER, get_server),
+    (web.put, _SERVER, put_server),
+    (web.patch, _SERVER, patch_server),
+    (web.delete, _SERVER, delete_server),
+]
+
+ROUTES = [*routes(POOL), *(method(path, handler) for method, path, handler in _SERVER_ROUTES)]

@@ -1,0 +1,113 @@
+"""Every way a request can fail, as application/problem+json (RFC 9457), in one table.
+
+Promise: each answer with an error status has this form, and none shows a traceback, a token or a
+stored secret. What went wrong inside is logged here, once.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import structlog
+from aiohttp import web
+
+from dnsvip.errors import ConfigError, Conflict, DnsvipError, InvalidSite, Problem, StoreError
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:problem-type:dnsvip:"
+
+PROBLEMS: Mapping[str, tuple[int, str]] = {
+    "bad-request": (400, "The request cannot be read"),
+    "unauthorized": (401, "A bearer token is needed"),
+    "not-found": (404, "There is no such thing"),
+    "method-not-allowed": (405, "This cannot be done here"),
+    "conflict": (409, "This collides with what is stored"),
+    "in-use": (409, "It is still referred to"),
+    "precondition-failed": (412, "It is not in the state that you expect"),
+    "too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body is of a type that is not taken here"),
+    "invalid": (422, "It breaks rules of the site"),
+    "too-many-attempts": (429, "Too many requests without a good token"),
+    "internal": (500, "The server failed"),
+    "unavailable": (503, "The database cannot be used now"),
+}
+"""The last part of a problem's `type` -> its status and title."""
+
+log = structlog.get_logger(__name__)
+
+
+class Refusal(DnsvipError):
+    """A request that is answered with a problem; `kind` is a key of PROBLEMS."""
+
+    def __init__(
+        self, kind: str, detail: str, errors: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.errors = errors
+        self.headers = headers or {}
+
+
+def response(refusal: Refusal) -> web.Response:
+    """The answer for a refusal."""
+    status, title = PROBLEMS[refusal.kind]
+    body = {"type": TYPE_PREFIX + refusal.kind, "title": title, "status": status, "detail": str(refusal)}
+    if refusal.errors:
+        body["errors"] = [{"where": problem.where, "message": problem.message} for problem in refusal.errors]
+    text = json.dumps(body, ensure_ascii=False) + "\n"
+    return web.Response(status=status, text=text, content_type=MEDIA_TYPE, headers=refusal.headers)
+
+
+@web.middleware
+async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every exception of a handler with its problem."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return response(_of_http(error, request))
+    except DnsvipError as error:
+        return response(refusal_of(error))
+    except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client gets a problem and the log the rest
+        log.error("request failed", method=request.method, error=type(error).__name__, traceback=traceback.format_exc())
+        return response(Refusal("internal", "An unexpected error; the node's log has more."))
+
+
+def refusal_of(error: DnsvipError) -> Refusal:
+    """The refusal that one of our errors amounts to."""
+    match error:
+        case Refusal():
+            return error
+        case Conflict():
+            return Refusal("conflict", _said(error), error.problems)
+        case InvalidSite():
+            return Refusal("invalid", _said(error), error.problems)
+        case ConfigError():
+            return Refusal("invalid", str(error))
+        case StoreError():
+            return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
+    log.error("request failed", error=str(error))
+    return Refusal("internal", str(error))
+
+
+def _said(error: InvalidSite) -> str:
+    first, *more = error.problems
+    return f"{first} (and {len(more)} more)" if more else str(first)
+
+
+def _of_http(error: web.HTTPException, request: web.Request) -> Refusal:
+    match error:
+        case web.HTTPNotFound():
+            return Refusal("not-found", f"{request.path}: no such path; the API is under /api/v1.")
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return Refusal(
+                "method-not-allowed", f"{request.method} is not one of {allowed}.", headers={"Allow": allowed}
+            )
+        case web.HTTPRequestEntityTooLarge():
+            return Refusal("too-large", error.reason)
+    return Refusal("bad-request" if error.status < 500 else "internal", error.reason)

@@ -1,0 +1,85 @@
+"""/status: generation, nodes and counters of the running whole, for people and for scripts that watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from dnsvip import __version__
+from dnsvip.admin import bodies
+from dnsvip.admin.collection import ROOT
+from dnsvip.admin.node import NODE
+from dnsvip.epochs import NodeReport
+from dnsvip.model import Snapshot
+from dnsvip.spec import COLLECTIONS, Plain, collection
+
+LONGEST = 16 << 20
+SECONDS = 1.0
+
+
+async def get(request: web.Request) -> web.Response:
+    """The status as this node and the database know it."""
+    node = request.app[NODE]
+    snapshot, store = node.snapshot(), node.store()
+    generation, nodes = await store.generation(), await store.nodes()
+    return bodies.answer(
+        {
+            "version": __version__,
+            "generation": generation,
+            "served_generation": snapshot.generation,
+            "objects": _sizes(snapshot),
+            "nodes": [_shown(report, generation, node.now()) for report in nodes],
+            "dns": dict(node.dns()),
+            "dispatcher": await ask_dispatcher(node.dispatcher),
+        }
+    )
+
+
+async def ask_dispatcher(path: Path) -> Any:
+    """What this machine's dispatcher tells of itself; None where none runs, {"error": ...} where it does not answer.
+
+    It writes one JSON document to each connection and closes it.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST)
+            try:
+                return json.loads(await _read_all(reader))
+            finally:
+                writer.close()
+    except (FileNotFoundError, ConnectionRefusedError):  # a socket file nobody listens on is left by a killed one
+        return None
+    except (OSError, TimeoutError, ValueError) as error:
+        return {"error": str(error) or f"no answer within {SECONDS} s"}
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    document = bytearray()
+    while chunk := await reader.read(1 << 16):
+        document += chunk
+        if len(document) > LONGEST:
+            raise ValueError(f"more than {LONGEST} bytes")
+    return bytes(document)
+
+
+def _sizes(snapshot: Snapshot) -> dict[str, int]:
+    return {attribute: len(collection(snapshot.site, kind)) for kind, attribute in COLLECTIONS.items()}
+
+
+def _shown(report: NodeReport, generation: int, now: float) -> Plain:
+    return {
+        "name": report.name,
+        "roles": sorted(report.roles),
+        "live": report.is_live(now),
+        "generation": report.generation,
+        "behind": max(0, generation - report.generation),
+        "version": report.version,
+        "seen_at": report.seen_at,
+    }
+
+
+ROUTES = [web.get(f"{ROOT}/status", get)]

@@ -1,0 +1,59 @@
+"""/zones: zones as the text of their zone files (RFC 1035 section 5), in JSON or as text/dns (RFC 4027)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aiohttp import web
+
+from dnsvip.admin import bodies, collection
+from dnsvip.admin.collection import ROOT, Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.node import NODE
+from dnsvip.admin.problems import Refusal
+from dnsvip.model import Zone
+from dnsvip.spec import Plain, Thing, dump, parse
+
+TEXT_DNS = "text/dns"
+
+
+def without_text(thing: Thing) -> Plain:
+    """A zone as a list shows it: how long it is, not all that is in it."""
+    zone = cast("Zone", thing)
+    return {"name": zone.name, "bytes": len(zone.text.encode())}
+
+
+ZONE = Kind("zone", "zones", listed=without_text, limit=16 << 20)
+
+
+async def get(request: web.Request) -> web.Response:
+    """One zone, as text/dns where that is asked for."""
+    if TEXT_DNS not in request.headers.get("Accept", ""):
+        return await collection.get(ZONE, request)
+    name = name_of(ZONE, request)
+    zone = await request.app[NODE].store().get("zone", name)
+    if zone is None:
+        raise absent(ZONE, name)
+    headers = {"ETag": bodies.etag(dump(zone))}
+    return web.Response(text=cast("Zone", zone).text, content_type=TEXT_DNS, headers=headers)
+
+
+async def put(request: web.Request) -> web.Response:
+    """Make or replace a zone; `curl --data-binary @FILE` with Content-Type text/dns takes a zone file as it is."""
+    if request.content_type != TEXT_DNS:
+        return await collection.put(ZONE, request)
+    name = name_of(ZONE, request)
+    try:
+        text = (await bodies.read_bytes(request, ZONE.limit)).decode()
+    except UnicodeDecodeError:
+        raise Refusal("bad-request", "The zone file is not UTF-8.") from None
+    if "\0" in text:
+        raise Refusal("bad-request", "The zone file has a character U+0000.")
+    return changed_response(ZONE, await change(ZONE, request, name, lambda _: parse("zone", name, {"text": text})))
+
+
+_SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}
+
+ROUTES = [
+    web.route(route.method, route.path, _SPECIAL.get((route.method, route.path), route.handler))
+    for route in routes(ZONE)
+]

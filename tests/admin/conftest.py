@@ -1,0 +1,87 @@
+"""The API over HTTP on a real store with the example site in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from dnsvip.admin.app import make_app
+from dnsvip.admin.node import Node
+from dnsvip.config import load_site
+from dnsvip.errors import StoreError
+from dnsvip.model import Site, Snapshot
+from dnsvip.plan import plan
+from dnsvip.store import KeyEncryptionKey, Store
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
+
+
+@dataclass
+class Answer:
+    """A response, read."""
+
+    status: int
+    headers: Any
+    text: str
+    json: Any = None
+
+
+@dataclass
+class Api:
+    """A caller with a good token, and the parts behind the API."""
+
+    client: TestClient[web.Request, web.Application]
+    store: Store
+    token: str
+    folder: Path
+    down: list[StoreError] = field(default_factory=list)
+    """Put an error here and the database is gone."""
+
+    async def __call__(self, method: str, path: str, json: Any = None, **options: Any) -> Answer:
+        """One request; options as aiohttp takes them."""
+        headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
+        if json is not None:
+            options["json"] = json
+        async with self.client.request(method, f"/api/v1/{path}", headers=headers, **options) as response:
+            return await read(response)
+
+    async def ok(self, method: str, path: str, json: Any = None, **options: Any) -> Any:
+        """The JSON of an answer that must be a success."""
+        answer = await self(method, path, json, **options)
+        assert answer.status < 300, answer.text
+        return answer.json
+
+
+async def read(response: ClientResponse) -> Answer:
+    text = await response.text()
+    as_json = await response.json() if response.content_type.endswith("json") else None
+    return Answer(response.status, response.headers, text, as_json)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    """The API on a fresh SQLite store that holds examples/site.toml."""
+    kek = KeyEncryptionKey.load(tmp_path / "key", os.environ)
+    store = await Store.open(f"sqlite:///{tmp_path}/test.db", kek)
+    await store.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
+    snapshot, down = await store.snapshot(), list[StoreError]()
+
+    def opened() -> Store:
+        if down:
+            raise down[0]
+        return store
+
+    def current() -> Snapshot:
+        return snapshot
+
+    node = Node(opened, current, lambda: {"answered": 3}, tmp_path / "dispatch.sock")
+    async with TestClient(TestServer(make_app(node))) as client:
+        yield Api(client, store, await store.create_token("test", "test"), tmp_path, down)
+    await store.close()
