@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
+from contextlib import AsyncExitStack, suppress
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import click
@@ -16,6 +19,7 @@ from dnsvip.client.agent import Agent, Resolved
 from dnsvip.client.command import run_with_hosts, run_with_proxy
 from dnsvip.client.enrol import cautions, make_enrolment
 from dnsvip.client.enrolment import Enrolment, dump, parse
+from dnsvip.client.stub import Stub, system_servers
 from dnsvip.config import load_node, parse_endpoint
 from dnsvip.model import Snapshot
 
@@ -110,10 +114,19 @@ def _services(enrolment: Enrolment) -> str:
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=None, help="The source port, where the proof is bound to it."
 )
+@click.option("--source", type=IPv6Address, metavar="ADDRESS", help="The source address; default: this machine's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def resolve(name: str, enrolment: Path | None, servers: tuple[str, ...], port: int | None, *, as_json: bool) -> None:
+def resolve(
+    name: str,
+    enrolment: Path | None,
+    servers: tuple[str, ...],
+    port: int | None,
+    source: IPv6Address | None,
+    *,
+    as_json: bool,
+) -> None:
     """The address to connect to for NAME, proven with this client's key."""
-    resolved = Agent.load(enrolment, servers=servers).resolve_sync(name, port=port or 0)
+    resolved = Agent.load(enrolment, servers=servers).resolve_sync(name, source=source, port=port or 0)
     click.echo(json.dumps(_plain(resolved)) if as_json else _shown(resolved))
 
 
@@ -149,3 +162,40 @@ def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, 
     """
     agent = Agent.load(enrolment, servers=servers)
     sys.exit(asyncio.run((run_with_hosts if hosts else run_with_proxy)(agent, command)))
+
+
+@client.command()
+@enrolment_option
+@server_option
+@click.option(
+    "--listen",
+    default=("127.0.0.1:5300",),
+    multiple=True,
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    callback=_endpoints,
+    help="A loopback address to answer at; may be repeated.",
+)
+@click.option(
+    "--upstream",
+    multiple=True,
+    metavar="ADDRESS:PORT",
+    callback=_endpoints,
+    help="The resolver for all other names; default: those of /etc/resolv.conf.",
+)
+def stub(enrolment: Path | None, servers: tuple[str, ...], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:
+    """Answer DNS questions of this machine: enrolled names with proven addresses, all others from upstream."""
+    agent = Agent.load(enrolment, servers=servers)
+    others = [server for server in upstream or system_servers() if server not in listen]
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve([Stub(agent, address, others) for address in listen]))
+
+
+async def _serve(stubs: list[Stub]) -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with AsyncExitStack() as running:
+        for each in stubs:
+            await running.enter_async_context(each)
+            click.echo(f"answering at {each.endpoint}", err=True)
+        await stopped.wait()

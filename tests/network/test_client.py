@@ -201,3 +201,21 @@ def test_single_use_bound_to_the_address(scene: Scene) -> None:
     lines = [line for line in scene.client("exec", "--", "sh", "-c", script).stdout.split("\n") if line]
     assert len({json.loads(line)["to"] for line in lines[:3]}) == 3
     assert "used up" in lines[3]
+
+
+def test_stub(scene: Scene, tmp_path: Path) -> None:
+    """A program that knows nothing of us gets proven addresses through the stub in its resolv.conf."""
+    scene.enrol(enrolment(DNS))
+    environment = {"DNSVIP_ENROLMENT": str(scene.file), "PYTHONPATH": str(ROOT)}
+    log = tmp_path / "log"
+    listening = ("stub", "--listen", "127.0.0.1:53", "--upstream", DNS)
+    stub = scene.host.start(*DNSVIP, *listening, env=environment, log=log)
+    until(lambda: log.exists() and "answering at 127.0.0.1:53" in log.read_text(), log)
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    private = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    words = ("sh", "-c", private, tmp_path / "resolv.conf", *scene.curl(f"https://{NAME}/"))
+    seen = json.loads(scene.host.run(*words).stdout)
+    assert proof_of(seen, Bind.ADDRESS)
+    assert seen["sni"] == NAME
+    stub.terminate()
+    assert stub.wait(5) == 0
