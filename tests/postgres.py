@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +38,13 @@ class Postgres:
         name = f"t{uuid4().hex}"
         self._run("createdb", "--host", str(self._folder), "--username", "dnsvip", name)
         return f"postgresql://dnsvip@/{name}?host={self._folder}"
+
+    def dump(self, url: str) -> bytes:
+        """All rows of a database, bytes escaped as hex and, for comparing, in clear."""
+        name = url.partition("@/")[2].partition("?")[0]
+        argv = [str(self._bin / "pg_dump"), "--host", str(self._folder), "--username", "dnsvip", name]
+        text = subprocess.run(argv, check=True, capture_output=True).stdout
+        return text + b"".join(bytes.fromhex(found.decode()) for found in re.findall(rb"\\\\x([0-9a-f]+)", text))
 
     def _run(self, program: str, *arguments: str) -> None:
         argv = [str(self._bin / program), *arguments]

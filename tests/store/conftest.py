@@ -1,0 +1,91 @@
+"""Stores on both databases, with the example site at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dnsvip.config import NodeConfig, load_site
+from dnsvip.model import Site
+from dnsvip.plan import plan
+from dnsvip.store import Feed, KeyEncryptionKey, Store
+from tests.postgres import Postgres, running
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests; each takes a database of its own."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/dnsvip.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
+
+
+@pytest.fixture
+def kek(tmp_path: Path) -> KeyEncryptionKey:
+    """A fresh key-encryption key."""
+    return KeyEncryptionKey.load(tmp_path / "dnsvip.key", {})
+
+
+@pytest.fixture
+async def store(url: str, kek: KeyEncryptionKey) -> AsyncIterator[Store]:
+    """An open, empty store."""
+    store = await Store.open(url, kek)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The example site."""
+    return load_site(EXAMPLES / "site.toml")
+
+
+@pytest.fixture
+async def filled(store: Store, site: Site) -> Store:
+    """A store with the example site applied."""
+    await store.apply(plan(Site(), site, {}), "test", "site")
+    return store
+
+
+@pytest.fixture
+def node(url: str, tmp_path: Path) -> Callable[[str], NodeConfig]:
+    """Makes the settings of a node of that name on the same database."""
+    return lambda name: NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / name, name)
+
+
+@pytest.fixture
+async def started() -> AsyncIterator[Callable[[Feed], Awaitable[Feed]]]:
+    """Starts and runs a feed, and ends it after the test."""
+    running_feeds: list[tuple[Feed, asyncio.Task[None]]] = []
+
+    async def start(feed: Feed) -> Feed:
+        await feed.start()
+        running_feeds.append((feed, asyncio.create_task(feed.run())))
+        return feed
+
+    yield start
+    for feed, task in running_feeds:
+        assert not task.done(), task.exception()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await feed.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds, or fail."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

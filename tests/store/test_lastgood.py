@@ -1,0 +1,133 @@
+"""The snapshot on disk: comes back equal, whole or not at all, and holds no secret in clear."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dnsvip.errors import DnsvipError, SecretError, StoreError
+from dnsvip.model import Site, Snapshot
+from dnsvip.store import KeyEncryptionKey, Store, lastgood
+
+
+@pytest.fixture
+async def snapshot(filled: Store) -> Snapshot:
+    """A snapshot with two epochs."""
+    await filled.rotate("web", "me", 1000.0)
+    return await filled.snapshot()
+
+
+def clear_secrets(snapshot: Snapshot, site: Site) -> list[bytes]:
+    """Every form in which a secret of the snapshot could stand in a file."""
+    secrets = [epoch.secret for ring in snapshot.keyrings.values() for epoch in ring.epochs]
+    secrets += snapshot.masters.values()
+    secrets += [b64decode(key.secret) for key in site.tsig_keys.values()]
+    text = [key.secret.encode() for key in site.tsig_keys.values()]
+    return [*secrets, *text, *(secret.hex().encode() for secret in secrets)]
+
+
+def test_saved_comes_back(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """A saved snapshot is loaded equal, from a file for its owner only, and no draft is left."""
+    folder = tmp_path / "made" / "when missing"
+    lastgood.save(folder, snapshot, "db", kek)
+    loaded = lastgood.load(folder, kek)
+    assert loaded.site == snapshot.site
+    assert loaded.masters == snapshot.masters
+    assert loaded.generation == snapshot.generation
+    assert loaded.keyrings["web"].epochs == snapshot.keyrings["web"].epochs
+    assert os.listdir(folder) == ["snapshot.jsonl"]
+    assert (folder / "snapshot.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_secret_in_clear(snapshot: Snapshot, site: Site, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """No epoch secret, client master or TSIG secret stands in the file."""
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    content = (tmp_path / lastgood.FILE).read_bytes()
+    assert b"acme-key" in content
+    for secret in clear_secrets(snapshot, site):
+        assert secret not in content
+
+
+def test_another_key_is_told(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """A file wrapped with another key raises SecretError."""
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    with pytest.raises(SecretError, match="does not unwrap with the key from other"):
+        lastgood.load(tmp_path, KeyEncryptionKey(bytes(32), "other"))
+
+
+def test_older_generation_does_not_replace_a_newer(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """Of two processes the newer snapshot stays; a snapshot of another database replaces it."""
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    older = replace(snapshot, generation=1)
+    lastgood.save(tmp_path, older, "db", kek)
+    assert lastgood.load(tmp_path, kek).generation == snapshot.generation
+    lastgood.save(tmp_path, older, "another", kek)
+    assert lastgood.load(tmp_path, kek).generation == 1
+
+
+def _cut(lines: list[str]) -> list[str]:
+    return lines[:-1]
+
+
+def _alter(lines: list[str]) -> list[str]:
+    return [line.replace('\\"dscp\\":34', '\\"dscp\\":35') for line in lines]
+
+
+def _newer(lines: list[str]) -> list[str]:
+    return [json.dumps({**json.loads(lines[0]), "version": 2}), *lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, "is damaged: its end is missing"),
+        (_alter, "is damaged: its check sum is wrong"),
+        (_newer, "its form is version 2, this program reads 1"),
+        (lambda _: ['{"format": "x"}'], "is damaged: it is something else"),
+        (lambda _: ["[]"], "is damaged"),
+        (lambda _: [], "is damaged"),
+        (lambda lines: [lines[0], '["cluster", {"name": "web"}]'], "is damaged"),
+    ],
+)
+def test_damage_is_told(
+    snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey, damage: Callable[[list[str]], list[str]], message: str
+) -> None:
+    """A file that was cut, altered, or is of another form is refused by name."""
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    path = tmp_path / lastgood.FILE
+    lines = path.read_text().splitlines()
+    damaged = damage(lines)
+    assert damaged != lines
+    path.write_text("\n".join(damaged))
+    with pytest.raises(DnsvipError) as caught:
+        lastgood.load(tmp_path, kek)
+    assert message in str(caught.value)
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    assert lastgood.load(tmp_path, kek).generation == snapshot.generation
+
+
+def test_missing_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """Where nothing was ever saved, the file is named."""
+    with pytest.raises(StoreError, match=r"snapshot\.jsonl: No such file"):
+        lastgood.load(tmp_path, kek)
+
+
+def test_failed_save_keeps_the_file_before(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """A disk that is full half way leaves the last snapshot as it was, and no draft."""
+    lastgood.save(tmp_path, snapshot, "db", kek)
+    before = (tmp_path / lastgood.FILE).read_bytes()
+
+    class FullDisk(KeyEncryptionKey):
+        def wrap(self, secret: bytes, context: bytes) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        lastgood.save(tmp_path, replace(snapshot, generation=99), "db", FullDisk(bytes(32), "x"))
+    assert (tmp_path / lastgood.FILE).read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir() if "snapshot" in p.name) == [lastgood.FILE]

@@ -1,0 +1,438 @@
+"""The store on SQLite and PostgreSQL: whole transactions, rules, collisions, difference, keys."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dnsvip.codec.keyring import EpochState
+from dnsvip.epochs import NodeReport
+from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.model import ClassCluster, Client, ClientState, Cluster, Match, Site, Snapshot, Step, Tier, Zone
+from dnsvip.plan import Change, plan
+from dnsvip.spec import COLLECTIONS, collection
+from dnsvip.store import Store
+
+
+def put(kind: str, after: Any, before: Any = None) -> Change:
+    """A change that makes or alters one object."""
+    return Change(kind, "" if kind == "classify" else after.name, "~" if before else "+", before, after)
+
+
+def drop(kind: str, name: str) -> Change:
+    """A change that removes one object."""
+    return Change(kind, name, "-", None, None)
+
+
+def client(number: int, tier: str = "gold", **more: Any) -> Client:
+    """A client with nothing special."""
+    return Client(f"c{number:07}", number, tier, **more)
+
+
+async def same(store: Store, refreshed: Snapshot) -> None:
+    """A snapshot brought up to date equals one loaded whole."""
+    whole = await store.snapshot()
+    assert refreshed.site == whole.site
+    assert refreshed.generation == whole.generation
+    assert refreshed.masters == whole.masters
+    assert {n: r.epochs for n, r in refreshed.keyrings.items()} == {n: r.epochs for n, r in whole.keyrings.items()}
+
+
+async def test_site_comes_back_as_applied(store: Store, site: Site) -> None:
+    """What was applied is read back equal, and the generation rose by one."""
+    assert await store.apply(plan(Site(), site, {}), "me", "site") == 1
+    assert await store.site() == site
+    assert (await store.snapshot()).generation == await store.generation() == 1
+    assert set((await store.origins()).values()) == {"site"}
+
+
+async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) -> None:
+    """The plan of a site that is applied already is empty and leaves the generation."""
+    stored = await filled.stored()
+    changes = plan(stored.site, site, stored.origins)
+    assert changes == ()
+    assert await filled.apply(changes, "me", "site") == 1
+
+
+async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
+    """Every kind of object is found by its name, in pages too, and an unknown name gives None."""
+    for kind in COLLECTIONS:
+        things = collection(site, kind)
+        first, *rest = sorted(things)
+        assert await filled.get(kind, first) == things[first]
+        assert await filled.page(kind, first, 10) == [things[name] for name in rest]
+        assert await filled.page(kind, None, 1) == [things[first]]
+        assert await filled.count(kind) == len(things)
+        assert await filled.get(kind, "nobody") is None
+    assert await filled.get("classify", "") == site.classify
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("client", client(1, "platinum")), "client.c0000001.tier: 'platinum' is not a tier of this site"),
+        (put("client", client(1 << 20)), "client.c1048576.id: id in cluster 'web' is 1048576: the field 'client'"),
+        (put("client", client(1, match=(Match(Step.TSIG, "nokey"),))), "client.c0000001.match: 'nokey' is not a tsig"),
+        (put("tier", Tier("new", 3)), "tier.new.pool: missing"),
+        (put("tier", Tier("new", 16, "fast")), "tier.new.code: code in cluster 'web' is 16"),
+        (drop("pool", "fast"), "tier.gold.pool: 'fast' is not a pool of this site (there is: slow)"),
+        (drop("zone", "example.test"), "service.www.example.test: is in none of the zones"),
+        (drop("tsig", "acme-key"), "client.acme.match: 'acme-key' is not a tsig of this site"),
+        (drop("tier", "gold"), "client.acme.tier: 'gold' is not a tier of this site"),
+        (drop("cluster", "legacy"), "service.www.example.test.cluster4: 'legacy' is not an IPv4 cluster"),
+    ],
+)
+async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Change, message: str) -> None:
+    """A change that would break a rule is refused with its reason, and so is what came with it."""
+    before, audited = await filled.snapshot(), await filled.audit(1000)
+    with pytest.raises(InvalidSite) as caught:
+        await filled.apply([put("client", client(7)), change], "me", "api")
+    assert message in str(caught.value)
+    await same(filled, before)
+    assert await filled.site() == site
+    assert await filled.audit(1000) == audited
+
+
+async def test_changed_cluster_is_checked_against_every_client(filled: Store, site: Site) -> None:
+    """A layout that has no room for a client's id is refused, and the client is named."""
+    web = site.clusters["web"]
+    assert isinstance(web, Cluster)
+    narrow = replace(web, layout=(("tier", 4), ("client", 8), ("expiry", 7), ("nonce", 18)))
+    with pytest.raises(InvalidSite, match=r"client\.acme\.id: id in cluster 'web' is 1001"):
+        await filled.apply([put("cluster", narrow, web)], "me", "api")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("client", client(1001)), "client.c0001001.id: 1001 belongs to client.acme already"),
+        (
+            put("client", client(5, match=(Match(Step.SOURCE, "203.0.113.0/24"),))),
+            """client.c0000005.match: { source = "203.0.113.0/24" } belongs to client 'newsreader' already""",
+        ),
+        (put("tier", Tier("new", 1, "fast")), "tier.new.code: 1 belongs to tier.gold already"),
+        (put("tier", Tier("gold", 9, "fast")), "tier.gold: exists already"),
+        (drop("tier", "nobody"), "tier.nobody: does not exist (any more)"),
+        (put("tier", Tier("gold", 9, "fast"), Tier("gold", 8, "fast")), "tier.gold: has been changed meanwhile"),
+    ],
+)
+async def test_collisions_name_both_parties(filled: Store, change: Change, message: str) -> None:
+    """What collides with something stored is a Conflict that names both, and changes nothing."""
+    with pytest.raises(Conflict) as caught:
+        await filled.apply([put("client", client(7)), change], "me", "api")
+    assert message in str(caught.value)
+    assert await filled.generation() == 1
+    assert await filled.get("client", client(7).name) is None
+
+
+async def test_collisions_within_one_set_of_changes(filled: Store) -> None:
+    """Two new clients with one id are refused before the database is asked."""
+    twins = [put("client", client(5)), put("client", replace(client(5), name="twin"))]
+    with pytest.raises(Conflict, match=r"client\.twin\.id: 5 belongs to client\.c0000005 already"):
+        await filled.apply(twins, "me", "api")
+    with pytest.raises(Conflict, match="is changed twice at once"):
+        await filled.apply([put("client", client(5)), put("client", client(5))], "me", "api")
+
+
+async def test_unique_numbers_can_be_swapped(filled: Store, site: Site) -> None:
+    """Two tiers exchange their codes, and two clients their matches, in one transaction."""
+    gold, standard = site.tiers["gold"], site.tiers["standard"]
+    acme, reader = site.clients["acme"], site.clients["newsreader"]
+    changes = [
+        put("tier", replace(gold, code=standard.code), gold),
+        put("tier", replace(standard, code=gold.code), standard),
+        put("client", replace(acme, match=reader.match, id=reader.id), acme),
+        put("client", replace(reader, match=acme.match, id=acme.id), reader),
+    ]
+    await filled.apply(changes, "me", "api")
+    assert (await filled.site()).clients["acme"].id == reader.id
+
+
+async def test_expected_generation(filled: Store) -> None:
+    """Changes made for an older generation are refused where that is asked for."""
+    await filled.apply([put("client", client(1))], "me", "api", expected=1)
+    with pytest.raises(Conflict, match="generation 2, not 1"):
+        await filled.apply([put("client", client(2))], "me", "api", expected=1)
+
+
+async def test_concurrent_appliers_follow_each_other(filled: Store, url: str, kek: Any) -> None:
+    """Twenty writers through two connections to the database make twenty generations and lose nothing."""
+    other = await Store.open(url, kek)
+    writes = [(filled, other)[n % 2].apply([put("client", client(n + 1))], "me", "api") for n in range(20)]
+    assert sorted(await asyncio.gather(*writes)) == list(range(2, 22))
+    assert await other.count("client") == 22
+    await other.close()
+
+
+async def test_concurrent_changes_cannot_break_a_rule_together(filled: Store, url: str, kek: Any) -> None:
+    """One removes a tier while another gives it a client: exactly one of them succeeds."""
+    other = await Store.open(url, kek)
+    await filled.apply([put("tier", Tier("new", 3, "fast"))], "me", "api")
+    results = await asyncio.gather(
+        filled.apply([drop("tier", "new")], "me", "api"),
+        other.apply([put("client", client(1, "new"))], "me", "api"),
+        return_exceptions=True,
+    )
+    await other.close()
+    assert sorted(type(result) for result in results if isinstance(result, InvalidSite)) == [InvalidSite]
+    assert len([result for result in results if isinstance(result, int)]) == 1
+
+
+async def test_dry_run_finds_problems_and_writes_nothing(filled: Store) -> None:
+    """A dry run raises what applying would raise, and otherwise leaves no trace."""
+    assert await filled.apply([put("client", client(1))], "me", "api", dry_run=True) == 1
+    assert await filled.get("client", client(1).name) is None
+    with pytest.raises(Conflict):
+        await filled.apply([put("client", client(1001))], "me", "api", dry_run=True)
+
+
+async def test_zones_are_checked_by_who_knows_zones(store: Store, site: Site) -> None:
+    """A zone that the given check refuses stops the whole change."""
+
+    def refuse(zone: Zone) -> list[Problem]:
+        return [Problem(f"zone.{zone.name}", "no SOA")]
+
+    with pytest.raises(InvalidSite, match=r"zone\.example\.test: no SOA"):
+        await store.apply(plan(Site(), site, {}), "me", "site", check_zone=refuse)
+    assert await store.generation() == 0
+
+
+async def test_refresh_reads_the_difference(filled: Store, site: Site) -> None:
+    """A snapshot follows every kind of change, keeps what did not change, and is itself where nothing did."""
+    old = await filled.snapshot()
+    assert await filled.refresh(old) is old
+    acme = site.clients["acme"]
+    await filled.apply([put("client", client(1)), put("client", replace(acme, tier="standard"), acme)], "me", "api")
+    await filled.apply([drop("client", "newsreader"), put("tier", Tier("new", 3, "fast"))], "me", "api")
+    new = await filled.refresh(old)
+    await same(filled, new)
+    assert new.keyrings["web"] is old.keyrings["web"]
+    assert new.site.zones is old.site.zones
+    assert "newsreader" not in new.site.clients
+    await filled.apply([put("client", site.clients["newsreader"])], "me", "api")
+    await filled.apply([drop("client", "newsreader")], "me", "api")
+    await filled.apply([put("client", replace(site.clients["newsreader"], tier="new"))], "me", "api")
+    await filled.apply([put("classify", replace(site.classify, trust_ecs_from=()), site.classify)], "me", "api")
+    await same(filled, await filled.refresh(new))
+    await same(filled, await filled.refresh(old))
+
+
+async def test_refresh_from_a_later_generation_loads_whole(filled: Store) -> None:
+    """A snapshot newer than the database (an older backup was put back) is replaced."""
+    old = await filled.snapshot()
+    ahead = replace(old, generation=99, site=Site())
+    await same(filled, await filled.refresh(ahead))
+
+
+async def test_cluster_brings_and_takes_its_keys(filled: Store, site: Site) -> None:
+    """A new IPv6 cluster has one active epoch and a client master; removing it destroys both."""
+    web = site.clusters["web"]
+    assert isinstance(web, Cluster)
+    snapshot = await filled.snapshot()
+    assert snapshot.keyrings.keys() == snapshot.masters.keys() == {"web"}
+    assert snapshot.keyrings["web"].active
+    assert len(snapshot.masters["web"]) == 32
+    service = site.services["www.example.test"]
+    await filled.apply([drop("service", service.name), drop("cluster", "web")], "me", "api")
+    gone = await filled.refresh(snapshot)
+    assert gone.keyrings == gone.masters == {}
+    await filled.apply([put("cluster", web)], "me", "api")
+    again = await filled.refresh(gone)
+    assert again.masters["web"] != snapshot.masters["web"]
+    assert again.keyrings["web"].epochs[0].secret != snapshot.keyrings["web"].epochs[0].secret
+
+
+async def test_cluster_that_turns_ipv4_loses_its_keys(filled: Store, site: Site) -> None:
+    """A name that passes from an IPv6 to an IPv4 cluster has no keys left."""
+    legacy, service = site.clusters["legacy"], site.services["www.example.test"]
+    assert isinstance(legacy, ClassCluster)
+    changes = [
+        drop("service", service.name),
+        drop("cluster", "legacy"),
+        put("cluster", replace(legacy, name="web"), site.clusters["web"]),
+    ]
+    await filled.apply(changes, "me", "api")
+    snapshot = await filled.snapshot()
+    assert snapshot.masters == snapshot.keyrings == {}
+
+
+async def test_rotation_waits_for_dispatchers_and_retires(filled: Store) -> None:
+    """A new epoch is published, becomes active once dispatchers hold it, and the old one goes in time."""
+    now = time.time()
+    behind = NodeReport("d1", frozenset({"dispatch"}), 1, "1", now, 5.0)
+    await filled.report(behind)
+    published = await filled.rotate("web", "me", now)
+    assert published.state is EpochState.PUBLISHED
+    assert await filled.advance(now) == []
+    await filled.report(replace(behind, generation=published.published_generation))
+    assert await filled.advance(now) == ["web/1 active", "web/0 retiring"]
+    ring = (await filled.snapshot()).keyrings["web"]
+    assert ring.active
+    assert ring.active[0].slot == 1
+    assert ring.active[0].secret == published.secret
+    assert await filled.advance(now + 3660) == []
+    assert await filled.advance(now + 3662) == ["web/0 retired"]
+    assert [epoch.slot for epoch in (await filled.snapshot()).keyrings["web"].epochs] == [1]
+    actions = [(row.action, row.name) for row in await filled.audit(10) if row.kind == "key"]
+    assert actions == [("-", "web/0"), ("~", "web/1"), ("~", "web/0"), ("+", "web/1"), ("+", "web/0")]
+
+
+async def test_rotation_of_nothing(filled: Store) -> None:
+    """Rotating a cluster that does not exist or has no keys says which ones have."""
+    for name in ("nobody", "legacy"):
+        with pytest.raises(InvalidSite, match=r"is not an IPv6 cluster of this site \(there is: web\)"):
+            await filled.rotate(name, "me", 0.0)
+
+
+async def test_full_slots_say_when_one_is_free(filled: Store) -> None:
+    """A fifth epoch is refused, with the seconds until a slot is free."""
+    now = time.time()
+    for _ in range(3):
+        await filled.rotate("web", "me", now)
+        await filled.advance(now)
+    with pytest.raises(
+        Conflict, match=r"key\.web: all 4 key slots are taken; the next one becomes free in 36\d\d seconds"
+    ):
+        await filled.rotate("web", "me", now)
+    assert (await filled.rotate("web", "me", now + 3700)).slot == 0
+
+
+async def test_several_nodes_advance_at_once(filled: Store, url: str, kek: Any) -> None:
+    """Of many advances at once one does the step and the others find nothing to do."""
+    other = await Store.open(url, kek)
+    now = time.time()
+    await filled.rotate("web", "me", now)
+    events = await asyncio.gather(*((filled, other)[n % 2].advance(now) for n in range(8)))
+    await other.close()
+    assert sorted(events) == [*[[]] * 7, ["web/1 active", "web/0 retiring"]]
+
+
+async def test_longer_ttl_keeps_the_epoch_longer(filled: Store, site: Site) -> None:
+    """A TTL that was long while an epoch was active still counts after it has been shortened."""
+    web = site.clusters["web"]
+    assert isinstance(web, Cluster)
+    long = replace(web, ttl=7200)
+    await filled.apply([put("cluster", long, web)], "me", "api")
+    await filled.apply([put("cluster", web, long)], "me", "api")
+    now = time.time()
+    await filled.rotate("web", "me", now)
+    await filled.advance(now)
+    assert await filled.advance(now + 10000) == []
+    assert await filled.advance(now + 10802) == ["web/0 retired"]
+
+
+async def test_site_file_keeps_api_clients_and_runtime_fields(filled: Store, site: Site) -> None:
+    """Clients made by the API survive an apply; what the file made and drops is deleted; states are kept."""
+    acme = site.clients["acme"]
+    revoked = replace(acme, state=ClientState.REVOKED, key_generation=3)
+    await filled.apply([put("client", client(1)), put("client", revoked, acme)], "me", "api")
+    clients = {"acme": replace(acme, tier="standard")}
+    stored = await filled.stored()
+    await filled.apply(plan(stored.site, replace(site, clients=clients), stored.origins), "me", "site")
+    after = (await filled.site()).clients
+    assert after == {client(1).name: client(1), "acme": replace(revoked, tier="standard")}
+    origins = await filled.origins()
+    assert origins["client", client(1).name] == "api"
+    assert origins["client", "acme"] == "site"
+
+
+async def test_site_file_takes_over_what_it_names(filled: Store, site: Site) -> None:
+    """An object of the API that a site file names belongs to the file from then on."""
+    await filled.apply([put("client", client(1))], "me", "api")
+    named = replace(site, clients={**site.clients, client(1).name: client(1)})
+    for count in (1, 0):
+        stored = await filled.stored()
+        changes = plan(stored.site, named, stored.origins)
+        assert len(changes) == count
+        await filled.apply(changes, "me", "site")
+    stored = await filled.stored()
+    await filled.apply(plan(stored.site, site, stored.origins), "me", "site")
+    assert await filled.get("client", client(1).name) is None
+
+
+async def test_audit_says_who_did_what_without_secrets(filled: Store, site: Site) -> None:
+    """Each change leaves who, what, before and after; no secret and no zone text stands there."""
+    gold = site.tiers["gold"]
+    await filled.apply([put("tier", replace(gold, dscp=46), gold)], "carol", "api")
+    newest, *rest = await filled.audit(1000)
+    assert (newest.actor, newest.action, newest.kind, newest.name) == ("carol", "~", "tier", "gold")
+    assert newest.before
+    assert newest.after
+    assert (newest.before["dscp"], newest.after["dscp"]) == (34, 46)
+    assert newest.generation == 2
+    assert abs(newest.at - time.time()) < 60
+    assert [row.id for row in await filled.audit(3, before=rest[4].id)] == [row.id for row in rest[5:8]]
+    text = repr(rest)
+    assert "acme-key" in text
+    assert site.tsig_keys["acme-key"].secret not in text
+    assert "hostmaster" not in text
+
+
+async def test_tokens(store: Store) -> None:
+    """A token is found by its clear text alone, exists once by name, and is gone when deleted."""
+    first = await store.create_first_token("first", "boot")
+    assert first
+    assert await store.create_first_token("second", "boot") is None
+    clear = await store.create_token("ops", "me")
+    found = await store.find_token(clear)
+    assert found
+    assert (found.name, found.created_by) == ("ops", "me")
+    assert await store.find_token(clear + "x") is None
+    assert [token.name for token in await store.tokens()] == ["first", "ops"]
+    with pytest.raises(Conflict, match=r"token\.ops: exists already"):
+        await store.create_token("ops", "me")
+    assert await store.delete_token("ops", "me")
+    assert not await store.delete_token("ops", "me")
+    assert await store.find_token(clear) is None
+
+
+async def test_node_reports(store: Store) -> None:
+    """A report replaces the last of the same process; processes of one name stand apart; leaving forgets."""
+    now = time.time()
+    report = NodeReport("n1", frozenset({"dns", "admin"}), 1, "0.1", now, 5.0, "a")
+    await store.report(report)
+    await store.report(replace(report, generation=2))
+    twin = replace(report, instance="b")
+    await store.report(twin)
+    assert await store.nodes() == [replace(report, generation=2), twin]
+    await store.leave(twin)
+    assert [node.instance for node in await store.nodes()] == ["a"]
+    await store.report(replace(twin, seen_at=now + 4000))
+    assert [node.instance for node in await store.nodes()] == ["b"]
+    assert await store.generation() == 0
+
+
+async def test_watch_tells_generations(filled: Store, url: str, kek: Any) -> None:
+    """A change made by another node is told within half a second."""
+    other = await Store.open(url, kek)
+    watching = filled.watch()
+    assert await anext(watching) == 1
+    for expected in (2, 3, 4):
+        task = asyncio.ensure_future(anext(watching))
+        await asyncio.sleep(0.15)
+        start = time.perf_counter()
+        await other.apply([put("client", client(expected))], "me", "api")
+        assert await task == expected
+        assert time.perf_counter() - start < 0.5
+    await watching.aclose()
+    await other.close()
+
+
+async def test_thousands_of_clients(filled: Store) -> None:
+    """Ten thousand clients go in at once, come out in pages, and one change of them is cheap to follow."""
+    await filled.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
+    snapshot = await filled.snapshot()
+    assert len(snapshot.site.clients) == 10002
+    page = await filled.page("client", "c0005000", 3)
+    assert [thing.name for thing in page] == ["c0005001", "c0005002", "c0005003"]
+    one = client(6000)
+    start = time.perf_counter()
+    await filled.apply([put("client", replace(one, tier="standard"), one)], "me", "api")
+    after = await filled.refresh(snapshot)
+    assert time.perf_counter() - start < 1.0
+    assert after.site.clients[one.name].tier == "standard"
+    assert after.site.clients["c0005000"] is snapshot.site.clients["c0005000"]

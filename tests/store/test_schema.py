@@ -1,0 +1,134 @@
+"""Opening databases: from nothing, by many at once, with a wrong key, too new, not there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from dnsvip.errors import SecretError, StoreError
+from dnsvip.model import Site, Snapshot
+from dnsvip.store import KeyEncryptionKey, Store, tables
+from dnsvip.store.database import Database
+from dnsvip.store.schema import SCRIPTS
+from tests.store.test_lastgood import clear_secrets, snapshot  # noqa: F401 - a fixture
+
+OPEN = """
+import asyncio, sys
+from pathlib import Path
+from dnsvip.store import KeyEncryptionKey, Store
+async def main():
+    store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
+    print(store.identity, await store.generation())
+asyncio.run(main())
+"""
+
+
+async def test_migrations_make_the_tables_of_the_code(store: Store, url: str) -> None:
+    """After all migrations the database is what `tables.py` describes, and SCHEMA is the newest of them."""
+    database = Database(url)
+    async with database.read() as connection:
+        different = await connection.run_sync(
+            lambda c: compare_metadata(MigrationContext.configure(c, {"compare_type": True}), tables.metadata)
+        )
+    await database.close()
+    assert different == []
+    assert ScriptDirectory(str(SCRIPTS)).get_current_head() == tables.SCHEMA
+
+
+async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Path) -> None:
+    """Six processes that open the same empty database all succeed and see the same one."""
+    argv = [sys.executable, "-c", OPEN, url, str(tmp_path / "key")]
+    pipe = asyncio.subprocess.PIPE
+    made = [await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe) for _ in range(6)]
+    outputs = [await process.communicate() for process in made]
+    assert [process.returncode for process in made] == [0] * 6, outputs
+    assert len({out for out, _ in outputs}) == 1
+
+
+async def test_wrong_key_is_told_at_open(store: Store, url: str) -> None:
+    """Opening with another key is refused, saying where to get the right one."""
+    with pytest.raises(SecretError, match=r"the key from other is not the one .* copy the key file"):
+        await Store.open(url, KeyEncryptionKey(bytes(32), "other"))
+
+
+async def test_newer_database_is_refused(store: Store, url: str, kek: KeyEncryptionKey) -> None:
+    """A database of a later version is left alone, with both versions named."""
+    database = Database(url)
+    async with database.write_unordered() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await database.close()
+    with pytest.raises(StoreError, match=r"version 9999, newer than this program knows \(0001\)"):
+        await Store.open(url, kek)
+
+
+async def test_migrating_can_be_left_to_others(url: str, kek: KeyEncryptionKey) -> None:
+    """Without leave to migrate, an empty database is refused and stays empty."""
+    for _ in range(2):
+        with pytest.raises(StoreError, match="this program needs 0001"):
+            await Store.open(url, kek, migrate=False)
+
+
+async def test_database_file_is_the_owners(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """The SQLite file and its journals can be read by their owner only."""
+    store = await Store.open(f"sqlite:///{tmp_path}/x.db", kek)
+    await store.create_token("t", "me")
+    files = list(tmp_path.glob("x.db*"))
+    assert len(files) == 3
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    await store.close()
+
+
+@pytest.mark.usefixtures("filled")
+async def test_no_secret_in_clear_in_the_database(
+    snapshot: Snapshot,  # noqa: F811
+    site: Site,
+    url: str,
+    store: Store,
+    request: pytest.FixtureRequest,
+) -> None:
+    """No epoch secret, client master, TSIG secret or token stands in the database's files."""
+    token = await store.create_token("t", "me")
+    secrets = [*clear_secrets(snapshot, site), token.encode()]
+    if url.startswith("sqlite"):
+        path = Path(url.removeprefix("sqlite:///"))
+        content = b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
+    else:
+        content = request.getfixturevalue("postgres").dump(url)
+    assert b"acme-key" in content
+    for secret in secrets:
+        assert secret not in content
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://root:hunter2@h/x", 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'),
+        ("postgresql://h", 'must be "sqlite:///FILE"'),
+        ("nonsense", 'must be "sqlite:///FILE"'),
+        ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db: No such file or directory"),
+        ("postgresql://me:hunter2@127.0.0.1:1/x", "database postgresql://me:***@127.0.0.1:1/x: "),
+        ("postgresql://me@/x?host=/nowhere", "No such file or directory"),
+    ],
+)
+async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyEncryptionKey) -> None:
+    """A wrong or unreachable database is named without its password."""
+    with pytest.raises(StoreError) as caught:
+        await Store.open(url, kek)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_what_is_no_database_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """A file that is something else is refused."""
+    path = tmp_path / "x.db"
+    path.write_text("not a database " * 100)
+    with pytest.raises(StoreError, match=re.escape(str(path)) + ".*not a database"):
+        await Store.open(f"sqlite:///{path}", kek)

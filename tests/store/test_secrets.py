@@ -1,0 +1,106 @@
+"""Wrapping: only the right key at the right place opens a secret, and the key file is the owner's alone."""
+
+from __future__ import annotations
+
+import base64
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.errors import SecretError
+from dnsvip.store import KeyEncryptionKey
+
+KEK = KeyEncryptionKey(bytes(range(32)), "test")
+
+
+@given(st.binary(max_size=200), st.binary(max_size=50))
+def test_wrapped_comes_back(secret: bytes, context: bytes) -> None:
+    """What was wrapped unwraps in its place, and no two wrappings are equal."""
+    wrapped = KEK.wrap(secret, context)
+    assert KEK.unwrap(wrapped, context) == secret
+    assert wrapped != KEK.wrap(secret, context)
+
+
+@given(st.data())
+def test_altered_or_moved_does_not_unwrap(data: st.DataObject) -> None:
+    """One flipped bit, another place, another key or a cut tail is refused."""
+    wrapped = KEK.wrap(b"s" * 32, b"epoch/web/0")
+    bit = data.draw(st.integers(0, len(wrapped) * 8 - 1))
+    flipped = (int.from_bytes(wrapped, "big") ^ 1 << bit).to_bytes(len(wrapped), "big")
+    other = KeyEncryptionKey(bytes(32), "other")
+    cut = wrapped[: data.draw(st.integers(0, len(wrapped) - 1))]
+    for key, sealed, context in (
+        (KEK, flipped, b"epoch/web/0"),
+        (KEK, wrapped, b"epoch/web/1"),
+        (other, wrapped, b"epoch/web/0"),
+        (KEK, cut, b"epoch/web/0"),
+    ):
+        with pytest.raises(SecretError, match="epoch/web/"):
+            key.unwrap(sealed, context)
+
+
+def test_key_file_is_made_once(tmp_path: Path) -> None:
+    """The first load makes a file for its owner only; later ones read the same key; no draft is left."""
+    path = tmp_path / "dnsvip.key"
+    wrapped = KeyEncryptionKey.load(path, {}).wrap(b"s", b"c")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert KeyEncryptionKey.load(path, {}).unwrap(wrapped, b"c") == b"s"
+    assert os.listdir(tmp_path) == ["dnsvip.key"]
+
+
+def test_key_file_made_by_many_at_once_is_one(tmp_path: Path) -> None:
+    """Processes that start together all end up with the same key."""
+    with ThreadPoolExecutor(16) as pool:
+        keys = list(pool.map(lambda _: KeyEncryptionKey.load(tmp_path / "k", {}), range(16)))
+    wrapped = keys[0].wrap(b"s", b"c")
+    assert {key.unwrap(wrapped, b"c") for key in keys} == {b"s"}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+def test_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    """A key file open to others is refused, with the command that closes it."""
+    path = tmp_path / "dnsvip.key"
+    KeyEncryptionKey.load(path, {})
+    path.chmod(mode)
+    with pytest.raises(SecretError, match=f"chmod 600 {path}"):
+        KeyEncryptionKey.load(path, {})
+
+
+def test_environment_wins(tmp_path: Path) -> None:
+    """DNSVIP_KEY, as base64 or hex, is taken in place of the file, which is not even made."""
+    key = os.urandom(32)
+    wrapped = KeyEncryptionKey(key, "test").wrap(b"s", b"c")
+    for text in (base64.b64encode(key).decode(), key.hex(), f" {key.hex().upper()}\n"):
+        loaded = KeyEncryptionKey.load(tmp_path / "dnsvip.key", {"DNSVIP_KEY": text})
+        assert loaded.unwrap(wrapped, b"c") == b"s"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 64, base64.b64encode(b"a" * 31).decode()])
+def test_what_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
+    """A file or variable that holds no key of 32 bytes is named, with what it should hold, never its content."""
+    path = tmp_path / "dnsvip.key"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(SecretError, match="must be 32 bytes as base64 or hex") as caught:
+        KeyEncryptionKey.load(path, {})
+    assert str(path) in str(caught.value)
+    if text:
+        assert text not in str(caught.value)
+        with pytest.raises(SecretError, match="variable DNSVIP_KEY"):
+            KeyEncryptionKey.load(path, {"DNSVIP_KEY": text})
+
+
+def test_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    """A key file that cannot be made is named with the reason."""
+    with pytest.raises(SecretError, match=r"nowhere/k: No such file or directory"):
+        KeyEncryptionKey.load(tmp_path / "nowhere" / "k", {})
+
+
+def test_key_is_never_shown(tmp_path: Path) -> None:
+    """The representation of a key names where it came from and nothing else."""
+    assert repr(KeyEncryptionKey.load(tmp_path / "k", {})) == f"KeyEncryptionKey(from {tmp_path}/k)"
