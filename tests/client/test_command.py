@@ -6,11 +6,13 @@ import asyncio
 import ctypes
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -86,6 +88,25 @@ def test_signals_are_forwarded(waiting: subprocess.Popen[str]) -> None:
         os.kill(waiting.pid, signal.Signals[f"SIG{name}"])
         assert waiting.stdout.readline() == f"got {name}\n"
     assert waiting.poll() is None
+
+
+def test_ctrl_c_arrives_once(tmp_path: Path) -> None:
+    """Ctrl-C on a terminal reaches the command once: from the terminal, not from us as well."""
+    count = "trap 'n=$((n+1))' INT; sleep 1 & echo ready; while kill -0 $! 2>/dev/null; do wait; done; echo got $n"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["XDG_CONFIG_HOME"] = str(tmp_path)
+        os.execv(EXEC[0], [*EXEC, "--", "sh", "-c", count])  # noqa: S606 - in the forked child
+    seen = b""
+    with suppress(OSError):  # EIO: the other end closed
+        while chunk := os.read(terminal, 1000):
+            seen += chunk
+            if b"ready" in chunk:
+                os.write(terminal, b"\x03")
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert b"got 1\r\n" in seen
+    assert status == 0
 
 
 async def test_hosts_file_holds_proven_addresses() -> None:
