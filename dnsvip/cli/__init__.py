@@ -23,6 +23,8 @@ COMMANDS = {
     "clusters": "clusters",
     "pools": "pools",
     "servers": "servers",
+    "zones": "zones",
+    "services": "services",
     "keys": "keys",
     "tokens": "tokens",
     "client": "client",

@@ -1,0 +1,88 @@
+"""`dnsvip keys`: the key epochs of the clusters, and rotating them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import click
+
+from dnsvip.cli import show
+from dnsvip.cli.api import EPILOG, Api, ApiError, with_api
+from dnsvip.cli.nouns import json_option
+from dnsvip.spec import Plain
+
+POLL_SECONDS = 0.2
+
+
+def _next(epoch: Plain) -> str:
+    """What an epoch waits for."""
+    if epoch["waiting_for"]:
+        return f"waits for {', '.join(epoch['waiting_for'])}"
+    return f"retires {show.moment(epoch['retires_at'])}" if epoch["retires_at"] else ""
+
+
+COLUMNS: show.Columns = {
+    "CLUSTER": lambda epoch: epoch["cluster"],
+    "SLOT": lambda epoch: epoch["slot"],
+    "STATE": lambda epoch: epoch["state"],
+    "PUBLISHED": lambda epoch: show.moment(epoch["published_at"]),
+    "ACTIVATED": lambda epoch: show.moment(epoch["activated_at"]),
+    "NEXT": _next,
+}
+
+
+@click.group(epilog=EPILOG)
+def keys() -> None:
+    """Key epochs of the clusters, through the HTTP API. No key is ever shown."""
+
+
+@keys.command("list", epilog=EPILOG)
+@click.argument("cluster", required=False)
+@json_option
+@with_api
+def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
+    """List the epochs of CLUSTER, or of all."""
+    show.rows(COLUMNS, _epochs(api, cluster), as_json=as_json)
+
+
+@keys.command(epilog=EPILOG)
+@click.argument("cluster")
+@click.option("--wait", is_flag=True, help="Until DNS answers with the new key.")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait.")
+@json_option
+@with_api
+def rotate(api: Api, cluster: str, timeout: float, *, wait: bool, as_json: bool) -> None:
+    """Publish a new key for CLUSTER.
+
+    It becomes active when every live dispatcher holds it. The key before it retires when no address of it
+    can be in use any more.
+    """
+    made = api.call("POST", "keys", cluster, "rotate")
+    if wait:
+        made = _wait(api, cluster, made, timeout)
+    if as_json:
+        show.item(made, as_json=True)
+    else:
+        waits = _next({"retires_at": None, **made})
+        click.echo(f"cluster {cluster}: epoch {made['slot']} is {made['state']}" + (f", {waits}" if waits else ""))
+
+
+def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:
+    found = [api.get("keys", cluster)] if cluster else api.items("keys")
+    return ({"cluster": one["cluster"], **epoch} for one in found for epoch in one["epochs"])
+
+
+def _wait(api: Api, cluster: str, made: Plain, timeout: float) -> Plain:
+    """The epoch when it is no longer only published; raises ApiError after `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while made["state"] == "published":
+        if time.monotonic() > until:
+            waits = _next(made) or "no node moves it on"
+            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is still published: {waits}")
+        time.sleep(POLL_SECONDS)
+        same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == made["generation"]]
+        if not same:
+            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is gone")
+        made = same[0]
+    return made

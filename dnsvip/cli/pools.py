@@ -1,0 +1,24 @@
+"""`dnsvip pools`: servers that do the same work."""
+
+from __future__ import annotations
+
+from dnsvip.cli.nouns import noun
+from dnsvip.spec import Plain
+
+
+def _check(pool: Plain) -> str:
+    check = pool["check"] or {}
+    return next((f"{way} {check[way]}" for way in ("tcp", "http", "agent") if check.get(way)), "")
+
+
+pools = noun(
+    "pools",
+    "pool",
+    {
+        "NAME": lambda pool: pool["name"],
+        "FORWARD": lambda pool: pool["forward"],
+        "STICKINESS": lambda pool: pool["stickiness"],
+        "CHECK": _check,
+        "SERVERS": lambda pool: [server["name"] for server in pool["servers"]],
+    },
+)

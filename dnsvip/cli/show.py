@@ -1,0 +1,86 @@
+"""What commands print: tables by rich on a terminal, tab-separated lines in a pipe, or JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dnsvip.spec import Plain
+
+Columns: TypeAlias = Mapping[str, Callable[[Plain], Any]]
+"""Heading -> what of an item stands under it."""
+
+COLOURS: Mapping[str, str] = {
+    **dict.fromkeys(("up", "enabled", "active", "live"), "green"),
+    **dict.fromkeys(("drain", "published", "retiring", "disabled"), "yellow"),
+    **dict.fromkeys(("down", "maint", "revoked", "silent"), "red"),
+}
+"""Words that stand out on a terminal."""
+
+
+def rows(columns: Columns, items: Iterable[Plain], *, as_json: bool) -> None:
+    """Print a list; in a pipe each item as soon as it is there."""
+    if as_json:
+        click.echo(json.dumps(list(items), indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _table(columns, items)
+    else:
+        click.echo("\t".join(heading.lower() for heading in columns))
+        for item in items:
+            click.echo("\t".join(_cell(of(item)) for of in columns.values()))
+
+
+def item(plain: Plain, *, as_json: bool) -> None:
+    """Print one object: `key = value` lines, as `set` takes them."""
+    if as_json:
+        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        return
+    for key, value in flat(plain):
+        click.echo(f"{click.style(key, fg='cyan')} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def flat(plain: Plain, head: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in an object."""
+    for key, value in plain.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{head}{key}.")
+        else:
+            yield f"{head}{key}", value
+
+
+def moment(seconds: float | None) -> str:
+    """Unix seconds as a date and time in UTC."""
+    return "" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _table(columns: Columns, items: Iterable[Plain]) -> None:
+    console, waiting = Console(), iter(items)
+    # A long list comes in tables of a thousand rows, so that it need not be held whole.
+    while some := list(itertools.islice(waiting, 1000)):
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for one in some:
+            cells = [_cell(of(one)) for of in columns.values()]
+            table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in cells))
+        console.print(table)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case list() | tuple():
+            return ", ".join(_cell(part) for part in value)
+        case dict():
+            return " ".join(f"{key}={_cell(part)}" for key, part in value.items())
+        case bool():
+            return "yes" if value else "no"
+    return " ".join(str(value).split())
