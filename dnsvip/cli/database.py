@@ -1,0 +1,32 @@
+"""The database of a node file, for commands that only look at it: they never make one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from dnsvip.config import NodeConfig, load_node
+from dnsvip.errors import StoreError
+from dnsvip.model import Snapshot
+
+
+def load_snapshot(node_file: Path) -> Snapshot:
+    """The site and keys as they are now; raises ConfigError, StoreError or SecretError."""
+    node = load_node(node_file)
+    scheme, _, path = node.database.partition(":///")
+    if scheme == "sqlite" and not Path(path).exists():
+        raise StoreError(
+            f"{path}: there is no database yet; make it with `dnsvip apply SITE.toml --config {node_file}`"
+        )
+    return asyncio.run(_load(node))
+
+
+async def _load(node: NodeConfig) -> Snapshot:
+    from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
+
+    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ))
+    try:
+        return await store.snapshot()
+    finally:
+        await store.close()

@@ -1,0 +1,54 @@
+"""Values on the command line that need reading: each says what would be right where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from ipaddress import IPv6Network, ip_address
+from typing import Any
+
+import click
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in some versions of click only
+    """A value read by a function that raises ValueError; `right` says what it takes."""
+
+    def __init__(self, name: str, read: Callable[[str], Any], right: str) -> None:
+        self.name, self._read, self._right = name, read, right
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or a usage error."""
+        try:
+            return self._read(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r}: must be {self._right}", param, ctx)
+
+
+def _read_time(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _read_layout(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [part.partition(":") for part in text.split(",")]
+    if not all(name for name, _, _ in pairs):
+        raise ValueError(text)
+    return tuple((name, int(bits)) for name, _, bits in pairs)
+
+
+def _read_field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(text)
+    return name, value
+
+
+ADDRESS = Parsed("address", ip_address, "an IPv6 or IPv4 address")
+TIME = Parsed("time", _read_time, "unix seconds or an ISO 8601 time such as 2026-01-31T12:00:00Z")
+HEX = Parsed("hex", bytes.fromhex, "hexadecimal digits")
+PREFIX = Parsed("prefix", IPv6Network, "an IPv6 prefix such as 2001:db8:a:1::/64")
+LAYOUT = Parsed("layout", _read_layout, "NAME:BITS,NAME:BITS,..., such as tier:4,client:20,expiry:7,nonce:6")
+FIELD = Parsed("field", _read_field, "NAME=VALUE")
