@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import time
@@ -14,14 +13,14 @@ from pathlib import Path
 
 import click
 
+from dnsvip.cli.database import load_snapshot
 from dnsvip.client import files
 from dnsvip.client.agent import Agent, Resolved
 from dnsvip.client.command import run_with_hosts, run_with_proxy
 from dnsvip.client.enrol import cautions, make_enrolment
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.stub import Stub, system_servers
-from dnsvip.config import load_node, parse_endpoint
-from dnsvip.model import Snapshot
+from dnsvip.config import parse_endpoint
 
 
 def _endpoints(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,7 +66,7 @@ def client() -> None:
 @click.option("--output", type=FILE, help="The file to write, readable by its owner only; else standard output.")
 def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None) -> None:
     """Make the enrolment of client NAME (for operators). It holds the client's keys: hand it over safely."""
-    snapshot = asyncio.run(_snapshot(config))
+    snapshot = load_snapshot(config)
     enrolment = make_enrolment(snapshot, name, servers)
     for caution in cautions(snapshot, name):
         click.secho(f"caution: {caution}", fg="yellow", err=True)
@@ -76,19 +75,6 @@ def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None
         return
     files.save(enrolment, output)
     click.echo(f"{output}: enrolment of {name} for {_services(enrolment)}")
-
-
-async def _snapshot(config: Path) -> Snapshot:
-    # Only the operator's side needs the database: without it the client's commands start twice as fast.
-    from dnsvip.store import Store  # noqa: PLC0415
-    from dnsvip.store.secrets import KeyEncryptionKey  # noqa: PLC0415
-
-    node = load_node(config)
-    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ))
-    try:
-        return await store.snapshot()
-    finally:
-        await store.close()
 
 
 @client.command("import")

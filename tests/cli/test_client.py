@@ -112,6 +112,15 @@ def test_enrol_refused(node: Path, name: str, fields: dict[str, object], message
     assert refused.stdout == ""
 
 
+def test_enrol_without_a_database(tmp_path: Path) -> None:
+    """Where no site was applied yet, enrol says so and makes no database."""
+    (tmp_path / "node.toml").write_text('database = "sqlite:///dnsvip.db"\n')
+    refused = enrol(tmp_path / "node.toml")
+    assert refused.exit_code == 1
+    assert "no database yet" in str(refused.exception)
+    assert not (tmp_path / "dnsvip.db").exists()
+
+
 def test_cautions_go_to_standard_error(node: Path) -> None:
     """A client without a TSIG identity is enrolled, with a word of caution beside the document."""
     made = enrol(node, "newsreader")
