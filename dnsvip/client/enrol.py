@@ -62,7 +62,7 @@ def _enrollable(site: Site, name: str) -> Client:
         some = ", ".join(sorted(site.clients)[:8]) or "none"
         raise ClientError(f"client {name!r} is not a client of this site (there is: {some})")
     if client.state is ClientState.REVOKED:
-        raise ClientError(f"client {name!r} is revoked: enable it again before it is enrolled anew")
+        raise ClientError(f"client {name!r} is revoked: run `dnsvip clients enable {name}` before enrolling it anew")
     return client
 
 
