@@ -16,8 +16,8 @@ from rich.text import Text
 from dnsvip.demo.record import Act, Check, Ran
 from dnsvip.demo.topology import PICTURE
 
-LONG = 14
-"""Lines of output shown of one command; the rest is counted."""
+HEAD, TAIL = 10, 2
+"""Lines shown of a command's output, first and last ones; those between are counted."""
 
 
 class Report:
@@ -64,10 +64,13 @@ class Screen(Report):
         """A command line and the essential part of its output."""
         self._console.print(Text.assemble((f"  {ran.host}$ ", "dim"), (ran.line, "bold")))
         lines = ran.output.splitlines()
-        for line in lines[:LONG]:
+        left_out = max(0, len(lines) - HEAD - TAIL)
+        for line in lines[:HEAD] if left_out else lines:
             self._line(f"    {line}", "")
-        if len(lines) > LONG:
-            self._line(f"    ... {len(lines) - LONG} more lines", "dim")
+        if left_out:
+            self._line(f"    ... {left_out} more lines", "dim")
+            for line in lines[-TAIL:]:
+                self._line(f"    {line}", "")
 
     def check(self, check: Check) -> None:
         """Whether a check held, and what was seen."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from dnsvip.demo.topology import FAST, NAME_SERVER, PLAIN, PREFIX, RESOLVER, SLOW
 
 NAME = "www.example.test"
-API = f"[{NAME_SERVER}]:8053"
+API = f"http://[{NAME_SERVER}]:8053"
 
 
 def _servers(servers: dict[str, str]) -> str:
@@ -75,7 +75,7 @@ database = "sqlite:///dnsvip.db"
 [[dns.listen]]
 address = "[{NAME_SERVER}]:53"
 [admin]
-listen = "{API}"
+listen = "[{NAME_SERVER}]:8053"
 [dispatch]
 interface = "eth0"
 """

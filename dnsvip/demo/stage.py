@@ -5,6 +5,7 @@ It promises that every command and its output reach the report; what the output 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -66,25 +67,27 @@ class Stage:
         self.show(Ran(host.name, f"{_line(argv)} &", "", None))
         return host.start(*argv, log=log)
 
-    def api(self, method: str, path: str, body: str | None = None) -> str:
-        """One request to the HTTP API with curl, from the dispatcher's host."""
-        data = ("-H", "Content-Type: application/json", "-d", body) if body else ()
-        return self.run(
-            self.hosts.dispatcher,
-            "curl",
-            "-s",
-            "--fail-with-body",
-            "-X",
-            method,
-            "-H",
-            "@token",
-            *data,
-            f"http://{API}/{path}",
+    def shell(self, host: Host, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of shell as it is shown, with our program on the PATH; it may fail."""
+        path = {"PATH": f"{DNSVIP.parent}:{os.environ['PATH']}"}
+        done = host.run("sh", "-c", line, check=False, env=path)
+        self.show(Ran(host.name, line, (done.stdout + done.stderr).rstrip(), done.returncode))
+        return done
+
+    def api(self, method: str, path: str, body: str = "") -> None:
+        """One request to the HTTP API with curl, from the dispatcher's host; its failure ends the act."""
+        data = f" -H 'Content-Type: application/json' -d '{body}'" if body else ""
+        bearer = '-H "Authorization: Bearer $(cat token)"'
+        done = self.shell(
+            self.hosts.dispatcher, f"curl -sS --fail-with-body -X {method} {bearer}{data} '{API}/api/v1/{path}'"
         )
+        if done.returncode != 0:
+            raise CommandFailed(f"the HTTP API refuses {method} {path}")
 
     def drops(self, reason: str) -> int:
-        """How many packets the dispatcher has dropped for a reason."""
-        return 0
+        """How many packets the dispatcher has dropped for a reason, as `dnsvip status` shows it."""
+        status = f"dnsvip status --api '{API}' --token-file token | grep {reason}"
+        return sum(int(line.split()[-1]) for line in self.shell(self.hosts.dispatcher, status).stdout.splitlines())
 
     def ask(self, host: Host, name: str) -> IPv6Address | None:
         """Like `dig`, without showing it: for waiting."""

@@ -63,6 +63,7 @@ def build(world: World) -> Hosts:
     for name, address in SERVERS.items():
         _connect_server(world, servers[name], segment, address)
     router.forwarding()
+    edge["dispatcher"].forwarding()
     router.route(str(PREFIX), "via", NAME_SERVER)
     return Hosts(edge["client-gold"], edge["client-plain"], edge["resolver"], router, edge["dispatcher"], servers)
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from dnsvip.demo.record import Act, Check, Ran
-from dnsvip.demo.report import LONG, Machine, Screen
+from dnsvip.demo.report import HEAD, TAIL, Machine, Screen
 
 GOOD = Act("good", "Good things", [], [Check("water is wet", True, "wet")])
 BAD = Act("bad", "Bad things", [], [Check("pigs fly", False, "they walk")])
@@ -60,12 +60,12 @@ def test_an_act_holds_only_whole(act: Act, held: bool) -> None:
 
 
 def test_brackets_and_long_output_are_shown_as_they_are() -> None:
-    """Output is not taken for markup, long output is cut with a count."""
+    """Output is not taken for markup, of long output the middle is left out and counted."""
     out = io.StringIO()
     screen = Screen(Console(file=out, highlight=False, soft_wrap=True))
-    screen.command(Ran("a", "curl 'http://[2001:db8::1]/'", "\n".join(["[red]line"] * (LONG + 3)), 0))
+    screen.command(Ran("a", "curl 'http://[2001:db8::1]/'", "\n".join(["[red]line"] * (HEAD + TAIL + 3)), 0))
     assert "  a$ curl 'http://[2001:db8::1]/'\n" in out.getvalue()
-    assert out.getvalue().count("    [red]line\n") == LONG
+    assert out.getvalue().count("    [red]line\n") == HEAD + TAIL
     assert "... 3 more lines" in out.getvalue()
 
 

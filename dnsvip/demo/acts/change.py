@@ -42,7 +42,7 @@ def key_rotation(stage: Stage) -> Iterator[Check]:
     url = f"http://{NAME}/download?bytes={SIZE}&seconds={SECONDS}"
     download = stage.start(gold, *_curl_at(old), "--output", file, url, log=stage.folder / "download.log")
     until(lambda: file.exists() and file.stat().st_size > 0, "the download", process=download)
-    stage.api("POST", "clusters/web/rotate")
+    stage.api("POST", "keys/web/rotate")
     until(lambda: _epoch(stage.ask(gold, NAME) or old) != _epoch(old), "an address of the new epoch", seconds=SECONDS)
     new = stage.dig(gold, NAME)
     running = download.poll() is None
