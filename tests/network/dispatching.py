@@ -1,0 +1,229 @@
+"""A client, a router, a dispatcher and servers for the dispatcher's tests on real packets.
+
+client - far - router ======== dispatcher      Replies to direct flows go from the server to the router.
+                      segment  fast-1, fast-2  The link from far to router has an MTU of 1300.
+                               nat-1, nat-2    (default route: the dispatcher)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dnsvip.config import build_site, load_node
+from dnsvip.demo.netns import Host, World
+from dnsvip.model import Snapshot
+from dnsvip.plan import plan
+from dnsvip.store import KeyEncryptionKey, Store
+
+Result = TypeVar("Result")
+DNSVIP = (sys.executable, "-m", "dnsvip")
+PLAIN = "2001:db8:a:1::1"
+SERVERS = {"fast-1": "fd00:10::11", "fast-2": "fd00:10::12", "nat-1": "fd00:10::21", "nat-2": "fd00:10::22"}
+TIERS = {"fast": 1, "translated": 2, "blocked": 15}
+SITE = """
+[cluster.web]
+prefix = "2001:db8:a:1::/64"
+plain = "2001:db8:a:1::1"
+layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+tag_bits = 24
+default_tier = "fast"
+[cluster.legacy]
+prefix = "192.0.2.0/28"
+plain = "192.0.2.1"
+classes = { fast = [8, 9] }
+default_tier = "fast"
+[tier.fast]
+code = 1
+pool = "fast"
+dscp = 34
+[tier.translated]
+code = 2
+pool = "nat"
+[tier.blocked]
+code = 15
+action = "drop"
+[pool.fast]
+servers = [{ name = "fast-1", address = "fd00:10::11", weight = FAST1 }, { name = "fast-2", address = "fd00:10::12" }]
+[pool.nat]
+forward = "nat"
+servers = [{ name = "nat-1", address = "fd00:10::21" }, { name = "nat-2", address = "fd00:10::22" }]
+"""
+NODE = """
+database = "sqlite:///site.db"
+state_dir = "state"
+[dispatch]
+flows = 5000
+"""
+UDP_ECHO = """
+import socket
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(("::", 7000))
+while True:
+    data, peer = server.recvfrom(65535)
+    server.sendto(NAME + b" " + str(peer[1]).encode() + b" " + data, peer)
+"""
+
+
+class Ground:
+    """The hosts, wired up, with web and UDP servers and the dispatcher running on the site above."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world, self.folder = world, folder
+        self.client, self.far, self.router = (world.host(name) for name in ("client", "far", "router"))
+        self.dispatcher, self.segment = world.host("dispatcher"), world.switch("segment")
+        self.servers = {name: world.host(name) for name in SERVERS}
+        self._wire()
+        for name, host in self.servers.items():
+            self._serve(name, host)
+        (folder / "node.toml").write_text(NODE)
+        self.apply()
+        self.process = self.dispatch()
+
+    def _wire(self) -> None:
+        link = self.world.link
+        link(self.client, self.far, a_addrs=["2001:db8:77::10/64", "198.51.100.10/24"],
+             b_addrs=["2001:db8:77::1/64", "198.51.100.1/24"])  # fmt: skip
+        link(self.far, self.router, a_addrs=["2001:db8:78::1/64", "203.0.113.1/24"],
+             b_addrs=["2001:db8:78::2/64", "203.0.113.2/24"], mtu=1300)  # fmt: skip
+        link(self.router, self.segment, a_addrs=["fd00:10::1/64", "10.0.0.1/24"], a_name="eth0")
+        link(self.dispatcher, self.segment, a_addrs=["fd00:10::2/64", "10.0.0.2/24"], a_name="eth0")
+        for router in (self.far, self.router, self.dispatcher):
+            router.forwarding()
+        self.client.route("default", "via", "2001:db8:77::1")
+        self.client.route("default", "via", "198.51.100.1")
+        self.far.route("default", "via", "2001:db8:78::2")
+        self.far.route("default", "via", "203.0.113.2")
+        self.router.route("2001:db8:77::/64", "via", "2001:db8:78::1")
+        self.router.route("198.51.100.0/24", "via", "203.0.113.1")
+        self.router.route("2001:db8:a:1::/64", "via", "fd00:10::2")
+        self.router.route("192.0.2.0/28", "via", "10.0.0.2")
+        self.dispatcher.route("default", "via", "fd00:10::1")
+        self.dispatcher.route("default", "via", "10.0.0.1")
+
+    def _serve(self, name: str, host: Host) -> None:
+        self.world.link(host, self.segment, a_addrs=[f"{SERVERS[name]}/64"], a_name="eth0", b_name=name)
+        host.route("default", "via", "fd00:10::2" if name.startswith("nat") else "fd00:10::1")
+        if name.startswith("fast"):
+            host.ip("-6", "route", "add", "local", "2001:db8:a:1::/64", "dev", "lo")
+            host.ip("-4", "route", "add", "local", "192.0.2.0/28", "dev", "lo")
+            host.ip("-4", "route", "add", "default", "via", "inet6", "fd00:10::1", "dev", "eth0")
+        files = self.folder / name
+        files.mkdir()
+        (files / "who").write_text(name)
+        (files / "big").write_bytes(name.encode() * 200_000)
+        host.start(sys.executable, "-m", "http.server", "--bind", "::", "--directory", files, "80")
+        host.start(sys.executable, "-c", UDP_ECHO.replace("NAME", repr(name.encode())))
+        wait_until(lambda: host.run("curl", "-sf", "http://[::1]/who", check=False).stdout == name)
+
+    def apply(self, fast_1: int = 100) -> None:
+        """Apply the site, with this weight for fast-1."""
+        apply(self.folder, SITE.replace("FAST1", str(fast_1)))
+
+    def dispatch(self) -> subprocess.Popen[bytes]:
+        """Start a dispatcher; returns when it dispatches."""
+        before = self.log.count("dispatching")
+        process = self.dispatcher.start(
+            *DNSVIP, "dispatch", self.folder / "node.toml", log=self.folder / "dispatch.log"
+        )
+        wait_until(lambda: self.log.count("dispatching") > before or process.poll() is not None)
+        assert process.poll() is None, self.log
+        return process
+
+    @property
+    def log(self) -> str:
+        """What the dispatcher said."""
+        file = self.folder / "dispatch.log"
+        return file.read_text() if file.exists() else ""
+
+    def snapshot(self) -> Snapshot:
+        """What the database holds."""
+
+        return asyncio.run(_with_store(self.folder, lambda store: store.snapshot()))
+
+    def address(self, tier: str, nonce: int = 0) -> str:
+        """An issued address."""
+        active = self.snapshot().keyrings["web"].active
+        assert active
+        values = {"tier": TIERS[tier], "client": 0, "expiry": 127, "nonce": nonce}
+        return str(IPv6Address(active[1].encode(values)))
+
+    def status(self) -> dict[str, Any]:
+        """The dispatcher's status from its socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.folder / "state" / "dispatch.sock"))
+            with connection.makefile() as text:
+                status: dict[str, Any] = json.load(text)
+                return status
+
+    def count(self, reason: str) -> int:
+        """One counter of the dispatcher."""
+        counted: int = self.status()["counters"][reason]
+        return counted
+
+    def who(self, address: str, *options: str) -> str:
+        """Which server answers the client at an address; empty where none does."""
+        host = f"[{address}]" if ":" in address else address
+        return self.client.run("curl", "-s", "-m", "3", *options, f"http://{host}/who", check=False).stdout
+
+    def capture(self, host: Host, expression: str) -> Capture:
+        """Capture packets on a host's eth0."""
+        return Capture(host, expression, self.folder / f"{host.name}-{time.monotonic_ns()}.pcap")
+
+
+class Capture:
+    """Packets seen on an interface, from the moment this returns until `lines` is called."""
+
+    def __init__(self, host: Host, expression: str, file: Path) -> None:
+        self._file, self._host = file, host
+        said = file.with_suffix(".log")
+        self._process = host.start(
+            "tcpdump", "-i", "eth0", "-n", "--immediate-mode", "-U", "-w", file, expression, log=said
+        )
+        wait_until(lambda: said.exists() and "listening" in said.read_text())
+
+    def lines(self) -> list[str]:
+        """One line a packet, as tcpdump -nv tells it; waits a moment for the last ones."""
+        time.sleep(0.3)
+        self._process.terminate()
+        self._process.wait()
+        text = subprocess.run(["tcpdump", "-nvtr", self._file], check=True, capture_output=True, text=True).stdout
+        return [line.replace("\n    ", " ") for line in text.replace("\n    ", " ").splitlines()]
+
+
+def apply(folder: Path, site: str) -> None:
+    """Make the database of `folder`/node.toml what a site file says."""
+    wanted = build_site(tomllib.loads(site), folder)
+
+    async def change(store: Store) -> None:
+        changes = plan(await store.site(), wanted, await store.origins())
+        if changes:
+            await store.apply(changes, "test", "site")
+
+    asyncio.run(_with_store(folder, change))
+
+
+async def _with_store(folder: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    node = load_node(folder / "node.toml")
+    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, {}))
+    try:
+        return await work(store)
+    finally:
+        await store.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait for something that must come to pass."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "has not happened in time"
+        time.sleep(0.05)
