@@ -7,7 +7,7 @@ by its own file as values of a `Kind`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -29,6 +29,7 @@ TRIES = 5
 GENERATION = "Dnsvip-Generation"
 """The header of a change's answer that says from which generation on it holds."""
 
+Check: TypeAlias = Callable[[str, Plain], Awaitable[None]]
 Make: TypeAlias = Callable[[Thing | None], Thing | None]
 """The object to store, made from the stored one; None where there is none."""
 
@@ -41,6 +42,10 @@ def _as_it_is(thing: Thing) -> Plain:
     return dump(thing)
 
 
+async def _unchecked(_name: str, _body: Plain) -> None:
+    pass
+
+
 def _as_wanted(_before: Thing | None, after: Thing) -> Thing:
     return after
 
@@ -50,7 +55,8 @@ class Kind:
     """How a kind of object is served.
 
     `name` is its kind, `path` its collection; `shown` and `listed` are its forms in answers. `settled` gives
-    the object to store for one that is asked for, or raises. `limit` is that of its body, in bytes.
+    the object to store for one that is asked for, or raises; `check` raises for a body that takes long to
+    look at. `limit` is that of its body, in bytes.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Kind:
     shown: Callable[[Thing], Plain] = _as_it_is
     listed: Callable[[Thing], Plain] = _as_it_is
     settled: Callable[[Thing | None, Thing], Thing] = _as_wanted
+    check: Check = _unchecked
     limit: int = bodies.LIMIT
 
     def url(self, name: str) -> str:
@@ -123,6 +130,7 @@ async def put(kind: Kind, request: web.Request) -> web.Response:
     """Make an object, or replace it."""
     name = name_of(kind, request)
     body = _named(kind, name, await bodies.read_object(request, kind.limit))
+    await kind.check(name, body)
 
     def make(before: Thing | None) -> Thing:
         whole = body if before is None else bodies.with_runtime(kind.name, dump(before), body)
@@ -135,6 +143,7 @@ async def patch(kind: Kind, request: web.Request) -> web.Response:
     """Change what the body names, and nothing else."""
     name = name_of(kind, request)
     body = _named(kind, name, await bodies.read_object(request, kind.limit))
+    await kind.check(name, body)
 
     def make(before: Thing | None) -> Thing:
         if before is None:
@@ -177,7 +186,7 @@ async def change(kind: Kind, request: web.Request, name: str, make: Make, seen: 
             return Outcome(before, after, None)
         step = Change(kind.name, name, _action(before, after), before, after)
         try:
-            generation = await store.apply([step], request[ACTOR], "api", check_zone=node.check_zone)
+            generation = await store.apply([step], request[ACTOR], "api")
         except Conflict:
             if attempt + 1 == TRIES or await store.get(kind.name, name) == before:
                 raise

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from dnsvip.model import Snapshot
 from dnsvip.store import Store
-from dnsvip.store.applying import ZoneCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,6 @@ class Node:
     snapshot: Callable[[], Snapshot]
     dns: Callable[[], Mapping[str, Any]]
     dispatcher: Path
-    check_zone: ZoneCheck | None = None
     now: Callable[[], float] = field(default=time.time)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from aiohttp import web
@@ -10,6 +11,8 @@ from dnsvip.admin import bodies, collection
 from dnsvip.admin.collection import ROOT, Kind, absent, change, changed_response, name_of, routes
 from dnsvip.admin.node import NODE
 from dnsvip.admin.problems import Refusal
+from dnsvip.dns.zone import check_zone
+from dnsvip.errors import InvalidSite
 from dnsvip.model import Zone
 from dnsvip.spec import Plain, Thing, dump, parse
 
@@ -22,7 +25,14 @@ def without_text(thing: Thing) -> Plain:
     return {"name": zone.name, "bytes": len(zone.text.encode())}
 
 
-ZONE = Kind("zone", "zones", listed=without_text, limit=16 << 20)
+async def check(name: str, body: Plain) -> None:
+    """Raise InvalidSite where a body's text is no zone; in a thread, as answers must not wait for a large one."""
+    text = body.get("text")
+    if isinstance(text, str) and (problems := await asyncio.to_thread(check_zone, Zone(name, text))):
+        raise InvalidSite(problems)
+
+
+ZONE = Kind("zone", "zones", listed=without_text, check=check, limit=16 << 20)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -48,6 +58,7 @@ async def put(request: web.Request) -> web.Response:
         raise Refusal("bad-request", "The zone file is not UTF-8.") from None
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
+    await check(name, {"text": text})
     return changed_response(ZONE, await change(ZONE, request, name, lambda _: parse("zone", name, {"text": text})))
 
 

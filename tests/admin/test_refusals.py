@@ -234,3 +234,19 @@ async def test_unexpected_errors(api: Api, monkeypatch: pytest.MonkeyPatch, caps
     logged = "".join(capsys.readouterr())
     assert "the inside" in logged
     assert api.token not in logged
+
+
+async def test_a_wrong_zone(api: Api) -> None:
+    """A zone file that cannot be served is refused with its lines, in JSON and as it is, put and patched."""
+    text = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\nx 60 IN A nonsense\n"
+    raw = await api("PUT", "zones/new.test", data=text, headers={"Content-Type": "text/dns"})
+    for answer in (
+        raw,
+        await api("PUT", "zones/new.test", {"text": text}),
+        await api("PATCH", "zones/example.test", {"text": text}),
+    ):
+        (error,) = check(answer, "invalid")
+        assert "3" in error["where"] + error["message"]
+    check(await api("PUT", "zones/n.test", data=b"\xff", headers={"Content-Type": "text/dns"}), "bad-request")
+    check(await api("PUT", "zones/n.test", data=b"\0", headers={"Content-Type": "text/dns"}), "bad-request")
+    check(await api("PUT", "zones/n.test", {"text": 5}), "invalid")

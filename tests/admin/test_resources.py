@@ -30,7 +30,11 @@ MAKES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("pools/third", {"servers": [{"name": "a", "address": "fd00::1"}]}, {"stickiness": "client"}),
     ("pools/third/servers/b", {"address": "fd00::2"}, {"weight": 5}),
-    ("zones/new.test", {"text": "@ IN SOA a b 1 2 3 4 5\n"}, {"text": "@ IN SOA a b 2 2 3 4 5\n"}),
+    (
+        "zones/new.test",
+        {"text": "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"},
+        {"text": "@ 60 IN SOA a b 2 2 3 4 5\n@ 60 IN NS a.other.test.\n"},
+    ),
     ("services/api.example.test", {"cluster": "web"}, {"cluster4": "legacy"}),
     ("tsig/other-key", {"secret": "c2VjcmV0c2VjcmV0"}, {"algorithm": "hmac-sha512"}),
 ]
@@ -86,7 +90,7 @@ async def test_paging(api: Api) -> None:
 
 async def test_names_of_dns_in_paths(api: Api) -> None:
     """A zone is found by any writing of its name, also one with a slash in it."""
-    text = {"text": "@ IN SOA a b 1 2 3 4 5\n"}
+    text = {"text": "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"}
     made = await api("PUT", "zones/0%2F25.2.0.192.IN-ADDR.arpa.", text | {"name": "0/25.2.0.192.in-addr.ARPA"})
     assert made.headers["Location"] == "/api/v1/zones/0%2F25.2.0.192.in-addr.arpa"
     assert (await api("GET", "zones/0%2f25.2.0.192.in-addr.arpa")).status == 200
@@ -148,7 +152,7 @@ async def test_secrets_are_write_only(api: Api) -> None:
 
 async def test_zone_files(api: Api) -> None:
     """A zone file can be sent and fetched as it is; a list does not hold the texts."""
-    text = "$ORIGIN new.test.\n@ IN SOA a b 1 2 3 4 5\n"
+    text = "$ORIGIN new.test.\n@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
     headers = {"Content-Type": "text/dns"}
     assert (await api("PUT", "zones/new.test", data=text, headers=headers)).status == 201
     got = await api("GET", "zones/new.test", headers={"Accept": "text/dns"})
@@ -158,7 +162,7 @@ async def test_zone_files(api: Api) -> None:
 
 async def test_a_large_zone(api: Api) -> None:
     """A zone may be larger than other bodies."""
-    text = "@ IN SOA a b 1 2 3 4 5\n" + "; as long as it takes\n" * 100_000
+    text = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n" + "; as long as it takes\n" * 100_000
     await api.ok("PUT", "zones/large.test", {"text": text})
     assert (await api.ok("GET", "zones/large.test"))["text"] == text
 
