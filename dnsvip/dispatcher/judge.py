@@ -140,6 +140,7 @@ class _Area:
         self.master = snapshot.masters.get(cluster.name)
         self.default_tier = tiers.get(cluster.default_tier)
         self._fallback = self.default_tier if cluster.on_invalid is OnInvalid.DEFAULT_TIER else None
+        self._rejected: dict[tuple[Reason, int], Judgement] = {}
         self._tiers = tiers
         self._by_code = {tier.code: tier for tier in tiers.values()}
         self._has_tier = bool(self.layout.bits("tier"))
@@ -176,9 +177,18 @@ class _Area:
         client, session = values.get("client", 0), values.get("session", 0)
         return Judgement(reason, tier, self.name, client, session, mode, slot, values)
 
-    def reject(self, reason: Reason, address: int, values: Mapping[str, int] = {}) -> Judgement:
-        """A rejection, with the default tier where the cluster's `on_invalid` says so."""
-        return self.judgement(reason, self._fallback, address, values)
+    def reject(self, reason: Reason, address: int, values: Mapping[str, int] | None = None) -> Judgement:
+        """A rejection, with the default tier where the cluster's `on_invalid` says so.
+
+        A flood of forged addresses is told with a few judgements, made once each.
+        """
+        if values is not None:
+            return self.judgement(reason, self._fallback, address, values)
+        key = reason, address >> self.layout.epoch_shift & 7  # mode and epoch
+        known = self._rejected.get(key)
+        if known is None:
+            known = self._rejected[key] = self.judgement(reason, self._fallback, address, {})
+        return known
 
 
 class _Area4:

@@ -7,7 +7,7 @@ a repeated question costs one dictionary look-up. Who asks is decided in `classi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -132,7 +132,7 @@ class _Issuer:
         self._session_key = derive_key(epoch.secret, b"dnsvip v1 session", layout)
         self._by_prefix = "nonce" in self._masks or "session" in self._masks
         self._nonces = min(MAX_NONCES, self._masks.get("nonce", 0) + 1)
-        self._slot = -1
+        self._slot = self._expiry = -1
         self._made: dict[_Key, Vip] = {}
 
     def issue(self, who: Classified, asker: Asker, now: float) -> Vip:
@@ -158,6 +158,7 @@ class _Issuer:
         slot = int(now) // self._renew
         if slot != self._slot:
             self._slot, self._made = slot, {}
+            self._expiry = self._expiry_in(slot)
 
     def _remember(self, key: _Key, vip: Vip) -> Vip:
         if len(self._made) >= MEMO_SIZE:
@@ -189,26 +190,30 @@ class _Issuer:
         return self._vip(key, self._plain, Kind.NO_NONCE)
 
     def _vip(self, key: _Key, address: int, kind: Kind) -> Vip:
-        """The TTL may be the whole of the cluster's: `_expiry` leaves that much even at the end of the slot."""
+        """The TTL may be the whole of the cluster's: `_expiry_in` leaves that much even at the end of the slot."""
         return Vip(address, self._cluster.ttl, kind, key.length if key.by_ecs else None)
 
     def _payload(self, key: _Key, client: Client | None, attempt: int) -> int | None:
         """The fields of an address as one integer; None where one does not fit its bits."""
-        who, masks = key.message(), self._masks
-        tier = self._tiers.get(client.tier if client else self._cluster.default_tier)
-        known = {
-            "tier": tier.code if tier else -1,
-            "client": key.client,
-            "expiry": self._expiry(),
-            "nonce": siphash(self._nonce_key, who + self._slot.to_bytes(8, "big")) + attempt & masks.get("nonce", 0),
-            "session": siphash(self._session_key, who) & masks.get("session", 0),
+        values = {
+            name: _FIELDS[name](self, key, client, attempt) if name in _FIELDS else self._attribute(client, name)
+            for name in self._masks
         }
         try:
-            return self._layout.pack(
-                {name: known[name] if name in known else self._attribute(client, name) for name in masks}
-            )
+            return self._layout.pack(values)
         except CodecError:
             return None
+
+    def _tier(self, _key: _Key, client: Client | None, _attempt: int) -> int:
+        tier = self._tiers.get(client.tier if client else self._cluster.default_tier)
+        return tier.code if tier else -1
+
+    def _nonce(self, key: _Key, _client: Client | None, attempt: int) -> int:
+        message = key.message() + self._slot.to_bytes(8, "big")
+        return siphash(self._nonce_key, message) + attempt & self._masks["nonce"]
+
+    def _session(self, key: _Key, _client: Client | None, _attempt: int) -> int:
+        return siphash(self._session_key, key.message()) & self._masks["session"]
 
     def _attribute(self, client: Client | None, name: str) -> int:
         """The number for a client's attribute, 0 where it is not set, -1 where it is a word without a number."""
@@ -216,9 +221,19 @@ class _Issuer:
         number = self._cluster.values.get(name, {}).get(value, value)  # type: ignore[arg-type]  # a number is no key
         return number if isinstance(number, int) else -1
 
-    def _expiry(self) -> int:
+    def _expiry_in(self, slot: int) -> int:
         """Units after the epoch's activation, rounded up, so that an address of this slot's last moment still
         outlives its TTL; the highest value, "as long as the epoch", where the field holds no more."""
         top, unit = self._masks.get("expiry", 0), self._cluster.expiry_unit
-        needed = (self._slot + 1) * self._renew + self._cluster.ttl - self._epoch.activated_at
+        needed = (slot + 1) * self._renew + self._cluster.ttl - self._epoch.activated_at
         return min(top, max(1, -(-needed // unit)))
+
+
+_FIELDS: Mapping[str, Callable[[_Issuer, _Key, Client | None, int], int]] = {
+    "tier": _Issuer._tier,
+    "client": lambda _issuer, key, _client, _attempt: key.client,
+    "expiry": lambda issuer, _key, _client, _attempt: issuer._expiry,
+    "nonce": _Issuer._nonce,
+    "session": _Issuer._session,
+}
+"""How the fields of known names are made; any other name is an attribute of the client."""

@@ -1,0 +1,100 @@
+"""What the codec and the decisions around it cost, beside one AES block in the same run.
+
+    python -m tests.bench.bench_codec [--json]
+
+Each figure is the median of several rounds, in microseconds of CPU time per item.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from statistics import median
+from time import process_time
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from dnsvip.codec.proof import Bind, client_key, prove, verify
+from dnsvip.dispatcher.judge import Judge
+from dnsvip.dns.classify import Asker, Classified, Classifier
+from dnsvip.dns.vip import VipMaker
+from dnsvip.model import Service, Step
+from tests.samples import MASTER, NOW, make_snapshot
+
+ROUNDS = 7
+SECONDS = 0.05
+"""Least CPU time of a round."""
+
+BATCH = 256
+GOALS = {"encode": 15.0, "decode": 15.0, "encode in a batch of 256": 4.0}
+
+
+def cost(call: Callable[[], object], items: int = 1) -> float:
+    """Microseconds of CPU time per item of one call."""
+    count = 1
+    while (spent := _run(call, count)) < SECONDS:
+        count = max(count * 2, int(count * SECONDS / max(spent, 1e-9)))
+    return median(_run(call, count) for _ in range(ROUNDS)) / count / items * 1e6
+
+
+def _run(call: Callable[[], object], count: int) -> float:
+    start = process_time()
+    for _ in range(count):
+        call()
+    return process_time() - start
+
+
+def measure() -> dict[str, float]:
+    """Every figure by name."""
+    snapshot = make_snapshot({"cluster": {"web": {"anonymous": "encoded"}}})
+    active = snapshot.keyrings["web"].active
+    assert active is not None
+    codec, layout = active[1], active[1].layout
+    values = {"tier": 1, "client": 1001, "expiry": 127, "nonce": 9}
+    payloads = [layout.pack({**values, "client": i}) for i in range(BATCH)]
+    issued = codec.encode(values)
+    key = client_key(MASTER, layout, 1001, 0)
+    proven = prove(layout, issued, key, Bind.ADDRESS, 1, 2, int(NOW) // 30)
+    block = Cipher(algorithms.AES(bytes(16)), modes.ECB()).encryptor().update  # noqa: S305 - the unit, one block
+    figures = {
+        "one AES block": cost(lambda: block(bytes(16))),
+        "encode": cost(lambda: codec.encode(values)),
+        "encode in a batch of 256": cost(lambda: codec.seal_batch(payloads), BATCH),
+        "decode": cost(lambda: codec.authentic(issued) and codec.decode(issued)),
+        "refuse a forged tag": cost(lambda: codec.authentic(issued ^ 1)),
+        "verify a proof": cost(lambda: verify(layout, proven, key, Bind.ADDRESS, 1, 2, int(NOW) // 30)),
+    }
+    judge, maker, classifier = Judge(snapshot), VipMaker(snapshot), Classifier(snapshot)
+    service, acme = Service("www.example.test", "web"), Classified(snapshot.site.clients["acme"], Step.SOURCE)
+    asker = Asker(IPv4Address("203.0.113.9"))
+    crowd = [(Classified(None, None), Asker(IPv4Address(i << 8))) for i in range(BATCH)]
+    return figures | {
+        "judge an issued address": cost(lambda: judge.judge(issued, 1, 2, NOW)),
+        "judge a proven address": cost(lambda: judge.judge(proven, 1, 2, NOW)),
+        "judge a forged address": cost(lambda: judge.judge(issued ^ 1, 1, 2, NOW)),
+        "classify by source": cost(lambda: classifier.classify(asker)),
+        "answer a client again": cost(lambda: maker.aaaa(service, acme, asker, NOW)),
+        "answer new clients, 256 at once": cost(lambda: VipMaker(snapshot).seal_batch(service, crowd, NOW), BATCH),
+    }
+
+
+def main() -> None:
+    """Print the figures; exit with 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    as_json = parser.parse_args().json
+    figures = measure()
+    unit = figures["one AES block"]
+    if as_json:
+        print(json.dumps({"unit": "us", "figures": figures, "goals": GOALS}, indent=2))
+    else:
+        for name, figure in figures.items():
+            goal = f"  goal {GOALS[name]:g}" if name in GOALS else ""
+            print(f"{name:34} {figure:8.2f} us {figure / unit:8.1f} AES blocks{goal}")
+    raise SystemExit(any(figures[name] > goal for name, goal in GOALS.items()))
+
+
+if __name__ == "__main__":
+    main()
