@@ -1,4 +1,4 @@
-"""The life of a cluster's key epochs: published -> active -> retiring -> retired (address-format.md, "Epochs").
+"""The life of a cluster's key epochs: published -> active -> retiring -> retired (codec/README.md, "Epochs").
 
 Promise: exactly one epoch is active; none becomes active before every live dispatcher has reported a
 generation that holds it; none is destroyed, and its slot reused, before the last address of it may

@@ -1,4 +1,4 @@
-"""The client's address modifier: from an issued address to the proven one (address-format.md, "Proven").
+"""The client's address modifier: from an issued address to the proven one (codec/README.md, "Proven").
 
 Pure: source, port and clock are arguments. It says until when a proof is good, and leaves every
 address that it cannot prove as it is, with the reason. It cannot open an address: whether the DNS

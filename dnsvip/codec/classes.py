@@ -1,4 +1,4 @@
-"""IPv4 classes of service: a subnet and a table tier -> host numbers (address-format.md, "IPv4").
+"""IPv4 classes of service: a subnet and a table tier -> host numbers (codec/README.md, "IPv4").
 
 No cryptography: eight bits cannot carry it. Whoever knows the table can pick any class, so a class
 is a preference and never an authorisation.

@@ -1,4 +1,4 @@
-"""The epochs of one cluster: which key encodes now, which keys still decode (address-format.md, "Epochs")."""
+"""The epochs of one cluster: which key encodes now, which keys still decode (codec/README.md, "Epochs")."""
 
 from __future__ import annotations
 

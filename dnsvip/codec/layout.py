@@ -1,4 +1,4 @@
-"""Where each field sits in an encoded VIP (address-format.md, "IPv6: bits").
+"""Where each field sits in an encoded VIP (codec/README.md, "IPv6: bits").
 
     |<- p bits ->|  1   |   2   |<--- N bits --->|<- T bits ->|      p + 3 + N + T = 128
     |   prefix   | mode | epoch |   ciphertext   |    tag     |

@@ -1,4 +1,4 @@
-"""A client's proof that it holds its key: mode 1 (address-format.md, "Proven").
+"""A client's proof that it holds its key: mode 1 (codec/README.md, "Proven").
 
 The client keeps the top c = T // 3 bits of the issued tag, so that the cheap check still rejects
 floods, and puts its own SipHash over address, source and time slot into the other T - c bits.

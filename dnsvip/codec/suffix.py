@@ -1,4 +1,4 @@
-"""Sealing a payload into an encoded VIP and opening it again (address-format.md, "Keys" to "Issued tag").
+"""Sealing a payload into an encoded VIP and opening it again (codec/README.md, "Keys" to "Issued tag").
 
 One SuffixCodec holds the derived keys of one (cluster, epoch). Addresses are 128-bit integers, so a
 caller that already has bytes or an IPv6Address converts once. It judges nothing: whether an epoch
@@ -95,7 +95,7 @@ _RESERVED_IDENTIFIERS = (
 
 
 def is_reserved(layout: Layout, address: int, plain: int) -> bool:
-    """Whether an address must never be issued (address-format.md, "Never issued").
+    """Whether an address must never be issued (codec/README.md, "Never issued").
 
     That is the plain VIP, the all-zero suffix, a reserved interface identifier in the lower 64 bits and,
     where the suffix is not 64 bits long, the form that RFC 2526 gives the subnet anycast addresses then.

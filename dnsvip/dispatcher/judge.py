@@ -1,4 +1,4 @@
-"""What a destination address says and whether it may open a flow (address-format.md, "Decoding, in this order").
+"""What a destination address says and whether it may open a flow (codec/README.md, "Decoding, in this order").
 
 Pure: a Judge compiles one snapshot, and the clock, the packet's source and which addresses were used
 before are arguments. It knows nothing of packets, flows or servers. Judging an address costs little

@@ -10,7 +10,7 @@ from dnsvip.model import Tier
 
 
 class Reason(StrEnum):
-    """Why an address is judged as it is, in the order of decoding (address-format.md)."""
+    """Why an address is judged as it is, in the order of decoding (codec/README.md)."""
 
     NOT_OURS = "not-ours"
     PLAIN = "plain"
