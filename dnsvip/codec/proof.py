@@ -51,7 +51,10 @@ def prove(layout: Layout, issued: int, key: bytes, bind: Bind, source: int, port
 
 
 def verify(layout: Layout, address: int, key: bytes, bind: Bind, source: int, port: int, slot: int) -> bool:
-    """Whether the proof in a mode-1 address fits this key, source and exactly this slot."""
+    """Whether the proof in a mode-1 address fits this key, source and exactly this slot.
+
+    Not constant-time, for the reason given at `SuffixCodec.authentic`.
+    """
     proof_bits = layout.tag_bits - layout.cheap_tag_bits
     expected = _proof(layout, address, key, bind, source, port, slot)
     return not (address ^ expected) & ((1 << proof_bits) - 1)
