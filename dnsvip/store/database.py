@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from dnsvip.errors import StoreError
 from dnsvip.store.tables import state
 
-BUSY_SECONDS = 60.0
+BUSY_SECONDS = 120.0
 """How long a writer waits for another one; the longest writer is an apply of a very large site."""
 
 CONNECT_SECONDS = 5.0

@@ -1,0 +1,205 @@
+"""`dnsvip apply` as an operator runs it: the example as it stands, twice, altered, broken, raced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dnsvip.model import Client, ClientState
+from dnsvip.plan import Change
+from dnsvip.store import KeyEncryptionKey, Store
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ="
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the examples."""
+    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples"))
+
+
+@pytest.fixture
+def apply(folder: Path) -> Run:
+    """Runs `dnsvip apply site.toml --config node.toml` with more arguments."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "dnsvip", "apply", "site.toml", "--config", "node.toml", *arguments]
+        return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a piece of a file that must be there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+async def _with_store(folder: Path, work: Callable[[Store], object]) -> object:
+    store = await Store.open(f"sqlite:///{folder}/dnsvip.db", KeyEncryptionKey.load(folder / "dnsvip.key", {}))
+    try:
+        return await work(store)  # type: ignore[misc]
+    finally:
+        await store.close()
+
+
+def test_example_works_as_it_stands(apply: Run) -> None:
+    """The example is applied with no set-up at all, and a second time there is nothing to change."""
+    first = apply()
+    assert first.returncode == 0, first.stderr
+    assert "+ cluster.web\n    prefix = " in first.stdout
+    assert first.stdout.endswith("12 made, 1 altered; applied as generation 1\n")
+    assert first.stderr == (
+        "warning: cluster.legacy: IPv4 classes are not authenticated: any client can use any class\n"
+    )
+    second = apply()
+    assert (second.returncode, second.stdout) == (0, "nothing to change (generation 1)\n")
+
+
+def test_plan_shows_old_and_new_and_no_secret(apply: Run, folder: Path) -> None:
+    """Altered fields are shown old -> new; secrets and zone texts only as changed; what vanished as removed."""
+    assert SECRET not in apply().stdout
+    site = folder / "site.toml"
+    edit(site, "dscp = 34", "dscp = 46")
+    edit(site, SECRET, "bmV3" + SECRET)
+    edit(site, "weight = 50", "weight = 60")
+    edit(site, "ttl = 60", "ttl = 30")
+    edit(site, '[client.newsreader]\nid = 1002\ntier = "standard"\nmatch = [{ source = "203.0.113.0/24" }]', "")
+    edit(folder / "example.test.zone", "192.0.2.25", "192.0.2.26")
+    done = apply()
+    assert done.stdout == (
+        "~ cluster.web\n    ttl: 60 -> 30\n"
+        "~ tier.gold\n    dscp: 34 -> 46\n"
+        "~ pool.slow\n    servers.slow-2.weight: 50 -> 60\n"
+        "~ zone.example.test\n    text: (changed)\n"
+        "~ tsig.acme-key\n    secret: (changed)\n"
+        "- client.newsreader\n"
+        "5 altered, 1 removed; applied as generation 2\n"
+    )
+
+
+def test_json_says_the_same(apply: Run, folder: Path) -> None:
+    """--json gives plan, outcome and warnings as data, without secrets."""
+    apply()
+    edit(folder / "site.toml", "dscp = 34", "dscp = 46")
+    edit(folder / "site.toml", SECRET, "bmV3" + SECRET)
+    done = apply("--json")
+    assert SECRET not in done.stdout
+    outcome = json.loads(done.stdout)
+    assert outcome["applied"] is True
+    assert outcome["generation"] == 2
+    assert outcome["changes"] == [
+        {"action": "~", "kind": "tier", "name": "gold", "fields": {"dscp": {"old": 34, "new": 46}}},
+        {
+            "action": "~",
+            "kind": "tsig",
+            "name": "acme-key",
+            "fields": {"secret": {"old": "(secret)", "new": "(changed)"}},
+        },
+    ]
+    assert [warning["where"] for warning in outcome["warnings"]] == ["cluster.legacy"]
+    assert json.loads(apply("--json").stdout)["applied"] is False
+
+
+def test_dry_run_changes_nothing(apply: Run, folder: Path) -> None:
+    """A dry run shows the plan; without a database it does not even make one."""
+    before = sorted(os.listdir(folder))
+    done = apply("--dry-run")
+    assert done.stdout.endswith("12 made, 1 altered; dry run, nothing applied\n")
+    assert sorted(os.listdir(folder)) == before
+    apply()
+    edit(folder / "site.toml", "dscp = 34", "dscp = 46")
+    for _ in range(2):
+        assert apply("--dry-run").stdout.endswith("1 altered; dry run, nothing applied\n")
+    assert apply().stdout.endswith("applied as generation 2\n")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "message"),
+    [
+        ("site.toml", "code = 15", "code = 16", "site.toml: tier.blocked.code: code in cluster 'web' is 16"),
+        ("site.toml", 'pool = "fast"', 'pool = "fsat"', "'fsat' is not a pool of this site (there is: fast, slow)"),
+        ("site.toml", "[cluster.web]", "[cluster.web", "site.toml: is not TOML: "),
+        ("site.toml", "example.test.zone", "nope.zone", "zone.example.test.file: cannot read nope.zone: No such file"),
+        ("example.test.zone", "192.0.2.25", "192.0.2.256", "site.toml: zone.example.test: line 11: "),
+        ("node.toml", "sqlite:", "mysql:", "node.toml: database: 'mysql': must be \"sqlite:///FILE\""),
+    ],
+)
+def test_wrong_files_change_nothing(
+    apply: Run, folder: Path, arguments: tuple[str, ...], file: str, right: str, wrong: str, message: str
+) -> None:
+    """Whatever is wrong in any file, exit code 2, file and place named, and the site stays as it was."""
+    apply()
+    edit(folder / "site.toml", "dscp = 34", "dscp = 46")
+    edit(folder / file, right, wrong)
+    done = apply(*arguments)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stdout == ""
+    edit(folder / file, wrong, right)
+    edit(folder / "site.toml", "dscp = 46", "dscp = 34")
+    assert apply().stdout == "nothing to change (generation 1)\n"
+
+
+def test_clash_with_what_the_api_made(apply: Run, folder: Path) -> None:
+    """A site that clashes with an object of the API is refused under the name of the file, both parties named."""
+    apply()
+    made = Client("from-api", 2000, "gold")
+    asyncio.run(
+        _with_store(folder, lambda store: store.apply([Change("client", made.name, "+", None, made)], "t", "api"))
+    )
+    edit(folder / "site.toml", "id = 1002", "id = 2000")
+    done = apply()
+    assert done.returncode == 2
+    assert "site.toml: client.newsreader.id: 2000 belongs to client.from-api already" in done.stderr
+
+
+def test_api_objects_and_states_outlive_an_apply(apply: Run, folder: Path) -> None:
+    """Clients of the API and states set while running are kept by the next apply."""
+    apply()
+
+    async def alter(store: Store) -> None:
+        acme = await store.get("client", "acme")
+        assert isinstance(acme, Client)
+        made = Client("from-api", 2000, "gold")
+        revoked = replace(acme, state=ClientState.REVOKED)
+        changes = [Change("client", made.name, "+", None, made), Change("client", "acme", "~", acme, revoked)]
+        await store.apply(changes, "t", "api")
+
+    async def look(store: Store) -> dict[str, Client]:
+        return dict((await store.site()).clients)
+
+    asyncio.run(_with_store(folder, alter))
+    edit(folder / "site.toml", 'lang = "fr"', 'lang = "de"')
+    assert apply().stdout.startswith('~ client.acme\n    attributes.lang: "fr" -> "de"\n1 altered')
+    clients = asyncio.run(_with_store(folder, look))
+    assert isinstance(clients, dict)
+    assert set(clients) == {"acme", "newsreader", "from-api"}
+    assert clients["acme"].state is ClientState.REVOKED
+
+
+def test_applies_that_race_all_succeed(apply: Run, folder: Path) -> None:
+    """Five applies at once end with the site applied once."""
+    argv = [sys.executable, "-m", "dnsvip", "apply", "site.toml", "--config", "node.toml"]
+    racing = [subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    outputs = [process.communicate()[0].splitlines()[-1] for process in racing]
+    assert [process.returncode for process in racing] == [0] * 5
+    assert sorted(outputs) == [
+        "12 made, 1 altered; applied as generation 1",
+        *["nothing to change (generation 1)"] * 4,
+    ]
+    assert apply().stdout == "nothing to change (generation 1)\n"
