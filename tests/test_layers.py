@@ -15,6 +15,8 @@ AREAS = ("dns", "dispatcher", "client")
 
 SHELLS = {
     "dns.server",
+    "dns.tcp",
+    "dns.udp",
     "dispatcher.netlink",
     "dispatcher.paths",
     "dispatcher.runner",

@@ -1,0 +1,188 @@
+"""The one decision of the DNS server: a message in, the answer out, and why.
+
+An Engine is compiled from a snapshot and never changes; a new snapshot gets a new Engine, which takes
+over every zone whose text is the same. It reads no clock, opens no socket and asks no database.
+
+A path that answers the most frequent questions from ready-made bytes belongs in front of `decide`: same
+arguments, same Decision, keyed by the question's bytes; what it does not know it leaves to `decide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+from dnsvip.dns.classify import Asker, Classifier, Ecs
+from dnsvip.dns.counters import Counters, Decision, Outcome
+from dnsvip.dns.lookup import Found, Zones, obstacle, resolve
+from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, Type
+from dnsvip.dns.tailor import Tables, Tailor
+from dnsvip.dns.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign
+from dnsvip.dns.vip import VipMaker
+from dnsvip.dns.wire import MIN_UDP_SIZE, build, parse, size_limit
+from dnsvip.dns.zone import CompiledZone, compile_zone
+from dnsvip.dns.zonefile import labels_of
+from dnsvip.errors import Problem, ZoneError
+from dnsvip.model import Service, Site, Snapshot, Zone
+
+
+class Engine:
+    """Everything that answering needs from one snapshot. One per thread, as VipMaker is.
+
+    `before` is the engine that this one follows: its unchanged zones are kept and its counters go on.
+    A zone that cannot be compiled is answered SERVFAIL and named in `problems`; the others are served.
+    """
+
+    def __init__(self, snapshot: Snapshot, before: Engine | None = None) -> None:
+        site = snapshot.site
+        self.generation = snapshot.generation
+        self.counters: Counters = before.counters if before else Counters()
+        self._compiled: dict[str, _Compiled] = _compile(site, before._compiled if before else {})
+        self.problems = [problem for entry in self._compiled.values() for problem in entry.problems]
+        services = {labels_of(name): service for name, service in site.services.items()}
+        self._zones = _zones(self._compiled, services)
+        self._tables = Tables(services, Classifier(snapshot), VipMaker(snapshot))
+        self._tsig = TsigKeys(site.tsig_keys.values())
+
+    def answer(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
+    ) -> bytes | None:
+        """`decide`, counted; only the bytes to send, None for none."""
+        decision = self.decide(wire, source, listener, transport, now)
+        self.counters.count(decision)
+        return decision.wire
+
+    def decide(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
+    ) -> Decision:
+        """What to answer a message that came from `source` to `listener` by "udp" or "tcp" at `now` (unix seconds)."""
+        query = parse(wire)
+        if isinstance(query, Malformed):
+            return _flawed(query, transport)
+        signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
+        asker = Asker(source, listener, _ecs(query.edns), signature.key_name if signature else None)
+        tailor = Tailor(self._tables, asker, now)
+        outcome, response = _refusal(query, signature) or self._look_up(query, tailor)
+        limit = size_limit(query, transport) - (signature.size if signature else 0)
+        answer = build(query, response, limit, tailor.scope)
+        if signature:
+            answer = sign(answer, signature, now)
+        step = tailor.who.step if tailor.who else None
+        return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
+
+    def _look_up(self, query: Query, tailor: Tailor) -> tuple[Outcome, Response]:
+        resolution = resolve(self._zones, query, tailor)
+        return (Outcome.SERVICE if tailor.made else _OUTCOMES[resolution.found]), resolution.response
+
+
+class _Compiled:
+    """A zone's text and what came of it."""
+
+    __slots__ = ("apex", "problems", "text", "zone")
+
+    def __init__(self, zone: Zone) -> None:
+        self.text, self.apex = zone.text, labels_of(zone.name)
+        self.zone: CompiledZone | None = None
+        self.problems: list[Problem] = []
+        try:
+            self.zone = compile_zone(zone)
+        except ZoneError as error:
+            self.problems = [Problem(f"zone.{zone.name}", f"is answered SERVFAIL: {error}")]
+
+
+def check_services(site: Site) -> list[Problem]:
+    """Services that can never be asked for, because their zone delegates, redirects or aliases their name."""
+    zones = _zones(_compile(site, {}), {})
+    found = ((name, obstacle(zones, labels_of(name))) for name in site.services)
+    return [Problem(f"service.{name}", f"cannot be asked for: its zone {what}") for name, what in found if what]
+
+
+def _compile(site: Site, known: Mapping[str, _Compiled]) -> dict[str, _Compiled]:
+    """Every zone of the site, those of `known` kept whose text is the same."""
+    kept = {name: known[name] for name, zone in site.zones.items() if name in known and known[name].text == zone.text}
+    return {name: kept.get(name) or _Compiled(zone) for name, zone in site.zones.items()}
+
+
+def _zones(compiled: Mapping[str, _Compiled], services: Mapping[Labels, Service]) -> Zones:
+    by_apex = {entry.apex: entry.zone for entry in compiled.values()}
+    bare = Zones(by_apex)
+    above = frozenset(up for name in services for up in _between(name, bare.apex_of(name)))
+    return Zones(by_apex, services.keys(), above)
+
+
+def _between(name: Labels, apex: Labels | None) -> Iterator[Labels]:
+    """The names above `name` and below its zone's apex; they exist, if only as empty non-terminals."""
+    for up in range(1, len(name) - len(apex or ())):
+        yield name[up:]
+
+
+def _flawed(malformed: Malformed, transport: str) -> Decision:
+    rcode = malformed.rcode
+    wire = None if rcode is None else build(malformed, Response(rcode), size_limit(malformed, transport))
+    return Decision(wire, _FLAWS[malformed.flaw], rcode)
+
+
+def failure(wire: bytes) -> Decision:
+    """SERVFAIL for a message that `decide` could not cope with, which is a fault of ours."""
+    id_, flags = int.from_bytes(wire[:2], "big"), int.from_bytes(wire[2:4], "big")
+    asked = Malformed(Flaw.RECORD, id_, flags)
+    return Decision(build(asked, Response(Rcode.SERVFAIL), MIN_UDP_SIZE), Outcome.FAILED, Rcode.SERVFAIL)
+
+
+def _refusal(query: Query, signature: Signature | None) -> tuple[Outcome, Response] | None:
+    """Why a well-formed question is not looked up; None where it is."""
+    if signature and signature.rcode:
+        return _SIGNATURES[signature.error], Response(signature.rcode)
+    if query.edns and query.edns.version:
+        return Outcome.EDNS_VERSION, Response(Rcode.BADVERS)
+    if query.opcode != Opcode.QUERY:
+        return Outcome.OPCODE, Response(Rcode.REFUSED)
+    if query.qclass != IN:
+        return Outcome.CLASS, Response(Rcode.REFUSED)
+    return _QTYPES.get(query.qtype)
+
+
+def _ecs(edns: Edns | None) -> Ecs | None:
+    """The client subnet as a claim about who asks; family 0 claims nothing (RFC 7871 section 7.1.2)."""
+    if edns is None or edns.subnet is None or edns.subnet.family == 0:
+        return None
+    _, source_prefix, address = edns.subnet
+    return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
+
+
+_QTYPES: Mapping[int, tuple[Outcome, Response]] = {
+    **dict.fromkeys((Type.AXFR, Type.IXFR), (Outcome.TRANSFER, Response(Rcode.REFUSED))),
+    **dict.fromkeys((Type.MAILA, Type.MAILB), (Outcome.META_TYPE, Response(Rcode.NOTIMP))),
+    **dict.fromkeys((0, Type.OPT, Type.TKEY, Type.TSIG), (Outcome.META_TYPE, Response(Rcode.FORMERR))),
+}
+"""Types that are no data (RFC 6895 section 3.1), answered as BIND does."""
+
+_SIGNATURES: Mapping[int, Outcome] = {
+    0: Outcome.BAD_TSIG,
+    BADKEY: Outcome.TSIG_KEY,
+    BADSIG: Outcome.TSIG_SIGNATURE,
+    BADTIME: Outcome.TSIG_TIME,
+    BADTRUNC: Outcome.TSIG_TRUNCATED,
+}
+
+_FLAWS: Mapping[Flaw, Outcome] = {
+    Flaw.SHORT: Outcome.SHORT,
+    Flaw.RESPONSE: Outcome.RESPONSE,
+    Flaw.OPCODE: Outcome.OPCODE,
+    Flaw.COUNTS: Outcome.BAD_HEADER,
+    Flaw.QUESTION: Outcome.BAD_QUESTION,
+    Flaw.RECORD: Outcome.BAD_RECORD,
+    Flaw.OPT: Outcome.BAD_OPT,
+    Flaw.ECS: Outcome.BAD_ECS,
+    Flaw.TSIG: Outcome.BAD_TSIG,
+}
+
+_OUTCOMES: Mapping[Found, Outcome] = {
+    Found.ANSWER: Outcome.ANSWER,
+    Found.NODATA: Outcome.NODATA,
+    Found.NXDOMAIN: Outcome.NXDOMAIN,
+    Found.REFERRAL: Outcome.REFERRAL,
+    Found.TOO_LONG: Outcome.NAME_TOO_LONG,
+    Found.NO_ZONE: Outcome.NO_ZONE,
+    Found.BROKEN_ZONE: Outcome.BROKEN_ZONE,
+}

@@ -1,0 +1,155 @@
+"""The DNS server's shell: listeners, the clock, and one Engine that answers everything they bring.
+
+While it answers it touches neither database nor files. A new snapshot is a new Engine put in the old
+one's place by a single assignment: each message is answered wholly by one or by the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import traceback
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+import structlog
+
+from dnsvip.config import DnsSettings, Listener, parse_endpoint
+from dnsvip.dns.answer import Engine, failure
+from dnsvip.dns.message import Rcode
+from dnsvip.dns.tcp import Gate, Stream, StreamLimits
+from dnsvip.dns.udp import Datagrams
+from dnsvip.errors import PlatformError
+from dnsvip.model import Snapshot
+
+PORT_TRIES = 8
+"""How often a free port is looked for that UDP and TCP can both have."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a listener really listens, UDP and TCP."""
+
+    name: str
+    host: str
+    port: int
+
+
+class DnsServer:
+    """Answers on every listener of `settings` from `start` to `stop`. Belongs to the running event loop.
+
+    `engine` may be replaced at any time. With `settings.workers` above 1 the ports are shared
+    (SO_REUSEPORT), so that as many processes can each run a DnsServer.
+    """
+
+    def __init__(self, settings: DnsSettings, engine: Engine, limits: StreamLimits | None = None) -> None:
+        self.engine = engine
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._settings = settings
+        self._gate = Gate(limits or StreamLimits())
+        self._tally: Counter[str] = Counter()
+        self._datagrams: list[Datagrams] = []
+        self._servers: list[asyncio.Server] = []
+        self._report_problems()
+
+    async def start(self) -> None:
+        """Listen everywhere; raises PlatformError naming the listener that cannot, and then listens nowhere."""
+        try:
+            for listener in self._settings.listen:
+                await self._listen(listener)
+        except PlatformError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take nothing more, send what is written, give up the ports."""
+        for datagrams in self._datagrams:
+            datagrams.stop()
+        for server in self._servers:
+            server.close()
+        for stream in list(self._gate.streams):
+            stream.close()
+        self._datagrams, self._servers, self.endpoints = [], [], ()
+        await asyncio.sleep(0)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Answer from this snapshot from now on. An Engine built elsewhere can be assigned to `engine` instead."""
+        self.engine = Engine(snapshot, self.engine)
+        self._report_problems()
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Totals since the start: `outcomes` sum to `udp_messages` + `tcp_messages` of `transport`."""
+        counters = self.engine.counters
+        return {
+            "outcomes": {outcome.value: number for outcome, number in counters.outcomes.items()},
+            "rcodes": {Rcode(rcode).name: number for rcode, number in counters.rcodes.items()},
+            "steps": dict(counters.steps),
+            "vips": {kind.value: number for kind, number in counters.kinds.items()},
+            "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
+        }
+
+    def _respond(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str) -> bytes | None:
+        engine = self.engine
+        try:
+            return engine.answer(wire, source, listener, transport, time.time())
+        except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
+            decision = failure(wire)
+            engine.counters.count(decision)
+            times = engine.counters.outcomes[decision.outcome]
+            if times & (times - 1) == 0:
+                log.error("a message could not be answered", times=times, traceback=traceback.format_exc())
+            return decision.wire
+
+    async def _listen(self, listener: Listener) -> None:
+        host, port = parse_endpoint(listener.address)
+        try:
+            stream, datagram = _bind(host, port, shared=self._settings.workers > 1)
+        except OSError as error:
+            where = f"dns.listen {listener.name!r}: {listener.address}"
+            raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
+        datagrams = Datagrams(datagram, listener.name, self._respond, self._tally)
+        datagrams.start()
+        self._datagrams.append(datagrams)
+        loop = asyncio.get_running_loop()
+        factory = lambda: Stream(listener.name, self._respond, self._gate, self._tally)  # noqa: E731
+        self._servers.append(await loop.create_server(factory, sock=stream, backlog=512))
+        self.endpoints += (Endpoint(listener.name, host, stream.getsockname()[1]),)
+
+    def _report_problems(self) -> None:
+        for problem in self.engine.problems:
+            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+
+
+def _bind(host: str, port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:
+    """A stream and a datagram socket on one port; port 0 takes one that is free for both."""
+    for attempt in range(PORT_TRIES):
+        stream = _socket(host, port, socket.SOCK_STREAM, shared=shared)
+        try:
+            return stream, _socket(host, stream.getsockname()[1], socket.SOCK_DGRAM, shared=shared)
+        except OSError:
+            stream.close()
+            if port or attempt == PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,170 @@
+"""Streams: connections taken, questions answered in order, the idle and the stuck closed (RFC 7766).
+
+Knows sockets and nothing of DNS but its framing. Everything a peer can use up is bounded: connections,
+connections of one source, time without a question, time without reading our answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import cast
+
+from dnsvip.dns.framing import Framer, frame
+from dnsvip.dns.udp import BATCH, Respond
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64),
+    seconds to the next whole question, seconds in which a peer must take what waits for it."""
+
+    connections: int = 1000
+    per_source: int = 64
+    idle: float = 10.0
+    write: float = 10.0
+
+
+class Gate:
+    """Counts the connections of one server and keeps them within its limits."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self.limits = limits
+        self.streams: set[Stream] = set()
+        self._sources: Counter[IPv4Address | IPv6Network] = Counter()
+
+    def enter(self, stream: Stream) -> bool:
+        """Let a connection in; False where there is no room for it."""
+        key = _source_key(stream.source)
+        if len(self.streams) >= self.limits.connections or self._sources[key] >= self.limits.per_source:
+            return False
+        self.streams.add(stream)
+        self._sources[key] += 1
+        return True
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a connection; one that was never let in does not count."""
+        if stream not in self.streams:
+            return
+        self.streams.remove(stream)
+        key = _source_key(stream.source)
+        self._sources[key] -= 1
+        if not self._sources[key]:
+            del self._sources[key]
+
+
+class Stream(asyncio.Protocol):
+    """One connection. `listener` is the name of where it arrived."""
+
+    source: IPv4Address | IPv6Address
+
+    def __init__(self, listener: str, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+        self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
+        self._loop = asyncio.get_running_loop()
+        self._framer = Framer()
+        self._waiting: deque[bytes] = deque()
+        self._idle: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._more: asyncio.Handle | None = None
+        self._last = False
+        self._deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it at once."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if not peer:  # gone before it was taken
+            self._transport.abort()
+            return
+        self.source = ip_address(peer[0])
+        if not self._gate.enter(self):
+            self._tally["tcp_refused"] += 1
+            self._transport.abort()
+            return
+        self._tally["tcp_accepted"] += 1
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._idle = self._loop.call_at(self._deadline, self._check_idle)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
+        if self._last:
+            return
+        messages = self._framer.feed(data)
+        if self._framer.broken:
+            self._tally["tcp_bad_frames"] += 1
+            self._last = True
+        if messages:
+            self._deadline = self._loop.time() + self._gate.limits.idle
+            self._waiting += messages
+        self._work()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; what it asked is answered yet."""
+        if self._framer.partial:
+            self._tally["tcp_cut"] += 1
+        self._last = True
+        self._work()
+        return True
+
+    def pause_writing(self) -> None:
+        """The peer does not read; it has some seconds to do so."""
+        self._stuck = self._loop.call_later(self._gate.limits.write, self._give_up, "tcp_stuck")
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self._stuck:
+            self._stuck.cancel()
+            self._stuck = None
+        self._work()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Leave nothing behind."""
+        self._gate.leave(self)
+        self._waiting.clear()
+        for handle in (self._idle, self._stuck, self._more):
+            if handle:
+                handle.cancel()
+
+    def close(self) -> None:
+        """Send what is written, take no more."""
+        self._last = True
+        self._waiting.clear()
+        self._transport.close()
+
+    def _work(self) -> None:
+        """Answer a batch; then let others have their turn, reading no further until all is answered."""
+        self._more = None
+        for _ in range(BATCH):
+            if not self._waiting or self._stuck or self._transport.is_closing():
+                break
+            self._tally["tcp_messages"] += 1
+            answer = self._respond(self._waiting.popleft(), self.source, self._listener, "tcp")
+            if answer is not None:
+                self._transport.write(frame(answer))
+        if self._transport.is_closing():
+            return
+        if self._waiting:
+            self._transport.pause_reading()
+            if not self._stuck:
+                self._more = self._loop.call_soon(self._work)
+        elif self._last:
+            self._transport.close()
+        else:
+            self._transport.resume_reading()
+
+    def _check_idle(self) -> None:
+        if self._loop.time() < self._deadline or self._waiting or self._stuck:
+            later = max(self._deadline, self._loop.time() + 0.1)
+            self._idle = self._loop.call_at(later, self._check_idle)
+        else:
+            self._give_up("tcp_idle")
+
+    def _give_up(self, why: str) -> None:
+        self._tally[why] += 1
+        self._transport.abort()
+
+
+def _source_key(source: IPv4Address | IPv6Address) -> IPv4Address | IPv6Network:
+    return source if isinstance(source, IPv4Address) else IPv6Network((int(source) >> 64 << 64, 64))
