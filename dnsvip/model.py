@@ -7,6 +7,7 @@ hold *between* objects is in `dnsvip.rules`.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,6 +51,17 @@ def _checked_endpoint(text: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+
+
+def _checked_base64(text: str) -> str:
+    try:
+        binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be base64, as `tsig-keygen` writes it") from error
+    return text
+
+
+Base64 = Annotated[str, Field(min_length=4), AfterValidator(_checked_base64)]
 
 
 class Over(StrEnum):
@@ -276,7 +288,7 @@ class TsigKey:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: DnsName
-    secret: str = field(repr=False)
+    secret: Base64 = field(repr=False)
     algorithm: Annotated[str, Field(pattern=r"^hmac-(sha1|sha224|sha256|sha384|sha512)$")] = "hmac-sha256"
 
 
