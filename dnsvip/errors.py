@@ -33,10 +33,6 @@ class SecretError(DnsvipError):
     """A key-encryption key or wrapped secret that is missing, unreadable or does not fit."""
 
 
-class ZoneError(ConfigError):
-    """A zone file that cannot be loaded."""
-
-
 class ClientError(DnsvipError):
     """An enrolment that is wrong, or a resolution that gave no usable address."""
 
@@ -71,3 +67,7 @@ class InvalidSite(ConfigError):
 class Conflict(InvalidSite):
     """Changes that collide with what is stored: a number, name or match of another object, an object that
     has changed or gone meanwhile, or no free key slot. Nothing has been applied."""
+
+
+class ZoneError(InvalidSite):
+    """A zone that cannot be served; each problem names the line it is on."""

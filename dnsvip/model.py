@@ -8,6 +8,7 @@ hold *between* objects is in `dnsvip.rules`.
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,9 +24,19 @@ from dnsvip.codec.proof import Bind
 
 NAME_PATTERN = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-DnsName = Annotated[
-    str, Field(min_length=1, max_length=254), AfterValidator(lambda name: name.lower().rstrip(".") or ".")
-]
+DNS_LABEL = re.compile(r"[a-z0-9_*/-]{1,63}")
+
+
+def _checked_dns_name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if len(name) > 253 or (name and not all(map(DNS_LABEL.fullmatch, name.split(".")))):
+        raise ValueError(
+            "must be labels of 1 to 63 letters, digits, - and _ (also * and /) joined by dots, 253 characters in all"
+        )
+    return name or "."
+
+
+DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_dns_name)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(ip_network)]
 Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(ip_address)]

@@ -87,7 +87,7 @@ class _Compiled:
         try:
             self.zone = compile_zone(zone)
         except ZoneError as error:
-            self.problems = [Problem(f"zone.{zone.name}", f"is answered SERVFAIL: {error}")]
+            self.problems = error.problems
 
 
 def check_services(site: Site) -> list[Problem]:

@@ -37,7 +37,7 @@ def compile_zone(zone: Zone) -> CompiledZone:
     """The zone ready for look-ups; raises ZoneError with every problem and its line."""
     apex, records, problems = read_zone(zone)
     if problems:
-        raise ZoneError("\n".join(map(str, problems)))
+        raise ZoneError(problems)
     nodes = _nodes(apex, records)
     soa = nodes[apex][Type.SOA]
     minimum = int.from_bytes(_last_piece(soa)[-4:], "big")

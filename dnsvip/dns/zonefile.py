@@ -52,7 +52,7 @@ def labels_of(name: str) -> Labels:
     try:
         return lowered(dns.name.from_text(name).labels[:-1])
     except (dns.exception.DNSException, UnicodeError) as error:
-        raise ZoneError(f"{name!r} is not a domain name: {error}") from error
+        raise ZoneError([Problem(name, f"is not a domain name: {error}")]) from error
 
 
 def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
@@ -61,7 +61,7 @@ def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
     try:
         apex = labels_of(zone.name)
     except ZoneError as error:
-        return (), [], [Problem(where, str(error))]
+        return (), [], error.problems
     records, problem = _read(zone, apex)
     if problem:
         return apex, records, [Problem(where, problem)]
