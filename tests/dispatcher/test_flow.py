@@ -1,0 +1,192 @@
+"""The connection key table is bounded, forgets in time, and puts established flows first."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from dnsvip.dispatcher.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
+from dnsvip.dispatcher.nat import Translations
+from dnsvip.dispatcher.recent import Recent
+
+SYN, ACK, FIN, RST = 2, 16, 1, 4
+SESSION = 3600
+
+
+def tcp(number: int) -> bytes:
+    return b"\x06" + bytes(34) + number.to_bytes(2, "big")
+
+
+def udp(number: int) -> bytes:
+    return b"\x11" + bytes(34) + number.to_bytes(2, "big")
+
+
+def opened(flows: Flows, key: bytes, now: float = 0.0, *, established: bool = True) -> bytes:
+    flows.record(key, 7, SESSION, 1, now)
+    if established:
+        flows.touch(key, ACK if key[0] == 6 else 0, now)
+    return key
+
+
+def test_second_packet_establishes() -> None:
+    """A flow is new until its second packet; a repeated SYN is not one."""
+    flows = Flows(100)
+    key = opened(flows, tcp(1), established=False)
+    assert flows.touch(key, SYN, 1) == 7
+    assert (len(flows.fresh), len(flows.established)) == (1, 0)
+    assert flows.touch(key, ACK, 1) == 7
+    assert (len(flows.fresh), len(flows.established)) == (0, 1)
+    assert flows.touch(key, ACK, 2) == 7
+    assert flows.touch(tcp(2), ACK, 2) is None
+    assert len(flows) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "established", "flags", "seconds"),
+    [
+        (tcp(1), False, SYN, NEW_SECONDS),
+        (tcp(1), True, ACK, SESSION),
+        (tcp(1), True, ACK | FIN, CLOSING_SECONDS),
+        (tcp(1), True, RST, CLOSING_SECONDS),
+        (udp(1), False, None, NEW_SECONDS),
+        (udp(1), True, 0, DATAGRAM_SECONDS),
+    ],
+)
+def test_idle_flows_are_forgotten_by_state(key: bytes, established: bool, flags: int | None, seconds: int) -> None:
+    """Each state has its own idle time, counted from the last packet."""
+    flows = Flows(100)
+    opened(flows, key, established=established)
+    if flags is not None:
+        flows.touch(key, flags, 10)
+    last = 10 if flags is not None else 0
+    flows.sweep(last + seconds)
+    assert len(flows) == 1
+    flows.sweep(last + seconds + 1)
+    assert len(flows) == 0
+    assert flows.expired == 1
+
+
+def test_sweep_gets_round_in_small_steps() -> None:
+    """A sweep of a few slots at a time finds every expired flow after one round, and only those."""
+    flows = Flows(1000)
+    for number in range(200):
+        opened(flows, tcp(number), now=float(number))
+    for _ in range(20):
+        flows.sweep(SESSION + 100.5, 10)
+    assert set(flows.established.slots) == {tcp(number) for number in range(101, 200)}
+
+
+def test_syn_on_a_closing_flow_is_a_new_connection() -> None:
+    """A client that uses a port again after FIN opens a flow anew; while the flow lives its SYN changes nothing."""
+    flows = Flows(100)
+    key = opened(flows, tcp(1))
+    assert flows.touch(key, SYN, 1) == 7
+    flows.touch(key, FIN | ACK, 2)
+    assert flows.touch(key, ACK, 3) == 7
+    assert flows.touch(key, SYN, 4) is None
+    assert len(flows) == 0
+
+
+def test_flood_of_new_flows_leaves_established_ones() -> None:
+    """However many new flows come, memory is bounded and every established flow stays known."""
+    flows = Flows(400)
+    keys = [opened(flows, tcp(number)) for number in range(200)]
+    for number in range(1000, 60_000):
+        flows.record(tcp(number), 9, SESSION, 1, 1.0)
+    assert len(flows.fresh) == 100
+    assert flows.evicted == 59_000 - 100
+    assert [flows.touch(key, ACK, 2.0) for key in keys] == [7] * 200
+    assert flows.touch(tcp(59_999), SYN, 2.0) == 9
+    assert flows.touch(tcp(1000), SYN, 2.0) is None
+
+
+def test_full_established_lane_keeps_the_old_ones() -> None:
+    """Where no more can be established a flow goes on as a new one; an expired flow makes room."""
+    flows = Flows(16)
+    for number in range(12):
+        opened(flows, tcp(number))
+    late = opened(flows, tcp(100), now=1.0)
+    assert flows.kept_new == 1
+    assert flows.touch(late, ACK, 2.0) == 7
+    assert len(flows.established) == 12
+    flows.touch(tcp(5), FIN | ACK, 2.0)
+    flows.touch(late, ACK, 2.0 + CLOSING_SECONDS + 1)
+    assert len(flows.established) == 12
+    assert late in flows.established.slots
+    assert tcp(5) not in flows.established.slots
+
+
+class Model(RuleBasedStateMachine):
+    """Whatever happens, lanes, free slots and translations agree with each other and with their bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows = Flows(12)
+        self.now = 0.0
+
+    @rule(number=st.integers(0, 30), flags=st.sampled_from([SYN, ACK, FIN | ACK, RST]), nat=st.booleans())
+    def packet(self, number: int, flags: int, nat: bool) -> None:
+        key = tcp(number)
+        if self.flows.touch(key, flags, self.now) is None:
+            self.flows.record(key, number, SESSION, number, self.now)
+            if nat:
+                self.flows.translations.open(key, b"\x01" * 16, number)
+        else:
+            place = self.flows.find(key)
+            assert place
+            assert place[0].owner[place[1]] == number
+
+    @rule(number=st.integers(0, 30))
+    def remove(self, number: int) -> None:
+        self.flows.remove(tcp(number))
+        assert self.flows.find(tcp(number)) is None
+
+    @rule(seconds=st.sampled_from([1, NEW_SECONDS, CLOSING_SECONDS, SESSION]), budget=st.sampled_from([1, 3, 100]))
+    def sweep(self, seconds: int, budget: int) -> None:
+        self.now += seconds
+        self.flows.sweep(self.now, budget)
+
+    @invariant()
+    def sound(self) -> None:
+        for lane in (self.flows.fresh, self.flows.established):
+            assert {key: n for n, key in enumerate(lane.keys) if key is not None} == lane.slots
+            assert len(lane.keys) <= lane.bound
+        lane = self.flows.established
+        assert sorted(lane.free) == [n for n, key in enumerate(lane.keys) if key is None]
+        assert not lane.slots.keys() & self.flows.fresh.slots.keys()
+        forth, back = self.flows.translations.forth, self.flows.translations.back
+        assert {reply: key for key, reply in forth.items()} == back
+        assert all(self.flows.find(key) for key in forth)
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_recent_is_bounded() -> None:
+    """Old entries go first; what has expired is not found and makes room."""
+    recent = Recent(2)
+    for name in (b"a", b"b", b"c"):
+        recent.put(name, name.upper(), until=10.0)
+    assert [recent.get(name, 5.0) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]
+    assert not recent.room(10.0)
+    assert recent.get(b"b", 10.5) is None
+    assert recent.room(10.5)
+    assert len(recent) == 0
+
+
+def test_translations_give_another_port_on_collision() -> None:
+    """Flows that would look the same to a server get ports of their own; when none is free there is none."""
+    translations = Translations()
+    server = b"\x02" * 16
+    keys = [b"\x06" + bytes(16) + n.to_bytes(16, "big") + b"\x10\x00\x00\x50" for n in range(200)]
+    ports = [translations.open(key, server, 1) for key in keys]
+    given = [port for port in ports if port]
+    assert given[0] == b"\x10\x00"
+    assert len(set(given)) == len(given) == 64
+    assert translations.port(keys[0]) == b""
+    assert translations.port(keys[1]) == given[1]
+    translations.close(keys[0])
+    assert translations.open(keys[150], server, 1) == b"\x10\x00"
