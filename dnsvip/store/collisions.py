@@ -31,7 +31,7 @@ async def collisions(connection: AsyncConnection, changes: Sequence[Change]) -> 
         new = [change.name for change in changes if change.kind == kind and change.action == "+"]
         for some in in_batches(new, BATCH):
             found = (await connection.execute(select(table.c.name).where(table.c.name.in_(some)))).scalars()
-            problems += [Problem(f"{kind}.{name}", "exists already") for name in found]
+            problems += [Problem(f"{kind}.{name}".rstrip("."), "exists already") for name in found]
     after = [change.after for change in changes]
     codes = {thing.code: thing.name for thing in after if isinstance(thing, Tier)}
     ids = {thing.id: thing.name for thing in after if isinstance(thing, Client)}

@@ -56,8 +56,7 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
             mapping = await _patched(connection, kek, kind, mapping, old.generation)
         found[attribute] = mapping
     if SINGLE in touched:
-        async for _, thing in things(connection, kek, SINGLE, old.generation):
-            found[SINGLE] = thing
+        found[SINGLE] = (await load_site(connection, kek, [SINGLE])).classify
     site = Site(**found) if touched & KINDS.keys() else old.site
     if touched & {"cluster", KEY_KIND}:
         return await _with_keys(connection, kek, Snapshot(generation, site), old)
@@ -133,7 +132,8 @@ async def _patched(
     gone = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
     for name in (await connection.execute(gone)).scalars():
         patched.pop(name, None)
-    return patched | {name: thing async for name, thing in things(connection, kek, kind, since)}
+    patched.update({name: thing async for name, thing in things(connection, kek, kind, since)})
+    return patched
 
 
 async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapshot: Snapshot, old: Snapshot) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.epochs import NodeReport
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import NAME_PATTERN
 from dnsvip.store.tables import node, token
 
 TOKEN_BYTES = 32
@@ -26,6 +29,12 @@ class Token:
     name: str
     created_at: float
     created_by: str
+
+
+def check_token_name(name: str) -> None:
+    """Raise InvalidSite for a name that no token may have."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidSite([Problem("token.name", f"must fit {NAME_PATTERN} (it is {name!r})")])
 
 
 def new_token() -> str:

@@ -228,7 +228,10 @@ class Store:
             return await people.all_reports(connection)
 
     async def create_token(self, name: str, actor: str) -> str:
-        """A new bearer token in clear, which is stored nowhere; raises Conflict where the name is taken."""
+        """A new bearer token in clear, which is stored nowhere.
+
+        Raises InvalidSite for a name that cannot be one, Conflict where it is taken.
+        """
         return await self._make_token(name, actor, only_first=False) or ""
 
     async def create_first_token(self, name: str, actor: str) -> str | None:
@@ -267,6 +270,7 @@ class Store:
         return watch(self._database)
 
     async def _make_token(self, name: str, actor: str, *, only_first: bool) -> str | None:
+        people.check_token_name(name)
         clear = people.new_token()
         try:
             async with self._change() as (connection, generation, now):

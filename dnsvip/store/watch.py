@@ -70,7 +70,9 @@ async def _postgresql(database: Database) -> AsyncGenerator[int]:
         await driver.add_listener(CHANNEL, lambda *_: woken.set())
         while True:
             woken.clear()
-            yield await current_generation(connection)
+            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that swallows everything is an outage too
+                generation = await current_generation(connection)
+            yield generation
             await _either(woken, SLOW_POLL_SECONDS)
 
 

@@ -219,6 +219,8 @@ async def test_refresh_reads_the_difference(filled: Store, site: Site) -> None:
     await filled.apply([put("classify", replace(site.classify, trust_ecs_from=()), site.classify)], "me", "api")
     await same(filled, await filled.refresh(new))
     await same(filled, await filled.refresh(old))
+    await filled.apply([drop("classify", "")], "me", "api")
+    await same(filled, await filled.refresh(new))
 
 
 async def test_refresh_from_a_later_generation_loads_whole(filled: Store) -> None:

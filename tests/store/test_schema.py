@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.model import Site, Snapshot
@@ -102,7 +102,12 @@ async def test_no_secret_in_clear_in_the_database(
         content = b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
     else:
         content = request.getfixturevalue("postgres").dump(url)
+    database = Database(url)
+    async with database.read() as connection:
+        wrapped = (await connection.execute(select(tables.client_master.c.secret))).scalar_one()
+    await database.close()
     assert b"acme-key" in content
+    assert wrapped in content
     for secret in secrets:
         assert secret not in content
 
