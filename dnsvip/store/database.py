@@ -42,7 +42,8 @@ class Database:
         self.url = _parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.label = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+        with self.translating():
+            self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
 
     @property
     def path(self) -> Path:

@@ -121,6 +121,7 @@ async def test_no_secret_in_clear_in_the_database(
         ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db: No such file or directory"),
         ("postgresql://me:hunter2@127.0.0.1:1/x", "database postgresql://me:***@127.0.0.1:1/x: "),
         ("postgresql://me@/x?host=/nowhere", "No such file or directory"),
+        ("postgresql://me@/x?host=a&host=b", "All ports are required"),
     ],
 )
 async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyEncryptionKey) -> None:
