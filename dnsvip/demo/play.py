@@ -7,16 +7,15 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dnsvip.demo import programs, site, topology
+from dnsvip.demo import programs, scripts, site, topology
 from dnsvip.demo.acts import ACTS, Play
 from dnsvip.demo.netns import World, shown, sweep
 from dnsvip.demo.record import Act, Ran
 from dnsvip.demo.report import Report
-from dnsvip.demo.stage import DNSVIP, Stage
+from dnsvip.demo.stage import Stage
 from dnsvip.errors import DnsvipError, PlatformError
 
 NEEDED = {"unbound": "unbound", "dig": "bind9-dnsutils", "curl": "curl", "tcpdump": "tcpdump", "ss": "iproute2"}
@@ -32,10 +31,10 @@ def play(report: Report, *, keep: bool = False) -> bool:
         folder = Path(name)
         hosts = topology.build(world)
         site.write(folder)
-        _write_enter(folder, world)
+        scripts.write(folder, world)
         programs.start_surroundings(hosts, folder)
         report.opening()
-        acts = _play_all(Stage(hosts, folder), report)
+        acts = _play_all(hosts, folder, report)
         report.closing(acts, time.monotonic() - started, folder)
         if keep:
             report.kept(folder, shown(hosts.router.command("sh")))
@@ -43,17 +42,17 @@ def play(report: Report, *, keep: bool = False) -> bool:
     return all(act.held for act in acts)
 
 
-def _play_all(stage: Stage, report: Report) -> list[Act]:
+def _play_all(hosts: topology.Hosts, folder: Path, report: Report) -> list[Act]:
     """All acts; where the first, which starts everything, fails, the others have nothing to show."""
     acts: list[Act] = []
     for play in ACTS:
-        acts.append(_play_act(play, stage, report))
+        acts.append(_play_act(play, hosts, folder, report))
         if not acts[0].held:
             break
     return acts
 
 
-def _play_act(play: Play, stage: Stage, report: Report) -> Act:
+def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report) -> Act:
     """Run one act; what goes wrong in it is its failure, and the next act gets its chance."""
     act = Act(play.__name__, (play.__doc__ or "").partition("\n")[0].rstrip("."))
     report.act(act)
@@ -63,7 +62,7 @@ def _play_act(play: Play, stage: Stage, report: Report) -> Act:
         report.command(ran)
 
     try:
-        for check in play(replace(stage, show=show)):
+        for check in play(Stage(hosts, folder, show)):
             act.checks.append(check)
             report.check(check)
     except DnsvipError as error:
@@ -78,24 +77,6 @@ def _check_machine() -> None:
     for program, package in NEEDED.items():
         if shutil.which(program) is None:
             raise PlatformError(f"no program `{program}`; as root: apt-get install {package}")
-
-
-def _write_enter(folder: Path, world: World) -> None:
-    """A script that runs a command on a host as the demo did."""
-    cases = "\n".join(f'{name}) exec {shown(host.command())} "$@" ;;' for name, host in world.hosts.items())
-    script = f"""#!/bin/sh
-# ./enter HOST [COMMAND ...]: run a command, or a shell, on a host of the demo.
-PATH={shown([DNSVIP.parent])}:$PATH
-name=$1
-[ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- "${{SHELL:-sh}}"
-case $name in
-{cases}
-*) echo "hosts: {" ".join(world.hosts)}" >&2; exit 2 ;;
-esac
-"""
-    (folder / "enter").write_text(script)
-    (folder / "enter").chmod(0o700)
 
 
 def _wait() -> None:

@@ -20,6 +20,10 @@ HEAD, TAIL = 10, 2
 """Lines shown of a command's output, first and last ones; those between are counted."""
 
 
+WIDTH = 60
+"""Of the first column of the table."""
+
+
 class Report:
     """Hears of everything as it happens, and keeps quiet."""
 
@@ -85,7 +89,9 @@ class Screen(Report):
         self._line("\nProven", "bold")
         for act in acts:
             for check in act.checks:
-                self._console.print(Text.assemble("  ", _mark(check.held), check.what))
+                self._console.print(
+                    Text.assemble("  ", _mark(check.held), f"{check.what:{WIDTH}}", (check.seen, "dim"))
+                )
             if act.failure is not None:
                 self._console.print(Text.assemble("  ", _mark(False), f"{act.title}: ended early"))
         checks = [check for act in acts for check in act.checks]
@@ -101,7 +107,7 @@ The world stays. Look around in another terminal:
   cd {folder}
   ./enter client-gold dig AAAA www.example.test
   ./enter client-plain curl http://www.example.test/
-  ./enter dispatcher dnsvip status --config node.toml
+  ./enter dispatcher dnsvip status
   ./enter fast-1 tcpdump -ni eth0 tcp port 80
   ./enter router                         (a shell there)
 which is short for: {example}

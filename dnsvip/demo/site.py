@@ -51,9 +51,12 @@ cluster = "web"
 id = 1001
 tier = "gold"
 match = [{{ ecs = "2001:db8:77::/48" }}]
-[client.roamer]            # known by its key alone, wherever it is
+[tsig."roamer-key"]
+secret = "ZGVtbyBvbmx5LCB3b3J0aCBub3RoaW5nIGVsc2V3aGVyZQ=="
+[client.roamer]            # known by its key, wherever it is
 id = 1002
 tier = "gold"
+match = [{{ tsig = "roamer-key" }}]
 proof = {{ bind = "address", required = true }}
 
 [classify]
@@ -72,6 +75,7 @@ shop IN CNAME www
 
 NODE = f"""\
 database = "sqlite:///dnsvip.db"
+node = "one"
 [[dns.listen]]
 address = "[{NAME_SERVER}]:53"
 [admin]

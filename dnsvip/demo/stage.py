@@ -1,15 +1,15 @@
 """What acts use: run a program on a host with its command line shown, watch packets, read a page.
 
-It promises that every command and its output reach the report; what the output proves is for the acts.
+It promises that every command and its output reach whoever shows them; what the output proves is for the acts.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from dnsvip.demo.netns import CommandFailed, Host, shown, stop
 from dnsvip.demo.record import Ran
+from dnsvip.demo.scripts import BIN
 from dnsvip.demo.site import API
 from dnsvip.demo.topology import Hosts
 
-DNSVIP = Path(sys.executable).with_name("dnsvip")
-DUMP = ("tcpdump", "-nn", "-l", "-t", "--immediate-mode", "-Z", "root", "-i")
+BEARER = '-H "Authorization: Bearer $(cat token)"'
 POLL_SECONDS = 0.02
 
 
@@ -36,58 +36,54 @@ class Page:
 
 @dataclass
 class Capture:
-    """Packets seen by one tcpdump; complete when its block has ended."""
+    """Packets seen by one tcpdump, a line each; complete when its block has ended."""
 
     lines: list[str] = field(default_factory=list)
+
+    def sent_by(self, address: IPv6Address) -> list[str]:
+        """The packets with this source: lines of the form `... IP6 ADDRESS.PORT > ...`."""
+        return [line for line in self.lines if f"IP6 {address}." in line]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The hosts of the demo and the folder with its files, in which commands run."""
+    """The hosts of the demo, and the folder with its files, in which commands run. `show` is told of each."""
 
     hosts: Hosts
     folder: Path
-    show: Callable[[Ran], None] = lambda ran: None
+    show: Callable[[Ran], None]
 
-    def run(self, host: Host, *argv: str | Path, timeout: float = 30) -> str:
+    def run(self, host: Host, *argv: str, timeout: float = 30) -> str:
         """Run a program, show it, give its standard output. Its failure ends the act."""
         done = self.attempt(host, *argv, timeout=timeout)
         if done.returncode != 0:
-            raise CommandFailed(f"`{_line(argv)}` on {host.name} ended with exit status {done.returncode}")
+            raise CommandFailed(f"`{shown(argv)}` on {host.name} ended with exit status {done.returncode}")
         return done.stdout
 
-    def attempt(self, host: Host, *argv: str | Path, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def attempt(self, host: Host, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a program that may fail, and show it."""
-        done = host.run(*argv, check=False, timeout=timeout)
-        self.show(Ran(host.name, _line(argv), (done.stdout + done.stderr).rstrip(), done.returncode))
+        done = host.run(*argv, check=False, timeout=timeout, env=self._environment)
+        self.show(Ran(host.name, shown(argv), (done.stdout + done.stderr).rstrip(), done.returncode))
         return done
 
-    def start(self, host: Host, *argv: str | Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a program that runs on until the world ends, and show it."""
-        self.show(Ran(host.name, f"{_line(argv)} &", "", None))
-        return host.start(*argv, log=log)
-
     def shell(self, host: Host, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a line of shell as it is shown, with our program on the PATH; it may fail."""
-        path = {"PATH": f"{DNSVIP.parent}:{os.environ['PATH']}"}
-        done = host.run("sh", "-c", line, check=False, env=path)
+        """Run a line of shell, which may fail, and show it as it is."""
+        done = host.run("sh", "-c", line, check=False, env=self._environment)
         self.show(Ran(host.name, line, (done.stdout + done.stderr).rstrip(), done.returncode))
         return done
 
-    def api(self, method: str, path: str, body: str = "") -> None:
-        """One request to the HTTP API with curl, from the dispatcher's host; its failure ends the act."""
-        data = f" -H 'Content-Type: application/json' -d '{body}'" if body else ""
-        bearer = '-H "Authorization: Bearer $(cat token)"'
-        done = self.shell(
-            self.hosts.dispatcher, f"curl -sS --fail-with-body -X {method} {bearer}{data} '{API}/api/v1/{path}'"
-        )
-        if done.returncode != 0:
-            raise CommandFailed(f"the HTTP API refuses {method} {path}")
+    def start(self, host: Host, *argv: str, log: Path) -> subprocess.Popen[bytes]:
+        """Start a program that runs on, until the world ends if nobody stops it, and show it."""
+        self.show(Ran(host.name, f"{shown(argv)} &", "", None))
+        return host.start(*argv, log=log, env=self._environment)
 
-    def drops(self, reason: str) -> int:
-        """How many packets the dispatcher has dropped for a reason, as `dnsvip status` shows it."""
-        status = f"dnsvip status --api '{API}' --token-file token | grep {reason}"
-        return sum(int(line.split()[-1]) for line in self.shell(self.hosts.dispatcher, status).stdout.splitlines())
+    def dig(self, host: Host, name: str) -> IPv6Address:
+        """Ask the host's resolver for the AAAA of a name with dig; raises CommandFailed without one."""
+        answer = self.run(host, "dig", "+short", "AAAA", name)
+        try:
+            return IPv6Address(answer.strip())
+        except ValueError:
+            raise CommandFailed(f"no single address for {name} on {host.name}") from None
 
     def ask(self, host: Host, name: str) -> IPv6Address | None:
         """Like `dig`, without showing it: for waiting."""
@@ -96,35 +92,53 @@ class Stage:
         except ValueError:
             return None
 
-    def dig(self, host: Host, *words: str) -> IPv6Address:
-        """Ask the host's resolver for the AAAA of a name with dig; raises CommandFailed without one."""
-        answer = self.run(host, "dig", "+short", "AAAA", *words)
-        try:
-            return IPv6Address(answer.strip())
-        except ValueError:
-            raise CommandFailed(f"no single address for {shown(words)} on {host.name}") from None
-
-    def page(self, host: Host, *argv: str | Path) -> Page:
+    def page(self, host: Host, *argv: str) -> Page:
         """What a curl, or a command around it, got from a web server."""
         lines = self.run(host, *argv).splitlines()
         if len(lines) != 3:
-            raise CommandFailed(f"`{_line(argv)}` on {host.name} got no page of our web servers")
+            raise CommandFailed(f"`{shown(argv)}` on {host.name} got no page of our web servers")
         return Page(lines[0], IPv6Address(lines[1].split()[-1]), IPv6Address(lines[2].split()[-1]))
+
+    def api(self, method: str, path: str, body: str = "") -> None:
+        """One request to the HTTP API with curl, from the dispatcher's host; its failure ends the act."""
+        data = f" -H 'Content-Type: application/json' -d '{body}'" if body else ""
+        line = f"curl -sS --fail-with-body -X {method} {BEARER}{data} '{API}/api/v1/{path}'"
+        if self.shell(self.hosts.dispatcher, line).returncode != 0:
+            raise CommandFailed(f"the HTTP API refuses {method} {path}")
+
+    def drops(self, reason: str) -> int:
+        """How many packets the dispatcher has dropped for a reason, as `dnsvip status` shows it."""
+        status = f"dnsvip status --api '{API}' --token-file token | grep {reason}"
+        return sum(int(line.split()[-1]) for line in self.shell(self.hosts.dispatcher, status).stdout.splitlines())
+
+    def settle(self) -> None:
+        """Wait until every node has reported that it works with the newest generation."""
+
+        def settled() -> bool:
+            done = self.hosts.dispatcher.run("sh", "-c", f"curl -sS {BEARER} '{API}/api/v1/status'")
+            status = json.loads(done.stdout)
+            return status["dispatcher"] is not None and all(node["behind"] == 0 for node in status["nodes"])
+
+        until(settled, "all nodes up to date")
 
     @contextmanager
     def capture(self, host: Host, interface: str, what: str) -> Iterator[Capture]:
-        """Watch an interface with tcpdump while the block runs; shown with its packets when it ends."""
-        argv, log = (*DUMP, interface, what), self.folder / f"tcpdump-{host.name}.log"
-        log.unlink(missing_ok=True)
-        process, capture = host.start(*argv, log=log), Capture()
+        """Watch an interface with tcpdump while the block runs; its packets are shown when it ends."""
+        file, log, capture = f"{host.name}.pcap", self.folder / f"{host.name}-tcpdump.log", Capture()
+        argv = ("tcpdump", "-Z", "root", "-U", "--immediate-mode", "-i", interface, "-w", file, what)
+        process = self.start(host, *argv, log=log)
         until(lambda: "listening on" in log.read_text(), f"tcpdump on {host.name}", process=process)
         try:
             yield capture
             time.sleep(0.2)  # the last packets are on their way to the file
         finally:
             stop(process)
-        capture.lines = [line for line in log.read_text().splitlines() if " IP6 " in f" {line}"]
-        self.show(Ran(host.name, _line(argv), "\n".join(capture.lines), 0))
+        read = self.shell(host, f"tcpdump -nn -t -r {file} 2>/dev/null | cut -d, -f1")
+        capture.lines = read.stdout.splitlines()
+
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        return {"PATH": f"{self.folder / BIN}:{os.environ['PATH']}"}
 
 
 def until(
@@ -134,12 +148,7 @@ def until(
     deadline = time.monotonic() + seconds
     while not true():
         if process is not None and process.poll() is not None:
-            raise CommandFailed(f"{what} ended with status {process.returncode} before it was ready")
+            raise CommandFailed(f"{what}: ended with exit status {process.returncode} before it was ready")
         if time.monotonic() > deadline:
-            raise CommandFailed(f"{what} not ready after {seconds} s")
+            raise CommandFailed(f"{what}: not ready after {seconds} s")
         time.sleep(POLL_SECONDS)
-
-
-def _line(argv: tuple[str | Path, ...]) -> str:
-    """The command line as one would type it with our program on the PATH."""
-    return shown(["dnsvip" if word == DNSVIP else word for word in argv])

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dnsvip.demo.programs import ready
+from dnsvip.demo.programs import listens, wait_ready
 from dnsvip.demo.record import Check
-from dnsvip.demo.stage import DNSVIP, Stage
+from dnsvip.demo.site import API
+from dnsvip.demo.stage import Stage
 
 
 def set_up(stage: Stage) -> Iterator[Check]:
     """The operator applies a site file and starts DNS, API and dispatcher."""
     host = stage.hosts.dispatcher
-    stage.run(host, DNSVIP, "apply", "site.toml", "--config", "node.toml")
-    again = stage.run(host, DNSVIP, "apply", "site.toml", "--config", "node.toml", "--dry-run")
+    stage.run(host, "dnsvip", "apply", "site.toml", "--config", "node.toml")
+    again = stage.run(host, "dnsvip", "apply", "site.toml", "--config", "node.toml", "--dry-run")
     same = again.startswith("nothing to change")
-    yield Check("the site file applies, and a second time changes nothing", same, again.strip())
-    stage.shell(host, "dnsvip tokens create demo --config node.toml > token")
-    serve = stage.start(host, DNSVIP, "serve", "node.toml", log=stage.folder / "serve.log")
-    dispatch = stage.start(host, DNSVIP, "dispatch", "node.toml", log=stage.folder / "dispatch.log")
-    ready(host, serve, stage.folder / "serve.log", tcp=8053, udp=53)
-    yield Check("DNS, API and dispatcher run", serve.poll() is None and dispatch.poll() is None, "ready")
+    yield Check("a site file applies; a second time it changes nothing", same, again.strip())
+    _start_node(stage)
+    status = stage.run(host, "dnsvip", "status", "--api", API, "--token-file", "token")
+    live = [line for line in status.splitlines() if "live" in line.split()]
+    all_live = all(any(role in line for line in live) for role in ("dns", "admin", "dispatch"))
+    yield Check("DNS, API and dispatcher run", all_live, f"{len(live)} live programs")
+
+
+def _start_node(stage: Stage) -> None:
+    """DNS with API, and a dispatcher, as two programs on one host."""
+    host, folder = stage.hosts.dispatcher, stage.folder
+    serve = stage.start(host, "dnsvip", "serve", "node.toml", "--token-file", "token", log=folder / "serve.log")
+    dispatch = stage.start(host, "dnsvip", "dispatch", "node.toml", log=folder / "dispatch.log")
+    wait_ready(serve, folder / "serve.log", lambda: listens(host, "--tcp", 8053) and (folder / "token").exists())
+    wait_ready(dispatch, folder / "dispatch.log", (folder / "state" / "dispatch.sock").exists)
+    stage.settle()
