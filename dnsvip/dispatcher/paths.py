@@ -35,6 +35,7 @@ class Paths:
         self._wanted: list[Route | Rule] = []
         self._device = 0
         self._versions: set[int] = set()
+        self._refused: set[Route | Rule] = set()
 
     def open(self, device: int) -> None:
         """Begin with the TUN device of this index."""
@@ -57,8 +58,10 @@ class Paths:
         lost = {packed for packed in servers if any(way in failed for way in self._way(packed))}
         for packed in sorted(lost - self.unreachable):
             log.warning("no way to server", address=str(ip_address(packed)), error=self._why(packed, failed))
-        for thing in failed.keys() - {way for packed in servers for way in self._way(packed)}:
-            log.warning("kernel refuses", setting=str(thing), error=failed[thing])
+        refused = failed.keys() - {way for packed in servers for way in self._way(packed)}
+        for thing in refused - self._refused:
+            log.warning("the kernel refuses a setting, trying on", setting=str(thing), error=failed[thing])
+        self._refused = refused
         for packed in servers:
             if packed not in lost:
                 self._connect(packed)

@@ -221,10 +221,17 @@ class Runner:
         self._paths.extend(self._kernel, snapshot)
         if snapshot is self.tables.snapshot and self._paths.unreachable == before:
             return None
+        self._warn(snapshot)
+        return Tables(snapshot, self.tables, self._paths.unreachable)
+
+    def _warn(self, snapshot: Snapshot) -> None:
+        try:
+            check_forwarding(snapshot)
+        except PlatformError as error:
+            log.warning(str(error))
         for pool in snapshot.site.pools.values():
             if pool.forward is Forward.ENCAP:
                 log.warning("forward = encap is not supported by this dispatcher; use direct or nat", pool=pool.name)
-        return Tables(snapshot, self.tables, self._paths.unreachable)
 
     def _tidy(self) -> list[socket.socket]:
         return self._paths.tidy(self._kernel) if self._kernel else []

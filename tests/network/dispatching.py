@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 DNSVIP = (sys.executable, "-m", "dnsvip")
 PLAIN = "2001:db8:a:1::1"
 SERVERS = {"fast-1": "fd00:10::11", "fast-2": "fd00:10::12", "nat-1": "fd00:10::21", "nat-2": "fd00:10::22"}
-TIERS = {"fast": 1, "translated": 2, "blocked": 15}
+TIERS = {"fast": 1, "translated": 2, "held": 3, "half": 4, "blocked": 15}
 SITE = """
 [cluster.web]
 prefix = "2001:db8:a:1::/64"
@@ -49,11 +49,20 @@ dscp = 34
 [tier.translated]
 code = 2
 pool = "nat"
+[tier.held]
+code = 3
+pool = "fast"
+rate = { new_flows = 2, burst = 1, over = "hold" }
+[tier.half]
+code = 4
+pool = "half"
 [tier.blocked]
 code = 15
 action = "drop"
 [pool.fast]
 servers = [{ name = "fast-1", address = "fd00:10::11", weight = FAST1 }, { name = "fast-2", address = "fd00:10::12" }]
+[pool.half]
+servers = [{ name = "off-link", address = "2001:db8:dead::1" }, { name = "on-link", address = "fd00:10::11" }]
 [pool.nat]
 forward = "nat"
 servers = [{ name = "nat-1", address = "fd00:10::21" }, { name = "nat-2", address = "fd00:10::22" }]

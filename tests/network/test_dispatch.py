@@ -165,6 +165,35 @@ def test_drain_keeps_established_flows(ground: Ground) -> None:
         wait_until(lambda: {ground.who(vip) for _ in range(12)} == {"fast-1", "fast-2"})
 
 
+def test_a_held_flow_waits_its_turn(ground: Ground) -> None:
+    """Of two flows at once to a tier of two a second and a burst of one, the second is held half a second."""
+    vip = ground.address("held")
+    time.sleep(0.6)  # for a token
+    times = [ground.client.run("curl", "-s", "-o", "/dev/null", "-w", "%{time_connect}", f"http://[{vip}]/who").stdout
+             for _ in range(2)]  # fmt: skip
+    assert float(times[0]) < 0.2
+    assert 0.3 < float(times[1]) < 0.9
+    assert ground.count("held") >= 1
+
+
+def test_a_server_without_a_way_is_not_chosen(ground: Ground) -> None:
+    """A server that is not on the link cannot be sent to directly: it is named, and the others take its flows."""
+    assert {ground.who(ground.address("half", nonce)) for nonce in range(8)} == {"fast-1"}
+    assert ground.status()["unreachable"] == ["2001:db8:dead::1"]
+    assert "no way to server" in ground.log
+
+
+def test_routes_come_back(ground: Ground) -> None:
+    """What somebody else removes from the kernel is put back."""
+    before = kernel_settings(ground)
+    for family in ("-4", "-6"):
+        ground.dispatcher.ip(family, "route", "flush", "table", "all", "proto", "86")
+        ground.dispatcher.ip(family, "rule", "flush", "proto", "86")
+    assert not kernel_settings(ground)
+    wait_until(lambda: sorted(kernel_settings(ground).splitlines()) == sorted(before.splitlines()))
+    assert ground.who(PLAIN) in ("fast-1", "fast-2")
+
+
 def test_counters_sum_to_the_packets(ground: Ground) -> None:
     """Every packet read ends in exactly one counter, and none was lost on the way out."""
     status = ground.status()
@@ -172,6 +201,7 @@ def test_counters_sum_to_the_packets(ground: Ground) -> None:
     assert status["send_failed"] == 0
     assert set(status["prefixes"]) == {"2001:db8:a:1::/64", "192.0.2.0/28"}
     assert status["flows"]["bound"] == 5000
+    assert (ground.folder / "state" / "dispatch.sock").stat().st_mode & 0o777 == 0o600
 
 
 def test_no_tcp_socket_in_the_dispatcher(ground: Ground) -> None:
@@ -230,6 +260,24 @@ def test_a_host_that_does_not_forward_is_told_so(world: World, tmp_path: Path) -
     failed = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
     assert failed.returncode == 3
     assert "ip_forward=1" in failed.stderr
+
+
+def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
+    """Without CAP_NET_ADMIN, and for a mode that is not there yet, one clear line says what to do."""
+    host = world.host("alone")
+    host.forwarding()
+    (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')
+    apply(tmp_path, SITE.replace("FAST1", "1"))
+    poor = host.run(
+        "setpriv", "--bounding-set", "-net_admin", *DNSVIP, "dispatch", tmp_path / "node.toml", check=False
+    )  # fmt: skip
+    assert (poor.returncode, "CAP_NET_ADMIN" in poor.stderr) == (3, True), poor.stderr
+    (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\nmode = "xdp"\n')
+    xdp = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
+    assert (xdp.returncode, 'mode = "user"' in xdp.stderr) == (3, True), xdp.stderr
+    (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\ninterface = "eth9"\n')
+    nowhere = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
+    assert (nowhere.returncode, "'eth9' does not exist" in nowhere.stderr) == (3, True), nowhere.stderr
 
 
 def kernel_settings(ground: Ground) -> str:
