@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from dnsvip.dns.vip import Kind
 from dnsvip.model import Step
@@ -58,28 +60,55 @@ class Decision:
 class Counters:
     """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them."""
 
-    __slots__ = ("kinds", "outcomes", "rcodes", "steps")
+    __slots__ = ("_ticks",)
 
     def __init__(self) -> None:
-        self.outcomes = dict.fromkeys(Outcome, 0)
-        self.rcodes: Counter[int] = Counter()
-        self.steps: Counter[str] = Counter()
-        self.kinds: Counter[Kind] = Counter()
+        self._ticks: dict[tuple[Outcome, int | None, Step | None, Kind | None], list[int]] = {}
 
     def count(self, decision: Decision) -> None:
         """Count one message."""
-        self.outcomes[decision.outcome] += 1
-        if decision.rcode is not None:
-            self.rcodes[decision.rcode] += 1
-        if decision.kind is not None:
-            self.kinds[decision.kind] += 1
-            self.steps[decision.step or ANONYMOUS] += 1
+        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind)[0] += 1
+
+    def tick(self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None) -> list[int]:
+        """The one number of all messages decided thus, in a list: a path in a hurry adds to it by itself."""
+        key = outcome, rcode, step, kind
+        return self._ticks.get(key) or self._ticks.setdefault(key, [0])
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """Messages by outcome, each outcome named."""
+        return dict.fromkeys(Outcome, 0) | self._total(lambda outcome, _rcode, _step, _kind: outcome)
+
+    @property
+    def rcodes(self) -> Mapping[int, int]:
+        """Answers by rcode."""
+        return self._total(lambda _outcome, rcode, _step, _kind: rcode)
+
+    @property
+    def kinds(self) -> Mapping[Kind, int]:
+        """Answers with an address made for the asker, by what sort it is."""
+        return self._total(lambda _outcome, _rcode, _step, kind: kind)
+
+    @property
+    def steps(self) -> Mapping[str, int]:
+        """The same answers by the step that recognised the asker."""
+        return self._total(lambda _outcome, _rcode, step, kind: None if kind is None else step or ANONYMOUS)
 
     @property
     def messages(self) -> int:
         """All messages decided on."""
-        return sum(self.outcomes.values())
+        return sum(number for [number] in self._ticks.values())
 
+    def _total(self, part: Callable[[Outcome, int | None, Step | None, Kind | None], _Part | None]) -> Counter[_Part]:
+        total: Counter[_Part] = Counter()
+        for key, [number] in list(self._ticks.items()):
+            name = part(*key)
+            if name is not None and number:
+                total[name] += number
+        return total
+
+
+_Part = TypeVar("_Part")
 
 ANONYMOUS = "none"
 """Under what those are counted whom no step recognised."""

@@ -110,6 +110,21 @@ def resolve(zones: Zones, query: Query, tailor: Tailor) -> Resolution:
             return _leave(chain, Found.ANSWER)
 
 
+def deciding(zones: Zones, key: Labels, qtype: int) -> Labels | None:
+    """The name that decides on the answer for `key`: itself where it exists, else the name under which it is missing
+    or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
+    answered alike. None where the answer is made of the name asked for (DNAME)."""
+    apex = _apex(zones, key, qtype)
+    zone = zones.by_apex[apex] if apex is not None else None
+    if apex is None or zone is None:
+        return apex or ()
+    place = _locate(zones, zone, key, qtype)
+    if place.kind is _End.DNAME:
+        return None
+    wild = place.kind is _End.NODE and place.key != key
+    return place.key[1:] if wild else place.key
+
+
 def obstacle(zones: Zones, name: Labels) -> str | None:
     """What keeps a service at `name` from ever being found; `zones` without services. None where it can be."""
     apex = zones.apex_of(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 from dnsvip.codec.classes import ClassTable
@@ -67,6 +68,7 @@ class VipMaker:
         self._plain: dict[str, dict[Kind, Vip]] = {}
         self._hides: dict[str, bool] = {}
         self._classes: dict[str, ClassTable] = {}
+        self._renewals: set[int] = set()
         for name, cluster in snapshot.site.clusters.items():
             self._plain[name] = {kind: Vip(int(cluster.plain), cluster.ttl, kind) for kind in Kind}
             if isinstance(cluster, ClassCluster):
@@ -75,6 +77,7 @@ class VipMaker:
             self._hides[name] = cluster.anonymous is Anonymous.PLAIN
             keyring = snapshot.keyrings.get(name)
             if keyring and keyring.active:
+                self._renewals.add(cluster.renew_seconds)
                 self._issuers[name] = _Issuer(cluster, snapshot.site.tiers, *keyring.active)
 
     def aaaa(self, service: Service, who: Classified, asker: Asker, now: float) -> Vip:
@@ -96,6 +99,13 @@ class VipMaker:
         plain = self._plain[name][Kind.PLAIN]
         address = self._classes[name].encode(client.tier, client.id) if client else plain.address
         return plain if address == plain.address else Vip(address, plain.ttl, Kind.CLASS)
+
+    def steady(self, now: float) -> tuple[float, float]:
+        """The unix seconds around `now` (from, until) between which the same asker gets the same address."""
+        slots = [(int(now) // renew, renew) for renew in self._renewals]
+        return max((s * renew for s, renew in slots), default=-inf), min(
+            ((s + 1) * renew for s, renew in slots), default=inf
+        )
 
     def _plainly(self, service: Service, who: Classified) -> Vip | None:
         """The plain VIP, where that is the answer before any address is made."""

@@ -195,7 +195,7 @@ def build(asked: Query | Malformed, response: Response, limit: int, scope: int =
 
     What does not fit is left out of `additional`; where more does not fit, no record is sent and TC is set.
     """
-    opt = _opt(asked.edns, response.rcode, scope) if asked.edns else b""
+    opt = build_opt(asked.edns, response.rcode, scope) if asked.edns else b""
     room = limit - len(opt)
     writer = _Writer(asked, response)
     for section, rrsets in enumerate((response.answer, response.authority, response.glue)):
@@ -208,7 +208,7 @@ def build(asked: Query | Malformed, response: Response, limit: int, scope: int =
     return writer.finish(opt)
 
 
-def _opt(edns: Edns, rcode: int, scope: int) -> bytes:
+def build_opt(edns: Edns, rcode: int, scope: int) -> bytes:
     """Our OPT record: extended rcode, version 0, DO as asked, and the ECS option where there was one."""
     option = b""
     if edns.subnet:
