@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 from sqlalchemy import URL, event, make_url, select
@@ -43,7 +44,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.label = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
         with self.translating():
-            self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+            self.engine = _sqlite_engine(self.url, self.path) if self.is_sqlite else _postgresql_engine(self.url)
+        self._inode = 0
 
     @property
     def path(self) -> Path:
@@ -54,6 +56,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that sees one state of the database throughout and writes nothing."""
         with self.translating():
+            await self._follow_file()
             async with self.engine.connect() as connection:
                 if not self.is_sqlite:
                     await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -73,6 +76,7 @@ class Database:
     async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
         """A transaction for what is not part of a generation (heartbeats), beside other writers where it can be."""
         with self.translating():
+            await self._follow_file()
             async with self.engine.connect() as connection:
                 if self.is_sqlite:
                     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -83,6 +87,7 @@ class Database:
     async def listen(self) -> AsyncIterator[AsyncConnection]:
         """A connection of one's own outside any transaction; it is closed afterwards, not used again."""
         with self.translating():
+            await self._follow_file()
             async with self.engine.connect() as connection:
                 if self.is_sqlite:
                     await connection.execution_options(sqlite_begin=None)
@@ -92,6 +97,16 @@ class Database:
                     yield connection
                 finally:
                     await connection.invalidate()
+
+    async def _follow_file(self) -> None:
+        """Raise OSError where a SQLite file is gone, and leave one that was replaced: connections that are open
+        still reach the old one, and what they wrote there would be lost."""
+        if not self.is_sqlite:
+            return
+        inode = self.path.stat().st_ino
+        if inode != self._inode and self._inode:
+            await self.close()
+        self._inode = inode
 
     @contextmanager
     def translating(self) -> Iterator[None]:
@@ -123,8 +138,10 @@ def _parse_url(url: str) -> URL:
     return parsed.set(drivername={"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[parsed.drivername])
 
 
-def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
+def _sqlite_engine(url: URL, path: Path) -> AsyncEngine:
+    # mode=rw: a file that is gone is not replaced by an empty one.
+    existing = url.set(database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
+    engine = create_async_engine(existing, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, _record: Any) -> None:

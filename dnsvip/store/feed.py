@@ -178,6 +178,8 @@ class Feed:
                 try:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
                         await self.store.report(self._own_report())
+                    if self._from_database:
+                        self._connected_since = self._connected_since or time.time()
                 except (StoreError, TimeoutError) as error:
                     self._connected_since = None
                     log.debug("cannot report", error=str(error))
