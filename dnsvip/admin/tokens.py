@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
 
 from dnsvip.admin import bodies
@@ -12,7 +10,6 @@ from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import NAME_PATTERN
 from dnsvip.spec import Plain
 from dnsvip.store import Token
 
@@ -42,8 +39,8 @@ async def delete(request: web.Request) -> web.Response:
 def _name(body: Plain) -> str:
     problems = [Problem(f"token.{key}", "unknown key; known here: name") for key in body if key != "name"]
     name = body.get("name")
-    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
-        problems.append(Problem("token.name", f"must be a string that fits {NAME_PATTERN}"))
+    if not isinstance(name, str):
+        problems.append(Problem("token.name", "must be a string"))
     if problems:
         raise InvalidSite(problems)
     return str(name)

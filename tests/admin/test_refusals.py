@@ -74,7 +74,8 @@ INVALID: list[tuple[str, str, dict[str, Any], list[str]]] = [
     ("PUT", "services/www.example.test", {"cluster": "legacy"}, ["service.www.example.test.cluster"]),
     ("PATCH", "classify", {"order": ["tsig", "tsig"]}, ["classify.order"]),
     ("PUT", "tsig/acme-key", {"algorithm": "hmac-sha256"}, ["tsig.acme-key.secret"]),
-    ("POST", "tokens", {"name": "", "x": 1}, ["token.x", "token.name"]),
+    ("POST", "tokens", {"name": 1, "x": 1}, ["token.x", "token.name"]),
+    ("POST", "tokens", {"name": "no name"}, ["token.name"]),
 ]
 
 

@@ -1,0 +1,193 @@
+"""`dnsvip serve`: one node that answers DNS and, with [admin], serves the HTTP API, until stopped.
+
+It puts the parts together and owns their order: answers start from the first snapshot, before the API,
+and end after it. Once started it goes on whatever becomes of the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+import uvloop
+from aiohttp import web
+
+from dnsvip.admin.app import make_app
+from dnsvip.admin.node import Node
+from dnsvip.cli.firsttoken import make_first_token
+from dnsvip.config import AdminSettings, DnsSettings, NodeConfig, load_node, parse_endpoint
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.server import DnsServer
+from dnsvip.errors import ConfigError, PlatformError, StoreError
+from dnsvip.log import configure
+from dnsvip.model import Snapshot
+from dnsvip.store import Store
+from dnsvip.store.feed import Feed
+
+DISPATCHER = "dispatch.sock"
+"""In state_dir: where a dispatcher of this node tells its status (cli/dispatch.py)."""
+
+SHUTDOWN_SECONDS = 2.0
+"""How long requests under way may take when the node stops."""
+
+TOKEN_SECONDS = 1.0
+"""How often the first token is tried for while the database is down."""
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+log = structlog.get_logger()
+
+
+@click.command()
+@click.argument("node_file", metavar="NODE.toml", type=FILE)
+@click.option(
+    "--token-file",
+    type=FILE,
+    help="Write the first API token here (mode 0600) instead of showing it; only where the database holds none.",
+)
+def serve(node_file: Path, token_file: Path | None) -> None:
+    """Answer DNS on the listeners of NODE.toml, and serve the HTTP API where it has a table [admin].
+
+    Stops on SIGTERM or Ctrl-C. Where the database holds no token yet, one is made and shown once. While the
+    database is down, DNS is answered from the last good snapshot and the API answers 503.
+    """
+    node = load_node(node_file)
+    if node.dns.workers > 1:
+        raise ConfigError(
+            f"{node_file}: dns.workers: {node.dns.workers} processes are not in this version; "
+            "set it to 1 or leave it out, and run more nodes on one database where one is not enough"
+        )
+    if token_file is not None and node.admin is None:
+        raise ConfigError(f"{node_file}: --token-file is of no use without the HTTP API: add the table [admin]")
+    configure(node.log)
+    try:
+        uvloop.run(_serve(node, token_file))
+    except PlatformError as error:
+        raise PlatformError(f"{node_file}: {error}") from None
+
+
+async def _serve(node: NodeConfig, token_file: Path | None) -> None:
+    stopped = _watch_signals()
+    async with AsyncExitStack() as stack:
+        feed = await stack.enter_async_context(_feed(node))
+        dns = await stack.enter_async_context(_dns(node.dns, feed))
+        work: list[Coroutine[Any, Any, object]] = [feed.run(), stopped.wait()]
+        endpoints: dict[str, Any] = {"dns": [f"{_joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
+        if node.admin is not None:
+            app = make_app(_node(node, feed, dns))
+            endpoints["api"] = await stack.enter_async_context(_api(node.admin, app))
+            if not await _try_first_token(feed, token_file):
+                work.append(_first_token_later(feed, token_file, stopped))
+        log.info("ready", **endpoints, generation=feed.snapshot.generation, node=feed.name)
+        await _until_one_ends(work)
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def _feed(node: NodeConfig) -> AsyncIterator[Feed]:
+    feed = Feed(node, ["dns", "admin"] if node.admin else ["dns"])
+    await feed.start()
+    try:
+        yield feed
+    finally:
+        await feed.close()
+
+
+@asynccontextmanager
+async def _dns(settings: DnsSettings, feed: Feed) -> AsyncIterator[DnsServer]:
+    """Answers from the feed's snapshots; a new one is compiled in a thread, as questions must not wait for it."""
+    server = DnsServer(settings, Engine(feed.snapshot))
+
+    async def take(snapshot: Snapshot) -> None:
+        server.engine = await asyncio.to_thread(Engine, snapshot, server.engine)
+        for problem in server.engine.problems:
+            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+        gc.freeze()  # a large site is not to be searched for cycles while questions wait
+
+    feed.subscribe(take)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def _api(settings: AdminSettings, app: web.Application) -> AsyncIterator[str]:
+    """The API's application, listening; its URL. Raises PlatformError."""
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        host, port = parse_endpoint(settings.listen)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            text = f"admin.listen: {settings.listen}: cannot listen there: {error.strerror or error}"
+            raise PlatformError(text) from error
+        yield f"http://{_joined(*runner.addresses[0][:2])}"
+    finally:
+        await runner.cleanup()
+
+
+def _node(node: NodeConfig, feed: Feed, dns: DnsServer) -> Node:
+    def store() -> Store:
+        if feed.store is None:
+            raise StoreError(
+                f"the database has not been reached; DNS answers as of generation {feed.snapshot.generation}"
+            )
+        return feed.store
+
+    return Node(store, lambda: feed.snapshot, dns.counters, node.state_dir / DISPATCHER)
+
+
+async def _try_first_token(feed: Feed, token_file: Path | None) -> bool:
+    """Whether the first token is out of the way; it is not while the database is down."""
+    if feed.store is None:
+        return False
+    try:
+        await make_first_token(feed.store, token_file)
+    except StoreError:
+        return False
+    return True
+
+
+async def _first_token_later(feed: Feed, token_file: Path | None, stopped: asyncio.Event) -> None:
+    """Make the first token when the database is back, then wait for the end."""
+    while not stopped.is_set() and not await _try_first_token(feed, token_file):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), TOKEN_SECONDS)
+    await stopped.wait()
+
+
+async def _until_one_ends(work: list[Coroutine[Any, Any, object]]) -> None:
+    """Run all until the first ends, which is being stopped or a failure; raises that."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _watch_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets. SIGHUP, which other servers reload on, only says that it needs not."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    text = "SIGHUP ignored: the node file is read at the start, and what the database holds is followed as it changes"
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info(text))
+    return stopped
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

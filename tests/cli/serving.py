@@ -1,0 +1,174 @@
+"""A real `dnsvip serve` on loopback, for tests: started, asked with dig and curl, killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DNSVIP = Path(sys.executable).with_name("dnsvip")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+READY_SECONDS = 20.0
+
+NODE = """\
+database = "sqlite:///dnsvip.db"
+[[dns.listen]]
+name = "public"
+address = "127.0.0.1:{dns}"
+[[dns.listen]]
+name = "privileged"
+address = "[::1]:{dns}"
+[admin]
+listen = "127.0.0.1:{api}"
+[log]
+format = "json"
+"""
+
+
+def free_port() -> int:
+    """A port that is free for UDP and TCP on both loopback addresses at this moment."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            for family, kind, host in (
+                (socket.AF_INET, socket.SOCK_DGRAM, "127.0.0.1"),
+                (socket.AF_INET6, socket.SOCK_STREAM, "::1"),
+                (socket.AF_INET6, socket.SOCK_DGRAM, "::1"),
+            ):
+                stack.enter_context(socket.socket(family, kind)).bind((host, port))
+            return port
+
+
+@dataclass
+class Node:
+    """A folder with site and node file, and the process that serves it."""
+
+    folder: Path
+    dns: int = field(default_factory=free_port)
+    api: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("site.toml", "example.test.zone"):
+            shutil.copy(EXAMPLES / name, self.folder / name)
+        self.write_node()
+
+    def write_node(self, text: str = NODE) -> None:
+        """Write the node file."""
+        (self.folder / "node.toml").write_text(text.format(dns=self.dns, api=self.api))
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return f"http://127.0.0.1:{self.api}/api/v1"
+
+    @property
+    def token(self) -> str:
+        """The first token."""
+        return (self.folder / "token").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        """What the process has logged."""
+        return (self.folder / "log").read_text()
+
+    def dnsvip(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run our program in the folder."""
+        return subprocess.run(
+            [DNSVIP, *argv],
+            cwd=self.folder,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def noun(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the API's nouns with address and token."""
+        return self.dnsvip(*argv, env={"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token})
+
+    def apply(self) -> None:
+        """Apply the example site."""
+        done = self.dnsvip("apply", "site.toml", "--config", "node.toml")
+        assert done.returncode == 0, done.stderr
+
+    def start(self, *options: str) -> None:
+        """Start serving and wait for the ready line."""
+        with (self.folder / "log").open("wb") as log, (self.folder / "out").open("wb") as out:
+            argv = [DNSVIP, "serve", "node.toml", *options]
+            self.process = subprocess.Popen(argv, cwd=self.folder, stdout=out, stderr=log)
+        deadline = time.monotonic() + READY_SECONDS
+        while '"event": "ready"' not in self.log:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the process by a signal; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(10)
+        self.process = None
+        return status
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log lines."""
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    def dig(self, *words: str) -> str:
+        """What dig prints with +short, asked on the IPv4 listener."""
+        done = subprocess.run(
+            ["dig", "@127.0.0.1", "-p", str(self.dns), "+short", "+tries=2", "+time=2", *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def curl(
+        self, method: str, path: str, body: Any = None, *options: str, token: str | None = None
+    ) -> tuple[int, Any]:
+        """Status and JSON of a request to the API with curl."""
+        bearer = self.token if token is None else token
+        argv = ["curl", "-sS", "-X", method, "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {bearer}"]
+        if body is not None:
+            argv += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        argv.append(f"{self.url}/{path}")
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+        text, _, status = done.stdout.rpartition("\n")
+        return int(status), json.loads(text) if text.strip() else None
+
+
+@contextlib.contextmanager
+def node(folder: Path) -> Iterator[Node]:
+    """A node whose process is ended in any case."""
+    made = Node(folder)
+    try:
+        yield made
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+
+
+def within(seconds: float, true: Any) -> float:
+    """Wait for something to become true; how long it took."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() < start + seconds, f"not within {seconds} s"
+        time.sleep(0.01)
+    return time.monotonic() - start

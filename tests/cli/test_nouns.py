@@ -1,0 +1,210 @@
+"""The nouns of the command line against a real node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.serving import DNSVIP, Node, node
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node with the example site for all tests here, which change different objects."""
+    with node(tmp_path_factory.mktemp("nouns")) as made:
+        made.apply()
+        made.start("--token-file", "token")
+        yield made
+
+
+def ok(served: Node, *argv: str) -> str:
+    """The output of a noun that must succeed."""
+    done = served.noun(*argv)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def as_json(served: Node, *argv: str) -> Any:
+    return json.loads(ok(served, *argv, "--json"))
+
+
+LISTS = [
+    ("tiers", "gold\t1\tforward\tfast\t34\t\tno"),
+    ("clients", "newsreader\t1002\tstandard\tenabled\tsource=203.0.113.0/24"),
+    ("clusters", "web\t2001:db8:a:1::/64\t2001:db8:a:1::1\t60\tstandard\ttier 4, client 20, expiry 7, nonce 6, tag 24"),
+    ("pools", "fast\tdirect\tflow\ttcp 80\tfast-1"),
+    ("servers", "fast\tfast-1\tfd00:10::11\t100\tup"),
+    ("services", "www.example.test\tweb\tlegacy"),
+]
+
+
+@pytest.mark.parametrize(("noun", "line"), LISTS, ids=[noun for noun, _ in LISTS])
+def test_lists(served: Node, noun: str, line: str) -> None:
+    """In a pipe a list is a heading and one tab-separated line an object; --json is the API's items."""
+    lines = ok(served, noun, "list").splitlines()
+    assert lines[0].split("\t")[0] in ("name", "pool")
+    assert line in lines[1:]
+    assert len(as_json(served, noun, "list")) == len(lines) - 1
+
+
+def test_life_of_a_tier(served: Node) -> None:
+    """A tier is added, changed key by key, shown in the form that `set` takes, and deleted."""
+    ok(served, "tiers", "add", "bronze", "code=4", "pool=slow", 'rate={"new_flows": 10}')
+    assert as_json(served, "tiers", "set", "bronze", "rate.burst=20", "require_proof=true")["rate"] == {
+        "new_flows": 10,
+        "burst": 20,
+        "over": "drop",
+    }
+    shown = ok(served, "tiers", "show", "bronze").splitlines()
+    assert {"rate.burst = 20.0", "require_proof = true", 'pool = "slow"'} <= set(shown)
+    assert as_json(served, "tiers", "set", "bronze", "rate=")["rate"] is None
+    assert ok(served, "tiers", "delete", "bronze") == "tier bronze deleted\n"
+
+
+def test_life_of_a_client(served: Node) -> None:
+    """A client is added with its identities, moved, disabled, revoked, enabled with a new key, and deleted."""
+    match = ("--match", "source=2001:db8:50::/48", "--match", "listener=public")
+    added = as_json(served, "clients", "add", "new", "--id", "50", "--tier", "gold", *match, "attributes.lang=en")
+    assert added["match"] == [{"source": "2001:db8:50::/48"}, {"listener": "public"}]
+    assert added["attributes"] == {"lang": "en"}
+    for argv, key, value in (
+        (("move", "new", "standard"), "tier", "standard"),
+        (("disable", "new"), "state", "disabled"),
+        (("enable", "new"), "key_generation", 0),
+        (("revoke", "new"), "state", "revoked"),
+        (("enable", "new"), "key_generation", 1),
+        (("new-key", "new"), "key_generation", 2),
+    ):
+        assert "new" in ok(served, "clients", *argv)
+        assert as_json(served, "clients", "show", "new")[key] == value
+    ok(served, "clients", "delete", "new")
+    assert served.noun("clients", "show", "new").returncode == 4
+
+
+def test_servers(served: Node) -> None:
+    """A server is found by its name alone where only one pool has it, and its state and weight are set."""
+    for state in ("drain", "down", "maint", "up"):
+        ok(served, "servers", state, "slow-2")
+        assert as_json(served, "servers", "show", "slow/slow-2")["state"] == state
+    ok(served, "servers", "weight", "slow/slow-2", "7")
+    assert [s["weight"] for s in as_json(served, "servers", "list", "--pool", "slow")] == [100, 7]
+    ok(served, "servers", "add", "fast/slow-2", "address=fd00::5")
+    ambiguous = served.noun("servers", "drain", "slow-2")
+    assert (ambiguous.returncode, "fast/slow-2 or slow/slow-2" in ambiguous.stderr) == (2, True)
+    assert served.noun("servers", "add", "fast/slow-2", "address=fd00::6").returncode == 5
+    ok(served, "servers", "set", "fast/slow-2", "address=fd00::6", "weight=0")
+    ok(served, "servers", "delete", "fast/slow-2")
+    assert served.noun("servers", "show", "nobody").returncode == 4
+    assert served.noun("servers", "weight", "slow-2", "x").returncode == 2
+
+
+def test_zones(served: Node) -> None:
+    """A zone file is loaded, printed as it was, and a wrong one is refused with its line."""
+    text = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n"
+    (served.folder / "new.zone").write_text(text)
+    ok(served, "zones", "load", "new.test", "new.zone")
+    assert ok(served, "zones", "show", "new.test") == text
+    assert f"new.test\t{len(text)}" in ok(served, "zones", "list").splitlines()
+    (served.folder / "bad.zone").write_text(text + "x IN A nonsense\n")
+    assert served.noun("zones", "load", "new.test", "bad.zone").returncode == 2
+    assert served.noun("zones", "load", "new.test", "missing.zone").returncode == 2
+    ok(served, "zones", "delete", "new.test")
+
+
+def test_keys(served: Node) -> None:
+    """A rotation can be waited for; the list shows both epochs."""
+    assert ok(served, "keys", "rotate", "web", "--wait") == "cluster web: epoch 1 is active\n"
+    lines = ok(served, "keys", "list", "web").splitlines()
+    assert [line.split("\t")[:3] for line in lines[1:]] == [["web", "0", "retiring"], ["web", "1", "active"]]
+    assert "retires 20" in lines[1]
+    assert served.noun("keys", "rotate", "nothing").returncode == 4
+
+
+def test_tokens(served: Node) -> None:
+    """Tokens are made and deleted through the API, and with --config in the database; each works at once."""
+    made = ok(served, "tokens", "create", "one").strip()
+    direct = served.dnsvip("tokens", "create", "two", "--config", "node.toml").stdout.strip()
+    for token in (made, direct):
+        assert served.curl("GET", "tiers", token=token)[0] == 200
+    names = {line.split("\t")[0] for line in ok(served, "tokens", "list").splitlines()}
+    assert {"one", "two"} < names
+    listed = json.loads(served.dnsvip("tokens", "list", "--config", "node.toml", "--json").stdout)
+    assert {token["name"] for token in listed} == names - {"name"}
+    ok(served, "tokens", "delete", "one")
+    assert served.dnsvip("tokens", "delete", "two", "--config", "node.toml").returncode == 0
+    assert served.dnsvip("tokens", "delete", "two", "--config", "node.toml").returncode == 4
+    assert [served.curl("GET", "tiers", token=token)[0] for token in (made, direct)] == [401, 401]
+    assert served.dnsvip("tokens", "create", "no name", "--config", "node.toml").returncode == 2
+
+
+def test_status(served: Node) -> None:
+    """The status shows this node live and what it has counted."""
+    served.dig("AAAA", "www.example.test")
+    text = ok(served, "status")
+    assert text.startswith("generation ")
+    (line,) = [line for line in text.splitlines() if "\tlive\t" in line]
+    assert line.split("\t")[1] == "admin, dns"
+    assert "none on this machine" in text
+    document = as_json(served, "status")
+    assert document["nodes"][0]["live"]
+    assert document["dispatcher"] is None
+
+
+REFUSED: list[tuple[tuple[str, ...], int, str]] = [
+    (("clients", "set", "acme", "tier=platinum"), 2, "client.acme.tier: 'platinum' is not a tier"),
+    (("clients", "set", "acme", "tier"), 2, "must be KEY=VALUE"),
+    (("clients", "set", "acme", "a=1", "a.b=1"), 2, "has been given a value already"),
+    (("clients", "set", "nobody", "tier=gold"), 4, "There is no client 'nobody'"),
+    (("clients", "add", "acme", "--id", "9", "--tier", "gold"), 5, "exists already"),
+    (("clients", "add", "other", "--id", "1001", "--tier", "gold"), 5, "1001 belongs to client.acme already"),
+    (("clients", "add", "x", "--id", "9", "--tier", "gold", "--match", "shoe=1"), 2, "must be KIND=VALUE"),
+    (("tiers", "delete", "gold"), 5, "client.acme.tier: refers to tier.gold"),
+    (("keys", "list", "nothing"), 4, "no IPv6 cluster 'nothing'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_refusals(served: Node, argv: tuple[str, ...], code: int, message: str) -> None:
+    """What is refused exits with its code and says why."""
+    done = served.noun(*argv)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "message"),
+    [
+        ({"DNSVIP_TOKEN": "", "DNSVIP_API": ""}, 2, "a token is needed"),
+        ({"DNSVIP_TOKEN": "two words"}, 2, "holds no token"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "127.0.0.1:1"}, 1, "no API at http://127.0.0.1:1: Connection refused"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "ftp://a"}, 2, "is not where an API can be"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "host:port"}, 2, "is not where an API can be"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "API"}, 1, "This token is not (or no longer) known"),
+    ],
+)
+def test_without_api_or_token(served: Node, env: dict[str, str], code: int, message: str) -> None:
+    """A missing or wrong address or token is named as such."""
+    env = {key: value.replace("API", f"127.0.0.1:{served.api}") for key, value in env.items()}
+    done = served.dnsvip("tiers", "list", env=env)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+def test_tables_on_a_terminal(served: Node) -> None:
+    """On a terminal a list is a table in columns."""
+    command = f"{DNSVIP} servers list --api 127.0.0.1:{served.api} --token-file token"
+    argv = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
+    done = subprocess.run(argv, cwd=served.folder, capture_output=True, text=True, timeout=30, check=True)
+    assert "\t" not in done.stdout
+    assert "fast-1" in done.stdout
+    assert "\x1b[" in done.stdout
+
+
+def test_help_tells_exit_codes(tmp_path: Path) -> None:
+    """Every noun's help says what its exit codes mean, without any API."""
+    for argv in (["tiers"], ["clients", "add"], ["servers", "drain"], ["keys", "rotate"], ["status"], ["tokens"]):
+        done = subprocess.run([DNSVIP, *argv, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "Exit codes: 0 done" in done.stdout
