@@ -11,10 +11,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
+from typing import Any
 
+from dnsvip.demo.capture import Capture, watch_for
 from dnsvip.demo.netns import CommandFailed, Host, shown, stop
 from dnsvip.demo.record import Ran
 from dnsvip.demo.scripts import BIN
@@ -32,17 +34,6 @@ class Page:
     server: str
     client: IPv6Address
     asked: IPv6Address
-
-
-@dataclass
-class Capture:
-    """Packets seen by one tcpdump, a line each; complete when its block has ended."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def sent_by(self, address: IPv6Address) -> list[str]:
-        """The packets with this source: lines of the form `... IP6 ADDRESS.PORT > ...`."""
-        return [line for line in self.lines if f"IP6 {address}." in line]
 
 
 @dataclass(frozen=True)
@@ -106,6 +97,10 @@ class Stage:
         if self.shell(self.hosts.dispatcher, line).returncode != 0:
             raise CommandFailed(f"the HTTP API refuses {method} {path}")
 
+    def status(self) -> Any:
+        """What the HTTP API says of the whole, without showing it: for waiting and comparing."""
+        return json.loads(self.hosts.dispatcher.run("sh", "-c", f"curl -sS {BEARER} '{API}/api/v1/status'").stdout)
+
     def drops(self, reason: str) -> int:
         """How many packets the dispatcher has dropped for a reason, as `dnsvip status` shows it."""
         status = f"dnsvip status --api '{API}' --token-file token | grep {reason}"
@@ -115,26 +110,24 @@ class Stage:
         """Wait until every node has reported that it works with the newest generation."""
 
         def settled() -> bool:
-            done = self.hosts.dispatcher.run("sh", "-c", f"curl -sS {BEARER} '{API}/api/v1/status'")
-            status = json.loads(done.stdout)
+            status = self.status()
             return status["dispatcher"] is not None and all(node["behind"] == 0 for node in status["nodes"])
 
         until(settled, "all nodes up to date")
 
     @contextmanager
-    def capture(self, host: Host, interface: str, what: str) -> Iterator[Capture]:
-        """Watch an interface with tcpdump while the block runs; its packets are shown when it ends."""
-        file, log, capture = f"{host.name}.pcap", self.folder / f"{host.name}-tcpdump.log", Capture()
-        argv = ("tcpdump", "-Z", "root", "-U", "--immediate-mode", "-i", interface, "-w", file, what)
-        process = self.start(host, *argv, log=log)
+    def capture(self, host: Host, interface: str, prefix: IPv6Network) -> Iterator[Capture]:
+        """Watch an interface for TCP packets of a prefix while the block runs; they are shown when it ends."""
+        watch, capture = watch_for(host, interface, prefix), Capture()
+        log = self.folder / watch.log
+        process = self.start(host, *watch.start, log=log)
         until(lambda: "listening on" in log.read_text(), f"tcpdump on {host.name}", process=process)
         try:
             yield capture
             time.sleep(0.2)  # the last packets are on their way to the file
         finally:
             stop(process)
-        read = self.shell(host, f"tcpdump -nn -t -r {file} 2>/dev/null | cut -d, -f1")
-        capture.lines = read.stdout.splitlines()
+        capture.lines = self.shell(host, watch.read).stdout.splitlines()
 
     @property
     def _environment(self) -> Mapping[str, str]:

@@ -5,28 +5,38 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dnsvip.demo import privilege
 from dnsvip.demo.acts import ACTS
 
 pytestmark = pytest.mark.network
 
-DEMO = (sys.executable, "-m", "dnsvip", "demo", "--json", "--keep")
+OPTIONS = ("--json", "--keep")
+AS_WE_ARE = (sys.executable, "-m", "dnsvip", "demo", *OPTIONS)
+WITHOUT_ROOT = (
+    sys.executable,
+    "-c",
+    "from dnsvip.cli import main; from dnsvip.demo import privilege; "
+    f"privilege.AS_ROOT = ('false',); main(['demo', *{OPTIONS}])",
+)
+"""The second finds that it has no right to namespaces of its own and takes a user namespace."""
 MARK = "DNSVIP_DEMO_TEST"
 
 
 @contextmanager
-def kept_demo(mark: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+def kept_demo(demo: Sequence[str], mark: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
     """A demo that has told its document and waits; it gets its Enter at the end."""
     environment = {**os.environ, MARK: mark}
-    with subprocess.Popen(DEMO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(demo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         lines: list[str] = []
         while (line := process.stdout.readline()) not in ("}\n", ""):
@@ -51,10 +61,15 @@ def _marked(mark: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tun")
-def test_everything_shown_holds_and_nothing_stays() -> None:
+@pytest.mark.parametrize("demo", [AS_WE_ARE, WITHOUT_ROOT], ids=["as we are", "without root"])
+def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check of every act is decided and held; after Enter no process, namespace or file is left."""
+    if demo is WITHOUT_ROOT:
+        monkeypatch.setattr(privilege, "AS_ROOT", ("false",))
+        if reason := privilege.missing():
+            pytest.skip(reason)
     mark = secrets.token_hex(8)
-    with kept_demo(mark) as (document, process):
+    with kept_demo(demo, mark) as (document, process):
         failed = [check for act in document["acts"] for check in act["checks"] if not check["held"]]
         failures = {act["name"]: act["failure"] for act in document["acts"] if act["failure"]}
         assert not failed
@@ -70,3 +85,24 @@ def test_everything_shown_holds_and_nothing_stays() -> None:
     assert not Path(document["folder"]).exists()
     names = os.listdir("/run/netns") if Path("/run/netns").exists() else []
     assert not [name for name in names if name.startswith(f"dnsvip-{process.pid}-")]
+
+
+@pytest.mark.usefixtures("tun")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_stays_of_an_interrupted_demo(number: signal.Signals) -> None:
+    """Stopped in the middle of an act, the demo takes everything with it and does not exit 0."""
+    mark = secrets.token_hex(8)
+    command = (sys.executable, "-m", "dnsvip", "demo")
+    environment = {**os.environ, MARK: mark}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as demo:
+        assert demo.stdout is not None
+        while "dispatch node.toml &" not in (line := demo.stdout.readline()):
+            assert line
+        demo.send_signal(number)
+        demo.communicate(timeout=30)
+    assert demo.returncode != 0
+    assert _marked(mark) == []
+    names = os.listdir("/run/netns") if Path("/run/netns").exists() else []
+    assert not [name for name in names if name.startswith(f"dnsvip-{demo.pid}-")]

@@ -9,8 +9,6 @@ from dnsvip.demo.site import NAME
 from dnsvip.demo.stage import Stage
 from dnsvip.demo.topology import PREFIX
 
-PACKETS = f"tcp and net {PREFIX}"
-
 
 def direct_return(stage: Stage) -> Iterator[Check]:
     """Packets on the wire: the SYN reaches the server as sent, the answer does not pass the dispatcher."""
@@ -18,8 +16,8 @@ def direct_return(stage: Stage) -> Iterator[Check]:
     vip = stage.dig(hosts.gold, NAME)
     curl = ("curl", "-s", "--connect-to", f"{NAME}:80:[{vip}]:80", f"http://{NAME}/")
     with (
-        stage.capture(hosts.servers["fast-1"], "eth0", PACKETS) as server,
-        stage.capture(hosts.dispatcher, "any", PACKETS) as dispatcher,
+        stage.capture(hosts.servers["fast-1"], "eth0", PREFIX) as server,
+        stage.capture(hosts.dispatcher, "any", PREFIX) as dispatcher,
     ):
         client = stage.page(hosts.gold, *curl).client
     syn = [line for line in server.sent_by(client) if line.endswith(f"> {vip}.80: Flags [S]")]
