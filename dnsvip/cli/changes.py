@@ -34,7 +34,7 @@ def lines(change: Change) -> Iterator[str]:
 
 def headline(changes: tuple[Change, ...]) -> str:
     """How many objects are made, altered and removed."""
-    counts = Counter(change.action for change in changes)
+    counts: Counter[str] = Counter(change.action for change in changes)
     return ", ".join(f"{counts[action]} {verb}" for action, verb in VERBS.items() if counts[action])
 
 

@@ -27,6 +27,7 @@ from dnsvip.store import KeyEncryptionKey, Store
 async def main():
     store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
     print(store.identity, await store.generation())
+    await store.close()
 asyncio.run(main())
 """
 
