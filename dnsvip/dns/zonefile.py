@@ -95,9 +95,10 @@ class _Tokens(dns.tokenizer.Tokenizer):
 
     def get(self, want_leading: bool = False, want_comment: bool = False) -> dns.tokenizer.Token:
         """The next token. Only the first one of an entry is asked for with its comment."""
+        line = self.line_number  # where reading begins; it may have gone on to the next line afterwards
         token = super().get(want_leading, want_comment)
         if want_comment and not token.is_eol_or_eof():
-            self.entry = self.line_number
+            self.entry = line
         return token
 
 

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 from random import Random
 
 import dns.exception

@@ -119,7 +119,7 @@ class Running:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        return dict(self.in_loop(lambda: self.server.counters()))
+        return dict(self.in_loop(self.server.counters))
 
     def dig(self, *args: str, listener: int = 0) -> Reply:
         """What dig shows."""

@@ -1,0 +1,202 @@
+"""TSIG (RFC 8945): good signatures name the client, bad ones are told what is wrong, answers are signed."""
+
+from __future__ import annotations
+
+import re
+import time
+from ipaddress import ip_address
+
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rrset
+import dns.tsig
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.counters import Decision, Outcome
+from dnsvip.model import Step
+from tests.dns.world import KEY, SECRET, Running, world_snapshot
+
+ENGINE = Engine(world_snapshot())
+LOCAL = ip_address("192.0.2.200")
+WRONG = "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmch"
+NAME = "www.example.test"
+
+
+def make_key(name: str = "acme-key", secret: str = SECRET, algorithm: str = "hmac-sha256") -> dns.tsig.Key:
+    return dns.tsig.Key(name, secret, algorithm)
+
+
+def ask(query: dns.message.Message, key: dns.tsig.Key, late: float = 0.0, transport: str = "udp") -> Decision:
+    """Sign a question now and have it answered `late` seconds later."""
+    query.use_tsig(key)
+    return ENGINE.decide(query.to_wire(), LOCAL, "default", transport, time.time() + late)
+
+
+def tsig_of(decision: Decision) -> tuple[dns.message.Message, dns.rrset.RRset]:
+    """The answer and its TSIG record, not verified."""
+    assert decision.wire
+    message = dns.message.from_wire(decision.wire, keyring=False)  # type: ignore[arg-type]
+    return message, message.tsig
+
+
+@pytest.mark.parametrize("number", [1, 224, 256, 384, 512])
+def test_every_algorithm(number: int) -> None:
+    """A good signature of any algorithm names the client's key, and dnspython verifies the answer's."""
+    name = "acme-key" if number == 256 else f"key-{number}"
+    key = make_key(name, algorithm=f"hmac-sha{number}")
+    query = dns.message.make_query(NAME, "AAAA")
+    decision = ask(query, key)
+    assert decision.wire
+    answer = dns.message.from_wire(decision.wire, keyring={key.name: key}, request_mac=query.mac)
+    assert answer.had_tsig
+    assert decision.outcome is Outcome.SERVICE
+    assert decision.step is (Step.TSIG if number == 256 else None)
+
+
+@pytest.mark.parametrize("key", [make_key("nobody"), make_key(algorithm="hmac-sha512")], ids=["name", "algorithm"])
+def test_unknown_key(key: dns.tsig.Key) -> None:
+    """A key that is not ours, or not under this algorithm, is BADKEY, unsigned."""
+    decision = ask(dns.message.make_query(NAME, "AAAA"), key)
+    message, tsig = tsig_of(decision)
+    assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADKEY, b"")
+    assert tsig.name == key.name
+    assert decision.outcome is Outcome.TSIG_KEY
+    assert not message.answer
+
+
+def test_wrong_secret() -> None:
+    """A MAC that does not fit is BADSIG, unsigned, and tells nothing of the service."""
+    decision = ask(dns.message.make_query(NAME, "AAAA"), make_key(secret=WRONG))
+    message, tsig = tsig_of(decision)
+    assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADSIG, b"")
+    assert decision.outcome is Outcome.TSIG_SIGNATURE
+    assert not message.answer
+
+
+@pytest.mark.parametrize(
+    ("late", "outcome"), [(299, Outcome.SERVICE), (302, Outcome.TSIG_TIME), (-302, Outcome.TSIG_TIME)]
+)
+def test_time(late: float, outcome: Outcome) -> None:
+    """A signature holds for its fudge, 300 seconds to either side."""
+    assert ask(dns.message.make_query(NAME, "AAAA"), make_key(), late).outcome is outcome
+
+
+def test_wrong_time_is_signed() -> None:
+    """BADTIME has the asker's time, ours in Other Data, and a MAC, so that the asker can believe it."""
+    key, query = make_key(), dns.message.make_query(NAME, "AAAA")
+    decision = ask(query, key, late=1000)
+    message, tsig = tsig_of(decision)
+    rdata = tsig[0]
+    assert (message.rcode(), rdata.error) == (dns.rcode.NOTAUTH, dns.rcode.BADTIME)
+    assert int.from_bytes(rdata.other, "big") - rdata.time_signed == pytest.approx(1000, abs=2)
+    assert decision.wire
+    bare = bare_of(decision.wire, tsig)
+    assert dns.tsig.sign(bare, key, rdata, rdata.time_signed, query.mac)[0].mac == rdata.mac
+
+
+def bare_of(wire: bytes, tsig: dns.rrset.RRset) -> bytes:
+    """The answer as it was before it was signed."""
+    size = len(tsig.name.to_wire()) + 10 + len(tsig[0].to_wire())
+    return wire[:10] + (int.from_bytes(wire[10:12], "big") - 1).to_bytes(2, "big") + wire[12 : len(wire) - size]
+
+
+@pytest.mark.parametrize(
+    ("size", "outcome", "error"),
+    [
+        (32, Outcome.SERVICE, 0),
+        (31, Outcome.TSIG_TRUNCATED, 22),
+        (16, Outcome.TSIG_TRUNCATED, 22),
+        (15, Outcome.BAD_TSIG, None),
+        (0, Outcome.BAD_TSIG, None),
+    ],
+)
+def test_truncated_mac(size: int, outcome: Outcome, error: int | None) -> None:
+    """A MAC cut to half at least is BADTRUNC, as whole ones are our policy; a shorter one is FORMERR."""
+    query = dns.message.make_query(NAME, "AAAA")
+    query.use_tsig(make_key())
+    query.to_wire()
+    query.want_tsig_sign = False
+    whole = query.tsig[0]
+    query.tsig = dns.rrset.from_rdata(query.tsig.name, 0, whole.replace(mac=whole.mac[:size]))
+    decision = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time())
+    assert decision.outcome is outcome
+    if error is not None:
+        assert tsig_of(decision)[1][0].error == error
+    else:
+        assert decision.rcode == dns.rcode.FORMERR
+
+
+@given(st.data())
+def test_any_change_is_noticed(data: st.DataObject) -> None:
+    """A signed question of which one bit was changed is never taken for the client's."""
+    query = dns.message.make_query(NAME, "AAAA")
+    query.use_tsig(make_key())
+    wire = bytearray(query.to_wire())
+    bit = data.draw(st.integers(0, len(wire) * 8 - 1))
+    wire[bit // 8] ^= 1 << bit % 8
+    decision = ENGINE.decide(bytes(wire), LOCAL, "default", "udp", time.time())
+    id_changed = bit < 16  # the id is not signed; the original id in the record is
+    in_case = bytes(wire).lower() == query.to_wire().lower()
+    assert decision.step is not Step.TSIG or id_changed or in_case
+
+
+def test_signature_has_room() -> None:
+    """A signed answer stays within the asker's size with its TSIG record."""
+    for size in range(512, 1300, 20):
+        query = dns.message.make_query("big.example.test", "A", use_edns=0, payload=size)
+        decision = ask(query, make_key())
+        assert decision.wire
+        assert len(decision.wire) <= min(size, 1232)
+
+
+def test_refusals_are_signed_too() -> None:
+    """Negative answers and refusals to a signed question are signed."""
+    key = make_key()
+    for name, qtype, rcode in (("no.example.test", "A", 3), ("no.zone", "A", 5), ("example.test", "MAILB", 4)):
+        query = dns.message.make_query(name, qtype)
+        decision = ask(query, key)
+        assert decision.wire
+        answer = dns.message.from_wire(decision.wire, keyring={key.name: key}, request_mac=query.mac)
+        assert (answer.rcode(), answer.had_tsig) == (rcode, True)
+
+
+def test_forwarded_question() -> None:
+    """A question whose id a forwarder has changed still verifies, by its original id."""
+    query = dns.message.make_query(NAME, "AAAA")
+    query.use_tsig(make_key())
+    wire = query.to_wire()
+    changed = bytes([wire[0] ^ 0xFF]) + wire[1:]
+    assert ENGINE.decide(changed, LOCAL, "default", "udp", time.time()).step is Step.TSIG
+
+
+@pytest.mark.parametrize("program", ["dig", "kdig"])
+@pytest.mark.parametrize("transport", ["+tcp", "+notcp"])
+def test_programs_verify_the_answer(server: Running, program: str, transport: str) -> None:
+    """dig and kdig accept our signature by UDP and TCP."""
+    reply = getattr(server, program)(NAME, "AAAA", "-y", KEY, transport)
+    assert reply.status == "NOERROR"
+    assert "TSIG" in reply.text
+    assert not re.search("(?i)verify|warning|error(?!:)", reply.text.replace("NOERROR", ""))
+
+
+@pytest.mark.parametrize("program", ["dig", "kdig"])
+@pytest.mark.parametrize(
+    ("key", "error"), [(f"hmac-sha256:acme-key:{WRONG}", "BADSIG"), (f"hmac-sha256:nobody:{SECRET}", "BADKEY")]
+)
+def test_programs_see_the_error(server: Running, program: str, key: str, error: str) -> None:
+    """Wrong secret and unknown key are shown by dig and kdig as what they are."""
+    reply = getattr(server, program)(NAME, "AAAA", "-y", key)
+    assert reply.status == ("NOTAUTH" if program == "dig" else error)  # kdig shows the TSIG error in its place
+    assert error in reply.text
+    assert not reply.answer
+
+
+def test_dig_sees_a_wrong_time(server: Running) -> None:
+    """A question signed long ago is BADTIME."""
+    reply = server.dig(NAME, "AAAA", "-y", KEY, "+fuzztime=646972397")
+    assert reply.status == "NOTAUTH"
+    assert "BADTIME" in reply.text
