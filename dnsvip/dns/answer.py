@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from dnsvip.dns.classify import Asker, Classifier, Ecs
+from dnsvip.dns.classify import Asker, Classifier, Ecs, Geo
 from dnsvip.dns.counters import Counters, Decision, Outcome
 from dnsvip.dns.lookup import Found, Zones, obstacle, resolve
 from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, Type
@@ -29,11 +29,12 @@ from dnsvip.model import Service, Site, Snapshot, Zone
 class Engine:
     """Everything that answering needs from one snapshot. One per thread, as VipMaker is.
 
-    `before` is the engine that this one follows: its unchanged zones are kept and its counters go on.
+    `before` is the engine that this one follows: its unchanged zones and clients are kept and its counters
+    go on. `geo` knows where addresses are.
     A zone that cannot be compiled is answered SERVFAIL and named in `problems`; the others are served.
     """
 
-    def __init__(self, snapshot: Snapshot, before: Engine | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, before: Engine | None = None, geo: Geo | None = None) -> None:
         site = snapshot.site
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
@@ -41,7 +42,9 @@ class Engine:
         self.problems = [problem for entry in self._compiled.values() for problem in entry.problems]
         services = {labels_of(name): service for name, service in site.services.items()}
         self.zones = _zones(self._compiled, services)
-        self.tables = Tables(services, Classifier(snapshot), VipMaker(snapshot))
+        self.tables = Tables(
+            services, Classifier(snapshot, before.tables.classifier if before else None, geo), VipMaker(snapshot)
+        )
         self._tsig = TsigKeys(site.tsig_keys.values())
 
     def answer(
@@ -60,7 +63,7 @@ class Engine:
         if isinstance(query, Malformed):
             return _flawed(query, transport)
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
-        asker = Asker(source, listener, _ecs(query.edns), signature.key_name if signature else None)
+        asker = Asker(source, listener, ecs_of(query.edns), signature.key_name if signature else None)
         tailor = Tailor(self.tables, asker, now)
         outcome, response = _refusal(query, signature) or self._look_up(query, tailor)
         limit = size_limit(query, transport) - (signature.size if signature else 0)
@@ -142,7 +145,7 @@ def _refusal(query: Query, signature: Signature | None) -> tuple[Outcome, Respon
     return _QTYPES.get(query.qtype)
 
 
-def _ecs(edns: Edns | None) -> Ecs | None:
+def ecs_of(edns: Edns | None) -> Ecs | None:
     """The client subnet as a claim about who asks; family 0 claims nothing (RFC 7871 section 7.1.2)."""
     if edns is None or edns.subnet is None or edns.subnet.family == 0:
         return None
