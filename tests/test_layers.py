@@ -39,6 +39,7 @@ LAYER = {
     "": 0,
     "errors": 0,
     "codec": 1,
+    "shards": 1,
     "model": 2,
     "spec": 3,
     "rules": 4,

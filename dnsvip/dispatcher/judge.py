@@ -16,6 +16,7 @@ from dnsvip.codec.proof import acceptable_slots, client_key, verify
 from dnsvip.dispatcher.explain import explain
 from dnsvip.dispatcher.reason import ACCEPTED, Judgement, Reason, Step
 from dnsvip.model import ClassCluster, Client, ClientState, Cluster, Fallback, OnInvalid, Site, Snapshot, Tier
+from dnsvip.shards import Shards, difference
 
 Used: TypeAlias = Callable[[int], bool]
 """Whether a proven address has opened another flow already ("Single use"). Asked last, only for an address good
@@ -28,11 +29,14 @@ MAX_KEYS = 1 << 16
 
 
 class Judge:
-    """Judges addresses under one snapshot. One per thread: ciphers and derived keys are shared between calls."""
+    """Judges addresses under one snapshot. One per thread: ciphers and derived keys are shared between calls.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    `before` judged an earlier snapshot; what it knows of clients that did not change is taken over.
+    """
+
+    def __init__(self, snapshot: Snapshot, before: Judge | None = None) -> None:
         self._snapshot = snapshot
-        self._clients = {client.id: client for client in snapshot.site.clients.values()}
+        self._clients = _by_id(snapshot, before)
         self._keys: dict[tuple[str, int], bytes] = {}
         self._areas: dict[int, dict[int, _Area]] = {}
         self._areas4: dict[int, dict[int, _Area4]] = {}
@@ -203,6 +207,15 @@ class _Area4:
             return Judgement(Reason.PLAIN, self._default_tier, self._name)
         tier = self._tiers.get(self._table.decode(address) or "")
         return Judgement(Reason.CLASS if tier else Reason.BAD_PAYLOAD, tier, self._name)
+
+
+def _by_id(snapshot: Snapshot, before: Judge | None) -> Shards[int, Client]:
+    clients = snapshot.site.clients
+    if before is None:
+        return Shards((client.id, client) for client in clients.values())
+    differences = list(difference(before._snapshot.site.clients, clients))
+    gone = [old.id for _, old, _ in differences if old]
+    return before._clients.changed(gone, [(new.id, new) for _, _, new in differences if new])
 
 
 def _find(areas: Mapping[int, Mapping[int, _AreaT]], address: int) -> _AreaT | None:

@@ -47,7 +47,10 @@ class Tables:
         self, snapshot: Snapshot, previous: Tables | None = None, unreachable: frozenset[bytes] = frozenset()
     ) -> None:
         self.snapshot = snapshot
-        self.judge: Judge = previous.judge if previous and previous.snapshot is snapshot else Judge(snapshot)
+        same = previous is not None and previous.snapshot is snapshot
+        self.judge: Judge = (
+            previous.judge if previous and same else Judge(snapshot, previous.judge if previous else None)
+        )
         self.pools = snapshot.site.pools
         self._identities: list[tuple[str, str, bytes]] = list(previous._identities) if previous else []
         self._numbers = {identity: number for number, identity in enumerate(self._identities)}

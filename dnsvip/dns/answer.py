@@ -42,9 +42,8 @@ class Engine:
         self.problems = [problem for entry in self._compiled.values() for problem in entry.problems]
         services = {labels_of(name): service for name, service in site.services.items()}
         self.zones = _zones(self._compiled, services)
-        self.tables = Tables(
-            services, Classifier(snapshot, before.tables.classifier if before else None, geo), VipMaker(snapshot)
-        )
+        known = before.tables.classifier if before else None
+        self.tables: Tables = Tables(services, Classifier(snapshot, known, geo), VipMaker(snapshot))
         self._tsig = TsigKeys(site.tsig_keys.values())
 
     def answer(

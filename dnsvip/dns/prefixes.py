@@ -1,49 +1,66 @@
 """Whose prefix an address lies in, and how far around it that stays so (RFC 7871 section 7.2.1).
 
-A PrefixTable is compiled once from (address, length, owner) and then only read. It holds sorted
-boundaries in packed arrays (at most 65 bytes a prefix), so that a look-up is one bisection among
-ten prefixes or ten million. It knows owners only as numbers; 0 is nobody.
+A PrefixTable is never altered; `changed` gives another that shares with it all that the change does
+not touch, so one prefix among ten million changes in a fraction of a millisecond. It holds 25 to 61
+bytes a prefix in packed blocks, and a look-up is two bisections among ten prefixes or ten million. It
+knows owners only as numbers; 0 is nobody.
 """
 
 from __future__ import annotations
 
-from array import array
+import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+
+from dnsvip.dns.rows import BLOCK, Row, Rows
 
 NOBODY = 0
 
+ANEW = 32
+"""A table of which more than one prefix in so many changes is built anew, which is faster then."""
+
+
+def pack(address: int, length: int, owner: int) -> int:
+    """A prefix as one integer: ten million sort in a third of the time and memory of tuples."""
+    return (address << 8 | length) << 32 | owner
+
 
 class PrefixTable:
-    """Longest-prefix match over addresses of `width` bits (32 or 128).
+    """Longest-prefix match over addresses of `width` bits (32 or 128); prefixes are (address, length, owner).
 
     Two views of the same prefixes are kept. The *runs* cut the address space where the owner changes,
     nested prefixes and neighbours of one owner already merged: they answer for whole addresses and
-    give the scope. The prefixes themselves, each with the one around it, answer for a question that
-    is cut off before its owner is settled.
+    give the scope. The prefixes themselves answer for a question that is cut off before its owner is
+    settled.
     """
 
-    __slots__ = ("_bits", "_drop", "_lengths", "_owners", "_parents", "_run_owners", "_runs", "_starts", "width")
+    __slots__ = ("_count", "_prefixes", "_runs", "width")
 
     def __init__(self, prefixes: Iterable[tuple[int, int, int]], width: int) -> None:
-        ordered = sorted(prefixes)
         self.width = width
-        self._bits = max((length for _, length, _ in ordered), default=0)
-        self._drop = width - self._bits  # no prefix looks at the bits below
-        starts = [address >> self._drop for address, _, _ in ordered]
-        self._lengths = array("B", [length for _, length, _ in ordered])
-        self._owners = array("I", [owner for _, _, owner in ordered])
-        self._parents, runs = _nest(starts, self._lengths, self._owners, self._bits)
-        self._starts = _pack(starts, self._bits)
-        self._runs = _pack([start for start, _ in runs], self._bits)
-        self._run_owners = array("I", [owner for _, owner in runs])
+        self._sort([pack(*prefix) for prefix in prefixes])
+
+    @classmethod
+    def of_packed(cls, packed: list[int], width: int) -> PrefixTable:
+        """A table of what `pack` made; sorts the list and empties it."""
+        new = cls.__new__(cls)
+        new.width = width
+        new._sort(packed)
+        return new
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return self._count
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return self._prefixes.size + self._runs.size
 
     def owner(self, address: int) -> int:
         """The owner of the longest prefix around `address`, NOBODY where there is none."""
-        return self._run_owners[self._runs.find(address >> self._drop)]
+        runs = self._runs
+        block = runs.blocks[bisect_right(runs.firsts, address) - 1]
+        return block.columns[0][block.keys.find(address)]
 
     def match(self, address: int, length: int) -> tuple[int, int]:
         """The owner of the block `address/length`, and the scope in which that answer holds.
@@ -52,100 +69,174 @@ class PrefixTable:
         the shortest prefix around it of which the same is true. Where owners differ inside the block it
         is the owner of the longest prefix around the whole block, and the scope is `length`.
         """
-        key = address >> self._drop
-        run = self._runs.find(key)
-        scope = self._scope(key, run)
-        if scope <= length:
-            return self._run_owners[run], scope
-        return self._around(key, length), length
-
-    def _scope(self, key: int, run: int) -> int:
-        """The shortest prefix around `key` that holds neither the last key before its run nor the first one after."""
+        runs = self._runs
+        at = bisect_right(runs.firsts, address) - 1
+        block = runs.blocks[at]
+        run = block.keys.find(address)
         scope = 0
-        if run:
-            scope = self._bits + 1 - (key ^ (self._runs[run] - 1)).bit_length()
-        if run + 1 < len(self._run_owners):
-            scope = max(scope, self._bits + 1 - (key ^ self._runs[run + 1]).bit_length())
-        return scope
+        if start := block.keys[run]:
+            scope = self.width + 1 - (address ^ (start - 1)).bit_length()
+        if after := self._after(at, run):
+            scope = max(scope, self.width + 1 - (address ^ after).bit_length())
+        if scope <= length:
+            return block.columns[0][run], scope
+        return self._around(address, length), length
 
-    def _around(self, key: int, length: int) -> int:
-        """The owner of the longest prefix around `key` that is no longer than `length`."""
-        index = self._starts.find(key)
-        while index >= 0:
-            own = self._lengths[index]
-            if own <= length and (key ^ self._starts[index]) >> (self._bits - own) == 0:
-                return self._owners[index]
-            index = self._parents[index]
+    def exactly(self, address: int, length: int) -> int:
+        """The owner of this very prefix, NOBODY where it is not here."""
+        found = self._before(address, length)
+        return found[2] if found and found[:2] == (address, length) else NOBODY
+
+    def changed(self, gone: Iterable[tuple[int, int]], put: Iterable[tuple[int, int, int]]) -> PrefixTable:
+        """The table without the prefixes of `gone` and then with those of `put`, which replace what is there."""
+        wanted = dict.fromkeys(gone, NOBODY)
+        wanted |= {(address, length): owner for address, length, owner in put}
+        if not wanted:
+            return self
+        new: PrefixTable = PrefixTable.__new__(PrefixTable)
+        new.width = self.width
+        if len(wanted) * ANEW > self._count + BLOCK:
+            kept = (row for row in self._ordered() if row[:2] not in wanted)
+            more = sorted((address, length, owner) for (address, length), owner in wanted.items() if owner)
+            new._build(heapq.merge(kept, more))
+            return new
+        new._count, new._prefixes, new._runs = self._count, self._prefixes.copy(), self._runs.copy()
+        for (address, length), owner in wanted.items():
+            new._put(address, length, owner)
+        return new
+
+    def _sort(self, packed: list[int]) -> None:
+        packed.sort()
+        self._build((key >> 40, key >> 32 & 0xFF, key & 0xFFFF_FFFF) for key in packed)
+        packed.clear()
+
+    def _build(self, ordered: Iterable[Row]) -> None:
+        """Fill an empty table from (address, length, owner) in order."""
+        self._prefixes, self._runs, self._count = Rows(self.width, "BI"), Rows(self.width, "I"), 0
+        nest = _Nest(NOBODY, 0, 1 << self.width)
+        rows: list[Row] = []
+        for row in ordered:
+            if rows and row[:2] == rows[-1][:2]:
+                rows.pop()
+            rows.append(row)
+            nest.open(row[0], 1 << self.width - row[1], row[2])
+            if len(rows) > 8 * BLOCK and row[0] != rows[-2][0]:
+                self._flush(rows[:-1], nest.settled())
+                rows = rows[-1:]
+        self._flush(rows, nest.closed())
+
+    def _flush(self, rows: list[Row], runs: list[Row]) -> None:
+        self._prefixes.append(rows)
+        self._runs.append(runs)
+        self._count += len(rows)
+
+    def _ordered(self) -> Iterator[Row]:
+        """All prefixes by address and length."""
+        for block in self._prefixes.blocks:
+            yield from block.rows()
+
+    def _put(self, address: int, length: int, owner: int) -> None:
+        """Give one prefix an owner, or take it out for NOBODY; only for a table that nobody reads yet."""
+        same = [row for row in self._prefixes.between(address, address + 1) if row[1] != length]
+        self._count += bool(owner) - bool(self.exactly(address, length))
+        own = [(address, length, owner)] if owner else []
+        self._prefixes.replace(address, address + 1, sorted([*same, *own], key=lambda row: row[1]))
+        end = address + (1 << self.width - length)
+        nest = _Nest(self._around(address, length - 1), address, end)
+        for row in self._prefixes.between(address, end):
+            if row[1] >= length:
+                nest.open(row[0], 1 << self.width - row[1], row[2])
+        runs = nest.closed()
+        before = self.owner(address - 1) if address else -1
+        after = self.owner(end) if end >> self.width == 0 else -1
+        if runs[0][1] == before:
+            del runs[0]
+        if after >= 0 and after != (runs[-1][1] if runs else before):
+            runs.append((end, after))
+        self._runs.replace(address, end + 1, runs)
+
+    def _after(self, at: int, run: int) -> int:
+        """Where the run after this one starts, 0 for the last."""
+        keys, firsts = self._runs.blocks[at].keys, self._runs.firsts
+        if run + 1 < len(keys):
+            return keys[run + 1]
+        return firsts[at + 1] if at + 1 < len(firsts) else 0
+
+    def _around(self, address: int, length: int) -> int:
+        """The owner of the longest prefix around `address` that is no longer than `length`.
+
+        Whatever holds both the address and what sorts right before it is no longer than they agree.
+        """
+        while length >= 0:
+            drop = self.width - length
+            found = self._before(address >> drop << drop, length)
+            if found is None:
+                return NOBODY
+            start, own, owner = found
+            agreed = self.width - (start ^ address).bit_length()
+            if own <= agreed:
+                return owner
+            length = agreed
         return NOBODY
 
+    def _before(self, address: int, length: int) -> tuple[int, int, int] | None:
+        """The last prefix in order that is not after (address, length); None where all are."""
+        at, index = self._prefixes.last(address)
+        if at < 0:
+            return None
+        block = self._prefixes.blocks[at]
+        while index >= 0 and block.keys[index] == address and block.columns[0][index] > length:
+            index -= 1
+        if index < 0:
+            if not at:
+                return None
+            block = self._prefixes.blocks[at - 1]
+            index = len(block.keys) - 1
+        return block.keys[index], block.columns[0][index], block.columns[1][index]
 
-def _nest(
-    starts: Sequence[int], lengths: Sequence[int], owners: Sequence[int], bits: int
-) -> tuple[array[int], list[tuple[int, int]]]:
-    """Each prefix's parent (-1 for none), and the runs (start, owner), by one pass with a stack of open prefixes."""
-    parents = array("i")
-    runs = [(0, NOBODY)]
-    open_: list[tuple[int, int]] = []  # (first key after it, index)
 
-    def run_from(start: int, owner: int) -> None:
-        if runs and runs[-1][0] == start:
+class _Nest:
+    """Runs (start, owner) from prefixes opened in order, by one pass with a stack of those that are open.
+
+    It covers `start` to before `end`, where without any prefix `owner` would have all.
+    """
+
+    __slots__ = ("_end", "_open", "_runs")
+
+    def __init__(self, owner: int, start: int, end: int) -> None:
+        self._open: list[tuple[int, int]] = [(end, owner)]  # (first address after it, owner)
+        self._runs: list[Row] = [(start, owner)]
+        self._end = end
+
+    def open(self, start: int, size: int, owner: int) -> None:
+        """Begin the next prefix, of `size` addresses."""
+        self._close(start)
+        self._open.append((start + size, owner))
+        self._run(start, owner)
+
+    def settled(self) -> list[Row]:
+        """The runs that no later prefix can alter, once."""
+        runs, self._runs = self._runs[:-2], self._runs[-2:]
+        return runs
+
+    def closed(self) -> list[Row]:
+        """The rest of the runs, after the last prefix."""
+        self._close(self._end - 1)
+        while len(self._open) > 1:
+            end, _ = self._open.pop()
+            if end < self._end:
+                self._run(end, self._open[-1][1])
+        return self._runs
+
+    def _close(self, start: int) -> None:
+        open_ = self._open
+        while open_[-1][0] <= start:
+            end, _ = open_.pop()
+            self._run(end, open_[-1][1])
+
+    def _run(self, start: int, owner: int) -> None:
+        runs = self._runs
+        if runs[-1][0] == start:
             runs.pop()
         if not runs or runs[-1][1] != owner:
             runs.append((start, owner))
-
-    def close_until(key: int) -> None:
-        while open_ and open_[-1][0] <= key:
-            end, _ = open_.pop()
-            run_from(end, owners[open_[-1][1]] if open_ else NOBODY)
-
-    for index, start in enumerate(starts):
-        close_until(start)
-        parents.append(open_[-1][1] if open_ else -1)
-        open_.append((start + (1 << (bits - lengths[index])), index))
-        run_from(start, owners[index])
-    close_until(1 << bits)
-    if runs[-1][0] == 1 << bits:
-        runs.pop()
-    return parents, runs
-
-
-class _Keys:
-    """Sorted integers of up to 64 bits."""
-
-    __slots__ = ("_keys",)
-
-    def __init__(self, keys: Sequence[int], bits: int) -> None:
-        self._keys = array("I" if bits <= 32 else "Q", keys)
-
-    def __getitem__(self, index: int) -> int:
-        return self._keys[index]
-
-    def find(self, key: int) -> int:
-        """The index of the last one that is not above `key`, -1 where all are."""
-        return bisect_right(self._keys, key) - 1
-
-
-class _WideKeys:
-    """Sorted integers of up to 128 bits, as two halves: bisect by the upper one, then among its equals."""
-
-    __slots__ = ("_high", "_low")
-
-    def __init__(self, keys: Sequence[int]) -> None:
-        self._high = array("Q", [key >> 64 for key in keys])
-        self._low = array("Q", [key & 0xFFFF_FFFF_FFFF_FFFF for key in keys])
-
-    def __getitem__(self, index: int) -> int:
-        return self._high[index] << 64 | self._low[index]
-
-    def find(self, key: int) -> int:
-        """As `_Keys.find`."""
-        high = key >> 64
-        end = bisect_right(self._high, high)
-        if not end or self._high[end - 1] != high:
-            return end - 1
-        begin = bisect_right(self._high, high - 1, 0, end) if high else 0
-        return bisect_right(self._low, key & 0xFFFF_FFFF_FFFF_FFFF, begin, end) - 1
-
-
-def _pack(keys: Sequence[int], bits: int) -> _Keys | _WideKeys:
-    return _Keys(keys, bits) if bits <= 64 else _WideKeys(keys)

@@ -18,7 +18,9 @@ from typing import IO, Any
 from dnsvip.codec.keyring import Epoch, Keyring
 from dnsvip.errors import StoreError
 from dnsvip.model import Cluster, Site, Snapshot
-from dnsvip.spec import COLLECTIONS, SINGLE, collection
+from dnsvip.shards import Shards
+from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.store.loading import MANY
 from dnsvip.store.rows import epoch_from, epoch_row, from_row, master_context, to_row
 from dnsvip.store.secrets import KeyEncryptionKey
 
@@ -96,6 +98,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     digest = hashlib.sha256()
     header = _header(file.readline(), path, digest.update)
     found: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
+    many: dict[str, Shards[str, Thing]] = {kind: Shards() for kind in MANY}
+    found |= {COLLECTIONS[kind]: shards for kind, shards in many.items()}
     epochs: dict[str, list[Epoch]] = {}
     masters: dict[str, bytes] = {}
     for line in file:
@@ -115,6 +119,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
             masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
         elif kind == SINGLE:
             found[SINGLE] = from_row(kind, row, kek)
+        elif kind in many:
+            many[kind].fill([(row.name, from_row(kind, row, kek))])
         else:
             found[COLLECTIONS[kind]][row.name] = from_row(kind, row, kek)
     raise ValueError("its end is missing")

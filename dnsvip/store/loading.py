@@ -1,7 +1,8 @@
 """From rows to a Snapshot: whole once, then by difference.
 
 By difference reads only rows whose generation is newer, and copies a collection once where anything
-in it changed. Everything here runs inside the caller's read transaction.
+in it changed, of clients only the few shards that hold what changed. Everything here runs inside the
+caller's read transaction.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.codec.keyring import Epoch, Keyring
 from dnsvip.model import Classify, Cluster, Site, Snapshot
 from dnsvip.plan import Origin
+from dnsvip.shards import Shards
 from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
 from dnsvip.store.rows import epoch_from, from_row, master_context
 from dnsvip.store.secrets import KeyEncryptionKey
@@ -23,6 +25,9 @@ from dnsvip.store.tables import KINDS, audit, client_master, epoch, state
 
 PAGE = 2000
 """Rows at a time: between pages the event loop gets its turn, so that loading does not stop answers."""
+
+MANY = ("client",)
+"""The kinds that are held as Shards."""
 
 KEY_KIND = "key"
 """The kind under which audit rows speak of epochs; their name is CLUSTER/SLOT."""
@@ -35,7 +40,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     generation = await current_generation(connection)
     found: dict[str, Any] = {}
     for kind, attribute in COLLECTIONS.items():
-        found[attribute] = {name: thing async for name, thing in things(connection, kek, kind)}
+        found[attribute] = await _collected(connection, kek, kind)
     async for _, thing in things(connection, kek, SINGLE):
         found[SINGLE] = thing
     return await _with_keys(connection, kek, Snapshot(generation, Site(**found)), Snapshot())
@@ -127,13 +132,27 @@ async def _touched(connection: AsyncConnection, since: int) -> set[str]:
 async def _patched(
     connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, Thing], since: int
 ) -> Mapping[str, Thing]:
-    patched = dict(old)
     # Removed first: what was removed and made again has a row that is newer than its removal.
     gone = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
-    for name in (await connection.execute(gone)).scalars():
+    removed = (await connection.execute(gone)).scalars().all()
+    put = [pair async for pair in things(connection, kek, kind, since)]
+    if isinstance(old, Shards):
+        return old.changed(removed, put)
+    patched = dict(old)
+    for name in removed:
         patched.pop(name, None)
-    patched.update({name: thing async for name, thing in things(connection, kek, kind, since)})
+    patched.update(put)
     return patched
+
+
+async def _collected(connection: AsyncConnection, kek: KeyEncryptionKey, kind: str) -> Mapping[str, Thing]:
+    """All objects of a kind: where there may be a million, so that one of them can change at little cost."""
+    if kind not in MANY:
+        return {name: thing async for name, thing in things(connection, kek, kind)}
+    found: Shards[str, Thing] = Shards()
+    async for pair in things(connection, kek, kind):
+        found.fill([pair])
+    return found
 
 
 async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapshot: Snapshot, old: Snapshot) -> Snapshot:
