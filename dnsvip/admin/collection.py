@@ -250,7 +250,7 @@ def _named(kind: Kind, name: str, body: Plain) -> Plain:
 
 def _in_use(kind: Kind, name: str, error: InvalidSite) -> Refusal:
     users = list(dict.fromkeys(problem.where.rpartition(".")[0] for problem in error.problems))
-    some = ", ".join(users[:8]) + (f" and {len(users) - 8} more" if len(users) > 8 else "")
+    some = ", ".join(users[:8]) + (" and others" if len(users) > 8 else "")
     errors = [Problem(problem.where, f"refers to {kind.name}.{name}") for problem in error.problems]
     return Refusal("in-use", f"{kind.name}.{name} is still referred to by {some}.", errors)
 

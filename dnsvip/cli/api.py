@@ -23,7 +23,9 @@ from dnsvip.spec import Plain
 
 ROOT = "/api/v1"
 DEFAULT = "127.0.0.1:8053"
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 300.0
+"""A very large zone takes its time to be checked."""
+
 EXIT_CODES: Mapping[int, int] = {400: 2, 404: 4, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2}
 """HTTP status -> exit code; every other failure is 1."""
 

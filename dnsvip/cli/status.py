@@ -43,7 +43,7 @@ def status(api: Api, *, as_json: bool) -> None:
         return
     served = f" (this node answers from {found['served_generation']})" if _lags(found) else ""
     click.echo(f"generation {found['generation']}{served}, dnsvip {found['version']}")
-    click.echo(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found["objects"].items()))
+    click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found["objects"].items()))
     _section("nodes")
     show.rows(NODES, found["nodes"], as_json=False)
     _section("dns")

@@ -251,3 +251,5 @@ async def test_a_wrong_zone(api: Api) -> None:
     check(await api("PUT", "zones/n.test", data=b"\xff", headers={"Content-Type": "text/dns"}), "bad-request")
     check(await api("PUT", "zones/n.test", data=b"\0", headers={"Content-Type": "text/dns"}), "bad-request")
     check(await api("PUT", "zones/n.test", {"text": 5}), "invalid")
+    large = b"; as long as it takes\n" * (1 << 20)
+    check(await api("PUT", "zones/n.test", data=large, headers={"Content-Type": "text/dns"}), "too-large")

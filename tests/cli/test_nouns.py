@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,29 @@ def test_status(served: Node) -> None:
     document = as_json(served, "status")
     assert document["nodes"][0]["live"]
     assert document["dispatcher"] is None
+
+
+def test_status_of_a_dispatcher(served: Node) -> None:
+    """What the dispatcher beside the node tells stands in the status, one line a counter that is not zero."""
+    document = {"counters": {"bad-tag": 5, "hit": 0}, "servers": [{"name": "fast-1", "packets": 7}]}
+
+    def tell(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(json.dumps(document).encode())
+
+    path = served.folder / "state" / "dispatch.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        thread = threading.Thread(target=tell, args=(listening,))
+        thread.start()
+        lines = ok(served, "status").splitlines()
+        thread.join(10)
+    path.unlink()
+    assert "counters.bad-tag\t5" in lines
+    assert "servers.fast-1\tpackets=7" in lines
+    assert not [line for line in lines if "hit" in line]
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
