@@ -11,15 +11,17 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import structlog
 
 from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
+from dnsvip.dns.fastpath import FastPath
 from dnsvip.dns.message import Rcode
+from dnsvip.dns.mmsg import AVAILABLE, Batches
 from dnsvip.dns.tcp import Gate, Stream, StreamLimits
 from dnsvip.dns.udp import Datagrams
 from dnsvip.errors import PlatformError
@@ -53,7 +55,8 @@ class DnsServer:
         self._settings = settings
         self._gate = Gate(limits or StreamLimits())
         self._tally: Counter[str] = Counter()
-        self._datagrams: list[Datagrams] = []
+        self._fast = FastPath(engine)
+        self._datagrams: list[Batches | Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
 
@@ -105,6 +108,16 @@ class DnsServer:
                 log.error("a message could not be answered", times=times, traceback=traceback.format_exc())
             return decision.wire
 
+    def _respond_all(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
+        """The answers to datagrams: most by the fast path, the rest by the engine."""
+        if self._fast.engine is not self.engine:
+            self._fast = FastPath(self.engine)
+        answers = self._fast.answers(wires, peers, listener, time.time())
+        for number, answer in enumerate(answers):
+            if answer is None:
+                answers[number] = self._respond(wires[number], ip_address(peers[number]), listener, "udp")
+        return answers
+
     async def _listen(self, listener: Listener) -> None:
         host, port = parse_endpoint(listener.address)
         try:
@@ -112,7 +125,11 @@ class DnsServer:
         except OSError as error:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
-        datagrams = Datagrams(datagram, listener.name, self._respond, self._tally)
+        datagrams = (
+            Batches(datagram, listener.name, self._respond_all, self._tally)
+            if AVAILABLE
+            else Datagrams(datagram, listener.name, self._respond, self._tally)
+        )
         datagrams.start()
         self._datagrams.append(datagrams)
         loop = asyncio.get_running_loop()

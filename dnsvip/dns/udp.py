@@ -20,7 +20,7 @@ Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], byte
 BATCH = 32
 RECEIVE_BUFFER = 4 << 20
 
-_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
 _INFO4 = Struct("=I4s4s")
 _INFO6 = Struct("=16sI")
 _ANCILLARY = socket.CMSG_SPACE(_INFO6.size)
@@ -39,7 +39,7 @@ class Datagrams:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if self._ancillary and sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif self._ancillary:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
@@ -73,7 +73,7 @@ class Datagrams:
 def _from_where_asked(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
     """The received packet's destination as the answer's source. An interface is named for link-local ones only."""
     for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             _, local, _ = _INFO4.unpack(data[: _INFO4.size])
             return [(level, kind, _INFO4.pack(0, local, bytes(4)))]
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
