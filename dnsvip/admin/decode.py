@@ -28,7 +28,7 @@ class Judges:
     def of(self, snapshot: Snapshot) -> Judge:
         """A judge of this snapshot."""
         if self._made is None or self._made[0] is not snapshot:
-            self._made = snapshot, Judge(snapshot)
+            self._made = snapshot, Judge(snapshot, self._made[1] if self._made else None)
         return self._made[1]
 
 
@@ -51,7 +51,7 @@ def _decoded(request: web.Request, asked: Plain) -> web.Response:
     snapshot, now = node.snapshot(), node.now()
     judge = request.app[JUDGES].of(snapshot)
     found = judge.judge(int(address), int(source), port, now)
-    names = {client.id: client.name for client in snapshot.site.clients.values()} if found.client else {}
+    client = judge.client(found.client)
     return bodies.answer(
         {
             "address": str(address),
@@ -59,7 +59,7 @@ def _decoded(request: web.Request, asked: Plain) -> web.Response:
             "reason": found.reason.value,
             "tier": found.tier.name if found.tier else None,
             "cluster": found.cluster,
-            "client": names.get(found.client),
+            "client": client.name if client else None,
             "mode": found.mode,
             "epoch": found.epoch,
             "values": dict(found.values),

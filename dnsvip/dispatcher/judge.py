@@ -70,6 +70,10 @@ class Judge:
         judgement = self.judge(address, source, port, now, used)
         return explain(judgement, address, self._snapshot, self._clients.get(judgement.client), now)
 
+    def client(self, number: int) -> Client | None:
+        """The record of the client with an id; None where there is none."""
+        return self._clients.get(number)
+
     def _read(self, area: _Area, opening: _Opening) -> Judgement:
         """Steps 3 to 6: is the address authentic, does it make sense, is it fresh; then `_admit`."""
         address = opening.address
