@@ -103,10 +103,10 @@ def resolve(zones: Zones, query: Query, tailor: Tailor) -> Resolution:
         if alias is None:
             return _finish(zones, zone, place, name, query.qtype, chain, tailor)
         records, name = alias
-        chain += records
+        chain += [record for record in records if record not in chain]  # one DNAME may serve twice
         if name_length(name) > MAX_NAME:
             return Resolution(Found.TOO_LONG, Response(Rcode.YXDOMAIN, aa=True, answer=tuple(chain)))
-        if query.qtype in _ALIASES_ANSWER:
+        if query.qtype == Type.CNAME or (query.qtype == Type.ANY and place.kind is _End.NODE):
             return _leave(chain, Found.ANSWER)
 
 
@@ -198,10 +198,6 @@ def _alias(zones: Zones, place: _Place, name: Labels) -> tuple[list[RRset], Labe
     if cname is None or place.key in zones.services:
         return None
     return [cname._replace(owner=name)], cname.targets[0]
-
-
-_ALIASES_ANSWER = frozenset({Type.CNAME, Type.ANY})
-"""Questions that an alias answers by itself (for ANY: RFC 8482 section 4.2)."""
 
 
 def _finish(
