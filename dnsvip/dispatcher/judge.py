@@ -72,7 +72,8 @@ class Judge:
 
     def client(self, number: int) -> Client | None:
         """The record of the client with an id; None where there is none."""
-        return self._clients.get(number)
+        found: Client | None = self._clients.get(number)
+        return found
 
     def _read(self, area: _Area, opening: _Opening) -> Judgement:
         """Steps 3 to 6: is the address authentic, does it make sense, is it fresh; then `_admit`."""
