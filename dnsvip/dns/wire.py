@@ -1,15 +1,20 @@
 """DNS messages as bytes: questions in, answers out (RFC 1035 section 4, RFC 6891, RFC 7871 section 6).
 
 Nothing that arrives can make `parse` raise: it gives a Query, or a Malformed that says which answer is
-due. `build` compresses, truncates and adds what EDNS asks for. No library is used here: of a query only
-the question and the OPT record are looked at, neither of which may hold a compression pointer, and the
-data of answers comes ready from the zone. Zones, clients and keys are unknown to this module.
+due. `build` compresses, truncates and adds what EDNS asks for. This is the only module that knows dnslib:
+its header, question, records and options, on a buffer that holds to the standard where dnslib's own does
+not (labels of any octets, RFC 2181 section 11; pointers within their reach). Of a query only the
+question and the OPT record are looked at. Zones, clients and keys are unknown here.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from struct import Struct
+
+from dnslib import RD, RR, DNSError, DNSHeader, DNSLabel, DNSQuestion, EDNSOption
+from dnslib.buffer import BufferError as BufferFault
+from dnslib.label import DNSBuffer
 
 from dnsvip.dns.message import (
     IN,
@@ -21,6 +26,7 @@ from dnsvip.dns.message import (
     Malformed,
     Opcode,
     Query,
+    Rdata,
     Response,
     RRset,
     Subnet,
@@ -33,34 +39,87 @@ UDP_SIZE = 1232
 
 MIN_UDP_SIZE = 512
 MAX_SIZE = 65535
+MAX_LABEL = 63
 POINTER_REACH = 0x4000
 
-_HEADER = Struct("!HHHHHH")
+HEADER_SIZE = 12
+
 _TYPE_CLASS = Struct("!HH")
 _RECORD = Struct("!HHIH")
+
+
+class _Buffer(DNSBuffer):  # type: ignore[misc]  # dnslib has no annotations
+    """dnslib's buffer, with names as the standard has them; compressed without regard to case (RFC 4343), so that
+    the case of a question never changes the length of its answer."""
+
+    def decode_name(self, last: int = -1) -> DNSLabel:
+        """The name at the offset, which must stand there in full; raises dnslib's BufferError."""
+        labels, start = [], self.offset
+        while length := self.get(1)[0]:
+            if length > MAX_LABEL:
+                raise BufferFault("a pointer or an unknown label type")
+            labels.append(self.get(length))
+            if self.offset - start >= MAX_NAME:
+                raise BufferFault("a name longer than 255 octets")
+        return DNSLabel(labels)
+
+    def encode_name(self, name: DNSLabel) -> None:
+        """Append a name, its end by a pointer where that has been written before."""
+        key = lowered(name.label)
+        for index, label in enumerate(name.label):
+            at = self.names.get(key[index:])
+            if at is not None:
+                self.append((0xC000 | at).to_bytes(2, "big"))
+                return
+            if self.offset < POINTER_REACH:
+                self.names[key[index:]] = self.offset
+            self.append(bytes([len(label)]) + label)
+        self.append(b"\0")
+
+    def learn(self, key: Labels, at: int) -> None:
+        """Note a lower-case name, and its parents, that stand at offset `at` already."""
+        for index, label in enumerate(key):
+            self.names[key[index:]] = at
+            at += 1 + len(label)
+
+
+class _Data(RD):  # type: ignore[misc]  # as above
+    """Record data in pieces, of which the names may be compressed."""
+
+    def __init__(self, pieces: Rdata) -> None:
+        self.pieces = pieces
+
+    def pack(self, buffer: DNSBuffer) -> None:
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                buffer.append(piece)
+            else:
+                buffer.encode_name(DNSLabel(piece))
 
 
 def parse(wire: bytes) -> Query | Malformed:
     """The question in a message. A pointer in the question and records (but IXFR's SOA) before the additional
     section are malformed, as NSD has it; bytes after the last record are ignored, as BIND and NSD do."""
-    if len(wire) < _HEADER.size:
+    if len(wire) < HEADER_SIZE:
         return Malformed(Flaw.SHORT)
-    id_, flags, *counts = _HEADER.unpack_from(wire)
+    buffer = _Buffer(wire)
+    header = DNSHeader.parse(buffer)
+    id_, flags = header.id, header.bitmap
     if flags & Flag.QR:
         return Malformed(Flaw.RESPONSE, id_, flags)
     opcode = (flags & Flag.OPCODE) >> 11
     if opcode not in _READABLE:
         return Malformed(Flaw.OPCODE, id_, flags)
-    if counts[0] != 1:
+    if header.q != 1:
         return Malformed(Flaw.COUNTS, id_, flags)
     try:
-        query, at = _question(wire, id_, flags)
-    except _Flawed as flawed:
-        return Malformed(flawed.flaw, id_, flags)
-    if opcode == Opcode.QUERY and (counts[1] or (counts[2] and query.qtype != Type.IXFR)):
+        query = _question(buffer, wire, id_, flags)
+    except DNSError:
+        return Malformed(Flaw.QUESTION, id_, flags)
+    if opcode == Opcode.QUERY and (header.a or (header.auth and query.qtype != Type.IXFR)):
         return Malformed(Flaw.COUNTS, id_, flags, query.question)
     try:
-        return _records(wire, at, query, counts[1] + counts[2], counts[3])
+        return _records(wire, buffer.offset, query, header.a + header.auth, header.ar)
     except _Flawed as flawed:
         return Malformed(flawed.flaw, id_, flags, query.question, flawed.edns)
 
@@ -73,24 +132,12 @@ class _Flawed(Exception):
         self.flaw, self.edns = flaw, edns
 
 
-def _question(wire: bytes, id_: int, flags: int) -> tuple[Query, int]:
-    labels, at = [], _HEADER.size
-    while True:
-        if at >= len(wire):
-            raise _Flawed(Flaw.QUESTION)
-        length = wire[at]
-        if not length:
-            break
-        if length > 63:
-            raise _Flawed(Flaw.QUESTION)
-        labels.append(wire[at + 1 : at + 1 + length])
-        at += 1 + length
-    end = at + 1 + _TYPE_CLASS.size
-    if at + 1 - _HEADER.size > MAX_NAME or end > len(wire):
-        raise _Flawed(Flaw.QUESTION)
-    qtype, qclass = _TYPE_CLASS.unpack_from(wire, at + 1)
-    qname = tuple(labels)
-    return Query(id_, flags, wire[_HEADER.size : end], qname, lowered(qname), qtype, qclass), end
+def _question(buffer: _Buffer, wire: bytes, id_: int, flags: int) -> Query:
+    """The question at the buffer's offset; raises DNSError."""
+    question = DNSQuestion.parse(buffer)
+    qname = question.qname.label
+    section = wire[HEADER_SIZE : buffer.offset]
+    return Query(id_, flags, section, qname, lowered(qname), question.qtype, question.qclass)
 
 
 def _records(wire: bytes, at: int, query: Query, before: int, additional: int) -> Query:
@@ -195,87 +242,73 @@ def build(asked: Query | Malformed, response: Response, limit: int, scope: int =
 
     What does not fit is left out of `additional`; where more does not fit, no record is sent and TC is set.
     """
-    opt = build_opt(asked.edns, response.rcode, scope) if asked.edns else b""
+    opt = build_opt(asked.edns, response.rcode, scope, response.options) if asked.edns else b""
     room = limit - len(opt)
     writer = _Writer(asked, response)
     for section, rrsets in enumerate((response.answer, response.authority, response.glue)):
         for rrset in rrsets:
             writer.add(section, rrset)
-            if len(writer.out) > room:
+            if len(writer) > room:
                 return _Writer(asked, response, truncated=True).finish(opt)
     for rrset in response.additional:
         writer.add_if_fits(rrset, room)
     return writer.finish(opt)
 
 
-def build_opt(edns: Edns, rcode: int, scope: int) -> bytes:
-    """Our OPT record: extended rcode, version 0, DO as asked, and the ECS option where there was one."""
-    option = b""
+def build_opt(edns: Edns, rcode: int, scope: int, more: tuple[tuple[int, bytes], ...] = ()) -> bytes:
+    """Our OPT record: extended rcode, version 0, DO as asked, the ECS option where there was one, and `more`."""
+    options = []
     if edns.subnet:
         family, source, address = edns.subnet
         data = family.to_bytes(2, "big") + bytes([source, scope]) + address[: (source + 7) // 8]
-        option = _TYPE_CLASS.pack(_ECS, len(data)) + data
+        options = [EDNSOption(_ECS, data)]
+    options += [EDNSOption(code, data) for code, data in more]
     ttl = rcode >> 4 << 24 | (0x8000 if edns.do else 0)
-    return b"\0" + _RECORD.pack(Type.OPT, UDP_SIZE, ttl, len(option)) + option
+    buffer = _Buffer()
+    RR(_ROOT, Type.OPT, UDP_SIZE, ttl, options).pack(buffer)
+    return bytes(buffer.data)
+
+
+_ROOT = DNSLabel(())
 
 
 class _Writer:
-    """A message as it grows. Names are compressed without regard to case, so case never changes a length."""
+    """A message as it grows."""
 
     def __init__(self, asked: Query | Malformed, response: Response, *, truncated: bool = False) -> None:
-        self.out = bytearray(_HEADER.size) + asked.question
+        flags = Flag.QR | asked.flags & (Flag.OPCODE | Flag.RD) | response.rcode & 15
+        flags |= (Flag.AA if response.aa else 0) | (Flag.TC if truncated else 0)
+        self._header = DNSHeader(asked.id, flags, q=1 if asked.question else 0)
+        self._class = asked.qclass if isinstance(asked, Query) else IN
         self._counts = [0, 0, 0]
-        self._names: dict[Labels, int] = {}
-        self._id = asked.id
-        self._questions = 1 if asked.question else 0
-        self._flags = Flag.QR | asked.flags & (Flag.OPCODE | Flag.RD) | response.rcode & 15
-        self._flags |= (Flag.AA if response.aa else 0) | (Flag.TC if truncated else 0)
+        self._buffer = _Buffer()
+        self._header.pack(self._buffer)
+        self._buffer.append(asked.question)  # as it came, in the asker's case
         if isinstance(asked, Query):
-            at = _HEADER.size
-            for index, label in enumerate(asked.key):
-                self._names[asked.key[index:]] = at
-                at += 1 + len(label)
+            self._buffer.learn(asked.key, HEADER_SIZE)
+
+    def __len__(self) -> int:
+        return len(self._buffer)
 
     def add(self, section: int, rrset: RRset) -> None:
         """One record for each of the set's data; sections 0 answer, 1 authority, 2 additional."""
-        out = self.out
+        owner = DNSLabel(rrset.owner)
         for rdata in rrset.rdatas:
-            self._name(rrset.owner)
-            out += _RECORD.pack(rrset.rtype, IN, rrset.ttl, 0)
-            start = len(out)
-            for piece in rdata:
-                if isinstance(piece, bytes):
-                    out += piece
-                else:
-                    self._name(piece)
-            out[start - 2 : start] = (len(out) - start).to_bytes(2, "big")
+            RR(owner, rrset.rtype, self._class, rrset.ttl, _Data(rdata)).pack(self._buffer)
         self._counts[section] += len(rrset.rdatas)
 
     def add_if_fits(self, rrset: RRset, room: int) -> None:
         """Add to the additional section, or change nothing."""
-        size, count, names = len(self.out), self._counts[2], dict(self._names)
+        buffer = self._buffer
+        size, count, names = len(buffer), self._counts[2], dict(buffer.names)
         self.add(2, rrset)
-        if len(self.out) > room:
-            del self.out[size:]
-            self._counts[2], self._names = count, names
+        if len(buffer) > room:
+            del buffer.data[size:]
+            buffer.offset, buffer.names, self._counts[2] = size, names, count
 
     def finish(self, opt: bytes) -> bytes:
         """The whole message."""
-        answers, authority, additional = self._counts
-        self.out += opt
-        counts = (self._questions, answers, authority, additional + bool(opt))
-        _HEADER.pack_into(self.out, 0, self._id, self._flags, *counts)
-        return bytes(self.out)
-
-    def _name(self, name: Labels) -> None:
-        out, names, key = self.out, self._names, lowered(name)
-        for index, label in enumerate(name):
-            at = names.get(key[index:])
-            if at is not None:
-                out += (0xC000 | at).to_bytes(2, "big")
-                return
-            if len(out) < POINTER_REACH:
-                names[key[index:]] = len(out)
-            out.append(len(label))
-            out += label
-        out.append(0)
+        header, (header.a, header.auth, additional) = self._header, self._counts
+        header.ar = additional + bool(opt)
+        self._buffer.update(6, "!HHH", header.a, header.auth, header.ar)
+        return bytes(self._buffer.data + opt)
