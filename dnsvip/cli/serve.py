@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Coroutine
+import sys
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
 from dnsvip.cli.firsttoken import make_first_token
 from dnsvip.config import AdminSettings, DnsSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
+from dnsvip.dns.control import Identity
 from dnsvip.dns.server import DnsServer
+from dnsvip.dns.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.log import configure
 from dnsvip.model import Snapshot
@@ -59,25 +63,23 @@ def serve(node_file: Path, token_file: Path | None) -> None:
     database is down, DNS is answered from the last good snapshot and the API answers 503.
     """
     node = load_node(node_file)
-    if node.dns.workers > 1:
-        raise ConfigError(
-            f"{node_file}: dns.workers: {node.dns.workers} processes are not in this version; "
-            "set it to 1 or leave it out, and run more nodes on one database where one is not enough"
-        )
+    if node.dns.workers > 1 and any(parse_endpoint(listener.address)[1] == 0 for listener in node.dns.listen):
+        raise ConfigError(f"{node_file}: dns.listen: port 0 is a different one for each worker; name a port")
     if token_file is not None and node.admin is None:
         raise ConfigError(f"{node_file}: --token-file is of no use without the HTTP API: add the table [admin]")
     configure(node.log)
     try:
-        uvloop.run(_serve(node, token_file))
+        uvloop.run(_serve(node, node_file, token_file))
     except PlatformError as error:
         raise PlatformError(f"{node_file}: {error}") from None
 
 
-async def _serve(node: NodeConfig, token_file: Path | None) -> None:
+async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> None:
     stopped = _watch_signals()
     async with AsyncExitStack() as stack:
-        feed = await stack.enter_async_context(_feed(node))
-        dns = await stack.enter_async_context(_dns(node.dns, feed))
+        feed = await stack.enter_async_context(feed_of(node, ["dns", "admin"] if node.admin else ["dns"]))
+        answering = _workers(node.dns, node_file) if node.dns.workers > 1 else dns_of(node.dns, feed)
+        dns: DnsServer | Workers = await stack.enter_async_context(answering)
         work: list[Coroutine[Any, Any, object]] = [feed.run(), stopped.wait()]
         endpoints: dict[str, Any] = {"dns": [f"{_joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
         if node.admin is not None:
@@ -91,8 +93,9 @@ async def _serve(node: NodeConfig, token_file: Path | None) -> None:
 
 
 @asynccontextmanager
-async def _feed(node: NodeConfig) -> AsyncIterator[Feed]:
-    feed = Feed(node, ["dns", "admin"] if node.admin else ["dns"])
+async def feed_of(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[Feed]:
+    """The node's feed, started."""
+    feed = Feed(node, roles)
     await feed.start()
     try:
         yield feed
@@ -101,9 +104,11 @@ async def _feed(node: NodeConfig) -> AsyncIterator[Feed]:
 
 
 @asynccontextmanager
-async def _dns(settings: DnsSettings, feed: Feed) -> AsyncIterator[DnsServer]:
+async def dns_of(settings: DnsSettings, feed: Feed) -> AsyncIterator[DnsServer]:
     """Answers from the feed's snapshots; a new one is compiled in a thread, as questions must not wait for it."""
-    server = DnsServer(settings, Engine(feed.snapshot))
+    version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
+    identity = Identity(settings.identity, version, settings.nsid)
+    server = DnsServer(settings, Engine(feed.snapshot, identity=identity))
 
     async def take(snapshot: Snapshot) -> None:
         server.engine = await asyncio.to_thread(Engine, snapshot, server.engine)
@@ -117,6 +122,17 @@ async def _dns(settings: DnsSettings, feed: Feed) -> AsyncIterator[DnsServer]:
         yield server
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def _workers(settings: DnsSettings, node_file: Path) -> AsyncIterator[Workers]:
+    """Processes that each follow the database and answer; this one only watches over them."""
+    workers = Workers([sys.executable, "-m", "dnsvip.cli.worker", str(node_file)], settings.workers)
+    await workers.start()
+    try:
+        yield workers
+    finally:
+        await workers.stop()
 
 
 @asynccontextmanager
@@ -136,7 +152,7 @@ async def _api(settings: AdminSettings, app: web.Application) -> AsyncIterator[s
         await runner.cleanup()
 
 
-def _node(node: NodeConfig, feed: Feed, dns: DnsServer) -> Node:
+def _node(node: NodeConfig, feed: Feed, dns: DnsServer | Workers) -> Node:
     def store() -> Store:
         if feed.store is None:
             raise StoreError(

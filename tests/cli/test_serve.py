@@ -238,7 +238,7 @@ def test_a_port_in_use(made: Node, key: str, port: str) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (NODE + "[dns]\nworkers = 2\n", (), "dns.workers"),
+        (NODE.replace("{dns}", "0") + "[dns]\nworkers = 2\n", (), "port 0"),
         (NODE.replace("[[dns.listen]]\n", "").replace('name = "public"\n', ""), (), "node.toml"),
         ('database = "sqlite:///dnsvip.db"\n', ("--token-file", "token"), "add the table [admin]"),
     ],
