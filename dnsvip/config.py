@@ -107,13 +107,24 @@ class Listener:
     name: Name = "default"
 
 
+ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+"""Printable ASCII, as much as one string of a TXT record holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """`[dns]`: listeners and processes."""
+    """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
+
+    `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
+    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     listen: tuple[Listener, ...] = (Listener("127.0.0.1:5353"), Listener("[::1]:5353"))
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    identity: ShortText | None = None
+    version: bool | ShortText = False
+    nsid: ShortText | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ bytes that `decide` gives, and leaves to `decide` what it does not recognise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from dnsvip.dns.classify import Asker, Classifier, Ecs, Geo
+from dnsvip.dns.control import CHAOS, Identity, introduction, notice, options
 from dnsvip.dns.counters import Counters, Decision, Outcome
 from dnsvip.dns.lookup import Found, Zones, obstacle, resolve
 from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, Type
@@ -30,12 +32,19 @@ class Engine:
     """Everything that answering needs from one snapshot. One per thread, as VipMaker is.
 
     `before` is the engine that this one follows: its unchanged zones and clients are kept and its counters
-    go on. `geo` knows where addresses are.
+    go on. `geo` knows where addresses are; `identity` is what it says about itself, by default what `before` says.
     A zone that cannot be compiled is answered SERVFAIL and named in `problems`; the others are served.
     """
 
-    def __init__(self, snapshot: Snapshot, before: Engine | None = None, geo: Geo | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        before: Engine | None = None,
+        geo: Geo | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         site = snapshot.site
+        self.identity: Identity = identity or (before.identity if before else Identity())
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, _Compiled] = _compile(site, before._compiled if before else {})
@@ -65,6 +74,8 @@ class Engine:
         asker = Asker(source, listener, ecs_of(query.edns), signature.key_name if signature else None)
         tailor = Tailor(self.tables, asker, now)
         outcome, response = _refusal(query, signature) or self._look_up(query, tailor)
+        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode)):
+            response = replace(response, options=more)
         limit = size_limit(query, transport) - (signature.size if signature else 0)
         answer = build(query, response, limit, tailor.scope)
         if signature:
@@ -73,6 +84,10 @@ class Engine:
         return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
 
     def _look_up(self, query: Query, tailor: Tailor) -> tuple[Outcome, Response]:
+        if query.opcode != Opcode.QUERY:
+            return notice(self.zones, query)
+        if query.qclass == CHAOS:
+            return introduction(self.identity, query)
         resolution = resolve(self.zones, query, tailor)
         return (Outcome.SERVICE if tailor.made else OUTCOMES[resolution.found]), resolution.response
 
@@ -137,8 +152,8 @@ def _refusal(query: Query, signature: Signature | None) -> tuple[Outcome, Respon
         return _SIGNATURES[signature.error], Response(signature.rcode)
     if query.edns and query.edns.version:
         return Outcome.EDNS_VERSION, Response(Rcode.BADVERS)
-    if query.opcode != Opcode.QUERY:
-        return Outcome.OPCODE, Response(Rcode.REFUSED)
+    if query.opcode != Opcode.QUERY or query.qclass == CHAOS:
+        return None
     if query.qclass != IN:
         return Outcome.CLASS, Response(Rcode.REFUSED)
     return _QTYPES.get(query.qtype)

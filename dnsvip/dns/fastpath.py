@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from dnsvip.dns.answer import Engine, ecs_of
 from dnsvip.dns.classify import Asker, Classified, Ecs
+from dnsvip.dns.control import NSID
 from dnsvip.dns.lookup import deciding
 from dnsvip.dns.message import Labels, Query, Type
 from dnsvip.dns.tailor import LENGTH
@@ -147,6 +148,8 @@ class FastPath:
             return head.opt(tail)
         query = parse(wire)
         if not isinstance(query, Query) or query.edns is None or query.edns.version or query.tsig_at:
+            return None
+        if self.engine.identity.nsid is not None and any(code == NSID for code, _ in query.edns.options):
             return None
         record = build_opt(query.edns, 0, 0)
         room = size_limit(query, "udp") - len(record)

@@ -32,6 +32,7 @@ class Type(IntEnum):
     PTR = 12
     HINFO = 13
     MX = 15
+    TXT = 16
     AAAA = 28
     SRV = 33
     DNAME = 39
@@ -170,7 +171,10 @@ class RRset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What to answer. `glue` must be in the message or it is truncated (RFC 9471); `additional` only where it fits."""
+    """What to answer. `glue` must be in the message or it is truncated (RFC 9471); `additional` only where it fits.
+
+    `options` are EDNS options, (code, data), sent where the question had an OPT record.
+    """
 
     rcode: int = Rcode.NOERROR
     aa: bool = False
@@ -178,6 +182,7 @@ class Response:
     authority: tuple[RRset, ...] = ()
     glue: tuple[RRset, ...] = ()
     additional: tuple[RRset, ...] = ()
+    options: tuple[tuple[int, bytes], ...] = ()
 
 
 def lowered(name: Labels) -> Labels:

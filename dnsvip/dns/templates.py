@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 
 from dnsvip.dns.answer import OUTCOMES, Engine
 from dnsvip.dns.classify import Asker, Classified
+from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.counters import Outcome
 from dnsvip.dns.lookup import Resolution, resolve
 from dnsvip.dns.message import IN, Edns, Flag, Labels, Query, Response, Type, flat_name, lowered
@@ -73,6 +74,8 @@ def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float
     if list(_cut(again[start:], second.marks)) != pieces:
         return None
     outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
+    if (outcome, resolution.response.rcode) in EXTENDED_ERRORS:
+        return None
     heads = tuple(_heads(resolution, name, qtype))
     return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, resolution.response.rcode, mentioned)
 

@@ -1,0 +1,82 @@
+"""What is answered that is no look-up: NOTIFY, UPDATE, who this server is, and why it refused.
+
+Pure: zones are only asked which names are theirs. Transfers are in `transfer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dnsvip.dns.counters import Outcome
+from dnsvip.dns.lookup import Zones
+from dnsvip.dns.message import Edns, Labels, Opcode, Query, Rcode, Response, RRset, Type
+
+CHAOS = 3
+"""The class in which servers are asked about themselves (RFC 4892)."""
+
+NSID, EDE = 3, 15
+"""EDNS options of RFC 5001 and RFC 8914."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What this server says about itself where it is asked; None: nothing, and the question is refused or ignored."""
+
+    identity: str | None = None
+    version: str | None = None
+    nsid: str | None = None
+
+
+def notice(zones: Zones, query: Query) -> tuple[Outcome, Response]:
+    """The answer to NOTIFY (RFC 1996) and UPDATE (RFC 2136 section 3.1): about a zone of ours REFUSED, as it changes
+    by the database alone; about another NOTAUTH; FORMERR where no zone is named."""
+    outcome = _NOTICES[query.opcode]
+    if query.qtype != Type.SOA:
+        return outcome, Response(Rcode.FORMERR)
+    return outcome, Response(Rcode.REFUSED if query.key in zones.by_apex else Rcode.NOTAUTH)
+
+
+_NOTICES: Mapping[int, Outcome] = {Opcode.NOTIFY: Outcome.NOTIFY, Opcode.UPDATE: Outcome.UPDATE}
+
+
+def introduction(identity: Identity, query: Query) -> tuple[Outcome, Response]:
+    """The answer to class CHAOS: for a name of RFC 4892 or BIND its text where that is configured, else REFUSED."""
+    name = _NAMES.get(query.key)
+    text = getattr(identity, name) if name and query.qtype in (Type.TXT, Type.ANY) else None
+    if text is None:
+        return Outcome.CLASS, Response(Rcode.REFUSED)
+    data = text.encode()
+    record = RRset(query.qname, Type.TXT, 0, ((bytes([len(data)]) + data,),))
+    return Outcome.IDENTITY, Response(aa=True, answer=(record,))
+
+
+_NAMES: Mapping[Labels, str] = {
+    (b"version", b"bind"): "version",
+    (b"version", b"server"): "version",
+    (b"hostname", b"bind"): "identity",
+    (b"id", b"server"): "identity",
+}
+
+
+def options(identity: Identity, edns: Edns, outcome: Outcome, rcode: int) -> tuple[tuple[int, bytes], ...]:
+    """The EDNS options of an answer: NSID where it is asked for and configured, and why it is no answer."""
+    asked = identity.nsid is not None and any(code == NSID for code, _ in edns.options)
+    found = [(NSID, (identity.nsid or "").encode())] if asked else []
+    info = EXTENDED_ERRORS.get((outcome, rcode))
+    return (*found, *([(EDE, info.to_bytes(2, "big"))] if info is not None else []))
+
+
+EXTENDED_ERRORS: Mapping[tuple[Outcome, int], int] = {
+    (Outcome.NO_ZONE, Rcode.REFUSED): 20,
+    (Outcome.CLASS, Rcode.REFUSED): 20,
+    (Outcome.NOTIFY, Rcode.NOTAUTH): 20,
+    (Outcome.UPDATE, Rcode.NOTAUTH): 20,
+    (Outcome.TRANSFER, Rcode.NOTAUTH): 20,
+    (Outcome.NOTIFY, Rcode.REFUSED): 18,
+    (Outcome.UPDATE, Rcode.REFUSED): 18,
+    (Outcome.TRANSFER, Rcode.REFUSED): 18,
+    (Outcome.BROKEN_ZONE, Rcode.SERVFAIL): 24,
+    (Outcome.META_TYPE, Rcode.NOTIMP): 21,
+}
+"""RFC 8914 section 4: 18 Prohibited, 20 Not Authoritative, 21 Not Supported, 24 Invalid Data."""
