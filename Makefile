@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint packages clean
+.PHONY: demo test lint bench packages clean
 
 demo: packages $(READY)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
@@ -17,6 +17,10 @@ lint: packages $(READY)  ## ruff, strict mypy; the import layers are checked by 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)  ## speed beside other servers, judged by its goals; ONLY=dns, codec or dispatch; ARGS goes to that part
+	@deploy/bench-packages.sh
+	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
 packages:  ## Debian packages that demo and tests run; installed as root, else what is missing is named
 	@deploy/debian-packages.sh

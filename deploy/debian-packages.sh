@@ -1,9 +1,9 @@
 #!/bin/sh
-# The Debian packages that `make demo` and `make test` run real programs from.
+# The Debian packages that `make demo` and `make test` run real programs from; or those named as arguments.
 # Root: installs what is missing. Otherwise: names what is missing and goes on, so that the rest still works.
 set -eu
 
-packages="python3-venv make iproute2 iputils-ping curl bind9-dnsutils knot-dnsutils nsd knot unbound tcpdump openssl postgresql"
+packages="${*:-python3-venv make iproute2 iputils-ping curl bind9-dnsutils knot-dnsutils nsd knot unbound tcpdump openssl postgresql}"
 
 missing=""
 for package in $packages; do

@@ -1,0 +1,158 @@
+"""The DNS part of `make bench`: what an answer costs here and with other servers, side by side, in one run.
+
+    python -m tests.bench.bench_dns [--json PATH] [--quick]
+
+Every server has one worker and answers the same questions from dnsperf on loopback; each round takes every kind
+of question to every server in turn, each round starting with another server. The table gives medians of the
+rounds; a ratio is the median of the rounds' ratios. Exits with 1 where a goal (`goals`) is missed, and with 2
+where it cannot measure here. README.md says how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.bench.goals import judge, summary
+from tests.bench.load import Load, run_load, write_questions
+from tests.bench.processes import memory_bytes
+from tests.bench.questions import KNOWN, anywhere, known, new, plain
+from tests.bench.report import Report, machine, tables
+from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
+
+WORKLOADS: Mapping[str, Callable[[int, Random], list[bytes]]] = {
+    "plain": lambda number, _: [plain()] * number,
+    "ecs": known,
+    "new": lambda number, _: new(number),
+}
+"""The service's name without EDNS; with ECS of known prefixes; with ECS of prefixes that nobody asked with before."""
+
+SIZES = (10, 10_240, 10_485_760)
+"""Numbers of client prefixes, 10 * 2 ** n, over which the cost should be flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: `queries` of a kind to each server in each of `rounds`; `classify` are options."""
+
+    rounds: int
+    queries: int
+    sizes: Sequence[int]
+    classify: tuple[str, ...] = ()
+
+
+FULL = Effort(5, 40_000, SIZES)
+QUICK = Effort(3, 10_000, SIZES[:2], ("--largest", "100000", "--clients", "20000"))
+"""To see that the bench works; its figures say nothing, and its goals are not judged."""
+
+Rounds = dict[str, list[dict[str, Load]]]
+"""By kind of question, for each round: by server."""
+
+
+def main() -> None:
+    """Measure, print, write JSON, judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=Path("build/bench-dns.json"), help="where the figures go")
+    parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
+    options = parser.parse_args()
+    try:
+        raise SystemExit(run(QUICK if options.quick else FULL, options.json))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(effort: Effort, path: Path) -> int:
+    """The exit code of a whole bench. Raises BenchError."""
+    if missing := missing_packages():
+        raise BenchError(f"needs the Debian packages {' '.join(missing)}: run deploy/bench-packages.sh as root")
+    where = machine()
+    rounds, memory = side_by_side(effort)
+    flat = flatness(effort)
+    report = Report(where, effort.rounds, rounds, memory, flat, classification(effort))
+    verdicts = judge("dns", report.figures)
+    print(*tables(report), sep="\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report.as_json(verdicts), indent=2) + "\n")
+    print(f"\nJSON: {path}")
+    if effort is QUICK:
+        print("a quick run: goals are not judged")
+        return 0
+    print(summary(verdicts))
+    return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def side_by_side(effort: Effort) -> tuple[Rounds, dict[str, int]]:
+    """All kinds of questions to all servers, and then the servers' memory in bytes."""
+    with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        servers = [stack.enter_context(Server(recipe, folder)) for recipe in (OURS, *PEERS)]
+        rounds = interleaved(effort, servers, WORKLOADS, folder)
+        return rounds, {server.name: memory_bytes(server.pid) for server in servers}
+
+
+def flatness(effort: Effort) -> dict[int, list[Load]]:
+    """The cost of questions from anywhere in the same space, by the number of client prefixes it is divided into."""
+    with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, ExitStack() as stack:
+        servers = [stack.enter_context(Server(_flat(size), Path(name))) for size in effort.sizes]
+        rounds = interleaved(effort, servers, {"anywhere": anywhere}, Path(name))["anywhere"]
+        return {
+            size: [each[server.name] for each in rounds] for size, server in zip(effort.sizes, servers, strict=True)
+        }
+
+
+def interleaved(
+    effort: Effort,
+    servers: Sequence[Server],
+    workloads: Mapping[str, Callable[[int, Random], list[bytes]]],
+    folder: Path,
+) -> Rounds:
+    """The rounds, after one of half the size that is not counted."""
+    random = Random(1)
+    found: Rounds = {name: [] for name in workloads}
+    for number in range(-1, effort.rounds):
+        turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
+        for name, make in workloads.items():
+            _say(f"round {number + 1} of {effort.rounds}: {name}")
+            file = write_questions(folder / name, make(effort.queries if number >= 0 else KNOWN, random))
+            loads = {server.name: run_load(server.pid, server.port, file) for server in turn}
+            if number >= 0:
+                found[name].append(loads)
+    _say("")
+    return found
+
+
+def classification(effort: Effort) -> dict[str, Any]:
+    """What `bench_classify` measures, in a process of its own."""
+    _say("classification")
+    argv = [sys.executable, "-m", "tests.bench.bench_classify", "--json", *effort.classify]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise BenchError("bench_classify failed; what it says stands above")
+    _say("")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _flat(prefixes: int) -> Recipe:
+    argv = (sys.executable, "-m", "tests.bench.flat_server", "$port", str(prefixes))
+    return Recipe(f"{prefixes}", "", "", argv, {}, by_prefix=True, wait=300.0)
+
+
+def _say(text: str) -> None:
+    """What is going on, on one line, where somebody looks on."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Our server with any number of client prefixes, for the bench: `python -m tests.bench.flat_server PORT PREFIXES`.
+
+The site is made in memory, as nobody writes ten million clients into a site file, and put into the same Engine
+and DnsServer that `dnsvip serve` runs. PREFIXES is 10 * 2 ** n: they divide SPACE evenly, and a client holds up
+to PER_CLIENT of them. Addresses are renewed once an hour only, so that what differs is the classification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import uvloop
+
+from dnsvip.config import DnsSettings, Listener
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.server import DnsServer
+from dnsvip.model import Client, Match, Step
+from tests.bench.questions import FIRST_NEW, SPACE
+from tests.samples import make_site, snapshot_of
+
+PER_CLIENT = 1024
+
+
+def make_clients(prefixes: int) -> Iterator[Client]:
+    """As many clients as hold all prefixes."""
+    size = SPACE // prefixes
+    length = 33 - size.bit_length()
+    step = PER_CLIENT if prefixes > 10 * PER_CLIENT else 1
+    for first in range(0, prefixes, step):
+        networks = (f"{IPv4Address(FIRST_NEW + n * size)}/{length}" for n in range(first, first + step))
+        yield Client(f"client-{first}", 1 + first // step, "gold", tuple(Match(Step.ECS, net) for net in networks))
+
+
+async def serve(port: int, prefixes: int) -> None:
+    """Answer until killed."""
+    site = make_site({"cluster": {"web": {"renew": 3600}}, "client": {"acme": None, "newsreader": None}})
+    clients = {each.name: each for each in make_clients(prefixes)}
+    engine = Engine(snapshot_of(replace(site, clients=clients)))
+    server = DnsServer(DnsSettings(listen=(Listener(f"127.0.0.1:{port}"),)), engine)
+    await server.start()
+    gc.freeze()
+    gc.enable()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    gc.disable()  # what is made here stays; to search it for cycles again and again would take most of the time
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))

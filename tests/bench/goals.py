@@ -1,0 +1,68 @@
+"""The goals of performance, one table: what is measured, the most it may be, and what that is compared with.
+
+Knows names and limits; the figures come from the measuring modules, the words from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The figure `figure` must be at most `most` (in `unit`). `part` is what `make bench ONLY=` calls it."""
+
+    part: str
+    figure: str
+    most: float
+    unit: str
+    text: str
+
+
+GOALS = (
+    Goal("dns", "plain / knot", 1.0, "x", "CPU a query, plain, by Knot geoip"),
+    Goal("dns", "ecs / knot", 1.0, "x", "CPU a query, ECS of 10,000 known prefixes, by Knot geoip"),
+    Goal("dns", "plain / pdns", 0.25, "x", "CPU a query, plain, by PowerDNS LUA"),
+    Goal("dns", "ecs / pdns", 0.25, "x", "CPU a query, ECS of 10,000 known prefixes, by PowerDNS LUA"),
+    Goal("dns", "flatness", 1.3, "x", "CPU a query, 10,000,000 prefixes by 10"),
+    Goal("dns", "flatness without fast path", 1.3, "x", "the same without the fast path"),
+    Goal("dns", "bytes a prefix", 120, "bytes", "memory a prefix"),
+    Goal("dns", "load", 20, "s", "1,000,000 clients load"),
+    Goal("dns", "change", 0.5, "s", "a change reaches the answers"),
+    Goal("dns", "pause", 5, "ms", "longest pause while it does"),
+    Goal("codec", "encode", 15.0, "us", "encode"),
+    Goal("codec", "decode", 15.0, "us", "decode"),
+    Goal("codec", "encode in a batch of 256", 4.0, "us", "encode in a batch of 256"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A goal and the figure it was held against; None where it was not measured, which is a miss."""
+
+    goal: Goal
+    figure: float | None
+
+    @property
+    def met(self) -> bool:
+        return self.figure is not None and self.figure <= self.goal.most
+
+    def __str__(self) -> str:
+        goal = self.goal
+        found = "not measured" if self.figure is None else f"{self.figure:.3g}"
+        return f"{goal.text} {found} (at most {goal.most:g} {goal.unit})"
+
+
+def judge(part: str, figures: Mapping[str, float]) -> list[Verdict]:
+    """The verdict on every goal of a part."""
+    return [Verdict(goal, figures.get(goal.figure)) for goal in GOALS if goal.part == part]
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """One line: which goals are met and which are missed."""
+    parts = {
+        "met": "; ".join(str(each) for each in verdicts if each.met) or "none",
+        "missed": "; ".join(str(each) for each in verdicts if not each.met) or "none",
+    }
+    return " | ".join(f"{word}: {text}" for word, text in parts.items())

@@ -1,0 +1,58 @@
+"""One measurement: the same prepared questions to a server by dnsperf, and what that cost the server.
+
+dnsperf reads questions as bytes (-B), so each may have an ECS of its own. It asks from one socket and keeps
+100 questions on the way; its own CPU time is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.processes import cpu_seconds
+from tests.bench.servers import BenchError
+
+LIMIT_SECONDS = 20
+"""dnsperf stops asking after so long, however many questions are left."""
+
+MOST_LOST = 0.001
+"""The share of the questions that may stay without an answer."""
+
+_PATTERNS = {
+    "asked": re.compile(r"Queries sent: +(\d+)"),
+    "answered": re.compile(r"Queries completed: +(\d+)"),
+    "seconds": re.compile(r"Run time \(s\): +([\d.]+)"),
+    "good": re.compile(r"Response codes: .*?NOERROR (\d+)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run cost: CPU microseconds of the server for each answer, and how many answers a second it gave."""
+
+    cpu_us: float
+    rate: float
+
+
+def write_questions(path: Path, questions: Sequence[bytes]) -> Path:
+    """A file as dnsperf -B reads it: each message after its length, as on TCP (RFC 1035 section 4.2.2)."""
+    path.write_bytes(b"".join(len(question).to_bytes(2, "big") + question for question in questions))
+    return path
+
+
+def run_load(pid: int, port: int, questions: Path) -> Load:
+    """Ask every question of the file once. Raises BenchError where an answer is missing or not NOERROR."""
+    argv = ["dnsperf", "-B", "-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-n", "1"]
+    before = cpu_seconds(pid)
+    done = subprocess.run([*argv, "-l", str(LIMIT_SECONDS)], capture_output=True, text=True, check=False)
+    used = cpu_seconds(pid) - before
+    found = {name: match[1] for name, pattern in _PATTERNS.items() if (match := pattern.search(done.stdout))}
+    if len(found) < len(_PATTERNS):
+        raise BenchError(f"dnsperf does not say what it did:\n{done.stdout}{done.stderr}")
+    asked, answered, good = (int(found[name]) for name in ("asked", "answered", "good"))
+    if asked - answered > MOST_LOST * asked or good != answered:
+        raise BenchError(f"of {asked} questions {answered} were answered, {good} of them with NOERROR:\n{done.stdout}")
+    return Load(1e6 * used / answered, answered / float(found["seconds"]))

@@ -1,0 +1,49 @@
+"""What a server has used, of all its processes and threads: CPU seconds and memory, as Linux counts them in /proc.
+
+CPU time is the scheduler's own, user and system together, in nanoseconds (/proc/PID/task/*/schedstat).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for process, parent in _parents():
+        children.setdefault(parent, []).append(process)
+    found = [pid]
+    for process in found:  # grows while it is walked
+        found += children.get(process, [])
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and its descendants, of the threads that live now."""
+    tasks = (task for process in family(pid) for task in PROC.glob(f"{process}/task/*/schedstat"))
+    return sum(int(text.split()[0]) for task in tasks if (text := _read(task))) / 1e9
+
+
+def memory_bytes(pid: int) -> int:
+    """Proportional set size (PSS) of a process and its descendants: shared pages are counted once among them."""
+    texts = (_read(PROC / str(process) / "smaps_rollup") for process in family(pid))
+    return 1024 * sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for stat in PROC.glob("[0-9]*/stat"):
+        if text := _read(stat):
+            head, _, tail = text.rpartition(")")
+            yield int(head.split()[0]), int(tail.split()[1])
+
+
+def _read(path: Path) -> str:
+    """What is in it; nothing where the process has ended meanwhile."""
+    with suppress(OSError):
+        return path.read_text()
+    return ""
