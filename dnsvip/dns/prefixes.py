@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from dnsvip.dns.rows import BLOCK, Row, Rows
 
@@ -59,8 +59,12 @@ class PrefixTable:
     def owner(self, address: int) -> int:
         """The owner of the longest prefix around `address`, NOBODY where there is none."""
         runs = self._runs
-        block = runs.blocks[bisect_right(runs.firsts, address) - 1]
-        return block.columns[0][block.keys.find(address)]
+        if runs.wide:
+            at, run = runs.last(address)
+            return runs.columns[0][at][run]
+        high = address >> runs.shift
+        at = bisect_right(runs.index, high) - 1
+        return runs.columns[0][at][bisect_right(runs.keys[at], high) - 1]
 
     def match(self, address: int, length: int) -> tuple[int, int]:
         """The owner of the block `address/length`, and the scope in which that answer holds.
@@ -70,16 +74,19 @@ class PrefixTable:
         is the owner of the longest prefix around the whole block, and the scope is `length`.
         """
         runs = self._runs
-        at = bisect_right(runs.firsts, address) - 1
-        block = runs.blocks[at]
-        run = block.keys.find(address)
+        if runs.wide:
+            at, run = runs.last(address)
+        else:
+            high = address >> runs.shift
+            at = bisect_right(runs.index, high) - 1
+            run = bisect_right(runs.keys[at], high) - 1
         scope = 0
-        if start := block.keys[run]:
+        if start := runs.key(at, run):
             scope = self.width + 1 - (address ^ (start - 1)).bit_length()
         if after := self._after(at, run):
             scope = max(scope, self.width + 1 - (address ^ after).bit_length())
         if scope <= length:
-            return block.columns[0][run], scope
+            return runs.columns[0][at][run], scope
         return self._around(address, length), length
 
     def exactly(self, address: int, length: int) -> int:
@@ -96,13 +103,15 @@ class PrefixTable:
         new: PrefixTable = PrefixTable.__new__(PrefixTable)
         new.width = self.width
         if len(wanted) * ANEW > self._count + BLOCK:
-            kept = (row for row in self._ordered() if row[:2] not in wanted)
+            kept = (row for row in self._prefixes if row[:2] not in wanted)
             more = sorted((address, length, owner) for (address, length), owner in wanted.items() if owner)
             new._build(heapq.merge(kept, more))
             return new
         new._count, new._prefixes, new._runs = self._count, self._prefixes.copy(), self._runs.copy()
         for (address, length), owner in wanted.items():
             new._put(address, length, owner)
+        new._prefixes.seal()
+        new._runs.seal()
         return new
 
     def _sort(self, packed: list[int]) -> None:
@@ -124,16 +133,13 @@ class PrefixTable:
                 self._flush(rows[:-1], nest.settled())
                 rows = rows[-1:]
         self._flush(rows, nest.closed())
+        self._prefixes.seal()
+        self._runs.seal()
 
     def _flush(self, rows: list[Row], runs: list[Row]) -> None:
         self._prefixes.append(rows)
         self._runs.append(runs)
         self._count += len(rows)
-
-    def _ordered(self) -> Iterator[Row]:
-        """All prefixes by address and length."""
-        for block in self._prefixes.blocks:
-            yield from block.rows()
 
     def _put(self, address: int, length: int, owner: int) -> None:
         """Give one prefix an owner, or take it out for NOBODY; only for a table that nobody reads yet."""
@@ -147,8 +153,8 @@ class PrefixTable:
             if row[1] >= length:
                 nest.open(row[0], 1 << self.width - row[1], row[2])
         runs = nest.closed()
-        before = self.owner(address - 1) if address else -1
-        after = self.owner(end) if end >> self.width == 0 else -1
+        before = self._owner_now(address - 1) if address else -1
+        after = self._owner_now(end) if end >> self.width == 0 else -1
         if runs[0][1] == before:
             del runs[0]
         if after >= 0 and after != (runs[-1][1] if runs else before):
@@ -157,10 +163,15 @@ class PrefixTable:
 
     def _after(self, at: int, run: int) -> int:
         """Where the run after this one starts, 0 for the last."""
-        keys, firsts = self._runs.blocks[at].keys, self._runs.firsts
-        if run + 1 < len(keys):
-            return keys[run + 1]
-        return firsts[at + 1] if at + 1 < len(firsts) else 0
+        runs = self._runs
+        if run + 1 < len(runs.keys[at]):
+            return runs.key(at, run + 1)
+        return runs.key(at + 1, 0) if at + 1 < len(runs.keys) else 0
+
+    def _owner_now(self, address: int) -> int:
+        """As `owner`, among changes."""
+        at, run = self._runs.last(address)
+        return self._runs.columns[0][at][run]
 
     def _around(self, address: int, length: int) -> int:
         """The owner of the longest prefix around `address` that is no longer than `length`.
@@ -184,15 +195,16 @@ class PrefixTable:
         at, index = self._prefixes.last(address)
         if at < 0:
             return None
-        block = self._prefixes.blocks[at]
-        while index >= 0 and block.keys[index] == address and block.columns[0][index] > length:
+        lengths, owners = self._prefixes.columns
+        key = self._prefixes.key
+        while index >= 0 and key(at, index) == address and lengths[at][index] > length:
             index -= 1
         if index < 0:
             if not at:
                 return None
-            block = self._prefixes.blocks[at - 1]
-            index = len(block.keys) - 1
-        return block.keys[index], block.columns[0][index], block.columns[1][index]
+            at -= 1
+            index = len(lengths[at]) - 1
+        return key(at, index), lengths[at][index], owners[at][index]
 
 
 class _Nest:

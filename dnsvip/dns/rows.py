@@ -10,7 +10,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from itertools import chain, repeat
+from typing import Any, TypeAlias
 
 Row: TypeAlias = tuple[int, ...]
 
@@ -20,175 +21,119 @@ BLOCK = 512
 _LOW = (1 << 64) - 1
 
 
-class Keys:
-    """Sorted integers of up to 32 bits."""
-
-    __slots__ = ("_keys",)
-
-    def __init__(self, keys: Sequence[int]) -> None:
-        self._keys = array("I", keys)
-
-    def __getitem__(self, index: int) -> int:
-        return self._keys[index]
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def find(self, key: int) -> int:
-        """The index of the last one that is not above `key`, -1 where all are."""
-        return bisect_right(self._keys, key) - 1
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory."""
-        return self._keys.__sizeof__()
-
-
-class HighKeys:
-    """Sorted integers of 128 bits whose lower half is 0."""
-
-    __slots__ = ("_keys",)
-
-    def __init__(self, keys: Sequence[int]) -> None:
-        self._keys = array("Q", [key >> 64 for key in keys])
-
-    def __getitem__(self, index: int) -> int:
-        return self._keys[index] << 64
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def find(self, key: int) -> int:
-        """As `Keys.find`."""
-        return bisect_right(self._keys, key >> 64) - 1
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory."""
-        return self._keys.__sizeof__()
-
-
-class WideKeys:
-    """Sorted integers of 128 bits in two halves: bisect by the upper one, then among its equals."""
-
-    __slots__ = ("_high", "_low")
-
-    def __init__(self, keys: Sequence[int]) -> None:
-        self._high = array("Q", [key >> 64 for key in keys])
-        self._low = array("Q", [key & _LOW for key in keys])
-
-    def __getitem__(self, index: int) -> int:
-        return self._high[index] << 64 | self._low[index]
-
-    def __len__(self) -> int:
-        return len(self._high)
-
-    def find(self, key: int) -> int:
-        """As `Keys.find`."""
-        high = key >> 64
-        end = bisect_right(self._high, high)
-        if not end or self._high[end - 1] != high:
-            return end - 1
-        begin = bisect_left(self._high, high, 0, end)
-        return bisect_right(self._low, key & _LOW, begin, end) - 1
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory."""
-        return self._high.__sizeof__() + self._low.__sizeof__()
-
-
-class Block:
-    """Some hundred rows, never altered: `keys`, and `columns` of the other numbers."""
-
-    __slots__ = ("columns", "keys")
-
-    keys: Keys | HighKeys | WideKeys
-    columns: tuple[array[int], ...]
-
-    def __init__(self, rows: Sequence[Row], width: int, codes: str) -> None:
-        keys, *columns = zip(*rows, strict=True)
-        self.keys = _pack(keys, width)
-        self.columns = tuple(array(code, column) for code, column in zip(codes, columns, strict=True))
-
-    def rows(self) -> Iterator[Row]:
-        """All of them in order."""
-        return zip(map(self.keys.__getitem__, range(len(self.keys))), *self.columns, strict=True)
-
-
 class Rows:
     """Rows sorted by key. Equal keys may stand in any order, but always in one block.
 
-    `width` is the bits of a key, `codes` the array type codes of the other numbers. `firsts` and
-    `blocks` are open to readers that cannot afford a call.
+    `width` is the bits of a key, `codes` the array type codes of the other numbers. Open to readers that
+    cannot afford a call: `keys` has an array a block of the keys, or of their upper 64 bits, shifted by `shift`;
+    so has `index` for the first key of each block; each of `columns` an array a block; where `wide`, lower halves
+    count too and `last` is to be asked. These objects are as few as can be: with millions of rows, each of them
+    is a line of memory to wait for.
     """
 
-    __slots__ = ("_codes", "_width", "blocks", "firsts")
+    __slots__ = ("_codes", "_lows", "columns", "firsts", "index", "keys", "shift", "wide", "width")
 
     def __init__(self, width: int, codes: str) -> None:
-        self._width, self._codes = width, codes
+        self.width, self._codes, self.shift = width, codes, max(0, width - 64)
         self.firsts: list[int] = []
-        self.blocks: list[Block] = []
+        self.keys: list[array[int]] = []
+        self._lows: list[array[int] | None] = []
+        self.columns: tuple[list[array[int]], ...] = tuple([] for _ in codes)
+        self.seal()
 
     def copy(self) -> Rows:
-        """One of its own whose changes leave this one as it is."""
-        new = Rows(self._width, self._codes)
-        new.firsts, new.blocks = list(self.firsts), list(self.blocks)
+        """One of its own whose changes leave this one as it is; to be sealed after them."""
+        new = Rows(self.width, self._codes)
+        new.firsts, new.keys, new._lows = list(self.firsts), list(self.keys), list(self._lows)
+        new.columns = tuple(list(column) for column in self.columns)
         return new
 
+    def seal(self) -> Rows:
+        """Bring `index` and `wide` up to date, for readers; returns itself."""
+        self.index = array(self._code, [key >> self.shift for key in self.firsts])
+        self.wide = any(low is not None for low in self._lows)
+        return self
+
     def __iter__(self) -> Iterator[Row]:
-        for block in self.blocks:
-            yield from block.rows()
+        for at in range(len(self.keys)):
+            yield from self._block(at)
 
     def __len__(self) -> int:
-        return sum(len(block.keys) for block in self.blocks)
+        return sum(map(len, self.keys))
 
     @property
     def size(self) -> int:
         """Bytes of memory, all counted but what the allocator rounds up."""
-        lists = sum(each.__sizeof__() for each in (self.firsts, self.blocks, *self.firsts))
-        parts = (part for b in self.blocks for part in (b, b.keys, b.columns, *b.columns))
-        return lists + sum(part.__sizeof__() for part in parts) + sum(block.keys.size for block in self.blocks)
+        lists: tuple[list[Any], ...] = (self.firsts, self.keys, self._lows, *self.columns)
+        sizes: Iterator[int] = (part.__sizeof__() for part in chain([self.index], lists, *lists))
+        return sum(sizes)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Put rows in order at the end; their keys are above all that are here."""
-        for some in _cut(rows):
-            self.firsts.append(some[0][0])
-            self.blocks.append(Block(some, self._width, self._codes))
+        self._splice(len(self.keys), len(self.keys), rows)
 
     def last(self, key: int) -> tuple[int, int]:
         """Block and index of the last row whose key is not above `key`; block -1 where there is none."""
         at = bisect_right(self.firsts, key) - 1
-        return (at, self.blocks[at].keys.find(key)) if at >= 0 else (-1, -1)
+        if at < 0:
+            return -1, -1
+        keys, low, high = self.keys[at], self._lows[at], key >> self.shift
+        end = bisect_right(keys, high)
+        if low is None or not end or keys[end - 1] != high:
+            return at, end - 1
+        return at, bisect_right(low, key & _LOW, bisect_left(keys, high, 0, end), end) - 1
+
+    def key(self, at: int, index: int) -> int:
+        """The key of a row."""
+        low = self._lows[at]
+        return self.keys[at][index] << self.shift | (low[index] if low else 0)
 
     def between(self, start: int, end: int) -> list[Row]:
         """The rows with start <= key < end."""
         low, high = self._touched(start, end)
-        return [row for block in self.blocks[low:high] for row in block.rows() if start <= row[0] < end]
+        return [row for at in range(low, high) for row in self._block(at) if start <= row[0] < end]
 
     def replace(self, start: int, end: int, rows: Iterable[Row]) -> None:
         """Put `rows`, in order, in the place of those with start <= key < end."""
         low, high = self._touched(start, end)
-        if low and sum(len(block.keys) for block in self.blocks[low:high]) < BLOCK // 4:
+        if low and sum(map(len, self.keys[low:high])) < BLOCK // 4:
             low -= 1
-        old = [row for block in self.blocks[low:high] for row in block.rows()]
+        old = [row for at in range(low, high) for row in self._block(at)]
         new = [row for row in old if row[0] < start]
         new += rows
         new += [row for row in old if row[0] >= end]
-        pieces = list(_cut(new))
-        self.blocks[low:high] = [Block(some, self._width, self._codes) for some in pieces]
-        self.firsts[low:high] = [some[0][0] for some in pieces]
+        self._splice(low, high, new)
+
+    def _block(self, at: int) -> Iterator[Row]:
+        keys, low = self.keys[at], self._lows[at]
+        whole = (
+            [key << self.shift | end for key, end in zip(keys, low or repeat(0), strict=False)] if self.shift else keys
+        )
+        return zip(whole, *(column[at] for column in self.columns), strict=True)
+
+    @property
+    def _code(self) -> str:
+        return "Q" if self.shift else "I"
 
     def _touched(self, start: int, end: int) -> tuple[int, int]:
         """The range of blocks in which keys from `start` to before `end` stand or would stand."""
         low = max(0, bisect_right(self.firsts, start) - 1)
-        return low, max(bisect_left(self.firsts, end), min(low + 1, len(self.blocks)))
+        return low, max(bisect_left(self.firsts, end), min(low + 1, len(self.keys)))
 
+    def _splice(self, low: int, high: int, rows: Sequence[Row]) -> None:
+        """Put blocks with these rows in the place of the blocks from `low` to before `high`."""
+        pieces = [tuple(zip(*piece, strict=True)) for piece in _cut(rows)]
+        self.firsts[low:high] = [numbers[0][0] for numbers in pieces]
+        self.keys[low:high] = [array(self._code, [key >> self.shift for key in numbers[0]]) for numbers in pieces]
+        self._lows[low:high] = [self._lower(numbers[0]) for numbers in pieces]
+        for place, (code, column) in enumerate(zip(self._codes, self.columns, strict=True), 1):
+            column[low:high] = [array(code, numbers[place]) for numbers in pieces]
 
-def _pack(keys: Sequence[int], width: int) -> Keys | HighKeys | WideKeys:
-    if width <= 32:
-        return Keys(keys)
-    return WideKeys(keys) if any(key & _LOW for key in keys) else HighKeys(keys)
+    def _lower(self, keys: Sequence[int]) -> array[int] | None:
+        """The lower halves of keys that have such, None where all are 0."""
+        if not self.shift or not any(key & _LOW for key in keys):
+            return None
+        return array("Q", [key & _LOW for key in keys])
 
 
 def _cut(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
