@@ -14,9 +14,11 @@ AREAS = ("dns", "dispatcher", "client")
 """Decision areas: each may know the model and nothing of the others."""
 
 SHELLS = {
+    "dns.mmsg",
     "dns.server",
     "dns.tcp",
     "dns.udp",
+    "dns.workers",
     "dispatcher.netlink",
     "dispatcher.paths",
     "dispatcher.runner",
