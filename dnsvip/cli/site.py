@@ -12,6 +12,7 @@ import click
 
 from dnsvip.cli.changes import describe, headline, lines
 from dnsvip.config import NodeConfig, load_node, load_site
+from dnsvip.dns.answer import check_services
 from dnsvip.dns.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.model import Site
@@ -85,7 +86,7 @@ def _is_missing(node: NodeConfig) -> bool:
 
 
 def _check_zones(site: Site) -> None:
-    problems = [problem for zone in site.zones.values() for problem in check_zone(zone)]
+    problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
     if problems:
         raise InvalidSite(problems)
 
