@@ -11,6 +11,7 @@ from aiohttp import web
 from dnsvip.admin import bodies
 from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE
+from dnsvip.dispatcher.explain import judged
 from dnsvip.dispatcher.judge import Judge
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import Snapshot
@@ -51,25 +52,9 @@ def _decoded(request: web.Request, asked: Plain) -> web.Response:
     snapshot, now = node.snapshot(), node.now()
     judge = request.app[JUDGES].of(snapshot)
     found = judge.judge(int(address), int(source), port, now)
-    client = judge.client(found.client)
-    return bodies.answer(
-        {
-            "address": str(address),
-            "accepted": found.accepted,
-            "reason": found.reason.value,
-            "tier": found.tier.name if found.tier else None,
-            "cluster": found.cluster,
-            "client": client.name if client else None,
-            "mode": found.mode,
-            "epoch": found.epoch,
-            "values": dict(found.values),
-            "steps": [
-                {"title": step.title, "detail": step.detail, "ok": step.ok}
-                for step in judge.explain(int(address), int(source), port, now)
-            ],
-            "generation": snapshot.generation,
-        }
-    )
+    steps = judge.explain(int(address), int(source), port, now)
+    answer = judged(address, found, steps, judge.client(found.client))
+    return bodies.answer({**answer, "generation": snapshot.generation})
 
 
 def _read(asked: Plain) -> tuple[Any, Any, int]:

@@ -20,8 +20,9 @@ from dnsvip.cli import byhand
 from dnsvip.cli.database import load_snapshot
 from dnsvip.cli.parameters import ADDRESS, FIELD, TIME
 from dnsvip.codec.suffix import SuffixCodec, is_reserved
+from dnsvip.dispatcher.explain import judged
 from dnsvip.dispatcher.judge import Judge
-from dnsvip.dispatcher.reason import Judgement, Reason, Step
+from dnsvip.dispatcher.reason import Reason, Step
 from dnsvip.dns.classify import Asker, Classified
 from dnsvip.dns.vip import Kind, VipMaker
 from dnsvip.errors import CodecError
@@ -76,7 +77,7 @@ def decode(
     if found.reason is Reason.BAD_PROOF and source is None:
         steps = (*steps, Step("hint", "--source was not given, and the proof may be bound to it", ok=False))
     if as_json:
-        click.echo(json.dumps(_as_data(address, found, steps, client), indent=2))
+        click.echo(json.dumps(judged(address, found, steps, client), indent=2))
     else:
         _print(address, steps)
     sys.exit(0 if found.accepted else 1)
@@ -113,24 +114,6 @@ def encode(
         number = _seal(byhand.make_codec(by_hand), {name: _number(name, value, {}) for name, value in fields}, 0)
     address = str(IPv4Address(number) if number < 1 << 32 else IPv6Address(number))
     click.echo(json.dumps({"address": address}) if as_json else address)
-
-
-def _as_data(
-    address: IPv4Address | IPv6Address, found: Judgement, steps: Sequence[Step], client: Client | None
-) -> dict[str, Any]:
-    """As the HTTP API's /decode answers it."""
-    return {
-        "address": str(address),
-        "accepted": found.accepted,
-        "reason": found.reason.value,
-        "tier": found.tier.name if found.tier else None,
-        "cluster": found.cluster,
-        "client": client.name if client else None,
-        "mode": found.mode,
-        "epoch": found.epoch,
-        "values": dict(found.values),
-        "steps": [{"title": step.title, "detail": step.detail, "ok": step.ok} for step in steps],
-    }
 
 
 def _print(address: IPv4Address | IPv6Address, steps: Sequence[Step]) -> None:

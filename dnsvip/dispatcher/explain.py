@@ -6,14 +6,14 @@ made under; no key and no expected tag is ever part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dnsvip.codec.keyring import Epoch
 from dnsvip.codec.proof import Bind, acceptable_slots
 from dnsvip.dispatcher.reason import Judgement, Reason, Step
-from dnsvip.model import ClassCluster, Client, Cluster, Snapshot
+from dnsvip.model import Address, ClassCluster, Client, Cluster, Snapshot
 
 
 def explain(
@@ -28,6 +28,22 @@ def explain(
         return (*_explain_class(judgement, cluster), _verdict(judgement, cluster))
     case = _Case(judgement, address, snapshot, cluster, client, now)
     return (*_explain_encoded(case), _verdict(judgement, cluster))
+
+
+def judged(address: Address, found: Judgement, steps: Sequence[Step], client: Client | None) -> dict[str, object]:
+    """A judgement as JSON-ready data: what `dnsvip decode --json` prints and the HTTP API answers."""
+    return {
+        "address": str(address),
+        "accepted": found.accepted,
+        "reason": found.reason.value,
+        "tier": found.tier.name if found.tier else None,
+        "cluster": found.cluster,
+        "client": client.name if client else None,
+        "mode": found.mode,
+        "epoch": found.epoch,
+        "values": dict(found.values),
+        "steps": [{"title": step.title, "detail": step.detail, "ok": step.ok} for step in steps],
+    }
 
 
 @dataclass(frozen=True, slots=True)
