@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.answer import Engine, ecs_of
 from dnsvip.dns.classify import Asker, Classified, Ecs
 from dnsvip.dns.control import NSID
 from dnsvip.dns.lookup import deciding
 from dnsvip.dns.message import Labels, Query, Type
+from dnsvip.dns.recent import Recent
 from dnsvip.dns.tailor import LENGTH
 from dnsvip.dns.templates import QTYPES, Template, learn
 from dnsvip.dns.vip import Vip
@@ -31,8 +32,6 @@ _ROOT_OPT_AT = 11
 _ECS_AT = 17
 """In an OPT record with nothing but ECS: where SOURCE PREFIX-LENGTH is, after family."""
 
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 _Tick: TypeAlias = list[int]
 _Whole: TypeAlias = tuple[bytes, _Tick]
 """An answer after its id, and the number to add one to when it is given."""
@@ -45,12 +44,12 @@ class FastPath:
         self.engine = engine
         self._tables, self._counters = engine.tables, engine.counters
         self._from = self._until = 0.0
-        self._whole: _Recent[bytes, _Whole] = _Recent(WHOLE)
-        self._named: _Recent[bytes, Template | None] = _Recent(NAMES)
-        self._below: _Recent[tuple[Labels, int, bytes] | bytes, Template | None] = _Recent(OTHERS)
-        self._opts: _Recent[bytes, _Opt] = _Recent(OPTS)
-        self._ecs_heads: _Recent[bytes, _EcsHead] = _Recent(OPTS)
-        self._sources: dict[str, _Recent[bytes, _Source]] = {}
+        self._whole: Recent[bytes, _Whole] = Recent(WHOLE)
+        self._named: Recent[bytes, Template | None] = Recent(NAMES)
+        self._below: Recent[tuple[Labels, int, bytes] | bytes, Template | None] = Recent(OTHERS)
+        self._opts: Recent[bytes, _Opt] = Recent(OPTS)
+        self._ecs_heads: Recent[bytes, _EcsHead] = Recent(OPTS)
+        self._sources: dict[str, Recent[bytes, _Source]] = {}
         self._tokens = 0
         self._seen: set[int] = set()
 
@@ -59,7 +58,9 @@ class FastPath:
         to be asked; those answered are counted. `now` in unix seconds."""
         if not self._from <= now < self._until:
             self._enter(now)
-        sources = self._sources.get(listener) or self._sources.setdefault(listener, _Recent(SOURCES))
+        sources = self._sources.get(listener)
+        if sources is None:
+            sources = self._sources[listener] = Recent(SOURCES)
         known, whole = sources.young, self._whole.young
         found: list[bytes | None] = []
         jobs: list[_Job] = []
@@ -85,9 +86,9 @@ class FastPath:
     def _enter(self, now: float) -> None:
         """Forget whole answers, whose addresses are about to change."""
         self._from, self._until = self._tables.vips.steady(now)
-        self._whole = _Recent(WHOLE)
+        self._whole = Recent(WHOLE)
 
-    def _meet(self, peer: bytes, listener: str, sources: _Recent[bytes, _Source]) -> _Source:
+    def _meet(self, peer: bytes, listener: str, sources: Recent[bytes, _Source]) -> _Source:
         address = ip_address(peer)
         self._tokens += 1
         trusted = self._tables.classifier.trusts(address)
@@ -222,34 +223,6 @@ class FastPath:
             self._seen = seen = set()
         seen.add(mark)
         return False
-
-
-class _Recent(Generic[_K, _V]):
-    """What was used lately: between `size` and twice as many; older ones go all at once, at no cost each."""
-
-    __slots__ = ("_old", "_size", "young")
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.young: dict[_K, _V] = {}
-        self._old: dict[_K, _V] = {}
-
-    def __contains__(self, key: _K) -> bool:
-        return key in self.young or key in self._old
-
-    def get(self, key: _K) -> _V | None:
-        """The value, None where it is not known; used, it stays."""
-        value = self.young.get(key)
-        if value is None and (value := self._old.get(key)) is not None:
-            self.put(key, value)
-        return value
-
-    def put(self, key: _K, value: _V) -> _V:
-        """Remember."""
-        if len(self.young) >= self._size:
-            self.young, self._old = {}, self.young
-        self.young[key] = value
-        return value
 
 
 class _Source(NamedTuple):

@@ -11,9 +11,10 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeVar
 
 import structlog
 
@@ -31,6 +32,8 @@ PORT_TRIES = 8
 """How often a free port is looked for that UDP and TCP can both have."""
 
 log = structlog.get_logger()
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class DnsServer:
         self._settings = settings
         self._gate = Gate(limits or StreamLimits())
         self._tally: Counter[str] = Counter()
-        self._fast = FastPath(engine)
+        self._fast, self._fast_failures = FastPath(engine), 0
         self._datagrams: list[Batches | Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
@@ -97,9 +100,24 @@ class DnsServer:
         }
 
     def _respond(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str) -> bytes | None:
+        return self._guarded(self.engine.answer, wire, source, listener, transport)
+
+    def _converse(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str
+    ) -> bytes | Iterator[bytes] | None:
+        return self._guarded(self.engine.converse, wire, source, listener, transport)
+
+    def _guarded(
+        self,
+        decide: Callable[[bytes, IPv4Address | IPv6Address, str, str, float], _Answer],
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        transport: str,
+    ) -> _Answer | bytes | None:
         engine = self.engine
         try:
-            return engine.answer(wire, source, listener, transport, time.time())
+            return decide(wire, source, listener, transport, time.time())
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             decision = failure(wire)
             engine.counters.count(decision)
@@ -112,7 +130,13 @@ class DnsServer:
         """The answers to datagrams: most by the fast path, the rest by the engine."""
         if self._fast.engine is not self.engine:
             self._fast = FastPath(self.engine)
-        answers = self._fast.answers(wires, peers, listener, time.time())
+        try:
+            answers = self._fast.answers(wires, peers, listener, time.time())
+        except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
+            self._fast, answers = FastPath(self.engine), [None] * len(wires)
+            self._fast_failures += 1
+            if self._fast_failures & (self._fast_failures - 1) == 0:
+                log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
         for number, answer in enumerate(answers):
             if answer is None:
                 answers[number] = self._respond(wires[number], ip_address(peers[number]), listener, "udp")
@@ -133,7 +157,7 @@ class DnsServer:
         datagrams.start()
         self._datagrams.append(datagrams)
         loop = asyncio.get_running_loop()
-        factory = lambda: Stream(listener.name, self._respond, self._gate, self._tally)  # noqa: E731
+        factory = lambda: Stream(listener.name, self._converse, self._gate, self._tally)  # noqa: E731
         self._servers.append(await loop.create_server(factory, sock=stream, backlog=512))
         self.endpoints += (Endpoint(listener.name, host, stream.getsockname()[1]),)
 

@@ -18,6 +18,7 @@ from dnsvip.codec.keyring import Epoch
 from dnsvip.codec.mac import siphash
 from dnsvip.codec.suffix import SuffixCodec, derive_key, is_reserved
 from dnsvip.dns.classify import WIDTHS, Asker, Classified
+from dnsvip.dns.recent import Recent
 from dnsvip.errors import CodecError
 from dnsvip.model import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot, Tier
 
@@ -28,7 +29,7 @@ MAX_NONCES = 16
 """How many nonces are tried where an address must not be issued; so many misses in a row do not happen."""
 
 MEMO_SIZE = 1 << 16
-"""How many addresses of the current slot a cluster remembers; the oldest goes first."""
+"""How many addresses of the current slot a cluster remembers."""
 
 
 class Kind(StrEnum):
@@ -143,38 +144,32 @@ class _Issuer:
         self._by_prefix = "nonce" in self._masks or "session" in self._masks
         self._nonces = min(MAX_NONCES, self._masks.get("nonce", 0) + 1)
         self._slot = self._expiry = -1
-        self._made: dict[_Key, Vip] = {}
+        self._made: Recent[_Key, Vip] = Recent(MEMO_SIZE // 2)
 
     def issue(self, who: Classified, asker: Asker, now: float) -> Vip:
         self._enter_slot(now)
         key = self._key(who, asker)
-        return self._made.get(key) or self._remember(key, self._seal(key, who.client))
+        return self._made.get(key) or self._made.put(key, self._seal(key, who.client))
 
     def issue_batch(self, asked: Sequence[tuple[Classified, Asker]], now: float) -> list[Vip]:
         self._enter_slot(now)
         keys = [self._key(who, asker) for who, asker in asked]
         clients = {key: who.client for key, (who, _) in zip(keys, asked, strict=True)}
-        vips = {key: self._made[key] for key in clients if key in self._made}
+        vips = {key: vip for key in clients if (vip := self._made.get(key))}
         payloads = {key: self._payload(key, client, 0) for key, client in clients.items() if key not in vips}
         fits = {key: payload for key, payload in payloads.items() if payload is not None}
         for key, address in zip(fits, self._codec.seal_batch(list(fits.values())), strict=True):
             if not is_reserved(self._layout, address, self._plain):
-                vips[key] = self._remember(key, self._vip(key, address, Kind.ENCODED))
+                vips[key] = self._made.put(key, self._vip(key, address, Kind.ENCODED))
         for key in payloads.keys() - vips.keys():
-            vips[key] = self._remember(key, self._seal(key, clients[key]))
+            vips[key] = self._made.put(key, self._seal(key, clients[key]))
         return [vips[key] for key in keys]
 
     def _enter_slot(self, now: float) -> None:
         slot = int(now) // self._renew
         if slot != self._slot:
-            self._slot, self._made = slot, {}
+            self._slot, self._made = slot, Recent(MEMO_SIZE // 2)
             self._expiry = self._expiry_in(slot)
-
-    def _remember(self, key: _Key, vip: Vip) -> Vip:
-        if len(self._made) >= MEMO_SIZE:
-            del self._made[next(iter(self._made))]
-        self._made[key] = vip
-        return vip
 
     def _key(self, who: Classified, asker: Asker) -> _Key:
         if who.client:

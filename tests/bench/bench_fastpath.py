@@ -128,7 +128,8 @@ async def serve(ready: int) -> None:
         f"known-{n}": {"id": n + 1, "tier": "gold", "match": [{"ecs": f"10.{n >> 8}.{n & 255}.0/24"}]}
         for n in range(KNOWN)
     }
-    snapshot = make_snapshot({"client": {"acme": None, "newsreader": None, **match}})
+    changes = {"cluster": {"web": {"anonymous": "encoded"}}, "client": {"acme": None, "newsreader": None, **match}}
+    snapshot = make_snapshot(changes)
     server = DnsServer(DnsSettings(listen=(Listener("127.0.0.1:0"),)), Engine(snapshot))
     await server.start()
     gc.freeze()
