@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.model import STRICT, Endpoint, Name, Site
@@ -135,6 +135,18 @@ class AdminSettings:
     listen: Endpoint = "127.0.0.1:8053"
 
 
+def _paths(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+@dataclass(frozen=True, slots=True)
+class GeoSettings:
+    """`[geo]`: MaxMind DB files, one or several, such as one of countries and one of AS numbers."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    database: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """`[dispatch]`: how packets are taken. `flows` bounds the connection key table."""
@@ -166,6 +178,7 @@ class NodeConfig:
     dns: DnsSettings = field(default_factory=DnsSettings)
     admin: AdminSettings | None = None
     dispatch: DispatchSettings | None = None
+    geo: GeoSettings = field(default_factory=GeoSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -186,6 +199,7 @@ def load_node(path: Path) -> NodeConfig:
         dns=config.dns,
         admin=config.admin,
         dispatch=config.dispatch,
+        geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
         log=config.log,
     )
 

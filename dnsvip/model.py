@@ -275,12 +275,23 @@ class ClassCluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Who may have a whole zone (AXFR): who asks from one of `to` and signs with the key `tsig`; both, where both
+    are given."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    to: tuple[Network, ...] = ()
+    tsig: DnsName | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone as the text of its zone file (RFC 1035 section 5)."""
+    """A zone as the text of its zone file (RFC 1035 section 5). Without `transfer` nobody gets it whole."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: DnsName
     text: str = field(repr=False)
+    transfer: Transfer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +340,25 @@ def _network(text: str) -> str:
     return str(ip_network(text))
 
 
+def _place(text: str) -> str:
+    kind, _, code = text.partition(":")
+    code = code.upper().removeprefix("AS") if kind == "asn" else code.upper()
+    if not re.fullmatch(PLACE_FORMS.get(kind, r"(?!)"), code):
+        raise ValueError('must be "country:DE" (ISO 3166-1), "continent:EU" (AF AN AS EU NA OC SA) or "asn:64500"')
+    return f"{kind}:{code}"
+
+
+PLACE_FORMS: Mapping[str, str] = {
+    "country": "[A-Z]{2}",
+    "continent": "AF|AN|AS|EU|NA|OC|SA",
+    "asn": "[1-9][0-9]{0,9}",
+}
+"""Kind of place in `{ geo = "KIND:CODE" }` -> the form of its code."""
+
 MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
     Step.SOURCE: _network,
     Step.ECS: _network,
+    Step.GEO: _place,
     Step.TSIG: lambda name: name.lower().rstrip("."),
 }
 """How the value of a match is brought to its canonical form; other steps keep it as it stands."""
@@ -394,10 +421,12 @@ class Site:
 class Snapshot:
     """One immutable state of a site with its keys, as of one generation of the store.
 
-    `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster.
+    `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
+    are for DNS cookies: made with the first, taken from all; with none there are no cookies.
     """
 
     generation: int = 0
     site: Site = Site()
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     masters: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    cookie_secrets: tuple[bytes, ...] = field(default=(), repr=False)

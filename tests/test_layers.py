@@ -15,6 +15,7 @@ AREAS = ("dns", "dispatcher", "client")
 
 SHELLS = {
     "dns.mmsg",
+    "dns.geo",
     "dns.server",
     "dns.tcp",
     "dns.udp",

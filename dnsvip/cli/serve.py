@@ -24,9 +24,10 @@ from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
 from dnsvip.cli.firsttoken import make_first_token
-from dnsvip.config import AdminSettings, DnsSettings, NodeConfig, load_node, parse_endpoint
+from dnsvip.config import AdminSettings, DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.control import Identity
+from dnsvip.dns.geo import GeoFiles
 from dnsvip.dns.server import DnsServer
 from dnsvip.dns.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
@@ -43,6 +44,12 @@ SHUTDOWN_SECONDS = 2.0
 
 TOKEN_SECONDS = 1.0
 """How often the first token is tried for while the database is down."""
+
+GEO_SECONDS = 1.0
+"""How often the files of [geo] are looked at."""
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread that compiles may keep the interpreter from the loop that answers; Python's own 5 ms is long."""
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -78,7 +85,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
     stopped = _watch_signals()
     async with AsyncExitStack() as stack:
         feed = await stack.enter_async_context(feed_of(node, ["dns", "admin"] if node.admin else ["dns"]))
-        answering = _workers(node.dns, node_file) if node.dns.workers > 1 else dns_of(node.dns, feed)
+        answering = _workers(node.dns, node_file) if node.dns.workers > 1 else dns_of(node.dns, feed, node.geo)
         dns: DnsServer | Workers = await stack.enter_async_context(answering)
         work: list[Coroutine[Any, Any, object]] = [feed.run(), stopped.wait()]
         endpoints: dict[str, Any] = {"dns": [f"{_joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
@@ -104,23 +111,36 @@ async def feed_of(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[Feed]
 
 
 @asynccontextmanager
-async def dns_of(settings: DnsSettings, feed: Feed) -> AsyncIterator[DnsServer]:
+async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIterator[DnsServer]:
     """Answers from the feed's snapshots; a new one is compiled in a thread, as questions must not wait for it."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    places = GeoFiles(geo.database)
     version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
     identity = Identity(settings.identity, version, settings.nsid)
-    server = DnsServer(settings, Engine(feed.snapshot, identity=identity))
+    server = DnsServer(settings, Engine(feed.snapshot, None, places.geo, identity))
+    turn = asyncio.Lock()
 
     async def take(snapshot: Snapshot) -> None:
-        server.engine = await asyncio.to_thread(Engine, snapshot, server.engine)
+        async with turn:
+            server.engine = await asyncio.to_thread(Engine, snapshot, server.engine, places.geo)
         for problem in server.engine.problems:
             log.error("a zone cannot be served", where=problem.where, problem=problem.message)
         gc.freeze()  # a large site is not to be searched for cycles while questions wait
 
+    async def follow_files() -> None:
+        while geo.database:
+            await asyncio.sleep(GEO_SECONDS)
+            if await asyncio.to_thread(places.refresh):
+                log.info("geo data loaded anew")
+                await take(feed.snapshot)
+
     feed.subscribe(take)
     await server.start()
+    following = asyncio.create_task(follow_files())
     try:
         yield server
     finally:
+        following.cancel()
         await server.stop()
 
 

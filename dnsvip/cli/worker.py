@@ -34,7 +34,7 @@ def main(node_file: str) -> int:
 
 
 async def _work(node: NodeConfig, parent: Parent) -> None:
-    async with feed_of(node, ["dns"]) as feed, dns_of(node.dns, feed) as server:
+    async with feed_of(node, ["dns"]) as feed, dns_of(node.dns, feed, node.geo) as server:
         parent.tell(ready=[[each.name, each.host, each.port] for each in server.endpoints])
         following = asyncio.create_task(feed.run())
         stopped = asyncio.create_task(parent.stopped(server.counters))

@@ -163,7 +163,7 @@ MANY = {
                 ("token", "abc"),
                 ("ecs", "10.1.0.0/16"),
                 ("source", "127.0.0.0/8"),
-                ("geo", "FR"),
+                ("geo", "country:FR"),
                 ("listener", "privileged"),
             ]
         )
