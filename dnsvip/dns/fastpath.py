@@ -46,7 +46,7 @@ class FastPath:
         self._from = self._until = 0.0
         self._whole: Recent[bytes, _Whole] = Recent(WHOLE)
         self._named: Recent[bytes, Template | None] = Recent(NAMES)
-        self._below: Recent[tuple[Labels, int, bytes] | bytes, Template | None] = Recent(OTHERS)
+        self._below: Recent[tuple[Labels, int, bytes], Template | None] = Recent(OTHERS)
         self._opts: Recent[bytes, _Opt] = Recent(OPTS)
         self._ecs_heads: Recent[bytes, _EcsHead] = Recent(OPTS)
         self._sources: dict[str, Recent[bytes, _Source]] = {}
@@ -116,7 +116,7 @@ class FastPath:
             opt = made
         elif len(wire) != end:
             return None
-        if template.size > opt.room:
+        if template.size > opt.room or (wire[11] and not template.by_edns):
             return None
         return _Job(place, wire, end, template, opt, source, key)
 
@@ -124,7 +124,7 @@ class FastPath:
         """The template for the question `name` (name in lower case, type, class), learned where it comes again."""
         qtype = int.from_bytes(name[-4:-2], "big")
         labels = _labels(name)
-        if labels is None or qtype not in QTYPES or name in self._named or name in self._below:
+        if labels is None or qtype not in QTYPES or name in self._named:
             return None
         top = deciding(self.engine.zones, labels, qtype)
         if top is None:
@@ -135,12 +135,19 @@ class FastPath:
             return self._named.put(name, learn(self.engine, labels, qtype, top, now))
         key = top, len(name), name[-4:]
         template = self._below.get(key)
-        if template is None and self._again(key):
-            template = learn(self.engine, labels, qtype, top, now)
-            self._below.put(key if template else name, template)
+        if template is None and key not in self._below and self._again(key):
+            template = self._below.put(key, self._learn_below(labels, qtype, top, now))
         if template is None or labels[-len(top) - 1] in template.mentioned:
             return None
         return template
+
+    def _learn_below(self, labels: Labels, qtype: int, top: Labels, now: float) -> Template | None:
+        """The template for all names right below `top`, by one that no record is likely to mention."""
+        at = len(labels) - len(top) - 1
+        other = (*labels[:at], b"\xff" * len(labels[at]), *top)
+        if deciding(self.engine.zones, other, qtype) != top:
+            return None
+        return learn(self.engine, other, qtype, top, now)
 
     def _opt(self, wire: bytes, tail: bytes) -> _Opt | None:
         """The OPT record that is all of `tail`."""

@@ -45,7 +45,7 @@ class Template:
     `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`;
     `size` is the length of the whole without OPT. It holds for the name it was learned with, in any case; and
     if that does not exist, for all of its length right below the same name (`lookup.deciding`) but for those
-    whose label there is in `mentioned`.
+    whose label there is in `mentioned`. Where not `by_edns`, EDNS would tell more than the template has (RFC 8914).
     """
 
     heads: tuple[bytes, ...]
@@ -55,6 +55,7 @@ class Template:
     outcome: Outcome
     rcode: int
     mentioned: frozenset[bytes]
+    by_edns: bool
 
 
 def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float) -> Template | None:
@@ -74,10 +75,10 @@ def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float
     if list(_cut(again[start:], second.marks)) != pieces:
         return None
     outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
-    if (outcome, resolution.response.rcode) in EXTENDED_ERRORS:
-        return None
+    rcode = resolution.response.rcode
+    by_edns = (outcome, rcode) not in EXTENDED_ERRORS
     heads = tuple(_heads(resolution, name, qtype))
-    return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, resolution.response.rcode, mentioned)
+    return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, rcode, mentioned, by_edns)
 
 
 class _Marks(Tailor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -169,3 +169,70 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
                 assert ours == right, (wire, source, listener, now)
         assert numbers(plain) == numbers(behind)
     assert answered > ROUNDS * BATCH * BATCHES // 5 * 2
+
+
+def question(name: str, rtype: int = 28, edns: bytes = b"", flags: int = 0) -> bytes:
+    labels = tuple(label.encode() for label in name.split("."))
+    asked = flat_name(labels) + rtype.to_bytes(2, "big") + b"\0\1"
+    return b"\0\7" + flags.to_bytes(2, "big") + b"\0\1\0\0\0\0\0" + bytes([bool(edns)]) + asked + edns
+
+
+def opt(options: bytes = b"", do: int = 0) -> bytes:
+    return b"\0\0\x29\x04\xd0\0\0" + bytes([do, 0]) + len(options).to_bytes(2, "big") + options
+
+
+ECS = b"\0\x08\0\x07\0\1\x18\0"
+COOKIE = b"\0\x0a\0\x08"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: question("www.example.test"),
+        lambda n: question("wWw.ExAmPlE.tEsT" if n % 2 else "WWW.example.test", edns=opt()),
+        lambda n: question("www.example.test", 1, opt(do=0x80), 0x0100),
+        lambda n: question("www.example.test", 65, opt(COOKIE + n.to_bytes(8, "big"))),
+        lambda n: question("www.example.test", 28, opt(ECS + bytes([198, 51, n]))),
+        lambda n: question("shop.example.test", 28, opt(ECS + bytes([10, n, 0]) + COOKIE + bytes(8))),
+        lambda n: question("_svc.example.test", 64),
+        lambda n: question("mail.example.test", 1),
+        lambda n: question("example.test", 15),
+        lambda n: question(f"nothing-{n:03}.example.test"),
+        lambda n: question(f"{n:03}.wild.example.test", 16),
+        lambda n: question(f"{n:03}.each.example.test", 28),
+        lambda n: question(f"{n:03}.sub.example.test", 1, opt(do=0x80)),
+        lambda n: question(f"{n:03}.nowhere.invalid", 1),
+    ],
+)
+def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) -> None:
+    """From the third question of a sort on, the fast path answers by itself, as the engine does."""
+    engine = Engine(snapshot)
+    fast, source = FastPath(engine), ip_address("127.0.0.1")
+    for n in range(200):
+        [answer] = fast.answers([make(n)], [source.packed], "public", NOW)
+        assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
+
+
+def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that do not exist, new clients and senders without end take bounded room; real names stay known."""
+    limits = {"WHOLE": 64, "NAMES": 64, "OTHERS": 32, "OPTS": 32, "SOURCES": 16, "SEEN": 256}
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"dnsvip.dns.fastpath.{name}", limit)
+    engine, pick = Engine(snapshot), random.Random(3)
+    fast, wanted = FastPath(engine), question("mail.example.test", 1)
+    for _ in range(3):
+        fast.answers([wanted], [bytes(4)], "public", NOW)
+    for n in range(3000):
+        under = pick.choice(("example.test", "wild.example.test", "each.example.test", "sub.example.test", "a.b.c"))
+        wires = [
+            question(f"{pick.randbytes(pick.randint(1, 20)).hex()}.{under}", pick.choice((1, 28, 65))),
+            question("www.example.test", 28, opt(ECS + pick.randbytes(3))),
+            question("www.example.test", 28, opt(COOKIE + pick.randbytes(8))),
+        ]
+        fast.answers(wires, [pick.randbytes(4) for _ in wires], "public", NOW)
+        if n % 50 == 0:
+            assert fast.answers([wanted], [pick.randbytes(4)], "public", NOW) != [None]
+    kept = {"_whole": "WHOLE", "_named": "NAMES", "_below": "OTHERS", "_opts": "OPTS", "_ecs_heads": "OPTS"}
+    assert all(len(getattr(fast, name)) <= 2 * limits[limit] for name, limit in kept.items())
+    assert len(fast._sources["public"]) <= 2 * limits["SOURCES"]
+    assert len(fast._seen) <= limits["SEEN"]
