@@ -42,6 +42,12 @@ async def rotate(request: web.Request) -> web.Response:
     return bodies.answer(shown, status=202, headers=headers)
 
 
+async def roll_cookies(request: web.Request) -> web.Response:
+    """Make DNS cookies with the next secret."""
+    generation = await request.app[NODE].store().roll_cookies(request[ACTOR])
+    return bodies.answer({"generation": generation}, headers={GENERATION: str(generation)})
+
+
 async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
     name = request.match_info["cluster"]
     found = (await request.app[NODE].store().epochs(name)).get(name)
@@ -73,4 +79,5 @@ ROUTES = [
     web.get(f"{ROOT}/keys", list_all),
     web.get(f"{ROOT}/keys/{{cluster}}", get),
     web.post(f"{ROOT}/keys/{{cluster}}/rotate", rotate),
+    web.post(f"{ROOT}/cookies/roll", roll_cookies),
 ]

@@ -68,6 +68,21 @@ def rotate(api: Api, cluster: str, timeout: float, *, wait: bool, as_json: bool)
         click.echo(f"cluster {cluster}: epoch {made['slot']} is {made['state']}" + (f", {waits}" if waits else ""))
 
 
+@keys.command("roll-cookies", epilog=EPILOG)
+@json_option
+@with_api
+def roll_cookies(api: Api, *, as_json: bool) -> None:
+    """Change the secret that DNS cookies are made with, on all nodes.
+
+    Cookies made with the one before are taken until the next roll.
+    """
+    made = api.call("POST", "cookies", "roll")
+    if as_json:
+        show.item(made, as_json=True)
+    else:
+        click.echo(f"DNS cookies are made with the next secret from generation {made['generation']} on")
+
+
 def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:
     found = [api.get("keys", cluster)] if cluster else api.items("keys")
     return ({"cluster": one["cluster"], **epoch} for one in found for epoch in one["epochs"])

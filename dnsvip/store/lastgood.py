@@ -20,6 +20,7 @@ from dnsvip.errors import StoreError
 from dnsvip.model import Cluster, Site, Snapshot
 from dnsvip.shards import Shards
 from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.store.cookies import cookie_context
 from dnsvip.store.loading import MANY
 from dnsvip.store.rows import epoch_from, epoch_row, from_row, master_context, to_row
 from dnsvip.store.secrets import KeyEncryptionKey
@@ -27,7 +28,7 @@ from dnsvip.store.secrets import KeyEncryptionKey
 FORMAT, VERSION = "dnsvip snapshot", 1
 FILE = "snapshot.jsonl"
 
-EPOCH, MASTER = "epoch", "client_master"
+EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
 
 
 def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
@@ -88,6 +89,8 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield from ((EPOCH, epoch_row(name, epoch, kek)) for epoch in keyring.epochs)
     for name, master in snapshot.masters.items():
         yield MASTER, {"cluster": name, "secret": kek.wrap(master, master_context(name))}
+    for position, secret in enumerate(snapshot.cookie_secrets):
+        yield COOKIE, {"position": position, "secret": kek.wrap(secret, cookie_context(position))}
 
 
 def _armoured(value: Any) -> Any:
@@ -102,13 +105,14 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     found |= {COLLECTIONS[kind]: shards for kind, shards in many.items()}
     epochs: dict[str, list[Epoch]] = {}
     masters: dict[str, bytes] = {}
+    cookie_secrets: tuple[bytes, ...] = ()
     for line in file:
         entry = json.loads(line)
         if isinstance(entry, dict):
             if entry["end"] != digest.hexdigest():
                 raise ValueError("its check sum is wrong")
             site = Site(**found)
-            return Snapshot(header["generation"], site, _keyrings(site, epochs), masters)
+            return Snapshot(header["generation"], site, _keyrings(site, epochs), masters, cookie_secrets)
         digest.update(line)
         kind, row = entry[0], SimpleNamespace(**entry[1])
         if hasattr(row, "secret"):
@@ -117,6 +121,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
             epochs.setdefault(row.cluster, []).append(epoch_from(row, kek))
         elif kind == MASTER:
             masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
+        elif kind == COOKIE:
+            cookie_secrets += (kek.unwrap(row.secret, cookie_context(row.position)),)
         elif kind == SINGLE:
             found[SINGLE] = from_row(kind, row, kek)
         elif kind in many:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import select, tuple_
@@ -19,6 +20,7 @@ from dnsvip.model import Classify, Cluster, Site, Snapshot
 from dnsvip.plan import Origin
 from dnsvip.shards import Shards
 from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.store.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.rows import epoch_from, from_row, master_context
 from dnsvip.store.secrets import KeyEncryptionKey
 from dnsvip.store.tables import KINDS, audit, client_master, epoch, state
@@ -43,14 +45,17 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         found[attribute] = await _collected(connection, kek, kind)
     async for _, thing in things(connection, kek, SINGLE):
         found[SINGLE] = thing
-    return await _with_keys(connection, kek, Snapshot(generation, Site(**found)), Snapshot())
+    cookie_secrets = await load_cookie_secrets(connection, kek)
+    started = Snapshot(generation, Site(**found), cookie_secrets=cookie_secrets)
+    return await _with_keys(connection, kek, started, Snapshot())
 
 
 async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
     """`old` brought to the database's generation; the same object where that is its own."""
     generation = await current_generation(connection)
     if generation == old.generation:
-        return old
+        # a snapshot that a version without cookies has left on the disk
+        return old if old.cookie_secrets else replace(old, cookie_secrets=await load_cookie_secrets(connection, kek))
     if generation < old.generation:  # another database, or an older one put back
         return await load(connection, kek)
     touched = await _touched(connection, old.generation)
@@ -63,9 +68,13 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     if SINGLE in touched:
         found[SINGLE] = (await load_site(connection, kek, [SINGLE])).classify
     site = Site(**found) if touched & KINDS.keys() else old.site
+    cookie_secrets = old.cookie_secrets
+    if COOKIE_KIND in touched or not cookie_secrets:
+        cookie_secrets = await load_cookie_secrets(connection, kek)
+    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets)
     if touched & {"cluster", KEY_KIND}:
-        return await _with_keys(connection, kek, Snapshot(generation, site), old)
-    return Snapshot(generation, site, old.keyrings, old.masters)
+        return await _with_keys(connection, kek, new, old)
+    return new
 
 
 async def load_site(connection: AsyncConnection, kek: KeyEncryptionKey, kinds: Iterable[str]) -> Site:
@@ -166,7 +175,7 @@ async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapsho
         for name, cluster in snapshot.site.clusters.items()
         if isinstance(cluster, Cluster)
     }
-    return Snapshot(snapshot.generation, snapshot.site, keyrings, masters)
+    return replace(snapshot, keyrings=keyrings, masters=masters)
 
 
 def _keyring(cluster: Cluster, epochs: tuple[Epoch, ...], old: Keyring | None) -> Keyring:

@@ -26,6 +26,7 @@ from dnsvip.store import keys, loading, people
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
 from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
 from dnsvip.store.collisions import collisions, collisions_within
+from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
 from dnsvip.store.database import Database, make_file
 from dnsvip.store.people import Token
 from dnsvip.store.rows import from_row
@@ -191,6 +192,13 @@ class Store:
             epoch, made = await keys.rotate(connection, self._kek, cluster, now, generation)
             await record(connection, actor, now, generation, [*entries, *made])
         return epoch
+
+    async def roll_cookies(self, actor: str) -> int:
+        """Have DNS cookies made with the next secret, at once, and still taken from the one before; the generation."""
+        async with self._change() as (connection, generation, now):
+            await roll_cookie_secrets(connection, self._kek)
+            await record(connection, actor, now, generation, [AuditEntry("~", COOKIE_KIND, "secrets")])
+        return generation
 
     async def advance(self, now: float, watched_since: float = 0.0) -> list[str]:
         """Take every step of key epochs that is due; what happened, in words. Safe from several nodes at once.

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, insert, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import SecretError, StoreError
+from dnsvip.store.cookies import make_cookie_secrets
 from dnsvip.store.database import Database
 from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import SCHEMA, state
+from dnsvip.store.tables import SCHEMA, cookie_secret, state
 
 SCRIPTS = Path(__file__).parent / "migrations"
 CHECK_CONTEXT = b"key check"
@@ -35,6 +36,7 @@ async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -
         await _migrate(database, version, allowed=migrate)
     identity, key_check = await _read_state(database) or await _first_state(database, kek)
     _check_key(database, kek, key_check)
+    await _first_cookie_secrets(database, kek)
     return identity
 
 
@@ -101,6 +103,18 @@ async def _first_state(database: Database, kek: KeyEncryptionKey) -> tuple[str, 
     found = await _read_state(database)
     assert found is not None  # noqa: S101 - for mypy; it was there or has been made
     return found
+
+
+async def _first_cookie_secrets(database: Database, kek: KeyEncryptionKey) -> None:
+    """Make them in a database that is new, or older than they are."""
+    query = select(cookie_secret.c.position).limit(1)
+    async with database.read() as connection:
+        if (await connection.execute(query)).first() is not None:
+            return
+    async with database.write_unordered() as connection:
+        await _lock(connection, database)
+        if (await connection.execute(query)).first() is None:
+            await make_cookie_secrets(connection, kek)
 
 
 async def _lock(connection: AsyncConnection, database: Database) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration that this code knows; a database beyond it is refused."""
 
 metadata = MetaData(
@@ -109,6 +109,13 @@ client_master = Table(
     "client_master",
     metadata,
     Column("cluster", Key, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+cookie_secret = Table(
+    "cookie_secret",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=False),  # 0 active, 1 next, 2 the one before
     Column("secret", LargeBinary, nullable=False),
 )
 

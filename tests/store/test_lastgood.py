@@ -26,7 +26,7 @@ async def snapshot(filled: Store) -> Snapshot:
 def clear_secrets(snapshot: Snapshot, site: Site) -> list[bytes]:
     """Every form in which a secret of the snapshot could stand in a file."""
     secrets = [epoch.secret for ring in snapshot.keyrings.values() for epoch in ring.epochs]
-    secrets += snapshot.masters.values()
+    secrets += [*snapshot.masters.values(), *snapshot.cookie_secrets]
     secrets += [b64decode(key.secret) for key in site.tsig_keys.values()]
     text = [key.secret.encode() for key in site.tsig_keys.values()]
     return [*secrets, *text, *(secret.hex().encode() for secret in secrets)]

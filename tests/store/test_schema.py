@@ -66,14 +66,14 @@ async def test_newer_database_is_refused(store: Store, url: str, kek: KeyEncrypt
     async with database.write_unordered() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     await database.close()
-    with pytest.raises(StoreError, match=r"version 9999, newer than this program knows \(0001\)"):
+    with pytest.raises(StoreError, match=rf"version 9999, newer than this program knows \({tables.SCHEMA}\)"):
         await Store.open(url, kek)
 
 
 async def test_migrating_can_be_left_to_others(url: str, kek: KeyEncryptionKey) -> None:
     """Without leave to migrate, an empty database is refused and stays empty."""
     for _ in range(2):
-        with pytest.raises(StoreError, match="this program needs 0001"):
+        with pytest.raises(StoreError, match=f"this program needs {tables.SCHEMA}"):
             await Store.open(url, kek, migrate=False)
 
 
