@@ -24,6 +24,7 @@ from dnsvip.model import (
     Step,
     Tier,
     TierAction,
+    Zone,
 )
 from dnsvip.spec import COLLECTIONS, collection
 
@@ -113,6 +114,15 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.check", "name exactly one of tcp, http and agent")
     if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
         yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
+
+
+def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
+    if zone.transfer is None:
+        return
+    if not zone.transfer.to and zone.transfer.tsig is None:
+        yield Problem(f"{where}.transfer", 'name who may have the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
+    if zone.transfer.tsig is not None:
+        yield from _refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
 
 
 def _check_service(where: str, service: Service, site: Site) -> Iterator[Problem]:
@@ -208,6 +218,7 @@ _RULES: Mapping[str, Callable[[str, Any, Site], Iterator[Problem]]] = {
     "cluster": _check_cluster,
     "tier": _check_tier,
     "pool": _check_pool,
+    "zone": _check_zone,
     "service": _check_service,
     "client": _check_client,
 }

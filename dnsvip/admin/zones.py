@@ -59,7 +59,12 @@ async def put(request: web.Request) -> web.Response:
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(name, {"text": text})
-    return changed_response(ZONE, await change(ZONE, request, name, lambda _: parse("zone", name, {"text": text})))
+    return changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
+
+
+def _with_text(name: str, old: Thing | None, text: str) -> Thing:
+    """The zone with another text; who may transfer it stays."""
+    return parse("zone", name, {**(dump(old) if old else {}), "text": text})
 
 
 _SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}

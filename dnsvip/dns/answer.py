@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 
 from dnsvip.dns.classify import Asker, Classifier, Ecs, Geo
 from dnsvip.dns.control import CHAOS, Identity, introduction, notice, options
+from dnsvip.dns.cookies import COOKIE, Checked, Cookies
 from dnsvip.dns.counters import Counters, Decision, Outcome
 from dnsvip.dns.lookup import Found, Zones, obstacle, resolve
-from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, Type
+from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.tailor import Tables, Tailor
-from dnsvip.dns.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign
+from dnsvip.dns.transfer import Transfers, messages
+from dnsvip.dns.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
 from dnsvip.dns.vip import VipMaker
 from dnsvip.dns.wire import MIN_UDP_SIZE, build, parse, size_limit
 from dnsvip.dns.zone import CompiledZone, compile_zone
@@ -33,6 +36,7 @@ class Engine:
 
     `before` is the engine that this one follows: its unchanged zones and clients are kept and its counters
     go on. `geo` knows where addresses are; `identity` is what it says about itself, by default what `before` says.
+    With `require_cookies` (by default as `before`) UDP queries with a cookie that is none of ours get BADCOOKIE.
     A zone that cannot be compiled is answered SERVFAIL and named in `problems`; the others are served.
     """
 
@@ -42,8 +46,13 @@ class Engine:
         before: Engine | None = None,
         geo: Geo | None = None,
         identity: Identity | None = None,
+        require_cookies: bool | None = None,
     ) -> None:
         site = snapshot.site
+        self.cookies = _cookies(snapshot.cookie_secrets, before.cookies if before else None)
+        self.require_cookies: bool = (
+            before.require_cookies if require_cookies is None and before else bool(require_cookies)
+        )
         self.identity: Identity = identity or (before.identity if before else Identity())
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
@@ -54,6 +63,7 @@ class Engine:
         known = before.tables.classifier if before else None
         self.tables: Tables = Tables(services, Classifier(snapshot, known, geo), VipMaker(snapshot))
         self._tsig = TsigKeys(site.tsig_keys.values())
+        self._transfers = Transfers(site, self.zones)
 
     def answer(
         self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
@@ -62,6 +72,16 @@ class Engine:
         decision = self.decide(wire, source, listener, transport, now)
         self.counters.count(decision)
         return decision.wire
+
+    def converse(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
+    ) -> bytes | Iterator[bytes] | None:
+        """`answer` for a stream, which takes a whole zone too: its messages, made as they are taken."""
+        decision = self.decide(wire, source, listener, transport, now)
+        self.counters.count(decision)
+        if decision.more is None or decision.wire is None:
+            return decision.wire
+        return chain((decision.wire,), decision.more)
 
     def decide(
         self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
@@ -73,15 +93,30 @@ class Engine:
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
         asker = Asker(source, listener, ecs_of(query.edns), signature.key_name if signature else None)
         tailor = Tailor(self.tables, asker, now)
-        outcome, response = _refusal(query, signature) or self._look_up(query, tailor)
+        cookie = self._check_cookie(query, source, now)
+        if self.require_cookies and cookie and not (cookie.valid or signature) and transport == "udp":
+            return _cookie_required(query, cookie)
+        if (refused := _refusal(query, signature)) is None and _asks_for_all(query):
+            whole = self._transfers.decide(query, wire, source, asker.tsig, transport)
+            if whole.records is not None:
+                return _transferred(query, whole.records, signature, now)
+            refused = whole.outcome, whole.response
+        outcome, response = refused or self._look_up(query, tailor)
         if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode)):
             response = replace(response, options=more)
+        if cookie:
+            response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
         limit = size_limit(query, transport) - (signature.size if signature else 0)
         answer = build(query, response, limit, tailor.scope)
         if signature:
             answer = sign(answer, signature, now)
         step = tailor.who.step if tailor.who else None
         return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
+
+    def _check_cookie(self, query: Query, source: IPv4Address | IPv6Address, now: float) -> Checked | None:
+        if self.cookies is None or query.edns is None or not query.edns.cookie:
+            return None
+        return self.cookies.check(query.edns.cookie, source.packed, now)
 
     def _look_up(self, query: Query, tailor: Tailor) -> tuple[Outcome, Response]:
         if query.opcode != Opcode.QUERY:
@@ -90,6 +125,18 @@ class Engine:
             return introduction(self.identity, query)
         resolution = resolve(self.zones, query, tailor)
         return (Outcome.SERVICE if tailor.made else OUTCOMES[resolution.found]), resolution.response
+
+
+def _cookies(secrets: tuple[bytes, ...], before: Cookies | None) -> Cookies | None:
+    if before is not None and before.secrets == secrets:
+        return before
+    return Cookies(secrets) if secrets else None
+
+
+def _cookie_required(query: Query, cookie: Checked) -> Decision:
+    """BADCOOKIE with the cookie to come back with (RFC 7873 section 5.2.3)."""
+    response = Response(Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
+    return Decision(build(query, response, MIN_UDP_SIZE), Outcome.COOKIE_REQUIRED, Rcode.BADCOOKIE)
 
 
 class _Compiled:
@@ -159,6 +206,17 @@ def _refusal(query: Query, signature: Signature | None) -> tuple[Outcome, Respon
     return _QTYPES.get(query.qtype)
 
 
+def _transferred(query: Query, records: Iterator[RRset], signature: Signature | None, now: float) -> Decision:
+    wires = messages(query, records)
+    if signature:
+        wires = sign_all(wires, signature, now)
+    return Decision(next(wires), Outcome.TRANSFERRED, Rcode.NOERROR, more=wires)
+
+
+def _asks_for_all(query: Query) -> bool:
+    return query.qtype in (Type.AXFR, Type.IXFR) and query.qclass == IN and query.opcode == Opcode.QUERY
+
+
 def ecs_of(edns: Edns | None) -> Ecs | None:
     """The client subnet as a claim about who asks; family 0 claims nothing (RFC 7871 section 7.1.2)."""
     if edns is None or edns.subnet is None or edns.subnet.family == 0:
@@ -168,7 +226,6 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
 
 
 _QTYPES: Mapping[int, tuple[Outcome, Response]] = {
-    **dict.fromkeys((Type.AXFR, Type.IXFR), (Outcome.TRANSFER, Response(Rcode.REFUSED))),
     **dict.fromkeys((Type.MAILA, Type.MAILB), (Outcome.META_TYPE, Response(Rcode.NOTIMP))),
     **dict.fromkeys((0, Type.OPT, Type.TKEY, Type.TSIG), (Outcome.META_TYPE, Response(Rcode.FORMERR))),
 }
@@ -191,6 +248,7 @@ _FLAWS: Mapping[Flaw, Outcome] = {
     Flaw.RECORD: Outcome.BAD_RECORD,
     Flaw.OPT: Outcome.BAD_OPT,
     Flaw.ECS: Outcome.BAD_ECS,
+    Flaw.COOKIE: Outcome.BAD_COOKIE,
     Flaw.TSIG: Outcome.BAD_TSIG,
 }
 

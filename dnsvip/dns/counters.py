@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     BAD_RECORD = "bad-record"
     BAD_OPT = "bad-opt"
     BAD_ECS = "bad-ecs"
+    BAD_COOKIE = "bad-cookie"
+    COOKIE_REQUIRED = "cookie-required"
     BAD_TSIG = "bad-tsig"
     TSIG_KEY = "tsig-badkey"
     TSIG_SIGNATURE = "tsig-badsig"
@@ -42,6 +44,7 @@ class Outcome(StrEnum):
     CLASS = "class"
     IDENTITY = "identity"
     TRANSFER = "transfer"
+    TRANSFERRED = "transferred"
     META_TYPE = "meta-type"
     FAILED = "failed"
 
@@ -51,6 +54,7 @@ class Decision:
     """The answer to one message (None: none is due) and how it came about.
 
     `step` and `kind` tell who was recognised and what address was made, where a service was asked for.
+    `more` are the further messages of a zone's transfer, made as they are taken.
     """
 
     wire: bytes | None
@@ -58,6 +62,7 @@ class Decision:
     rcode: int | None = None
     step: Step | None = None
     kind: Kind | None = None
+    more: Iterator[bytes] | None = None
 
 
 class Counters:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import cast
+from typing import TypeAlias, cast
 
 from dnsvip.dns.framing import Framer, frame
-from dnsvip.dns.udp import BATCH, Respond
+from dnsvip.dns.udp import BATCH
+
+Converse: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | Iterator[bytes] | None]
+"""(message, source, listener, "tcp") -> the answer, all messages of a long one as they are taken, None for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class Stream(asyncio.Protocol):
 
     source: IPv4Address | IPv6Address
 
-    def __init__(self, listener: str, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+    def __init__(self, listener: str, respond: Converse, gate: Gate, tally: Counter[str]) -> None:
         self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
         self._waiting: deque[bytes] = deque()
+        self._sending: Iterator[bytes] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._more: asyncio.Handle | None = None
@@ -123,29 +128,37 @@ class Stream(asyncio.Protocol):
         """Leave nothing behind."""
         self._gate.leave(self)
         self._waiting.clear()
+        self._sending = None
         for handle in (self._idle, self._stuck, self._more):
             if handle:
                 handle.cancel()
 
     def close(self) -> None:
         """Send what is written, take no more."""
-        self._last = True
+        self._last, self._sending = True, None
         self._waiting.clear()
         self._transport.close()
 
     def _work(self) -> None:
-        """Answer a batch; then let others have their turn, reading no further until all is answered."""
+        """Answer a batch, or send one message of a long answer; then let others have their turn, reading no further
+        until all is answered."""
         self._more = None
+        if self._sending and not self._stuck:
+            self._send_on(self._sending)
         for _ in range(BATCH):
+            if self._sending:
+                break
             if not self._waiting or self._stuck or self._transport.is_closing():
                 break
             self._tally["tcp_messages"] += 1
             answer = self._respond(self._waiting.popleft(), self.source, self._listener, "tcp")
-            if answer is not None:
+            if isinstance(answer, bytes):
                 self._transport.write(frame(answer))
+            else:
+                self._sending = answer
         if self._transport.is_closing():
             return
-        if self._waiting:
+        if self._waiting or self._sending:
             self._transport.pause_reading()
             if not self._stuck:
                 self._more = self._loop.call_soon(self._work)
@@ -153,6 +166,14 @@ class Stream(asyncio.Protocol):
             self._transport.close()
         else:
             self._transport.resume_reading()
+
+    def _send_on(self, sending: Iterator[bytes]) -> None:
+        message = next(sending, None)
+        if message is None:
+            self._sending = None
+            return
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._transport.write(frame(message))
 
     def _check_idle(self) -> None:
         if self._loop.time() < self._deadline or self._waiting or self._stuck:

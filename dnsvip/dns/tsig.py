@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -97,8 +97,30 @@ def sign(answer: bytes, signature: Signature, now: float) -> bytes:
     request, key = signature.request, signature.key
     if request is None:
         return answer
+    template = _template(answer, signature, request, now)
+    if key:
+        template = _signed(answer, key, template, request.mac)
+    return _append(answer, signature.owner, template)
+
+
+def sign_all(answers: Iterable[bytes], signature: Signature, now: float) -> Iterator[bytes]:
+    """The messages of one answer, each signed over the one before (RFC 8945 section 5.3.1)."""
+    request, key, context = signature.request, signature.key, None
+    for answer in answers:
+        if request is None or key is None:
+            yield answer
+            continue
+        template = _template(answer, signature, request, now)
+        rdata, context = dns.tsig.sign(  # type: ignore[no-untyped-call]  # as above
+            answer, key, template, template.time_signed, request.mac, context, True
+        )
+        yield _append(answer, signature.owner, rdata)
+
+
+def _template(answer: bytes, signature: Signature, request: TSIG, now: float) -> TSIG:
+    """An answer's TSIG record without its MAC."""
     late = signature.error == BADTIME
-    template = TSIG(  # type: ignore[no-untyped-call]  # dnspython annotates no constructors of rdata
+    return TSIG(  # type: ignore[no-untyped-call]  # dnspython annotates no constructors of rdata
         dns.rdataclass.ANY,
         dns.rdatatype.TSIG,
         request.algorithm,
@@ -109,9 +131,6 @@ def sign(answer: bytes, signature: Signature, now: float) -> bytes:
         signature.error,
         int(now).to_bytes(6, "big") if late else b"",
     )
-    if key:
-        template = _signed(answer, key, template, request.mac)
-    return _append(answer, signature.owner, template)
 
 
 def _read(wire: bytes, at: int) -> tuple[dns.name.Name, TSIG]:

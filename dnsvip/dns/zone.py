@@ -28,6 +28,11 @@ class CompiledZone:
     negative: RRset
 
 
+def serial_of(zone: CompiledZone) -> int:
+    """The serial number in its SOA."""
+    return int.from_bytes(_last_piece(zone.nodes[zone.apex][Type.SOA])[:4], "big")
+
+
 def check_zone(zone: Zone) -> list[Problem]:
     """Everything that keeps a zone from being served; empty where it can be."""
     return read_zone(zone)[2]

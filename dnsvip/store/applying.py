@@ -127,9 +127,10 @@ def _entry(change: Change, stored: Stored) -> AuditEntry:
 async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Problem]:
     kinds = {change.kind for change in changes}
     everyone = any(change.kind == "cluster" and change.after is not None for change in changes)
+    served = [*_after(changes, Zone), *await _zones_of_lost_keys(connection, kek, changes)]
     clients = [] if everyone else [*_after(changes, Client), *await _orphans(connection, kek, changes)]
     site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE))
-    keys = await _names(connection, tsig, None if everyone else _mentioned(clients))
+    keys = await _names(connection, tsig, None if everyone else _mentioned(clients, served))
     zones = await _names(connection, zone, None) if kinds - {"client"} else ()
     site = replace(
         site,
@@ -139,14 +140,31 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
     problems = check_site(site) if kinds - {"client"} else []
     for some in clients:
         problems += check_one("client", some.name, some, site)
+    for each in served:
+        problems += check_one("zone", each.name, each, site)
     if everyone:
         async for name, thing in things(connection, kek, "client"):
             problems += check_one("client", name, thing, site)
     return list(dict.fromkeys(problems))
 
 
-def _mentioned(clients: Iterable[Client]) -> list[str]:
-    return sorted({match.value for thing in clients for match in thing.match if match.step is Step.TSIG})
+def _mentioned(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
+    keys = {match.value for thing in clients for match in thing.match if match.step is Step.TSIG}
+    return sorted(keys | {thing.transfer.tsig for thing in zones if thing.transfer and thing.transfer.tsig})
+
+
+async def _zones_of_lost_keys(
+    connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]
+) -> list[Zone]:
+    """Zones whose transfers need a TSIG key that these changes remove."""
+    found: dict[str, Zone] = {}
+    for name in (change.name for change in changes if change.kind == "tsig" and change.action == "-"):
+        users = select(zone).where(zone.c.spec.contains(f'"tsig":"{name}"', autoescape=True)).limit(20)
+        for row in await connection.execute(users):
+            thing = from_row("zone", row, kek)
+            assert isinstance(thing, Zone)  # noqa: S101 - for mypy
+            found[thing.name] = thing
+    return list(found.values())
 
 
 async def _names(connection: AsyncConnection, table: Any, wanted: Sequence[str] | None) -> list[str]:

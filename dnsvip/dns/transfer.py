@@ -1,0 +1,151 @@
+"""Whole zones for those who may have them: AXFR (RFC 5936), and IXFR answered by it (RFC 1995 section 4).
+
+A service's addresses go out as everybody's: the plain VIP, and the plain IPv4 address. Messages are made
+while they are taken, so a large zone costs no more memory than a small one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is an error class
+
+import dns.exception
+import dns.name
+
+from dnsvip.dns.counters import Outcome
+from dnsvip.dns.lookup import Zones
+from dnsvip.dns.message import Labels, Query, Rcode, Response, RRset, Type, name_length
+from dnsvip.dns.wire import HEADER_SIZE, MAX_SIZE, build
+from dnsvip.dns.zone import CompiledZone, serial_of
+from dnsvip.dns.zonefile import labels_of
+from dnsvip.model import ClassCluster, Service, Site, Transfer
+
+MESSAGE_SIZE = 16_000
+"""Bytes of the records of one message before compression: all within reach of a compression pointer."""
+
+_FIXED = Struct("!HHIH")
+_RECORD_HEAD = 10
+_HALF = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What to answer to a transfer: `response`, and for a whole zone the records of which `messages` are made."""
+
+    outcome: Outcome
+    response: Response
+    records: Iterator[RRset] | None = None
+
+
+class Transfers:
+    """Who may have which zone of a site, and what is in it."""
+
+    def __init__(self, site: Site, zones: Zones) -> None:
+        self._zones = zones
+        self._allowed: Mapping[Labels, Transfer] = {
+            labels_of(name): zone.transfer for name, zone in site.zones.items() if zone.transfer
+        }
+        self._plain: Mapping[Labels, Mapping[int, RRset]] = {
+            labels_of(name): _plain(service, site) for name, service in site.services.items()
+        }
+
+    def decide(
+        self, query: Query, wire: bytes, source: IPv4Address | IPv6Address, key_name: str | None, transport: str
+    ) -> Whole:
+        """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
+
+        NOTAUTH for what is no zone of ours, REFUSED for whoever may not, and for AXFR by UDP. IXFR is answered
+        with the SOA alone where the asker is up to date, and by UDP, whereupon it comes by TCP (RFC 1995 section 2).
+        """
+        zone = self._zones.by_apex.get(query.key)
+        if query.key not in self._zones.by_apex:
+            return Whole(Outcome.TRANSFER, Response(Rcode.NOTAUTH))
+        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport == "udp"):
+            return Whole(Outcome.TRANSFER, Response(Rcode.REFUSED))
+        if zone is None:
+            return Whole(Outcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
+        if query.qtype == Type.IXFR:
+            known = _known_serial(query, wire)
+            if known is None:
+                return Whole(Outcome.TRANSFER, Response(Rcode.FORMERR))
+            if transport == "udp" or (known - serial_of(zone)) % (1 << 32) < _HALF:
+                soa = zone.nodes[zone.apex][Type.SOA]
+                return Whole(Outcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
+        return Whole(Outcome.TRANSFERRED, Response(aa=True), self._records(zone))
+
+    def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
+        allowed = self._allowed.get(apex)
+        if allowed is None:
+            return False
+        known = allowed.tsig is None or allowed.tsig == key_name
+        near = not allowed.to or any(source.version == net.version and source in net for net in allowed.to)
+        return known and near
+
+    def _records(self, zone: CompiledZone) -> Iterator[RRset]:
+        """All record sets, the SOA first and last (RFC 5936 section 2.2)."""
+        soa = zone.nodes[zone.apex][Type.SOA]
+        yield soa
+        for name, node in zone.nodes.items():
+            plain = self._plain.get(name, _NONE)
+            yield from (rrset for rtype, rrset in node.items() if rtype not in plain and rtype != Type.SOA)
+        for name, plain in self._plain.items():
+            if self._zones.apex_of(name) == zone.apex:
+                yield from plain.values()
+        yield soa
+
+
+_NONE: Mapping[int, RRset] = {}
+
+
+def _plain(service: Service, site: Site) -> Mapping[int, RRset]:
+    """The addresses of a service as a client nobody knows gets them from a cluster that gives plain ones."""
+    owner = labels_of(service.name)
+    found = {}
+    for rtype, name in ((Type.AAAA, service.cluster), (Type.A, service.cluster4)):
+        cluster = site.clusters.get(name) if name else None
+        if cluster is not None and isinstance(cluster, ClassCluster) is (rtype == Type.A):
+            found[int(rtype)] = RRset(owner, rtype, cluster.ttl, ((cluster.plain.packed,),))
+    return found
+
+
+def messages(query: Query, records: Iterable[RRset]) -> Iterator[bytes]:
+    """A transfer's messages, unsigned; only the first has an OPT record (RFC 5936 section 2.2.5)."""
+    answer: list[RRset] = []
+    size = 0
+    for record in _single(records):
+        more = name_length(record.owner) + _RECORD_HEAD + _length(record)
+        if answer and size + more > MESSAGE_SIZE:
+            yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE)
+            query, answer, size = replace(query, edns=None), [], 0
+        answer.append(record)
+        size += more
+    yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE)
+
+
+def _single(records: Iterable[RRset]) -> Iterator[RRset]:
+    for rrset in records:
+        for rdata in rrset.rdatas:
+            yield rrset._replace(rdatas=(rdata,))
+
+
+def _length(record: RRset) -> int:
+    return sum(len(piece) if isinstance(piece, bytes) else name_length(piece) for piece in record.rdatas[0])
+
+
+def _known_serial(query: Query, wire: bytes) -> int | None:
+    """The serial of the SOA record that an IXFR question has as its authority section; None where it has none."""
+    at = HEADER_SIZE + len(query.question)
+    try:
+        at += dns.name.from_wire(wire, at)[1]
+        rtype, _, _, _ = _FIXED.unpack_from(wire, at)
+        at += _FIXED.size
+        for _ in ("mname", "rname"):
+            at += dns.name.from_wire(wire, at)[1]
+    except (dns.exception.DNSException, StructError):
+        return None
+    if rtype != Type.SOA or int.from_bytes(wire[8:10], "big") != 1 or len(wire) < at + 20:
+        return None
+    return int.from_bytes(wire[at : at + 4], "big")
