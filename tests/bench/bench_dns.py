@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_dns [--json PATH] [--quick]
 
-Every server has one worker and answers the same questions from dnsperf on loopback; each round takes every kind
-of question to every server in turn, each round starting with another server. The table gives medians of the
-rounds; a ratio is the median of the rounds' ratios. Exits with 1 where a goal (`goals`) is missed, and with 2
+Every server has one worker and answers the same questions from dnsperf on loopback. For each kind of question
+there are rounds, each of which asks every server in turn, starting with another one. The tables give medians of
+the rounds; a ratio is the median of the rounds' ratios. Exits with 1 where a goal (`goals`) is missed, and with 2
 where it cannot measure here. README.md says how to read it.
 """
 
@@ -25,16 +25,31 @@ from typing import Any
 from tests.bench.goals import judge, summary
 from tests.bench.load import Load, run_load, write_questions
 from tests.bench.processes import memory_bytes
-from tests.bench.questions import KNOWN, anywhere, known, new, plain
+from tests.bench.questions import anywhere, known, new, plain
 from tests.bench.report import Report, machine, tables
 from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
 
-WORKLOADS: Mapping[str, Callable[[int, Random], list[bytes]]] = {
-    "plain": lambda number, _: [plain()] * number,
-    "ecs": known,
-    "new": lambda number, _: new(number),
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A kind of question: how so many are made for a round, and how often they may be asked in it."""
+
+    make: Callable[[int, Random], list[bytes]]
+    times: int
+
+
+AGAIN = 1_000_000
+"""As often as there is time."""
+
+WORKLOADS: Mapping[str, Workload] = {
+    "plain": Workload(lambda _number, _random: [plain()], AGAIN),
+    "ecs": Workload(known, AGAIN),
+    "new": Workload(lambda number, _random: new(number), 1),
 }
 """The service's name without EDNS; with ECS of known prefixes; with ECS of prefixes that nobody asked with before."""
+
+FLAT: Mapping[str, Workload] = {"anywhere": Workload(anywhere, 1)}
+"""With ECS of any address in a space that is divided into more or fewer client prefixes."""
 
 SIZES = (10, 10_240, 10_485_760)
 """Numbers of client prefixes, 10 * 2 ** n, over which the cost should be flat."""
@@ -42,16 +57,18 @@ SIZES = (10, 10_240, 10_485_760)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: `queries` of a kind to each server in each of `rounds`; `classify` are options."""
+    """How much is measured: in each of `rounds` each server is asked `queries` different questions of a kind, for at
+    most `seconds`. `classify` are options of bench_classify."""
 
     rounds: int
     queries: int
+    seconds: float
     sizes: Sequence[int]
     classify: tuple[str, ...] = ()
 
 
-FULL = Effort(5, 40_000, SIZES)
-QUICK = Effort(3, 10_000, SIZES[:2], ("--largest", "100000", "--clients", "20000"))
+FULL = Effort(7, 40_000, 1.0, SIZES)
+QUICK = Effort(3, 10_000, 0.2, SIZES[:2], ("--largest", "100000", "--clients", "20000"))
 """To see that the bench works; its figures say nothing, and its goals are not judged."""
 
 Rounds = dict[str, list[dict[str, Load]]]
@@ -104,7 +121,7 @@ def flatness(effort: Effort) -> dict[int, list[Load]]:
     """The cost of questions from anywhere in the same space, by the number of client prefixes it is divided into."""
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, ExitStack() as stack:
         servers = [stack.enter_context(Server(_flat(size), Path(name))) for size in effort.sizes]
-        rounds = interleaved(effort, servers, {"anywhere": anywhere}, Path(name))["anywhere"]
+        rounds = interleaved(effort, servers, FLAT, Path(name))["anywhere"]
         return {
             size: [each[server.name] for each in rounds] for size, server in zip(effort.sizes, servers, strict=True)
         }
@@ -113,18 +130,18 @@ def flatness(effort: Effort) -> dict[int, list[Load]]:
 def interleaved(
     effort: Effort,
     servers: Sequence[Server],
-    workloads: Mapping[str, Callable[[int, Random], list[bytes]]],
+    workloads: Mapping[str, Workload],
     folder: Path,
 ) -> Rounds:
-    """The rounds, after one of half the size that is not counted."""
+    """One kind of question after the other: its rounds, after one that is not counted."""
     random = Random(1)
     found: Rounds = {name: [] for name in workloads}
-    for number in range(-1, effort.rounds):
-        turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
-        for name, make in workloads.items():
-            _say(f"round {number + 1} of {effort.rounds}: {name}")
-            file = write_questions(folder / name, make(effort.queries if number >= 0 else KNOWN, random))
-            loads = {server.name: run_load(server.pid, server.port, file) for server in turn}
+    for name, work in workloads.items():
+        for number in range(-1, effort.rounds):
+            _say(f"{name}, round {number + 1} of {effort.rounds}")
+            file = write_questions(folder / name, work.make(effort.queries, random))
+            turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
+            loads = {each.name: run_load(each.pid, each.port, file, work.times, effort.seconds) for each in turn}
             if number >= 0:
                 found[name].append(loads)
     _say("")

@@ -21,6 +21,14 @@ TITLES: Mapping[str, str] = {
     "new": "with ECS of new prefixes, each asked once (dnsvip: anonymous, encoded)",
 }
 
+COLUMNS: Mapping[str, tuple[str, int]] = {
+    "prefixes": ("prefixes", 0),
+    "bytes": ("bytes a prefix", 0),
+    "classify_us": ("classify us", 2),
+    "query_us": ("query us, no fast path", 1),
+}
+"""What of bench_classify's look-ups is shown: title, decimal places."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -107,9 +115,11 @@ def tables(report: Report) -> Iterator[str]:
     ]
     yield from _table(("prefixes", "CPU us/query", "queries/s"), sizes)
     yield "\nClassification, in process (bench_classify)\n"
-    columns = {"prefixes": "prefixes", "bytes": "bytes a prefix", "classify_us": "classify us", "query_us": "query us"}
     found = report.classification["look_ups"]
-    yield from _table(tuple(columns.values()), [tuple(f"{row[key]:,.4g}" for key in columns) for row in found])
+    yield from _table(
+        tuple(title for title, _ in COLUMNS.values()),
+        [tuple(f"{row[key]:,.{places}f}" for key, (_, places) in COLUMNS.items()) for row in found],
+    )
     change = report.classification["change"]
     yield (
         f"\n{change['clients']:,} clients: loaded in {change['load_seconds']:.1f} s; a change took effect within "
@@ -131,7 +141,7 @@ def machine() -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    texts = [all(not row[column][:1].isdigit() for row in rows) for column in range(len(head))]
+    texts = [any(map(str.isalpha, rows[0][column])) for column in range(len(head))]
     for row in (head, ["---" if text else "---:" for text in texts], *rows):
         cells = [
             cell.ljust(width) if text else cell.rjust(width)

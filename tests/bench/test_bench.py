@@ -1,0 +1,99 @@
+"""What the bench asks and how it judges; the measuring itself is `make bench`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from ipaddress import IPv4Address, ip_network
+from random import Random
+
+import pytest
+from dns.edns import ECSOption
+from dns.message import from_wire
+from dns.rdatatype import AAAA
+
+from tests.bench.flat_server import PER_CLIENT, make_clients
+from tests.bench.goals import GOALS, judge, summary
+from tests.bench.load import Load
+from tests.bench.questions import FIRST_NEW, KNOWN, SPACE, anywhere, known, new, plain
+from tests.bench.report import Report
+from tests.bench.servers import OURS, PEERS
+
+
+def ecs_of(wire: bytes) -> ECSOption:
+    (option,) = from_wire(wire).options
+    assert isinstance(option, ECSOption)
+    return option
+
+
+def test_plain() -> None:
+    """The plain question is one for the service's AAAA, without EDNS."""
+    message = from_wire(plain())
+    (question,) = message.question
+    assert (question.name.to_text(), question.rdtype, message.edns) == ("www.example.test.", AAAA, -1)
+
+
+def test_known() -> None:
+    """Questions with known prefixes name every one before one comes again."""
+    asked = [ecs_of(wire) for wire in known(KNOWN, Random(1))]
+    assert {each.srclen for each in asked} == {24}
+    assert len({each.address for each in asked}) == KNOWN
+
+
+def test_new() -> None:
+    """Prefixes that are new are never asked with twice, nor known."""
+    asked = {ecs_of(wire).address for wire in (*new(100), *new(100))}
+    assert len(asked) == 200
+    assert not asked & {ecs_of(wire).address for wire in known(KNOWN, Random(1))}
+
+
+@pytest.mark.parametrize("number", [10, 10_240, 20_480])
+def test_space(number: int) -> None:
+    """However many client prefixes there are, they divide the same space without gap or overlap."""
+    networks = [ip_network(match.value) for client in make_clients(number) for match in client.match]
+    assert len(networks) == number
+    at = FIRST_NEW
+    for network in networks:
+        assert int(network.network_address) == at
+        at += network.num_addresses
+    assert at == FIRST_NEW + SPACE
+    assert all(len(client.match) <= PER_CLIENT for client in make_clients(number))
+
+
+def test_anywhere() -> None:
+    """Questions from anywhere stay in that space."""
+    for wire in anywhere(100, Random(1)):
+        assert FIRST_NEW <= int(IPv4Address(ecs_of(wire).address)) < FIRST_NEW + SPACE
+
+
+def test_judge() -> None:
+    """A figure at its limit meets the goal, one above it or never measured misses it, and the line says so."""
+    goals = [goal for goal in GOALS if goal.part == "codec"]
+    met, missed, unmeasured = judge("codec", {goals[0].figure: goals[0].most, goals[1].figure: goals[1].most + 1})
+    assert (met.met, missed.met, unmeasured.met) == (True, False, False)
+    good, _, bad = summary([met, missed, unmeasured]).partition(" | missed: ")
+    assert goals[0].text in good
+    assert f"{goals[1].text} 16 (at most 15 us)" in bad
+    assert "not measured" in bad
+
+
+def test_report() -> None:
+    """Every goal of the DNS part finds its figure in a report, ratios by round, and all of it is JSON."""
+    loads = [{peer.name: Load(10.0, 1.0) for peer in PEERS} | {OURS.name: Load(us, 1.0)} for us in (5.0, 9.0, 10.0)]
+    look_ups = [{"query_us": us, "bytes": 99.0} for us in (10.0, 12.0)]
+    change = {"load_seconds": 1.0, "effect_seconds": 0.1, "pause_ms": 1.0}
+    flat = {10: [Load(1.0, 1.0)], 20: [Load(2.0, 1.0)]}
+    report = Report("", 3, {"plain": loads, "ecs": loads}, {}, flat, {"look_ups": look_ups, "change": change})
+    verdicts = judge("dns", report.figures)
+    assert all(verdict.figure is not None for verdict in verdicts)
+    assert report.figures["plain / knot"] == 0.9
+    assert report.figures["flatness"] == 2.0
+    assert json.dumps(report.as_json(verdicts))
+
+
+def test_unknown_part() -> None:
+    """A part that there is not is told from a goal missed."""
+    argv = [sys.executable, "-m", "tests.bench", "dsn"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, "known: codec, dispatch, dns" in done.stderr) == (2, True)
