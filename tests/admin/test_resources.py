@@ -160,6 +160,18 @@ async def test_zone_files(api: Api) -> None:
     assert {"name": "new.test", "bytes": len(text)} in (await api.ok("GET", "zones"))["items"]
 
 
+async def test_a_zone_file_leaves_its_transfer(api: Api) -> None:
+    """A zone's transfer can be set and read, and stays when a zone file is sent."""
+    text = "$ORIGIN new.test.\n@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
+    transfer = {"to": ["192.0.2.0/24"], "tsig": "acme-key"}
+    await api.ok("PUT", "zones/new.test", {"text": text, "transfer": transfer})
+    changed = await api("PUT", "zones/new.test", data=f"{text}; more\n", headers={"Content-Type": "text/dns"})
+    assert changed.status == 200
+    zone = await api.ok("GET", "zones/new.test")
+    assert zone["transfer"] == transfer
+    assert zone["text"].endswith("; more\n")
+
+
 async def test_a_large_zone(api: Api) -> None:
     """A zone may be larger than other bodies."""
     text = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n" + "; as long as it takes\n" * 100_000

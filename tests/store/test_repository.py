@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,7 +13,20 @@ import pytest
 from dnsvip.codec.keyring import EpochState
 from dnsvip.epochs import NodeReport
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.model import ClassCluster, Client, ClientState, Cluster, Match, Site, Snapshot, Step, Tier, Zone
+from dnsvip.model import (
+    ClassCluster,
+    Client,
+    ClientState,
+    Cluster,
+    Match,
+    Site,
+    Snapshot,
+    Step,
+    Tier,
+    Transfer,
+    TsigKey,
+    Zone,
+)
 from dnsvip.plan import Change, plan
 from dnsvip.spec import COLLECTIONS, collection
 from dnsvip.store import Store
@@ -95,6 +109,20 @@ async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Ch
     await same(filled, before)
     assert await filled.site() == site
     assert await filled.audit(1000) == audited
+
+
+async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> None:
+    """A zone's transfer must name a TSIG key of the site, and such a key cannot be removed."""
+    zone = site.zones["example.test"]
+    with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'nokey' is not a tsig"):
+        await filled.apply([put("zone", replace(zone, transfer=Transfer(tsig="nokey")), zone)], "me", "api")
+    sharing = replace(zone, transfer=Transfer((ip_network("192.0.2.0/24"),), "x_y"))
+    key = TsigKey("x_y", "c2VjcmV0")
+    await filled.apply([put("tsig", key), put("zone", sharing, zone)], "me", "api")
+    assert await filled.get("zone", zone.name) == sharing
+    with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'x_y' is not a tsig"):
+        await filled.apply([drop("tsig", "x_y")], "me", "api")
+    await filled.apply([put("zone", zone, sharing), drop("tsig", "x_y")], "me", "api")
 
 
 async def test_changed_cluster_is_checked_against_every_client(filled: Store, site: Site) -> None:
