@@ -49,7 +49,7 @@ class Engine:
         require_cookies: bool | None = None,
     ) -> None:
         site = snapshot.site
-        self.cookies = _cookies(snapshot.cookie_secrets, before.cookies if before else None)
+        self.cookies: Cookies | None = _cookies(snapshot.cookie_secrets, before.cookies if before else None)
         self.require_cookies: bool = (
             before.require_cookies if require_cookies is None and before else bool(require_cookies)
         )

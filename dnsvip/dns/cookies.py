@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
+COOKIE = 10
+"""The EDNS option."""
+
 CLIENT_BYTES, SERVER_BYTES, SECRET_BYTES = 8, 16, 16
 
 LENGTHS = frozenset((CLIENT_BYTES, *range(CLIENT_BYTES + 8, CLIENT_BYTES + 33)))
@@ -38,7 +41,7 @@ class Cookies:
     """Makes server cookies with the first of `secrets` (16 bytes each) and takes those made with any."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        self._secrets = tuple(secrets)
+        self.secrets = tuple(secrets)
         self._known: dict[tuple[bytes, bytes, int], Checked] = {}
 
     def check(self, option: bytes, address: bytes, now: float) -> Checked:
@@ -52,20 +55,25 @@ class Cookies:
             found = self._known[key] = self._check(option, address, int(now))
         return found
 
+    def steady(self, now: float) -> tuple[float, float]:
+        """From when on and until when (unix seconds), around `now`, the same answer comes again for the same option."""
+        span = int(now) >> _SPAN_BITS
+        return span << _SPAN_BITS, (span + 1) << _SPAN_BITS
+
     def _check(self, option: bytes, address: bytes, now: int) -> Checked:
         client, server = option[:CLIENT_BYTES], option[CLIENT_BYTES:]
         valid = current = False
         if len(server) == SERVER_BYTES and server[0] == 1:
             age = (now - int.from_bytes(server[4:8], "big") + 0x80000000) % 0x100000000 - 0x80000000  # RFC 1982
             hashed = client + server[:8] + address
-            made_with = [secret for secret in self._secrets if _same(secret, hashed, server)]
+            made_with = [secret for secret in self.secrets if _same(secret, hashed, server)]
             valid = bool(made_with) and NEWEST <= age <= OLDEST
-            current = valid and age < RENEWED and made_with[0] == self._secrets[0]
+            current = valid and age < RENEWED and made_with[0] == self.secrets[0]
         return Checked(valid, option if current else client + self._make(client, address, now))
 
     def _make(self, client: bytes, address: bytes, now: int) -> bytes:
         head = _HEAD + (now % 0x100000000).to_bytes(4, "big")
-        return head + siphash(self._secrets[0], client + head + address)
+        return head + siphash(self.secrets[0], client + head + address)
 
 
 def _same(secret: bytes, hashed: bytes, server: bytes) -> bool:

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 from dnsvip.dns.answer import Engine, ecs_of
 from dnsvip.dns.classify import Asker, Classified, Ecs
 from dnsvip.dns.control import NSID
+from dnsvip.dns.cookies import COOKIE, LENGTHS
 from dnsvip.dns.lookup import deciding
 from dnsvip.dns.message import Labels, Query, Type
 from dnsvip.dns.recent import Recent
@@ -86,6 +87,9 @@ class FastPath:
     def _enter(self, now: float) -> None:
         """Forget whole answers, whose addresses are about to change."""
         self._from, self._until = self._tables.vips.steady(now)
+        if self.engine.cookies is not None:
+            begin, end = self.engine.cookies.steady(now)
+            self._from, self._until = max(self._from, begin), min(self._until, end)
         self._whole = Recent(WHOLE)
 
     def _meet(self, peer: bytes, listener: str, sources: Recent[bytes, _Source]) -> _Source:
@@ -110,7 +114,7 @@ class FastPath:
         opt = _NO_OPT
         if wire[11]:
             tail = wire[end:]
-            made = self._opts.young.get(tail) or self._opts.get(tail) or self._opt(wire, tail)
+            made = self._opts.young.get(tail) or self._opts.get(tail) or self._opt(wire, tail, source, now)
             if made is None:
                 return None
             opt = made
@@ -149,11 +153,13 @@ class FastPath:
             return None
         return learn(self.engine, other, qtype, top, now)
 
-    def _opt(self, wire: bytes, tail: bytes) -> _Opt | None:
+    def _opt(self, wire: bytes, tail: bytes, source: _Source, now: float) -> _Opt | None:
         """The OPT record that is all of `tail`."""
         head = self._ecs_heads.get(tail[:_ECS_AT])
         if head is not None:
             return head.opt(tail)
+        if self.engine.cookies is not None and (at := _cookie_at(tail)):
+            return self._opt_with_cookie(wire, tail, at, source, now)
         query = parse(wire)
         if not isinstance(query, Query) or query.edns is None or query.edns.version or query.tsig_at:
             return None
@@ -168,6 +174,27 @@ class FastPath:
         if ecs and whole and tail[11:13] == b"\0\x08" and len(tail) == len(record):
             self._ecs_heads.put(tail[:_ECS_AT], _EcsHead(len(tail), room, record[:11], ecs.address.version))
         return self._opts.put(tail, _Opt(room, record[:18], record[19:], ecs, scoped=True))
+
+    def _opt_with_cookie(self, wire: bytes, tail: bytes, at: int, source: _Source, now: float) -> _Opt | None:
+        """What is made of the record without the cookie that it has at `at`, and our cookie behind it."""
+        length = int.from_bytes(tail[at + 2 : at + 4], "big")
+        end, cookies = at + 4 + length, self.engine.cookies
+        if cookies is None or length not in LENGTHS:
+            return None
+        checked = cookies.check(tail[at + 4 : end], source.address.packed, now)
+        if self.engine.require_cookies and not checked.valid:
+            return None
+        without = int.from_bytes(tail[9:11], "big") - 4 - length
+        rest = tail[:9] + without.to_bytes(2, "big") + tail[11:at] + tail[end:]
+        if _cookie_at(rest):  # of several only the first counts
+            return None
+        opt = self._opts.get(rest) or self._opt(wire[: -len(tail)] + rest, rest, source, now)
+        if opt is None:
+            return None
+        added = _COOKIE_HEAD + checked.answer
+        total = int.from_bytes(opt.before[9:11], "big") + len(added)
+        before = opt.before[:9] + total.to_bytes(2, "big") + opt.before[11:]
+        return opt._replace(room=opt.room - len(added), before=before, after=opt.after + added)
 
     def _tailor(self, jobs: Sequence[_Job], found: list[bytes | None], now: float) -> None:
         """Fill in the addresses of all jobs, those of one service in one go."""
@@ -253,6 +280,25 @@ class _Opt(NamedTuple):
 
 
 _NO_OPT = _Opt(MIN_UDP_SIZE, b"", b"", None, scoped=False)
+
+
+_COOKIE_HEAD = COOKIE.to_bytes(2, "big") + b"\0\x18"
+
+
+def _cookie_at(tail: bytes) -> int:
+    """Where in an OPT record its first COOKIE option begins; 0 where there is none, or the record is not in order."""
+    at, end = _ROOT_OPT_AT, _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big")
+    if tail[:3] != _OPT_HEAD or len(tail) < end:
+        return 0
+    while at + 4 <= end:
+        following = at + 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
+        if tail[at : at + 2] == _COOKIE_HEAD[:2]:
+            return at if following <= end else 0
+        at = following
+    return 0
+
+
+_OPT_HEAD = b"\0\0\x29"
 
 
 class _EcsHead(NamedTuple):

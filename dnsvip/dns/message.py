@@ -61,6 +61,7 @@ class Rcode(IntEnum):
     YXDOMAIN = 6
     NOTAUTH = 9
     BADVERS = 16
+    BADCOOKIE = 23
 
 
 class Opcode(IntEnum):
@@ -89,6 +90,7 @@ class Flaw(StrEnum):
     RECORD = "record"
     OPT = "opt"
     ECS = "ecs"
+    COOKIE = "cookie"
     TSIG = "tsig"
 
 
@@ -111,13 +113,15 @@ class Subnet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Edns:
-    """The OPT record of a query. `options` are those not understood here (cookie, NSID, ...), as they came."""
+    """The OPT record of a query. `options` are those not understood here (NSID, ...), as they came; `cookie` is the
+    data of the first COOKIE option, of a legal length, empty where there is none."""
 
     udp_size: int
     version: int = 0
     do: bool = False
     subnet: Subnet | None = None
     options: tuple[tuple[int, bytes], ...] = ()
+    cookie: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

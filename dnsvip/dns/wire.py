@@ -16,6 +16,7 @@ from dnslib import RD, RR, DNSError, DNSHeader, DNSLabel, DNSQuestion, EDNSOptio
 from dnslib.buffer import BufferError as BufferFault
 from dnslib.label import DNSBuffer
 
+from dnsvip.dns.cookies import COOKIE, LENGTHS
 from dnsvip.dns.message import (
     IN,
     MAX_NAME,
@@ -190,7 +191,7 @@ def _edns(wire: bytes, at: int, end: int) -> Edns:
     if edns.version:  # another version's options mean nothing to us; it gets BADVERS
         return edns
     at += _RECORD.size
-    subnet, options = None, []
+    subnet, options, cookie = None, [], b""
     while at < end:
         if at + 4 > end:
             raise _Flawed(Flaw.OPT, edns)
@@ -199,13 +200,18 @@ def _edns(wire: bytes, at: int, end: int) -> Edns:
         at += 4 + length
         if at > end:
             raise _Flawed(Flaw.OPT, edns)
-        if code != _ECS:
+        if code == COOKIE and not cookie:  # only the first one counts (RFC 7873 section 5.2)
+            if length not in LENGTHS:
+                raise _Flawed(Flaw.COOKIE, edns)
+            cookie = data
+        elif code != _ECS:
             options.append((code, data))
         elif subnet:
             raise _Flawed(Flaw.ECS, edns)
         else:
             subnet = _subnet(data, edns)
-    return replace(edns, subnet=subnet, options=tuple(options)) if subnet or options else edns
+    found = subnet or options or cookie
+    return replace(edns, subnet=subnet, options=tuple(options), cookie=cookie) if found else edns
 
 
 _ECS = 8

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from dnsvip.dns.answer import Engine
+from dnsvip.dns.cookies import Cookies
 from dnsvip.dns.fastpath import FastPath
 from dnsvip.dns.message import Labels, flat_name
 from dnsvip.model import Snapshot
@@ -26,10 +27,18 @@ TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 43, 64, 65, 255, 257, 1, 28, 28, 28
 SIZES = (0, 511, 512, 600, 1232, 4096, 65535)
 FLAGS = (0, 0x0100, 0x0100, 0x0120, 0x0010, 0x0400, 0x0200, 0x8000, 0x2000, 0x2800, 0x0800, 0x7800, 0x000F)
 
+JAR = Cookies([bytes(range(16))])
+COOKIES = [
+    cookie
+    for source in SOURCES
+    for cookie in (bytes(8), *(JAR.check(bytes(8), source.packed, at).answer for at in (NOW, NOW - 2000, NOW - 9000)))
+]
+"""Client cookies, and server cookies of all sources: fresh, to be renewed, too old."""
+
 
 @pytest.fixture(scope="module")
 def snapshot() -> Snapshot:
-    return world_snapshot()
+    return replace(world_snapshot(), cookie_secrets=(bytes(range(16)), bytes(16)))
 
 
 def names_of(engine: Engine) -> list[Labels]:
@@ -105,7 +114,7 @@ class Askers:
     def _option(self) -> bytes:
         pick = self.random
         if pick.random() < 0.25:
-            data = pick.randbytes(pick.choice((0, 8, 24)))
+            data = pick.choice((b"", b"", *COOKIES)) if pick.random() < 0.8 else pick.randbytes(pick.choice((8, 24)))
             return pick.choice((3, 10, 12)).to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
         family = pick.choice((1, 1, 1, 2, 2, 0, 3)) if pick.random() < 0.2 else pick.choice((1, 2))
         near = pick.choice(("198.51.100.7", "198.51.101.1", "2001:db8:203::9", "2001:db8:204::1", "0.0.0.0"))  # noqa: S104
@@ -151,6 +160,7 @@ def changed(snapshot: Snapshot, round_: int) -> Snapshot:
 def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
     """Whatever is asked, the fast path gives the engine's bytes and counts or leaves the message to the engine."""
     plain, behind = Engine(snapshot), Engine(snapshot)
+    behind.cookies = plain.cookies  # which remember when they were made
     askers, times = Askers(names_of(plain), sorted(plain.tables.services), 7), moments(7)
     answered = 0
     for round_ in range(ROUNDS):

@@ -50,12 +50,12 @@ V6_SUBNET = Subnet(2, 33, bytes.fromhex("20010db8") + bytes(12))
 def test_reads_ecs(prefix: str, subnet: Subnet) -> None:
     """Family, SOURCE and the address padded to its full length; other options are kept as they came."""
     address, _, length = prefix.partition("/")
-    options = [dns.edns.GenericOption(10, b"12345678"), dns.edns.ECSOption(address, int(length))]
+    options = [dns.edns.GenericOption(12, b"12345678"), dns.edns.ECSOption(address, int(length))]
     query = parse(dns.message.make_query("a.test", "AAAA", use_edns=0, options=options).to_wire())
     assert isinstance(query, Query)
     assert query.edns
     assert query.edns.subnet == subnet
-    assert query.edns.options == ((10, b"12345678"),)
+    assert query.edns.options == ((12, b"12345678"),)
 
 
 @given(st.binary(max_size=80))
