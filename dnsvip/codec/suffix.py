@@ -93,6 +93,9 @@ _RESERVED_IDENTIFIERS = (
 )
 """Interface identifiers of 64 bits that no host may have (IANA registry of RFC 5453), first and last."""
 
+_RESERVED_TOPS = frozenset(first >> 56 for first, _ in _RESERVED_IDENTIFIERS)
+"""Their first bytes, which rule out nearly all others at once."""
+
 
 def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     """Whether an address must never be issued (codec/README.md, "Never issued").
@@ -104,6 +107,6 @@ def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     if not suffix or address == plain:
         return True
     identifier = address & 0xFFFF_FFFF_FFFF_FFFF
-    if any(first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS):
+    if identifier >> 56 in _RESERVED_TOPS and any(first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS):
         return True
     return layout.host_bits != 64 and suffix >> 7 == (1 << layout.host_bits - 7) - 1

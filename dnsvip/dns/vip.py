@@ -143,7 +143,13 @@ class _Issuer:
         self._session_key = derive_key(epoch.secret, b"dnsvip v1 session", layout)
         self._by_prefix = "nonce" in self._masks or "session" in self._masks
         self._nonces = min(MAX_NONCES, self._masks.get("nonce", 0) + 1)
+        self._personal = [
+            (name, layout.pack({n: int(n == name) for n in self._masks}).bit_length() - 1)
+            for name in ("nonce", "session")
+            if name in self._masks
+        ]
         self._slot = self._expiry = -1
+        self._nobody: int | None = None
         self._made: Recent[_Key, Vip] = Recent(MEMO_SIZE // 2)
 
     def issue(self, who: Classified, asker: Asker, now: float) -> Vip:
@@ -170,6 +176,7 @@ class _Issuer:
         if slot != self._slot:
             self._slot, self._made = slot, Recent(MEMO_SIZE // 2)
             self._expiry = self._expiry_in(slot)
+            self._nobody = self._pack({**self._values(_Key(), None, 0), **{name: 0 for name, _ in self._personal}})
 
     def _key(self, who: Classified, asker: Asker) -> _Key:
         if who.client:
@@ -199,11 +206,23 @@ class _Issuer:
         return Vip(address, self._cluster.ttl, kind, key.length if key.by_ecs else None)
 
     def _payload(self, key: _Key, client: Client | None, attempt: int) -> int | None:
-        """The fields of an address as one integer; None where one does not fit its bits."""
-        values = {
+        """The fields of an address as one integer; None where one does not fit its bits. Anonymous clients share
+        all but their `_personal` fields."""
+        if client:
+            return self._pack(self._values(key, client, attempt))
+        payload = self._nobody
+        if payload is not None:
+            for name, shift in self._personal:
+                payload |= _FIELDS[name](self, key, None, attempt) << shift
+        return payload
+
+    def _values(self, key: _Key, client: Client | None, attempt: int) -> dict[str, int]:
+        return {
             name: _FIELDS[name](self, key, client, attempt) if name in _FIELDS else self._attribute(client, name)
             for name in self._masks
         }
+
+    def _pack(self, values: Mapping[str, int]) -> int | None:
         try:
             return self._layout.pack(values)
         except CodecError:
