@@ -7,7 +7,8 @@ of what it holds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import Any, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -47,6 +48,10 @@ class Shards(Mapping[K, V]):
     def __len__(self) -> int:
         return self._length
 
+    def values(self) -> ValuesView[V]:
+        """As a dict's, and nearly as fast."""
+        return _Values(self)
+
     def __repr__(self) -> str:
         return f"<Shards of {self._length}>"
 
@@ -83,6 +88,15 @@ class Shards(Mapping[K, V]):
             own.add(at)
             self._shards[at] = dict(self._shards[at])
         return self._shards[at]
+
+
+class _Values(ValuesView[V]):
+    """All values, shard by shard."""
+
+    _mapping: Shards[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(shard.values() for shard in self._mapping._shards)
 
 
 def difference(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[tuple[K, V | None, V | None]]:

@@ -8,7 +8,9 @@ caller's read transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import gc
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -42,12 +44,28 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     generation = await current_generation(connection)
     found: dict[str, Any] = {}
     for kind, attribute in COLLECTIONS.items():
-        found[attribute] = await _collected(connection, kek, kind)
+        with _no_collection():
+            found[attribute] = await _collected(connection, kek, kind)
     async for _, thing in things(connection, kek, SINGLE):
         found[SINGLE] = thing
     cookie_secrets = await load_cookie_secrets(connection, kek)
     started = Snapshot(generation, Site(**found), cookie_secrets=cookie_secrets)
     return await _with_keys(connection, kek, started, Snapshot())
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Do not look for cycles meanwhile, nor later among what there is by then: there are none in a million new
+    objects, looking takes twice as long as making them, and answers would stand still."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
@@ -118,6 +136,14 @@ async def things(
     connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
 ) -> AsyncIterator[tuple[str, Thing]]:
     """Every object of a kind that is newer than a generation, by name."""
+    async for pairs in _pages(connection, kek, kind, since):
+        for pair in pairs:
+            yield pair
+
+
+async def _pages(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
+) -> AsyncIterator[list[tuple[str, Thing]]]:
     table = KINDS[kind]
     place = tuple_(table.c.generation, table.c.name)
     last: tuple[int, str] | None = None
@@ -125,8 +151,7 @@ async def things(
         query = select(table).order_by(table.c.generation, table.c.name).limit(PAGE)
         query = query.where(place > tuple_(*last) if last else table.c.generation > since)
         rows = (await connection.execute(query)).all()
-        for row in rows:
-            yield row.name, from_row(kind, row, kek)
+        yield [(row.name, from_row(kind, row, kek)) for row in rows]
         if len(rows) < PAGE:
             return
         last = (rows[-1].generation, rows[-1].name)
@@ -159,8 +184,8 @@ async def _collected(connection: AsyncConnection, kek: KeyEncryptionKey, kind: s
     if kind not in MANY:
         return {name: thing async for name, thing in things(connection, kek, kind)}
     found: Shards[str, Thing] = Shards()
-    async for pair in things(connection, kek, kind):
-        found.fill([pair])
+    async for pairs in _pages(connection, kek, kind):
+        found.fill(pairs)
     return found
 
 
