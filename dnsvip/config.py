@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.model import STRICT, Endpoint, Name, Site
+from dnsvip.model import STRICT, Endpoint, Name, Network, Site
 from dnsvip.model import parse_endpoint as parse_endpoint  # noqa: PLC0414 - others take it from here
 from dnsvip.rules import check_site
 from dnsvip.spec import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse, problem_of
@@ -112,11 +112,33 @@ ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 
 
 @dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """`[dns.tcp]`, for each worker: connections in all and of one source (an IPv4 address, an IPv6 /64), and after how
+    many seconds without a whole question one is closed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    per_source: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    idle_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """`[dns] rate_limit`, for each worker: how many alike answers a second one prefix (/24, /56) gets by UDP; of those
+    beyond, every `slip`-th is an empty one that asks to come by TCP (0: none)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    responses_per_second: Annotated[int, Field(ge=1, le=1_000_000)]
+    slip: Annotated[int, Field(ge=0, le=100)] = 2
+
+
+@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
 
     `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
-    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001.
+    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
+    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -125,6 +147,9 @@ class DnsSettings:
     identity: ShortText | None = None
     version: bool | ShortText = False
     nsid: ShortText | None = None
+    require_cookies: bool = False
+    rate_limit: RateLimit | None = None
+    tcp: TcpSettings = field(default_factory=TcpSettings)
 
 
 @dataclass(frozen=True, slots=True)

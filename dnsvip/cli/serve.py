@@ -117,7 +117,7 @@ async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIt
     places = GeoFiles(geo.database)
     version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
     identity = Identity(settings.identity, version, settings.nsid)
-    server = DnsServer(settings, Engine(feed.snapshot, None, places.geo, identity))
+    server = DnsServer(settings, Engine(feed.snapshot, None, places.geo, identity, settings.require_cookies))
     turn = asyncio.Lock()
 
     async def take(snapshot: Snapshot) -> None:

@@ -56,7 +56,8 @@ class DnsServer:
         self.engine = engine
         self.endpoints: tuple[Endpoint, ...] = ()
         self._settings = settings
-        self._gate = Gate(limits or StreamLimits())
+        tcp = settings.tcp
+        self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds))
         self._tally: Counter[str] = Counter()
         self._fast, self._fast_failures = FastPath(engine), 0
         self._datagrams: list[Batches | Datagrams] = []
