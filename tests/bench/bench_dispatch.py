@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -82,4 +81,4 @@ def _decide_all(packets: list[bytes], tables: Tables, flows: Flows) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,6 @@
 """The DNS part of `make bench`: what an answer costs here and with other servers, side by side, in one run.
 
-    python -m tests.bench.bench_dns [--json PATH] [--quick]
+    python -m tests.bench.bench_dns [--json PATH] [--quick] [--record]
 
 Every server has one worker and answers the same questions from dnsperf on loopback. For each kind of question
 there are rounds, each of which asks every server in turn, starting with another one. The tables give medians of
@@ -28,6 +28,9 @@ from tests.bench.processes import memory_bytes
 from tests.bench.questions import anywhere, known, new, plain
 from tests.bench.report import Report, machine, tables
 from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
+
+README = Path(__file__).parent / "README.md"
+LAST_RESULT = "## Last result\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +82,42 @@ def main() -> None:
     """Measure, print, write JSON, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=Path("build/bench-dns.json"), help="where the figures go")
+    parser.add_argument("--record", action="store_true", help="put the result into README.md as the last one")
     parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
     options = parser.parse_args()
     try:
-        raise SystemExit(run(QUICK if options.quick else FULL, options.json))
+        raise SystemExit(run(QUICK if options.quick else FULL, options.json, record=options.record))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def run(effort: Effort, path: Path) -> int:
+def run(effort: Effort, path: Path, *, record: bool) -> int:
     """The exit code of a whole bench. Raises BenchError."""
     if missing := missing_packages():
         raise BenchError(f"needs the Debian packages {' '.join(missing)}: run deploy/bench-packages.sh as root")
     where = machine()
     rounds, memory = side_by_side(effort)
-    flat = flatness(effort)
-    report = Report(where, effort.rounds, rounds, memory, flat, classification(effort))
+    report = Report(where, effort.rounds, rounds, memory, flatness(effort), classification(effort))
     verdicts = judge("dns", report.figures)
-    print(*tables(report), sep="\n")
+    text = "\n".join(tables(report))
+    print(text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.as_json(verdicts), indent=2) + "\n")
     print(f"\nJSON: {path}")
     if effort is QUICK:
         print("a quick run: goals are not judged")
         return 0
+    if record:
+        write_last_result(README, f"{text}\n\n{summary(verdicts)}")
     print(summary(verdicts))
     return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def write_last_result(page: Path, text: str) -> None:
+    """Put a result in the place of the one that ends the page."""
+    head, title, _ = page.read_text().partition(LAST_RESULT)
+    page.write_text(f"{head}{title}\n{text}\n")
 
 
 def side_by_side(effort: Effort) -> tuple[Rounds, dict[str, int]]:

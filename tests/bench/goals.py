@@ -60,9 +60,6 @@ def judge(part: str, figures: Mapping[str, float]) -> list[Verdict]:
 
 
 def summary(verdicts: list[Verdict]) -> str:
-    """One line: which goals are met and which are missed."""
-    parts = {
-        "met": "; ".join(str(each) for each in verdicts if each.met) or "none",
-        "missed": "; ".join(str(each) for each in verdicts if not each.met) or "none",
-    }
-    return " | ".join(f"{word}: {text}" for word, text in parts.items())
+    """One line: which goals are missed and which are met."""
+    met, missed = ("; ".join(str(each) for each in verdicts if each.met is wanted) for wanted in (True, False))
+    return f"goals missed: {missed or 'none'} | met: {met or 'none'}"

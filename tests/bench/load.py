@@ -55,5 +55,5 @@ def run_load(pid: int, port: int, questions: Path, times: int, seconds: float) -
         raise BenchError(f"dnsperf does not say what it did:\n{done.stdout}{done.stderr}")
     asked, answered, good = (int(found[name]) for name in ("asked", "answered", "good"))
     if asked - answered > MOST_LOST * asked or good != answered:
-        raise BenchError(f"of {asked} questions {answered} were answered, {good} of them with NOERROR:\n{done.stdout}")
+        raise BenchError(f"of {asked} questions to port {port} {answered} were answered, {good} of them with NOERROR")
     return Load(1e6 * used / answered, answered / float(found["seconds"]))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from dns.edns import ECSOption
 from dns.message import from_wire
 from dns.rdatatype import AAAA
 
+from tests.bench.bench_dns import LAST_RESULT, README, write_last_result
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
@@ -72,7 +74,7 @@ def test_judge() -> None:
     goals = [goal for goal in GOALS if goal.part == "codec"]
     met, missed, unmeasured = judge("codec", {goals[0].figure: goals[0].most, goals[1].figure: goals[1].most + 1})
     assert (met.met, missed.met, unmeasured.met) == (True, False, False)
-    good, _, bad = summary([met, missed, unmeasured]).partition(" | missed: ")
+    bad, _, good = summary([met, missed, unmeasured]).partition(" | met: ")
     assert goals[0].text in good
     assert f"{goals[1].text} 16 (at most 15 us)" in bad
     assert "not measured" in bad
@@ -90,6 +92,16 @@ def test_report() -> None:
     assert report.figures["plain / knot"] == 0.9
     assert report.figures["flatness"] == 2.0
     assert json.dumps(report.as_json(verdicts))
+
+
+def test_last_result(tmp_path: Path) -> None:
+    """A result recorded takes the place of the one before, and nothing else on the page changes."""
+    page = tmp_path / "README.md"
+    page.write_text(README.read_text())
+    head = README.read_text().partition(LAST_RESULT)[0]
+    for text in ("first", "second"):
+        write_last_result(page, text)
+        assert page.read_text() == f"{head}{LAST_RESULT}\n{text}\n"
 
 
 def test_unknown_part() -> None:
