@@ -13,7 +13,7 @@ from dnsvip.dns.answer import Engine
 from dnsvip.dns.cookies import Cookies
 from dnsvip.dns.fastpath import FastPath
 from dnsvip.dns.message import Labels, flat_name
-from dnsvip.model import Snapshot
+from dnsvip.model import Anonymous, Cluster, Snapshot
 from tests.dns.world import world_snapshot
 from tests.samples import NOW
 
@@ -151,9 +151,14 @@ def numbers(engine: Engine) -> tuple[object, ...]:
 
 
 def changed(snapshot: Snapshot, round_: int) -> Snapshot:
-    """The same site a generation later, without some of its clients."""
+    """The same site a generation later, without some of its clients; every other time the anonymous are told apart."""
     clients = dict(sorted(snapshot.site.clients.items())[round_ % 3 :])
-    return replace(snapshot, generation=round_ + 1, site=replace(snapshot.site, clients=clients))
+    clusters = dict(snapshot.site.clusters)
+    web = clusters["web"]
+    assert isinstance(web, Cluster)
+    if round_ % 2:
+        clusters["web"] = replace(web, anonymous=Anonymous.ENCODED)
+    return replace(snapshot, generation=round_ + 1, site=replace(snapshot.site, clients=clients, clusters=clusters))
 
 
 @pytest.mark.timeout(300)
