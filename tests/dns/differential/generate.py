@@ -84,7 +84,7 @@ class Generator:
             above = rng.choice(apexes)
             apexes.append((*rng.sample(PLAIN_LABELS, rng.randint(1, 2)), *above))
         apexes += [()] if root else []
-        apexes = sorted({tuple(label.lower() for label in apex) for apex in apexes}, key=len)
+        apexes = sorted({tuple(label.lower() for label in apex) for apex in apexes}, key=lambda apex: (len(apex), apex))
         self.known: list[Name] = list(apexes)
         zones = [self.zone(apex, [other for other in apexes if below(other, apex)]) for apex in apexes]
         for label, target in ((b"redirected", (b"example", b"test")), (b"long", LONG)):
@@ -204,7 +204,7 @@ class Generator:
 
     def questions(self, zones: Sequence[GeneratedZone], count: int) -> list[Question]:
         """Names there, above, below and beside what there is, by any type."""
-        names = [name for zone in zones for name in (*zone.nodes, *_above(zone))]
+        names = [name for zone in zones for name in (*zone.nodes, *sorted(_above(zone)))]
         interesting = [
             name for zone in zones for name, node in zone.nodes.items() if node.keys() & {"DNAME", "CNAME", "NS"}
         ]
