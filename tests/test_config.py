@@ -114,6 +114,7 @@ def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("", "database: missing"),
         ('database = "mysql://root:hunter2@db/x"', 'must be "sqlite:///FILE"'),
         ('database = "sqlite:///x"\n[dns]\nworkers = 0', "dns.workers: input should be greater than or equal to 1"),
+        (f'database = "sqlite:///x"\n[dns]\nidentity = "{"x" * 256}"', "dns.identity: string should match"),
         ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "::1:53"', "[2001:db8::1]:53"),
         ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
         ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
@@ -127,6 +128,18 @@ def test_node_mistakes_are_named(tmp_path: Path, text: str, message: str) -> Non
         load_node(path)
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("written", "version"), [("true", True), ("false", False), ('"mine"', "mine")])
+def test_identity(tmp_path: Path, written: str, version: bool | str) -> None:
+    """What a server says about itself is nothing, unless the node file says it."""
+    path = tmp_path / "node.toml"
+    path.write_text('database = "sqlite:///x"\n')
+    silent = load_node(path).dns
+    assert (silent.identity, silent.version, silent.nsid) == (None, False, None)
+    path.write_text(f'database = "sqlite:///x"\n[dns]\nidentity = "a b"\nversion = {written}\nnsid = "n"\n')
+    telling = load_node(path).dns
+    assert (telling.identity, telling.version, telling.nsid) == ("a b", version, "n")
 
 
 def test_endpoints() -> None:
