@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.model import STRICT, Endpoint, Name, Network, Site
+from dnsvip.model import STRICT, Endpoint, Name, Site
 from dnsvip.model import parse_endpoint as parse_endpoint  # noqa: PLC0414 - others take it from here
 from dnsvip.rules import check_site
 from dnsvip.spec import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse, problem_of

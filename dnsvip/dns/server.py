@@ -23,6 +23,7 @@ from dnsvip.dns.answer import Engine, failure
 from dnsvip.dns.fastpath import FastPath
 from dnsvip.dns.message import Rcode
 from dnsvip.dns.mmsg import AVAILABLE, Batches
+from dnsvip.dns.rrl import Limiter, Verdict, slipped
 from dnsvip.dns.tcp import Gate, Stream, StreamLimits
 from dnsvip.dns.udp import Datagrams
 from dnsvip.errors import PlatformError
@@ -58,6 +59,8 @@ class DnsServer:
         self._settings = settings
         tcp = settings.tcp
         self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds))
+        rate = settings.rate_limit
+        self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
         self._tally: Counter[str] = Counter()
         self._fast, self._fast_failures = FastPath(engine), 0
         self._datagrams: list[Batches | Datagrams] = []
@@ -141,7 +144,31 @@ class DnsServer:
         for number, answer in enumerate(answers):
             if answer is None:
                 answers[number] = self._respond(wires[number], ip_address(peers[number]), listener, "udp")
+        if self._limiter is not None:
+            self._limit(self._limiter, wires, peers, answers, time.time())
         return answers
+
+    def _respond_one(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, _: str) -> bytes | None:
+        return self._respond_all([wire], [source.packed], listener)[0]
+
+    def _limit(
+        self,
+        limiter: Limiter,
+        wires: Sequence[bytes],
+        peers: Sequence[bytes],
+        answers: list[bytes | None],
+        now: float,
+    ) -> None:
+        """Keep back what goes beyond the limit."""
+        zones, cookies = self.engine.zones, self.engine.cookies
+        for number, answer in enumerate(answers):
+            if answer is None:
+                continue
+            verdict = limiter.judge(wires[number], answer, peers[number], zones, cookies, now)
+            if verdict is not Verdict.SEND:
+                slip = verdict is Verdict.SLIP
+                answers[number] = slipped(answer) if slip else None
+                self._tally["udp_slipped" if slip else "udp_dropped"] += 1
 
     async def _listen(self, listener: Listener) -> None:
         host, port = parse_endpoint(listener.address)
@@ -153,7 +180,7 @@ class DnsServer:
         datagrams = (
             Batches(datagram, listener.name, self._respond_all, self._tally)
             if AVAILABLE
-            else Datagrams(datagram, listener.name, self._respond, self._tally)
+            else Datagrams(datagram, listener.name, self._respond_one, self._tally)
         )
         datagrams.start()
         self._datagrams.append(datagrams)

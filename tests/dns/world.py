@@ -81,9 +81,10 @@ class Running:
         snapshot: Snapshot,
         listen: tuple[Listener, ...] = (Listener("127.0.0.1:0", "public"), Listener("[::1]:0", "six")),
         limits: StreamLimits | None = None,
+        settings: DnsSettings | None = None,
     ) -> None:
         self.snapshot = snapshot
-        self._settings, self._limits = DnsSettings(listen=listen), limits
+        self._settings, self._limits = settings or DnsSettings(listen=listen), limits
         self._ready, self._end = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
