@@ -26,10 +26,10 @@ from dnsvip.shards import Shards
 from tests.samples import NOW, make_site, snapshot_of
 
 RESOLVER = IPv4Address("127.0.0.1")
-BASE, BITS = IPv4Network("10.20.30.0/24"), 8
+BASE, BITS = IPv4Network("10.20.30.0/28"), 4
 """All prefixes lie in and around this one, so that they nest and meet."""
 
-PLACES: Mapping[str, str] = {"10.20.30.0/26": "country:DE", "10.20.30.64/26": "country:FR", "10.20.0.0/19": "asn:1"}
+PLACES: Mapping[str, str] = {"10.20.30.0/30": "country:DE", "10.20.30.4/31": "country:FR", "10.20.30.8/29": "asn:1"}
 
 Clients: TypeAlias = dict[str, Client]
 
@@ -52,7 +52,7 @@ def _alone(address: Address, networks: list[Any], least: int) -> int:
 
 @st.composite
 def networks(draw: st.DrawFn) -> str:
-    length = draw(st.integers(18, 32))
+    length = draw(st.integers(26, 32))
     address = int(BASE.network_address) | draw(st.integers(0, (1 << BITS) - 1))
     return str(IPv4Network((address >> 32 - length << 32 - length, length)))
 
@@ -77,11 +77,36 @@ def client_sets(draw: st.DrawFn) -> Clients:
     return made
 
 
+@st.composite
+def histories(draw: st.DrawFn) -> list[Clients]:
+    """Sets of clients one after the other: altogether others, or the same with other tiers, states and claims."""
+    states = [draw(client_sets())]
+    for _ in range(draw(st.integers(1, 4))):
+        now = states[-1]
+        if not now or draw(st.booleans()):
+            states.append(draw(client_sets()))
+            continue
+        claimed = draw(st.permutations([client.match for client in now.values()]))
+        keep = draw(st.booleans())
+        states.append(
+            {
+                name: replace(
+                    client,
+                    tier=draw(st.sampled_from(["gold", "standard"])),
+                    state=draw(st.sampled_from(list(ClientState))),
+                    match=client.match if keep else match,
+                )
+                for (name, client), match in zip(now.items(), claimed, strict=True)
+            }
+        )
+    return states
+
+
 ORDERS = st.permutations([Step.ECS, Step.SOURCE, Step.GEO]).flatmap(
     lambda order: st.integers(1, 3).map(lambda count: tuple(order[:count]))
 )
-ADDRESSES = st.integers(-40, (1 << BITS) + 40).map(lambda number: IPv4Address(int(BASE.network_address) + number))
-QUESTIONS = st.lists(st.tuples(ADDRESSES, st.integers(16, 32)), min_size=1, max_size=25)
+ADDRESSES = st.integers(-4, (1 << BITS) + 3).map(lambda number: IPv4Address(int(BASE.network_address) + number))
+QUESTIONS = st.lists(st.tuples(ADDRESSES, st.integers(24, 32)), min_size=1, max_size=25)
 
 
 def site_of(clients: Mapping[str, Client], order: tuple[Step, ...], anonymous: str = "encoded") -> Site:
@@ -113,7 +138,7 @@ def cut(address: IPv4Address, source: int) -> IPv4Address:
 
 
 @given(client_sets(), ORDERS, QUESTIONS, st.sampled_from(["encoded", "plain"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_cache_never_gives_a_wrong_address(
     clients: Clients, order: tuple[Step, ...], questions: list[tuple[IPv4Address, int]], anonymous: str
 ) -> None:
@@ -132,6 +157,7 @@ def test_cache_never_gives_a_wrong_address(
         assert wire is not None
         answer = dns.message.from_wire(wire)
         (told,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))
+        assert told.scopelen <= source
         return answer.answer[0][0].to_text(), told.scopelen
 
     resolver = Resolver(ask)
@@ -144,7 +170,7 @@ def test_cache_never_gives_a_wrong_address(
         assert got == direct or (who is None and anonymous == "encoded")
 
 
-@given(st.lists(client_sets(), min_size=2, max_size=5), ORDERS, QUESTIONS, st.booleans(), st.booleans())
+@given(histories(), ORDERS, QUESTIONS, st.booleans(), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_changed_is_as_made_anew(
     states: list[Clients], order: tuple[Step, ...], questions: list[tuple[IPv4Address, int]], shards: bool, places: bool
@@ -206,3 +232,16 @@ def test_blocks_after_changes(width: int, low: int, anew: int, data: st.DataObje
 
 def _rows(table: PrefixTable) -> tuple[list[Any], list[Any]]:
     return list(table._prefixes), list(table._runs)
+
+
+def test_scope_of_two_steps_is_the_longer() -> None:
+    """Where ECS was looked at in vain before the place, the scope holds none of the prefixes that ECS would know."""
+    clients = {
+        "one": Client("one", 1, "gold", (Match(Step.ECS, "10.20.30.8/32"),)),
+        "place": Client("place", 2, "gold", (Match(Step.GEO, "asn:1"),)),
+    }
+    classifier = Classifier(snapshot_of(site_of(clients, (Step.ECS, Step.GEO))), geo=geo)
+    for address, name, scope in (("10.20.30.8", "one", 32), ("10.20.30.15", "place", 30), ("10.20.30.9", "place", 32)):
+        found = classifier.classify(Asker(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
+        assert found.client == clients[name]
+        assert found.scope == scope
