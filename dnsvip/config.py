@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.model import STRICT, Endpoint, Name, Site
+from dnsvip.model import STRICT, Endpoint, Name, Network, Site
 from dnsvip.model import parse_endpoint as parse_endpoint  # noqa: PLC0414 - others take it from here
 from dnsvip.rules import check_site
 from dnsvip.spec import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse, problem_of
@@ -138,7 +138,8 @@ class DnsSettings:
 
     `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
     version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
-    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered.
+    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered. Front ends in
+    `proxy_from` say by a PROXY header of version 2 before each datagram and at the start of each stream who asks.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -150,6 +151,7 @@ class DnsSettings:
     require_cookies: bool = False
     rate_limit: RateLimit | None = None
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    proxy_from: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

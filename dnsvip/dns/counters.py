@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     BROKEN_ZONE = "broken-zone"
     SHORT = "short"
     RESPONSE = "response"
+    BAD_PROXY = "bad-proxy"
     BAD_HEADER = "bad-header"
     BAD_QUESTION = "bad-question"
     BAD_RECORD = "bad-record"

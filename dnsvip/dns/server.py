@@ -13,6 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
@@ -20,7 +21,9 @@ import structlog
 
 from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
+from dnsvip.dns.counters import Outcome
 from dnsvip.dns.fastpath import FastPath
+from dnsvip.dns.frontends import FrontEnds
 from dnsvip.dns.message import Rcode
 from dnsvip.dns.mmsg import AVAILABLE, Batches
 from dnsvip.dns.rrl import Limiter, Verdict, slipped
@@ -58,7 +61,8 @@ class DnsServer:
         self.endpoints: tuple[Endpoint, ...] = ()
         self._settings = settings
         tcp = settings.tcp
-        self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds))
+        self._front_ends = FrontEnds(settings.proxy_from)
+        self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds), self._front_ends)
         rate = settings.rate_limit
         self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
         self._tally: Counter[str] = Counter()
@@ -148,8 +152,15 @@ class DnsServer:
             self._limit(self._limiter, wires, peers, answers, time.time())
         return answers
 
+    def _respond_behind(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
+        """The answers to datagrams of which some come from front ends."""
+        respond = partial(self._respond_all, listener=listener)
+        answers, wrong = self._front_ends.unwrap(wires, peers, respond)
+        self.engine.counters.tick(Outcome.BAD_PROXY, None, None, None)[0] += wrong
+        return answers
+
     def _respond_one(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, _: str) -> bytes | None:
-        return self._respond_all([wire], [source.packed], listener)[0]
+        return self._respond_behind([wire], [source.packed], listener)[0]
 
     def _limit(
         self,
@@ -178,7 +189,12 @@ class DnsServer:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
         datagrams = (
-            Batches(datagram, listener.name, self._respond_all, self._tally)
+            Batches(
+                datagram,
+                listener.name,
+                self._respond_behind if self._front_ends else self._respond_all,
+                self._tally,
+            )
             if AVAILABLE
             else Datagrams(datagram, listener.name, self._respond_one, self._tally)
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias, cast
 
 from dnsvip.dns.framing import Framer, frame
+from dnsvip.dns.proxy import BadHeader, read
 from dnsvip.dns.udp import BATCH
 
 Converse: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | Iterator[bytes] | None]
@@ -34,15 +35,16 @@ class StreamLimits:
 class Gate:
     """Counts the connections of one server and keeps them within its limits."""
 
-    def __init__(self, limits: StreamLimits) -> None:
-        self.limits = limits
+    def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
+        self.limits, self.front_ends = limits, front_ends
         self.streams: set[Stream] = set()
         self._sources: Counter[IPv4Address | IPv6Network] = Counter()
 
     def enter(self, stream: Stream) -> bool:
         """Let a connection in; False where there is no room for it."""
         key = _source_key(stream.source)
-        if len(self.streams) >= self.limits.connections or self._sources[key] >= self.limits.per_source:
+        full = self._sources[key] >= self.limits.per_source and stream.source not in self.front_ends
+        if full or len(self.streams) >= self.limits.connections:
             return False
         self.streams.add(stream)
         self._sources[key] += 1
@@ -74,6 +76,7 @@ class Stream(asyncio.Protocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._more: asyncio.Handle | None = None
         self._last = False
+        self._header: bytes | None = None
         self._deadline = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,6 +92,8 @@ class Stream(asyncio.Protocol):
             self._transport.abort()
             return
         self._tally["tcp_accepted"] += 1
+        if self.source in self._gate.front_ends:
+            self._header = b""
         self._deadline = self._loop.time() + self._gate.limits.idle
         self._idle = self._loop.call_at(self._deadline, self._check_idle)
 
@@ -96,6 +101,10 @@ class Stream(asyncio.Protocol):
         """Answer what is complete."""
         if self._last:
             return
+        if self._header is not None:
+            data = self._after_header(self._header + data)
+            if not data:
+                return
         messages = self._framer.feed(data)
         if self._framer.broken:
             self._tally["tcp_bad_frames"] += 1
@@ -138,6 +147,25 @@ class Stream(asyncio.Protocol):
         self._last, self._sending = True, None
         self._waiting.clear()
         self._transport.close()
+
+    def _after_header(self, data: bytes) -> bytes:
+        """What follows the front end's header, which tells who asks; nothing where its end is yet to come."""
+        try:
+            header = read(data)
+        except BadHeader:
+            self._give_up("tcp_bad_proxy")
+            return b""
+        if header is None:
+            self._header = data
+            return b""
+        self._header = None
+        if header.source is not None:
+            self._gate.leave(self)
+            self.source = ip_address(header.source)
+            if not self._gate.enter(self):
+                self._give_up("tcp_refused")
+                return b""
+        return data[header.size :]
 
     def _work(self) -> None:
         """Answer a batch, or send one message of a long answer; then let others have their turn, reading no further

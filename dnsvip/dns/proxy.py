@@ -1,0 +1,55 @@
+"""PROXY protocol version 2: whom a front end such as dnsdist asks for (haproxy's proxy-protocol.txt, section 2.2).
+
+Pure. Whether the sender may say so is for others to know; one that may must always do so, as the standard wants it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+_FIXED = 16
+_MOST = 4096
+"""The longest header taken: addresses have at most 36 bytes, the rest is for TLVs, which mean nothing here."""
+
+_ADDRESS_BYTES = {0x11: 4, 0x12: 4, 0x21: 16, 0x22: 16}
+"""Family and transport (of the asker, whatever the front end uses) -> bytes of each of its two addresses."""
+
+_LOCAL, _PROXY, _UNSPECIFIED = 0x20, 0x21, 0x00
+
+
+class BadHeader(Exception):
+    """What came is not a header of version 2, or has an address that is no IP address."""
+
+
+class Header(NamedTuple):
+    """The asker's address (4 or 16 bytes), None where the front end speaks for itself; and the header's length."""
+
+    source: bytes | None
+    size: int
+
+
+def read(data: bytes) -> Header | None:
+    """The header that data begins with, None where its end is yet to come; raises BadHeader."""
+    if data[:12] != SIGNATURE[: len(data)]:
+        raise BadHeader
+    if len(data) < _FIXED:
+        return None
+    command, kind, length = data[12], data[13], int.from_bytes(data[14:16], "big")
+    width = _ADDRESS_BYTES.get(kind, 0)
+    wrong = command == _PROXY and kind != _UNSPECIFIED and (not width or length < 2 * width + 4)
+    if command not in (_LOCAL, _PROXY) or wrong or length > _MOST:
+        raise BadHeader
+    if len(data) < _FIXED + length:
+        return None
+    source = data[_FIXED : _FIXED + width] if command == _PROXY and width else None
+    return Header(source, _FIXED + length)
+
+
+def read_whole(data: bytes) -> Header:
+    """The header of a datagram; raises BadHeader, also where it is cut short."""
+    header = read(data)
+    if header is None:
+        raise BadHeader
+    return header
