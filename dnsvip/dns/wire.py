@@ -115,7 +115,7 @@ def parse(wire: bytes) -> Query | Malformed:
         return Malformed(Flaw.COUNTS, id_, flags)
     try:
         query = _question(buffer, wire, id_, flags)
-    except DNSError:
+    except (DNSError, _Flawed):
         return Malformed(Flaw.QUESTION, id_, flags)
     if opcode == Opcode.QUERY and (header.a or (header.auth and query.qtype != Type.IXFR)):
         return Malformed(Flaw.COUNTS, id_, flags, query.question)
@@ -134,8 +134,11 @@ class _Flawed(Exception):
 
 
 def _question(buffer: _Buffer, wire: bytes, id_: int, flags: int) -> Query:
-    """The question at the buffer's offset; raises DNSError."""
+    """The question at the buffer's offset; raises DNSError, or _Flawed for an UPDATE's that names no zone
+    (RFC 2136 section 3.1.1)."""
     question = DNSQuestion.parse(buffer)
+    if (flags & Flag.OPCODE) >> 11 == Opcode.UPDATE and question.qtype != Type.SOA:
+        raise _Flawed(Flaw.QUESTION)
     qname = question.qname.label
     section = wire[HEADER_SIZE : buffer.offset]
     return Query(id_, flags, section, qname, lowered(qname), question.qtype, question.qclass)
