@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from dnsvip.config import load_node, load_site, parse_endpoint
+from dnsvip.config import RateLimit, TcpSettings, load_node, load_site, parse_endpoint
+from dnsvip.dns.tcp import StreamLimits
 from dnsvip.errors import ConfigError, InvalidSite
 from dnsvip.model import ClassCluster, Cluster, Step
 
@@ -108,6 +110,23 @@ def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert node.state_dir == tmp_path / "state"
 
 
+def test_protection_of_dns(tmp_path: Path) -> None:
+    """Rate limit, cookies, front ends and TCP's limits are read; without them there is no limit but TCP's."""
+    path = tmp_path / "node.toml"
+    path.write_text(
+        'database = "sqlite:///x.db"\n[dns]\nrate_limit = { responses_per_second = 20 }\nrequire_cookies = true\n'
+        'proxy_from = ["192.0.2.0/24"]\n[dns.tcp]\nconnections = 7\nper_source = 3\nidle_seconds = 2\n'
+    )
+    dns = load_node(path).dns
+    assert (dns.rate_limit, dns.require_cookies) == (RateLimit(20, 2), True)
+    assert (dns.proxy_from, dns.tcp) == ((ip_network("192.0.2.0/24"),), TcpSettings(7, 3, 2.0))
+    path.write_text('database = "sqlite:///x.db"\n')
+    dns = load_node(path).dns
+    assert (dns.rate_limit, dns.require_cookies, dns.proxy_from) == (None, False, ())
+    limits = StreamLimits()
+    assert dns.tcp == TcpSettings(limits.connections, limits.per_source, limits.idle)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -116,6 +135,11 @@ def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ('database = "sqlite:///x"\n[dns]\nworkers = 0', "dns.workers: input should be greater than or equal to 1"),
         (f'database = "sqlite:///x"\n[dns]\nidentity = "{"x" * 256}"', "dns.identity: string should match"),
         ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "::1:53"', "[2001:db8::1]:53"),
+        ('database = "sqlite:///x"\n[dns]\nrate_limit = {}', "dns.rate_limit.responses_per_second: missing"),
+        ('database = "sqlite:///x"\n[dns]\nrate_limit = 5', "dns.rate_limit"),
+        ('database = "sqlite:///x"\n[dns.tcp]\nconnections = 0', "dns.tcp.connections: input should be greater"),
+        ('database = "sqlite:///x"\n[dns.tcp]\nidle_seconds = inf', "dns.tcp.idle_seconds: input should be"),
+        ('database = "sqlite:///x"\n[dns]\nproxy_from = ["everywhere"]', "dns.proxy_from.0"),
         ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
         ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
     ],

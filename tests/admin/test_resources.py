@@ -189,6 +189,17 @@ async def test_classify(api: Api) -> None:
     assert (await api("DELETE", "classify")).status == 405
 
 
+async def test_cookies_are_rolled(api: Api) -> None:
+    """A roll changes the secret of DNS cookies, is audited, and shows none."""
+    before = await api.store.snapshot()
+    answer = await api("POST", "cookies/roll")
+    after = await api.store.snapshot()
+    assert (answer.status, answer.json) == (200, {"generation": after.generation})
+    assert after.cookie_secrets[0] == before.cookie_secrets[1]
+    assert (await api.store.audit(1))[0].kind == "cookies"
+    assert (await api("GET", "cookies/roll")).status == 405
+
+
 async def test_keys(api: Api) -> None:
     """A rotation publishes an epoch, and the list shows how far it is; no secret is in it."""
     (web,) = (await api.ok("GET", "keys"))["items"]

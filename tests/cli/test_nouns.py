@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,27 @@ def test_keys(served: Node) -> None:
     assert [line.split("\t")[:3] for line in lines[1:]] == [["web", "0", "retiring"], ["web", "1", "active"]]
     assert "retires 20" in lines[1]
     assert served.noun("keys", "rotate", "nothing").returncode == 4
+
+
+def cookie(served: Node, sent: str) -> str:
+    """The cookie that dig gets for the one it sends."""
+    argv = ["dig", "@127.0.0.1", "-p", str(served.dns), "www.example.test", "AAAA", f"+cookie={sent}"]
+    text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+    return text.partition("COOKIE: ")[2].partition(" (good)")[0]
+
+
+def test_cookies_are_rolled(served: Node) -> None:
+    """A roll says from which generation on the next secret is used, and replaces the cookies that are held."""
+    learned = cookie(served, "0102030405060708")
+    assert len(learned) == 48
+    assert cookie(served, learned) == learned
+    said = ok(served, "keys", "roll-cookies")
+    assert said.startswith("DNS cookies are made with the next secret from generation ")
+    deadline = time.monotonic() + 5
+    while (renewed := cookie(served, learned)) == learned:
+        assert time.monotonic() < deadline
+    assert (len(renewed), renewed[:16]) == (48, learned[:16])
+    assert cookie(served, renewed) == renewed
 
 
 def test_tokens(served: Node) -> None:
