@@ -12,6 +12,7 @@ import errno
 import socket
 import struct
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -113,6 +114,9 @@ class Batches:
     def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
         """Send the answers, each to where its question came from; those in between that have none are left out."""
         self._buffers.put(answers)
+        if None not in answers:
+            self._send_run(fd, 0, len(answers))
+            return
         for due, run in groupby(enumerate(answers), lambda pair: pair[1] is not None):
             if due:
                 places = [place for place, _ in run]
@@ -197,12 +201,14 @@ class _Buffers:
 
     def put(self, answers: Sequence[bytes | None]) -> None:
         """Make the answers ready to be sent."""
-        out, lengths = self._out, self._out_lengths
-        for n, answer in enumerate(answers):
-            if answer is not None:
-                lengths[n] = size = len(answer)
-                at = n * ANSWER
+        out, sizes = self._out, array("Q")
+        add = sizes.append
+        for at, answer in zip(_OUT_AT, answers, strict=False):
+            size = len(answer) if answer else 0
+            add(size)
+            if answer:
                 out[at : at + size] = answer
+        self._out_lengths[: len(sizes)] = memoryview(sizes)
 
     def send(self, fd: int, at: int, number: int) -> int:
         """How many answers were sent, of `number` from the one `at`; -1 and errno where the first was not."""
@@ -210,6 +216,7 @@ class _Buffers:
 
 
 _NEAR_AT, _NAME_AT = range(0, BATCH * NEAR, NEAR), range(0, BATCH * _NAME, _NAME)
+_OUT_AT = range(0, BATCH * ANSWER, ANSWER)
 
 
 def _at(buffer: bytearray) -> int:
