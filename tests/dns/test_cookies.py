@@ -81,8 +81,15 @@ def test_reserved_bytes_are_hashed_as_they_came() -> None:
 
 @pytest.mark.parametrize(
     ("age", "valid", "kept"),
-    [(-301, False, False), (-300, True, True), (0, True, True), (1799, True, True), (1800, True, False)]
-    + [(3600, True, False), (3601, False, False)],
+    [
+        (-301, False, False),
+        (-300, True, True),
+        (0, True, True),
+        (1799, True, True),
+        (1800, True, False),
+        (3600, True, False),
+        (3601, False, False),
+    ],
 )
 def test_ages(age: int, valid: bool, kept: bool) -> None:
     """A cookie is taken from five minutes before its time to an hour after, and the same again for half an hour."""
