@@ -24,7 +24,8 @@ CLIENTS = st.builds(
     id=st.integers(1, (1 << 63) - 1),
     tier=st.sampled_from(["gold", "standard"]),
     match=st.lists(
-        st.builds(Match, st.sampled_from([Step.TLS, Step.TOKEN, Step.GEO, Step.LISTENER]), st.text(min_size=1))
+        st.builds(Match, st.sampled_from([Step.TLS, Step.TOKEN, Step.LISTENER]), st.text(min_size=1))
+        | st.builds(Match, st.just(Step.GEO), st.sampled_from(["country:DE", "continent:EU", "asn:64500"]))
         | st.builds(Match, st.sampled_from([Step.SOURCE, Step.ECS]), st.sampled_from(["192.0.2.0/24", "2001:db8::/48"]))
     ).map(tuple),
     proof=st.builds(Proof, st.sampled_from(Bind), st.booleans(), st.booleans()),
