@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import click
 import structlog
 import uvloop
 
+from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
 from dnsvip.dispatcher.runner import Runner
 from dnsvip.errors import ConfigError, PlatformError
@@ -65,9 +65,11 @@ async def _dispatch(node: NodeConfig, settings: DispatchSettings) -> None:
 
 
 async def _run(node: NodeConfig, feed: Feed, runner: Runner, stopped: asyncio.Event) -> None:
+    settling = Settling()
+
     async def take(snapshot: Snapshot) -> None:
         await runner.update(snapshot)
-        gc.freeze()  # a large site is not to be searched for cycles while packets wait
+        settling.after(snapshot)
 
     feed.subscribe(take)
     await take(feed.snapshot)

@@ -7,7 +7,6 @@ and end after it. Once started it goes on whatever becomes of the database.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -24,6 +23,7 @@ from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
 from dnsvip.cli.firsttoken import make_first_token
+from dnsvip.cli.settling import Settling
 from dnsvip.config import AdminSettings, DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.control import Identity
@@ -118,14 +118,15 @@ async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIt
     version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
     identity = Identity(settings.identity, version, settings.nsid)
     server = DnsServer(settings, Engine(feed.snapshot, None, places.geo, identity, settings.require_cookies))
-    turn = asyncio.Lock()
+    turn, settling = asyncio.Lock(), Settling()
+    settling.after(feed.snapshot)
 
     async def take(snapshot: Snapshot) -> None:
         async with turn:
             server.engine = await asyncio.to_thread(Engine, snapshot, server.engine, places.geo)
         for problem in server.engine.problems:
             log.error("a zone cannot be served", where=problem.where, problem=problem.message)
-        gc.freeze()  # a large site is not to be searched for cycles while questions wait
+        settling.after(snapshot)
 
     async def follow_files() -> None:
         while geo.database:
