@@ -35,7 +35,7 @@ SINGLE = "classify"
 RUNTIME_FIELDS: Mapping[str, tuple[str, ...]] = {"client": ("state", "key_generation"), "pool": ("servers.state",)}
 """What API and CLI set while the site runs; a site file does not name it and does not reset it."""
 
-_TYPES: Mapping[str, type[Thing]] = {
+TYPES: Mapping[str, type[Thing]] = {
     "tier": Tier,
     "pool": Pool,
     "zone": Zone,
@@ -44,10 +44,11 @@ _TYPES: Mapping[str, type[Thing]] = {
     "client": Client,
     "classify": Classify,
 }
+"""Kind of object -> its class; a cluster has two, see `type_of`."""
 
 
 _ADAPTERS: Mapping[type[Thing], TypeAdapter[Any]] = {
-    target: TypeAdapter(target) for target in (*_TYPES.values(), Cluster, ClassCluster)
+    target: TypeAdapter(target) for target in (*TYPES.values(), Cluster, ClassCluster)
 }
 
 
@@ -78,7 +79,7 @@ def type_of(kind: str, body: Mapping[str, Any]) -> type[Thing]:
     """The class for a kind; a cluster's family is that of its prefix."""
     if kind == "cluster":
         return Cluster if ":" in str(body.get("prefix", ":")) else ClassCluster
-    return _TYPES[kind]
+    return TYPES[kind]
 
 
 def collection(site: Site, kind: str) -> Mapping[str, Any]:

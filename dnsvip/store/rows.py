@@ -15,34 +15,22 @@ from dnsvip.codec.proof import Bind
 from dnsvip.errors import StoreError
 from dnsvip.model import (
     ClassCluster,
-    Classify,
     Client,
     ClientState,
     Cluster,
     Match,
-    Pool,
     Proof,
-    Service,
     Step,
     Tier,
     TsigKey,
     Zone,
 )
-from dnsvip.spec import Plain, Thing, dump
+from dnsvip.spec import TYPES, Plain, Thing, dump
 from dnsvip.store.secrets import KeyEncryptionKey
 
 Row = dict[str, Any]
 
-_TYPES: dict[str, Any] = {
-    "cluster": Cluster | ClassCluster,
-    "tier": Tier,
-    "pool": Pool,
-    "zone": Zone,
-    "service": Service,
-    "tsig": TsigKey,
-    "client": Client,
-    "classify": Classify,
-}
+_TYPES: dict[str, Any] = {**TYPES, "cluster": Cluster | ClassCluster}
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(target) for kind, target in _TYPES.items()}
 
 

@@ -12,7 +12,7 @@ from random import Random
 import dns.message
 import pytest
 
-from tests.cli.serving import Node
+from tests.cli.serving import Node, node
 from tests.dns.test_fuzz import corpus, mutated
 
 SENT = 1_000_000
@@ -29,14 +29,12 @@ MAY_GROW = 64 << 20
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def served(tmp_path: Path) -> Iterator[Node]:
     """A served example site."""
-    node = Node(tmp_path)
-    node.apply()
-    node.start("--token-file", "token")
-    yield node
-    if node.process is not None:
-        node.stop()
+    with node(tmp_path) as one:
+        one.apply()
+        one.start("--token-file", "token")
+        yield one
 
 
 def _resident(pid: int) -> int:
@@ -75,20 +73,20 @@ def _exchange(port: int, good: list[bytes]) -> set[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_million_broken_questions(node: Node) -> None:
+def test_a_million_broken_questions(served: Node) -> None:
     """The worker lives, its memory does not grow with them, every message is counted, every answer can be read."""
-    assert node.process is not None
-    before = node.dig("AAAA", "www.example.test")
-    memory = _resident(node.process.pid)
-    answers = _exchange(node.dns, corpus())
+    assert served.process is not None
+    before = served.dig("AAAA", "www.example.test")
+    memory = _resident(served.process.pid)
+    answers = _exchange(served.dns, corpus())
     assert len(answers) > 1000
     for answer in answers:
         readable = b"\0\0" + bytes([answer[0] & ~OPCODE]) + answer[1:]
         dns.message.from_wire(readable, keyring=False)  # type: ignore[arg-type]
-    assert node.process.poll() is None
-    assert _resident(node.process.pid) - memory < MAY_GROW
-    assert node.dig("AAAA", "www.example.test") == before
-    assert "Traceback" not in node.log
-    counters = json.loads(node.noun("status", "--json").stdout)["dns"]
+    assert served.process.poll() is None
+    assert _resident(served.process.pid) - memory < MAY_GROW
+    assert served.dig("AAAA", "www.example.test") == before
+    assert "Traceback" not in served.log
+    counters = json.loads(served.noun("status", "--json").stdout)["dns"]
     assert counters["transport"]["udp_messages"] == SENT + SENT // WINDOW + 2
     assert sum(counters["outcomes"].values()) == SENT + SENT // WINDOW + 2
