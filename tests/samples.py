@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dnsvip.codec.keyring import Epoch, EpochState, Keyring
+from dnsvip.codec.layout import Layout
 from dnsvip.config import build_site
-from dnsvip.model import Cluster, Site, Snapshot
+from dnsvip.model import Anonymous, Cluster, Site, Snapshot
 
 ACTIVATED = 1_700_000_000
 """When the sample's only epoch became active, unix seconds."""
@@ -95,3 +97,19 @@ def _merge(tables: dict[str, Any], changes: Mapping[str, Any]) -> None:
             _merge(tables[key], value)
         else:
             tables[key] = value
+
+
+def with_layout(layout: Layout) -> Snapshot:
+    """The sample site with a layout of its own in cluster `web`, anonymous clients encoded too."""
+    site = make_site()
+    web = site.clusters["web"]
+    assert isinstance(web, Cluster)
+    fitted = replace(
+        web,
+        prefix=layout.prefix,
+        plain=layout.prefix.network_address + 1,
+        layout=layout.fields,
+        tag_bits=layout.tag_bits,
+        anonymous=Anonymous.ENCODED,
+    )
+    return snapshot_of(replace(site, clusters={"web": fitted}))

@@ -18,9 +18,19 @@ from dnsvip.dispatcher.judge import Judge
 from dnsvip.dispatcher.reason import Judgement, Reason
 from dnsvip.dns.classify import Asker, Classified
 from dnsvip.dns.vip import Kind, VipMaker
-from dnsvip.model import Anonymous, ClientState, Cluster, Service, Snapshot, Step
+from dnsvip.model import ClientState, Service, Snapshot, Step
 from tests.codec.strategies import layouts
-from tests.samples import ACTIVATED, MASTER, NOW, SECRET, active_epoch, make_site, make_snapshot, snapshot_of
+from tests.samples import (
+    ACTIVATED,
+    MASTER,
+    NOW,
+    SECRET,
+    active_epoch,
+    make_site,
+    make_snapshot,
+    snapshot_of,
+    with_layout,
+)
 
 SOURCE, PORT = int(IPv6Address("2001:db8:77::5")), 40_000
 GOOD = {"tier": 1, "client": 1001, "expiry": 127, "nonce": 9}
@@ -342,18 +352,8 @@ def test_two_clusters_are_told_apart() -> None:
 @given(layouts(), st.booleans(), st.floats(0, 1e6), st.floats(0, 1))
 def test_what_dns_issues_is_accepted(layout: Layout, anonymous: bool, later: float, within: float) -> None:
     """Under any layout, an address is accepted with the right client from its answer to the end of its TTL."""
-    site = make_site()
-    web = site.clusters["web"]
-    assert isinstance(web, Cluster)
-    fitted = replace(
-        web,
-        prefix=layout.prefix,
-        plain=layout.prefix.network_address + 1,
-        layout=layout.fields,
-        tag_bits=layout.tag_bits,
-        anonymous=Anonymous.ENCODED,
-    )
-    snapshot = snapshot_of(replace(site, clusters={"web": fitted}))
+    snapshot = with_layout(layout)
+    site = snapshot.site
     client = None if anonymous else site.clients["acme"]
     now = ACTIVATED + later
     who = Classified(client, Step.SOURCE)

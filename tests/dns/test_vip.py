@@ -14,9 +14,9 @@ from dnsvip.codec.layout import Layout
 from dnsvip.dns import vip as vip_module
 from dnsvip.dns.classify import Asker, Classified, Classifier, Ecs
 from dnsvip.dns.vip import Kind, Vip, VipMaker
-from dnsvip.model import Anonymous, Client, Cluster, Service, Snapshot, Step
+from dnsvip.model import Client, Service, Snapshot, Step
 from tests.codec.strategies import layouts
-from tests.samples import ACTIVATED, NOW, active_epoch, make_site, make_snapshot, snapshot_of
+from tests.samples import ACTIVATED, NOW, active_epoch, make_snapshot, with_layout
 
 WWW = Service("www.example.test", "web", "legacy")
 ENCODED = {"cluster": {"web": {"anonymous": "encoded"}}}
@@ -75,23 +75,12 @@ def test_attributes_are_numbers() -> None:
 @given(layouts(), st.booleans(), st.floats(0, 1e6))
 def test_any_layout_works(layout: Layout, anonymous: bool, later: float) -> None:
     """Under any layout the answer is an address that says what fits, or a counted plain VIP; it never raises."""
-    site = make_site()
-    web = site.clusters["web"]
-    assert isinstance(web, Cluster)
-    fitted = replace(
-        web,
-        prefix=layout.prefix,
-        plain=layout.prefix.network_address + 1,
-        layout=layout.fields,
-        tag_bits=layout.tag_bits,
-        anonymous=Anonymous.ENCODED,
-    )
-    snapshot = snapshot_of(replace(site, clusters={"web": fitted}))
+    snapshot = with_layout(layout)
     who = NOBODY if anonymous else known(snapshot)
     tier, client = (2, 0) if anonymous else (1, 1001)
     vip = VipMaker(snapshot).aaaa(WWW, who, ANYWHERE, ACTIVATED + later)
     if any(0 < layout.bits(name) < number.bit_length() for name, number in (("tier", tier), ("client", client))):
-        assert (vip.kind, vip.address) == (Kind.UNFIT, int(fitted.plain))
+        assert (vip.kind, vip.address) == (Kind.UNFIT, int(snapshot.site.clusters["web"].plain))
         return
     values = values_of(snapshot, vip)
     expected = {"tier": tier, "client": client} | dict.fromkeys(("lang", "age", "content"), 0)
