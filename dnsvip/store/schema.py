@@ -1,4 +1,7 @@
-"""Bringing a database to this version's tables, from nothing too, and refusing one that is newer.
+"""Bringing a database to this version's tables, from nothing too, and refusing one that is too new.
+
+Nodes of two versions side by side: the newer one migrates, by additions only, and notes in
+`state.min_reader` the oldest version that can still use the database.
 
 Alembic is loaded only where there is something to do.
 """
@@ -8,14 +11,14 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.store.cookies import make_cookie_secrets
 from dnsvip.store.database import Database
 from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import SCHEMA, cookie_secret, state
+from dnsvip.store.tables import OLDEST, SCHEMA, cookie_secret, state
 
 SCRIPTS = Path(__file__).parent / "migrations"
 CHECK_CONTEXT = b"key check"
@@ -32,7 +35,8 @@ async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -
     """
     async with database.read() as connection:
         version = await connection.run_sync(_version)
-    if version != SCHEMA:
+        usable = version == SCHEMA or await connection.run_sync(_is_usable, version)
+    if not usable:
         await _migrate(database, version, allowed=migrate)
     identity, key_check = await _read_state(database) or await _first_state(database, kek)
     _check_key(database, kek, key_check)
@@ -56,6 +60,14 @@ def _version(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def _is_usable(connection: Connection, version: str | None) -> bool:
+    """Whether a newer database says that this program may use it all the same."""
+    if version is None or version <= SCHEMA:
+        return False
+    oldest: str | None = connection.execute(select(state.c.min_reader)).scalar()
+    return oldest is not None and oldest <= SCHEMA
+
+
 async def _migrate(database: Database, version: str | None, *, allowed: bool) -> None:
     _refuse_newer(database, version)
     if not allowed:
@@ -69,20 +81,21 @@ def _upgrade(connection: Connection, database: Database) -> None:
     from alembic import command  # noqa: PLC0415 - slow to load and rarely needed
     from alembic.config import Config  # noqa: PLC0415
 
-    version = _version(connection)  # another node may have been quicker
-    _refuse_newer(database, version)
-    if version == SCHEMA:
+    version = _version(connection)
+    if version == SCHEMA or _is_usable(connection, version):  # another node was quicker
         return
+    _refuse_newer(database, version)
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    connection.execute(update(state).values(min_reader=OLDEST))
 
 
 def _refuse_newer(database: Database, version: str | None) -> None:
     if version is not None and version > SCHEMA:
         raise StoreError(
-            f"database {database.label}: its tables are of version {version}, newer than this program knows "
+            f"database {database.label}: its tables are of version {version}, newer than this program can use "
             f"({SCHEMA}); install the version of dnsvip that the other nodes run"
         )
 
@@ -98,7 +111,8 @@ async def _first_state(database: Database, kek: KeyEncryptionKey) -> tuple[str, 
         await _lock(connection, database)
         if (await connection.execute(select(state.c.id))).first() is None:
             check = kek.wrap(CHECK_VALUE, CHECK_CONTEXT)
-            row = {"id": 1, "generation": 0, "identity": secrets.token_hex(16), "key_check": check}
+            new = {"generation": 0, "identity": secrets.token_hex(16), "key_check": check}
+            row = {"id": 1, "min_reader": OLDEST, **new}
             await connection.execute(insert(state).values(row))
     found = await _read_state(database)
     assert found is not None  # noqa: S101 - for mypy; it was there or has been made

@@ -24,8 +24,11 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA = "0002"
-"""The newest migration that this code knows; a database beyond it is refused."""
+SCHEMA = "0003"
+"""The newest migration that this code knows. A database beyond it is opened where its `state.min_reader` allows."""
+
+OLDEST = "0002"
+"""The oldest SCHEMA whose programs can use these tables beside this one: what a database says as `min_reader`."""
 
 metadata = MetaData(
     naming_convention={
@@ -48,6 +51,8 @@ state = Table(
     Column("generation", BigInteger, nullable=False),
     Column("identity", String(32), nullable=False),  # of this database, random: tells a replaced one
     Column("key_check", LargeBinary, nullable=False),  # wrapped constant: tells a wrong key
+    Column("min_reader", String(8), nullable=False, server_default="0002"),  # the oldest SCHEMA that may use it
+    Column("next_key_id", String(32)),  # of the key-encryption key that is about to be changed to
 )
 
 
@@ -105,6 +110,15 @@ epoch = Table(
     Column("keep_seconds", BigInteger, nullable=False),
 )
 
+key_slot = Table(  # slots that stay empty: addresses of a key that is no longer known may live
+    "key_slot",
+    metadata,
+    Column("cluster", Key, primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("key_id", String(32), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+)
+
 client_master = Table(
     "client_master",
     metadata,
@@ -129,6 +143,10 @@ node = Table(
     Column("version", String(64), nullable=False),
     Column("seen_at", Float(53), nullable=False),
     Column("lease_seconds", Float(53), nullable=False),
+    Column("started_at", Float(53)),
+    Column("taken_at", Float(53)),  # when the generation was taken
+    Column("keys", Text),  # JSON: the ids of the keys it holds
+    Column("detail", Text),  # JSON: what else it says of itself
 )
 
 token = Table(
@@ -138,6 +156,10 @@ token = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Float(53), nullable=False),
     Column("created_by", String(255), nullable=False),
+    Column("scopes", Text),
+    Column("networks", Text),
+    Column("expires_at", Float(53)),
+    Column("last_used_at", Float(53)),
 )
 
 audit = Table(

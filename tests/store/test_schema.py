@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.model import Site, Snapshot
@@ -60,14 +60,33 @@ async def test_wrong_key_is_told_at_open(store: Store, url: str) -> None:
         await Store.open(url, KeyEncryptionKey(bytes(32), "other"))
 
 
-async def test_newer_database_is_refused(store: Store, url: str, kek: KeyEncryptionKey) -> None:
-    """A database of a later version is left alone, with both versions named."""
+async def make_newer(url: str, oldest: str) -> None:
+    """Have a database say that it is of a later version which programs from `oldest` on can use."""
     database = Database(url)
     async with database.write_unordered() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await connection.execute(update(tables.state).values(min_reader=oldest))
     await database.close()
-    with pytest.raises(StoreError, match=rf"version 9999, newer than this program knows \({tables.SCHEMA}\)"):
+
+
+async def test_too_new_a_database_is_refused(store: Store, url: str, kek: KeyEncryptionKey) -> None:
+    """A later version's database that does not name this one as good enough is left alone, with both versions named."""
+    await make_newer(url, "9998")
+    with pytest.raises(StoreError, match=rf"version 9999, newer than this program can use \({tables.SCHEMA}\)"):
         await Store.open(url, kek)
+
+
+async def test_newer_database_that_allows_it_is_used(filled: Store, url: str, kek: KeyEncryptionKey) -> None:
+    """A later version's database that says this one may is opened, read and written, and stays of its version."""
+    await make_newer(url, tables.SCHEMA)
+    store = await Store.open(url, kek)
+    assert await store.create_token("t", "me")
+    assert (await store.snapshot()).site == await filled.site()
+    await store.close()
+    database = Database(url)
+    async with database.read() as connection:
+        assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar() == "9999"
+    await database.close()
 
 
 async def test_migrating_can_be_left_to_others(url: str, kek: KeyEncryptionKey) -> None:

@@ -1,0 +1,50 @@
+"""What operation needs: who may read the database, slots that are not free, what nodes hold, more about tokens.
+
+Only additions that a program of 0002 does not notice: new tables, and columns that are empty or have a default.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
+COLUMNS = (
+    ("state", sa.Column("min_reader", sa.String(8), nullable=False, server_default="0002")),
+    ("state", sa.Column("next_key_id", sa.String(32), nullable=True)),
+    ("node", sa.Column("started_at", sa.Float(53), nullable=True)),
+    ("node", sa.Column("taken_at", sa.Float(53), nullable=True)),
+    ("node", sa.Column("keys", sa.Text(), nullable=True)),
+    ("node", sa.Column("detail", sa.Text(), nullable=True)),
+    ("token", sa.Column("scopes", sa.Text(), nullable=True)),
+    ("token", sa.Column("networks", sa.Text(), nullable=True)),
+    ("token", sa.Column("expires_at", sa.Float(53), nullable=True)),
+    ("token", sa.Column("last_used_at", sa.Float(53), nullable=True)),
+)
+
+
+def upgrade() -> None:
+    """Add columns and tables."""
+    for table, column in COLUMNS:
+        op.add_column(table, column)
+    op.create_table(
+        "key_slot",
+        sa.Column("cluster", KEY, nullable=False),
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.String(32), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster", "slot", "key_id", name="pk_key_slot"),
+    )
+
+
+def downgrade() -> None:
+    """Drop what was added."""
+    op.drop_table("key_slot")
+    for table, column in reversed(COLUMNS):
+        op.drop_column(table, column.name)
