@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dnsvip.config import RateLimit, TcpSettings, load_node, load_site, parse_endpoint
-from dnsvip.dns.tcp import StreamLimits
+from dnsvip.dns.transports.tcp import StreamLimits
 from dnsvip.errors import ConfigError, InvalidSite
 from dnsvip.model import ClassCluster, Cluster, Step
 

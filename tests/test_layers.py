@@ -14,12 +14,12 @@ AREAS = ("dns", "dispatcher", "client")
 """Decision areas: each may know the model and nothing of the others."""
 
 SHELLS = {
-    "dns.mmsg",
-    "dns.geo",
-    "dns.server",
-    "dns.tcp",
-    "dns.udp",
-    "dns.workers",
+    "dns.classification.geo",
+    "dns.transports.mmsg",
+    "dns.transports.server",
+    "dns.transports.tcp",
+    "dns.transports.udp",
+    "dns.transports.workers",
     "dispatcher.netlink",
     "dispatcher.paths",
     "dispatcher.runner",
@@ -60,6 +60,23 @@ LAYER = {
 }
 """Area -> height. Nothing imports from a greater height; equal heights know only themselves."""
 
+DNS_LAYER = {
+    "dns": 0,
+    "dns.recent": 0,
+    "dns.protocol": 1,
+    "dns.classification": 2,
+    "dns.zones": 2,
+    "dns.services": 3,
+    "dns.counters": 4,
+    "dns.protection": 4,
+    "dns.control": 5,
+    "dns.transfer": 5,
+    "dns.answer": 6,
+    "dns.hotpath": 7,
+    "dns.transports": 8,
+}
+"""The same inside the DNS server: a part imports itself and those that stand lower."""
+
 IMPURE = {
     "aiohttp",
     "asyncio",
@@ -94,6 +111,10 @@ def _area(module: str) -> str:
     return "shell" if module in SHELLS else module.partition(".")[0]
 
 
+def _part(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
 @pytest.mark.parametrize(("module", "path"), _modules())
 def test_imports_go_down(module: str, path: Path) -> None:
     """A module imports its own area and lower layers only."""
@@ -105,6 +126,16 @@ def test_imports_go_down(module: str, path: Path) -> None:
         other = _area(target)
         same = own == other or module.partition(".")[0] == target.partition(".")[0] != ""
         assert same or LAYER[other] < LAYER[own] or not target, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), [(m, p) for m, p in _modules() if m.startswith("dns.")])
+def test_dns_imports_go_down(module: str, path: Path) -> None:
+    """A part of the DNS server imports itself and lower parts only."""
+    own = _part(module)
+    for name in _imports(path):
+        if name.startswith("dnsvip.dns."):
+            other = _part(name.removeprefix("dnsvip."))
+            assert own == other or DNS_LAYER[other] < DNS_LAYER[own], f"{module} imports {name}"
 
 
 @pytest.mark.parametrize(

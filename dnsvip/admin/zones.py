@@ -11,7 +11,7 @@ from dnsvip.admin import bodies, collection
 from dnsvip.admin.collection import ROOT, Kind, absent, change, changed_response, name_of, routes
 from dnsvip.admin.node import NODE
 from dnsvip.admin.problems import Refusal
-from dnsvip.dns.zone import check_zone
+from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
 from dnsvip.model import Zone
 from dnsvip.spec import Plain, Thing, dump, parse

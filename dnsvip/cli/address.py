@@ -23,8 +23,8 @@ from dnsvip.codec.suffix import SuffixCodec, is_reserved
 from dnsvip.dispatcher.explain import judged
 from dnsvip.dispatcher.judge import Judge
 from dnsvip.dispatcher.reason import Reason, Step
-from dnsvip.dns.classify import Asker, Classified
-from dnsvip.dns.vip import Kind, VipMaker
+from dnsvip.dns.classification.classify import Asker, Classified
+from dnsvip.dns.services.vip import Kind, VipMaker
 from dnsvip.errors import CodecError
 from dnsvip.model import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot
 

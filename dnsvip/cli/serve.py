@@ -26,10 +26,10 @@ from dnsvip.cli.firsttoken import make_first_token
 from dnsvip.cli.settling import Settling
 from dnsvip.config import AdminSettings, DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
+from dnsvip.dns.classification.geo import GeoFiles
 from dnsvip.dns.control import Identity
-from dnsvip.dns.geo import GeoFiles
-from dnsvip.dns.server import DnsServer
-from dnsvip.dns.workers import Workers
+from dnsvip.dns.transports.server import DnsServer
+from dnsvip.dns.transports.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.log import configure
 from dnsvip.model import Snapshot

@@ -13,7 +13,7 @@ import click
 from dnsvip.cli.changes import describe, headline, lines
 from dnsvip.config import NodeConfig, load_node, load_site
 from dnsvip.dns.answer import check_services
-from dnsvip.dns.zone import check_zone
+from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.model import Site
 from dnsvip.plan import Change, effects, plan

@@ -15,7 +15,7 @@ import uvloop
 
 from dnsvip.cli.serve import dns_of, feed_of
 from dnsvip.config import NodeConfig, load_node
-from dnsvip.dns.workers import Parent
+from dnsvip.dns.transports.workers import Parent
 from dnsvip.errors import DnsvipError
 from dnsvip.log import configure
 

@@ -14,19 +14,32 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
-from dnsvip.dns.classify import Asker, Classifier, Ecs, Geo
+from dnsvip.dns.classification.classify import Asker, Classifier, Ecs, Geo
 from dnsvip.dns.control import CHAOS, Identity, introduction, notice, options
-from dnsvip.dns.cookies import COOKIE, Checked, Cookies
 from dnsvip.dns.counters import Counters, Decision, Outcome
-from dnsvip.dns.lookup import Found, Zones, obstacle, resolve
-from dnsvip.dns.message import IN, Edns, Flaw, Labels, Malformed, Opcode, Query, Rcode, Response, RRset, Type
-from dnsvip.dns.tailor import Tables, Tailor
+from dnsvip.dns.protection.cookies import Checked, Cookies
+from dnsvip.dns.protocol.message import (
+    COOKIE,
+    IN,
+    Edns,
+    Flaw,
+    Labels,
+    Malformed,
+    Opcode,
+    Query,
+    Rcode,
+    Response,
+    RRset,
+    Type,
+)
+from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
+from dnsvip.dns.protocol.wire import MIN_UDP_SIZE, build, parse, size_limit
+from dnsvip.dns.services.tailor import Tables, Tailor
+from dnsvip.dns.services.vip import VipMaker
 from dnsvip.dns.transfer import Transfers, messages
-from dnsvip.dns.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
-from dnsvip.dns.vip import VipMaker
-from dnsvip.dns.wire import MIN_UDP_SIZE, build, parse, size_limit
-from dnsvip.dns.zone import CompiledZone, compile_zone
-from dnsvip.dns.zonefile import labels_of
+from dnsvip.dns.zones.lookup import Found, Zones, obstacle, resolve
+from dnsvip.dns.zones.zone import CompiledZone, compile_zone
+from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.model import Service, Site, Snapshot, Zone
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dnsvip.dns.counters import Outcome
-from dnsvip.dns.lookup import Zones
-from dnsvip.dns.message import Edns, Labels, Opcode, Query, Rcode, Response, RRset, Type
+from dnsvip.dns.protocol.message import Edns, Labels, Opcode, Query, Rcode, Response, RRset, Type
+from dnsvip.dns.zones.lookup import Zones
 
 CHAOS = 3
 """The class in which servers are asked about themselves (RFC 4892)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from dnsvip.dns.vip import Kind
+from dnsvip.dns.services.vip import Kind
 from dnsvip.model import Step
 
 

@@ -16,11 +16,11 @@ import dns.exception
 import dns.name
 
 from dnsvip.dns.counters import Outcome
-from dnsvip.dns.lookup import Zones
-from dnsvip.dns.message import Labels, Query, Rcode, Response, RRset, Type, name_length
-from dnsvip.dns.wire import HEADER_SIZE, MAX_SIZE, build
-from dnsvip.dns.zone import CompiledZone, serial_of
-from dnsvip.dns.zonefile import labels_of
+from dnsvip.dns.protocol.message import Labels, Query, Rcode, Response, RRset, Type, name_length
+from dnsvip.dns.protocol.wire import HEADER_SIZE, MAX_SIZE, build
+from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.zone import CompiledZone, serial_of
+from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.model import ClassCluster, Service, Site, Transfer
 
 MESSAGE_SIZE = 16_000

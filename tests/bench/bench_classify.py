@@ -30,8 +30,8 @@ import dns.message
 import sqlalchemy
 
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.classify import Asker, Classifier, Ecs
-from dnsvip.dns.prefixes import PrefixTable
+from dnsvip.dns.classification.classify import Asker, Classifier, Ecs
+from dnsvip.dns.classification.prefixes import PrefixTable
 from dnsvip.model import Client, Match, Snapshot, Step
 from dnsvip.plan import Change
 from dnsvip.spec import Thing

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from dnsvip.codec.proof import Bind, client_key, prove, verify
 from dnsvip.dispatcher.judge import Judge
-from dnsvip.dns.classify import Asker, Classified, Classifier
-from dnsvip.dns.vip import VipMaker
+from dnsvip.dns.classification.classify import Asker, Classified, Classifier
+from dnsvip.dns.services.vip import VipMaker
 from dnsvip.model import Service, Step
 from tests.bench.goals import judge, summary
 from tests.samples import MASTER, NOW, make_snapshot

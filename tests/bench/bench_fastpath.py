@@ -28,7 +28,7 @@ import uvloop
 
 from dnsvip.config import DnsSettings, Listener
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.server import DnsServer
+from dnsvip.dns.transports.server import DnsServer
 from tests.samples import make_snapshot
 
 KNOWN = 10_000

@@ -18,7 +18,7 @@ import uvloop
 
 from dnsvip.config import DnsSettings, Listener
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.server import DnsServer
+from dnsvip.dns.transports.server import DnsServer
 from dnsvip.model import Client, Match, Step
 from tests.bench.questions import FIRST_NEW, SPACE
 from tests.samples import make_site, snapshot_of

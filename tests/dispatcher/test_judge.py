@@ -16,8 +16,8 @@ from dnsvip.codec.layout import Layout
 from dnsvip.codec.proof import Bind, client_key, prove
 from dnsvip.dispatcher.judge import Judge
 from dnsvip.dispatcher.reason import Judgement, Reason
-from dnsvip.dns.classify import Asker, Classified
-from dnsvip.dns.vip import Kind, VipMaker
+from dnsvip.dns.classification.classify import Asker, Classified
+from dnsvip.dns.services.vip import Kind, VipMaker
 from dnsvip.model import ClientState, Service, Snapshot, Step
 from tests.codec.strategies import layouts
 from tests.samples import (

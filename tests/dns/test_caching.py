@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvip.dns import prefixes, rows
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.classify import Address, Asker, Classifier, Ecs, Geo
-from dnsvip.dns.prefixes import PrefixTable
+from dnsvip.dns.classification import prefixes, rows
+from dnsvip.dns.classification.classify import Address, Asker, Classifier, Ecs, Geo
+from dnsvip.dns.classification.prefixes import PrefixTable
 from dnsvip.model import Classify, Client, ClientState, Match, Site, Snapshot, Step
 from dnsvip.shards import Shards
 from tests.samples import NOW, make_site, snapshot_of

@@ -15,9 +15,9 @@ import pytest
 
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.counters import Counters, Decision, Outcome
-from dnsvip.dns.framing import Framer, frame
-from dnsvip.dns.wire import UDP_SIZE
-from tests.dns.test_tsig import make_key
+from dnsvip.dns.protocol.framing import Framer, frame
+from dnsvip.dns.protocol.wire import UDP_SIZE
+from tests.dns.protocol.test_tsig import make_key
 from tests.dns.world import world_snapshot
 
 WANTED = 200_000

@@ -14,8 +14,8 @@ from typing import Any
 
 from dnsvip.config import DnsSettings, Listener, build_site
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.server import DnsServer, Endpoint
-from dnsvip.dns.tcp import StreamLimits
+from dnsvip.dns.transports.server import DnsServer, Endpoint
+from dnsvip.dns.transports.tcp import StreamLimits
 from dnsvip.model import Snapshot
 from tests.samples import TABLES, snapshot_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dnsvip.config import DnsSettings, Listener
 from dnsvip.dns.answer import Engine
-from dnsvip.dns.server import DnsServer
+from dnsvip.dns.transports.server import DnsServer
 from dnsvip.model import Site, Snapshot, Zone
 
 START_SECONDS = 15.0

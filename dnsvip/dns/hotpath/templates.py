@@ -1,0 +1,146 @@
+"""Answers with holes: what the zones say to a question once, to be filled in for everybody who asks it.
+
+A Template is learned from the general look-up, never worked out beside it: the look-up is made with marked
+addresses, and where the marks come out are the holes. What would depend on anything else of the question
+(its case, labels that the answer mentions or copies) is no template; `learn` then gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv6Address
+
+from dnsvip.dns.answer import OUTCOMES, Engine
+from dnsvip.dns.classification.classify import Asker, Classified
+from dnsvip.dns.control import EXTENDED_ERRORS
+from dnsvip.dns.counters import Outcome
+from dnsvip.dns.protocol.message import IN, Edns, Flag, Labels, Query, Response, Type, flat_name, lowered
+from dnsvip.dns.protocol.wire import MAX_SIZE, UDP_SIZE, build
+from dnsvip.dns.services.tailor import LENGTH, Tables, Tailor
+from dnsvip.dns.services.vip import Vip
+from dnsvip.dns.zones.lookup import Resolution, resolve
+from dnsvip.model import Service
+
+QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
+"""Types that get templates: those assigned, as far as anybody asks for them; so a name has only so many."""
+
+_HEADER = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where an address goes: which service's, of which type, and the TTL that the answer gives it (seconds)."""
+
+    service: Service
+    rtype: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An answer without id, question, addresses and OPT.
+
+    `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`;
+    `size` is the length of the whole without OPT. It holds for the name it was learned with, in any case; and
+    if that does not exist, for all of its length right below the same name (`lookup.deciding`) but for those
+    whose label there is in `mentioned`. Where not `by_edns`, EDNS would tell more than the template has (RFC 8914).
+    """
+
+    heads: tuple[bytes, ...]
+    pieces: tuple[bytes, ...]
+    holes: tuple[Hole, ...]
+    size: int
+    outcome: Outcome
+    rcode: int
+    mentioned: frozenset[bytes]
+    by_edns: bool
+
+
+def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float) -> Template | None:
+    """The template for a question about `name` (lower case), which `deciding` decides on; None where there is none."""
+    first, second = (_Marks(engine.tables, now, salt) for salt in b"\x00\x01")
+    resolution = resolve(engine.zones, _query(name, qtype), first)
+    mentioned = _mentioned(resolution.response, name, deciding)
+    if name != deciding and name[-len(deciding) - 1] in mentioned:
+        return None
+    wire = build(_query(name, qtype), resolution.response, MAX_SIZE)
+    start = _HEADER + len(_question(name, qtype))
+    pieces = list(_cut(wire[start:], first.marks))
+    if len(wire) > UDP_SIZE or len(pieces) != len(first.marks) + 1:
+        return None
+    upper = tuple([label.upper() for label in name])
+    again = build(_query(upper, qtype), resolve(engine.zones, _query(upper, qtype), second).response, MAX_SIZE)
+    if list(_cut(again[start:], second.marks)) != pieces:
+        return None
+    outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
+    rcode = resolution.response.rcode
+    by_edns = (outcome, rcode) not in EXTENDED_ERRORS
+    heads = tuple(_heads(resolution, name, qtype))
+    return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, rcode, mentioned, by_edns)
+
+
+class _Marks(Tailor):
+    """A tailor whose addresses are marks, told apart from all else by hashing; `salt` makes other ones."""
+
+    __slots__ = ("_salt", "holes", "marks")
+
+    def __init__(self, tables: Tables, now: float, salt: int) -> None:
+        super().__init__(tables, Asker(IPv6Address(0)), now)
+        self._salt = salt
+        self.holes: list[Hole] = []
+        self.marks: list[bytes] = []
+
+    def _vip(self, service: Service, rtype: int) -> Vip | None:
+        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
+        vip = make(service, Classified(None, None), self._asker, self._now)
+        if vip is None:
+            return None
+        mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
+        self.holes.append(Hole(service, rtype, vip.ttl))
+        self.marks.append(mark)
+        self.made = Vip(int.from_bytes(mark, "big"), vip.ttl, vip.kind)
+        return self.made
+
+
+def _query(name: Labels, qtype: int, flags: int = 0, edns: Edns | None = None) -> Query:
+    return Query(0, flags, _question(name, qtype), name, lowered(name), qtype, IN, edns)
+
+
+def _question(name: Labels, qtype: int) -> bytes:
+    return flat_name(name) + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
+
+
+def _heads(resolution: Resolution, name: Labels, qtype: int) -> Iterator[bytes]:
+    """Flags and counts, as `build` writes them, for every kind of query."""
+    for edns in (None, Edns(UDP_SIZE)):
+        for flags in (0, Flag.RD):
+            yield build(_query(name, qtype, flags, edns), resolution.response, MAX_SIZE)[2:_HEADER]
+
+
+def _cut(body: bytes, marks: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts between the marks, each of which must be there once and in this order, else fewer or more parts."""
+    at = 0
+    for mark in marks:
+        found = body.find(mark)
+        if found < at or body.count(mark) != 1:
+            return
+        yield body[at:found]
+        at = found + len(mark)
+    yield body[at:]
+
+
+def _mentioned(response: Response, name: Labels, deciding: Labels) -> frozenset[bytes]:
+    """The labels right below `deciding` of all names in a response but those that stand for the name asked for.
+
+    A name with such a label may be compressed against the question, and one with another label cannot."""
+    depth = len(deciding)
+    sections = (response.answer, response.authority, response.glue, response.additional)
+    rrsets = [rrset for section in sections for rrset in section]
+    owners = [lowered(rrset.owner) for rrset in rrsets]
+    names = [
+        lowered(piece) for rrset in rrsets for rdata in rrset.rdatas for piece in rdata if isinstance(piece, tuple)
+    ]
+    names += [owner for owner in owners if owner != name]
+    return frozenset(each[-depth - 1] for each in names if len(each) > depth and each[len(each) - depth :] == deciding)

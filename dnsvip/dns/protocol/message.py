@@ -1,0 +1,210 @@
+"""What DNS messages are made of: names, record sets, questions, answers, and what can be wrong with them.
+
+Values only. How they look as bytes is known to `wire`, what they mean to `lookup` and `answer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple, TypeAlias
+
+Labels: TypeAlias = tuple[bytes, ...]
+"""A domain name, first label first, without the root's empty label."""
+
+Rdata: TypeAlias = tuple[bytes | Labels, ...]
+"""Record data as pieces: bytes as they stand, and names that may be compressed (RFC 3597 section 4)."""
+
+IN = 1
+"""The only class served."""
+
+MAX_NAME = 255
+"""Bytes of the longest legal name on the wire."""
+
+COOKIE = 10
+"""The EDNS option."""
+
+COOKIE_LENGTHS = frozenset((8, *range(16, 41)))
+"""How long the data of a COOKIE option may be; any other is malformed (RFC 7873 section 4)."""
+
+
+class Type(IntEnum):
+    """Record types this server treats specially."""
+
+    A = 1
+    NS = 2
+    CNAME = 5
+    SOA = 6
+    PTR = 12
+    HINFO = 13
+    MX = 15
+    TXT = 16
+    AAAA = 28
+    SRV = 33
+    DNAME = 39
+    OPT = 41
+    DS = 43
+    SVCB = 64
+    HTTPS = 65
+    TKEY = 249
+    TSIG = 250
+    IXFR = 251
+    AXFR = 252
+    MAILB = 253
+    MAILA = 254
+    ANY = 255
+
+
+class Rcode(IntEnum):
+    """Response codes in use; from 16 on they need an OPT record."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    YXDOMAIN = 6
+    NOTAUTH = 9
+    BADVERS = 16
+    BADCOOKIE = 23
+
+
+class Opcode(IntEnum):
+    """Operations whose messages have a question that can be read."""
+
+    QUERY = 0
+    NOTIFY = 4
+    UPDATE = 5
+
+
+class Flag:
+    """Bits of the header's second word."""
+
+    QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
+    OPCODE = 0x7800
+
+
+class Flaw(StrEnum):
+    """What is wrong with a message."""
+
+    SHORT = "short"
+    RESPONSE = "response"
+    OPCODE = "opcode"
+    COUNTS = "counts"
+    QUESTION = "question"
+    RECORD = "record"
+    OPT = "opt"
+    ECS = "ecs"
+    COOKIE = "cookie"
+    TSIG = "tsig"
+
+
+DUE: dict[Flaw, Rcode | None] = {
+    **dict.fromkeys(Flaw, Rcode.FORMERR),
+    Flaw.SHORT: None,
+    Flaw.RESPONSE: None,
+    Flaw.OPCODE: Rcode.NOTIMP,
+}
+"""The answer due to each flaw; None: silence, as there is nobody to answer or two servers would talk for ever."""
+
+
+class Subnet(NamedTuple):
+    """An ECS option as sent: `family` 0 (with no address at all), 1 or 2; `address` in network order, padded."""
+
+    family: int
+    source_prefix: int
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Edns:
+    """The OPT record of a query. `options` are those not understood here (NSID, ...), as they came; `cookie` is the
+    data of the first COOKIE option, of a legal length, empty where there is none."""
+
+    udp_size: int
+    version: int = 0
+    do: bool = False
+    subnet: Subnet | None = None
+    options: tuple[tuple[int, bytes], ...] = ()
+    cookie: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A well-formed question. `qname` has the asker's case, `key` is lower; `question` is its section as sent.
+
+    `tsig_at` is where the TSIG record starts, 0 where there is none.
+    """
+
+    id: int
+    flags: int
+    question: bytes
+    qname: Labels
+    key: Labels
+    qtype: int
+    qclass: int
+    edns: Edns | None = None
+    tsig_at: int = 0
+
+    @property
+    def opcode(self) -> int:
+        """The header's OPCODE."""
+        return (self.flags & Flag.OPCODE) >> 11
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message that is no question. `rcode` None: no answer is due. `question` and `edns` as far as they were read."""
+
+    flaw: Flaw
+    id: int = 0
+    flags: int = 0
+    question: bytes = b""
+    edns: Edns | None = None
+
+    @property
+    def rcode(self) -> Rcode | None:
+        """The answer that is due."""
+        return DUE[self.flaw]
+
+
+class RRset(NamedTuple):
+    """Records of one name and type. `targets` are the names their data leads to, as written."""
+
+    owner: Labels
+    rtype: int
+    ttl: int
+    rdatas: tuple[Rdata, ...]
+    targets: tuple[Labels, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to answer. `glue` must be in the message or it is truncated (RFC 9471); `additional` only where it fits.
+
+    `options` are EDNS options, (code, data), sent where the question had an OPT record.
+    """
+
+    rcode: int = Rcode.NOERROR
+    aa: bool = False
+    answer: tuple[RRset, ...] = ()
+    authority: tuple[RRset, ...] = ()
+    glue: tuple[RRset, ...] = ()
+    additional: tuple[RRset, ...] = ()
+    options: tuple[tuple[int, bytes], ...] = ()
+
+
+def lowered(name: Labels) -> Labels:
+    """The name as names are compared: ASCII letters in lower case (RFC 4343)."""
+    return tuple([label.lower() for label in name])
+
+
+def name_length(name: Labels) -> int:
+    """Bytes of a name on the wire, uncompressed; a legal one has at most 255."""
+    return sum(map(len, name)) + len(name) + 1
+
+
+def flat_name(name: Labels) -> bytes:
+    """A name on the wire, uncompressed."""
+    return b"".join([bytes([len(label)]) + label for label in name]) + b"\0"

@@ -1,0 +1,240 @@
+"""The DNS server's shell: listeners, the clock, and one Engine that answers everything they bring.
+
+While it answers it touches neither database nor files. A new snapshot is a new Engine put in the old
+one's place by a single assignment: each message is answered wholly by one or by the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeVar
+
+import structlog
+
+from dnsvip.config import DnsSettings, Listener, parse_endpoint
+from dnsvip.dns.answer import Engine, failure
+from dnsvip.dns.counters import Outcome
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.protection.frontends import FrontEnds
+from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
+from dnsvip.dns.protocol.message import Rcode
+from dnsvip.dns.transports.mmsg import AVAILABLE, Batches
+from dnsvip.dns.transports.tcp import Gate, Stream, StreamLimits
+from dnsvip.dns.transports.udp import Datagrams
+from dnsvip.errors import PlatformError
+from dnsvip.model import Snapshot
+
+PORT_TRIES = 8
+"""How often a free port is looked for that UDP and TCP can both have."""
+
+log = structlog.get_logger()
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a listener really listens, UDP and TCP."""
+
+    name: str
+    host: str
+    port: int
+
+
+class DnsServer:
+    """Answers on every listener of `settings` from `start` to `stop`. Belongs to the running event loop.
+
+    `engine` may be replaced at any time. With `settings.workers` above 1 the ports are shared
+    (SO_REUSEPORT), so that as many processes can each run a DnsServer.
+    """
+
+    def __init__(self, settings: DnsSettings, engine: Engine, limits: StreamLimits | None = None) -> None:
+        self.engine = engine
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._settings = settings
+        tcp = settings.tcp
+        self._front_ends = FrontEnds(settings.proxy_from)
+        self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds), self._front_ends)
+        rate = settings.rate_limit
+        self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
+        self._tally: Counter[str] = Counter()
+        self._fast, self._fast_failures = FastPath(engine), 0
+        self._datagrams: list[Batches | Datagrams] = []
+        self._servers: list[asyncio.Server] = []
+        self._report_problems()
+
+    async def start(self) -> None:
+        """Listen everywhere; raises PlatformError naming the listener that cannot, and then listens nowhere."""
+        try:
+            for listener in self._settings.listen:
+                await self._listen(listener)
+        except PlatformError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take nothing more, send what is written, give up the ports."""
+        for datagrams in self._datagrams:
+            datagrams.stop()
+        for server in self._servers:
+            server.close()
+        for stream in list(self._gate.streams):
+            stream.close()
+        self._datagrams, self._servers, self.endpoints = [], [], ()
+        await asyncio.sleep(0)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Answer from this snapshot from now on. An Engine built elsewhere can be assigned to `engine` instead."""
+        self.engine = Engine(snapshot, self.engine)
+        self._report_problems()
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Totals since the start: `outcomes` sum to `udp_messages` + `tcp_messages` of `transport`."""
+        counters = self.engine.counters
+        return {
+            "outcomes": {outcome.value: number for outcome, number in counters.outcomes.items()},
+            "rcodes": {Rcode(rcode).name: number for rcode, number in counters.rcodes.items()},
+            "steps": dict(counters.steps),
+            "vips": {kind.value: number for kind, number in counters.kinds.items()},
+            "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
+        }
+
+    def _respond(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str) -> bytes | None:
+        return self._guarded(self.engine.answer, wire, source, listener, transport)
+
+    def _converse(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str
+    ) -> bytes | Iterator[bytes] | None:
+        return self._guarded(self.engine.converse, wire, source, listener, transport)
+
+    def _guarded(
+        self,
+        decide: Callable[[bytes, IPv4Address | IPv6Address, str, str, float], _Answer],
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        transport: str,
+    ) -> _Answer | bytes | None:
+        engine = self.engine
+        try:
+            return decide(wire, source, listener, transport, time.time())
+        except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
+            decision = failure(wire)
+            engine.counters.count(decision)
+            times = engine.counters.outcomes[decision.outcome]
+            if times & (times - 1) == 0:
+                log.error("a message could not be answered", times=times, traceback=traceback.format_exc())
+            return decision.wire
+
+    def _respond_all(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
+        """The answers to datagrams: most by the fast path, the rest by the engine."""
+        if self._fast.engine is not self.engine:
+            self._fast = FastPath(self.engine)
+        try:
+            answers = self._fast.answers(wires, peers, listener, time.time())
+        except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
+            self._fast, answers = FastPath(self.engine), [None] * len(wires)
+            self._fast_failures += 1
+            if self._fast_failures & (self._fast_failures - 1) == 0:
+                log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
+        for number, answer in enumerate(answers):
+            if answer is None:
+                answers[number] = self._respond(wires[number], ip_address(peers[number]), listener, "udp")
+        if self._limiter is not None:
+            self._limit(self._limiter, wires, peers, answers, time.time())
+        return answers
+
+    def _respond_behind(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
+        """The answers to datagrams of which some come from front ends."""
+        respond = partial(self._respond_all, listener=listener)
+        answers, wrong = self._front_ends.unwrap(wires, peers, respond)
+        self.engine.counters.tick(Outcome.BAD_PROXY, None, None, None)[0] += wrong
+        return answers
+
+    def _respond_one(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, _: str) -> bytes | None:
+        return self._respond_behind([wire], [source.packed], listener)[0]
+
+    def _limit(
+        self,
+        limiter: Limiter,
+        wires: Sequence[bytes],
+        peers: Sequence[bytes],
+        answers: list[bytes | None],
+        now: float,
+    ) -> None:
+        """Keep back what goes beyond the limit."""
+        zones, cookies = self.engine.zones, self.engine.cookies
+        for number, answer in enumerate(answers):
+            if answer is None:
+                continue
+            verdict = limiter.judge(wires[number], answer, peers[number], zones, cookies, now)
+            if verdict is not Verdict.SEND:
+                slip = verdict is Verdict.SLIP
+                answers[number] = slipped(answer) if slip else None
+                self._tally["udp_slipped" if slip else "udp_dropped"] += 1
+
+    async def _listen(self, listener: Listener) -> None:
+        host, port = parse_endpoint(listener.address)
+        try:
+            stream, datagram = _bind(host, port, shared=self._settings.workers > 1)
+        except OSError as error:
+            where = f"dns.listen {listener.name!r}: {listener.address}"
+            raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
+        datagrams = (
+            Batches(
+                datagram,
+                listener.name,
+                self._respond_behind if self._front_ends else self._respond_all,
+                self._tally,
+            )
+            if AVAILABLE
+            else Datagrams(datagram, listener.name, self._respond_one, self._tally)
+        )
+        datagrams.start()
+        self._datagrams.append(datagrams)
+        loop = asyncio.get_running_loop()
+        factory = lambda: Stream(listener.name, self._converse, self._gate, self._tally)  # noqa: E731
+        self._servers.append(await loop.create_server(factory, sock=stream, backlog=512))
+        self.endpoints += (Endpoint(listener.name, host, stream.getsockname()[1]),)
+
+    def _report_problems(self) -> None:
+        for problem in self.engine.problems:
+            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+
+
+def _bind(host: str, port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:
+    """A stream and a datagram socket on one port; port 0 takes one that is free for both."""
+    for attempt in range(PORT_TRIES):
+        stream = _socket(host, port, socket.SOCK_STREAM, shared=shared)
+        try:
+            return stream, _socket(host, stream.getsockname()[1], socket.SOCK_DGRAM, shared=shared)
+        except OSError:
+            stream.close()
+            if port or attempt == PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

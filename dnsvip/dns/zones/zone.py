@@ -1,0 +1,106 @@
+"""A zone compiled for look-ups: every name that exists, by its labels in lower case, with its record sets.
+
+Compiling is the expensive part and depends on the zone's text alone, so a compiled zone is kept while
+its text stays. It knows neither services nor clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from dnsvip.dns.protocol.message import Labels, Rdata, RRset, Type
+from dnsvip.dns.zones.zonefile import Record, read_zone
+from dnsvip.errors import Problem, ZoneError
+from dnsvip.model import Zone
+
+Node: TypeAlias = Mapping[int, RRset]
+"""The record sets of one name, by type. An empty non-terminal has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledZone:
+    """One zone. `negative` is the SOA as it goes with NODATA and NXDOMAIN: its TTL is theirs (RFC 2308 section 5)."""
+
+    apex: Labels
+    nodes: Mapping[Labels, Node] = field(repr=False)
+    negative: RRset
+
+
+def serial_of(zone: CompiledZone) -> int:
+    """The serial number in its SOA."""
+    return int.from_bytes(_last_piece(zone.nodes[zone.apex][Type.SOA])[:4], "big")
+
+
+def check_zone(zone: Zone) -> list[Problem]:
+    """Everything that keeps a zone from being served; empty where it can be."""
+    return read_zone(zone)[2]
+
+
+def compile_zone(zone: Zone) -> CompiledZone:
+    """The zone ready for look-ups; raises ZoneError with every problem and its line."""
+    apex, records, problems = read_zone(zone)
+    if problems:
+        raise ZoneError(problems)
+    nodes = _nodes(apex, records)
+    soa = nodes[apex][Type.SOA]
+    minimum = int.from_bytes(_last_piece(soa)[-4:], "big")
+    return CompiledZone(apex, nodes, soa._replace(ttl=min(soa.ttl, minimum)))
+
+
+def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RRset]]:
+    sets: dict[tuple[Labels, int], list[Record]] = {}
+    for record in records:
+        sets.setdefault((record.key, record.rtype), []).append(record)
+    nodes: dict[Labels, dict[int, RRset]] = {}
+    for (key, rtype), members in sets.items():
+        nodes.setdefault(key, {})[rtype] = _rrset(members)
+        for up in range(1, len(key) - len(apex)):  # empty non-terminals, RFC 4592 section 2.2.2
+            nodes.setdefault(key[up:], {})
+    return nodes
+
+
+def _rrset(members: Sequence[Record]) -> RRset:
+    """One set; where TTLs differ the least counts (RFC 2181 section 5.2), and a repeated record is one."""
+    first, ttl = members[0], min(record.ttl for record in members)
+    rdatas = tuple(dict.fromkeys(_pieces(record) for record in members))
+    targets = _TARGETS.get(first.rtype)
+    names = tuple(targets(record.rdata) for record in members) if targets else ()
+    return RRset(first.owner, first.rtype, ttl, rdatas, names)
+
+
+def _pieces(record: Record) -> Rdata:
+    split = _SPLIT.get(record.rtype)
+    return split(record.rdata) if split else (record.rdata.to_wire(),)  # type: ignore[return-value]  # bytes without a file
+
+
+def _labels(name: Any) -> Labels:
+    labels: Labels = name.labels[:-1]
+    return labels
+
+
+def _split_soa(soa: Any) -> Rdata:
+    numbers = (soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum)
+    return _labels(soa.mname), _labels(soa.rname), b"".join(number.to_bytes(4, "big") for number in numbers)
+
+
+_SPLIT: Mapping[int, Callable[[Any], Rdata]] = {
+    Type.NS: lambda rdata: (_labels(rdata.target),),
+    Type.CNAME: lambda rdata: (_labels(rdata.target),),
+    Type.PTR: lambda rdata: (_labels(rdata.target),),
+    Type.MX: lambda rdata: (rdata.preference.to_bytes(2, "big"), _labels(rdata.exchange)),
+    Type.SOA: _split_soa,
+}
+"""Types whose names may be compressed (RFC 1035, RFC 3597 section 4), as pieces; of others every byte stands."""
+
+_TARGETS: Mapping[int, Callable[[Any], Labels]] = {
+    **dict.fromkeys((Type.NS, Type.CNAME, Type.DNAME, Type.SRV), lambda rdata: _labels(rdata.target)),
+    Type.MX: lambda rdata: _labels(rdata.exchange),
+}
+"""Types whose data is a name that a look-up goes on with."""
+
+
+def _last_piece(rrset: RRset) -> bytes:
+    piece = rrset.rdatas[0][-1]
+    return piece if isinstance(piece, bytes) else b""

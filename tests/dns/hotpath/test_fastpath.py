@@ -1,0 +1,253 @@
+"""The fast path gives what the engine gives: generated queries through both, byte by byte and number by number."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.protection.cookies import Cookies
+from dnsvip.dns.protocol.message import Labels, flat_name
+from dnsvip.model import Anonymous, Cluster, Snapshot
+from tests.dns.world import world_snapshot
+from tests.samples import NOW
+
+ROUNDS, BATCH, BATCHES = 6, 64, 275
+"""6 times 275 times 64 are more than a hundred thousand queries."""
+
+SOURCES = [
+    ip_address(text) for text in ("127.0.0.1", "127.0.0.3", "203.0.113.9", "::1", "2001:db8:77::5", "2001:db8::1")
+]
+TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 43, 64, 65, 255, 257, 1, 28, 28, 28, 0, 41, 249, 250, 251, 252, 65280, 300)
+SIZES = (0, 511, 512, 600, 1232, 4096, 65535)
+FLAGS = (0, 0x0100, 0x0100, 0x0120, 0x0010, 0x0400, 0x0200, 0x8000, 0x2000, 0x2800, 0x0800, 0x7800, 0x000F)
+
+JAR = Cookies([bytes(range(16))])
+COOKIES = [
+    cookie
+    for source in SOURCES
+    for cookie in (bytes(8), *(JAR.check(bytes(8), source.packed, at).answer for at in (NOW, NOW - 2000, NOW - 9000)))
+]
+"""Client cookies, and server cookies of all sources: fresh, to be renewed, too old."""
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    return replace(world_snapshot(), cookie_secrets=(bytes(range(16)), bytes(16)))
+
+
+def names_of(engine: Engine) -> list[Labels]:
+    zones = [zone for zone in engine.zones.by_apex.values() if zone]
+    existing = {name for zone in zones for name in zone.nodes} | set(engine.zones.services)
+    targets = {
+        target for zone in zones for node in zone.nodes.values() for rrset in node.values() for target in rrset.targets
+    }
+    return sorted(
+        existing | targets | {(), (b"invalid",), (b"www", b"outside", b"invalid"), (b"nul\0label", b"example", b"test")}
+    )
+
+
+class Askers:
+    """Generated messages, from one seed the same ones; most are asked again and again, as real ones are."""
+
+    def __init__(self, names: list[Labels], services: list[Labels], seed: int) -> None:
+        self.random = random.Random(seed)
+        self.names = names
+        self.popular = [*self.random.sample(names, len(names) // 4), *services * 3]
+        self.asked: list[bytes] = []
+
+    def message(self) -> bytes:
+        chance = self.random.random()
+        if self.asked and chance < 0.4:
+            wire = self.random.choice(self.asked)
+        else:
+            wire = self._query()
+            if chance > 0.97:
+                wire = self._damage(wire)
+            self.asked = [*self.asked[-200:], wire]
+        return self.random.randbytes(2) + wire[2:]
+
+    def _query(self) -> bytes:
+        pick = self.random
+        flags = pick.choice(FLAGS) if pick.random() < 0.15 else pick.choice((0, 0x0100))
+        qclass = 1 if pick.random() < 0.98 else pick.choice((3, 255))
+        question = (
+            self._name()
+            + pick.choice(TYPES if pick.random() < 0.5 else (1, 28, 65)).to_bytes(2, "big")
+            + qclass.to_bytes(2, "big")
+        )
+        extra = [self._opt()] if pick.random() < 0.6 else []
+        if pick.random() < 0.02:
+            extra.append(
+                pick.choice((self._opt(), b"\3key\0\0\xfa\0\xff\0\0\0\0\0\2ab", b"\0\0\1\0\1\0\0\0\0\0\4abcd"))
+            )
+        trailing = b"junk" if pick.random() < 0.01 else b""
+        counts = b"\0\1\0\0\0\0" + len(extra).to_bytes(2, "big")
+        return b"\0\0" + flags.to_bytes(2, "big") + counts + question + b"".join(extra) + trailing
+
+    def _name(self) -> bytes:
+        pick = self.random
+        name = pick.choice(self.names if pick.random() < 0.3 else self.popular)
+        while pick.random() < 0.3 and len(flat_name(name)) < 230:
+            label = pick.choice(
+                (b"ns", b"ns1", b"www", b"host", b"*", b"x\0", pick.randbytes(pick.randint(1, 9)), b"foo", b"bar")
+            )
+            name = (label, *name)
+        if pick.random() < 0.3:
+            name = tuple(pick.choice((label.upper(), label, label.title())) for label in name)
+        return flat_name(name)
+
+    def _opt(self) -> bytes:
+        pick = self.random
+        ttl = pick.choice((0, 0x8000)) if pick.random() < 0.9 else pick.choice((0x10000, 0x1000000, 0x4001))
+        options = b"".join(self._option() for _ in range(pick.choice((0, 1, 1, 1, 2, 3))))
+        owner = b"\1a\0" if pick.random() < 0.01 else b"\0"
+        length = len(options) + (pick.choice((-1, 1)) if pick.random() < 0.01 else 0)
+        head = b"\0\x29" + pick.choice(SIZES).to_bytes(2, "big") + ttl.to_bytes(4, "big")
+        return owner + head + max(0, length).to_bytes(2, "big") + options
+
+    def _option(self) -> bytes:
+        pick = self.random
+        if pick.random() < 0.25:
+            data = pick.choice((b"", b"", *COOKIES)) if pick.random() < 0.8 else pick.randbytes(pick.choice((8, 24)))
+            return pick.choice((3, 10, 12)).to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
+        family = pick.choice((1, 1, 1, 2, 2, 0, 3)) if pick.random() < 0.2 else pick.choice((1, 2))
+        near = pick.choice(("198.51.100.7", "198.51.101.1", "2001:db8:203::9", "2001:db8:204::1", "0.0.0.0"))  # noqa: S104
+        address = ip_address(near).packed if pick.random() < 0.5 else pick.randbytes(4 if family == 1 else 16)
+        width = 32 if family == 1 else 128 if family == 2 else 0
+        source = pick.choice((24, 32, 56, 48, 0, pick.randint(0, 130))) if pick.random() < 0.9 else 200
+        if pick.random() < 0.95:
+            source = min(source, width, len(address) * 8)
+        kept = int.from_bytes(address, "big") >> max(0, len(address) * 8 - source) << max(0, len(address) * 8 - source)
+        packed = kept.to_bytes(len(address), "big") if pick.random() < 0.97 else address
+        scope = 0 if pick.random() < 0.98 else 24
+        data = family.to_bytes(2, "big") + bytes([source, scope]) + packed[: (source + 7) // 8]
+        return b"\0\x08" + len(data).to_bytes(2, "big") + data
+
+    def _damage(self, wire: bytes) -> bytes:
+        at = self.random.randrange(len(wire))
+        if self.random.random() < 0.5:
+            return wire[:at]
+        return wire[:at] + self.random.randbytes(1) + wire[at + 1 :]
+
+
+def moments(seed: int) -> Iterator[float]:
+    """Times that mostly stay, and step across renewals, forwards and once back."""
+    now, pick = NOW, random.Random(seed)
+    while True:
+        yield now
+        if pick.random() < 0.1:
+            now += pick.choice((0.5, 30.0, 300.0, 3600.0, -300.0))
+
+
+def numbers(engine: Engine) -> tuple[object, ...]:
+    counters = engine.counters
+    return counters.outcomes, counters.rcodes, counters.steps, counters.kinds
+
+
+def changed(snapshot: Snapshot, round_: int) -> Snapshot:
+    """The same site a generation later, without some of its clients; every other time the anonymous are told apart."""
+    clients = dict(sorted(snapshot.site.clients.items())[round_ % 3 :])
+    clusters = dict(snapshot.site.clusters)
+    web = clusters["web"]
+    assert isinstance(web, Cluster)
+    if round_ % 2:
+        clusters["web"] = replace(web, anonymous=Anonymous.ENCODED)
+    return replace(snapshot, generation=round_ + 1, site=replace(snapshot.site, clients=clients, clusters=clusters))
+
+
+@pytest.mark.timeout(300)
+def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
+    """Whatever is asked, the fast path gives the engine's bytes and counts or leaves the message to the engine."""
+    plain, behind = Engine(snapshot), Engine(snapshot)
+    behind.cookies = plain.cookies  # which remember when they were made
+    askers, times = Askers(names_of(plain), sorted(plain.tables.services), 7), moments(7)
+    answered = 0
+    for round_ in range(ROUNDS):
+        plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
+        fast = FastPath(behind)
+        for _ in range(BATCHES):
+            now = next(times)
+            wires = [askers.message() for _ in range(BATCH)]
+            sources = [askers.random.choice(SOURCES) for _ in wires]
+            listener = askers.random.choice(("public", "six"))
+            quick = fast.answers(wires, [source.packed for source in sources], listener, now)
+            for wire, source, answer in zip(wires, sources, quick, strict=True):
+                right = plain.answer(wire, source, listener, "udp", now)
+                answered += answer is not None
+                ours = behind.answer(wire, source, listener, "udp", now) if answer is None else answer
+                assert ours == right, (wire, source, listener, now)
+        assert numbers(plain) == numbers(behind)
+    assert answered > ROUNDS * BATCH * BATCHES // 5 * 2
+
+
+def question(name: str, rtype: int = 28, edns: bytes = b"", flags: int = 0) -> bytes:
+    labels = tuple(label.encode() for label in name.split("."))
+    asked = flat_name(labels) + rtype.to_bytes(2, "big") + b"\0\1"
+    return b"\0\7" + flags.to_bytes(2, "big") + b"\0\1\0\0\0\0\0" + bytes([bool(edns)]) + asked + edns
+
+
+def opt(options: bytes = b"", do: int = 0) -> bytes:
+    return b"\0\0\x29\x04\xd0\0\0" + bytes([do, 0]) + len(options).to_bytes(2, "big") + options
+
+
+ECS = b"\0\x08\0\x07\0\1\x18\0"
+COOKIE = b"\0\x0a\0\x08"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: question("www.example.test"),
+        lambda n: question("wWw.ExAmPlE.tEsT" if n % 2 else "WWW.example.test", edns=opt()),
+        lambda n: question("www.example.test", 1, opt(do=0x80), 0x0100),
+        lambda n: question("www.example.test", 65, opt(COOKIE + n.to_bytes(8, "big"))),
+        lambda n: question("www.example.test", 28, opt(ECS + bytes([198, 51, n]))),
+        lambda n: question("shop.example.test", 28, opt(ECS + bytes([10, n, 0]) + COOKIE + bytes(8))),
+        lambda n: question("_svc.example.test", 64),
+        lambda n: question("mail.example.test", 1),
+        lambda n: question("example.test", 15),
+        lambda n: question(f"nothing-{n:03}.example.test"),
+        lambda n: question(f"{n:03}.wild.example.test", 16),
+        lambda n: question(f"{n:03}.each.example.test", 28),
+        lambda n: question(f"{n:03}.sub.example.test", 1, opt(do=0x80)),
+        lambda n: question(f"{n:03}.nowhere.invalid", 1),
+    ],
+)
+def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) -> None:
+    """From the third question of a sort on, the fast path answers by itself, as the engine does."""
+    engine = Engine(snapshot)
+    fast, source = FastPath(engine), ip_address("127.0.0.1")
+    for n in range(200):
+        [answer] = fast.answers([make(n)], [source.packed], "public", NOW)
+        assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
+
+
+def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that do not exist, new clients and senders without end take bounded room; real names stay known."""
+    limits = {"WHOLE": 64, "NAMES": 64, "OTHERS": 32, "OPTS": 32, "SOURCES": 16, "SEEN": 256}
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"dnsvip.dns.hotpath.fastpath.{name}", limit)
+    engine, pick = Engine(snapshot), random.Random(3)
+    fast, wanted = FastPath(engine), question("mail.example.test", 1)
+    for _ in range(3):
+        fast.answers([wanted], [bytes(4)], "public", NOW)
+    for n in range(3000):
+        under = pick.choice(("example.test", "wild.example.test", "each.example.test", "sub.example.test", "a.b.c"))
+        wires = [
+            question(f"{pick.randbytes(pick.randint(1, 20)).hex()}.{under}", pick.choice((1, 28, 65))),
+            question("www.example.test", 28, opt(ECS + pick.randbytes(3))),
+            question("www.example.test", 28, opt(COOKIE + pick.randbytes(8))),
+        ]
+        fast.answers(wires, [pick.randbytes(4) for _ in wires], "public", NOW)
+        if n % 50 == 0:
+            assert fast.answers([wanted], [pick.randbytes(4)], "public", NOW) != [None]
+    kept = {"_whole": "WHOLE", "_named": "NAMES", "_below": "OTHERS", "_opts": "OPTS", "_ecs_heads": "OPTS"}
+    assert all(len(getattr(fast, name)) <= 2 * limits[limit] for name, limit in kept.items())
+    assert len(fast._sources["public"]) <= 2 * limits["SOURCES"]
+    assert len(fast._seen) <= limits["SEEN"]

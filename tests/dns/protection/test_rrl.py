@@ -1,0 +1,186 @@
+"""Rate limiting: what counts as alike, what is kept back, who is exempt, and that it stays bounded."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.config import DnsSettings, Listener, RateLimit
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.protection import rrl
+from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
+from tests.dns.world import KEY, Running, world_snapshot
+from tests.samples import NOW
+
+SECRETS = (bytes(range(16)),)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(replace(world_snapshot(), cookie_secrets=SECRETS))
+
+
+def ask(engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", **kw: object) -> tuple[bytes, bytes]:
+    """A question by UDP and the engine's answer."""
+    wire = dns.message.make_query(name, qtype, **kw).to_wire()
+    answer = engine.decide(wire, ip_address(peer), "public", "udp", NOW).wire
+    assert answer
+    return wire, answer
+
+
+def judge(limiter: Limiter, engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", at: float = NOW):
+    wire, answer = ask(engine, name, qtype, peer)
+    return limiter.judge(wire, answer, ip_address(peer).packed, engine.zones, engine.cookies, at)
+
+
+@pytest.mark.parametrize(
+    ("name", "qtype", "other", "other_type", "alike"),
+    [
+        ("mail.example.test", "A", "MAIL.example.test", "A", True),
+        ("mail.example.test", "A", "big.example.test", "A", False),
+        ("mail.example.test", "A", "mail.example.test", "ANY", False),
+        ("x1.example.test", "A", "a.b.x2.example.test", "TXT", True),
+        ("x1.example.test", "A", "x1.other.test", "A", False),
+        ("x1.example.test", "A", "mail.example.test", "LOC", False),
+        ("mail.example.test", "LOC", "example.test", "LOC", True),
+        ("no.such.zone", "A", "neither.that.one", "AAAA", True),
+        ("r1.each.example.test", "AAAA", "r2.each.example.test", "AAAA", True),
+        ("r1.each.example.test", "AAAA", "www.example.test", "AAAA", False),
+    ],
+)
+def test_what_is_alike(engine: Engine, name: str, qtype: str, other: str, other_type: str, alike: bool) -> None:
+    """Data of one name (or of one wildcard) and type share an account, as do all names a zone does not have, all that
+    is NODATA in it, and all errors."""
+    limiter = Limiter(1, 0)
+    assert judge(limiter, engine, name, qtype) is Verdict.SEND
+    assert judge(limiter, engine, other, other_type) is (Verdict.DROP if alike else Verdict.SEND)
+
+
+@pytest.mark.parametrize(
+    ("peer", "other", "alike"),
+    [
+        ("203.0.113.9", "203.0.113.200", True),
+        ("203.0.113.9", "203.0.112.9", False),
+        ("2001:db8:5:aa00::1", "2001:db8:5:aaff::1", True),
+        ("2001:db8:5:aa00::1", "2001:db8:5:ab00::1", False),
+    ],
+)
+def test_prefixes(engine: Engine, peer: str, other: str, alike: bool) -> None:
+    """Askers of one /24 or /56 share their accounts."""
+    limiter = Limiter(1, 0)
+    assert judge(limiter, engine, "mail.example.test", peer=peer) is Verdict.SEND
+    verdict = judge(limiter, engine, "mail.example.test", peer=other)
+    assert verdict is (Verdict.DROP if alike else Verdict.SEND)
+
+
+@given(
+    st.integers(1, 50), st.integers(0, 5), st.lists(st.floats(0, 3, allow_nan=False), max_size=200), st.integers(0, 9)
+)
+def test_rate_is_kept(rate: int, slip: int, pauses: list[float], back: int) -> None:
+    """Over any time no more is sent than the rate allows and one second's worth, also when the clock is set back; and
+    of what goes beyond exactly each slip-th slips."""
+    limiter, now, seen = Limiter(rate, slip), NOW, Counter[Verdict]()
+    for number, pause in enumerate(pauses):
+        now += pause
+        seen[limiter._spend(b"key", now - (1000 if number == back else 0))] += 1
+    beyond = len(pauses) - seen[Verdict.SEND]
+    waited = sum(pauses) + (1000 if back < len(pauses) else 0)
+    assert seen[Verdict.SEND] <= rate + rate * waited + 1e-6
+    assert seen[Verdict.SLIP] == (beyond // slip if slip else 0)
+
+
+def test_steady_askers_are_served(engine: Engine) -> None:
+    """Who asks no faster than the rate always gets the answer."""
+    limiter = Limiter(10, 2)
+    assert {judge(limiter, engine, "www.example.test", "AAAA", at=NOW + n / 9.9) for n in range(100)} == {Verdict.SEND}
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+    """However many prefixes and names there are, only so many accounts are kept."""
+    monkeypatch.setattr(rrl, "ACCOUNTS", 16)
+    monkeypatch.setattr(rrl, "ORIGINS", 16)
+    limiter = Limiter(1, 2)
+    for n in range(200):
+        judge(limiter, engine, f"n{n}.each.example.test", "AAAA", peer=f"10.0.{n}.1")
+    assert len(limiter._accounts) <= 32
+    assert len(limiter._origins) <= 32
+
+
+@pytest.mark.parametrize("name", ["mail.example.test", "nope.example.test", "no.zone", "nul\\000label.example.test"])
+@pytest.mark.parametrize("edns", [-1, 0])
+def test_slipped_answers(engine: Engine, name: str, edns: int) -> None:
+    """A slipped answer is the question with TC, and the OPT record where the answer had one."""
+    _, answer = ask(engine, name, use_edns=edns)
+    before, after = dns.message.from_wire(answer), dns.message.from_wire(slipped(answer))
+    assert (after.id, after.question, after.rcode()) == (before.id, before.question, before.rcode())
+    assert after.flags == before.flags | dns.flags.TC
+    assert (after.answer, after.authority, after.additional) == ([], [], [])
+    assert (after.edns, after.options) == (before.edns, before.options)
+
+
+def test_malformed_are_errors(engine: Engine) -> None:
+    """Answers to what is no question have one account, and slip as a bare header."""
+    wire = b"ab\0\0\0\7\0\0\0\0\0\0"
+    answer = engine.decide(wire, ip_address("192.0.2.1"), "public", "udp", NOW).wire
+    assert answer
+    limiter = Limiter(1, 1)
+    verdicts = [limiter.judge(wire, answer, bytes(4), engine.zones, None, NOW) for _ in range(2)]
+    assert verdicts == [Verdict.SEND, Verdict.SLIP]
+    assert slipped(answer) == answer[:2] + b"\x82\1" + bytes(8)
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Running]:
+    """A server that sends two answers of a kind a second."""
+    with Running(
+        replace(world_snapshot(), cookie_secrets=SECRETS),
+        settings=DnsSettings(listen=(Listener("127.0.0.1:0", "public"),), rate_limit=RateLimit(2, 2)),
+    ) as running:
+        yield running
+
+
+def flood(server: Running, wire: bytes, times: int = 40) -> list[bytes]:
+    """The answers to a message sent many times at once."""
+    answers = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(times):
+            sock.sendto(wire, ("127.0.0.1", server.port))
+        sock.settimeout(0.5)
+        while True:
+            try:
+                answers.append(sock.recv(65535))
+            except TimeoutError:
+                return answers
+
+
+def test_flood_over_sockets(limited: Running) -> None:
+    """Of forty questions at once few are answered, about half of the others slip, and the numbers are told; dig then
+    gets its answer over TCP, or at once by a cookie or a signature."""
+    for name, qtype in (("www.example.test", "AAAA"), ("random.example.test", "A")):
+        before = dict(limited.server.counters()["transport"])
+        wire = dns.message.make_query(name, qtype).to_wire()
+        answers = flood(limited, wire)
+        short = [answer for answer in answers if answer[2] & 2]
+        after = limited.server.counters()["transport"]
+        dropped = after["udp_dropped"] - before.get("udp_dropped", 0)
+        assert after["udp_slipped"] - before.get("udp_slipped", 0) == len(short)
+        assert len(answers) + dropped == 40
+        assert abs(len(short) - dropped) <= 1
+        assert 2 <= len(answers) - len(short) <= 6
+        assert all(len(answer) == len(wire) for answer in short)
+    wire = dns.message.make_query("www.example.test", "AAAA").to_wire()
+    flood(limited, wire, 20)
+    learned = limited.dig("www.example.test", "AAAA", "+tcp", "+cookie=0102030405060708").text
+    cookie = learned.partition("COOKIE: ")[2].split()[0]
+    flood(limited, wire, 20)
+    for _ in range(6):
+        assert limited.dig("www.example.test", "AAAA", f"+cookie={cookie}", "+ignore").answer
+        assert limited.dig("www.example.test", "AAAA", "-y", KEY, "+nocookie", "+ignore").answer

@@ -1,0 +1,145 @@
+"""Messages as bytes, against dnspython's reading and writing of the same."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdatatype
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsvip.dns.protocol.message import Flaw, Labels, Malformed, Query, Rcode, Response, RRset, Subnet, Type
+from dnsvip.dns.protocol.wire import build, parse, size_limit
+
+LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=6).filter(lambda name: sum(map(len, name)) < 240)
+OWNER: Labels = (b"www", b"example", b"test")
+
+
+def question(name: Labels = OWNER, qtype: int = 28, *, edns: bool = True, payload: int = 1232) -> Query:
+    query = dns.message.make_query(dns.name.Name((*name, b"")), qtype, use_edns=0 if edns else False, payload=payload)
+    parsed = parse(query.to_wire())
+    assert isinstance(parsed, Query)
+    return parsed
+
+
+def addresses(owner: Labels, count: int) -> RRset:
+    return RRset(owner, Type.A, 60, tuple((bytes([192, 0, 2, number]),) for number in range(count)))
+
+
+@given(LABELS, st.integers(1, 65535), st.integers(0, 65535))
+def test_reads_what_dnspython_writes(name: list[bytes], qtype: int, id_: int) -> None:
+    """Id, name, type and flags of any question, binary labels included."""
+    message = dns.message.make_query(dns.name.Name((*name, b"")), qtype)
+    message.id = id_
+    query = parse(message.to_wire())
+    assert isinstance(query, Query)
+    assert (query.id, query.qname, query.qtype, query.qclass) == (id_, tuple(name), qtype, 1)
+    assert query.key == tuple(label.lower() for label in name)
+
+
+V4_SUBNET = Subnet(1, 24, bytes([198, 51, 100, 0]))
+V6_SUBNET = Subnet(2, 33, bytes.fromhex("20010db8") + bytes(12))
+
+
+@pytest.mark.parametrize(("prefix", "subnet"), [("198.51.100.0/24", V4_SUBNET), ("2001:db8::/33", V6_SUBNET)])
+def test_reads_ecs(prefix: str, subnet: Subnet) -> None:
+    """Family, SOURCE and the address padded to its full length; other options are kept as they came."""
+    address, _, length = prefix.partition("/")
+    options = [dns.edns.GenericOption(12, b"12345678"), dns.edns.ECSOption(address, int(length))]
+    query = parse(dns.message.make_query("a.test", "AAAA", use_edns=0, options=options).to_wire())
+    assert isinstance(query, Query)
+    assert query.edns
+    assert query.edns.subnet == subnet
+    assert query.edns.options == ((12, b"12345678"),)
+
+
+@given(st.binary(max_size=80))
+def test_never_raises(wire: bytes) -> None:
+    """Any bytes are a Query or a Malformed."""
+    parsed = parse(wire)
+    assert isinstance(parsed, Query) or isinstance(parsed.flaw, Flaw)
+
+
+@given(LABELS, st.lists(LABELS, max_size=5))
+def test_dnspython_reads_what_is_written(qname: list[bytes], names: list[list[bytes]]) -> None:
+    """Compressed or not, every name is read back as it was meant."""
+    query = question(tuple(qname))
+    rrsets = [RRset(tuple(name), Type.NS, 60, ((tuple(reversed(name)),),)) for name in names]
+    message = dns.message.from_wire(build(query, Response(answer=tuple(rrsets)), 65535), one_rr_per_rrset=True)
+    assert message.question[0].name == dns.name.Name((*qname, b""))
+    assert [rrset.name for rrset in message.answer] == [dns.name.Name((*name, b"")) for name in names]
+    assert [rrset[0].target for rrset in message.answer] == [dns.name.Name((*reversed(name), b"")) for name in names]
+
+
+def test_compression() -> None:
+    """The owner that was asked for is two bytes, in whatever case either is written."""
+    upper = build(question((b"WWW", b"Example", b"test")), Response(answer=(addresses(OWNER, 2),)), 512)
+    lower = build(question(OWNER), Response(answer=(addresses(OWNER, 2),)), 512)
+    assert len(upper) == len(lower) == 12 + 18 + 4 + 2 * 16 + 11
+
+
+def test_no_pointer_beyond_its_reach() -> None:
+    """In a message longer than 16 KiB, names that a pointer cannot reach are written out."""
+    filler = RRset(OWNER, 16, 60, tuple((b"\xff" + bytes([number]) * 255,) for number in range(70)))
+    late = [addresses((b"late", str(number).encode(), b"elsewhere"), 1) for number in range(9)]
+    wire = build(question(), Response(answer=(filler, *late, *late)), 65535)
+    message = dns.message.from_wire(wire, one_rr_per_rrset=True)
+    assert len(wire) > 0x4000
+    assert [rrset.name.to_text() for rrset in message.answer[70:]] == [f"late.{n}.elsewhere." for n in range(9)] * 2
+
+
+def test_truncated() -> None:
+    """What is too long becomes TC with question and OPT alone; glue counts, additional does not."""
+    many, few = addresses(OWNER, 60), addresses((b"ns", b"x"), 2)
+    for response in (Response(answer=(many,)), Response(authority=(few,), glue=(many,))):
+        message = dns.message.from_wire(build(question(), response, 512))
+        assert message.flags & dns.flags.TC
+        assert not message.answer + message.authority + message.additional
+        assert message.edns == 0
+    message = dns.message.from_wire(build(question(), Response(answer=(few,), additional=(many, few)), 512))
+    assert not message.flags & dns.flags.TC
+    assert len(message.answer[0]) == 2
+    assert [rrset.name.to_text() for rrset in message.additional] == ["ns.x."]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(500, 1232))
+def test_never_longer_than_the_limit(answers: int, extra: int, limit: int) -> None:
+    """No answer exceeds its limit, whatever has to be left out."""
+    response = Response(answer=(addresses(OWNER, answers),), additional=(addresses((b"x",), extra),))
+    wire = build(question(), response, limit)
+    assert len(wire) <= limit
+    dns.message.from_wire(wire)
+
+
+def test_extended_rcode_and_scope() -> None:
+    """BADVERS is in OPT and header together; the ECS option comes back with its scope and no address beyond SOURCE."""
+    options = [dns.edns.ECSOption("198.51.100.0", 20)]
+    query = parse(dns.message.make_query("a.test", "AAAA", use_edns=0, want_dnssec=True, options=options).to_wire())
+    message = dns.message.from_wire(build(query, Response(Rcode.BADVERS), 512, scope=17))
+    assert message.rcode() == Rcode.BADVERS
+    assert message.ednsflags & dns.flags.DO
+    (option,) = message.options
+    assert isinstance(option, dns.edns.ECSOption)
+    assert (ip_address(option.address), option.srclen, option.scopelen) == (ip_address("198.51.96.0"), 20, 17)
+
+
+@pytest.mark.parametrize(("payload", "size"), [(0, 512), (512, 512), (900, 900), (1232, 1232), (65535, 1232)])
+def test_size_limit(payload: int, size: int) -> None:
+    """The asker's size within 512 and 1232; TCP takes all that its length can say."""
+    query = question(payload=payload)
+    assert size_limit(query, "udp") == size
+    assert size_limit(query, "tcp") == 65535
+    assert size_limit(question(edns=False), "udp") == 512
+
+
+def test_malformed_says_what_is_due() -> None:
+    """Silence for answers and fragments, NOTIMP for other operations, else FORMERR."""
+    assert Malformed(Flaw.SHORT).rcode is None
+    assert Malformed(Flaw.RESPONSE).rcode is None
+    assert Malformed(Flaw.OPCODE).rcode is Rcode.NOTIMP
+    assert Malformed(Flaw.QUESTION).rcode is Rcode.FORMERR
