@@ -23,6 +23,7 @@ from dnsvip.admin import (
     zones,
 )
 from dnsvip.admin.auth import ATTEMPTS_KEY, KNOWN_GOOD, Attempts, KnownGood, authenticate
+from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.decode import JUDGES, Judges
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.problems import as_problems
@@ -32,9 +33,10 @@ RESOURCES = (tiers, clients, clusters, pools, zones, services, tsig, classify, k
 
 def make_app(node: Node) -> web.Application:
     """The API of a node."""
-    app = web.Application(middlewares=[as_problems, authenticate])
+    app = web.Application(middlewares=[as_problems, by_session, authenticate])
     app[NODE] = node
     app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[JUDGES] = Attempts(), KnownGood(), Judges()
     for resource in RESOURCES:
         app.add_routes(resource.ROUTES)
+    add_console(app)
     return app

@@ -21,6 +21,9 @@ from dnsvip.admin.problems import Handler, Refusal
 ACTOR = web.RequestKey("actor", str)
 """Under which a request holds whom the audit names for it."""
 
+TOKEN = web.RequestKey("token", str)
+"""Under which a middleware further out leaves the token it found for a request that carries none itself."""
+
 ATTEMPTS = 10
 SECONDS_EACH = 6.0
 SOURCES = 4096
@@ -78,7 +81,14 @@ KNOWN_GOOD = web.AppKey("known_good", KnownGood)
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request with a good token through, its actor noted; else 401, or 429 after too many wrong ones."""
-    clear = _bearer(request)
+    if not getattr(request.match_info.handler, "open_to_all", False):
+        await admit(request)
+    return await handler(request)
+
+
+async def admit(request: web.Request) -> None:
+    """Note the actor of a request with a good token; raises Refusal, or StoreError with the database down."""
+    clear = bearer(request) or request.get(TOKEN, "")
     if not clear:
         raise _unauthorized("Send the header `Authorization: Bearer TOKEN`.", "")
     attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], request.remote or ""
@@ -99,10 +109,16 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         )
     known_good.add(clear)
     request[ACTOR] = f"token {token.name}"
-    return await handler(request)
 
 
-def _bearer(request: web.Request) -> str:
+def open_to_all(handler: Handler) -> Handler:
+    """Mark a handler that needs no token."""
+    handler.open_to_all = True  # type: ignore[attr-defined] # functions take attributes, their type does not say so
+    return handler
+
+
+def bearer(request: web.Request) -> str:
+    """The token in the Authorization header, empty where there is none."""
     scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.isascii() else ""
 

@@ -24,6 +24,7 @@ TYPE_PREFIX = "urn:problem-type:dnsvip:"
 PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad-request": (400, "The request cannot be read"),
     "unauthorized": (401, "A bearer token is needed"),
+    "forbidden": (403, "This is not allowed"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "This cannot be done here"),
     "conflict": (409, "This collides with what is stored"),

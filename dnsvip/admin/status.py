@@ -31,8 +31,8 @@ async def get(request: web.Request) -> web.Response:
             "version": __version__,
             "generation": generation,
             "served_generation": snapshot.generation,
-            "objects": _sizes(snapshot),
-            "nodes": [_shown(report, generation, node.now()) for report in nodes],
+            "objects": sizes(snapshot),
+            "nodes": [shown(report, generation, node.now()) for report in nodes],
             "dns": dict(node.dns()),
             "dispatcher": await ask_dispatcher(node.dispatcher),
         }
@@ -66,11 +66,13 @@ async def _read_all(reader: asyncio.StreamReader) -> bytes:
     return bytes(document)
 
 
-def _sizes(snapshot: Snapshot) -> dict[str, int]:
+def sizes(snapshot: Snapshot) -> dict[str, int]:
+    """How many objects of each kind a snapshot holds."""
     return {attribute: len(collection(snapshot.site, kind)) for kind, attribute in COLLECTIONS.items()}
 
 
-def _shown(report: NodeReport, generation: int, now: float) -> Plain:
+def shown(report: NodeReport, generation: int, now: float) -> Plain:
+    """A node's last report, and how it stands to `generation`."""
     return {
         "name": report.name,
         "roles": sorted(report.roles),

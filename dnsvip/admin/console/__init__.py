@@ -1,0 +1,20 @@
+"""The console in the browser: static files, sign-in sessions, live counters. README.md has the whole of it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dnsvip.admin.console import files, live, signin
+from dnsvip.admin.console.headers import secured
+from dnsvip.admin.console.sessions import SESSIONS, Sessions
+from dnsvip.admin.console.signin import by_session
+
+__all__ = ["add_console", "by_session"]
+
+
+def add_console(app: web.Application) -> None:
+    """Serve the console of this application's API under /console/. `by_session` must be among its middlewares."""
+    app[SESSIONS] = Sessions()
+    app.add_routes([*signin.ROUTES, *live.ROUTES, *files.routes()])
+    app.cleanup_ctx.append(live.following)
+    app.on_response_prepare.append(secured)

@@ -1,0 +1,40 @@
+"""What browsers are told about every answer: run nothing but our own files, show them in no frame, tell nobody."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""The Content Security Policy of the console: nothing inline, nothing from elsewhere, no HTML made of text."""
+
+ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+CONSOLE = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",
+}
+
+
+async def secured(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the headers to an answer that is about to go out; what a handler has set itself stays."""
+    own = CONSOLE if request.path == "/" or request.path.startswith("/console") else {}
+    for name, value in (ALWAYS | own).items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")

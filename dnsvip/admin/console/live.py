@@ -1,0 +1,114 @@
+"""/console/live: what the charts and lights show, gathered once every two seconds however many look.
+
+One task follows the node's own counters, its dispatcher and the database. Answers are what it found last, so
+that no number of open pages costs the node more than that. Where one of the three is away, its error is the news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from dnsvip import __version__
+from dnsvip.admin import bodies, status
+from dnsvip.admin.auth import admit, open_to_all
+from dnsvip.admin.console.series import Series, totals_of
+from dnsvip.admin.console.signin import SESSION
+from dnsvip.admin.node import NODE, Node
+from dnsvip.admin.problems import Refusal
+from dnsvip.errors import StoreError
+
+SECONDS = 2.0
+PATIENCE = 1.0
+"""How long the database may take for its generation before it counts as away."""
+
+
+@dataclass(slots=True)
+class Live:
+    """What was found last."""
+
+    series: Series = field(default_factory=Series)
+    now: dict[str, Any] = field(default_factory=dict)
+
+
+LIVE = web.AppKey("live", Live)
+
+
+async def following(app: web.Application) -> AsyncIterator[None]:
+    """Follow the node while the application runs."""
+    app[LIVE] = Live()
+    task = asyncio.create_task(_follow(app[NODE], app[LIVE]))
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@open_to_all
+async def get(request: web.Request) -> web.Response:
+    """The present, and the rates since the time in the query.
+
+    It is also answered with the database down, to a session whose token was good before: then it is what says so.
+    """
+    if SESSION not in request:
+        raise Refusal("unauthorized", "Sign in to the console first.")
+    with suppress(StoreError):
+        await admit(request)
+    live = request.app[LIVE]
+    response = bodies.answer({**live.now, "series": live.series.after(_since(request))})
+    response.enable_compression()
+    return response
+
+
+async def _follow(node: Node, live: Live) -> None:
+    while True:
+        live.now, totals = await _look(node)
+        live.series.add(live.now["at"], totals)
+        await asyncio.sleep(SECONDS)
+
+
+async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
+    dns = node.dns()
+    dispatcher = await status.ask_dispatcher(node.dispatcher)
+    database = await _database(node)
+    snapshot, at = node.snapshot(), node.now()
+    totals = totals_of("dns", dns)
+    if isinstance(dispatcher, dict):
+        totals |= totals_of("dispatcher", dispatcher)
+    now = {
+        "at": at,
+        "version": __version__,
+        "served_generation": snapshot.generation,
+        "objects": status.sizes(snapshot),
+        "dns": dns,
+        "dispatcher": dispatcher,
+        **database,
+    }
+    return now, totals
+
+
+async def _database(node: Node) -> dict[str, Any]:
+    """Its generation and the nodes that report to it, or the error that it gives."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            store = node.store()
+            generation, nodes = await store.generation(), await store.nodes()
+    except (StoreError, TimeoutError) as error:
+        return {"database": str(error) or f"no answer within {PATIENCE:g} s", "generation": None, "nodes": []}
+    shown = [status.shown(report, generation, node.now()) for report in nodes]
+    return {"database": None, "generation": generation, "nodes": shown}
+
+
+def _since(request: web.Request) -> float:
+    try:
+        return float(request.query.get("after", "0"))
+    except ValueError:
+        raise Refusal("bad-request", "after: must be a unix time.") from None
+
+
+ROUTES = [web.get("/console/live", get)]

@@ -1,0 +1,71 @@
+"""Counters over the last minutes as rates, for charts. Pure: times and totals are arguments.
+
+A fixed number of moments and of names is kept, whatever is fed in, so its memory is bounded and so is an answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOMENTS = 300
+NAMES = 400
+GROUPS = ("outcomes", "rcodes", "steps", "vips", "tiers", "counters", "new_flows")
+"""The tables of a status that are counted over time; each holds name -> total since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Rates per second by name over the time up to `at` (unix seconds)."""
+
+    at: float
+    rates: Mapping[str, float]
+
+
+class Series:
+    """The last moments, the newest last."""
+
+    def __init__(self, moments: int = MOMENTS, names: int = NAMES) -> None:
+        self._moments: deque[Moment] = deque(maxlen=moments)
+        self._names = names
+        self._before: tuple[float, Mapping[str, int]] | None = None
+
+    def add(self, at: float, totals: Mapping[str, int]) -> None:
+        """Note the totals at a moment. The first ones only begin; a total that fell started anew from 0."""
+        bounded = dict(sorted(totals.items())[: self._names])
+        if self._before is not None and at > self._before[0]:
+            since, before = self._before
+            gains = {name: total - before.get(name, 0) for name, total in bounded.items()}
+            rates = {
+                name: round((gain if gain >= 0 else bounded[name]) / (at - since), 2) for name, gain in gains.items()
+            }
+            self._moments.append(Moment(at, rates))
+        self._before = at, bounded
+
+    def after(self, at: float) -> dict[str, Any]:
+        """The moments later than `at` by columns: `times`, and under each name a rate or None for each of them.
+
+        Names that were 0 all the while are left out.
+        """
+        moments = [moment for moment in self._moments if moment.at > at]
+        names = sorted({name for moment in moments for name, rate in moment.rates.items() if rate})
+        rates = {name: [moment.rates.get(name) for moment in moments] for name in names}
+        return {"times": [round(moment.at, 2) for moment in moments], "rates": rates}
+
+
+def totals_of(source: str, status: Mapping[str, Any]) -> dict[str, int]:
+    """The counted tables of a status, flat: `SOURCE.GROUP.NAME` -> total."""
+    return dict(_flat(source, status))
+
+
+def _flat(source: str, status: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for group in GROUPS:
+        table = status.get(group)
+        if isinstance(table, Mapping):
+            for name, total in table.items():
+                if isinstance(total, int):
+                    yield f"{source}.{group}.{name}", total
+                elif isinstance(total, Mapping):  # a table by two labels
+                    yield from ((f"{source}.{group}.{name}.{key}", value) for key, value in total.items())

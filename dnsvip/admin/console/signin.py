@@ -1,0 +1,127 @@
+"""/console/session: a bearer token for a session cookie, and what a request by that cookie must show.
+
+A cookie travels without the user's doing, so a changing request by it also needs the session's CSRF token in a
+header, which no other site's page can read or set, and must come from a page of this very origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from dnsvip.admin import bodies
+from dnsvip.admin.auth import ACTOR, TOKEN, bearer, open_to_all
+from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
+from dnsvip.admin.problems import Handler, Refusal
+
+PATH = "/console/session"
+COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"
+CSRF = "X-CSRF-Token"
+SAFE = ("GET", "HEAD", "OPTIONS")
+OWN_SITE = ("same-origin", "none")
+
+SESSION = web.RequestKey("session", Session)
+"""The session that a request came with."""
+
+log = structlog.get_logger(__name__)
+
+
+@web.middleware
+async def by_session(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Put the token of a request's session where `authenticate`, further in, takes it; raises Refusal for a forgery."""
+    _, session = _session_of(request)
+    if session is None or "Authorization" in request.headers:
+        return await handler(request)
+    if request.method not in SAFE:
+        _check_intended(request, session)
+    request[SESSION], request[TOKEN] = session, session.token
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        if refusal.kind == "unauthorized":  # the token is gone: so is its session, lest its polls count as guesses
+            request.app[SESSIONS].close_all(session.token)
+        raise
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Open a session for the token in the Authorization header, which `authenticate` has let through."""
+    _check_origin(request)
+    if SESSION in request:
+        raise Refusal("bad-request", "Send the token in the header `Authorization: Bearer TOKEN`.")
+    secure = request.secure or urlsplit(request.headers.get("Origin", "")).scheme == "https"
+    name, session = request.app[SESSIONS].open(bearer(request), secure=secure, now=time.monotonic())
+    log.info("signed in to the console", actor=request[ACTOR])
+    response = bodies.answer(_shown(request, session), status=201)
+    response.set_cookie(
+        SECURE_COOKIE if secure else COOKIE,
+        name,
+        max_age=int(LIFETIME),
+        path="/",
+        secure=secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+async def look(request: web.Request) -> web.Response:
+    """Who is signed in, with the CSRF token for this session's changes; 401 once its token is gone."""
+    if SESSION not in request:
+        raise Refusal("bad-request", "A bearer token needs no session; this tells of a session by its cookie.")
+    return bodies.answer(_shown(request, request[SESSION]))
+
+
+@open_to_all
+async def signed_in(request: web.Request) -> web.Response:
+    """Whether a session comes with this request at all, for a page that has just been opened; never 401."""
+    return bodies.answer({"signed_in": SESSION in request})
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """End the session and its cookie."""
+    name, session = _session_of(request)
+    request.app[SESSIONS].close(name)
+    response = web.Response(status=204)
+    secure = session is not None and session.secure
+    response.del_cookie(SECURE_COOKIE if secure else COOKIE, path="/", secure=secure, httponly=True, samesite="Strict")
+    return response
+
+
+def _session_of(request: web.Request) -> tuple[str, Session | None]:
+    """The id and session of a request's cookie; one made under TLS is only taken by the name that needs TLS."""
+    sessions, now = request.app[SESSIONS], time.monotonic()
+    for cookie, secure in ((SECURE_COOKIE, True), (COOKIE, False)):
+        name = request.cookies.get(cookie, "")
+        if name and (session := sessions.find(name, secure=secure, now=now)):
+            return name, session
+    return "", None
+
+
+def _check_intended(request: web.Request, session: Session) -> None:
+    _check_origin(request)
+    if not hmac.compare_digest(request.headers.get(CSRF, "").encode(), session.csrf.encode()):
+        raise Refusal("forbidden", f"A change by a session's cookie needs the header {CSRF} from GET {PATH}.")
+
+
+def _check_origin(request: web.Request) -> None:
+    """Raise Refusal unless the request comes from a page of this server: the browser says so, no page can forge it."""
+    origin = urlsplit(request.headers.get("Origin", ""))
+    if origin.netloc.lower() != request.host.lower() or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
+        raise Refusal("forbidden", "This may be sent by the console's own pages only; elsewhere use a bearer token.")
+
+
+def _shown(request: web.Request, session: Session) -> dict[str, object]:
+    left = max(0.0, session.ends - time.monotonic())
+    return {"actor": request[ACTOR], "csrf": session.csrf, "seconds_left": round(left)}
+
+
+ROUTES = [
+    web.post(PATH, sign_in),
+    web.get(PATH, look),
+    web.delete(PATH, sign_out),
+    web.get(f"{PATH}/here", signed_in),
+]
