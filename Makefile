@@ -4,21 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PROGRAMS := $(VENV)/.programs
 
 .PHONY: demo test lint bench packages clean
 
-demo: packages $(READY)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
+demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
 test: lint  ## every test (and lint); ARGS goes to pytest
 	$(BIN)/pytest $(ARGS)
 
-lint: packages $(READY)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
+lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## speed beside other servers, judged by its goals; ONLY=dns, codec or dispatch; ARGS goes to that part
+bench: packages $(PROGRAMS)  ## speed beside other servers, judged by its goals; ONLY=dns, codec or dispatch; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
@@ -30,5 +31,9 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
 	@touch $@
 
+$(PROGRAMS): $(READY) $(wildcard dnsvip/bpf/*.[ch])  # the kernel's programs, compiled again where one has changed
+	@$(BIN)/python -m dnsvip.bpf.build
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info dnsvip/bpf/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis

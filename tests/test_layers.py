@@ -52,6 +52,7 @@ LAYER = {
     "config": 6,
     "log": 7,
     "store": 7,
+    "bpf": 7,
     "shell": 8,
     "admin": 9,
     "demo": 9,

@@ -1,0 +1,327 @@
+"""libbpf.so.1 through ctypes: the functions we call, their types, and its errors as one kind of ours.
+
+Nothing else in the project talks to libbpf; objects.py, maps.py, link.py, ring.py and btf.py give what is here a
+shape. It knows nothing of packets or snapshots.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from ctypes import POINTER, Structure, c_bool, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64
+from ctypes import c_void_p as pointer
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dnsvip.errors import PlatformError
+
+LIBRARY = "libbpf.so.1"
+PACKAGE = "libbpf1"
+LOG_LINES = 25
+"""How many of the last lines of the verifier's log an error shows."""
+
+
+class KernelRefused(PlatformError):
+    """The kernel (or libbpf) would not do something; `errno` says why, as a number."""
+
+    def __init__(self, what: str, number: int, log: str = "") -> None:
+        self.errno = number
+        self.log = log
+        advice = ADVICE.get(number, "")
+        tail = "\n".join(line for line in log.splitlines()[-LOG_LINES:] if line.strip())
+        super().__init__(
+            f"{what}: {os.strerror(number)}" + (f" ({advice})" if advice else "") + (f"\n{tail}" if tail else "")
+        )
+
+
+ADVICE: Mapping[int, str] = {
+    errno.EPERM: "needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run as root",
+    errno.EACCES: "the verifier says why below, or CAP_BPF is missing",
+    errno.EOPNOTSUPP: "the driver has no XDP of this mode",
+    errno.E2BIG: "too big for this kernel",
+    errno.EBUSY: "something else is attached there",
+    errno.ENOMEM: "not enough memory for the maps: use a smaller dispatch.flows",
+}
+
+
+class TestRunOptions(Structure):
+    """`struct bpf_test_run_opts`."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", pointer),
+        ("data_out", pointer),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", pointer),
+        ("ctx_out", pointer),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+class OpenOptions(Structure):
+    """The beginning of `struct bpf_object_open_opts`, as far as it is used; `sz` tells libbpf."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("reserved", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+    )
+
+
+class MapCreateOptions(Structure):
+    """`struct bpf_map_create_opts`."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_types", c_uint32 * 3),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+        ("map_extra", c_uint64),
+        ("numa_node", c_uint32),
+        ("map_ifindex", c_uint32),
+    )
+
+
+class LinkCreateOptions(Structure):
+    """The beginning of `struct bpf_link_create_opts`."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("flags", c_uint32),
+        ("iter_info", pointer),
+        ("iter_info_len", c_uint32),
+        ("target_btf_id", c_uint32),
+    )
+
+
+class ProgramInfo(Structure):
+    """`struct bpf_prog_info` (linux/bpf.h), up to the figures of bpf_stats."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", c_char * 8),
+        ("lengths", c_uint32 * 2),
+        ("instructions", c_uint64 * 2),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", c_char * 16),
+        ("ifindex", c_uint32),
+        ("bits", c_uint32),
+        ("netns_dev", c_uint64),
+        ("netns_ino", c_uint64),
+        ("counts", c_uint32 * 2),
+        ("symbols", c_uint64 * 2),
+        ("btf_id", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("func_info", c_uint64),
+        ("nr_info", c_uint32 * 2),
+        ("line_info", c_uint64 * 2),
+        ("record_sizes", c_uint32 * 3),
+        ("nr_prog_tags", c_uint32),
+        ("prog_tags", c_uint64),
+        ("run_time_ns", c_uint64),
+        ("run_cnt", c_uint64),
+        ("recursion_misses", c_uint64),
+        ("verified_insns", c_uint32),
+        ("attach", c_uint32 * 2),
+        ("padding", c_uint32),
+    )
+
+
+class MapInfo(Structure):
+    """`struct bpf_map_info` (linux/bpf.h)."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", c_char * 16),
+        ("ifindex", c_uint32),
+        ("vmlinux_value_type", c_uint32),
+        ("netns_dev", c_uint64),
+        ("netns_ino", c_uint64),
+        ("btf_id", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("padding", c_uint32),
+        ("map_extra", c_uint64),
+    )
+
+
+class LinkInfo(Structure):
+    """`struct bpf_link_info` (linux/bpf.h) of an XDP link."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("padding", c_uint32),
+        ("ifindex", c_uint32),
+        ("rest", c_uint32 * 7),
+    )
+
+
+SAMPLE = ctypes.CFUNCTYPE(c_int, pointer, pointer, c_size_t)
+"""`ring_buffer_sample_fn`."""
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, pointer)
+
+_ptr_u32 = POINTER(c_uint32)
+SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_set_print": (pointer, (pointer,)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "bpf_object__open_mem": (pointer, (c_char_p, c_size_t, POINTER(OpenOptions))),
+    "bpf_object__load": (c_int, (pointer,)),
+    "bpf_object__close": (None, (pointer,)),
+    "bpf_object__next_program": (pointer, (pointer, pointer)),
+    "bpf_object__next_map": (pointer, (pointer, pointer)),
+    "bpf_object__btf": (pointer, (pointer,)),
+    "bpf_program__name": (c_char_p, (pointer,)),
+    "bpf_program__section_name": (c_char_p, (pointer,)),
+    "bpf_program__fd": (c_int, (pointer,)),
+    "bpf_program__set_autoload": (c_int, (pointer, c_bool)),
+    "bpf_map__name": (c_char_p, (pointer,)),
+    "bpf_map__fd": (c_int, (pointer,)),
+    "bpf_map__type": (c_int, (pointer,)),
+    "bpf_map__key_size": (c_uint32, (pointer,)),
+    "bpf_map__value_size": (c_uint32, (pointer,)),
+    "bpf_map__map_flags": (c_uint32, (pointer,)),
+    "bpf_map__max_entries": (c_uint32, (pointer,)),
+    "bpf_map__is_internal": (c_bool, (pointer,)),
+    "bpf_map__btf_key_type_id": (c_uint32, (pointer,)),
+    "bpf_map__btf_value_type_id": (c_uint32, (pointer,)),
+    "bpf_map__inner_map": (pointer, (pointer,)),
+    "bpf_map__set_max_entries": (c_int, (pointer, c_uint32)),
+    "bpf_map__set_initial_value": (c_int, (pointer, c_char_p, c_size_t)),
+    "bpf_map__initial_value": (pointer, (pointer, POINTER(c_size_t))),
+    "bpf_map__set_pin_path": (c_int, (pointer, c_char_p)),
+    "bpf_map__set_inner_map_fd": (c_int, (pointer, c_int)),
+    "bpf_map__reuse_fd": (c_int, (pointer, c_int)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, pointer)),
+    "bpf_map_lookup_elem": (c_int, (c_int, pointer, pointer)),
+    "bpf_map_update_elem": (c_int, (c_int, pointer, pointer, c_uint64)),
+    "bpf_map_delete_elem": (c_int, (c_int, pointer)),
+    "bpf_map_get_next_key": (c_int, (c_int, pointer, pointer)),
+    "bpf_map_update_batch": (c_int, (c_int, pointer, pointer, _ptr_u32, pointer)),
+    "bpf_map_lookup_batch": (c_int, (c_int, pointer, pointer, pointer, pointer, _ptr_u32, pointer)),
+    "bpf_map_delete_batch": (c_int, (c_int, pointer, _ptr_u32, pointer)),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_obj_pin": (c_int, (c_int, c_char_p)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, pointer, _ptr_u32)),
+    "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),
+    "bpf_link_create": (c_int, (c_int, c_int, c_int, POINTER(LinkCreateOptions))),
+    "bpf_link_update": (c_int, (c_int, c_int, pointer)),
+    "bpf_link_detach": (c_int, (c_int,)),
+    "ring_buffer__new": (pointer, (c_int, SAMPLE, pointer, pointer)),
+    "ring_buffer__poll": (c_int, (pointer, c_int)),
+    "ring_buffer__consume": (c_int, (pointer,)),
+    "ring_buffer__epoll_fd": (c_int, (pointer,)),
+    "ring_buffer__free": (None, (pointer,)),
+    "btf__load_vmlinux_btf": (pointer, ()),
+    "btf__parse_elf": (pointer, (c_char_p, pointer)),
+    "btf__free": (None, (pointer,)),
+    "btf__type_by_id": (pointer, (pointer, c_uint32)),
+    "btf__find_by_name_kind": (c_int32, (pointer, c_char_p, c_uint32)),
+    "btf__name_by_offset": (c_char_p, (pointer, c_uint32)),
+    "btf__resolve_size": (c_int64, (pointer, c_uint32)),
+    "btf__type_cnt": (c_uint32, (pointer,)),
+}
+"""Function -> result and arguments, as bpf.h, libbpf.h and btf.h declare them."""
+
+_listening = threading.Lock()
+_heard: list[str] = []
+
+
+@cache
+def library() -> Any:
+    """The loaded library; raises PlatformError where there is none."""
+    try:
+        loaded = ctypes.CDLL(LIBRARY, use_errno=True)
+    except OSError as error:
+        raise PlatformError(
+            f"no {LIBRARY}, which loads the kernel's programs; as root: apt-get install {PACKAGE}"
+        ) from (error)
+    for name, (result, arguments) in SIGNATURES.items():
+        try:
+            function = getattr(loaded, name)
+        except AttributeError:
+            raise PlatformError(f"{LIBRARY} has no {name}: libbpf 1.1 or newer is needed ({PACKAGE})") from None
+        function.restype, function.argtypes = result, arguments
+    loaded.libbpf_set_print(ctypes.cast(_hear, pointer))
+    return loaded
+
+
+def done(result: int, what: str) -> int:
+    """A result that is not negative; raises KernelRefused with what libbpf left in errno."""
+    if result < 0:
+        raise KernelRefused(what, ctypes.get_errno() or -result)
+    return result
+
+
+def made(address: int | None, what: str) -> int:
+    """A pointer that is not null; raises KernelRefused."""
+    if not address:
+        raise KernelRefused(what, ctypes.get_errno())
+    return address
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """What libbpf says (the verifier's log too) while the block runs; one thread at a time."""
+    with _listening:
+        _heard.clear()
+        yield _heard
+
+
+def information(fd: int, info: Structure) -> None:
+    """Fill a structure with what the kernel says of a program, map or link; raises KernelRefused."""
+    size = c_uint32(ctypes.sizeof(info))
+    done(library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "asking about a BPF object")
+
+
+def pin(fd: int, path: Path) -> None:
+    """Give a program, map or link a name in bpffs, so that it outlives us; raises KernelRefused."""
+    done(library().bpf_obj_pin(fd, str(path).encode()), f"pinning {path}")
+
+
+def opened(path: Path) -> int:
+    """A new descriptor of what is pinned at `path`; raises KernelRefused."""
+    return done(library().bpf_obj_get(str(path).encode()), f"opening {path}")
+
+
+def _listen(_: int, form: bytes, arguments: int) -> int:
+    """`libbpf_print_fn_t`. A va_list is passed by reference on x86-64 and arm64, as vsnprintf takes it."""
+    if _listening.locked():
+        text = ctypes.create_string_buffer(1 << 16)
+        _vsnprintf(text, c_size_t(len(text)), c_char_p(form), pointer(arguments))
+        _heard.append(text.value.decode(errors="replace"))
+    return 0
+
+
+_vsnprintf = ctypes.CDLL(None).vsnprintf
+_hear = _PRINT(_listen)
