@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -185,6 +186,19 @@ class DispatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`[metrics]`: where /metrics, /healthz and /readyz are served without a token, by `serve` on `listen` and by
+    `dispatch` on `dispatch_listen`; who may scrape is in `allow`. A process that has not heard of its database for
+    `stale_seconds` (0: ever so long) is not ready any more."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Endpoint | None = None
+    dispatch_listen: Endpoint | None = None
+    allow: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    stale_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """`[log]`: form and level."""
 
@@ -207,6 +221,7 @@ class NodeConfig:
     dispatch: DispatchSettings | None = None
     geo: GeoSettings = field(default_factory=GeoSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 def load_node(path: Path) -> NodeConfig:
@@ -218,16 +233,12 @@ def load_node(path: Path) -> NodeConfig:
         problems = [problem_of("", NodeConfig, item) for item in error.errors()]
         raise InvalidSite(problems, str(path)) from None
     folder = path.parent.resolve()
-    return NodeConfig(
+    return replace(
+        config,
         database=_absolute_database(config.database, folder, path),
         key_file=folder / config.key_file,
         state_dir=folder / config.state_dir,
-        node=config.node,
-        dns=config.dns,
-        admin=config.admin,
-        dispatch=config.dispatch,
         geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
-        log=config.log,
     )
 
 

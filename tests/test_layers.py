@@ -53,6 +53,7 @@ LAYER = {
     "log": 7,
     "store": 7,
     "bpf": 7,
+    "metrics": 8,
     "shell": 8,
     "admin": 9,
     "demo": 9,

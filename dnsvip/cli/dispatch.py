@@ -14,6 +14,7 @@ import click
 import structlog
 import uvloop
 
+from dnsvip.cli.observing import observed_dispatch, observing
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
 from dnsvip.dispatcher.runner import Runner
@@ -57,7 +58,9 @@ async def _dispatch(node: NodeConfig, settings: DispatchSettings) -> None:
         runner = Runner(settings, feed.snapshot)
         await runner.start()
         try:
-            await _run(node, feed, runner, stopped)
+            observed = observed_dispatch(node.metrics, feed, runner.status)
+            async with observing(node.metrics.dispatch_listen, node.metrics, observed, "metrics.dispatch_listen"):
+                await _run(node, feed, runner, stopped)
         finally:
             await runner.stop()
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from typing import Any
 import click
 import structlog
 import uvloop
-from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
+from dnsvip.admin.observe import ApiCounts, Observed
 from dnsvip.cli.firsttoken import make_first_token
+from dnsvip.cli.observing import joined, listening, observed_serve, observing
 from dnsvip.cli.settling import Settling
-from dnsvip.config import AdminSettings, DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
+from dnsvip.config import DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.geo import GeoFiles
 from dnsvip.dns.control import Identity
@@ -38,9 +39,6 @@ from dnsvip.store.feed import Feed
 
 DISPATCHER = "dispatch.sock"
 """In state_dir: where a dispatcher of this node tells its status (cli/dispatch.py)."""
-
-SHUTDOWN_SECONDS = 2.0
-"""How long requests under way may take when the node stops."""
 
 TOKEN_SECONDS = 1.0
 """How often the first token is tried for while the database is down."""
@@ -88,10 +86,13 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
         answering = _workers(node.dns, node_file) if node.dns.workers > 1 else dns_of(node.dns, feed, node.geo)
         dns: DnsServer | Workers = await stack.enter_async_context(answering)
         work: list[Coroutine[Any, Any, object]] = [feed.run(), stopped.wait()]
-        endpoints: dict[str, Any] = {"dns": [f"{_joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
+        endpoints: dict[str, Any] = {"dns": [f"{joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
+        counts = ApiCounts()
+        observed = _observed(node, feed, dns, counts)
+        await stack.enter_async_context(observing(node.metrics.listen, node.metrics, observed, "metrics.listen"))
         if node.admin is not None:
-            app = make_app(_node(node, feed, dns))
-            endpoints["api"] = await stack.enter_async_context(_api(node.admin, app))
+            app = make_app(_node(node, feed, dns), observed, counts)
+            endpoints["api"] = await stack.enter_async_context(listening(app, node.admin.listen, "admin.listen"))
             if not await _try_first_token(feed, token_file):
                 work.append(_first_token_later(feed, token_file, stopped))
         log.info("ready", **endpoints, generation=feed.snapshot.generation, node=feed.name)
@@ -156,21 +157,14 @@ async def _workers(settings: DnsSettings, node_file: Path) -> AsyncIterator[Work
         await workers.stop()
 
 
-@asynccontextmanager
-async def _api(settings: AdminSettings, app: web.Application) -> AsyncIterator[str]:
-    """The API's application, listening; its URL. Raises PlatformError."""
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    try:
-        host, port = parse_endpoint(settings.listen)
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            text = f"admin.listen: {settings.listen}: cannot listen there: {error.strerror or error}"
-            raise PlatformError(text) from error
-        yield f"http://{_joined(*runner.addresses[0][:2])}"
-    finally:
-        await runner.cleanup()
+def _observed(node: NodeConfig, feed: Feed, dns: DnsServer | Workers, counts: ApiCounts) -> Observed:
+    pids: Callable[[], list[int]] = (lambda: dns.pids) if isinstance(dns, Workers) else list
+
+    def serving() -> tuple[str, ...]:
+        missing = node.dns.workers - len(pids()) if isinstance(dns, Workers) else int(not dns.endpoints)
+        return (f"{missing} of {node.dns.workers} DNS workers do not run",) if missing else ()
+
+    return observed_serve(node.metrics, feed, dns.counters, serving, pids, counts.families)
 
 
 def _node(node: NodeConfig, feed: Feed, dns: DnsServer | Workers) -> Node:
@@ -224,7 +218,3 @@ def _watch_signals() -> asyncio.Event:
     text = "SIGHUP ignored: the node file is read at the start, and what the database holds is followed as it changes"
     loop.add_signal_handler(signal.SIGHUP, lambda: log.info(text))
     return stopped
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -58,6 +58,8 @@ class Feed:
         self._save_now = asyncio.Event()
         self._saved: Snapshot | None = None
         self.store: Store | None = None
+        self.heard_at = time.time()
+        """When the database answered last, else when this was made, in unix seconds."""
         self.name = config.node or socket.gethostname()
 
     @property
@@ -124,7 +126,7 @@ class Feed:
             self.store = await Store.open(self._config.database, self._kek)
         if not self._from_database:
             snapshot = await self.store.snapshot()
-            self._from_database = True
+            self._from_database, self.heard_at = True, time.time()
             await self._take(snapshot)
         self._connected_since = self._connected_since or time.time()
 
@@ -178,6 +180,7 @@ class Feed:
                 try:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
                         await self.store.report(self._own_report())
+                    self.heard_at = time.time()
                     if self._from_database:
                         self._connected_since = self._connected_since or time.time()
                 except (StoreError, TimeoutError) as error:
