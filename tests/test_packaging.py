@@ -1,0 +1,91 @@
+"""Wheel and sdist: built from a copy of the sources, installed into a clean environment, and really used there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.serving import Node, within
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = shutil.ignore_patterns(".*_cache", ".venv", ".git", "__pycache__", "*.egg-info", "build", "dist", "*.bpf.o")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with sdist and wheel; the wheel is made from what the sdist holds."""
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(ROOT, folder / "copy", symlinks=True, ignore=LEFT_OUT)
+    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "copy")
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and what it requires, nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    _run(sys.executable, "-m", "venv", folder)
+    (wheel,) = built.glob("*.whl")
+    _run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    return folder
+
+
+def _run(*argv: str | Path, cwd: Path | None = None, expect: int = 0) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == expect, f"{argv}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _own_files(*folders: str) -> set[str]:
+    listed = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in listed.stdout.split() if not (ROOT / name).is_symlink()}
+
+
+def test_the_wheel_is_whole(built: Path) -> None:
+    """Every file of the package that is under version control is in the wheel, and so are migrations and examples."""
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {name for name in _own_files("dnsvip") if name not in names} == set()
+    scripts = {f"dnsvip/store/{name}" for name in _own_files("migrations") if name.endswith(".py")}
+    assert scripts - names == set()
+    shared = {name.partition(".data/data/share/dnsvip/")[2] for name in names if ".data/data/" in name}
+    assert _own_files("examples", "deploy") - shared == set()
+
+
+def test_the_sdist_is_whole(built: Path) -> None:
+    """The sdist holds all that the wheel is built from, and the licence."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert (_own_files("dnsvip", "examples", "deploy") | {"LICENSE", "README.md", "pyproject.toml"}) - names == set()
+
+
+def test_the_program_runs(installed: Path) -> None:
+    """The installed program tells its version, and knows its commands; no dependency is missing."""
+    dnsvip = installed / "bin" / "dnsvip"
+    assert _run(dnsvip, "--version").startswith("dnsvip, version ")
+    assert "network namespaces" in _run(dnsvip, "demo", "--help")
+    _run(installed / "bin" / "pip", "--disable-pip-version-check", "check")
+
+
+def test_the_node_serves(installed: Path, tmp_path: Path) -> None:
+    """The installed program makes a database, applies the example site and answers dig."""
+    made = Node(tmp_path)
+    program = installed / "bin" / "dnsvip"
+    _run(program, "apply", "site.toml", "--config", "node.toml", cwd=tmp_path)
+    with (tmp_path / "log").open("wb") as log:
+        argv = [program, "serve", "node.toml", "--token-file", "token"]
+        with subprocess.Popen(argv, cwd=tmp_path, stdout=log, stderr=log) as process:
+            try:
+                within(20, lambda: process.poll() is not None or '"event": "ready"' in made.log)
+                assert made.dig("AAAA", "www.example.test") == "2001:db8:a:1::1", made.log
+                assert made.curl("GET", "tiers")[0] == 200
+            finally:
+                process.terminate()
