@@ -20,6 +20,7 @@ SHELLS = {
     "dns.transports.tcp",
     "dns.transports.udp",
     "dns.transports.workers",
+    "dispatcher.neighbours",
     "dispatcher.netlink",
     "dispatcher.paths",
     "dispatcher.runner",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,3 +15,13 @@ def kernel() -> None:
     """Skips the test where programs cannot be loaded: only root may."""
     if os.geteuid() != 0:
         pytest.skip("loading kernel programs needs root")
+
+
+@pytest.fixture
+def bpffs(kernel: None, tmp_path: Path) -> Iterator[Path]:
+    """A BPF file system of the test's own; what is pinned in it goes with it."""
+    folder = tmp_path / "bpffs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
