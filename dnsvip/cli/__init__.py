@@ -27,6 +27,7 @@ COMMANDS = {
     "services": "services",
     "keys": "keys",
     "tokens": "tokens",
+    "doctor": "doctor",
     "client": "client",
     "demo": "demo",
 }
