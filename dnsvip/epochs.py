@@ -1,15 +1,17 @@
 """The life of a cluster's key epochs: published -> active -> retiring -> retired (codec/README.md, "Epochs").
 
-Promise: exactly one epoch is active; none becomes active before every live dispatcher has reported a
-generation that holds it; none is destroyed, and its slot reused, before the last address of it may
-have died. Pure: `now` is unix seconds, secrets and reports are arguments.
+Promise: exactly one epoch is active; none becomes active before every live dispatcher has reported to
+hold its key; none is destroyed, and its slot reused, before the last address of it may have died. An
+emergency breaks all but the first on purpose. Pure: `now` is unix seconds, secrets and reports are
+arguments.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dnsvip.codec.keyring import Epoch, EpochState
 from dnsvip.codec.layout import EPOCH_SLOTS
@@ -22,9 +24,11 @@ DISPATCH = "dispatch"
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What a node last said of itself: the generation it works with, and for how long to believe it.
+    """What a node last said of itself: the generation and keys it works with, and for how long to believe it.
 
-    `instance` tells apart processes that share a name. `seen_at` is in unix seconds.
+    `instance` tells apart processes that share a name. Times are unix seconds: `started_at` of the process,
+    `taken_at` of its generation. `keys` are ids of epoch keys and `keks` of key-encryption keys; None where a
+    version that does not say so reports. `detail` is JSON, its own account of itself.
     """
 
     name: str
@@ -34,10 +38,30 @@ class NodeReport:
     seen_at: float
     lease_seconds: float
     instance: str = ""
+    started_at: float | None = None
+    taken_at: float | None = None
+    keys: frozenset[str] | None = None
+    keks: frozenset[str] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     def is_live(self, now: float, watched_since: float = 0.0) -> bool:
         """Whether its lease has not run out. Who could not look before `watched_since` counts from there."""
         return now <= max(self.seen_at, watched_since) + self.lease_seconds
+
+    def holds(self, epoch: Epoch) -> bool:
+        """Whether it has reported to hold the key of an epoch. A generation alone says little: that of a database
+        which was put back to an older state comes twice."""
+        return epoch.published_generation <= self.generation if self.keys is None else epoch.key_id in self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A slot that stays empty until `until` (unix seconds), as addresses of a key that is gone may live."""
+
+    cluster: str
+    slot: int
+    key_id: str
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +92,74 @@ def with_keep(cluster: Cluster, epochs: Iterable[Epoch]) -> tuple[Epoch, ...]:
     )
 
 
-def publish(name: str, epochs: Sequence[Epoch], secret: bytes, now: float, generation: int) -> Epoch:
+def publish(
+    name: str,
+    epochs: Sequence[Epoch],
+    secret: bytes,
+    now: float,
+    generation: int,
+    reserved: Collection[Reserved] = (),
+) -> Epoch:
     """A new epoch in a free slot of cluster `name`; raises Conflict where all slots are taken."""
-    slot = free_slot(epochs)
+    slot = free_slot(epochs, reserved, now)
     if slot is None:
-        raise Conflict([Problem(f"key.{name}", _no_slot(epochs, now))])
+        raise Conflict([Problem(f"key.{name}", _no_slot(epochs, reserved, now))])
     return Epoch(slot, EpochState.PUBLISHED, secret, int(now), generation)
 
 
-def free_slot(epochs: Iterable[Epoch]) -> int | None:
+def free_slot(epochs: Iterable[Epoch], reserved: Iterable[Reserved] = (), now: float = 0.0) -> int | None:
     """The slot for a new epoch: after the newest one, so that a slot comes back as late as possible."""
-    taken = sorted(epochs, key=lambda epoch: epoch.published_generation)
-    start = taken[-1].slot + 1 if taken else 0
-    used = {epoch.slot for epoch in taken}
-    order = [(start + step) % EPOCH_SLOTS for step in range(EPOCH_SLOTS)]
-    return next((slot for slot in order if slot not in used), None)
+    held = list(epochs)
+    used = {epoch.slot for epoch in held} | {each.slot for each in reserved if now < each.until}
+    return next((slot for slot in _in_turn(held) if slot not in used), None)
+
+
+def is_rotation_due(cluster: Cluster, epochs: Sequence[Epoch], now: float, reserved: Collection[Reserved] = ()) -> bool:
+    """Whether the cluster's schedule asks for a new epoch now; never while one waits or no slot is free."""
+    at = next_rotation(cluster, epochs)
+    waits = any(epoch.state is EpochState.PUBLISHED for epoch in epochs)
+    return at is not None and now >= at and not waits and free_slot(epochs, reserved, now) is not None
+
+
+def next_rotation(cluster: Cluster, epochs: Iterable[Epoch]) -> int | None:
+    """The unix second from which the next scheduled rotation is due; None without a schedule."""
+    published = [epoch.published_at for epoch in epochs]
+    return max(published) + cluster.rotate_every if cluster.rotate_every and published else None
+
+
+def replace_at_once(
+    cluster: Cluster,
+    epochs: Sequence[Epoch],
+    secret: bytes,
+    now: float,
+    generation: int,
+    reserved: Collection[Reserved] = (),
+) -> tuple[Epoch, tuple[Reserved, ...]]:
+    """An emergency: one new epoch that is active from now on instead of all others, and the slots of those that
+    are not to be used until their addresses, which are rejected from now on, have died.
+
+    Where no slot is free it takes the one whose addresses die first: they are then rejected by their tag.
+    """
+    at, keep = int(now), keep_seconds(cluster)
+    lost = tuple(reservation(cluster.name, epoch, now) for epoch in epochs)
+    ends: dict[int, int] = {}
+    for each in (*lost, *reserved):
+        ends[each.slot] = max(each.until, ends.get(each.slot, 0))
+    slot = free_slot(epochs, reserved, now)
+    if slot is None:
+        slot = min(_in_turn(epochs), key=lambda number: ends[number])
+    made = Epoch(slot, EpochState.ACTIVE, secret, at, generation, at, 0, keep)
+    return made, tuple(each for each in lost if each.slot != slot and now < each.until)
+
+
+def reservation(cluster: str, epoch: Epoch, now: float) -> Reserved:
+    """The reservation of an epoch's slot were its key to be lost now."""
+    ends = {
+        EpochState.PUBLISHED: int(now),
+        EpochState.ACTIVE: math.ceil(now) + epoch.keep_seconds,
+        EpochState.RETIRING: retires_at(epoch),
+    }
+    return Reserved(cluster, epoch.slot, epoch.key_id, ends[epoch.state])
 
 
 def advance(
@@ -97,7 +174,7 @@ def advance(
     `watched_since` is the unix second from which reports could be seen without a gap: after an outage of the
     database every lease has run out, which says nothing about the dispatchers.
     """
-    held = [n.generation for n in nodes if DISPATCH in n.roles and n.is_live(now, watched_since)]
+    waited_for = [node for node in nodes if DISPATCH in node.roles and node.is_live(now, watched_since)]
     staying, retired = {}, []
     for epoch in epochs:
         if epoch.state is EpochState.RETIRING and now >= retires_at(epoch):
@@ -105,7 +182,7 @@ def advance(
         else:
             staying[epoch.slot] = epoch
     events = [f"{cluster.name}/{slot} retired" for slot in retired]
-    ready = [e for e in staying.values() if e.state is EpochState.PUBLISHED and _is_held(e, held)]
+    ready = [e for e in staying.values() if e.state is EpochState.PUBLISHED and _is_held(e, waited_for)]
     for epoch in sorted(ready, key=lambda epoch: epoch.published_generation):
         events += _activate(cluster, epoch, staying, now)
     return Progress(tuple(staying[slot] for slot in sorted(staying)), tuple(retired), tuple(events))
@@ -116,19 +193,39 @@ def retires_at(epoch: Epoch) -> int:
     return epoch.retiring_since + epoch.keep_seconds
 
 
-def is_moving(epochs: Iterable[Epoch]) -> bool:
-    """Whether any epoch waits for a step, so that `advance` is worth asking."""
-    return any(epoch.state is not EpochState.ACTIVE for epoch in epochs)
+def is_step_near(cluster: Cluster, epochs: Sequence[Epoch], now: float) -> bool:
+    """Whether a step of the epochs may be due, so that nodes and database are worth asking."""
+    moving = any(
+        epoch.state is EpochState.PUBLISHED or (epoch.state is EpochState.RETIRING and now >= retires_at(epoch))
+        for epoch in epochs
+    )
+    return moving or is_rotation_due(cluster, epochs, now)
 
 
 def waiting_for(epoch: Epoch, nodes: Iterable[NodeReport], now: float) -> list[str]:
-    """The live dispatchers that have not reported to hold a published epoch, by name."""
-    behind = (n for n in nodes if DISPATCH in n.roles and n.is_live(now) and n.generation < epoch.published_generation)
-    return sorted({node.name for node in behind})
+    """The live dispatchers that have not reported to hold an epoch, by name."""
+    return _without(epoch, (node for node in nodes if node.is_live(now)))
 
 
-def _is_held(epoch: Epoch, held: Iterable[int]) -> bool:
-    return all(generation >= epoch.published_generation for generation in held)
+def passed_over(epoch: Epoch, nodes: Iterable[NodeReport], now: float) -> list[str]:
+    """The dispatchers that were silent for longer than their lease and did not hold the epoch, by name: nobody waits
+    for them, and they reject its addresses until they are back."""
+    return _without(epoch, (node for node in nodes if not node.is_live(now)))
+
+
+def _without(epoch: Epoch, nodes: Iterable[NodeReport]) -> list[str]:
+    return sorted({node.name for node in nodes if DISPATCH in node.roles and not node.holds(epoch)})
+
+
+def _is_held(epoch: Epoch, nodes: Iterable[NodeReport]) -> bool:
+    return all(node.holds(epoch) for node in nodes)
+
+
+def _in_turn(epochs: Iterable[Epoch]) -> list[int]:
+    """All slots, beginning with the one after the newest epoch's."""
+    newest = max(epochs, key=lambda epoch: epoch.published_generation, default=None)
+    start = 0 if newest is None else newest.slot + 1
+    return [(start + step) % EPOCH_SLOTS for step in range(EPOCH_SLOTS)]
 
 
 def _activate(cluster: Cluster, epoch: Epoch, staying: dict[int, Epoch], now: float) -> list[str]:
@@ -144,9 +241,10 @@ def _activate(cluster: Cluster, epoch: Epoch, staying: dict[int, Epoch], now: fl
     return [f"{cluster.name}/{epoch.slot} active", *events]
 
 
-def _no_slot(epochs: Sequence[Epoch], now: float) -> str:
-    retiring = [retires_at(epoch) for epoch in epochs if epoch.state is EpochState.RETIRING]
-    if not retiring:
+def _no_slot(epochs: Sequence[Epoch], reserved: Iterable[Reserved], now: float) -> str:
+    ends = [retires_at(epoch) for epoch in epochs if epoch.state is EpochState.RETIRING]
+    ends += [each.until for each in reserved if now < each.until]
+    if not ends:
         return f"all {EPOCH_SLOTS} key slots are taken by epochs that wait to become active; see `dnsvip status`"
-    left = max(0, math.ceil(min(retiring) - now))
+    left = max(0, math.ceil(min(ends) - now))
     return f"all {EPOCH_SLOTS} key slots are taken; the next one becomes free in {left} seconds"

@@ -209,13 +209,9 @@ class Check:
     rise: Annotated[int, Field(ge=1, le=100)] = 2
 
 
-MAX_POOLS = 5
-"""A pool and the at most four that follow one another by `fallback`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Servers that do the same work. `fallback` names the pool that takes new flows while none of its own can."""
+    """Servers that do the same work."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Name
@@ -223,7 +219,6 @@ class Pool:
     stickiness: Stickiness = Stickiness.FLOW
     forward: Forward = Forward.DIRECT
     check: Check | None = None
-    fallback: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +226,8 @@ class Cluster:
     """An IPv6 cluster: where its prefix is, what its addresses carry, how they live.
 
     `layout` lists (field, bits); `values` gives an attribute's table, value -> number. `address_layout`
-    is derived and raises CodecError where the numbers do not add up.
+    is derived and raises CodecError where the numbers do not add up. A new key epoch is published every
+    `rotate_every` seconds; without it only when an operator asks.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -249,6 +245,7 @@ class Cluster:
     on_invalid: OnInvalid = OnInvalid.DROP
     slot_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     session_lifetime: Seconds = 3600
+    rotate_every: Seconds | None = None
 
     @property
     def address_layout(self) -> Layout:

@@ -13,7 +13,6 @@ from typing import Any
 from dnsvip.codec.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.errors import Problem
 from dnsvip.model import (
-    MAX_POOLS,
     ClassCluster,
     Classify,
     Client,
@@ -71,12 +70,20 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
         return
     if int(cluster.plain) == int(cluster.prefix.network_address):
         yield Problem(f"{where}.plain", "is the subnet-router anycast address; take another one in the prefix")
+    yield from _check_rotation(f"{where}.rotate_every", cluster)
     widths = dict(cluster.layout)
     if "tier" in widths:
         for tier in site.tiers.values():
             yield from _tier_fits(tier, cluster.name, widths["tier"])
     for attribute, table in cluster.values.items():
         yield from _check_values(f"{where}.values.{attribute}", attribute, table, widths)
+
+
+def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
+    """Of the four key slots one encodes and one takes the next key, which leaves two for keys that retire."""
+    least = -(-(cluster.ttl + cluster.session_lifetime) // 2)
+    if cluster.rotate_every is not None and cluster.rotate_every < least:
+        yield Problem(where, f"must be {least} or more, half of ttl + session_lifetime: else no key slot is free")
 
 
 def _check_values(where: str, attribute: str, table: Mapping[str, int], widths: Mapping[str, int]) -> Iterator[Problem]:
@@ -115,24 +122,6 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.check", "name exactly one of tcp, http and agent")
     if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
         yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
-    if pool.fallback is not None:
-        yield from _refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
-        yield from _check_fallback(where, pool, site)
-
-
-def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
-    """A chain of pools ends, and soon."""
-    chain, following = [pool.name], pool.fallback
-    while following is not None:
-        chain.append(following)
-        if following in chain[:-1]:
-            yield Problem(f"{where}.fallback", f"goes round in a circle: {' -> '.join(chain)}")
-            return
-        if len(chain) > MAX_POOLS:
-            yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
-            return
-        found = site.pools.get(following)
-        following = found.fallback if found else None
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:

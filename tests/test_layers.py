@@ -49,6 +49,7 @@ LAYER = {
     "rules": 4,
     "plan": 5,
     "epochs": 5,
+    "history": 6,
     **dict.fromkeys(AREAS, 5),
     "config": 6,
     "log": 7,
@@ -58,7 +59,6 @@ LAYER = {
     "shell": 8,
     "admin": 9,
     "demo": 9,
-    "doctor": 9,
     "cli": 10,
     "__main__": 11,
 }
@@ -147,7 +147,7 @@ def test_dns_imports_go_down(module: str, path: Path) -> None:
     [
         (m, p)
         for m, p in _modules()
-        if m.partition(".")[0] in ("codec", "model", "spec", "rules", "plan", "epochs", *AREAS)
+        if m.partition(".")[0] in ("codec", "model", "spec", "rules", "plan", "epochs", "history", *AREAS)
     ],
 )
 def test_decisions_are_pure(module: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from dnsvip.admin import (
     clusters,
     decode,
     keys,
+    nodes,
     pools,
     services,
     status,
@@ -29,7 +30,22 @@ from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.observe import OBSERVED, ROUTES, ApiCounts, Observed
 from dnsvip.admin.problems import as_problems
 
-RESOURCES = (tiers, clients, clusters, pools, zones, services, tsig, classify, keys, tokens, decode, audit, status)
+RESOURCES = (
+    tiers,
+    clients,
+    clusters,
+    pools,
+    zones,
+    services,
+    tsig,
+    classify,
+    keys,
+    tokens,
+    decode,
+    audit,
+    nodes,
+    status,
+)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:

@@ -1,8 +1,9 @@
-"""/keys: the key epochs of each cluster, and rotating them. No key is ever shown."""
+"""/keys: the key epochs of each cluster, rotating them, and rotating them at once. No key is ever shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -13,33 +14,37 @@ from dnsvip.admin.collection import GENERATION, ROOT
 from dnsvip.admin.node import NODE
 from dnsvip.admin.problems import Refusal
 from dnsvip.codec.keyring import Epoch, EpochState
-from dnsvip.epochs import NodeReport
+from dnsvip.epochs import NodeReport, Reserved
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import ClassCluster, Cluster
 from dnsvip.spec import Plain
 
 
 async def list_all(request: web.Request) -> web.Response:
     """The epochs of every cluster."""
-    node = request.app[NODE]
-    held, nodes = await node.store().epochs(), await node.store().nodes()
-    items = [_cluster(name, found, nodes, node.now()) for name, found in sorted(held.items())]
+    store = request.app[NODE].store()
+    seen = await _seen(request)
+    items = [_cluster(name, found, seen) for name, found in sorted((await store.epochs()).items())]
     return bodies.answer({"items": items, "next": None})
 
 
 async def get(request: web.Request) -> web.Response:
     """The epochs of one cluster."""
     name, found = await _epochs(request)
-    node = request.app[NODE]
-    return bodies.answer(_cluster(name, found, await node.store().nodes(), node.now()))
+    return bodies.answer(_cluster(name, found, await _seen(request)))
 
 
 async def rotate(request: web.Request) -> web.Response:
-    """Publish a new epoch: it becomes active when every live dispatcher holds it, and the one before retires."""
+    """Publish a new epoch: it becomes active when every live dispatcher holds it, and the one before retires.
+
+    `{"emergency": true}` makes it active at once and destroys all others.
+    """
     name, _ = await _epochs(request)
     node = request.app[NODE]
-    made = await node.store().rotate(name, request[ACTOR], node.now())
+    change = node.store().rotate_at_once if await _is_emergency(request) else node.store().rotate
+    made = await change(name, request[ACTOR], node.now())
     headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(made.published_generation)}
-    shown = _shown(made, await node.store().nodes(), node.now())
-    return bodies.answer(shown, status=202, headers=headers)
+    return bodies.answer(_shown(made, await _seen(request)), status=202, headers=headers)
 
 
 async def roll_cookies(request: web.Request) -> web.Response:
@@ -56,22 +61,64 @@ async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
     return name, found
 
 
-def _cluster(name: str, found: Iterable[Epoch], nodes: Sequence[NodeReport], now: float) -> Plain:
-    return {"cluster": name, "epochs": [_shown(epoch, nodes, now) for epoch in found]}
+async def _is_emergency(request: web.Request) -> bool:
+    if not request.can_read_body:
+        return False
+    body = await bodies.read_object(request)
+    problems = [Problem(f"rotate.{key}", "unknown key; known here: emergency") for key in body if key != "emergency"]
+    asked = body.get("emergency", False)
+    if not isinstance(asked, bool):
+        problems.append(Problem("rotate.emergency", f"must be true or false (it is {asked!r})"))
+    if problems:
+        raise InvalidSite(problems)
+    return bool(asked)
 
 
-def _shown(epoch: Epoch, nodes: Sequence[NodeReport], now: float) -> Plain:
-    """An epoch without its key. Times are unix seconds; `waiting_for` names dispatchers that do not hold it yet."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What epochs are shown beside: the clusters, the nodes' reports, the slots kept empty, and the time."""
+
+    clusters: Mapping[str, Cluster | ClassCluster]
+    nodes: Sequence[NodeReport]
+    reserved: Sequence[Reserved]
+    now: float
+
+
+async def _seen(request: web.Request) -> _Seen:
+    node = request.app[NODE]
+    clusters = node.snapshot().site.clusters
+    return _Seen(clusters, await node.store().nodes(), await node.store().reserved(), node.now())
+
+
+def _cluster(name: str, found: Iterable[Epoch], seen: _Seen) -> Plain:
+    """A cluster's epochs, its schedule, and the slots that stay empty until addresses of lost keys have died."""
+    held, cluster = list(found), seen.clusters.get(name)
+    due = epochs.next_rotation(cluster, held) if isinstance(cluster, Cluster) else None
+    kept = [each for each in seen.reserved if each.cluster == name and seen.now < each.until]
+    return {
+        "cluster": name,
+        "rotates_at": due,
+        "epochs": [_shown(epoch, seen) for epoch in held],
+        "reserved": [{"slot": each.slot, "key_id": each.key_id, "until": each.until} for each in kept],
+    }
+
+
+def _shown(epoch: Epoch, seen: _Seen) -> Plain:
+    """An epoch without its key. Times are unix seconds; `waiting_for` names the live dispatchers that do not hold it
+    yet, `passed_over` the silent ones that did not when they were heard of last."""
     retiring, published = epoch.state is EpochState.RETIRING, epoch.state is EpochState.PUBLISHED
     return {
         "slot": epoch.slot,
+        "key_id": epoch.key_id,
         "state": epoch.state.value,
         "generation": epoch.published_generation,
         "published_at": epoch.published_at,
         "activated_at": epoch.activated_at or None,
         "retiring_since": epoch.retiring_since or None,
         "retires_at": epochs.retires_at(epoch) if retiring else None,
-        "waiting_for": epochs.waiting_for(epoch, nodes, now) if published else [],
+        "waiting_for": epochs.waiting_for(epoch, seen.nodes, seen.now) if published else [],
+        "passed_over": [] if retiring else epochs.passed_over(epoch, seen.nodes, seen.now),
+        "held_by": sorted({node.name for node in seen.nodes if node.is_live(seen.now) and node.holds(epoch)}),
     }
 
 

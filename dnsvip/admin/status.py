@@ -10,12 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from dnsvip import __version__
-from dnsvip.admin import bodies
+from dnsvip.admin import bodies, nodes
 from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE
-from dnsvip.epochs import NodeReport
 from dnsvip.model import Snapshot
-from dnsvip.spec import COLLECTIONS, Plain, collection
+from dnsvip.spec import COLLECTIONS, collection
 
 LONGEST = 16 << 20
 SECONDS = 1.0
@@ -25,14 +24,13 @@ async def get(request: web.Request) -> web.Response:
     """The status as this node and the database know it."""
     node = request.app[NODE]
     snapshot, store = node.snapshot(), node.store()
-    generation, nodes = await store.generation(), await store.nodes()
     return bodies.answer(
         {
             "version": __version__,
-            "generation": generation,
+            "generation": await store.generation(),
             "served_generation": snapshot.generation,
             "objects": sizes(snapshot),
-            "nodes": [shown(report, generation, node.now()) for report in nodes],
+            "nodes": await nodes.shown(node),
             "dns": dict(node.dns()),
             "dispatcher": await ask_dispatcher(node.dispatcher),
         }
@@ -69,19 +67,6 @@ async def _read_all(reader: asyncio.StreamReader) -> bytes:
 def sizes(snapshot: Snapshot) -> dict[str, int]:
     """How many objects of each kind a snapshot holds."""
     return {attribute: len(collection(snapshot.site, kind)) for kind, attribute in COLLECTIONS.items()}
-
-
-def shown(report: NodeReport, generation: int, now: float) -> Plain:
-    """A node's last report, and how it stands to `generation`."""
-    return {
-        "name": report.name,
-        "roles": sorted(report.roles),
-        "live": report.is_live(now),
-        "generation": report.generation,
-        "behind": max(0, generation - report.generation),
-        "version": report.version,
-        "seen_at": report.seen_at,
-    }
 
 
 ROUTES = [web.get(f"{ROOT}/status", get)]

@@ -26,8 +26,8 @@ COMMANDS = {
     "zones": "zones",
     "services": "services",
     "keys": "keys",
+    "nodes": "nodes",
     "tokens": "tokens",
-    "doctor": "doctor",
     "client": "client",
     "demo": "demo",
 }

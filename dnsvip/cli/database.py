@@ -25,7 +25,7 @@ def load_snapshot(node_file: Path) -> Snapshot:
 async def _load(node: NodeConfig) -> Snapshot:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
 
-    store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ))
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
     try:
         return await store.snapshot()
     finally:

@@ -17,15 +17,23 @@ POLL_SECONDS = 0.2
 
 def _next(epoch: Plain) -> str:
     """What an epoch waits for."""
+    parts = []
     if epoch["waiting_for"]:
-        return f"waits for {', '.join(epoch['waiting_for'])}"
-    return f"retires {show.moment(epoch['retires_at'])}" if epoch["retires_at"] else ""
+        parts.append(f"waits for {', '.join(epoch['waiting_for'])}")
+    if epoch["retires_at"]:
+        parts.append(f"retires {show.moment(epoch['retires_at'])}")
+    if epoch["passed_over"]:
+        parts.append(f"without {', '.join(epoch['passed_over'])} (silent)")
+    if epoch.get("rotates_at") and epoch["state"] == "active":
+        parts.append(f"next rotation {show.moment(epoch['rotates_at'])}")
+    return "; ".join(parts)
 
 
 COLUMNS: show.Columns = {
     "CLUSTER": lambda epoch: epoch["cluster"],
     "SLOT": lambda epoch: epoch["slot"],
     "STATE": lambda epoch: epoch["state"],
+    "KEY": lambda epoch: epoch["key_id"],
     "PUBLISHED": lambda epoch: show.moment(epoch["published_at"]),
     "ACTIVATED": lambda epoch: show.moment(epoch["activated_at"]),
     "NEXT": _next,
@@ -48,23 +56,27 @@ def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
 
 @keys.command(epilog=EPILOG)
 @click.argument("cluster")
+@click.option("--emergency", is_flag=True, help="Reject every address given out so far, at once.")
 @click.option("--wait", is_flag=True, help="Until DNS answers with the new key.")
 @click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait.")
 @json_option
 @with_api
-def rotate(api: Api, cluster: str, timeout: float, *, wait: bool, as_json: bool) -> None:
+def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: bool, as_json: bool) -> None:
     """Publish a new key for CLUSTER.
 
     It becomes active when every live dispatcher holds it. The key before it retires when no address of it
     can be in use any more.
+
+    With --emergency, for a key that has leaked, all keys are destroyed and the new one is active at once:
+    clients get through again when they have asked DNS anew, after the TTL at most.
     """
-    made = api.call("POST", "keys", cluster, "rotate")
+    made = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
     if wait:
         made = _wait(api, cluster, made, timeout)
     if as_json:
         show.item(made, as_json=True)
     else:
-        waits = _next({"retires_at": None, **made})
+        waits = _next(made)
         click.echo(f"cluster {cluster}: epoch {made['slot']} is {made['state']}" + (f", {waits}" if waits else ""))
 
 
@@ -85,7 +97,9 @@ def roll_cookies(api: Api, *, as_json: bool) -> None:
 
 def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:
     found = [api.get("keys", cluster)] if cluster else api.items("keys")
-    return ({"cluster": one["cluster"], **epoch} for one in found for epoch in one["epochs"])
+    for one in found:
+        head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
+        yield from ({**head, **epoch} for epoch in one["epochs"])
 
 
 def _wait(api: Api, cluster: str, made: Plain, timeout: float) -> Plain:

@@ -62,6 +62,17 @@ def moment(seconds: float | None) -> str:
     return "" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def duration(seconds: float) -> str:
+    """A time span by its two largest units: 3 d 4 h."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, length)
+        if number or (unit == "s" and not parts):
+            parts.append(f"{number} {unit}")
+    return " ".join(parts[:2])
+
+
 def _table(columns: Columns, items: Iterable[Plain]) -> None:
     console, waiting = Console(), iter(items)
     # A long list comes in tables of a thousand rows, so that it need not be held whole.

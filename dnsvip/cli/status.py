@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 import click
 
-from dnsvip.cli import show
+from dnsvip.cli import nodes, show
 from dnsvip.cli.api import EPILOG, Api, with_api
 from dnsvip.cli.nouns import json_option
 from dnsvip.spec import Plain
-
-
-def _heard(node: Plain) -> str:
-    return f"{max(0.0, time.time() - node['seen_at']):.0f} s ago"
-
-
-NODES: show.Columns = {
-    "NODE": lambda node: node["name"],
-    "ROLES": lambda node: node["roles"],
-    "STATE": lambda node: "live" if node["live"] else "silent",
-    "GENERATION": lambda node: node["generation"],
-    "BEHIND": lambda node: node["behind"],
-    "HEARD": _heard,
-    "VERSION": lambda node: node["version"],
-}
 
 COUNTERS: show.Columns = {"COUNTER": lambda pair: pair["name"], "": lambda pair: pair["value"]}
 
@@ -45,7 +29,7 @@ def status(api: Api, *, as_json: bool) -> None:
     click.echo(f"generation {found['generation']}{served}, dnsvip {found['version']}")
     click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found["objects"].items()))
     _section("nodes")
-    show.rows(NODES, found["nodes"], as_json=False)
+    show.rows(nodes.COLUMNS, found["nodes"], as_json=False)
     _section("dns")
     _counters(found["dns"])
     _section("dispatcher")

@@ -83,7 +83,7 @@ def _in_database(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     node = load_node(config)
 
     async def run() -> T:
-        store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, os.environ))
+        store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
         try:
             return await work(store)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +37,11 @@ class Epoch:
     retiring_since: int = 0
     keep_seconds: int = 0
 
+    @property
+    def key_id(self) -> str:
+        """Tells this key from every other one, whatever slot they stand in; says nothing about the secret."""
+        return hashlib.sha256(b"dnsvip epoch key " + self.secret).hexdigest()[:16]
+
 
 class Keyring:
     """The codecs of a cluster by epoch slot. Immutable once made.
@@ -69,9 +75,3 @@ class Keyring:
     def of(self, address: int) -> tuple[Epoch, SuffixCodec] | None:
         """The epoch that an address names; None as in `at`."""
         return self._by_slot[address >> self.layout.epoch_shift & 3]
-
-    def free_slot(self) -> int | None:
-        """The slot that a new epoch takes: after the newest one, so that slots return as late as possible."""
-        start = max(self.epochs, key=lambda epoch: epoch.published_at).slot + 1 if self.epochs else 0
-        order = [(start + i) % EPOCH_SLOTS for i in range(EPOCH_SLOTS)]
-        return next((slot for slot in order if self._by_slot[slot] is None), None)

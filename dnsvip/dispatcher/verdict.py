@@ -11,12 +11,10 @@ from dnsvip.model import Forward
 
 
 class Action(Enum):
-    """What the runner does with a packet: to a server (or, translated, back to its client), away, on untouched, or
-    away with an ICMP error for its sender."""
+    """What the runner does with a packet: to a server (or, translated, back to its client), away, or on untouched."""
 
     FORWARD = "forward"
     DROP = "drop"
-    ANSWER = "answer"
     PASS = "pass"  # noqa: S105 - the opposite of drop
 
 
@@ -35,8 +33,8 @@ class Outcome(StrEnum):
     OVER_RATE = "over-rate"
     OVER_RATE_PASSED = "over-rate-passed"
     HELD = "held"
-    NO_SERVER = "no-server"  # nobody takes it, in its pool and those it falls back to
-    TOO_BIG = "too-big"  # for the way to its server
+    NO_SERVER = "no-server"
+    UNSUPPORTED = "unsupported-forward"
     NAT_PORTS = "no-nat-port"
     USES_FULL = "replay-table-full"
 
@@ -48,24 +46,15 @@ REASONS = tuple(dict.fromkeys([*(o.value for o in Outcome), *(r.value for r in R
 """Every reason a verdict can have, which is every counter there is."""
 
 
-NO_LIMIT = 65_535
-"""`Target.room` where nothing is known of the way."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One server of one pool. `number` stays its own over all snapshots; `address` is 4 or 16 bytes.
-
-    `room` is the largest IP packet, in bytes as it came, that fits on the way to it: the MTU of the way,
-    under encap less the outer header.
-    """
+    """One server of one pool. `number` stays its own over all snapshots; `address` is 4 or 16 bytes."""
 
     number: int
     pool: str
     name: str
     address: bytes
     mode: Forward
-    room: int = NO_LIMIT
 
     @property
     def version(self) -> int:
@@ -75,13 +64,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do with a packet and why; `output.output_bytes` makes of both the bytes that leave.
+    """What to do with a packet and why.
 
     `dscp` (0 to 63) marks it. In `mode` nat the destination becomes the server's address, or where `vip`
     is set (a reply, without a server) the source becomes that VIP; `port` replaces the client's port
-    where it is not empty. In mode encap `flow` is the flow's 64-bit hash (the one that picked its place on
-    the ring). `delay` is how long to hold the packet first, in nanoseconds. With ANSWER, `mtu` is what an
-    answer for `too-big` tells.
+    where it is not empty. `delay` is how long to hold the packet first, in seconds.
     """
 
     action: Action
@@ -91,6 +78,4 @@ class Verdict:
     mode: Forward = Forward.DIRECT
     vip: bytes = b""
     port: bytes = b""
-    delay: int = 0
-    flow: int = 0
-    mtu: int = 0
+    delay: float = 0.0

@@ -123,14 +123,8 @@ class Engine:
         answer = build(query, response, limit, tailor.scope)
         if signature:
             answer = sign(answer, signature, now)
-        return Decision(
-            answer,
-            outcome,
-            response.rcode,
-            tailor.who.step if tailor.who else None,
-            tailor.made.kind if tailor.made else None,
-            tier=tailor.who.client.tier if tailor.who and tailor.who.client else None,
-        )
+        step = tailor.who.step if tailor.who else None
+        return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
 
     def _check_cookie(self, query: Query, source: IPv4Address | IPv6Address, now: float) -> Checked | None:
         if self.cookies is None or query.edns is None or not query.edns.cookie:

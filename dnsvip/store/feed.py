@@ -9,31 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from typing import TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import structlog
 
-from dnsvip import __version__, epochs
-from dnsvip.codec.keyring import EpochState
+from dnsvip import __version__, epochs, history
 from dnsvip.config import NodeConfig
 from dnsvip.epochs import NodeReport
-from dnsvip.errors import DnsvipError, StoreError
-from dnsvip.model import Snapshot
-from dnsvip.store import lastgood
-from dnsvip.store.repository import Store
+from dnsvip.errors import DnsvipError, SecretError, StoreError
+from dnsvip.history import Course, Memory
+from dnsvip.model import Cluster, Snapshot
+from dnsvip.store import lastgood, memory
+from dnsvip.store.repository import Followed, Store
 from dnsvip.store.secrets import KeyEncryptionKey
 
 Callback: TypeAlias = Callable[[Snapshot], object]
+Detail: TypeAlias = Callable[[], Mapping[str, Any]]
 
 REPORT_SECONDS = 1.0
 LEASE_SECONDS = 5.0
 ADVANCE_SECONDS = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+BACK_SECONDS = 86_400.0
+"""How long a node tells that its database went back."""
+
 SAVE_SHARE = 10
 """Saving takes at most one part in this many of the time, however large the site and busy its operators."""
 
@@ -51,12 +57,16 @@ class Feed:
         self._callbacks: list[Callback] = []
         self._kek: KeyEncryptionKey | None = None
         self._snapshot: Snapshot | None = None
-        self._taken = -1
+        self._taken: Snapshot | None = None
+        self._taken_at = self._started_at = time.time()
         self._from_database = False
+        self._memory = Memory()
+        self._save_anyway = False
         self._connected_since: float | None = None
         self._report_now = asyncio.Event()
         self._save_now = asyncio.Event()
-        self._saved: Snapshot | None = None
+        self._saved: tuple[Snapshot | None, Memory] = (None, Memory())
+        self._detail: Detail = dict
         self.store: Store | None = None
         self.heard_at = time.time()
         """When the database answered last, else when this was made, in unix seconds."""
@@ -83,12 +93,20 @@ class Feed:
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
+    def describe(self, detail: Detail) -> None:
+        """Have what this gives (JSON-ready) shown with the node wherever nodes are listed."""
+        self._detail = detail
+
     async def start(self) -> None:
         """Get the first snapshot: from the database, or from the disk where that cannot be reached.
 
         Raises StoreError where there is neither, SecretError for a wrong key, InvalidSite never.
         """
-        self._kek = KeyEncryptionKey.load(self._config.key_file, self._environ)
+        self._kek = await asyncio.to_thread(KeyEncryptionKey.of, self._config, self._environ)
+        try:
+            self._memory = memory.load(self._config.state_dir)
+        except StoreError as error:
+            log.warning("cannot remember what the database was like", error=str(error))
         try:
             await self._connect()
         except StoreError as error:
@@ -101,7 +119,7 @@ class Feed:
                 error=str(error),
                 generation=self._snapshot.generation,
             )
-        self._taken = self.snapshot.generation
+        self._taken = self.snapshot
 
     async def run(self) -> None:
         """Follow the database, save and report, until cancelled."""
@@ -125,9 +143,9 @@ class Feed:
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
         if not self._from_database:
-            snapshot = await self.store.snapshot()
+            followed = await self.store.follow(None, self._memory.mark)
             self._from_database, self.heard_at = True, time.time()
-            await self._take(snapshot)
+            await self._accept(followed)
         self._connected_since = self._connected_since or time.time()
 
     async def _follow(self) -> None:
@@ -135,24 +153,47 @@ class Feed:
         while True:
             try:
                 async with aclosing(self._snapshots()) as snapshots:
-                    async for snapshot in snapshots:
+                    async for followed in snapshots:
                         pause, said = FIRST_PAUSE, ""
-                        await self._take(snapshot)
+                        await self._accept(followed)
             except DnsvipError as error:
                 self._connected_since = None
                 if str(error) != said:  # once, however often it is tried
                     said = str(error)
                     log.warning("cannot follow the database, going on with what there is", error=said)
-            await asyncio.sleep(pause)
+                if isinstance(error, SecretError):
+                    await self._reread_key()
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all nodes come at once
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _snapshots(self) -> AsyncGenerator[Snapshot]:
+    async def _snapshots(self) -> AsyncGenerator[Followed]:
         await self._connect()
         assert self.store is not None  # noqa: S101 - set by _connect
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
-                yield await self.store.refresh(self.snapshot)
+                yield await self.store.follow(self.snapshot, self._memory.mark)
                 self._connected_since = self._connected_since or time.time()
+
+    async def _accept(self, followed: Followed) -> None:
+        """Take a state of the database; look whether it went back, and whether its key is about to change."""
+        assert self._kek is not None  # noqa: S101 - set by start
+        keyrings = {name: keyring.epochs for name, keyring in followed.snapshot.keyrings.items()}
+        back = followed.course is Course.BACK
+        self._memory = history.follow(self._memory, followed.mark, keyrings, time.time(), back=back)
+        if back:
+            self._save_anyway = True
+            log.error(self._memory.back, lost=[f"{each.cluster}/{each.slot}" for each in self._memory.lost])
+        if followed.next_key_id is not None and followed.next_key_id not in self._kek.ids:
+            await self._reread_key()
+        await self._take(followed.snapshot)
+
+    async def _reread_key(self) -> None:
+        assert self._kek is not None  # noqa: S101 - set by start
+        try:
+            await asyncio.to_thread(self._kek.reread)
+        except SecretError as error:
+            log.warning("cannot read the key-encryption key again, going on with the one there is", error=str(error))
+        self._report_now.set()
 
     async def _take(self, snapshot: Snapshot) -> None:
         if snapshot is self._snapshot:
@@ -167,11 +208,28 @@ class Feed:
             # The subscriber goes on with the snapshot before; this node must not claim to hold the new one.
             log.exception("a generation could not be taken", generation=snapshot.generation)
             return
-        self._taken = snapshot.generation
+        self._taken, self._taken_at = snapshot, time.time()
         self._report_now.set()
 
     def _own_report(self) -> NodeReport:
-        return NodeReport(self.name, self._roles, self._taken, __version__, time.time(), LEASE_SECONDS, self._instance)
+        taken, now = self._taken or Snapshot(-1), time.time()
+        held = (epoch.key_id for keyring in taken.keyrings.values() for epoch in keyring.epochs)
+        recent = now < self._memory.back_at + BACK_SECONDS
+        warnings = {"warnings": [self._memory.back]} if self._memory.back and recent else {}
+        return NodeReport(
+            self.name,
+            self._roles,
+            taken.generation,
+            __version__,
+            now,
+            LEASE_SECONDS,
+            self._instance,
+            self._started_at,
+            self._taken_at,
+            frozenset(held),
+            self._kek.ids if self._kek else frozenset(),
+            {**self._detail(), **warnings},
+        )
 
     async def _report(self) -> None:
         while True:
@@ -180,6 +238,7 @@ class Feed:
                 try:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
                         await self.store.report(self._own_report())
+                        await self._tell_lost()
                     self.heard_at = time.time()
                     if self._from_database:
                         self._connected_since = self._connected_since or time.time()
@@ -187,6 +246,14 @@ class Feed:
                     self._connected_since = None
                     log.debug("cannot report", error=str(error))
             await _wait(self._report_now, REPORT_SECONDS)
+
+    async def _tell_lost(self) -> None:
+        """Have the database keep the slots empty whose keys it has lost."""
+        lost = self._memory.lost
+        if lost and self.store is not None:
+            await self.store.reserve(lost, f"node {self.name}", time.time())
+            self._memory = replace(self._memory, lost=tuple(each for each in self._memory.lost if each not in lost))
+            self._save_now.set()
 
     async def _advance(self) -> None:
         """Move key epochs on. Any node may; a node that only dispatches leaves it to the others."""
@@ -201,12 +268,11 @@ class Feed:
                 log.debug("cannot advance key epochs", error=str(error))
 
     def _epochs_wait(self) -> bool:
-        now = time.time()
-        held = (epoch for keyring in self.snapshot.keyrings.values() for epoch in keyring.epochs)
+        now, clusters = time.time(), self.snapshot.site.clusters
         return any(
-            epoch.state is EpochState.PUBLISHED
-            or (epoch.state is EpochState.RETIRING and now >= epochs.retires_at(epoch))
-            for epoch in held
+            epochs.is_step_near(cluster, keyring.epochs, now)
+            for name, keyring in self.snapshot.keyrings.items()
+            if isinstance(cluster := clusters[name], Cluster)
         )
 
     async def _save(self) -> None:
@@ -218,16 +284,22 @@ class Feed:
             await asyncio.sleep(SAVE_SHARE * (time.monotonic() - start))
 
     async def _save_once(self) -> None:
-        snapshot = self._snapshot
-        if snapshot is self._saved or snapshot is None or self.store is None or self._kek is None:
+        snapshot, remembered, anyway = self._snapshot, self._memory, self._save_anyway
+        if snapshot is None or self.store is None or self._kek is None:
             return
+        before, known = self._saved
+        if snapshot is before and remembered == known:
+            return
+        folder, identity = self._config.state_dir, self.store.identity
         try:
-            await asyncio.to_thread(lastgood.save, self._config.state_dir, snapshot, self.store.identity, self._kek)
-            self._saved = snapshot
+            if snapshot is not before:
+                await asyncio.to_thread(lastgood.save, folder, snapshot, identity, self._kek, anyway=anyway)
+            await asyncio.to_thread(memory.save, folder, remembered)
+            self._saved, self._save_anyway = (snapshot, remembered), False
         except OSError as error:
             log.warning(
                 "cannot save the last good snapshot, going on without; a restart needs the database",
-                folder=str(self._config.state_dir),
+                folder=str(folder),
                 error=error.strerror,
             )
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip import epochs
-from dnsvip.codec.keyring import Epoch, EpochState
+from dnsvip.codec.keyring import Epoch
 from dnsvip.codec.proof import MASTER_BYTES
 from dnsvip.codec.suffix import SECRET_BYTES
+from dnsvip.epochs import Reserved
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import Cluster
 from dnsvip.plan import Change
@@ -24,7 +26,7 @@ from dnsvip.store.audit import AuditEntry
 from dnsvip.store.loading import KEY_KIND, load_epochs, load_site
 from dnsvip.store.rows import epoch_dump, epoch_row, master_context
 from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import client_master, epoch
+from dnsvip.store.tables import client_master, epoch, key_slot
 
 
 async def follow_cluster(
@@ -48,13 +50,22 @@ async def rotate(
     connection: AsyncConnection, kek: KeyEncryptionKey, name: str, now: float, generation: int
 ) -> tuple[Epoch, list[AuditEntry]]:
     """Publish a new epoch of a cluster; raises InvalidSite for no such cluster, Conflict for no free slot."""
-    clusters = await _clusters(connection, kek)
-    if name not in clusters:
-        known = ", ".join(sorted(clusters)) or "none"
-        raise InvalidSite([Problem(f"key.{name}", f"{name!r} is not an IPv6 cluster of this site (there is: {known})")])
-    held = (await load_epochs(connection, kek, name)).get(name, ())
-    made = epochs.publish(name, held, secrets.token_bytes(SECRET_BYTES), now, generation)
+    _, held = await _held(connection, kek, name)
+    reserved = await load_reserved(connection, name)
+    made = epochs.publish(name, held, secrets.token_bytes(SECRET_BYTES), now, generation, reserved)
     return made, await _store(connection, kek, name, held, (*held, made))
+
+
+async def replace_at_once(
+    connection: AsyncConnection, kek: KeyEncryptionKey, name: str, now: float, generation: int
+) -> tuple[Epoch, list[AuditEntry]]:
+    """Destroy every epoch of a cluster and make a new one that is active at once; raises InvalidSite for no such."""
+    cluster, held = await _held(connection, kek, name)
+    reserved = await load_reserved(connection, name)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    made, lost = epochs.replace_at_once(cluster, held, secret, now, generation, reserved)
+    await reserve(connection, lost, now)
+    return made, await _store(connection, kek, name, held, (made,))
 
 
 async def advance(
@@ -63,16 +74,25 @@ async def advance(
     nodes: Sequence[epochs.NodeReport],
     now: float,
     watched_since: float,
+    generation: int,
+    *,
+    scheduled: bool = True,
 ) -> tuple[list[str], list[AuditEntry]]:
-    """Take every step that is due in every cluster; what happened in words and as audit entries."""
+    """Take every step that is due in every cluster, `scheduled` rotations among them; what happened in words and as
+    audit entries."""
     events: list[str] = []
     entries: list[AuditEntry] = []
-    by_cluster = await load_epochs(connection, kek)
+    by_cluster, reserved = await load_epochs(connection, kek), await load_reserved(connection)
     for name, cluster in (await _clusters(connection, kek)).items():
         held = by_cluster.get(name, ())
         progress = epochs.advance(cluster, held, nodes, now, watched_since)
         events += progress.events
-        entries += await _store(connection, kek, name, held, progress.epochs)
+        after, kept = progress.epochs, [each for each in reserved if each.cluster == name]
+        if scheduled and epochs.is_rotation_due(cluster, after, now, kept):
+            made = epochs.publish(name, after, secrets.token_bytes(SECRET_BYTES), now, generation, kept)
+            events.append(f"{name}/{made.slot} published by schedule")
+            after = (*after, made)
+        entries += await _store(connection, kek, name, held, after)
     return events, entries
 
 
@@ -84,13 +104,40 @@ async def is_due(
     watched_since: float,
 ) -> bool:
     """Whether `advance` would do anything, without writing."""
-    moving = await connection.execute(select(epoch.c.cluster).where(epoch.c.state != EpochState.ACTIVE.value).limit(1))
-    if moving.first() is None:
-        return False
-    by_cluster = await load_epochs(connection, kek)
-    clusters = (await _clusters(connection, kek)).items()
-    steps = (epochs.advance(one, by_cluster.get(name, ()), nodes, now, watched_since) for name, one in clusters)
-    return any(step.events for step in steps)
+    by_cluster, reserved = await load_epochs(connection, kek), await load_reserved(connection)
+    for name, cluster in (await _clusters(connection, kek)).items():
+        held, kept = by_cluster.get(name, ()), [each for each in reserved if each.cluster == name]
+        if epochs.advance(cluster, held, nodes, now, watched_since).events:
+            return True
+        if epochs.is_rotation_due(cluster, held, now, kept):
+            return True
+    return False
+
+
+async def reserve(connection: AsyncConnection, lost: Sequence[Reserved], now: float) -> list[Reserved]:
+    """Keep slots empty while addresses of keys that are gone live; those that were not kept so already."""
+    await connection.execute(delete(key_slot).where(key_slot.c.until <= now))
+    known = {(each.cluster, each.slot, each.key_id) for each in await load_reserved(connection)}
+    new = [each for each in lost if (each.cluster, each.slot, each.key_id) not in known and now < each.until]
+    if new:
+        await connection.execute(insert(key_slot), [asdict(each) for each in new])
+    return new
+
+
+async def load_reserved(connection: AsyncConnection, cluster: str | None = None) -> list[Reserved]:
+    """The slots that are kept empty, of one cluster where it is named."""
+    query = select(key_slot).order_by(key_slot.c.cluster, key_slot.c.slot)
+    if cluster is not None:
+        query = query.where(key_slot.c.cluster == cluster)
+    return [Reserved(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _held(connection: AsyncConnection, kek: KeyEncryptionKey, name: str) -> tuple[Cluster, tuple[Epoch, ...]]:
+    clusters = await _clusters(connection, kek)
+    if name not in clusters:
+        known = ", ".join(sorted(clusters)) or "none"
+        raise InvalidSite([Problem(f"key.{name}", f"{name!r} is not an IPv6 cluster of this site (there is: {known})")])
+    return clusters[name], (await load_epochs(connection, kek, name)).get(name, ())
 
 
 async def _clusters(connection: AsyncConnection, kek: KeyEncryptionKey) -> dict[str, Cluster]:

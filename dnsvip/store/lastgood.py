@@ -31,14 +31,15 @@ FILE = "snapshot.jsonl"
 EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
 
 
-def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
+def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, anyway: bool = False) -> None:
     """Write the snapshot durably; raises OSError, whereupon the file before stays.
 
-    Of several processes of a node the one with the newest generation wins.
+    Of several processes of a node the one with the newest generation wins, but for one that saves `anyway`, as the
+    database went back.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
-    if _newer(path, identity) > snapshot.generation:
+    if not anyway and _newer(path, identity) > snapshot.generation:
         return
     draft = folder / f".{FILE}.{os.getpid()}"
     try:

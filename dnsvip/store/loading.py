@@ -132,6 +132,12 @@ async def current_generation(connection: AsyncConnection) -> int:
     return generation
 
 
+async def stamp(connection: AsyncConnection, generation: int) -> float | None:
+    """When the change was made that made a generation, as its audit rows say; None where there is none of it."""
+    query = select(audit.c.at).where(audit.c.generation == generation).limit(1)
+    return (await connection.execute(query)).scalar()
+
+
 async def things(
     connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
 ) -> AsyncIterator[tuple[str, Thing]]:

@@ -1,4 +1,4 @@
-"""Bearer tokens and node reports: who may call the API, and which nodes live."""
+"""Bearer tokens: who may call the API."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.epochs import NodeReport
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import NAME_PATTERN
-from dnsvip.store.tables import node, token
+from dnsvip.store.tables import token
 
 TOKEN_BYTES = 32
-FORGET_SECONDS = 3600.0
-"""How long a node that reports no more stays listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +59,3 @@ async def all_tokens(connection: AsyncConnection) -> list[Token]:
     """Every token by name."""
     rows = await connection.execute(select(token).order_by(token.c.name))
     return [Token(row.name, row.created_at, row.created_by) for row in rows]
-
-
-async def put_report(connection: AsyncConnection, report: NodeReport) -> None:
-    """Put a node's report in place of its last one; nodes silent for long are forgotten."""
-    row = {
-        "name": report.name,
-        "roles": ",".join(sorted(report.roles)),
-        "instance": report.instance,
-        "generation": report.generation,
-        "version": report.version,
-        "seen_at": report.seen_at,
-        "lease_seconds": report.lease_seconds,
-    }
-    dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = dialect_insert(node).values(row)
-    keys = [node.c.name, node.c.roles, node.c.instance]
-    await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
-    await connection.execute(
-        delete(node).where(node.c.seen_at + node.c.lease_seconds < report.seen_at - FORGET_SECONDS)
-    )
-
-
-async def remove_report(connection: AsyncConnection, report: NodeReport) -> None:
-    """Forget a node that stops."""
-    await connection.execute(delete(node).where(node.c.name == report.name, node.c.instance == report.instance))
-
-
-async def all_reports(connection: AsyncConnection) -> list[NodeReport]:
-    """Every node's last report, by name."""
-    rows = await connection.execute(select(node).order_by(node.c.name, node.c.roles, node.c.instance))
-    return [
-        NodeReport(
-            row.name,
-            frozenset(row.roles.split(",")) - {""},
-            row.generation,
-            row.version,
-            row.seen_at,
-            row.lease_seconds,
-            row.instance,
-        )
-        for row in rows
-    ]

@@ -17,12 +17,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.codec.keyring import Epoch
-from dnsvip.epochs import NodeReport
+from dnsvip.epochs import NodeReport, Reserved
 from dnsvip.errors import Conflict, Problem, StoreError
+from dnsvip.history import Course, Mark, course
 from dnsvip.model import Site, Snapshot
 from dnsvip.plan import Change, Origin
 from dnsvip.spec import Thing
-from dnsvip.store import keys, loading, people
+from dnsvip.store import keys, loading, people, registry
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
 from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
 from dnsvip.store.collisions import collisions, collisions_within
@@ -30,7 +31,7 @@ from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
 from dnsvip.store.database import Database, make_file
 from dnsvip.store.people import Token
 from dnsvip.store.rows import from_row
-from dnsvip.store.schema import prepare
+from dnsvip.store.schema import prefer_key, prepare
 from dnsvip.store.secrets import KeyEncryptionKey
 from dnsvip.store.tables import KINDS, node, state, token
 from dnsvip.store.watch import CHANNEL, watch
@@ -47,6 +48,17 @@ class Stored:
     generation: int
     site: Site
     origins: Mapping[tuple[str, str], Origin]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A snapshot, where in the database's history it is, whether what was known before leads there, and the id of
+    the key-encryption key that is about to be changed to."""
+
+    snapshot: Snapshot
+    mark: Mark
+    course: Course
+    next_key_id: str | None
 
 
 class Store:
@@ -95,6 +107,23 @@ class Store:
                 self.identity = identity
                 return await loading.load(connection, self._kek)
             return await loading.load_difference(connection, self._kek, old)
+
+    async def follow(self, old: Snapshot | None, mark: Mark | None) -> Followed:
+        """`old`, which is of `mark`, brought up to date; whole where there is none, or the database is no longer the
+        one that it was read from."""
+        async with self._database.read() as connection:
+            query = select(state.c.identity, state.c.generation, state.c.key_check, state.c.next_key_id)
+            row = (await connection.execute(query)).one()
+            self.identity = row.identity
+            prefer_key(self._database, self._kek, row.key_check)
+            known = None if mark is None else await loading.stamp(connection, mark.generation)
+            how = course(mark, row.identity, row.generation, known)
+            if old is None or how is not Course.ONWARD:
+                snapshot = await loading.load(connection, self._kek)
+            else:
+                snapshot = await loading.load_difference(connection, self._kek, old)
+            stamp = await loading.stamp(connection, snapshot.generation) or 0.0
+            return Followed(snapshot, Mark(row.identity, snapshot.generation, stamp), how, row.next_key_id)
 
     async def generation(self) -> int:
         """The number of changes so far."""
@@ -187,11 +216,40 @@ class Store:
         Raises InvalidSite for an unknown cluster, Conflict where no key slot is free.
         """
         async with self._change() as (connection, generation, _):
-            nodes = await people.all_reports(connection)
-            _, entries = await keys.advance(connection, self._kek, nodes, now, watched_since=now)  # may free a slot
+            nodes = await registry.all_reports(connection)
+            # may free a slot
+            _, entries = await keys.advance(connection, self._kek, nodes, now, now, generation, scheduled=False)
             epoch, made = await keys.rotate(connection, self._kek, cluster, now, generation)
             await record(connection, actor, now, generation, [*entries, *made])
         return epoch
+
+    async def rotate_at_once(self, cluster: str, actor: str, now: float) -> Epoch:
+        """Reject every address of a cluster given out so far, and use a new key from now on; nothing is waited for.
+
+        Raises InvalidSite for an unknown cluster.
+        """
+        async with self._change() as (connection, generation, _):
+            epoch, entries = await keys.replace_at_once(connection, self._kek, cluster, now, generation)
+            await record(connection, actor, now, generation, entries)
+        return epoch
+
+    async def reserve(self, lost: Sequence[Reserved], actor: str, now: float) -> list[Reserved]:
+        """Keep key slots empty, as a database that went back does not know by itself that it must; the new ones."""
+        try:
+            async with self._change() as (connection, generation, _):
+                if not (new := await keys.reserve(connection, lost, now)):
+                    raise _DryRun
+                names = [f"{each.cluster}/{each.slot}" for each in new]
+                entries = [AuditEntry("+", "key slot", name) for name in dict.fromkeys(names)]
+                await record(connection, actor, now, generation, entries)
+        except _DryRun:
+            return []
+        return new
+
+    async def reserved(self) -> list[Reserved]:
+        """The key slots that are kept empty."""
+        async with self._database.read() as connection:
+            return await keys.load_reserved(connection)
 
     async def roll_cookies(self, actor: str) -> int:
         """Have DNS cookies made with the next secret, at once, and still taken from the one before; the generation."""
@@ -206,13 +264,13 @@ class Store:
         `watched_since`: see `epochs.advance`.
         """
         async with self._database.read() as connection:
-            nodes = await people.all_reports(connection)
+            nodes = await registry.all_reports(connection)
             if not await keys.is_due(connection, self._kek, nodes, now, watched_since):
                 return []
         try:
             async with self._change() as (connection, generation, _):
-                nodes = await people.all_reports(connection)
-                events, entries = await keys.advance(connection, self._kek, nodes, now, watched_since)
+                nodes = await registry.all_reports(connection)
+                events, entries = await keys.advance(connection, self._kek, nodes, now, watched_since, generation)
                 await record(connection, "epochs", now, generation, entries)
                 if not entries:
                     raise _DryRun  # another node was quicker
@@ -223,17 +281,27 @@ class Store:
     async def report(self, report: NodeReport) -> None:
         """Note that a node lives and which generation it works with; makes no generation."""
         async with self._database.write_unordered() as connection:
-            await people.put_report(connection, report)
+            await registry.put_report(connection, report)
 
     async def leave(self, report: NodeReport) -> None:
         """Forget a node that stops, so that nothing waits for its lease."""
         async with self._database.write_unordered() as connection:
-            await people.remove_report(connection, report)
+            await registry.remove_report(connection, report)
 
     async def nodes(self) -> list[NodeReport]:
         """Every node's last report, lapsed ones (`not is_live(now)`) included for an hour."""
         async with self._database.read() as connection:
-            return await people.all_reports(connection)
+            return await registry.all_reports(connection)
+
+    async def lagging_since(self, generations: set[int]) -> Mapping[int, float]:
+        """For generations that nodes work with: the unix second at which the next one was made, where there is one."""
+        async with self._database.read() as connection:
+            return await registry.lagging_since(connection, generations)
+
+    async def forget_node(self, name: str, now: float) -> int:
+        """Take a node's processes that are silent off the list; how many there were."""
+        async with self._database.write_unordered() as connection:
+            return await registry.forget(connection, name, now)
 
     async def create_token(self, name: str, actor: str) -> str:
         """A new bearer token in clear, which is stored nowhere.
@@ -297,6 +365,9 @@ class Store:
         """A write transaction that raises the generation: (connection, new generation, unix seconds)."""
         async with self._database.write() as (connection, before):
             start = time.monotonic()
+            # Another node may have changed the key: what is written must be wrapped with the new one.
+            key_check = (await connection.execute(select(state.c.key_check))).scalar_one()
+            prefer_key(self._database, self._kek, key_check)
             yield connection, before + 1, time.time()
             await connection.execute(update(state).values(generation=before + 1))
             if self._database.is_sqlite:

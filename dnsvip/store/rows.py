@@ -19,7 +19,6 @@ from dnsvip.model import (
     ClientState,
     Cluster,
     Match,
-    Pool,
     Proof,
     Step,
     Tier,
@@ -45,16 +44,18 @@ _PROOFS = {(b.value, s, r): Proof(b, s, r) for b in Bind for s in (False, True) 
 
 
 def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
-    """The columns of an object, `origin` and `generation` excepted."""
-    plain = dump(thing)
+    """The columns of an object, `origin` and `generation` excepted.
+
+    Of all but a client (there may be a million, and `_client` reads them) only what differs from the defaults is
+    stored, so that a program of the version before can read what does not use what is new.
+    """
+    plain = dump(thing, defaults=isinstance(thing, Client))
     row: Row = {"name": name}
     match thing:
         case Tier():
             row["code"] = thing.code
         case Client():
             row |= {"id": thing.id, "tier": thing.tier}
-        case Pool() if thing.fallback is None:
-            del plain["fallback"]  # a node of version 0.1 beside this one knows no such key
         case TsigKey():
             row["secret"] = kek.wrap(plain.pop("secret").encode(), _context(kind, name))
     row["spec"] = _json(plain)

@@ -2,106 +2,204 @@
 
 A wrapped secret is one version byte, 12 random bytes of nonce and the sealed bytes (NIST SP 800-38D).
 It knows nothing of tables: the caller names the place in `context`, and a secret moved to another
-place does not unwrap.
+place does not unwrap. While the key is being changed a node holds the old one and the new one.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import secrets
 import stat
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from dnsvip.config import NodeConfig
 from dnsvip.errors import SecretError
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 VERSION = b"\x01"
 VARIABLE = "DNSVIP_KEY"
+COMMAND_SECONDS = 30.0
+MOST_KEYS = 4
+"""Keys that one source may give; more than two are of no use."""
+
+Reader: TypeAlias = Callable[[], Sequence[bytes]]
 
 
 class KeyEncryptionKey:
-    """A 32-byte key and where it came from; neither it nor what it wraps is ever shown."""
+    """One 32-byte key or several and where they came from; neither they nor what they wrap is ever shown.
 
-    __slots__ = ("_aead", "source")
+    The first wraps, all unwrap. `read` reads the source again.
+    """
 
-    def __init__(self, key: bytes, source: str) -> None:
-        if len(key) != KEY_BYTES:
-            raise SecretError(f"{source}: {len(key)} bytes of key: must be {KEY_BYTES}")
-        self._aead = AESGCM(key)
+    __slots__ = ("_keys", "_read", "source")
+
+    def __init__(self, key: bytes, source: str, others: Sequence[bytes] = (), read: Reader | None = None) -> None:
         self.source = source
+        self._keys = {key_id(each): AESGCM(each) for each in (key, *others) if _is_whole(each, source)}
+        self._read = read
 
     @classmethod
-    def load(cls, path: Path, environ: Mapping[str, str]) -> KeyEncryptionKey:
-        """The key in DNSVIP_KEY (base64 or hex) where that is set, else in the file, which is made when missing.
+    def of(cls, node: NodeConfig, environ: Mapping[str, str], *, make: bool = True) -> KeyEncryptionKey:
+        """The key of a node: from DNSVIP_KEY, its key_command or its key_file. Raises SecretError as `load` does."""
+        return cls.load(node.key_file, environ, node.key_command, make=make)
 
-        Raises SecretError for a file that others can read, cannot be read, or holds no key.
+    @classmethod
+    def load(
+        cls, path: Path, environ: Mapping[str, str], command: Sequence[str] = (), *, make: bool = True
+    ) -> KeyEncryptionKey:
+        """The keys in DNSVIP_KEY where that is set, else those that the command prints where there is one, else those
+        in the file, which is made when missing. A key is base64 or hex; blanks or lines stand between two.
+
+        Raises SecretError for a file that others can read, for a source that cannot be read, or holds no key.
         """
-        text = environ.get(VARIABLE)
-        if text:
-            return cls(_parse_key(text, f"environment variable {VARIABLE}"), f"environment variable {VARIABLE}")
-        try:
-            made = _make(path)
-            return cls(made or _parse_key(_read(path), str(path)), str(path))
-        except OSError as error:
-            raise SecretError(f"key file {path}: {error.strerror or error}") from error
+        if text := environ.get(VARIABLE):
+            source = f"environment variable {VARIABLE}"
+            return cls._of(source, lambda: _parse_keys(text, source))
+        if command:
+            source = f"key command {command[0]}"
+            return cls._of(source, lambda: _parse_keys(_run(command, source), source))
+        return cls._of(str(path), lambda: _from_file(path, make=make))
+
+    @classmethod
+    def _of(cls, source: str, read: Reader) -> KeyEncryptionKey:
+        key, *others = read()
+        return cls(key, source, others, read)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the keys held: what tells one from another, and nothing of the key."""
+        return frozenset(self._keys)
+
+    @property
+    def active_id(self) -> str:
+        """The id of the key that wraps."""
+        return next(iter(self._keys))
+
+    def reread(self) -> None:
+        """Hold what the source gives now, and still wrap with the same key where it is among them; takes as long as
+        the source takes. Raises SecretError, whereupon nothing has changed."""
+        if self._read is not None:
+            found = {key_id(each): AESGCM(each) for each in self._read()}
+            first = self.active_id
+            self._keys = {each: found[each] for each in sorted(found, key=lambda each: each != first)}
+
+    def prefer(self, wrapped: bytes, context: bytes) -> None:
+        """Wrap from now on with the key that this was wrapped with; raises SecretError where it is not held."""
+        for held, aead in self._keys.items():
+            if _opened(aead, wrapped, context) is not None:
+                if held != self.active_id:
+                    self._keys = {held: aead, **self._keys}
+                return
+        raise self._unfit(context)
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:
         """Seal a secret for the place that `context` names."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return VERSION + nonce + self._aead.encrypt(nonce, secret, _bound(context))
+        return VERSION + nonce + self._keys[self.active_id].encrypt(nonce, secret, _bound(context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Undo `wrap`; raises SecretError where key, place or bytes are not the ones it was sealed with."""
-        version, nonce, sealed = wrapped[:1], wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
-        what = context.decode(errors="replace")
-        if version != VERSION or len(nonce) != NONCE_BYTES:
+        if wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
+            what = context.decode(errors="replace")
             raise SecretError(f"the secret of {what} is not in a form that this version can read")
-        try:
-            return self._aead.decrypt(nonce, sealed, _bound(context))
-        except InvalidTag:
-            raise SecretError(
-                f"the secret of {what} does not unwrap with the key from {self.source}: "
-                "it was wrapped with another key, or has been altered"
-            ) from None
+        for aead in self._keys.values():
+            if (secret := _opened(aead, wrapped, context)) is not None:
+                return secret
+        raise self._unfit(context)
+
+    def _unfit(self, context: bytes) -> SecretError:
+        return SecretError(
+            f"the secret of {context.decode(errors='replace')} does not unwrap with the key from {self.source}: "
+            "it was wrapped with another key, or has been altered"
+        )
 
     def __repr__(self) -> str:
         return f"KeyEncryptionKey(from {self.source})"
+
+
+def key_id(key: bytes) -> str:
+    """Tells one key-encryption key from another; says nothing about it, as a key is 256 random bits."""
+    return hashlib.sha256(b"dnsvip key-encryption key " + key).hexdigest()[:16]
+
+
+def new_key() -> bytes:
+    """A new key, as the text that a key file holds."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"
+
+
+def _is_whole(key: bytes, source: str) -> bool:
+    if len(key) != KEY_BYTES:
+        raise SecretError(f"{source}: {len(key)} bytes of key: must be {KEY_BYTES}")
+    return True
+
+
+def _opened(aead: AESGCM, wrapped: bytes, context: bytes) -> bytes | None:
+    try:
+        return aead.decrypt(wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :], _bound(context))
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _bound(context: bytes) -> bytes:
     return b"dnsvip v1 " + context
 
 
-def _make(path: Path) -> bytes | None:
-    """The bytes of a new key, written durably; None where the file is there already.
+def _from_file(path: Path, *, make: bool) -> list[bytes]:
+    try:
+        if make:
+            _make(path)
+        return _parse_keys(_read(path), str(path))
+    except OSError as error:
+        raise SecretError(f"key file {path}: {error.strerror or error}") from error
+
+
+def _run(command: Sequence[str], source: str) -> str:
+    """What a command prints on standard output, which is not shown by any message."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False
+        )
+    except OSError as error:
+        raise SecretError(f"{source}: cannot be run: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        raise SecretError(f"{source}: has not ended within {COMMAND_SECONDS:.0f} s") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise SecretError(f"{source}: exit status {done.returncode}" + (f": {said[:200]}" if said else ""))
+    return done.stdout.decode("ascii", "replace")
+
+
+def _make(path: Path) -> None:
+    """Write a new key durably where there is no file.
 
     The file appears with its content at once (link of a finished one), so that of two processes that
     start together one makes it and the other reads it whole.
     """
     if path.exists():
-        return None
-    key = secrets.token_bytes(KEY_BYTES)
+        return
     draft = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(key) + b"\n")
+            file.write(new_key())
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError:
-        return None
+        return
     finally:
         draft.unlink()
-    return key
 
 
 def _read(path: Path) -> str:
@@ -112,8 +210,14 @@ def _read(path: Path) -> str:
         return file.read(1024).decode("ascii", "replace")
 
 
+def _parse_keys(text: str, source: str) -> list[bytes]:
+    words = text.replace(",", " ").split()
+    if len(words) > MOST_KEYS:
+        raise SecretError(f"{source}: holds more than {MOST_KEYS} keys")
+    return [_parse_key(word, source) for word in words or [""]]
+
+
 def _parse_key(text: str, source: str) -> bytes:
-    text = text.strip()
     try:
         key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv6Network
 
 import pytest
@@ -57,13 +58,12 @@ def test_impossible_keyrings_are_refused(epochs: list[Epoch], message: str) -> N
         Keyring(LAYOUT, epochs)
 
 
-def test_slots_are_taken_in_turn() -> None:
-    """A new epoch takes the slot after the newest one, wraps around, skips held ones, and is refused when all are."""
-    assert Keyring(LAYOUT, []).free_slot() == 0
-    assert Keyring(LAYOUT, [epoch(2, ACTIVE, 50)]).free_slot() == 3
-    assert Keyring(LAYOUT, [epoch(2, RETIRING, 50), epoch(3, ACTIVE, 60)]).free_slot() == 0
-    assert Keyring(LAYOUT, [epoch(0, RETIRING, 40), epoch(3, ACTIVE, 60)]).free_slot() == 1
-    assert Keyring(LAYOUT, [epoch(slot, RETIRING, slot) for slot in range(4)]).free_slot() is None
+def test_key_id_is_the_keys_own() -> None:
+    """A key has the same id in every slot and state, another key another one, and the id holds nothing of it."""
+    one = epoch(0, ACTIVE)
+    assert one.key_id == replace(one, slot=3, state=RETIRING).key_id
+    assert one.key_id != replace(one, secret=b"x" * 32).key_id
+    assert bytes.fromhex(one.key_id) not in one.secret
 
 
 def test_secret_is_not_shown() -> None:

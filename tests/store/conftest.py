@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from sqlalchemy import Connection
 
 from dnsvip.config import NodeConfig, load_site
 from dnsvip.model import Site
 from dnsvip.plan import plan
 from dnsvip.store import Feed, KeyEncryptionKey, Store
+from dnsvip.store.schema import SCRIPTS
 from tests.postgres import Postgres, running
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -82,6 +85,14 @@ async def started() -> AsyncIterator[Callable[[Feed], Awaitable[Feed]]]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await feed.close()
+
+
+def alembic(connection: Connection) -> Config:
+    """What Alembic's commands need to work on a connection."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    return config
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

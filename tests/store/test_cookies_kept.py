@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import text
+from alembic import command
 
 from dnsvip.store import KeyEncryptionKey, Store, lastgood
 from dnsvip.store.database import Database
+from tests.store.conftest import alembic
 
 
 async def test_every_node_has_the_same_three(store: Store, url: str, kek: KeyEncryptionKey) -> None:
@@ -45,8 +46,7 @@ async def test_older_databases_and_snapshots_get_them(store: Store, url: str, ke
     """A database from before cookies gets secrets when opened, and a snapshot from before when refreshed."""
     database = Database(url)
     async with database.write_unordered() as connection:
-        await connection.execute(text("DROP TABLE cookie_secret"))
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        await connection.run_sync(lambda plain: command.downgrade(alembic(plain), "0001"))
     await database.close()
     opened = await Store.open(url, kek)
     snapshot = await opened.snapshot()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, MetaData, Table, delete, insert, select, update
 
 from dnsvip.model import Site
@@ -15,17 +14,11 @@ from dnsvip.plan import plan
 from dnsvip.store import KeyEncryptionKey, Store, tables
 from dnsvip.store.database import Database, make_file
 from dnsvip.store.rows import to_row
-from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE, SCRIPTS
+from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from tests.store.conftest import alembic
 
 BEFORE = "0002"
 EPOCH_SECRET = b"e" * 32
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, BEFORE)
 
 
 def _tables(connection: Connection) -> dict[str, Table]:
@@ -42,7 +35,7 @@ async def old(url: str, kek: KeyEncryptionKey, site: Site) -> AsyncIterator[tupl
     if database.is_sqlite:
         make_file(database.path)
     async with database.write_unordered() as connection:
-        await connection.run_sync(_migrate)
+        await connection.run_sync(lambda plain: command.upgrade(alembic(plain), BEFORE))
         known = await connection.run_sync(_tables)
         for name, row in _rows(kek, site):
             await connection.execute(insert(known[name]).values(row))

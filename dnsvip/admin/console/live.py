@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from dnsvip import __version__
-from dnsvip.admin import bodies, status
+from dnsvip.admin import bodies, nodes, status
 from dnsvip.admin.auth import admit, open_to_all
 from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.signin import SESSION
@@ -96,11 +96,9 @@ async def _database(node: Node) -> dict[str, Any]:
     """Its generation and the nodes that report to it, or the error that it gives."""
     try:
         async with asyncio.timeout(PATIENCE):
-            store = node.store()
-            generation, nodes = await store.generation(), await store.nodes()
+            generation, shown = await node.store().generation(), await nodes.shown(node)
     except (StoreError, TimeoutError) as error:
         return {"database": str(error) or f"no answer within {PATIENCE:g} s", "generation": None, "nodes": []}
-    shown = [status.shown(report, generation, node.now()) for report in nodes]
     return {"database": None, "generation": generation, "nodes": shown}
 
 
