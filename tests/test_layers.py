@@ -46,6 +46,7 @@ LAYER = {
     "shards": 1,
     "model": 2,
     "spec": 3,
+    "rights": 3,
     "rules": 4,
     "plan": 5,
     "epochs": 5,
@@ -76,6 +77,7 @@ DNS_LAYER = {
     "dns.control": 5,
     "dns.transfer": 5,
     "dns.answer": 6,
+    "dns.explain": 7,
     "dns.hotpath": 7,
     "dns.transports": 8,
 }
@@ -147,7 +149,7 @@ def test_dns_imports_go_down(module: str, path: Path) -> None:
     [
         (m, p)
         for m, p in _modules()
-        if m.partition(".")[0] in ("codec", "model", "spec", "rules", "plan", "epochs", "history", *AREAS)
+        if m.partition(".")[0] in ("codec", "model", "rights", "spec", "rules", "plan", "epochs", "history", *AREAS)
     ],
 )
 def test_decisions_are_pure(module: str, path: Path) -> None:

@@ -5,14 +5,18 @@ It opens no port and no database; `dnsvip serve` gives it a Node and a place to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from dnsvip.admin import (
     audit,
+    auth,
     classify,
     clients,
     clusters,
     decode,
+    explain,
     keys,
     nodes,
     pools,
@@ -23,41 +27,28 @@ from dnsvip.admin import (
     tsig,
     zones,
 )
-from dnsvip.admin.auth import ATTEMPTS_KEY, KNOWN_GOOD, Attempts, KnownGood, authenticate
 from dnsvip.admin.console import add_console, by_session
-from dnsvip.admin.decode import JUDGES, Judges
+from dnsvip.admin.deciders import DECIDERS, Deciders
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.observe import OBSERVED, ROUTES, ApiCounts, Observed
+from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
-RESOURCES = (
-    tiers,
-    clients,
-    clusters,
-    pools,
-    zones,
-    services,
-    tsig,
-    classify,
-    keys,
-    tokens,
-    decode,
-    audit,
-    nodes,
-    status,
-)
+OBJECTS = (tiers, clients, clusters, pools, zones, services, tsig, classify)
+RESOURCES = (*OBJECTS, keys, tokens, decode, explain, audit, nodes, status)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:
     """The API of a node; with `observed` /metrics, /healthz and /readyz too, requests being counted in `counts`."""
     counting = [counts.middleware] if counts else []
-    app = web.Application(middlewares=[*counting, as_problems, by_session, authenticate])
+    app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate])
     if observed:
         app[OBSERVED] = observed
         app.add_routes(ROUTES)
-    app[NODE] = node
-    app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[JUDGES] = Attempts(), KnownGood(), Judges()
+    app[NODE], app[DECIDERS] = node, Deciders(node)
+    auth.prepare(app)
     for resource in RESOURCES:
-        app.add_routes(resource.ROUTES)
+        routes: Sequence[Operation | web.RouteDef] = resource.ROUTES
+        add(app, routes)
     add_console(app)
     return app

@@ -5,8 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from dnsvip.admin import bodies
-from dnsvip.admin.collection import ROOT, Kind, change, shown_response
+from dnsvip.admin.collection import Kind, change, shown_response
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT, Operation, Patch
 from dnsvip.model import Classify
 from dnsvip.spec import Plain, Thing, dump, parse
 
@@ -37,4 +38,8 @@ async def _changed(request: web.Request, body: Plain, base: Plain | None) -> web
     return shown_response(dump(outcome.after or Classify()), outcome.headers)
 
 
-ROUTES = [web.get(f"{ROOT}/classify", get), web.put(f"{ROOT}/classify", put), web.patch(f"{ROOT}/classify", patch)]
+ROUTES = [
+    Operation("GET", f"{ROOT}/classify", get, "classify", answer="classify"),
+    Operation("PUT", f"{ROOT}/classify", put, "classify", body="classify", answer="classify"),
+    Operation("PATCH", f"{ROOT}/classify", patch, "classify", body=Patch("classify"), answer="classify"),
+]

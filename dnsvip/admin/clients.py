@@ -11,7 +11,10 @@ from typing import cast
 
 from aiohttp import web
 
-from dnsvip.admin.collection import ROOT, Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.audit import AuditPage, HistoryQuery, page
+from dnsvip.admin.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.operation import ROOT, Operation, query_of
+from dnsvip.admin.queries import ClientsQuery
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import Client, ClientState
 from dnsvip.spec import Thing
@@ -30,7 +33,7 @@ def settled(before: Thing | None, after: Thing) -> Thing:
     return after
 
 
-CLIENT = Kind("client", "clients", settled=settled)
+CLIENT = Kind("client", "clients", settled=settled, query=ClientsQuery)
 
 
 async def raise_key(request: web.Request) -> web.Response:
@@ -46,4 +49,13 @@ async def raise_key(request: web.Request) -> web.Response:
     return changed_response(CLIENT, await change(CLIENT, request, name, make))
 
 
-ROUTES = [*routes(CLIENT), web.post(f"{ROOT}/clients/{{name}}/new-key", raise_key)]
+async def history(request: web.Request) -> web.Response:
+    """What was changed about a client, by whom and when, the newest first; also of one that is deleted."""
+    return await page(request, query_of(request, HistoryQuery), {"kind": "client", "name": name_of(CLIENT, request)})
+
+
+ROUTES = [
+    *routes(CLIENT),
+    Operation("POST", f"{ROOT}/clients/{{name}}/new-key", raise_key, "client", answer="client"),
+    Operation("GET", f"{ROOT}/clients/{{name}}/history", history, "client", query=HistoryQuery, answer=AuditPage),
+]

@@ -7,8 +7,8 @@ by its own file as values of a `Kind`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -16,15 +16,19 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin import bodies
-from dnsvip.admin.auth import ACTOR
+from dnsvip.admin.auth import ACTOR, CALLER
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.problems import Refusal
+from dnsvip.admin.queries import PageQuery
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.plan import Action, Change
-from dnsvip.spec import Plain, Thing, canonical_name, dump, parse
+from dnsvip.plan import Action as Sign
+from dnsvip.plan import Change
+from dnsvip.rights import Action
+from dnsvip.spec import COLLECTIONS, Plain, Thing, canonical_name, dump, parse
+from dnsvip.store import Listing
+from dnsvip.store.listing import COUNTED
 
-ROOT = "/api/v1"
-PAGE, LONGEST_PAGE = 100, 1000
 TRIES = 5
 GENERATION = "Dnsvip-Generation"
 """The header of a change's answer that says from which generation on it holds."""
@@ -54,9 +58,9 @@ def _as_wanted(_before: Thing | None, after: Thing) -> Thing:
 class Kind:
     """How a kind of object is served.
 
-    `name` is its kind, `path` its collection; `shown` and `listed` are its forms in answers. `settled` gives
-    the object to store for one that is asked for, or raises; `check` raises for a body that takes long to
-    look at. `limit` is that of its body, in bytes.
+    `name` is its kind, `path` its collection; `shown` and `listed` are its forms in answers, `query` is that of
+    its list. `settled` gives the object to store for one that is asked for, or raises; `check` raises for a body
+    that takes long to look at. `limit` is that of its body, in bytes.
     """
 
     name: str
@@ -66,6 +70,11 @@ class Kind:
     settled: Callable[[Thing | None, Thing], Thing] = _as_wanted
     check: Check = _unchecked
     limit: int = bodies.LIMIT
+    query: type[PageQuery] = PageQuery
+
+    def listing(self, query: PageQuery) -> Listing:
+        """What a list's query asks the store for; raises Refusal."""
+        return query.listing(self.name)
 
     def url(self, name: str) -> str:
         """The path of one object."""
@@ -86,32 +95,54 @@ class Outcome:
         return {} if self.generation is None else {GENERATION: str(self.generation)}
 
 
-def routes(kind: Kind) -> list[web.RouteDef]:
-    """The routes of a kind."""
+def routes(kind: Kind) -> list[Operation]:
+    """The operations of a kind."""
     collection, one = f"{ROOT}/{kind.path}", f"{ROOT}/{kind.path}/{{name}}"
 
     def bound(serve: Callable[[Kind, web.Request], Any]) -> Any:
         async def handler(request: web.Request) -> web.StreamResponse:
             return await serve(kind, request)  # type: ignore[no-any-return]
 
+        handler.__doc__ = (serve.__doc__ or "").replace("an object", f"a {kind.name}")
         return handler
 
     return [
-        web.get(collection, bound(list_all)),
-        web.get(one, bound(get)),
-        web.put(one, bound(put)),
-        web.patch(one, bound(patch)),
-        web.delete(one, bound(delete)),
+        Operation("GET", collection, bound(list_all), kind.name, query=kind.query, answer=Listed(kind.name)),
+        Operation("GET", one, bound(get), kind.name, answer=kind.name),
+        Operation("PUT", one, bound(put), kind.name, body=kind.name, answer=kind.name),
+        Operation("PATCH", one, bound(patch), kind.name, body=Patch(kind.name), answer=kind.name),
+        Operation("DELETE", one, bound(delete), kind.name, status=204),
     ]
 
 
 async def list_all(kind: Kind, request: web.Request) -> web.Response:
-    """A page of objects by name."""
-    limit, after = page_limit(request), request.query.get("after")
-    things: Sequence[Any] = await request.app[NODE].store().page(kind.name, after, limit + 1)
-    shown = [kind.listed(thing) for thing in things[:limit]]
-    more = {"limit": limit, "after": shown[-1]["name"]} if len(things) > limit else None
-    return page_response(request, shown, more)
+    """A page of objects, filtered and sorted."""
+    query = query_of(request, PageQuery)
+    wanted = kind.listing(query)
+    store = request.app[NODE].store()
+    found = await store.places(replace(wanted, limit=wanted.limit + 1))
+    page = found[: wanted.limit]
+    rights = request[CALLER].rights
+    shown = [kind.listed(thing) for thing, _ in page if rights.allow(Action.READ, kind.name, _name(thing))]
+    more = None
+    if len(found) > len(page):
+        thing, place = page[-1]
+        after = _name(thing) if wanted.sort == "name" else f"{place},{_name(thing)}"
+        more = {**request.query, "limit": wanted.limit, "after": after}
+    answer: Plain = {"items": shown, "next": f"{request.path}?{urlencode(more)}" if more else None}
+    if query.count:
+        answer |= await _count(request, wanted)
+    return bodies.answer(answer)
+
+
+async def _count(request: web.Request, wanted: Listing) -> Plain:
+    """How many there are: all of a kind as this node serves them, of a filter as far as counting is cheap."""
+    node = request.app[NODE]
+    if not wanted.filtered:
+        kinds = COLLECTIONS.get(wanted.kind)
+        return {"total": len(getattr(node.snapshot().site, kinds)) if kinds else 1, "total_is": "exact"}
+    found = await node.store().count_some(wanted)
+    return {"total": min(found, COUNTED), "total_is": "at-least" if found > COUNTED else "exact"}
 
 
 async def get(kind: Kind, request: web.Request) -> web.Response:
@@ -216,19 +247,6 @@ def page_response(request: web.Request, items: list[Plain], more: Plain | None) 
     return bodies.answer({"items": items, "next": f"{request.path}?{urlencode(more)}" if more else None})
 
 
-def page_limit(request: web.Request) -> int:
-    """How many items a list may have at most."""
-    return number_of(request, "limit", PAGE, 1, LONGEST_PAGE)
-
-
-def number_of(request: web.Request, key: str, default: int, least: int, most: int) -> int:
-    """A number in the query; raises Refusal where it is none or out of bounds."""
-    text = request.query.get(key, str(default))
-    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
-        return int(text)
-    raise Refusal("bad-request", f"{key}={text}: must be a number from {least} to {most}.")
-
-
 def name_of(kind: Kind, request: web.Request) -> str:
     """The name in a request's path, in the form that the kind is filed under."""
     return canonical_name(kind.name, request.match_info["name"])
@@ -255,5 +273,10 @@ def _in_use(kind: Kind, name: str, error: InvalidSite) -> Refusal:
     return Refusal("in-use", f"{kind.name}.{name} is still referred to by {some}.", errors)
 
 
-def _action(before: Thing | None, after: Thing | None) -> Action:
+def _action(before: Thing | None, after: Thing | None) -> Sign:
     return "+" if before is None else "-" if after is None else "~"
+
+
+def _name(thing: Thing) -> str:
+    """An object's name, "" of the one that has none."""
+    return getattr(thing, "name", "")

@@ -10,13 +10,15 @@ from aiohttp import web
 from dnsvip import epochs
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR
-from dnsvip.admin.collection import GENERATION, ROOT
+from dnsvip.admin.collection import GENERATION
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.admin.problems import Refusal
 from dnsvip.codec.keyring import Epoch, EpochState
 from dnsvip.epochs import NodeReport, Reserved
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import ClassCluster, Cluster
+from dnsvip.rights import Action
 from dnsvip.spec import Plain
 
 
@@ -123,8 +125,8 @@ def _shown(epoch: Epoch, seen: _Seen) -> Plain:
 
 
 ROUTES = [
-    web.get(f"{ROOT}/keys", list_all),
-    web.get(f"{ROOT}/keys/{{cluster}}", get),
-    web.post(f"{ROOT}/keys/{{cluster}}/rotate", rotate),
-    web.post(f"{ROOT}/cookies/roll", roll_cookies),
+    Operation("GET", f"{ROOT}/keys", list_all, "key"),
+    Operation("GET", f"{ROOT}/keys/{{cluster}}", get, "key", name="cluster"),
+    Operation("POST", f"{ROOT}/keys/{{cluster}}/rotate", rotate, "key", name="cluster", does=Action.ROTATE, status=202),
+    Operation("POST", f"{ROOT}/cookies/roll", roll_cookies, "cookies", does=Action.ROTATE),
 ]

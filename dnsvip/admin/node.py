@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from dnsvip.dns.answer import Engine
+from dnsvip.dns.classification.classify import Geo
 from dnsvip.model import Snapshot
 from dnsvip.store import Store
 
@@ -21,6 +23,7 @@ class Node:
     `store` gives the open store and raises StoreError while the database has not been reached. `snapshot`
     is what this node answers DNS from; `dns` its counters. A dispatcher of this machine tells its own at
     the Unix socket `dispatcher`. `now` gives unix seconds.
+    `engine` is the one that answers DNS in this process, None where other processes do; `geo` knows places for them.
     """
 
     store: Callable[[], Store]
@@ -28,6 +31,8 @@ class Node:
     dns: Callable[[], Mapping[str, Any]]
     dispatcher: Path
     now: Callable[[], float] = field(default=time.time)
+    engine: Callable[[], Engine | None] = field(default=lambda: None)
+    geo: Geo | None = None
 
 
 NODE = web.AppKey("node", Node)

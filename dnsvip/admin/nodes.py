@@ -9,8 +9,8 @@ from aiohttp import web
 
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR
-from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE, Node
+from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.admin.problems import Refusal
 from dnsvip.epochs import NodeReport
 from dnsvip.spec import Plain
@@ -79,7 +79,7 @@ def _shown(report: NodeReport, generation: int, lagging_since: float | None, now
 
 
 ROUTES = [
-    web.get(f"{ROOT}/nodes", list_all),
-    web.get(f"{ROOT}/nodes/{{name}}", get),
-    web.delete(f"{ROOT}/nodes/{{name}}", forget),
+    Operation("GET", f"{ROOT}/nodes", list_all, "node"),
+    Operation("GET", f"{ROOT}/nodes/{{name}}", get, "node"),
+    Operation("DELETE", f"{ROOT}/nodes/{{name}}", forget, "node", status=204),
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 from aiohttp import web
 
 from dnsvip.admin import bodies
 from dnsvip.admin.collection import (
-    ROOT,
     Kind,
     Outcome,
     absent,
@@ -20,9 +19,10 @@ from dnsvip.admin.collection import (
     shown_response,
 )
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT, Operation, Page
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Pool
+from dnsvip.model import Pool, Server
 from dnsvip.spec import Plain, Thing, dump, parse
 
 POOL = Kind("pool", "pools")
@@ -153,12 +153,13 @@ def _absent(request: web.Request) -> Refusal:
 
 _SERVER = f"{ROOT}/pools/{{name}}/servers/{{server}}"
 
-_SERVER_ROUTES: list[tuple[Callable[..., Any], str, Callable[[web.Request], Awaitable[web.Response]]]] = [
-    (web.get, f"{ROOT}/pools/{{name}}/servers", list_servers),
-    (web.get, _SERVER, get_server),
-    (web.put, _SERVER, put_server),
-    (web.patch, _SERVER, patch_server),
-    (web.delete, _SERVER, delete_server),
-]
+_LIST = f"{ROOT}/pools/{{name}}/servers"
 
-ROUTES = [*routes(POOL), *(method(path, handler) for method, path, handler in _SERVER_ROUTES)]
+ROUTES = [
+    *routes(POOL),
+    Operation("GET", _LIST, list_servers, "pool", answer=Page[Server]),
+    Operation("GET", _SERVER, get_server, "pool", answer=Server),
+    Operation("PUT", _SERVER, put_server, "pool", body=Server, answer=Server),
+    Operation("PATCH", _SERVER, patch_server, "pool", body=Plain, answer=Server),
+    Operation("DELETE", _SERVER, delete_server, "pool", status=204),
+]

@@ -34,6 +34,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body is of a type that is not taken here"),
     "invalid": (422, "It breaks rules of the site"),
     "too-many-attempts": (429, "Too many requests without a good token"),
+    "rate-limited": (429, "Too many requests with this token"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The database cannot be used now"),
 }

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin import bodies, nodes
-from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.model import Snapshot
 from dnsvip.spec import COLLECTIONS, collection
 
@@ -69,4 +69,4 @@ def sizes(snapshot: Snapshot) -> dict[str, int]:
     return {attribute: len(collection(snapshot.site, kind)) for kind, attribute in COLLECTIONS.items()}
 
 
-ROUTES = [web.get(f"{ROOT}/status", get)]
+ROUTES = [Operation("GET", f"{ROOT}/status", get, "status")]

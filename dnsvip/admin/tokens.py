@@ -6,8 +6,8 @@ from aiohttp import web
 
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR
-from dnsvip.admin.collection import ROOT
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.spec import Plain

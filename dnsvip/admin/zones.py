@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 from aiohttp import web
 
 from dnsvip.admin import bodies, collection
-from dnsvip.admin.collection import ROOT, Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.collection import Kind, absent, change, changed_response, name_of, routes
 from dnsvip.admin.node import NODE
+from dnsvip.admin.operation import ROOT
 from dnsvip.admin.problems import Refusal
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
@@ -69,7 +71,4 @@ def _with_text(name: str, old: Thing | None, text: str) -> Thing:
 
 _SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}
 
-ROUTES = [
-    web.route(route.method, route.path, _SPECIAL.get((route.method, route.path), route.handler))
-    for route in routes(ZONE)
-]
+ROUTES = [replace(each, handle=_SPECIAL.get((each.method, each.path), each.handle)) for each in routes(ZONE)]

@@ -175,7 +175,11 @@ def _node(node: NodeConfig, feed: Feed, dns: DnsServer | Workers) -> Node:
             )
         return feed.store
 
-    return Node(store, lambda: feed.snapshot, dns.counters, node.state_dir / DISPATCHER)
+    def engine() -> Engine | None:
+        return dns.engine if isinstance(dns, DnsServer) else None
+
+    geo = None if isinstance(dns, DnsServer) else GeoFiles(node.geo.database).geo
+    return Node(store, lambda: feed.snapshot, dns.counters, node.state_dir / DISPATCHER, engine=engine, geo=geo)
 
 
 async def _try_first_token(feed: Feed, token_file: Path | None) -> bool:

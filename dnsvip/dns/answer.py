@@ -126,6 +126,12 @@ class Engine:
         step = tailor.who.step if tailor.who else None
         return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
 
+    def look_up(self, query: Query, asker: Asker, now: float) -> tuple[Outcome, Response, Tailor]:
+        """What somebody whose identity is already known is answered, and the tailor that tells how it was made."""
+        tailor = Tailor(self.tables, asker, now)
+        outcome, response = _refusal(query, None) or self._look_up(query, tailor)
+        return outcome, response, tailor
+
     def _check_cookie(self, query: Query, source: IPv4Address | IPv6Address, now: float) -> Checked | None:
         if self.cookies is None or query.edns is None or not query.edns.cookie:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import insert, select
@@ -48,11 +48,23 @@ async def record(
         await connection.execute(insert(audit), [head | asdict(entry) for entry in entries])
 
 
-async def recorded(connection: AsyncConnection, limit: int, before: int | None) -> list[AuditRow]:
-    """The newest rows first, those with an id under `before` where it is given."""
+async def recorded(
+    connection: AsyncConnection, limit: int, before: int | None, about: Mapping[str, str], since: float
+) -> list[AuditRow]:
+    """The newest rows first, those with an id under `before` where it is given, not older than `since` (unix seconds);
+    `about` says what some columns must be."""
     query = select(audit).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(audit.c.id < before)
+    for column, value in about.items():
+        query = query.where(audit.c[column] == value)
+    if since:
+        # By the id, which is the order that is read in: else all that is older would be read for nothing.
+        oldest = select(audit.c.id).where(audit.c.at >= since).order_by(audit.c.at, audit.c.id).limit(1)
+        first = (await connection.execute(oldest)).scalar()
+        if first is None:
+            return []
+        query = query.where(audit.c.id >= first)
     return [
         AuditRow(**{**row, "before": _read(row["before"]), "after": _read(row["after"])})
         for row in (await connection.execute(query)).mappings()

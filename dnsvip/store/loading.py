@@ -153,8 +153,9 @@ async def _pages(
     table = KINDS[kind]
     place = tuple_(table.c.generation, table.c.name)
     last: tuple[int, str] | None = None
+    read = [table.c[name] for name in ("name", "spec", "generation", "secret") if name in table.c]
     while True:
-        query = select(table).order_by(table.c.generation, table.c.name).limit(PAGE)
+        query = select(*read).order_by(table.c.generation, table.c.name).limit(PAGE)
         query = query.where(place > tuple_(*last) if last else table.c.generation > since)
         rows = (await connection.execute(query)).all()
         yield [(row.name, from_row(kind, row, kek)) for row in rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -29,6 +29,7 @@ from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
 from dnsvip.store.collisions import collisions, collisions_within
 from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
 from dnsvip.store.database import Database, make_file
+from dnsvip.store.listing import Listing, claimants, counted, listed
 from dnsvip.store.people import Token
 from dnsvip.store.rows import from_row
 from dnsvip.store.schema import prefer_key, prepare
@@ -153,15 +154,25 @@ class Store:
             row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
         return None if row is None else from_row(kind, row, self._kek)
 
-    async def page(self, kind: str, after: str | None, limit: int) -> list[Thing]:
-        """At most `limit` objects in byte order of their names, those after the name `after` where it is given."""
-        table = KINDS[kind]
-        query = select(table).order_by(table.c.name).limit(limit)
-        if after is not None:
-            query = query.where(table.c.name > after)
+    async def page(self, wanted: Listing) -> list[Thing]:
+        """The objects of a page."""
+        return [thing for thing, _ in await self.places(wanted)]
+
+    async def places(self, wanted: Listing) -> list[tuple[Thing, str | int]]:
+        """The objects of a page, each with what it is sorted by, which the next page may start behind."""
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return [from_row(kind, row, self._kek) for row in rows]
+            rows = await listed(connection, wanted)
+        return [(from_row(wanted.kind, row, self._kek), row.place) for row in rows]
+
+    async def count_some(self, wanted: Listing) -> int:
+        """How many objects the filters of a page leave, at most COUNTED + 1."""
+        async with self._database.read() as connection:
+            return await counted(connection, wanted)
+
+    async def claimants(self, step: str, value: str) -> list[str]:
+        """The clients that claim a value, or an address by a network around it, the closest first."""
+        async with self._database.read() as connection:
+            return await claimants(connection, step, value)
 
     async def count(self, kind: str) -> int:
         """How many objects of a kind there are."""
@@ -303,21 +314,47 @@ class Store:
         async with self._database.write_unordered() as connection:
             return await registry.forget(connection, name, now)
 
-    async def create_token(self, name: str, actor: str) -> str:
-        """A new bearer token in clear, which is stored nowhere.
+    async def create_token(self, name: str, actor: str, like: Token | None = None) -> str:
+        """A new bearer token in clear, which is stored nowhere; it may what `like` may, by default everything.
 
         Raises InvalidSite for a name that cannot be one, Conflict where it is taken.
         """
-        return await self._make_token(name, actor, only_first=False) or ""
+        return await self._make_token(name, actor, like, only_first=False) or ""
 
     async def create_first_token(self, name: str, actor: str) -> str | None:
         """As `create_token` where there is no token at all, else None; one of several nodes that start makes it."""
-        return await self._make_token(name, actor, only_first=True)
+        return await self._make_token(name, actor, None, only_first=True)
 
     async def find_token(self, clear: str) -> Token | None:
         """The token, None where there is no such one."""
         async with self._database.read() as connection:
             return await people.find_token(connection, clear)
+
+    async def get_token(self, name: str) -> Token | None:
+        """The token with a name, None where there is none."""
+        async with self._database.read() as connection:
+            return await people.named_token(connection, name)
+
+    async def change_token(self, before: Token, after: Token, actor: str, *, renew: bool = False) -> str | None:
+        """Give a token other rights and limits, and with `renew` a new secret, which is returned, in place of its old.
+
+        Raises Conflict where it has changed meanwhile or is gone.
+        """
+        clear = people.new_token() if renew else None
+        async with self._change() as (connection, generation, now):
+            stored = await people.named_token(connection, before.name)
+            if stored is None or replace(stored, last_used_at=before.last_used_at) != before:
+                raise Conflict([Problem(f"token.{before.name}", "has been changed meanwhile; look at it again")])
+            await people.change_token(connection, after, clear)
+            old, new = people.audit_token(before), people.audit_token(after)
+            entry = AuditEntry("~", "token", before.name, old, new)
+            await record(connection, actor, now, generation, [entry])
+        return clear
+
+    async def note_use(self, name: str, now: float) -> None:
+        """Note when a token was last used; makes no generation."""
+        async with self._database.write_unordered() as connection:
+            await people.note_use(connection, name, now)
 
     async def tokens(self) -> list[Token]:
         """Every token by name, without its secret."""
@@ -328,32 +365,41 @@ class Store:
         """Revoke a token; whether there was one."""
         try:
             async with self._change() as (connection, generation, now):
-                found = await connection.execute(delete(token).where(token.c.name == name))
-                if not found.rowcount:
+                found = await people.named_token(connection, name)
+                if found is None:
                     raise _DryRun
-                await record(connection, actor, now, generation, [AuditEntry("-", "token", name)])
+                await connection.execute(delete(token).where(token.c.name == name))
+                entry = AuditEntry("-", "token", name, people.audit_token(found))
+                await record(connection, actor, now, generation, [entry])
         except _DryRun:
             return False
         return True
 
-    async def audit(self, limit: int = 100, before: int | None = None) -> list[AuditRow]:
-        """The newest audit rows first; `before` is the id of the last row of the page before."""
+    async def audit(
+        self, limit: int = 100, before: int | None = None, about: Mapping[str, str] | None = None, since: float = 0.0
+    ) -> list[AuditRow]:
+        """The newest audit rows first; `before` is the id of the last row of the page before.
+
+        `about` holds what kind, name, actor or action must be; `since` is in unix seconds.
+        """
         async with self._database.read() as connection:
-            return await recorded(connection, limit, before)
+            return await recorded(connection, limit, before, about or {}, since)
 
     def watch(self) -> AsyncGenerator[int]:
         """The generation now, then each that follows, within 0.2 s; goes on through outages."""
         return watch(self._database)
 
-    async def _make_token(self, name: str, actor: str, *, only_first: bool) -> str | None:
+    async def _make_token(self, name: str, actor: str, like: Token | None, *, only_first: bool) -> str | None:
         people.check_token_name(name)
         clear = people.new_token()
         try:
             async with self._change() as (connection, generation, now):
                 if only_first and await people.all_tokens(connection):
                     raise _DryRun
-                await people.add_token(connection, Token(name, now, actor), clear)
-                await record(connection, actor, now, generation, [AuditEntry("+", "token", name)])
+                made = replace(like or Token(name, now, actor), name=name, created_at=now, created_by=actor)
+                await people.add_token(connection, made, clear)
+                entry = AuditEntry("+", "token", name, None, people.audit_token(made))
+                await record(connection, actor, now, generation, [entry])
         except _DryRun:
             return None
         except IntegrityError:

@@ -8,11 +8,14 @@ last changed it. Secrets stand wrapped in columns of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
+    Computed,
     Float,
     ForeignKey,
     Index,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.ext.compiler import compiles
 
 SCHEMA = "0003"
 """The newest migration that this code knows. A database beyond it is opened where its `state.min_reader` allows."""
@@ -43,6 +47,26 @@ metadata = MetaData(
 # Byte order on both databases, so that paging by name is the same everywhere.
 Key = String().with_variant(String(collation="C"), "postgresql")
 Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class JsonField(ColumnElement[str]):
+    """A field of the JSON in `spec`, as each database writes that."""
+
+    inherit_cache = False
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+
+@compiles(JsonField, "sqlite")
+def _sqlite_field(element: JsonField, _compiler: Any, **_: Any) -> str:
+    return f"json_extract(spec, '$.{element.field}')"
+
+
+@compiles(JsonField)
+def _field(element: JsonField, _compiler: Any, **_: Any) -> str:
+    return f"(spec::json ->> '{element.field}')"
+
 
 state = Table(
     "state",
@@ -80,7 +104,12 @@ client = _kind(
     "client",
     Column("id", BigInteger, nullable=False, unique=True),
     Column("tier", Key, nullable=False, index=True),
+    # Of `spec`, by the database: what a program of an older schema writes has it too.
+    Column("state", String(16), Computed(JsonField("state"))),
 )
+# What lists of a million are sorted and filtered by.
+Index(None, client.c.tier, client.c.name)
+Index(None, client.c.state, client.c.name)
 classify = _kind("classify")
 
 KINDS: Mapping[str, Table] = {
@@ -156,8 +185,8 @@ token = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Float(53), nullable=False),
     Column("created_by", String(255), nullable=False),
-    Column("scopes", Text),
-    Column("networks", Text),
+    Column("scopes", Text),  # JSON: role, scopes, per_minute; NULL: all rights
+    Column("networks", Text),  # JSON: where it may be used from
     Column("expires_at", Float(53)),
     Column("last_used_at", Float(53)),
 )
@@ -174,4 +203,7 @@ audit = Table(
     Column("name", Key, nullable=False),
     Column("before", Text),
     Column("after", Text),
+    Index(None, "kind", "name", "id"),
+    Index(None, "actor", "id"),
+    Index(None, "at", "id"),
 )

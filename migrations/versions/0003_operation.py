@@ -29,10 +29,25 @@ COLUMNS = (
 )
 
 
+INDEXES = (
+    ("client", ("tier", "name")),
+    ("client", ("state", "name")),
+    ("audit", ("kind", "name", "id")),
+    ("audit", ("actor", "id")),
+    ("audit", ("at", "id")),
+)
+
+
 def upgrade() -> None:
-    """Add columns and tables."""
+    """Add columns, tables and indexes."""
     for table, column in COLUMNS:
         op.add_column(table, column)
+    # Computed by the database, so that it is right also for what a program of 0002 writes.
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    field = "(json_extract(spec, '$.state')) VIRTUAL" if sqlite else "(spec::json ->> 'state') STORED"
+    op.execute(f"ALTER TABLE client ADD COLUMN state VARCHAR(16) GENERATED ALWAYS AS {field}")
+    for table, columns in INDEXES:
+        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns))
     op.create_table(
         "key_slot",
         sa.Column("cluster", KEY, nullable=False),
@@ -46,5 +61,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what was added."""
     op.drop_table("key_slot")
+    for table, columns in INDEXES:
+        op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)
+    op.drop_column("client", "state")
     for table, column in reversed(COLUMNS):
         op.drop_column(table, column.name)

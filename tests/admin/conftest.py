@@ -43,6 +43,8 @@ class Api:
     folder: Path
     down: list[StoreError] = field(default_factory=list)
     """Put an error here and the database is gone."""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    """What the node serves; put a newer one at the end."""
 
     async def __call__(self, method: str, path: str, json: Any = None, **options: Any) -> Answer:
         """One request; options as aiohttp takes them."""
@@ -71,7 +73,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     kek = KeyEncryptionKey.load(tmp_path / "key", os.environ)
     store = await Store.open(f"sqlite:///{tmp_path}/test.db", kek)
     await store.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
-    snapshot, down = await store.snapshot(), list[StoreError]()
+    snapshots, down = [await store.snapshot()], list[StoreError]()
 
     def opened() -> Store:
         if down:
@@ -79,9 +81,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         return store
 
     def current() -> Snapshot:
-        return snapshot
+        return snapshots[-1]
 
     node = Node(opened, current, lambda: {"answered": 3}, tmp_path / "dispatch.sock")
     async with TestClient(TestServer(make_app(node))) as client:
-        yield Api(client, store, await store.create_token("test", "test"), tmp_path, down)
+        yield Api(client, store, await store.create_token("test", "test"), tmp_path, down, snapshots)
     await store.close()

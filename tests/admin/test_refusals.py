@@ -228,7 +228,7 @@ async def test_unexpected_errors(api: Api, monkeypatch: pytest.MonkeyPatch, caps
     async def fail(*_: object) -> None:
         raise ZeroDivisionError("the inside")
 
-    monkeypatch.setattr(api.store, "page", fail)
+    monkeypatch.setattr(api.store, "places", fail)
     answer = await api("GET", "tiers")
     check(answer, "internal")
     assert "inside" not in answer.text

@@ -29,7 +29,7 @@ from dnsvip.model import (
 )
 from dnsvip.plan import Change, plan
 from dnsvip.spec import COLLECTIONS, collection
-from dnsvip.store import Store
+from dnsvip.store import Listing, Store
 
 
 def put(kind: str, after: Any, before: Any = None) -> Change:
@@ -78,8 +78,8 @@ async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
         things = collection(site, kind)
         first, *rest = sorted(things)
         assert await filled.get(kind, first) == things[first]
-        assert await filled.page(kind, first, 10) == [things[name] for name in rest]
-        assert await filled.page(kind, None, 1) == [things[first]]
+        assert await filled.page(Listing(kind, 10, after=(first, first))) == [things[name] for name in rest]
+        assert await filled.page(Listing(kind, 1)) == [things[first]]
         assert await filled.count(kind) == len(things)
         assert await filled.get(kind, "nobody") is None
     assert await filled.get("classify", "") == site.classify
@@ -457,7 +457,7 @@ async def test_thousands_of_clients(filled: Store) -> None:
     await filled.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
     snapshot = await filled.snapshot()
     assert len(snapshot.site.clients) == 10002
-    page = await filled.page("client", "c0005000", 3)
+    page = await filled.page(Listing("client", 3, after=("c0005000", "c0005000")))
     assert [thing.name for thing in page] == ["c0005001", "c0005002", "c0005003"]
     one = client(6000)
     start = time.perf_counter()

@@ -16,12 +16,13 @@ from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin import bodies, nodes, status
-from dnsvip.admin.auth import admit, open_to_all
+from dnsvip.admin.auth import admit, demand, open_to_all
 from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.signin import SESSION
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import StoreError
+from dnsvip.rights import Action
 
 SECONDS = 2.0
 PATIENCE = 1.0
@@ -59,6 +60,7 @@ async def get(request: web.Request) -> web.Response:
         raise Refusal("unauthorized", "Sign in to the console first.")
     with suppress(StoreError):
         await admit(request)
+        demand(request, Action.READ, "status")
     live = request.app[LIVE]
     response = bodies.answer({**live.now, "series": live.series.after(_since(request))})
     response.enable_compression()

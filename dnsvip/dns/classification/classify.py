@@ -7,7 +7,7 @@ transport has already verified, and it reads tables compiled from the snapshot, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
@@ -75,6 +75,7 @@ class Classifier:
     def __init__(self, snapshot: Snapshot, before: Classifier | None = None, geo: Geo | None = None) -> None:
         site = snapshot.site
         self._clients = site.clients
+        self.order = site.classify.order
         if before is None:
             self._claims = Claims(site.clients.values())
         else:
@@ -94,6 +95,14 @@ class Classifier:
             if owner:
                 return Classified(self._claims.client(owner), step, scope, ecs)
         return Classified(None, None, scope, ecs)
+
+    def tried(self, asker: Asker) -> Iterator[tuple[Step, Classified]]:
+        """Each step that is in use, in order, with what it alone says, as far as the one that decides."""
+        for step, find in self._order:
+            owner, scope, ecs = find(asker)
+            yield step, Classified(self._claims.client(owner) if owner else None, step if owner else None, scope, ecs)
+            if owner:
+                return
 
     def trusts(self, source: Address) -> bool:
         """Whether ECS from this resolver counts (`classify.trust_ecs_from`)."""

@@ -1,0 +1,214 @@
+"""An answer told to people: which steps were tried to know the asker, which decided, what was answered and why.
+
+Nothing is decided here. The engine that serves is asked, with its own tables, and what it did is put
+into words; the message is the one it would send, read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import dns.edns
+import dns.exception
+import dns.message
+import dns.rdata
+import dns.rdatatype
+import dns.rdtypes.svcbbase
+
+from dnsvip.dns.answer import Engine, ecs_of
+from dnsvip.dns.classification.classify import Address, Asker, Classified, Ecs
+from dnsvip.dns.protocol.message import Malformed, Query, Type
+from dnsvip.dns.protocol.wire import build, parse
+from dnsvip.dns.services.vip import Kind
+from dnsvip.dns.zones.zonefile import labels_of
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import Client, Match, Step
+
+WHOLE = 65_535
+"""Bytes that an answer may have, so that none is cut here."""
+
+PAYLOAD = 1232
+
+WHY: Mapping[Kind, str] = {
+    Kind.ENCODED: "an encoded VIP of its own",
+    Kind.CLASS: "an IPv4 address of its tier's class",
+    Kind.PLAIN: "the plain VIP: nobody is known here, or the tier has no class",
+    Kind.NO_EPOCH: "the plain VIP: the cluster has no active key yet",
+    Kind.NO_NONCE: "the plain VIP: every nonce gives an address that must never be issued",
+    Kind.UNFIT: "the plain VIP: the client's id, tier or an attribute does not fit the cluster's layout",
+}
+"""What sort of address was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and by whom; `asker` holds identities as if they had been verified."""
+
+    qname: str
+    qtype: str
+    asker: Asker
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One step of classification: what was looked at, whether it decided, and why (not). `value` is the client's
+    match that fitted, None where none did or its client is not enabled."""
+
+    step: Step
+    asked: str | None
+    decided: bool
+    value: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One address of the answer. `service` is its name where it was made for the asker, `cluster` what it is from."""
+
+    address: Address
+    ttl: int
+    service: str | None
+    cluster: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An answer and how it came about. `scope` is the ECS scope prefix length (RFC 7871), None without ECS."""
+
+    trials: tuple[Trial, ...]
+    who: Classified
+    outcome: str
+    rcode: str
+    records: tuple[str, ...]
+    addresses: tuple[Answered, ...]
+    kind: Kind | None
+    scope: int | None
+
+
+def explain(engine: Engine, question: Question, now: float) -> Explanation:
+    """What `engine` answers at `now` (unix seconds); raises InvalidSite for what is no question."""
+    query, asker = _read(question)
+    outcome, response, tailor = engine.look_up(query, asker, now)
+    message = dns.message.from_wire(build(query, response, WHOLE, tailor.scope))
+    classifier = engine.tables.classifier
+    return Explanation(
+        tuple(_trials(engine, asker)),
+        classifier.classify(asker),
+        outcome.value,
+        dns.rcode.to_text(message.rcode()),
+        tuple(line for rrset in message.answer for line in rrset.to_text().splitlines()),
+        tuple(_addresses(engine, message)),
+        tailor.made.kind if tailor.made else None,
+        next((option.scopelen for option in message.options if isinstance(option, dns.edns.ECSOption)), None),
+    )
+
+
+def _read(question: Question) -> tuple[Query, Asker]:
+    """The question as the server reads it off the wire."""
+    asker, ecs = question.asker, question.asker.ecs
+    options: list[dns.edns.Option] = [dns.edns.ECSOption(str(ecs.address), ecs.source_prefix)] if ecs else []
+    try:
+        qtype = dns.rdatatype.from_text(question.qtype)
+        message = dns.message.make_query(question.qname, qtype, use_edns=0, payload=PAYLOAD, options=options)
+        message.flags = 0
+        query = parse(message.to_wire())
+    except (dns.exception.DNSException, ValueError) as error:
+        where = "qtype" if isinstance(error, dns.rdatatype.UnknownRdatatype) else "qname"
+        raise InvalidSite([Problem(f"explain.{where}", f"cannot be asked for: {error}")]) from None
+    if isinstance(query, Malformed):
+        raise InvalidSite([Problem("explain.ecs" if ecs else "explain.qname", f"is no question: {query.flaw.value}")])
+    read = Asker(asker.source, asker.listener, ecs_of(query.edns), asker.tsig, asker.tls, asker.token)
+    return query, read
+
+
+def _trials(engine: Engine, asker: Asker) -> Iterator[Trial]:
+    classifier = engine.tables.classifier
+    found = dict(classifier.tried(asker))
+    over = False
+    for step in (*classifier.order, *(step for step in Step if step not in classifier.order)):
+        asked = ASKED[step](asker)
+        if step not in classifier.order:
+            yield Trial(step, asked, decided=False, value=None, detail="not in classify.order, so never looked at")
+        elif step in found:
+            over = found[step].step is not None
+            yield _trial(engine, step, asked, asker, found[step])
+        else:
+            why = "not looked at: a step before it decided" if over else _unused(step)
+            yield Trial(step, asked, decided=False, value=None, detail=why)
+
+
+def _unused(step: Step) -> str:
+    return "no client is known by it" + (", or this node has no geo data" if step is Step.GEO else "")
+
+
+def _trial(engine: Engine, step: Step, asked: str | None, asker: Asker, found: Classified) -> Trial:
+    if found.step is None:
+        return Trial(step, asked, decided=False, value=None, detail=_missed(engine, step, asked, asker))
+    if found.client is None:
+        detail = "belongs to a client that is disabled or revoked: answered as nobody, and no later step is asked"
+        return Trial(step, asked, decided=True, value=None, detail=detail)
+    match = fitting(found.client, step, asker)
+    detail = f"fits {found.client.name}" + (f" by {step.value} = {match.value}" if match else "")
+    return Trial(step, asked, decided=True, value=match.value if match else None, detail=detail)
+
+
+def _missed(engine: Engine, step: Step, asked: str | None, asker: Asker) -> str:
+    if asked is None:
+        return "the query carries none"
+    if step is Step.ECS and not engine.tables.classifier.trusts(asker.source):
+        return f"not believed: {asker.source} is not in classify.trust_ecs_from"
+    return f"{asked}: no client has this" + (" whole block" if step is Step.ECS else "")
+
+
+def fitting(client: Client, step: Step, asker: Asker) -> Match | None:
+    """The client's own match that fits the asker in a step, of prefixes the longest; None where that cannot be told."""
+    asked = ASKED[step](asker)
+    own = [match for match in client.match if match.step is step]
+    if step not in (Step.SOURCE, Step.ECS):
+        value = (asked or "").lower().rstrip(".") if step is Step.TSIG else asked
+        return next((match for match in own if match.value == value), own[0] if own else None)
+    block = ip_network(asked or "::", strict=False)
+    around = [
+        (network.prefixlen, match)
+        for match in own
+        if (network := ip_network(match.value)).version == block.version and block.network_address in network
+    ]
+    return max(around, key=lambda pair: pair[0])[1] if around else None
+
+
+def _addresses(engine: Engine, message: dns.message.Message) -> Iterator[Answered]:
+    for rrset in message.answer:
+        name = rrset.name.to_text(omit_final_dot=True).lower()
+        for rdata in rrset:
+            for address in _carried(rdata):
+                service = engine.tables.services.get(labels_of(name))
+                cluster = (service.cluster if address.version == 6 else service.cluster4) if service else None
+                yield Answered(address, rrset.ttl, service.name if service else None, cluster)
+
+
+def _carried(rdata: dns.rdata.Rdata) -> Iterator[IPv4Address | IPv6Address]:
+    """The addresses in a record: of A and AAAA, or the hints of SVCB and HTTPS."""
+    if rdata.rdtype in (Type.A, Type.AAAA):
+        yield ip_address(rdata.to_text())
+    elif rdata.rdtype in (Type.SVCB, Type.HTTPS):
+        for key in (dns.rdtypes.svcbbase.ParamKey.IPV4HINT, dns.rdtypes.svcbbase.ParamKey.IPV6HINT):
+            hint = getattr(rdata, "params", {}).get(key)
+            yield from map(ip_address, hint.addresses if hint else ())
+
+
+def _block(ecs: Ecs | None) -> str | None:
+    return None if ecs is None else str(ip_network((ecs.address, ecs.source_prefix), strict=False))
+
+
+ASKED: Mapping[Step, Callable[[Asker], str | None]] = {
+    Step.TSIG: lambda asker: asker.tsig,
+    Step.TLS: lambda asker: asker.tls,
+    Step.TOKEN: lambda asker: asker.token,
+    Step.ECS: lambda asker: _block(asker.ecs),
+    Step.SOURCE: lambda asker: str(asker.source),
+    Step.GEO: lambda asker: str(asker.ecs.address if asker.ecs else asker.source),
+    Step.LISTENER: lambda asker: asker.listener,
+}
+"""What each step looks at."""

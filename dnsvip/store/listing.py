@@ -1,0 +1,130 @@
+"""Pages of objects and of audit rows: filtered, sorted, and as fast among a million as among ten.
+
+Pages go by key, never by offset: the next one starts behind the last row of this one. Every order and
+filter here has an index, except the search inside names, which reads all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.model import ClientState, Step
+from dnsvip.store.tables import KINDS, client, client_match
+
+SORTS = ("name", "id", "tier", "state", "changed")
+"""What clients can be sorted by; other kinds by name and by when they changed (in generations)."""
+
+COUNTED = 10_000
+"""How far what a filter leaves is counted."""
+
+PREFIX_STEPS = (Step.SOURCE.value, Step.ECS.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which objects of a kind, in which order. `after` is the place of the last one seen: (value, name).
+
+    `prefix` and `inside` are the start of a name and text inside it; `tier`, `state` and `match` (a value, or for
+    addresses and networks every claim around it) are of clients.
+    """
+
+    kind: str
+    limit: int
+    sort: str = "name"
+    descending: bool = False
+    after: tuple[str | int, str] | None = None
+    prefix: str | None = None
+    inside: str | None = None
+    tier: str | None = None
+    state: str | None = None
+    match: str | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it is about some of the objects only."""
+        return any((self.prefix, self.inside, self.tier, self.state, self.match))
+
+
+async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
+    """The rows (name, spec, secret of a TSIG key, and `place`, what they are sorted by)."""
+    table = KINDS[wanted.kind]
+    by = _place(table, wanted.sort)
+    query = _filtered(select(*_columns(table), by.label("place")), table, wanted)
+    order = [by] if by is table.c.name else [by, table.c.name]
+    if wanted.after is not None:
+        value, name = wanted.after
+        here = tuple_(*order) if len(order) > 1 else by
+        there = tuple_(value, name) if len(order) > 1 else name
+        query = query.where(here < there if wanted.descending else here > there)
+    ordered = [column.desc() for column in order] if wanted.descending else order
+    rows: Sequence[Any] = (await connection.execute(query.order_by(*ordered).limit(wanted.limit))).all()
+    return rows
+
+
+async def counted(connection: AsyncConnection, wanted: Listing, most: int = COUNTED) -> int:
+    """How many objects the filters leave, at most `most` + 1: counting them all would take as long as reading them."""
+    table = KINDS[wanted.kind]
+    some = _filtered(select(table.c.name), table, replace(wanted, after=None)).limit(most + 1)
+    return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
+
+
+def around(value: str) -> list[str]:
+    """All networks around an address or network, in canonical text; the value itself where it is neither."""
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        return [value, value.lower().rstrip(".")]
+    return [str(_shorter(network, length)) for length in range(network.prefixlen, -1, -1)]
+
+
+async def claimants(connection: AsyncConnection, step: str, value: str) -> list[str]:
+    """The clients that claim a value, or an address by a network around it, those that claim it closest first."""
+    order = {text: at for at, text in enumerate(around(value))}
+    found = await connection.execute(
+        select(client_match.c.value, client_match.c.client).where(
+            client_match.c.step == step, client_match.c.value.in_(list(order))
+        )
+    )
+    return [row.client for row in sorted(found, key=lambda row: order[row.value])]
+
+
+def _columns(table: Any) -> list[ColumnElement[Any]]:
+    return [table.c.name, table.c.spec, *([table.c.secret] if "secret" in table.c else [])]
+
+
+def _place(table: Any, sort: str) -> ColumnElement[Any]:
+    column: ColumnElement[Any] = table.c["generation" if sort == "changed" else sort]
+    return column
+
+
+def _filtered(query: Select[Any], table: Any, wanted: Listing) -> Select[Any]:
+    if wanted.prefix:
+        query = query.where(table.c.name >= wanted.prefix, table.c.name < wanted.prefix + "\U0010ffff")
+    if wanted.inside:
+        query = query.where(table.c.name.contains(wanted.inside, autoescape=True))
+    if wanted.tier is not None:
+        # Where both are given, the state is the rarer one: keep the planner from walking the tier.
+        rare = wanted.state not in (None, ClientState.ENABLED.value)
+        query = query.where((func.coalesce(client.c.tier, "") if rare else client.c.tier) == wanted.tier)
+    if wanted.state is not None:
+        query = query.where(client.c.state == wanted.state)
+    if wanted.match is not None:
+        query = query.where(client.c.name.in_(_claiming(wanted.match)))
+    return query
+
+
+def _claiming(value: str) -> Select[Any]:
+    values = around(value)
+    steps = PREFIX_STEPS if len(values) > 2 or "/" in values[0] else tuple(step.value for step in Step)
+    by_step = [(client_match.c.step == step) & client_match.c.value.in_(values) for step in steps]
+    return select(client_match.c.client).where(or_(*by_step))
+
+
+def _shorter(network: IPv4Network | IPv6Network, length: int) -> IPv4Network | IPv6Network:
+    return network.supernet(new_prefix=length)

@@ -1,0 +1,143 @@
+"""`/explain`: told by the functions that serve, so what it says is what DNS and dispatchers do."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.example import syn
+from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.tables import Tables
+from tests.admin.conftest import Api
+
+
+async def explained(api: Api, **asked: Any) -> Any:
+    """The explanation, which is the same by query and by body."""
+    asked = {"qname": "www.example.test", "source": "192.0.2.200"} | asked
+    found = await api.ok("POST", "explain", asked)
+    query = {key: str(value) for key, value in asked.items()}
+    again = await api.ok("GET", "explain", params=query)
+    assert [step["detail"] for step in again["steps"]] == [step["detail"] for step in found["steps"]]
+    assert again.keys() == found.keys()
+    return found
+
+
+WHO: list[tuple[dict[str, Any], str | None, dict[str, Any] | None]] = [
+    ({}, None, None),
+    ({"source": "2001:db8:77::5"}, "acme", {"step": "source", "value": "2001:db8:77::/48"}),
+    ({"tsig": "Acme-Key."}, "acme", {"step": "tsig", "value": "acme-key"}),
+    ({"source": "127.0.0.1", "ecs": "198.51.100.7"}, "acme", {"step": "ecs", "value": "198.51.100.0/24"}),
+    ({"source": "192.0.2.200", "ecs": "198.51.100.7/32"}, None, None),
+    ({"source": "203.0.113.9", "tsig": "acme-key"}, "acme", {"step": "tsig", "value": "acme-key"}),
+]
+
+
+@pytest.mark.parametrize(("asked", "client", "rule"), WHO, ids=lambda value: str(value)[:50])
+async def test_who(api: Api, asked: dict[str, Any], client: str | None, rule: dict[str, Any] | None) -> None:
+    """The rule that matched is named with step, value and client, and every step says why it did or did not."""
+    found = await explained(api, **asked)
+    assert (found["client"] and found["client"]["name"]) == client
+    assert (found["rule"] and {key: found["rule"][key] for key in ("step", "value")}) == rule
+    assert [step["step"] for step in found["steps"]] == ["tsig", "tls", "token", "ecs", "source", "geo", "listener"]
+    assert [step["step"] for step in found["steps"] if step["decided"]] == ([rule["step"]] if rule else [])
+    assert all(step["detail"] for step in found["steps"])
+
+
+async def test_why_not(api: Api) -> None:
+    """An ECS option of somebody who is not trusted is said to be not believed, later steps are not asked."""
+    steps = {s["step"]: s["detail"] for s in (await explained(api, source="203.0.113.9", ecs="198.51.100.7"))["steps"]}
+    assert steps["ecs"] == "not believed: 203.0.113.9 is not in classify.trust_ecs_from"
+    assert steps["source"] == "fits newsreader by source = 203.0.113.0/24"
+    assert steps["tsig"] == "the query carries none"
+    assert steps["listener"].startswith("not looked at")
+    await api.ok("PATCH", "classify", {"order": ["tsig"]})
+
+
+async def test_a_revoked_client(api: Api) -> None:
+    """A revoked client is found by its claim and named, and answered as nobody."""
+    await api.ok("PATCH", "clients/acme", {"state": "revoked"})
+    api.snapshots.append(await api.store.snapshot())
+    found = await explained(api, source="2001:db8:77::5")
+    assert found["client"] is None
+    assert found["rule"] == {"step": "source", "value": None, "client": "acme", "in_use": False}
+    assert found["answer"]["addresses"][0]["address"] == "2001:db8:a:1::1"
+    assert "acme, which is disabled or revoked" in json.dumps(found["steps"])
+
+
+async def test_answer_and_flow(api: Api) -> None:
+    """Each address of the answer comes with the decision of the dispatcher on a connection to it."""
+    found = await explained(api, source="2001:db8:77::5", flow_port=1234)
+    answer = found["answer"]
+    assert (answer["rcode"], answer["outcome"], answer["kind"]) == ("NOERROR", "service", "encoded")
+    (address,) = answer["addresses"]
+    assert (address["ttl"], address["cluster"], address["service"]) == (60, "web", "www.example.test")
+    (flow,) = found["flows"]
+    assert (flow["tier"], flow["pool"], flow["server"], flow["dscp"]) == ("gold", "fast", "fast-1", 34)
+    assert flow["judgement"]["client"] == "acme"
+    assert flow["candidates"] == [
+        {"server": "fast-1", "address": "fd00:10::11", "weight": 100, "state": "up", "share": 1.0}
+    ]
+    packet = syn(ip_address("2001:db8:77::5"), 1234, ip_address(address["address"]), 443)
+    verdict = decide(packet, Tables(await api.store.snapshot()), Flows(4), found["judged_at"])
+    assert (flow["action"], flow["reason"], flow["server"]) == (
+        verdict.action.value,
+        verdict.reason,
+        verdict.server.name if verdict.server else None,
+    )
+
+
+async def test_weights(api: Api) -> None:
+    """The pool's servers stand with weights and shares, and the port chooses among them as it does in earnest."""
+    found = await explained(api)
+    (flow,) = found["flows"]
+    shares = {one["server"]: one["share"] for one in flow["candidates"]}
+    assert shares["slow-1"] == pytest.approx(2 / 3, abs=0.01)
+    assert shares["slow-2"] == pytest.approx(1 / 3, abs=0.01)
+    tables = Tables(await api.store.snapshot())
+    for port in range(5000, 5008):
+        (flow,) = (await api.ok("POST", "explain", _asked(flow_port=port)))["flows"]
+        packet = syn(ip_address("2001:db8::1"), port, ip_address("2001:db8:a:1::1"), 443)
+        verdict = decide(packet, tables, Flows(4), 0.0)
+        assert verdict.server is not None
+        assert flow["server"] == verdict.server.name
+
+
+async def test_other_answers(api: Api) -> None:
+    """Aliases, hints, static records and refusals are explained too."""
+    shop = await explained(api, qname="shop.example.test")
+    assert shop["answer"]["records"][0] == "shop.example.test. 300 IN CNAME www.example.test."
+    https = await explained(api, qtype="https", source="2001:db8:77::5")
+    assert [flow["reason"] for flow in https["flows"]] == ["class", "issued"]
+    static = await explained(api, qname="ns1.example.test")
+    assert static["answer"]["addresses"][0]["service"] is None
+    assert static["flows"][0]["reason"] == "not-ours"
+    assert (await explained(api, qname="other.test"))["answer"]["rcode"] == "REFUSED"
+    assert (await explained(api, qname="no.example.test"))["answer"]["rcode"] == "NXDOMAIN"
+    assert (await explained(api, qtype="A", source="2001:db8:77::5"))["answer"]["kind"] == "class"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"qname": "a..b"}, "explain.qname"),
+        ({"qtype": "NONSENSE"}, "explain.qtype"),
+        ({"source": "x"}, "explain.source"),
+        ({"ecs": "198.51.100.0/33"}, "explain.ecs"),
+        ({"tsig": "nobody"}, "explain.tsig"),
+        ({"flow_port": 70000}, "explain.flow_port"),
+        ({"sauce": 1}, "explain.sauce"),
+    ],
+)
+async def test_wrong_questions(api: Api, change: dict[str, Any], where: str) -> None:
+    """What cannot be asked is refused by its key."""
+    answer = await api("POST", "explain", _asked(**change))
+    assert answer.status == 422, answer.text
+    assert [error["where"] for error in answer.json["errors"]] == [where]
+
+
+def _asked(**change: Any) -> dict[str, Any]:
+    return {"qname": "www.example.test", "source": "192.0.2.200"} | change

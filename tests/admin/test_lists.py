@@ -1,0 +1,126 @@
+"""Lists: pages by key in any order, filters, counts, history and audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.admin.conftest import Api
+
+
+@pytest.fixture
+async def many(api: Api) -> Api:
+    """The API with thirty more clients in tiers and states."""
+    for number in range(30):
+        body = {
+            "id": 5000 - number,
+            "tier": ("gold", "standard", "blocked")[number % 3],
+            "match": [{"source": f"2001:db8:{number:x}00::/40"}, {"ecs": f"198.18.{number}.0/24"}],
+        }
+        await api.ok("PUT", f"clients/c{number:02}", body | ({"state": "disabled"} if number % 10 == 0 else {}))
+    return api
+
+
+async def whole(api: Api, query: str) -> list[Any]:
+    """All pages of a list."""
+    items, path = [], f"clients?{query}"
+    while path:
+        page = await api.ok("GET", path)
+        items += page["items"]
+        path = (page["next"] or "").removeprefix("/api/v1/")
+    return items
+
+
+SORTS = {"name": "name", "id": "id", "tier": "tier", "state": "state", "changed": None}
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("sort", SORTS)
+async def test_every_order_comes_whole_in_pages(many: Api, sort: str, sign: str) -> None:
+    """In every order, forward and back, the pages together hold each client once, and in that order."""
+    everyone = await whole(many, f"sort={sign}{sort}&limit=7")
+    assert len(everyone) == 32
+    assert len({client["name"] for client in everyone}) == 32
+    if key := SORTS[sort]:
+        places = [(client[key], client["name"]) for client in everyone]
+        assert places == sorted(places, reverse=bool(sign))
+    else:
+        assert everyone[0 if sign else -1]["name"] == "c29"
+
+
+async def test_filters(many: Api) -> None:
+    """Clients are found by tier, state, start of a name, what is in it, and what they claim, together too."""
+    assert {c["tier"] for c in await whole(many, "tier=gold&limit=4")} == {"gold"}
+    assert [c["name"] for c in await whole(many, "state=disabled&limit=2")] == ["c00", "c10", "c20"]
+    assert [c["name"] for c in await whole(many, "state=disabled&tier=standard")] == ["c10"]
+    assert [c["name"] for c in await whole(many, "q=c1&limit=3&sort=-name")] == [f"c{n}" for n in range(19, 9, -1)]
+    assert [c["name"] for c in await whole(many, "contains=ew")] == ["newsreader"]
+    assert [c["name"] for c in await whole(many, "q=%25")] == []
+    assert [c["name"] for c in await whole(many, "match=2001:db8:5ff::1")] == ["c05"]
+    assert [c["name"] for c in await whole(many, "match=198.18.7.0/25")] == ["c07"]
+    assert [c["name"] for c in await whole(many, "match=Acme-Key")] == ["acme"]
+    assert await whole(many, "match=nobody") == []
+
+
+async def test_counts(many: Api) -> None:
+    """A count is given where it is asked for, of a filter too."""
+    many.snapshots.append(await many.store.snapshot())
+    everyone = await many.ok("GET", "clients?limit=1&count=true")
+    assert (everyone["total"], everyone["total_is"]) == (32, "exact")
+    gold = await many.ok("GET", "clients?limit=1&count=1&tier=gold")
+    assert (gold["total"], gold["total_is"]) == (11, "exact")
+    assert "total" not in await many.ok("GET", "clients?limit=1")
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("clients?sort=age", "sort"),
+        ("clients?state=gone", "state"),
+        ("clients?colour=red", "colour"),
+        ("tiers?tier=gold", "tier"),
+        ("tiers?count=maybe", "count"),
+        ("status?x=1", "x"),
+        ("audit?since=yesterday", "since"),
+        ("audit?action=!", "action"),
+    ],
+)
+async def test_wrong_queries(api: Api, path: str, where: str) -> None:
+    """A query parameter that is not known or not right is refused by name."""
+    answer = await api("GET", path)
+    assert answer.status == 400
+    assert answer.json["errors"][0]["where"] == where
+    assert (await api("GET", "clients?sort=id&after=x")).status == 400
+    assert (await api("GET", "clients?limit=1&limit=2")).status == 400
+
+
+async def test_history(api: Api) -> None:
+    """A client's history says who changed what from what to what, also after the client is gone."""
+    await api.ok("PATCH", "clients/acme", {"tier": "standard"})
+    await api.ok("PATCH", "clients/newsreader", {"tier": "gold"})
+    assert (await api("DELETE", "clients/acme")).status == 204
+    page = await api.ok("GET", "clients/acme/history?limit=2")
+    gone, moved = page["items"]
+    assert (gone["action"], gone["before"]["tier"], gone["after"]) == ("-", "standard", None)
+    assert (moved["action"], moved["actor"]) == ("~", "token test")
+    assert (moved["before"]["tier"], moved["after"]["tier"]) == ("gold", "standard")
+    (made,) = (await api.ok("GET", page["next"].removeprefix("/api/v1/")))["items"]
+    assert (made["action"], made["actor"]) == ("+", "test")
+
+
+async def test_audit_filters(api: Api) -> None:
+    """The audit is searched by kind, name, actor, action and time."""
+    await api.ok("PATCH", "clients/acme", {"tier": "standard"})
+    await api.ok("PATCH", "tiers/gold", {"dscp": 3})
+
+    async def found(query: str) -> list[tuple[str, str]]:
+        return [(row["kind"], row["name"]) for row in (await api.ok("GET", f"audit?{query}"))["items"]]
+
+    assert await found("actor=token%20test") == [("tier", "gold"), ("client", "acme")]
+    assert await found("kind=client&action=~") == [("client", "acme")]
+    assert await found("kind=tier&name=gold&limit=1") == [("tier", "gold")]
+    assert await found("since=4000000000") == []
+    (first,) = (await api.ok("GET", "audit?kind=client&action=~"))["items"]
+    assert (await found(f"since={first['at']}"))[-1] == ("client", "acme")
+    assert len(await found("since=2020-01-01T00:00:00Z")) > 5
