@@ -9,11 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.model import STRICT, Endpoint, Name, Network, Site
@@ -175,14 +175,25 @@ class GeoSettings:
     database: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
 
 
+def _checked_half(network: IPv6Network) -> IPv6Network:
+    if network.prefixlen != 64 or network.is_multicast:
+        raise ValueError("must be an IPv6 prefix of 64 bits, such as 100::/64")
+    return network
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """`[dispatch]`: how packets are taken. `flows` bounds the connection key table."""
+    """`[dispatch]`: how packets are taken. `flows` bounds the connection key table.
+
+    Under forward = "encap" the outer source is an address of `encap_source`, whose low 64 bits are the flow's hash;
+    the default is the discard prefix (RFC 6666).
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     mode: Literal["user", "xdp"] = "user"
     interface: str | None = None
     flows: Annotated[int, Field(ge=1024, le=64_000_000)] = 1_000_000
+    encap_source: Annotated[IPv6Network, AfterValidator(_checked_half)] = IPv6Network("100::/64")
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,9 +209,13 @@ class Check:
     rise: Annotated[int, Field(ge=1, le=100)] = 2
 
 
+MAX_POOLS = 5
+"""A pool and the at most four that follow one another by `fallback`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Servers that do the same work."""
+    """Servers that do the same work. `fallback` names the pool that takes new flows while none of its own can."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Name
@@ -219,6 +223,7 @@ class Pool:
     stickiness: Stickiness = Stickiness.FLOW
     forward: Forward = Forward.DIRECT
     check: Check | None = None
+    fallback: Name | None = None
 
 
 @dataclass(frozen=True)

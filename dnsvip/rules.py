@@ -13,6 +13,7 @@ from typing import Any
 from dnsvip.codec.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.errors import Problem
 from dnsvip.model import (
+    MAX_POOLS,
     ClassCluster,
     Classify,
     Client,
@@ -122,6 +123,24 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.check", "name exactly one of tcp, http and agent")
     if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
         yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
+    if pool.fallback is not None:
+        yield from _refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
+        yield from _check_fallback(where, pool, site)
+
+
+def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
+    """A chain of pools ends, and soon."""
+    chain, following = [pool.name], pool.fallback
+    while following is not None:
+        chain.append(following)
+        if following in chain[:-1]:
+            yield Problem(f"{where}.fallback", f"goes round in a circle: {' -> '.join(chain)}")
+            return
+        if len(chain) > MAX_POOLS:
+            yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
+            return
+        found = site.pools.get(following)
+        following = found.fallback if found else None
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:

@@ -59,6 +59,18 @@ def test_example_site_loads() -> None:
         ("check = { tcp = 80,", 'check = { tcp = 80, http = "http://a/",', "pool.fast.check: name exactly one of"),
         ("weight = 100 }]\n[pool", 'weight = 100, state = "drain" }]\n[pool', "pool.fast: servers.state is set while"),
         ('"fd00:10::22"', '"fd00:10::21"', "pool.slow.servers: two servers have the address fd00:10::21"),
+        ("[pool.slow]", '[pool.slow]\nfallback = "fsat"', "pool.slow.fallback: 'fsat' is not a pool of this site"),
+        ("[pool.slow]", '[pool.slow]\nfallback = "slow"', "goes round in a circle: slow -> slow"),
+        (
+            "[pool.slow]",
+            '[pool.a]\nfallback = "b"\n[pool.b]\nfallback = "a"\n[pool.slow]\nfallback = "a"',
+            "pool.slow.fallback: goes round in a circle: slow -> a -> b -> a",
+        ),
+        (
+            "[pool.slow]",
+            "".join(f'[pool.p{n}]\nfallback = "p{n + 1}"\n' for n in range(5)) + "[pool.p5]\n[pool.slow]",
+            "pool.p0.fallback: at most 4 pools may follow a pool: p0 -> p1 -> p2 -> p3 -> p4 -> p5",
+        ),
         ('plain = "2001:db8:a:1::1"', 'plain = "2001:db8:b::1"', "cluster.web.plain: 2001:db8:b::1 is outside"),
         ("gold = [8, 9]", "gold = [15]", "cluster.legacy: host number 15: must be 1 to 14 in 192.0.2.0/28"),
         ('"tsig", "tls"', '"tsig", "tsig"', "classify.order: 'tsig' stands twice"),
@@ -141,6 +153,7 @@ def test_protection_of_dns(tmp_path: Path) -> None:
         ('database = "sqlite:///x"\n[dns.tcp]\nidle_seconds = inf', "dns.tcp.idle_seconds: input should be"),
         ('database = "sqlite:///x"\n[dns]\nproxy_from = ["everywhere"]', "dns.proxy_from.0"),
         ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
+        ('database = "sqlite:///x"\n[dispatch]\nencap_source = "100::/48"', "dispatch.encap_source: must be an IPv6"),
         ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
     ],
 )

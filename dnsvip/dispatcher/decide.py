@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.icmp import ANSWERS, may_answer
 from dnsvip.dispatcher.maglev import flow_hash
-from dnsvip.dispatcher.packet import RST, Malformed, Packet, Shape, parse
+from dnsvip.dispatcher.packet import RST, Malformed, Packet, Shape, ip_length, parse
+from dnsvip.dispatcher.qos import HELD_PACKETS, SECOND
 from dnsvip.dispatcher.reason import Judgement, Reason
 from dnsvip.dispatcher.tables import Tables, dscp_of, forward_to, owner_of
 from dnsvip.dispatcher.verdict import MALFORMED, Action, Outcome, Verdict
@@ -21,53 +23,59 @@ FRAGMENT_SECONDS = 60
 """How long the rest of a fragmented packet may take (RFC 8200 section 4.5)."""
 
 
-def decide(data: bytes, tables: Tables, flows: Flows, now: float) -> Verdict:
-    """The verdict on one packet at `now` (unix seconds)."""
+def decide(data: bytes, tables: Tables, flows: Flows, now: int) -> Verdict:
+    """The verdict on one packet at `now` (unix nanoseconds; all but token buckets looks at whole seconds)."""
     packet = parse(data)
     if isinstance(packet, Malformed):
         return _MALFORMED[packet]
+    seconds = now // SECOND
     if packet.shape is not Shape.FLOW:
-        return _UNUSUAL[packet.shape](packet, tables, flows, now)
-    owner = flows.touch(packet.key, packet.flags, now)
+        return _UNUSUAL[packet.shape](data, packet, tables, flows, seconds)
+    owner = flows.touch(packet.key, packet.flags, seconds)
     if packet.fragment:
-        flows.fragments.put(packet.fragment, packet.key, now + FRAGMENT_SECONDS)
+        flows.fragments.put(packet.fragment, packet.key, seconds + FRAGMENT_SECONDS)
     if owner is None:
-        return _reply(packet.key, Outcome.REPLY, packet, flows, now) or _new(packet, tables, flows, now)
-    verdict = tables.known(owner)
-    if verdict is None:
-        verdict = _reselect(packet, owner, tables, flows)
-        if verdict is None:
-            return _new(packet, tables, flows, now)
-    return verdict if verdict.mode is Forward.DIRECT else _translated(verdict, packet.key, flows)
+        verdict = _reply(packet.key, Outcome.REPLY, packet, flows, seconds) or _new(packet, tables, flows, now)
+    else:
+        verdict = tables.known(owner) or _reselect(packet, owner, tables, flows)
+        if verdict.mode is not Forward.DIRECT:
+            verdict = _dressed(verdict, packet.key, flows)
+    server = verdict.server
+    if server is not None and len(data) > server.room and ip_length(data) > server.room:
+        verdict = Verdict(Action.ANSWER, Outcome.TOO_BIG.value, mtu=server.room)
+    return verdict if verdict.action is not Action.ANSWER else _answered(data, packet, verdict, flows, now)
 
 
-def _new(packet: Packet, tables: Tables, flows: Flows, now: float) -> Verdict:
+def _new(packet: Packet, tables: Tables, flows: Flows, now: int) -> Verdict:
     """Judge, admit, select, record."""
     if not tables.ours(packet.destination, packet.version):
         return _NOT_OURS
-    use = _Use(packet.key, flows, now)
-    judgement = tables.judge.judge(packet.destination, packet.source, packet.source_port, now, use)
+    seconds = now // SECOND
+    use = _Use(packet.key, flows, seconds)
+    judgement = tables.judge.judge(packet.destination, packet.source, packet.source_port, seconds, use)
     tier = judgement.tier
     if tier is None:
         return _drop(judgement.reason)
     single = use.asked and judgement.reason is Reason.PROVEN
-    if single and not flows.uses.room(now):
+    if single and not flows.uses.room(seconds):
         return _drop(Outcome.USES_FULL)
     reason, delay = _admit(tier, judgement.reason, tables, flows, now)
     if reason in _REFUSED:
         return _drop(reason)
-    pool = tables.pools[tier.pool or ""]
+    pool = tables.pools.get(tier.pool or "")
+    if pool is None:
+        return _NO_SERVER
     sticky = flow_hash(_sticky(packet, judgement, pool.stickiness))
     target = tables.ring(pool.name, packet.version).pick(sticky)
     if target is None:
-        return _drop(Outcome.NO_SERVER)
-    verdict = forward_to(target, reason, tier.dscp, delay)
+        return _NO_SERVER
+    verdict = forward_to(target, reason, tier.dscp, delay, sticky if target.mode is Forward.ENCAP else 0)
     if packet.flags & RST:
         return verdict  # ends what is not there: nothing to remember
-    flows.record(packet.key, owner_of(target, tier.dscp), tables.session_seconds(judgement.cluster), sticky, now)
+    flows.record(packet.key, owner_of(target, tier.dscp), tables.session_seconds(judgement.cluster), sticky, seconds)
     if single:
-        flows.uses.put(use.name, packet.key, now + tables.proof_seconds(judgement.cluster))
-    return verdict if target.mode is Forward.DIRECT else _translated(verdict, packet.key, flows)
+        flows.uses.put(use.name, packet.key, seconds + tables.proof_seconds(judgement.cluster))
+    return _translated(verdict, packet.key, flows) if target.mode is Forward.NAT else verdict
 
 
 class _Use:
@@ -75,7 +83,7 @@ class _Use:
 
     __slots__ = ("_flows", "_key", "_now", "asked", "name")
 
-    def __init__(self, key: bytes, flows: Flows, now: float) -> None:
+    def __init__(self, key: bytes, flows: Flows, now: int) -> None:
         self._key, self._flows, self._now = key, flows, now
         self.asked = False
         self.name = b""
@@ -86,18 +94,17 @@ class _Use:
         return self._flows.uses.get(self.name, self._now) not in (None, self._key)
 
 
-def _admit(tier: Tier, accepted: Reason, tables: Tables, flows: Flows, now: float) -> tuple[Reason | Outcome, float]:
-    """Quality of service: the reason to go on with (or one of _REFUSED) and seconds to hold the packet."""
+def _admit(tier: Tier, accepted: Reason, tables: Tables, flows: Flows, now: int) -> tuple[Reason | Outcome, int]:
+    """Quality of service: the reason to go on with (or one of _REFUSED) and nanoseconds to hold the packet."""
     if tier.action is TierAction.DROP:
-        return Outcome.TIER_DROP, 0.0
-    pool = tables.pools.get(tier.pool or "")
-    if pool is None or pool.forward is Forward.ENCAP:
-        return (Outcome.UNSUPPORTED if pool else Outcome.NO_SERVER), 0.0
+        return Outcome.TIER_DROP, 0
     if tier.rate is None:
-        return accepted, 0.0
-    delay = flows.buckets.take(tier.name, tier.rate, now)
+        return accepted, 0
+    delay = flows.buckets.take(tier.name, tables.limits[tier.name], now)
     if delay is None:
-        return (Outcome.OVER_RATE_PASSED if tier.rate.over is Over.PASS else Outcome.OVER_RATE), 0.0
+        return (Outcome.OVER_RATE_PASSED if tier.rate.over is Over.PASS else Outcome.OVER_RATE), 0
+    if delay and flows.held >= HELD_PACKETS:
+        return Outcome.OVER_RATE, 0
     return (Outcome.HELD if delay else accepted), delay
 
 
@@ -112,19 +119,27 @@ def _sticky(packet: Packet, judgement: Judgement, stickiness: Stickiness) -> byt
     return b"source" + packet.source.to_bytes(16, "big")
 
 
-def _reselect(packet: Packet, owner: int, tables: Tables, flows: Flows) -> Verdict | None:
-    """Another server of the same pool for a flow whose own is gone, without judging its address again."""
+def _reselect(packet: Packet, owner: int, tables: Tables, flows: Flows) -> Verdict:
+    """Another server of the same pool (or of those it falls back to) for a flow whose own is gone, without judging
+    its address again. Where there is none the flow stays as it is: its server may come back."""
     place = flows.find(packet.key)
-    if place is None:
-        return None
+    assert place is not None  # noqa: S101 - it was touched just now
     lane, slot = place
     target = tables.ring(tables.pool_of(owner), packet.version).pick(lane.hashes[slot])
     if target is None:
-        flows.remove(packet.key)
-        return None
+        return _NO_SERVER
     flows.translations.close(packet.key)
     lane.owner[slot] = owner_of(target, dscp_of(owner))
     return forward_to(target, Outcome.RESELECTED, dscp_of(owner))
+
+
+def _dressed(verdict: Verdict, key: bytes, flows: Flows) -> Verdict:
+    """A verdict on a packet of a known flow, with what nat or encap need of the flow."""
+    if verdict.mode is Forward.NAT:
+        return _translated(verdict, key, flows)
+    place = flows.find(key)
+    flow = place[0].hashes[place[1]] if place else 0
+    return Verdict(verdict.action, verdict.reason, verdict.server, verdict.dscp, verdict.mode, flow=flow)
 
 
 def _translated(verdict: Verdict, key: bytes, flows: Flows) -> Verdict:
@@ -137,40 +152,55 @@ def _translated(verdict: Verdict, key: bytes, flows: Flows) -> Verdict:
     return replace(verdict, port=port) if port else verdict
 
 
-def _reply(key: bytes, outcome: Outcome, packet: Packet, flows: Flows, now: float) -> Verdict | None:
+def _answered(data: bytes, packet: Packet, verdict: Verdict, flows: Flows, now: int) -> Verdict:
+    """An ANSWER where one may be sent, and not too many; else the packet is dropped for the same reason."""
+    if may_answer(data, packet, verdict.reason) and flows.buckets.take(f"{verdict.reason} answers", ANSWERS, now) == 0:
+        return verdict
+    return Verdict(Action.DROP, verdict.reason)
+
+
+def _reply(key: bytes, outcome: Outcome, packet: Packet, flows: Flows, now: int) -> Verdict | None:
     """The verdict on what a server answers under nat, None where it is no such answer."""
     forward = flows.translations.back.get(key)
-    if forward is None:
+    if forward is None or flows.find(forward, now) is None:
         return None
     if packet.shape is Shape.FLOW:
         flows.refresh(forward, packet.flags, now)
     return Verdict(Action.FORWARD, outcome.value, mode=Forward.NAT, vip=forward[17:33], port=forward[-4:-2])
 
 
-def _error(packet: Packet, tables: Tables, flows: Flows, now: float) -> Verdict:
+def _error(data: bytes, packet: Packet, tables: Tables, flows: Flows, now: int) -> Verdict:
     """An ICMP error goes where the flow inside it goes; without a flow it goes nowhere."""
-    return _follow(packet.key, Outcome.ICMP_ERROR, packet, tables, flows, now) or _stray(
-        packet, tables, Outcome.ICMP_ORPHAN
-    )
+    found = _follow(packet.key, Outcome.ICMP_ERROR, packet, tables, flows, now)
+    return _fitting(data, found) if found else _stray(packet, tables, Outcome.ICMP_ORPHAN)
 
 
-def _fragment(packet: Packet, tables: Tables, flows: Flows, now: float) -> Verdict:
+def _fragment(data: bytes, packet: Packet, tables: Tables, flows: Flows, now: int) -> Verdict:
     """A later fragment goes where its first one went. One that comes before its first is dropped."""
     key = flows.fragments.get(packet.fragment, now)
     found = _follow(key, Outcome.FRAGMENT, packet, tables, flows, now) if key else None
-    return found or _stray(packet, tables, Outcome.FRAGMENT_ORPHAN)
+    return _fitting(data, found) if found else _stray(packet, tables, Outcome.FRAGMENT_ORPHAN)
 
 
-def _follow(key: bytes, outcome: Outcome, packet: Packet, tables: Tables, flows: Flows, now: float) -> Verdict | None:
-    place = flows.find(key)
+def _follow(key: bytes, outcome: Outcome, packet: Packet, tables: Tables, flows: Flows, now: int) -> Verdict | None:
+    place = flows.find(key, now)
     if place is None:
         return _reply(key, outcome, packet, flows, now)
     lane, slot = place
     verdict = tables.known(lane.owner[slot])
-    return replace(verdict, reason=outcome.value, port=flows.translations.port(key)) if verdict else None
+    if verdict is None:
+        return None
+    flow = lane.hashes[slot] if verdict.mode is Forward.ENCAP else 0
+    return replace(verdict, reason=outcome.value, port=flows.translations.port(key), flow=flow)
 
 
-def _other(packet: Packet, tables: Tables, flows: Flows, now: float) -> Verdict:
+def _fitting(data: bytes, verdict: Verdict) -> Verdict:
+    """What nobody may be told about is only dropped where it is too big."""
+    fits = verdict.server is None or ip_length(data) <= verdict.server.room
+    return verdict if fits else _drop(Outcome.TOO_BIG)
+
+
+def _other(_: bytes, packet: Packet, tables: Tables, _flows: Flows, _now: int) -> Verdict:
     return _stray(packet, tables, Outcome.PROTOCOL)
 
 
@@ -185,5 +215,6 @@ def _drop(reason: Reason | Outcome) -> Verdict:
 
 _MALFORMED = {kind: Verdict(Action.DROP, name) for kind, name in MALFORMED.items()}
 _NOT_OURS = Verdict(Action.PASS, Reason.NOT_OURS.value)
-_REFUSED = frozenset({Outcome.TIER_DROP, Outcome.OVER_RATE, Outcome.UNSUPPORTED, Outcome.NO_SERVER})
+_NO_SERVER = Verdict(Action.ANSWER, Outcome.NO_SERVER.value)
+_REFUSED = frozenset({Outcome.TIER_DROP, Outcome.OVER_RATE})
 _UNUSUAL = {Shape.ERROR: _error, Shape.FRAGMENT: _fragment, Shape.OTHER: _other}

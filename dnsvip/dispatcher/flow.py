@@ -2,9 +2,10 @@
 
 A flow is in one of two lanes. New flows fill a ring: under a flood the oldest new one goes, and no
 established flow ever does. A flow moves to the established lane with its second packet (TCP: the
-first without SYN). Each packet costs one or two dictionary look-ups; expiry is a hand that walks over
-a few slots at a time. Flows are held in arrays, about 250 bytes each, which the garbage
-collector never visits. The table knows addresses only as keys and servers only as numbers.
+first without SYN). Each packet costs one or two dictionary look-ups. A flow that has been idle for longer
+than its life is not known any more (now > seen + life, whole unix seconds, as all times here); a hand that
+walks over a few slots at a time gives its memory back. Flows are held in arrays, about 250 bytes each, which
+the garbage collector never visits. The table knows addresses only as keys and servers only as numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Lane:
         self.bound = bound
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes | None] = []
-        self.seen = array("d")
+        self.seen = array("I")
         self.life = array("I")
         self.owner = array("I")
         self.hashes = array("Q")
@@ -49,7 +50,7 @@ class Lane:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: float) -> None:
+    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: int) -> None:
         """Write a flow into a slot that is free, or the next one to be made."""
         if slot == len(self.keys):
             self.keys.append(key)
@@ -73,7 +74,8 @@ class Lane:
 
 
 class Flows:
-    """All that is remembered between packets: flows, translations, fragments, uses of proven addresses, buckets.
+    """All that is remembered between packets: flows, translations, fragments, uses of proven addresses, buckets,
+    and how many packets the runner holds back (`held`, which the runner counts).
 
     `bound` is how many flows are held at most; a quarter of them may be new ones.
     """
@@ -85,6 +87,7 @@ class Flows:
         "expired",
         "fragments",
         "fresh",
+        "held",
         "kept_new",
         "translations",
         "uses",
@@ -97,12 +100,12 @@ class Flows:
         self.fragments = Recent(FRAGMENTED)
         self.uses = Recent(max(bound // 4, 1))
         self.buckets = Buckets()
-        self.evicted = self.expired = self.kept_new = 0
+        self.evicted = self.expired = self.kept_new = self.held = 0
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.established)
 
-    def touch(self, key: bytes, flags: int, now: float) -> int | None:
+    def touch(self, key: bytes, flags: int, now: int) -> int | None:
         """The owner of a known flow that a packet has come for, None for an unknown one.
 
         A SYN on a flow that is closing is a new connection: the old one is forgotten.
@@ -111,6 +114,8 @@ class Flows:
         slot = lane.slots.get(key)
         if slot is None:
             return self._touch_fresh(key, flags, now)
+        if lane.seen[slot] != now and self._expire(lane, slot, now):
+            return None
         if flags & (SYN | FIN | RST):
             if not flags & SYN:
                 lane.closing[slot] = 1
@@ -120,10 +125,10 @@ class Flows:
         lane.seen[slot] = now
         return lane.owner[slot]
 
-    def _touch_fresh(self, key: bytes, flags: int, now: float) -> int | None:
+    def _touch_fresh(self, key: bytes, flags: int, now: int) -> int | None:
         lane = self.fresh
         slot = lane.slots.get(key)
-        if slot is None:
+        if slot is None or (lane.seen[slot] != now and self._expire(lane, slot, now)):
             return None
         if flags & SYN and lane.closing[slot]:
             self.remove(key)
@@ -136,7 +141,7 @@ class Flows:
             self._establish(slot, now)
         return owner
 
-    def _establish(self, slot: int, now: float) -> None:
+    def _establish(self, slot: int, now: int) -> None:
         """Move a new flow to the established lane; where that is full it stays new, and is forwarded all the same."""
         lane, new = self.established, self.fresh
         if not lane.free and len(lane.keys) >= lane.bound:
@@ -151,7 +156,7 @@ class Flows:
         owner, life, flow_hash = new.owner[slot], new.life[slot], new.hashes[slot]
         lane.put(place, new.clear(slot), owner, life, flow_hash, now)
 
-    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: float) -> None:
+    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> None:
         """Remember a new flow; the oldest new one goes where there is no room."""
         lane = self.fresh
         slot = lane.cursor
@@ -161,17 +166,17 @@ class Flows:
             self.evicted += 1
         lane.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
 
-    def find(self, key: bytes) -> tuple[Lane, int] | None:
-        """Where a flow is; changes nothing."""
+    def find(self, key: bytes, now: int = 0) -> tuple[Lane, int] | None:
+        """Where a flow is that is known at `now`; changes nothing."""
         for lane in (self.established, self.fresh):
             slot = lane.slots.get(key)
             if slot is not None:
-                return lane, slot
+                return None if now - lane.seen[slot] > self._life(lane, slot) else (lane, slot)
         return None
 
-    def refresh(self, key: bytes, flags: int, now: float) -> None:
+    def refresh(self, key: bytes, flags: int, now: int) -> None:
         """Note a packet of the other direction (seen under nat only)."""
-        place = self.find(key)
+        place = self.find(key, now)
         if place:
             lane, slot = place
             lane.seen[slot] = now
@@ -183,21 +188,28 @@ class Flows:
         if place:
             self._drop(*place)
 
-    def sweep(self, now: float, budget: int = 1 << 62) -> None:
+    def sweep(self, now: int, budget: int = 1 << 62) -> None:
         """Forget expired flows among the next `budget` slots of each lane, and expired fragments and uses."""
         for lane in (self.established, self.fresh):
             self._walk(lane, min(budget, len(lane.keys)), now)
         self.fragments.sweep(now, budget)
         self.uses.sweep(now, budget)
 
-    def _walk(self, lane: Lane, count: int, now: float) -> None:
+    def _walk(self, lane: Lane, count: int, now: int) -> None:
         size, hand = len(lane.keys), lane.hand
         for _ in range(min(count, size)):
             hand = hand + 1 if hand + 1 < size else 0
-            if lane.keys[hand] is not None and now - lane.seen[hand] > self._life(lane, hand):
-                self._drop(lane, hand)
-                self.expired += 1
+            if lane.keys[hand] is not None:
+                self._expire(lane, hand, now)
         lane.hand = hand
+
+    def _expire(self, lane: Lane, slot: int, now: int) -> bool:
+        """Forget a flow that has been idle too long; answers whether it was."""
+        if now - lane.seen[slot] <= self._life(lane, slot):
+            return False
+        self._drop(lane, slot)
+        self.expired += 1
+        return True
 
     def _life(self, lane: Lane, slot: int) -> int:
         if lane.closing[slot]:

@@ -100,6 +100,11 @@ def parse(data: bytes) -> Packet | Malformed:
     return _parse4(data) if version == 4 else Malformed.VERSION
 
 
+def ip_length(data: bytes) -> int:
+    """The stated length in bytes of a packet that `parse` took, its IP header included."""
+    return 40 + (data[4] << 8 | data[5]) if data[0] >> 4 == 6 else data[2] << 8 | data[3]
+
+
 def reverse_key(key: bytes) -> bytes:
     """The key of the packets in the other direction."""
     half = (len(key) - 5) // 2

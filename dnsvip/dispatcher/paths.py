@@ -1,5 +1,6 @@
-"""How packets leave the dispatcher: one raw socket per server, with a mark of its own that a policy rule
-sends to a table of its own, whose default route is that server. So the destination address can stay.
+"""How packets leave the dispatcher: one raw socket per server. Under direct it has a mark of its own that a policy
+rule sends to a table of its own, whose default route is that server; so the destination address can stay. Under
+encap the main table leads to the server, as to any address.
 
 A shell without decisions: it makes what a snapshot needs and says which servers it found no way to.
 """
@@ -17,6 +18,9 @@ from dnsvip.dispatcher.netlink import EVERYWHERE, FAMILIES, MAIN_TABLE, MARK_BAS
 from dnsvip.model import Forward, Snapshot
 
 SEND_BUFFER_BYTES = 4 << 20
+_MTU_OPTIONS = {6: (socket.IPPROTO_IPV6, 24), 4: (socket.IPPROTO_IP, 14)}
+"""IPV6_MTU of linux/in6.h and IP_MTU of linux/in.h, for which the socket module has no names."""
+_SMALLEST_MTU = {6: 1280, 4: 68}
 _SOMEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 """What a server's socket is connected to: any address that is routed by its table's default route."""
 
@@ -24,10 +28,14 @@ log = structlog.get_logger()
 
 
 class Paths:
-    """Sockets, routes and rules for a snapshot. Only `senders` and `send_on` are for the thread that moves packets."""
+    """Sockets, routes and rules for a snapshot. Only `senders`, `tunnels` and `send_on` are for the thread that
+    moves packets. `mtus` are those of the ways to the servers (packed), in bytes, as far as the kernel tells."""
 
     def __init__(self) -> None:
         self.senders: dict[tuple[bytes, int], Callable[[bytes], int]] = {}
+        self.tunnels: dict[bytes, Callable[[bytes], int]] = {}
+        self.mtus: dict[bytes, int] = {}
+        self._tunnels: dict[bytes, socket.socket] = {}
         self.unreachable: frozenset[bytes] = frozenset()
         self._numbers: dict[bytes, int] = {}
         self._sockets: dict[tuple[bytes, int], socket.socket] = {}
@@ -36,6 +44,7 @@ class Paths:
         self._device = 0
         self._versions: set[int] = set()
         self._refused: set[Route | Rule] = set()
+        self._encapsulated: set[bytes] = set()
 
     def open(self, device: int) -> None:
         """Begin with the TUN device of this index."""
@@ -44,15 +53,15 @@ class Paths:
 
     def close(self) -> None:
         """Close all sockets."""
-        self.senders = {}
-        for each in (*self._sockets.values(), *self._on.values()):
+        self.senders, self.tunnels = {}, {}
+        for each in (*self._sockets.values(), *self._tunnels.values(), *self._on.values()):
             each.close()
-        self._sockets, self._on = {}, {}
+        self._sockets, self._tunnels, self._on = {}, {}, {}
 
     def extend(self, kernel: Kernel, snapshot: Snapshot) -> None:
         """Make what the snapshot needs; `unreachable` says afterwards which servers (packed) there is no way to."""
         self._versions = {cluster.prefix.version for cluster in snapshot.site.clusters.values()}
-        servers = dict.fromkeys(_direct_servers(snapshot))
+        servers = dict.fromkeys(_servers(snapshot, Forward.DIRECT))
         self._wanted = [*self._common(snapshot), *self._ways(servers), *self._returns(snapshot)]
         failed = dict(kernel.align(self._wanted))
         lost = {packed for packed in servers if any(way in failed for way in self._way(packed))}
@@ -65,16 +74,20 @@ class Paths:
         for packed in servers:
             if packed not in lost:
                 self._connect(packed)
-        self.unreachable = frozenset(lost)
+        self.unreachable = frozenset(lost | set(self._dig(snapshot)))
+        self.mtus = dict(self._measure())
 
     def tidy(self, kernel: Kernel) -> list[socket.socket]:
         """Remove what the snapshot given to `extend` last does not need; answers sockets to be closed by who sends."""
         kernel.remove_others(self._wanted)
         marks = {thing.mark for thing in self._wanted if isinstance(thing, Rule)}
+        tunnels = self._tunnels.keys() - self._encapsulated
         gone = {(packed, v) for packed, v in self._sockets if MARK_BASE + self._numbers[packed] not in marks}
         for place in gone:
             self.senders.pop(place, None)
-        return [self._sockets.pop(place) for place in gone]
+        for packed in tunnels:
+            self.tunnels.pop(packed, None)
+        return [self._sockets.pop(place) for place in gone] + [self._tunnels.pop(packed) for packed in tunnels]
 
     def send_on(self, data: bytes) -> None:
         """Send a packet by its own destination; link-local and multicast ones stay on their link. Raises OSError."""
@@ -128,10 +141,48 @@ class Paths:
                 continue
             made.close()
 
+    def _dig(self, snapshot: Snapshot) -> Iterator[bytes]:
+        """Open tunnels to the servers under encap; yields those (packed) that no route leads to."""
+        self._encapsulated = set(_servers(snapshot, Forward.ENCAP))
+        for packed in self._encapsulated:
+            made = self._tunnels.get(packed) or _raw_socket(6, MARK_BASE)
+            try:
+                made.connect((str(ip_address(packed)), 0))
+            except OSError as error:
+                if packed not in self.unreachable:
+                    log.warning("no way to server", address=str(ip_address(packed)), error=error.strerror)
+                if packed not in self._tunnels:
+                    made.close()
+                yield packed
+                continue
+            self._tunnels[packed], self.tunnels[packed] = made, made.send
 
-def _direct_servers(snapshot: Snapshot) -> Iterator[bytes]:
+    def _measure(self) -> Iterator[tuple[bytes, int]]:
+        for packed in {packed for packed, _ in self._sockets} | self._tunnels.keys():
+            ways = [made for (address, _), made in self._sockets.items() if address == packed]
+            ways += [self._tunnels[packed]] if packed in self._tunnels else []
+            known = [mtu for mtu in map(_mtu, ways) if mtu]
+            if known:
+                yield packed, min(known)
+
+
+def _mtu(way: socket.socket) -> int:
+    """The MTU of the way that a connected socket sends by; 0 where the kernel does not tell.
+
+    It is connected anew first: else the kernel tells of the route that it found last, be it gone by now.
+    """
+    version = 6 if way.family == socket.AF_INET6 else 4
+    level, option = _MTU_OPTIONS[version]
+    with suppress(OSError):
+        way.connect(way.getpeername()[:2])
+        mtu = way.getsockopt(level, option)
+        return mtu if mtu >= _SMALLEST_MTU[version] else 0
+    return 0
+
+
+def _servers(snapshot: Snapshot, mode: Forward) -> Iterator[bytes]:
     for pool in snapshot.site.pools.values():
-        if pool.forward is Forward.DIRECT:
+        if pool.forward is mode:
             yield from (server.address.packed for server in pool.servers)
 
 

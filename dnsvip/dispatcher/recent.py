@@ -12,31 +12,31 @@ class Recent:
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
-        self._entries: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[bytes, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, name: bytes, now: float) -> bytes | None:
-        """What was put under a name, None after its time (unix seconds)."""
+    def get(self, name: bytes, now: int) -> bytes | None:
+        """What was put under a name, None after its time (whole unix seconds)."""
         entry = self._entries.get(name)
         return entry[0] if entry and entry[1] >= now else None
 
-    def room(self, now: float) -> bool:
+    def room(self, now: int) -> bool:
         """Whether one more fits, if need be in place of the oldest when its time has passed."""
         if len(self._entries) < self.bound:
             return True
         self.sweep(now, 8)
         return len(self._entries) < self.bound
 
-    def put(self, name: bytes, value: bytes, until: float) -> None:
+    def put(self, name: bytes, value: bytes, until: int) -> None:
         """Remember; the oldest goes where there is no room."""
         self._entries[name] = (value, until)
         self._entries.move_to_end(name)
         if len(self._entries) > self.bound:
             self._entries.popitem(last=False)
 
-    def sweep(self, now: float, budget: int) -> None:
+    def sweep(self, now: int, budget: int) -> None:
         """Look at the `budget` oldest entries: forget the expired ones, put the others behind."""
         for _ in range(min(budget, len(self._entries))):
             name, entry = self._entries.popitem(last=False)

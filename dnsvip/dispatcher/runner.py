@@ -24,13 +24,15 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.config import DispatchSettings
 from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.encap import OVERHEAD
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.netlink import Kernel
+from dnsvip.dispatcher.output import output_bytes
 from dnsvip.dispatcher.paths import Paths
-from dnsvip.dispatcher.rewrite import rewrite
+from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.tun import open_tun
-from dnsvip.dispatcher.verdict import REASONS, Action, Verdict
+from dnsvip.dispatcher.verdict import REASONS, Action, Target, Verdict
 from dnsvip.errors import DnsvipError, PlatformError
 from dnsvip.model import Forward, Snapshot
 
@@ -42,6 +44,8 @@ BATCH = 256
 SWEEP_SECONDS = 0.25
 SWEEP_SHARE = 40
 """Every SWEEP_SECONDS one part in SWEEP_SHARE of the flows is looked at for expiry."""
+MTU_ENCAP = 1280 + OVERHEAD
+"""What an IPv6 packet of the smallest MTU needs in a tunnel."""
 ALIGN_SECONDS = 3.0
 """How often the kernel is asked whether our routes are still there."""
 
@@ -58,6 +62,7 @@ class Runner:
         self.mtu = 0
         self.send_failed = 0
         self._settings = settings
+        self._encap_source = settings.encap_source.network_address.packed[:8]
         self._wanted = snapshot
         self._counts = dict.fromkeys(REASONS, 0)
         self._sent: dict[int, int] = {}
@@ -148,7 +153,7 @@ class Runner:
     def _drain(self) -> None:
         """Read and handle what has arrived, up to a batch."""
         read, fd, size, counts = os.read, self._fd, self.mtu + 64, self._counts
-        tables, flows, now = self.tables, self.flows, time.time()
+        tables, flows, now = self.tables, self.flows, time.time_ns()
         try:
             for _ in range(BATCH):
                 data = read(fd, size)
@@ -164,26 +169,35 @@ class Runner:
 
     def _handle(self, data: bytes, verdict: Verdict) -> None:
         if verdict.delay:
-            asyncio.get_running_loop().call_later(verdict.delay, self._send, data, verdict)
-        elif verdict.action is Action.PASS:
-            self._send_on(data)
+            self.flows.held += 1
+            asyncio.get_running_loop().call_later(verdict.delay / SECOND, self._release, data, verdict)
+        elif verdict.server is None:
+            self._send_on(output_bytes(data, verdict))
         else:
-            self._send(data, verdict)
+            self._send(data, verdict, verdict.server)
 
-    def _send(self, data: bytes, verdict: Verdict) -> None:
+    def _release(self, data: bytes, verdict: Verdict) -> None:
+        """Forward a packet that was held; its flow may have another server by now."""
+        self.flows.held -= 1
+        if verdict.server is not None:
+            self._send(data, verdict, verdict.server)
+
+    def _send(self, data: bytes, verdict: Verdict, server: Target) -> None:
         """Forward one packet; what the kernel does not take is counted, as a router would lose it."""
-        server = verdict.server
-        if verdict.mode is Forward.NAT or verdict.dscp is not None:
-            data = rewrite(data, verdict)
-        if server is not None:
-            self._sent[server.number] = self._sent.get(server.number, 0) + 1
-            if verdict.mode is Forward.DIRECT:
-                try:
-                    self._paths.senders[server.address, data[0] >> 4](data)
-                except (OSError, KeyError):
-                    self.send_failed += 1
-                return
-        self._send_on(data)
+        self._sent[server.number] = self._sent.get(server.number, 0) + 1
+        out = data
+        if verdict.mode is not Forward.DIRECT or verdict.dscp is not None:
+            out = output_bytes(data, verdict, self._encap_source)
+        try:
+            match verdict.mode:
+                case Forward.DIRECT:
+                    self._paths.senders[server.address, data[0] >> 4](out)
+                case Forward.ENCAP:
+                    self._paths.tunnels[server.address](out)
+                case Forward.NAT:
+                    self._paths.send_on(out)
+        except (OSError, KeyError):
+            self.send_failed += 1
 
     def _send_on(self, data: bytes) -> None:
         """Send a packet by its own destination, through the main table."""
@@ -217,12 +231,12 @@ class Runner:
         """The tables for a snapshot; None where nothing has changed."""
         if self._kernel is None:
             return None
-        before = self._paths.unreachable
+        before = self._paths.unreachable, self._paths.mtus
         self._paths.extend(self._kernel, snapshot)
-        if snapshot is self.tables.snapshot and self._paths.unreachable == before:
+        if snapshot is self.tables.snapshot and (self._paths.unreachable, self._paths.mtus) == before:
             return None
         self._warn(snapshot)
-        return Tables(snapshot, self.tables, self._paths.unreachable)
+        return Tables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
 
     def _warn(self, snapshot: Snapshot) -> None:
         try:
@@ -230,8 +244,9 @@ class Runner:
         except PlatformError as error:
             log.warning(str(error))
         for pool in snapshot.site.pools.values():
-            if pool.forward is Forward.ENCAP:
-                log.warning("forward = encap is not supported by this dispatcher; use direct or nat", pool=pool.name)
+            mtus = [self._paths.mtus.get(server.address.packed, MTU_ENCAP) for server in pool.servers]
+            if pool.forward is Forward.ENCAP and min(mtus, default=MTU_ENCAP) < MTU_ENCAP:
+                log.warning(f"forward = encap needs an MTU of {MTU_ENCAP} to every server", pool=pool.name)
 
     def _tidy(self) -> list[socket.socket]:
         return self._paths.tidy(self._kernel) if self._kernel else []
@@ -252,7 +267,7 @@ class Runner:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.flows.sweep(time.time(), max(len(self.flows) // SWEEP_SHARE, 256))
+            self.flows.sweep(int(time.time()), max(len(self.flows) // SWEEP_SHARE, 256))
 
     async def _in_worker(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)

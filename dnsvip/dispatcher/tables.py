@@ -7,15 +7,17 @@ old one as `previous`), so that flows, which hold numbers, survive a change of t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dnsvip.dispatcher.encap import OVERHEAD
 from dnsvip.dispatcher.judge import Judge
 from dnsvip.dispatcher.maglev import build_ring
+from dnsvip.dispatcher.qos import Limit, limit_of
 from dnsvip.dispatcher.reason import Reason
-from dnsvip.dispatcher.verdict import Action, Outcome, Target, Verdict
-from dnsvip.model import Cluster, Forward, Pool, ServerState, Snapshot
+from dnsvip.dispatcher.verdict import NO_LIMIT, Action, Outcome, Target, Verdict
+from dnsvip.model import MAX_POOLS, Cluster, Forward, Pool, ServerState, Snapshot
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
@@ -41,17 +43,29 @@ class Ring:
 
 
 class Tables:
-    """One snapshot for the dispatcher. `unreachable` are addresses (packed) that cannot be sent to at present."""
+    """One snapshot for the dispatcher.
+
+    `unreachable` are addresses (packed) that cannot be sent to at present; `mtus` gives the MTU of the way to
+    an address (packed) in bytes, where it is known.
+    """
 
     def __init__(
-        self, snapshot: Snapshot, previous: Tables | None = None, unreachable: frozenset[bytes] = frozenset()
+        self,
+        snapshot: Snapshot,
+        previous: Tables | None = None,
+        unreachable: frozenset[bytes] = frozenset(),
+        mtus: Mapping[bytes, int] | None = None,
     ) -> None:
         self.snapshot = snapshot
+        self._mtus = mtus or {}
         same = previous is not None and previous.snapshot is snapshot
         self.judge: Judge = (
             previous.judge if previous and same else Judge(snapshot, previous.judge if previous else None)
         )
         self.pools = snapshot.site.pools
+        self.limits: dict[str, Limit] = {
+            tier.name: limit_of(tier.rate) for tier in snapshot.site.tiers.values() if tier.rate
+        }
         self._identities: list[tuple[str, str, bytes]] = list(previous._identities) if previous else []
         self._numbers = {identity: number for number, identity in enumerate(self._identities)}
         self._known: dict[int, Verdict] = {}
@@ -59,11 +73,12 @@ class Tables:
         self.targets = {target.number: target for pool in targets.values() for target, _ in pool}
         self._places: dict[_Weights, _Places] = {}
         old = previous._places if previous else {}
-        self._rings = {
-            (pool.name, version): self._ring(pool, targets[pool.name], version, old)
+        own = {
+            (pool.name, version): self._ring(targets[pool.name], version, old)
             for pool in self.pools.values()
             for version in (4, 6)
         }
+        self._rings = {(name, version): self._resolved(name, version, own) for name, version in own}
         self._clusters = {name: c for name, c in snapshot.site.clusters.items() if isinstance(c, Cluster)}
         self._prefixes: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for prefix in (cluster.prefix for cluster in snapshot.site.clusters.values()):
@@ -75,7 +90,8 @@ class Tables:
         return any(address >> shift == number for shift, number in self._prefixes[version])
 
     def ring(self, pool: str | None, version: int) -> Ring:
-        """Who takes new flows of a pool and IP version."""
+        """Who takes new flows of a pool and IP version: the pool's own servers, or those of the first pool it falls
+        back to that has any."""
         return self._rings.get((pool or "", version), _NOBODY)
 
     def known(self, owner: int) -> Verdict | None:
@@ -109,13 +125,25 @@ class Tables:
             number = self._numbers.setdefault(identity, len(self._identities))
             if number == len(self._identities):
                 self._identities.append(identity)
-            if pool.forward is Forward.ENCAP:
-                continue  # not sent to by this dispatcher; see Outcome.UNSUPPORTED
             if server.state in _KEEPS_FLOWS and server.address.packed not in unreachable:
                 weight = server.weight if server.state is ServerState.UP else 0
-                yield Target(number, pool.name, server.name, server.address.packed, pool.forward), weight
+                room = self._mtus.get(server.address.packed, NO_LIMIT)
+                room -= OVERHEAD if pool.forward is Forward.ENCAP and room < NO_LIMIT else 0
+                yield Target(number, pool.name, server.name, server.address.packed, pool.forward, room), weight
 
-    def _ring(self, pool: Pool, targets: list[tuple[Target, int]], version: int, old: dict[_Weights, _Places]) -> Ring:
+    def _resolved(self, name: str, version: int, own: Mapping[tuple[str, int], Ring]) -> Ring:
+        """The first ring with a server along the pools that `name` falls back to (`rules` allows no cycle)."""
+        for _ in range(MAX_POOLS):
+            ring = own.get((name, version), _NOBODY)
+            if ring.places:
+                return ring
+            pool = self.pools.get(name)
+            if pool is None or pool.fallback is None:
+                break
+            name = pool.fallback
+        return _NOBODY
+
+    def _ring(self, targets: list[tuple[Target, int]], version: int, old: dict[_Weights, _Places]) -> Ring:
         fit = {target.name: (target, weight) for target, weight in targets if _carries(target, version)}
         weights = tuple(sorted((name, weight) for name, (_, weight) in fit.items() if weight))
         places = self._places.get(weights) or old.get(weights) or build_ring(weights)
@@ -123,9 +151,9 @@ class Tables:
         return Ring(tuple(fit[name][0] for name in places[0]), places[1])
 
 
-def forward_to(target: Target, reason: Reason | Outcome, dscp: int | None, delay: float = 0.0) -> Verdict:
-    """The verdict that sends a packet to a server."""
-    return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay)
+def forward_to(target: Target, reason: Reason | Outcome, dscp: int | None, delay: int = 0, flow: int = 0) -> Verdict:
+    """The verdict that sends a packet of a flow (its 64-bit hash) to a server."""
+    return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow=flow)
 
 
 def owner_of(target: Target, dscp: int | None) -> int:
@@ -139,8 +167,9 @@ def dscp_of(owner: int) -> int | None:
 
 
 def _carries(target: Target, version: int) -> bool:
-    """Whether packets of an IP version can reach a server: IPv4 by an IPv6 next hop (RFC 8950), not the reverse."""
-    return target.mode is Forward.DIRECT if version == 4 else target.version == 6
+    """Whether packets of an IP version can reach a server: IPv4 by an IPv6 next hop (RFC 8950) or in a tunnel, not
+    the reverse."""
+    return target.mode is not Forward.NAT if version == 4 else target.version == 6
 
 
 _NOBODY = Ring((), array("i"))

@@ -19,6 +19,7 @@ from dnsvip.model import (
     ClientState,
     Cluster,
     Match,
+    Pool,
     Proof,
     Step,
     Tier,
@@ -56,6 +57,8 @@ def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
             row["code"] = thing.code
         case Client():
             row |= {"id": thing.id, "tier": thing.tier}
+        case Pool() if thing.fallback is None:
+            del plain["fallback"]  # a node of version 0.1 beside this one knows no such key
         case TsigKey():
             row["secret"] = kek.wrap(plain.pop("secret").encode(), _context(kind, name))
     row["spec"] = _json(plain)

@@ -11,7 +11,7 @@ from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.rewrite import rewrite
 from dnsvip.dispatcher.tables import Tables
-from tests.dispatcher.build import address, datagram, established, segment, snapshot
+from tests.dispatcher.build import NOW_NS, address, datagram, established, segment, snapshot
 
 COUNT = 20_000
 
@@ -38,7 +38,7 @@ def known(tables: Tables, tier: str, *, send: bool) -> Callable[[], float]:
     def run() -> float:
         start = time.perf_counter()
         for packet in packets:
-            verdict = decide(packet, tables, flows, 1000.0)
+            verdict = decide(packet, tables, flows, NOW_NS)
             if send:
                 rewrite(packet, verdict)
         return time.perf_counter() - start
@@ -67,7 +67,7 @@ def memory(tables: Tables) -> float:
     before = tracemalloc.get_traced_memory()[0]
     for n in range(50_000):
         for _ in range(2):
-            decide(datagram(vip, port=n, source=n), tables, flows, 1000.0)
+            decide(datagram(vip, port=n, source=n), tables, flows, NOW_NS)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return used / len(flows.established)
@@ -76,7 +76,7 @@ def memory(tables: Tables) -> float:
 def _decide_all(packets: list[bytes], tables: Tables, flows: Flows) -> float:
     start = time.perf_counter()
     for packet in packets:
-        decide(packet, tables, flows, 1000.0)
+        decide(packet, tables, flows, NOW_NS)
     return time.perf_counter() - start
 
 

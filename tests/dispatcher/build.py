@@ -10,6 +10,7 @@ from dnsvip.codec.keyring import Epoch, EpochState, Keyring
 from dnsvip.codec.proof import Bind, client_key, prove
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.model import (
     ClassCluster,
@@ -29,7 +30,9 @@ from dnsvip.model import (
     TierAction,
 )
 
-NOW = 1_000_000.0
+NOW = 1_000_000
+"""Unix seconds; `decide` is given `NOW_NS`."""
+NOW_NS = NOW * SECOND
 CLIENT = int(IPv6Address("2001:db8:77::10"))
 CLIENT4 = int(IPv4Address("198.51.100.7"))
 PLAIN = int(IPv6Address("2001:db8:a:1::1"))
@@ -214,7 +217,7 @@ def valid(packet: bytes) -> bool:
 def established(tables: Tables, flows: Flows, tier: str, port: int) -> bytes:
     """A data segment of a TCP flow that `flows` knows as established afterwards."""
     vip = address(tier)
-    decide(segment(vip, port=port), tables, flows, NOW)
+    decide(segment(vip, port=port), tables, flows, NOW_NS)
     packet = segment(vip, ACK | PUSH, port, data=b"x" * 100)
-    decide(packet, tables, flows, NOW)
+    decide(packet, tables, flows, NOW_NS)
     return packet

@@ -23,7 +23,7 @@ def udp(number: int) -> bytes:
     return b"\x11" + bytes(34) + number.to_bytes(2, "big")
 
 
-def opened(flows: Flows, key: bytes, now: float = 0.0, *, established: bool = True) -> bytes:
+def opened(flows: Flows, key: bytes, now: int = 0, *, established: bool = True) -> bytes:
     flows.record(key, 7, SESSION, 1, now)
     if established:
         flows.touch(key, ACK if key[0] == 6 else 0, now)
@@ -68,13 +68,27 @@ def test_idle_flows_are_forgotten_by_state(key: bytes, established: bool, flags:
     assert flows.expired == 1
 
 
+def test_an_idle_flow_is_unknown_before_it_is_swept() -> None:
+    """What has been idle for longer than its life is not known to the next packet, whether a sweep came by or not."""
+    flows = Flows(100)
+    opened(flows, tcp(1))
+    opened(flows, tcp(2), established=False)
+    assert flows.find(tcp(1), SESSION)
+    assert flows.touch(tcp(2), SYN, NEW_SECONDS) == 7
+    assert flows.find(tcp(2), 2 * NEW_SECONDS + 1) is None
+    assert flows.touch(tcp(2), SYN, 2 * NEW_SECONDS + 1) is None
+    assert flows.find(tcp(1), SESSION + 1) is None
+    assert flows.touch(tcp(1), ACK, SESSION + 1) is None
+    assert (len(flows), flows.expired) == (0, 2)
+
+
 def test_sweep_gets_round_in_small_steps() -> None:
     """A sweep of a few slots at a time finds every expired flow after one round, and only those."""
     flows = Flows(1000)
     for number in range(200):
-        opened(flows, tcp(number), now=float(number))
+        opened(flows, tcp(number), now=number)
     for _ in range(20):
-        flows.sweep(SESSION + 100.5, 10)
+        flows.sweep(SESSION + 101, 10)
     assert set(flows.established.slots) == {tcp(number) for number in range(101, 200)}
 
 
@@ -94,12 +108,12 @@ def test_flood_of_new_flows_leaves_established_ones() -> None:
     flows = Flows(400)
     keys = [opened(flows, tcp(number)) for number in range(200)]
     for number in range(1000, 60_000):
-        flows.record(tcp(number), 9, SESSION, 1, 1.0)
+        flows.record(tcp(number), 9, SESSION, 1, 1)
     assert len(flows.fresh) == 100
     assert flows.evicted == 59_000 - 100
-    assert [flows.touch(key, ACK, 2.0) for key in keys] == [7] * 200
-    assert flows.touch(tcp(59_999), SYN, 2.0) == 9
-    assert flows.touch(tcp(1000), SYN, 2.0) is None
+    assert [flows.touch(key, ACK, 2) for key in keys] == [7] * 200
+    assert flows.touch(tcp(59_999), SYN, 2) == 9
+    assert flows.touch(tcp(1000), SYN, 2) is None
 
 
 def test_full_established_lane_keeps_the_old_ones() -> None:
@@ -107,12 +121,15 @@ def test_full_established_lane_keeps_the_old_ones() -> None:
     flows = Flows(16)
     for number in range(12):
         opened(flows, tcp(number))
-    late = opened(flows, tcp(100), now=1.0)
+    late = opened(flows, tcp(100), now=1)
     assert flows.kept_new == 1
-    assert flows.touch(late, ACK, 2.0) == 7
+    assert flows.touch(late, ACK, 2) == 7
     assert len(flows.established) == 12
-    flows.touch(tcp(5), FIN | ACK, 2.0)
-    flows.touch(late, ACK, 2.0 + CLOSING_SECONDS + 1)
+    flows.touch(tcp(5), FIN | ACK, 2)
+    for now in range(22, 2 + CLOSING_SECONDS, 20):
+        flows.touch(late, ACK, now)
+        assert late in flows.fresh.slots
+    flows.touch(late, ACK, 2 + CLOSING_SECONDS + 1)
     assert len(flows.established) == 12
     assert late in flows.established.slots
     assert tcp(5) not in flows.established.slots
@@ -124,7 +141,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.flows = Flows(12)
-        self.now = 0.0
+        self.now = 0
 
     @rule(number=st.integers(0, 30), flags=st.sampled_from([SYN, ACK, FIN | ACK, RST]), nat=st.booleans())
     def packet(self, number: int, flags: int, nat: bool) -> None:
@@ -169,11 +186,11 @@ def test_recent_is_bounded() -> None:
     """Old entries go first; what has expired is not found and makes room."""
     recent = Recent(2)
     for name in (b"a", b"b", b"c"):
-        recent.put(name, name.upper(), until=10.0)
-    assert [recent.get(name, 5.0) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]
-    assert not recent.room(10.0)
-    assert recent.get(b"b", 10.5) is None
-    assert recent.room(10.5)
+        recent.put(name, name.upper(), until=10)
+    assert [recent.get(name, 5) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]
+    assert not recent.room(10)
+    assert recent.get(b"b", 11) is None
+    assert recent.room(11)
     assert len(recent) == 0
 
 
