@@ -1,0 +1,124 @@
+// Rates over time as SVG: lines or stacked areas, a legend with the newest values, a reading under the pointer.
+import { fill, h, s } from "./dom.js";
+import { clock, rate } from "./format.js";
+
+const COLOURS = 8;
+const [LEFT, RIGHT, TOP, BOTTOM] = [44, 6, 10, 22];
+const STEPS = [1, 2, 2.5, 5, 10];
+
+/**
+ * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up.
+ */
+export function chart(label, { height = 200, stacked = false, unit = "per second" } = {}) {
+  const svg = s("svg", { role: "img", "aria-label": label, height });
+  const legend = h("ul.legend");
+  const tip = h("div.chart-tip", { hidden: true });
+  const nothing = h("div.nothing", "No traffic in the last minutes");
+  const box = h("div.chart", svg, tip, nothing);
+  const element = h("figure", box, legend);
+  let data = { times: [], series: [] };
+  let at = null;
+  const paint = () => {
+    const shown = stacked ? pile(data.series) : data.series.map((each) => ({ ...each, tops: each.values }));
+    draw(svg, { ...data, series: shown }, { height, stacked, at });
+    legendOf(legend, data.series, label, unit, svg);
+    nothing.hidden = data.series.length > 0;
+    reading(tip, data, at, box);
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const bounds = svg.getBoundingClientRect();
+    const share = (event.clientX - bounds.left - LEFT) / (bounds.width - LEFT - RIGHT);
+    at = data.times.length ? Math.min(data.times.length - 1, Math.max(0, Math.round(share * (data.times.length - 1)))) : null;
+    paint();
+  });
+  svg.addEventListener("pointerleave", () => {
+    at = null;
+    paint();
+  });
+  new ResizeObserver(paint).observe(box);
+  return {
+    element,
+    draw: (news) => {
+      data = { times: news.times, series: coloured(news.series) };
+      paint();
+    },
+  };
+}
+
+const given = new Map();
+
+/** Give each name a colour that it keeps. */
+function coloured(series) {
+  return series.map((each) => {
+    if (each.colour) return each;
+    if (!given.has(each.name)) given.set(each.name, (given.size % COLOURS) + 1);
+    return { ...each, colour: given.get(each.name) };
+  });
+}
+
+function pile(series) {
+  const sums = [];
+  return series.map((each) => {
+    const bottoms = each.values.map((_, place) => sums[place] ?? 0);
+    const tops = each.values.map((value, place) => (sums[place] = (sums[place] ?? 0) + value));
+    return { ...each, bottoms, tops };
+  });
+}
+
+function draw(svg, { times, series }, { height, stacked, at }) {
+  const width = Math.max(svg.clientWidth || svg.parentElement?.clientWidth || 300, 120);
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const top = ceiling(Math.max(...series.flatMap((each) => each.tops), 0));
+  const x = (place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
+  const y = (value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
+  const lines = (values) => values.map((value, place) => `${place ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const back = (values) => values.map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`).reverse().join("");
+  const shapes = series.map((each) => {
+    const group = s(`g.s${each.colour}`);
+    if (stacked && times.length > 1) group.append(s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }));
+    group.append(s("path", { d: lines(each.tops), fill: "none", stroke: "currentColor", "stroke-width": stacked ? 1.4 : 1.8, "stroke-linejoin": "round" }));
+    return group;
+  });
+  const cursor = at === null ? null : s("line.cursor", { x1: x(at), x2: x(at), y1: TOP, y2: height - BOTTOM });
+  fill(svg, axes(width, height, top, times, x, y), shapes, cursor);
+}
+
+function axes(width, height, top, times, x, y) {
+  const marks = [0, top / 2, top].map((value) => [s("line.axis", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }), s("text.tick", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, rate(value))]);
+  if (times.length < 2) return marks;
+  const last = times.length - 1;
+  const ends = [[0, "start"], [last, "end"]];
+  if (width > 460) ends.push([Math.round(last / 2), "middle"]);
+  return [marks, ends.map(([place, anchor]) => s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place])))];
+}
+
+function ceiling(most) {
+  if (most <= 0) return 1;
+  const size = 10 ** Math.floor(Math.log10(most));
+  return size * STEPS.find((step) => step * size >= most);
+}
+
+function legendOf(legend, series, label, unit, svg) {
+  fill(legend, series.map((each) => h(`li.s${each.colour}`, h("span.swatch", { "aria-hidden": "true" }), h("span.soft", each.name), h("b", rate(each.values.at(-1) ?? 0)))));
+  const said = series.map((each) => `${each.name} ${rate(each.values.at(-1) ?? 0)}`).join(", ");
+  svg.setAttribute("aria-label", `${label}, ${unit}: ${said || "nothing"}`);
+}
+
+function reading(tip, { times, series }, at, box) {
+  tip.hidden = at === null || !series.length;
+  if (tip.hidden) return;
+  const rows = series.map((each) => h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rate(each.values[at] ?? 0))));
+  fill(tip, h("div.faint", clock(times[at])), rows);
+  const share = times.length > 1 ? at / (times.length - 1) : 0;
+  const place = LEFT + share * (box.clientWidth - LEFT - RIGHT);
+  tip.style.left = share < 0.5 ? `${place + 10}px` : "";
+  tip.style.right = share < 0.5 ? "" : `${box.clientWidth - place + 10}px`;
+}
+
+/** A small line without axes, for a number's course. */
+export function spark(values, colour = 1) {
+  const [width, height] = [120, 30];
+  const top = Math.max(...values, 1e-9);
+  const d = values.map((value, place) => `${place ? "L" : "M"}${((width * place) / Math.max(1, values.length - 1)).toFixed(1)} ${(height - 2 - ((height - 4) * value) / top).toFixed(1)}`).join("");
+  return s(`svg.spark.s${colour}`, { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, s("path", { d, fill: "none", stroke: "currentColor", "stroke-width": 1.6, "vector-effect": "non-scaling-stroke" }));
+}

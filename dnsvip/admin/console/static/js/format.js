@@ -1,0 +1,40 @@
+// Numbers and times as people read them.
+
+const WHOLE = new Intl.NumberFormat("en");
+const RATE = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
+export const whole = (number) => WHOLE.format(number);
+export const rate = (number) => (number >= 10000 ? SHORT.format(number) : RATE.format(number));
+export const moment = (seconds) => (seconds ? MOMENT.format(seconds * 1000) : "");
+export const clock = (seconds) => CLOCK.format(seconds * 1000);
+
+const UNITS = [
+  [86400, "d"],
+  [3600, "h"],
+  [60, "min"],
+  [1, "s"],
+];
+
+/** Seconds in at most two units: "3 h 20 min". */
+export function duration(seconds) {
+  let left = Math.max(0, Math.round(seconds));
+  const parts = [];
+  for (const [size, unit] of UNITS) {
+    const number = Math.floor(left / size);
+    left -= number * size;
+    if (number) parts.push(`${number} ${unit}`);
+    if (parts.length === 2 || (parts.length && !number)) break;
+  }
+  return parts.join(" ") || "0 s";
+}
+
+/** How long ago a unix time is. */
+export function ago(seconds, now = Date.now() / 1000) {
+  const gone = now - seconds;
+  return gone < 3 ? "just now" : `${duration(gone)} ago`;
+}
+
+export const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;

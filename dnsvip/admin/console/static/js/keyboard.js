@@ -1,0 +1,34 @@
+// Shortcuts: one key, or g and then a key. They are off while something is typed, and while a dialog is open.
+
+const SEQUENCE_MS = 1500;
+
+const single = new Map();
+const after = new Map();
+let waiting = 0;
+
+/** Call `action` on a key; on "g x" where `key` is such a pair. */
+export function bind(key, action) {
+  if (key.startsWith("g ")) after.set(key.slice(2), action);
+  else single.set(key, action);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return void single.get("Escape")?.(event);
+  if (typing(event.target)) return;
+  const second = waiting && Date.now() - waiting < SEQUENCE_MS;
+  waiting = 0;
+  if (!second && event.key === "g") {
+    waiting = Date.now();
+    return;
+  }
+  const action = second ? after.get(event.key) : single.get(event.key);
+  if (action) {
+    event.preventDefault();
+    action(event);
+  }
+});
+
+function typing(element) {
+  return element.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+}

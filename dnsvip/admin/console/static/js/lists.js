@@ -1,0 +1,52 @@
+// Lists of any length by pages: the server's cursor leads on, the cursors passed lead back.
+import { call, ROOT } from "./api.js";
+import { fill, h } from "./dom.js";
+import { bind } from "./keyboard.js";
+import { button, filled } from "./parts.js";
+
+/**
+ * Show pages of `path` in `place`: `draw(items)` gives the content of one. Returns `show(query)` for a new search.
+ */
+export function paged(place, path, draw, signal) {
+  const passed = [];
+  let present = "";
+  let next = null;
+  const list = h("div");
+  const back = button("Back", () => turn(passed.pop()), { name: "left", small: true });
+  const on = button("Next", () => { passed.push(present); return turn(next); }, { small: true });
+  const count = h("span.faint", { role: "status" });
+  const foot = h("div.row.spread.list-foot", count, h("div.row", back, on));
+  back.dataset.action = "back";
+  on.dataset.action = "next";
+  fill(place, list, foot);
+  const run = filled(list, async () => {
+    const { data } = await call("GET", present, { signal });
+    next = data.next?.startsWith(ROOT) ? data.next : null;
+    back.disabled = passed.length === 0;
+    on.disabled = next === null;
+    foot.hidden = back.disabled && on.disabled;
+    count.textContent = foot.hidden ? "" : `Page ${passed.length + 1}, ${data.items.length} shown`;
+    return draw(data.items);
+  }, signal);
+  const turn = async (to) => {
+    present = to;
+    await run();
+    back.disabled = passed.length === 0;
+    on.disabled = next === null;
+  };
+  keys(place, back, on, signal);
+  return { show: (query) => { passed.length = 0; return turn(`${ROOT}/${path}${query}`); }, again: run };
+}
+
+/** j and k go from row to row, n and p from page to page. */
+export function keys(place, back, on, signal) {
+  const rows = () => [...place.querySelectorAll("tbody tr a.lead")];
+  const step = (by) => () => {
+    const all = rows();
+    const now = all.indexOf(document.activeElement);
+    all[Math.min(all.length - 1, Math.max(0, now < 0 ? 0 : now + by))]?.focus();
+  };
+  const bound = { j: step(1), k: step(-1), n: () => on?.click(), p: () => back?.click() };
+  Object.entries(bound).forEach(([key, action]) => bind(key, action));
+  signal.addEventListener("abort", () => Object.keys(bound).forEach((key) => bind(key, () => {})));
+}

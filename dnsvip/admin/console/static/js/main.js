@@ -1,0 +1,71 @@
+// Begins: who is signed in, then the frame, then the page that the address names.
+import { onLost } from "./api.js";
+import { fill, h } from "./dom.js";
+import { icon } from "./icons.js";
+import { start, stop } from "./live.js";
+import { toasts } from "./notices.js";
+import { PAGES } from "./pages.js";
+import { here } from "./router.js";
+import { frame } from "./shell.js";
+import { askIn, resume } from "./signin.js";
+
+const root = document.querySelector("#app");
+let shown = { leave: () => {}, name: "" };
+
+document.body.append(toasts());
+onLost((problem) => begin(problem.message || "The session has ended."));
+begin();
+
+async function begin(why) {
+  shown.leave();
+  stop();
+  window.onhashchange = null;
+  const session = (why ? null : await resumed()) ?? (await askIn(root, why));
+  const { main, mark } = frame(root, session);
+  window.onhashchange = () => show(main, mark, session);
+  start();
+  show(main, mark, session);
+}
+
+async function resumed() {
+  try {
+    return await resume();
+  } catch (problem) {
+    fill(root, h("main.signin", h("div.empty", icon("warn", 30), h("strong", "The console cannot start now"), h("p", problem.message), h("p.faint", "It tries again by itself."))));
+    await new Promise((resolve) => {
+      setTimeout(resolve, 2000);
+    });
+    return resumed();
+  }
+}
+
+async function show(main, mark, session) {
+  shown.leave();
+  const { parts, query } = here();
+  const page = PAGES.find((each) => each.name === parts[0]);
+  const left = new AbortController();
+  shown = { leave: () => left.abort(), name: parts[0] };
+  mark(parts[0]);
+  document.title = `${page?.title ?? "Not found"} · dnsvip`;
+  scrollTo(0, 0);
+  if (!page) return fill(main, missing());
+  try {
+    const module = await import(`./pages/${page.name}.js`);
+    if (left.signal.aborted) return;
+    const view = h("div.stack");
+    fill(main, view);
+    await module.show(view, { parts: parts.slice(1), query, signal: left.signal, session, page });
+    if (!left.signal.aborted && document.activeElement === document.body) main.querySelector("h1")?.focus({ preventScroll: true });
+  } catch (error) {
+    if (!left.signal.aborted) fill(main, broken(error));
+  }
+}
+
+function missing() {
+  return h("div.empty", icon("inbox", 30), h("strong", "There is no such page"), h("a", { href: "#/overview" }, "To the overview"));
+}
+
+function broken(error) {
+  const again = h("button.button", { type: "button", onclick: () => window.onhashchange() }, "Try again");
+  return h("div.empty", { role: "alert" }, icon("warn", 30), h("strong", "This page cannot be shown now"), h("p", error.message), again);
+}

@@ -1,0 +1,83 @@
+// What comes up by itself: toasts for what has been done (with undo), dialogs for what must be asked first.
+import { h, fresh } from "./dom.js";
+import { icon } from "./icons.js";
+
+const SHOWN_MS = 8000;
+const MOST = 4;
+
+const box = h("div.toasts", { role: "status", "aria-live": "polite" });
+
+/** Where toasts appear; put into the page once. */
+export function toasts() {
+  return box;
+}
+
+/** Say that something was done. `undo`: a function that takes it back. */
+export function done(text, undo) {
+  show(text, "", undo);
+}
+
+/** Say that something failed. */
+export function failed(error) {
+  if (error?.name === "AbortError") return;
+  const errors = (error.errors || []).slice(0, 3).map((each) => each.message);
+  show(errors.length ? errors.join("; ") : error.message || String(error), "bad");
+}
+
+function show(text, kind, undo) {
+  const toast = h("div.toast", { class: kind, role: kind === "bad" ? "alert" : null }, h("span.grow", text));
+  const remove = () => toast.remove();
+  if (undo) {
+    const button = h("button.button.small", { type: "button", dataset: { action: "undo" } }, "Undo");
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        await undo();
+        remove();
+      } catch (error) {
+        remove();
+        failed(error);
+      }
+    });
+    toast.append(button);
+  }
+  toast.append(h("button.button.quiet.icon.small", { type: "button", "aria-label": "Dismiss", onclick: remove }, icon("cross", 16)));
+  box.append(toast);
+  while (box.children.length > MOST) box.firstElementChild.remove();
+  let timer = setTimeout(remove, SHOWN_MS);
+  toast.addEventListener("pointerenter", () => clearTimeout(timer));
+  toast.addEventListener("focusin", () => clearTimeout(timer));
+  toast.addEventListener("pointerleave", () => {
+    timer = setTimeout(remove, SHOWN_MS);
+  });
+}
+
+/** Ask before something is done; true where it shall be. */
+export function confirm({ title, text, action, danger = false }) {
+  const cancel = h("button.button", { type: "button" }, "Cancel");
+  const yes = h("button.button.main-action", { type: "button", class: danger ? "danger" : "", dataset: { action: "confirm" } }, action);
+  const dialog = open(title, [h("p.soft", text), h("div.buttons", cancel, yes)]);
+  return new Promise((resolve) => {
+    const end = (answer) => {
+      resolve(answer);
+      dialog.close();
+    };
+    cancel.addEventListener("click", () => end(false));
+    yes.addEventListener("click", () => end(true));
+    dialog.addEventListener("close", () => resolve(false));
+  });
+}
+
+/** A modal dialog with a title and content; Esc closes it, and focus goes back to where it was. */
+export function open(title, content, { wide = false } = {}) {
+  const id = fresh("dialog");
+  const close = h("button.button.quiet.icon.small", { type: "button", "aria-label": "Close" }, icon("cross", 16));
+  const head = h("div.row.spread", h("h2", { id }, title), close);
+  const dialog = h("dialog", { "aria-labelledby": id, class: wide ? "wide" : "" }, h("div.inside", head, content));
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}

@@ -1,0 +1,111 @@
+// Overview: what the site does now. All of it comes from the one live poll.
+import { chart, spark } from "../chart.js";
+import { fill, h } from "../dom.js";
+import { ago, count, rate, whole } from "../format.js";
+import { listen } from "../live.js";
+import { card, empty, head, label, loading, tag } from "../parts.js";
+import { link } from "../router.js";
+
+const TAKEN = new Set(["known", "reply", "icmp-error", "fragment", "plain", "class", "issued", "proven", "reselected", "held", "over-rate-passed", "not-ours"]);
+const MOST = 7;
+
+export function show(view, { signal }) {
+  const tiers = chart("Answers by tier", { stacked: true, unit: "answers per second" });
+  const rcodes = chart("Queries by rcode", { unit: "answers per second" });
+  const flows = chart("New flows by tier", { stacked: true, unit: "flows per second" });
+  const rejects = chart("Rejects by reason", { unit: "packets per second" });
+  const numbers = h("div.numbers.span-12");
+  const servers = h("div");
+  const nodes = h("div");
+  const dispatcherNote = h("div");
+  fill(
+    view,
+    head("Overview"),
+    h("div.grid", numbers,
+      h("div.span-6", card("Answers by tier", tiers.element)), h("div.span-6", card("Queries by rcode", rcodes.element)),
+      dispatcherNote,
+      h("div.span-6", card("New flows by tier", flows.element)), h("div.span-6", card("Rejects by reason", rejects.element)),
+      h("div.span-7", card("Servers", servers, { flush: true, end: h("a", { href: link("servers") }, "All servers") })),
+      h("div.span-5", card("Nodes", nodes, { flush: true, end: h("a", { href: link("nodes") }, "All nodes") })),
+    ),
+  );
+  fill(servers, loading(3));
+  fill(nodes, loading(3));
+  listen((state) => {
+    if (!state.now) return;
+    const of = (group) => seriesOf(state, group);
+    tiers.draw({ times: state.times, series: of("dns.tiers") });
+    rcodes.draw({ times: state.times, series: of("dns.rcodes") });
+    flows.draw({ times: state.times, series: of("dispatcher.new_flows") });
+    rejects.draw({ times: state.times, series: of("dispatcher.counters").filter((each) => !TAKEN.has(each.name)) });
+    fill(numbers, numbersOf(state));
+    fill(servers, serversOf(state.now.dispatcher));
+    fill(nodes, nodesOf(state.now));
+    showNote(dispatcherNote, state.now.dispatcher);
+  }, signal);
+}
+
+function seriesOf(state, group) {
+  const own = Object.entries(state.rates).filter(([name, values]) => name.startsWith(`${group}.`) && values.some(Boolean));
+  const sized = own.map(([name, values]) => ({ name: name.slice(group.length + 1), values, size: values.reduce((a, b) => a + b, 0) }));
+  const biggest = new Set(sized.sort((a, b) => b.size - a.size).slice(0, MOST).map((each) => each.name));
+  const rest = sized.filter((each) => !biggest.has(each.name));
+  const kept = sized.filter((each) => biggest.has(each.name)).sort((a, b) => a.name.localeCompare(b.name));
+  if (rest.length) kept.push({ name: "others", values: rest[0].values.map((_, place) => rest.reduce((sum, each) => sum + each.values[place], 0)), colour: 8 });
+  return kept;
+}
+
+function numbersOf(state) {
+  const { now } = state;
+  const total = (group, wanted = () => true) => {
+    const columns = Object.entries(state.rates).filter(([name]) => name.startsWith(`${group}.`) && wanted(name.slice(group.length + 1))).map(([, values]) => values);
+    return state.times.map((_, place) => columns.reduce((sum, values) => sum + (values[place] ?? 0), 0));
+  };
+  const dispatcher = now.dispatcher && !now.dispatcher.error ? now.dispatcher : null;
+  const live = now.nodes.filter((node) => node.live).length;
+  return [
+    number("Queries", total("dns.outcomes"), 1),
+    dispatcher ? number("Packets", total("dispatcher.counters"), 2) : null,
+    dispatcher ? number("Rejects", total("dispatcher.counters", (name) => !TAKEN.has(name)), 5) : null,
+    dispatcher?.flows ? plain("Flows", whole(dispatcher.flows.established + dispatcher.flows.new), `of at most ${whole(dispatcher.flows.bound)}`) : null,
+    plain("Clients", whole(now.objects.clients ?? 0), h("a", { href: link("clients") }, "Look through them")),
+    plain("Nodes live", `${live} of ${now.nodes.length}`, now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date"),
+  ];
+}
+
+function number(title, values, colour) {
+  return h("div.figure", h("div.soft", title), h("div.figure-value", rate(values.at(-1) ?? 0), h("span.faint", " /s")), spark(values.slice(-90), colour));
+}
+
+function plain(title, value, note) {
+  return h("div.figure", h("div.soft", title), h("div.figure-value", value), h("div.faint.figure-note", note));
+}
+
+function serversOf(dispatcher) {
+  if (!dispatcher) return empty("No dispatcher on this machine", "What dispatchers of other machines see is on the page of the servers.");
+  if (dispatcher.error) return empty("The dispatcher does not answer", dispatcher.error);
+  if (!dispatcher.servers?.length) return empty("No servers", "Pools and their servers are on the page of the servers.");
+  const rows = dispatcher.servers.slice(0, 12).map((server) => h("tr", h("td", h("a", { href: link("servers") }, `${server.pool} / ${server.name}`)), h("td.mono", server.address), h("td", stateOf(server, dispatcher)), h("td.number", whole(server.packets ?? 0))));
+  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers" }, h("table", h("thead", h("tr", ["Server", "Address", "Health"].map((title) => h("th", { scope: "col" }, title)), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
+}
+
+/** How a dispatcher finds a server. */
+function stateOf(server, dispatcher) {
+  if (dispatcher.unreachable?.includes(server.address)) return tag("unreachable");
+  if (server.healthy === false) return tag("unhealthy");
+  if (server.healthy === true) return tag("healthy");
+  return label("not checked");
+}
+
+function nodesOf(now) {
+  if (now.database) return empty("The database is away", "Who lives is known when it is back.");
+  const rows = now.nodes.map((node) => h("li.line", tag(node.live ? (node.behind ? "behind" : "live") : "silent"), h("strong", node.name), h("span.soft", node.roles.join(", ")), h("span.faint.end", node.behind ? `${count(node.behind, "generation")} behind` : ago(node.seen_at, now.at))));
+  return rows.length ? h("ul.lines", rows) : empty("No node reports");
+}
+
+function showNote(place, dispatcher) {
+  const text = dispatcher ? "" : "No dispatcher runs on this machine: flows and rejects are told where one does.";
+  place.className = text ? "span-12 faint" : "";
+  place.hidden = !text;
+  place.textContent = text;
+}

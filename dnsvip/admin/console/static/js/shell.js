@@ -1,0 +1,139 @@
+// The frame: navigation, search, the generation's light, what is away, theme, sign-out. It shows pages in `main`.
+import { fill, h } from "./dom.js";
+import { whole } from "./format.js";
+import { showHelp } from "./help.js";
+import { icon } from "./icons.js";
+import { bind } from "./keyboard.js";
+import { listen } from "./live.js";
+import { failed } from "./notices.js";
+import { PAGES, SECTIONS } from "./pages.js";
+import { go, link } from "./router.js";
+import { signOut } from "./signin.js";
+
+const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
+
+/** Build the frame into `root`; returns the element that pages are shown in and a function to mark the page. */
+export function frame(root, session) {
+  const main = h("main.page", { id: "page", tabindex: "-1" });
+  const away = h("div", { id: "away", role: "status", "aria-live": "polite" });
+  const shell = h("div.shell", h("a.skip", { href: "#page", onclick: skip(main) }, "Skip to the page"), side(session), h("div.main", top(), away, main));
+  fill(root, shell);
+  shell.addEventListener("click", (event) => {
+    if (event.target === shell || event.target.closest(".side nav a")) menu(false);
+  });
+  bind("/", () => document.querySelector("#find").focus());
+  bind("?", showHelp);
+  bind("t", switchTheme);
+  bind("Escape", escape);
+  PAGES.filter((page) => page.key).forEach((page) => bind(`g ${page.key}`, () => go(page.name)));
+  listen((state) => showState(state, away));
+  return { main, mark };
+}
+
+function skip(main) {
+  return (event) => {
+    event.preventDefault();
+    main.focus();
+  };
+}
+
+function side(session) {
+  const groups = SECTIONS.map(({ title, pages }) => [
+    title ? h("p.nav-title", title) : null,
+    pages.map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
+  ]);
+  const foot = h("div.side-foot", { id: "foot" }, h("div", session.actor));
+  return h("aside.side", { id: "side" }, h("a.brand", { href: "#/overview" }, h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip"), h("nav", { "aria-label": "Pages" }, groups), foot);
+}
+
+function top() {
+  const find = h("input", { type: "search", id: "find", placeholder: "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
+  const form = h("form.find", { role: "search" }, icon("search", 16), find, h("kbd", { "aria-hidden": "true" }, "/"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = find.value.trim();
+    if (!text) return;
+    find.value = "";
+    find.blur();
+    if (ADDRESS.test(text)) go("address", { address: text });
+    else go("clients", { q: text });
+  });
+  const button = (name, text, action, extra = {}) => h("button.button.quiet.icon", { type: "button", "aria-label": text, title: text, onclick: action, ...extra }, icon(name));
+  const theme = button("moon", "Light or dark (t)", switchTheme, { id: "theme" });
+  const toggle = button("menu", "Pages", () => menu(), { class: "menu-button", id: "menu", "aria-expanded": "false", "aria-controls": "side" });
+  const generation = h("span.generation", { id: "generation" }, h("span.dot"), "…");
+  return h("header.top", toggle, form, h("div.top-end", generation, button("help", "Keyboard and help (?)", showHelp, { class: "wide" }), theme, button("out", "Sign out", leave, { id: "sign-out" })));
+}
+
+async function leave() {
+  try {
+    await signOut();
+    location.hash = "";
+    location.reload();
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function switchTheme() {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  try {
+    localStorage.setItem("theme", next);
+  } catch {
+    // storage may be forbidden; then the choice lasts as long as the page
+  }
+}
+
+function menu(open) {
+  const shell = document.querySelector(".shell");
+  const now = open ?? shell.dataset.menu !== "open";
+  shell.dataset.menu = now ? "open" : "";
+  document.querySelector("#menu").setAttribute("aria-expanded", String(now));
+  if (now) document.querySelector(".side nav a").focus();
+}
+
+function escape() {
+  if (document.querySelector(".shell").dataset.menu === "open") {
+    menu(false);
+    document.querySelector("#menu").focus();
+  } else if (document.activeElement instanceof HTMLElement) {
+    document.activeElement.blur();
+  }
+}
+
+/** Mark a page in the navigation. */
+function mark(name) {
+  for (const each of document.querySelectorAll(".side nav a")) {
+    if (each.dataset.page === name) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+}
+
+function showState({ now, problem }, away) {
+  const troubles = problem ? [problem.status === 0 ? "The server does not answer; trying again. What is shown is from before." : problem.message] : troublesOf(now);
+  const text = troubles.join(" ");
+  if (away.dataset.text !== text) {
+    away.dataset.text = text;
+    away.className = text ? "away" : "";
+    fill(away, text ? [icon("warn"), h("span", text)] : null);
+  }
+  if (!now) return;
+  const behind = now.generation === null || problem ? "warn" : now.nodes.some((node) => node.live && node.behind > 0) ? "warn" : "good";
+  const generation = now.generation ?? now.served_generation;
+  fill(document.querySelector("#generation"), h("span.dot", { class: behind }), h("span.word", "generation "), whole(generation));
+  const foot = document.querySelector("#foot");
+  if (!foot.dataset.version) {
+    foot.dataset.version = now.version;
+    foot.append(h("div", `dnsvip ${now.version}`));
+  }
+}
+
+function troublesOf(now) {
+  const found = [];
+  if (now.database) found.push(`The database is away: ${now.database}. DNS and dispatchers go on with generation ${now.served_generation}; changes have to wait.`);
+  if (now.dispatcher?.error) found.push(`The dispatcher of this machine does not answer: ${now.dispatcher.error}.`);
+  for (const node of now.nodes.filter((each) => !each.live)) found.push(`Node ${node.name} (${node.roles.join(", ")}) has not reported lately.`);
+  return found;
+}
+

@@ -1,0 +1,69 @@
+// The sign-in page, and the session: a token is exchanged for a cookie that scripts cannot read, and then forgotten.
+import { call, useSession } from "./api.js";
+import { fill, h } from "./dom.js";
+
+const PATH = "/console/session";
+
+/** The session that this browser has, null where it has none. */
+export async function resume() {
+  const { data } = await call("GET", `${PATH}/here`);
+  if (!data.signed_in) return null;
+  try {
+    const found = await call("GET", PATH);
+    useSession(found.data.csrf);
+    return found.data;
+  } catch (problem) {
+    if (problem.status === 401) return null;
+    throw problem;
+  }
+}
+
+/** End the session. */
+export async function signOut() {
+  await call("DELETE", PATH);
+  useSession("");
+}
+
+/** Show the sign-in page in `root` until somebody is signed in; `why` says why it is shown. */
+export function askIn(root, why) {
+  return new Promise((resolve) => {
+    const error = h("p.error", { role: "alert", id: "token-error" }, why || "");
+    const input = h("input", { type: "password", id: "token", name: "token", autocomplete: "current-password", spellcheck: "false", required: true, "aria-describedby": "token-error", placeholder: "dnsvip_…" });
+    const button = h("button.button.main-action", { type: "submit" }, "Sign in");
+    const name = h("input.sr-only", { type: "text", name: "username", autocomplete: "username", value: "dnsvip", tabindex: "-1", "aria-hidden": "true" }); // for password managers
+    const form = h("form.stack", name, h("div.field", h("label", { for: "token" }, "API token"), input, error), button);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      error.textContent = "";
+      try {
+        const session = await signIn(input.value.trim());
+        input.value = "";
+        resolve(session);
+      } catch (problem) {
+        error.textContent = told(problem);
+        input.setAttribute("aria-invalid", "true");
+        button.disabled = false;
+        input.select();
+      }
+    });
+    document.title = "Sign in · dnsvip";
+    const brand = h("div.brand", h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip");
+    const note = h("p.signin-note", "The token of a first start is on the node’s standard output, or in the file of ", h("code", "--token-file"), ". Another one: ", h("code", "dnsvip tokens create NAME --config NODE.toml"));
+    fill(root, h("main.signin", h("div.signin-card", brand, h("h1", "Sign in"), h("p", "The token is exchanged for a session of this browser and kept nowhere else."), form, note)));
+    input.focus();
+  });
+}
+
+async function signIn(token) {
+  const headers = { Authorization: `Bearer ${token}` };
+  const { data } = await call("POST", PATH, { headers });
+  useSession(data.csrf);
+  return data;
+}
+
+function told(problem) {
+  if (problem.status === 401) return "This token is not known here.";
+  if (problem.status === 429) return `Too many wrong tokens from here. ${problem.message}`;
+  return problem.message;
+}
