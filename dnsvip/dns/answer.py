@@ -123,8 +123,14 @@ class Engine:
         answer = build(query, response, limit, tailor.scope)
         if signature:
             answer = sign(answer, signature, now)
-        step = tailor.who.step if tailor.who else None
-        return Decision(answer, outcome, response.rcode, step, tailor.made.kind if tailor.made else None)
+        return Decision(
+            answer,
+            outcome,
+            response.rcode,
+            tailor.who.step if tailor.who else None,
+            tailor.made.kind if tailor.made else None,
+            tier=tailor.who.client.tier if tailor.who and tailor.who.client else None,
+        )
 
     def look_up(self, query: Query, asker: Asker, now: float) -> tuple[Outcome, Response, Tailor]:
         """What somebody whose identity is already known is answered, and the tailor that tells how it was made."""

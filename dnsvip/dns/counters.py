@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from dnsvip.dns.services.vip import Kind
 from dnsvip.model import Step
@@ -54,7 +54,8 @@ class Outcome(StrEnum):
 class Decision:
     """The answer to one message (None: none is due) and how it came about.
 
-    `step` and `kind` tell who was recognised and what address was made, where a service was asked for.
+    `step`, `kind` and `tier` tell who was recognised, what address was made and the tier of the client that it was
+    made for, where a service was asked for.
     `more` are the further messages of a zone's transfer, made as they are taken.
     """
 
@@ -64,6 +65,7 @@ class Decision:
     step: Step | None = None
     kind: Kind | None = None
     more: Iterator[bytes] | None = None
+    tier: str | None = None
 
 
 class Counters:
@@ -72,43 +74,52 @@ class Counters:
     __slots__ = ("_ticks",)
 
     def __init__(self) -> None:
-        self._ticks: dict[tuple[Outcome, int | None, Step | None, Kind | None], list[int]] = {}
+        self._ticks: dict[_Key, list[int]] = {}
 
     def count(self, decision: Decision) -> None:
         """Count one message."""
-        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind)[0] += 1
+        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind, decision.tier)[0] += 1
 
-    def tick(self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None) -> list[int]:
+    def tick(
+        self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
+    ) -> list[int]:
         """The one number of all messages decided thus, in a list: a path in a hurry adds to it by itself."""
-        key = outcome, rcode, step, kind
+        key = outcome, rcode, step, kind, tier
         return self._ticks.get(key) or self._ticks.setdefault(key, [0])
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
         """Messages by outcome, each outcome named."""
-        return dict.fromkeys(Outcome, 0) | self._total(lambda outcome, _rcode, _step, _kind: outcome)
+        return dict.fromkeys(Outcome, 0) | self._total(lambda outcome, _rcode, _step, _kind, _tier: outcome)
 
     @property
     def rcodes(self) -> Mapping[int, int]:
         """Answers by rcode."""
-        return self._total(lambda _outcome, rcode, _step, _kind: rcode)
+        return self._total(lambda _outcome, rcode, _step, _kind, _tier: rcode)
 
     @property
     def kinds(self) -> Mapping[Kind, int]:
         """Answers with an address made for the asker, by what sort it is."""
-        return self._total(lambda _outcome, _rcode, _step, kind: kind)
+        return self._total(lambda _outcome, _rcode, _step, kind, _tier: kind)
 
     @property
     def steps(self) -> Mapping[str, int]:
         """The same answers by the step that recognised the asker."""
-        return self._total(lambda _outcome, _rcode, step, kind: None if kind is None else step or ANONYMOUS)
+        return self._total(lambda _outcome, _rcode, step, kind, _tier: None if kind is None else step or ANONYMOUS)
+
+    @property
+    def tiers(self) -> Mapping[str, int]:
+        """The same answers by the tier of the client that the address was made for; a name for each of the site's."""
+        return self._total(lambda _outcome, _rcode, _step, kind, tier: None if kind is None else tier or ANONYMOUS)
 
     @property
     def messages(self) -> int:
         """All messages decided on."""
         return sum(number for [number] in self._ticks.values())
 
-    def _total(self, part: Callable[[Outcome, int | None, Step | None, Kind | None], _Part | None]) -> Counter[_Part]:
+    def _total(
+        self, part: Callable[[Outcome, int | None, Step | None, Kind | None, str | None], _Part | None]
+    ) -> Counter[_Part]:
         total: Counter[_Part] = Counter()
         for key, [number] in list(self._ticks.items()):
             name = part(*key)
@@ -118,6 +129,7 @@ class Counters:
 
 
 _Part = TypeVar("_Part")
+_Key: TypeAlias = tuple[Outcome, int | None, Step | None, Kind | None, str | None]
 
 ANONYMOUS = "none"
 """Under what those are counted whom no step recognised."""

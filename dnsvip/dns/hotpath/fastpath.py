@@ -242,7 +242,8 @@ class FastPath:
             parts += vip.address.to_bytes(LENGTH[hole.rtype], "big"), piece
         parts += opt.before, bytes((scope,)) if opt.scoped else b"", opt.after
         step, kind = (who.step, vips[-1].kind) if who else (None, None)
-        whole = b"".join(parts), self._counters.tick(template.outcome, template.rcode, step, kind)
+        tier = who.client.tier if who and who.client else None
+        whole = b"".join(parts), self._counters.tick(template.outcome, template.rcode, step, kind, tier)
         if self._again(job.key):
             self._whole.put(job.key, whole)
         return whole

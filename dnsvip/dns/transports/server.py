@@ -103,6 +103,7 @@ class DnsServer:
             "outcomes": {outcome.value: number for outcome, number in counters.outcomes.items()},
             "rcodes": {Rcode(rcode).name: number for rcode, number in counters.rcodes.items()},
             "steps": dict(counters.steps),
+            "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
             "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
         }

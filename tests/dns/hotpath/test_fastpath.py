@@ -147,7 +147,7 @@ def moments(seed: int) -> Iterator[float]:
 
 def numbers(engine: Engine) -> tuple[object, ...]:
     counters = engine.counters
-    return counters.outcomes, counters.rcodes, counters.steps, counters.kinds
+    return counters.outcomes, counters.rcodes, counters.steps, counters.kinds, counters.tiers
 
 
 def changed(snapshot: Snapshot, round_: int) -> Snapshot:
