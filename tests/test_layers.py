@@ -60,6 +60,7 @@ LAYER = {
     "shell": 8,
     "admin": 9,
     "demo": 9,
+    "doctor": 9,
     "cli": 10,
     "__main__": 11,
 }

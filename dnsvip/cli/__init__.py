@@ -28,6 +28,7 @@ COMMANDS = {
     "keys": "keys",
     "nodes": "nodes",
     "tokens": "tokens",
+    "doctor": "doctor",
     "client": "client",
     "demo": "demo",
 }

@@ -34,8 +34,8 @@ async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -
     that is not the one its secrets are wrapped with.
     """
     async with database.read() as connection:
-        version = await connection.run_sync(_version)
-        usable = version == SCHEMA or await connection.run_sync(_is_usable, version)
+        version = await connection.run_sync(version_of)
+        usable = version == SCHEMA or await connection.run_sync(is_usable, version)
     if not usable:
         await _migrate(database, version, allowed=migrate)
     identity, key_check = await _read_state(database) or await _first_state(database, kek)
@@ -55,13 +55,14 @@ def prefer_key(database: Database, kek: KeyEncryptionKey, key_check: bytes) -> N
         ) from None
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
+    """The version of a database's tables; None where it has none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _is_usable(connection: Connection, version: str | None) -> bool:
+def is_usable(connection: Connection, version: str | None) -> bool:
     """Whether a newer database says that this program may use it all the same."""
     if version is None or version <= SCHEMA:
         return False
@@ -82,8 +83,8 @@ def _upgrade(connection: Connection, database: Database) -> None:
     from alembic import command  # noqa: PLC0415 - slow to load and rarely needed
     from alembic.config import Config  # noqa: PLC0415
 
-    version = _version(connection)
-    if version == SCHEMA or _is_usable(connection, version):  # another node was quicker
+    version = version_of(connection)
+    if version == SCHEMA or is_usable(connection, version):  # another node was quicker
         return
     _refuse_newer(database, version)
     config = Config()

@@ -1,0 +1,169 @@
+"""The whole examination of a node: every probe, judged, in the order in which one would mend things."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnsvip.bpf.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel
+from dnsvip.config import NodeConfig, parse_endpoint
+from dnsvip.doctor import data, host, network, probe_host, probe_network
+from dnsvip.doctor.finding import Finding, failure, ok
+from dnsvip.errors import PlatformError, SecretError, StoreError
+from dnsvip.model import Cluster, Site
+from dnsvip.store import KeyEncryptionKey, lastgood
+from dnsvip.store.examine import Examined, examine
+from dnsvip.store.secrets import VARIABLE
+from dnsvip.store.tables import SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is to be looked at: the node's own work, or that of a backend server. `environ` may hold the key."""
+
+    node: NodeConfig
+    server: bool
+    environ: Mapping[str, str]
+
+
+async def examine_all(part: Part) -> AsyncIterator[Finding]:
+    """Every finding about a node, as it is found."""
+    key, kek = _key(part.node, part.environ)
+    database, found = await _database(part.node, kek)
+    for finding in data.judge_key_file(key, shared=bool(found and found.shared)):
+        yield finding
+    for finding in data.judge_database(database):
+        yield finding
+    now = time.time()
+    if found and found.key_fits:
+        for finding in (
+            *data.judge_epochs(found.rings, found.nodes, now),
+            *data.judge_nodes(found.nodes, found.generation, now),
+        ):
+            yield finding
+    site, finding_ = await asyncio.to_thread(_last_good, part.node, kek, database)
+    yield finding_
+    site = found.site if found and found.site else site
+    for finding in _host(part, site, found):
+        yield finding
+    if site is not None:
+        async for finding in _network(part, site):
+            yield finding
+
+
+def _key(node: NodeConfig, environ: Mapping[str, str]) -> tuple[data.KeyFile, KeyEncryptionKey | None]:
+    """The key, without making a file where there is none."""
+    path = node.key_file
+    if not environ.get(VARIABLE) and not path.exists():
+        return data.KeyFile(str(path), missing=True), None
+    try:
+        kek = KeyEncryptionKey.load(path, environ)
+    except SecretError as error:
+        return data.KeyFile(str(path), error=str(error)), None
+    return data.KeyFile(kek.source), kek
+
+
+async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[data.Database, Examined | None]:
+    if await asyncio.to_thread(_is_missing, node.database):
+        return data.Database(node.database, SCHEMA, missing=True), None
+    try:
+        found = await examine(node.database, kek)
+    except StoreError as error:
+        return data.Database(node.database.partition("@")[2], SCHEMA, error=str(error)), None
+    judged = data.Database(
+        found.label, SCHEMA, "", False, found.schema, found.usable, found.latency, found.standby, found.key_fits
+    )  # fmt: skip
+    return judged, found
+
+
+def _is_missing(database: str) -> bool:
+    """Whether it is a SQLite file that is not there."""
+    return database.startswith("sqlite:") and not Path(database.partition(":///")[2]).exists()
+
+
+def _last_good(node: NodeConfig, kek: KeyEncryptionKey | None, database: data.Database) -> tuple[Site | None, Finding]:
+    error: str | None = "the key is missing"
+    site = None
+    if kek is not None:
+        try:
+            site, error = lastgood.load(node.state_dir, kek).site, None
+        except (StoreError, SecretError) as caught:
+            error = str(caught)
+    (finding,) = data.judge_snapshot(error, database_down=bool(database.error))
+    return site, finding
+
+
+def _host(part: Part, site: Site | None, found: Examined | None) -> Iterator[Finding]:
+    node = part.node
+    clusters = list(site.clusters.values()) if site else []
+    slots = [cluster.slot_seconds for cluster in clusters if isinstance(cluster, Cluster)]
+    clock = host.Clock(probe_host.synchronised(), found.skew if found else None)
+    yield from host.judge_clock(clock, min(slots, default=30))
+    for folder in dict.fromkeys(_folders(node)):
+        free, writable = probe_host.disk(folder)
+        yield from host.judge_disk(str(folder), free, writable=writable)
+    if not part.server:
+        yield from host.judge_ports(probe_host.try_port(*each) for each in probe_host.listeners(node))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        yield from host.judge_files(soft, node.dns.tcp.connections)
+        rmem = probe_host.sysctl("net.core.rmem_max")
+        yield from host.judge_buffers(int(rmem) if rmem else None, privileged=os.geteuid() == 0)
+    if node.dispatch is not None and not part.server:
+        versions = {cluster.prefix.version for cluster in clusters}
+        names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+        yield from host.judge_forwarding({name: probe_host.sysctl(name) for name in names}, versions)
+        yield from _dispatcher(node.dispatch.mode)
+
+
+def _dispatcher(mode: str) -> Iterator[Finding]:
+    mask = probe_host.capabilities()
+    if mode == "user":
+        yield from host.judge_rights(mask, ["CAP_NET_ADMIN", "CAP_NET_RAW"], probe_host.tun_problem())
+        return
+    checks: Mapping[str, Callable[[], Any]] = {
+        f"kernel {os.uname().release} is new enough": lambda: check_kernel(os.uname().release),
+        "capabilities for XDP granted": lambda: check_capabilities(Path("/proc/self/status").read_text()),
+        "the kernel tells its types (BTF) and has bpf_crypto": lambda: check_functions(FUNCTIONS),
+    }
+    for what, check in checks.items():
+        try:
+            check()
+            yield ok("xdp", what)
+        except PlatformError as error:
+            told, _, mend = str(error).rpartition(": ")
+            yield failure("xdp", told, mend)
+
+
+def _folders(node: NodeConfig) -> Iterator[Path]:
+    yield node.state_dir
+    if node.database.startswith("sqlite:"):
+        yield Path(node.database.partition(":///")[2]).parent
+
+
+async def _network(part: Part, site: Site) -> AsyncIterator[Finding]:
+    for cluster in site.clusters.values():
+        prefix, address = cluster.prefix, cluster.plain
+        found = await asyncio.to_thread(probe_network.way, address, None if part.server else prefix)
+        if part.server:
+            for finding in network.judge_local(cluster.name, str(prefix), found):
+                yield finding
+        elif part.node.dispatch is not None:
+            taken = part.node.dispatch.mode == "xdp"
+            for finding in network.judge_prefix(cluster.name, str(prefix), found, taken=taken):
+                yield finding
+    if part.server:
+        return
+    if part.node.dispatch is not None:
+        for finding in network.judge_servers(await probe_network.reach_all(site.pools.values())):
+            yield finding
+    own = [parse_endpoint(listener.address)[0] for listener in part.node.dns.listen]
+    everywhere = bool(set(own) & {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+    for zone in site.zones:
+        for finding in network.judge_delegation(await probe_network.delegated(zone), own, everywhere=everywhere):
+            yield finding
