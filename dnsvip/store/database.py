@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import asyncpg
-from sqlalchemy import URL, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import URL, event, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from dnsvip.errors import StoreError
+from dnsvip.store.dsn import FORM, hidden, single_hosts
 from dnsvip.store.tables import state
 
 BUSY_SECONDS = 120.0
 """How long a writer waits for another one; the longest writer is an apply of a very large site."""
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, LEAST_CONNECT_SECONDS = 5.0, 2.0
+"""How long connecting may take: in all, and of each server at least."""
+
 POOL_SIZE = 5
 
 _PRAGMAS = (
@@ -40,17 +44,16 @@ class Database:
     """An engine for one URL of the node file (`sqlite:///FILE` or `postgresql://USER@HOST/NAME`)."""
 
     def __init__(self, url: str) -> None:
-        self.url = _parse_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.label = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
-        with self.translating():
-            self.engine = _sqlite_engine(self.url, self.path) if self.is_sqlite else _postgresql_engine(self.url)
-        self._inode = 0
-
-    @property
-    def path(self) -> Path:
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("sqlite", "postgresql") or (scheme == "sqlite" and not rest.removeprefix("/")):
+            raise StoreError(f'database {scheme[:40]!r}: must be "sqlite:///FILE" or {FORM}')
+        self.is_sqlite = scheme == "sqlite"
+        self.path = Path(rest.removeprefix("/")) if self.is_sqlite else Path()
         """The file of a SQLite database."""
-        return Path(self.url.database or "")
+        self.label = url if self.is_sqlite else hidden(url)
+        with self.translating():
+            self.engine = _sqlite_engine(self.path) if self.is_sqlite else _postgresql_engine(single_hosts(url))
+        self._inode = 0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -127,20 +130,10 @@ class Database:
         await self.engine.dispose()
 
 
-def _parse_url(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or parsed.drivername not in ("sqlite", "postgresql") or not parsed.database:
-        right = 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'
-        raise StoreError(f"database {url.partition(':')[0]!r}: {right}")
-    return parsed.set(drivername={"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[parsed.drivername])
-
-
-def _sqlite_engine(url: URL, path: Path) -> AsyncEngine:
+def _sqlite_engine(path: Path) -> AsyncEngine:
     # mode=rw: a file that is gone is not replaced by an empty one.
-    existing = url.set(database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
+    query = {"mode": "rw", "uri": "true"}
+    existing = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
     engine = create_async_engine(existing, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -159,17 +152,26 @@ def _sqlite_engine(url: URL, path: Path) -> AsyncEngine:
     return engine
 
 
-def _postgresql_engine(url: URL) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=POOL_SIZE,
-        pool_pre_ping=True,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": BUSY_SECONDS,
-            "server_settings": {"application_name": "dnsvip"},
-        },
-    )
+def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
+    """An engine that tries one server after the other, first the one that was good last."""
+    order = deque(urls)
+    seconds = CONNECT_SECONDS / len(urls)
+
+    async def connect() -> Any:
+        for _ in urls:
+            try:
+                return await asyncpg.connect(
+                    order[0],
+                    timeout=max(seconds, LEAST_CONNECT_SECONDS),
+                    command_timeout=BUSY_SECONDS,
+                    server_settings={"application_name": "dnsvip"},
+                )
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                failed = error
+                order.rotate(-1)
+        raise failed
+
+    return create_async_engine("postgresql+asyncpg://", pool_size=POOL_SIZE, pool_pre_ping=True, async_creator=connect)
 
 
 def make_file(path: Path) -> None:

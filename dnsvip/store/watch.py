@@ -7,8 +7,9 @@ that a lost notification only costs seconds.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import structlog
 from sqlalchemy import text
@@ -42,7 +43,9 @@ async def watch(database: Database) -> AsyncGenerator[int]:
             if not lost:
                 log.warning("database lost, trying again", error=str(error))
             last, lost = -1, True  # it may come back as another one
-        await asyncio.sleep(pause)
+            with suppress(StoreError):
+                await database.close()  # connections that the outage has cut without a word would be waited for
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all nodes come at once
         pause = min(2 * pause, LONGEST_PAUSE)
 
 

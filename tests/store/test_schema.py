@@ -136,12 +136,14 @@ async def test_no_secret_in_clear_in_the_database(
     ("url", "message"),
     [
         ("mysql://root:hunter2@h/x", 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'),
-        ("postgresql://h", 'must be "sqlite:///FILE"'),
+        ("postgresql://h", 'names no database: must be "postgresql://USER@HOST/NAME"'),
+        ("sqlite://", 'must be "sqlite:///FILE"'),
         ("nonsense", 'must be "sqlite:///FILE"'),
         ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db: No such file or directory"),
         ("postgresql://me:hunter2@127.0.0.1:1/x", "database postgresql://me:***@127.0.0.1:1/x: "),
         ("postgresql://me@/x?host=/nowhere", "No such file or directory"),
-        ("postgresql://me@/x?host=a&host=b", "All ports are required"),
+        ("postgresql://me:hunter2@a,b/x?target_session_attrs=any", "must be read-write or primary"),
+        ("postgresql://me:hunter2@a/x?sslmode=nonsense", "sslmode"),
     ],
 )
 async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyEncryptionKey) -> None:

@@ -1,0 +1,53 @@
+"""The URL of a PostgreSQL database as libpq takes it: one or several hosts, TLS and password by its parameters.
+
+It only cuts and hides text; what the parameters mean is known to asyncpg, which reads the URL.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from dnsvip.errors import StoreError
+
+FORM = '"postgresql://USER@HOST/NAME", with several servers "postgresql://USER@HOST1:5432,HOST2:5432/NAME"'
+TARGET = "target_session_attrs"
+WRITABLE = ("read-write", "primary")
+
+
+def single_hosts(url: str) -> list[str]:
+    """One URL for each host that a URL names, in its order; raises StoreError for one that cannot be.
+
+    Of several servers only one that takes writes is of use: that is asked for where the URL does not say it.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    named = dict(query)
+    if parts.fragment or not (parts.path.strip("/") or named.get("dbname")):
+        raise StoreError(f"database {hidden(url)}: names no database: must be {FORM}")
+    user, at, hosts = parts.netloc.rpartition("@")
+    in_query = not hosts and "host" in named
+    listed = (named["host"] if in_query else hosts).split(",")
+    ports = named.get("port", "").split(",")
+    if len(listed) == 1:
+        return [url]
+    if len(ports) not in (1, len(listed)):
+        raise StoreError(f"database {hidden(url)}: {len(ports)} ports for {len(listed)} hosts")
+    if (target := named.setdefault(TARGET, WRITABLE[0])) not in WRITABLE:
+        raise StoreError(f"database {hidden(url)}: {TARGET}={target}: must be {' or '.join(WRITABLE)}")
+    found = []
+    for number, host in enumerate(listed):
+        port = ports[number % len(ports)]
+        own = {**named, **({"host": host} if in_query else {}), **({"port": port} if port else {})}
+        netloc = f"{user}{at}" if in_query else f"{user}{at}{host}"
+        found.append(urlunsplit((parts.scheme, netloc, parts.path, urlencode(own, safe="/", quote_via=quote), "")))
+    return found
+
+
+def hidden(url: str) -> str:
+    """A URL to be shown: without its password."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    query = re.sub(r"(^|&)((?:ssl)?password)=[^&]*", r"\1\2=***", parts.query)
+    return urlunsplit((parts.scheme, f"{name}{':***' if colon else ''}{at}{hosts}", parts.path, query, ""))

@@ -1,0 +1,61 @@
+"""URLs of PostgreSQL: one for each server, and none that shows a password."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnsvip.errors import StoreError
+from dnsvip.store.dsn import hidden, single_hosts
+
+SAID = "sslmode=verify-full&sslrootcert=/etc/ca%20dir/ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://u@h/db", ["postgresql://u@h/db"]),
+        (f"postgresql://u:p%40@h:1/db?{SAID}", [f"postgresql://u:p%40@h:1/db?{SAID}"]),
+        (
+            "postgresql://u@h1:5432,[2001:db8::1]:5433/db",
+            [
+                "postgresql://u@h1:5432/db?target_session_attrs=read-write",
+                "postgresql://u@[2001:db8::1]:5433/db?target_session_attrs=read-write",
+            ],
+        ),
+        (
+            f"postgresql://u:p%40@h1,h2/db?{SAID}&target_session_attrs=primary",
+            [f"postgresql://u:p%40@{host}/db?{SAID}&target_session_attrs=primary" for host in ("h1", "h2")],
+        ),
+        (
+            "postgresql://u@/db?host=/run/a,/run/b&port=1,2",
+            [
+                f"postgresql://u@/db?host=/run/{name}&port={port}&target_session_attrs=read-write"
+                for name, port in (("a", 1), ("b", 2))
+            ],
+        ),
+    ],
+)
+def test_each_server_has_a_url(url: str, expected: list[str]) -> None:
+    """A URL of several servers becomes one for each, of which only one that takes writes will do."""
+    assert single_hosts(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://u:hunter2@h1,h2", "names no database"),
+        ("postgresql://u:hunter2@h1,h2/db?target_session_attrs=standby", "standby: must be read-write or primary"),
+        ("postgresql://u:hunter2@/db?host=a,b,c&port=1,2", "2 ports for 3 hosts"),
+    ],
+)
+def test_what_cannot_be_is_told(url: str, message: str) -> None:
+    """A URL that cannot work is refused, without its password."""
+    with pytest.raises(StoreError, match=message) as caught:
+        single_hosts(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_passwords_are_hidden() -> None:
+    """A password is shown neither from before the host nor from the parameters."""
+    shown = hidden("postgresql://u:hunter2@h1,h2/db?sslpassword=hunter3&password=hunter4&sslmode=require")
+    assert shown == "postgresql://u:***@h1,h2/db?sslpassword=***&password=***&sslmode=require"
