@@ -15,6 +15,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, ClassVar
 
+from cryptography.x509 import load_pem_x509_certificates
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from dnsvip.codec.classes import ClassTable
@@ -73,6 +74,14 @@ def _checked_base64(text: str) -> str:
 
 
 Base64 = Annotated[str, Field(min_length=4), AfterValidator(_checked_base64)]
+
+
+def _checked_authorities(text: str) -> str:
+    try:
+        load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise ValueError("must be certificates in PEM form") from error
+    return text
 
 
 class Over(StrEnum):
@@ -194,19 +203,25 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A health check: exactly one of `tcp` (port), `http` (URL, `{address}` stands for the server), `agent` (port).
+    """A health check: `tcp` (port) or `http` (URL, `{address}` stands for the server), and `agent` (port of a load
+    agent, HAProxy's agent-check protocol), which may also stand alone.
 
-    `interval` and `timeout` in seconds; `fall` failures take a server out, `rise` successes bring it back.
+    `interval` and `timeout` in seconds; `fall` failures take a server out, `rise` successes bring it back. `host` is
+    the Host header and, under https, the name in the certificate; `ca` (PEM) the authorities in place of the
+    system's. Only `verify = false` takes any certificate.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     tcp: Annotated[int, Field(ge=1, le=65535)] | None = None
-    http: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    http: Annotated[str, Field(pattern=r"^https?://", max_length=2000)] | None = None
     agent: Annotated[int, Field(ge=1, le=65535)] | None = None
     interval: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     fall: Annotated[int, Field(ge=1, le=100)] = 2
     rise: Annotated[int, Field(ge=1, le=100)] = 2
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
+    verify: bool = True
+    ca: Annotated[str, Field(max_length=65_536), AfterValidator(_checked_authorities)] | None = None
 
 
 MAX_POOLS = 5

@@ -14,6 +14,7 @@ from dnsvip.codec.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.errors import Problem
 from dnsvip.model import (
     MAX_POOLS,
+    Check,
     ClassCluster,
     Classify,
     Client,
@@ -118,14 +119,25 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.servers", f"two servers are called {seen!r}")
     for address in _repeated(server.address for server in pool.servers):
         yield Problem(f"{where}.servers", f"two servers have the address {address}")
-    check = pool.check
-    if check and sum(way is not None for way in (check.tcp, check.http, check.agent)) != 1:
-        yield Problem(f"{where}.check", "name exactly one of tcp, http and agent")
+    if pool.check is not None:
+        yield from _check_check(f"{where}.check", pool.check)
     if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
         yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
     if pool.fallback is not None:
         yield from _refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
         yield from _check_fallback(where, pool, site)
+
+
+def _check_check(where: str, check: Check) -> Iterator[Problem]:
+    if check.tcp is not None and check.http is not None:
+        yield Problem(where, "name one of tcp and http, not both (an agent may stand beside either)")
+    if check.tcp is None and check.http is None and check.agent is None:
+        yield Problem(where, "name tcp or http, or an agent, or one of the first two and an agent")
+    https = check.http is not None and check.http.startswith("https:")
+    if not https and (not check.verify or check.ca is not None):
+        yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "is about certificates, which only https:// has")
+    if check.host is not None and check.http is None:
+        yield Problem(f"{where}.host", "is for http checks only")
 
 
 def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 import structlog
@@ -17,6 +19,7 @@ import uvloop
 from dnsvip.cli.observing import observed_dispatch, observing
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.dispatcher.health import Health, with_health
 from dnsvip.dispatcher.runner import Runner
 from dnsvip.errors import ConfigError, PlatformError
 from dnsvip.log import configure
@@ -26,6 +29,7 @@ from dnsvip.store.feed import Feed
 SOCKET = "dispatch.sock"
 """In state_dir: whoever connects is sent the dispatcher's status as one JSON document."""
 
+Status: TypeAlias = Callable[[], dict[str, Any]]
 log = structlog.get_logger()
 
 
@@ -55,31 +59,39 @@ async def _dispatch(node: NodeConfig, settings: DispatchSettings) -> None:
     feed = Feed(node, ["dispatch"])
     await feed.start()
     try:
-        runner = Runner(settings, feed.snapshot)
+        runner, health = Runner(settings, feed.snapshot), Health()
         await runner.start()
+
+        def status() -> dict[str, Any]:
+            return with_health(runner.status(), health.status())
+
         try:
-            observed = observed_dispatch(node.metrics, feed, runner.status)
+            observed = observed_dispatch(node.metrics, feed, status)
             async with observing(node.metrics.dispatch_listen, node.metrics, observed, "metrics.dispatch_listen"):
-                await _run(node, feed, runner, stopped)
+                await _run(node, feed, runner, health, status, stopped)
         finally:
+            await health.stop()
             await runner.stop()
     finally:
         await feed.close()
 
 
-async def _run(node: NodeConfig, feed: Feed, runner: Runner, stopped: asyncio.Event) -> None:
+async def _run(
+    node: NodeConfig, feed: Feed, runner: Runner, health: Health, status: Status, stopped: asyncio.Event
+) -> None:
     settling = Settling()
 
     async def take(snapshot: Snapshot) -> None:
-        await runner.update(snapshot)
+        await runner.update(health.update(snapshot))
         settling.after(snapshot)
 
     feed.subscribe(take)
     await take(feed.snapshot)
-    server = await serve_status(node.state_dir / SOCKET, runner)
-    status = runner.status()
-    log.info("dispatching", prefixes=status["prefixes"], device=status["device"], mtu=status["mtu"])
-    work = [asyncio.ensure_future(each) for each in (feed.run(), runner.run(), stopped.wait())]
+    server = await serve_status(node.state_dir / SOCKET, status)
+    said = runner.status()
+    log.info("dispatching", prefixes=said["prefixes"], device=said["device"], mtu=said["mtu"])
+    loops = (feed.run(), runner.run(), health.run(runner.update), stopped.wait())
+    work = [asyncio.ensure_future(each) for each in loops]
     try:
         done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -94,12 +106,12 @@ async def _run(node: NodeConfig, feed: Feed, runner: Runner, stopped: asyncio.Ev
             (node.state_dir / SOCKET).unlink()
 
 
-async def serve_status(path: Path, runner: Runner) -> asyncio.AbstractServer:
-    """Serve the runner's status on a Unix socket that only this user may open; raises ConfigError."""
+async def serve_status(path: Path, status: Status) -> asyncio.AbstractServer:
+    """Serve the dispatcher's status on a Unix socket that only this user may open; raises ConfigError."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            writer.write(json.dumps(runner.status()).encode() + b"\n")
+            writer.write(json.dumps(status()).encode() + b"\n")
             await writer.drain()
         writer.close()
 

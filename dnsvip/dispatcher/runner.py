@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import ip_address
@@ -135,18 +135,28 @@ class Runner:
                 "expired": self.flows.expired,
                 "not_promoted": self.flows.kept_new,
             },
-            "servers": [
-                {
-                    "pool": target.pool,
-                    "name": target.name,
-                    "address": str(ip_address(target.address)),
-                    "forward": target.mode.value,
-                    "packets": self._sent.get(target.number, 0),
-                }
-                for target in self.tables.targets.values()
-            ],
+            "servers": list(self._servers()),
+            "held": self.flows.held,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
         }
+
+    def _servers(self) -> Iterator[dict[str, Any]]:
+        """Every server as this runner uses it, those that keep no flows included."""
+        tables = self.tables
+        for pool in tables.pools.values():
+            for server in pool.servers:
+                number = tables.number_of(pool, server)
+                yield {
+                    "pool": pool.name,
+                    "name": server.name,
+                    "address": str(server.address),
+                    "forward": pool.forward.value,
+                    "state": server.state.value,
+                    "weight": server.weight,
+                    "used": number in tables.targets,
+                    "mtu": self._paths.mtus.get(server.address.packed),
+                    "packets": self._sent.get(number, 0),
+                }
 
     # Packets
 

@@ -17,7 +17,7 @@ from dnsvip.dispatcher.maglev import build_ring
 from dnsvip.dispatcher.qos import Limit, limit_of
 from dnsvip.dispatcher.reason import Reason
 from dnsvip.dispatcher.verdict import NO_LIMIT, Action, Outcome, Target, Verdict
-from dnsvip.model import MAX_POOLS, Cluster, Forward, Pool, ServerState, Snapshot
+from dnsvip.model import MAX_POOLS, Cluster, Forward, Pool, Server, ServerState, Snapshot
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
@@ -107,6 +107,10 @@ class Tables:
     def pool_of(self, owner: int) -> str:
         """The pool that an owner, now or formerly a server of it, was chosen from."""
         return self._identities[owner >> 8][0]
+
+    def number_of(self, pool: Pool, server: Server) -> int:
+        """The number that a server of this snapshot has in every one."""
+        return self._numbers[pool.name, server.name, server.address.packed]
 
     def session_seconds(self, cluster: str | None) -> int:
         """How long an idle TCP flow of a cluster is kept."""

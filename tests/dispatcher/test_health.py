@@ -1,0 +1,287 @@
+"""Checks of real servers on loopback: they die, come back, answer wrongly, tell their load."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from dnsvip.dispatcher.health import MOST_PROBES, Health, with_health
+from dnsvip.dispatcher.probes import Result, probe_agent, probe_http, probe_tcp, url_of
+from dnsvip.model import Check, Pool, Server, ServerState, Site, Snapshot
+
+LOOPBACK = ip_address("::1")
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(handler: Handler, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A TCP server on ::1; its port."""
+    server = await asyncio.start_server(handler, "::1", port, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def saying(answer: bytes, heard: list[bytes] | None = None, request: bool = False) -> Handler:
+    """A server that writes this to each connection, after a request where it waits for one."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if request:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if heard is not None:
+                heard.append(head)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    return handle
+
+
+def http(status: str, heard: list[bytes] | None = None) -> Handler:
+    """A web server with one answer, which names a place to go to."""
+    head = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nLocation: http://[::1]:1/\r\n\r\n"
+    return saying(head.encode(), heard, request=True)
+
+
+async def test_tcp() -> None:
+    """A port that listens passes; one that does not is refused."""
+    async with listening(saying(b"")) as port:
+        assert await probe_tcp(LOOPBACK, Check(tcp=port)) == Result(passed=True)
+    found = await probe_tcp(LOOPBACK, Check(tcp=port))
+    assert (found.passed, "refused" in found.note.lower()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "passed"),
+    [("200 OK", True), ("204 None", True), ("302 Found", True), ("404 Gone", False), ("503 Busy", False)],
+)
+async def test_http_status(status: str, passed: bool) -> None:
+    """2xx and 3xx pass, without a redirect being followed; what else is answered is named."""
+    async with listening(http(status)) as port:
+        found = await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/health"))
+    assert found == Result(passed, "" if passed else f"HTTP {status[:3]}")
+
+
+async def test_http_request() -> None:
+    """The path and the host of the check are asked for."""
+    heard: list[bytes] = []
+    async with listening(http("200 OK", heard)) as port:
+        await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/health?x=1", host="www.example.test"))
+    assert heard[0].startswith(b"GET /health?x=1 HTTP/1.1\r\n")
+    assert b"\r\nHost: www.example.test\r\n" in heard[0]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0\1\2", b"HTTP/1.1 200", b"SSH-2.0-x\r\n", b"HTTP/1.1 99999 x\r\n\r\n"])
+async def test_http_noise(answer: bytes) -> None:
+    """What is no HTTP answer is a failure with a reason, never an exception."""
+    async with listening(saying(answer)) as port:
+        found = await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/"))
+    assert not found.passed
+    assert found.note
+
+
+async def test_timeouts() -> None:
+    """A server that says nothing fails within the timeout, whatever is asked."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with listening(silent) as port:
+        for probe, check in (
+            (probe_http, Check(http=f"http://[{{address}}]:{port}/", timeout=0.1)),
+            (probe_agent, Check(agent=port, timeout=0.1)),
+        ):
+            assert await probe(LOOPBACK, check) == Result(passed=False, note="no answer within 0.1 s")
+
+
+async def test_agent() -> None:
+    """A line of the protocol is a report; another, or one without end, is a failure."""
+    async with listening(saying(b"up 75%\n")) as port:
+        found = await probe_agent(LOOPBACK, Check(agent=port))
+    assert found.passed
+    assert found.report
+    assert found.report.percent == 75
+    for wrong in (b"hello\n", b"", b"x" * 100_000):
+        async with listening(saying(wrong)) as port:
+            found = await probe_agent(LOOPBACK, Check(agent=port))
+        assert (found.passed, found.report) == (False, None)
+
+
+def test_urls() -> None:
+    """An IPv6 address stands in brackets, an IPv4 address does not."""
+    check = Check(http="http://[{address}]:80/health")
+    assert url_of(ip_address("fd00::1"), check) == "http://[fd00::1]:80/health"
+    assert url_of(ip_address("10.0.0.1"), check) == "http://10.0.0.1:80/health"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A server's context with a certificate of its own making for www.example.test, and that in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "www.example.test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("www.example.test")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder: Path = tmp_path_factory.mktemp("tls")
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    (folder / "cert").write_bytes(pem)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key").write_bytes(key.private_bytes(*form))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert", folder / "key")
+    return context, pem.decode()
+
+
+async def test_https_is_verified_unless_told_not_to(certificate: tuple[ssl.SSLContext, str]) -> None:
+    """An unknown authority and a wrong name fail; the right ones pass, and so does anything with verify = false."""
+    context, pem = certificate
+    async with listening(http("200 OK"), tls=context) as port:
+        check = Check(http=f"https://[{{address}}]:{port}/", timeout=5)
+        unknown = await probe_http(LOOPBACK, check)
+        named = await probe_http(LOOPBACK, replace(check, ca=pem, host="other.test"))
+        assert await probe_http(LOOPBACK, replace(check, ca=pem, host="www.example.test")) == Result(passed=True)
+        assert await probe_http(LOOPBACK, replace(check, verify=False)) == Result(passed=True)
+    assert (unknown.passed, unknown.note[:12]) == (False, "certificate:")
+    assert (named.passed, named.note[:12]) == (False, "certificate:")
+
+
+def snapshot(check: Check | None, *states: ServerState) -> Snapshot:
+    """One pool with servers on ::1 in these states."""
+    made = tuple(Server(f"s{n}", LOOPBACK, state=state) for n, state in enumerate(states or (ServerState.UP,)))
+    return Snapshot(1, Site(pools={"p": Pool("p", made, check=check)}))
+
+
+@asynccontextmanager
+async def watching(health: Health) -> AsyncIterator[list[Snapshot]]:
+    """Health that runs; the snapshots it has acted by."""
+    acted: list[Snapshot] = []
+
+    async def act(found: Snapshot) -> None:
+        acted.append(found)
+
+    task = asyncio.ensure_future(health.run(act))
+    try:
+        yield acted
+    finally:
+        task.cancel()
+        await health.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that must come to pass."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_server_dies_and_comes_back() -> None:
+    """Its state in the snapshot follows, and the status says why and since when."""
+    health = Health()
+    async with watching(health) as acted:
+        async with listening(saying(b"")) as port:
+            base = snapshot(Check(tcp=port, interval=0.1))
+            assert health.update(base) is base
+            await until(lambda: health.probes > 3)
+            assert health.applied() is base
+            assert not acted
+        await until(lambda: bool(acted))
+        assert acted[-1].site.pools["p"].servers[0].state is ServerState.DOWN
+        assert health.applied() is acted[-1]
+        (shown,) = health.status()
+        assert (shown["state"], shown["set"], shown["passing"]) == ("down", "up", False)
+        assert "refused" in shown["note"].lower()
+        async with listening(saying(b""), port):
+            await until(lambda: acted[-1] is base)
+
+
+async def test_an_agent_beside_a_check() -> None:
+    """The agent's load is the weight; when it goes away its last word stays, and the check says who lives."""
+    health = Health()
+    async with watching(health) as acted, listening(saying(b"")) as port:
+        async with listening(saying(b"25%\n")) as agent:
+            health.update(snapshot(Check(tcp=port, agent=agent, interval=0.1)))
+            await until(lambda: bool(acted))
+            assert acted[-1].site.pools["p"].servers[0].weight == 25
+        await until(lambda: bool(health.status()[0]["agent"]))
+        shown = health.status()[0]
+        assert (shown["passing"], shown["weight"], shown["load"]) == (True, 25, 25)
+
+
+async def test_an_agent_alone_is_the_check() -> None:
+    """Without another check a server whose agent does not answer is down."""
+    health = Health()
+    async with watching(health) as acted:
+        async with listening(saying(b"drain\n")) as port:
+            health.update(snapshot(Check(agent=port, interval=0.1)))
+            await until(lambda: bool(acted))
+            assert acted[-1].site.pools["p"].servers[0].state is ServerState.DRAIN
+        await until(lambda: acted[-1].site.pools["p"].servers[0].state is ServerState.DOWN)
+
+
+async def test_an_operator_changes_things_meanwhile() -> None:
+    """What was found stays through a change of the site; a server the operator brings back is as its check says."""
+    health = Health()
+    async with watching(health) as acted:
+        check = Check(tcp=1, interval=0.1)
+        health.update(snapshot(check, ServerState.MAINT))
+        await until(lambda: not health.status()[0]["passing"])
+        assert health.update(snapshot(check)).site.pools["p"].servers[0].state is ServerState.DOWN
+        async with listening(saying(b"")) as port:
+            again = snapshot(Check(tcp=port, interval=0.1))
+            assert health.update(again).site.pools["p"].servers[0].state is ServerState.DOWN
+            await until(lambda: bool(acted) and acted[-1] is again)
+        without = snapshot(None)
+        assert health.update(without) is without
+        assert health.status() == []
+
+
+async def test_probes_are_bounded() -> None:
+    """However many servers there are, at most MOST_PROBES are asked at once."""
+    now, most = 0, 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await asyncio.sleep(0.05)
+        now -= 1
+        writer.write(b"up\n")
+        writer.close()
+
+    health = Health()
+    async with listening(slow) as port, watching(health):
+        health.update(snapshot(Check(agent=port, interval=0.1, timeout=10), *[ServerState.UP] * 300))
+        await until(lambda: health.probes >= 300)
+    assert 8 < most <= MOST_PROBES
+
+
+def test_status_beside_a_runners() -> None:
+    """Each server's health stands beside what the runner counted of it; without a check it is unknown."""
+    servers = [{"pool": "p", "name": "a", "address": "::1"}, {"pool": "p", "name": "b", "address": "::2"}]
+    health = [{"pool": "p", "name": "a", "address": "::1", "passing": False}]
+    told = with_health({"servers": servers, "mtu": 1500}, health)
+    assert [server["healthy"] for server in told["servers"]] == [False, None]
+    assert (told["mtu"], told["health"]) == (1500, health)
