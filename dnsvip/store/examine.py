@@ -16,7 +16,7 @@ from dnsvip.epochs import NodeReport
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.model import Site
 from dnsvip.spec import COLLECTIONS
-from dnsvip.store import people
+from dnsvip.store import registry
 from dnsvip.store.database import Database
 from dnsvip.store.loading import MANY, current_generation, load_site
 from dnsvip.store.rows import epoch_from
@@ -72,7 +72,7 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     if check is None:
         return found
     fits = None if kek is None else _fits(kek, check)
-    nodes = tuple(await people.all_reports(connection))
+    nodes = tuple(await registry.all_reports(connection))
     generation = await current_generation(connection)
     rings: dict[str, tuple[Epoch, ...]] = {}
     site = None
