@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/judge.py, in the same order
+ * (dnsvip/codec/README.md, "Decoding"). A forged address costs one SipHash. */
+#pragma once
+#include "ff1.h"
+#include "siphash.h"
+
+#define PROOF_SLOTS 3
+
+/* The number of the cluster whose prefix holds a packet's destination; NONE. */
+static __always_inline __u32 cluster_of(const struct flow_key *key)
+{
+	__u32 *found;
+
+	if (key->version == 6) {
+		struct prefix6 name = {.bits = 128, .address = {key->destination[0], key->destination[1]}};
+
+		found = bpf_map_lookup_elem(&prefixes6, &name);
+	} else {
+		struct prefix4 name = {.bits = 32, .address = key->destination[1] >> 32};
+
+		found = bpf_map_lookup_elem(&prefixes4, &name);
+	}
+	return found ? *found : NONE;
+}
+
+static __always_inline __u32 *table_value(__u32 table, __u64 value)
+{
+	struct value_key key = {.table = table, .value = value};
+
+	return bpf_map_lookup_elem(&values, &key);
+}
+
+static __always_inline __u64 field_of(const struct field *f, struct wide payload)
+{
+	__u64 mask = f->bits < 64 ? (1ULL << (f->bits & 63)) - 1 : ~0ULL;
+
+	return shifted(payload, f->shift & 127) & mask;
+}
+
+/* Decrypts what was not decrypted before. An address that is not wholly authentic leaves no trace in the cache. */
+static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
+					struct wide address)
+{
+	struct decoded_key *name = &w->decoded;
+	struct wide *known;
+
+	name->ciphertext.lo = shifted(address, c->tag_bits);
+	name->ciphertext.hi = c->tag_bits < 64 ? address.hi >> (c->tag_bits & 63) : 0;
+	if (c->payload_bits < 64) {
+		name->ciphertext.lo &= (1ULL << (c->payload_bits & 63)) - 1;
+		name->ciphertext.hi = 0;
+	} else {
+		name->ciphertext.hi &= (1ULL << (c->payload_bits & 63)) - 1;
+	}
+	name->identity = e->identity;
+	name->zero = 0;
+	known = bpf_map_lookup_elem(&decoded, name);
+	if (known) {
+		w->payload = *known;
+		note(SIDE_DECODED_BEFORE);
+		return 0;
+	}
+	note(SIDE_DECRYPTED);
+	return decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, &name->ciphertext) ? -1 : 1;
+}
+
+static __always_inline int authentic(const struct cluster *c, const struct epoch *e, struct wide address, int proven)
+{
+	struct wide body = {address.hi & c->mac_mask.hi, address.lo & c->mac_mask.lo};
+	__u64 tag = sip_address(e->mac_key, body) >> (64 - c->tag_bits);
+
+	return !((address.lo ^ tag) & (proven ? c->cheap_mask : c->tag_mask));
+}
+
+/* The tier that an authentic payload gives, the client's record first; NONE where the payload makes no sense. */
+static __always_inline __u32 payload_tier(const struct cluster *c, struct wide payload, const struct client *client)
+{
+	__u32 tier = c->default_tier, n;
+
+	if (c->tier.bits) {
+		__u32 *found = table_value(c->tier.table, field_of(&c->tier, payload));
+
+		tier = found ? *found : NONE;
+	}
+	for (n = 0; n < MAX_ATTRIBUTES; n++) {
+		__u64 value;
+
+		if (n >= c->attribute_count)
+			break;
+		value = field_of(&c->attributes[n], payload);
+		if (value && !table_value(c->attributes[n].table, value))
+			return NONE;
+	}
+	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
+}
+
+static __always_inline int expired(const struct cluster *c, const struct epoch *e, struct wide payload, __u32 now)
+{
+	__u64 expiry = field_of(&c->expiry, payload);
+
+	if (!c->expiry.bits || !e->activated_at || expiry == (c->expiry.bits < 64 ? (1ULL << (c->expiry.bits & 63)) - 1 : ~0ULL))
+		return 0;
+	return expiry < 1ULL << 32 && now >= e->activated_at + expiry * c->expiry_unit;
+}
+
+/* Whether the mode-1 address of work.packet fits its client's key, its source and the time (dnsvip/codec/proof.py). */
+__noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct client_key_name name = {.client = id};
+	struct client_key *key;
+	struct cluster *c;
+	struct sip bound, s;
+	__u64 mask, last, tag;
+	__u32 slot;
+	int n;
+
+	if (!site || !w || w->judgement.cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[w->judgement.cluster];
+	name.master = c->master;
+	key = bpf_map_lookup_elem(&client_keys, &name);
+	if (!key || !c->slot_seconds)
+		return 0;
+	mask = (1ULL << (c->proof_bits & 63)) - 1;
+	sip_start(&bound, key->words[0], key->words[1]);
+	sip_word(&bound, w->packet.key.destination[0]);
+	sip_word(&bound, w->packet.key.destination[1] & bpf_cpu_to_be64(~c->tag_mask));
+	sip_word(&bound, bind_address ? w->packet.key.source[0] : 0);
+	sip_word(&bound, bind_address ? w->packet.key.source[1] : 0);
+	slot = w->seconds / c->slot_seconds - 1;
+	for (n = 0; n < PROOF_SLOTS; n++, slot++) {
+		last = bind_port ? w->packet.key.source_port : 0;
+		last |= (__u64)bpf_htonl(slot) << 32;
+		s = bound;
+		sip_word(&s, last);
+		tag = sip_end(&s, 40ULL << 56) >> (64 - c->proof_bits);
+		if (!((bpf_be64_to_cpu(w->packet.key.destination[1]) ^ tag) & mask))
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether a proven address has opened another flow already. */
+static __always_inline int used(struct work *w)
+{
+	const struct flow_key *key = &w->packet.key;
+	struct remembered *use;
+
+	w->use.address[0] = key->destination[0];
+	w->use.address[1] = key->destination[1];
+	use = bpf_map_lookup_elem(&uses, &w->use);
+	return use && use->until >= w->seconds && __builtin_memcmp(&use->key, key, sizeof(*key));
+}
+
+/* Steps 7 and 8: is the client in good standing, and has it proven what it must. */
+static __always_inline __u8 standing(struct work *w, const struct tier *tier,
+				     const struct client *client, __u64 id, int proven)
+{
+	if (client && !client->enabled)
+		return REASON_REVOKED;
+	if (!proven)
+		return tier->require_proof || (client && client->proof_required) ? REASON_UNPROVEN : REASON_ISSUED;
+	if (!client || !proves(id, client->bind_address, client->bind_port))
+		return REASON_BAD_PROOF;
+	if (!client->single_use)
+		return REASON_PROVEN;
+	w->judgement.single = 1;
+	return used(w) ? REASON_REPLAYED : REASON_PROVEN;
+}
+
+static __always_inline int judged(struct judgement *j, __u8 reason, __u32 tier)
+{
+	j->reason = reason;
+	j->tier = tier;
+	return 0;
+}
+
+static __always_inline int judge4(struct judgement *j, const struct cluster *c, struct wide address)
+{
+	__u32 *tier;
+
+	if (address.lo == c->plain.lo)
+		return judged(j, REASON_PLAIN, c->default_tier);
+	tier = table_value(c->tier.table, address.lo);
+	return tier ? judged(j, REASON_CLASS, *tier) : judged(j, REASON_BAD_PAYLOAD, NONE);
+}
+
+/* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
+__noinline int judge(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct judgement *j;
+	struct cluster *c;
+	struct client *client = NULL;
+	struct epoch *e;
+	struct tier *tier;
+	struct wide address;
+	__u32 number;
+	__u64 id = 0;
+	int proven, fresh;
+
+	if (!site || !w)
+		return 0;
+	j = &w->judgement;
+	j->client = j->session = 0;
+	j->single = 0;
+	judged(j, REASON_NOT_OURS, NONE);
+	if (j->cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[j->cluster];
+	address = wide_of(w->packet.key.destination);
+	if (c->version == 4)
+		return judge4(j, c, address);
+	if (address.hi == c->plain.hi && address.lo == c->plain.lo)
+		return judged(j, REASON_PLAIN, c->default_tier);
+	e = &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
+	if (!e->present)
+		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
+	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
+	if (!authentic(c, e, address, proven))
+		return judged(j, REASON_BAD_TAG, c->fallback_tier);
+	fresh = open_payload(w, c, e, address);
+	if (fresh < 0)
+		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
+	if (c->client.bits)
+		id = field_of(&c->client, w->payload);
+	if (c->session.bits)
+		j->session = field_of(&c->session, w->payload);
+	j->client = id;
+	if (id)
+		client = bpf_map_lookup_elem(&clients, &id);
+	number = payload_tier(c, w->payload, client);
+	if (number >= MAX_TIERS)
+		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+	if (expired(c, e, w->payload, w->seconds))
+		return judged(j, REASON_EXPIRED, c->fallback_tier);
+	tier = &site->tiers[number];
+	j->reason = standing(w, tier, client, id, proven);
+	if (fresh && (!proven || j->reason == REASON_PROVEN))
+		bpf_map_update_elem(&decoded, &w->decoded, &w->payload, BPF_ANY);
+	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
+		j->tier = number;
+	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)
+		j->tier = c->default_tier;
+	else
+		j->tier = c->fallback_tier;
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* FF1 decryption (NIST SP 800-38G Rev. 1, algorithm 8), radix 2, empty tweak, 20 to 80 bits.
+ * The constant block P was encrypted when the key was set up, so a round is one AES block: ten in all. */
+#pragma once
+#include "work.h"
+
+#define ROUNDS 10
+
+/* As the kernel has it; its members say only what of its is relied on. */
+struct bpf_crypto_ctx {
+	__u32 siv_len;
+} __attribute__((preserve_access_index));
+
+extern int bpf_crypto_encrypt(struct bpf_crypto_ctx *ctx, const struct bpf_dynptr *source,
+			      const struct bpf_dynptr *destination, const struct bpf_dynptr *siv) __ksym;
+
+struct cipher {
+	struct bpf_crypto_ctx __kptr *context; /* ecb(aes) */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_CIPHERS);
+	__type(key, __u32);
+	__type(value, struct cipher);
+} ciphers SEC(".maps");
+
+/* Decrypts `ciphertext` into work.payload. 0, or less where there is no such cipher. */
+__noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, struct wide *ciphertext)
+{
+	struct bpf_dynptr source, destination;
+	struct bpf_crypto_ctx *context;
+	struct work *w = work();
+	struct cipher *found;
+	__u32 left, right, bytes;
+	__u64 a, b, y, mask_a, mask_b, block_lo;
+	int round;
+
+	found = bpf_map_lookup_elem(&ciphers, &cipher);
+	if (!w || !found || !ciphertext || bits > 80)
+		return -1;
+	context = found->context;
+	if (!context)
+		return -1;
+	bpf_dynptr_from_mem(w->block, sizeof(w->block), 0, &source);
+	bpf_dynptr_from_mem(w->stream, sizeof(w->stream), 0, &destination);
+	left = bits / 2;
+	right = bits - left; /* at most 40, so halves and the round number fit the block's low 64 bits */
+	bytes = (right + 7) / 8;
+	mask_a = (1ULL << right) - 1;
+	mask_b = (1ULL << left) - 1;
+	a = shifted(*ciphertext, right) & mask_b;
+	b = ciphertext->lo & mask_a;
+	w->block[0] = bpf_cpu_to_be64(mid_hi);
+	for (round = ROUNDS - 1; round >= 0; round--) {
+		block_lo = mid_lo ^ (__u64)round << 8 * bytes ^ a;
+		w->block[1] = bpf_cpu_to_be64(block_lo);
+		if (bpf_crypto_encrypt(context, &source, &destination, NULL))
+			return -1;
+		y = bpf_be64_to_cpu(w->stream[0]); /* d = 8 bytes of the block; 12 for halves of 33 bits and more */
+		if (bytes > 4)
+			y = y << 32 | bpf_be64_to_cpu(w->stream[1]) >> 32;
+		y = (b - y) & (round & 1 ? mask_a : mask_b);
+		b = a;
+		a = y;
+	}
+	w->payload.lo = a << right | b;
+	w->payload.hi = right ? a >> (64 - right) : 0;
+	return 0;
+}

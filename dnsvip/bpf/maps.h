@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Every map of the dispatcher. Sizes marked "fed" are set by whoever loads it, before it loads. */
+#pragma once
+#include "event.h"
+#include "flow_types.h"
+#include "reason.h"
+#include "site.h"
+
+#define RING_SIZE 65537
+#define MAX_RINGS 1024
+#define MAX_CIPHERS 512
+#define FLOWS 65536
+#define FRAGMENTED 4096
+#define BUCKET_TOO_BIG MAX_TIERS /* behind the tiers' buckets: those of ICMP answers */
+#define BUCKET_NO_SERVER (MAX_TIERS + 1)
+#define BUCKETS (MAX_TIERS + 2)
+
+/* What is not of a snapshot. */
+struct config {
+	__s64 clock_offset; /* nanoseconds from the kernel's monotonic clock to unix time */
+	__u64 now;          /* when not 0: the unix time in nanoseconds to go by, for tests */
+	__u32 sample;       /* a packet gives an event with probability sample / 2^32 */
+	__u32 watched;      /* how many entries map `watches` has */
+	__u32 trace;        /* write the last verdict into map `last`, for tests */
+	__u32 user_space;   /* whether somebody there takes what this program hands up; else it is dropped */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct config);
+} config SEC(".maps");
+
+struct site_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct site);
+} site0 SEC(".maps");
+
+/* The snapshot in force. Replacing the one entry replaces it for every packet that comes after. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct site_map);
+} sites SEC(".maps") = {.values = {[0] = &site0}};
+
+struct ring {
+	__u16 places[RING_SIZE]; /* server numbers */
+	__u16 unused;
+};
+
+struct ring_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ring);
+} ring0 SEC(".maps"); /* the form of the others; in no use */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_RINGS);
+	__type(key, __u32);
+	__array(values, struct ring_map);
+} rings SEC(".maps");
+
+struct prefix6 {
+	__u32 bits;
+	__be64 address[2];
+} __attribute__((packed));
+
+struct prefix4 {
+	__u32 bits;
+	__be32 address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_CLUSTERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix6);
+	__type(value, __u32); /* cluster */
+} prefixes6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_CLUSTERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix4);
+	__type(value, __u32); /* cluster */
+} prefixes4 SEC(".maps");
+
+/* Tables of numbers: tier codes, class addresses, attribute values. A table never changes; a changed one is new. */
+struct value_key {
+	__u32 table;
+	__u32 zero;
+	__u64 value;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct value_key);
+	__type(value, __u32);
+} values SEC(".maps");
+
+struct client {
+	__u32 tier; /* NONE: there is no such tier, the address's own counts */
+	__u8 enabled;
+	__u8 proof_required;
+	__u8 single_use;
+	__u8 bind_address;
+	__u8 bind_port;
+	__u8 unused[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4194304);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64); /* client id */
+	__type(value, struct client);
+} clients SEC(".maps");
+
+struct client_key_name {
+	__u64 client;
+	__u32 master; /* which cluster's client master it comes from */
+	__u32 zero;
+};
+
+struct client_key {
+	__u64 words[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8388608);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct client_key_name);
+	__type(value, struct client_key);
+} client_keys SEC(".maps");
+
+/* Payloads decrypted before; only of authentic addresses. */
+struct decoded_key {
+	struct wide ciphertext;
+	__u32 identity; /* of the epoch's key */
+	__u32 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536); /* fed */
+	__type(key, struct decoded_key);
+	__type(value, struct wide);
+} decoded SEC(".maps");
+
+/* New flows: the oldest goes for the next. Established flows: none goes for another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FLOWS / 4); /* fed */
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} fresh SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS - FLOWS / 4); /* fed */
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} established SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FRAGMENTED);
+	__type(key, struct fragment_key);
+	__type(value, struct remembered);
+} fragments SEC(".maps");
+
+struct use_key {
+	__be64 address[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS / 4); /* fed */
+	__type(key, struct use_key);
+	__type(value, struct remembered);
+} uses SEC(".maps");
+
+/* Replies under nat to the flows they belong to, in two maps for the reason that flows are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FLOWS / 4); /* fed */
+	__type(key, struct flow_key);
+	__type(value, struct flow_key);
+} replies_fresh SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS - FLOWS / 4); /* fed */
+	__type(key, struct flow_key);
+	__type(value, struct flow_key);
+} replies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} buckets SEC(".maps");
+
+/* The way to a server, found by bpf_fib_lookup and good for a while. */
+struct hop {
+	__u64 until; /* unix nanoseconds */
+	__u32 interface;
+	__u32 unused;
+	__u8 destination[6];
+	__u8 source[6];
+	__u32 known; /* ever found */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SERVERS);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+/* What happened besides, not one per packet. */
+enum side {
+	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */
+	SIDE_NO_NEXT_HOP,
+	SIDE_KEPT_NEW,       /* a flow stayed new for want of room among the established */
+	SIDE_DECRYPTED,      /* payloads decrypted, */
+	SIDE_DECODED_BEFORE, /* and those found in the decode cache */
+	SIDE_EVENT_LOST,
+	SIDE_NOT_SENT, /* no room in the frame for a header */
+	SIDES
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SIDES);
+	__type(key, __u32);
+	__type(value, __u64);
+} sides SEC(".maps");

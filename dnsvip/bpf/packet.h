@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What a packet is, as dnsvip/dispatcher/packet.py says it: its flow's key, its shape, where its parts are. */
+#pragma once
+#include "reason.h"
+#include "types.h"
+
+#define FIN 1
+#define SYN 2
+#define RST 4
+
+/* Network byte order throughout. An IPv4 address is in the last four of its sixteen bytes. */
+struct flow_key {
+	__be64 source[2];
+	__be64 destination[2];
+	__be16 source_port; /* of an echo request: its identifier */
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 version;
+	__u16 zero;
+};
+
+/* Names the packet that a fragment is of: RFC 8200 section 4.5; RFC 791, which adds the protocol. */
+struct fragment_key {
+	__be64 source[2];
+	__be64 destination[2];
+	__be32 identity;
+	__u8 protocol; /* IPv6: 0 */
+	__u8 version;
+	__u16 zero;
+};
+
+enum shape { SHAPE_FLOW, SHAPE_ERROR, SHAPE_FRAGMENT, SHAPE_OTHER };
+
+struct packet {
+	struct flow_key key;
+	struct fragment_key fragment;
+	__u32 network; /* frame offsets: of the IP header, */
+	__u32 upper;   /* of the upper layer, */
+	__u32 end;     /* behind the packet's last byte by its own word; the frame may be longer */
+	__u32 inner;   /* and, in an error, of the upper layer of the packet inside */
+	__u8 flags;
+	__u8 shape;
+	__u8 version;
+	__u8 fragmented; /* `fragment` is set */
+	__u8 upper_protocol;
+	__u8 tagged; /* bytes of VLAN tags */
+	__u16 unused;
+};
+
+/* The walk over IPv6 extension headers, from a header at frame offset `base` to what is behind them. */
+struct chain {
+	__u32 base;
+	__u32 end;
+	__u32 at;
+	__u32 protocol;
+	__u32 piece; /* the fragment header's word of offset and flag */
+	__be32 identity;
+	__u32 fragmented; /* there was a fragment header */
+	__u32 unused;
+};
+
+static __always_inline struct wide wide_of(const __be64 *words)
+{
+	struct wide n = {bpf_be64_to_cpu(words[0]), bpf_be64_to_cpu(words[1])};
+
+	return n;
+}
+
+static __always_inline void turn_round(struct flow_key *to, const struct flow_key *from)
+{
+	to->source[0] = from->destination[0];
+	to->source[1] = from->destination[1];
+	to->destination[0] = from->source[0];
+	to->destination[1] = from->source[1];
+	to->source_port = from->destination_port;
+	to->destination_port = from->source_port;
+	to->protocol = from->protocol;
+	to->version = from->version;
+	to->zero = 0;
+}

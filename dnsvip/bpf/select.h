@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* A new flow: judge, admit, select, record (dnsvip/dispatcher/decide.py, `_new`), and the choice of a server. */
+#pragma once
+#include "decode.h"
+#include "flow.h"
+#include "icmp.h"
+
+#define CLIENT_WORD 0x0000746e65696c63ULL  /* "client" */
+#define SESSION_WORD 0x006e6f6973736573ULL /* "session" */
+#define SOURCE_WORD 0x0000656372756f73ULL  /* "source" */
+
+/* What the choice of a server hangs on, hashed; who is anonymous is known by the source address. */
+static __always_inline __u64 sticky_hash(const struct packet *p, const struct judgement *j, __u32 stickiness)
+{
+	__u64 client = bpf_cpu_to_be64(j->client), session = bpf_cpu_to_be64(j->session);
+	struct sip s;
+
+	if (stickiness == STICKY_FLOW)
+		return key_hash(&p->key);
+	sip_start(&s, FLOW_K0, FLOW_K1);
+	if (stickiness == STICKY_SESSION && j->session) {
+		sip_word(&s, SESSION_WORD);
+		sip_word(&s, client << 8);
+		sip_word(&s, client >> 56 | session << 24);
+		return sip_end(&s, session >> 40 | 27ULL << 56);
+	}
+	if (j->client) {
+		sip_word(&s, CLIENT_WORD);
+		sip_word(&s, client);
+		return sip_end(&s, 16ULL << 56);
+	}
+	sip_word(&s, SOURCE_WORD | p->key.source[0] << 48);
+	sip_word(&s, p->key.source[0] >> 16 | p->key.source[1] << 48);
+	return sip_end(&s, p->key.source[1] >> 16 | 22ULL << 56);
+}
+
+/* The server that a pool has for a hash; NONE where nobody takes new flows. */
+static __always_inline __u32 pick(const struct site *site, __u32 pool, __u32 version, __u64 hash)
+{
+	__u32 key = 0, number;
+	struct ring *ring;
+	void *inner;
+
+	if (pool >= MAX_POOLS)
+		return NONE;
+	number = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
+	inner = bpf_map_lookup_elem(&rings, &number);
+	ring = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+	hash %= RING_SIZE;
+	opaque(hash);
+	number = ring && hash < RING_SIZE ? ring->places[hash] : NONE;
+	return number < MAX_SERVERS ? number : NONE;
+}
+
+/* The verdict that sends a packet to a server (whose number is under MAX_SERVERS). */
+static __always_inline void forward_to(struct verdict *v, const struct site *site, __u32 owner, __u8 reason, __u64 hash)
+{
+	__u32 number = owner >> 8;
+
+	opaque(number);
+	number &= MAX_SERVERS - 1;
+	decided(v, ACTION_FORWARD, reason);
+	v->server = number;
+	v->dscp = owner & 255;
+	v->mode = site->servers[number].mode;
+	v->hash = hash;
+}
+
+/* The client's port at the server of a flow under nat, opening its translation where it has none. A flow for which
+ * there is no port is forgotten. */
+static __always_inline void give_port(struct work *w)
+{
+	struct flow *flow;
+	__u32 lane;
+
+	flow = find_flow(&w->packet.key, &lane);
+	if (flow && !flow->translated && open_translation()) {
+		forget(&w->packet.key);
+		decided(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
+		w->verdict.server = NONE;
+		return;
+	}
+	flow = find_flow(&w->packet.key, &lane);
+	w->verdict.port = flow && flow->translated ? flow->port : w->packet.key.source_port;
+}
+
+/* Room for the use of a proven address: 1, 0 where the table is full, or less where another flow was faster. */
+static __always_inline int reserve_use(struct work *w)
+{
+	w->use_made.key = w->packet.key;
+	w->use_made.until = 0;
+	if (bpf_map_lookup_elem(&uses, &w->use) || !bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_NOEXIST))
+		return 1;
+	return bpf_map_lookup_elem(&uses, &w->use) ? -1 : 0;
+}
+
+/* Quality of service: the reason to go on with, or why not. */
+static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32 number, __u8 accepted)
+{
+	__s64 wait;
+
+	if (tier->drop)
+		return REASON_TIER_DROP;
+	if (!tier->interval)
+		return accepted;
+	wait = take(number, tier->interval, tier->burst, tier->debt, w->now);
+	if (wait == OVER_RATE)
+		return tier->over_passes ? REASON_OVER_RATE_PASSED : REASON_OVER_RATE;
+	w->verdict.held = wait > 0;
+	return wait ? REASON_HELD : accepted;
+}
+
+static __always_inline void record(struct work *w, __u32 owner, __u64 hash, __u32 session_seconds)
+{
+	struct flow flow = {.hash = hash, .owner = owner, .seen = w->seconds, .client = w->judgement.client};
+
+	flow.life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
+	bpf_map_update_elem(&fresh, &w->packet.key, &flow, BPF_ANY);
+}
+
+/* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
+static __always_inline int select_server(struct work *w, const struct site *site, __u32 *owner, __u64 *hash)
+{
+	struct judgement *j = &w->judgement;
+	const struct tier *tier;
+	__u32 stickiness = STICKY_FLOW, server;
+	__u8 reason;
+
+	if (j->tier >= MAX_TIERS) {
+		decided(&w->verdict, ACTION_DROP, j->reason);
+		return 0;
+	}
+	tier = &site->tiers[j->tier];
+	reason = admit(w, tier, j->tier, j->reason);
+	if (reason == REASON_TIER_DROP || reason == REASON_OVER_RATE) {
+		decided(&w->verdict, ACTION_DROP, reason);
+		return 0;
+	}
+	if (tier->pool < MAX_POOLS)
+		stickiness = site->pools[tier->pool].stickiness;
+	*hash = sticky_hash(&w->packet, j, stickiness);
+	server = pick(site, tier->pool, w->packet.version, *hash);
+	if (server == NONE) {
+		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		w->verdict.held = 0;
+		return 0;
+	}
+	*owner = server << 8 | tier->dscp;
+	forward_to(&w->verdict, site, *owner, reason, *hash);
+	return !(w->packet.flags & RST); /* which ends what is not there: nothing to remember */
+}
+
+/* The verdict on the first packet of a flow, into work.verdict. Always 0. */
+__noinline int new_flow(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct judgement *j;
+	__u32 owner = 0, cluster;
+	__u64 hash = 0;
+	int room = 1;
+
+	if (!site || !w)
+		return 0;
+	j = &w->judgement;
+	cluster = cluster_of(&w->packet.key);
+	if (cluster >= MAX_CLUSTERS || !site->clusters[cluster].present) {
+		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		return 0;
+	}
+	j->cluster = cluster;
+	judge();
+	w->client = j->client;
+	if (j->single && j->reason == REASON_PROVEN)
+		room = reserve_use(w);
+	else
+		j->single = 0;
+	if (room <= 0) {
+		decided(&w->verdict, ACTION_DROP, room ? REASON_REPLAYED : REASON_REPLAY_TABLE_FULL);
+		return 0;
+	}
+	if (!select_server(w, site, &owner, &hash)) {
+		struct remembered *use = j->single ? bpf_map_lookup_elem(&uses, &w->use) : NULL;
+
+		if (use && !use->until)
+			bpf_map_delete_elem(&uses, &w->use);
+		return 0;
+	}
+	record(w, owner, hash, site->clusters[cluster].session_seconds);
+	if (j->single) {
+		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
+		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);
+	}
+	if (w->verdict.mode == MODE_NAT)
+		give_port(w);
+	return 0;
+}
+
+/* Another server of the same pool for a flow whose own is gone, without judging its address again. */
+__noinline int reselect(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct flow *flow;
+	struct flow before;
+	__u32 lane, number, server;
+
+	if (!site || !w)
+		return 0;
+	flow = find_flow(&w->packet.key, &lane);
+	if (!flow)
+		return 0;
+	number = flow->owner >> 8;
+	server = number < MAX_SERVERS ? pick(site, site->servers[number].pool, w->packet.version, flow->hash) : NONE;
+	if (server == NONE) {
+		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		return 0;
+	}
+	before = *flow;
+	close_translation(&w->packet.key, &before);
+	flow->translated = 0;
+	flow->owner = server << 8 | (before.owner & 255);
+	forward_to(&w->verdict, site, flow->owner, REASON_RESELECTED, flow->hash);
+	return 0;
+}

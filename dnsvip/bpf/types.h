@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What every other header stands on: the kernel's own headers, sizes, and integers of 128 bits. */
+#pragma once
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <stddef.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
+
+#define NONE 0xffffffffu /* no tier, no pool, no ring, no server */
+#define NO_DSCP 255
+#define NANOSECONDS 1000000000ULL
+#define AF_INET 2
+#define AF_INET6 10
+
+/* Keeps clang from remembering where a number came from, so that a bound the verifier saw stays in force. */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+/* An address or a payload as one number, most significant half first. Host byte order. */
+struct wide {
+	__u64 hi;
+	__u64 lo;
+};
+
+/* The low 64 bits of a number moved right by 0 to 127 bits. */
+static __always_inline __u64 shifted(struct wide n, __u32 by)
+{
+	if (by >= 64)
+		return n.hi >> (by & 63);
+	return by ? n.lo >> by | n.hi << (64 - by) : n.lo;
+}
