@@ -54,7 +54,6 @@ static __always_inline int open_payload(struct work *w, const struct cluster *c,
 		name->ciphertext.hi &= (1ULL << (c->payload_bits & 63)) - 1;
 	}
 	name->identity = e->identity;
-	name->zero = 0;
 	known = bpf_map_lookup_elem(&decoded, name);
 	if (known) {
 		w->payload = *known;

@@ -2,7 +2,9 @@
 /* The dispatcher in the kernel: figure 4 of the patent for every frame, as dnsvip/dispatcher/decide.py has it.
  * Read the packet, look into the connection key table, else judge the address, apply quality of service, select a
  * server, record the flow; then send. Same verdict, reason, server and bytes as the reference, for the same state. */
+#include "cipher.h"
 #include "select.h"
+#include "sweep.h"
 
 /* A server's answer under nat, back to its client; 1 where it is one. */
 __noinline int reply(struct flow_key *key, __u32 reason)
@@ -246,11 +248,7 @@ __noinline int tell(struct xdp_md *ctx)
 	}
 	if (!watched && bpf_get_prandom_u32() >= c->sample)
 		return 0;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		note(SIDE_EVENT_LOST);
-		return 0;
-	}
+	event = &w->event;
 	event->time = w->now;
 	event->key = w->packet.key;
 	event->client = w->client;
@@ -261,8 +259,8 @@ __noinline int tell(struct xdp_md *ctx)
 	event->mode = w->verdict.mode;
 	event->flags = w->packet.flags;
 	event->watched = watched;
-	__builtin_memset(event->unused, 0, sizeof(event->unused));
-	bpf_ringbuf_submit(event, 0);
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		note(SIDE_EVENT_LOST);
 	return 0;
 }
 
@@ -296,6 +294,7 @@ int dispatch(struct xdp_md *ctx)
 	w->verdict.held = 0;
 	w->verdict.mode = MODE_DIRECT;
 	fault = parse(ctx, &w->packet);
+	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP)
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 	else if (fault)

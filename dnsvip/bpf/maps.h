@@ -27,6 +27,7 @@ struct config {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct config);
@@ -146,8 +147,7 @@ struct {
 /* Payloads decrypted before; only of authentic addresses. */
 struct decoded_key {
 	struct wide ciphertext;
-	__u32 identity; /* of the epoch's key */
-	__u32 zero;
+	__u64 identity; /* of the epoch's key */
 };
 
 struct {
@@ -259,3 +259,21 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } sides SEC(".maps");
+
+/* What numbers stand for, so that they stay the same when user space starts anew (numbers.py). */
+struct name_key {
+	__u32 kind;
+	__u32 number;
+};
+
+struct name {
+	__u8 text[176];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct name_key);
+	__type(value, struct name);
+} names SEC(".maps");

@@ -15,10 +15,9 @@ struct epoch {
 	__u64 mac_key[2];   /* SipHash: k0, k1 */
 	struct wide mid;    /* FF1: AES of its constant block P */
 	__u64 activated_at; /* unix seconds; 0: not known to be active yet */
+	__u64 identity;     /* a digest of its key: names it in the decode cache */
 	__u32 cipher;       /* which context of map `ciphers` */
-	__u32 identity;     /* of this key, never used again: names it in the decode cache */
 	__u32 present;
-	__u32 unused;
 };
 
 /* Where a field stands in the payload; bits 0: the layout has none. `table`: the values it may have. */

@@ -46,6 +46,7 @@ struct work {
 	struct decoded_key decoded; /* the name of the payload in the decode cache */
 	struct wide payload;
 	struct remembered use_made; /* what is written into map `uses` */
+	struct event event;
 };
 
 struct {

@@ -49,6 +49,11 @@ class Ff1:
         )
         self._keystream = self._rounds[::-1]
 
+    @property
+    def constant_block(self) -> int:
+        """AES of the constant block P as a number of 128 bits: all that FF1 needs of P, under this key, for good."""
+        return self._mid
+
     def encrypt(self, number: int) -> int:
         """Encrypt one integer of `bits` bits."""
         block, shift = self._block, self._shift

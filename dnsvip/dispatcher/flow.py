@@ -153,8 +153,9 @@ class Flows:
         else:
             self.kept_new += 1
             return
-        owner, life, flow_hash = new.owner[slot], new.life[slot], new.hashes[slot]
+        owner, life, flow_hash, closing = new.owner[slot], new.life[slot], new.hashes[slot], new.closing[slot]
         lane.put(place, new.clear(slot), owner, life, flow_hash, now)
+        lane.closing[place] = closing
 
     def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> None:
         """Remember a new flow; the oldest new one goes where there is no room."""

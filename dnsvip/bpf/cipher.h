@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Sets up the AES contexts that FF1 uses: only a program that may sleep can make one. Run by hand (feed.py). */
+#pragma once
+#include "ff1.h"
+
+struct bpf_crypto_params {
+	char type[14];
+	__u8 reserved[2];
+	char algo[128];
+	__u8 key[256];
+	__u32 key_len;
+	__u32 authsize;
+};
+
+extern struct bpf_crypto_ctx *bpf_crypto_ctx_create(const struct bpf_crypto_params *params, __u32 params__sz,
+						    int *err) __ksym;
+extern void bpf_crypto_ctx_release(struct bpf_crypto_ctx *ctx) __ksym;
+
+struct cipher_order {
+	__u32 number; /* in map `ciphers` */
+	__u32 remove; /* take it away instead */
+	__u8 key[16];
+};
+
+SEC("syscall")
+int set_cipher(struct cipher_order *order)
+{
+	struct bpf_crypto_params params = {.type = "skcipher", .algo = "ecb(aes)", .key_len = 16};
+	struct bpf_crypto_ctx *context = NULL;
+	__u32 number = order->number;
+	struct cipher *cipher = bpf_map_lookup_elem(&ciphers, &number);
+	int fault = 0;
+
+	if (!cipher)
+		return -1;
+	if (!order->remove) {
+		__builtin_memcpy(params.key, order->key, 16);
+		context = bpf_crypto_ctx_create(&params, sizeof(params), &fault);
+		if (!context)
+			return fault;
+	}
+	context = bpf_kptr_xchg(&cipher->context, context);
+	if (context)
+		bpf_crypto_ctx_release(context);
+	return 0;
+}
