@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
+from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.reason import Judgement, Step
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import Verdict
@@ -42,7 +43,7 @@ class Routed:
 def route(tables: Tables, source: Address, port: int, address: Address, service_port: int, now: float) -> Routed:
     """What a dispatcher with these tables does with the first packet of a TCP connection; both of one IP version."""
     packet = syn(source, port, address, service_port)
-    verdict = decide(packet, tables, Flows(FLOWS), now)
+    verdict = decide(packet, tables, Flows(FLOWS), int(now * SECOND))
     opening = int(address), int(source), port, now
     judgement = tables.judge.judge(*opening)
     return Routed(judgement, tables.judge.explain(*opening), verdict, _candidates(tables, judgement, address.version))
