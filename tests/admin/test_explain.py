@@ -11,6 +11,7 @@ import pytest
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.example import syn
 from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from tests.admin.conftest import Api
 
@@ -82,7 +83,7 @@ async def test_answer_and_flow(api: Api) -> None:
         {"server": "fast-1", "address": "fd00:10::11", "weight": 100, "state": "up", "share": 1.0}
     ]
     packet = syn(ip_address("2001:db8:77::5"), 1234, ip_address(address["address"]), 443)
-    verdict = decide(packet, Tables(await api.store.snapshot()), Flows(4), found["judged_at"])
+    verdict = decide(packet, Tables(await api.store.snapshot()), Flows(4), int(found["judged_at"] * SECOND))
     assert (flow["action"], flow["reason"], flow["server"]) == (
         verdict.action.value,
         verdict.reason,
@@ -101,7 +102,7 @@ async def test_weights(api: Api) -> None:
     for port in range(5000, 5008):
         (flow,) = (await api.ok("POST", "explain", _asked(flow_port=port)))["flows"]
         packet = syn(ip_address("2001:db8::1"), port, ip_address("2001:db8:a:1::1"), 443)
-        verdict = decide(packet, tables, Flows(4), 0.0)
+        verdict = decide(packet, tables, Flows(4), 0)
         assert verdict.server is not None
         assert flow["server"] == verdict.server.name
 
