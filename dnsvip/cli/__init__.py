@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -31,6 +32,7 @@ COMMANDS = {
     "doctor": "doctor",
     "client": "client",
     "demo": "demo",
+    "completion": "completion",
 }
 """Command -> the module under dnsvip.cli that holds a click command of that name (`command` or `command_`)."""
 
@@ -48,7 +50,14 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
-        return command
+        return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
+
+
+def _completed(noun: str, command: click.Command) -> click.Command:
+    """The command for a shell that asks what may come next: it completes names, too."""
+    from dnsvip.cli.completion import with_names  # noqa: PLC0415 - loaded only where it is asked for
+
+    return with_names(noun, command)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

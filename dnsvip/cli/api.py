@@ -46,12 +46,12 @@ class ApiError(DnsvipError):
 class Api:
     """An API at `url` (http://HOST:PORT), called with `token`. No proxy is ever asked: it would see the token."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url
         self._token = token
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connect = functools.partial(kind, parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
+        self._connect = functools.partial(kind, parts.hostname or "", parts.port, timeout=seconds)
 
     def get(self, *path: str) -> Any:
         """What is at a path; its parts are quoted."""
@@ -61,9 +61,10 @@ class Api:
         """The JSON of the answer (None where it has no content); raises ApiError."""
         return self._call(method, f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}", body, headers or {})
 
-    def items(self, *path: str, limit: int | None = None) -> Iterator[Plain]:
-        """Everything in a list, read page by page; at most `limit` of it."""
+    def items(self, *path: str, limit: int | None = None, after: str = "") -> Iterator[Plain]:
+        """Everything in a list, read page by page; at most `limit` of it, and what comes after the name `after`."""
         url = f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}?limit={min(limit or 1000, 1000)}"
+        url += f"&after={quote(after, safe='')}" if after else ""
         given = 0
         while url:
             page = self._call("GET", url, None, {})
@@ -129,7 +130,7 @@ def with_api(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def find_api(address: str | None, token_file: Path | None) -> Api:
+def find_api(address: str | None, token_file: Path | None, seconds: float = TIMEOUT_SECONDS) -> Api:
     """The API that options and environment name; raises click's UsageError."""
     given = address or os.environ.get("DNSVIP_API") or DEFAULT
     url = given if "://" in given else f"http://{given}"
@@ -140,7 +141,7 @@ def find_api(address: str | None, token_file: Path | None) -> Api:
         good = False
     if not good:
         raise click.UsageError(f"{given!r} is not where an API can be: must be HOST:PORT, [ADDRESS]:PORT or a URL")
-    return Api(f"{parts.scheme}://{parts.netloc}", _token(token_file))
+    return Api(f"{parts.scheme}://{parts.netloc}", _token(token_file), seconds)
 
 
 def _token(file: Path | None) -> str:

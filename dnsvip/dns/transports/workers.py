@@ -32,6 +32,9 @@ TELL_SECONDS = 0.25
 SILENT_SECONDS = 30.0
 """A worker that tells nothing for so long is stuck, and ended."""
 
+LONGEST_LINE = 1 << 20
+"""What a worker tells at once: its counters name the tiers of the site."""
+
 STOP_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Between a worker's end and the next one in its place, doubled each time until one lives as long as the longest."""
@@ -99,7 +102,9 @@ class Workers:
 
     async def _run(self, place: _Place) -> int:
         """One worker from its start to its end; its exit status."""
-        place.process = process = await asyncio.create_subprocess_exec(*self._argv, stdin=PIPE, stdout=PIPE)
+        place.process = process = await asyncio.create_subprocess_exec(
+            *self._argv, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE
+        )
         place.failure = ""
         try:
             await _listen(process, place)
@@ -179,13 +184,16 @@ class Parent:
             signal.signal(number, signal.SIG_IGN)
         self._out = os.dup(sys.stdout.fileno())
         os.set_blocking(self._out, False)
+        self._rest = b""
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is for people
 
     def tell(self, **told: Any) -> None:
-        """Tell the parent, in at most 4096 bytes (a pipe takes them whole or not at all); it misses what it does not
-        take now."""
+        """Tell the parent. What a full pipe does not take of a line now goes before the next one, which is left out
+        where the rest of the last has yet to go; the parent misses nothing but what is told again."""
+        if not self._rest:
+            self._rest = json.dumps(told).encode() + b"\n"
         with suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._out, json.dumps(told).encode() + b"\n")
+            self._rest = self._rest[os.write(self._out, self._rest) :]
 
     async def stopped(self, counters: Callable[[], Totals]) -> None:
         """Tell the counters all the time, until the parent wants this worker to stop."""

@@ -1,0 +1,98 @@
+"""Completion as the shells do it: bash runs our script and is asked what it would offer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.cli.serving import DNSVIP, Node, free_port, node
+
+ASK = """
+source <("$DNSVIP" completion bash)
+COMP_WORDS=(dnsvip "$@")
+COMP_CWORD=$#
+_dnsvip_completion dnsvip
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def complete(*words: str, env: Mapping[str, str] | None = None) -> list[str]:
+    """What bash offers for the last of the words."""
+    done = subprocess.run(
+        ["bash", "-c", ASK.replace("<(", "<(PATH=$PATH "), "bash", *words],
+        env={**os.environ, "DNSVIP": str(DNSVIP), "PATH": f"{DNSVIP.parent}:{os.environ['PATH']}", **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [line for line in done.stdout.split() if line]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that runs, to name things of its site."""
+    with node(tmp_path_factory.mktemp("running")) as made:
+        made.apply()
+        made.start("--token-file", "token")
+        yield made
+
+
+def reach(made: Node) -> dict[str, str]:
+    return {"DNSVIP_API": f"127.0.0.1:{made.api}", "DNSVIP_TOKEN": made.token}
+
+
+def test_commands_and_options() -> None:
+    """Nouns, verbs and options are completed without any API."""
+    assert complete("cli") == ["clients", "client"]
+    assert set(complete("keys", "")) >= {"rotate", "list"}
+    assert "--quiet" in complete("doctor", "--")
+
+
+def test_names_of_the_site(running: Node) -> None:
+    """Clients, tiers, clusters and servers are named by the API; one that is typed whole is offered too."""
+    env = reach(running)
+    assert complete("clients", "show", "", env=env) == ["acme", "newsreader"]
+    assert complete("clients", "move", "acme", "", env=env) == ["blocked", "gold", "standard"]
+    assert complete("keys", "rotate", "w", env=env) == ["web"]
+    assert complete("servers", "drain", "slow/", env=env) == ["slow/slow-1", "slow/slow-2"]
+    assert complete("clients", "show", "acme", env=env) == ["acme"]
+    assert complete("clients", "add", "a", env=env) == []
+
+
+def test_token_file(running: Node) -> None:
+    """The options of the line that is being typed are used."""
+    words = ("tiers", "show", "--api", f"127.0.0.1:{running.api}", "--token-file", str(running.folder / "token"), "go")
+    assert complete(*words, env={"DNSVIP_TOKEN": ""}) == ["gold"]
+
+
+def test_no_api_no_names() -> None:
+    """Without an API, or without a token, nothing is offered, and soon."""
+    env = {"DNSVIP_API": f"127.0.0.1:{free_port()}", "DNSVIP_TOKEN": "dnsvip_none"}
+    start = time.monotonic()
+    assert complete("clients", "show", "", env=env) == []
+    assert time.monotonic() - start < 20
+    assert complete("clients", "show", "", env={"DNSVIP_TOKEN": ""}) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_are_sound(shell: str, tmp_path: Path) -> None:
+    """Each shell parses the script made for it."""
+    script = subprocess.run([DNSVIP, "completion", shell], capture_output=True, text=True, check=True).stdout
+    assert "_DNSVIP_COMPLETE" in script
+    (tmp_path / "script").write_text(script)
+    done = subprocess.run([shell, "-n", tmp_path / "script"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_fish_completes() -> None:
+    """fish, asked what follows, names our commands."""
+    script = f"{DNSVIP} completion fish | source; complete -C 'dnsvip dec'"
+    env = {**os.environ, "PATH": f"{DNSVIP.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["fish", "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert "decode" in done.stdout
