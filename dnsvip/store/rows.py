@@ -19,7 +19,6 @@ from dnsvip.model import (
     ClientState,
     Cluster,
     Match,
-    Pool,
     Proof,
     Step,
     Tier,
@@ -57,21 +56,10 @@ def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
             row["code"] = thing.code
         case Client():
             row |= {"id": thing.id, "tier": thing.tier}
-        case Pool():
-            plain = _without_news(plain)
         case TsigKey():
             row["secret"] = kek.wrap(plain.pop("secret").encode(), _context(kind, name))
     row["spec"] = _json(plain)
     return row
-
-
-def _without_news(plain: Plain) -> Plain:
-    """A pool's stored form without keys that it makes no use of and a node of version 0.1 beside this one, which
-    refuses keys it does not know, has not heard of."""
-    if check := plain["check"]:
-        news = {"host": None, "ca": None, "verify": True}
-        plain["check"] = {key: value for key, value in check.items() if key not in news or value != news[key]}
-    return {key: value for key, value in plain.items() if key != "fallback" or value is not None}
 
 
 def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> Thing:
