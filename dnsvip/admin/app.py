@@ -16,6 +16,7 @@ from dnsvip.admin import (
     clients,
     clusters,
     decode,
+    enrolment,
     explain,
     keys,
     nodes,
@@ -35,7 +36,7 @@ from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
 OBJECTS = (tiers, clients, clusters, pools, zones, services, tsig, classify)
-RESOURCES = (*OBJECTS, keys, tokens, decode, explain, audit, nodes, status)
+RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, status)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:

@@ -29,13 +29,17 @@ ID_BYTES = 32
 
 @dataclass(slots=True)
 class Session:
-    """One signed-in browser. `secure`: its cookie is only good under TLS. Times are monotonic seconds."""
+    """One signed-in browser. `secure`: its cookie is only good under TLS. Times are monotonic seconds.
+
+    `sees_status`: whether its token could read the status when that was last known.
+    """
 
     token: str = field(repr=False)
     csrf: str = field(repr=False)
     secure: bool
     ends: float
     used: float
+    sees_status: bool = False
 
 
 class Sessions:

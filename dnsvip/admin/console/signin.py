@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import time
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
 from dnsvip.admin import bodies
-from dnsvip.admin.auth import ACTOR, TOKEN, bearer, open_to_all
+from dnsvip.admin.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
 from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
 from dnsvip.admin.problems import Handler, Refusal
 
@@ -116,7 +117,8 @@ def _check_origin(request: web.Request) -> None:
 
 def _shown(request: web.Request, session: Session) -> dict[str, object]:
     left = max(0.0, session.ends - time.monotonic())
-    return {"actor": request[ACTOR], "csrf": session.csrf, "seconds_left": round(left)}
+    scopes = [asdict(scope) for scope in request[CALLER].rights.scopes]
+    return {"actor": request[ACTOR], "scopes": scopes, "csrf": session.csrf, "seconds_left": round(left)}
 
 
 ROUTES = [
