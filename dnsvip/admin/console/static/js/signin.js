@@ -10,8 +10,7 @@ export async function resume() {
   if (!data.signed_in) return null;
   try {
     const found = await call("GET", PATH);
-    useSession(found.data.csrf);
-    return found.data;
+    return known(found.data);
   } catch (problem) {
     if (problem.status === 401) return null;
     throw problem;
@@ -58,8 +57,14 @@ export function askIn(root, why) {
 async function signIn(token) {
   const headers = { Authorization: `Bearer ${token}` };
   const { data } = await call("POST", PATH, { headers });
-  useSession(data.csrf);
-  return data;
+  return known(data);
+}
+
+/** The session with what it may do: `may("write", "client")`. */
+function known(session) {
+  useSession(session.csrf);
+  const may = (action, kind) => session.scopes.some((scope) => scope.actions.includes(action) && (scope.kinds.includes("*") || scope.kinds.includes(kind)));
+  return { ...session, may };
 }
 
 function told(problem) {

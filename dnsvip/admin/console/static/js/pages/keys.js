@@ -40,9 +40,18 @@ function clusterCard(cluster, session, again) {
     hurry();
     await again();
   }, { name: "rotate", small: true });
+  const emergency = button("Emergency", async () => {
+    const text = "A new key is used at once and all others are destroyed: every address given out so far is rejected from now on, everywhere. For a key that has leaked.";
+    if (!(await confirm({ title: `Replace all keys of ${cluster.cluster} now?`, text, action: "Replace all keys", danger: true }))) return;
+    await call("POST", `${at("keys", cluster.cluster)}/rotate`, { body: { emergency: true } });
+    done(`All keys of ${cluster.cluster} are replaced`);
+    hurry();
+    await again();
+  }, { small: true, kind: "danger" });
   const waiting = cluster.epochs.flatMap((epoch) => epoch.waiting_for ?? []);
   const columns = [
     { title: "Slot", cell: (epoch) => h("strong", String(epoch.slot)) },
+    { title: "Key", cell: (epoch) => h("span.mono.faint", epoch.key_id ?? "") },
     { title: "State", cell: (epoch) => tag(epoch.state) },
     { title: "Published", cell: (epoch) => time(epoch.published_at) },
     { title: "Active since", cell: (epoch) => time(epoch.activated_at) },
@@ -53,7 +62,17 @@ function clusterCard(cluster, session, again) {
     timeline(cluster),
     waiting.length ? h("p.waiting", { role: "status" }, tag(`waiting for ${waiting.join(", ")}`, "warn")) : null,
     table(`Epochs of ${cluster.cluster}`, columns, cluster.epochs),
-  ], { end: rotate, id: `cluster-${cluster.cluster}` });
+      notes(cluster),
+  ], { end: h("div.row", emergency, rotate), id: `cluster-${cluster.cluster}` });
+}
+
+/** The schedule, and the slots that stay empty. */
+function notes(cluster) {
+  const lines = [
+    cluster.rotates_at ? `The next scheduled rotation is due ${cluster.rotates_at * 1000 > Date.now() ? `in ${duration(cluster.rotates_at - Date.now() / 1000)}` : "now"}.` : null,
+    ...(cluster.reserved ?? []).map((each) => `Slot ${each.slot} stays empty for ${duration(each.until - Date.now() / 1000)}: addresses of a key that is gone may live until then.`),
+  ].filter(Boolean);
+  return lines.length ? h("ul.soft.key-notes", lines.map((line) => h("li", line))) : null;
 }
 
 function time(seconds) {
@@ -66,6 +85,6 @@ function holders(epoch) {
   const passed = epoch.passed_over ?? [];
   const parts = [held.length ? h("span", held.join(", ")) : null, waiting.length ? h("span.warn-text", `not yet ${waiting.join(", ")}`) : null, passed.length ? h("span.faint", `silent: ${passed.join(", ")}`) : null];
   if (parts.some(Boolean)) return h("span.row", parts);
-  return h("span.faint", epoch.state === "published" ? "waiting" : "all live dispatchers");
+  return h("span.faint", "no live node");
 }
 

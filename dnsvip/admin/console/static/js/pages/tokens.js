@@ -1,0 +1,65 @@
+// Tokens: who may call the API. One is shown once, when it is made.
+import { at, call, get } from "../api.js";
+import { fill, h } from "../dom.js";
+import * as form from "../form.js";
+import { ago, moment } from "../format.js";
+import { confirm, done, open } from "../notices.js";
+import { button, card, copyable, empty, filled, head, label, table } from "../parts.js";
+
+export async function show(view, { signal, session }) {
+  const place = h("div");
+  const run = filled(place, async () => {
+    const { items } = await get("tokens", { signal });
+    return items.length ? table("Tokens", columns(session, () => run()), items) : empty("No tokens");
+  }, signal);
+  fill(view, head("Tokens", { lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.", actions: [button("New token", () => make(() => run()), { kind: "main-action" })] }), card("", place, { flush: true }));
+  await run();
+}
+
+function columns(session, again) {
+  return [
+    { title: "Token", cell: (token) => [h("strong", token.name), session.actor === `token ${token.name}` ? [" ", label("this session", "info")] : null] },
+    { title: "May", cell: (token) => scopes(token) },
+    { title: "Made", cell: (token) => time(token.created_at) },
+    { title: "By", cell: (token) => h("span.soft", token.created_by) },
+    { title: "Last used", cell: (token) => time(token.last_used_at) },
+    { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
+    { title: "", cell: (token) => h("div.row.nowrap", button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
+  ];
+}
+
+function scopes(token) {
+  if (token.role) return label(token.role);
+  const texts = (token.scopes ?? []).map((scope) => (typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`));
+  return texts.length ? h("span.soft", texts.join("; ")) : label("everything");
+}
+
+function time(seconds) {
+  if (!seconds) return h("span.faint", "");
+  const future = seconds > Date.now() / 1000;
+  return h("time", { datetime: new Date(seconds * 1000).toISOString(), title: moment(seconds) }, future ? moment(seconds) : ago(seconds));
+}
+
+async function remove(token, again) {
+  if (!(await confirm({ title: `Remove ${token.name}?`, text: "Whoever uses it is refused from the next request on, and signed out of the console.", action: "Remove", danger: true }))) return;
+  await call("DELETE", at("tokens", token.name));
+  done(`${token.name} removed`);
+  await again();
+}
+
+function make(again) {
+  const name = form.text("", { placeholder: "robot" });
+  const element = h("form.stack", { novalidate: true }, form.general(), form.field("Name", "name", name), h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")));
+  const dialog = open("New token", element);
+  name.focus();
+  element.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const { data } = await call("POST", "tokens", { body: { name: name.value.trim() } });
+      fill(element, h("p.soft", "This is the only time that it is shown."), copyable(data.token, "Copy the token"), h("div.buttons", h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")));
+      await again();
+    } catch (problem) {
+      form.show(element, problem, "token");
+    }
+  });
+}
