@@ -72,11 +72,21 @@ class Engine:
         self._compiled: dict[str, _Compiled] = _compile(site, before._compiled if before else {})
         self.problems = [problem for entry in self._compiled.values() for problem in entry.problems]
         services = {labels_of(name): service for name, service in site.services.items()}
-        self.zones = _zones(self._compiled, services)
+        self._site = site
+        self.zones: Zones = _zones(self._compiled, services, before.zones if before else None)
         known = before.tables.classifier if before else None
         self.tables: Tables = Tables(services, Classifier(snapshot, known, geo), VipMaker(snapshot))
         self._tsig = TsigKeys(site.tsig_keys.values())
         self._transfers = Transfers(site, self.zones)
+
+    def same_names(self, other: Engine) -> bool:
+        """Whether the same answers are due for all names in both, but for the addresses that are made."""
+        ours, theirs = self._site, other._site
+        return (
+            self.zones is other.zones
+            and (ours.services is theirs.services or ours.services == theirs.services)
+            and (ours.clusters is theirs.clusters or ours.clusters == theirs.clusters)
+        )
 
     def answer(
         self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str, now: float
@@ -192,11 +202,18 @@ def _compile(site: Site, known: Mapping[str, _Compiled]) -> dict[str, _Compiled]
     return {name: kept.get(name) or _Compiled(zone) for name, zone in site.zones.items()}
 
 
-def _zones(compiled: Mapping[str, _Compiled], services: Mapping[Labels, Service]) -> Zones:
+def _zones(compiled: Mapping[str, _Compiled], services: Mapping[Labels, Service], before: Zones | None = None) -> Zones:
+    """`before` itself where nothing of it changed, so that what was made from it is known to hold."""
     by_apex = {entry.apex: entry.zone for entry in compiled.values()}
     bare = Zones(by_apex)
+    if before and before.services == services.keys() and _same(before.by_apex, by_apex):
+        return before
     above = frozenset(up for name in services for up in _between(name, bare.apex_of(name)))
     return Zones(by_apex, services.keys(), above)
+
+
+def _same(one: Mapping[Labels, CompiledZone | None], other: Mapping[Labels, CompiledZone | None]) -> bool:
+    return one.keys() == other.keys() and all(one[apex] is zone for apex, zone in other.items())
 
 
 def _between(name: Labels, apex: Labels | None) -> Iterator[Labels]:

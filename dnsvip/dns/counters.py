@@ -68,24 +68,33 @@ class Decision:
     tier: str | None = None
 
 
+class Tick:
+    """How many messages were decided in one way; two are the same only if they are one."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Counters:
     """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them."""
 
     __slots__ = ("_ticks",)
 
     def __init__(self) -> None:
-        self._ticks: dict[_Key, list[int]] = {}
+        self._ticks: dict[_Key, Tick] = {}
 
     def count(self, decision: Decision) -> None:
         """Count one message."""
-        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind, decision.tier)[0] += 1
+        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind, decision.tier).number += 1
 
     def tick(
         self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
-    ) -> list[int]:
-        """The one number of all messages decided thus, in a list: a path in a hurry adds to it by itself."""
+    ) -> Tick:
+        """The one number of all messages decided thus: a path in a hurry adds to it by itself."""
         key = outcome, rcode, step, kind, tier
-        return self._ticks.get(key) or self._ticks.setdefault(key, [0])
+        return self._ticks.get(key) or self._ticks.setdefault(key, Tick())
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -115,16 +124,16 @@ class Counters:
     @property
     def messages(self) -> int:
         """All messages decided on."""
-        return sum(number for [number] in self._ticks.values())
+        return sum(tick.number for tick in self._ticks.values())
 
     def _total(
         self, part: Callable[[Outcome, int | None, Step | None, Kind | None, str | None], _Part | None]
     ) -> Counter[_Part]:
         total: Counter[_Part] = Counter()
-        for key, [number] in list(self._ticks.items()):
+        for key, tick in list(self._ticks.items()):
             name = part(*key)
-            if name is not None and number:
-                total[name] += number
+            if name is not None and tick.number:
+                total[name] += tick.number
         return total
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from dnsvip.dns.protection.proxy import BadHeader, read_whole
@@ -26,15 +26,11 @@ class FrontEnds:
             return False
         return any(address.version == network.version and address in network for network in self._networks)
 
-    def unwrap(
-        self, wires: Sequence[bytes], peers: Sequence[bytes], answer: Callable[..., Sequence[bytes | None]]
-    ) -> tuple[list[bytes | None], int]:
-        """The answers that `answer` has for (messages, askers' addresses), having read the front ends' headers; and how
-        many of these were wrong, whose messages get no answer."""
+    def unwrap(self, wires: Sequence[bytes], peers: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes] | None], int]:
+        """What was asked and from where, having read the front ends' headers, None where one is wrong; and how many
+        of these there are, whose messages get no answer."""
         asked = [self._asked(wire, peer) for wire, peer in zip(wires, peers, strict=True)]
-        good = [pair for pair in asked if pair is not None]
-        answers = iter(answer([wire for wire, _ in good], [peer for _, peer in good]))
-        return [None if pair is None else next(answers) for pair in asked], len(asked) - len(good)
+        return asked, asked.count(None)
 
     def _asked(self, wire: bytes, peer: bytes) -> tuple[bytes, bytes] | None:
         known = self._known.get(peer)

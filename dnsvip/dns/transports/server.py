@@ -13,8 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 import structlog
@@ -23,6 +22,7 @@ from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
 from dnsvip.dns.counters import Outcome
 from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.frontends import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
 from dnsvip.dns.protocol.message import Rcode
@@ -52,12 +52,12 @@ class Endpoint:
 class DnsServer:
     """Answers on every listener of `settings` from `start` to `stop`. Belongs to the running event loop.
 
-    `engine` may be replaced at any time. With `settings.workers` above 1 the ports are shared
-    (SO_REUSEPORT), so that as many processes can each run a DnsServer.
+    `engine`, or `fast`, the FastPath in front of it, may be replaced at any time. With `settings.workers` above 1 the
+    ports are shared (SO_REUSEPORT), so that as many processes can each run a DnsServer.
     """
 
     def __init__(self, settings: DnsSettings, engine: Engine, limits: StreamLimits | None = None) -> None:
-        self.engine = engine
+        self.fast = FastPath(engine, time.time())
         self.endpoints: tuple[Endpoint, ...] = ()
         self._settings = settings
         tcp = settings.tcp
@@ -66,7 +66,7 @@ class DnsServer:
         rate = settings.rate_limit
         self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
         self._tally: Counter[str] = Counter()
-        self._fast, self._fast_failures = FastPath(engine), 0
+        self._fast_failures = 0
         self._datagrams: list[Batches | Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
@@ -91,8 +91,17 @@ class DnsServer:
         self._datagrams, self._servers, self.endpoints = [], [], ()
         await asyncio.sleep(0)
 
+    @property
+    def engine(self) -> Engine:
+        """Who decides."""
+        return self.fast.engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self.fast = FastPath(engine, time.time(), self.fast)
+
     def update(self, snapshot: Snapshot) -> None:
-        """Answer from this snapshot from now on. An Engine built elsewhere can be assigned to `engine` instead."""
+        """Answer from this snapshot from now on. A FastPath made elsewhere can be assigned to `fast` instead."""
         self.engine = Engine(snapshot, self.engine)
         self._report_problems()
 
@@ -135,51 +144,59 @@ class DnsServer:
                 log.error("a message could not be answered", times=times, traceback=traceback.format_exc())
             return decision.wire
 
-    def _respond_all(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
+    def _respond_all(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> list[bytes | None]:
         """The answers to datagrams: most by the fast path, the rest by the engine."""
-        if self._fast.engine is not self.engine:
-            self._fast = FastPath(self.engine)
         try:
-            answers = self._fast.answers(wires, peers, listener, time.time())
+            answers = self.fast.answers(keys, listener, width, time.time())
         except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
-            self._fast, answers = FastPath(self.engine), [None] * len(wires)
+            self.fast, answers = FastPath(self.engine, time.time()), [None] * len(keys)
             self._fast_failures += 1
             if self._fast_failures & (self._fast_failures - 1) == 0:
                 log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
-        for number, answer in enumerate(answers):
-            if answer is None:
-                answers[number] = self._respond(wires[number], ip_address(peers[number]), listener, "udp")
+        if not all(answers):
+            for number, key in enumerate(keys):
+                if answers[number] is None:
+                    wire = ids[2 * number : 2 * number + 2] + key[width:]
+                    answer = self._respond(bytes(wire), address_of(key, width), listener, "udp")
+                    answers[number] = answer and answer[2:]
         if self._limiter is not None:
-            self._limit(self._limiter, wires, peers, answers, time.time())
+            self._limit(self._limiter, keys, answers, width, time.time())
         return answers
 
-    def _respond_behind(self, wires: Sequence[bytes], peers: Sequence[bytes], listener: str) -> Sequence[bytes | None]:
-        """The answers to datagrams of which some come from front ends."""
-        respond = partial(self._respond_all, listener=listener)
-        answers, wrong = self._front_ends.unwrap(wires, peers, respond)
-        self.engine.counters.tick(Outcome.BAD_PROXY, None, None, None)[0] += wrong
+    def _respond_behind(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> list[bytes | None]:
+        """The answers to datagrams of which some come from front ends: what is wrapped has another id and sender."""
+        wires = [bytes(ids[2 * number : 2 * number + 2] + key[width:]) for number, key in enumerate(keys)]
+        asked, wrong = self._front_ends.unwrap(wires, [peer_of(key, width) for key in keys])
+        self.engine.counters.tick(Outcome.BAD_PROXY, None, None, None).number += wrong
+        answers: list[bytes | None] = [None] * len(keys)
+        for size, version in _VERSIONS:
+            places = [place for place, pair in enumerate(asked) if pair and len(pair[1]) == size]
+            inner = [pair for place in places if (pair := asked[place])]
+            inner_ids = bytearray().join([wire[:2].ljust(2, b"\0") for wire, _ in inner])
+            made = self._respond_all([key_of(peer, wire) for wire, peer in inner], inner_ids, listener, WIDTH[version])
+            for number, place in enumerate(places):
+                answers[place] = made[number]
+                ids[2 * place : 2 * place + 2] = inner_ids[2 * number : 2 * number + 2]
         return answers
 
     def _respond_one(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, _: str) -> bytes | None:
-        return self._respond_behind([wire], [source.packed], listener)[0]
+        ids = bytearray(wire[:2])
+        [answer] = self._respond_behind([key_of(source.packed, wire)], ids, listener, WIDTH[source.version])
+        return None if answer is None else bytes(ids) + answer
 
     def _limit(
-        self,
-        limiter: Limiter,
-        wires: Sequence[bytes],
-        peers: Sequence[bytes],
-        answers: list[bytes | None],
-        now: float,
+        self, limiter: Limiter, keys: Sequence[bytes], answers: list[bytes | None], width: int, now: float
     ) -> None:
         """Keep back what goes beyond the limit."""
         zones, cookies = self.engine.zones, self.engine.cookies
         for number, answer in enumerate(answers):
             if answer is None:
                 continue
-            verdict = limiter.judge(wires[number], answer, peers[number], zones, cookies, now)
+            key, whole = keys[number], b"\0\0" + answer
+            verdict = limiter.judge(key[width:], whole, peer_of(key, width), zones, cookies, now)
             if verdict is not Verdict.SEND:
                 slip = verdict is Verdict.SLIP
-                answers[number] = slipped(answer) if slip else None
+                answers[number] = slipped(whole)[2:] if slip else None
                 self._tally["udp_slipped" if slip else "udp_dropped"] += 1
 
     async def _listen(self, listener: Listener) -> None:
@@ -209,6 +226,10 @@ class DnsServer:
     def _report_problems(self) -> None:
         for problem in self.engine.problems:
             log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+
+
+_VERSIONS = ((4, 4), (16, 6))
+"""Bytes of an address, and the IP version it is of."""
 
 
 def _bind(host: str, port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:

@@ -11,6 +11,7 @@ import pytest
 
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protocol.message import Labels, flat_name
 from dnsvip.model import Anonymous, Cluster, Snapshot
@@ -167,16 +168,16 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
     plain, behind = Engine(snapshot), Engine(snapshot)
     behind.cookies = plain.cookies  # which remember when they were made
     askers, times = Askers(names_of(plain), sorted(plain.tables.services), 7), moments(7)
-    answered = 0
+    answered, fast = 0, None
     for round_ in range(ROUNDS):
         plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
-        fast = FastPath(behind)
+        fast = FastPath(behind, next(times), fast)
         for _ in range(BATCHES):
             now = next(times)
             wires = [askers.message() for _ in range(BATCH)]
             sources = [askers.random.choice(SOURCES) for _ in wires]
             listener = askers.random.choice(("public", "six"))
-            quick = fast.answers(wires, [source.packed for source in sources], listener, now)
+            quick = ask(fast, wires, [source.packed for source in sources], listener, now)
             for wire, source, answer in zip(wires, sources, quick, strict=True):
                 right = plain.answer(wire, source, listener, "udp", now)
                 answered += answer is not None
@@ -184,6 +185,19 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
                 assert ours == right, (wire, source, listener, now)
         assert numbers(plain) == numbers(behind)
     assert answered > ROUNDS * BATCH * BATCHES // 5 * 2
+
+
+def ask(
+    fast: FastPath, wires: list[bytes], peers: list[bytes], listener: str = "public", now: float = NOW
+) -> list[bytes | None]:
+    """What the fast path answers to messages, of which those of one IP version are one batch."""
+    answers: list[bytes | None] = [None] * len(wires)
+    for size, version in ((4, 4), (16, 6)):
+        places = [place for place, peer in enumerate(peers) if len(peer) == size]
+        keys = [key_of(peers[place], wires[place]) for place in places]
+        for place, answer in zip(places, fast.answers(keys, listener, WIDTH[version], now), strict=True):
+            answers[place] = None if answer is None else wires[place][:2] + answer
+    return answers
 
 
 def question(name: str, rtype: int = 28, edns: bytes = b"", flags: int = 0) -> bytes:
@@ -222,9 +236,9 @@ COOKIE = b"\0\x0a\0\x08"
 def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) -> None:
     """From the third question of a sort on, the fast path answers by itself, as the engine does."""
     engine = Engine(snapshot)
-    fast, source = FastPath(engine), ip_address("127.0.0.1")
+    fast, source = FastPath(engine, NOW), ip_address("127.0.0.1")
     for n in range(200):
-        [answer] = fast.answers([make(n)], [source.packed], "public", NOW)
+        [answer] = ask(fast, [make(n)], [source.packed])
         assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
 
 
@@ -232,11 +246,12 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
     """Names that do not exist, new clients and senders without end take bounded room; real names stay known."""
     limits = {"WHOLE": 64, "NAMES": 64, "OTHERS": 32, "OPTS": 32, "SOURCES": 16, "SEEN": 256}
     for name, limit in limits.items():
-        monkeypatch.setattr(f"dnsvip.dns.hotpath.fastpath.{name}", limit)
+        module = {"NAMES": "compiled", "OTHERS": "compiled", "OPTS": "opts"}.get(name, "fastpath")
+        monkeypatch.setattr(f"dnsvip.dns.hotpath.{module}.{name}", limit)
     engine, pick = Engine(snapshot), random.Random(3)
-    fast, wanted = FastPath(engine), question("mail.example.test", 1)
+    fast, wanted = FastPath(engine, NOW), question("mail.example.test", 1)
     for _ in range(3):
-        fast.answers([wanted], [bytes(4)], "public", NOW)
+        ask(fast, [wanted], [bytes(4)])
     for n in range(3000):
         under = pick.choice(("example.test", "wild.example.test", "each.example.test", "sub.example.test", "a.b.c"))
         wires = [
@@ -244,10 +259,11 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
             question("www.example.test", 28, opt(ECS + pick.randbytes(3))),
             question("www.example.test", 28, opt(COOKIE + pick.randbytes(8))),
         ]
-        fast.answers(wires, [pick.randbytes(4) for _ in wires], "public", NOW)
+        ask(fast, wires, [pick.randbytes(4) for _ in wires])
         if n % 50 == 0:
-            assert fast.answers([wanted], [pick.randbytes(4)], "public", NOW) != [None]
-    kept = {"_whole": "WHOLE", "_named": "NAMES", "_below": "OTHERS", "_opts": "OPTS", "_ecs_heads": "OPTS"}
-    assert all(len(getattr(fast, name)) <= 2 * limits[limit] for name, limit in kept.items())
-    assert len(fast._sources["public"]) <= 2 * limits["SOURCES"]
+            assert ask(fast, [wanted], [pick.randbytes(4)]) != [None]
+    room, templates, opts = fast._rooms["public", WIDTH[4]], fast._templates, fast._opts
+    kept = [(room.whole, "WHOLE"), (templates.named, "NAMES"), (templates._below, "OTHERS"), (room.sources, "SOURCES")]
+    kept += [(opts.known, "OPTS"), (opts._ecs_heads, "OPTS")]
+    assert all(len(memory) <= 2 * limits[limit] for memory, limit in kept)
     assert len(fast._seen) <= limits["SEEN"]

@@ -11,15 +11,18 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from dnsvip.config import Listener
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.transports import mmsg
 from dnsvip.dns.transports import server as server_module
-from dnsvip.dns.transports.mmsg import BATCH, NEAR, Batches
+from dnsvip.dns.transports.buffers import BATCH, NEAR, Buffers
+from dnsvip.dns.transports.mmsg import Batches
 from tests.dns.world import Running, world_snapshot
 
 QUESTION = b"\3www\7example\4test\0\0\x1c\0\1"
@@ -85,19 +88,75 @@ def test_a_burst_is_answered_one_by_one(running: Running, listener: int) -> None
     settled(running, 5 * BATCH)
 
 
-@pytest.mark.parametrize("size", [NEAR - 1, NEAR, NEAR + 1, 2000, 65000])
-def test_long_messages(running: Running, size: int) -> None:
+@pytest.mark.parametrize("listener", [0, 1])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 3, 260, 2000, 64700])
+def test_long_messages(running: Running, listener: int, beyond: int) -> None:
     """A message of any length is read whole, among short ones, again and again."""
+    size = NEAR[socket.AF_INET6 if listener else socket.AF_INET] + beyond
     long = query(9, extra=padded(size - 12 - len(QUESTION)))
     assert len(long) == size
-    right = Engine(running.snapshot).answer(long, ip_address("127.0.0.1"), "public", "udp", time.time())
-    with asking(running) as sock:
+    source, name = (ip_address("::1"), "six") if listener else (ip_address("127.0.0.1"), "public")
+    right = Engine(running.snapshot).answer(long, source, name, "udp", time.time())
+    with asking(running, listener) as sock:
         for _ in range(3):
             for wire in (query(1), long, query(2)):
                 sock.send(wire)
             assert [sock.recv(4096)[:2] for _ in range(1)] == [b"\0\1"]
             assert sock.recv(4096) == right
             assert sock.recv(4096)[:2] == b"\0\2"
+
+
+KINDS = [b"\3www\7example\4test\0\0\x1c\0\1", b"\4mail\7example\4test\0\0\1\0\1", b"\1x\7example\4test\0\0\1\0\1"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"])
+@pytest.mark.parametrize("able", [True, False])
+def test_a_few_busy_senders(address: str, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a few sockets that ask much gets its answers, in one piece or, where that cannot be, one by one."""
+    tried: list[int] = []
+
+    def unable(_self: Buffers, _fd: int, _at: int, number: int) -> int:
+        tried.append(number)
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    if not able:
+        monkeypatch.setattr(Buffers, "send_runs", unable)
+    six = "[" in address
+    with Running(world_snapshot(), (Listener(address, "one"),)) as one, ExitStack() as stack:
+        socks = [
+            stack.enter_context(socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM))
+            for _ in range(3)
+        ]
+        for sock in socks:
+            sock.settimeout(5)
+            sock.connect(("::1" if six else "127.0.0.1", one.port))
+        for first in range(0, 900, 60):
+            for number in range(first, first + 60):  # every seventh is an answer, which gets none
+                flags = b"\x80\0" if number % 7 == 3 else b"\0\0"
+                head = number.to_bytes(2, "big") + flags + b"\0\1\0\0\0\0\0\0"
+                socks[number // 2 % 3].send(head + KINDS[number % 11 % 3])
+            for share, sock in enumerate(socks):
+                due = {n for n in range(first, first + 60) if n % 7 != 3 and n // 2 % 3 == share}
+                for answer in [sock.recv(4096) for _ in due]:
+                    number = int.from_bytes(answer[:2], "big")
+                    due.remove(number)
+                    assert answer[12:].startswith(KINDS[number % 11 % 3])
+                assert not due
+        settled(one, 900)
+        assert len(tried) <= 1
+
+
+def test_answers_in_one_piece(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst from one socket is answered with far fewer calls than answers."""
+    calls: list[int] = []
+    send = Buffers.send_runs
+    monkeypatch.setattr(Buffers, "send_runs", lambda *args: calls.append(args[-1]) or send(*args))
+    with asking(running) as sock:
+        running.in_loop(lambda: [sock.send(query(number)) for number in range(4 * BATCH)])
+        answers = [sock.recv(4096) for _ in range(4 * BATCH)]
+    assert [int.from_bytes(answer[:2], "big") for answer in answers] == list(range(4 * BATCH))
+    assert calls == [1] * 4
 
 
 def test_senders_that_are_gone(running: Running) -> None:
@@ -140,8 +199,11 @@ class Sending:
         self.results = list(results)
         self.sent: list[int] = []
 
-    def put(self, answers: Sequence[bytes | None]) -> None:
-        pass
+    def put(self, answers: Sequence[bytes | None]) -> list[int]:
+        return [len(answer or b"") for answer in answers]
+
+    def runs(self, _sizes: Sequence[int]) -> list[list[int]]:
+        return []
 
     def send(self, _fd: int, at: int, number: int) -> int:
         result = self.results.pop(0) if self.results else number
@@ -150,6 +212,39 @@ class Sending:
             return -1
         self.sent += range(at, at + min(result, number))
         return min(result, number)
+
+
+class SendingRuns(Sending):
+    """The same, with answers in two pieces."""
+
+    def runs(self, _sizes: Sequence[int]) -> list[list[int]]:
+        return [[0, 1], [3, 4, 5]]
+
+    def in_order(self) -> None:
+        pass
+
+    send_runs = Sending.send
+
+
+@pytest.mark.parametrize(
+    ("results", "sent", "unsent"),
+    [
+        ([], [0, 1], 0),
+        ([1], [0, 1], 0),
+        ([-errno.EPERM], [1], 2),
+        ([1, -errno.ENOBUFS], [0], 3),
+        ([-errno.EINTR, 1, -errno.EINTR], [0, 1], 0),
+    ],
+)
+def test_runs_that_cannot_be_sent(results: list[int], sent: list[int], unsent: int) -> None:
+    """Of answers in one piece, too, what the kernel does not take at once is sent after, or counted as unsent."""
+    tally: Counter[str] = Counter()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        batches = Batches(sock, "default", lambda keys, ids, listener, width: [], tally)
+    batches._buffers = sending = SendingRuns(results)  # type: ignore[assignment]
+    batches._send(0, [b"0", b"1", None, b"3", b"4", b"5"])
+    assert (sending.sent, tally["udp_unsent"], batches._in_runs) == (sent, unsent, True)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +263,7 @@ def test_what_cannot_be_sent(results: list[int], sent: list[int], unsent: int) -
     tally: Counter[str] = Counter()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        batches = Batches(sock, "default", lambda wires, peers, listener: [], tally)
+        batches = Batches(sock, "default", lambda keys, ids, listener, width: [], tally)
     batches._buffers = sending = Sending(results)  # type: ignore[assignment]
     batches._send(0, [b"0", b"1", None, b"3", b"4", b"5"])
     assert (sending.sent, tally["udp_unsent"]) == (sent, unsent)
@@ -185,7 +280,7 @@ def test_one_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         sock.bind(("127.0.0.1", 0))
         for _ in range(BATCH * (mmsg.ROUNDS + 1)):
             other.sendto(b"x", sock.getsockname())
-        batches = Batches(sock, "default", lambda wires, peers, listener: [None] * len(wires), tally)
+        batches = Batches(sock, "default", lambda keys, ids, listener, width: [None] * len(keys), tally)
         batches._readable()
         assert tally == {"udp_messages": BATCH * mmsg.ROUNDS}
         batches._readable()
