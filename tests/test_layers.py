@@ -15,6 +15,7 @@ AREAS = ("dns", "dispatcher", "client")
 
 SHELLS = {
     "dns.classification.geo",
+    "dns.transports.buffers",
     "dns.transports.mmsg",
     "dns.transports.server",
     "dns.transports.tcp",
