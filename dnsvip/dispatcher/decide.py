@@ -73,6 +73,7 @@ def _new(packet: Packet, tables: Tables, flows: Flows, now: int) -> Verdict:
     if packet.flags & RST:
         return verdict  # ends what is not there: nothing to remember
     flows.record(packet.key, owner_of(target, tier.dscp), tables.session_seconds(judgement.cluster), sticky, seconds)
+    flows.opened[tier.name] += 1
     if single:
         flows.uses.put(use.name, packet.key, seconds + tables.proof_seconds(judgement.cluster))
     return _translated(verdict, packet.key, flows) if target.mode is Forward.NAT else verdict

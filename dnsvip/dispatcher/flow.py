@@ -11,6 +11,7 @@ the garbage collector never visits. The table knows addresses only as keys and s
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 
 from dnsvip.dispatcher.nat import Translations
 from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
@@ -75,7 +76,7 @@ class Lane:
 
 class Flows:
     """All that is remembered between packets: flows, translations, fragments, uses of proven addresses, buckets,
-    and how many packets the runner holds back (`held`, which the runner counts).
+    how many packets the runner holds back (`held`, which the runner counts), and how many flows each tier has opened.
 
     `bound` is how many flows are held at most; a quarter of them may be new ones.
     """
@@ -89,6 +90,7 @@ class Flows:
         "fresh",
         "held",
         "kept_new",
+        "opened",
         "translations",
         "uses",
     )
@@ -101,6 +103,7 @@ class Flows:
         self.uses = Recent(max(bound // 4, 1))
         self.buckets = Buckets()
         self.evicted = self.expired = self.kept_new = self.held = 0
+        self.opened: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.established)

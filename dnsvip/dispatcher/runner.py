@@ -127,6 +127,7 @@ class Runner:
             "packets": sum(self._counts.values()),
             "counters": self.counters(),
             "send_failed": self.send_failed,
+            "new_flows": dict(self.flows.opened),
             "flows": {
                 "established": len(self.flows.established),
                 "new": len(self.flows.fresh),

@@ -87,6 +87,17 @@ def test_new_flow_is_judged_and_selected(dispatcher: Dispatcher) -> None:
     assert dispatcher(segment(PLAIN)).server.pool == "slow"  # type: ignore[union-attr]
 
 
+def test_new_flows_are_counted_by_tier(dispatcher: Dispatcher) -> None:
+    """A flow counts once for its tier, when it is recorded; what is refused or known already does not."""
+    for flags in (SYN, ACK, ACK):
+        dispatcher(segment(address("gold"), flags))
+    dispatcher(segment(PLAIN))
+    dispatcher(segment(address("blocked")))
+    dispatcher(segment(address("gold") ^ 1))
+    dispatcher(segment(address("gold"), RST, port=9))
+    assert dispatcher.flows.opened == {"gold": 1, "standard": 1}
+
+
 def test_known_flow_keeps_server_and_is_not_judged(dispatcher: Dispatcher) -> None:
     """Packets of a known flow go to its server, also after its address has expired and its epoch gone."""
     first = dispatcher(segment(address("gold")))
