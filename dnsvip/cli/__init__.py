@@ -28,6 +28,8 @@ COMMANDS = {
     "services": "services",
     "keys": "keys",
     "nodes": "nodes",
+    "backup": "backup",
+    "restore": "backup",
     "tokens": "tokens",
     "doctor": "doctor",
     "client": "client",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from dnsvip.cli import show
 from dnsvip.cli.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.nouns import json_option
+from dnsvip.config import NodeConfig, load_node
+from dnsvip.errors import StoreError
 from dnsvip.spec import Plain
 
 POLL_SECONDS = 0.2
+ACTOR = "command line"
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _next(epoch: Plain) -> str:
@@ -93,6 +100,47 @@ def roll_cookies(api: Api, *, as_json: bool) -> None:
         show.item(made, as_json=True)
     else:
         click.echo(f"DNS cookies are made with the next secret from generation {made['generation']} on")
+
+
+@keys.command(epilog=EPILOG)
+@click.option("--config", "node_file", metavar="NODE.toml", required=True, type=FILE, help="The database and its key.")
+@click.option("--new-key-file", required=True, type=FILE, help="The new key; made (mode 0600) where it is missing.")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait for nodes.")
+@click.option("--anyway", is_flag=True, help="Do not wait for nodes that do not hold the new key.")
+def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool) -> None:
+    """Change the key-encryption key: wrap every secret in the database with a new one.
+
+    The new key is added to the key file of this node. Add it to those of the other nodes too (a line of its own), or
+    have their key_command or DNSVIP_KEY give both keys: they read it without a restart, and are waited for. When this
+    has ended, the old key can go everywhere.
+    """
+    node = load_node(node_file)
+    count, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
+    click.echo(f"{count} secrets are wrapped with the key {key_id}")
+    click.echo(f"each node needs only the key in {new_key_file} once `dnsvip nodes list` shows it up to date")
+
+
+async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[int, str]:
+    from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
+    from dnsvip.store.rewrap import without_key  # noqa: PLC0415
+    from dnsvip.store.secrets import VARIABLE, add_to_file  # noqa: PLC0415
+
+    old = KeyEncryptionKey.of(node, os.environ, make=False)
+    new = KeyEncryptionKey.load(new_key_file, {})
+    if not node.key_command and VARIABLE not in os.environ and add_to_file(node.key_file, new_key_file):
+        click.echo(f"{node.key_file} holds the new key too")
+    store = await Store.open(node.database, old.with_key(new))
+    try:
+        await store.announce_key(new.active_id, ACTOR)
+        until = time.monotonic() + seconds
+        while not anyway and (missing := without_key(await store.nodes(), new.active_id, time.time())):
+            if time.monotonic() > until:
+                text = "nothing is changed yet: give them the new key and do this again, or leave them behind: --anyway"
+                raise StoreError(f"these nodes do not hold the key in {new_key_file}: {', '.join(missing)}; {text}")
+            await asyncio.sleep(POLL_SECONDS)
+        return await store.rewrap(new, ACTOR), new.active_id
+    finally:
+        await store.close()
 
 
 def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:

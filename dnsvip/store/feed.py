@@ -37,6 +37,9 @@ REPORT_SECONDS = 1.0
 LEASE_SECONDS = 5.0
 ADVANCE_SECONDS = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+REREAD_SECONDS = 2.0
+"""How often the key source is read while a key that was announced is not in it."""
+
 BACK_SECONDS = 86_400.0
 """How long a node tells that its database went back."""
 
@@ -61,6 +64,7 @@ class Feed:
         self._taken_at = self._started_at = time.time()
         self._from_database = False
         self._memory = Memory()
+        self._next_key: str | None = None
         self._save_anyway = False
         self._connected_since: float | None = None
         self._report_now = asyncio.Event()
@@ -124,7 +128,7 @@ class Feed:
     async def run(self) -> None:
         """Follow the database, save and report, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for work in (self._follow, self._report, self._save, self._advance):
+            for work in (self._follow, self._report, self._save, self._advance, self._expect_key):
                 group.create_task(work())
 
     async def close(self) -> None:
@@ -183,9 +187,15 @@ class Feed:
         if back:
             self._save_anyway = True
             log.error(self._memory.back, lost=[f"{each.cluster}/{each.slot}" for each in self._memory.lost])
-        if followed.next_key_id is not None and followed.next_key_id not in self._kek.ids:
-            await self._reread_key()
+        self._next_key = followed.next_key_id
         await self._take(followed.snapshot)
+
+    async def _expect_key(self) -> None:
+        """Get hold of a key-encryption key that was announced, before anything is wrapped with it."""
+        while True:
+            if self._kek is not None and self._next_key is not None and self._next_key not in self._kek.ids:
+                await self._reread_key()
+            await asyncio.sleep(REREAD_SECONDS)
 
     async def _reread_key(self) -> None:
         assert self._kek is not None  # noqa: S101 - set by start

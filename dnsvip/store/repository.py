@@ -7,10 +7,13 @@ wait for it: they use the last Snapshot.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -23,14 +26,16 @@ from dnsvip.history import Course, Mark, course
 from dnsvip.model import Site, Snapshot
 from dnsvip.plan import Change, Origin
 from dnsvip.spec import Thing
-from dnsvip.store import keys, loading, people, registry
+from dnsvip.store import backup, keys, loading, people, registry
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
 from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
+from dnsvip.store.backup import Header, Progress
 from dnsvip.store.collisions import collisions, collisions_within
 from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
 from dnsvip.store.database import Database, make_file
 from dnsvip.store.listing import Listing, claimants, counted, listed
 from dnsvip.store.people import Token
+from dnsvip.store.rewrap import KEK_KIND, rewrap
 from dnsvip.store.rows import from_row
 from dnsvip.store.schema import prefer_key, prepare
 from dnsvip.store.secrets import KeyEncryptionKey
@@ -234,6 +239,20 @@ class Store:
             await record(connection, actor, now, generation, [*entries, *made])
         return epoch
 
+    async def announce_key(self, key_id: str, actor: str) -> None:
+        """Have nodes read their key source again, as secrets are about to be wrapped with the key of this id."""
+        async with self._change() as (connection, generation, now):
+            await connection.execute(update(state).values(next_key_id=key_id))
+            await record(connection, actor, now, generation, [AuditEntry("+", KEK_KIND, key_id)])
+
+    async def rewrap(self, new: KeyEncryptionKey, actor: str) -> int:
+        """Wrap every secret with another key, in one transaction; how many there are. Who does not hold that key
+        afterwards goes on with its last snapshot."""
+        async with self._change() as (connection, generation, now):
+            count = await rewrap(connection, self._kek, new)
+            await record(connection, actor, now, generation, [AuditEntry("~", KEK_KIND, new.active_id)])
+        return count
+
     async def rotate_at_once(self, cluster: str, actor: str, now: float) -> Epoch:
         """Reject every address of a cluster given out so far, and use a new key from now on; nothing is waited for.
 
@@ -385,6 +404,43 @@ class Store:
         async with self._database.read() as connection:
             return await recorded(connection, limit, before, about or {}, since)
 
+    async def backup(
+        self, path: Path, now: float, *, with_audit: bool = True, progress: Progress = lambda _: None
+    ) -> tuple[Header, int]:
+        """Write one state of the whole database to a new file; what the file says of itself, and the number of rows.
+
+        Raises StoreError where it cannot be written, or is there already.
+        """
+        async with self._database.read() as connection:
+            return await backup.write(connection, path, self._kek, now, with_audit=with_audit, progress=progress)
+
+    async def restore(
+        self,
+        path: Path,
+        actor: str,
+        *,
+        key: KeyEncryptionKey | None = None,
+        replacing: bool = False,
+        progress: Progress = lambda _: None,
+    ) -> tuple[Header, int]:
+        """Put a backup in place of an empty database, or with `replacing` of any; the header and the number of rows.
+
+        `key` is the one that the backup's secrets are under, where that is not this store's. All or nothing, in one
+        transaction. Raises StoreError for a file that cannot be used, Conflict where the database holds anything.
+        """
+        old = key or self._kek
+        header, _ = await asyncio.to_thread(backup.check, path, old, progress)
+        async with self._database.write() as (connection, before):
+            if before and not replacing:
+                text = f"holds a site already (generation {before}); a restore would destroy it"
+                raise Conflict([Problem("database", text)])
+            start, generation = time.monotonic(), max(before, header.generation) + 1
+            count = await backup.restore(connection, path, old, self._kek, generation, progress)
+            entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
+            await record(connection, actor, time.time(), generation, [entry])
+            await self._conclude(connection, generation, start)
+        return header, count
+
     def watch(self) -> AsyncGenerator[int]:
         """The generation now, then each that follows, within 0.2 s; goes on through outages."""
         return watch(self._database)
@@ -415,12 +471,15 @@ class Store:
             key_check = (await connection.execute(select(state.c.key_check))).scalar_one()
             prefer_key(self._database, self._kek, key_check)
             yield connection, before + 1, time.time()
-            await connection.execute(update(state).values(generation=before + 1))
-            if self._database.is_sqlite:
-                # No node could report while this held the file: the wait does not count against its lease.
-                await connection.execute(update(node).values(seen_at=node.c.seen_at + (time.monotonic() - start)))
-            else:
-                await connection.execute(select(func.pg_notify(CHANNEL, str(before + 1))))
+            await self._conclude(connection, before + 1, start)
+
+    async def _conclude(self, connection: AsyncConnection, generation: int, start: float) -> None:
+        await connection.execute(update(state).values(generation=generation))
+        if self._database.is_sqlite:
+            # No node could report while this held the file: the wait does not count against its lease.
+            await connection.execute(update(node).values(seen_at=node.c.seen_at + (time.monotonic() - start)))
+        else:
+            await connection.execute(select(func.pg_notify(CHANNEL, str(generation))))
 
 
 __all__ = ["Store", "StoreError", "Stored"]

@@ -57,7 +57,7 @@ def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
         case Client():
             row |= {"id": thing.id, "tier": thing.tier}
         case TsigKey():
-            row["secret"] = kek.wrap(plain.pop("secret").encode(), _context(kind, name))
+            row["secret"] = kek.wrap(plain.pop("secret").encode(), tsig_context(name))
     row["spec"] = _json(plain)
     return row
 
@@ -69,7 +69,7 @@ def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> Thing:
             return _client(_scan(row.spec, 0)[0])
         if kind != "tsig":
             return cast("Thing", _ADAPTERS[kind].validate_json(row.spec))
-        secret = kek.unwrap(row.secret, _context(kind, row.name)).decode()
+        secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
         return cast("Thing", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
     except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise StoreError(f"the row of {kind}.{row.name} cannot be read: {error}") from error
@@ -130,6 +130,11 @@ def epoch_context(cluster: str, slot: int) -> bytes:
     return f"epoch/{cluster}/{slot}".encode()
 
 
+def tsig_context(name: str) -> bytes:
+    """What binds a TSIG key's wrapped secret to its place."""
+    return f"tsig/{name}".encode()
+
+
 def master_context(cluster: str) -> bytes:
     """What binds a cluster's wrapped client master to its place."""
     return f"client_master/{cluster}".encode()
@@ -146,10 +151,6 @@ def audit_form(thing: Thing | None) -> str | None:
         case Zone():
             plain["text"] = f"sha256:{hashlib.sha256(thing.text.encode()).hexdigest()}"
     return _json(plain)
-
-
-def _context(kind: str, name: str) -> bytes:
-    return f"{kind}/{name}".encode()
 
 
 def _json(plain: Plain) -> str:

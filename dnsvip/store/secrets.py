@@ -10,12 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import secrets
 import stat
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,7 +49,7 @@ class KeyEncryptionKey:
 
     def __init__(self, key: bytes, source: str, others: Sequence[bytes] = (), read: Reader | None = None) -> None:
         self.source = source
-        self._keys = {key_id(each): AESGCM(each) for each in (key, *others) if _is_whole(each, source)}
+        self._keys = {key_id(each): _held(each) for each in (key, *others) if _is_whole(each, source)}
         self._read = read
 
     @classmethod
@@ -86,35 +89,49 @@ class KeyEncryptionKey:
         """The id of the key that wraps."""
         return next(iter(self._keys))
 
+    def with_key(self, other: KeyEncryptionKey) -> KeyEncryptionKey:
+        """These keys, and those of another source after them."""
+        both = copy(self)
+        both._keys, both._read = {**self._keys, **other._keys}, None
+        return both
+
     def reread(self) -> None:
         """Hold what the source gives now, and still wrap with the same key where it is among them; takes as long as
         the source takes. Raises SecretError, whereupon nothing has changed."""
         if self._read is not None:
-            found = {key_id(each): AESGCM(each) for each in self._read()}
+            found = {key_id(each): _held(each) for each in self._read()}
             first = self.active_id
             self._keys = {each: found[each] for each in sorted(found, key=lambda each: each != first)}
 
     def prefer(self, wrapped: bytes, context: bytes) -> None:
         """Wrap from now on with the key that this was wrapped with; raises SecretError where it is not held."""
-        for held, aead in self._keys.items():
-            if _opened(aead, wrapped, context) is not None:
-                if held != self.active_id:
-                    self._keys = {held: aead, **self._keys}
+        for name, held in self._keys.items():
+            if _opened(held.aead, wrapped, context) is not None:
+                if name != self.active_id:
+                    self._keys = {name: held, **self._keys}
                 return
+        raise self._unfit(context)
+
+    def sealing(self, wrapped: bytes, context: bytes, salt: bytes) -> hmac.HMAC:
+        """An HMAC-SHA256 that only who holds the key can make which this was wrapped with; raises SecretError
+        without that key."""
+        for held in self._keys.values():
+            if _opened(held.aead, wrapped, context) is not None:
+                return hmac.new(hmac.digest(held.seal, salt, "sha256"), digestmod="sha256")
         raise self._unfit(context)
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:
         """Seal a secret for the place that `context` names."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return VERSION + nonce + self._keys[self.active_id].encrypt(nonce, secret, _bound(context))
+        return VERSION + nonce + self._keys[self.active_id].aead.encrypt(nonce, secret, _bound(context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Undo `wrap`; raises SecretError where key, place or bytes are not the ones it was sealed with."""
         if wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
             what = context.decode(errors="replace")
             raise SecretError(f"the secret of {what} is not in a form that this version can read")
-        for aead in self._keys.values():
-            if (secret := _opened(aead, wrapped, context)) is not None:
+        for held in self._keys.values():
+            if (secret := _opened(held.aead, wrapped, context)) is not None:
                 return secret
         raise self._unfit(context)
 
@@ -128,9 +145,43 @@ class KeyEncryptionKey:
         return f"KeyEncryptionKey(from {self.source})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is made of one key: for wrapping, and for sealing files."""
+
+    aead: AESGCM = field(repr=False)
+    seal: bytes = field(repr=False)
+
+
+def _held(key: bytes) -> _Held:
+    return _Held(AESGCM(key), hmac.digest(key, b"dnsvip seal", "sha256"))
+
+
 def key_id(key: bytes) -> str:
     """Tells one key-encryption key from another; says nothing about it, as a key is 256 random bits."""
     return hashlib.sha256(b"dnsvip key-encryption key " + key).hexdigest()[:16]
+
+
+def add_to_file(path: Path, added: Path) -> bool:
+    """Have a key file hold the keys of another one too, after its own; whether it did not already.
+
+    Raises SecretError. The file is replaced whole, so that who reads it meanwhile finds the keys of before.
+    """
+    held, new = _from_file(path, make=False), _from_file(added, make=False)
+    if not (missing := [key for key in new if key not in held]):
+        return False
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(b"".join(base64.b64encode(key) + b"\n" for key in (*held, *missing)))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chown(draft, path.stat().st_uid, path.stat().st_gid)
+        draft.rename(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SecretError(f"key file {path}: {error.strerror or error}") from error
+    return True
 
 
 def new_key() -> bytes:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dnsvip.errors import SecretError
 from dnsvip.store import KeyEncryptionKey
+from dnsvip.store.secrets import add_to_file
 
 KEK = KeyEncryptionKey(bytes(range(32)), "test")
 
@@ -104,3 +105,63 @@ def test_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_key_is_never_shown(tmp_path: Path) -> None:
     """The representation of a key names where it came from and nothing else."""
     assert repr(KeyEncryptionKey.load(tmp_path / "k", {})) == f"KeyEncryptionKey(from {tmp_path}/k)"
+
+
+def test_two_keys_during_a_change(tmp_path: Path) -> None:
+    """Of two keys in a source the first wraps and both unwrap; the one that fits something can be put first."""
+    old, new = os.urandom(32), os.urandom(32)
+    text = f"{old.hex()}\n{new.hex()}\n"
+    both = KeyEncryptionKey.load(tmp_path / "k", {"DNSVIP_KEY": text})
+    by_old, by_new = (KeyEncryptionKey(key, "x").wrap(b"s", b"c") for key in (old, new))
+    assert both.unwrap(by_old, b"c") == both.unwrap(by_new, b"c") == b"s"
+    assert both.active_id == KeyEncryptionKey(old, "x").active_id
+    both.prefer(by_new, b"c")
+    assert both.active_id == KeyEncryptionKey(new, "x").active_id
+    assert KeyEncryptionKey(new, "x").unwrap(both.wrap(b"t", b"c"), b"c") == b"t"
+    assert both.ids == {KeyEncryptionKey(key, "x").active_id for key in (old, new)}
+    with pytest.raises(SecretError, match="does not unwrap"):
+        both.prefer(KeyEncryptionKey(bytes(32), "x").wrap(b"s", b"c"), b"c")
+    with pytest.raises(SecretError, match="more than 4 keys"):
+        KeyEncryptionKey.load(tmp_path / "k", {"DNSVIP_KEY": ",".join([old.hex()] * 5)})
+
+
+def test_key_added_to_a_file_is_read_again(tmp_path: Path) -> None:
+    """A second key put into the file is held after reading it again, and the first still wraps."""
+    path, added = tmp_path / "dnsvip.key", tmp_path / "new.key"
+    key = KeyEncryptionKey.load(path, {})
+    first, new = key.active_id, KeyEncryptionKey.load(added, {}).active_id
+    assert add_to_file(path, added)
+    assert not add_to_file(path, added)
+    assert path.stat().st_mode & 0o777 == 0o600
+    key.reread()
+    assert (key.ids, key.active_id) == ({first, new}, first)
+    path.write_text("nonsense")
+    with pytest.raises(SecretError):
+        key.reread()
+    assert key.ids == {first, new}
+    assert sorted(os.listdir(tmp_path)) == ["dnsvip.key", "new.key"]
+
+
+def test_command_gives_the_key(tmp_path: Path) -> None:
+    """What a command prints is the key, and no file is made; the environment still wins."""
+    key = os.urandom(32)
+    loaded = KeyEncryptionKey.load(tmp_path / "k", {}, ["printf", "%s", key.hex()])
+    assert loaded.active_id == KeyEncryptionKey(key, "x").active_id
+    other = KeyEncryptionKey.load(tmp_path / "k", {"DNSVIP_KEY": bytes(32).hex()}, ["false"])
+    assert other.active_id == KeyEncryptionKey(bytes(32), "x").active_id
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["/nowhere/at/all"], "key command /nowhere/at/all: cannot be run: No such file"),
+        (["sh", "-c", "echo hunter2; echo no card >&2; exit 3"], "key command sh: exit status 3: no card"),
+        (["echo", "hunter2"], "key command echo: holds no key"),
+    ],
+)
+def test_command_that_fails_is_told(tmp_path: Path, command: list[str], message: str) -> None:
+    """A command that cannot be run, fails, or prints no key is named with its last complaint, never with its output."""
+    with pytest.raises(SecretError, match=message) as caught:
+        KeyEncryptionKey.load(tmp_path / "k", {}, command)
+    assert "hunter2" not in str(caught.value).replace(" ".join(command), "")

@@ -1,0 +1,240 @@
+"""A whole site in one file and back: one consistent state, secrets wrapped as they stand, sealed against change.
+
+The file is JSON lines. The first is a header; each other one is `[table, row]`, bytes as base64; the
+last holds the number of rows and a seal: HMAC-SHA256, under a key made from the key-encryption key,
+of all lines before it. It is the same for SQLite and PostgreSQL. Node reports are not in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Column, LargeBinary, Table, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.errors import StoreError
+from dnsvip.store.batches import ROWS
+from dnsvip.store.rewrap import SECRETS, rewrapped
+from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import (
+    KINDS,
+    SCHEMA,
+    audit,
+    client_master,
+    client_match,
+    cookie_secret,
+    epoch,
+    key_slot,
+    node,
+    state,
+    token,
+)
+
+FORMAT, VERSION = "dnsvip backup", 1
+
+PARTS: tuple[Table, ...] = (
+    *KINDS.values(), client_match, epoch, key_slot, client_master, cookie_secret, token, audit,
+)  # fmt: skip
+"""The tables of a backup, parents first; `state` is in the header."""
+
+Progress = Callable[[int], None]
+"""Told the number of rows done so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a backup says of itself. `at` is in unix seconds; `key_check` tells the key-encryption key."""
+
+    generation: int
+    identity: str
+    schema: str
+    at: float
+    key_check: bytes
+    audit: bool
+
+
+async def write(
+    connection: AsyncConnection, path: Path, kek: KeyEncryptionKey, now: float, *, with_audit: bool, progress: Progress
+) -> tuple[Header, int]:
+    """Write what a read transaction sees to a new file, mode 0600; what it says of itself, and the number of rows.
+
+    Raises StoreError; a file that is there already, or was not finished, is never left changed.
+    """
+    row = (await connection.execute(select(state))).mappings().one()
+    header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            count = await _write_rows(connection, file, header, kek, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # refuses to replace
+    except FileExistsError as error:
+        raise StoreError(f"{path}: is there already; name a new file") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return header, count
+
+
+async def _write_rows(
+    connection: AsyncConnection, file: IO[bytes], header: Header, kek: KeyEncryptionKey, progress: Progress
+) -> int:
+    salt = secrets.token_bytes(16)
+    sealing = kek.sealing(header.key_check, CHECK_CONTEXT, salt)
+    count = 0
+
+    def put(value: Any) -> None:
+        line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        sealing.update(line)
+        file.write(line)
+
+    put({"format": FORMAT, "version": VERSION, "salt": salt.hex(), **_armoured(_fields(header))})
+    for table in PARTS:
+        if table is audit and not header.audit:
+            continue
+        rows = await connection.stream(select(*_stored(table)).order_by(*table.primary_key.columns))
+        async for some in rows.mappings().partitions(ROWS):
+            for row in some:
+                put([table.name, _armoured(dict(row))])
+            count += len(some)
+            progress(count)
+    file.write(json.dumps({"rows": count, "seal": sealing.hexdigest()}).encode() + b"\n")
+    return count
+
+
+def read_header(path: Path) -> Header:
+    """What a backup says of itself, unchecked; raises StoreError for what is none, or of a later version."""
+    with _reading(path) as file:
+        return _header(file.readline(), path)
+
+
+def check(path: Path, kek: KeyEncryptionKey, progress: Progress) -> tuple[Header, int]:
+    """Read a backup to its end and hold it against its seal; the header and the number of rows.
+
+    Raises StoreError for one that was cut or altered, SecretError for one under another key.
+    """
+    with _reading(path) as file:
+        line = file.readline()
+        header = _header(line, path)
+        sealing = kek.sealing(header.key_check, CHECK_CONTEXT, bytes.fromhex(json.loads(line)["salt"]))
+        sealing.update(line)
+        for count, line in enumerate(file):
+            if line.startswith(b"{"):
+                _check_end(line, count, sealing.hexdigest(), path, more=file.read(1))
+                return header, count
+            sealing.update(line)
+            if count % ROWS == 0:
+                progress(count)
+    raise StoreError(f"{path}: its end is missing; the backup was cut")
+
+
+async def restore(
+    connection: AsyncConnection, path: Path, old: KeyEncryptionKey, new: KeyEncryptionKey, generation: int,
+    progress: Progress,
+) -> int:  # fmt: skip
+    """Put the rows of a checked backup in place of everything in the database, secrets wrapped with the key `new`; the
+    number of rows. The database gets a new identity and the generation given, so that nodes load it whole."""
+    for table in (*reversed(PARTS), node):
+        await connection.execute(delete(table))
+    count = 0
+    async for table, rows in _batches(path):
+        for row in rows if table.name in SECRETS else ():
+            row["secret"] = rewrapped(table.name, row, old, new)
+        await connection.execute(insert(table), rows)
+        count += len(rows)
+        progress(count)
+    changed = {
+        "generation": generation,
+        "identity": secrets.token_hex(16),
+        "key_check": new.wrap(CHECK_VALUE, CHECK_CONTEXT),
+        "next_key_id": None,
+    }
+    await connection.execute(update(state).values(changed))
+    return count
+
+
+async def _batches(path: Path) -> AsyncIterator[tuple[Table, list[dict[str, Any]]]]:
+    """Rows of one table at a time, in the order of the file. Audit rows are numbered anew: in their order."""
+    for name, rows in _grouped(path):
+        table = TABLES[name]
+        known = {column.name for column in _stored(table)} - ({"id"} if table is audit else set())
+        binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
+        for row in rows:
+            for column in binary:
+                row[column] = base64.b64decode(row[column])
+        yield table, [{key: value for key, value in row.items() if key in known} for row in rows]
+
+
+TABLES: Mapping[str, Table] = {table.name: table for table in PARTS}
+
+
+def _grouped(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    name = ""
+    rows: list[dict[str, Any]] = []
+    with _reading(path) as file:
+        file.readline()
+        for line in file:
+            if line.startswith(b"{"):
+                break
+            table, row = json.loads(line)
+            if rows and (table != name or len(rows) == ROWS):
+                yield name, rows
+                rows = []
+            name = table
+            rows.append(row)
+    if rows:
+        yield name, rows
+
+
+def _stored(table: Table) -> list[Column[Any]]:
+    """The columns that are written, not computed by the database."""
+    return [column for column in table.columns if column.computed is None]
+
+
+def _header(line: bytes, path: Path) -> Header:
+    try:
+        data = json.loads(line)
+        if data["format"] != FORMAT:
+            raise ValueError
+        if data["version"] > VERSION or data["schema"] > SCHEMA:
+            raise StoreError(f"{path}: was made by a later version of dnsvip (schema {data['schema']}); use that one")
+        known = (data["generation"], data["identity"], data["schema"], data["at"])
+        return Header(*known, base64.b64decode(data["key_check"]), data["audit"])
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{path}: is no backup of dnsvip") from None
+
+
+def _check_end(line: bytes, count: int, seal: str, path: Path, *, more: bytes) -> None:
+    try:
+        end = json.loads(line)
+        good = end["rows"] == count and hmac.compare_digest(str(end["seal"]), seal) and not more
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise StoreError(f"{path}: its seal is broken: it was altered or damaged, and nothing of it is used")
+
+
+def _fields(header: Header) -> dict[str, Any]:
+    return {name: getattr(header, name) for name in ("generation", "identity", "schema", "at", "key_check", "audit")}
+
+
+def _armoured(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: base64.b64encode(v).decode() if isinstance(v, bytes) else v for key, v in row.items()}
+
+
+def _reading(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error

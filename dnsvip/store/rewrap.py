@@ -1,0 +1,56 @@
+"""Changing the key-encryption key: every secret of the database wrapped anew, in the caller's one transaction.
+
+Nodes learn of it in two steps. The id of the new key is announced, whereupon they read their key
+source again; when all of them hold it, the secrets are wrapped anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.epochs import NodeReport
+from dnsvip.store.cookies import cookie_context
+from dnsvip.store.rows import epoch_context, master_context, tsig_context
+from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.tables import client_master, cookie_secret, epoch, state, tsig
+
+SECRETS: Mapping[str, Callable[[Any], bytes]] = {
+    tsig.name: lambda row: tsig_context(row["name"]),
+    epoch.name: lambda row: epoch_context(row["cluster"], row["slot"]),
+    client_master.name: lambda row: master_context(row["cluster"]),
+    cookie_secret.name: lambda row: cookie_context(row["position"]),
+}
+"""Table with a column `secret` -> what binds that to its row."""
+
+KEK_KIND = "kek"
+"""The kind under which audit rows speak of the key-encryption key; their name is its id."""
+
+
+async def rewrap(connection: AsyncConnection, old: KeyEncryptionKey, new: KeyEncryptionKey) -> int:
+    """Wrap every secret with another key; how many there are. Raises SecretError where one does not unwrap."""
+    done = 0
+    for table in (tsig, epoch, client_master, cookie_secret):
+        for row in (await connection.execute(select(table))).mappings().all():
+            place = [column == row[column.name] for column in table.primary_key.columns]
+            secret = rewrapped(table.name, dict(row), old, new)
+            await connection.execute(update(table).where(*place).values(secret=secret))
+            done += 1
+    check = new.wrap(CHECK_VALUE, CHECK_CONTEXT)
+    await connection.execute(update(state).values(key_check=check, next_key_id=None))
+    return done
+
+
+def rewrapped(table: str, row: Mapping[str, Any], old: KeyEncryptionKey, new: KeyEncryptionKey) -> bytes:
+    """The secret of a row of a table, wrapped with another key."""
+    context = SECRETS[table](row)
+    return new.wrap(old.unwrap(row["secret"], context), context)
+
+
+def without_key(nodes: Iterable[NodeReport], key_id: str, now: float) -> list[str]:
+    """The live nodes that have not reported to hold a key-encryption key, by name."""
+    return sorted({node.name for node in nodes if node.is_live(now) and key_id not in (node.keks or ())})

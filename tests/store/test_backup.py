@@ -1,0 +1,241 @@
+"""Backup and restore: everything comes back, on either database, whole or not at all, and nothing altered is used."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from dnsvip.config import NodeConfig
+from dnsvip.errors import Conflict, SecretError, StoreError
+from dnsvip.model import Client, Match, Site, Step
+from dnsvip.plan import Change, plan
+from dnsvip.store import Feed, KeyEncryptionKey, Store
+from dnsvip.store.backup import read_header
+from tests.postgres import Postgres
+from tests.store.conftest import until
+
+Start = Callable[[Feed], Awaitable[Feed]]
+DNSVIP = Path(sys.executable).with_name("dnsvip")
+
+
+@pytest.fixture
+async def rich(filled: Store) -> Store:
+    """A store that holds something of every kind."""
+    await filled.rotate("web", "me", 1000.0)
+    await filled.rotate_at_once("web", "me", 2000.0)
+    await filled.create_token("t", "me")
+    client = Client("ümlaut", 5, "gold", (Match(Step.TOKEN, "x"),))
+    await filled.apply([Change("client", "ümlaut", "+", None, client)], "me", "api")
+    return filled
+
+
+async def same(one: Store, other: Store) -> None:
+    """Two stores hold the same but for identity, generation and the restore itself."""
+    a, b = await one.snapshot(), await other.snapshot()
+    assert (a.site, a.masters, a.cookie_secrets) == (b.site, b.masters, b.cookie_secrets)
+    assert {name: ring.epochs for name, ring in a.keyrings.items()} == {n: r.epochs for n, r in b.keyrings.items()}
+    assert await one.tokens() == await other.tokens()
+    assert await one.origins() == await other.origins()
+    assert await one.reserved() == await other.reserved()
+    rows = [row for row in await other.audit(1000) if row.kind != "backup"]
+    assert [(row.at, row.name, row.after) for row in rows] == [
+        (row.at, row.name, row.after) for row in await one.audit(1000)
+    ]
+
+
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+async def test_round_trip_between_databases(
+    rich: Store, kek: KeyEncryptionKey, tmp_path: Path, target: str, postgres: Postgres
+) -> None:
+    """A backup of either database restored into either kind holds all that it held, and can be changed."""
+    file = tmp_path / "backup"
+    header, count = await rich.backup(file, 3000.5)
+    assert (header.generation, header.at, file.stat().st_mode & 0o777) == (5, 3000.5, 0o600)
+    assert read_header(file) == header
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db" if target == "sqlite" else postgres.database(), kek)
+    restored, rows = await other.restore(file, "me")
+    assert (restored, rows) == (header, count)
+    await same(rich, other)
+    assert await other.generation() == 6
+    assert other.identity != (await other.follow(None, None)).mark.identity
+    await other.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
+    await other.backup(tmp_path / "again", 4000.0)
+    await other.close()
+
+
+async def test_without_audit(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
+    """A backup can leave out the audit; a node loads what was restored from it."""
+    await rich.backup(tmp_path / "b", 1.0, with_audit=False)
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
+    await other.restore(tmp_path / "b", "me")
+    assert [row.kind for row in await other.audit()] == ["backup"]
+    assert (await other.snapshot()).site == await rich.site()
+    await other.close()
+
+
+async def test_full_database_is_left_alone(rich: Store, tmp_path: Path) -> None:
+    """A restore over a site is refused unless it is told to replace it; then the site is the backup's, and later."""
+    await rich.backup(tmp_path / "b", 1.0)
+    before = await rich.site()
+    await rich.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
+    with pytest.raises(Conflict, match=r"holds a site already \(generation 6\)"):
+        await rich.restore(tmp_path / "b", "me")
+    await rich.restore(tmp_path / "b", "me", replacing=True)
+    assert await rich.site() == before
+    assert await rich.generation() == 7
+
+
+async def test_existing_file_is_kept(rich: Store, tmp_path: Path) -> None:
+    """A backup never goes over a file that is there, and leaves no part of one."""
+    (tmp_path / "b").write_text("precious")
+    with pytest.raises(StoreError, match="is there already"):
+        await rich.backup(tmp_path / "b", 1.0)
+    assert (tmp_path / "b").read_text() == "precious"
+    assert not list(tmp_path.glob(".*part"))
+
+
+def _cut(text: str) -> str:
+    return text[: text.rindex('{"rows"')]
+
+
+def _altered(text: str) -> str:
+    return text.replace('\\"dscp\\":34', '\\"dscp\\":35')
+
+
+def _without_row(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[:3], *lines[4:]])
+
+
+def _sealed_again(text: str) -> str:
+    lines = _altered(text).splitlines()
+    end = json.loads(lines[-1])
+    return "\n".join([*lines[:-1], json.dumps({**end, "seal": "0" * 64})]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, "its end is missing"),
+        (_altered, "its seal is broken"),
+        (_without_row, "its seal is broken"),
+        (_sealed_again, "its seal is broken"),
+        (lambda text: text + text, "its seal is broken"),
+        (lambda _: "nonsense\n", "is no backup of dnsvip"),
+        (lambda text: text.replace('"version":1', '"version":2', 1), "was made by a later version"),
+    ],
+)
+async def test_altered_backups_are_not_used(
+    rich: Store, kek: KeyEncryptionKey, tmp_path: Path, damage: Callable[[str], str], message: str
+) -> None:
+    """A backup that was cut, altered or forged is refused, and the database stays empty."""
+    file = tmp_path / "b"
+    await rich.backup(file, 1.0)
+    text = file.read_text()
+    file.write_text(damage(text))
+    assert file.read_text() != text
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
+    with pytest.raises(StoreError, match=message):
+        await other.restore(file, "me")
+    assert await other.generation() == 0
+    await other.close()
+
+
+async def test_other_key(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
+    """Under another key a backup needs its own key named; its secrets are then under the new one."""
+    await rich.backup(tmp_path / "b", 1.0)
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db", KeyEncryptionKey.load(tmp_path / "new.key", {}))
+    with pytest.raises(SecretError, match="does not unwrap"):
+        await other.restore(tmp_path / "b", "me")
+    await other.restore(tmp_path / "b", "me", key=kek)
+    await same(rich, other)
+    await other.close()
+    with pytest.raises(SecretError, match="is not the one"):
+        await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
+
+
+KILLED = """
+import asyncio, os, signal, sys, threading
+from pathlib import Path
+from dnsvip.store import KeyEncryptionKey, Store
+def die(rows):  # the file is checked in a thread of its own, before any row is written
+    if threading.current_thread() is threading.main_thread() and rows >= 8000:
+        os.kill(os.getpid(), signal.SIGKILL)
+async def main():
+    store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
+    await store.restore(Path(sys.argv[3]), "me", progress=die)
+asyncio.run(main())
+"""
+
+
+async def test_killed_restore_leaves_nothing(
+    filled: Store, kek: KeyEncryptionKey, url: str, tmp_path: Path, postgres: Postgres
+) -> None:
+    """A restore that is killed in the middle leaves the database empty, and can be done again."""
+    made = [Client(f"k{n}", 10_000 + n, "gold") for n in range(12_000)]
+    await filled.apply([Change("client", each.name, "+", None, each) for each in made], "me", "api")
+    await filled.backup(tmp_path / "b", 1.0)
+    target = f"sqlite:///{tmp_path}/other.db" if url.startswith("sqlite") else postgres.database()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, target, str(tmp_path / "dnsvip.key"), str(tmp_path / "b")
+    )
+    assert await process.wait() == -9
+    other = await Store.open(target, kek)
+    assert (await other.generation(), await other.count("client")) == (0, 0)
+    await other.restore(tmp_path / "b", "me")
+    assert await other.count("client") == 12_002
+    await other.close()
+
+
+async def test_running_nodes_notice(
+    rich: Store, url: str, kek: KeyEncryptionKey, tmp_path: Path, started: Start, site: Site
+) -> None:
+    """A node on a database into which an older backup is restored loads it whole, warns, and has the slots of keys that
+    the backup does not know kept empty; a rotation then waits for the new key, whatever generation was reported."""
+    await rich.backup(tmp_path / "b", 1.0)
+    feed = await started(Feed(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "s", "n"), ["dispatch"], {}))
+    later = await rich.rotate_at_once("web", "me", 3000.0)
+    await until(lambda: any(e.key_id == later.key_id for e in feed.snapshot.keyrings["web"].epochs))
+    await rich.restore(tmp_path / "b", "me", replacing=True)
+    await until(lambda: all(e.key_id != later.key_id for e in feed.snapshot.keyrings["web"].epochs))
+    async with asyncio.timeout(20):
+        while later.key_id not in {each.key_id for each in await rich.reserved()}:
+            await asyncio.sleep(0.05)
+        while not (nodes := await rich.nodes()) or "warnings" not in nodes[0].detail:
+            await asyncio.sleep(0.05)
+    assert "the database became another one: from generation 6 to 7; keys" in nodes[0].detail["warnings"][0]
+    assert (await rich.rotate("web", "me", 3001.0)).slot != later.slot
+
+
+async def test_commands(url: str, tmp_path: Path, kek: KeyEncryptionKey, site: Site, postgres: Postgres) -> None:
+    """`dnsvip backup` and `restore` take a site from one database into the other kind, and say what became of keys."""
+    store = await Store.open(url, kek)
+    await store.apply(plan(Site(), site, {}), "me", "site")
+    target = postgres.database() if url.startswith("sqlite") else f"sqlite:///{tmp_path}/other.db"
+    for name, database in (("one", url), ("two", target)):
+        (tmp_path / f"{name}.toml").write_text(f'database = "{database}"\n')
+    status, said = await run("backup", tmp_path / "b", "--config", tmp_path / "one.toml")
+    assert (status, "rows as of generation 1" in said) == (0, True), said
+    status, said = await run("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
+    assert (status, "cluster web: encodes with epoch 0" in said) == (0, True), said
+    status, said = await run("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
+    assert (status, "holds a site already" in said) == (2, True), said
+    other = await Store.open(target, kek)
+    await same(store, other)
+    await other.close()
+    await store.close()
+    status, said = await run("restore", tmp_path / "one.toml", "--config", tmp_path / "two.toml", "--replace")
+    assert (status, "is no backup of dnsvip" in said) == (1, True), said
+
+
+async def run(*argv: object) -> tuple[int | None, str]:
+    pipe = asyncio.subprocess.PIPE
+    command = [str(word) for word in (DNSVIP, *argv)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
