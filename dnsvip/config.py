@@ -187,6 +187,10 @@ class DispatchSettings:
 
     Under forward = "encap" the outer source is an address of `encap_source`, whose low 64 bits are the flow's hash;
     the default is the discard prefix (RFC 6666).
+
+    With `mode` xdp the kernel's program is attached to `interface`, which it takes the clients' packets from: by the
+    driver, or with `generic` above a driver that cannot. What keeps it while no process runs is under `pins`, on a
+    BPF file system.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -194,6 +198,9 @@ class DispatchSettings:
     interface: str | None = None
     flows: Annotated[int, Field(ge=1024, le=64_000_000)] = 1_000_000
     encap_source: Annotated[IPv6Network, AfterValidator(_checked_half)] = IPv6Network("100::/64")
+
+    generic: bool = False
+    pins: Path = Path("/sys/fs/bpf/dnsvip")
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,14 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, list[bytes]]]:
         """Every key with its values, one of each processor, some thousands a system call."""
+        size = self._padded * self.cpus
+        for got, keys, values in self._batches():
+            for n in range(got):
+                key = keys[n * self.key_size : (n + 1) * self.key_size]
+                yield key, self._split(values[n * size : (n + 1) * size])
+
+    def _batches(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """All entries: how many, their keys and their values one after the other."""
         count, position = BATCH, None
         while True:
             keys = ctypes.create_string_buffer(count * self.key_size)
@@ -149,18 +157,23 @@ class Map:
                 continue
             if result not in (0, -errno.ENOENT):
                 raise KernelRefused(f"reading map {self.name}", -result)
-            size = self._padded * self.cpus
-            raw_keys, raw_values = keys.raw, values.raw
-            for n in range(got.value):
-                key = raw_keys[n * self.key_size : (n + 1) * self.key_size]
-                yield key, self._split(raw_values[n * size : (n + 1) * size])
+            yield got.value, keys.raw[: got.value * self.key_size], values.raw[: got.value * self._padded * self.cpus]
             if result:
                 return
             position = following
 
-    def __len__(self) -> int:
-        """How many keys there are; counted one by one."""
-        return sum(1 for _ in self.items())
+    def count(self) -> int:
+        """How many keys there are. The kernel hands them out in batches, as it keeps no number."""
+        return sum(got for got, _, _ in self._batches())
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the kernel holds for it now (/proc/PID/fdinfo, `memlock`)."""
+        for line in Path(f"/proc/self/fdinfo/{self.fd}").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "memlock":
+                return int(value)
+        return 0
 
     def clear(self) -> None:
         """Remove every key of a hash or trie."""

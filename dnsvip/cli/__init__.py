@@ -16,6 +16,7 @@ COMMANDS = {
     "apply": "site",
     "serve": "serve",
     "dispatch": "dispatch",
+    "xdp": "xdp",
     "decode": "address",
     "encode": "address",
     "status": "status",

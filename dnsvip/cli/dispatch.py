@@ -21,7 +21,7 @@ from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
 from dnsvip.dispatcher.health import Health, with_health
 from dnsvip.dispatcher.runner import Runner
-from dnsvip.errors import ConfigError, PlatformError
+from dnsvip.errors import ConfigError
 from dnsvip.log import configure
 from dnsvip.model import Snapshot
 from dnsvip.store.feed import Feed
@@ -35,31 +35,36 @@ log = structlog.get_logger()
 
 @click.command()
 @click.argument("node_file", metavar="NODE.toml", type=click.Path(exists=False, dir_okay=False, path_type=Path))
-def dispatch(node_file: Path) -> None:
+@click.option("--detach", is_flag=True, help='With mode = "xdp": take the program off the interface at the end too.')
+def dispatch(node_file: Path, detach: bool) -> None:
     """Forward packets for the cluster prefixes to their servers.
 
     Needs the right to make a TUN device and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW), and a host
-    that forwards. Stops on SIGTERM or Ctrl-C and takes everything it made with it.
+    that forwards. Stops on SIGTERM or Ctrl-C and takes everything it made with it; only the kernel's program
+    (mode = "xdp") stays and goes on forwarding, so that a restart interrupts nothing.
     """
     node = load_node(node_file)
-    settings = node.dispatch or DispatchSettings()
-    if settings.mode == "xdp":
-        raise PlatformError(
-            f'{node_file}: dispatch.mode: "xdp" is not in this version; '
-            'use mode = "user", which gives the same verdicts in user space'
-        )
     configure(node.log)
-    uvloop.run(_dispatch(node, settings))
+    uvloop.run(_dispatch(node, node.dispatch or DispatchSettings(), keep=not detach))
 
 
-async def _dispatch(node: NodeConfig, settings: DispatchSettings) -> None:
+def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> Runner:
+    """The runner for a node's mode; with `keep` the kernel's program stays when it stops."""
+    if settings.mode == "xdp":
+        from dnsvip.dispatcher.xdp import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
+
+        return XdpRunner(settings, snapshot, keep=keep)
+    return Runner(settings, snapshot)
+
+
+async def _dispatch(node: NodeConfig, settings: DispatchSettings, *, keep: bool) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     feed = Feed(node, ["dispatch"])
     await feed.start()
     try:
-        runner, health = Runner(settings, feed.snapshot), Health()
+        runner, health = make_runner(settings, feed.snapshot, keep=keep), Health()
         await runner.start()
 
         def status() -> dict[str, Any]:
@@ -88,8 +93,8 @@ async def _run(
     feed.subscribe(take)
     await take(feed.snapshot)
     server = await serve_status(node.state_dir / SOCKET, status)
-    said = runner.status()
-    log.info("dispatching", prefixes=said["prefixes"], device=said["device"], mtu=said["mtu"])
+    said = {name: value for name, value in runner.status().items() if name in ("mode", "prefixes", "device", "mtu")}
+    log.info("dispatching", **said)
     loops = (feed.run(), runner.run(), health.run(runner.update), stopped.wait())
     work = [asyncio.ensure_future(each) for each in loops]
     try:

@@ -12,7 +12,7 @@ import secrets
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -67,6 +67,10 @@ class World:
     def prefix(self) -> tuple[str, ...]:
         """What goes before `ip netns exec` in a shell of this machine; empty for root."""
         return self._entrance.prefix
+
+    def at_end(self, clean: Callable[[], object]) -> None:
+        """Do this too when the world ends, after the hosts that are made from now on are gone."""
+        self._exits.callback(clean)
 
     def host(self, name: str, *, etc: Mapping[str, str] | None = None) -> Host:
         """A new host with loopback up; `etc` gives it files of its own: {"resolv.conf": "nameserver ..."}."""

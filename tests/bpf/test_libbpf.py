@@ -192,9 +192,10 @@ def test_map_in_batches() -> None:
         many.put_many(b"".join(keys), b"".join(keys))
         assert sorted(key for key, _ in many.items()) == keys
         assert all(values == [key] for key, values in many.items())
-        assert len(many) == 10_000
+        assert many.count() == 10_000
         many.clear()
-        assert len(many) == 0
+        assert many.count() == 0
+        assert many.memory > 10_000
 
 
 def test_map_of_each_processor() -> None:

@@ -157,7 +157,7 @@ class Ground:
     def snapshot(self) -> Snapshot:
         """What the database holds."""
 
-        return asyncio.run(_with_store(self.folder, lambda store: store.snapshot()))
+        return read_snapshot(self.folder)
 
     def address(self, tier: str, nonce: int = 0) -> str:
         """An issued address."""
@@ -209,8 +209,13 @@ class Capture:
         return [line.replace("\n    ", " ") for line in text.replace("\n    ", " ").splitlines()]
 
 
-def apply(folder: Path, site: str) -> None:
-    """Make the database of `folder`/node.toml what a site file says."""
+def read_snapshot(folder: Path, node: str = "node.toml") -> Snapshot:
+    """What the database of a node file holds."""
+    return asyncio.run(_with_store(folder / node, lambda store: store.snapshot()))
+
+
+def apply(folder: Path, site: str, node: str = "node.toml") -> None:
+    """Make the database of a node file what a site file says."""
     wanted = build_site(tomllib.loads(site), folder)
 
     async def change(store: Store) -> None:
@@ -218,11 +223,11 @@ def apply(folder: Path, site: str) -> None:
         if changes:
             await store.apply(changes, "test", "site")
 
-    asyncio.run(_with_store(folder, change))
+    asyncio.run(_with_store(folder / node, change))
 
 
-async def _with_store(folder: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
-    node = load_node(folder / "node.toml")
+async def _with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    node = load_node(file)
     store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, {}))
     try:
         return await work(store)

@@ -1,0 +1,97 @@
+"""`dnsvip xdp`: the dispatcher's program in the kernel, put in place, taken away and looked at by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.dispatcher import plane
+from dnsvip.dispatcher.neighbours import Neighbours
+from dnsvip.dispatcher.xdp import XdpRunner
+from dnsvip.errors import ConfigError
+from dnsvip.log import configure
+from dnsvip.store.feed import Feed
+
+NODE = click.argument("node_file", metavar="NODE.toml", type=click.Path(dir_okay=False, path_type=Path))
+
+
+@click.group()
+def xdp() -> None:
+    """The dispatcher in the kernel (mode = "xdp")."""
+
+
+@xdp.command()
+@NODE
+def attach(node_file: Path) -> None:
+    """Put the program on the node's interface with the site as it is now.
+
+    It forwards from then on, without any process; `dnsvip dispatch` takes it over and keeps it up to date.
+    """
+    node, settings = _settings(node_file)
+    configure(node.log)
+    asyncio.run(_attach(node, settings))
+    click.echo(f"attached to {settings.interface}; dnsvip dispatch {node_file} keeps it up to date")
+
+
+@xdp.command()
+@NODE
+def detach(node_file: Path) -> None:
+    """Take the program off the node's interface and forget its flows; a dispatcher that runs is to be stopped first."""
+    _, settings = _settings(node_file)
+    found = plane.detach(settings)
+    neighbours = Neighbours()
+    neighbours.keep([])
+    neighbours.close()
+    click.echo(f"detached from {settings.interface}" if found else f"nothing was attached to {settings.interface}")
+
+
+@xdp.command()
+@NODE
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(node_file: Path, as_json: bool) -> None:
+    """Say what is attached to the node's interface, and how full its maps are."""
+    _, settings = _settings(node_file)
+    found = plane.describe(settings)
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found is None:
+        click.echo(f"nothing is attached to {settings.interface}")
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    program = found["program"]
+    click.echo(
+        f"{found['interface']}: {found['attached']}, program {program['name']} {program['tag']} ({program['id']})"
+    )
+    click.echo(f"pinned in {found['pins']}")
+    table = Table("map", "entries", "used", "KiB")
+    for each in found["maps"]:
+        table.add_row(each["name"], f"{each['entries']:,}", f"{each['used']:,}", f"{each['bytes'] / 1024:,.0f}")
+    Console().print(table)
+
+
+async def _attach(node: NodeConfig, settings: DispatchSettings) -> None:
+    feed = Feed(node, ["dispatch"])
+    await feed.start()
+    try:
+        runner = XdpRunner(settings, feed.snapshot)
+        await runner.start()
+        await runner.stop()
+    finally:
+        await feed.close()
+
+
+def _settings(node_file: Path) -> tuple[NodeConfig, DispatchSettings]:
+    node = load_node(node_file)
+    if node.dispatch is None or node.dispatch.mode != "xdp":
+        raise ConfigError(f'{node_file}: dispatch.mode: must be "xdp" here')
+    return node, node.dispatch

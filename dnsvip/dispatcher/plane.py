@@ -1,0 +1,237 @@
+"""The kernel's half of a dispatcher: its program on an interface, and the maps it goes by, all of them pinned.
+
+    PINS/NETWORK-NAMESPACE-INTERFACE/   link, and the maps (bpf/pinned.py)
+
+Once attached it forwards whether or not a process lives. `Plane.open` takes over what is there: the same program
+stays attached, another one replaces it between two packets, and flows are carried over wherever their layout is
+still the same. A blocking shell: one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pyroute2 import IPRoute
+
+from dnsvip.bpf import pinned
+from dnsvip.bpf.libbpf import KernelRefused
+from dnsvip.bpf.link import Link, Mode
+from dnsvip.bpf.maps import Map
+from dnsvip.bpf.objects import Object, Program
+from dnsvip.bpf.pinned import LINK, Loaded, remove_folder
+from dnsvip.bpf.platform import check_platform
+from dnsvip.config import DispatchSettings
+from dnsvip.errors import PlatformError
+
+OBJECT, PROGRAM = "dispatch", "dispatch"
+HELPERS = ("set_cipher", "sweep")
+"""Programs of the object that are run by hand."""
+CARRIED = ("names", "established", "fresh", "replies", "replies_fresh", "fragments", "uses")
+"""What of an earlier program is copied where only the size of the map has changed. The names come first: without
+them the numbers in the flows mean nothing."""
+_NAMES = CARRIED[0]
+_ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
+
+log = structlog.get_logger()
+
+
+class Plane:
+    """One loaded program and its maps. `open`, then feed the maps, then `attach`."""
+
+    def __init__(self, folder: Path, loaded: Loaded, programs: dict[str, Program], interface: str) -> None:
+        self.folder = folder
+        self.maps = loaded.maps
+        self.programs = programs
+        self.interface = interface
+        self._loaded = loaded
+        self._index = socket.if_nametoindex(interface)
+        self._link: Link | None = None
+
+    @classmethod
+    def open(cls, settings: DispatchSettings) -> Plane:
+        """Load the program with the maps that live already, where there are any; raises PlatformError, and then
+        nothing has changed."""
+        interface = settings.interface or ""
+        folder = place(settings)
+        check_platform(OBJECT, settings.pins)
+        _forget_dead(folder, interface)
+        with Object.open(OBJECT) as program:
+            for name, entries in sizes(settings.flows).items():
+                program.resize(name, entries)
+            loaded = pinned.load(program, folder)
+            programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
+        plane = cls(folder, loaded, programs, interface)
+        plane._carry_over()
+        return plane
+
+    def attach(self, mode: Mode) -> None:
+        """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
+        was attached before still does."""
+        link = self._living()
+        if link is not None and attached_mode(self.interface) is not mode:
+            log.info("attaching anew in another mode", mode=mode.name.lower())
+            link.detach()
+            link.close()
+            (self.folder / LINK).unlink()
+            link = None
+        if link is None:
+            link = _attached(self.programs[PROGRAM], self.interface, self._index, mode)
+            link.pin(self.folder / LINK)
+        elif not self._is_same(link):
+            self._carry_over()  # flows that came meanwhile
+            link.replace(self.programs[PROGRAM])
+            log.info("replaced the program of an earlier version", tag=self.programs[PROGRAM].tag)
+        self._link = link
+        self._loaded.tidy()
+
+    def discard(self) -> None:
+        """Give up before `attach`: what this load has pinned goes, what was there before stays."""
+        if self._link is None:
+            self._loaded.discard()
+            with suppress(OSError):  # what was there before is still in it
+                self.folder.rmdir()
+        self.close()
+
+    def close(self) -> None:
+        """Let go; the program goes on."""
+        self._loaded.close()
+        for program in self.programs.values():
+            program.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _living(self) -> Link | None:
+        if not (self.folder / LINK).exists():
+            return None
+        return Link.pinned(self.folder / LINK)
+
+    def _is_same(self, link: Link) -> bool:
+        """Whether what is attached is this very program: the same code with the same maps."""
+        attached = Program.by_id(link.program_id)
+        same = attached.tag == self.programs[PROGRAM].tag and self._loaded.unchanged
+        attached.close()
+        return same
+
+    def _carry_over(self) -> None:
+        names_known = _NAMES in self._loaded.taken or self._loaded.carry(_NAMES) > 0
+        if names_known:
+            for name in CARRIED[1:]:
+                self._loaded.carry(name)
+
+
+def sizes(flows: int) -> dict[str, int]:
+    """How many entries the maps have that are bound by `dispatch.flows`: a quarter of the flows may be new."""
+    new = max(flows // 4, 1)
+    return {
+        "fresh": new,
+        "replies_fresh": new,
+        "uses": new,
+        "established": flows - new,
+        "replies": flows - new,
+    }
+
+
+def place(settings: DispatchSettings) -> Path:
+    """Where this network namespace's plane of the interface is pinned; raises PlatformError for no such interface."""
+    interface = settings.interface or ""
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        there = ", ".join(name for _, name in socket.if_nameindex())
+        raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {there}") from None
+    return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{interface}"
+
+
+def detach(settings: DispatchSettings) -> bool:
+    """Take the program off its interface and remove its maps; false where there is none."""
+    folder = place(settings)
+    if not folder.exists():
+        return False
+    if (folder / LINK).exists():
+        link = Link.pinned(folder / LINK)
+        with suppress(KernelRefused):  # the interface has gone
+            link.detach()
+        link.close()
+    return remove_folder(folder)
+
+
+def describe(settings: DispatchSettings) -> dict[str, Any] | None:
+    """What is in place, JSON-ready: how it is attached, which program, the maps with size and use; None: nothing."""
+    folder = place(settings)
+    if not (folder / LINK).exists():
+        return None
+    link = Link.pinned(folder / LINK)
+    number = link.program_id
+    program = Program.by_id(number)
+    mode = attached_mode(settings.interface or "")
+    found = {
+        "interface": settings.interface,
+        "attached": mode.name.lower() if mode else "no",
+        "program": {"id": number, "name": program.name, "tag": program.tag},
+        "pins": str(folder),
+        "maps": [_described(path) for path in sorted(folder.iterdir()) if path.name != LINK],
+    }
+    program.close()
+    link.close()
+    return found
+
+
+def attached_mode(interface: str) -> Mode | None:
+    """How a program is attached to an interface, None where none is."""
+    with IPRoute() as ip:
+        links = ip.link("get", index=socket.if_nametoindex(interface))
+    xdp = links[0].get_attr("IFLA_XDP") if links else None
+    return _ATTACHED.get(str(xdp.get_attr("IFLA_XDP_ATTACHED"))) if xdp else None
+
+
+def driver(interface: str) -> str:
+    """The name of an interface's driver, as far as the kernel tells."""
+    path = Path("/sys/class/net", interface, "device/driver")
+    return path.resolve().name if path.exists() else "its driver"
+
+
+def _attached(program: Program, interface: str, index: int, mode: Mode) -> Link:
+    try:
+        return Link.attach(program, index, mode)
+    except KernelRefused as error:
+        if error.errno == errno.EBUSY:
+            what = (
+                f"{interface} has an XDP program of somebody else: take it off first (ip link set {interface} xdp off)"
+            )
+        elif mode is Mode.NATIVE and error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL):
+            what = (
+                f"{driver(interface)} of {interface} does not take XDP programs as it is ({os.strerror(error.errno)}): "
+                'use another interface or a smaller MTU, "generic = true" in [dispatch] (slower), or mode = "user"'
+            )
+        else:
+            raise
+        raise PlatformError(what) from error
+
+
+def _forget_dead(folder: Path, interface: str) -> None:
+    """Remove what belongs to an interface that is gone, though one of that name is here again."""
+    if not (folder / LINK).exists():
+        return
+    link = Link.pinned(folder / LINK)
+    alive = link.interface == socket.if_nametoindex(interface)
+    link.close()
+    if not alive:
+        log.info("forgetting the data plane of an interface that is gone", interface=interface)
+        remove_folder(folder)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with Map.pinned(path) as each:
+        return {
+            "name": path.name.split("-")[0],
+            "entries": each.max_entries,
+            "used": each.count(),
+            "bytes": each.memory,
+        }

@@ -1,0 +1,222 @@
+"""Several dispatchers, of either data plane, behind one router that spreads flows over them (ECMP).
+
+    client - router ======== d1, d2       mode = "xdp" or "user", each with its node file, one database
+              segment        s1 ... s4    servers; they answer by the router
+
+A veth pair needs two settings at the other end of the one that the program is attached to: frames have their checksums
+(tx off), and a program is attached there too, without which it takes nothing of what ours sends back
+(drivers/net/veth.c, veth_xdp_flush). Real network cards need neither.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+from dnsvip.bpf.objects import Object
+from dnsvip.demo.netns import Host, World
+from tests.network.dispatching import DNSVIP, apply, read_snapshot, wait_until
+
+TRAFFIC = Path(__file__).with_name("traffic.py")
+PREFIX, PREFIX4 = "2001:db8:a:1::/64", "192.0.2.0/28"
+PLAIN4 = "192.0.2.1"
+TIERS = {"direct": 1, "tunnel": 2, "translated": 3, "held": 4, "blocked": 15}
+SITE = """
+[cluster.web]
+prefix = "2001:db8:a:1::/64"
+plain = "2001:db8:a:1::1"
+layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+tag_bits = 24
+default_tier = "direct"
+[cluster.legacy]
+prefix = "192.0.2.0/28"
+plain = "192.0.2.1"
+classes = { direct = [8, 9] }
+default_tier = "direct"
+[tier.direct]
+code = 1
+pool = "direct"
+[tier.tunnel]
+code = 2
+pool = "tunnel"
+[tier.translated]
+code = 3
+pool = "nat"
+[tier.held]
+code = 4
+pool = "direct"
+rate = { new_flows = 5, burst = 1, over = "hold" }
+[tier.blocked]
+code = 15
+action = "drop"
+[pool.direct]
+servers = [SERVERS]
+[pool.tunnel]
+forward = "encap"
+servers = [SERVERS]
+[pool.nat]
+forward = "nat"
+servers = [{ name = "n1", address = "fd00:10::31" }]
+"""
+
+
+class Field:
+    """The hosts, wired up, with servers running and no dispatcher yet."""
+
+    def __init__(self, world: World, folder: Path, modes: Sequence[str], servers: int = 4) -> None:
+        self.world, self.folder = world, folder
+        self.pins = folder / "bpffs"
+        self.client, self.router, self.segment = world.host("client"), world.host("router"), world.switch("segment")
+        self.modes = {f"d{n}": mode for n, mode in enumerate(modes, 1)}
+        self.dispatchers = {name: world.host(name) for name in self.modes}
+        self.weights = {f"s{n}": 100 for n in range(1, servers + 1)}
+        self.servers = {name: world.host(name) for name in self.weights}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.mount()
+        self._wire()
+        for name, host in self.servers.items():
+            self.wire_server(name, host, f"fd00:10::2{name[1:]}")
+        self.apply()
+
+    def mount(self) -> None:
+        """A BPF file system that every host of this world sees."""
+        self.pins.mkdir()
+        subprocess.run(["mount", "-t", "bpf", "bpf", self.pins], check=True)
+        self.world.at_end(lambda: subprocess.run(["umount", self.pins], check=True))
+
+    def _wire(self) -> None:
+        link = self.world.link
+        link(self.client, self.router, a_addrs=["2001:db8:77::10/64", "198.51.100.10/24"],
+             b_addrs=["2001:db8:77::1/64", "198.51.100.1/24"])  # fmt: skip
+        link(self.router, self.segment, a_addrs=["fd00:10::1/64", "10.0.0.1/24"], a_name="eth0")
+        self.router.forwarding()
+        self.router.sysctl({"net.ipv6.fib_multipath_hash_policy": "1", "net.ipv4.fib_multipath_hash_policy": "1"})
+        self.client.route("default", "via", "2001:db8:77::1")
+        self.client.route("default", "via", "198.51.100.1")
+        for name, host in self.dispatchers.items():
+            number = int(name[1:]) + 1
+            link(host, self.segment, a_addrs=[f"fd00:10::{number}/64", f"10.0.0.{number}/24"], a_name="eth0",
+                 b_name=name)  # fmt: skip
+            host.forwarding()
+            host.route("default", "via", "fd00:10::1")
+            host.route("default", "via", "10.0.0.1")
+            ready_for_xdp(self.segment, name, self.pins)
+            (self.folder / f"{name}.toml").write_text(self.node(name))
+        self.spread(list(self.dispatchers))
+
+    def node(self, name: str) -> str:
+        """A dispatcher's node file."""
+        return (
+            f'database = "sqlite:///site.db"\nstate_dir = "state-{name}"\nnode = "{name}"\n[dispatch]\n'
+            f'mode = "{self.modes[name]}"\ninterface = "eth0"\nflows = 20000\npins = "{self.pins}/{name}"\n'
+        )
+
+    def spread(self, names: Sequence[str]) -> None:
+        """Make the router send the clusters' packets to these dispatchers, by flow."""
+        for family, prefix, via in (("-6", PREFIX, "fd00:10::"), ("-4", PREFIX4, "10.0.0.")):
+            hops = [word for name in names for word in ("nexthop", "via", f"{via}{int(name[1:]) + 1}")]
+            self.router.ip(family, "route", "replace", prefix, *hops)
+
+    def wire_server(self, name: str, host: Host, address: str) -> None:
+        """Connect a server, direct and by tunnel, and start its programs."""
+        self.world.link(host, self.segment, a_addrs=[f"{address}/64"], a_name="eth0", b_name=name)
+        host.route("default", "via", "fd00:10::1")
+        host.ip("-6", "route", "add", "local", PREFIX, "dev", "lo")
+        host.ip("-4", "route", "add", "local", PREFIX4, "dev", "lo")
+        host.ip("-4", "route", "add", "default", "via", "inet6", "fd00:10::1", "dev", "eth0")
+        self.serve(name, host)
+
+    def serve(self, name: str, host: Host) -> subprocess.Popen[bytes]:
+        """Start a server's programs."""
+        process = host.start(sys.executable, TRAFFIC, "server", name)
+        wait_until(lambda: ":8000 " in host.run("ss", "-ltnH").stdout)
+        return process
+
+    def apply(self) -> None:
+        """Make the site what `weights` says."""
+        entries = (
+            f'{{ name = "{name}", address = "fd00:10::2{name[1:]}", weight = {weight} }}'
+            for name, weight in self.weights.items()
+        )
+        apply(self.folder, SITE.replace("SERVERS", ", ".join(entries)), node="d1.toml")
+
+    def dispatch(self, name: str) -> None:
+        """Start a dispatcher; returns when it dispatches."""
+        before = self.log(name).count("dispatching")
+        process = self.dispatchers[name].start(
+            *DNSVIP, "dispatch", self.folder / f"{name}.toml", log=self.folder / f"{name}.log"
+        )
+        wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, 30)
+        assert process.poll() is None, self.log(name)
+        self.processes[name] = process
+
+    def log(self, name: str) -> str:
+        """What a dispatcher said."""
+        file = self.folder / f"{name}.log"
+        return file.read_text() if file.exists() else ""
+
+    def address(self, tier: str, nonce: int = 0) -> str:
+        """An issued address."""
+        active = read_snapshot(self.folder, "d1.toml").keyrings["web"].active
+        assert active
+        return str(IPv6Address(active[1].encode({"tier": TIERS[tier], "client": 0, "expiry": 127, "nonce": nonce})))
+
+    def status(self, name: str) -> dict[str, Any]:
+        """A dispatcher's status from its socket."""
+        return read_status(self.folder / f"state-{name}" / "dispatch.sock")
+
+    def traffic(self, *words: str, timeout: float = 100) -> Mapping[str, Any]:
+        """Run one of the traffic programs in the client to its end."""
+        done = self.client.run(sys.executable, TRAFFIC, *words, timeout=timeout)
+        result: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def downloads(self, flows: int, addresses: Sequence[str], seconds: float = 60) -> Downloads:
+        """So many downloads that run; returns when all do."""
+        return Downloads(self, flows, addresses, seconds)
+
+
+class Downloads:
+    """Slow downloads that run in the client until `finish`."""
+
+    def __init__(self, field: Field, flows: int, addresses: Sequence[str], seconds: float) -> None:
+        command = field.client.command(
+            sys.executable, TRAFFIC, "download", str(flows), str(seconds), *addresses
+        )  # not Host.start: it has to be told when to end
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        said = self._process.stdout.readline()
+        assert said == "running\n", said
+
+    def finish(self) -> Mapping[str, Any]:
+        """End them; what became of each."""
+        said, _ = self._process.communicate("\n", timeout=60)
+        result: Mapping[str, Any] = json.loads(said.splitlines()[-1])
+        return result
+
+
+def ready_for_xdp(host: Host, interface: str, pins: Path) -> None:
+    """Prepare the far end of a veth pair for a program at the near end."""
+    if not (pins / "empty").exists():
+        with Object.open("empty") as empty:
+            empty.load()
+            program = empty.program("dnsvip_empty")
+        program.pin(pins / "empty")
+        program.close()
+    host.run("ethtool", "-K", interface, "tx", "off")
+    host.ip("link", "set", "dev", interface, "xdp", "pinned", str(pins / "empty"))
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """What a dispatcher says on its socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        with connection.makefile() as text:
+            status: dict[str, Any] = json.load(text)
+            return status

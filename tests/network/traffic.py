@@ -1,0 +1,207 @@
+"""Traffic for the tests, both ends, standard library only: run as a file in a host.
+
+    server NAME               TCP 8000: streams numbered lines, UDP 8001: echoes with NAME before
+    download FLOWS SECONDS ADDRESS...   slow downloads at once; prints one JSON object when told or done
+    echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
+    connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
+
+A download is unharmed when every line came in its order from one server until the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import sys
+import time
+from collections import Counter
+
+TCP, UDP = 8000, 8001
+LINE_SECONDS = 0.1
+FILL = "x" * 400
+
+
+async def serve(name: str) -> None:
+    """Serve until killed."""
+
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            lines = int(await reader.readline() or b"0")
+            for number in range(lines):
+                writer.write(f"{name} {number} {FILL if number else ''}\n".encode())
+                await writer.drain()
+                if lines > 1:
+                    await asyncio.sleep(LINE_SECONDS)
+            writer.close()
+        except (OSError, ValueError):
+            writer.close()
+
+    datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    datagrams.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND: VIPs are no addresses of an interface
+    datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    datagrams.bind(("::", UDP))
+
+    def answer() -> None:
+        """From the address that was asked, which is one of many here (RFC 3542 section 6)."""
+        data, ancillary, _, peer = datagrams.recvmsg(2048, 256)
+        asked = [
+            (level, kind, value[:16] + bytes(4)) for level, kind, value in ancillary if kind == socket.IPV6_PKTINFO
+        ]
+        datagrams.sendmsg([name.encode() + b" " + data], asked, 0, peer)
+
+    asyncio.get_running_loop().add_reader(datagrams, answer)
+    server = await asyncio.start_server(stream, "::", TCP, backlog=4096)
+    await server.serve_forever()
+
+
+async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str, object]:
+    """What became of so many downloads; a line on standard input ends them early, in good order."""
+    over = asyncio.Event()
+    started: Counter[str] = Counter()
+    harmed: dict[str, str] = {}
+    servers: dict[str, str] = {}
+    begun = 0
+
+    async def one(number: int) -> None:
+        nonlocal begun
+        label = str(number)
+        try:
+            async with asyncio.timeout(20):
+                reader, writer = await asyncio.open_connection(addresses[number % len(addresses)], TCP)
+            writer.write(f"{int(seconds / LINE_SECONDS)}\n".encode())
+            expected = 0
+            while not over.is_set():
+                async with asyncio.timeout(15):
+                    line = await reader.readline()
+                if not line:
+                    break
+                name, count, _ = line.decode().split(" ", 2)
+                if expected == 0:
+                    servers[label] = name
+                    started[name] += 1
+                    begun += 1
+                    if begun == flows:
+                        print("running", flush=True)
+                if (servers[label], expected) != (name, int(count)):
+                    harmed[label] = f"line {count} of {name} in place of line {expected} of {servers[label]}"
+                    break
+                expected += 1
+            if not over.is_set() and expected != int(seconds / LINE_SECONDS) and label not in harmed:
+                harmed[label] = f"ended after line {expected}"
+            writer.close()
+        except (OSError, ValueError, TimeoutError) as error:
+            if not over.is_set():
+                harmed[label] = f"{type(error).__name__} {error}"
+
+    async def told() -> None:
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        over.set()
+
+    teller = asyncio.ensure_future(told())
+    tasks = [asyncio.ensure_future(one(number)) for number in range(flows)]
+    pending: set[asyncio.Future[None]] = set(tasks)
+    while pending and not over.is_set():
+        _, pending = await asyncio.wait(pending, timeout=0.2)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    teller.cancel()
+    return {"servers": dict(started), "by_flow": servers, "harmed": harmed}
+
+
+async def echo(flows: int, rounds: int, addresses: list[str]) -> dict[str, object]:
+    """How many UDP flows were answered each time, and by one server only."""
+    loop = asyncio.get_running_loop()
+    servers: list[set[str]] = [set() for _ in range(flows)]
+    answered = [0] * flows
+
+    class Flow(asyncio.DatagramProtocol):
+        def __init__(self, number: int) -> None:
+            self.number = number
+            self.got = asyncio.Event()
+
+        def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
+            name, _, number = data.decode().partition(" ")
+            if number.startswith(f"{self.number} "):
+                servers[self.number].add(name)
+                answered[self.number] += 1
+                self.got.set()
+
+    async def one(number: int) -> None:
+        transport, flow = await loop.create_datagram_endpoint(
+            lambda: Flow(number), remote_addr=(addresses[number % len(addresses)], UDP)
+        )
+        for turn in range(rounds):
+            flow.got.clear()
+            for _ in range(5):  # as QUIC does: what is lost is sent again
+                transport.sendto(f"{number} {turn}".encode())
+                try:
+                    async with asyncio.timeout(2):
+                        await flow.got.wait()
+                    break
+                except TimeoutError:
+                    continue
+        transport.close()
+
+    for start in range(0, flows, 200):
+        await asyncio.gather(*(one(number) for number in range(start, min(start + 200, flows))))
+    return {
+        "answered": sum(count >= rounds for count in answered),
+        "moved": sum(len(names) > 1 for names in servers),
+        "servers": dict(Counter(name for names in servers for name in names)),
+    }
+
+
+async def connect(count: int, at_once: int, addresses: list[str]) -> dict[str, object]:
+    """Times of `count` connections, `at_once` of them at a time: seconds in all, milliseconds each."""
+    times: list[float] = []
+    failed = 0
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        nonlocal failed
+        for number in numbers:
+            start = time.perf_counter()
+            try:
+                async with asyncio.timeout(10):
+                    reader, writer = await asyncio.open_connection(addresses[number % len(addresses)], TCP)
+                    times.append(1e3 * (time.perf_counter() - start))
+                    writer.write(b"1\n")
+                    if not await reader.readline():
+                        failed += 1
+                writer.close()
+            except (OSError, TimeoutError):
+                failed += 1
+
+    begin = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    took = time.perf_counter() - begin
+    times.sort()
+    shares = (
+        {f"p{share}": times[min(int(len(times) * share / 100), len(times) - 1)] for share in (50, 90, 99)}
+        if times
+        else {}
+    )
+    return {"seconds": took, "per_second": (count - failed) / took, "failed": failed, **shares}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    command, *words = sys.argv[1:]
+    if command == "server":
+        asyncio.run(serve(words[0]))
+    elif command == "download":
+        print(json.dumps(asyncio.run(download(int(words[0]), float(words[1]), words[2:]))), flush=True)
+    elif command == "echo":
+        print(json.dumps(asyncio.run(echo(int(words[0]), int(words[1]), words[2:]))))
+    elif command == "connect":
+        print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
+
+
+if __name__ == "__main__":
+    main()
