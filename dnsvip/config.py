@@ -254,6 +254,9 @@ def load_node(path: Path) -> NodeConfig:
     except ValidationError as error:
         problems = [problem_of("", NodeConfig, item) for item in error.errors()]
         raise InvalidSite(problems, str(path)) from None
+    if config.dispatch and config.dispatch.mode == "xdp" and not config.dispatch.interface:
+        what = 'missing; mode = "xdp" needs the name of the interface that clients\' packets come from'
+        raise InvalidSite([Problem("dispatch.interface", what)], str(path))
     folder = path.parent.resolve()
     return replace(
         config,

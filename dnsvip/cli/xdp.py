@@ -75,7 +75,8 @@ def _show(found: dict[str, Any]) -> None:
     click.echo(f"pinned in {found['pins']}")
     table = Table("map", "entries", "used", "KiB")
     for each in found["maps"]:
-        table.add_row(each["name"], f"{each['entries']:,}", f"{each['used']:,}", f"{each['bytes'] / 1024:,.0f}")
+        used = "" if each["used"] is None else f"{each['used']:,}"
+        table.add_row(each["name"], f"{each['entries']:,}", used, f"{each['bytes'] / 1024:,.0f}")
     Console().print(table)
 
 

@@ -28,6 +28,7 @@ from dnsvip.bpf.pinned import LINK, Loaded, remove_folder
 from dnsvip.bpf.platform import check_platform
 from dnsvip.config import DispatchSettings
 from dnsvip.errors import PlatformError
+from dnsvip.model import Cluster, Site
 
 OBJECT, PROGRAM = "dispatch", "dispatch"
 HELPERS = ("set_cipher", "sweep")
@@ -37,6 +38,8 @@ CARRIED = ("names", "established", "fresh", "replies", "replies_fresh", "fragmen
 them the numbers in the flows mean nothing."""
 _NAMES = CARRIED[0]
 _ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
+
+LEAST_CLIENTS = 4096
 
 log = structlog.get_logger()
 
@@ -54,15 +57,15 @@ class Plane:
         self._link: Link | None = None
 
     @classmethod
-    def open(cls, settings: DispatchSettings) -> Plane:
-        """Load the program with the maps that live already, where there are any; raises PlatformError, and then
-        nothing has changed."""
+    def open(cls, settings: DispatchSettings, site: Site) -> Plane:
+        """Load the program with the maps that live already, where there are any, large enough for the site; raises
+        PlatformError, and then nothing has changed."""
         interface = settings.interface or ""
         folder = place(settings)
         check_platform(OBJECT, settings.pins)
         _forget_dead(folder, interface)
         with Object.open(OBJECT) as program:
-            for name, entries in sizes(settings.flows).items():
+            for name, entries in sizes(settings.flows, site).items():
                 program.resize(name, entries)
             loaded = pinned.load(program, folder)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
@@ -125,16 +128,31 @@ class Plane:
             for name in CARRIED[1:]:
                 self._loaded.carry(name)
 
+    def holds(self, site: Site) -> bool:
+        """Whether the maps are large enough for a site."""
+        return all(self.maps[name].max_entries >= entries for name, entries in _records(site, 1).items())
 
-def sizes(flows: int) -> dict[str, int]:
-    """How many entries the maps have that are bound by `dispatch.flows`: a quarter of the flows may be new."""
+
+def sizes(flows: int, site: Site) -> dict[str, int]:
+    """How many entries the maps have that are bound by `dispatch.flows` (a quarter of the flows may be new) or by the
+    number of clients (twice as many as there are, so that there is room to grow)."""
     new = max(flows // 4, 1)
-    return {
+    return _records(site, 2) | {
         "fresh": new,
         "replies_fresh": new,
         "uses": new,
         "established": flows - new,
         "replies": flows - new,
+    }
+
+
+def _records(site: Site, spare: int) -> dict[str, int]:
+    """What the clients of a site need, in powers of two, times `spare`."""
+    clients = max(len(site.clients), LEAST_CLIENTS // spare)
+    clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)
+    return {
+        name: 1 << (spare * each - 1).bit_length()
+        for name, each in (("clients", clients), ("client_keys", clients * clusters))
     }
 
 
@@ -232,6 +250,6 @@ def _described(path: Path) -> dict[str, Any]:
         return {
             "name": path.name.split("-")[0],
             "entries": each.max_entries,
-            "used": each.count(),
+            "used": each.count() if each.key_size else None,  # a ring buffer has no keys
             "bytes": each.memory,
         }

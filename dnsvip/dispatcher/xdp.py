@@ -47,7 +47,7 @@ class XdpRunner(Runner):
         self._plane: Plane | None = None
         self._feed: Feed | None = None
         self._neighbours: Neighbours | None = None
-        self._attached = False
+        self._attached = self._ran = False
         self._expired = 0
         self._counted = (0.0, 0, 0)
 
@@ -100,43 +100,58 @@ class XdpRunner(Runner):
     def _prepare(self) -> None:
         super()._prepare()
         self._neighbours = Neighbours()
-        self._plane = plane = Plane.open(self._settings)
+        self._open(self._wanted)
+
+    def _open(self, snapshot: Snapshot) -> None:
+        """Load the program with maps for a snapshot. It is fed and attached next, in place of the one before."""
+        plane = Plane.open(self._settings, snapshot.site)
+        before = self._plane
         self._feed = Feed(
             plane.maps, plane.programs["set_cipher"], plane.programs["sweep"], encap_source=self._encap_source
         )
+        self._plane, self._attached = plane, False
+        if before is not None:
+            before.close()
 
     def _compile(self, snapshot: Snapshot) -> Tables | None:
         tables = super()._compile(snapshot)
         if self._neighbours is not None:
             servers = [server.address for pool in snapshot.site.pools.values() for server in pool.servers]
             self._neighbours.keep(dict.fromkeys(servers))
-        if tables is None or self._plane is None or self._feed is None:
-            return tables
+        if tables is None:
+            return None
         try:
-            self._feed.apply(tables)
+            self._bring(tables)
         except PlatformError as error:
-            if not self._attached:
+            if not self._ran:
                 raise
             log.error("the kernel goes on by the snapshot before", error=str(error))
             return None
-        if not self._attached:
-            self._plane.attach(self._mode)
-            self._attached = True
-            self._feed.settings(user_space=1)
         return beside(tables)
 
+    def _bring(self, tables: Tables) -> None:
+        """Have the kernel decide by these tables."""
+        if self._plane is None or not self._plane.holds(tables.snapshot.site):
+            self._open(tables.snapshot)
+        assert self._plane is not None and self._feed is not None  # noqa: S101, PT018 - opened just now
+        self._feed.apply(tables)
+        if not self._attached:
+            self._plane.attach(self._mode)
+            self._attached = self._ran = True
+            self._feed.settings(user_space=1)
+
     def _clear(self) -> None:
-        if self._feed is not None and self._attached:
+        if self._feed is not None and self._ran:
             self._feed.settings(user_space=0)
         super()._clear()
         if self._neighbours is not None:
-            if not (self._keep_plane and self._attached):
+            if not (self._keep_plane and self._ran):
                 self._neighbours.keep([])
             self._neighbours.close()
             self._neighbours = None
         if self._plane is not None:
             self._plane.discard()
-            if self._attached and not self._keep_plane:
+            if self._ran and not self._keep_plane:
                 detach(self._settings)
             self._plane = self._feed = None
 

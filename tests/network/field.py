@@ -146,11 +146,11 @@ class Field:
         )
         apply(self.folder, SITE.replace("SERVERS", ", ".join(entries)), node="d1.toml")
 
-    def dispatch(self, name: str) -> None:
+    def dispatch(self, name: str, *options: str) -> None:
         """Start a dispatcher; returns when it dispatches."""
         before = self.log(name).count("dispatching")
         process = self.dispatchers[name].start(
-            *DNSVIP, "dispatch", self.folder / f"{name}.toml", log=self.folder / f"{name}.log"
+            *DNSVIP, "dispatch", *options, self.folder / f"{name}.toml", log=self.folder / f"{name}.log"
         )
         wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, 30)
         assert process.poll() is None, self.log(name)

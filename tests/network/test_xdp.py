@@ -1,0 +1,168 @@
+"""The dispatcher in the kernel, attached to a veth: its life, and what stands in its way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dnsvip.demo.host import CommandFailed
+from dnsvip.demo.netns import World
+from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.field import Field
+
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tun", "root")]
+
+
+@pytest.fixture
+def root() -> None:
+    """Skips the test where programs cannot be loaded: only root of the machine may."""
+    if os.geteuid() != 0:
+        pytest.skip("loading kernel programs needs root")
+
+
+@pytest.fixture
+def field(world: World, tmp_path: Path) -> Field:
+    """One dispatcher, not running yet, and two servers."""
+    return Field(world, tmp_path, ["xdp"], servers=2)
+
+
+def xdp(field: Field, *words: str) -> str:
+    """What `dnsvip xdp` says in the dispatcher's host."""
+    return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml")).stdout
+
+
+def stop(process: subprocess.Popen[bytes], number: int) -> None:
+    """Stop a process and wait for its end."""
+    process.send_signal(number)
+    process.wait(20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_forwards_while_no_process_runs(field: Field, number: int) -> None:
+    """Flows go on, and new ones are opened, between the end of a process and the start of the next, which finds all."""
+    field.dispatch("d1")
+    vip = field.address("direct")
+    before = field.status("d1")
+    downloads = field.downloads(50, [vip])
+    stop(field.processes["d1"], number)
+    assert field.traffic("connect", "50", "10", vip)["failed"] == 0
+    field.dispatch("d1")
+    assert field.traffic("connect", "50", "10", vip)["failed"] == 0
+    result = downloads.finish()
+    assert result["harmed"] == {}
+    after = field.status("d1")
+    assert after["xdp"]["program"] == before["xdp"]["program"]
+    assert after["counters"]["issued"] >= 150
+    assert after["counters"]["reselected"] == 0
+
+
+def test_attached_by_hand(field: Field) -> None:
+    """`dnsvip xdp attach` forwards without any process, `status` tells it, `detach` ends it."""
+    vip = field.address("direct")
+    assert "nothing is attached to eth0" in xdp(field, "status")
+    xdp(field, "attach")
+    assert field.traffic("connect", "20", "5", vip)["failed"] == 0
+    said = xdp(field, "status")
+    assert "eth0: native, program dispatch" in said
+    assert "established" in said
+    assert "detached from eth0" in xdp(field, "detach")
+    assert "nothing was attached to eth0" in xdp(field, "detach")
+    assert "xdp" not in field.dispatchers["d1"].ip("link", "show", "eth0")
+    assert not list((field.pins / "d1").iterdir())
+
+
+def test_detach_at_the_end(field: Field) -> None:
+    """`dnsvip dispatch --detach` leaves nothing behind."""
+    field.dispatch("d1", "--detach")
+    assert "xdp" in field.dispatchers["d1"].ip("link", "show", "eth0")
+    stop(field.processes["d1"], signal.SIGTERM)
+    host = field.dispatchers["d1"]
+    assert "xdp" not in host.ip("link", "show", "eth0")
+    assert not list((field.pins / "d1").iterdir())
+    assert "proto 86" not in host.ip("-6", "neigh") + host.ip("-6", "route", "show", "table", "all")
+
+
+def test_other_bound_keeps_flows(field: Field) -> None:
+    """A start with another `dispatch.flows` replaces the program between two packets and carries the flows over."""
+    field.dispatch("d1")
+    downloads = field.downloads(50, [field.address("direct")])
+    stop(field.processes["d1"], signal.SIGTERM)
+    node = field.folder / "d1.toml"
+    node.write_text(node.read_text().replace("flows = 20000", "flows = 40000"))
+    field.dispatch("d1")
+    assert "replaced the program" in field.log("d1")
+    assert field.status("d1")["flows"]["established"] >= 50
+    assert downloads.finish()["harmed"] == {}
+
+
+def test_generic_only_when_asked(field: Field) -> None:
+    """A driver without native XDP is refused with what to do; `generic = true` attaches above it."""
+    host = field.dispatchers["d1"]
+    host.ip("link", "add", "plain0", "type", "bridge")
+    host.ip("link", "set", "plain0", "up")
+    node = field.folder / "d1.toml"
+    node.write_text(node.read_text().replace('interface = "eth0"', 'interface = "plain0"'))
+    with pytest.raises(CommandFailed, match="generic = true"):
+        xdp(field, "attach")
+    assert not (field.pins / "d1").exists() or not list((field.pins / "d1").iterdir())
+    node.write_text(node.read_text() + "generic = true\n")
+    xdp(field, "attach")
+    assert "plain0: generic" in xdp(field, "status")
+
+
+def test_program_of_somebody_else(field: Field) -> None:
+    """An interface that has a program already is refused, and that program stays."""
+    host = field.dispatchers["d1"]
+    host.ip("link", "set", "dev", "eth0", "xdp", "pinned", str(field.pins / "empty"))
+    with pytest.raises(CommandFailed, match="program of somebody else"):
+        xdp(field, "attach")
+    assert "dnsvip_empty" in host.ip("-d", "link", "show", "eth0")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('interface = "eth0"', 'interface = "eth9"', "'eth9' does not exist; there is: "),
+        ('interface = "eth0"\n', "", "dispatch.interface: missing"),
+        ('pins = "', 'pins = "/tmp/', "no BPF file system"),
+    ],
+)
+def test_refusals(field: Field, old: str, new: str, said: str) -> None:
+    """What is missing is said, and nothing is attached."""
+    node = field.folder / "d1.toml"
+    node.write_text(node.read_text().replace(old, new))
+    with pytest.raises(CommandFailed, match=said):
+        field.dispatchers["d1"].run(*DNSVIP, "dispatch", str(node))
+    assert "xdp" not in field.dispatchers["d1"].ip("link", "show", "eth0")
+
+
+def test_real_programs(field: Field) -> None:
+    """curl, iperf3 and thousands of UDP flows go through the kernel's program, IPv6 and IPv4 alike."""
+    for name, host in field.servers.items():
+        (field.folder / name).mkdir()
+        (field.folder / name / "who").write_text(name)
+        host.start("iperf3", "-s")
+        host.start("python3", "-m", "http.server", "--bind", "::", "--directory", field.folder / name, "80")
+        wait_until(lambda host=host: host.run("curl", "-sf", "http://[::1]/who", check=False).returncode == 0)
+    field.dispatch("d1")
+    vip = field.address("direct")
+    for url in (f"http://[{vip}]/who", "http://192.0.2.8/who"):
+        assert field.client.run("curl", "-sf", "-m", "5", url).stdout in field.servers
+    result = field.traffic("echo", "2000", "2", vip)
+    assert (result["answered"], result["moved"]) == (2000, 0)
+    result = field.traffic("echo", "1000", "2", "::ffff:192.0.2.8")
+    assert (result["answered"], result["moved"]) == (1000, 0)
+    field.weights |= {"s2": 0}  # iperf3 has two connections, which have to meet
+    field.apply()
+    wait_until(lambda: field.status("d1")["generation"] >= 2)
+    said = field.client.run("iperf3", "-c", vip, "-n", "20M", "-R").stdout
+    assert "receiver" in said
+    said = field.client.run("iperf3", "-c", vip, "-n", "20M").stdout
+    assert "receiver" in said
+    counters = field.status("d1")["counters"]
+    assert counters["known"] > 5000
+    assert sum(value for name, value in counters.items() if name.startswith("malformed")) == 0
