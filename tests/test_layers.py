@@ -21,6 +21,7 @@ SHELLS = {
     "dns.transports.tcp",
     "dns.transports.udp",
     "dns.transports.workers",
+    "dispatcher.control",
     "dispatcher.health",
     "dispatcher.neighbours",
     "dispatcher.netlink",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,16 @@ async def get(request: web.Request) -> web.Response:
 async def ask_dispatcher(path: Path) -> Any:
     """What this machine's dispatcher tells of itself; None where none runs, {"error": ...} where it does not answer.
 
-    It writes one JSON document to each connection and closes it.
+    One of version 0.1 answers with the document alone; later ones put a line with their protocol's version before it.
     """
     try:
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST)
             try:
-                return json.loads(await _read_all(reader))
+                with suppress(ConnectionError):  # one of version 0.1 may have closed already
+                    writer.write(b'{"do": "status"}\n')
+                lines = (await _read_all(reader)).splitlines()
+                return json.loads(lines[1] if len(lines) > 1 else b"".join(lines))
             finally:
                 writer.close()
     except (FileNotFoundError, ConnectionRefusedError):  # a socket file nobody listens on is left by a killed one

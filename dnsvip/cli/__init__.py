@@ -17,6 +17,8 @@ COMMANDS = {
     "serve": "serve",
     "dispatch": "dispatch",
     "xdp": "xdp",
+    "flows": "flows",
+    "watch": "watch",
     "decode": "address",
     "encode": "address",
     "status": "status",

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,15 +15,12 @@ import uvloop
 from dnsvip.cli.observing import observed_dispatch, observing
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.dispatcher.control import SOCKET, Control
 from dnsvip.dispatcher.health import Health, with_health
 from dnsvip.dispatcher.runner import Runner
-from dnsvip.errors import ConfigError
 from dnsvip.log import configure
 from dnsvip.model import Snapshot
 from dnsvip.store.feed import Feed
-
-SOCKET = "dispatch.sock"
-"""In state_dir: whoever connects is sent the dispatcher's status as one JSON document."""
 
 Status: TypeAlias = Callable[[], dict[str, Any]]
 log = structlog.get_logger()
@@ -92,7 +85,8 @@ async def _run(
 
     feed.subscribe(take)
     await take(feed.snapshot)
-    server = await serve_status(node.state_dir / SOCKET, status)
+    control = Control(node.state_dir / SOCKET, runner, status)
+    await control.start()
     said = {name: value for name, value in runner.status().items() if name in ("mode", "prefixes", "device", "mtu")}
     log.info("dispatching", **said)
     loops = (feed.run(), runner.run(), health.run(runner.update), stopped.wait())
@@ -106,34 +100,4 @@ async def _run(
         for task in work:
             task.cancel()
         await asyncio.wait(work)
-        server.close()
-        with suppress(OSError):
-            (node.state_dir / SOCKET).unlink()
-
-
-async def serve_status(path: Path, status: Status) -> asyncio.AbstractServer:
-    """Serve the dispatcher's status on a Unix socket that only this user may open; raises ConfigError."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            writer.write(json.dumps(status()).encode() + b"\n")
-            await writer.drain()
-        writer.close()
-
-    return await asyncio.start_unix_server(answer, sock=_bound(path))
-
-
-def _bound(path: Path) -> socket.socket:
-    """A Unix socket at `path`, mode 0600; one that a killed run left is replaced."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        listening.bind(str(path))
-    except OSError as error:
-        listening.close()
-        raise ConfigError(f"{path}: cannot be bound ({error}); a Unix socket's path has at most 107 bytes") from error
-    finally:
-        os.umask(before)
-    return listening
+        control.stop()

@@ -27,10 +27,12 @@ from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.encap import OVERHEAD
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.netlink import Kernel
+from dnsvip.dispatcher.observe import Events, FlowTable
 from dnsvip.dispatcher.output import output_bytes
 from dnsvip.dispatcher.paths import Paths
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.taps import Shown, Taps
 from dnsvip.dispatcher.tun import open_tun
 from dnsvip.dispatcher.verdict import REASONS, Action, Target, Verdict
 from dnsvip.errors import DnsvipError, PlatformError
@@ -59,6 +61,9 @@ class Runner:
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot) -> None:
         self.flows = Flows(settings.flows)
         self.tables = Tables(Snapshot())
+        self.table: FlowTable = Shown(self.flows)
+        self.taps = Taps()
+        self.events: Events = self.taps
         self.mtu = 0
         self.send_failed = 0
         self._settings = settings
@@ -164,12 +169,14 @@ class Runner:
     def _drain(self) -> None:
         """Read and handle what has arrived, up to a batch."""
         read, fd, size, counts = os.read, self._fd, self.mtu + 64, self._counts
-        tables, flows, now = self.tables, self.flows, time.time_ns()
+        tables, flows, taps, now = self.tables, self.flows, self.taps, time.time_ns()
         try:
             for _ in range(BATCH):
                 data = read(fd, size)
                 verdict = decide(data, tables, flows, now)
                 counts[verdict.reason] += 1
+                if taps.sinks:
+                    taps.see(data, verdict, now)
                 if verdict.action is not Action.DROP:
                     self._handle(data, verdict)
         except BlockingIOError:

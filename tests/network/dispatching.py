@@ -170,9 +170,12 @@ class Ground:
         """The dispatcher's status from its socket."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.folder / "state" / "dispatch.sock"))
+            connection.sendall(b'{"do": "status"}\n')
             with connection.makefile() as text:
-                status: dict[str, Any] = json.load(text)
-                return status
+                version, status = json.loads(next(text)), json.loads(next(text))
+                assert version == {"dispatch": 1}
+                told: dict[str, Any] = status
+                return told
 
     def count(self, reason: str) -> int:
         """One counter of the dispatcher."""

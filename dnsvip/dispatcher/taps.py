@@ -1,0 +1,75 @@
+"""Shows packets of the user-space runner to who watches, and costs nothing while nobody does.
+
+So many packets a second are shown; what is more is counted and not looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.observe import Event, Flow, FlowState
+from dnsvip.dispatcher.packet import Packet, parse
+from dnsvip.dispatcher.qos import SECOND, Buckets, Limit
+from dnsvip.dispatcher.verdict import Verdict
+
+SHOWN = Limit(SECOND // 5_000, SECOND // 5)
+"""At most 5,000 packets a second are made into events, 1,000 at once."""
+
+Sink = Callable[[Event], None]
+
+
+class Taps:
+    """The runner's Events. `sinks` is empty while nobody watches: look there before calling `see`."""
+
+    def __init__(self) -> None:
+        self.sinks: tuple[Sink, ...] = ()
+        self.missed = 0
+        self._budget = Buckets()
+
+    def watch(self, sink: Sink) -> Callable[[], None]:
+        """See `observe.Events`."""
+        self.sinks = (*self.sinks, sink)
+
+        def stop() -> None:
+            self.sinks = tuple(each for each in self.sinks if each is not sink)
+
+        return stop
+
+    def see(self, data: bytes, verdict: Verdict, now: int) -> None:
+        """Show one packet and its verdict."""
+        if self._budget.take("", SHOWN, now) is None:
+            self.missed += 1
+            return
+        packet = parse(data)
+        key = packet.key if isinstance(packet, Packet) else b""
+        event = Event(
+            now, key, len(data), verdict.reason, verdict.action, verdict.server, verdict.dscp, verdict.delay
+        )  # fmt: skip
+        for sink in self.sinks:
+            sink(event)
+
+
+class Shown:
+    """The runner's FlowTable."""
+
+    def __init__(self, flows: Flows) -> None:
+        self._flows = flows
+
+    def flows(self) -> Iterator[Flow]:
+        """See `observe.FlowTable`. A flow that becomes established meanwhile is left out rather than told twice."""
+        told = FlowState.ESTABLISHED
+        for lane in (self._flows.established, self._flows.fresh):
+            for slot in range(len(lane.keys)):
+                key = lane.keys[slot]
+                if key is not None:
+                    state = FlowState.CLOSING if lane.closing[slot] else told
+                    yield Flow(key, lane.owner[slot], lane.seen[slot], state)
+            told = FlowState.NEW
+
+    def forget(self, key: bytes) -> bool:
+        """See `observe.FlowTable`."""
+        if self._flows.find(key) is None:
+            return False
+        self._flows.remove(key)
+        return True

@@ -1,0 +1,203 @@
+"""Flows and packets told to people, and the choice of those that are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+import pytest
+
+from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.observe import Event, FlowState, Query, Selection, read_query, tell_event, tell_flow
+from dnsvip.dispatcher.packet import Packet, parse
+from dnsvip.dispatcher.qos import SECOND
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.taps import Shown, Taps
+from dnsvip.dispatcher.verdict import REASONS, Action
+from dnsvip.dispatcher.words import WORDS, in_words
+from dnsvip.errors import ConfigError
+from tests.dispatcher.build import (
+    ACK,
+    CLIENT,
+    FIN,
+    NOW,
+    NOW_NS,
+    PLAIN,
+    PLAIN4,
+    address,
+    segment,
+    snapshot,
+)
+
+TABLES = Tables(snapshot())
+
+
+def flows_of(*packets: bytes) -> Flows:
+    """A table after these packets."""
+    flows = Flows(1000)
+    for data in packets:
+        decide(data, TABLES, flows, NOW_NS)
+    return flows
+
+
+def found(flows: Flows, query: Query, tables: Tables = TABLES) -> list[int]:
+    """The source ports of the flows that a query finds."""
+    selection = Selection(query, tables)
+    chosen = [flow for flow in Shown(flows).flows() if selection.takes_flow(flow, NOW)]
+    return sorted(tell_flow(flow, selection, NOW)["source_port"] for flow in chosen)
+
+
+ACME = address("gold", 1001)
+FLOWS = flows_of(
+    segment(ACME, port=1), segment(ACME, ACK, port=1),
+    segment(address("gold"), port=2),
+    segment(address("standard"), port=3, source=CLIENT + 256), segment(address("standard"), FIN | ACK, port=3,
+                                                                        source=CLIENT + 256),
+    segment(PLAIN4 + 8, port=4),
+)  # fmt: skip
+
+
+def text(number: int) -> str:
+    return str(IPv6Address(number))
+
+
+@pytest.mark.parametrize(
+    ("asked", "ports"),
+    [
+        ({}, [1, 2, 3, 4]),
+        ({"client": "acme"}, [1]),
+        ({"tier": "gold"}, [1, 2, 4]),
+        ({"address": text(ACME)}, [1]),
+        ({"address": text(CLIENT)}, [1, 2]),
+        ({"address": "2001:db8:a:1::/64"}, [1, 2, 3]),
+        ({"address": "192.0.2.0/28"}, [4]),
+        ({"address": "0.0.0.0/0"}, [4]),
+        ({"address": "2001:db9::/32"}, []),
+        ({"state": "established"}, [1]),
+        ({"state": "closing"}, [3]),
+        ({"state": "new", "tier": "gold"}, [2, 4]),
+    ],
+)
+def test_flows_are_found(asked: dict[str, str], ports: list[int]) -> None:
+    """By client, tier, state and any address of them, all that is said together."""
+    assert found(FLOWS, read_query(asked, TABLES)) == ports
+
+
+def test_flows_of_a_server() -> None:
+    """By server with or without its pool, and by its address."""
+    servers = {f"{pool.name}/{s.name}": s for pool in TABLES.pools.values() for s in pool.servers}
+    everyone = sorted(port for name in servers for port in found(FLOWS, read_query({"server": name}, TABLES)))
+    assert everyone == [1, 2, 3, 4]
+    for name, server in servers.items():
+        by_name = found(FLOWS, Query(server=name))
+        assert found(FLOWS, read_query({"address": str(server.address)}, TABLES)) == by_name
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"client": "acne"}, "'acne' is not a client"),
+        ({"tier": "golden"}, "'golden' is not a tier (there is: blocked, counted"),
+        ({"server": "fast/x"}, "'fast/x' is not a server"),
+        ({"reason": "bad"}, "'bad' is not a reason (there is: bad-"),
+        ({"state": "open"}, "must be new, established, closing"),
+        ({"address": "2001:db8::1/32"}, "'2001:db8::1/32' is not an address or a prefix"),
+        ({"port": "1"}, "port: not something"),
+        ({"client": 1}, "must be text"),
+    ],
+)
+def test_wrong_questions_are_named(asked: dict[str, object], message: str) -> None:
+    """What is not there, or not of that form, is said."""
+    with pytest.raises(ConfigError) as caught:
+        read_query(asked, TABLES)
+    assert message in str(caught.value)
+
+
+def test_a_flow_is_told() -> None:
+    """With its ends, its server, what its address carries, and since when it is idle."""
+    selection = Selection(Query(client="acme"), TABLES)
+    (flow,) = (flow for flow in Shown(FLOWS).flows() if selection.takes_flow(flow, NOW))
+    told = tell_flow(flow, selection, NOW + 7)
+    server = TABLES.targets[flow.owner >> 8]
+    assert told == {
+        "protocol": "tcp", "source": text(CLIENT), "source_port": 1, "vip": text(ACME), "port": 80,
+        "state": "established", "idle": 7, "pool": "fast", "server": server.name,
+        "server_address": str(IPv6Address(server.address)), "dscp": 34,
+        "cluster": "web", "tier": "gold", "client": "acme",
+    }  # fmt: skip
+
+
+def test_a_flow_of_a_server_that_is_gone_is_told() -> None:
+    """Its pool is still known."""
+    tables = Tables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
+    told = [tell_flow(flow, Selection(Query(), tables), NOW) for flow in Shown(FLOWS).flows()]
+    assert {(one["server"], one["pool"]) for one in told} == {(None, "fast"), (None, "slow")}
+
+
+def test_packets_are_told() -> None:
+    """What becomes of each and why; bytes that are no packet too."""
+    taps, events, flows = Taps(), list[Event](), Flows(1000)
+    stop = taps.watch(events.append)
+    for data in (segment(ACME), segment(ACME, ACK), segment(ACME ^ 1), b"x"):
+        taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+    stop()
+    assert taps.sinks == ()
+    selection = Selection(Query(), TABLES)
+    told = [tell_event(event, selection) for event in events]
+    assert [one["reason"] for one in told] == ["issued", "known", "bad-tag", "malformed-short"]
+    assert [one["client"] for one in told] == ["acme", "acme", None, None]
+    assert told[0]["words"] == "forwarded: a new flow to an address issued to it"
+    assert (told[0]["at"], told[0]["size"], told[0]["dscp"]) == (NOW, 60, 34)
+    assert (told[2]["action"], told[2]["server"]) == ("drop", None)
+    assert [told[3][name] for name in ("protocol", "source", "tier", "server")] == [None] * 4
+    chosen = [[e.reason for e in events if Selection(q, TABLES).takes_event(e, NOW)] for q in (
+        Query(client="acme"), Query(reason="bad-tag"), read_query({"address": text(ACME)}, TABLES))]  # fmt: skip
+    assert chosen == [["issued", "known"], ["bad-tag"], ["issued", "known"]]
+
+
+def test_too_many_packets_are_counted() -> None:
+    """A thousand at once and five thousand a second are shown, the others counted."""
+    taps, events, data = Taps(), list[Event](), segment(PLAIN)
+    taps.watch(events.append)
+    verdict = decide(data, TABLES, Flows(10), NOW_NS)
+    for number in range(3000):
+        taps.see(data, verdict, NOW_NS + number)
+    assert (len(events), taps.missed) == (1000, 2000)
+    taps.see(data, verdict, NOW_NS + SECOND)
+    assert len(events) == 1001
+
+
+def test_forgetting() -> None:
+    """A forgotten flow is unknown; one that is not known cannot be forgotten."""
+    flows = flows_of(segment(ACME, port=1), segment(ACME, ACK, port=1))
+    packet = parse(segment(ACME, port=1))
+    assert isinstance(packet, Packet)
+    shown = Shown(flows)
+    assert (shown.forget(packet.key), shown.forget(packet.key), len(flows)) == (True, False, 0)
+
+
+def test_flows_may_change_while_they_are_told() -> None:
+    """Flows that come, go and are established meanwhile break nothing, and none is told twice."""
+    flows = flows_of(*(segment(ACME, port=port) for port in range(1, 200)))
+    told = []
+    for number, flow in enumerate(Shown(flows).flows()):
+        told.append(flow.key)
+        decide(segment(ACME, ACK, port=number % 250 + 1), TABLES, flows, NOW_NS)
+        decide(segment(ACME, port=1000 + number), TABLES, flows, NOW_NS)
+        if number % 3 == 0:
+            flows.remove(flow.key)
+    assert len(told) == len(set(told)) > 100
+
+
+def test_every_reason_has_words() -> None:
+    """Each is told in words of its own, and nothing else is."""
+    assert set(WORDS) == set(REASONS)
+    assert len(set(WORDS.values())) == len(WORDS)
+    for action in Action:
+        assert in_words("known", action).endswith(": of a known flow, to its server")
+
+
+def test_states_are_told_apart() -> None:
+    """Each lane and a closed flow have a word."""
+    assert {flow.state for flow in Shown(FLOWS).flows()} == set(FlowState)
