@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,26 +46,28 @@ async def ask_dispatcher(path: Path) -> Any:
     """
     try:
         async with asyncio.timeout(SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST)
-            try:
-                with suppress(ConnectionError):  # one of version 0.1 may have closed already
-                    writer.write(b'{"do": "status"}\n')
-                lines = (await _read_all(reader)).splitlines()
-                return json.loads(lines[1] if len(lines) > 1 else b"".join(lines))
-            finally:
-                writer.close()
+            lines = (await _asked(path)).splitlines()
+        return json.loads(lines[1] if len(lines) > 1 else b"".join(lines))
     except (FileNotFoundError, ConnectionRefusedError):  # a socket file nobody listens on is left by a killed one
         return None
     except (OSError, TimeoutError, ValueError) as error:
         return {"error": str(error) or f"no answer within {SECONDS} s"}
 
 
-async def _read_all(reader: asyncio.StreamReader) -> bytes:
+async def _asked(path: Path) -> bytes:
+    """All that is answered. One of version 0.1 closes without having read the request, which resets the connection."""
+    loop = asyncio.get_running_loop()
     document = bytearray()
-    while chunk := await reader.read(1 << 16):
-        document += chunk
-        if len(document) > LONGEST:
-            raise ValueError(f"more than {LONGEST} bytes")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, str(path))
+        with suppress(ConnectionError):
+            await loop.sock_sendall(connection, b'{"do": "status"}\n')
+        with suppress(ConnectionResetError):
+            while chunk := await loop.sock_recv(connection, 1 << 16):
+                document += chunk
+                if len(document) > LONGEST:
+                    raise ValueError(f"more than {LONGEST} bytes")
     return bytes(document)
 
 
