@@ -23,7 +23,7 @@ def configure(settings: LogSettings) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # so that SIGHUP changes the level of loggers in use
     )
 
 

@@ -59,13 +59,14 @@ async def get_ready(request: web.Request) -> web.Response:
 ROUTES = [web.get("/metrics", get_metrics), web.get("/healthz", get_health), web.get("/readyz", get_ready)]
 
 
-def make_observed_app(observed: Observed, allowed: Iterable[IPv4Network | IPv6Network]) -> web.Application:
-    """The three alone, /metrics for askers from the networks `allowed`."""
-    networks = tuple(allowed)
+def make_observed_app(
+    observed: Observed, allowed: Callable[[], Iterable[IPv4Network | IPv6Network]]
+) -> web.Application:
+    """The three alone, /metrics for askers from the networks that `allowed` gives at the time."""
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/metrics" and not _within(request.remote, networks):
+        if request.path == "/metrics" and not _within(request.remote, allowed()):
             return web.Response(status=403, text="not for this address: see [metrics] allow in the node file\n")
         return await handler(request)
 

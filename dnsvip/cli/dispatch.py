@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import click
 import structlog
 import uvloop
 
+from dnsvip.cli.notify import Notifier
 from dnsvip.cli.observing import observed_dispatch, observing
+from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.settling import Settling
-from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.config import DispatchSettings, load_node
 from dnsvip.dispatcher.control import SOCKET, Control
 from dnsvip.dispatcher.health import Health, with_health
 from dnsvip.dispatcher.runner import Runner
@@ -34,11 +37,11 @@ def dispatch(node_file: Path, detach: bool) -> None:
 
     Needs the right to make a TUN device and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW), and a host
     that forwards. Stops on SIGTERM or Ctrl-C and takes everything it made with it; only the kernel's program
-    (mode = "xdp") stays and goes on forwarding, so that a restart interrupts nothing.
+    (mode = "xdp") stays and goes on forwarding, so that a restart interrupts nothing. Reads NODE.toml again on SIGHUP.
     """
     node = load_node(node_file)
     configure(node.log)
-    uvloop.run(_dispatch(node, node.dispatch or DispatchSettings(), keep=not detach))
+    uvloop.run(_dispatch(Live(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
 
 
 def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> Runner:
@@ -50,8 +53,8 @@ def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = 
     return Runner(settings, snapshot)
 
 
-async def _dispatch(node: NodeConfig, settings: DispatchSettings, *, keep: bool) -> None:
-    stopped = asyncio.Event()
+async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> None:
+    node, stopped = live.node, asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     feed = Feed(node, ["dispatch"])
@@ -64,9 +67,9 @@ async def _dispatch(node: NodeConfig, settings: DispatchSettings, *, keep: bool)
             return with_health(runner.status(), health.status())
 
         try:
-            observed = observed_dispatch(node.metrics, feed, status)
-            async with observing(node.metrics.dispatch_listen, node.metrics, observed, "metrics.dispatch_listen"):
-                await _run(node, feed, runner, health, status, stopped)
+            observed = observed_dispatch(live, feed, status)
+            async with observing(node.metrics.dispatch_listen, live, observed, "metrics.dispatch_listen"):
+                await _run(live, feed, runner, health, status, stopped)
         finally:
             await health.stop()
             await runner.stop()
@@ -74,10 +77,8 @@ async def _dispatch(node: NodeConfig, settings: DispatchSettings, *, keep: bool)
         await feed.close()
 
 
-async def _run(
-    node: NodeConfig, feed: Feed, runner: Runner, health: Health, status: Status, stopped: asyncio.Event
-) -> None:
-    settling = Settling()
+async def _run(live: Live, feed: Feed, runner: Runner, health: Health, status: Status, stopped: asyncio.Event) -> None:
+    settling, notifier = Settling(), Notifier(os.environ)
 
     async def take(snapshot: Snapshot) -> None:
         await runner.update(health.update(snapshot))
@@ -85,16 +86,20 @@ async def _run(
 
     feed.subscribe(take)
     await take(feed.snapshot)
-    control = Control(node.state_dir / SOCKET, runner, status)
+    control = Control(live.node.state_dir / SOCKET, runner, status)
     await control.start()
     said = {name: value for name, value in runner.status().items() if name in ("mode", "prefixes", "device", "mtu")}
     log.info("dispatching", **said)
-    loops = (feed.run(), runner.run(), health.run(runner.update), stopped.wait())
+    serving = f"dispatching {', '.join(said['prefixes'])}"
+    reload_on_hangup(live, notifier, serving)
+    notifier.ready(serving)
+    loops = (feed.run(), runner.run(), health.run(runner.update), notifier.keep_alive(), stopped.wait())
     work = [asyncio.ensure_future(each) for each in loops]
     try:
         done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+        notifier.stopping()
         log.info("stopping", packets=runner.status()["packets"])
     finally:
         for task in work:

@@ -12,7 +12,8 @@ from aiohttp import web
 from prometheus_client.core import Metric
 
 from dnsvip.admin.observe import Observed, make_observed_app
-from dnsvip.config import MetricsSettings, parse_endpoint
+from dnsvip.cli.reloading import Live
+from dnsvip.config import parse_endpoint
 from dnsvip.epochs import NodeReport
 from dnsvip.errors import PlatformError, StoreError
 from dnsvip.metrics import dispatch, dns, node, process
@@ -28,7 +29,7 @@ SHUTDOWN_SECONDS = 2.0
 
 
 def observed_serve(
-    settings: MetricsSettings,
+    live: Live,
     feed: Feed,
     counters: Callable[[], Mapping[str, Mapping[str, int]]],
     serving: Callable[[], tuple[str, ...]],
@@ -41,11 +42,11 @@ def observed_serve(
         known = await _known("serve", feed)
         return [*node.families(known), *dns.families(counters()), *process.families(workers()), *extra()]
 
-    return Observed(families, lambda: problems(_state(settings, feed, serving()), time.time()))
+    return Observed(families, lambda: problems(_state(live, feed, serving()), time.time()))
 
 
 def observed_dispatch(
-    settings: MetricsSettings,
+    live: Live,
     feed: Feed,
     status: Callable[[], Mapping[str, Any]],
     extra: Callable[[], Iterable[Metric]] = tuple,
@@ -56,16 +57,14 @@ def observed_dispatch(
         known = await _known("dispatch", feed)
         return [*node.families(known), *dispatch.families(status()), *process.families(), *extra()]
 
-    return Observed(families, lambda: problems(_state(settings, feed, ()), time.time()))
+    return Observed(families, lambda: problems(_state(live, feed, ()), time.time()))
 
 
-def observing(
-    listen: str | None, settings: MetricsSettings, observed: Observed, key: str
-) -> AbstractAsyncContextManager[Any]:
+def observing(listen: str | None, live: Live, observed: Observed, key: str) -> AbstractAsyncContextManager[Any]:
     """A context in which they are served on `listen`, which `key` of the node file names; nowhere where it is None."""
     if listen is None:
         return nullcontext()
-    return listening(make_observed_app(observed, settings.allow), listen, key)
+    return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key)
 
 
 @asynccontextmanager
@@ -88,8 +87,8 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _state(settings: MetricsSettings, feed: Feed, serving: tuple[str, ...]) -> State:
-    return State(serving, feed.heard_at, settings.stale_seconds)
+def _state(live: Live, feed: Feed, serving: tuple[str, ...]) -> State:
+    return State(serving, feed.heard_at, live.node.metrics.stale_seconds)
 
 
 async def _known(role: str, feed: Feed) -> Known:

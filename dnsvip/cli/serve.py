@@ -7,8 +7,10 @@ and end after it. Once started it goes on whatever becomes of the database.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -23,12 +25,15 @@ from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
 from dnsvip.admin.observe import ApiCounts, Observed
 from dnsvip.cli.firsttoken import make_first_token
+from dnsvip.cli.notify import Notifier
 from dnsvip.cli.observing import joined, listening, observed_serve, observing
+from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.settling import Settling
-from dnsvip.config import DnsSettings, GeoSettings, NodeConfig, load_node, parse_endpoint
+from dnsvip.config import DnsSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.geo import GeoFiles
 from dnsvip.dns.control import Identity
+from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.transports.server import DnsServer
 from dnsvip.dns.transports.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
@@ -64,8 +69,8 @@ log = structlog.get_logger()
 def serve(node_file: Path, token_file: Path | None) -> None:
     """Answer DNS on the listeners of NODE.toml, and serve the HTTP API where it has a table [admin].
 
-    Stops on SIGTERM or Ctrl-C. Where the database holds no token yet, one is made and shown once. While the
-    database is down, DNS is answered from the last good snapshot and the API answers 503.
+    Stops on SIGTERM or Ctrl-C, reads NODE.toml again on SIGHUP. Where the database holds no token yet, one is made
+    and shown once. While the database is down, DNS is answered from the last good snapshot and the API answers 503.
     """
     node = load_node(node_file)
     if node.dns.workers > 1 and any(parse_endpoint(listener.address)[1] == 0 for listener in node.dns.listen):
@@ -80,24 +85,28 @@ def serve(node_file: Path, token_file: Path | None) -> None:
 
 
 async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> None:
-    stopped = _watch_signals()
+    stopped, live, notifier = _watch_signals(), Live(node_file, node), Notifier(os.environ)
     async with AsyncExitStack() as stack:
         feed = await stack.enter_async_context(feed_of(node, ["dns", "admin"] if node.admin else ["dns"]))
-        answering = _workers(node.dns, node_file) if node.dns.workers > 1 else dns_of(node.dns, feed, node.geo)
+        answering = _workers(live, node_file) if node.dns.workers > 1 else dns_of(live, feed)
         dns: DnsServer | Workers = await stack.enter_async_context(answering)
         work: list[Coroutine[Any, Any, object]] = [feed.run(), stopped.wait()]
         endpoints: dict[str, Any] = {"dns": [f"{joined(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
-        observed = _observed(node, feed, dns, counts)
-        await stack.enter_async_context(observing(node.metrics.listen, node.metrics, observed, "metrics.listen"))
+        observed = _observed(live, feed, dns, counts)
+        await stack.enter_async_context(observing(node.metrics.listen, live, observed, "metrics.listen"))
         if node.admin is not None:
             app = make_app(_node(node, feed, dns), observed, counts)
             endpoints["api"] = await stack.enter_async_context(listening(app, node.admin.listen, "admin.listen"))
             if not await _try_first_token(feed, token_file):
                 work.append(_first_token_later(feed, token_file, stopped))
         log.info("ready", **endpoints, generation=feed.snapshot.generation, node=feed.name)
-        await _until_one_ends(work)
+        status = f"answering on {', '.join(endpoints['dns'])}"
+        reload_on_hangup(live, notifier, status)
+        notifier.ready(status)
+        await _until_one_ends([*work, notifier.keep_alive()])
         log.info("stopping")
+        notifier.stopping()
 
 
 @asynccontextmanager
@@ -112,13 +121,13 @@ async def feed_of(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[Feed]
 
 
 @asynccontextmanager
-async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIterator[DnsServer]:
+async def dns_of(live: Live, feed: Feed) -> AsyncIterator[DnsServer]:
     """Answers from the feed's snapshots; a new one is compiled in a thread, as questions must not wait for it."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    settings, geo = live.node.dns, live.node.geo
     places = GeoFiles(geo.database)
-    version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
-    identity = Identity(settings.identity, version, settings.nsid)
-    server = DnsServer(settings, Engine(feed.snapshot, None, places.geo, identity, settings.require_cookies))
+    engine = Engine(feed.snapshot, None, places.geo, _identity(settings), settings.require_cookies)
+    server = DnsServer(settings, engine)
     turn, settling = asyncio.Lock(), Settling()
     settling.after(feed.snapshot)
 
@@ -136,7 +145,15 @@ async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIt
                 log.info("geo data loaded anew")
                 await take(feed.snapshot)
 
+    async def reconfigure(node: NodeConfig) -> None:
+        server.reconfigure(node.dns)
+        about = _identity(node.dns), node.dns.require_cookies
+        async with turn:
+            engine = await asyncio.to_thread(Engine, feed.snapshot, server.engine, places.geo, *about)
+            server.fast = FastPath(engine, time.time())  # what the one before learned may hold what has changed
+
     feed.subscribe(take)
+    live.subscribe(reconfigure)
     await server.start()
     following = asyncio.create_task(follow_files())
     try:
@@ -146,25 +163,32 @@ async def dns_of(settings: DnsSettings, feed: Feed, geo: GeoSettings) -> AsyncIt
         await server.stop()
 
 
+def _identity(settings: DnsSettings) -> Identity:
+    version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
+    return Identity(settings.identity, version, settings.nsid)
+
+
 @asynccontextmanager
-async def _workers(settings: DnsSettings, node_file: Path) -> AsyncIterator[Workers]:
-    """Processes that each follow the database and answer; this one only watches over them."""
-    workers = Workers([sys.executable, "-m", "dnsvip.cli.worker", str(node_file)], settings.workers)
+async def _workers(live: Live, node_file: Path) -> AsyncIterator[Workers]:
+    """Processes that each follow the database and answer; this one only watches over them, and passes SIGHUP on."""
+    workers = Workers([sys.executable, "-m", "dnsvip.cli.worker", str(node_file)], live.node.dns.workers)
     await workers.start()
+    live.subscribe(lambda _: workers.signal(signal.SIGHUP))
     try:
         yield workers
     finally:
         await workers.stop()
 
 
-def _observed(node: NodeConfig, feed: Feed, dns: DnsServer | Workers, counts: ApiCounts) -> Observed:
+def _observed(live: Live, feed: Feed, dns: DnsServer | Workers, counts: ApiCounts) -> Observed:
+    node = live.node
     pids: Callable[[], list[int]] = (lambda: dns.pids) if isinstance(dns, Workers) else list
 
     def serving() -> tuple[str, ...]:
         missing = node.dns.workers - len(pids()) if isinstance(dns, Workers) else int(not dns.endpoints)
         return (f"{missing} of {node.dns.workers} DNS workers do not run",) if missing else ()
 
-    return observed_serve(node.metrics, feed, dns.counters, serving, pids, counts.families)
+    return observed_serve(live, feed, dns.counters, serving, pids, counts.families)
 
 
 def _node(node: NodeConfig, feed: Feed, dns: DnsServer | Workers) -> Node:
@@ -215,10 +239,8 @@ async def _until_one_ends(work: list[Coroutine[Any, Any, object]]) -> None:
 
 
 def _watch_signals() -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets. SIGHUP, which other servers reload on, only says that it needs not."""
+    """An event that SIGTERM or SIGINT sets."""
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    text = "SIGHUP ignored: the node file is read at the start, and what the database holds is followed as it changes"
-    loop.add_signal_handler(signal.SIGHUP, lambda: log.info(text))
     return stopped

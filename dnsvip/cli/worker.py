@@ -13,8 +13,10 @@ from pathlib import Path
 
 import uvloop
 
+from dnsvip.cli.notify import Notifier
+from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.serve import dns_of, feed_of
-from dnsvip.config import NodeConfig, load_node
+from dnsvip.config import load_node
 from dnsvip.dns.transports.workers import Parent
 from dnsvip.errors import DnsvipError
 from dnsvip.log import configure
@@ -26,15 +28,16 @@ def main(node_file: str) -> int:
     try:
         node = load_node(Path(node_file))
         configure(node.log)
-        uvloop.run(_work(node, parent))
+        uvloop.run(_work(Live(Path(node_file), node), parent))
     except DnsvipError as error:
         parent.tell(failed=str(error)[:500])
         return 1
     return 0
 
 
-async def _work(node: NodeConfig, parent: Parent) -> None:
-    async with feed_of(node, ["dns"]) as feed, dns_of(node.dns, feed, node.geo) as server:
+async def _work(live: Live, parent: Parent) -> None:
+    async with feed_of(live.node, ["dns"]) as feed, dns_of(live, feed) as server:
+        reload_on_hangup(live, Notifier({}), "")
         parent.tell(ready=[[each.name, each.host, each.port] for each in server.endpoints])
         following = asyncio.create_task(feed.run())
         stopped = asyncio.create_task(parent.stopped(server.counters))

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
@@ -99,6 +99,15 @@ class DnsServer:
     @engine.setter
     def engine(self, engine: Engine) -> None:
         self.fast = FastPath(engine, time.time(), self.fast)
+
+    def reconfigure(self, settings: DnsSettings) -> None:
+        """Take over another rate limit and other bounds of streams from now on; the rest needs another server."""
+        if settings.rate_limit != self._settings.rate_limit:
+            rate = settings.rate_limit
+            self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
+        tcp = settings.tcp
+        self._gate.limits = StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds)
+        self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=tcp)
 
     def update(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot from now on. A FastPath made elsewhere can be assigned to `fast` instead."""

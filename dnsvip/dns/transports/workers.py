@@ -85,6 +85,12 @@ class Workers:
         """The processes that run now."""
         return [place.process.pid for place in self._places if place.process]
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all that run now; one that has just ended misses it."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     async def _keep(self, place: _Place) -> None:
         """Have a worker in this place, again and again."""
         pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
