@@ -214,7 +214,7 @@ class Capture:
 
 def read_snapshot(folder: Path, node: str = "node.toml") -> Snapshot:
     """What the database of a node file holds."""
-    return asyncio.run(_with_store(folder / node, lambda store: store.snapshot()))
+    return asyncio.run(with_store(folder / node, lambda store: store.snapshot()))
 
 
 def apply(folder: Path, site: str, node: str = "node.toml") -> None:
@@ -226,10 +226,11 @@ def apply(folder: Path, site: str, node: str = "node.toml") -> None:
         if changes:
             await store.apply(changes, "test", "site")
 
-    asyncio.run(_with_store(folder / node, change))
+    asyncio.run(with_store(folder / node, change))
 
 
-async def _with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
+async def with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    """Do something with the database of a node file."""
     node = load_node(file)
     store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, {}))
     try:

@@ -10,10 +10,12 @@ A veth pair needs two settings at the other end of the one that the program is a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -21,7 +23,8 @@ from typing import Any
 
 from dnsvip.bpf.objects import Object
 from dnsvip.demo.netns import Host, World
-from tests.network.dispatching import DNSVIP, apply, read_snapshot, wait_until
+from dnsvip.store import Store
+from tests.network.dispatching import DNSVIP, apply, read_snapshot, wait_until, with_store
 
 TRAFFIC = Path(__file__).with_name("traffic.py")
 PREFIX, PREFIX4 = "2001:db8:a:1::/64", "192.0.2.0/28"
@@ -56,6 +59,7 @@ rate = { new_flows = 5, burst = 1, over = "hold" }
 code = 15
 action = "drop"
 [pool.direct]
+check = { tcp = 8000, interval = 0.5, timeout = 2.0 }
 servers = [SERVERS]
 [pool.tunnel]
 forward = "encap"
@@ -156,6 +160,12 @@ class Field:
         assert process.poll() is None, self.log(name)
         self.processes[name] = process
 
+    def settle(self) -> None:
+        """Wait until every dispatcher that runs decides by what the database holds."""
+        generation = read_snapshot(self.folder, "d1.toml").generation
+        running = [name for name, process in self.processes.items() if process.poll() is None]
+        wait_until(lambda: all(self.status(name)["generation"] >= generation for name in running), 30)
+
     def log(self, name: str) -> str:
         """What a dispatcher said."""
         file = self.folder / f"{name}.log"
@@ -211,6 +221,19 @@ def ready_for_xdp(host: Host, interface: str, pins: Path) -> None:
         program.close()
     host.run("ethtool", "-K", interface, "tx", "off")
     host.ip("link", "set", "dev", interface, "xdp", "pinned", str(pins / "empty"))
+
+
+def rotate(folder: Path) -> None:
+    """Have a new key made and used for the cluster, once every dispatcher holds it."""
+
+    async def change(store: Store) -> None:
+        made = await store.rotate("web", "test", time.time())
+        async with asyncio.timeout(30):
+            while (await store.snapshot()).keyrings["web"].active[0].slot != made.slot:  # type: ignore[index]
+                await store.advance(time.time())
+                await asyncio.sleep(0.2)
+
+    asyncio.run(with_store(folder / "d1.toml", change))
 
 
 def read_status(path: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@
     download FLOWS SECONDS ADDRESS...   slow downloads at once; prints one JSON object when told or done
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
+    flood forged|new COUNT ADDRESS      first packets of flows, from random sources: to random addresses in the
+                                        prefix of ADDRESS, or to ADDRESS itself; servers drop them (checksum)
 
 A download is unharmed when every line came in its order from one server until the end.
 """
@@ -12,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import resource
 import socket
+import struct
 import sys
 import time
 from collections import Counter
@@ -189,6 +193,27 @@ async def connect(count: int, at_once: int, addresses: list[str]) -> dict[str, o
     return {"seconds": took, "per_second": (count - failed) / took, "failed": failed, **shares}
 
 
+def flood(kind: str, count: int, address: str) -> dict[str, object]:
+    """Send so many packets and no more; how long it took, seconds."""
+    vip = socket.inet_pton(socket.AF_INET6, address)
+    source = socket.inet_pton(socket.AF_INET6, "2001:db8:77::")[:8]
+    segment = struct.pack("!IIBBHHH", 1, 0, 0x50, 2, 65535, 0, 0)
+    head = struct.pack("!IHBB", 6 << 28, 20, 6, 64)
+    raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    start = time.monotonic()
+    for number in range(count):
+        noise = random.randbytes(18)
+        to = vip[:8] + noise[:8] if kind == "forged" else vip
+        packet = head + source + noise[8:16] + to + noise[16:] + TCP.to_bytes(2, "big") + segment
+        try:
+            raw.sendto(packet, (address, 0))
+        except BlockingIOError:
+            time.sleep(0.001)
+        if number % 500 == 499:
+            time.sleep(0.005)  # leave something of the processors to the others
+    return {"sent": count, "seconds": time.monotonic() - start}
+
+
 def main() -> None:
     """Do what the command line says."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -201,6 +226,8 @@ def main() -> None:
         print(json.dumps(asyncio.run(echo(int(words[0]), int(words[1]), words[2:]))))
     elif command == "connect":
         print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
+    elif command == "flood":
+        print(json.dumps(flood(words[0], int(words[1]), words[2])))
 
 
 if __name__ == "__main__":
