@@ -18,6 +18,7 @@ from dnsvip.admin import (
     decode,
     enrolment,
     explain,
+    health,
     keys,
     nodes,
     pools,
@@ -36,7 +37,7 @@ from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
 OBJECTS = (tiers, clients, clusters, pools, zones, services, tsig, classify)
-RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, status)
+RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, health, status)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:

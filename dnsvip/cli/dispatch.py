@@ -19,7 +19,7 @@ from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, load_node
 from dnsvip.dispatcher.control import SOCKET, Control
-from dnsvip.dispatcher.health import Health, with_health
+from dnsvip.dispatcher.health import Health, reported, with_health
 from dnsvip.dispatcher.runner import Runner
 from dnsvip.log import configure
 from dnsvip.model import Snapshot
@@ -62,6 +62,8 @@ async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> No
     try:
         runner, health = make_runner(settings, feed.snapshot, keep=keep), Health()
         await runner.start()
+
+        feed.describe(lambda: reported(health.status()))
 
         def status() -> dict[str, Any]:
             return with_health(runner.status(), health.status())

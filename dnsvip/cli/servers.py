@@ -21,6 +21,18 @@ COLUMNS: show.Columns = {
     "STATE": lambda server: server["state"],
 }
 
+HEALTH: show.Columns = {
+    "POOL": lambda one: one["pool"],
+    "NAME": lambda one: one["name"],
+    "NODE": lambda one: one["node"] + ("" if one["live"] else " (silent)"),
+    "STATE": lambda one: one["state"],
+    "CHECK": lambda one: "passes" if one["passing"] else "fails",
+    "WEIGHT": lambda one: one["weight"],
+    "LOAD": lambda one: f"{one['load']}%",
+    "SINCE": lambda one: show.moment(one["since"]),
+    "NOTE": lambda one: one["note"],
+}
+
 
 @click.group(epilog=EPILOG)
 def servers() -> None:
@@ -43,6 +55,16 @@ def list_(api: Api, pool: str | None, *, as_json: bool) -> None:
 def show_(api: Api, server: str, *, as_json: bool) -> None:
     """Show all of one server."""
     show.item(api.get(*_path(api, server)), as_json=as_json)
+
+
+@servers.command(epilog=EPILOG)
+@click.option("--pool", help="Those of one pool only.")
+@json_option
+@with_api
+def health(api: Api, pool: str | None, *, as_json: bool) -> None:
+    """Show how each dispatcher finds the servers that it checks."""
+    found = api.items("health")
+    show.rows(HEALTH, (one for one in found if pool in (None, one["pool"])), as_json=as_json)
 
 
 @servers.command(epilog=EPILOG)

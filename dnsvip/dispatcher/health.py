@@ -28,6 +28,10 @@ FIRST_SECONDS = 0.5
 SETTLE_SECONDS = 0.25
 """Changes that come together are acted on together: rings are made at most so often."""
 
+MOST_REPORTED = 400
+"""At some 150 bytes each this bounds a node's report to 64 KiB."""
+_REPORTED = ("pool", "name", "state", "weight", "passing", "load", "note", "since")
+
 Key: TypeAlias = tuple[str, str, bytes]
 Probe: TypeAlias = Callable[[Address, Check], Awaitable[Result]]
 log = structlog.get_logger()
@@ -141,6 +145,14 @@ def _after(standing: Standing, check: Check, kind: str, result: Result, now: flo
     if kind == "agent" and (check.tcp is not None or check.http is not None):
         return replace(standing, silence=result.note)
     return after_check(standing, check, result.passed, result.note or standing.note, now)
+
+
+def reported(health: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a node's report says of its servers, for all nodes to show: MOST_REPORTED of them, those that are not well
+    first, and how many more there are. It is written to the database every second, so it is short."""
+    first = sorted(health, key=lambda one: (one["passing"], one["state"] == one["set"], one["pool"], one["name"]))
+    told = [{name: one[name] for name in _REPORTED} for one in first[:MOST_REPORTED]]
+    return {"health": told, "health_left_out": len(health) - len(told)} if health else {}
 
 
 def with_health(status: dict[str, Any], health: list[dict[str, Any]]) -> dict[str, Any]:

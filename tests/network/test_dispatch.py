@@ -270,7 +270,7 @@ def test_a_host_that_does_not_forward_is_told_so(world: World, tmp_path: Path) -
 
 
 def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
-    """Without CAP_NET_ADMIN, and for a mode that is not there yet, one clear line says what to do."""
+    """Without CAP_NET_ADMIN, an interface or one that is there, one clear line says what to do."""
     host = world.host("alone")
     host.forwarding()
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')
@@ -281,7 +281,7 @@ def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
     assert (poor.returncode, "CAP_NET_ADMIN" in poor.stderr) == (3, True), poor.stderr
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\nmode = "xdp"\n')
     xdp = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
-    assert (xdp.returncode, 'mode = "user"' in xdp.stderr) == (3, True), xdp.stderr
+    assert (xdp.returncode, "dispatch.interface: missing" in xdp.stderr) == (2, True), xdp.stderr
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\ninterface = "eth9"\n')
     nowhere = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
     assert (nowhere.returncode, "'eth9' does not exist" in nowhere.stderr) == (3, True), nowhere.stderr
