@@ -51,8 +51,8 @@ class Scope:
     """Actions on kinds, narrowed to objects whose names fit. Kinds without patterns of their own are not narrowed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    actions: Annotated[tuple[Action, ...], Field(min_length=1, max_length=4)]
-    kinds: Annotated[tuple[KindName, ...], Field(min_length=1, max_length=len(KINDS))]
+    actions: tuple[Action, ...]
+    kinds: tuple[KindName, ...]
     clusters: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
     zones: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
     clients: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)

@@ -75,6 +75,11 @@ def dump(thing: Thing, *, defaults: bool = True) -> Plain:
     return plain
 
 
+def dump_text(thing: Thing) -> str:
+    """The same as compact JSON, in half the time."""
+    return _adapter(type(thing)).dump_json(thing).decode()
+
+
 def type_of(kind: str, body: Mapping[str, Any]) -> type[Thing]:
     """The class for a kind; a cluster's family is that of its prefix."""
     if kind == "cluster":

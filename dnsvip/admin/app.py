@@ -26,6 +26,7 @@ from dnsvip.admin import (
     status,
     tiers,
     tokens,
+    transfer,
     tsig,
     zones,
 )
@@ -36,7 +37,7 @@ from dnsvip.admin.observe import OBSERVED, ROUTES, ApiCounts, Observed
 from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
-OBJECTS = (tiers, clients, clusters, pools, zones, services, tsig, classify)
+OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
 RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, health, status)
 
 

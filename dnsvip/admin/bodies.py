@@ -43,8 +43,9 @@ def parse_object(body: bytes) -> Plain:
     try:
         text = body.decode()
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-        stored = json.dumps(data, ensure_ascii=False)
-        stored.encode()  # a lone surrogate is legal in JSON, and no text
+        # Only by escapes can there be a lone surrogate, which is legal in JSON and no text, or U+0000.
+        stored = json.dumps(data, ensure_ascii=False) if "\\u" in text else ""
+        stored.encode()
     except UnicodeError:
         raise Refusal("bad-request", "The body is not JSON in UTF-8.") from None
     except (ValueError, RecursionError) as error:

@@ -123,11 +123,11 @@ async def list_all(kind: Kind, request: web.Request) -> web.Response:
     found = await store.places(replace(wanted, limit=wanted.limit + 1))
     page = found[: wanted.limit]
     rights = request[CALLER].rights
-    shown = [kind.listed(thing) for thing, _ in page if rights.allow(Action.READ, kind.name, _name(thing))]
+    shown = [kind.listed(thing) for thing, _ in page if rights.allow(Action.READ, kind.name, name_of_thing(thing))]
     more = None
     if len(found) > len(page):
         thing, place = page[-1]
-        after = _name(thing) if wanted.sort == "name" else f"{place},{_name(thing)}"
+        after = name_of_thing(thing) if wanted.sort == "name" else f"{place},{name_of_thing(thing)}"
         more = {**request.query, "limit": wanted.limit, "after": after}
     answer: Plain = {"items": shown, "next": f"{request.path}?{urlencode(more)}" if more else None}
     if query.count:
@@ -277,6 +277,6 @@ def _action(before: Thing | None, after: Thing | None) -> Sign:
     return "+" if before is None else "-" if after is None else "~"
 
 
-def _name(thing: Thing) -> str:
+def name_of_thing(thing: Thing) -> str:
     """An object's name, "" of the one that has none."""
     return getattr(thing, "name", "")

@@ -14,7 +14,7 @@ from dnsvip.admin.operation import adapter
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import STRICT, ClientState
-from dnsvip.spec import problem_of
+from dnsvip.spec import Plain, problem_of
 from dnsvip.store import Listing
 
 PAGE, LONGEST_PAGE = 100, 1000
@@ -87,7 +87,10 @@ Port = Annotated[int, BeforeValidator(_port), WithJsonSchema({"type": "integer",
 
 async def read_body(request: web.Request, where: str, kind: type[T]) -> T:
     """The JSON object of a request as a value of a type; raises Refusal, and InvalidSite with all that is wrong."""
-    body = await bodies.read_object(request)
+    return _read(await bodies.read_object(request), where, kind)
+
+
+def _read(body: Plain, where: str, kind: type[T]) -> T:
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # dataclasses all
     problems = [
         Problem(f"{where}.{key}", f"unknown key; known here: {', '.join(known)}") for key in body if key not in known
@@ -99,6 +102,12 @@ async def read_body(request: web.Request, where: str, kind: type[T]) -> T:
     if problems:
         raise InvalidSite(problems)
     return read
+
+
+async def read_patch(request: web.Request, where: str, kind: type[T], before: Plain) -> tuple[T, frozenset[str]]:
+    """`before` with the merge patch of a request on it, as a value of a type, and the keys that the patch names."""
+    body = await bodies.read_object(request)
+    return _read(bodies.merged(before, body), where, kind), frozenset(body)
 
 
 @dataclass(frozen=True, slots=True)

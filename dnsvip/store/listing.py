@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from dnsvip.model import ClientState, Step
 from dnsvip.store.tables import KINDS, client, client_match
@@ -94,6 +96,22 @@ async def claimants(connection: AsyncConnection, step: str, value: str) -> list[
     return [row.client for row in sorted(found, key=lambda row: order[row.value])]
 
 
+class _Inside(FunctionElement[bool]):
+    """Whether a text holds another, byte for byte: several times faster than LIKE."""
+
+    inherit_cache = True
+
+
+@compiles(_Inside, "sqlite")
+def _instr(element: _Inside, compiler: Any, **kw: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **kw)}) > 0"
+
+
+@compiles(_Inside)
+def _strpos(element: _Inside, compiler: Any, **kw: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **kw)}) > 0"
+
+
 def _columns(table: Any) -> list[ColumnElement[Any]]:
     return [table.c.name, table.c.spec, *([table.c.secret] if "secret" in table.c else [])]
 
@@ -107,7 +125,7 @@ def _filtered(query: Select[Any], table: Any, wanted: Listing) -> Select[Any]:
     if wanted.prefix:
         query = query.where(table.c.name >= wanted.prefix, table.c.name < wanted.prefix + "\U0010ffff")
     if wanted.inside:
-        query = query.where(table.c.name.contains(wanted.inside, autoescape=True))
+        query = query.where(_Inside(table.c.name, literal(wanted.inside)))
     if wanted.tier is not None:
         # Where both are given, the state is the rarer one: keep the planner from walking the tier.
         rare = wanted.state not in (None, ClientState.ENABLED.value)

@@ -18,7 +18,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.codec.keyring import Epoch, Keyring
-from dnsvip.model import Classify, Cluster, Site, Snapshot
+from dnsvip.model import Classify, Cluster, Site, Snapshot, TsigKey
 from dnsvip.plan import Origin
 from dnsvip.shards import Shards
 from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
@@ -102,6 +102,13 @@ async def load_site(connection: AsyncConnection, kek: KeyEncryptionKey, kinds: I
         some = {name: thing async for name, thing in things(connection, kek, kind)}
         found |= {SINGLE: some.get("", Classify())} if kind == SINGLE else {COLLECTIONS[kind]: some}
     return Site(**found)
+
+
+async def load_rules(connection: AsyncConnection, kek: KeyEncryptionKey) -> Site:
+    """As much of a site as the rules of a client look at."""
+    site = await load_site(connection, kek, ("cluster", "tier"))
+    names = (await connection.execute(select(KINDS["tsig"].c.name))).scalars()
+    return replace(site, tsig_keys={name: TsigKey(name, "") for name in names})
 
 
 async def load_origins(connection: AsyncConnection) -> dict[tuple[str, str], Origin]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -30,6 +31,7 @@ from dnsvip.store import backup, keys, loading, people, registry
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
 from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
 from dnsvip.store.backup import Header, Progress
+from dnsvip.store.bulk import Allowed, Importer, Line, Settle, Tally
 from dnsvip.store.collisions import collisions, collisions_within
 from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
 from dnsvip.store.database import Database, make_file
@@ -219,6 +221,35 @@ class Store:
             async with self._database.read() as connection:
                 problems = await collisions(connection, changes)
             raise Conflict(problems or [Problem("site", "has changed meanwhile; try again")]) from error
+        return generation
+
+    async def import_clients(
+        self,
+        batches: AsyncIterator[Sequence[Line]],
+        actor: str,
+        settle: Settle,
+        allowed: Allowed,
+        tally: Tally,
+        told: Callable[[], Any],
+        *,
+        per_line: bool,
+        dry_run: bool = False,
+    ) -> int | None:
+        """Store very many clients in one transaction; the new generation, None where nothing was written.
+
+        What became of each line is in `tally`, and `told` is called whenever that has moved on. Where a line is
+        refused nothing is stored, or with `per_line` all but those lines. `settle` gives the client to store for
+        one that replaces another, `allowed` says whose names may be written.
+        """
+        try:
+            async with self._change() as (connection, generation, now):
+                site = await loading.load_rules(connection, self._kek)
+                author = Author(actor, "api", now, generation)
+                await Importer(connection, author, site, settle, allowed, tally).store(batches, told)
+                if dry_run or (tally.failed and not per_line) or not tally.made + tally.changed:
+                    raise _DryRun
+        except _DryRun:
+            return None
         return generation
 
     async def epochs(self, cluster: str | None = None) -> Mapping[str, tuple[Epoch, ...]]:

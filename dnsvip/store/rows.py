@@ -66,13 +66,18 @@ def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> Thing:
     """The object in a row (anything with the columns as attributes)."""
     try:
         if kind == "client":
-            return _client(_scan(row.spec, 0)[0])
+            return client_of(row.spec)
         if kind != "tsig":
             return cast("Thing", _ADAPTERS[kind].validate_json(row.spec))
         secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
         return cast("Thing", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
     except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise StoreError(f"the row of {kind}.{row.name} cannot be read: {error}") from error
+
+
+def client_of(text: str) -> Client:
+    """A client from its JSON as it is stored, which is checked and canonical."""
+    return _client(_scan(text, 0)[0])
 
 
 def _client(plain: Plain) -> Client:

@@ -32,7 +32,7 @@ COLUMNS = (
 INDEXES = (
     ("client", ("tier", "name")),
     ("client", ("state", "name")),
-    ("audit", ("kind", "name", "id")),
+    ("audit", ("name", "kind", "id")),
     ("audit", ("actor", "id")),
     ("audit", ("at", "id")),
 )

@@ -63,7 +63,7 @@ class Api:
 
 async def read(response: ClientResponse) -> Answer:
     text = await response.text()
-    as_json = await response.json() if response.content_type.endswith("json") else None
+    as_json = await response.json() if response.content_type.endswith(("/json", "+json")) else None
     return Answer(response.status, response.headers, text, as_json)
 
 
