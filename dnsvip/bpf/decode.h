@@ -7,10 +7,19 @@
 
 #define PROOF_SLOTS 3
 
-/* The number of the cluster whose prefix holds a packet's destination; NONE. */
-static __always_inline __u32 cluster_of(const struct flow_key *key)
+static __always_inline int holds(const struct cluster *c, const struct flow_key *key)
+{
+	return c->present && c->version == key->version && !((key->destination[0] ^ c->prefix[0]) & c->mask[0]) &&
+	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
+}
+
+/* The number of the cluster whose prefix holds a packet's destination; NONE. The last one found is tried first. */
+static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
 {
 	__u32 *found;
+
+	if (w->cluster < MAX_CLUSTERS && holds(&site->clusters[w->cluster], key))
+		return w->cluster;
 
 	if (key->version == 6) {
 		struct prefix6 name = {.bits = 128, .address = {key->destination[0], key->destination[1]}};
@@ -21,7 +30,10 @@ static __always_inline __u32 cluster_of(const struct flow_key *key)
 
 		found = bpf_map_lookup_elem(&prefixes4, &name);
 	}
-	return found ? *found : NONE;
+	if (!found || *found >= MAX_CLUSTERS || !site->clusters[*found].present)
+		return NONE;
+	w->cluster = *found;
+	return *found;
 }
 
 static __always_inline __u32 *table_value(__u32 table, __u64 value)

@@ -47,7 +47,7 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 	struct flow *flow = live_flow(key, w->seconds, &lane);
 
 	if (!flow)
-		return reply(key, reason);
+		return site->translates && reply(key, reason);
 	number = flow->owner >> 8;
 	if (number >= MAX_SERVERS || !site->servers[number].keeps)
 		return 0;
@@ -60,9 +60,7 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 /* Dropped where it came for a cluster; what others sent to others is passed on. */
 static __always_inline void stray(struct work *w, const struct site *site, __u8 reason)
 {
-	__u32 cluster = cluster_of(&w->packet.key);
-
-	if (cluster < MAX_CLUSTERS && site->clusters[cluster].present)
+	if (cluster_of(w, site, &w->packet.key) != NONE)
 		decided(&w->verdict, ACTION_DROP, reason);
 	else
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
@@ -139,7 +137,7 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
-		if (!reply(&p->key, REASON_REPLY))
+		if (!site->translates || !reply(&p->key, REASON_REPLY))
 			new_flow();
 	} else {
 		number = flow->owner >> 8;

@@ -47,7 +47,19 @@ from dnsvip.codec.proof import Bind
 from dnsvip.codec.suffix import derive_key
 from dnsvip.dispatcher.tables import SESSION_SECONDS, Tables
 from dnsvip.errors import PlatformError
-from dnsvip.model import ClassCluster, Client, ClientState, Cluster, Fallback, OnInvalid, Over, Site, Tier, TierAction
+from dnsvip.model import (
+    ClassCluster,
+    Client,
+    ClientState,
+    Cluster,
+    Fallback,
+    Forward,
+    OnInvalid,
+    Over,
+    Site,
+    Tier,
+    TierAction,
+)
 
 KINDS = (
     ("clusters", MAX_CLUSTERS),
@@ -70,6 +82,7 @@ class State:
         self.clusters, self.tiers, self.pools, self.servers, self.rings, self.ciphers = self.kinds = tuple(numbers)
         self.tables: dict[frozenset[tuple[int, int]], int] = {}
         self.next_table = first_table
+        self.translates = False
 
     def enforce(self, image: Image) -> None:
         """An image is in force: what only older ones used may be used anew."""
@@ -144,10 +157,12 @@ class _Compiler:
         state.clusters.settle(f"{name}/{cluster.prefix}" for name, cluster in site.clusters.items())
         state.tiers.settle(site.tiers)
         state.pools.settle(site.pools)
+        state.translates |= any(pool.forward is Forward.NAT for pool in site.pools.values())
         state.rings.settle(_digest(places) for places in self._rings.values() if places)
         state.ciphers.settle(_digest(key) for key in self._keys.values())
         packed = SITE.pack(
             encap_source=encap_source,
+            translates=state.translates,
             clusters=self._spread(MAX_CLUSTERS, CLUSTER.size, self._clusters(), b""),
             tiers=self._spread(MAX_TIERS, TIER.size, self._tiers(), TIER.pack(pool=NONE, drop=1, dscp=NO_DSCP)),
             pools=self._spread(MAX_POOLS, POOL.size, self._pools(), POOL.pack(ring4=NONE, ring6=NONE)),
@@ -210,6 +225,7 @@ class _Compiler:
             if self._number(tier) != NONE and table.decode(network + host) == tier
         }
         return CLUSTER.pack(
+            **_prefix(cluster),
             plain=wide(int(cluster.plain)),
             tier=FIELD.pack(table=self._table(hosts)),
             present=1,
@@ -226,6 +242,7 @@ class _Compiler:
         everything = (1 << 128) - 1
         attributes = self._attributes(cluster, layout)
         return CLUSTER.pack(
+            **_prefix(cluster),
             plain=wide(int(cluster.plain)),
             mac_mask=wide(everything & ~(layout.mode_bit | layout.tag_mask)),
             mode_bit=wide(layout.mode_bit),
@@ -352,6 +369,12 @@ class _Compiler:
                 keeps=target is not None,
             )
         return packed
+
+
+def _prefix(cluster: Cluster | ClassCluster) -> dict[str, bytes]:
+    network = cluster.prefix.network_address.packed
+    mask = cluster.prefix.netmask.packed
+    return {"prefix": padded(network), "mask": mask.rjust(16, b"\xff")}
 
 
 def _field(layout: Layout, name: str, table: int = 0) -> bytes:

@@ -70,7 +70,7 @@ FIELD = Form("field", _fields("shift:I bits:I table:I"))
 CLUSTER = Form(
     "cluster",
     _fields(
-        "plain:16s mac_mask:16s mode_bit:16s tag_mask:Q cheap_mask:Q "
+        "prefix:16s mask:16s plain:16s mac_mask:16s mode_bit:16s tag_mask:Q cheap_mask:Q "
         f"epochs:{4 * EPOCH.size}s tier:{FIELD.size}s client:{FIELD.size}s expiry:{FIELD.size}s session:{FIELD.size}s "
         f"attributes:{MAX_ATTRIBUTES * FIELD.size}s attribute_count:I present:I version:I epoch_shift:I tag_bits:I "
         "payload_bits:I proof_bits:I default_tier:I fallback_tier:I expiry_unit:I slot_seconds:I session_seconds:I "
@@ -89,7 +89,7 @@ SERVER = Form("server", _fields("address:16s pool:I room:I version:B mode:B keep
 SITE = Form(
     "site",
     _fields(
-        f"encap_source:8s clusters:{MAX_CLUSTERS * CLUSTER.size}s tiers:{MAX_TIERS * TIER.size}s "
+        f"encap_source:8s translates:I unused:I clusters:{MAX_CLUSTERS * CLUSTER.size}s tiers:{MAX_TIERS * TIER.size}s "
         f"pools:{MAX_POOLS * POOL.size}s servers:{MAX_SERVERS * SERVER.size}s"
     ),
 )

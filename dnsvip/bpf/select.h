@@ -163,8 +163,8 @@ __noinline int new_flow(void)
 	if (!site || !w)
 		return 0;
 	j = &w->judgement;
-	cluster = cluster_of(&w->packet.key);
-	if (cluster >= MAX_CLUSTERS || !site->clusters[cluster].present) {
+	cluster = cluster_of(w, site, &w->packet.key);
+	if (cluster >= MAX_CLUSTERS) {
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 		return 0;
 	}

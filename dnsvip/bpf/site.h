@@ -28,6 +28,8 @@ struct field {
 };
 
 struct cluster {
+	__be64 prefix[2];  /* IPv4: in the last four bytes, */
+	__be64 mask[2];    /* with all bits before them set */
 	struct wide plain; /* IPv4: in the low 32 bits */
 	struct wide mac_mask;
 	struct wide mode_bit;
@@ -91,6 +93,8 @@ struct server {
 
 struct site {
 	__be64 encap_source; /* the high half of outer sources */
+	__u32 translates;    /* there is, or was, a pool under nat: replies have to be looked for */
+	__u32 unused;
 	struct cluster clusters[MAX_CLUSTERS];
 	struct tier tiers[MAX_TIERS];
 	struct pool pools[MAX_POOLS];

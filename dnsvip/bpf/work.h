@@ -35,7 +35,7 @@ struct work {
 	__u64 now; /* unix nanoseconds */
 	__u64 second_start;
 	__u32 seconds;
-	__u32 unused;
+	__u32 cluster; /* found last */
 	__u64 client; /* of the packet's flow, as far as it is known */
 	struct packet packet;
 	struct verdict verdict;

@@ -1,0 +1,142 @@
+"""Nanoseconds per packet of the kernel's program by outcome, in units of E: a program that returns at once.
+
+Every figure is what the kernel itself counts (kernel.bpf_stats_enabled) over single BPF_PROG_TEST_RUN calls, so each
+packet comes "cold", after a system call; beside it the figure over repeats of one call. Rounds of all outcomes and
+of E alternate, and each figure is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnsvip.bpf.objects import Object, Program
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.model import Forward
+from tests.bpf.kernel import Kernel, frame_of, loaded
+from tests.dispatcher.build import ACK, PUSH, address, segment, snapshot, with_pool
+
+STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+ROUNDS, PACKETS, FLOWS = 9, 2000, 1 << 20
+GOALS = {"established": 3.9, "forged": 5.0, "new, decoded before": 13.0, "new, decrypted": 50.0}
+"""At most so many E (docs of the project: performance)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Median nanoseconds a packet, cold and repeated, and the same in E."""
+
+    name: str
+    cold: float
+    repeated: float
+    in_e: float
+    repeated_in_e: float
+    goal: float | None
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """The kernel counts how long programs run while the block does."""
+    before = STATS.read_text()
+    STATS.write_text("1")
+    try:
+        yield
+    finally:
+        STATS.write_text(before)
+
+
+def _spent(program: Program, work: Callable[[], None]) -> float:
+    before = program.information()
+    work()
+    after = program.information()
+    return (after.run_time_ns - before.run_time_ns) / max(after.run_cnt - before.run_cnt, 1)
+
+
+class _Runner:
+    """BPF_PROG_TEST_RUN as fast as Python calls it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def cold(self, frames: list[bytes]) -> float:
+        def work() -> None:
+            for frame in frames:
+                self.program.run(frame)
+
+        return _spent(self.program, work)
+
+    def repeated(self, frame: bytes) -> float:
+        return _spent(self.program, lambda: (self.program.run(frame, repeat=20_000), None)[1])
+
+
+def _vips(count: int, first: int = 0) -> list[int]:
+    """Different issued addresses."""
+    return [address("gold", client, nonce) for client in range(first, first + count // 64 + 1) for nonce in range(64)][
+        :count
+    ]
+
+
+def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> list[Figure]:
+    """Every outcome's figure; needs root."""
+    with loaded(flows=FLOWS) as kernel, Object.open("empty") as empty, counting():
+        empty.load()
+        nothing = _Runner(empty.program(empty.programs[0]))
+        tables = Tables(snapshot(with_pool("translated", forward=Forward.DIRECT)))
+        kernel.feed.apply(tables)
+        kernel.feed.settings(trace=0, now=0)
+        return _measure(kernel, nothing, rounds, packets)
+
+
+def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> list[Figure]:
+    runner = _Runner(kernel.program)
+    flows = [
+        frame_of(segment(vip, ACK | PUSH, 40_000 + n % 20_000, data=b"x" * 100)) for n, vip in enumerate(_vips(64))
+    ]
+    vips = _vips(packets * 4)
+    frames: dict[str, Callable[[int], list[bytes]]] = {
+        "established": lambda turn: (flows * (packets // len(flows) + 1))[:packets],
+        "forged": lambda turn: [
+            frame_of(segment(vip ^ 1 << n % 24, port=turn)) for n, vip in enumerate(vips[:packets])
+        ],
+        "new, decoded before": lambda turn: [frame_of(segment(vip, port=2000 + turn)) for vip in vips[:packets]],
+        "new, decrypted": lambda turn: [frame_of(segment(vip, port=3000 + turn)) for vip in vips[:packets]],
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *frames)}
+    for turn in range(rounds):
+        kernel.feed.sweep(0, everything=True)
+        for frame in flows * 2:
+            kernel.program.run(frame)
+        for frame in frames["new, decoded before"](999):
+            kernel.program.run(frame)
+        for name, make in frames.items():
+            if name == "new, decrypted":
+                kernel.maps["decoded"].clear()
+            some = make(turn)
+            empty = nothing.cold(some), nothing.repeated(some[0])
+            found["E"].append(empty)
+            found[name].append((runner.cold(some), runner.repeated(some[0])))
+    return [_figure(name, found) for name in found]
+
+
+def _figure(name: str, found: dict[str, list[tuple[float, float]]]) -> Figure:
+    (cold, repeated), (e, e_repeated) = (
+        tuple(statistics.median(values) for values in zip(*found[each], strict=True)) for each in (name, "E")
+    )
+    return Figure(name, cold, repeated, cold / e, repeated / e_repeated, GOALS.get(name))
+
+
+def main() -> None:
+    """Print the figures."""
+    for figure in measure():
+        goal = f"  goal {figure.goal} E" if figure.goal else ""
+        print(
+            f"{figure.name:22} cold {figure.cold:7.1f} ns = {figure.in_e:5.2f} E   "
+            f"repeated {figure.repeated:7.1f} ns = {figure.repeated_in_e:5.2f} E{goal}"
+        )
+
+
+if __name__ == "__main__":
+    main()
