@@ -12,17 +12,14 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 	struct work *w = work();
 	struct flow_key forward, *found;
 	struct flow *flow;
-	__u32 lane;
 
 	if (!w || !key)
 		return 0;
 	found = bpf_map_lookup_elem(&replies, key);
 	if (!found)
-		found = bpf_map_lookup_elem(&replies_fresh, key);
-	if (!found)
 		return 0;
 	forward = *found;
-	flow = live_flow(&forward, w->seconds, &lane);
+	flow = live_flow(&forward, w->seconds);
 	if (!flow)
 		return 0;
 	if (w->packet.shape == SHAPE_FLOW) {
@@ -43,8 +40,8 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 /* Where the flow with a key goes; 1 where there is one. */
 static __always_inline int follow(struct work *w, const struct site *site, struct flow_key *key, __u8 reason)
 {
-	__u32 lane, number;
-	struct flow *flow = live_flow(key, w->seconds, &lane);
+	__u32 number;
+	struct flow *flow = live_flow(key, w->seconds);
 
 	if (!flow)
 		return site->translates && reply(key, reason);
@@ -126,14 +123,15 @@ static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 }
 
 /* The verdict on a packet of a flow, into work.verdict. */
-static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
+static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site,
+				   const struct config *c)
 {
 	struct packet *p = &w->packet;
 	struct verdict *v = &w->verdict;
 	struct flow *flow;
-	__u32 lane, number, size;
+	__u32 number, size;
 
-	flow = touch(p, w->seconds, &lane);
+	flow = touch(p, w->seconds, c);
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
@@ -298,7 +296,7 @@ int dispatch(struct xdp_md *ctx)
 	else if (fault)
 		decided(&w->verdict, ACTION_DROP, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
-		decide(ctx, w, site);
+		decide(ctx, w, site, c);
 	else
 		unusual();
 	count(ctx, &w->verdict);

@@ -43,6 +43,11 @@ BATCH = 4096
 FIRST = word(0)
 
 
+def sizes(flows: int) -> dict[str, int]:
+    """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
+    return {"flows": flows, "fresh": max(flows // 4, 1), "replies": flows, "uses": max(flows // 4, 1)}
+
+
 class Call(Protocol):
     """A SEC("syscall") program, as `objects.Program` is one."""
 
@@ -65,7 +70,8 @@ class Feed:
         self._ciphers: dict[int, bytes] = {}
         first = max((VALUE_KEY.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
         self.state = State(self._names(), first)
-        self.settings()
+        fresh = maps["fresh"].max_entries
+        self.settings(fresh_bound=fresh, established_bound=maps["flows"].max_entries - fresh)
 
     # What is decided by
 

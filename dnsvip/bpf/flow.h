@@ -7,8 +7,6 @@
 #define FLOW_K0 0x6620706976736e64ULL /* "dnsvip flow   v1", as maglev.py has it */
 #define FLOW_K1 0x3176202020776f6cULL
 
-enum lane { LANE_NONE, LANE_FRESH, LANE_ESTABLISHED };
-
 /* The 64-bit hash of a flow's key: of its bytes as packet.py writes them, 37 for IPv6 and 13 for IPv4. */
 static __always_inline __u64 key_hash(const struct flow_key *k)
 {
@@ -29,36 +27,31 @@ static __always_inline __u64 key_hash(const struct flow_key *k)
 	return sip_end(&s, k->destination[1] >> 56 | ports << 8 | 37ULL << 56);
 }
 
-static __always_inline struct flow *flow_in(__u32 lane, const struct flow_key *key)
+static __always_inline struct flow *find_flow(const struct flow_key *key)
 {
-	return lane == LANE_ESTABLISHED ? bpf_map_lookup_elem(&established, key) : bpf_map_lookup_elem(&fresh, key);
+	return bpf_map_lookup_elem(&flows, key);
 }
 
-static __always_inline struct flow *find_flow(const struct flow_key *key, __u32 *lane)
+static __always_inline int is_idle(const struct flow *flow, __u32 now)
 {
-	struct flow *flow = bpf_map_lookup_elem(&established, key);
-
-	*lane = LANE_ESTABLISHED;
-	if (!flow) {
-		flow = bpf_map_lookup_elem(&fresh, key);
-		*lane = flow ? LANE_FRESH : LANE_NONE;
-	}
-	return flow;
-}
-
-static __always_inline int is_idle(const struct flow *flow, __u32 lane, __u32 now)
-{
-	__s32 life = flow->closing ? CLOSING_SECONDS : lane == LANE_FRESH ? NEW_SECONDS : (__s32)flow->life;
+	__s32 life = flow->closing ? CLOSING_SECONDS : flow->fresh ? NEW_SECONDS : (__s32)flow->life;
 
 	return (__s32)(now - flow->seen) > life;
 }
 
 /* The flow with a key that is known at `now`. */
-static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 now, __u32 *lane)
+static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 now)
 {
-	struct flow *flow = find_flow(key, lane);
+	struct flow *flow = find_flow(key);
 
-	return flow && !is_idle(flow, *lane, now) ? flow : NULL;
+	return flow && !is_idle(flow, now) ? flow : NULL;
+}
+
+static __always_inline struct lanes *lanes_now(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&lanes, &key);
 }
 
 /* The key of a flow's replies, from the server that it has. */
@@ -93,81 +86,94 @@ __noinline int close_translation(struct flow_key *key, struct flow *flow)
 	found = bpf_map_lookup_elem(&replies, &reply);
 	if (found && !__builtin_memcmp(found, key, sizeof(*key)))
 		bpf_map_delete_elem(&replies, &reply);
-	found = bpf_map_lookup_elem(&replies_fresh, &reply);
-	if (found && !__builtin_memcmp(found, key, sizeof(*key)))
-		bpf_map_delete_elem(&replies_fresh, &reply);
 	return 0;
 }
 
 /* Forgets a flow. */
 __noinline int forget(struct flow_key *key)
 {
+	struct lanes *l = lanes_now();
 	struct flow copy, *flow;
-	__u32 lane;
 
-	if (!key)
+	if (!key || !l)
 		return 0;
-	flow = find_flow(key, &lane);
+	flow = find_flow(key);
 	if (!flow)
 		return 0;
 	copy = *flow;
 	close_translation(key, &copy);
-	if (lane == LANE_ESTABLISHED)
-		bpf_map_delete_elem(&established, key);
-	else
-		bpf_map_delete_elem(&fresh, key);
+	if (!bpf_map_delete_elem(&flows, key) && !copy.fresh)
+		__sync_fetch_and_sub(&l->established, 1);
 	return 0;
 }
 
-/* Moves a new flow to the established ones; where those are full it stays new, and is forwarded all the same. */
-__noinline int establish(struct flow_key *key)
+/* A new flow is established by its second packet. Where there is no room it stays new, and is forwarded all the same. */
+static __always_inline void establish(struct flow *flow, const struct config *c)
 {
-	struct site *site = current_site();
-	struct flow copy, *flow;
-	struct flow_key reply;
+	struct lanes *l = lanes_now();
+
+	if (!l)
+		return;
+	if (__sync_fetch_and_add(&l->established, 1) < c->established_bound) {
+		flow->fresh = 0;
+		return;
+	}
+	__sync_fetch_and_sub(&l->established, 1);
+	note(SIDE_KEPT_NEW);
+}
+
+/* Remembers a new flow, in the place of the oldest new one where all places are taken. */
+__noinline int record(struct flow_key *key, struct flow *flow)
+{
+	struct config *c = settings();
+	struct lanes *l = lanes_now();
+	struct flow_key before, *place;
+	struct flow *old;
 	__u32 number;
 
-	if (!key || !site)
+	if (!key || !flow || !c || !l || !c->fresh_bound)
 		return 0;
-	flow = bpf_map_lookup_elem(&fresh, key);
-	if (!flow)
+	number = __sync_fetch_and_add(&l->cursor, 1) % c->fresh_bound;
+	place = bpf_map_lookup_elem(&fresh, &number);
+	if (!place)
 		return 0;
-	copy = *flow;
-	if (bpf_map_update_elem(&established, key, &copy, BPF_NOEXIST)) {
-		note(SIDE_KEPT_NEW);
-		return 0;
+	if (place->version) {
+		before = *place;
+		old = find_flow(&before);
+		if (old && old->fresh && old->place == number)
+			forget(&before);
 	}
-	number = copy.owner >> 8;
-	if (copy.translated && number < MAX_SERVERS) {
-		reply_key(&reply, key, site->servers[number].address, copy.port);
-		bpf_map_update_elem(&replies, &reply, key, BPF_ANY);
-		bpf_map_delete_elem(&replies_fresh, &reply);
-	}
-	bpf_map_delete_elem(&fresh, key);
-	return 1;
+	*place = *key;
+	flow->place = number;
+	flow->fresh = 1;
+	return bpf_map_update_elem(&flows, key, flow, BPF_ANY);
 }
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
-static __always_inline struct flow *touch(struct packet *p, __u32 now, __u32 *lane)
+static __always_inline struct flow *touch(struct packet *p, __u32 now, const struct config *c)
 {
-	struct flow *flow = find_flow(&p->key, lane);
+	struct flow *flow = find_flow(&p->key);
 
 	if (!flow)
 		return NULL;
-	if ((flow->seen != now && is_idle(flow, *lane, now)) || (p->flags & SYN && flow->closing)) {
-		forget(&p->key);
-		return NULL;
-	}
-	if (flow->seen != now)
+	if (flow->seen != now) {
+		if (is_idle(flow, now)) {
+			forget(&p->key);
+			return NULL;
+		}
 		flow->seen = now;
-	if (p->flags & (FIN | RST)) {
-		flow->closing = 1;
+	}
+	if (p->flags & (SYN | FIN | RST)) {
+		if (!(p->flags & SYN)) {
+			flow->closing = 1;
+		} else if (flow->closing) {
+			forget(&p->key);
+			return NULL;
+		}
 		return flow;
 	}
-	if (*lane == LANE_FRESH && !(p->flags & SYN) && establish(&p->key)) {
-		*lane = LANE_ESTABLISHED;
-		flow = bpf_map_lookup_elem(&established, &p->key);
-	}
+	if (flow->fresh)
+		establish(flow, c);
 	return flow;
 }

@@ -15,9 +15,18 @@ struct flow {
 	__u32 owner;  /* server number << 8 | DSCP, as Tables.owner_of */
 	__u32 seen;
 	__u32 life;  /* idle seconds until it is forgotten, once established */
+	__u32 place; /* of a fresh flow: where in map `fresh` */
 	__be16 port; /* the client's at the server, under nat */
 	__u8 closing;
-	__u8 translated; /* it has an entry in `replies` or `replies_fresh` */
+	__u8 translated; /* it has an entry in `replies` */
+	__u8 fresh;      /* not established */
+	__u8 unused[3];
+};
+
+/* How far the two kinds of flow have come. */
+struct lanes {
+	__u64 cursor;      /* fresh flows ever recorded */
+	__u64 established; /* flows that are */
 };
 
 /* The flow of a fragmented packet or of a proven address, and the last second that is remembered. */

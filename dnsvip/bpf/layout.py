@@ -93,7 +93,9 @@ SITE = Form(
         f"pools:{MAX_POOLS * POOL.size}s servers:{MAX_SERVERS * SERVER.size}s"
     ),
 )
-CONFIG = Form("config", _fields("clock_offset:q now:Q sample:I watched:I trace:I user_space:I"))
+CONFIG = Form(
+    "config", _fields("clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I")
+)
 PREFIX6 = Form("prefix6", _fields("bits:I address:16s"))
 PREFIX4 = Form("prefix4", _fields("bits:I address:4s"))
 VALUE_KEY = Form("value_key", _fields("table:I zero:I value:Q"))
@@ -106,7 +108,10 @@ FLOW_KEY = Form(
     "flow_key",
     _fields("source:16s destination:16s source_port:2s destination_port:2s protocol:B version:B zero:H"),
 )
-FLOW = Form("flow", _fields("hash:Q client:Q owner:I seen:I life:I port:2s closing:B translated:B"))
+FLOW = Form(
+    "flow", _fields("hash:Q client:Q owner:I seen:I life:I place:I port:2s closing:B translated:B fresh:B unused:3s")
+)
+LANES = Form("lanes", _fields("cursor:Q established:Q"))
 REMEMBERED = Form("remembered", _fields(f"key:{FLOW_KEY.size}s until:I unused:I"))
 BUCKET = Form("bucket", _fields("full:Q"))
 HOP = Form("hop", _fields("until:Q interface:I unused:I destination:6s source:6s known:I"))

@@ -23,6 +23,8 @@ struct config {
 	__u32 watched;      /* how many entries map `watches` has */
 	__u32 trace;        /* write the last verdict into map `last`, for tests */
 	__u32 user_space;   /* whether somebody there takes what this program hands up; else it is dropped */
+	__u32 fresh_bound;  /* how many flows may be fresh, */
+	__u32 established_bound; /* and how many established, at once */
 };
 
 struct {
@@ -157,20 +159,28 @@ struct {
 	__type(value, struct wide);
 } decoded SEC(".maps");
 
-/* New flows: the oldest goes for the next. Established flows: none goes for another. */
+/* The connection key table. Fresh flows are a ring of their own, in which the oldest goes for the next; an established
+ * one goes for no other, and where as many are established as may be, no more become so. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, FLOWS / 4); /* fed */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS); /* fed */
 	__type(key, struct flow_key);
 	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOWS / 4); /* fed */
+	__type(key, __u32);
+	__type(value, struct flow_key);
 } fresh SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FLOWS - FLOWS / 4); /* fed */
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} established SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lanes);
+} lanes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -190,17 +200,10 @@ struct {
 	__type(value, struct remembered);
 } uses SEC(".maps");
 
-/* Replies under nat to the flows they belong to, in two maps for the reason that flows are. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, FLOWS / 4); /* fed */
-	__type(key, struct flow_key);
-	__type(value, struct flow_key);
-} replies_fresh SEC(".maps");
-
+/* Replies under nat to the flows they belong to. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FLOWS - FLOWS / 4); /* fed */
+	__uint(max_entries, FLOWS); /* fed */
 	__type(key, struct flow_key);
 	__type(value, struct flow_key);
 } replies SEC(".maps");

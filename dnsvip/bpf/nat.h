@@ -10,28 +10,14 @@
 #define PORTS 16384
 #define TRIES 64
 
-/* Whether a reply key may be given to a flow: it is free, or its own already. A flow that a flood has pushed out
- * leaves its reply key behind, which is as good as free. */
-static __always_inline int claim(struct flow_key *reply, struct flow_key *key, __u32 lane)
+/* Whether a reply key may be given to a flow: it is free, or its own already. */
+static __always_inline int claim(struct flow_key *reply, struct flow_key *key)
 {
 	struct flow_key *holder = bpf_map_lookup_elem(&replies, reply);
-	__u32 other;
 
-	if (!holder)
-		holder = bpf_map_lookup_elem(&replies_fresh, reply);
-	if (holder) {
-		struct flow_key held = *holder;
-
-		if (!__builtin_memcmp(&held, key, sizeof(held)))
-			return 1;
-		if (find_flow(&held, &other))
-			return 0;
-		bpf_map_delete_elem(&replies_fresh, reply);
-		bpf_map_delete_elem(&replies, reply);
-	}
-	if (lane == LANE_ESTABLISHED)
-		return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
-	return !bpf_map_update_elem(&replies_fresh, reply, key, BPF_NOEXIST);
+	if (holder)
+		return !__builtin_memcmp(holder, key, sizeof(*key));
+	return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
 }
 
 /* Finds a port for the flow of work.packet at its server; 0, or less where none is free. */
@@ -41,13 +27,13 @@ __noinline int open_translation(void)
 	struct work *w = work();
 	struct flow_key reply;
 	struct flow *flow;
-	__u32 lane, number;
+	__u32 number;
 	__u64 hash;
 	int n;
 
 	if (!site || !w)
 		return -1;
-	flow = find_flow(&w->packet.key, &lane);
+	flow = find_flow(&w->packet.key);
 	if (!flow)
 		return -1;
 	number = flow->owner >> 8;
@@ -58,7 +44,7 @@ __noinline int open_translation(void)
 	for (n = 0; n < TRIES; n++) {
 		if (n)
 			reply.destination_port = bpf_htons(FIRST_PORT + (hash + n * 7919) % PORTS);
-		if (claim(&reply, &w->packet.key, lane)) {
+		if (claim(&reply, &w->packet.key)) {
 			flow->port = reply.destination_port;
 			flow->translated = 1;
 			return 0;

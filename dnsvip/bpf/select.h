@@ -71,16 +71,15 @@ static __always_inline void forward_to(struct verdict *v, const struct site *sit
 static __always_inline void give_port(struct work *w)
 {
 	struct flow *flow;
-	__u32 lane;
 
-	flow = find_flow(&w->packet.key, &lane);
+	flow = find_flow(&w->packet.key);
 	if (flow && !flow->translated && open_translation()) {
 		forget(&w->packet.key);
 		decided(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
 		w->verdict.server = NONE;
 		return;
 	}
-	flow = find_flow(&w->packet.key, &lane);
+	flow = find_flow(&w->packet.key);
 	w->verdict.port = flow && flow->translated ? flow->port : w->packet.key.source_port;
 }
 
@@ -110,12 +109,17 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 	return wait ? REASON_HELD : accepted;
 }
 
-static __always_inline void record(struct work *w, __u32 owner, __u64 hash, __u32 session_seconds)
+static __always_inline void remember(struct work *w, __u32 owner, __u64 hash, __u32 session_seconds)
 {
-	struct flow flow = {.hash = hash, .owner = owner, .seen = w->seconds, .client = w->judgement.client};
+	struct flow *flow = &w->flow;
 
-	flow.life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
-	bpf_map_update_elem(&fresh, &w->packet.key, &flow, BPF_ANY);
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->hash = hash;
+	flow->client = w->judgement.client;
+	flow->owner = owner;
+	flow->seen = w->seconds;
+	flow->life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
+	record(&w->packet.key, flow);
 }
 
 /* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
@@ -186,7 +190,7 @@ __noinline int new_flow(void)
 			bpf_map_delete_elem(&uses, &w->use);
 		return 0;
 	}
-	record(w, owner, hash, site->clusters[cluster].session_seconds);
+	remember(w, owner, hash, site->clusters[cluster].session_seconds);
 	if (j->single) {
 		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
 		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);
@@ -203,11 +207,11 @@ __noinline int reselect(void)
 	struct work *w = work();
 	struct flow *flow;
 	struct flow before;
-	__u32 lane, number, server;
+	__u32 number, server;
 
 	if (!site || !w)
 		return 0;
-	flow = find_flow(&w->packet.key, &lane);
+	flow = find_flow(&w->packet.key);
 	if (!flow)
 		return 0;
 	number = flow->owner >> 8;

@@ -11,29 +11,13 @@ struct sweep {
 	__u32 unused;
 };
 
-static __always_inline void sweep_flow(struct flow_key *key, struct flow *flow)
+static long sweep_flow(void *map, struct flow_key *key, struct flow *flow, struct sweep *s)
 {
-	struct flow_key name = *key;
-	struct flow copy = *flow;
+	struct flow_key name;
 
-	close_translation(&name, &copy);
-}
-
-static long sweep_established(void *map, struct flow_key *key, struct flow *flow, struct sweep *s)
-{
-	if (s->all || is_idle(flow, LANE_ESTABLISHED, s->now)) {
-		sweep_flow(key, flow);
-		bpf_map_delete_elem(&established, key);
-		s->expired++;
-	}
-	return 0;
-}
-
-static long sweep_fresh(void *map, struct flow_key *key, struct flow *flow, struct sweep *s)
-{
-	if (s->all || is_idle(flow, LANE_FRESH, s->now)) {
-		sweep_flow(key, flow);
-		bpf_map_delete_elem(&fresh, key);
+	if (s->all || is_idle(flow, s->now)) {
+		name = *key;
+		forget(&name);
 		s->expired++;
 	}
 	return 0;
@@ -57,9 +41,8 @@ static long sweep_fragment(void *map, struct fragment_key *key, struct remembere
 static long sweep_reply(void *map, struct flow_key *key, struct flow_key *forward, struct sweep *s)
 {
 	struct flow_key name = *forward;
-	__u32 lane;
 
-	if (s->all || !find_flow(&name, &lane))
+	if (s->all || !find_flow(&name))
 		bpf_map_delete_elem(&replies, key);
 	return 0;
 }
@@ -69,8 +52,7 @@ int sweep(struct sweep *order)
 {
 	struct sweep s = *order;
 
-	bpf_for_each_map_elem(&established, sweep_established, &s, 0);
-	bpf_for_each_map_elem(&fresh, sweep_fresh, &s, 0);
+	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
 	bpf_for_each_map_elem(&replies, sweep_reply, &s, 0);
 	bpf_for_each_map_elem(&uses, sweep_use, &s, 0);
 	bpf_for_each_map_elem(&fragments, sweep_fragment, &s, 0);

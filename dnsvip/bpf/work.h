@@ -47,6 +47,7 @@ struct work {
 	struct wide payload;
 	struct remembered use_made; /* what is written into map `uses` */
 	struct event event;
+	struct flow flow; /* a new one */
 };
 
 struct {

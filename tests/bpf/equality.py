@@ -73,4 +73,4 @@ def run_worlds(first: int, last: int, packets: int) -> Outcome:
 
 if __name__ == "__main__":
     found = run_worlds(*map(int, sys.argv[1:]))
-    print(json.dumps({"reasons": found.reasons, "differences": found.differences}))
+    sys.stdout.write(json.dumps({"reasons": found.reasons, "differences": found.differences}))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dnsvip.bpf.feed import Feed
+from dnsvip.bpf.feed import Feed, sizes
 from dnsvip.bpf.layout import ACTIONS, HOP, MAX_SERVERS, NONE, word
 from dnsvip.bpf.libbpf import TestRunOptions, library
 from dnsvip.bpf.maps import Map
@@ -118,8 +118,7 @@ class Kernel:
     def forget(self) -> None:
         """Empty everything that is remembered between packets."""
         self.feed.sweep(0, everything=True)
-        for name in ("replies_fresh", "decoded"):
-            self.maps[name].clear()
+        self.maps["decoded"].clear()
         for number in range(self.maps["buckets"].max_entries):
             self.maps["buckets"].put(word(number), bytes(8))
 
@@ -172,10 +171,8 @@ _TEXTS: dict[bytes, str] = {}
 def loaded(flows: int = FLOWS) -> Iterator[Kernel]:
     """The program in the kernel, unpinned: it goes with the block."""
     with Object.open("dispatch") as made:
-        for name in ("fresh", "replies_fresh", "uses"):
-            made.resize(name, flows // 4)
-        for name in ("established", "replies"):
-            made.resize(name, flows - flows // 4)
+        for name, entries in sizes(flows).items():
+            made.resize(name, entries)
         made.load()
         programs = [made.program(name) for name in ("dispatch", "set_cipher", "sweep")]
         maps = {name: made.map(name) for name in made.maps if "." not in name}
