@@ -7,6 +7,7 @@ import { historyOf } from "./history.js";
 import { hurry } from "./live.js";
 import { confirm, done, open } from "./notices.js";
 import { button, card, empty, filled, head, label, save, tag } from "./parts.js";
+import { may } from "./rights.js";
 import { go, link } from "./router.js";
 
 const BACK = { href: "#/clients", text: "Clients" };
@@ -38,7 +39,7 @@ export async function showClient(view, context, name) {
   };
   const paint = () => {
     const client = held.data;
-    const actions = [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), removeButton(client)];
+    const actions = !may("write", "client") ? [] : [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), may("delete", "client") && removeButton(client)];
     fill(view, head(client.name, { crumb: BACK, actions }), h("div.row.under-head", tag(client.state), label(client.tier), h("span.faint", `id ${client.id}, key generation ${client.key_generation}`)), h("div.grid", h("div.span-7", card("Settings", editor(held, draw))), h("div.span-5.stack", card("Address now", addressOf(client, signal)), card("History", history, { flush: true }))));
   };
   paint();
@@ -70,11 +71,11 @@ export async function showNew(view, { signal }) {
 function editor(held, draw) {
   const client = held.data;
   const place = h("form.stack", { novalidate: true, id: "client-form" }, h("p.soft", "Loading"));
-  get("tiers?limit=1000").then(({ items }) => {
+  (may("read", "tier") ? get("tiers?limit=1000") : Promise.resolve({ items: [] })).then(({ items }) => {
     const whole = clientForm(client, items.map((tier) => tier.name));
     const send = h("button.button.main-action", { type: "submit" }, "Save");
     const reset = h("button.button", { type: "button", onclick: draw }, "Put back");
-    fill(place, form.general(), whole.element, h("div.row", send, reset));
+    fill(place, form.general(), h("fieldset", { disabled: !may("write", "client") }, whole.element), may("write", "client") && h("div.row", send, reset));
     place.addEventListener("submit", async (event) => {
       event.preventDefault();
       const patch = form.difference(editable(client), whole.value());

@@ -1,9 +1,10 @@
 // Audit rows: who changed what, and the old beside the new value.
 import { at, get } from "./api.js";
 import { h } from "./dom.js";
-import { ago, moment } from "./format.js";
+import { ago, count, moment } from "./format.js";
 import { empty } from "./parts.js";
 
+const MOST = 24;
 const WORDS = { "+": "made", "~": "changed", "-": "removed" };
 
 /** The newest rows about one object. */
@@ -23,14 +24,15 @@ export function changes({ before, after, action }) {
   const [old, now] = [flat(before ?? {}), flat(after ?? {})];
   const keys = [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => old[key] !== now[key]).sort();
   if (!keys.length) return null;
-  const shown = keys.slice(0, 24).map((key) => [h("dt.mono", key), h("dd.mono", key in old && action !== "+" ? h("del", old[key]) : null, key in now && action !== "-" ? h("ins", now[key]) : null)]);
-  return h("dl.diff", shown, keys.length > 24 ? h("dd.faint", `and ${keys.length - 24} more`) : null);
+  const told = keys.filter((key) => action === "~" || ((old[key] ?? now[key]) !== "none" && key !== "name"));
+  const list = h("dl.diff", told.slice(0, MOST).map((key) => [h("dt.mono", key), h("dd.mono", key in old && action !== "+" ? h("del", old[key]) : null, key in now && action !== "-" ? h("ins", now[key]) : null)]), told.length > MOST ? h("dd.faint", `and ${told.length - MOST} more`) : null);
+  return action === "~" ? list : h("details.values", h("summary", count(told.length, "value")), list);
 }
 
 export { WORDS };
 
 function flat(value, path = "") {
-  if (value === null || typeof value !== "object") return { [path]: String(value) };
+  if (value === null || typeof value !== "object") return { [path]: value === null ? "none" : String(value) };
   if (Array.isArray(value)) {
     const simple = value.every((each) => each === null || typeof each !== "object");
     if (simple) return { [path]: value.join(", ") || "none" };

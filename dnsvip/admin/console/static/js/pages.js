@@ -1,4 +1,5 @@
-// The pages of the console: name in the address, title, icon, the key after g, and the file that shows it.
+// The pages of the console: name in the address, title, icon, the key after g, and what one
+// must be able to read for it. The file that shows it is pages/NAME.js.
 
 export const SECTIONS = [
   {
@@ -8,27 +9,27 @@ export const SECTIONS = [
   {
     title: "Who",
     pages: [
-      { name: "clients", title: "Clients", icon: "clients", key: "c" },
-      { name: "address", title: "Address explorer", icon: "address", key: "a" },
-      { name: "explain", title: "Explain", icon: "explain", key: "e" },
+      { name: "clients", kind: "client", title: "Clients", icon: "clients", key: "c" },
+      { name: "address", kind: "decode", title: "Address explorer", icon: "address", key: "a" },
+      { name: "explain", kind: "explain", title: "Explain", icon: "explain", key: "e" },
     ],
   },
   {
     title: "Where",
     pages: [
-      { name: "servers", title: "Servers and pools", icon: "servers", key: "s" },
-      { name: "zones", title: "Zones", icon: "zones", key: "z" },
-      { name: "services", title: "Services", icon: "services", key: "v" },
-      { name: "site", title: "Tiers and clusters", icon: "site", key: "i" },
+      { name: "servers", kind: "pool", title: "Servers and pools", icon: "servers", key: "s" },
+      { name: "zones", kind: "zone", title: "Zones", icon: "zones", key: "z" },
+      { name: "services", kind: "service", title: "Services", icon: "services", key: "v" },
+      { name: "site", kind: "tier", title: "Tiers and clusters", icon: "site", key: "i" },
     ],
   },
   {
     title: "Running it",
     pages: [
-      { name: "keys", title: "Keys", icon: "keys", key: "k" },
-      { name: "nodes", title: "Nodes", icon: "nodes", key: "n" },
-      { name: "tokens", title: "Tokens", icon: "tokens", key: "t" },
-      { name: "audit", title: "Audit", icon: "audit", key: "u" },
+      { name: "keys", kind: "key", title: "Keys", icon: "keys", key: "k" },
+      { name: "nodes", kind: "status", title: "Nodes", icon: "nodes", key: "n" },
+      { name: "tokens", kind: "token", title: "Tokens", icon: "tokens", key: "t" },
+      { name: "audit", kind: "audit", title: "Audit", icon: "audit", key: "u" },
     ],
   },
 ];

@@ -92,6 +92,7 @@ export function table(caption, columns, rows, { to, sorting } = {}) {
 }
 
 function titleOf(column, sorting) {
+  if (!column.title) return h("span.sr-only", "What can be done");
   if (!column.sort || !sorting) return column.title;
   const down = sorting.by === `-${column.sort}`;
   const arrow = sorting.by === column.sort ? icon("up", 13) : down ? icon("down", 13) : null;

@@ -5,6 +5,7 @@ import * as form from "./form.js";
 import { hurry } from "./live.js";
 import { confirm, done, failed, open } from "./notices.js";
 import { button, empty, filled, table } from "./parts.js";
+import { may } from "./rights.js";
 
 /**
  * Show the objects of `path` ("tiers") of `kind` in `place`. `columns` as of a table; `fields(object)` gives
@@ -14,7 +15,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
   const edit = { title: "", cell: (object) => h("div.row.nowrap", button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` })) };
   const run = filled(place, async () => {
     const { items } = await get(`${path}?limit=1000`, { signal });
-    return items.length ? table(path, [...columns, edit], items) : empty(nothing);
+    return items.length ? table(path, may("write", kind) ? [...columns, edit] : columns, items) : empty(nothing);
   }, signal);
   const after = async () => {
     await run();
@@ -24,7 +25,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     const fresh = object === null;
     const title = form.text(object?.name ?? "", { disabled: !fresh, class: "mono" });
     const inner = await fields(object ?? {});
-    const remove = fresh ? null : h("button.button.danger", { type: "button" }, "Remove");
+    const remove = fresh || !may("delete", kind) ? null : h("button.button.danger", { type: "button" }, "Remove");
     const element = h("form.stack", { novalidate: true }, form.general(), form.field(name, "name", title), inner.elements, h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, fresh ? "Make" : "Save")));
     const dialog = open(fresh ? `New ${kind}` : object.name, element, { wide: inner.wide });
     element.addEventListener("submit", async (event) => {

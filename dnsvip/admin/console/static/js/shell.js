@@ -7,6 +7,7 @@ import { bind } from "./keyboard.js";
 import { listen } from "./live.js";
 import { failed } from "./notices.js";
 import { PAGES, SECTIONS } from "./pages.js";
+import { may } from "./rights.js";
 import { go, link } from "./router.js";
 import { signOut } from "./signin.js";
 
@@ -25,9 +26,13 @@ export function frame(root, session) {
   bind("?", showHelp);
   bind("t", switchTheme);
   bind("Escape", escape);
-  PAGES.filter((page) => page.key).forEach((page) => bind(`g ${page.key}`, () => go(page.name)));
+  PAGES.filter(open).forEach((page) => bind(`g ${page.key}`, () => go(page.name)));
   listen((state) => showState(state, away));
   return { main, mark };
+}
+
+function open(page) {
+  return !page.kind || may("read", page.kind);
 }
 
 function skip(main) {
@@ -39,8 +44,8 @@ function skip(main) {
 
 function side(session) {
   const groups = SECTIONS.map(({ title, pages }) => [
-    title ? h("p.nav-title", title) : null,
-    pages.map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
+    title && pages.some(open) ? h("p.nav-title", title) : null,
+    pages.filter(open).map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
   ]);
   const foot = h("div.side-foot", { id: "foot" }, h("div", session.actor));
   return h("aside.side", { id: "side" }, h("a.brand", { href: "#/overview" }, h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip"), h("nav", { "aria-label": "Pages" }, groups), foot);

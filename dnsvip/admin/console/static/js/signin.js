@@ -1,6 +1,7 @@
 // The sign-in page, and the session: a token is exchanged for a cookie that scripts cannot read, and then forgotten.
 import { call, useSession } from "./api.js";
 import { fill, h } from "./dom.js";
+import { setRights } from "./rights.js";
 
 const PATH = "/console/session";
 
@@ -60,11 +61,11 @@ async function signIn(token) {
   return known(data);
 }
 
-/** The session with what it may do: `may("write", "client")`. */
+/** Note what the session needs for changes, and what it may do. */
 function known(session) {
   useSession(session.csrf);
-  const may = (action, kind) => session.scopes.some((scope) => scope.actions.includes(action) && (scope.kinds.includes("*") || scope.kinds.includes(kind)));
-  return { ...session, may };
+  setRights(session.scopes);
+  return session;
 }
 
 function told(problem) {

@@ -6,6 +6,7 @@ import { choice, text } from "../form.js";
 import { live } from "../live.js";
 import { paged } from "../lists.js";
 import { card, empty, head, label, table, tag } from "../parts.js";
+import { may } from "../rights.js";
 import { link, note } from "../router.js";
 import { showClient, showNew } from "../client.js";
 
@@ -18,8 +19,8 @@ export async function show(view, context) {
   return name === "new" && context.query.make === "1" ? showNew(view, context) : showClient(view, context, name);
 }
 
-async function showList(view, { query, signal, session }) {
-  const tiers = await tierNames(signal);
+async function showList(view, { query, signal }) {
+  const tiers = may("read", "tier") ? await tierNames(signal) : [];
   const wanted = { q: "", tier: "", state: "", match: "", sort: "name", limit: "50", ...query };
   const find = text(wanted.q, { type: "search", placeholder: "Name begins with …", "aria-label": "Name begins with" });
   const match = text(wanted.match, { type: "search", placeholder: "Address, network or key", "aria-label": "Known by this address, network or key" });
@@ -32,7 +33,7 @@ async function showList(view, { query, signal, session }) {
   const add = h("a.button.main-action", { href: link(["clients", "new"], { make: "1" }) }, "New client");
   fill(
     view,
-    head("Clients", { actions: [session.may?.("write", "client") === false ? null : add], lead: total === undefined ? null : `${whole(total)} known. Whoever is none of them is answered as anonymous.` }),
+    head("Clients", { actions: may("write", "client") ? [add] : [], lead: total === undefined ? null : `${whole(total)} known. Whoever is none of them is answered as anonymous.` }),
     card("", [h("div.filters", { role: "search", "aria-label": "Clients" }, find, match, tier, state, sort, limit), place], { flush: true }),
   );
   const columns = columnsOf(signal);

@@ -5,6 +5,7 @@ import { ago, duration, moment } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
 import { button, card, empty, filled, head, table, tag } from "../parts.js";
+import { may } from "../rights.js";
 import { timeline } from "../timeline.js";
 
 const SECONDS = 2;
@@ -63,7 +64,7 @@ function clusterCard(cluster, session, again) {
     waiting.length ? h("p.waiting", { role: "status" }, tag(`waiting for ${waiting.join(", ")}`, "warn")) : null,
     table(`Epochs of ${cluster.cluster}`, columns, cluster.epochs),
       notes(cluster),
-  ], { end: h("div.row", emergency, rotate), id: `cluster-${cluster.cluster}` });
+  ], { end: may("rotate", "key") ? h("div.row", emergency, rotate) : null, id: `cluster-${cluster.cluster}` });
 }
 
 /** The schedule, and the slots that stay empty. */

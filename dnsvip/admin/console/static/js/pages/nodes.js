@@ -5,6 +5,7 @@ import { ago, count, duration, moment, whole } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
 import { button, card, empty, facts, head, label, loading, table, tag } from "../parts.js";
+import { may } from "../rights.js";
 
 export async function show(view, { signal }) {
   const place = h("div", loading(3));
@@ -28,7 +29,7 @@ function list(now) {
     { title: "Up for", cell: (node) => (node.started_at ? h("span", { title: moment(node.started_at) }, duration(now.at - node.started_at)) : "") },
     { title: "Heard of", cell: (node) => ago(node.seen_at, now.at) },
     { title: "Says", cell: (node) => (node.warnings?.length ? h("ul.warn-text", node.warnings.map((warning) => h("li", warning))) : h("span.faint", "all well")) },
-    { title: "", cell: (node) => (node.live ? null : button("Forget", () => forget(node), { small: true, label: `Forget ${node.name}` })) },
+    { title: "", cell: (node) => (node.live || !may("delete", "node") ? null : button("Forget", () => forget(node), { small: true, label: `Forget ${node.name}` })) },
   ];
   return table("Nodes", columns, now.nodes);
 }

@@ -8,6 +8,7 @@ import { link } from "../router.js";
 
 const TAKEN = new Set(["known", "reply", "icmp-error", "fragment", "plain", "class", "issued", "proven", "reselected", "held", "over-rate-passed", "not-ours"]);
 const MOST = 7;
+const NAMES = { none: "anonymous" };
 
 export function show(view, { signal }) {
   const tiers = chart("Answers by tier", { stacked: true, unit: "answers per second" });
@@ -17,14 +18,14 @@ export function show(view, { signal }) {
   const numbers = h("div.numbers.span-12");
   const servers = h("div");
   const nodes = h("div");
-  const dispatcherNote = h("div");
+  const flowsCard = h("div.span-6", card("New flows by tier", flows.element));
+  const rejectsCard = h("div.span-6", card("Rejects by reason", rejects.element));
   fill(
     view,
     head("Overview"),
     h("div.grid", numbers,
       h("div.span-6", card("Answers by tier", tiers.element)), h("div.span-6", card("Queries by rcode", rcodes.element)),
-      dispatcherNote,
-      h("div.span-6", card("New flows by tier", flows.element)), h("div.span-6", card("Rejects by reason", rejects.element)),
+      flowsCard, rejectsCard,
       h("div.span-7", card("Servers", servers, { flush: true, end: h("a", { href: link("servers") }, "All servers") })),
       h("div.span-5", card("Nodes", nodes, { flush: true, end: h("a", { href: link("nodes") }, "All nodes") })),
     ),
@@ -41,13 +42,13 @@ export function show(view, { signal }) {
     fill(numbers, numbersOf(state));
     fill(servers, serversOf(state.now.dispatcher));
     fill(nodes, nodesOf(state.now));
-    showNote(dispatcherNote, state.now.dispatcher);
+    flowsCard.hidden = rejectsCard.hidden = !state.now.dispatcher;
   }, signal);
 }
 
 function seriesOf(state, group) {
   const own = Object.entries(state.rates).filter(([name, values]) => name.startsWith(`${group}.`) && values.some(Boolean));
-  const sized = own.map(([name, values]) => ({ name: name.slice(group.length + 1), values, size: values.reduce((a, b) => a + b, 0) }));
+  const sized = own.map(([name, values]) => ({ name: NAMES[name.slice(group.length + 1)] ?? name.slice(group.length + 1), values, size: values.reduce((a, b) => a + b, 0) }));
   const biggest = new Set(sized.sort((a, b) => b.size - a.size).slice(0, MOST).map((each) => each.name));
   const rest = sized.filter((each) => !biggest.has(each.name));
   const kept = sized.filter((each) => biggest.has(each.name)).sort((a, b) => a.name.localeCompare(b.name));
@@ -82,11 +83,11 @@ function plain(title, value, note) {
 }
 
 function serversOf(dispatcher) {
-  if (!dispatcher) return empty("No dispatcher on this machine", "What dispatchers of other machines see is on the page of the servers.");
+  if (!dispatcher) return empty("No dispatcher on this machine", "New flows, rejects and the servers’ health are told where one runs.");
   if (dispatcher.error) return empty("The dispatcher does not answer", dispatcher.error);
   if (!dispatcher.servers?.length) return empty("No servers", "Pools and their servers are on the page of the servers.");
   const rows = dispatcher.servers.slice(0, 12).map((server) => h("tr", h("td", h("a", { href: link("servers") }, `${server.pool} / ${server.name}`)), h("td.mono", server.address), h("td", stateOf(server, dispatcher)), h("td.number", whole(server.packets ?? 0))));
-  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers" }, h("table", h("thead", h("tr", ["Server", "Address", "Health"].map((title) => h("th", { scope: "col" }, title)), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
+  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers as the dispatcher sees them" }, h("table", h("thead", h("tr", ["Server", "Address", "Health"].map((title) => h("th", { scope: "col" }, title)), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
 }
 
 /** How a dispatcher finds a server. */
@@ -101,11 +102,4 @@ function nodesOf(now) {
   if (now.database) return empty("The database is away", "Who lives is known when it is back.");
   const rows = now.nodes.map((node) => h("li.line", tag(node.live ? (node.behind ? "behind" : "live") : "silent"), h("strong", node.name), h("span.soft", node.roles.join(", ")), h("span.faint.end", node.behind ? `${count(node.behind, "generation")} behind` : ago(node.seen_at, now.at))));
   return rows.length ? h("ul.lines", rows) : empty("No node reports");
-}
-
-function showNote(place, dispatcher) {
-  const text = dispatcher ? "" : "No dispatcher runs on this machine: flows and rejects are told where one does.";
-  place.className = text ? "span-12 faint" : "";
-  place.hidden = !text;
-  place.textContent = text;
 }

@@ -6,6 +6,7 @@ import { whole } from "../format.js";
 import { hurry, listen, live } from "../live.js";
 import { confirm, done, failed, open } from "../notices.js";
 import { button, card, empty, filled, head, label, table, tag } from "../parts.js";
+import { may } from "../rights.js";
 
 export async function show(view, { signal }) {
   const place = h("div.stack");
@@ -31,14 +32,14 @@ function poolCard(pool, again) {
     { title: "Address", cell: (server) => h("span.mono", server.address) },
     { title: "State", cell: (server) => tag(server.state) },
     { title: "Health", cell: (server) => h("span", { dataset: { health: `${pool.name}/${server.name}`, address: server.address } }, h("span.faint", "…")) },
-    { title: "Weight", number: true, cell: (server) => weight(pool, server, again) },
+    { title: "Weight", number: true, cell: (server) => (may("write", "pool") ? weight(pool, server, again) : whole(server.weight)) },
     { title: "Packets", number: true, cell: (server) => h("span", { dataset: { packets: `${pool.name}/${server.name}` } }) },
-    { title: "", cell: (server) => h("div.row.nowrap", actions(pool, server, again)) },
+    ...(may("write", "pool") ? [{ title: "", cell: (server) => h("div.row.nowrap", actions(pool, server, again)) }] : []),
   ];
   const about = [label(`forward ${pool.forward}`), label(`sticks to ${pool.stickiness}`), pool.fallback ? label(`then ${pool.fallback}`) : null, checkOf(pool.check)];
   const add = button("Add server", () => addServer(pool, again), { name: "plus", small: true });
   const body = pool.servers.length ? table(`Servers of ${pool.name}`, columns, pool.servers) : empty("No servers in this pool");
-  return card(pool.name, [h("div.row.pool-about", about), body], { flush: true, end: add, id: `pool-${pool.name}` });
+  return card(pool.name, [h("div.row.pool-about", about), body], { flush: true, end: may("write", "pool") ? add : null, id: `pool-${pool.name}` });
 }
 
 function checkOf(check) {

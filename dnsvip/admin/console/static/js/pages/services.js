@@ -4,12 +4,13 @@ import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { button, card, head, label } from "../parts.js";
 import { records } from "../records.js";
+import { may } from "../rights.js";
 import { link } from "../router.js";
 
 export async function show(view, { signal }) {
   const place = h("div");
   const list = records(place, { path: "services", kind: "service", name: "Name", nothing: "No service yet", columns, fields: (object) => fields(object, signal) }, signal);
-  fill(view, head("Services", { lead: "At these names everybody is answered an address of their own, or the plain VIP.", actions: [button("New service", list.add, { kind: "main-action" })] }), card("", place, { flush: true }));
+  fill(view, head("Services", { lead: "At these names everybody is answered an address of their own, or the plain VIP.", actions: may("write", "service") ? [button("New service", list.add, { kind: "main-action" })] : [] }), card("", place, { flush: true }));
   await list.run();
 }
 

@@ -5,6 +5,7 @@ import * as form from "../form.js";
 import { done } from "../notices.js";
 import { button, card, filled, head, label, tag } from "../parts.js";
 import { records } from "../records.js";
+import { may } from "../rights.js";
 
 export async function show(view, { signal }) {
   const [tierPlace, clusterPlace, classifyPlace] = [h("div"), h("div"), h("div")];
@@ -14,8 +15,8 @@ export async function show(view, { signal }) {
   fill(
     view,
     head("Tiers and clusters", { lead: "What an address can say, and how those who ask are told apart." }),
-    card("Tiers", tierPlace, { flush: true, end: button("New tier", tiers.add, { small: true, name: "plus" }) }),
-    card("Clusters", clusterPlace, { flush: true, end: button("New cluster", clusters.add, { small: true, name: "plus" }) }),
+    card("Tiers", tierPlace, { flush: true, end: may("write", "tier") && button("New tier", tiers.add, { small: true, name: "plus" }) }),
+    card("Clusters", clusterPlace, { flush: true, end: may("write", "cluster") && button("New cluster", clusters.add, { small: true, name: "plus" }) }),
     card("How clients are told", classifyPlace),
   );
   await Promise.all([tiers.run(), clusters.run(), again()]);
@@ -79,7 +80,7 @@ function classifyForm(held, again) {
   const trusted = h("textarea", { spellcheck: "false", rows: "3" });
   trusted.value = held.data.trust_ecs_from.join("\n");
   const words = (text) => text.split(/[\s,]+/).filter(Boolean);
-  const element = h("form.stack", { novalidate: true }, form.general(), form.field("Order of the steps", "order", order, { hint: "The first that fits decides: tsig, tls, token, ecs, source, geo, listener." }), form.field("Resolvers whose client subnet counts", "trust_ecs_from", trusted, { hint: "One network a line." }), h("div.row", h("button.button", { type: "submit" }, "Save")));
+  const element = h("form.stack", { novalidate: true }, form.general(), form.field("Order of the steps", "order", order, { hint: "The first that fits decides: tsig, tls, token, ecs, source, geo, listener." }), form.field("Resolvers whose client subnet counts", "trust_ecs_from", trusted, { hint: "One network a line." }), may("write", "classify") && h("div.row", h("button.button", { type: "submit" }, "Save")));
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {

@@ -5,6 +5,9 @@ import * as form from "../form.js";
 import { ago, moment } from "../format.js";
 import { confirm, done, open } from "../notices.js";
 import { button, card, copyable, empty, filled, head, label, table } from "../parts.js";
+import { may } from "../rights.js";
+
+const ROLES = ["admin", "operator", "viewer", "auditor", "client-editor", "zone-editor", "acme", "metrics"];
 
 export async function show(view, { signal, session }) {
   const place = h("div");
@@ -12,7 +15,7 @@ export async function show(view, { signal, session }) {
     const { items } = await get("tokens", { signal });
     return items.length ? table("Tokens", columns(session, () => run()), items) : empty("No tokens");
   }, signal);
-  fill(view, head("Tokens", { lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.", actions: [button("New token", () => make(() => run()), { kind: "main-action" })] }), card("", place, { flush: true }));
+  fill(view, head("Tokens", { lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.", actions: may("write", "token") ? [button("New token", () => make(() => run()), { kind: "main-action" })] : [] }), card("", place, { flush: true }));
   await run();
 }
 
@@ -24,12 +27,13 @@ function columns(session, again) {
     { title: "By", cell: (token) => h("span.soft", token.created_by) },
     { title: "Last used", cell: (token) => time(token.last_used_at) },
     { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
-    { title: "", cell: (token) => h("div.row.nowrap", button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
+    { title: "", cell: (token) => may("delete", "token") && h("div.row.nowrap", button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
   ];
 }
 
 function scopes(token) {
   if (token.role) return label(token.role);
+  if (token.rights?.length) return h("span.soft", token.rights.join("; "));
   const texts = (token.scopes ?? []).map((scope) => (typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`));
   return texts.length ? h("span.soft", texts.join("; ")) : label("everything");
 }
@@ -49,13 +53,18 @@ async function remove(token, again) {
 
 function make(again) {
   const name = form.text("", { placeholder: "robot" });
-  const element = h("form.stack", { novalidate: true }, form.general(), form.field("Name", "name", name), h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")));
+  const role = form.choice("", [["", "everything that you may"], ...ROLES]);
+  const expires = form.choice("", [["", "never"], [86400, "in a day"], [30 * 86400, "in 30 days"], [90 * 86400, "in 90 days"], [365 * 86400, "in a year"]]);
+  const networks = form.text("", { class: "mono", placeholder: "192.0.2.0/24, 2001:db8::/32" });
+  const fields = [form.field("Name", "name", name), h("div.pair", form.field("May", "role", role), form.field("Expires", "expires_in", expires)), form.field("From these networks only", "networks", networks, { hint: "Empty: from anywhere." })];
+  const body = () => ({ name: name.value.trim(), ...(role.value ? { role: role.value } : {}), ...(expires.value ? { expires_in: Number(expires.value) } : {}), ...(networks.value.trim() ? { networks: networks.value.split(/[\s,]+/).filter(Boolean) } : {}) });
+  const element = h("form.stack", { novalidate: true }, form.general(), fields, h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")));
   const dialog = open("New token", element);
   name.focus();
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const { data } = await call("POST", "tokens", { body: { name: name.value.trim() } });
+      const { data } = await call("POST", "tokens", { body: body() });
       fill(element, h("p.soft", "This is the only time that it is shown."), copyable(data.token, "Copy the token"), h("div.buttons", h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")));
       await again();
     } catch (problem) {

@@ -8,6 +8,7 @@ import { paged } from "../lists.js";
 import { hurry } from "../live.js";
 import { confirm, done } from "../notices.js";
 import { button, card, empty, filled, head, table } from "../parts.js";
+import { may } from "../rights.js";
 import { go, link } from "../router.js";
 
 const BACK = { href: "#/zones", text: "Zones" };
@@ -21,7 +22,7 @@ export async function show(view, context) {
 async function showList(view, { signal }) {
   const place = h("div");
   const add = h("a.button.main-action", { href: link(["zones", "new"], { make: "1" }) }, "New zone");
-  fill(view, head("Zones", { actions: [add], lead: "Records that are the same for everybody. A service’s addresses are made per client and stand in no zone." }), card("", place, { flush: true }));
+  fill(view, head("Zones", { actions: may("write", "zone") ? [add] : [], lead: "Records that are the same for everybody. A service’s addresses are made per client and stand in no zone." }), card("", place, { flush: true }));
   const columns = [
     { title: "Zone", cell: (zone) => h("a.lead", { href: link(["zones", zone.name]) }, zone.name) },
     { title: "Bytes", number: true, cell: (zone) => whole(zone.bytes ?? 0) },
@@ -54,7 +55,7 @@ async function showZone(view, { signal }, name) {
     });
     go("zones");
   }, { name: "trash", kind: "danger", label: "Remove zone" });
-  fill(view, head(name, { crumb: BACK, actions: [remove] }), card("Zone file", element), card("History", history, { flush: true }));
+  fill(view, head(name, { crumb: BACK, actions: may("delete", "zone") ? [remove] : [] }), card("Zone file", element), card("History", history, { flush: true }));
   const readAgain = filled(history, () => historyOf("zone", name, signal), signal);
   await readAgain();
 }
@@ -74,7 +75,7 @@ function showNew(view) {
 
 function editor(text, prefix, send, before) {
   const save = h("button.button.main-action", { type: "submit" }, "Save");
-  const element = h("form.stack", { novalidate: true }, form.general(), before, form.field("Text", "text", text, { hint: "A standard zone file (RFC 1035). It is checked as a whole before it is taken." }), h("div.row", save));
+  const element = h("form.stack", { novalidate: true }, form.general(), before, form.field("Text", "text", text, { hint: "A standard zone file (RFC 1035). It is checked as a whole before it is taken." }), may("write", "zone") && h("div.row", save));
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     form.clear(element);

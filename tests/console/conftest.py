@@ -1,0 +1,88 @@
+"""The console in a real browser: Debian's Chromium, headless, driven by Playwright."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.console.site import Site, site
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESKTOP = {"width": 1360, "height": 860}
+PHONE = {"width": 390, "height": 844}
+ARTEFACTS = Path(__file__).parent / "artefacts"
+WAIT_MS = 20_000
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One site for all tests here; each changes what only it looks at."""
+    with site(tmp_path_factory.mktemp("console")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium as Debian packages it."""
+    program = which("chromium")
+    assert program, "no chromium: deploy/debian-packages.sh installs it"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
+    """Opens the console as a browser that was never here; at the end its log must be empty.
+
+    Options are those of a browser context. `signed_in=False` stays at the sign-in page, `log=False` lets the log be.
+    """
+    said: list[str] = []
+    contexts = []
+
+    def open_page(place: str = "", *, signed_in: bool = True, log: bool = True, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": DESKTOP, "color_scheme": "light", **options})
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        if log:
+            page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+            page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+        page.goto(f"{at_work.url}#/{place}")
+        if signed_in:
+            page.fill("#token", at_work.node.token)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".shell h1")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Keeps a picture of a page among the artefacts."""
+
+    def picture(page: Page, name: str) -> None:
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"{re.sub('[^a-z0-9-]+', '-', name)}.png", full_page=True)
+
+    return picture
