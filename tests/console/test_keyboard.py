@@ -48,7 +48,7 @@ def test_by_keyboard_alone(visit: Open) -> None:
 
 
 def test_help_and_escape(visit: Open) -> None:
-    """ "?" shows the keys, Esc closes what is open and gives the focus back; keys that are typed into a field do nothing."""
+    """A question mark shows the keys, Esc closes what is open; keys that are typed into a field do nothing else."""
     page = visit("keys")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("Address explorer")
@@ -68,11 +68,15 @@ def test_help_and_escape(visit: Open) -> None:
     assert focused(page) != "find"
 
 
-def test_the_first_stop_leads_past_the_navigation(visit: Open) -> None:
-    """The first Tab offers to skip to the page."""
+def test_focus_is_where_the_page_begins(visit: Open) -> None:
+    """A page begins at its title, so that Tab leads into it; before all else there is a link past the navigation."""
     page = visit("audit")
-    page.evaluate("document.activeElement.blur()")
+    expect(page.locator("h1")).to_be_focused()
     page.keyboard.press("Tab")
-    assert focused(page) == "Skip to the page"
+    assert page.evaluate("document.querySelector('#page').contains(document.activeElement)")
+    first = page.locator("a, button, input, select, textarea").first
+    expect(first).to_have_text("Skip to the page")
+    first.focus()
+    expect(first).to_be_in_viewport()
     page.keyboard.press("Enter")
     assert focused(page) == "page"

@@ -34,6 +34,15 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark"},
     "phone": {"viewport": PHONE, "color_scheme": "dark", "has_touch": True},
 }
+SHOWN = {
+    "overview": ".legend li",
+    "address": ".payload",
+    "explain": ".shares",
+    "clients/acme": "#client-form select",
+    "servers": ".tag.good",
+    "nodes": "tbody tr",
+}
+"""Place -> what it shows when it is whole."""
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
 
 
@@ -41,8 +50,9 @@ def settled(page: Page) -> None:
     """Wait until nothing is loading any more, and charts have something to show."""
     expect(page.locator(".shell h1")).to_be_visible()
     expect(page.locator(".loading, [aria-busy=true], #page .splash")).to_have_count(0)
-    if page.url.endswith("overview"):
-        expect(page.locator(".legend li").first).to_be_visible()
+    for place, shown in SHOWN.items():
+        if f"#/{place}" in page.url:
+            expect(page.locator(shown).first).to_be_visible()
 
 
 def flaws(page: Page) -> list[str]:

@@ -84,11 +84,11 @@ export function filled(place, load, signal) {
 export function table(caption, columns, rows, { to, sorting } = {}) {
   const header = columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)));
   const body = rows.map((row) => {
-    const line = h("tr", columns.map((column) => h("td", { class: column.number ? "number" : "" }, column.cell(row))));
+    const line = h("tr", columns.map((column) => h("td", { class: column.number ? "number" : "", dataset: { label: column.title } }, column.cell(row))));
     if (to) leads(line, to(row));
     return line;
   });
-  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": caption }, h("table", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)));
+  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": caption }, h("table.stacking", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)));
 }
 
 function titleOf(column, sorting) {

@@ -15,7 +15,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
   const edit = { title: "", cell: (object) => h("div.row.nowrap", button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` })) };
   const run = filled(place, async () => {
     const { items } = await get(`${path}?limit=1000`, { signal });
-    return items.length ? table(path, may("write", kind) ? [...columns, edit] : columns, items) : empty(nothing);
+    return items.length ? table(`All ${path}`, may("write", kind) ? [...columns, edit] : columns, items) : empty(nothing);
   }, signal);
   const after = async () => {
     await run();

@@ -52,7 +52,7 @@ function side(session) {
 }
 
 function top() {
-  const find = h("input", { type: "search", id: "find", placeholder: "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
+  const find = h("input", { type: "search", id: "find", placeholder: matchMedia("(max-width: 620px)").matches ? "Client, address" : "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
   const form = h("form.find", { role: "search" }, icon("search", 16), find, h("kbd", { "aria-hidden": "true" }, "/"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -68,8 +68,8 @@ function numbersOf(state) {
     number("Queries", total("dns.outcomes"), 1),
     dispatcher ? number("Packets", total("dispatcher.counters"), 2) : null,
     dispatcher ? number("Rejects", total("dispatcher.counters", (name) => !TAKEN.has(name)), 5) : null,
-    dispatcher?.flows ? plain("Flows", whole(dispatcher.flows.established + dispatcher.flows.new), `of at most ${whole(dispatcher.flows.bound)}`) : null,
-    plain("Clients", whole(now.objects.clients ?? 0), h("a", { href: link("clients") }, "Look through them")),
+    dispatcher?.flows ? plain("Flows", whole(dispatcher.flows.established + dispatcher.flows.new), `of ${whole(dispatcher.flows.bound)}`) : null,
+    plain("Clients", whole(now.objects.clients ?? 0), h("a", { href: link("clients") }, "See all")),
     plain("Nodes live", `${live} of ${now.nodes.length}`, now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date"),
   ];
 }
@@ -86,8 +86,8 @@ function serversOf(dispatcher) {
   if (!dispatcher) return empty("No dispatcher on this machine", "New flows, rejects and the servers’ health are told where one runs.");
   if (dispatcher.error) return empty("The dispatcher does not answer", dispatcher.error);
   if (!dispatcher.servers?.length) return empty("No servers", "Pools and their servers are on the page of the servers.");
-  const rows = dispatcher.servers.slice(0, 12).map((server) => h("tr", h("td", h("a", { href: link("servers") }, `${server.pool} / ${server.name}`)), h("td.mono", server.address), h("td", stateOf(server, dispatcher)), h("td.number", whole(server.packets ?? 0))));
-  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers as the dispatcher sees them" }, h("table", h("thead", h("tr", ["Server", "Address", "Health"].map((title) => h("th", { scope: "col" }, title)), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
+  const rows = dispatcher.servers.slice(0, 12).map((server) => h("tr", h("td", h("a", { href: link("servers") }, `${server.pool} / ${server.name}`)), h("td.mono.wide-only", server.address), h("td", stateOf(server, dispatcher)), h("td.number", whole(server.packets ?? 0))));
+  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers as the dispatcher sees them" }, h("table", h("thead", h("tr", h("th", { scope: "col" }, "Server"), h("th.wide-only", { scope: "col" }, "Address"), h("th", { scope: "col" }, "Health"), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
 }
 
 /** How a dispatcher finds a server. */
