@@ -63,7 +63,7 @@ def show_(api: Api, server: str, *, as_json: bool) -> None:
 @with_api
 def health(api: Api, pool: str | None, *, as_json: bool) -> None:
     """Show how each dispatcher finds the servers that it checks."""
-    found = api.items("health")
+    found = api.get("health")["items"]
     show.rows(HEALTH, (one for one in found if pool in (None, one["pool"])), as_json=as_json)
 
 

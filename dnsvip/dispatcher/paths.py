@@ -159,22 +159,22 @@ class Paths:
 
     def _measure(self) -> Iterator[tuple[bytes, int]]:
         for packed in {packed for packed, _ in self._sockets} | self._tunnels.keys():
-            ways = [made for (address, _), made in self._sockets.items() if address == packed]
-            ways += [self._tunnels[packed]] if packed in self._tunnels else []
-            known = [mtu for mtu in map(_mtu, ways) if mtu]
+            ways = [(made, _SOMEWHERE[v]) for (address, v), made in self._sockets.items() if address == packed]
+            ways += [(self._tunnels[packed], str(ip_address(packed)))] if packed in self._tunnels else []
+            known = [mtu for made, to in ways if (mtu := _mtu(made, to))]
             if known:
                 yield packed, min(known)
 
 
-def _mtu(way: socket.socket) -> int:
-    """The MTU of the way that a connected socket sends by; 0 where the kernel does not tell.
+def _mtu(way: socket.socket, to: str) -> int:
+    """The MTU of the way that a socket connected to `to` sends by; 0 where the kernel does not tell.
 
     It is connected anew first: else the kernel tells of the route that it found last, be it gone by now.
     """
     version = 6 if way.family == socket.AF_INET6 else 4
     level, option = _MTU_OPTIONS[version]
     with suppress(OSError):
-        way.connect(way.getpeername()[:2])
+        way.connect((to, 0))
         mtu = way.getsockopt(level, option)
         return mtu if mtu >= _SMALLEST_MTU[version] else 0
     return 0
