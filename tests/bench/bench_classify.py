@@ -29,6 +29,7 @@ import dns.edns
 import dns.message
 import sqlalchemy
 
+from dnsvip.cli.serve import SWITCH_SECONDS
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.classify import Asker, Classifier, Ecs
 from dnsvip.dns.classification.prefixes import PrefixTable
@@ -43,7 +44,6 @@ from tests.samples import NOW, make_site, snapshot_of
 
 SIZES = (10, 1_000, 100_000, 1_000_000, 10_000_000)
 ROUNDS, ASKED = 5, 20_000
-SWITCH_SECONDS = 0.0005
 FLAT = next(goal.most for goal in GOALS if goal.figure == "flatness")
 
 SITE = make_site({"client": {"acme": None, "newsreader": None}, "tsig": {"acme-key": None}})

@@ -20,6 +20,13 @@ DNSVIP = Path(sys.executable).with_name("dnsvip")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 READY_SECONDS = 20.0
 
+NAME = ("AAAA", "www.example.test")
+PLAIN = "2001:db8:a:1::1"
+"""What dig asks for, and what the examples' site has for those it does not know."""
+
+PROPAGATION = 0.5
+"""Seconds after which a change has reached every answer."""
+
 NODE = """\
 database = "sqlite:///dnsvip.db"
 [[dns.listen]]

@@ -14,11 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import NODE, Node, node, within
+from tests.cli.serving import NAME, NODE, PLAIN, PROPAGATION, Node, node, within
 
-PLAIN = "2001:db8:a:1::1"
-NAME = ("AAAA", "www.example.test")
-PROPAGATION = 0.5
 """Seconds within which a change reaches every node."""
 
 

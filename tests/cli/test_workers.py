@@ -11,11 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import NODE, Node, node, within
-
-PLAIN = "2001:db8:a:1::1"
-NAME = ("AAAA", "www.example.test")
-PROPAGATION = 0.5
+from tests.cli.serving import NAME, NODE, PLAIN, PROPAGATION, Node, node, within
 
 
 @pytest.fixture

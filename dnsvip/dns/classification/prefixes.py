@@ -110,8 +110,6 @@ class PrefixTable:
         new._count, new._prefixes, new._runs = self._count, self._prefixes.copy(), self._runs.copy()
         for (address, length), owner in wanted.items():
             new._put(address, length, owner)
-        new._prefixes.seal()
-        new._runs.seal()
         return new
 
     def _sort(self, packed: list[int]) -> None:
@@ -133,8 +131,6 @@ class PrefixTable:
                 self._flush(rows[:-1], nest.settled())
                 rows = rows[-1:]
         self._flush(rows, nest.closed())
-        self._prefixes.seal()
-        self._runs.seal()
 
     def _flush(self, rows: list[Row], runs: list[Row]) -> None:
         self._prefixes.append(rows)

@@ -26,9 +26,9 @@ class Rows:
 
     `width` is the bits of a key, `codes` the array type codes of the other numbers. Open to readers that
     cannot afford a call: `keys` has an array a block of the keys, or of their upper 64 bits, shifted by `shift`;
-    so has `index` for the first key of each block; each of `columns` an array a block; where `wide`, lower halves
-    count too and `last` is to be asked. These objects are as few as can be: with millions of rows, each of them
-    is a line of memory to wait for.
+    so has `index` for the first key of each block; each of `columns` an array a block; `wide` is the number of
+    blocks with lower halves that count, and where there are any, `last` is to be asked. These objects are as few
+    as can be: with millions of rows, each of them is a line of memory to wait for.
     """
 
     __slots__ = ("_codes", "_lows", "columns", "firsts", "index", "keys", "shift", "wide", "width")
@@ -39,20 +39,16 @@ class Rows:
         self.keys: list[array[int]] = []
         self._lows: list[array[int] | None] = []
         self.columns: tuple[list[array[int]], ...] = tuple([] for _ in codes)
-        self.seal()
+        self.index: array[int] = array(self._code)
+        self.wide = 0
 
     def copy(self) -> Rows:
-        """One of its own whose changes leave this one as it is; to be sealed after them."""
+        """One of its own whose changes leave this one as it is. Of each block only its place is copied."""
         new = Rows(self.width, self._codes)
         new.firsts, new.keys, new._lows = list(self.firsts), list(self.keys), list(self._lows)
         new.columns = tuple(list(column) for column in self.columns)
+        new.index, new.wide = self.index[:], self.wide
         return new
-
-    def seal(self) -> Rows:
-        """Bring `index` and `wide` up to date, for readers; returns itself."""
-        self.index = array(self._code, [key >> self.shift for key in self.firsts])
-        self.wide = any(low is not None for low in self._lows)
-        return self
 
     def __iter__(self) -> Iterator[Row]:
         for at in range(len(self.keys)):
@@ -123,9 +119,11 @@ class Rows:
     def _splice(self, low: int, high: int, rows: Sequence[Row]) -> None:
         """Put blocks with these rows in the place of the blocks from `low` to before `high`."""
         pieces = [tuple(zip(*piece, strict=True)) for piece in _cut(rows)]
-        self.firsts[low:high] = [numbers[0][0] for numbers in pieces]
+        firsts, lows = [numbers[0][0] for numbers in pieces], [self._lower(numbers[0]) for numbers in pieces]
+        self.wide += sum(each is not None for each in lows) - sum(each is not None for each in self._lows[low:high])
+        self.index[low:high] = array(self._code, [key >> self.shift for key in firsts])
+        self.firsts[low:high], self._lows[low:high] = firsts, lows
         self.keys[low:high] = [array(self._code, [key >> self.shift for key in numbers[0]]) for numbers in pieces]
-        self._lows[low:high] = [self._lower(numbers[0]) for numbers in pieces]
         for place, (code, column) in enumerate(zip(self._codes, self.columns, strict=True), 1):
             column[low:high] = [array(code, numbers[place]) for numbers in pieces]
 

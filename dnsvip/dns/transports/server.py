@@ -20,6 +20,7 @@ import structlog
 
 from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
+from dnsvip.dns.classification.classify import Geo
 from dnsvip.dns.counters import Outcome
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
@@ -109,9 +110,13 @@ class DnsServer:
         self._gate.limits = StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds)
         self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=tcp)
 
+    def compiled(self, snapshot: Snapshot, geo: Geo | None = None) -> FastPath:
+        """What answers from this snapshot, ready to be assigned to `fast`; may be called in another thread."""
+        return FastPath(Engine(snapshot, self.engine, geo), time.time(), self.fast)
+
     def update(self, snapshot: Snapshot) -> None:
-        """Answer from this snapshot from now on. A FastPath made elsewhere can be assigned to `fast` instead."""
-        self.engine = Engine(snapshot, self.engine)
+        """Answer from this snapshot from now on."""
+        self.fast = self.compiled(snapshot)
         self._report_problems()
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
