@@ -1,4 +1,4 @@
-"""All parts of the bench, or one: `python -m tests.bench [dns|codec|dispatch] [its options]`; `make bench` runs this.
+"""All parts of the bench, or one: `python -m tests.bench [dns|codec|dispatcher] [its options]`; `make bench` runs this.
 
 The exit code is the highest of the parts': 1 where a goal is missed, 2 where something cannot be measured here.
 """
@@ -13,11 +13,13 @@ PARTS = {
     "dispatch": "tests.bench.bench_dispatch",
     "dns": "tests.bench.bench_dns",
 }
+ALSO = {"dispatcher": "dispatch"}
+"""Other names of parts."""
 
 
 def main() -> None:
     """Run a part that is named, else every one, each in a process of its own."""
-    wanted, options = sys.argv[1:2], sys.argv[2:]
+    wanted, options = [ALSO.get(part, part) for part in sys.argv[1:2]], sys.argv[2:]
     unknown = [part for part in wanted if part not in PARTS]
     if unknown:
         print(f"bench: {unknown[0]}: there is no such part; known: {', '.join(PARTS)}", file=sys.stderr)

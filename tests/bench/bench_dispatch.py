@@ -1,33 +1,189 @@
-"""Prints what a decision costs: `python -m tests.bench.bench_dispatch`. Microseconds a packet, median of five runs."""
+"""What the dispatcher costs, in the kernel and in user space, beside HAProxy and beside none.
+
+    python -m tests.bench.bench_dispatch [--quick] [--json FILE] [--record]
+
+The last line says which goals are met and missed; the exit code is 0, 1 where a goal is missed, 2 where something
+cannot be measured here. Needs root.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import statistics
+import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from dnsvip.demo.netns import World
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.rewrite import rewrite
+from dnsvip.dispatcher.output import output_bytes
 from dnsvip.dispatcher.tables import Tables
-from tests.dispatcher.build import NOW_NS, address, datagram, established, segment, snapshot
+from dnsvip.errors import DnsvipError
+from tests.bench.goals import Verdict, judge, summary
+from tests.bench.program import Figure, measure
+from tests.bench.report import machine, table
+from tests.bench.ways import DOWNLOAD_BYTES, TITLES, WAYS, Compared, compare
+from tests.dispatcher.build import NOW_NS, POOLS, address, datagram, established, segment, snapshot, with_pool
 
 COUNT = 20_000
+FLOWS = 50_000
+OUT = Path("build/bench-dispatch.json")
+README = Path(__file__).with_name("README.md")
+SECTION = "## Last result of the dispatcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: rounds and packets a round of the program, rounds and connections of the ways."""
+
+    program: tuple[int, int]
+    ways: tuple[int, int]
+
+
+FULL, QUICK = Effort((9, 2000), (5, 2000)), Effort((3, 300), (1, 300))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything measured. `decisions` in microseconds, `flow_bytes` of one flow, `moved` in percent."""
+
+    machine: str
+    program: Sequence[Figure]
+    decisions: Mapping[str, float]
+    flow_bytes: float
+    moved: Mapping[str, float]
+    ways: Compared
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Every figure that a goal may name."""
+        return {
+            **{figure.name: figure.in_e for figure in self.program},
+            "user us": statistics.median(self.ways.user_us),
+            "MiB per 1,000 flows": self.flow_bytes * 1000 / (1 << 20),
+            "moved": max(self.moved.values()),
+        }
+
+    def as_json(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "machine": self.machine,
+            "program": [asdict(figure) for figure in self.program],
+            "decisions_us": dict(self.decisions),
+            "flow_bytes": self.flow_bytes,
+            "moved_percent": dict(self.moved),
+            "connections": {way: [asdict(each) for each in rounds] for way, rounds in self.ways.rounds.items()},
+            "bytes_into_dispatcher": dict(self.ways.download),
+            "user_space_us": self.ways.user_us,
+            "connections_under_flood": dict(self.ways.flood),
+            "figures": self.figures,
+            "goals": [
+                {"goal": v.goal.text, "most": v.goal.most, "unit": v.goal.unit, "figure": v.figure, "met": v.met}
+                for v in verdicts
+            ],
+        }
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, write, judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="see that it works; nothing is judged")
+    parser.add_argument("--json", type=Path, default=OUT, metavar="FILE", help=f"where the figures go ({OUT})")
+    parser.add_argument("--record", action="store_true", help="put the result on the page")
+    options = parser.parse_args()
+    if os.geteuid() != 0 or (reason := World.available()):
+        print(f"bench: needs root{'' if os.geteuid() else f': {reason}'}", file=sys.stderr)
+        raise SystemExit(2)
+    try:
+        raise SystemExit(run(QUICK if options.quick else FULL, options.json, record=options.record))
+    except DnsvipError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def run(effort: Effort, path: Path, *, record: bool) -> int:
+    """The exit code."""
+    where = machine()
+    say("the program")
+    program = measure(*effort.program)
+    say("decisions")
     tables = Tables(snapshot())
-    for name, run in (
-        ("established, decide", known(tables, tier="gold", send=False)),
-        ("established, decide and mark", known(tables, tier="gold", send=True)),
-        ("established, decide and translate (nat)", known(tables, tier="silver", send=True)),
-        ("forged address", forged(tables)),
-        ("new flow", new(tables)),
-    ):
-        print(f"{name:42}{1e6 * statistics.median(run() for _ in range(5)) / COUNT:8.2f} us")
-    print(f"{'memory of an established flow':42}{memory(tables):8.0f} bytes")
+    report = Report(where, program, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
+    say("")
+    verdicts = judge("dispatch", report.figures)
+    text = "\n".join(lines(report))
+    print(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report.as_json(verdicts), indent=2) + "\n")
+    print(f"\nJSON: {path}")
+    if effort is QUICK:
+        print("a quick run: goals are not judged")
+        return 0
+    if record:
+        write_section(README, SECTION, f"{text}\n\n{summary(verdicts)}")
+    print(summary(verdicts))
+    return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The lines to print."""
+    yield f"{report.machine}."
+    yield "\nThe kernel's program, nanoseconds a packet; E is a program that returns at once\n"
+    rows = [
+        (f.name, f"{f.cold:.0f}", f"{f.in_e:.2f}", f"{f.goal:g}" if f.goal else "", f"{f.repeated:.0f}",
+         f"{f.repeated_in_e:.2f}", f"{1000 / f.repeated:.2f}")
+        for f in report.program
+    ]  # fmt: skip
+    yield from table(
+        ("packet", "cold ns", "cold, E", "goal, E", "repeated ns", "repeated, E", "million/s a core"), rows
+    )
+    yield "\nConnections through network namespaces, one client, 50 at a time\n"
+    typical = {way: report.ways.typical(way) for way in WAYS}
+    rows = [
+        (TITLES[way], f"{c.per_second:,.0f}", f"{c.p50:.1f}", f"{c.p99:.1f}",
+         f"{report.ways.download[way]:,}" if way in report.ways.download else "")
+        for way, c in typical.items()
+    ]  # fmt: skip
+    head = (
+        "way",
+        "connections/s",
+        "connect ms, median",
+        "99th percentile",
+        f"bytes in, {DOWNLOAD_BYTES / 1e6:.0f} MB download",
+    )
+    yield from table(head, rows)
+    yield "\nConnections/s through the kernel's program beside a flood that takes its share of the machine\n"
+    yield from table(("flood", "connections/s"), [(kind, f"{rate:,.0f}") for kind, rate in report.ways.flood.items()])
+    us = statistics.median(report.ways.user_us)
+    yield f"\nUser-space runner: {us:.1f} us CPU a packet, the kernel's part included: {1e6 / us:,.0f} packets/s a core"
+    yield "\nDecisions in Python alone, and memory\n"
+    rows = [(name, f"{cost:.2f}", "us") for name, cost in report.decisions.items()]
+    yield from table(
+        ("decision", "cost", "unit"), [*rows, ("memory of an established flow", f"{report.flow_bytes:.0f}", "bytes")]
+    )
+    yield "\nFlows that move though their server stays, percent\n"
+    yield from table(
+        ("change of a pool of 10", "moved"), [(what, f"{share:.2f}") for what, share in report.moved.items()]
+    )
+
+
+def decisions(tables: Tables) -> dict[str, float]:
+    """Microseconds of a decision, the median of five runs."""
+    runs = {
+        "established": known(tables, tier="gold", send=False),
+        "established, and its bytes": known(tables, tier="gold", send=True),
+        "established, and its bytes under nat": known(tables, tier="silver", send=True),
+        "forged address": forged(tables),
+        "new flow": new(tables),
+    }
+    return {name: 1e6 * statistics.median(run() for _ in range(5)) / COUNT for name, run in runs.items()}
 
 
 def known(tables: Tables, tier: str, *, send: bool) -> Callable[[], float]:
@@ -40,7 +196,7 @@ def known(tables: Tables, tier: str, *, send: bool) -> Callable[[], float]:
         for packet in packets:
             verdict = decide(packet, tables, flows, NOW_NS)
             if send:
-                rewrite(packet, verdict)
+                output_bytes(packet, verdict)
         return time.perf_counter() - start
 
     return run
@@ -60,17 +216,50 @@ def new(tables: Tables) -> Callable[[], float]:
 
 
 def memory(tables: Tables) -> float:
-    """Bytes of one of 50,000 established flows."""
+    """Bytes of one of FLOWS established flows."""
     tracemalloc.start()
     flows = Flows(1_000_000)
     vip = address("gold")
     before = tracemalloc.get_traced_memory()[0]
-    for n in range(50_000):
+    for n in range(FLOWS):
         for _ in range(2):
             decide(datagram(vip, port=n, source=n), tables, flows, NOW_NS)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return used / len(flows.established)
+
+
+def moved() -> dict[str, float]:
+    """Percent of the places on a ring whose server changes though it is in the pool before and after."""
+    ten = [replace(POOLS["fast"].servers[0], name=f"s{n}") for n in range(10)]
+    changes = {
+        "one goes": (ten, ten[:-1]),
+        "one comes": (ten[:-1], ten),
+        "one drains": (ten, [*ten[:-1], replace(ten[-1], weight=0)]),
+        "one gets half its weight": (ten, [*ten[:-1], replace(ten[-1], weight=50)]),
+    }
+    return {what: _moved(before, after) for what, (before, after) in changes.items()}
+
+
+def _moved(before: Sequence[Any], after: Sequence[Any]) -> float:
+    rings = [Tables(snapshot(with_pool("fast", servers=tuple(servers)))).ring("fast", 6) for servers in (before, after)]
+    names = [[ring.targets[place].name for place in ring.places] for ring in rings]
+    stay = {each.name for each in before if each.weight} & {each.name for each in after if each.weight}
+    changed = sum(old != new and {old, new} <= stay for old, new in zip(*names, strict=True))
+    return 100 * changed / len(names[0])
+
+
+def write_section(page: Path, title: str, text: str) -> None:
+    """Put a result in the place of what stands under a title; what follows it stays."""
+    head, _, rest = page.read_text().partition(title)
+    _, separator, tail = rest.partition("\n## ")
+    page.write_text(f"{head}{title}\n\n{text}\n{separator}{tail}")
+
+
+def say(text: str) -> None:
+    """What is going on, on one line, where somebody looks on."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _decide_all(packets: list[bytes], tables: Tables, flows: Flows) -> float:

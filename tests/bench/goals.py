@@ -34,6 +34,13 @@ GOALS = (
     Goal("codec", "encode", 15.0, "us", "encode"),
     Goal("codec", "decode", 15.0, "us", "decode"),
     Goal("codec", "encode in a batch of 256", 4.0, "us", "encode in a batch of 256"),
+    Goal("dispatch", "established", 3.9, "E", "kernel, established flow"),
+    Goal("dispatch", "forged", 5.0, "E", "kernel, forged address"),
+    Goal("dispatch", "new, decoded before", 13.0, "E", "kernel, new flow to an address decoded before"),
+    Goal("dispatch", "new, decrypted", 50.0, "E", "kernel, new flow with decryption"),
+    Goal("dispatch", "user us", 1e6 / 60_000, "us", "user space, CPU a packet (60,000 packets/s a core)"),
+    Goal("dispatch", "MiB per 1,000 flows", 1.0, "MiB", "user space, memory of 1,000 flows"),
+    Goal("dispatch", "moved", 5.0, "%", "flows that move though they need not"),
 )
 
 

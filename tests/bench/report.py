@@ -107,16 +107,16 @@ def tables(report: Report) -> Iterator[str]:
             for recipe in (OURS, *PEERS)
         ]
         head = ("server", "answers", "CPU us/query", "dnsvip by it", "queries/s", "memory MB")
-        yield from _table(head, rows)
+        yield from table(head, rows)
     yield "\nNumber of client prefixes (dnsvip, ECS /32 from anywhere in them, each new)\n"
     sizes = [
         (f"{size:,}", f"{median(each.cpu_us for each in loads):.2f}", f"{median(each.rate for each in loads):,.0f}")
         for size, loads in report.flat.items()
     ]
-    yield from _table(("prefixes", "CPU us/query", "queries/s"), sizes)
+    yield from table(("prefixes", "CPU us/query", "queries/s"), sizes)
     yield "\nClassification, in process (bench_classify)\n"
     found = report.classification["look_ups"]
-    yield from _table(
+    yield from table(
         tuple(title for title, _ in COLUMNS.values()),
         [tuple(f"{row[key]:,.{places}f}" for key, (_, places) in COLUMNS.items()) for row in found],
     )
@@ -139,7 +139,8 @@ def machine() -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     texts = [any(map(str.isalpha, rows[0][column])) for column in range(len(head))]
     for row in (head, ["---" if text else "---:" for text in texts], *rows):

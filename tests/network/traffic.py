@@ -4,8 +4,10 @@
     download FLOWS SECONDS ADDRESS...   slow downloads at once; prints one JSON object when told or done
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
-    flood forged|new COUNT ADDRESS      first packets of flows, from random sources: to random addresses in the
-                                        prefix of ADDRESS, or to ADDRESS itself; servers drop them (checksum)
+    fetch BYTES ADDRESS                 one download as fast as it goes
+    flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first ones of flows from random
+                                        sources to random addresses in the prefix of ADDRESS, or to ADDRESS itself;
+                                        or later ones of KNOWN_FLOWS flows
 
 A download is unharmed when every line came in its order from one server until the end.
 """
@@ -25,6 +27,8 @@ from collections import Counter
 TCP, UDP = 8000, 8001
 LINE_SECONDS = 0.1
 FILL = "x" * 400
+BLOCK = bytes(1 << 16)
+KNOWN_FLOWS = 1000
 
 
 async def serve(name: str) -> None:
@@ -32,7 +36,12 @@ async def serve(name: str) -> None:
 
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            lines = int(await reader.readline() or b"0")
+            asked = (await reader.readline()).decode().split()
+            if len(asked) == 2:  # so many bytes, as fast as they go
+                for start in range(0, int(asked[0]), len(BLOCK)):
+                    writer.write(BLOCK[: int(asked[0]) - start])
+                    await writer.drain()
+            lines = int(asked[0]) if len(asked) == 1 else 0
             for number in range(lines):
                 writer.write(f"{name} {number} {FILL if number else ''}\n".encode())
                 await writer.drain()
@@ -193,16 +202,29 @@ async def connect(count: int, at_once: int, addresses: list[str]) -> dict[str, o
     return {"seconds": took, "per_second": (count - failed) / took, "failed": failed, **shares}
 
 
+async def fetch(size: int, address: str) -> dict[str, object]:
+    """How many bytes came, in how many seconds."""
+    start, got = time.perf_counter(), 0
+    reader, writer = await asyncio.open_connection(address, TCP)
+    writer.write(f"{size} bytes\n".encode())
+    while block := await reader.read(1 << 20):
+        got += len(block)
+    writer.close()
+    return {"bytes": got, "seconds": time.perf_counter() - start}
+
+
 def flood(kind: str, count: int, address: str) -> dict[str, object]:
     """Send so many packets and no more; how long it took, seconds."""
     vip = socket.inet_pton(socket.AF_INET6, address)
     source = socket.inet_pton(socket.AF_INET6, "2001:db8:77::")[:8]
-    segment = struct.pack("!IIBBHHH", 1, 0, 0x50, 2, 65535, 0, 0)
+    segment = struct.pack("!IIBBHHH", 1, 0, 0x50, 16 if kind == "known" else 2, 65535, 0, 0)
     head = struct.pack("!IHBB", 6 << 28, 20, 6, 64)
     raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
     start = time.monotonic()
     for number in range(count):
         noise = random.randbytes(18)
+        if kind == "known":
+            noise = bytes(16) + (1024 + number % KNOWN_FLOWS).to_bytes(2, "big")
         to = vip[:8] + noise[:8] if kind == "forged" else vip
         packet = head + source + noise[8:16] + to + noise[16:] + TCP.to_bytes(2, "big") + segment
         try:
@@ -226,6 +248,8 @@ def main() -> None:
         print(json.dumps(asyncio.run(echo(int(words[0]), int(words[1]), words[2:]))))
     elif command == "connect":
         print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
+    elif command == "fetch":
+        print(json.dumps(asyncio.run(fetch(int(words[0]), words[1]))))
     elif command == "flood":
         print(json.dumps(flood(words[0], int(words[1]), words[2])))
 
