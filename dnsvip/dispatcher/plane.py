@@ -20,9 +20,11 @@ import structlog
 from pyroute2 import IPRoute
 
 from dnsvip.bpf import pinned
+from dnsvip.bpf.feed import FIRST, sizes
+from dnsvip.bpf.layout import FLOW, LANES
 from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.link import Link, Mode
-from dnsvip.bpf.maps import Map
+from dnsvip.bpf.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.bpf.objects import Object, Program
 from dnsvip.bpf.pinned import LINK, Loaded, remove_folder
 from dnsvip.bpf.platform import check_platform
@@ -33,10 +35,12 @@ from dnsvip.model import Cluster, Site
 OBJECT, PROGRAM = "dispatch", "dispatch"
 HELPERS = ("set_cipher", "sweep")
 """Programs of the object that are run by hand."""
-CARRIED = ("names", "established", "fresh", "replies", "replies_fresh", "fragments", "uses")
+CARRIED = ("names", "flows", "replies", "uses")
 """What of an earlier program is copied where only the size of the map has changed. The names come first: without
 them the numbers in the flows mean nothing."""
 _NAMES = CARRIED[0]
+_FILLING = frozenset({HASH, LRU_HASH, LPM_TRIE})
+"""Types of map that fill up; the others are always as large as they are."""
 _ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
 
 LEAST_CLIENTS = 4096
@@ -65,7 +69,7 @@ class Plane:
         check_platform(OBJECT, settings.pins)
         _forget_dead(folder, interface)
         with Object.open(OBJECT) as program:
-            for name, entries in sizes(settings.flows, site).items():
+            for name, entries in (sizes(settings.flows) | _records(site, spare=2)).items():
                 program.resize(name, entries)
             loaded = pinned.load(program, folder)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
@@ -89,6 +93,7 @@ class Plane:
         elif not self._is_same(link):
             self._carry_over()  # flows that came meanwhile
             link.replace(self.programs[PROGRAM])
+            self._count_again()
             log.info("replaced the program of an earlier version", tag=self.programs[PROGRAM].tag)
         self._link = link
         self._loaded.tidy()
@@ -128,26 +133,22 @@ class Plane:
             for name in CARRIED[1:]:
                 self._loaded.carry(name)
 
+    def _count_again(self) -> None:
+        """Say how many flows are established, where that was counted for another table."""
+        if {"flows", "lanes"} <= self._loaded.taken:
+            return
+        held = (FLOW.unpack(values[0]) for _, values in self.maps["flows"].items())
+        established = sum(not flow["fresh"] for flow in held)
+        lanes = LANES.unpack(self.maps["lanes"].get(FIRST) or bytes(LANES.size))
+        self.maps["lanes"].put(FIRST, LANES.pack(cursor=lanes["cursor"], established=established))
+
     def holds(self, site: Site) -> bool:
         """Whether the maps are large enough for a site."""
-        return all(self.maps[name].max_entries >= entries for name, entries in _records(site, 1).items())
+        return all(self.maps[name].max_entries >= entries for name, entries in _records(site, spare=1).items())
 
 
-def sizes(flows: int, site: Site) -> dict[str, int]:
-    """How many entries the maps have that are bound by `dispatch.flows` (a quarter of the flows may be new) or by the
-    number of clients (twice as many as there are, so that there is room to grow)."""
-    new = max(flows // 4, 1)
-    return _records(site, 2) | {
-        "fresh": new,
-        "replies_fresh": new,
-        "uses": new,
-        "established": flows - new,
-        "replies": flows - new,
-    }
-
-
-def _records(site: Site, spare: int) -> dict[str, int]:
-    """What the clients of a site need, in powers of two, times `spare`."""
+def _records(site: Site, *, spare: int) -> dict[str, int]:
+    """How many entries the maps need that hold clients: `spare` times as many as there are, up to a power of two."""
     clients = max(len(site.clients), LEAST_CLIENTS // spare)
     clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)
     return {
@@ -250,6 +251,6 @@ def _described(path: Path) -> dict[str, Any]:
         return {
             "name": path.name.split("-")[0],
             "entries": each.max_entries,
-            "used": each.count() if each.key_size else None,  # a ring buffer has no keys
+            "used": each.count() if each.type in _FILLING else None,
             "bytes": each.memory,
         }

@@ -18,7 +18,8 @@ from typing import Any
 
 import structlog
 
-from dnsvip.bpf.feed import Feed
+from dnsvip.bpf.feed import FIRST, Feed
+from dnsvip.bpf.layout import LANES
 from dnsvip.bpf.link import Mode
 from dnsvip.config import DispatchSettings
 from dnsvip.dispatcher.neighbours import Neighbours
@@ -167,7 +168,8 @@ class XdpRunner(Runner):
         """Flows established and new, as of some seconds ago at most."""
         if self._plane is not None and time.monotonic() - self._counted[0] > COUNT_SECONDS:
             maps = self._plane.maps
-            self._counted = (time.monotonic(), maps["established"].count(), maps["fresh"].count())
+            established = LANES.unpack(maps["lanes"].get(FIRST) or b"")["established"]
+            self._counted = (time.monotonic(), established, max(maps["flows"].count() - established, 0))
         return self._counted[1:]
 
 

@@ -230,7 +230,7 @@ def memory(tables: Tables) -> float:
 
 
 def moved() -> dict[str, float]:
-    """Percent of the places on a ring whose server changes though it is in the pool before and after."""
+    """Percent of the places on a ring that go from one server to another though nothing has changed about either."""
     ten = [replace(POOLS["fast"].servers[0], name=f"s{n}") for n in range(10)]
     changes = {
         "one goes": (ten, ten[:-1]),
@@ -244,7 +244,7 @@ def moved() -> dict[str, float]:
 def _moved(before: Sequence[Any], after: Sequence[Any]) -> float:
     rings = [Tables(snapshot(with_pool("fast", servers=tuple(servers)))).ring("fast", 6) for servers in (before, after)]
     names = [[ring.targets[place].name for place in ring.places] for ring in rings]
-    stay = {each.name for each in before if each.weight} & {each.name for each in after if each.weight}
+    stay = {each.name for each in before if each in after}
     changed = sum(old != new and {old, new} <= stay for old, new in zip(*names, strict=True))
     return 100 * changed / len(names[0])
 
