@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,12 +47,12 @@ SHOWN = {
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
 
 
-def settled(page: Page) -> None:
-    """Wait until nothing is loading any more, and charts have something to show."""
-    expect(page.locator(".shell h1")).to_be_visible()
-    expect(page.locator(".loading, [aria-busy=true], #page .splash")).to_have_count(0)
-    for place, shown in SHOWN.items():
-        if f"#/{place}" in page.url:
+def settled(page: Page, place: str) -> None:
+    """Wait until a place is shown whole."""
+    expect(page.locator(f"#page[data-shown={re.split('[/?]', place)[0]}]")).to_be_visible()
+    expect(page.locator(".loading, [aria-busy=true]")).to_have_count(0)
+    for start, shown in SHOWN.items():
+        if place.startswith(start):
             expect(page.locator(shown).first).to_be_visible()
 
 
@@ -73,7 +74,7 @@ def test_every_page(visit: Open, at_work: Site, keep: Callable[[Page, str], None
     page.keyboard.press("Enter")
     for name, place in PLACES.items():
         page.goto(f"{at_work.url}#/{place.format(address=at_work.address())}")
-        settled(page)
+        settled(page, place)
         keep(page, f"{name}-{look}")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         found[name] = flaws(page) + ([f"{wide} pixels too wide"] if wide > 0 else [])

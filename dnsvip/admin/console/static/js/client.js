@@ -70,11 +70,12 @@ export async function showNew(view, { signal }) {
 
 function editor(held, draw) {
   const client = held.data;
-  const place = h("form.stack", { novalidate: true, id: "client-form" }, h("p.soft", "Loading"));
+  const place = h("form.stack", { novalidate: true, id: "client-form", "aria-busy": "true" }, h("p.soft", "Loading"));
   (may("read", "tier") ? get("tiers?limit=1000") : Promise.resolve({ items: [] })).then(({ items }) => {
     const whole = clientForm(client, items.map((tier) => tier.name));
     const send = h("button.button.main-action", { type: "submit" }, "Save");
     const reset = h("button.button", { type: "button", onclick: draw }, "Put back");
+    place.removeAttribute("aria-busy");
     fill(place, form.general(), h("fieldset", { disabled: !may("write", "client") }, whole.element), may("write", "client") && h("div.row", send, reset));
     place.addEventListener("submit", async (event) => {
       event.preventDefault();

@@ -15,7 +15,7 @@ export function paged(place, path, draw, signal) {
   const back = button("Back", () => turn(passed.pop()), { name: "left", small: true });
   const on = button("Next", () => { passed.push(present); return turn(next); }, { small: true });
   const count = h("span.faint", { role: "status" });
-  const foot = h("div.row.spread.list-foot", count, h("div.row", back, on));
+  const foot = h("div.row.spread.list-foot", { hidden: true }, count, h("div.row", back, on));
   back.dataset.action = "back";
   on.dataset.action = "next";
   fill(place, list, foot);

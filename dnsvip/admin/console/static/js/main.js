@@ -48,6 +48,7 @@ async function show(main, mark, session) {
   mark(parts[0]);
   document.title = `${page?.title ?? "Not found"} · dnsvip`;
   scrollTo(0, 0);
+  delete main.dataset.shown;
   if (!page) return fill(main, missing());
   try {
     const module = await import(`./pages/${page.name}.js`);
@@ -55,6 +56,7 @@ async function show(main, mark, session) {
     const view = h("div.stack");
     fill(main, view);
     await module.show(view, { parts: parts.slice(1), query, signal: left.signal, session, page });
+    if (!left.signal.aborted) main.dataset.shown = page.name;
     if (!left.signal.aborted && document.activeElement === document.body) main.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
     if (!left.signal.aborted) fill(main, broken(error));

@@ -68,7 +68,7 @@ export function filled(place, load, signal) {
     place.setAttribute("aria-busy", "true");
     try {
       const content = await load();
-      if (!signal?.aborted) fill(place, content);
+      if (!signal?.aborted) refill(place, content);
     } catch (error) {
       if (error.name !== "AbortError" && !signal?.aborted) fill(place, trouble(error, run));
     } finally {
@@ -76,6 +76,14 @@ export function filled(place, load, signal) {
     }
   };
   return run;
+}
+
+/** Put other content into a place; the focus stays at the element that stands where the focused one stood. */
+export function refill(place, content) {
+  const stops = () => [...place.querySelectorAll("a, button, input, select, textarea")];
+  const at = stops().indexOf(document.activeElement);
+  fill(place, content);
+  if (at >= 0) stops()[at]?.focus({ preventScroll: true });
 }
 
 /**

@@ -20,7 +20,7 @@ export async function show(view, { signal, session }) {
   listen(({ now, problem }) => {
     if (!now || problem || now.database) return;
     const moved = now.generation !== generation || Date.now() - asked > SECONDS * 1000;
-    if (!moved || place.contains(document.querySelector("dialog"))) return;
+    if (!moved || document.querySelector("dialog[open]")) return;
     generation = now.generation;
     asked = Date.now();
     run();

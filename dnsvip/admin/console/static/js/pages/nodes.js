@@ -4,7 +4,7 @@ import { fill, h } from "../dom.js";
 import { ago, count, duration, moment, whole } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
-import { button, card, empty, facts, head, label, loading, table, tag } from "../parts.js";
+import { button, card, empty, facts, head, label, loading, refill, table, tag } from "../parts.js";
 import { may } from "../rights.js";
 
 export async function show(view, { signal }) {
@@ -13,7 +13,7 @@ export async function show(view, { signal }) {
   fill(view, head("Nodes", { lead: "Every process of the site reports about once a second. One that is silent for longer than its lease is waited for no more." }), card("", place, { flush: true }), card("This node", here));
   listen(({ now }) => {
     if (!now || document.querySelector("dialog[open]")) return;
-    fill(place, now.database ? empty("The database is away", now.database) : list(now));
+    refill(place, now.database ? empty("The database is away", now.database) : list(now));
     fill(here, own(now));
   }, signal);
 }

@@ -16,7 +16,8 @@ export async function show(view, { signal }) {
   let generation = live().now?.generation;
   listen(({ now }) => {
     showHealth(place, now?.dispatcher, now?.nodes);
-    if (now?.generation && generation && now.generation !== generation && !document.querySelector("dialog[open]")) run().then(() => showHealth(place, live().now?.dispatcher, live().now?.nodes));
+    const typing = document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
+    if (now?.generation && generation && now.generation !== generation && !typing) run().then(() => showHealth(place, live().now?.dispatcher, live().now?.nodes));
     generation = now?.generation ?? generation;
   }, signal);
 }

@@ -1,0 +1,75 @@
+"""What the console shows when something behind it is away, and that it goes on by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.cli.serving import NODE, Node, node
+from tests.console.conftest import DESKTOP, WAIT_MS
+from tests.postgres import Postgres, running
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    with running() as made:
+        yield made
+
+
+@pytest.fixture
+def alone(tmp_path: Path, server: Postgres) -> Iterator[Node]:
+    """A node of its own, on PostgreSQL."""
+    with node(tmp_path) as made:
+        made.write_node(NODE.replace("sqlite:///dnsvip.db", server.database()))
+        made.apply()
+        made.start("--token-file", "token")
+        yield made
+
+
+@pytest.fixture
+def page(alone: Node, browser: Browser) -> Iterator[Page]:
+    """The console of that node, signed in, at the keys."""
+    context = browser.new_context(viewport=DESKTOP)
+    context.set_default_timeout(WAIT_MS)
+    made = context.new_page()
+    made.goto(f"http://127.0.0.1:{alone.api}/console/#/keys")
+    made.fill("#token", alone.token)
+    made.keyboard.press("Enter")
+    expect(made.locator("#cluster-web")).to_be_visible()
+    yield made
+    context.close()
+
+
+def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postgres) -> None:
+    """The page says what is away and what still works, keeps what it shows, tells what cannot be done, and recovers."""
+    expect(page.locator("#generation .good")).to_be_visible()
+    server.stop()
+    expect(page.locator("#away")).to_contain_text("The database is away", timeout=WAIT_MS)
+    expect(page.locator("#cluster-web")).to_be_visible()
+    page.get_by_role("button", name="Rotate").click()
+    page.click("[data-action=confirm]")
+    expect(page.locator(".toast.bad")).to_be_visible()
+    page.goto(page.url.replace("#/keys", "#/overview"))
+    expect(page.get_by_role("region", name="Queries by rcode")).to_be_visible()
+    page.goto(page.url.replace("#/overview", "#/tokens"))
+    expect(page.get_by_text("The database is away", exact=True)).to_be_visible()
+    server.start()
+    expect(page.locator("#away")).to_be_empty(timeout=3 * WAIT_MS)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("tbody")).to_contain_text("first")
+    assert alone.dig("A", "mail.example.test") == "192.0.2.25"
+
+
+def test_the_server_goes_and_comes_back(page: Page, alone: Node) -> None:
+    """Without its server the page says so and stays; a restarted server knows no sessions, so one signs in again."""
+    alone.stop()
+    expect(page.locator("#away")).to_contain_text("does not answer", timeout=WAIT_MS)
+    expect(page.locator("#cluster-web")).to_be_visible()
+    alone.start()
+    expect(page.locator("#token")).to_be_visible(timeout=3 * WAIT_MS)
+    page.fill("#token", alone.token)
+    page.keyboard.press("Enter")
+    expect(page.locator("#cluster-web")).to_be_visible()
