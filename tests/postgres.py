@@ -6,8 +6,10 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,65 +17,132 @@ from uuid import uuid4
 
 
 class Postgres:
-    """One server. `database` makes an empty database and gives its URL; `stop` and `start` are outages."""
+    """One server. `database` makes an empty database and gives its URL; `stop`, `kill` and `start` are outages."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, primary: Postgres | None = None) -> None:
+        self.folder = folder
+        self.lives = False
         self._bin = _newest_bin()
         self._data = folder / "data"
-        self._run("initdb", "--pgdata", str(self._data), "--auth", "trust", "--username", "dnsvip", "--no-sync")
         self._settings = f"-c unix_socket_directories={folder} -c listen_addresses= -c fsync=off"
+        if primary is None:
+            self._run("initdb", "--pgdata", str(self._data), "--auth", "trust", "--username", "dnsvip", "--no-sync")
+        else:
+            copy = ["--pgdata", str(self._data), "--write-recovery-conf", "--checkpoint", "fast", "--no-sync"]
+            self._run("pg_basebackup", "--host", str(primary.folder), "--username", "dnsvip", *copy)
+            self._settings += " -c wal_retrieve_retry_interval=200ms"
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        log = str(self._folder / "log")
-        self._run("pg_ctl", "start", "--pgdata", str(self._data), "--wait", "--log", log, "--options", self._settings)
+        log = str(self.folder / "log")
+        start = ["start", "--pgdata", str(self._data), "--wait", "--log", log, "--options", self._settings]
+        for _ in range(50):  # what a killed one has left goes within moments
+            if self._runs("pg_ctl", *start):
+                self.lives = True
+                return
+            time.sleep(0.2)
+        raise AssertionError((self.folder / "log").read_text()[-2000:])
 
     def stop(self) -> None:
-        """Kill the server at once, as a crash does."""
+        """Stop the server at once, as a crash does."""
+        self.lives = False
         self._run("pg_ctl", "stop", "--pgdata", str(self._data), "--mode", "immediate", "--wait")
+
+    def kill(self) -> None:
+        """Kill the server's first process with SIGKILL; the others follow it by themselves."""
+        self.lives = False
+        first = int((self._data / "postmaster.pid").read_text().split()[0])
+        others = [pid for pid in _processes() if _stat(pid)[1:2] == [str(first)]]
+        os.kill(first, signal.SIGKILL)
+        while any(_stat(pid)[:1] not in ([], ["Z"]) for pid in (first, *others)):
+            time.sleep(0.01)
+        # Where nobody collects orphans the dead process keeps its number, and would be taken for a living one.
+        for lock in (self._data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
+            lock.unlink(missing_ok=True)
+
+    def promote(self) -> None:
+        """Have a standby take writes from now on."""
+        self._run("pg_ctl", "promote", "--pgdata", str(self._data), "--wait")
+
+    def sql(self, *statements: str) -> None:
+        """Run statements, each by itself, as the administrator."""
+        words = [word for statement in statements for word in ("--command", statement)]
+        self._run("psql", "--host", str(self.folder), "--username", "dnsvip", *words, "postgres")
 
     def database(self) -> str:
         """The URL of a new database."""
         name = f"t{uuid4().hex}"
-        self._run("createdb", "--host", str(self._folder), "--username", "dnsvip", name)
-        return f"postgresql://dnsvip@/{name}?host={self._folder}"
+        self._run("createdb", "--host", str(self.folder), "--username", "dnsvip", name)
+        return f"postgresql://dnsvip@/{name}?host={self.folder}"
 
     def dump(self, url: str) -> bytes:
         """All rows of a database, bytes escaped as hex and, for comparing, in clear."""
         name = url.partition("@/")[2].partition("?")[0]
-        argv = [str(self._bin / "pg_dump"), "--host", str(self._folder), "--username", "dnsvip", name]
+        argv = [str(self._bin / "pg_dump"), "--host", str(self.folder), "--username", "dnsvip", name]
         text = subprocess.run(argv, check=True, capture_output=True).stdout
         return text + b"".join(bytes.fromhex(found.decode()) for found in re.findall(rb"\\\\x([0-9a-f]+)", text))
 
     def _run(self, program: str, *arguments: str) -> None:
+        assert self._runs(program, *arguments), program
+
+    def _runs(self, program: str, *arguments: str) -> bool:
         argv = [str(self._bin / program), *arguments]
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             argv = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
-        done = subprocess.run(
-            argv, cwd=self._folder, check=False, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{program}: {done.stderr}"
+        with (self.folder / "said").open("ab") as said:
+            done = subprocess.run(
+                argv, cwd=self.folder, check=False, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+        return done.returncode == 0
 
 
 @contextmanager
 def running() -> Iterator[Postgres]:
     """A started server, stopped and removed afterwards."""
+    with _folder() as folder, _started(Postgres(folder)) as server:
+        yield server
+
+
+@contextmanager
+def replicated() -> Iterator[tuple[Postgres, Postgres]]:
+    """A primary and its standby: what the primary has acknowledged, the standby has."""
+    with running() as primary, _folder() as folder, _started(Postgres(folder, primary)) as standby:
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        yield primary, standby
+
+
+@contextmanager
+def _started(server: Postgres) -> Iterator[Postgres]:
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.lives:
+            server.stop()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dnsvip-pg-", dir="/tmp"))  # socket paths must be short
     try:
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
-        server = Postgres(folder)
-        server.start()
-        try:
-            yield server
-        finally:
-            if (folder / "data" / "postmaster.pid").exists():
-                server.stop()
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _stat(pid: int) -> list[str]:
+    """State and parent of a process, and more; nothing of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _newest_bin() -> Path:

@@ -60,10 +60,10 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
 def _key(node: NodeConfig, environ: Mapping[str, str]) -> tuple[data.KeyFile, KeyEncryptionKey | None]:
     """The key, without making a file where there is none."""
     path = node.key_file
-    if not environ.get(VARIABLE) and not path.exists():
+    if not environ.get(VARIABLE) and not node.key_command and not path.exists():
         return data.KeyFile(str(path), missing=True), None
     try:
-        kek = KeyEncryptionKey.load(path, environ)
+        kek = KeyEncryptionKey.of(node, environ)
     except SecretError as error:
         return data.KeyFile(str(path), error=str(error)), None
     return data.KeyFile(kek.source), kek

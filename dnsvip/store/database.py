@@ -32,6 +32,9 @@ CONNECT_SECONDS, LEAST_CONNECT_SECONDS = 5.0, 2.0
 
 POOL_SIZE = 5
 
+ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that asyncpg raises; the last is what a standby gets that was asked for a server which takes writes."""
+
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
     "PRAGMA journal_mode = WAL",
@@ -122,7 +125,7 @@ class Database:
             raise StoreError(f"database {self.label}: does not answer") from error
         except DBAPIError as error:
             raise StoreError(f"database {self.label}: {_first_line(error.orig)}") from error
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError) as error:
+        except (SQLAlchemyError, *ASYNCPG_ERRORS, sqlite3.Error, OSError) as error:
             raise StoreError(f"database {self.label}: {_first_line(error)}") from error
 
     async def close(self) -> None:
@@ -158,6 +161,7 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
     seconds = CONNECT_SECONDS / len(urls)
 
     async def connect() -> Any:
+        failed: BaseException | None = None
         for _ in urls:
             try:
                 return await asyncpg.connect(
@@ -166,10 +170,11 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
                     command_timeout=BUSY_SECONDS,
                     server_settings={"application_name": "dnsvip"},
                 )
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                failed = error
+            except (OSError, *ASYNCPG_ERRORS) as error:
+                # That one of them only reads says less than why the other one cannot be reached.
+                failed = failed if isinstance(error, asyncpg.InternalClientError) and failed else error
                 order.rotate(-1)
-        raise failed
+        raise failed or StoreError("there is no server")
 
     return create_async_engine("postgresql+asyncpg://", pool_size=POOL_SIZE, pool_pre_ping=True, async_creator=connect)
 

@@ -1,4 +1,4 @@
-"""All parts of the bench, or one: `python -m tests.bench [dns|codec|dispatcher] [its options]`; `make bench` runs this.
+"""All parts of the bench, or one: `python -m tests.bench [PART] [its options]`; `make bench` runs this.
 
 The exit code is the highest of the parts': 1 where a goal is missed, 2 where something cannot be measured here.
 """
@@ -12,6 +12,7 @@ PARTS = {
     "codec": "tests.bench.bench_codec",
     "dispatch": "tests.bench.bench_dispatch",
     "dns": "tests.bench.bench_dns",
+    "nodes": "tests.bench.bench_nodes",
 }
 ALSO = {"dispatcher": "dispatch"}
 """Other names of parts."""
