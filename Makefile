@@ -19,7 +19,7 @@ lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: packages $(PROGRAMS)  ## speed beside other servers, judged by its goals; ONLY=dns, codec or dispatcher; ARGS goes to that part
+bench: packages $(PROGRAMS)  ## speed beside other servers, judged by its goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
