@@ -66,7 +66,7 @@ async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> No
         feed.describe(lambda: reported(health.status()))
 
         def status() -> dict[str, Any]:
-            return with_health(runner.status(), health.status())
+            return with_health(runner.status(), health)
 
         try:
             observed = observed_dispatch(live, feed, status)

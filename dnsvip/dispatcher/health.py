@@ -103,6 +103,10 @@ class Health:
         self._work.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def counters(self) -> dict[str, int]:
+        """Probes made, and those that failed."""
+        return {"probes": self.probes, "failures": self.failures}
+
     def status(self) -> list[dict[str, Any]]:
         """How each server of a pool with a check stands, ready for JSON."""
         pools = self._snapshot.site.pools.values()
@@ -120,11 +124,19 @@ class Health:
         await asyncio.sleep(random.uniform(0, min(FIRST_SECONDS, check.interval)))  # noqa: S311 - no secret
         while True:
             async with self._slots:
-                result = await _PROBES[kind](address, check)
+                result = await self._probe(address, check, kind)
             self.probes += 1
             self.failures += not result.passed
             self._take(key, check, kind, result)
             await asyncio.sleep(check.interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
+
+    async def _probe(self, address: Address, check: Check, kind: str) -> Result:
+        """One probe; an error that nobody thought of is a failure too, and ends no loop."""
+        try:
+            return await _PROBES[kind](address, check)
+        except Exception as error:
+            log.exception("a probe failed in a way of its own", kind=kind)
+            return Result(passed=False, note=type(error).__name__)
 
     def _take(self, key: Key, check: Check, kind: str, result: Result) -> None:
         server, before = self._servers.get(key), self._standings.get(key)
@@ -155,14 +167,15 @@ def reported(health: list[dict[str, Any]]) -> dict[str, Any]:
     return {"health": told, "health_left_out": len(health) - len(told)} if health else {}
 
 
-def with_health(status: dict[str, Any], health: list[dict[str, Any]]) -> dict[str, Any]:
+def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
     """A runner's status with the health of its servers: all of it under `health`, and whether one is well beside
     what is counted of it."""
-    found = {(one["pool"], one["name"], one["address"]): one for one in health}
+    told = health.status()
+    found = {(one["pool"], one["name"], one["address"]): one for one in told}
     for server in status["servers"]:
         one = found.get((server["pool"], server["name"], server["address"]))
         server["healthy"] = one["passing"] if one else None
-    return {**status, "health": health}
+    return {**status, "checks": health.counters(), "health": told}
 
 
 def _wanted(snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:

@@ -143,6 +143,7 @@ class Runner:
             },
             "servers": list(self._servers()),
             "held": self.flows.held,
+            "unseen": self.events.missed,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
         }
 

@@ -15,12 +15,18 @@ from dnsvip.metrics.families import by_one, counter, counters, gauge, gauges
 _PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
     "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is taken."),
     "since": (gauge, "dnsvip_dispatch_start_timestamp_seconds", "Since when packets are taken, unix seconds."),
+    "held": (gauge, "dnsvip_dispatch_held_packets", "Packets of tiers over their rate that wait for their turn."),
+    "unseen": (counter, "dnsvip_dispatch_unseen_packets", "Packets not shown to who watched, as they were too many."),
     "send_failed": (counter, "dnsvip_dispatch_send_failures", "Packets that the kernel would not send."),
 }
 _FLOWS: Mapping[str, tuple[str, str]] = {
     "evicted": ("dnsvip_dispatch_flows_evicted", "Flows forgotten for want of room."),
     "expired": ("dnsvip_dispatch_flows_expired", "Flows forgotten after being idle."),
     "not_promoted": ("dnsvip_dispatch_flows_not_promoted", "Flows that stayed among the new for want of room."),
+}
+_CHECKS: Mapping[str, tuple[str, str]] = {
+    "probes": ("dnsvip_dispatch_probes", "Health checks made."),
+    "failures": ("dnsvip_dispatch_probe_failures", "Health checks that failed."),
 }
 _SERVER = ("pool", "server")
 
@@ -36,6 +42,8 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
             yield make(name, text, status[key])
     yield from _flows(status.get("flows", {}))
     yield from _servers(status.get("servers", []))
+    checks = status.get("checks", {})
+    yield from (counter(name, text, checks[key]) for key, (name, text) in _CHECKS.items() if key in checks)
     unreachable = len(status.get("unreachable", []))
     yield gauge("dnsvip_dispatch_unreachable_servers", "Servers that cannot be sent to at present.", unreachable)
 

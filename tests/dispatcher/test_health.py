@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dnsvip.dispatcher import health as health_module
 from dnsvip.dispatcher.health import MOST_PROBES, Health, with_health
 from dnsvip.dispatcher.probes import Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.model import Check, Pool, Server, ServerState, Site, Snapshot
@@ -278,10 +279,29 @@ async def test_probes_are_bounded() -> None:
     assert 8 < most <= MOST_PROBES
 
 
-def test_status_beside_a_runners() -> None:
+async def test_status_beside_a_runners() -> None:
     """Each server's health stands beside what the runner counted of it; without a check it is unknown."""
-    servers = [{"pool": "p", "name": "a", "address": "::1"}, {"pool": "p", "name": "b", "address": "::2"}]
-    health = [{"pool": "p", "name": "a", "address": "::1", "passing": False}]
-    told = with_health({"servers": servers, "mtu": 1500}, health)
+    health = Health()
+    async with watching(health):
+        health.update(snapshot(Check(tcp=1, interval=0.1, fall=1)))
+        await until(lambda: not health.status()[0]["passing"])
+        servers = [{"pool": "p", "name": "s0", "address": "::1"}, {"pool": "p", "name": "b", "address": "::2"}]
+        told = with_health({"servers": servers, "mtu": 1500}, health)
     assert [server["healthy"] for server in told["servers"]] == [False, None]
-    assert (told["mtu"], told["health"]) == (1500, health)
+    assert (told["mtu"], [one["state"] for one in told["health"]]) == (1500, ["down"])
+    assert told["checks"]["probes"] >= told["checks"]["failures"] >= 1
+
+
+async def test_a_probe_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a probe did not foresee counts against the server, and the next one is made all the same."""
+
+    async def broken(address: object, check: Check) -> Result:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setitem(health_module._PROBES, "tcp", broken)
+    health = Health()
+    async with watching(health) as acted:
+        health.update(snapshot(Check(tcp=1, interval=0.1)))
+        await until(lambda: health.failures > 3)
+        assert acted[-1].site.pools["p"].servers[0].state is ServerState.DOWN
+        assert health.status()[0]["note"] == "RuntimeError"
