@@ -172,7 +172,7 @@ class Control:
             queue.append(event)
             wake.set()
 
-        stop = events.watch(sink)
+        stop = events.watch(sink, selection.query)
         try:
             yield {"watching": True}
             while True:
@@ -202,7 +202,7 @@ class Control:
                 packets[place] += 1
                 size[place] += event.size
 
-        before, stop = self._plane.events.missed, self._plane.events.watch(sink)
+        before, stop = self._plane.events.missed, self._plane.events.watch(sink, selection.query)
         try:
             await asyncio.sleep(seconds)
         finally:

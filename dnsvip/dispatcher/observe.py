@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from dnsvip.dispatcher.packet import Packet
 from dnsvip.dispatcher.reason import Judgement
-from dnsvip.dispatcher.tables import Tables, dscp_of
+from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action, Target
 from dnsvip.dispatcher.words import in_words
 from dnsvip.errors import ConfigError
@@ -35,13 +35,15 @@ class FlowState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A flow as the connection key table has it: `key` as in `Packet`, `owner` as in `tables.owner_of`, `seen` in unix
-    seconds."""
+    """A flow as the connection key table has it: `key` as in `Packet`, `seen` in unix seconds, `server` None where its
+    server keeps no flows any more."""
 
     key: bytes
-    owner: int
     seen: int
     state: FlowState
+    pool: str
+    server: Target | None = None
+    dscp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class FlowTable(Protocol):
 class Events(Protocol):
     """The packets of a data plane, or a sample of them where they are too many."""
 
-    def watch(self, sink: Callable[[Event], None]) -> Callable[[], None]:
-        """Give events to `sink`, which is quick and never raises, until the result is called."""
+    def watch(self, sink: Callable[[Event], None], query: Query) -> Callable[[], None]:
+        """Give events to `sink`, which is quick and never raises, until the result is called. `query` is what the
+        sink will take of them: others may be left out, and need not."""
 
     @property
     def missed(self) -> int:
@@ -136,7 +139,7 @@ class Selection:
         query = self.query
         if query.state is not None and query.state is not flow.state:
             return False
-        return self._fits(flow.key, self.tables.targets.get(flow.owner >> 8), now)
+        return self._fits(flow.key, flow.server, now)
 
     def takes_event(self, event: Event, now: float) -> bool:
         """Whether a packet is asked for."""
@@ -191,15 +194,15 @@ class Selection:
 
 def tell_flow(flow: Flow, selection: Selection, now: float) -> dict[str, Any]:
     """A flow ready for JSON; `idle` in seconds."""
-    server = selection.tables.targets.get(flow.owner >> 8)
+    server = flow.server
     return {
         **_ends(flow.key),
         "state": flow.state.value,
         "idle": max(0, int(now) - flow.seen),
-        "pool": selection.tables.pool_of(flow.owner),
+        "pool": flow.pool,
         "server": server.name if server else None,
         "server_address": str(ip_address(server.address)) if server else None,
-        "dscp": dscp_of(flow.owner),
+        "dscp": flow.dscp,
         **_carried(flow.key, selection, now),
     }
 

@@ -61,7 +61,7 @@ class Runner:
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot) -> None:
         self.flows = Flows(settings.flows)
         self.tables = Tables(Snapshot())
-        self.table: FlowTable = Shown(self.flows)
+        self.table: FlowTable = Shown(self.flows, lambda: self.tables)
         self.taps = Taps()
         self.events: Events = self.taps
         self.mtu = 0

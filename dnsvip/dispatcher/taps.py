@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.observe import Event, Flow, FlowState
+from dnsvip.dispatcher.flow import Flows, Lane
+from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
 from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.qos import SECOND, Buckets, Limit
+from dnsvip.dispatcher.tables import Tables, dscp_of
 from dnsvip.dispatcher.verdict import Verdict
 
 SHOWN = Limit(SECOND // 5_000, SECOND // 5)
@@ -27,7 +28,7 @@ class Taps:
         self.missed = 0
         self._budget = Buckets()
 
-    def watch(self, sink: Sink) -> Callable[[], None]:
+    def watch(self, sink: Sink, _query: Query) -> Callable[[], None]:
         """See `observe.Events`."""
         self.sinks = (*self.sinks, sink)
 
@@ -51,20 +52,18 @@ class Taps:
 
 
 class Shown:
-    """The runner's FlowTable."""
+    """The runner's FlowTable; `tables` gives the Tables in force."""
 
-    def __init__(self, flows: Flows) -> None:
-        self._flows = flows
+    def __init__(self, flows: Flows, tables: Callable[[], Tables]) -> None:
+        self._flows, self._tables = flows, tables
 
     def flows(self) -> Iterator[Flow]:
         """See `observe.FlowTable`. A flow that becomes established meanwhile is left out rather than told twice."""
         told = FlowState.ESTABLISHED
         for lane in (self._flows.established, self._flows.fresh):
             for slot in range(len(lane.keys)):
-                key = lane.keys[slot]
-                if key is not None:
-                    state = FlowState.CLOSING if lane.closing[slot] else told
-                    yield Flow(key, lane.owner[slot], lane.seen[slot], state)
+                if lane.keys[slot] is not None:
+                    yield self._told(lane, slot, FlowState.CLOSING if lane.closing[slot] else told)
             told = FlowState.NEW
 
     def forget(self, key: bytes) -> bool:
@@ -73,3 +72,8 @@ class Shown:
             return False
         self._flows.remove(key)
         return True
+
+    def _told(self, lane: Lane, slot: int, state: FlowState) -> Flow:
+        tables, owner = self._tables(), lane.owner[slot]
+        server = tables.targets.get(owner >> 8)
+        return Flow(lane.keys[slot] or b"", lane.seen[slot], state, tables.pool_of(owner), server, dscp_of(owner))

@@ -28,7 +28,7 @@ class Plane:
 
     def __init__(self) -> None:
         self.tables, self.flows, self.events = Tables(snapshot()), Flows(100_000), Taps()
-        self.table = Shown(self.flows)
+        self.table = Shown(self.flows, lambda: self.tables)
 
     def take(self, data: bytes) -> None:
         """One packet."""

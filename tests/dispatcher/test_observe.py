@@ -41,10 +41,15 @@ def flows_of(*packets: bytes) -> Flows:
     return flows
 
 
+def shown(flows: Flows, tables: Tables = TABLES) -> Shown:
+    """The flows as they are shown."""
+    return Shown(flows, lambda: tables)
+
+
 def found(flows: Flows, query: Query, tables: Tables = TABLES) -> list[int]:
     """The source ports of the flows that a query finds."""
     selection = Selection(query, tables)
-    chosen = [flow for flow in Shown(flows).flows() if selection.takes_flow(flow, NOW)]
+    chosen = [flow for flow in Shown(flows, lambda: tables).flows() if selection.takes_flow(flow, NOW)]
     return sorted(tell_flow(flow, selection, NOW)["source_port"] for flow in chosen)
 
 
@@ -117,9 +122,10 @@ def test_wrong_questions_are_named(asked: dict[str, object], message: str) -> No
 def test_a_flow_is_told() -> None:
     """With its ends, its server, what its address carries, and since when it is idle."""
     selection = Selection(Query(client="acme"), TABLES)
-    (flow,) = (flow for flow in Shown(FLOWS).flows() if selection.takes_flow(flow, NOW))
+    (flow,) = (flow for flow in shown(FLOWS).flows() if selection.takes_flow(flow, NOW))
     told = tell_flow(flow, selection, NOW + 7)
-    server = TABLES.targets[flow.owner >> 8]
+    server = flow.server
+    assert server
     assert told == {
         "protocol": "tcp", "source": text(CLIENT), "source_port": 1, "vip": text(ACME), "port": 80,
         "state": "established", "idle": 7, "pool": "fast", "server": server.name,
@@ -131,14 +137,14 @@ def test_a_flow_is_told() -> None:
 def test_a_flow_of_a_server_that_is_gone_is_told() -> None:
     """Its pool is still known."""
     tables = Tables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
-    told = [tell_flow(flow, Selection(Query(), tables), NOW) for flow in Shown(FLOWS).flows()]
+    told = [tell_flow(flow, Selection(Query(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
     assert {(one["server"], one["pool"]) for one in told} == {(None, "fast"), (None, "slow")}
 
 
 def test_packets_are_told() -> None:
     """What becomes of each and why; bytes that are no packet too."""
     taps, events, flows = Taps(), list[Event](), Flows(1000)
-    stop = taps.watch(events.append)
+    stop = taps.watch(events.append, Query())
     for data in (segment(ACME), segment(ACME, ACK), segment(ACME ^ 1), b"x"):
         taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     stop()
@@ -159,7 +165,7 @@ def test_packets_are_told() -> None:
 def test_too_many_packets_are_counted() -> None:
     """A thousand at once and five thousand a second are shown, the others counted."""
     taps, events, data = Taps(), list[Event](), segment(PLAIN)
-    taps.watch(events.append)
+    taps.watch(events.append, Query())
     verdict = decide(data, TABLES, Flows(10), NOW_NS)
     for number in range(3000):
         taps.see(data, verdict, NOW_NS + number)
@@ -173,15 +179,15 @@ def test_forgetting() -> None:
     flows = flows_of(segment(ACME, port=1), segment(ACME, ACK, port=1))
     packet = parse(segment(ACME, port=1))
     assert isinstance(packet, Packet)
-    shown = Shown(flows)
-    assert (shown.forget(packet.key), shown.forget(packet.key), len(flows)) == (True, False, 0)
+    table = shown(flows)
+    assert (table.forget(packet.key), table.forget(packet.key), len(flows)) == (True, False, 0)
 
 
 def test_flows_may_change_while_they_are_told() -> None:
     """Flows that come, go and are established meanwhile break nothing, and none is told twice."""
     flows = flows_of(*(segment(ACME, port=port) for port in range(1, 200)))
     told = []
-    for number, flow in enumerate(Shown(flows).flows()):
+    for number, flow in enumerate(shown(flows).flows()):
         told.append(flow.key)
         decide(segment(ACME, ACK, port=number % 250 + 1), TABLES, flows, NOW_NS)
         decide(segment(ACME, port=1000 + number), TABLES, flows, NOW_NS)
@@ -200,4 +206,4 @@ def test_every_reason_has_words() -> None:
 
 def test_states_are_told_apart() -> None:
     """Each lane and a closed flow have a word."""
-    assert {flow.state for flow in Shown(FLOWS).flows()} == set(FlowState)
+    assert {flow.state for flow in shown(FLOWS).flows()} == set(FlowState)
