@@ -23,6 +23,7 @@ SHELLS = {
     "dns.transports.workers",
     "dispatcher.control",
     "dispatcher.health",
+    "dispatcher.decap",
     "dispatcher.neighbours",
     "dispatcher.netlink",
     "dispatcher.paths",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dnsvip.bpf.link import Mode
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
+from dnsvip.dispatcher import decap as tunnel
 from dnsvip.dispatcher import plane
 from dnsvip.dispatcher.neighbours import Neighbours
 from dnsvip.dispatcher.xdp import XdpRunner
@@ -19,6 +22,7 @@ from dnsvip.errors import ConfigError
 from dnsvip.log import configure
 from dnsvip.store.feed import Feed
 
+PINS = DispatchSettings().pins
 NODE = click.argument("node_file", metavar="NODE.toml", type=click.Path(dir_okay=False, path_type=Path))
 
 
@@ -65,6 +69,29 @@ def status(node_file: Path, as_json: bool) -> None:
         click.echo(f"nothing is attached to {settings.interface}")
     else:
         _show(found)
+
+
+@xdp.command()
+@click.argument("interface")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1)
+@click.option("--source", default="100::/64", metavar="PREFIX", help="encap_source of the dispatchers. [100::/64]")
+@click.option("--generic", is_flag=True, help="Above a driver that has no native XDP.")
+@click.option("--off", is_flag=True, help="Take it off again.")
+@click.option("--pins", type=click.Path(path_type=Path), default=PINS, help=f"A folder in a BPF file system. [{PINS}]")
+def decap(interface: str, addresses: tuple[str, ...], source: str, generic: bool, off: bool, pins: Path) -> None:
+    """On a server of a pool with forward = "encap": unwrap what dispatchers send to ADDRESS, in the kernel."""
+    if off:
+        found = tunnel.detach(interface, pins)
+        click.echo(f"detached from {interface}" if found else f"nothing was attached to {interface}")
+        return
+    try:
+        own, prefix = [IPv6Address(each) for each in addresses], IPv6Network(source)
+    except ValueError as error:
+        raise ConfigError(f"{error}: give IPv6 addresses of this server, and a prefix of 64 bits") from error
+    if not own or prefix.prefixlen != 64:
+        raise ConfigError("give the addresses of this server that dispatchers send to, and a prefix of 64 bits")
+    tunnel.attach(interface, own, prefix, pins, Mode.GENERIC if generic else Mode.NATIVE)
+    click.echo(f"attached to {interface}")
 
 
 def _show(found: dict[str, Any]) -> None:

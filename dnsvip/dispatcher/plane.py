@@ -57,7 +57,6 @@ class Plane:
         self.programs = programs
         self.interface = interface
         self._loaded = loaded
-        self._index = socket.if_nametoindex(interface)
         self._link: Link | None = None
 
     @classmethod
@@ -80,23 +79,9 @@ class Plane:
     def attach(self, mode: Mode) -> None:
         """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
         was attached before still does."""
-        link = self._living()
-        if link is not None and attached_mode(self.interface) is not mode:
-            log.info("attaching anew in another mode", mode=mode.name.lower())
-            link.detach()
-            link.close()
-            (self.folder / LINK).unlink()
-            link = None
-        if link is None:
-            link = _attached(self.programs[PROGRAM], self.interface, self._index, mode)
-            link.pin(self.folder / LINK)
-        elif not self._is_same(link):
-            self._carry_over()  # flows that came meanwhile
-            link.replace(self.programs[PROGRAM])
-            self._count_again()
-            log.info("replaced the program of an earlier version", tag=self.programs[PROGRAM].tag)
-        self._link = link
-        self._loaded.tidy()
+        self._carry_over()  # flows that came since it was loaded
+        self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
+        self._count_again()
 
     def discard(self) -> None:
         """Give up before `attach`: what this load has pinned goes, what was there before stays."""
@@ -114,18 +99,6 @@ class Plane:
         if self._link is not None:
             self._link.close()
             self._link = None
-
-    def _living(self) -> Link | None:
-        if not (self.folder / LINK).exists():
-            return None
-        return Link.pinned(self.folder / LINK)
-
-    def _is_same(self, link: Link) -> bool:
-        """Whether what is attached is this very program: the same code with the same maps."""
-        attached = Program.by_id(link.program_id)
-        same = attached.tag == self.programs[PROGRAM].tag and self._loaded.unchanged
-        attached.close()
-        return same
 
     def _carry_over(self) -> None:
         names_known = _NAMES in self._loaded.taken or self._loaded.carry(_NAMES) > 0
@@ -168,9 +141,41 @@ def place(settings: DispatchSettings) -> Path:
     return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{interface}"
 
 
+def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loaded: Loaded) -> Link:
+    """Attach a program, or replace what `folder` has attached by it, and remove what is not needed any more; raises
+    PlatformError, and then nothing has changed."""
+    link = Link.pinned(folder / LINK) if (folder / LINK).exists() else None
+    if link is not None and attached_mode(interface) is not mode:
+        log.info("attaching anew in another mode", mode=mode.name.lower())
+        link.detach()
+        link.close()
+        (folder / LINK).unlink()
+        link = None
+    if link is None:
+        link = _attached(program, interface, mode)
+        link.pin(folder / LINK)
+    elif not _is_same(link, program, loaded):
+        link.replace(program)
+        log.info("replaced the program of an earlier version", tag=program.tag)
+    loaded.tidy()
+    return link
+
+
+def _is_same(link: Link, program: Program, loaded: Loaded) -> bool:
+    """Whether what is attached is this very program: the same code with the same maps."""
+    attached = Program.by_id(link.program_id)
+    same = attached.tag == program.tag and loaded.unchanged
+    attached.close()
+    return same
+
+
 def detach(settings: DispatchSettings) -> bool:
     """Take the program off its interface and remove its maps; false where there is none."""
-    folder = place(settings)
+    return take_away(place(settings))
+
+
+def take_away(folder: Path) -> bool:
+    """Detach what a folder has attached and remove its maps; false where there is none."""
     if not folder.exists():
         return False
     if (folder / LINK).exists():
@@ -216,9 +221,9 @@ def driver(interface: str) -> str:
     return path.resolve().name if path.exists() else "its driver"
 
 
-def _attached(program: Program, interface: str, index: int, mode: Mode) -> Link:
+def _attached(program: Program, interface: str, mode: Mode) -> Link:
     try:
-        return Link.attach(program, index, mode)
+        return Link.attach(program, socket.if_nametoindex(interface), mode)
     except KernelRefused as error:
         if error.errno == errno.EBUSY:
             what = (

@@ -136,6 +136,19 @@ class Field:
         host.ip("-4", "route", "add", "default", "via", "inet6", "fd00:10::1", "dev", "eth0")
         self.serve(name, host)
 
+    def unwrap(self) -> None:
+        """Have the servers take what comes by tunnel, by the kernel's program."""
+        for name, host in self.servers.items():
+            self.segment.run("ethtool", "-K", name, "tx", "off")
+            host.run(*DNSVIP, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name)
+
+    def wire_nat(self) -> None:
+        """The server of pool nat, whose way to the clients leads through d1."""
+        host = self.world.host("n1")
+        self.world.link(host, self.segment, a_addrs=["fd00:10::31/64"], a_name="eth0", b_name="n1")
+        host.route("default", "via", "fd00:10::2")
+        self.serve("n1", host)
+
     def serve(self, name: str, host: Host) -> subprocess.Popen[bytes]:
         """Start a server's programs."""
         process = host.start(sys.executable, TRAFFIC, "server", name)
@@ -150,11 +163,19 @@ class Field:
         )
         apply(self.folder, SITE.replace("SERVERS", ", ".join(entries)), node="d1.toml")
 
-    def dispatch(self, name: str, *options: str) -> None:
+    def dispatch(
+        self,
+        name: str,
+        *options: str,
+        python: Sequence[str] = DNSVIP[1:],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Start a dispatcher; returns when it dispatches."""
         before = self.log(name).count("dispatching")
         process = self.dispatchers[name].start(
-            *DNSVIP, "dispatch", *options, self.folder / f"{name}.toml", log=self.folder / f"{name}.log"
+            *(sys.executable, *python, "dispatch", *options, self.folder / f"{name}.toml"),
+            log=self.folder / f"{name}.log",
+            env=env,
         )
         wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, 30)
         assert process.poll() is None, self.log(name)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from dnsvip.bpf import build
 from dnsvip.demo.host import CommandFailed
 from dnsvip.demo.netns import World
 from tests.network.dispatching import DNSVIP, wait_until
 from tests.network.field import Field
 
+PACKAGE = Path(build.__file__).parent.parent
 pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tun", "root")]
 
 
@@ -166,3 +169,67 @@ def test_real_programs(field: Field) -> None:
     counters = field.status("d1")["counters"]
     assert counters["known"] > 5000
     assert sum(value for name, value in counters.items() if name.startswith("malformed")) == 0
+
+
+def test_tunnel(field: Field) -> None:
+    """Under encap, packets reach servers that unwrap them in the kernel; what does not fit into the tunnel is told."""
+    field.unwrap()
+    field.dispatch("d1")
+    vip = field.address("tunnel")
+    assert field.traffic("connect", "50", "10", vip)["failed"] == 0
+    result = field.traffic("echo", "500", "2", vip)
+    assert (result["answered"], result["moved"]) == (500, 0)
+    assert field.traffic("push", "300000", vip)["arrived"]
+    assert field.status("d1")["counters"]["too-big"] > 0
+    said = field.servers["s1"].run(*DNSVIP, "xdp", "decap", "eth0", "--off", "--pins", field.pins / "s1").stdout
+    assert "detached from eth0" in said
+    assert "xdp" not in field.servers["s1"].ip("link", "show", "eth0")
+
+
+def test_nat(field: Field) -> None:
+    """Under nat, servers know nothing of VIPs, and their answers come from the VIP all the same."""
+    field.wire_nat()
+    field.dispatch("d1")
+    vip = field.address("translated")
+    assert field.traffic("connect", "50", "10", vip)["failed"] == 0
+    result = field.traffic("echo", "500", "2", vip)
+    assert (result["answered"], result["servers"]) == (500, {"n1": 500})
+    assert field.status("d1")["counters"]["reply"] > 1000
+
+
+def test_packet_too_big_reaches_the_server(field: Field) -> None:
+    """A router's Packet Too Big about what a server sent reaches that server, which then sends smaller ones."""
+    field.dispatch("d1")
+    field.router.ip("link", "set", "client", "mtu", "1300")
+    assert field.traffic("fetch", "300000", field.address("direct"))["bytes"] == 300_000
+    assert field.status("d1")["counters"]["icmp-error"] > 0
+
+
+def test_held(field: Field) -> None:
+    """Of flows over a rate of five a second, each waits for its turn: in user space, whom the kernel hands it."""
+    field.dispatch("d1")
+    result = field.traffic("connect", "5", "5", field.address("held"))
+    assert result["failed"] == 0
+    assert 0.6 < result["seconds"] < 0.99 + 1  # four wait, the last for 0.8 s; a second more is a SYN sent again
+    status = field.status("d1")
+    assert status["counters"]["held"] == 4
+    assert status["xdp"]["sides"]["to-user-space"] >= 4
+    assert status["user_space"]["held"] >= 3
+
+
+def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
+    """A start with another program puts it in place of the old one between two packets, with its maps and flows."""
+    field.dispatch("d1")
+    old = field.status("d1")["xdp"]["program"]
+    downloads = field.downloads(50, [field.address("direct")])
+    stop(field.processes["d1"], signal.SIGTERM)
+    package = tmp_path / "next" / "dnsvip"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.o", "__pycache__"))
+    program = package / "bpf" / "dispatch.bpf.c"
+    program.write_text(program.read_text().replace("return act(", "note(SIDE_EVENT_LOST);\n\treturn act("))
+    build.compile_all(package / "bpf", package / "bpf")
+    field.dispatch("d1", python=("-P", "-m", "dnsvip"), env={"PYTHONPATH": str(package.parent)})
+    assert field.status("d1")["xdp"]["program"] != old
+    assert "replaced the program" in field.log("d1")
+    assert field.status("d1")["flows"]["established"] >= 50
+    assert downloads.finish()["harmed"] == {}

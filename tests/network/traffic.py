@@ -4,7 +4,7 @@
     download FLOWS SECONDS ADDRESS...   slow downloads at once; prints one JSON object when told or done
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
-    fetch BYTES ADDRESS                 one download as fast as it goes
+    fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload as fast as it goes
     flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first ones of flows from random
                                         sources to random addresses in the prefix of ADDRESS, or to ADDRESS itself;
                                         or later ones of KNOWN_FLOWS flows
@@ -37,7 +37,10 @@ async def serve(name: str) -> None:
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked = (await reader.readline()).decode().split()
-            if len(asked) == 2:  # so many bytes, as fast as they go
+            if asked[1:] == ["up"]:
+                await reader.readexactly(int(asked[0]))
+                writer.write(b"got\n")
+            elif len(asked) == 2:  # so many bytes, as fast as they go
                 for start in range(0, int(asked[0]), len(BLOCK)):
                     writer.write(BLOCK[: int(asked[0]) - start])
                     await writer.drain()
@@ -213,6 +216,18 @@ async def fetch(size: int, address: str) -> dict[str, object]:
     return {"bytes": got, "seconds": time.perf_counter() - start}
 
 
+async def push(size: int, address: str) -> dict[str, object]:
+    """Whether so many bytes arrived, within ten seconds."""
+    reader, writer = await asyncio.open_connection(address, TCP)
+    writer.write(f"{size} up\n".encode() + bytes(size))
+    try:
+        async with asyncio.timeout(10):
+            said = await reader.readline()
+    except TimeoutError:
+        said = b""
+    return {"arrived": said == b"got\n"}
+
+
 def flood(kind: str, count: int, address: str) -> dict[str, object]:
     """Send so many packets and no more; how long it took, seconds."""
     vip = socket.inet_pton(socket.AF_INET6, address)
@@ -250,6 +265,8 @@ def main() -> None:
         print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
     elif command == "fetch":
         print(json.dumps(asyncio.run(fetch(int(words[0]), words[1]))))
+    elif command == "push":
+        print(json.dumps(asyncio.run(push(int(words[0]), words[1]))))
     elif command == "flood":
         print(json.dumps(flood(words[0], int(words[1]), words[2])))
 
