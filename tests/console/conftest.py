@@ -78,11 +78,11 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture
-def keep(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+def keep(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Keeps a picture of a page among the artefacts."""
 
-    def picture(page: Page, name: str) -> None:
+    def picture(page: Page, name: str, *, whole: bool = True) -> None:
         ARTEFACTS.mkdir(exist_ok=True)
-        page.screenshot(path=ARTEFACTS / f"{re.sub('[^a-z0-9-]+', '-', name)}.png", full_page=True)
+        page.screenshot(path=ARTEFACTS / f"{re.sub('[^a-z0-9-]+', '-', name)}.png", full_page=whole)
 
     return picture

@@ -63,7 +63,7 @@ def flaws(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page(visit: Open, at_work: Site, keep: Callable[[Page, str], None], look: str) -> None:
+def test_every_page(visit: Open, at_work: Site, keep: Callable[..., None], look: str) -> None:
     """Every page shows itself without an error in the browser's log (a CSP violation is one), fits the width of the
     window, and axe finds no flaw in it."""
     page = visit(signed_in=False, **LOOKS[look])
@@ -81,7 +81,7 @@ def test_every_page(visit: Open, at_work: Site, keep: Callable[[Page, str], None
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
-def test_the_menu_on_a_phone(visit: Open, keep: Callable[[Page, str], None]) -> None:
+def test_the_menu_on_a_phone(visit: Open, keep: Callable[..., None]) -> None:
     """Pages are behind a button there, which opens and closes them and says so."""
     page = visit("clients", viewport=PHONE)
     link = page.locator(".side nav").get_by_role("link", name="Keys")
@@ -89,7 +89,7 @@ def test_the_menu_on_a_phone(visit: Open, keep: Callable[[Page, str], None]) -> 
     page.get_by_role("button", name="Pages").click()
     expect(link).to_be_visible()
     expect(page.locator("#menu")).to_have_attribute("aria-expanded", "true")
-    keep(page, "menu-phone")
+    keep(page, "menu-phone", whole=False)
     link.click()
     expect(page.locator("h1")).to_have_text("Keys")
     expect(link).to_be_hidden()

@@ -40,7 +40,7 @@ export async function showClient(view, context, name) {
   const paint = () => {
     const client = held.data;
     const actions = !may("write", "client") ? [] : [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), may("delete", "client") && removeButton(client)];
-    fill(view, head(client.name, { crumb: BACK, actions }), h("div.row.under-head", tag(client.state), label(client.tier), h("span.faint", `id ${client.id}, key generation ${client.key_generation}`)), h("div.grid", h("div.span-7", card("Settings", editor(held, draw))), h("div.span-5.stack", card("Address now", addressOf(client, signal)), card("History", history, { flush: true }))));
+    fill(view, head(client.name, { crumb: BACK, actions }), h("div.row.under-head", tag(client.state), label(client.tier), h("span.faint", `id ${client.id}, key generation ${client.key_generation}`)), h("div.grid", h("div.span-7", card("Settings", editor(held, draw))), h("div.span-5.stack", card("What it is answered", addressOf(client, signal)), card("History", history, { flush: true }))));
   };
   paint();
   await readAgain();
@@ -173,8 +173,9 @@ function addressOf(client, signal) {
     const match = client.match.map((entry) => Object.entries(entry)[0]).find(([step]) => ["source", "ecs", "tsig"].includes(step));
     if (!service || !match) return h("p.soft", "It is known by nothing that could be tried here. ", h("a", { href: link("explain") }, "Explain"));
     const [step, value] = match;
-    const query = { qname: service.name, [step]: value.split("/")[0] };
-    return [h("p.soft", "What it is answered for ", h("strong", service.name), ", known by ", h("span.mono", value), "."), h("a.button.small", { href: link("explain", query) }, "Explain this answer")];
+    const trusted = "127.0.0.1";
+    const query = { qname: service.name, source: trusted, [step]: step === "source" ? value.split("/")[0] : value };
+    return [h("p.soft", "At ", h("strong", service.name), " an address that carries its tier and id; known by ", h("span.mono", value), "."), h("p.below-top", h("a.button.small", { href: link("explain", query) }, "Explain the answer"))];
   }, signal)();
   return place;
 }

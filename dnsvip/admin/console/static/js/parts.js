@@ -87,16 +87,21 @@ export function refill(place, content) {
 }
 
 /**
- * A table. `columns`: {title, cell(row), number, sort}; `go(row)`: where a row leads; `sorting`: {by, turn(by)}.
+ * A table. `columns`: {title, cell(row), number, sort, extra}, extra ones not on a phone; `to(row)`: where a row
+ * leads; `sorting`: {by, turn(by)}.
  */
 export function table(caption, columns, rows, { to, sorting } = {}) {
-  const header = columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)));
+  const header = columns.map((column) => h("th", { scope: "col", class: kindOf(column), "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)));
   const body = rows.map((row) => {
-    const line = h("tr", columns.map((column) => h("td", { class: column.number ? "number" : "", dataset: { label: column.title } }, column.cell(row))));
+    const line = h("tr", columns.map((column) => h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row))));
     if (to) leads(line, to(row));
     return line;
   });
   return h("div.table-box", { tabindex: "0", role: "region", "aria-label": caption }, h("table.stacking", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)));
+}
+
+function kindOf({ number, extra }) {
+  return [number ? "number" : "", extra ? "wide-only" : ""].join(" ").trim();
 }
 
 function titleOf(column, sorting) {

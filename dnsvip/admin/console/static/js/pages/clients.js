@@ -12,6 +12,7 @@ import { showClient, showNew } from "../client.js";
 
 const STATES = [["", "Any state"], "enabled", "disabled", "revoked"];
 const WAIT_MS = 250;
+const LENGTH = matchMedia("(max-width: 620px)").matches ? "25" : "50";
 
 export async function show(view, context) {
   const [name] = context.parts;
@@ -21,7 +22,7 @@ export async function show(view, context) {
 
 async function showList(view, { query, signal }) {
   const tiers = may("read", "tier") ? await tierNames(signal) : [];
-  const wanted = { q: "", tier: "", state: "", match: "", sort: "name", limit: "50", ...query };
+  const wanted = { q: "", tier: "", state: "", match: "", sort: "name", limit: LENGTH, ...query };
   const find = text(wanted.q, { type: "search", placeholder: "Name begins with …", "aria-label": "Name begins with" });
   const match = text(wanted.match, { type: "search", placeholder: "Address, network or key", "aria-label": "Known by this address, network or key" });
   const tier = choice(wanted.tier, [["", "Any tier"], ...tiers], { "aria-label": "Tier" });
@@ -40,7 +41,7 @@ async function showList(view, { query, signal }) {
   const pages = paged(place, "clients", (items) => (items.length ? table("Clients", columns, items, { to: (client) => ["clients", client.name], sorting: { by: wanted.sort, turn } }) : empty("No client fits", "Look for the beginning of a name, or for an address or network that a client is known by.")), signal);
   const search = () => {
     Object.assign(wanted, { q: find.value.trim(), match: match.value.trim(), tier: tier.value, state: state.value, sort: sort.value, limit: limit.value });
-    note("clients", Object.fromEntries(Object.entries(wanted).filter(([key, value]) => value !== { sort: "name", limit: "50" }[key])));
+    note("clients", Object.fromEntries(Object.entries(wanted).filter(([key, value]) => value !== { sort: "name", limit: LENGTH }[key])));
     return pages.show(asQuery({ ...wanted, sort: wanted.sort === "name" ? "" : wanted.sort }));
   };
   function turn(by) {
@@ -64,11 +65,11 @@ async function showList(view, { query, signal }) {
 function columnsOf() {
   return [
     { title: "Name", sort: "name", cell: (client) => h("a.lead", { href: link(["clients", client.name]) }, client.name) },
-    { title: "Id", sort: "id", number: true, cell: (client) => client.id },
+    { title: "Id", sort: "id", number: true, extra: true, cell: (client) => client.id },
     { title: "Tier", sort: "tier", cell: (client) => label(client.tier) },
     { title: "State", sort: "state", cell: (client) => tag(client.state) },
     { title: "Known by", cell: (client) => known(client.match) },
-    { title: "Proof", cell: (client) => h("span.soft", client.proof.required ? `required, ${client.proof.bind}` : client.proof.bind) },
+    { title: "Proof", extra: true, cell: (client) => h("span.soft", client.proof.required ? `required, ${client.proof.bind}` : client.proof.bind) },
   ];
 }
 

@@ -45,5 +45,5 @@ function own(now) {
   const dispatcher = now.dispatcher;
   const dispatch = dispatcher?.error ? tag(dispatcher.error, "bad") : dispatcher ? `${dispatcher.mode ?? "user"} mode on ${dispatcher.device ?? "?"}, ${whole(dispatcher.packets ?? 0)} packets, MTU ${dispatcher.mtu ?? "?"}` : "none on this machine";
   const outcomes = Object.values(now.dns.outcomes ?? {}).reduce((sum, each) => sum + each, 0);
-  return facts([["Version", now.version], ["Works with", `generation ${now.served_generation}`], ["Database", now.database ? tag("away", "bad") : `generation ${now.generation}`], ["DNS messages", whole(outcomes)], ["Dispatcher", dispatch], ["Objects", Object.entries(now.objects ?? {}).map(([kind, number]) => `${whole(number)} ${kind.replace("_", " ")}`).join(", ")]]);
+  return facts([["Version", now.version], ["Works with", `generation ${now.served_generation}`], ["Database", now.database ? tag("away", "bad") : `generation ${now.generation}`], ["DNS messages", whole(outcomes)], ["Dispatcher", dispatch], ["Objects", Object.entries(now.objects ?? {}).map(([kind, number]) => count(number, kind.replace("_", " ").replace(/s$/, ""))).join(", ")]]);
 }

@@ -33,6 +33,7 @@ function columns(session, again) {
 
 function scopes(token) {
   if (token.role) return label(token.role);
+  if (token.rights?.length === 1 && token.rights[0] === "read,write,delete,rotate:*") return label("everything");
   if (token.rights?.length) return h("span.soft", token.rights.join("; "));
   const texts = (token.scopes ?? []).map((scope) => (typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`));
   return texts.length ? h("span.soft", texts.join("; ")) : label("everything");
