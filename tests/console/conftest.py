@@ -29,16 +29,16 @@ WAIT_MS = 20_000
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One site for all tests here; each changes what only it looks at."""
     with site(tmp_path_factory.mktemp("console")) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium as Debian packages it."""
+    """Chromium as Debian packages it. Not for the whole session: Playwright has an event loop running all the while."""
     program = which("chromium")
     assert program, "no chromium: deploy/debian-packages.sh installs it"
     with sync_playwright() as playwright:
