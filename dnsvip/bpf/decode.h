@@ -50,38 +50,71 @@ static __always_inline __u64 field_of(const struct field *f, struct wide payload
 	return shifted(payload, f->shift & 127) & mask;
 }
 
-/* Decrypts what was not decrypted before. An address that is not wholly authentic leaves no trace in the cache. */
-static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
-					struct wide address)
+static __always_inline struct decoded *decoded_at(__u64 tag)
 {
-	struct decoded_key *name = &w->decoded;
-	struct wide *known;
+	__u32 number = tag & (DECODED - 1);
 
-	name->ciphertext.lo = shifted(address, c->tag_bits);
-	name->ciphertext.hi = c->tag_bits < 64 ? address.hi >> (c->tag_bits & 63) : 0;
-	if (c->payload_bits < 64) {
-		name->ciphertext.lo &= (1ULL << (c->payload_bits & 63)) - 1;
-		name->ciphertext.hi = 0;
-	} else {
-		name->ciphertext.hi &= (1ULL << (c->payload_bits & 63)) - 1;
-	}
-	name->identity = e->identity;
-	known = bpf_map_lookup_elem(&decoded, name);
-	if (known) {
-		w->payload = *known;
-		note(SIDE_DECODED_BEFORE);
-		return 0;
-	}
-	note(SIDE_DECRYPTED);
-	return decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, &name->ciphertext) ? -1 : 1;
+	return bpf_map_lookup_elem(&decoded, &number);
 }
 
-static __always_inline int authentic(const struct cluster *c, const struct epoch *e, struct wide address, int proven)
+static __always_inline __u64 decoded_check(const struct decoded *d)
 {
-	struct wide body = {address.hi & c->mac_mask.hi, address.lo & c->mac_mask.lo};
-	__u64 tag = sip_address(e->mac_key, body) >> (64 - c->tag_bits);
+	__u64 h = (d->body.lo ^ d->payload.hi << 32) * 0x9e3779b97f4a7c15ULL;
 
-	return !((address.lo ^ tag) & (proven ? c->cheap_mask : c->tag_mask));
+	h = (h ^ h >> 29 ^ d->body.hi ^ d->payload.lo) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ h >> 32 ^ d->identity ^ d->generation) * 0x94d049bb133111ebULL;
+	return h ^ h >> 31 ^ d->tier ^ (__u64)d->deadline << 32;
+}
+
+/* Takes a copy of what the cache has for an address into work.decoded; 0 where it has nothing. */
+static __always_inline int decoded_before(struct work *w, __u64 tag, struct wide body, __u64 identity)
+{
+	struct decoded *known = decoded_at(tag);
+
+	if (!known)
+		return 0;
+	w->decoded = *known;
+	return w->decoded.body.lo == body.lo && w->decoded.body.hi == body.hi && w->decoded.identity == identity &&
+	       w->decoded.check == decoded_check(&w->decoded);
+}
+
+static __always_inline void remember_decoded(struct work *w, __u64 tag)
+{
+	struct decoded *place = decoded_at(tag);
+
+	w->decoded.check = decoded_check(&w->decoded);
+	if (place)
+		*place = w->decoded;
+}
+
+/* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */
+static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e, __u64 tag,
+					struct wide address, struct wide body)
+{
+	struct wide *ciphertext = &w->decoded.payload;
+
+	if (decoded_before(w, tag, body, e->identity)) {
+		w->payload = w->decoded.payload;
+		return 0;
+	}
+	ciphertext->lo = shifted(address, c->tag_bits);
+	ciphertext->hi = c->tag_bits < 64 ? address.hi >> (c->tag_bits & 63) : 0;
+	if (c->payload_bits < 64) {
+		ciphertext->lo &= (1ULL << (c->payload_bits & 63)) - 1;
+		ciphertext->hi = 0;
+	} else {
+		ciphertext->hi &= (1ULL << (c->payload_bits & 63)) - 1;
+	}
+	note(SIDE_DECRYPTED);
+	if (decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, ciphertext))
+		return -1;
+	w->decoded.body = body;
+	w->decoded.payload = w->payload;
+	w->decoded.identity = e->identity;
+	w->decoded.generation = 0;
+	w->decoded.tier = NONE;
+	w->decoded.deadline = 0;
+	return 1;
 }
 
 /* The tier that an authentic payload gives, the client's record first; NONE where the payload makes no sense. */
@@ -106,13 +139,15 @@ static __always_inline __u32 payload_tier(const struct cluster *c, struct wide p
 	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
 }
 
-static __always_inline int expired(const struct cluster *c, const struct epoch *e, struct wide payload, __u32 now)
+/* The first second at which an address has expired; after all time where it lives as long as its epoch. */
+static __always_inline __u64 deadline_of(const struct cluster *c, const struct epoch *e, struct wide payload)
 {
-	__u64 expiry = field_of(&c->expiry, payload);
+	__u64 expiry = field_of(&c->expiry, payload), never = ~0ULL;
+	__u64 forever = c->expiry.bits < 64 ? (1ULL << (c->expiry.bits & 63)) - 1 : never;
 
-	if (!c->expiry.bits || !e->activated_at || expiry == (c->expiry.bits < 64 ? (1ULL << (c->expiry.bits & 63)) - 1 : ~0ULL))
-		return 0;
-	return expiry < 1ULL << 32 && now >= e->activated_at + expiry * c->expiry_unit;
+	if (!c->expiry.bits || !e->activated_at || expiry == forever || expiry >> 32)
+		return never;
+	return e->activated_at + expiry * c->expiry_unit;
 }
 
 /* Whether the mode-1 address of work.packet fits its client's key, its source and the time (dnsvip/codec/proof.py). */
@@ -203,18 +238,19 @@ static __always_inline int judge4(struct judgement *j, const struct cluster *c, 
 __noinline int judge(void)
 {
 	struct site *site = current_site();
+	struct config *settled = settings();
 	struct work *w = work();
 	struct judgement *j;
 	struct cluster *c;
 	struct client *client = NULL;
 	struct epoch *e;
 	struct tier *tier;
-	struct wide address;
+	struct wide address, body;
 	__u32 number;
-	__u64 id = 0;
-	int proven, fresh;
+	__u64 id = 0, tag, deadline;
+	int proven, decrypted;
 
-	if (!site || !w)
+	if (!site || !w || !settled)
 		return 0;
 	j = &w->judgement;
 	j->client = j->session = 0;
@@ -232,27 +268,40 @@ __noinline int judge(void)
 	if (!e->present)
 		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
 	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
-	if (!authentic(c, e, address, proven))
+	body.hi = address.hi & c->mac_mask.hi;
+	body.lo = address.lo & c->mac_mask.lo;
+	tag = sip_address(e->mac_key, body);
+	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
 		return judged(j, REASON_BAD_TAG, c->fallback_tier);
-	fresh = open_payload(w, c, e, address);
-	if (fresh < 0)
+	decrypted = open_payload(w, c, e, tag, address, body);
+	if (decrypted < 0)
 		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
 	if (c->client.bits)
 		id = field_of(&c->client, w->payload);
 	if (c->session.bits)
 		j->session = field_of(&c->session, w->payload);
 	j->client = id;
+	if (!decrypted && !proven && w->decoded.generation == settled->generation &&
+	    (!w->decoded.deadline || w->seconds < w->decoded.deadline))
+		return judged(j, REASON_ISSUED, w->decoded.tier);
 	if (id)
 		client = bpf_map_lookup_elem(&clients, &id);
 	number = payload_tier(c, w->payload, client);
 	if (number >= MAX_TIERS)
 		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
-	if (expired(c, e, w->payload, w->seconds))
+	deadline = deadline_of(c, e, w->payload);
+	if (w->seconds >= deadline)
 		return judged(j, REASON_EXPIRED, c->fallback_tier);
 	tier = &site->tiers[number];
 	j->reason = standing(w, tier, client, id, proven);
-	if (fresh && (!proven || j->reason == REASON_PROVEN))
-		bpf_map_update_elem(&decoded, &w->decoded, &w->payload, BPF_ANY);
+	if (j->reason == REASON_ISSUED) {
+		w->decoded.generation = settled->generation;
+		w->decoded.tier = number;
+		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
+		remember_decoded(w, tag);
+	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
+		remember_decoded(w, tag); /* what was never authentic as a whole leaves no trace */
+	}
 	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
 		j->tier = number;
 	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)

@@ -41,11 +41,16 @@ from dnsvip.shards import difference
 BATCH = 4096
 """Client records written in one system call."""
 FIRST = word(0)
+FILTER_BITS = 16
+"""Bits of the filter for each flow: one in 16 unknown flows is looked for in vain when the table is full."""
+MOST_GENERATIONS = (1 << 32) - 2
 
 
 def sizes(flows: int) -> dict[str, int]:
     """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
-    return {"flows": flows, "fresh": max(flows // 4, 1), "replies": flows, "uses": max(flows // 4, 1)}
+    words = 1 << max((flows * FILTER_BITS // 64 - 1).bit_length(), 6)
+    few = max(flows // 4, 1)
+    return {"flows": flows, "fresh": few, "replies": flows, "uses": few, "filters": 2 * words}
 
 
 class Call(Protocol):
@@ -71,7 +76,12 @@ class Feed:
         first = max((VALUE_KEY.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
         self.state = State(self._names(), first)
         fresh = maps["fresh"].max_entries
-        self.settings(fresh_bound=fresh, established_bound=maps["flows"].max_entries - fresh)
+        self.settings(
+            fresh_bound=fresh,
+            established_bound=maps["flows"].max_entries - fresh,
+            filter_mask=maps["filters"].max_entries // 2 - 1,
+            generation=CONFIG.unpack(maps["config"].get(FIRST) or bytes(CONFIG.size))["generation"] + 1,
+        )
 
     # What is decided by
 
@@ -84,15 +94,17 @@ class Feed:
         self._prefix("prefixes6", image.prefixes6)
         self._prefix("prefixes4", image.prefixes4)
         self._write_clients(tables.snapshot, image)
+        self.settings(generation=self._config["generation"] % MOST_GENERATIONS + 1)
         self._clean(image)
         self.state.enforce(image)
         self._snapshot, self._image = tables.snapshot, image
 
-    def settings(self, **changes: int) -> None:
-        """Set fields of `struct config`: sample, watched, trace, user_space, now (for tests)."""
+    def settings(self, **changes: int) -> Mapping[str, int]:
+        """Set fields of `struct config` (sample, watched, trace, user_space, now for tests); how all are set."""
         self._config |= changes
         self._config["clock_offset"] = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._maps["config"].put(FIRST, CONFIG.pack(**self._config))
+        return self._config
 
     def tick(self, now: float) -> int:
         """Set the program's clock and give back the memory of flows that expired by `now`; how many."""

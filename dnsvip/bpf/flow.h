@@ -27,6 +27,47 @@ static __always_inline __u64 key_hash(const struct flow_key *k)
 	return sip_end(&s, k->destination[1] >> 56 | ports << 8 | 37ULL << 56);
 }
 
+static __always_inline struct lanes *lanes_now(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&lanes, &key);
+}
+
+/* Spreads flow keys over the filter; who makes keys meet only makes them be looked for. */
+static __always_inline __u64 filter_hash(const struct flow_key *k)
+{
+	__u64 ports = k->source_port | (__u64)k->destination_port << 16 | (__u64)k->protocol << 32;
+	__u64 h = (k->source[0] ^ k->destination[0] >> 17) * 0x9e3779b97f4a7c15ULL;
+
+	h = (h ^ h >> 29 ^ k->source[1]) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ h >> 32 ^ k->destination[1] ^ ports << 13) * 0x94d049bb133111ebULL;
+	return h ^ h >> 31;
+}
+
+static __always_inline __u64 *filter_word(__u64 hash, __u32 half, const struct config *c)
+{
+	__u32 number = (hash >> 6 & c->filter_mask) + (half ? c->filter_mask + 1 : 0);
+
+	return bpf_map_lookup_elem(&filters, &number);
+}
+
+static __always_inline int may_be_known(const struct flow_key *key, const struct config *c)
+{
+	struct lanes *l = lanes_now();
+	__u64 hash = filter_hash(key), *word = l ? filter_word(hash, l->filter, c) : NULL;
+
+	return !word || *word >> (hash & 63) & 1;
+}
+
+static __always_inline void filter_add(__u64 hash, __u32 half, const struct config *c)
+{
+	__u64 *word = filter_word(hash, half, c), bit = 1ULL << (hash & 63);
+
+	if (word && !(*word & bit))
+		__sync_fetch_and_or(word, bit);
+}
+
 static __always_inline struct flow *find_flow(const struct flow_key *key)
 {
 	return bpf_map_lookup_elem(&flows, key);
@@ -45,13 +86,6 @@ static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 
 	struct flow *flow = find_flow(key);
 
 	return flow && !is_idle(flow, now) ? flow : NULL;
-}
-
-static __always_inline struct lanes *lanes_now(void)
-{
-	__u32 key = 0;
-
-	return bpf_map_lookup_elem(&lanes, &key);
 }
 
 /* The key of a flow's replies, from the server that it has. */
@@ -130,6 +164,7 @@ __noinline int record(struct flow_key *key, struct flow *flow)
 	struct flow_key before, *place;
 	struct flow *old;
 	__u32 number;
+	__u64 hash;
 
 	if (!key || !flow || !c || !l || !c->fresh_bound)
 		return 0;
@@ -146,14 +181,19 @@ __noinline int record(struct flow_key *key, struct flow *flow)
 	*place = *key;
 	flow->place = number;
 	flow->fresh = 1;
-	return bpf_map_update_elem(&flows, key, flow, BPF_ANY);
+	if (bpf_map_update_elem(&flows, key, flow, BPF_ANY))
+		return -1;
+	hash = filter_hash(key);
+	filter_add(hash, 0, c);
+	filter_add(hash, 1, c);
+	return 0;
 }
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
 static __always_inline struct flow *touch(struct packet *p, __u32 now, const struct config *c)
 {
-	struct flow *flow = find_flow(&p->key);
+	struct flow *flow = may_be_known(&p->key, c) ? find_flow(&p->key) : NULL;
 
 	if (!flow)
 		return NULL;

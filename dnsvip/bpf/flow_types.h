@@ -27,6 +27,8 @@ struct flow {
 struct lanes {
 	__u64 cursor;      /* fresh flows ever recorded */
 	__u64 established; /* flows that are */
+	__u32 filter;      /* the half of map `filters` that is read */
+	__u32 unused;
 };
 
 /* The flow of a fragmented packet or of a proven address, and the last second that is remembered. */

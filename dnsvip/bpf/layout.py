@@ -94,7 +94,10 @@ SITE = Form(
     ),
 )
 CONFIG = Form(
-    "config", _fields("clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I")
+    "config",
+    _fields(
+        "clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I filter_mask:I generation:I"
+    ),
 )
 PREFIX6 = Form("prefix6", _fields("bits:I address:16s"))
 PREFIX4 = Form("prefix4", _fields("bits:I address:4s"))
@@ -111,7 +114,7 @@ FLOW_KEY = Form(
 FLOW = Form(
     "flow", _fields("hash:Q client:Q owner:I seen:I life:I place:I port:2s closing:B translated:B fresh:B unused:3s")
 )
-LANES = Form("lanes", _fields("cursor:Q established:Q"))
+LANES = Form("lanes", _fields("cursor:Q established:Q filter:I unused:I"))
 REMEMBERED = Form("remembered", _fields(f"key:{FLOW_KEY.size}s until:I unused:I"))
 BUCKET = Form("bucket", _fields("full:Q"))
 HOP = Form("hop", _fields("until:Q interface:I unused:I destination:6s source:6s known:I"))
@@ -140,7 +143,6 @@ SIDES = (
     "no-next-hop",
     "kept-new",
     "decrypted",
-    "decoded-before",
     "event-lost",
     "not-sent",
 )

@@ -10,10 +10,13 @@
 #define MAX_RINGS 1024
 #define MAX_CIPHERS 512
 #define FLOWS 65536
+#define FILTER_WORDS 16384
 #define FRAGMENTED 4096
 #define BUCKET_TOO_BIG MAX_TIERS /* behind the tiers' buckets: those of ICMP answers */
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
 #define BUCKETS (MAX_TIERS + 2)
+
+#define DECODED 65536 /* a power of two */
 
 /* What is not of a snapshot. */
 struct config {
@@ -25,6 +28,8 @@ struct config {
 	__u32 user_space;   /* whether somebody there takes what this program hands up; else it is dropped */
 	__u32 fresh_bound;  /* how many flows may be fresh, */
 	__u32 established_bound; /* and how many established, at once */
+	__u32 filter_mask;       /* words of one of map `filters`' halves, less one */
+	__u32 generation;        /* rises after every change of what addresses mean */
 };
 
 struct {
@@ -146,17 +151,24 @@ struct {
 	__type(value, struct client_key);
 } client_keys SEC(".maps");
 
-/* Payloads decrypted before; only of authentic addresses. */
-struct decoded_key {
-	struct wide ciphertext;
+/* An address decoded before: one cache line, in the place that its tag's hash gives, gone when another comes there.
+ * Only of authentic addresses. `check` covers the others, so that a line half written by another processor is none. */
+struct decoded {
+	struct wide body; /* the address without mode and tag */
+	struct wide payload;
 	__u64 identity; /* of the epoch's key */
+	__u64 check;
+	__u32 generation; /* under which `tier` holds: config.generation; 0: only the payload counts */
+	__u32 tier;
+	__u32 deadline; /* the first second at which the address has expired; 0: never */
+	__u32 unused;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536); /* fed */
-	__type(key, struct decoded_key);
-	__type(value, struct wide);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DECODED);
+	__type(key, __u32);
+	__type(value, struct decoded);
 } decoded SEC(".maps");
 
 /* The connection key table. Fresh flows are a ring of their own, in which the oldest goes for the next; an established
@@ -167,6 +179,16 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+/* A bit for each key in `flows`, and for some that have gone since the last sweep: where it is not set, the key is not
+ * there, which costs one read of a small map instead of two of a large one. Two halves: one is read while a sweep
+ * makes the other anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FILTER_WORDS); /* fed: each half a power of two */
+	__type(key, __u32);
+	__type(value, __u64);
+} filters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -249,8 +271,7 @@ enum side {
 	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */
 	SIDE_NO_NEXT_HOP,
 	SIDE_KEPT_NEW,       /* a flow stayed new for want of room among the established */
-	SIDE_DECRYPTED,      /* payloads decrypted, */
-	SIDE_DECODED_BEFORE, /* and those found in the decode cache */
+	SIDE_DECRYPTED,      /* a payload, not found in the decode cache */
 	SIDE_EVENT_LOST,
 	SIDE_NOT_SENT, /* no room in the frame for a header */
 	SIDES

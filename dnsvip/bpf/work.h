@@ -43,7 +43,7 @@ struct work {
 	struct use_key use;
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
-	struct decoded_key decoded; /* the name of the payload in the decode cache */
+	struct decoded decoded; /* what is written into the decode cache */
 	struct wide payload;
 	struct remembered use_made; /* what is written into map `uses` */
 	struct event event;

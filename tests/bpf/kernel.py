@@ -118,7 +118,7 @@ class Kernel:
     def forget(self) -> None:
         """Empty everything that is remembered between packets."""
         self.feed.sweep(0, everything=True)
-        self.maps["decoded"].clear()
+        self.feed.settings(generation=self.feed.settings()["generation"] + 1)
         for number in range(self.maps["buckets"].max_entries):
             self.maps["buckets"].put(word(number), bytes(8))
 
