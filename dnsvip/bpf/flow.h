@@ -47,7 +47,7 @@ static __always_inline __u64 filter_hash(const struct flow_key *k)
 
 static __always_inline __u64 *filter_word(__u64 hash, __u32 half, const struct config *c)
 {
-	__u32 number = (hash >> 6 & c->filter_mask) + (half ? c->filter_mask + 1 : 0);
+	__u32 number = (hash >> 6 & c->filter_mask) * 2 + half; /* both halves of a word in one cache line */
 
 	return bpf_map_lookup_elem(&filters, &number);
 }
@@ -193,8 +193,12 @@ __noinline int record(struct flow_key *key, struct flow *flow)
  * connection: the old flow is forgotten. */
 static __always_inline struct flow *touch(struct packet *p, __u32 now, const struct config *c)
 {
-	struct flow *flow = may_be_known(&p->key, c) ? find_flow(&p->key) : NULL;
+	struct flow *flow;
 
+	/* A segment without SYN is of a known flow, or seldom comes: the filter would only delay it. */
+	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(&p->key, c))
+		return NULL;
+	flow = find_flow(&p->key);
 	if (!flow)
 		return NULL;
 	if (flow->seen != now) {

@@ -16,7 +16,7 @@
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
 #define BUCKETS (MAX_TIERS + 2)
 
-#define DECODED 65536 /* a power of two */
+#define DECODED 16384 /* a power of two */
 
 /* What is not of a snapshot. */
 struct config {
