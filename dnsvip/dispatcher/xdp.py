@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,9 @@ import structlog
 from dnsvip.bpf.feed import FIRST, Feed
 from dnsvip.bpf.layout import LANES
 from dnsvip.bpf.link import Mode
+from dnsvip.bpf.maps import Map
 from dnsvip.config import DispatchSettings
+from dnsvip.dispatcher.kernelview import KernelEvents, KernelFlows
 from dnsvip.dispatcher.neighbours import Neighbours
 from dnsvip.dispatcher.plane import PROGRAM, Plane, detach
 from dnsvip.dispatcher.qos import MOST, Limit
@@ -43,6 +46,7 @@ class XdpRunner(Runner):
 
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> None:
         super().__init__(settings, snapshot)
+        self.table, self.events = KernelFlows(self), KernelEvents(self)
         self._keep_plane = keep
         self._mode = Mode.GENERIC if settings.generic else Mode.NATIVE
         self._plane: Plane | None = None
@@ -95,6 +99,10 @@ class XdpRunner(Runner):
             },
             "user_space": {reason: count for reason, count in beside.items() if count},
         }
+
+    def kernel_maps(self) -> tuple[Mapping[str, Map], Feed] | None:
+        """The maps of the program in force, by name, and who writes them; None before there are any."""
+        return (self._plane.maps, self._feed) if self._plane and self._feed else None
 
     # All of this is done in the worker thread
 

@@ -1,0 +1,99 @@
+"""Flows and packets of the kernel's program, shown by the same commands and in the same words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from dnsvip.demo.netns import World
+from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.field import Field
+
+pytestmark = pytest.mark.network
+CLIENT = "2001:db8:77::10"
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """One dispatcher in the kernel with two servers."""
+    if os.geteuid() != 0:
+        pytest.skip("loading kernel programs needs root")
+    if reason := World.available(tun=True):
+        pytest.skip(reason)
+    with World() as world:
+        made = Field(world, tmp_path_factory.mktemp("view"), ["xdp"], servers=2)
+        made.dispatch("d1")
+        yield made
+
+
+def dnsvip(field: Field, *argv: str) -> str:
+    """A command beside the dispatcher."""
+    config = ("--config", str(field.folder / "d1.toml"))
+    return field.dispatchers["d1"].run(*DNSVIP, *argv, *config).stdout
+
+
+def watching(field: Field, *argv: str) -> subprocess.Popen[str]:
+    """`dnsvip watch` that has begun."""
+    command = [*DNSVIP, "watch", *argv, "--json", "--config", str(field.folder / "d1.toml")]
+    process = subprocess.Popen(
+        field.dispatchers["d1"].command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    assert "watching" in process.stderr.readline()
+    return process
+
+
+def packets(process: subprocess.Popen[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+
+
+def test_packets_of_an_address(field: Field) -> None:
+    """The program picks the packets of the address that is asked for, each with its reason and server."""
+    vip = field.address("direct", 1)
+    process = watching(field, vip, "--count", "3")
+    field.traffic("connect", "1", "1", field.address("direct", 2))
+    field.traffic("connect", "1", "1", vip)
+    told = packets(process)
+    assert [one["reason"] for one in told] == ["issued", "known", "known"]
+    assert {(one["vip"], one["source"], one["tier"], one["action"]) for one in told} == {
+        (vip, CLIENT, "direct", "forward")
+    }
+    assert {one["server"] for one in told} < {"s1", "s2"}
+    assert told[0]["words"] == "forwarded: a new flow to an address issued to it"
+
+
+def test_packets_of_everybody(field: Field) -> None:
+    """Where no single address is asked for the program samples: all packets, as long as they are few."""
+    process = watching(field, "2001:db8:a:1::/64", "--reason", "issued", "--count", "8")
+    field.traffic("connect", "8", "8", field.address("direct", 3))
+    assert len({one["source_port"] for one in packets(process)}) == 8
+
+
+def test_who_has_the_most_packets(field: Field) -> None:
+    """Packets are added up by what is asked for; of what nobody sends there is nothing."""
+    prefix = ("2001:db8:a:1::/64", "--seconds", "2", "--json")
+    assert json.loads(dnsvip(field, "flows", "top", *prefix)) == []
+    downloads = field.downloads(4, [field.address("direct", 4)], 10)
+    (most,) = json.loads(dnsvip(field, "flows", "top", *prefix, "--by", "tier"))
+    assert (most["tier"], most["packets"] > 4, most["bytes"] > 60 * most["packets"]) == ("direct", True, True)
+    assert downloads.finish()["harmed"] == {}
+
+
+def test_flows_are_found_and_forgotten(field: Field) -> None:
+    """The kernel's flows are searched as the runner's are; a forgotten one is judged anew and goes on."""
+    vip = field.address("direct", 5)
+    downloads = field.downloads(6, [vip], 4)
+    found = json.loads(dnsvip(field, "flows", "search", vip, "--json"))
+    assert [(one["vip"], one["state"], one["tier"]) for one in found] == [(vip, "established", "direct")] * 6
+    assert {one["server"] for one in found} <= {"s1", "s2"}
+    assert {one["source"] for one in found} == {CLIENT}
+    before = field.status("d1")["counters"]["issued"]
+    assert dnsvip(field, "flows", "purge", vip) == "6 flows forgotten\n"
+    wait_until(lambda: field.status("d1")["counters"]["issued"] >= before + 6, 30)
+    assert downloads.finish()["harmed"] == {}
+    top = json.loads(dnsvip(field, "flows", "search", vip, "--state", "new", "--json"))
+    assert top == []
