@@ -217,12 +217,26 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleSettings:
+    """`[log.queries]` and `[log.flows]`: one question or new flow in `one_in` as a line of JSON, in `file` or else on
+    standard output. Of clients' addresses the first `keep4` or `keep6` bits are written."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    one_in: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    file: Path | None = None
+    keep4: Annotated[int, Field(ge=0, le=32)] = 24
+    keep6: Annotated[int, Field(ge=0, le=128)] = 48
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: form and level."""
+    """`[log]`: form and level of what a process says of itself, and samples of what it does; by default none."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    queries: SampleSettings | None = None
+    flows: SampleSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +278,12 @@ def load_node(path: Path) -> NodeConfig:
         key_file=folder / config.key_file,
         state_dir=folder / config.state_dir,
         geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
+        log=replace(config.log, queries=_beside(folder, config.log.queries), flows=_beside(folder, config.log.flows)),
     )
+
+
+def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:
+    return replace(samples, file=folder / samples.file) if samples and samples.file else samples
 
 
 def _absolute_database(url: str, folder: Path, path: Path) -> str:

@@ -62,6 +62,7 @@ LAYER = {
     **dict.fromkeys(AREAS, 5),
     "config": 6,
     "log": 7,
+    "samplelog": 7,
     "store": 7,
     "bpf": 7,
     "metrics": 8,
@@ -87,6 +88,7 @@ DNS_LAYER = {
     "dns.transfer": 5,
     "dns.answer": 6,
     "dns.explain": 7,
+    "dns.querylog": 7,
     "dns.hotpath": 7,
     "dns.transports": 8,
 }

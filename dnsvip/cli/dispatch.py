@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import uvloop
 from dnsvip.cli.notify import Notifier
 from dnsvip.cli.observing import observed_dispatch, observing
 from dnsvip.cli.reloading import Live, reload_on_hangup
+from dnsvip.cli.sampling import flow_log
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DispatchSettings, load_node
 from dnsvip.dispatcher.control import SOCKET, Control
@@ -65,13 +66,16 @@ async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> No
 
         feed.describe(lambda: reported(health.status()))
 
+        flows: Callable[[], Mapping[str, int]] = dict
+
         def status() -> dict[str, Any]:
-            return with_health(runner.status(), health)
+            return {**with_health(runner.status(), health), "flow_log": dict(flows())}
 
         try:
             observed = observed_dispatch(live, feed, status)
             async with observing(node.metrics.dispatch_listen, live, observed, "metrics.dispatch_listen"):
-                await _run(live, feed, runner, health, status, stopped)
+                with flow_log(live, runner) as flows:
+                    await _run(live, feed, runner, health, status, stopped)
         finally:
             await health.stop()
             await runner.stop()

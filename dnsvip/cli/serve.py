@@ -28,6 +28,7 @@ from dnsvip.cli.firsttoken import make_first_token
 from dnsvip.cli.notify import Notifier
 from dnsvip.cli.observing import joined, listening, observed_serve, observing
 from dnsvip.cli.reloading import Live, reload_on_hangup
+from dnsvip.cli.sampling import query_log
 from dnsvip.cli.settling import Settling
 from dnsvip.config import DnsSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
@@ -161,7 +162,8 @@ async def dns_of(live: Live, feed: Feed) -> AsyncIterator[DnsServer]:
     await server.start()
     following = asyncio.create_task(follow_files())
     try:
-        yield server
+        with query_log(live, server):
+            yield server
     finally:
         following.cancel()
         await server.stop()

@@ -37,6 +37,8 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield counters("dnsvip_dispatch_packets", text, ("reason",), by_one(status.get("counters", {})))
     text = "New flows sent to a server, by tier."
     yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_one(status.get("new_flows", {})))
+    text = "Sampled flows by what became of their line."
+    yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_one(status.get("flow_log", {})))
     for key, (make, name, text) in _PLAIN.items():
         if key in status:
             yield make(name, text, status[key])

@@ -49,6 +49,8 @@ def test_what_changes_and_what_waits(made: Node, workers: int) -> None:
     assert found["changed"] == ["dns.identity", "dns.rate_limit"]
     assert found["only_after_a_restart"] == ["admin.listen"]
     within(10, lambda: made.dig("CH", "TXT", "id.server") == '"renamed"')
+    processes = 1 if workers == 1 else 1 + workers
+    within(10, lambda: made.log.count("node file read again") == processes)
     if workers == 1:
         answers = [made.dig("+tries=1", "+time=1", "+notcp", "+ignore", "AAAA", "www.example.test") for _ in range(8)]
         assert "" in answers, "the rate limit holds"

@@ -27,11 +27,13 @@ from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.frontends import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
 from dnsvip.dns.protocol.message import Rcode
+from dnsvip.dns.querylog import Asked
 from dnsvip.dns.transports.mmsg import AVAILABLE, Batches
 from dnsvip.dns.transports.tcp import Gate, Stream, StreamLimits
 from dnsvip.dns.transports.udp import Datagrams
 from dnsvip.errors import PlatformError
 from dnsvip.model import Snapshot
+from dnsvip.samplelog import Every, SampleLog
 
 PORT_TRIES = 8
 """How often a free port is looked for that UDP and TCP can both have."""
@@ -68,6 +70,8 @@ class DnsServer:
         self._limiter = Limiter(rate.responses_per_second, rate.slip) if rate else None
         self._tally: Counter[str] = Counter()
         self._fast_failures = 0
+        self._samples: SampleLog[Asked] | None = None
+        self._every = Every(1)
         self._datagrams: list[Batches | Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
@@ -114,6 +118,10 @@ class DnsServer:
         """What answers from this snapshot, ready to be assigned to `fast`; may be called in another thread."""
         return FastPath(Engine(snapshot, self.engine, geo), time.time(), self.fast)
 
+    def sample(self, log: SampleLog[Asked] | None, one_in: int = 1) -> None:
+        """Offer one question in `one_in` to a log from now on; None: none."""
+        self._samples, self._every = log, Every(one_in)
+
     def update(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot from now on."""
         self.fast = self.compiled(snapshot)
@@ -129,6 +137,7 @@ class DnsServer:
             "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
             "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
+            "query_log": self._samples.counts() if self._samples else {},
         }
 
     def _respond(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str) -> bytes | None:
@@ -137,7 +146,11 @@ class DnsServer:
     def _converse(
         self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, transport: str
     ) -> bytes | Iterator[bytes] | None:
-        return self._guarded(self.engine.converse, wire, source, listener, transport)
+        answer = self._guarded(self.engine.converse, wire, source, listener, transport)
+        if self._samples is not None and self._every.picks(1):
+            told = answer if isinstance(answer, bytes) else None
+            self._samples.offer(Asked(time.time(), transport, listener, source, wire[2:], told and told[2:]))
+        return answer
 
     def _guarded(
         self,
@@ -175,6 +188,11 @@ class DnsServer:
                     answers[number] = answer and answer[2:]
         if self._limiter is not None:
             self._limit(self._limiter, keys, answers, width, time.time())
+        if self._samples is not None:
+            for place in self._every.picks(len(keys)):
+                key = keys[place]
+                asked = Asked(time.time(), "udp", listener, address_of(key, width), key[width:], answers[place])
+                self._samples.offer(asked)
         return answers
 
     def _respond_behind(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> list[bytes | None]:
