@@ -96,7 +96,8 @@ SITE = Form(
 CONFIG = Form(
     "config",
     _fields(
-        "clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I filter_mask:I generation:I"
+        "clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I filter_mask:I "
+        "generation:I"
     ),
 )
 PREFIX6 = Form("prefix6", _fields("bits:I address:16s"))
