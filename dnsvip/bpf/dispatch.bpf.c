@@ -123,15 +123,14 @@ static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 }
 
 /* The verdict on a packet of a flow, into work.verdict. */
-static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site,
-				   const struct config *c)
+static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
 {
 	struct packet *p = &w->packet;
 	struct verdict *v = &w->verdict;
 	struct flow *flow;
 	__u32 number, size;
 
-	flow = touch(p, w->seconds, c);
+	flow = touch(p, w->seconds);
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
@@ -296,7 +295,7 @@ int dispatch(struct xdp_md *ctx)
 	else if (fault)
 		decided(&w->verdict, ACTION_DROP, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
-		decide(ctx, w, site, c);
+		decide(ctx, w, site);
 	else
 		unusual();
 	count(ctx, &w->verdict);

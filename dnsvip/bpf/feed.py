@@ -75,11 +75,7 @@ class Feed:
         self._ciphers: dict[int, bytes] = {}
         first = max((VALUE_KEY.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
         self.state = State(self._names(), first)
-        fresh = maps["fresh"].max_entries
         self.settings(
-            fresh_bound=fresh,
-            established_bound=maps["flows"].max_entries - fresh,
-            filter_mask=maps["filters"].max_entries // 2 - 1,
             generation=CONFIG.unpack(maps["config"].get(FIRST) or bytes(CONFIG.size))["generation"] + 1,
         )
 

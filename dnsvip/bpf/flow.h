@@ -45,24 +45,24 @@ static __always_inline __u64 filter_hash(const struct flow_key *k)
 	return h ^ h >> 31;
 }
 
-static __always_inline __u64 *filter_word(__u64 hash, __u32 half, const struct config *c)
+static __always_inline __u64 *filter_word(__u64 hash, __u32 half)
 {
-	__u32 number = (hash >> 6 & c->filter_mask) * 2 + half; /* both halves of a word in one cache line */
+	__u32 number = (hash >> 6 & (entries_of(&filters) / 2 - 1)) * 2 + half; /* both halves of a word in one cache line */
 
 	return bpf_map_lookup_elem(&filters, &number);
 }
 
-static __always_inline int may_be_known(const struct flow_key *key, const struct config *c)
+static __always_inline int may_be_known(const struct flow_key *key)
 {
 	struct lanes *l = lanes_now();
-	__u64 hash = filter_hash(key), *word = l ? filter_word(hash, l->filter, c) : NULL;
+	__u64 hash = filter_hash(key), *word = l ? filter_word(hash, l->filter) : NULL;
 
 	return !word || *word >> (hash & 63) & 1;
 }
 
-static __always_inline void filter_add(__u64 hash, __u32 half, const struct config *c)
+static __always_inline void filter_add(__u64 hash, __u32 half)
 {
-	__u64 *word = filter_word(hash, half, c), bit = 1ULL << (hash & 63);
+	__u64 *word = filter_word(hash, half), bit = 1ULL << (hash & 63);
 
 	if (word && !(*word & bit))
 		__sync_fetch_and_or(word, bit);
@@ -142,13 +142,13 @@ __noinline int forget(struct flow_key *key)
 }
 
 /* A new flow is established by its second packet. Where there is no room it stays new, and is forwarded all the same. */
-static __always_inline void establish(struct flow *flow, const struct config *c)
+static __always_inline void establish(struct flow *flow)
 {
 	struct lanes *l = lanes_now();
 
 	if (!l)
 		return;
-	if (__sync_fetch_and_add(&l->established, 1) < c->established_bound) {
+	if (__sync_fetch_and_add(&l->established, 1) < entries_of(&flows) - entries_of(&fresh)) {
 		flow->fresh = 0;
 		return;
 	}
@@ -159,16 +159,15 @@ static __always_inline void establish(struct flow *flow, const struct config *c)
 /* Remembers a new flow, in the place of the oldest new one where all places are taken. */
 __noinline int record(struct flow_key *key, struct flow *flow)
 {
-	struct config *c = settings();
 	struct lanes *l = lanes_now();
 	struct flow_key before, *place;
 	struct flow *old;
 	__u32 number;
 	__u64 hash;
 
-	if (!key || !flow || !c || !l || !c->fresh_bound)
+	if (!key || !flow || !l)
 		return 0;
-	number = __sync_fetch_and_add(&l->cursor, 1) % c->fresh_bound;
+	number = __sync_fetch_and_add(&l->cursor, 1) % entries_of(&fresh);
 	place = bpf_map_lookup_elem(&fresh, &number);
 	if (!place)
 		return 0;
@@ -184,19 +183,19 @@ __noinline int record(struct flow_key *key, struct flow *flow)
 	if (bpf_map_update_elem(&flows, key, flow, BPF_ANY))
 		return -1;
 	hash = filter_hash(key);
-	filter_add(hash, 0, c);
-	filter_add(hash, 1, c);
+	filter_add(hash, 0);
+	filter_add(hash, 1);
 	return 0;
 }
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
-static __always_inline struct flow *touch(struct packet *p, __u32 now, const struct config *c)
+static __always_inline struct flow *touch(struct packet *p, __u32 now)
 {
 	struct flow *flow;
 
 	/* A segment without SYN is of a known flow, or seldom comes: the filter would only delay it. */
-	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(&p->key, c))
+	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(&p->key))
 		return NULL;
 	flow = find_flow(&p->key);
 	if (!flow)
@@ -218,6 +217,6 @@ static __always_inline struct flow *touch(struct packet *p, __u32 now, const str
 		return flow;
 	}
 	if (flow->fresh)
-		establish(flow, c);
+		establish(flow);
 	return flow;
 }

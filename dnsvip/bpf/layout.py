@@ -95,10 +95,7 @@ SITE = Form(
 )
 CONFIG = Form(
     "config",
-    _fields(
-        "clock_offset:q now:Q sample:I watched:I trace:I user_space:I fresh_bound:I established_bound:I filter_mask:I "
-        "generation:I"
-    ),
+    _fields("clock_offset:q now:Q sample:I watched:I trace:I user_space:I generation:I unused:I"),
 )
 PREFIX6 = Form("prefix6", _fields("bits:I address:16s"))
 PREFIX4 = Form("prefix4", _fields("bits:I address:4s"))

@@ -18,6 +18,13 @@
 
 #define DECODED 16384 /* a power of two */
 
+/* A map as the kernel has it: how many entries it was loaded with. */
+struct bpf_map {
+	__u32 max_entries;
+} __attribute__((preserve_access_index));
+
+#define entries_of(map) (((struct bpf_map *)(map))->max_entries)
+
 /* What is not of a snapshot. */
 struct config {
 	__s64 clock_offset; /* nanoseconds from the kernel's monotonic clock to unix time */
@@ -26,10 +33,8 @@ struct config {
 	__u32 watched;      /* how many entries map `watches` has */
 	__u32 trace;        /* write the last verdict into map `last`, for tests */
 	__u32 user_space;   /* whether somebody there takes what this program hands up; else it is dropped */
-	__u32 fresh_bound;  /* how many flows may be fresh, */
-	__u32 established_bound; /* and how many established, at once */
-	__u32 filter_mask;       /* words of one of map `filters`' halves, less one */
-	__u32 generation;        /* rises after every change of what addresses mean */
+	__u32 generation;   /* rises after every change of what addresses mean */
+	__u32 unused;
 };
 
 struct {

@@ -13,7 +13,6 @@ struct sweep {
 
 /* A sweep under way. */
 struct sweeping {
-	const struct config *config;
 	__u64 established; /* left */
 	__u64 gone;        /* established before, and forgotten: counted off already */
 	__u32 now;
@@ -32,7 +31,7 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *flow, struc
 		forget(&name);
 		s->expired++;
 	} else {
-		filter_add(filter_hash(key), s->half, s->config);
+		filter_add(filter_hash(key), s->half);
 		s->established += !flow->fresh;
 	}
 	return 0;
@@ -40,11 +39,11 @@ static long sweep_flow(void *map, struct flow_key *key, struct flow *flow, struc
 
 static long clear_word(__u64 number, struct sweeping *s)
 {
-	__u64 *word = filter_word(number << 6, s->half, s->config);
+	__u64 *word = filter_word(number << 6, s->half);
 
 	if (word)
 		*word = 0;
-	return number >= s->config->filter_mask;
+	return 0;
 }
 
 static long sweep_use(void *map, struct use_key *key, struct remembered *use, struct sweeping *s)
@@ -75,14 +74,14 @@ SEC("syscall")
 int sweep(struct sweep *order)
 {
 	struct lanes *l = lanes_now();
-	struct sweeping s = {.now = order->now, .all = order->all, .config = settings()};
+	struct sweeping s = {.now = order->now, .all = order->all};
 	__u64 before;
 
-	if (!l || !s.config)
+	if (!l)
 		return -1;
 	s.half = !l->filter;
 	before = l->established;
-	bpf_loop(s.config->filter_mask + 1, clear_word, &s, 0);
+	bpf_loop(entries_of(&filters) / 2, clear_word, &s, 0);
 	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
 	l->filter = s.half;
 	__sync_fetch_and_add(&l->established, s.established - before + s.gone);

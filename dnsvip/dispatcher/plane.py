@@ -20,8 +20,8 @@ import structlog
 from pyroute2 import IPRoute
 
 from dnsvip.bpf import pinned
-from dnsvip.bpf.feed import FIRST, sizes
-from dnsvip.bpf.layout import FLOW, LANES
+from dnsvip.bpf.feed import sizes
+from dnsvip.bpf.layout import SWEEP
 from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.link import Link, Mode
 from dnsvip.bpf.maps import HASH, LPM_TRIE, LRU_HASH, Map
@@ -80,8 +80,9 @@ class Plane:
         """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
         was attached before still does."""
         self._carry_over()  # flows that came since it was loaded
+        self._settle()
         self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
-        self._count_again()
+        self._settle()
 
     def discard(self) -> None:
         """Give up before `attach`: what this load has pinned goes, what was there before stays."""
@@ -106,14 +107,10 @@ class Plane:
             for name in CARRIED[1:]:
                 self._loaded.carry(name)
 
-    def _count_again(self) -> None:
-        """Say how many flows are established, where that was counted for another table."""
-        if {"flows", "lanes"} <= self._loaded.taken:
-            return
-        held = (FLOW.unpack(values[0]) for _, values in self.maps["flows"].items())
-        established = sum(not flow["fresh"] for flow in held)
-        lanes = LANES.unpack(self.maps["lanes"].get(FIRST) or bytes(LANES.size))
-        self.maps["lanes"].put(FIRST, LANES.pack(cursor=lanes["cursor"], established=established))
+    def _settle(self) -> None:
+        """Make anew what the program knows about its table as a whole: how many flows are established, and the
+        filter that tells what is not in it. Forgets no flow: none has been idle at second 0."""
+        self.programs["sweep"].call(SWEEP.pack())
 
     def holds(self, site: Site) -> bool:
         """Whether the maps are large enough for a site."""
