@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -165,3 +166,26 @@ def test_command_that_fails_is_told(tmp_path: Path, command: list[str], message:
     with pytest.raises(SecretError, match=message) as caught:
         KeyEncryptionKey.load(tmp_path / "k", {}, command)
     assert "hunter2" not in str(caught.value).replace(" ".join(command), "")
+
+
+def test_key_in_a_pkcs11_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that reads a private object of a PKCS#11 token gives the key, with the PIN and not without."""
+    module = "/usr/lib/softhsm/libsofthsm2.so"
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
+    monkeypatch.setenv("DNSVIP_PIN", "1234")
+    tool = ["pkcs11-tool", "--module", module, "--token-label", "dnsvip", "--type", "data", "--label", "dnsvip"]
+    tool += ["--login", "--pin", "env:DNSVIP_PIN"]
+    made = KeyEncryptionKey.load(tmp_path / "k", {})
+    pins = ["--pin", "1234", "--so-pin", "5678"]
+    for argv in (
+        ["softhsm2-util", "--init-token", "--free", "--label", "dnsvip", *pins],
+        [*tool, "--private", "--write-object", str(tmp_path / "k")],
+    ):
+        subprocess.run(argv, check=True, capture_output=True)
+    (tmp_path / "k").unlink()
+    assert KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"]).active_id == made.active_id
+    monkeypatch.setenv("DNSVIP_PIN", "4321")
+    with pytest.raises(SecretError, match="key command pkcs11-tool: exit status 1"):
+        KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"])
