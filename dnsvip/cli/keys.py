@@ -144,7 +144,7 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
 
 
 def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:
-    found = [api.get("keys", cluster)] if cluster else api.items("keys")
+    found = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
     for one in found:
         head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
         yield from ({**head, **epoch} for epoch in one["epochs"])

@@ -43,7 +43,7 @@ def nodes() -> None:
 @with_api
 def list_(api: Api, *, as_json: bool) -> None:
     """List the processes of all nodes."""
-    show.rows(COLUMNS, api.items("nodes"), as_json=as_json)
+    show.rows(COLUMNS, api.get("nodes")["items"], as_json=as_json)
 
 
 @nodes.command("show", epilog=EPILOG)

@@ -52,7 +52,7 @@ def list_(config: Path | None, address: str | None, token_file: Path | None, *, 
         found = _in_database(config, lambda store: store.tokens())
         items = [{"name": t.name, "created_at": t.created_at, "created_by": t.created_by} for t in found]
     else:
-        items = list(find_api(address, token_file).items("tokens"))
+        items = find_api(address, token_file).get("tokens")["items"]
     show.rows(COLUMNS, items, as_json=as_json)
 
 

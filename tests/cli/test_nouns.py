@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -125,7 +126,30 @@ def test_keys(served: Node) -> None:
     lines = ok(served, "keys", "list", "web").splitlines()
     assert [line.split("\t")[:3] for line in lines[1:]] == [["web", "0", "retiring"], ["web", "1", "active"]]
     assert "retires 20" in lines[1]
+    assert ok(served, "keys", "list").splitlines() == lines
     assert served.noun("keys", "rotate", "nothing").returncode == 4
+
+
+def test_emergency(served: Node) -> None:
+    """An emergency leaves one key, which is active at once, and the answers are made with it."""
+    said = ok(served, "keys", "rotate", "web", "--emergency")
+    assert re.fullmatch(r"cluster web: epoch \d is active\n", said)
+    (epoch,) = as_json(served, "keys", "list", "web")
+    assert epoch["state"] == "active"
+
+
+def test_nodes(served: Node) -> None:
+    """Nodes are listed with how far they are and how long they run, shown whole, and a live one is not forgotten."""
+    (name,) = {node["name"] for node in as_json(served, "nodes", "list")}
+    (line,) = ok(served, "nodes", "list").splitlines()[1:]
+    cells = line.split("\t")
+    assert cells[:3] == [name, "admin, dns", "live"]
+    assert re.fullmatch(r"\d+ (s|min)( \d+ s)?", cells[6])
+    assert "key_encryption_keys = [" in ok(served, "nodes", "show", name)
+    assert as_json(served, "nodes", "show", name)["processes"][0]["live"]
+    refused = served.noun("nodes", "forget", name)
+    assert (refused.returncode, "Stop it first" in refused.stderr) == (5, True)
+    assert served.noun("nodes", "show", "nobody").returncode == 4
 
 
 def cookie(served: Node, sent: str) -> str:
