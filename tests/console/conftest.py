@@ -57,7 +57,9 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     contexts = []
 
     def open_page(place: str = "", *, signed_in: bool = True, log: bool = True, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": DESKTOP, "color_scheme": "light", **options})
+        context = browser.new_context(
+            **{"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce", **options}
+        )
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()

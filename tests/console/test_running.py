@@ -79,7 +79,8 @@ def test_charts_show_the_traffic(visit: Open, at_work: Site) -> None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     expect(page.get_by_role("region", name="New flows by tier").locator(".legend")).to_contain_text("gold")
     expect(page.get_by_role("region", name="Rejects by reason").locator(".legend")).to_contain_text("bad-tag")
-    expect(page.get_by_role("region", name="Servers", exact=True).first).to_contain_text("fast-1")
+    expect(page.get_by_role("region", name="Servers", exact=True).first).to_contain_text("healthy")
+    expect(page.get_by_role("region", name="Servers", exact=True).first).to_contain_text("slow-2")
 
 
 def test_zone_service_tier(visit: Open, at_work: Site) -> None:

@@ -52,7 +52,7 @@ function side(session) {
 }
 
 function top() {
-  const find = h("input", { type: "search", id: "find", placeholder: matchMedia("(max-width: 620px)").matches ? "Client, address" : "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
+  const find = h("input", { type: "search", id: "find", placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
   const form = h("form.find", { role: "search" }, icon("search", 16), find, h("kbd", { "aria-hidden": "true" }, "/"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -65,6 +65,7 @@ function top() {
   });
   const button = (name, text, action, extra = {}) => h("button.button.quiet.icon", { type: "button", "aria-label": text, title: text, onclick: action, ...extra }, icon(name));
   const theme = button("moon", "Light or dark (t)", switchTheme, { id: "theme" });
+  theme.append(icon("sun"));
   const toggle = button("menu", "Pages", () => menu(), { class: "menu-button", id: "menu", "aria-expanded": "false", "aria-controls": "side" });
   const generation = h("span.generation", { id: "generation" }, h("span.dot"), "…");
   return h("header.top", toggle, form, h("div.top-end", generation, button("help", "Keyboard and help (?)", showHelp, { class: "wide" }), theme, button("out", "Sign out", leave, { id: "sign-out" })));

@@ -2,12 +2,14 @@
 import { chart, spark } from "../chart.js";
 import { fill, h } from "../dom.js";
 import { ago, count, rate, whole } from "../format.js";
+import { healthOf, told } from "../health.js";
 import { listen } from "../live.js";
-import { card, empty, head, label, loading, tag } from "../parts.js";
+import { card, empty, head, loading, table, tag } from "../parts.js";
 import { link } from "../router.js";
 
 const TAKEN = new Set(["known", "reply", "icmp-error", "fragment", "plain", "class", "issued", "proven", "reselected", "held", "over-rate-passed", "not-ours"]);
 const MOST = 7;
+const SERVERS = 12;
 const NAMES = { none: "anonymous" };
 
 export function show(view, { signal }) {
@@ -40,7 +42,7 @@ export function show(view, { signal }) {
     flows.draw({ times: state.times, series: of("dispatcher.new_flows") });
     rejects.draw({ times: state.times, series: of("dispatcher.counters").filter((each) => !TAKEN.has(each.name)) });
     fill(numbers, numbersOf(state));
-    fill(servers, serversOf(state.now.dispatcher));
+    fill(servers, serversOf(state.now));
     fill(nodes, nodesOf(state.now));
     flowsCard.hidden = rejectsCard.hidden = !state.now.dispatcher;
   }, signal);
@@ -63,6 +65,7 @@ function numbersOf(state) {
     return state.times.map((_, place) => columns.reduce((sum, values) => sum + (values[place] ?? 0), 0));
   };
   const dispatcher = now.dispatcher && !now.dispatcher.error ? now.dispatcher : null;
+  const checked = [...healthOf(now).values()];
   const live = now.nodes.filter((node) => node.live).length;
   return [
     number("Queries", total("dns.outcomes"), 1),
@@ -70,7 +73,8 @@ function numbersOf(state) {
     dispatcher ? number("Rejects", total("dispatcher.counters", (name) => !TAKEN.has(name)), 5) : null,
     dispatcher?.flows ? plain("Flows", whole(dispatcher.flows.established + dispatcher.flows.new), `of ${whole(dispatcher.flows.bound)}`) : null,
     plain("Clients", whole(now.objects.clients ?? 0), h("a", { href: link("clients") }, "See all")),
-    plain("Nodes live", `${live} of ${now.nodes.length}`, now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date"),
+    checked.length ? plain("Servers healthy", `${checked.filter((server) => server.passing).length} of ${checked.length}`, h("a", { href: link("servers") }, "See all")) : null,
+    dispatcher ? null : plain("Nodes live", `${live} of ${now.nodes.length}`, now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date"),
   ];
 }
 
@@ -82,20 +86,19 @@ function plain(title, value, note) {
   return h("div.figure", h("div.soft", title), h("div.figure-value", value), h("div.faint.figure-note", note));
 }
 
-function serversOf(dispatcher) {
-  if (!dispatcher) return empty("No dispatcher on this machine", "New flows, rejects and the servers’ health are told where one runs.");
-  if (dispatcher.error) return empty("The dispatcher does not answer", dispatcher.error);
-  if (!dispatcher.servers?.length) return empty("No servers", "Pools and their servers are on the page of the servers.");
-  const rows = dispatcher.servers.slice(0, 12).map((server) => h("tr", h("td", h("a", { href: link("servers") }, `${server.pool} / ${server.name}`)), h("td.mono.wide-only", server.address), h("td", stateOf(server, dispatcher)), h("td.number", whole(server.packets ?? 0))));
-  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": "Servers as the dispatcher sees them" }, h("table", h("thead", h("tr", h("th", { scope: "col" }, "Server"), h("th.wide-only", { scope: "col" }, "Address"), h("th", { scope: "col" }, "Health"), h("th.number", { scope: "col" }, "Packets"))), h("tbody", rows)));
-}
-
-/** How a dispatcher finds a server. */
-function stateOf(server, dispatcher) {
-  if (dispatcher.unreachable?.includes(server.address)) return tag("unreachable");
-  if (server.healthy === false) return tag("unhealthy");
-  if (server.healthy === true) return tag("healthy");
-  return label("not checked");
+function serversOf(now) {
+  const health = healthOf(now);
+  const own = now.dispatcher?.error ? [] : now.dispatcher?.servers ?? [];
+  const packets = new Map(own.map((server) => [`${server.pool}/${server.name}`, server.packets ?? 0]));
+  const keys = [...new Set([...packets.keys(), ...health.keys()])].sort((one, other) => (health.get(one)?.passing ?? true) - (health.get(other)?.passing ?? true) || one.localeCompare(other));
+  if (!keys.length) return empty(now.dispatcher?.error ? "The dispatcher does not answer" : "No dispatcher reports", "New flows, rejects and the servers’ health are told where one runs.");
+  const columns = [
+    { title: "Server", cell: (key) => h("a", { href: link("servers") }, key.replace("/", " / ")) },
+    { title: "Health", cell: (key) => told(health.get(key)) },
+    { title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") },
+    { title: "Packets", number: true, cell: (key) => (packets.has(key) ? whole(packets.get(key)) : "") },
+  ];
+  return table("Servers as the dispatchers find them", columns, keys.slice(0, SERVERS));
 }
 
 function nodesOf(now) {

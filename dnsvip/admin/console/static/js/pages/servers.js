@@ -3,6 +3,7 @@ import { at, call, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { whole } from "../format.js";
+import { healthOf, told } from "../health.js";
 import { hurry, listen, live } from "../live.js";
 import { confirm, done, failed, open } from "../notices.js";
 import { button, card, empty, filled, head, label, table, tag } from "../parts.js";
@@ -11,13 +12,17 @@ import { may } from "../rights.js";
 export async function show(view, { signal }) {
   const place = h("div.stack");
   fill(view, head("Servers and pools", { lead: "Draining keeps the flows that a server has and gives it no new ones; down and maint keep none." }), place);
-  const run = filled(place, async () => drawn((await get("pools?limit=1000", { signal })).items, () => run()), signal);
-  await run();
+  const run = filled(place, async () => drawn((await get("pools?limit=1000", { signal })).items, again), signal);
+  const again = async () => {
+    await run();
+    showHealth(place, live().now);
+  };
+  await again();
   let generation = live().now?.generation;
   listen(({ now }) => {
-    showHealth(place, now?.dispatcher, now?.nodes);
+    showHealth(place, now);
     const typing = document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
-    if (now?.generation && generation && now.generation !== generation && !typing) run().then(() => showHealth(place, live().now?.dispatcher, live().now?.nodes));
+    if (now?.generation && generation && now.generation !== generation && !typing) again();
     generation = now?.generation ?? generation;
   }, signal);
 }
@@ -134,18 +139,19 @@ function editServer(pool, server, again) {
 }
 
 /** Health and packets as the dispatchers tell them. */
-function showHealth(place, dispatcher) {
-  const known = new Map((dispatcher?.servers ?? []).map((server) => [`${server.pool}/${server.name}`, server]));
+function showHealth(place, now) {
+  if (!now) return;
+  const health = healthOf(now);
+  const own = new Map((now.dispatcher?.servers ?? []).map((server) => [`${server.pool}/${server.name}`, server]));
   for (const each of place.querySelectorAll("[data-health]")) {
-    const server = known.get(each.dataset.health);
-    const word = dispatcher?.unreachable?.includes(each.dataset.address) ? "unreachable" : server?.healthy === true ? "healthy" : server?.healthy === false ? "unhealthy" : "";
-    if (each.dataset.word === word && each.dataset.shown) continue;
-    Object.assign(each.dataset, { word, shown: "1" });
-    fill(each, word ? tag(word) : h("span.faint", server ? "not checked" : "no dispatcher here"));
+    const server = health.get(each.dataset.health);
+    const said = JSON.stringify(server ?? null);
+    if (each.dataset.said === said) continue;
+    each.dataset.said = said;
+    fill(each, told(server), server?.notes.length ? h("div.faint.note", server.notes[0]) : null);
   }
   for (const each of place.querySelectorAll("[data-packets]")) {
-    const server = known.get(each.dataset.packets);
+    const server = own.get(each.dataset.packets);
     each.textContent = server ? whole(server.packets ?? 0) : "";
   }
 }
-
