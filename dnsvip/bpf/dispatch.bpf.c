@@ -290,9 +290,10 @@ int dispatch(struct xdp_md *ctx)
 	w->verdict.mode = MODE_DIRECT;
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
-	if (fault == NOT_IP)
+	if (fault == NOT_IP) {
+		w->packet.key.version = 0; /* it has no flow that an event could tell */
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
-	else if (fault)
+	} else if (fault)
 		decided(&w->verdict, ACTION_DROP, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
 		decide(ctx, w, site);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -215,6 +216,33 @@ def test_held(field: Field) -> None:
     assert status["counters"]["held"] == 4
     assert status["xdp"]["sides"]["to-user-space"] >= 4
     assert status["user_space"]["held"] >= 3
+
+
+def test_flows_and_packets_are_shown(field: Field) -> None:
+    """`dnsvip flows` lists and purges the kernel's flows, `dnsvip watch` tells its packets and why."""
+    field.dispatch("d1")
+    vip, other, host = field.address("direct"), field.address("direct", 1), field.dispatchers["d1"]
+    node = ("--config", str(field.folder / "d1.toml"), "--json")
+    downloads = field.downloads(10, [vip])
+    said = host.run(*DNSVIP, "flows", "search", vip, *node).stdout
+    flows = json.loads(said)
+    assert len(flows) == 10
+    assert {(flow["state"], flow["vip"], flow["pool"], flow["tier"]) for flow in flows} == {
+        ("established", vip, "direct", "direct")
+    }
+    assert {flow["server"] for flow in flows} <= {"s1", "s2"}
+    for what in ([], [other], ["2001:db8:77::/64"]):
+        watching = subprocess.Popen(
+            host.command(*DNSVIP, "watch", *what, "--reason", "issued", "--count", "3", *node),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while watching.poll() is None:
+            field.traffic("connect", "3", "3", other)
+        packets = [json.loads(line) for line in (watching.stdout or "")]
+        assert {(p["vip"], p["reason"], p["action"]) for p in packets if "vip" in p} == {(other, "issued", "forward")}
+    assert "10 flows forgotten" in host.run(*DNSVIP, "flows", "purge", vip, *node[:2]).stdout
+    assert downloads.finish()["harmed"] == {}  # judged anew, they are the same server's
 
 
 def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
