@@ -102,6 +102,7 @@ class Engine:
         """`answer` for a stream, which takes a whole zone too: its messages, made as they are taken."""
         decision = self.decide(wire, source, listener, transport, now)
         self.counters.count(decision)
+        self.counters.streams[decision.rcode] += 1
         if decision.more is None or decision.wire is None:
             return decision.wire
         return chain((decision.wire,), decision.more)

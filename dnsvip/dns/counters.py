@@ -78,12 +78,14 @@ class Tick:
 
 
 class Counters:
-    """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them."""
+    """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them. `streams` are
+    those of TCP by rcode: what is not among them came by UDP, whose path counts nothing for it."""
 
-    __slots__ = ("_ticks",)
+    __slots__ = ("_ticks", "streams")
 
     def __init__(self) -> None:
         self._ticks: dict[_Key, Tick] = {}
+        self.streams: Counter[int | None] = Counter()
 
     def count(self, decision: Decision) -> None:
         """Count one message."""

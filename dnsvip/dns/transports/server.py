@@ -21,7 +21,7 @@ import structlog
 from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
 from dnsvip.dns.classification.classify import Geo
-from dnsvip.dns.counters import Outcome
+from dnsvip.dns.counters import Counters, Outcome
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.frontends import FrontEnds
@@ -133,6 +133,7 @@ class DnsServer:
         return {
             "outcomes": {outcome.value: number for outcome, number in counters.outcomes.items()},
             "rcodes": {Rcode(rcode).name: number for rcode, number in counters.rcodes.items()},
+            "queries": _by_transport(counters),
             "steps": dict(counters.steps),
             "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
@@ -258,6 +259,14 @@ class DnsServer:
     def _report_problems(self) -> None:
         for problem in self.engine.problems:
             log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+
+
+def _by_transport(counters: Counters) -> dict[str, int]:
+    """Answers by transport and rcode, as "udp NOERROR"."""
+    found = {f"tcp {Rcode(rcode).name}": number for rcode, number in counters.streams.items() if rcode is not None}
+    for rcode, number in counters.rcodes.items():
+        found[f"udp {Rcode(rcode).name}"] = number - counters.streams.get(rcode, 0)
+    return found
 
 
 _VERSIONS = ((4, 4), (16, 6))
