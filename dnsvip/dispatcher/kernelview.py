@@ -1,33 +1,19 @@
-<<<<<<< HEAD
 """Flows and packets of the kernel's program, for `dnsvip flows` and `dnsvip watch`: its map of flows, its events.
 
 Nobody watching costs a packet one comparison. Where every watcher asks for one address or one client the program
 picks those packets itself (map `watches`); else it samples, and the share is set anew every second so that about
 SHOWN packets a second come up. A shell, in the event loop; it reads maps and writes the two settings.
-=======
-"""The flows and packets of the kernel's program, as `observe` wants them: read from its maps and its ring buffer.
-
-While nobody watches the program sends nothing. A watcher of one address or client is told of every packet of it;
-others get so many a second, by chance where there are more.
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
 """
 
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-=======
-import os
-import time
-from collections.abc import Callable, Iterator
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
 from ipaddress import ip_address
 from typing import Protocol
 
 from dnsvip.bpf.feed import Feed
-<<<<<<< HEAD
 from dnsvip.bpf.layout import ACTIONS, EVENT, FLOW, FLOW_KEY, WATCH, padded
 from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.maps import EXISTING, Map
@@ -44,33 +30,11 @@ ETHERNET = 14
 """Bytes of a frame before its packet."""
 _WATCH_ADDRESS, _WATCH_CLIENT = 0, 1
 _UNREADABLE = frozenset(MALFORMED.values())
-=======
-from dnsvip.bpf.layout import ACTIONS, EVENT, FLOW, FLOW_KEY, NONE, WATCH, padded, word
-from dnsvip.bpf.maps import EXISTING, Map
-from dnsvip.bpf.ring import Ring
-from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
-from dnsvip.dispatcher.plane import Plane
-from dnsvip.dispatcher.tables import Tables, dscp_of
-from dnsvip.dispatcher.verdict import REASONS, Action, Target
-
-ETHERNET = 14
-"""Bytes of a frame before the packet."""
-EVERY = 0xFFFF_FFFF
-"""`config.sample`: all packets."""
-PURGED = 1
-"""`flow.seen` of a flow that was made unknown; the next packet or sweep removes it."""
-SHOWN_PER_SECOND = 5000
-TURN_SECONDS = 0.1
-"""How often the share of packets that are told is set anew."""
-WATCH_ADDRESS, WATCH_CLIENT = 0, 1
-_CLOSING = 1
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
 
 Sink = Callable[[Event], None]
 
 
 class Kernel(Protocol):
-<<<<<<< HEAD
     """What this needs of a runner: its tables, and the maps and the feed of the program in force, None before there
     is one."""
 
@@ -82,25 +46,11 @@ class Kernel(Protocol):
 
 class KernelFlows:
     """The program's FlowTable."""
-=======
-    """The runner, as far as it is looked into here."""
-
-    tables: Tables
-
-    @property
-    def halves(self) -> tuple[Plane, Feed] | None:
-        """The kernel's program with what feeds it; None before the start and after the stop."""
-
-
-class KernelFlows:
-    """The FlowTable of the kernel's program."""
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     def flows(self) -> Iterator[Flow]:
-<<<<<<< HEAD
         """See `observe.FlowTable`; forgotten ones that the sweep has not come by are left out."""
         found = self._kernel.kernel_maps()
         if found is None:
@@ -128,41 +78,10 @@ class KernelFlows:
             flows.put(name, FLOW.pack(**{**FLOW.unpack(value), "seen": 0}), EXISTING)
         except KernelRefused:
             return False
-=======
-        """See `observe.FlowTable`."""
-        if self._kernel.halves is None:
-            return
-        plane, feed = self._kernel.halves
-        servers = _servers(self._kernel.tables)
-        for key, values in plane.maps["flows"].items():
-            held = FLOW.unpack(values[0])
-            if held["seen"] == PURGED:
-                continue
-            name = feed.server(held["owner"] >> 8)
-            state = FlowState.NEW if held["fresh"] else FlowState.ESTABLISHED
-            state = FlowState.CLOSING if held["closing"] else state
-            server = servers.get(name)
-            yield Flow(
-                _short(key), held["seen"], state, name.partition("/")[0], server, dscp_of(held["owner"])
-            )  # fmt: skip
-
-    def forget(self, key: bytes) -> bool:
-        """See `observe.FlowTable`. The program itself removes it, as one that has expired, so that its count of flows
-        stays right."""
-        if self._kernel.halves is None:
-            return False
-        flows = self._kernel.halves[0].maps["flows"]
-        held = flows.get(_long(key))
-        if held is None:
-            return False
-        expired = FLOW.unpack(held) | {"seen": PURGED, "closing": _CLOSING}
-        flows.put(_long(key), FLOW.pack(**expired), EXISTING)
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
         return True
 
 
 class KernelEvents:
-<<<<<<< HEAD
     """The program's Events."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -336,140 +255,3 @@ def _state(flow: dict[str, int]) -> FlowState:
     if flow["closing"]:
         return FlowState.CLOSING
     return FlowState.NEW if flow["fresh"] else FlowState.ESTABLISHED
-=======
-    """The Events of the kernel's program."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._sinks: dict[Sink, Query] = {}
-        self._ring: Ring | None = None
-        self._servers: dict[str, Target] = {}
-        self._sample = 0
-        self._told = self._turn = self._before = 0
-        self._missed = 0
-        self._since = 0.0
-
-    def watch(self, sink: Sink, query: Query) -> Callable[[], None]:
-        """See `observe.Events`."""
-        self._sinks[sink] = query
-        self._open()
-        self._choose()
-
-        def stop() -> None:
-            self._sinks.pop(sink, None)
-            self._choose()
-            if not self._sinks:
-                self.close()
-
-        return stop
-
-    @property
-    def missed(self) -> int:
-        """See `observe.Events`: packets that were not told of while somebody wanted them all."""
-        return self._missed + (max(self._packets() - self._before - self._told, 0) if self._sample else 0)
-
-    def close(self) -> None:
-        """Read no more."""
-        if self._ring is not None:
-            asyncio.get_running_loop().remove_reader(self._ring.fileno())
-            self._ring.close()
-            self._ring = None
-
-    def _open(self) -> None:
-        if self._ring is None and self._kernel.halves is not None:
-            # A descriptor of its own: the plane may be loaded anew, with this very map.
-            self._ring = Ring(Map(os.dup(self._kernel.halves[0].maps["events"].fd)), self._take)
-            asyncio.get_running_loop().add_reader(self._ring.fileno(), self._read)
-
-    def _choose(self) -> None:
-        """Have the program tell what the watchers want."""
-        if self._kernel.halves is None:
-            return
-        plane, feed = self._kernel.halves
-        self._servers = _servers(self._kernel.tables)
-        narrow = {query: self._narrow(query) for query in self._sinks.values()}
-        wanted = {key for key in narrow.values() if key}
-        watches = plane.maps["watches"]
-        for key in set(watches.keys()) - wanted:
-            watches.delete(key)
-        for key in wanted:
-            watches.put(key, word(1))
-        if self._sample:
-            self._missed = self.missed
-        self._sample = EVERY if any(key is None for key in narrow.values()) else 0
-        self._before, self._told, self._turn, self._since = self._packets(), 0, 0, time.monotonic()
-        feed.settings(sample=self._sample, watched=len(wanted))
-
-    def _narrow(self, query: Query) -> bytes | None:
-        """The entry of map `watches` for a query of one client or one address other than a server's; else None."""
-        address = query.address
-        if query.client is not None:
-            client = self._kernel.tables.snapshot.site.clients.get(query.client)
-            return WATCH.pack(kind=WATCH_CLIENT, value=client.id.to_bytes(16, "big")) if client else None
-        if address is None or address.prefixlen != address.max_prefixlen:
-            return None
-        packed = address.network_address.packed
-        if any(target.address == packed for target in self._servers.values()):
-            return None
-        return WATCH.pack(kind=WATCH_ADDRESS, value=padded(packed))
-
-    def _read(self) -> None:
-        if self._ring is not None:
-            self._ring.consume()
-        elapsed = time.monotonic() - self._since
-        if self._sample and elapsed > TURN_SECONDS:
-            self._pace(elapsed)
-
-    def _pace(self, elapsed: float) -> None:
-        """Tell a smaller or greater share of the packets, for about SHOWN_PER_SECOND of them."""
-        fitting = SHOWN_PER_SECOND * elapsed / max(self._turn, 1)
-        self._sample = min(max(int(self._sample * min(fitting, 2.0)), 1), EVERY)
-        self._turn, self._since = 0, time.monotonic()
-        if self._kernel.halves is not None:
-            self._kernel.halves[1].settings(sample=self._sample)
-
-    def _take(self, data: bytes) -> None:
-        found = EVENT.unpack(data)
-        self._told += 1
-        self._turn += 1
-        reason = REASONS[found["reason"]]
-        key = b"" if reason.startswith("malformed") else _short(found["key"])
-        server = None
-        if found["server"] != NONE and self._kernel.halves is not None:
-            server = self._servers.get(self._kernel.halves[1].server(found["server"]))
-        size = max(found["length"] - ETHERNET, 0)
-        event = Event(found["time"], key, size, reason, Action(ACTIONS[found["action"]]), server)
-        for sink in tuple(self._sinks):
-            sink(event)
-
-    def _packets(self) -> int:
-        return sum(self._kernel.halves[1].counters().values()) if self._kernel.halves is not None else 0
-
-
-def _servers(tables: Tables) -> dict[str, Target]:
-    """The servers that keep flows, by what the kernel's numbers stand for (bpf/image.py, server_name)."""
-    return {f"{each.pool}/{each.name}/{ip_address(each.address)}": each for each in tables.targets.values()}
-
-
-def _short(key: bytes) -> bytes:
-    """A flow's key as `Packet.key` has it; empty for none."""
-    held = FLOW_KEY.unpack(key)
-    if held["version"] not in (4, 6):
-        return b""
-    start = 12 if held["version"] == 4 else 0
-    ends = held["source"][start:], held["destination"][start:], held["source_port"], held["destination_port"]
-    return bytes((held["protocol"],)) + b"".join(ends)
-
-
-def _long(key: bytes) -> bytes:
-    """A `Packet.key` as the kernel's program has it."""
-    size = (len(key) - 5) // 2
-    return FLOW_KEY.pack(
-        source=padded(key[1 : 1 + size]),
-        destination=padded(key[1 + size : 1 + 2 * size]),
-        source_port=key[-4:-2],
-        destination_port=key[-2:],
-        protocol=key[0],
-        version=6 if size == 16 else 4,
-    )
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)

@@ -46,13 +46,7 @@ class XdpRunner(Runner):
 
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> None:
         super().__init__(settings, snapshot)
-<<<<<<< HEAD
         self.table, self.events = KernelFlows(self), KernelEvents(self)
-=======
-        self.table = KernelFlows(self)
-        self._kernel_events = KernelEvents(self)
-        self.events = self._kernel_events
->>>>>>> 2422b39 (dispatcher: flows and watch look into the kernel's program too)
         self._keep_plane = keep
         self._mode = Mode.GENERIC if settings.generic else Mode.NATIVE
         self._plane: Plane | None = None
@@ -61,16 +55,6 @@ class XdpRunner(Runner):
         self._attached = self._ran = False
         self._expired = 0
         self._counted = (0.0, 0, 0)
-
-    @property
-    def halves(self) -> tuple[Plane, Feed] | None:
-        """The kernel's program and what feeds it, while they are there."""
-        return (self._plane, self._feed) if self._plane is not None and self._feed is not None else None
-
-    async def stop(self) -> None:
-        """See Runner.stop; the kernel's program goes on, where it is to be kept."""
-        self._kernel_events.close()
-        await super().stop()
 
     async def run(self) -> None:
         """Keep both halves; see Runner.run."""
