@@ -155,12 +155,35 @@ class DnsSettings:
     proxy_from: tuple[Network, ...] = ()
 
 
+UNIX = "unix:"
+
+
+def _checked_admin_listen(text: str) -> str:
+    if text.startswith(UNIX):
+        if len(text) == len(UNIX) or "\0" in text:
+            raise ValueError("must be unix:PATH")
+    else:
+        parse_endpoint(text)
+    return text
+
+
 @dataclass(frozen=True, slots=True)
-class AdminSettings:
-    """`[admin]`: where the HTTP API listens."""
+class TlsFiles:
+    """A certificate (with its chain) and its key, PEM files; read again when they change."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    listen: Endpoint = "127.0.0.1:8053"
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain,
+    which only does on this machine."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
+    tls: TlsFiles | None = None
 
 
 def _paths(value: Any) -> Any:
@@ -277,6 +300,7 @@ def load_node(path: Path) -> NodeConfig:
         database=_absolute_database(config.database, folder, path),
         key_file=folder / config.key_file,
         state_dir=folder / config.state_dir,
+        admin=config.admin and _absolute_admin(config.admin, folder),
         geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
         log=replace(config.log, queries=_beside(folder, config.log.queries), flows=_beside(folder, config.log.flows)),
     )
@@ -284,6 +308,13 @@ def load_node(path: Path) -> NodeConfig:
 
 def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:
     return replace(samples, file=folder / samples.file) if samples and samples.file else samples
+
+
+def _absolute_admin(admin: AdminSettings, folder: Path) -> AdminSettings:
+    path = admin.listen.removeprefix(UNIX)
+    listen = f"{UNIX}{folder / path}" if path != admin.listen else admin.listen
+    tls = admin.tls and TlsFiles(folder / admin.tls.certificate, folder / admin.tls.key)
+    return AdminSettings(listen, tls)
 
 
 def _absolute_database(url: str, folder: Path, path: Path) -> str:

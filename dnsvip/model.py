@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Annotated, Any, ClassVar
 
 from cryptography.x509 import load_pem_x509_certificates
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from dnsvip.codec.classes import ClassTable
 from dnsvip.codec.keyring import Keyring
@@ -386,7 +386,20 @@ MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
 """How the value of a match is brought to its canonical form; other steps keep it as it stands."""
 
 MatchEntry = Annotated[
-    Match, BeforeValidator(_read_match), PlainSerializer(lambda match: {match.step.value: match.value})
+    Match,
+    BeforeValidator(_read_match),
+    PlainSerializer(lambda match: {match.step.value: match.value}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "One way to know a client: one key, a kind of match.",
+            "properties": {step.value: {"type": "string", "minLength": 1} for step in Step},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+            "examples": [{"source": "2001:db8:77::/48"}],
+        }
+    ),
 ]
 
 

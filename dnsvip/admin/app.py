@@ -16,11 +16,13 @@ from dnsvip.admin import (
     clients,
     clusters,
     decode,
+    docs,
     enrolment,
     explain,
     health,
     keys,
     nodes,
+    openapi,
     pools,
     services,
     status,
@@ -38,7 +40,7 @@ from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
 OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
-RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, health, status)
+RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, health, status, openapi, docs)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:

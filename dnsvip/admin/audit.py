@@ -40,7 +40,9 @@ def _parsed(text: str) -> float:
     return moment.timestamp() if moment.tzinfo is not None and moment.year > 1970 else -1.0
 
 
-Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1e10})]
+Moment = Annotated[
+    float, BeforeValidator(_moment), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 253402300799})
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from aiohttp import web
 
 from dnsvip.admin.problems import Refusal
 from dnsvip.spec import RUNTIME_FIELDS, Plain
+
+TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+"""An entity tag (RFC 9110 section 8.8.3)."""
 
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 LIMIT = 1 << 20
@@ -115,8 +119,12 @@ def is_fresh(request: web.Request, shown: Plain) -> bool:
 
 
 def _tags(request: web.Request, header: str) -> set[str]:
-    listed = ",".join(request.headers.getall(header, []))
-    return {tag.strip().removeprefix("W/") for tag in listed.split(",") if tag.strip()}
+    if header not in request.headers:
+        return set()
+    listed = [tag.strip() for tag in ",".join(request.headers.getall(header)).split(",")]
+    if listed != ["*"] and not all(map(TAG.fullmatch, listed)):
+        raise Refusal("bad-request", f'{header}: must be * or entity tags in quotes, such as "0123abcd".')
+    return {tag.removeprefix("W/") for tag in listed}
 
 
 def _with_field(item: Any, field: str, known: Mapping[str, Any]) -> Any:

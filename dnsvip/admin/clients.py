@@ -33,7 +33,7 @@ def settled(before: Thing | None, after: Thing) -> Thing:
     return after
 
 
-CLIENT = Kind("client", "clients", settled=settled, query=ClientsQuery)
+CLIENT = Kind("client", "clients", settled=settled, query=ClientsQuery, reserved=True)
 
 
 async def raise_key(request: web.Request) -> web.Response:

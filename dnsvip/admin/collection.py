@@ -18,7 +18,7 @@ from aiohttp import web
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR, CALLER
 from dnsvip.admin.node import NODE
-from dnsvip.admin.operation import ROOT, Listed, Operation, Patch, query_of
+from dnsvip.admin.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.problems import Refusal
 from dnsvip.admin.queries import PageQuery
 from dnsvip.errors import Conflict, InvalidSite, Problem
@@ -60,7 +60,8 @@ class Kind:
 
     `name` is its kind, `path` its collection; `shown` and `listed` are its forms in answers, `query` is that of
     its list. `settled` gives the object to store for one that is asked for, or raises; `check` raises for a body
-    that takes long to look at. `limit` is that of its body, in bytes.
+    that takes long to look at. `limit` is that of its body, in bytes. `reserved`: no object is called import or
+    export.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Kind:
     check: Check = _unchecked
     limit: int = bodies.LIMIT
     query: type[PageQuery] = PageQuery
+    reserved: bool = False
 
     def listing(self, query: PageQuery) -> Listing:
         """What a list's query asks the store for; raises Refusal."""
@@ -97,7 +99,7 @@ class Outcome:
 
 def routes(kind: Kind) -> list[Operation]:
     """The operations of a kind."""
-    collection, one = f"{ROOT}/{kind.path}", f"{ROOT}/{kind.path}/{{name}}"
+    collection, one = f"{ROOT}/{kind.path}", f"{ROOT}/{kind.path}/{{name{NOT_RESERVED if kind.reserved else ''}}}"
 
     def bound(serve: Callable[[Kind, web.Request], Any]) -> Any:
         async def handler(request: web.Request) -> web.StreamResponse:

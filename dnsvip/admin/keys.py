@@ -14,6 +14,7 @@ from dnsvip.admin.collection import GENERATION
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.admin.problems import Refusal
+from dnsvip.admin.queries import ShortQuery, short_page
 from dnsvip.codec.keyring import Epoch, EpochState
 from dnsvip.epochs import NodeReport, Reserved
 from dnsvip.errors import InvalidSite, Problem
@@ -27,7 +28,7 @@ async def list_all(request: web.Request) -> web.Response:
     store = request.app[NODE].store()
     seen = await _seen(request)
     items = [_cluster(name, found, seen) for name, found in sorted((await store.epochs()).items())]
-    return bodies.answer({"items": items, "next": None})
+    return short_page(request, items, "cluster")
 
 
 async def get(request: web.Request) -> web.Response:
@@ -125,7 +126,7 @@ def _shown(epoch: Epoch, seen: _Seen) -> Plain:
 
 
 ROUTES = [
-    Operation("GET", f"{ROOT}/keys", list_all, "key"),
+    Operation("GET", f"{ROOT}/keys", list_all, "key", query=ShortQuery),
     Operation("GET", f"{ROOT}/keys/{{cluster}}", get, "key", name="cluster"),
     Operation("POST", f"{ROOT}/keys/{{cluster}}/rotate", rotate, "key", name="cluster", does=Action.ROTATE, status=202),
     Operation("POST", f"{ROOT}/cookies/roll", roll_cookies, "cookies", does=Action.ROTATE),

@@ -12,6 +12,7 @@ from dnsvip.admin.auth import ACTOR
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.admin.problems import Refusal
+from dnsvip.admin.queries import ShortQuery, short_page
 from dnsvip.epochs import NodeReport
 from dnsvip.spec import Plain
 
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 async def list_all(request: web.Request) -> web.Response:
     """Every process, by name."""
-    return bodies.answer({"items": await shown(request.app[NODE]), "next": None})
+    return short_page(request, await shown(request.app[NODE]))
 
 
 async def get(request: web.Request) -> web.Response:
@@ -79,7 +80,7 @@ def _shown(report: NodeReport, generation: int, lagging_since: float | None, now
 
 
 ROUTES = [
-    Operation("GET", f"{ROOT}/nodes", list_all, "node"),
+    Operation("GET", f"{ROOT}/nodes", list_all, "node", query=ShortQuery),
     Operation("GET", f"{ROOT}/nodes/{{name}}", get, "node"),
     Operation("DELETE", f"{ROOT}/nodes/{{name}}", forget, "node", status=204),
 ]

@@ -25,6 +25,12 @@ Handle: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 QUERY = web.RequestKey("query", object)
 """Under which a request holds its query, checked."""
 
+NOT_RESERVED = r":(?!(?:import|export)$)[^{}/]+"
+"""What follows a part of a path that names an object, where `import` and `export` stand for something else."""
+
+LONGEST_NAME = 253
+"""Characters in the name of an object; that of a zone may be so long (RFC 1035 section 2.3.4)."""
+
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 T = TypeVar("T")
@@ -50,9 +56,9 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The form of a merge patch for a kind's object."""
+    """The form of a merge patch for a kind's object, or for a value of a type."""
 
-    kind: str
+    form: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,11 @@ class Operation:
     raw: bool = False
 
     @property
+    def shown_path(self) -> str:
+        """The path without what its parts must look like."""
+        return self.path.replace(NOT_RESERVED, "")
+
+    @property
     def action(self) -> Action:
         """What a caller must be allowed to do."""
         if self.does is not None:
@@ -105,6 +116,8 @@ class Served:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer, after the query has been read."""
+        if any(len(part) > LONGEST_NAME for part in request.match_info.values()):
+            raise Refusal("not-found", f"No name here has more than {LONGEST_NAME} characters.")
         if not self.operation.raw:
             request[QUERY] = _read_query(request, self.operation.query)
         return await self.operation.handle(request)
@@ -129,6 +142,12 @@ def _handler(operation: Operation) -> Any:
 
     handler.operation = operation  # type: ignore[attr-defined]
     return handler
+
+
+def operations(app: web.Application) -> list[Operation]:
+    """Every operation that an application serves."""
+    found = [getattr(route.handler, "operation", None) for route in app.router.routes() if route.method != "HEAD"]
+    return [each for each in found if isinstance(each, Operation)]
 
 
 def operation_of(request: web.Request) -> Operation | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from urllib.parse import urlencode
 
 from aiohttp import web
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from dnsvip.admin import bodies
-from dnsvip.admin.operation import adapter
+from dnsvip.admin.operation import adapter, query_of
 from dnsvip.admin.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import STRICT, ClientState
@@ -55,7 +57,7 @@ Id: TypeAlias = Annotated[int, *number(1, BIGGEST)]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Text: TypeAlias = Annotated[str, BeforeValidator(_text), Field(max_length=254)]
 After = Annotated[
-    str, BeforeValidator(_text), Field(max_length=600), WithJsonSchema({"type": "string", "maxLength": 254})
+    str, BeforeValidator(_text), Field(max_length=600), WithJsonSchema({"type": "string", "maxLength": 600})
 ]
 
 
@@ -108,6 +110,24 @@ async def read_patch(request: web.Request, where: str, kind: type[T], before: Pl
     """`before` with the merge patch of a request on it, as a value of a type, and the keys that the patch names."""
     body = await bodies.read_object(request)
     return _read(bodies.merged(before, body), where, kind), frozenset(body)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortQuery:
+    """The query of a list that is never long: at most `limit` items after the name `after`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    limit: Limit = LONGEST_PAGE
+    after: After | None = None
+
+
+def short_page(request: web.Request, items: Sequence[Plain], key: str = "name") -> web.Response:
+    """The page of a list, whose items come sorted by `key`, that a ShortQuery asks for."""
+    query = query_of(request, ShortQuery)
+    rest = [item for item in items if query.after is None or item[key] > query.after]
+    page = rest[: query.limit]
+    more = urlencode({"limit": query.limit, "after": page[-1][key]}) if len(rest) > len(page) else None
+    return bodies.answer({"items": page, "next": f"{request.path}?{more}" if more else None})
 
 
 @dataclass(frozen=True, slots=True)

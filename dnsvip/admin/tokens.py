@@ -15,9 +15,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR, CALLER
 from dnsvip.admin.node import NODE
-from dnsvip.admin.operation import ROOT, Operation, Page
+from dnsvip.admin.operation import ROOT, Operation, Page, Patch
 from dnsvip.admin.problems import Refusal
-from dnsvip.admin.queries import read_body, read_patch
+from dnsvip.admin.queries import ShortQuery, read_body, read_patch, short_page
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import STRICT
 from dnsvip.rights import EVERYTHING, ROLES, Rights, Scope
@@ -80,7 +80,7 @@ class Shown:
 
 async def list_all(request: web.Request) -> web.Response:
     """Every token, without what it is."""
-    return bodies.answer({"items": [_shown(each) for each in await request.app[NODE].store().tokens()], "next": None})
+    return short_page(request, [_shown(each) for each in await request.app[NODE].store().tokens()])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -197,11 +197,11 @@ def _shown(token: Token) -> Plain:
 _ONE = f"{ROOT}/tokens/{{name}}"
 
 ROUTES = [
-    Operation("GET", f"{ROOT}/tokens", list_all, "token", answer=Page[Shown]),
+    Operation("GET", f"{ROOT}/tokens", list_all, "token", query=ShortQuery, answer=Page[Shown]),
     Operation("POST", f"{ROOT}/tokens", create, "token", body=NewToken, answer=Shown, status=201),
     Operation("GET", f"{ROOT}/whoami", own),
     Operation("GET", _ONE, get, "token", answer=Shown),
-    Operation("PATCH", _ONE, patch, "token", body=Allowance, answer=Shown),
+    Operation("PATCH", _ONE, patch, "token", body=Patch(Allowance), answer=Shown),
     Operation("DELETE", _ONE, delete, "token", status=204),
     Operation("POST", f"{_ONE}/rotate", rotate, "token", answer=Shown),
 ]

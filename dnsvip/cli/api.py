@@ -11,18 +11,19 @@ import functools
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode
 
 import click
 
+from dnsvip.cli.reach import DEFAULT, Connect, reach
 from dnsvip.errors import DnsvipError
 from dnsvip.spec import Plain
 
 ROOT = "/api/v1"
-DEFAULT = "127.0.0.1:8053"
 TIMEOUT_SECONDS = 300.0
 """A very large zone takes its time to be checked."""
 
@@ -44,27 +45,32 @@ class ApiError(DnsvipError):
 
 
 class Api:
-    """An API at `url` (http://HOST:PORT), called with `token`. No proxy is ever asked: it would see the token."""
+    """An API at `url`, called with `token` over what `connect` opens."""
 
-    def __init__(self, url: str, token: str, seconds: float = TIMEOUT_SECONDS) -> None:
-        self._url = url
-        self._token = token
-        parts = urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connect = functools.partial(kind, parts.hostname or "", parts.port, timeout=seconds)
+    def __init__(self, url: str, connect: Connect, token: str) -> None:
+        self._url, self._connect, self._token = url, connect, token
 
-    def get(self, *path: str) -> Any:
+    def get(self, *path: str, query: Mapping[str, Any] | None = None) -> Any:
         """What is at a path; its parts are quoted."""
-        return self.call("GET", *path)
+        return self.call("GET", *path, query=query)
 
-    def call(self, method: str, *path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        *path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> Any:
         """The JSON of the answer (None where it has no content); raises ApiError."""
-        return self._call(method, f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}", body, headers or {})
+        return self._call(method, _url(path, query), body, headers or {})
 
-    def items(self, *path: str, limit: int | None = None, after: str = "") -> Iterator[Plain]:
+    def items(
+        self, *path: str, limit: int | None = None, after: str = "", query: Mapping[str, Any] | None = None
+    ) -> Iterator[Plain]:
         """Everything in a list, read page by page; at most `limit` of it, and what comes after the name `after`."""
-        url = f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}?limit={min(limit or 1000, 1000)}"
-        url += f"&after={quote(after, safe='')}" if after else ""
+        first = {**(query or {}), "limit": min(limit or 1000, 1000), **({"after": after} if after else {})}
+        url = _url(path, first)
         given = 0
         while url:
             page = self._call("GET", url, None, {})
@@ -75,19 +81,33 @@ class Api:
                 given += 1
             url = page["next"]
 
+    def stream(
+        self, method: str, *path: str, query: Mapping[str, Any], body: Any = None, headers: Mapping[str, str]
+    ) -> Iterator[bytes]:
+        """The lines of an answer as they come. `body` is a file, or what gives its pieces, sent as it is read."""
+        sent = {"Authorization": f"Bearer {self._token}", **headers}
+        with self._answer(method, _url(path, query), body, sent) as answer:
+            if answer.status >= 300:
+                self._read(answer.status, answer.read())
+            yield from answer
+
     def _call(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Any:
         data, kind = (None, None) if body is None else (json.dumps(body).encode(), "application/json")
         sent = {"Authorization": f"Bearer {self._token}", **({"Content-Type": kind} if kind else {}), **headers}
+        with self._answer(method, url, data, sent) as answer:
+            return self._read(answer.status, answer.read())
+
+    @contextmanager
+    def _answer(self, method: str, url: str, data: Any, sent: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
         connection = self._connect()
         try:
-            connection.request(method, url, data, sent)
-            answer = connection.getresponse()
-            return self._read(answer.status, answer.read())
+            connection.request(method, url, data, dict(sent), encode_chunked="Transfer-Encoding" in sent)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
             raise ApiError(
-                f"no API at {self._url}: {why}; is `dnsvip serve` running there, with [admin] in its node file?"
-                " (--api or DNSVIP_API says where)"
+                f"no API at {self._url}: {why or type(error).__name__}; is `dnsvip serve` running there, with [admin]"
+                " in its node file? (--api or DNSVIP_API says where)"
             ) from None
         finally:
             connection.close()
@@ -115,33 +135,41 @@ def _told(problem: Any) -> str:
 
 
 def with_api(function: F) -> F:
-    """Give a command the options --api and --token-file, and the Api they name as its argument `api`."""
+    """Give a command the options that say where the API is and who asks, and as its argument `api` what they name."""
 
-    @click.option("--api", "address", metavar="HOST:PORT", help=f"Where the API is (or $DNSVIP_API); {DEFAULT}.")
-    @click.option(
-        "--token-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="The file that holds the bearer token (or the token itself in $DNSVIP_TOKEN).",
-    )
+    @api_options
     @functools.wraps(function)
-    def wrapper(*args: Any, address: str | None, token_file: Path | None, **kwargs: Any) -> Any:
-        return function(*args, api=find_api(address, token_file), **kwargs)
+    def wrapper(*args: Any, address: str | None, ca: Path | None, token_file: Path | None, **kwargs: Any) -> Any:
+        return function(*args, api=find_api(address, token_file, ca=ca), **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
 
-def find_api(address: str | None, token_file: Path | None, seconds: float = TIMEOUT_SECONDS) -> Api:
+def api_options(function: F) -> F:
+    """The options --api, --ca and --token-file."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    where = f"Where the API is, HOST:PORT, https://HOST:PORT or unix:PATH (or $DNSVIP_API); {DEFAULT}."
+    for option in (
+        click.option("--token-file", type=file, help="The file that holds the token (or it is in $DNSVIP_TOKEN)."),
+        click.option("--ca", type=file, help="Whose certificates to believe, a PEM file (or $DNSVIP_CA)."),
+        click.option("--api", "address", metavar="WHERE", help=where),
+    ):
+        function = option(function)
+    return function
+
+
+def find_api(
+    address: str | None, token_file: Path | None, seconds: float = TIMEOUT_SECONDS, ca: Path | None = None
+) -> Api:
     """The API that options and environment name; raises click's UsageError."""
-    given = address or os.environ.get("DNSVIP_API") or DEFAULT
-    url = given if "://" in given else f"http://{given}"
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good:
-        raise click.UsageError(f"{given!r} is not where an API can be: must be HOST:PORT, [ADDRESS]:PORT or a URL")
-    return Api(f"{parts.scheme}://{parts.netloc}", _token(token_file), seconds)
+    url, connect = reach(address, ca, seconds)
+    return Api(url, connect, _token(token_file))
+
+
+def _url(path: Sequence[str], query: Mapping[str, Any] | None) -> str:
+    words = {key: value for key, value in (query or {}).items() if value is not None}
+    url = f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}"
+    return f"{url}?{urlencode(words)}" if words else url
 
 
 def _token(file: Path | None) -> str:

@@ -24,9 +24,10 @@ from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
 from dnsvip.admin.observe import ApiCounts, Observed
+from dnsvip.cli.apilisten import api_listening
 from dnsvip.cli.firsttoken import make_first_token
 from dnsvip.cli.notify import Notifier
-from dnsvip.cli.observing import joined, listening, observed_serve, observing
+from dnsvip.cli.observing import joined, observed_serve, observing
 from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.sampling import query_log
 from dnsvip.cli.settling import Settling
@@ -45,6 +46,9 @@ from dnsvip.store.feed import Feed
 
 DISPATCHER = "dispatch.sock"
 """In state_dir: where a dispatcher of this node tells its status (cli/dispatch.py)."""
+
+LONGEST_LINE = 1 << 16
+"""Bytes in a request's line: a query of the longest texts that are taken, percent-encoded, fits."""
 
 TOKEN_SECONDS = 1.0
 """How often the first token is tried for while the database is down."""
@@ -102,7 +106,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
         await stack.enter_async_context(observing(node.metrics.listen, live, observed, "metrics.listen"))
         if node.admin is not None:
             app = make_app(_node(node, feed, dns), observed, counts)
-            endpoints["api"] = await stack.enter_async_context(listening(app, node.admin.listen, "admin.listen"))
+            endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin))
             if not await _try_first_token(feed, token_file):
                 work.append(_first_token_later(feed, token_file, stopped))
         log.info("ready", **endpoints, generation=feed.snapshot.generation, node=feed.name)

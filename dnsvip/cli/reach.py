@@ -1,0 +1,67 @@
+"""How the command line reaches an API: HTTP on this machine, HTTPS with a believed certificate, a Unix socket."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import click
+
+UNIX = "unix:"
+DEFAULT = "127.0.0.1:8053"
+
+Connect: TypeAlias = Callable[[], http.client.HTTPConnection]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def reach(given: str | None, ca: Path | None, seconds: float) -> tuple[str, Connect]:
+    """The URL that an option, $DNSVIP_API or the default names, and what opens a connection to it.
+
+    `ca` (or $DNSVIP_CA) is a PEM file of whom certificates are believed from, instead of those that the system
+    believes. Raises click's UsageError. No proxy is ever asked: it would see the token.
+    """
+    address = given or os.environ.get("DNSVIP_API") or DEFAULT
+    if address.startswith(UNIX) and len(address) > len(UNIX):
+        return address, functools.partial(UnixConnection, address.removeprefix(UNIX), seconds)
+    url = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good:
+        text = "must be HOST:PORT, [ADDRESS]:PORT, a URL or unix:PATH"
+        raise click.UsageError(f"{address!r} is not where an API can be: {text}")
+    where = parts.hostname or "", parts.port
+    if parts.scheme == "http":
+        return f"http://{parts.netloc}", functools.partial(http.client.HTTPConnection, *where, timeout=seconds)
+    context = _believing(ca or os.environ.get("DNSVIP_CA"))
+    connect = functools.partial(http.client.HTTPSConnection, *where, timeout=seconds, context=context)
+    return f"https://{parts.netloc}", connect
+
+
+def _believing(ca: Path | str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise click.UsageError(f"--ca {ca}: cannot be read: {error.strerror or error}") from None
