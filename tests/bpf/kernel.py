@@ -68,6 +68,7 @@ class Kernel:
 
     def __init__(self, program: Program, set_cipher: Program, sweep: Program, maps: dict[str, Map]) -> None:
         self.program, self.maps = program, maps
+        self.set_cipher, self.sweeper = set_cipher, sweep
         self.feed = Feed(maps, set_cipher, sweep)
         self.feed.settings(trace=1, user_space=1)
         hop = HOP.pack(until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK, source=OUR_LINK, known=1)

@@ -1,0 +1,140 @@
+"""Memory is bounded, and established flows come first: what happens where a table is full, and what is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dnsvip.bpf.layout import FLOW, LANES, word
+from dnsvip.dispatcher.qos import SECOND
+from dnsvip.dispatcher.tables import Tables
+from tests.bpf.kernel import Kernel, loaded
+from tests.dispatcher.build import ACK, CLIENTS, NOW, RST, SYN, address, datagram, proven, segment, snapshot
+
+FLOWS = 1024
+START = int(NOW) * SECOND
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded(FLOWS) as found:
+        found.feed.apply(Tables(snapshot()))
+        yield found
+
+
+@pytest.fixture
+def full(kernel: None, program: Kernel) -> Kernel:
+    """The program with empty tables."""
+    program.forget()
+    return program
+
+
+def lanes(program: Kernel) -> dict[str, int]:
+    return LANES.unpack(program.maps["lanes"].get(word(0)) or b"")
+
+
+def held(program: Kernel) -> list[dict[str, int]]:
+    return [FLOW.unpack(values[0]) for _, values in program.maps["flows"].items()]
+
+
+def test_oldest_new_flow_goes(full: Kernel) -> None:
+    """A flood of new flows keeps only the newest quarter of the table, and an established flow through all of it."""
+    vip = address("gold")
+    full.see(segment(vip, port=1), START)
+    assert full.see(segment(vip, ACK, port=1), START).reason == "known"
+    for port in range(2, 2 + 3 * FLOWS):
+        assert full.see(segment(vip, port=port), START).reason == "issued"
+    assert len(held(full)) == FLOWS // 4 + 1
+    assert full.see(segment(vip, ACK, port=1), START).reason == "known"
+    assert full.see(segment(vip, port=1 + 3 * FLOWS), START).reason == "known"
+    assert full.see(segment(vip, port=2 + 2 * FLOWS), START).reason == "issued"
+
+
+def test_established_flows_are_bounded(full: Kernel) -> None:
+    """Where three quarters of the table are established, later flows stay new and are forwarded all the same."""
+    vip, kept = address("gold"), full.feed.sides()["kept-new"]
+    for port in range(1, FLOWS + 1):
+        full.see(segment(vip, port=port), START)
+        assert full.see(segment(vip, ACK, port=port), START).reason == "known"
+    assert lanes(full)["established"] == FLOWS - FLOWS // 4
+    assert sum(not flow["fresh"] for flow in held(full)) == FLOWS - FLOWS // 4
+    assert full.feed.sides()["kept-new"] - kept == FLOWS // 4
+
+
+def test_flood_leaves_established_flows(full: Kernel) -> None:
+    """With a full table every established flow is known through a flood of forged and new ones."""
+    vip = address("gold")
+    for port in range(1, FLOWS // 2):
+        full.see(segment(vip, port=port), START)
+        full.see(segment(vip, ACK, port=port), START)
+    for n in range(2 * FLOWS):
+        full.see(datagram(vip, port=n + 1), START)
+        full.see(segment(vip ^ 1 << n % 24, port=n + 1), START)
+    assert {full.see(segment(vip, ACK, port=port), START).reason for port in range(1, FLOWS // 2)} == {"known"}
+
+
+def test_sweep_gives_back_what_expired(full: Kernel) -> None:
+    """A sweep forgets expired flows and no others, counts the established ones anew, and loses no flow."""
+    vip = address("gold")
+    for port in range(1, 101):
+        full.see(segment(vip, port=port), START)
+    for port in range(1, 41):
+        full.see(segment(vip, ACK, port=port), START)
+    assert full.feed.sweep(int(NOW) + 30) == 0
+    assert full.feed.sweep(int(NOW) + 31) == 60
+    assert len(held(full)) == lanes(full)["established"] == 40
+    later = START + 31 * SECOND
+    assert {full.see(segment(vip, ACK, port=port), later).reason for port in range(1, 41)} == {"known"}
+    assert full.see(segment(vip, port=41), later).reason == "issued"
+    assert full.feed.sweep(int(NOW) + 3700) == 41
+    assert lanes(full)["established"] == 0
+
+
+def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
+    """Whatever was recorded before, between and after sweeps is found again."""
+    vips = [address("gold", client) for client in range(200)]
+    for turn in range(4):
+        for vip in vips:
+            full.see(datagram(vip, port=1000 + turn), START)
+            full.see(datagram(vip, port=1000 + turn), START)
+        full.feed.sweep(int(NOW))
+        known = range(1000, 1000 + min(turn + 1, 3))
+        assert {full.see(datagram(vip, port=port), START).reason for vip in vips for port in known} == {"known"}
+
+
+def test_full_replay_table_refuses(full: Kernel) -> None:
+    """Where no more uses can be remembered no single-use address is accepted; other addresses are."""
+    once = CLIENTS["once"]
+    seen = [full.see(segment(proven(once, nonce, source), source=source), START).reason
+            for nonce, source in ((n % 64, 5 + n // 64) for n in range(FLOWS // 4 + 40))]  # fmt: skip
+    assert seen.count("proven") == FLOWS // 4
+    assert set(seen[FLOWS // 4 :]) == {"replay-table-full"}
+    assert full.see(segment(proven(CLIENTS["acme"])), START).reason == "proven"
+    full.feed.sweep(int(NOW) + 91)
+    later = int(NOW) + 91
+    assert full.see(segment(proven(once, now=later)), later * SECOND).reason == "proven"
+
+
+def test_no_port_is_left_under_nat(full: Kernel) -> None:
+    """Flows that look the same to a server get other ports, at most 64 are tried, and then the flow is refused."""
+    vips = [address("silver", client, nonce) for client in range(6) for nonce in range(64)]
+    seen = [full.see(segment(vip), START) for vip in vips[:200]]
+    ports = {(found.server, found.data[40:42]) for found in seen if found.reason == "issued"}
+    assert len(ports) == sum(found.reason == "issued" for found in seen) > 120
+    assert {found.reason for found in seen} <= {"issued", "no-nat-port"}
+
+
+def test_rst_is_not_remembered(full: Kernel) -> None:
+    """A reset without a flow is forwarded and leaves nothing behind."""
+    assert full.see(segment(address("gold"), RST), START).action == "forward"
+    assert not held(full)
+
+
+def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
+    """What may not be forwarded any further goes up untouched, for the kernel to answer with Time Exceeded."""
+    data = bytearray(segment(address("gold"), SYN))
+    data[7] = 1
+    before = full.feed.sides()["to-user-space"]
+    assert full.see(bytes(data), START).data == data
+    assert full.feed.sides()["to-user-space"] == before + 1
