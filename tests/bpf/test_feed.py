@@ -103,7 +103,7 @@ def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
 
 
 def test_rotation_of_keys(program: Kernel) -> None:
-    """A retired epoch's addresses are refused at once, also decoded ones; one with other keys in its slot is another."""
+    """A retired epoch's addresses are refused at once, also decoded ones; other keys in its slot are another epoch."""
     vip = address("gold")
     assert program.see(segment(vip, port=1), START).reason == "issued"
     layout = CLUSTER.address_layout
