@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -35,7 +34,6 @@ from dnsvip.config import DnsSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.geo import GeoFiles
 from dnsvip.dns.control import Identity
-from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.transports.server import DnsServer
 from dnsvip.dns.transports.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
@@ -158,8 +156,7 @@ async def dns_of(live: Live, feed: Feed) -> AsyncIterator[DnsServer]:
         server.reconfigure(node.dns)
         about = _identity(node.dns), node.dns.require_cookies
         async with turn:
-            engine = await asyncio.to_thread(Engine, feed.snapshot, server.engine, places.geo, *about)
-            server.fast = FastPath(engine, time.time())  # what the one before learned may hold what has changed
+            server.fast = await asyncio.to_thread(server.compiled, feed.snapshot, places.geo, *about)
 
     feed.subscribe(take)
     live.subscribe(reconfigure)

@@ -21,6 +21,7 @@ import structlog
 from dnsvip.config import DnsSettings, Listener, parse_endpoint
 from dnsvip.dns.answer import Engine, failure
 from dnsvip.dns.classification.classify import Geo
+from dnsvip.dns.control import Identity
 from dnsvip.dns.counters import Counters, Outcome
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
@@ -114,9 +115,17 @@ class DnsServer:
         self._gate.limits = StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds)
         self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=tcp)
 
-    def compiled(self, snapshot: Snapshot, geo: Geo | None = None) -> FastPath:
-        """What answers from this snapshot, ready to be assigned to `fast`; may be called in another thread."""
-        return FastPath(Engine(snapshot, self.engine, geo), time.time(), self.fast)
+    def compiled(
+        self,
+        snapshot: Snapshot,
+        geo: Geo | None = None,
+        identity: Identity | None = None,
+        require_cookies: bool | None = None,
+    ) -> FastPath:
+        """What answers from this snapshot (the rest as Engine has it), ready to be assigned to `fast`; may be called in
+        another thread."""
+        engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
+        return FastPath(engine, time.time(), self.fast)
 
     def sample(self, log: SampleLog[Asked] | None, one_in: int = 1) -> None:
         """Offer one question in `one_in` to a log from now on; None: none."""

@@ -85,7 +85,7 @@ Covers: TypeAlias = Callable[[World, Question, Answer, Answer], bool]
 class Explained:
     """A difference between our answer and a peer's. `covers(world, question, ours, theirs)`.
 
-    `witness`: the other peer must answer as we do, but for differences that need no witness.
+    `witness`: another peer must answer as we do, but for differences that need no witness.
     """
 
     peers: frozenset[str]
@@ -135,16 +135,27 @@ def _round_again(_: World, _question: Question, ours: Answer, theirs: Answer) ->
     return differences(ours, theirs) == ["alias order"] and len(once) < len(theirs.answer) and once == _aliases(ours)
 
 
+def _loop(_: World, question: Question, ours: Answer, theirs: Answer) -> bool:
+    """The aliases lead to a name that was there before."""
+    names, name = [], tuple(label.lower() for label in question.name)
+    for record in theirs.answer:
+        if record.rtype == "CNAME" and labels(record.owner) == name:
+            names.append(name)
+            name = record.target
+    return theirs.rcode == "SERVFAIL" and name in names and section(ours.answer) == section(theirs.answer)
+
+
 def _goes_on(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
     return ours.rcode == "YXDOMAIN" and _begins_with(theirs.answer, ours.answer)
 
 
 def _minimal(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
-    return (
-        differences(ours, theirs) == ["additional"]
-        and section(theirs.additional) < section(ours.additional)
-        and ours.aa
-    )
+    """Theirs lacks addresses, but none without which a delegation cannot be followed."""
+    cuts = {labels(record.owner) for record in ours.authority if record.rtype == "NS"}
+    kept = section(theirs.additional)
+    missing = [labels(record.owner) for record in ours.additional if not section([record]) <= kept]
+    glue = [name for name in missing for up in range(len(name) + 1) if name[up:] in cuts]
+    return differences(ours, theirs) == ["additional"] and kept < section(ours.additional) and not glue
 
 
 def _truncated(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
@@ -156,17 +167,25 @@ def _glue_left_out(_: World, _question: Question, ours: Answer, theirs: Answer) 
     return ours.tc and not theirs.tc and referral and (ours.rcode, ours.aa) == (theirs.rcode, theirs.aa)
 
 
+def _part_of_glue(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
+    referral = not ours.aa and any(record.rtype == "NS" for record in theirs.authority)
+    fewer = section(theirs.additional) < section(ours.additional)
+    return referral and fewer and not theirs.tc and differences(ours, theirs) == ["additional"]
+
+
 def _compressed(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
     """One of both found room for a DNAME and the CNAME made from it."""
     made = any(record.rtype == "DNAME" for record in (*ours.answer, *theirs.answer))
     return ours.tc != theirs.tc and made and not {"aa", "edns", "question"} & set(differences(ours, theirs))
 
 
-NSD, KNOT = frozenset({"nsd"}), frozenset({"knot"})
+NSD, KNOT, BIND = frozenset({"nsd"}), frozenset({"knot"}), frozenset({"bind"})
 EXPLAINED: Sequence[Explained] = (
-    Explained(NSD | KNOT, "RFC 8482 section 4.2: ANY is answered by one HINFO record", _any),
+    Explained(NSD | KNOT | BIND, "RFC 8482 section 4.2: ANY is answered by one HINFO record", _any),
     Explained(
-        NSD | KNOT, "RFC 2181 section 9: of a truncated answer the content does not count; ours has none", _truncated
+        NSD | KNOT | BIND,
+        "RFC 2181 section 9: of a truncated answer the content does not count; ours has none",
+        _truncated,
     ),
     Explained(
         NSD | KNOT,
@@ -175,12 +194,21 @@ EXPLAINED: Sequence[Explained] = (
         _compressed,
     ),
     Explained(
-        NSD, "RFC 9471 section 3.1: where glue has no room the answer is truncated; NSD leaves it out", _glue_left_out
+        NSD | BIND,
+        "RFC 9471 section 3.1: where glue has no room the answer is truncated; NSD and BIND leave it out",
+        _glue_left_out,
     ),
-    Explained(NSD, "minimal responses: additional addresses that no delegation needs may be left out", _minimal),
     Explained(
-        KNOT,
-        "RFC 1034 section 4.3.2 step 3a: an alias is followed from step 1 on, so into other zones; Knot stays in one",
+        BIND,
+        "RFC 9471 section 3.1: the same where BIND, whose names keep the case of the zone file, has less room than we",
+        _part_of_glue,
+        witness=True,
+    ),
+    Explained(NSD | BIND, "minimal responses: additional addresses that no delegation needs may be left out", _minimal),
+    Explained(
+        KNOT | BIND,
+        "RFC 1034 section 4.3.2 step 3a: an alias is followed from step 1 on, so into other zones; Knot and BIND stay"
+        " in one",
         _stays_in_zone,
     ),
     Explained(
@@ -196,16 +224,25 @@ EXPLAINED: Sequence[Explained] = (
         witness=True,
     ),
     Explained(KNOT, "RFC 2181 section 5: no record twice; Knot goes round a loop again and again", _round_again),
+    Explained(
+        BIND,
+        "RFC 1034 section 3.6.2: a loop of aliases is an error to signal; BIND does so by SERVFAIL beside the loop",
+        _loop,
+        witness=True,
+    ),
     Explained(KNOT, "RFC 6672 section 3.2: a name too long ends the look-up; Knot goes on", _goes_on, witness=True),
 )
 
 
 def explain(peer: str, world: World, question: Question, ours: Answer, answers: Mapping[str, Answer]) -> str | None:
     """Why the answer of one of `answers` (by peer) differs from ours; None where nothing explains it."""
-    (other,) = answers.keys() - {peer}
-    agreed = not differences(ours, answers[other]) or any(
-        other in row.peers and not row.witness and row.covers(world, question, ours, answers[other])
-        for row in EXPLAINED
+    agreed = any(
+        not differences(ours, answers[other])
+        or any(
+            other in row.peers and not row.witness and row.covers(world, question, ours, answers[other])
+            for row in EXPLAINED
+        )
+        for other in answers.keys() - {peer}
     )
     for row in EXPLAINED:
         if peer in row.peers and (agreed or not row.witness) and row.covers(world, question, ours, answers[peer]):

@@ -93,6 +93,7 @@ class Generator:
             redirected.add(redirected.apex, "DNAME", text_of(target))
             zones.append(redirected)
         _keep_below_dnames_empty(zones)
+        _keep_servers_reachable(zones)
         return zones
 
     def labels(self, count: int) -> Name:
@@ -281,6 +282,19 @@ def _make_legal(zone: GeneratedZone) -> None:
         if "CNAME" in node:
             zone.nodes[owner] = {"CNAME": node["CNAME"]}
     zone.nodes = {owner: node for owner, node in zone.nodes.items() if node}
+
+
+def _keep_servers_reachable(zones: Sequence[GeneratedZone]) -> None:
+    """Drop a zone's own server that is an alias or below its DNAME; of the root, in which the other server is too, drop
+    that one, which has no address: BIND does not load such a zone."""
+    for zone in zones:
+        if not zone.apex:
+            zone.nodes[zone.apex]["NS"] = [text_of((b"ns",))]
+            zone.nodes[(b"ns",)] = {"A": ["192.0.2.1"]}
+            continue
+        inside, top = (b"ns", *zone.apex), zone.nodes[zone.apex]
+        if "DNAME" in top or "A" not in zone.nodes.get(inside, {}):
+            top["NS"] = [server for server in top["NS"] if server != text_of(inside)]
 
 
 def _keep_below_dnames_empty(zones: Sequence[GeneratedZone]) -> None:

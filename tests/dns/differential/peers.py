@@ -1,4 +1,4 @@
-"""NSD, Knot and this package's server, each with the same zones on a loopback port of its own."""
+"""NSD, Knot, BIND and this package's server, each with the same zones on a loopback port of its own."""
 
 from __future__ import annotations
 
@@ -111,6 +111,28 @@ class Knot(Peer):
             "zone:",
         ]
         lines += [f'  - domain: "{_doubled(name)}"\n    file: "{file}"' for name, file in self.files.items()]
+        return "\n".join(lines) + "\n"
+
+
+class Bind(Peer):
+    """BIND as Debian packages it, with minimal responses."""
+
+    def command(self) -> Sequence[str]:
+        return ["/usr/sbin/named", "-g", "-n", "1", "-c", str(self.folder / "conf")]
+
+    def ready(self) -> bool:
+        return super().ready() and "all zones loaded" in (self.folder / "log").read_text()
+
+    def configuration(self) -> str:
+        lines = [
+            f'options {{ directory "{self.folder}"; pid-file none; session-keyfile none; managed-keys-directory ".";',
+            f"  listen-on port {self.port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};",
+            "  recursion no; dnssec-validation no; empty-zones-enable no; notify no; answer-cookie no;",
+            "  minimal-responses yes; minimal-any no; max-udp-size 1232; zero-no-soa-ttl no; max-records-per-type 0;",
+            "  check-names primary ignore; check-integrity no; check-mx ignore; check-srv-cname ignore; };",
+            "controls { };",
+        ]
+        lines += [f'zone "{name}" {{ type primary; file "{file}"; }};' for name, file in self.files.items()]
         return "\n".join(lines) + "\n"
 
 
