@@ -64,6 +64,22 @@ class Postgres:
         """Have a standby take writes from now on."""
         self._run("pg_ctl", "promote", "--pgdata", str(self._data), "--wait")
 
+    def listen(self, port: int) -> Path:
+        """Take connections on 127.0.0.1 too, by TLS and with a password only; the certificate to trust."""
+        key, certificate = self._data / "server.key", self.folder / "server.crt"
+        self._run(
+            "openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate),
+        )  # fmt: skip
+        with (self._data / "pg_hba.conf").open("w") as rules:
+            rules.write("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        self.stop()
+        tls = f"-c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}"
+        listening = self._settings.replace("listen_addresses=", "listen_addresses=127.0.0.1")
+        self._settings = f"{listening} -c port={port} {tls}"
+        self.start()
+        return certificate
+
     def sql(self, *statements: str) -> None:
         """Run statements, each by itself, as the administrator."""
         words = [word for statement in statements for word in ("--command", statement)]
@@ -86,7 +102,8 @@ class Postgres:
         assert self._runs(program, *arguments), program
 
     def _runs(self, program: str, *arguments: str) -> bool:
-        argv = [str(self._bin / program), *arguments]
+        own = self._bin / program
+        argv = [str(own) if own.exists() else program, *arguments]
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             argv = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
         with (self.folder / "said").open("ab") as said:

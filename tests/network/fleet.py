@@ -108,8 +108,10 @@ class Dispatcher:
         """What it tells of itself."""
         with socket.socket(socket.AF_UNIX) as one:
             one.connect(str(self.folder / self.name / "dispatch.sock"))
+            one.sendall(b'{"do": "status"}\n')
             with one.makefile() as text:
-                found: dict[str, Any] = json.load(text)
+                next(text)  # the version of what follows
+                found: dict[str, Any] = json.loads(next(text))
                 return found
 
     def rejected(self) -> dict[str, int]:

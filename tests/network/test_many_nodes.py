@@ -130,8 +130,7 @@ async def _changes(fleet: Fleet, committed: dict[int, float], count: int) -> Non
     while done < count:
         try:
             seq = await fleet.change()
-        except StoreError as e:
-            print("x", time.monotonic(), e)  # noqa: T201 - the figure, with -s
+        except StoreError:
             await asyncio.sleep(0.1)
             continue
         committed[seq] = time.monotonic()
