@@ -38,7 +38,7 @@ class Site:
 
     def __init__(self, serving: Node, folder: Path) -> None:
         self.node, self.folder = serving, folder
-        self.dispatching = False
+        self.dispatcher: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
 
     @property
@@ -93,7 +93,7 @@ class Site:
         good = [self.address(), self.address(), "2001:db8:a:1::1", self.address("10.0.1.9/32")]
         forged = good[0][:-1] + ("0" if good[0][-1] != "0" else "1")
         client.start(sys.executable, "-c", PACKETS, *good, forged, log=self.folder / "packets.log")
-        self.dispatching = True
+        self.dispatcher = process
 
 
 def clients() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,12 +43,13 @@ def page(alone: Node, browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postgres) -> None:
+def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postgres, keep: Callable[..., None]) -> None:
     """The page says what is away and what still works, keeps what it shows, tells what cannot be done, and recovers."""
     expect(page.locator("#generation .good")).to_be_visible()
     server.stop()
     expect(page.locator("#away")).to_contain_text("The database is away", timeout=WAIT_MS)
     expect(page.locator("#cluster-web")).to_be_visible()
+    keep(page, "database-away")
     page.get_by_role("button", name="Rotate").click()
     page.click("[data-action=confirm]")
     expect(page.locator(".toast.bad")).to_be_visible()

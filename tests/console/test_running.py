@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.cli.serving import within
-from tests.console.conftest import Open
+from tests.console.conftest import WAIT_MS, Open
 from tests.console.site import Site
 
 
@@ -66,6 +69,29 @@ def test_a_rotation_watched_live(visit: Open, at_work: Site) -> None:
     assert at_work.address() != before
 
 
+def test_a_rotation_waits_for_a_dispatcher(visit: Open, at_work: Site, keep: Callable[..., None]) -> None:
+    """While the dispatcher is stuck the page says so, and that a new key waits for it; then it goes on by itself."""
+    if at_work.dispatcher is None:
+        pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
+    page = visit("keys")
+    card = page.locator("#cluster-web")
+    expect(card.locator("tbody")).to_contain_text("active")
+    before = card.locator("tbody tr").count()
+    at_work.dispatcher.send_signal(signal.SIGSTOP)
+    try:
+        card.get_by_role("button", name="Rotate").click()
+        page.click("[data-action=confirm]")
+        expect(card.locator(".waiting")).to_contain_text("waiting for")
+        expect(card.locator("tbody")).to_contain_text("published")
+        keep(page, "keys-waiting")
+        expect(page.locator("#away")).to_contain_text("dispatcher of this machine does not answer", timeout=WAIT_MS)
+    finally:
+        at_work.dispatcher.send_signal(signal.SIGCONT)
+    expect(card.locator("tbody tr")).to_have_count(before + 1)
+    expect(card.locator("tbody")).not_to_contain_text("published", timeout=WAIT_MS)
+    expect(page.locator("#away")).to_be_empty(timeout=WAIT_MS)
+
+
 def test_charts_show_the_traffic(visit: Open, at_work: Site) -> None:
     """Tiers and rcodes of the questions that dig asks are drawn with their rates."""
     page = visit()
@@ -75,7 +101,7 @@ def test_charts_show_the_traffic(visit: Open, at_work: Site) -> None:
     for word in ("NOERROR", "NXDOMAIN", "REFUSED"):
         expect(page.get_by_role("region", name="Queries by rcode").locator(".legend")).to_contain_text(word)
     assert figure("Answers by tier").locator("path").count() >= 6
-    if not at_work.dispatching:
+    if at_work.dispatcher is None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     expect(page.get_by_role("region", name="New flows by tier").locator(".legend")).to_contain_text("gold")
     expect(page.get_by_role("region", name="Rejects by reason").locator(".legend")).to_contain_text("bad-tag")

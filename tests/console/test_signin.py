@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
 from playwright.sync_api import expect
 
+from tests.cli.serving import free_port
 from tests.console.conftest import Open
 from tests.console.site import Site
 
@@ -73,3 +82,62 @@ def test_a_page_of_another_site_can_do_nothing(visit: Open, at_work: Site) -> No
     )
     other.wait_for_timeout(500)
     assert not any(frame.locator("#app").count() for frame in other.frames[1:])
+
+
+@contextmanager
+def tls_before(port: int, folder: Path) -> Iterator[int]:
+    """A proxy on a port of its own that ends TLS and passes the bytes on as they are."""
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *files]
+    subprocess.run([*argv, "-days", "1", "-subj", "/CN=127.0.0.1"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    own, ready, loop = free_port(), threading.Event(), asyncio.new_event_loop()
+
+    async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(passed(reader, behind[1]), passed(behind[0], writer))
+
+    async def serve() -> None:
+        async with await asyncio.start_server(joined, "127.0.0.1", own, ssl=context):
+            ready.set()
+            await asyncio.Event().wait()
+
+    def run() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    task = loop.create_task(serve())
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield own
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(20)
+
+
+def test_under_tls(visit: Open, at_work: Site, tmp_path: Path) -> None:
+    """Behind a proxy that ends TLS the browser holds a secure cookie of this host alone, and all works by it."""
+    with tls_before(at_work.node.api, tmp_path) as port:
+        page = visit(signed_in=False, ignore_https_errors=True)
+        page.goto(f"https://127.0.0.1:{port}/")
+        page.fill("#token", at_work.node.token)
+        page.keyboard.press("Enter")
+        expect(page.locator(".shell h1")).to_have_text("Overview")
+        (cookie,) = page.context.cookies()
+        assert cookie["name"] == "__Host-dnsvip-session"
+        assert cookie["secure"]
+        page.goto(f"https://127.0.0.1:{port}/console/#/servers")
+        page.get_by_label("Weight of fast-1").fill("90")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("fast-1 has weight 90")).to_be_visible()
+        page.goto("about:blank")

@@ -20,7 +20,9 @@ export function paged(place, path, draw, signal) {
   on.dataset.action = "next";
   fill(place, list, foot);
   const run = filled(list, async () => {
-    const { data } = await call("GET", present, { signal });
+    const asked = present;
+    const { data } = await call("GET", asked, { signal });
+    if (asked !== present) return null;
     next = data.next?.startsWith(ROOT) ? data.next : null;
     back.disabled = passed.length === 0;
     on.disabled = next === null;

@@ -61,18 +61,24 @@ export function trouble(error, again) {
   return h("div.empty", { role: "alert" }, icon("warn", 30), h("strong", error.status === 503 ? "The database is away" : "This cannot be shown now"), h("p", error.message), again ? button("Try again", again) : null);
 }
 
-/** Show in `place` what `load` gives, with states for loading and failure; returns a function to do it again. */
+/**
+ * Show in `place` what `load` gives, with states for loading and failure; returns a function to do it again. An answer
+ * that is overtaken by a later one is not shown.
+ */
 export function filled(place, load, signal) {
+  let newest = 0;
   const run = async () => {
+    const turn = (newest += 1);
+    const current = () => turn === newest && !signal?.aborted;
     if (!place.hasChildNodes()) fill(place, loading());
     place.setAttribute("aria-busy", "true");
     try {
       const content = await load();
-      if (!signal?.aborted) refill(place, content);
+      if (current()) refill(place, content);
     } catch (error) {
-      if (error.name !== "AbortError" && !signal?.aborted) fill(place, trouble(error, run));
+      if (current() && error.name !== "AbortError") fill(place, trouble(error, run));
     } finally {
-      place.removeAttribute("aria-busy");
+      if (current()) place.removeAttribute("aria-busy");
     }
   };
   return run;
