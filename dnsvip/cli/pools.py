@@ -8,7 +8,7 @@ from dnsvip.spec import Plain
 
 def _check(pool: Plain) -> str:
     check = pool["check"] or {}
-    return next((f"{way} {check[way]}" for way in ("tcp", "http", "agent") if check.get(way)), "")
+    return ", ".join(f"{way} {check[way]}" for way in ("tcp", "http", "agent") if check.get(way))
 
 
 pools = noun(
@@ -19,6 +19,7 @@ pools = noun(
         "FORWARD": lambda pool: pool["forward"],
         "STICKINESS": lambda pool: pool["stickiness"],
         "CHECK": _check,
+        "FALLBACK": lambda pool: pool["fallback"],
         "SERVERS": lambda pool: [server["name"] for server in pool["servers"]],
     },
 )

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -98,34 +98,20 @@ class Control:
         if not line.strip():
             await _write(writer, self._status())
             return
-        gone = asyncio.ensure_future(reader.read(1))
-        work = asyncio.ensure_future(self._answer(line, writer))
-        try:
-            await asyncio.wait((gone, work), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-
-    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         await _write(writer, {"dispatch": VERSION})
         try:
             if self._clients > MOST_CLIENTS:
                 raise ConfigError(f"{MOST_CLIENTS} others are looking at this dispatcher already")
-            async with aclosing(self._asked(line)) as answer:
-                async for item in answer:
-                    await _write(writer, item)
+            request = _read(line)
+            answer = self._answer(_DO[request["do"]](self, request), writer)
+            await (_while_there(answer, reader) if request["do"] == "watch" else answer)
         except DnsvipError as error:
             await _write(writer, {"error": str(error)})
 
-    def _asked(self, line: bytes) -> Answer:
-        try:
-            request = json.loads(line)
-        except ValueError as error:
-            raise ConfigError("a request must be one line of JSON") from error
-        if not isinstance(request, dict) or request.get("do") not in _DO:
-            raise ConfigError(f"a request must be an object whose do is one of {', '.join(_DO)}")
-        return _DO[request["do"]](self, request)
+    async def _answer(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+        async with aclosing(answer):
+            async for item in answer:
+                await _write(writer, item)
 
     async def _tell_status(self, _: Request) -> Answer:
         yield self._status()
@@ -219,6 +205,29 @@ class Control:
         if not isinstance(asked, dict):
             raise ConfigError("match must be an object")
         return Selection(read_query(asked, tables), tables)
+
+
+async def _while_there(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+    """What has no end of its own ends when the client hangs up, or says anything more."""
+    gone, task = asyncio.ensure_future(reader.read(1)), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((gone, task), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+    finally:
+        for each in (gone, task):
+            each.cancel()
+        await asyncio.gather(gone, task, return_exceptions=True)
+
+
+def _read(line: bytes) -> Request:
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise ConfigError("a request must be one line of JSON") from error
+    if not isinstance(request, dict) or not isinstance(request.get("do"), str) or request["do"] not in _DO:
+        raise ConfigError(f"a request must be an object whose do is one of {', '.join(_DO)}")
+    return request
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

@@ -82,6 +82,7 @@ async def test_status(path: Path) -> None:
     [
         (b"status\n", "one line of JSON"),
         (b"[]\n", "must be an object"),
+        (b'{"do": []}\n', "whose do is one of"),
         (b'{"do": "fly"}\n', "one of status, flows, top, purge, watch"),
         (b'{"do": "flows", "match": 5}\n', "match must be an object"),
         (b'{"do": "flows", "match": {"client": "acne"}}\n', "'acne' is not a client"),
@@ -107,6 +108,20 @@ async def test_flows_are_searched_and_purged(path: Path, plane: Plane) -> None:
     assert await done(path, "purge", match={"client": "acme"}) == [{"end": True, "purged": 750}]
     assert len(plane.flows) == 749
     assert (await done(path, "flows", match={"client": "acme"}))[-1]["flows"] == 0
+
+
+async def test_who_has_said_all_is_answered(path: Path, plane: Plane) -> None:
+    """A client that closes its half behind the request (as `nc -N` does) still has the whole answer."""
+    for port in range(1, 3000):
+        plane.take(segment(VIP, port=port))
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"do": "flows", "limit": 3000}\n')
+    writer.write_eof()
+    async with asyncio.timeout(20):
+        lines = (await reader.read()).splitlines()
+    assert json.loads(lines[-1]) == {"end": True, "flows": 2999}
+    assert len(lines) == 2999 + 2
+    writer.close()
 
 
 async def test_watching(path: Path, plane: Plane) -> None:
