@@ -1,7 +1,7 @@
 """A loaded object whose maps outlive the process: each is pinned under a name that holds its form.
 
     FOLDER/MAP-LAYOUT-ENTRIES       LAYOUT: digest of type, sizes, flags and the types of key and value
-    FOLDER/link                     the attachment to the interface
+    FOLDER/link, FOLDER/program     the attachment to the interface, and what is attached
 
 A later load takes over every map whose form has not changed, with what is in it, and makes the others new; where
 only the number of entries changed, what a map held can be carried over. Nothing is removed before the new program
@@ -22,7 +22,9 @@ from dnsvip.bpf.maps import NEW, Map
 from dnsvip.bpf.objects import Object
 from dnsvip.errors import PlatformError
 
-LINK = "link"
+LINK, PROGRAM_PIN = "link", "program"
+ATTACHED = frozenset({LINK, PROGRAM_PIN})
+"""What is no map in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Loaded:
 
     def tidy(self) -> None:
         """Remove what earlier loads pinned and this one does not use."""
-        kept = {path.name for path in self.paths.values()} | {LINK}
+        kept = {path.name for path in self.paths.values()} | ATTACHED
         for path in self.folder.iterdir():
             if path.name not in kept and path.is_file():
                 path.unlink()

@@ -1,6 +1,6 @@
 """The kernel's half of a dispatcher: its program on an interface, and the maps it goes by, all of them pinned.
 
-    PINS/NETWORK-NAMESPACE-INTERFACE/   link, and the maps (bpf/pinned.py)
+    PINS/NETWORK-NAMESPACE-INTERFACE/   link, program, and the maps (bpf/pinned.py)
 
 Once attached it forwards whether or not a process lives. `Plane.open` takes over what is there: the same program
 stays attached, another one replaces it between two packets, and flows are carried over wherever their layout is
@@ -26,7 +26,7 @@ from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.link import Link, Mode
 from dnsvip.bpf.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.bpf.objects import Object, Program
-from dnsvip.bpf.pinned import LINK, Loaded, remove_folder
+from dnsvip.bpf.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
 from dnsvip.bpf.platform import check_platform
 from dnsvip.config import DispatchSettings
 from dnsvip.errors import PlatformError
@@ -151,16 +151,26 @@ def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loa
     if link is None:
         link = _attached(program, interface, mode)
         link.pin(folder / LINK)
-    elif not _is_same(link, program, loaded):
+        _keep(program, folder)
+    elif not _is_same(folder, program, loaded):
         link.replace(program)
+        _keep(program, folder)
         log.info("replaced the program of an earlier version", tag=program.tag)
     loaded.tidy()
     return link
 
 
-def _is_same(link: Link, program: Program, loaded: Loaded) -> bool:
+def _keep(program: Program, folder: Path) -> None:
+    """Pin the attached program: by its number only CAP_SYS_ADMIN may open it."""
+    (folder / PROGRAM_PIN).unlink(missing_ok=True)
+    program.pin(folder / PROGRAM_PIN)
+
+
+def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
     """Whether what is attached is this very program: the same code with the same maps."""
-    attached = Program.by_id(link.program_id)
+    if not (folder / PROGRAM_PIN).exists():
+        return False
+    attached = Program.pinned(folder / PROGRAM_PIN)
     same = attached.tag == program.tag and loaded.unchanged
     attached.close()
     return same
@@ -189,15 +199,14 @@ def describe(settings: DispatchSettings) -> dict[str, Any] | None:
     if not (folder / LINK).exists():
         return None
     link = Link.pinned(folder / LINK)
-    number = link.program_id
-    program = Program.by_id(number)
+    program = Program.pinned(folder / PROGRAM_PIN)
     mode = attached_mode(settings.interface or "")
     found = {
         "interface": settings.interface,
         "attached": mode.name.lower() if mode else "no",
-        "program": {"id": number, "name": program.name, "tag": program.tag},
+        "program": {"id": program.id, "name": program.name, "tag": program.tag},
         "pins": str(folder),
-        "maps": [_described(path) for path in sorted(folder.iterdir()) if path.name != LINK],
+        "maps": [_described(path) for path in sorted(folder.iterdir()) if path.name not in ATTACHED],
     }
     program.close()
     link.close()

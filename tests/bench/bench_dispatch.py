@@ -36,7 +36,7 @@ COUNT = 20_000
 FLOWS = 50_000
 OUT = Path("build/bench-dispatch.json")
 README = Path(__file__).with_name("README.md")
-SECTION = "## Last result of the dispatcher"
+SECTION = "## Dispatcher, last result"
 
 
 @dataclass(frozen=True, slots=True)

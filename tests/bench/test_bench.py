@@ -14,6 +14,7 @@ from dns.edns import ECSOption
 from dns.message import from_wire
 from dns.rdatatype import AAAA
 
+from tests.bench.bench_dispatch import SECTION, moved, write_section
 from tests.bench.bench_dns import LAST_RESULT, README, write_last_result
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
@@ -109,3 +110,23 @@ def test_unknown_part() -> None:
     argv = [sys.executable, "-m", "tests.bench", "dsn"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, "known: codec, dispatch, dns" in done.stderr) == (2, True)
+
+
+def test_section_is_replaced(tmp_path: Path) -> None:
+    """A result of the dispatcher takes the place of the one before, and what stands around it stays."""
+    page = tmp_path / "README.md"
+    page.write_text(README.read_text())
+    before = page.read_text()
+    assert before.index(SECTION) < before.index(LAST_RESULT)
+    for text in ("first result", "second result"):
+        write_section(page, SECTION, text)
+    after = page.read_text()
+    assert "second result" in after
+    assert "first result" not in after
+    assert after.partition(SECTION)[0] == before.partition(SECTION)[0]
+    assert after.partition(LAST_RESULT)[2] == before.partition(LAST_RESULT)[2]
+
+
+def test_few_flows_move() -> None:
+    """A change of one server moves few of the flows of the others."""
+    assert max(moved().values()) < 5

@@ -169,11 +169,12 @@ class Field:
         *options: str,
         python: Sequence[str] = DNSVIP[1:],
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         """Start a dispatcher; returns when it dispatches."""
         before = self.log(name).count("dispatching")
         process = self.dispatchers[name].start(
-            *(sys.executable, *python, "dispatch", *options, self.folder / f"{name}.toml"),
+            *(*prefix, sys.executable, *python, "dispatch", *options, self.folder / f"{name}.toml"),
             log=self.folder / f"{name}.log",
             env=env,
         )

@@ -90,6 +90,16 @@ def test_detach_at_the_end(field: Field) -> None:
     assert "proto 86" not in host.ip("-6", "neigh") + host.ip("-6", "route", "show", "table", "all")
 
 
+def test_four_capabilities_are_enough(field: Field) -> None:
+    """A dispatcher starts, takes over what is there and stops with the capabilities that its unit gives it."""
+    few = "-all,+net_admin,+net_raw,+bpf,+perfmon"
+    for _ in range(2):
+        field.dispatch("d1", prefix=("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs"))
+        assert field.traffic("connect", "20", "5", field.address("direct"))["failed"] == 0
+        stop(field.processes["d1"], signal.SIGTERM)
+    assert "replaced" not in field.log("d1")
+
+
 def test_other_bound_keeps_flows(field: Field) -> None:
     """A start with another `dispatch.flows` replaces the program between two packets and carries the flows over."""
     field.dispatch("d1")
