@@ -1,4 +1,7 @@
-"""Every command in the docs runs: the `sh` blocks of each page, in order, in one shell, in a network of their own."""
+"""Every command in the docs runs: the `sh` blocks of each page, in order, in one shell, in a network of their own.
+
+Those of deploy/ run in tests/deploy, as they need a PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(
     page
     for page in [ROOT / "README.md", *ROOT.glob("*/**/README.md")]
-    if ".venv" not in page.parts and BLOCK.search(page.read_text())
+    if ".venv" not in page.parts and page.parent.name != "deploy" and BLOCK.search(page.read_text())
 )
 
 RUN = """
