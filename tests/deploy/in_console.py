@@ -1,6 +1,6 @@
 """What an operator does in the browser on deploy/README.md: sign in, and move a client to a tier.
 
-    python -m tests.deploy.in_console URL TOKEN-FILE CLIENT TIER
+python -m tests.deploy.in_console URL TOKEN-FILE CLIENT TIER
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ set -euo pipefail
 ip link set lo up
 bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
 as() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
-as "$bin/initdb" --pgdata "$PGHOST/data" --username postgres --auth-local trust --auth-host scram-sha-256 --no-sync >/dev/null
-as "$bin/pg_ctl" start --wait --pgdata "$PGHOST/data" --log "$PGHOST/log" --options \
+as "$bin/initdb" --pgdata "$PGHOST/data" --username postgres --no-sync \\
+  --auth-local trust --auth-host scram-sha-256 >/dev/null
+as "$bin/pg_ctl" start --wait --pgdata "$PGHOST/data" --log "$PGHOST/log" --options \\
   "-c unix_socket_directories=$PGHOST -c listen_addresses=127.0.0.1 -c fsync=off" >/dev/null
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; as "$bin/pg_ctl" stop --pgdata "$PGHOST/data" --mode immediate' EXIT
 set -x
@@ -52,10 +53,10 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, socket_folder: Path) -> Non
     if reason := World.available(tun=True):
         pytest.skip(reason)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    steps = [
-        block or f"PYTHONPATH={ROOT} {sys.executable} -m tests.deploy.in_console http://127.0.0.1:8053/ token {client} {tier}\n"
-        for block, client, tier in STEP.findall(PAGE.read_text())
-    ]
+    browse = f"PYTHONPATH={ROOT} {sys.executable} -m tests.deploy.in_console http://127.0.0.1:8053/ token"
+    found = STEP.findall(PAGE.read_text())
+    steps = [block or f"{browse} {client} {tier}\n" for block, client, tier in found]
+    assert [client for _, client, _ in found if client] == ["acme"]
     assert len(steps) > 10
     _run(PREPARE + "".join(steps), tmp_path, {"PGHOST": str(socket_folder)})
 
