@@ -149,3 +149,15 @@ async def test_files(api: Api) -> None:
     assert again.status == 304
     for path in ("../app.py", "%2e%2e/app.py", "files.py", "..%2fsessions.py"):
         assert (await api.client.get(f"/console/{path}")).status in (401, 404), path
+
+
+async def test_live_is_for_those_who_may_read_the_status(api: Api) -> None:
+    """A session whose token may do something else sees that the node lives, and no counters or nodes of it."""
+    made = await api.ok("POST", "tokens", {"name": "narrow", "role": "client-editor"})
+    answer = await sign_in(api, Authorization=f"Bearer {made['token']}")
+    scopes = (await answer.json())["scopes"]
+    assert {kind for scope in scopes for kind in scope["kinds"]} == {"client", "tier"}
+    shown: dict[str, Any] = await (await api.client.get("/console/live")).json()
+    assert (shown["dns"], shown["nodes"], shown["dispatcher"], shown["objects"]) == ({}, [], None, {})
+    assert shown["series"] == {"times": [], "rates": {}}
+    assert (await api.client.get("/api/v1/status")).status == 403

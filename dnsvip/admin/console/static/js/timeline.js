@@ -6,12 +6,16 @@ const ROW = 30;
 const AHEAD = 0.25;
 const LEAST = 120;
 
-/** The timeline of one cluster. Bars are coloured by state; the line is the present. Times are unix seconds. */
+/**
+ * The timeline of one cluster. Bars are coloured by state; the line is the present. It looks as far ahead as back, at
+ * most; a bar at its end goes on. Times are unix seconds.
+ */
 export function timeline({ cluster, epochs }) {
   const now = Date.now() / 1000;
   const sorted = [...epochs].sort((a, b) => b.published_at - a.published_at);
   const first = Math.min(...epochs.map((epoch) => epoch.published_at), now - LEAST);
-  const last = Math.max(now + (now - first) * AHEAD, ...epochs.map((epoch) => epoch.retires_at ?? 0));
+  const past = now - first;
+  const last = now + Math.min(past, Math.max(past * AHEAD, ...epochs.map((epoch) => (epoch.retires_at ?? 0) - now)));
   const share = (time) => (100 * (Math.min(Math.max(time, first), last) - first)) / (last - first);
   const height = sorted.length * ROW;
   const bars = sorted.map((epoch, row) =>
