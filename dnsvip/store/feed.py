@@ -20,13 +20,12 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from dnsvip import __version__, epochs, history
+from dnsvip import __version__, epochs
 from dnsvip.config import NodeConfig
 from dnsvip.epochs import NodeReport
 from dnsvip.errors import DnsvipError, SecretError, StoreError
-from dnsvip.history import Course, Memory
 from dnsvip.model import Cluster, Snapshot
-from dnsvip.store import lastgood, memory
+from dnsvip.store.disk import Disk
 from dnsvip.store.repository import Followed, Store
 from dnsvip.store.secrets import KeyEncryptionKey
 
@@ -63,13 +62,11 @@ class Feed:
         self._taken: Snapshot | None = None
         self._taken_at = self._started_at = time.time()
         self._from_database = False
-        self._memory = Memory()
+        self._disk = Disk(config.state_dir)
         self._next_key: str | None = None
-        self._save_anyway = False
         self._connected_since: float | None = None
         self._report_now = asyncio.Event()
         self._save_now = asyncio.Event()
-        self._saved: tuple[Snapshot | None, Memory] = (None, Memory())
         self._detail: Detail = dict
         self.store: Store | None = None
         self.heard_at = time.time()
@@ -107,15 +104,12 @@ class Feed:
         Raises StoreError where there is neither, SecretError for a wrong key, InvalidSite never.
         """
         self._kek = await asyncio.to_thread(KeyEncryptionKey.of, self._config, self._environ)
-        try:
-            self._memory = memory.load(self._config.state_dir)
-        except StoreError as error:
-            log.warning("cannot remember what the database was like", error=str(error))
+        self._disk.recall()
         try:
             await self._connect()
         except StoreError as error:
             try:
-                self._snapshot = await asyncio.to_thread(lastgood.load, self._config.state_dir, self._kek)
+                self._snapshot = await self._disk.snapshot(self._kek)
             except StoreError as missing:
                 raise StoreError(f"{error}; and there is no snapshot to start from ({missing})") from error
             log.warning(
@@ -147,7 +141,7 @@ class Feed:
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
         if not self._from_database:
-            followed = await self.store.follow(None, self._memory.mark)
+            followed = await self.store.follow(None, self._disk.memory.mark)
             self._from_database, self.heard_at = True, time.time()
             await self._accept(followed)
         self._connected_since = self._connected_since or time.time()
@@ -175,18 +169,12 @@ class Feed:
         assert self.store is not None  # noqa: S101 - set by _connect
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
-                yield await self.store.follow(self.snapshot, self._memory.mark)
+                yield await self.store.follow(self.snapshot, self._disk.memory.mark)
                 self._connected_since = self._connected_since or time.time()
 
     async def _accept(self, followed: Followed) -> None:
-        """Take a state of the database; look whether it went back, and whether its key is about to change."""
-        assert self._kek is not None  # noqa: S101 - set by start
-        keyrings = {name: keyring.epochs for name, keyring in followed.snapshot.keyrings.items()}
-        back = followed.course is Course.BACK
-        self._memory = history.follow(self._memory, followed.mark, keyrings, time.time(), back=back)
-        if back:
-            self._save_anyway = True
-            log.error(self._memory.back, lost=[f"{each.cluster}/{each.slot}" for each in self._memory.lost])
+        """Take a state of the database; note whether it went back, and whether its key is about to change."""
+        self._disk.note(followed)
         self._next_key = followed.next_key_id
         await self._take(followed.snapshot)
 
@@ -224,8 +212,8 @@ class Feed:
     def _own_report(self) -> NodeReport:
         taken, now = self._taken or Snapshot(-1), time.time()
         held = (epoch.key_id for keyring in taken.keyrings.values() for epoch in keyring.epochs)
-        recent = now < self._memory.back_at + BACK_SECONDS
-        warnings = {"warnings": [self._memory.back]} if self._memory.back and recent else {}
+        memory = self._disk.memory
+        warnings = {"warnings": [memory.back]} if memory.back and now < memory.back_at + BACK_SECONDS else {}
         return NodeReport(
             self.name,
             self._roles,
@@ -259,10 +247,11 @@ class Feed:
 
     async def _tell_lost(self) -> None:
         """Have the database keep the slots empty whose keys it has lost."""
-        lost = self._memory.lost
+        lost = self._disk.memory.lost
         if lost and self.store is not None:
             await self.store.reserve(lost, f"node {self.name}", time.time())
-            self._memory = replace(self._memory, lost=tuple(each for each in self._memory.lost if each not in lost))
+            left = tuple(each for each in self._disk.memory.lost if each not in lost)
+            self._disk.memory = replace(self._disk.memory, lost=left)
             self._save_now.set()
 
     async def _advance(self) -> None:
@@ -294,24 +283,8 @@ class Feed:
             await asyncio.sleep(SAVE_SHARE * (time.monotonic() - start))
 
     async def _save_once(self) -> None:
-        snapshot, remembered, anyway = self._snapshot, self._memory, self._save_anyway
-        if snapshot is None or self.store is None or self._kek is None:
-            return
-        before, known = self._saved
-        if snapshot is before and remembered == known:
-            return
-        folder, identity = self._config.state_dir, self.store.identity
-        try:
-            if snapshot is not before:
-                await asyncio.to_thread(lastgood.save, folder, snapshot, identity, self._kek, anyway=anyway)
-            await asyncio.to_thread(memory.save, folder, remembered)
-            self._saved, self._save_anyway = (snapshot, remembered), False
-        except OSError as error:
-            log.warning(
-                "cannot save the last good snapshot, going on without; a restart needs the database",
-                folder=str(folder),
-                error=error.strerror,
-            )
+        if self._snapshot is not None and self.store is not None and self._kek is not None:
+            await self._disk.save(self._snapshot, self.store.identity, self._kek)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
