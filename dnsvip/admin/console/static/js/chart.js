@@ -76,6 +76,7 @@ function draw(svg, { times, series }, { height, stacked, at }) {
   const shapes = series.map((each) => {
     const group = s(`g.s${each.colour}`);
     if (stacked && times.length > 1) group.append(s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }));
+    if (times.length === 1) group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0]), r: 3, fill: "currentColor" }));
     group.append(s("path", { d: lines(each.tops), fill: "none", stroke: "currentColor", "stroke-width": stacked ? 1.4 : 1.8, "stroke-linejoin": "round" }));
     return group;
   });

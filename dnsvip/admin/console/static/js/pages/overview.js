@@ -95,7 +95,7 @@ function serversOf(now) {
   const columns = [
     { title: "Server", cell: (key) => h("a", { href: link("servers") }, key.replace("/", " / ")) },
     { title: "Health", cell: (key) => told(health.get(key)) },
-    { title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") },
+    ...([...health.values()].some((server) => server.notes.length) ? [{ title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") }] : []),
     { title: "Packets", number: true, cell: (key) => (packets.has(key) ? whole(packets.get(key)) : "") },
   ];
   return table("Servers as the dispatchers find them", columns, keys.slice(0, SERVERS));
