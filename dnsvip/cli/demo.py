@@ -15,9 +15,10 @@ from dnsvip.demo.report import Machine, Screen
     "--keep", is_flag=True, help="Leave it running until Enter, Ctrl-C or SIGTERM, and say how to look around."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: acts, commands, checks.")
-def demo(*, keep: bool, as_json: bool) -> None:
+@click.option("--xdp", is_flag=True, help="With the dispatcher in the kernel; needs root.")
+def demo(*, keep: bool, as_json: bool, xdp: bool) -> None:
     """Show the main job on real packets, in network namespaces that are gone afterwards.
 
     Exits 0 only if everything shown held.
     """
-    sys.exit(0 if play(Machine() if as_json else Screen(), keep=keep) else 1)
+    sys.exit(0 if play(Machine() if as_json else Screen(), keep=keep, xdp=xdp) else 1)

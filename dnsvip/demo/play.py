@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dnsvip.demo import programs, scripts, site, topology
+from dnsvip.demo import kernel, programs, scripts, site, topology
 from dnsvip.demo.acts import ACTS, Play
 from dnsvip.demo.netns import World, shown, sweep
 from dnsvip.demo.record import Act, Ran
@@ -22,15 +22,16 @@ NEEDED = {"unbound": "unbound", "dig": "bind9-dnsutils", "curl": "curl", "tcpdum
 """Programs the acts run, and the Debian package each is in."""
 
 
-def play(report: Report, *, keep: bool = False) -> bool:
-    """Show everything; whether all of it held. Raises PlatformError where the machine lacks something."""
+def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
+    """Show everything, with `xdp` by the dispatcher in the kernel; whether all of it held. Raises PlatformError where
+    the machine lacks something."""
     _check_machine()
     sweep()
     started = time.monotonic()
     with TemporaryDirectory(prefix="dnsvip-demo-") as name, contextlib.chdir(name), World() as world:
         folder = Path(name)
         hosts = topology.build(world)
-        site.write(folder)
+        site.write(folder, _into_the_kernel(world, hosts, folder) if xdp else None)
         scripts.write(folder, world)
         programs.start_surroundings(hosts, folder)
         report.opening()
@@ -40,6 +41,15 @@ def play(report: Report, *, keep: bool = False) -> bool:
             report.kept(folder, shown(hosts.router.command("sh")))
             _wait()
     return all(act.held for act in acts)
+
+
+def _into_the_kernel(world: World, hosts: topology.Hosts, folder: Path) -> Path:
+    """Prepare the dispatcher's links for its program; where it is pinned."""
+    pins = folder / "bpffs"
+    kernel.mount_pins(world, pins)
+    for host in (hosts.router, hosts.segment):
+        kernel.face(host, hosts.dispatcher.name, pins)
+    return pins
 
 
 def _play_all(hosts: topology.Hosts, folder: Path, report: Report) -> list[Act]:

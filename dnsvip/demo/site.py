@@ -105,7 +105,9 @@ stub-zone:
 FILES = {"site.toml": SITE, "example.test.zone": ZONE, "node.toml": NODE, "unbound.conf": UNBOUND}
 
 
-def write(folder: Path) -> None:
-    """Write all files into `folder`."""
+def write(folder: Path, pins: Path | None = None) -> None:
+    """Write all files into `folder`; with `pins` the dispatcher is the kernel's."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
+    if pins is not None:
+        (folder / "node.toml").write_text(f'{NODE}mode = "xdp"\npins = "{pins}"\n')

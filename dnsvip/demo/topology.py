@@ -48,6 +48,7 @@ class Hosts:
     router: Host
     dispatcher: Host
     servers: dict[str, Host]
+    segment: Host
 
 
 def build(world: World) -> Hosts:
@@ -65,7 +66,9 @@ def build(world: World) -> Hosts:
     router.forwarding()
     edge["dispatcher"].forwarding()
     router.route(str(PREFIX), "via", NAME_SERVER)
-    return Hosts(edge["client-gold"], edge["client-plain"], edge["resolver"], router, edge["dispatcher"], servers)
+    return Hosts(
+        edge["client-gold"], edge["client-plain"], edge["resolver"], router, edge["dispatcher"], servers, segment
+    )
 
 
 def _connect_server(world: World, server: Host, segment: Host, address: str) -> None:

@@ -1,11 +1,7 @@
 """Several dispatchers, of either data plane, behind one router that spreads flows over them (ECMP).
 
-    client - router ======== d1, d2       mode = "xdp" or "user", each with its node file, one database
-              segment        s1 ... s4    servers; they answer by the router
-
-A veth pair needs two settings at the other end of the one that the program is attached to: frames have their checksums
-(tx off), and a program is attached there too, without which it takes nothing of what ours sends back
-(drivers/net/veth.c, veth_xdp_flush). Real network cards need neither.
+client - router ======== d1, d2       mode = "xdp" or "user", each with its node file, one database
+          segment        s1 ... s4    servers; they answer by the router
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
-from dnsvip.bpf.objects import Object
+from dnsvip.demo.kernel import face, mount_pins
 from dnsvip.demo.netns import Host, World
 from dnsvip.store import Store
 from tests.network.dispatching import DNSVIP, apply, read_snapshot, wait_until, with_store
@@ -82,17 +78,11 @@ class Field:
         self.weights = {f"s{n}": 100 for n in range(1, servers + 1)}
         self.servers = {name: world.host(name) for name in self.weights}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.mount()
+        mount_pins(world, self.pins)
         self._wire()
         for name, host in self.servers.items():
             self.wire_server(name, host, f"fd00:10::2{name[1:]}")
         self.apply()
-
-    def mount(self) -> None:
-        """A BPF file system that every host of this world sees."""
-        self.pins.mkdir()
-        subprocess.run(["mount", "-t", "bpf", "bpf", self.pins], check=True)
-        self.world.at_end(lambda: subprocess.run(["umount", self.pins], check=True))
 
     def _wire(self) -> None:
         link = self.world.link
@@ -110,7 +100,7 @@ class Field:
             host.forwarding()
             host.route("default", "via", "fd00:10::1")
             host.route("default", "via", "10.0.0.1")
-            ready_for_xdp(self.segment, name, self.pins)
+            face(self.segment, name, self.pins)
             (self.folder / f"{name}.toml").write_text(self.node(name))
         self.spread(list(self.dispatchers))
 
@@ -231,18 +221,6 @@ class Downloads:
         said, _ = self._process.communicate("\n", timeout=60)
         result: Mapping[str, Any] = json.loads(said.splitlines()[-1])
         return result
-
-
-def ready_for_xdp(host: Host, interface: str, pins: Path) -> None:
-    """Prepare the far end of a veth pair for a program at the near end."""
-    if not (pins / "empty").exists():
-        with Object.open("empty") as empty:
-            empty.load()
-            program = empty.program("dnsvip_empty")
-        program.pin(pins / "empty")
-        program.close()
-    host.run("ethtool", "-K", interface, "tx", "off")
-    host.ip("link", "set", "dev", interface, "xdp", "pinned", str(pins / "empty"))
 
 
 def rotate(folder: Path) -> None:

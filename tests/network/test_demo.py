@@ -29,6 +29,7 @@ WITHOUT_ROOT = (
     f"privilege.AS_ROOT = ('false',); main(['demo', *{OPTIONS}])",
 )
 """The second finds that it has no right to namespaces of its own and takes a user namespace."""
+IN_THE_KERNEL = (*AS_WE_ARE, "--xdp")
 MARK = "DNSVIP_DEMO_TEST"
 
 
@@ -61,13 +62,17 @@ def _marked(mark: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tun")
-@pytest.mark.parametrize("demo", [AS_WE_ARE, WITHOUT_ROOT], ids=["as we are", "without root"])
+@pytest.mark.parametrize(
+    "demo", [AS_WE_ARE, WITHOUT_ROOT, IN_THE_KERNEL], ids=["as we are", "without root", "in the kernel"]
+)
 def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check of every act is decided and held; after Enter no process, namespace or file is left."""
     if demo is WITHOUT_ROOT:
         monkeypatch.setattr(privilege, "AS_ROOT", ("false",))
         if reason := privilege.missing():
             pytest.skip(reason)
+    if demo is IN_THE_KERNEL and os.geteuid() != 0:
+        pytest.skip("loading kernel programs needs root")
     mark = secrets.token_hex(8)
     with kept_demo(demo, mark) as (document, process):
         failed = [check for act in document["acts"] for check in act["checks"] if not check["held"]]
