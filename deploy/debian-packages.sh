@@ -3,7 +3,7 @@
 # Root: installs what is missing. Otherwise: names what is missing and goes on, so that the rest still works.
 set -eu
 
-packages="${*:-python3-venv make iproute2 iputils-ping curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium}"
+packages="${*:-python3-venv make iproute2 iputils-ping curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium docker-compose}"
 
 missing=""
 for package in $packages; do

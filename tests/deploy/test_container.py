@@ -1,0 +1,96 @@
+"""Container and compose file, as far as they can be looked at without an engine: syntax, files, scripts, node file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dnsvip.config import load_node
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "container"
+INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "ENTRYPOINT", "CMD"}
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Any]:
+    """The compose file as docker-compose understands it."""
+    done = subprocess.run(
+        ["docker-compose", "-f", FOLDER / "compose.yaml", "config"],
+        env={**os.environ, "DNSVIP_KEY": "key"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = yaml.safe_load(done.stdout)
+    return found
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The container file's instructions with their words, lines joined."""
+    text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", (FOLDER / "Containerfile").read_text(), flags=re.MULTILINE))
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def test_the_key_must_be_given() -> None:
+    """Without a key-encryption key nothing starts, and how to make one is said."""
+    environment = {key: value for key, value in os.environ.items() if key != "DNSVIP_KEY"}
+    argv = ["docker-compose", "-f", FOLDER / "compose.yaml", "config", "-q"]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "openssl rand -base64 32" in done.stderr
+
+
+def test_container_file() -> None:
+    """Only instructions that there are, shell lines that parse, and a user that is not root at the end."""
+    found = instructions()
+    assert {name for name, _ in found} <= INSTRUCTIONS
+    for name, words in found:
+        if name == "RUN":
+            subprocess.run(["sh", "-n", "-c", words], check=True)
+    assert [words for name, words in found if name == "USER"][-1] == "dnsvip"
+    assert ("ENTRYPOINT", '["dnsvip"]') in found
+
+
+def test_services_are_closed(composed: dict[str, Any]) -> None:
+    """Ours drop all capabilities but those named, write nothing but volumes, and listen beyond loopback nowhere."""
+    ours = {name: one for name, one in composed["services"].items() if one.get("image") == "dnsvip"}
+    assert set(ours) == {"setup", "dns1", "dns2", "dispatch", "fast-1", "slow-1", "slow-2", "client"}
+    assert all(one["cap_drop"] == ["ALL"] and one["read_only"] for one in ours.values())
+    assert set(ours["dispatch"]["cap_add"]) == {"NET_ADMIN", "NET_RAW", "DAC_OVERRIDE"}
+    assert "cap_add" not in ours["dns1"]
+    ports = [port for one in composed["services"].values() for port in one.get("ports", ())]
+    assert ports
+    assert all(str(port).startswith("127.0.0.1:") for port in ports)
+
+
+def test_scripts_and_files(composed: dict[str, Any]) -> None:
+    """Every script parses, and every file that is mounted is there."""
+    for one in composed["services"].values():
+        entry = one.get("entrypoint") or []
+        if entry[:2] == ["sh", "-euc"]:
+            subprocess.run(["sh", "-n", "-c", entry[2].replace("$$", "$")], check=True)
+        for volume in one.get("volumes", ()):
+            source = str(volume).partition(":")[0]
+            assert not source.startswith("/") or Path(source).exists(), shlex.quote(source)
+
+
+def test_the_node_file_loads(composed: dict[str, Any]) -> None:
+    """The containers' node file is a good one, and its password is the one that PostgreSQL is given."""
+    node = load_node(FOLDER / "node.toml")
+    database = composed["services"]["db"]["environment"]
+    assert f"dnsvip:{database['POSTGRES_PASSWORD']}@db/{database['POSTGRES_DB']}" in node.database
+    jobs = (FOLDER / "prometheus.yml").read_text()
+    done = subprocess.run(
+        ["promtool", "check", "config", "--syntax-only", FOLDER / "prometheus.yml"], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f'"{name}:' in jobs for name in ("dns1", "dns2", "dispatch"))
