@@ -78,7 +78,7 @@ class _Flows:
         self._stop()
         self._log, self._every, self._stop = log, Every(one_in), _nothing
         if log is not None:
-            self._stop = self._runner.events.watch(self._see, Query())
+            self._stop = self._runner.events.watch(self._see, Query(opening=True))
 
     def counts(self) -> Mapping[str, int]:
         """Lines written and samples dropped."""

@@ -97,6 +97,8 @@ class Query:
     server: str | None = None
     reason: str | None = None
     state: FlowState | None = None
+    opening: bool = False
+    """Of packets: not those of flows that are known. A hint for a data plane, which may show them all the same."""
 
 
 def read_query(data: dict[str, Any], tables: Tables) -> Query:
@@ -120,8 +122,8 @@ def read_query(data: dict[str, Any], tables: Tables) -> Query:
         network = ip_network(address) if address else None
     except ValueError as error:
         raise ConfigError(f"{address!r} is not an address or a prefix: {error}") from error
-    chosen = {key: data.get(key) for key in ("client", "tier", "server", "reason")}
-    return Query(network, state=FlowState(state) if state else None, **chosen)
+    found = FlowState(state) if state else None
+    return Query(network, data.get("client"), data.get("tier"), data.get("server"), data.get("reason"), found)
 
 
 class Selection:

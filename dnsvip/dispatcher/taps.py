@@ -12,10 +12,12 @@ from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
 from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.qos import SECOND, Buckets, Limit
 from dnsvip.dispatcher.tables import Tables, dscp_of
-from dnsvip.dispatcher.verdict import Verdict
+from dnsvip.dispatcher.verdict import Outcome, Verdict
 
 SHOWN = Limit(SECOND // 5_000, SECOND // 5)
 """At most 5,000 packets a second are made into events, 1,000 at once."""
+
+_OF_KNOWN = frozenset({Outcome.KNOWN.value, Outcome.REPLY.value})
 
 Sink = Callable[[Event], None]
 
@@ -27,18 +29,24 @@ class Taps:
         self.sinks: tuple[Sink, ...] = ()
         self.missed = 0
         self._budget = Buckets()
+        self._watchers: list[tuple[Sink, Query]] = []
+        self._opening = True
 
-    def watch(self, sink: Sink, _query: Query) -> Callable[[], None]:
+    def watch(self, sink: Sink, query: Query) -> Callable[[], None]:
         """See `observe.Events`."""
-        self.sinks = (*self.sinks, sink)
+        entry = (sink, query)
+        self._settle([*self._watchers, entry])
+        return lambda: self._settle([each for each in self._watchers if each is not entry])
 
-        def stop() -> None:
-            self.sinks = tuple(each for each in self.sinks if each is not sink)
-
-        return stop
+    def _settle(self, watchers: list[tuple[Sink, Query]]) -> None:
+        self._watchers = watchers
+        self.sinks = tuple(sink for sink, _ in watchers)
+        self._opening = all(query.opening for _, query in watchers)
 
     def see(self, data: bytes, verdict: Verdict, now: int) -> None:
         """Show one packet and its verdict."""
+        if self._opening and verdict.reason in _OF_KNOWN:
+            return
         if self._budget.take("", SHOWN, now) is None:
             self.missed += 1
             return

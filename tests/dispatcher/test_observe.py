@@ -174,6 +174,21 @@ def test_too_many_packets_are_counted() -> None:
     assert len(events) == 1001
 
 
+def test_who_wants_new_flows_alone_spends_nothing_on_known_ones() -> None:
+    """As long as nobody else watches, packets of known flows are not even looked at."""
+    taps, log, all_events, flows = Taps(), list[Event](), list[Event](), Flows(1000)
+    stop = taps.watch(log.append, Query(opening=True))
+    for flags in (2, ACK, ACK):
+        data = segment(ACME, flags)
+        taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+    assert [event.reason for event in log] == ["issued"]
+    taps.watch(all_events.append, Query())
+    taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+    assert [event.reason for event in all_events] == ["known"]
+    stop()
+    assert taps.sinks == (all_events.append,)
+
+
 def test_forgetting() -> None:
     """A forgotten flow is unknown; one that is not known cannot be forgotten."""
     flows = flows_of(segment(ACME, port=1), segment(ACME, ACK, port=1))
