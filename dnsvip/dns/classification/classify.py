@@ -8,9 +8,8 @@ transport has already verified, and it reads tables compiled from the snapshot, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.classification.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
 from dnsvip.dns.classification.claims import Claims, prefix_tables
@@ -25,17 +24,16 @@ Geo: TypeAlias = Callable[[Address], tuple[tuple[str, ...], int]]
 length of the longest prefix around it in which that holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ecs:
+class Ecs(NamedTuple):
     """An EDNS Client Subnet option: `source_prefix` bits of `address` count (RFC 7871 section 6)."""
 
     address: Address
     source_prefix: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """What is known of whoever sent a query. `tsig`, `tls` and `token` are names already verified."""
+class Asker(NamedTuple):
+    """What is known of whoever sent a query. `tsig`, `tls` and `token` are names already verified; `trusted` is whether
+    ECS from `source` counts, None where nobody has looked that up."""
 
     source: Address
     listener: str = "default"
@@ -43,10 +41,10 @@ class Asker:
     tsig: str | None = None
     tls: str | None = None
     token: str | None = None
+    trusted: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
+class Classified(NamedTuple):
     """The client (None: anonymous), the step that decided (None: no step did), and what ECS had to do with it.
 
     `scope` is the ECS scope prefix length of the classification, 0 where ECS was absent, not trusted or
@@ -108,6 +106,9 @@ class Classifier:
         """Whether ECS from this resolver counts (`classify.trust_ecs_from`)."""
         return bool(self._trusted[source.version].owner(int(source)))
 
+    def _trusts(self, asker: Asker) -> bool:
+        return self.trusts(asker.source) if asker.trusted is None else asker.trusted
+
     def _finders(self) -> dict[Step, Callable[[Asker], _Found]]:
         """A look-up for each step that some client uses, and always for ECS, which has a scope in any case."""
         words = self._claims.words
@@ -128,7 +129,7 @@ class Classifier:
 
     def _by_ecs(self, asker: Asker) -> _Found:
         ecs = asker.ecs
-        if ecs is None or not self.trusts(asker.source):
+        if ecs is None or not self._trusts(asker):
             return NOBODY, 0, None
         owner, scope = self._ecs[ecs.address.version].match(int(ecs.address), ecs.source_prefix)
         return owner, scope, ecs
@@ -137,7 +138,7 @@ class Classifier:
         """By where the ECS address is, if it counts, else the source. A block of which places differ is nowhere:
         what is answered for it holds for all of it."""
         assert self._geo is not None  # noqa: S101 - else this step is not in the order
-        ecs = asker.ecs if asker.ecs and self.trusts(asker.source) else None
+        ecs = asker.ecs if asker.ecs and self._trusts(asker) else None
         values, length = self._geo(ecs.address if ecs else asker.source)
         if ecs and length > ecs.source_prefix:
             return NOBODY, ecs.source_prefix, ecs

@@ -150,7 +150,7 @@ class FastPath:
         source, ecs = job.source, job.opt.ecs
         if ecs is None or not source.trusted:
             return source.who, source.asker
-        asker = Asker(source.address, source.asker.listener, ecs)
+        asker = Asker(source.address, source.asker.listener, ecs, trusted=True)
         return self._tables.classifier.classify(asker), asker
 
     def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Asker]], now: float) -> dict[int, Vip]:

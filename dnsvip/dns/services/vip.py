@@ -8,9 +8,9 @@ a repeated question costs one dictionary look-up. Who asks is decided in `classi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from struct import Struct
 from typing import NamedTuple
 
 from dnsvip.codec.classes import ClassTable
@@ -43,8 +43,7 @@ class Kind(StrEnum):
     UNFIT = "unfit"
 
 
-@dataclass(frozen=True, slots=True)
-class Vip:
+class Vip(NamedTuple):
     """An address (128 or 32 bits), its TTL in seconds, and what it is.
 
     `scope` is the ECS scope prefix length that this answer needs, where it depends on more of the ECS
@@ -116,18 +115,13 @@ class VipMaker:
         return None if name in self._issuers else self._plain[name][Kind.NO_EPOCH]
 
 
-class _Key(NamedTuple):
-    """What a client's address depends on: its id, or for id 0 its prefix and whether ECS told it."""
+_KEY = Struct("!QBB16s?")
+"""What a client's address depends on, in bytes: its id, or 0 and the IP version, length and network of its prefix and
+whether ECS told it. All but the last is what nonce and session hash."""
 
-    client: int = 0
-    version: int = 0
-    length: int = 0
-    network: int = 0
-    by_ecs: bool = False
-
-    def message(self) -> bytes:
-        """Who asks, as nonce and session hash it."""
-        return self.client.to_bytes(8, "big") + bytes([self.version, self.length]) + self.network.to_bytes(16, "big")
+_NOBODY = _KEY.pack(0, 0, 0, bytes(16), False)
+_HASHED = _KEY.size - 1
+_LENGTH_AT = 9
 
 
 class _Issuer:
@@ -149,8 +143,9 @@ class _Issuer:
             if name in self._masks
         ]
         self._slot = self._expiry = -1
+        self._slot_bytes = b""
         self._nobody: int | None = None
-        self._made: Recent[_Key, Vip] = Recent(MEMO_SIZE // 2)
+        self._made: Recent[bytes, Vip] = Recent(MEMO_SIZE // 2)
 
     def issue(self, who: Classified, asker: Asker, now: float) -> Vip:
         self._enter_slot(now)
@@ -160,37 +155,49 @@ class _Issuer:
     def issue_batch(self, asked: Sequence[tuple[Classified, Asker]], now: float) -> list[Vip]:
         self._enter_slot(now)
         keys = [self._key(who, asker) for who, asker in asked]
-        clients = {key: who.client for key, (who, _) in zip(keys, asked, strict=True)}
-        vips = {key: vip for key in clients if (vip := self._made.get(key))}
-        payloads = {key: self._payload(key, client, 0) for key, client in clients.items() if key not in vips}
-        fits = {key: payload for key, payload in payloads.items() if payload is not None}
-        for key, address in zip(fits, self._codec.seal_batch(list(fits.values())), strict=True):
-            if not is_reserved(self._layout, address, self._plain):
-                vips[key] = self._made.put(key, self._vip(key, address, Kind.ENCODED))
-        for key in payloads.keys() - vips.keys():
-            vips[key] = self._made.put(key, self._seal(key, clients[key]))
+        vips: dict[bytes, Vip] = {}
+        clients: dict[bytes, Client | None] = {}
+        payloads: list[int] = []
+        for key, (who, _) in zip(keys, asked, strict=True):
+            if key in vips or key in clients:
+                continue
+            vip = self._made.get(key)
+            if vip is not None:
+                vips[key] = vip
+            elif (payload := self._payload(key, who.client, 0)) is not None:
+                clients[key] = who.client
+                payloads.append(payload)
+            else:
+                vips[key] = self._made.put(key, self._seal(key, who.client))
+        for (key, client), address in zip(clients.items(), self._codec.seal_batch(payloads), strict=True):
+            fine = not is_reserved(self._layout, address, self._plain)
+            vip = self._vip(key, address, Kind.ENCODED) if fine else self._seal(key, client)
+            vips[key] = self._made.put(key, vip)
         return [vips[key] for key in keys]
 
     def _enter_slot(self, now: float) -> None:
         slot = int(now) // self._renew
         if slot != self._slot:
             self._slot, self._made = slot, Recent(MEMO_SIZE // 2)
+            self._slot_bytes = slot.to_bytes(8, "big")
             self._expiry = self._expiry_in(slot)
-            self._nobody = self._pack({**self._values(_Key(), None, 0), **{name: 0 for name, _ in self._personal}})
+            self._nobody = self._pack({**self._values(_NOBODY, None, 0), **{name: 0 for name, _ in self._personal}})
 
-    def _key(self, who: Classified, asker: Asker) -> _Key:
+    def _key(self, who: Classified, asker: Asker) -> bytes:
         if who.client:
-            return _Key(who.client.id)
+            return _KEY.pack(who.client.id, 0, 0, b"", False)
         if not self._by_prefix:
-            return _Key()
-        address, length, by_ecs = asker.source, ANONYMOUS_PREFIX[asker.source.version], False
-        if who.ecs and who.ecs.source_prefix:  # SOURCE 0 hides the client, RFC 7871 section 7.1.2
-            address, by_ecs = who.ecs.address, True
-            length = max(who.scope, min(who.ecs.source_prefix, ANONYMOUS_PREFIX[address.version]))
-        drop = WIDTHS[address.version] - length
-        return _Key(0, address.version, length, int(address) >> drop << drop, by_ecs)
+            return _NOBODY
+        by_ecs = bool(who.ecs and who.ecs.source_prefix)  # SOURCE 0 hides the client, RFC 7871 section 7.1.2
+        address = who.ecs.address if who.ecs and by_ecs else asker.source
+        version = address.version
+        length = ANONYMOUS_PREFIX[version]
+        if who.ecs and by_ecs:
+            length = max(who.scope, min(who.ecs.source_prefix, length))
+        drop = WIDTHS[version] - length
+        return _KEY.pack(0, version, length, (int(address) >> drop << drop).to_bytes(16, "big"), by_ecs)
 
-    def _seal(self, key: _Key, client: Client | None) -> Vip:
+    def _seal(self, key: bytes, client: Client | None) -> Vip:
         """The address with the first of this key's nonces that may be issued."""
         for attempt in range(self._nonces):
             payload = self._payload(key, client, attempt)
@@ -201,11 +208,11 @@ class _Issuer:
                 return self._vip(key, address, Kind.ENCODED)
         return self._vip(key, self._plain, Kind.NO_NONCE)
 
-    def _vip(self, key: _Key, address: int, kind: Kind) -> Vip:
+    def _vip(self, key: bytes, address: int, kind: Kind) -> Vip:
         """The TTL may be the whole of the cluster's: `_expiry_in` leaves that much even at the end of the slot."""
-        return Vip(address, self._cluster.ttl, kind, key.length if key.by_ecs else None)
+        return Vip(address, self._cluster.ttl, kind, key[_LENGTH_AT] if key[_HASHED] else None)
 
-    def _payload(self, key: _Key, client: Client | None, attempt: int) -> int | None:
+    def _payload(self, key: bytes, client: Client | None, attempt: int) -> int | None:
         """The fields of an address as one integer; None where one does not fit its bits. Anonymous clients share
         all but their `_personal` fields."""
         if client:
@@ -216,7 +223,7 @@ class _Issuer:
                 payload |= _FIELDS[name](self, key, None, attempt) << shift
         return payload
 
-    def _values(self, key: _Key, client: Client | None, attempt: int) -> dict[str, int]:
+    def _values(self, key: bytes, client: Client | None, attempt: int) -> dict[str, int]:
         return {
             name: _FIELDS[name](self, key, client, attempt) if name in _FIELDS else self._attribute(client, name)
             for name in self._masks
@@ -228,16 +235,16 @@ class _Issuer:
         except CodecError:
             return None
 
-    def _tier(self, _key: _Key, client: Client | None, _attempt: int) -> int:
+    def _tier(self, _key: bytes, client: Client | None, _attempt: int) -> int:
         tier = self._tiers.get(client.tier if client else self._cluster.default_tier)
         return tier.code if tier else -1
 
-    def _nonce(self, key: _Key, _client: Client | None, attempt: int) -> int:
-        message = key.message() + self._slot.to_bytes(8, "big")
+    def _nonce(self, key: bytes, _client: Client | None, attempt: int) -> int:
+        message = key[:_HASHED] + self._slot_bytes
         return siphash(self._nonce_key, message) + attempt & self._masks["nonce"]
 
-    def _session(self, key: _Key, _client: Client | None, _attempt: int) -> int:
-        return siphash(self._session_key, key.message()) & self._masks["session"]
+    def _session(self, key: bytes, _client: Client | None, _attempt: int) -> int:
+        return siphash(self._session_key, key[:_HASHED]) & self._masks["session"]
 
     def _attribute(self, client: Client | None, name: str) -> int:
         """The number for a client's attribute, 0 where it is not set, -1 where it is a word without a number."""
@@ -253,9 +260,9 @@ class _Issuer:
         return min(top, max(1, -(-needed // unit)))
 
 
-_FIELDS: Mapping[str, Callable[[_Issuer, _Key, Client | None, int], int]] = {
+_FIELDS: Mapping[str, Callable[[_Issuer, bytes, Client | None, int], int]] = {
     "tier": _Issuer._tier,
-    "client": lambda _issuer, key, _client, _attempt: key.client,
+    "client": lambda _issuer, _key, client, _attempt: client.id if client else 0,
     "expiry": lambda issuer, _key, _client, _attempt: issuer._expiry,
     "nonce": _Issuer._nonce,
     "session": _Issuer._session,

@@ -186,7 +186,7 @@ class DnsServer:
         try:
             answers = self.fast.answers(keys, listener, width, time.time())
         except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
-            self.fast, answers = FastPath(self.engine, time.time()), [None] * len(keys)
+            self.fast, answers = FastPath(self.engine, time.time(), self.fast), [None] * len(keys)
             self._fast_failures += 1
             if self._fast_failures & (self._fast_failures - 1) == 0:
                 log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())

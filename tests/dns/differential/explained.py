@@ -198,13 +198,14 @@ EXPLAINED: Sequence[Explained] = (
         "RFC 9471 section 3.1: where glue has no room the answer is truncated; NSD and BIND leave it out",
         _glue_left_out,
     ),
+    Explained(NSD | BIND, "minimal responses: additional addresses that no delegation needs may be left out", _minimal),
     Explained(
         BIND,
-        "RFC 9471 section 3.1: the same where BIND, whose names keep the case of the zone file, has less room than we",
+        "RFC 9471 section 3.1: where glue has no room the answer is truncated; BIND leaves part out, and has less room"
+        " than we, as its names keep the case of the zone file",
         _part_of_glue,
         witness=True,
     ),
-    Explained(NSD | BIND, "minimal responses: additional addresses that no delegation needs may be left out", _minimal),
     Explained(
         KNOT | BIND,
         "RFC 1034 section 4.3.2 step 3a: an alias is followed from step 1 on, so into other zones; Knot and BIND stay"
