@@ -92,7 +92,11 @@ class Health:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await act(self.applied())
+            try:
+                await act(self.applied())
+            except Exception:
+                log.exception("what checks have found could not be acted on")
+                self._changed.set()
             await asyncio.sleep(SETTLE_SECONDS)
 
     async def stop(self) -> None:

@@ -292,6 +292,25 @@ async def test_status_beside_a_runners() -> None:
     assert told["checks"]["probes"] >= told["checks"]["failures"] >= 1
 
 
+async def test_acting_is_tried_again() -> None:
+    """Where a finding could not be acted on, that is tried until it can."""
+    tried = 0
+
+    async def act(_: Snapshot) -> None:
+        nonlocal tried
+        tried += 1
+        if tried < 3:
+            raise OSError("busy")
+
+    health = Health()
+    task = asyncio.ensure_future(health.run(act))
+    health.update(snapshot(Check(tcp=1, interval=0.1)))
+    await until(lambda: tried == 3)
+    assert not task.done()
+    task.cancel()
+    await health.stop()
+
+
 async def test_a_probe_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a probe did not foresee counts against the server, and the next one is made all the same."""
 

@@ -19,6 +19,8 @@ from typing import Any
 from dnsvip.demo.netns import Host, World
 from tests.network.dispatching import DNSVIP, Capture, apply, read_snapshot, wait_until
 
+WHOLE = 12_000_000
+"""Bytes of a download."""
 SERVERS = {"web-1": "fd00:10::11", "web-2": "fd00:10::12", "tun-1": "fd00:20::11", "tun-2": "fd00:20::12"}
 TIERS = {"web": 1, "tunnel": 2, "lonely": 3, "spare": 4, "held": 5}
 CLIENT = "2001:db8:77::10"
@@ -86,10 +88,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             return self.answer(503 if os.path.exists("sick") else 200, 0)
-        if self.path == "/slow":  # 4 MB in some 4 s
-            self.answer(200, 4_000_000)
-            for _ in range(40):
-                self.wfile.write(NAME * 20_000); time.sleep(0.1)
+        if self.path == "/slow":  # a minute long, or the rest at once when told to finish
+            self.answer(200, 12_000_000)
+            for _ in range(600):
+                self.wfile.write(NAME * 4_000)
+                if not os.path.exists("../finish"): time.sleep(0.1)
             return
         self.answer(200, len(NAME)); self.wfile.write(NAME)
     def do_POST(self):
@@ -212,10 +215,16 @@ class Backends:
         return self.client.run("curl", "-sS", "-m", "10", *options, f"http://{host}/{path}", check=False)
 
     def download(self, address: str) -> subprocess.Popen[str]:
-        """A download that takes some four seconds; it prints how much it got."""
+        """A download that goes on for a minute or until `finish`; it prints how much it got."""
+        (self.folder / "finish").unlink(missing_ok=True)
         argv = self.client.command("curl", "-s", "-m", "60", "-o", "/dev/null", "-w", "%{size_download}",
                                    f"http://[{address}]/slow")  # fmt: skip
         return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+    def finish(self, *loads: subprocess.Popen[str]) -> list[int]:
+        """Let downloads come to their end; how much each got."""
+        (self.folder / "finish").touch()
+        return [int(load.communicate(timeout=60)[0]) for load in loads]
 
     def who(self, address: str, count: int = 1) -> set[str]:
         """Who answers so many requests."""

