@@ -179,7 +179,12 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("findings", "level", "what", "mend"), CASES, ids=lambda value: str(value)[:40])
+def _named(value: object) -> str:
+    """Part of a test's name; a generator's own text would hold its address, another one in each run."""
+    return str(getattr(value, "__name__", value))[:40]
+
+
+@pytest.mark.parametrize(("findings", "level", "what", "mend"), CASES, ids=_named)
 def test_findings(findings: Iterable[Finding], level: Level, what: str, mend: str) -> None:
     """The facts give this finding, and whatever is not well says how to mend it."""
     found = list(findings)
