@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from aiohttp import web
+from pydantic import ConfigDict, StrictBool
 
 from dnsvip import epochs
 from dnsvip.admin import bodies
@@ -14,13 +16,20 @@ from dnsvip.admin.collection import GENERATION
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operation import ROOT, Operation
 from dnsvip.admin.problems import Refusal
-from dnsvip.admin.queries import ShortQuery, short_page
+from dnsvip.admin.queries import ShortQuery, read_body, short_page
 from dnsvip.codec.keyring import Epoch, EpochState
 from dnsvip.epochs import NodeReport, Reserved
-from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import ClassCluster, Cluster
+from dnsvip.model import STRICT, ClassCluster, Cluster
 from dnsvip.rights import Action
 from dnsvip.spec import Plain
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Whether all keys are to be destroyed and the new one is active at once, as one of them has leaked."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    emergency: StrictBool = False
 
 
 async def list_all(request: web.Request) -> web.Response:
@@ -44,7 +53,8 @@ async def rotate(request: web.Request) -> web.Response:
     """
     name, _ = await _epochs(request)
     node = request.app[NODE]
-    change = node.store().rotate_at_once if await _is_emergency(request) else node.store().rotate
+    wanted = await read_body(request, "rotate", Rotation) if request.can_read_body else Rotation()
+    change = node.store().rotate_at_once if wanted.emergency else node.store().rotate
     made = await change(name, request[ACTOR], node.now())
     headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(made.published_generation)}
     return bodies.answer(_shown(made, await _seen(request)), status=202, headers=headers)
@@ -62,19 +72,6 @@ async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
     if not found:
         raise Refusal("not-found", f"There is no IPv6 cluster {name!r}; GET {ROOT}/keys lists those with keys.")
     return name, found
-
-
-async def _is_emergency(request: web.Request) -> bool:
-    if not request.can_read_body:
-        return False
-    body = await bodies.read_object(request)
-    problems = [Problem(f"rotate.{key}", "unknown key; known here: emergency") for key in body if key != "emergency"]
-    asked = body.get("emergency", False)
-    if not isinstance(asked, bool):
-        problems.append(Problem("rotate.emergency", f"must be true or false (it is {asked!r})"))
-    if problems:
-        raise InvalidSite(problems)
-    return bool(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +125,15 @@ def _shown(epoch: Epoch, seen: _Seen) -> Plain:
 ROUTES = [
     Operation("GET", f"{ROOT}/keys", list_all, "key", query=ShortQuery),
     Operation("GET", f"{ROOT}/keys/{{cluster}}", get, "key", name="cluster"),
-    Operation("POST", f"{ROOT}/keys/{{cluster}}/rotate", rotate, "key", name="cluster", does=Action.ROTATE, status=202),
+    Operation(
+        "POST",
+        f"{ROOT}/keys/{{cluster}}/rotate",
+        rotate,
+        "key",
+        name="cluster",
+        does=Action.ROTATE,
+        body=Rotation,
+        status=202,
+    ),
     Operation("POST", f"{ROOT}/cookies/roll", roll_cookies, "cookies", does=Action.ROTATE),
 ]
