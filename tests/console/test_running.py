@@ -153,14 +153,20 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert page.content().count(clear) == 0
+    page.get_by_role("button", name="Renew from-the-browser").click()
+    page.click("[data-action=confirm]")
+    renewed = page.locator("dialog .copy span").inner_text()
+    assert at_work.node.curl("GET", "tiers", token=clear)[0] == 401
+    assert at_work.node.curl("GET", "tiers", token=renewed)[0] == 200
+    page.get_by_role("button", name="Done").click()
     page.get_by_role("button", name="Remove from-the-browser").click()
     page.click("[data-action=confirm]")
     expect(page.get_by_text("from-the-browser removed")).to_be_visible()
-    assert at_work.node.curl("GET", "tiers", token=clear)[0] == 401
+    assert at_work.node.curl("GET", "tiers", token=renewed)[0] == 401
     page.goto(f"{at_work.url}#/audit")
     page.get_by_label("Kind").select_option("token")
     page.get_by_label("Name of the object").fill("from-the-browser")
-    expect(page.locator(".audit li")).to_have_count(2)
+    expect(page.locator(".audit li")).to_have_count(3)
     expect(page.locator(".audit li").first).to_contain_text("removed")
     expect(page.locator(".audit li").first).to_contain_text("by token first")
 
@@ -178,3 +184,33 @@ def test_a_token_that_may_little(visit: Open, at_work: Site) -> None:
     page.goto(f"{at_work.url}#/servers")
     expect(page.get_by_text("slow-1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Drain slow-1")).to_have_count(0)
+
+
+def test_a_token_for_some_clients(visit: Open, at_work: Site) -> None:
+    """What a token may change is offered for the objects that its scopes name, and not for others."""
+    scope = {"actions": ["read", "write"], "kinds": ["client", "tier"], "clients": ["client-02*"]}
+    anything = {"actions": ["read"], "kinds": ["client"]}
+    status, made = at_work.node.curl("POST", "tokens", {"name": "narrow", "scopes": [scope, anything]})
+    assert status == 201, made
+    page = visit("clients/client-020", signed_in=False, log=False)
+    page.fill("#token", made["token"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Save")).to_be_visible()
+    page.goto(f"{at_work.url}#/clients/client-030")
+    expect(page.get_by_label("Tier")).to_be_disabled()
+    expect(page.get_by_role("button", name="Save")).to_have_count(0)
+    expect(page.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
+def test_the_load_of_an_open_page_is_bounded(visit: Open) -> None:
+    """However much is changed, the page asks for what is new about every two seconds, one question at a time."""
+    page = visit("servers")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/console/live" in request.url else None)
+    for weight in range(51, 57):
+        page.get_by_label("Weight of slow-2").fill(str(weight))
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(f"slow-2 has weight {weight}", exact=True)).to_be_visible()
+    asked.clear()
+    page.wait_for_timeout(5000)
+    assert 1 <= len(asked) <= 4

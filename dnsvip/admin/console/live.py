@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from dnsvip import __version__
@@ -39,6 +40,8 @@ class Live:
     series: Series = field(default_factory=Series)
     now: dict[str, Any] = field(default_factory=dict)
 
+
+log = structlog.get_logger(__name__)
 
 LIVE = web.AppKey("live", Live)
 
@@ -74,8 +77,11 @@ async def get(request: web.Request) -> web.Response:
 
 async def _follow(node: Node, live: Live) -> None:
     while True:
-        live.now, totals = await _look(node)
-        live.series.add(live.now["at"], totals)
+        try:
+            live.now, totals = await _look(node)
+            live.series.add(live.now["at"], totals)
+        except Exception as error:  # noqa: BLE001 - whatever a node or dispatcher tells of itself, the next look counts
+            log.error("cannot look at this node for the console", error=repr(error))
         await asyncio.sleep(SECONDS)
 
 

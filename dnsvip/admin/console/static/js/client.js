@@ -39,7 +39,7 @@ export async function showClient(view, context, name) {
   };
   const paint = () => {
     const client = held.data;
-    const actions = !may("write", "client") ? [] : [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), may("delete", "client") && removeButton(client)];
+    const actions = !may("write", "client", client.name) ? [] : [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), may("delete", "client", client.name) && removeButton(client)];
     fill(view, head(client.name, { crumb: BACK, actions }), h("div.row.under-head", tag(client.state), label(client.tier), h("span.faint", `id ${client.id}, key generation ${client.key_generation}`)), h("div.grid", h("div.span-7", card("Settings", editor(held, draw))), h("div.span-5.stack", card("What it is answered", addressOf(client, signal)), card("History", history, { flush: true }))));
   };
   paint();
@@ -76,7 +76,7 @@ function editor(held, draw) {
     const send = h("button.button.main-action", { type: "submit" }, "Save");
     const reset = h("button.button", { type: "button", onclick: draw }, "Put back");
     place.removeAttribute("aria-busy");
-    fill(place, form.general(), h("fieldset", { disabled: !may("write", "client") }, whole.element), may("write", "client") && h("div.row", send, reset));
+    fill(place, form.general(), h("fieldset", { disabled: !may("write", "client", client.name) }, whole.element), may("write", "client", client.name) && h("div.row", send, reset));
     place.addEventListener("submit", async (event) => {
       event.preventDefault();
       const patch = form.difference(editable(client), whole.value());

@@ -5,12 +5,15 @@ import { call } from "./api.js";
 const SECONDS = 2;
 const SLOWEST = 16;
 const KEPT = 300;
+const SOON_MS = 150;
 
 const listeners = new Set();
 const state = { now: null, times: [], rates: {}, problem: null };
 let timer = 0;
 let pause = SECONDS;
 let running = false;
+let asking = false;
+let soon = false;
 
 /** What was heard last: {now, times, rates, problem}; `now` is null before the first answer. */
 export function live() {
@@ -29,7 +32,7 @@ export function start() {
   if (running) return;
   running = true;
   pause = SECONDS;
-  ask();
+  if (!asking) ask();
 }
 
 /** Ask no more, and forget. */
@@ -41,16 +44,29 @@ export function stop() {
 
 /** Ask now, as something was just changed. */
 export function hurry() {
-  if (!running) return;
-  clearTimeout(timer);
-  timer = setTimeout(ask, 150);
+  soon = true;
+  plan();
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (running && !document.hidden) hurry();
+  if (!document.hidden) hurry();
 });
 
+/** Have the next question asked in time; there is never more than one under way or planned. */
+function plan() {
+  clearTimeout(timer);
+  if (running && !asking) timer = setTimeout(ask, soon ? SOON_MS : 1000 * (document.hidden ? SLOWEST : pause));
+}
+
 async function ask() {
+  asking = true;
+  soon = false;
+  await hear();
+  asking = false;
+  plan();
+}
+
+async function hear() {
   try {
     const after = state.times.at(-1) ?? 0;
     const { data } = await call("GET", `/console/live?after=${after}`);
@@ -63,7 +79,6 @@ async function ask() {
     pause = Math.min(pause * 2, SLOWEST);
   }
   listeners.forEach((listener) => listener(state));
-  if (running) timer = setTimeout(ask, 1000 * (document.hidden ? SLOWEST : pause));
 }
 
 function take(data) {

@@ -99,7 +99,7 @@ export function refill(place, content) {
 export function table(caption, columns, rows, { to, sorting } = {}) {
   const header = columns.map((column) => h("th", { scope: "col", class: kindOf(column), "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)));
   const body = rows.map((row) => {
-    const line = h("tr", columns.map((column) => h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row))));
+    const line = h("tr", columns.map((column) => h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row) || null)));
     if (to) leads(line, to(row));
     return line;
   });

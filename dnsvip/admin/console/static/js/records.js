@@ -12,7 +12,7 @@ import { may } from "./rights.js";
  * {elements, value()} of the form. Returns a function to read anew, and one that makes a new object.
  */
 export function records(place, { path, kind, columns, fields, nothing, name }, signal) {
-  const edit = { title: "", cell: (object) => h("div.row.nowrap", button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` })) };
+  const edit = { title: "", cell: (object) => may("write", kind, object.name) && h("div.row.nowrap", button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` })) };
   const run = filled(place, async () => {
     const { items } = await get(`${path}?limit=1000`, { signal });
     return items.length ? table(`All ${path}`, may("write", kind) ? [...columns, edit] : columns, items) : empty(nothing);
@@ -25,7 +25,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     const fresh = object === null;
     const title = form.text(object?.name ?? "", { disabled: !fresh, class: "mono" });
     const inner = await fields(object ?? {});
-    const remove = fresh || !may("delete", kind) ? null : h("button.button.danger", { type: "button" }, "Remove");
+    const remove = fresh || !may("delete", kind, object.name) ? null : h("button.button.danger", { type: "button" }, "Remove");
     const element = h("form.stack", { novalidate: true }, form.general(), form.field(name, "name", title), inner.elements, h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, fresh ? "Make" : "Save")));
     const dialog = open(fresh ? `New ${kind}` : object.name, element, { wide: inner.wide });
     element.addEventListener("submit", async (event) => {

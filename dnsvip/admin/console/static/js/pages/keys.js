@@ -64,7 +64,7 @@ function clusterCard(cluster, session, again) {
     waiting.length ? h("p.waiting", { role: "status" }, tag(`waiting for ${waiting.join(", ")}`, "warn")) : null,
     table(`Epochs of ${cluster.cluster}`, columns, [...cluster.epochs].sort((a, b) => b.published_at - a.published_at)),
       notes(cluster),
-  ], { end: may("rotate", "key") ? h("div.row", emergency, rotate) : null, id: `cluster-${cluster.cluster}` });
+  ], { end: may("rotate", "key", cluster.cluster) ? h("div.row", emergency, rotate) : null, id: `cluster-${cluster.cluster}` });
 }
 
 /** The schedule, and the slots that stay empty. */

@@ -27,7 +27,7 @@ function columns(session, again) {
     { title: "By", cell: (token) => h("span.soft", token.created_by) },
     { title: "Last used", cell: (token) => time(token.last_used_at) },
     { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
-    { title: "", cell: (token) => may("delete", "token") && h("div.row.nowrap", button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
+    { title: "", cell: (token) => h("div.row.nowrap", may("write", "token") && button("", () => renew(token, again), { name: "rotate", small: true, kind: "quiet", label: `Renew ${token.name}` }), may("delete", "token") && button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
   ];
 }
 
@@ -52,6 +52,20 @@ async function remove(token, again) {
   await again();
 }
 
+async function renew(token, again) {
+  if (!(await confirm({ title: `Renew ${token.name}?`, text: "It gets another secret, shown once; the old one is refused from the next request on. What it may do stays.", action: "Renew", danger: true }))) return;
+  const { data } = await call("POST", `${at("tokens", token.name)}/rotate`);
+  const close = h("button.button.main-action", { type: "button" }, "Done");
+  const dialog = open(token.name, secret(data.token, close));
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", again);
+}
+
+/** A token, the only time that it is shown. */
+function secret(token, close) {
+  return [h("p.soft", "This is the only time that it is shown."), copyable(token, "Copy the token"), h("div.buttons", close)];
+}
+
 function make(again) {
   const name = form.text("", { placeholder: "robot" });
   const role = form.choice("", [["", "everything that you may"], ...ROLES]);
@@ -66,7 +80,7 @@ function make(again) {
     event.preventDefault();
     try {
       const { data } = await call("POST", "tokens", { body: body() });
-      fill(element, h("p.soft", "This is the only time that it is shown."), copyable(data.token, "Copy the token"), h("div.buttons", h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")));
+      fill(element, secret(data.token, h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")));
       await again();
     } catch (problem) {
       form.show(element, problem, "token");

@@ -45,7 +45,7 @@ async function showZone(view, { signal }, name) {
     });
     hurry();
     readAgain();
-  });
+  }, { zone: name });
   const remove = button("", async () => {
     if (!(await confirm({ title: `Remove ${name}?`, text: "Its names are refused from now on. The text stands in the audit no more than as a change.", action: "Remove", danger: true }))) return;
     await call("DELETE", at("zones", name));
@@ -55,7 +55,7 @@ async function showZone(view, { signal }, name) {
     });
     go("zones");
   }, { name: "trash", kind: "danger", label: "Remove zone" });
-  fill(view, head(name, { crumb: BACK, actions: may("delete", "zone") ? [remove] : [] }), card("Zone file", element), card("History", history, { flush: true }));
+  fill(view, head(name, { crumb: BACK, actions: may("delete", "zone", name) ? [remove] : [] }), card("Zone file", element), card("History", history, { flush: true }));
   const readAgain = filled(history, () => historyOf("zone", name, signal), signal);
   await readAgain();
 }
@@ -68,14 +68,14 @@ function showNew(view) {
     await call("PUT", at("zones", name.value.trim() || "?"), { body: { text: text.value }, headers: { "If-None-Match": "*" } });
     done(`${name.value.trim()} made`);
     go(["zones", name.value.trim()]);
-  }, form.field("Zone", "name", name));
+  }, { before: form.field("Zone", "name", name) });
   fill(view, head("New zone", { crumb: BACK }), card("", element));
   name.focus();
 }
 
-function editor(text, prefix, send, before) {
+function editor(text, prefix, send, { zone, before } = {}) {
   const save = h("button.button.main-action", { type: "submit" }, "Save");
-  const element = h("form.stack", { novalidate: true }, form.general(), before, form.field("Text", "text", text, { hint: "A standard zone file (RFC 1035). It is checked as a whole before it is taken." }), may("write", "zone") && h("div.row", save));
+  const element = h("form.stack", { novalidate: true }, form.general(), before, form.field("Text", "text", text, { hint: "A standard zone file (RFC 1035). It is checked as a whole before it is taken." }), may("write", "zone", zone) && h("div.row", save));
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     form.clear(element);
