@@ -11,6 +11,7 @@ before go on too. Blocking; one thread at a time.
 from __future__ import annotations
 
 import hmac
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -131,6 +132,14 @@ class Feed:
             side: sum(int.from_bytes(value, "little") for value in self._maps["sides"].get_each(word(number)))
             for number, side in enumerate(SIDES)
         }
+
+    def opened(self) -> dict[str, int]:
+        """Flows recorded by the tier they were opened in, of tiers that have opened any."""
+        found = {
+            name: sum(int.from_bytes(value, sys.byteorder) for value in self._maps["opened"].get_each(word(number)))
+            for number, name in self.state.tiers.names.items()
+        }
+        return {name: count for name, count in found.items() if count}
 
     def server(self, number: int) -> str:
         """POOL/SERVER/ADDRESS of a server number; empty where it has none."""

@@ -271,6 +271,14 @@ struct {
 	__type(value, struct counter);
 } counters SEC(".maps");
 
+/* Flows recorded, by the tier that they were opened in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_TIERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} opened SEC(".maps");
+
 /* What happened besides, not one per packet. */
 enum side {
 	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */

@@ -111,8 +111,11 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 
 static __always_inline void remember(struct work *w, __u32 owner, __u64 hash, __u32 session_seconds)
 {
+	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->judgement.tier);
 	struct flow *flow = &w->flow;
 
+	if (opened_by_tier)
+		(*opened_by_tier)++;
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->hash = hash;
 	flow->client = w->judgement.client;

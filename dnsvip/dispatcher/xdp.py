@@ -82,6 +82,7 @@ class XdpRunner(Runner):
             "device": self._plane.interface,
             "packets": sum(counters.values()),
             "counters": counters,
+            "new_flows": self._feed.opened(),
             "flows": {
                 "established": established,
                 "new": new,

@@ -62,6 +62,7 @@ def test_forwards_while_no_process_runs(field: Field, number: int) -> None:
     assert after["xdp"]["program"] == before["xdp"]["program"]
     assert after["counters"]["issued"] >= 150
     assert after["counters"]["reselected"] == 0
+    assert after["new_flows"] == {"direct": after["counters"]["issued"]}
 
 
 def test_attached_by_hand(field: Field) -> None:
