@@ -6,7 +6,9 @@ A disk that is full or cannot be written stops nothing; it is told.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +21,10 @@ from dnsvip.store import lastgood, memory
 from dnsvip.store.repository import Followed
 from dnsvip.store.secrets import KeyEncryptionKey
 
+REST_SECONDS = 0.02
+"""Between two strides of saving, each of some 2 ms: a large site is written in one part of ten of the time, as answers
+would wait for more."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -30,6 +36,7 @@ class Disk:
         self._folder = folder
         self._saved: tuple[Snapshot | None, Memory] = (None, self.memory)
         self._anyway = False
+        self._hurry = threading.Event()
 
     def recall(self) -> None:
         """Read what was remembered; nothing, with a warning, where that cannot be read."""
@@ -51,14 +58,18 @@ class Disk:
             self._anyway = True  # what is on the disk has a later generation, and is worth nothing
             log.error(self.memory.back, lost=[f"{each.cluster}/{each.slot}" for each in self.memory.lost])
 
-    async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
-        """Write what is not on the disk yet."""
+    async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, at_once: bool = False) -> None:
+        """Write what is not on the disk yet. It gives way to answers all the time, but `at_once`; from then on what is
+        under way hurries too."""
+        if at_once:
+            self._hurry.set()
         (before, known), remembered, anyway = self._saved, self.memory, self._anyway
         if snapshot is before and remembered == known:
             return
         try:
             if snapshot is not before:
-                await asyncio.to_thread(lastgood.save, self._folder, snapshot, identity, kek, anyway=anyway)
+                rest = partial(self._hurry.wait, REST_SECONDS)
+                await asyncio.to_thread(lastgood.save, self._folder, snapshot, identity, kek, anyway=anyway, rest=rest)
             await asyncio.to_thread(memory.save, self._folder, remembered)
             self._saved, self._anyway = (snapshot, remembered), False
         except OSError as error:

@@ -127,7 +127,7 @@ class Feed:
 
     async def close(self) -> None:
         """Save what is not saved, sign off and close the database."""
-        await self._save_once()
+        await self._save_once(at_once=True)
         if self.store is not None:
             with suppress(StoreError):
                 async with asyncio.timeout(LONGEST_PAUSE):
@@ -282,9 +282,9 @@ class Feed:
             await self._save_once()
             await asyncio.sleep(SAVE_SHARE * (time.monotonic() - start))
 
-    async def _save_once(self) -> None:
+    async def _save_once(self, *, at_once: bool = False) -> None:
         if self._snapshot is not None and self.store is not None and self._kek is not None:
-            await self._disk.save(self._snapshot, self.store.identity, self._kek)
+            await self._disk.save(self._snapshot, self.store.identity, self._kek, at_once=at_once)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

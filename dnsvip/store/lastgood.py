@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -28,11 +29,26 @@ from dnsvip.store.secrets import KeyEncryptionKey
 FORMAT, VERSION = "dnsvip snapshot", 1
 FILE = "snapshot.jsonl"
 
+STRIDE = 100
+"""Rows between two rests, some 2 ms of work."""
+
 EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
 
 
-def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, anyway: bool = False) -> None:
-    """Write the snapshot durably; raises OSError, whereupon the file before stays.
+_drafts = count()
+"""Tells apart what several threads of this process write."""
+
+
+def save(
+    folder: Path,
+    snapshot: Snapshot,
+    identity: str,
+    kek: KeyEncryptionKey,
+    *,
+    anyway: bool = False,
+    rest: Callable[[], object] = lambda: None,
+) -> None:
+    """Write the snapshot durably; raises OSError, whereupon the file before stays. Calls `rest` after each STRIDE rows.
 
     Of several processes of a node the one with the newest generation wins, but for one that saves `anyway`, as the
     database went back.
@@ -41,12 +57,15 @@ def save(folder: Path, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey,
     path = folder / FILE
     if not anyway and _newer(path, identity) > snapshot.generation:
         return
-    draft = folder / f".{FILE}.{os.getpid()}"
+    draft = folder / f".{FILE}.{os.getpid()}.{next(_drafts)}"
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            _write(file, snapshot, identity, kek)
+            _write(file, snapshot, identity, kek, rest)
             file.flush()
             os.fsync(file.fileno())
+        if not anyway and _newer(path, identity) > snapshot.generation:  # meanwhile
+            draft.unlink()
+            return
         draft.rename(path)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -66,7 +85,9 @@ def load(folder: Path, kek: KeyEncryptionKey) -> Snapshot:
         raise StoreError(f"snapshot {path}: is damaged: {error}") from error
 
 
-def _write(file: IO[bytes], snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
+def _write(
+    file: IO[bytes], snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, rest: Callable[[], object]
+) -> None:
     digest = hashlib.sha256()
 
     def put(value: Any) -> None:
@@ -75,8 +96,10 @@ def _write(file: IO[bytes], snapshot: Snapshot, identity: str, kek: KeyEncryptio
         file.write(line)
 
     put({"format": FORMAT, "version": VERSION, "generation": snapshot.generation, "identity": identity})
-    for kind, row in _rows(snapshot, kek):
+    for number, (kind, row) in enumerate(_rows(snapshot, kek), 1):
         put([kind, {key: _armoured(value) for key, value in row.items()}])
+        if number % STRIDE == 0:
+            rest()
     put({"end": digest.hexdigest()})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnsvip.errors import DnsvipError, SecretError, StoreError
-from dnsvip.model import Site, Snapshot
+from dnsvip.model import Client, Site, Snapshot
 from dnsvip.store import KeyEncryptionKey, Store, lastgood
 
 
@@ -116,6 +116,26 @@ def test_missing_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
     """Where nothing was ever saved, the file is named."""
     with pytest.raises(StoreError, match=r"snapshot\.jsonl: No such file"):
         lastgood.load(tmp_path, kek)
+
+
+def test_saving_rests(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """A large site is written with a rest after every hundred rows, so that answers get their turn."""
+    clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(1000)}
+    rests: list[None] = []
+    large = replace(snapshot, site=replace(snapshot.site, clients=clients))
+    lastgood.save(tmp_path, large, "db", kek, rest=lambda: rests.append(None))
+    assert 10 <= len(rests) <= 11
+    assert len(lastgood.load(tmp_path, kek).site.clients) == 1000
+
+
+def test_a_slow_save_gives_way_to_a_newer_one(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """What was saved by another while one was writing stays where it is newer."""
+    clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(100)}
+    slow = replace(snapshot, site=replace(snapshot.site, clients=clients))
+    newer = replace(snapshot, generation=snapshot.generation + 1)
+    lastgood.save(tmp_path, slow, "db", kek, rest=lambda: lastgood.save(tmp_path, newer, "db", kek))
+    assert lastgood.load(tmp_path, kek).generation == newer.generation
+    assert not list(tmp_path.glob(f".{lastgood.FILE}.*"))
 
 
 def test_failed_save_keeps_the_file_before(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
