@@ -68,7 +68,7 @@ class Plane:
         check_platform(OBJECT, settings.pins)
         _forget_dead(folder, interface)
         with Object.open(OBJECT) as program:
-            for name, entries in (sizes(settings.flows) | _records(site, spare=2)).items():
+            for name, entries in (sizes(settings.flows) | records(site, spare=2)).items():
                 program.resize(name, entries)
             loaded = pinned.load(program, folder)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
@@ -114,10 +114,10 @@ class Plane:
 
     def holds(self, site: Site) -> bool:
         """Whether the maps are large enough for a site."""
-        return all(self.maps[name].max_entries >= entries for name, entries in _records(site, spare=1).items())
+        return all(self.maps[name].max_entries >= entries for name, entries in records(site, spare=1).items())
 
 
-def _records(site: Site, *, spare: int) -> dict[str, int]:
+def records(site: Site, *, spare: int) -> dict[str, int]:
     """How many entries the maps need that hold clients: `spare` times as many as there are, up to a power of two."""
     clients = max(len(site.clients), LEAST_CLIENTS // spare)
     clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)

@@ -1,0 +1,49 @@
+"""The parts of the kernel's shell that need no kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dnsvip.bpf.feed import sizes
+from dnsvip.dispatcher.plane import LEAST_CLIENTS, records
+from dnsvip.dispatcher.qos import SECOND, Buckets
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.xdp import beside
+from dnsvip.model import Client
+from tests.dispatcher.build import NOW_NS, SITE, snapshot
+
+CROWD = replace(SITE, clients={str(n): Client(str(n), n, "gold") for n in range(1, 10_001)})
+
+
+def test_held_flows_wait_one_for_the_other() -> None:
+    """Beside the kernel, which has let the burst pass, a tier that holds lets one flow go at each interval."""
+    limit = beside(Tables(snapshot())).limits["held"]
+    buckets = Buckets()
+    waits = [buckets.take("held", limit, NOW_NS) for _ in range(12)]
+    assert waits[:10] == [SECOND * n // 10 for n in range(1, 11)]
+    assert waits[-1] is None
+
+
+@pytest.mark.parametrize("tier", ["limited", "counted"])
+def test_others_are_not_limited_twice(tier: str) -> None:
+    """A tier that does not hold takes no token beside the kernel, which has taken one already."""
+    limit = beside(Tables(snapshot())).limits[tier]
+    buckets = Buckets()
+    assert {buckets.take(tier, limit, NOW_NS) for _ in range(10_000)} == {0}
+
+
+def test_room_for_clients() -> None:
+    """Maps have room for twice as many clients as there are, a key of each in every IPv6 cluster, and some at least."""
+    assert records(SITE, spare=2) == {"clients": LEAST_CLIENTS, "client_keys": LEAST_CLIENTS}
+    assert records(CROWD, spare=2) == {"clients": 32_768, "client_keys": 32_768}
+    assert all(need <= records(CROWD, spare=2)[name] for name, need in records(CROWD, spare=1).items())
+
+
+def test_flows_bound_the_tables() -> None:
+    """No map of flows has more entries than `dispatch.flows`."""
+    assert (
+        max(entries for name, entries in sizes(20_000).items() if name in ("flows", "replies", "fresh", "uses"))
+        == 20_000
+    )
