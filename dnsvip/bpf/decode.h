@@ -50,9 +50,10 @@ static __always_inline __u64 field_of(const struct field *f, struct wide payload
 	return shifted(payload, f->shift & 127) & mask;
 }
 
-static __always_inline struct decoded *decoded_at(__u64 tag)
+/* Each tag has two places, side by side: what comes goes into the first, what was there into the second. */
+static __always_inline struct decoded *decoded_at(__u64 tag, __u32 second)
 {
-	__u32 number = tag & (DECODED - 1);
+	__u32 number = (tag & (DECODED / 2 - 1)) * 2 + second;
 
 	return bpf_map_lookup_elem(&decoded, &number);
 }
@@ -69,8 +70,12 @@ static __always_inline __u64 decoded_check(const struct decoded *d)
 /* Takes a copy of what the cache has for an address into work.decoded; 0 where it has nothing. */
 static __always_inline int decoded_before(struct work *w, __u64 tag, struct wide body, __u64 identity)
 {
-	struct decoded *known = decoded_at(tag);
+	struct decoded *known = decoded_at(tag, 0);
 
+	if (!known)
+		return 0;
+	if (known->body.lo != body.lo)
+		known = decoded_at(tag, 1);
 	if (!known)
 		return 0;
 	w->decoded = *known;
@@ -80,11 +85,14 @@ static __always_inline int decoded_before(struct work *w, __u64 tag, struct wide
 
 static __always_inline void remember_decoded(struct work *w, __u64 tag)
 {
-	struct decoded *place = decoded_at(tag);
+	struct decoded *first = decoded_at(tag, 0), *second = decoded_at(tag, 1);
 
+	if (!first || !second)
+		return;
 	w->decoded.check = decoded_check(&w->decoded);
-	if (place)
-		*place = w->decoded;
+	if (first->body.lo != w->decoded.body.lo)
+		*second = *first;
+	*first = w->decoded;
 }
 
 /* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */

@@ -16,7 +16,7 @@
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
 #define BUCKETS (MAX_TIERS + 2)
 
-#define DECODED 16384 /* a power of two */
+#define DECODED 32768 /* a power of two */
 
 /* A map as the kernel has it: how many entries it was loaded with. */
 struct bpf_map {
@@ -156,7 +156,7 @@ struct {
 	__type(value, struct client_key);
 } client_keys SEC(".maps");
 
-/* An address decoded before: one cache line, in the place that its tag's hash gives, gone when another comes there.
+/* An address decoded before: one cache line, in one of two places that its tag's hash gives (decode.h).
  * Only of authentic addresses. `check` covers the others, so that a line half written by another processor is none. */
 struct decoded {
 	struct wide body; /* the address without mode and tag */
