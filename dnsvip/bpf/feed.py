@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Protocol
 
-from dnsvip.bpf.image import Image, State, client_record, compile_image
+from dnsvip.bpf.image import Image, client_record, compile_image
 from dnsvip.bpf.layout import (
     CIPHER_ORDER,
     CLIENT_KEY_NAME,
@@ -31,6 +31,7 @@ from dnsvip.bpf.layout import (
     word,
 )
 from dnsvip.bpf.maps import ARRAY, Map
+from dnsvip.bpf.numbers import State
 from dnsvip.codec.layout import Layout
 from dnsvip.dispatcher.encap import DISCARD
 from dnsvip.dispatcher.tables import Tables
@@ -42,8 +43,11 @@ from dnsvip.shards import difference
 BATCH = 4096
 """Client records written in one system call."""
 FIRST = word(0)
-FILTER_BITS = 16
-"""Bits of the filter for each flow: one in 16 unknown flows is looked for in vain when the table is full."""
+FILTER_BITS = 2
+"""Bits of the filter for each flow. Few, so that it stays near the processor under a flood; when the table is full two
+in five unknown flows are looked for in vain."""
+SWEEP_SECONDS = 10.0
+"""A sweep takes a quarter of a microsecond for each flow there is, so not every tick is one."""
 MOST_GENERATIONS = (1 << 32) - 2
 
 
@@ -74,6 +78,7 @@ class Feed:
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
         self._ciphers: dict[int, bytes] = {}
+        self._swept = 0.0
         first = max((VALUE_KEY.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
         self.state = State(self._names(), first)
         self.settings(
@@ -93,7 +98,7 @@ class Feed:
         self._write_clients(tables.snapshot, image)
         self.settings(generation=self._config["generation"] % MOST_GENERATIONS + 1)
         self._clean(image)
-        self.state.enforce(image)
+        self.state.enforce(image.tables)
         self._snapshot, self._image = tables.snapshot, image
 
     def settings(self, **changes: int) -> Mapping[str, int]:
@@ -104,8 +109,12 @@ class Feed:
         return self._config
 
     def tick(self, now: float) -> int:
-        """Set the program's clock and give back the memory of flows that expired by `now`; how many."""
+        """Set the program's clock and, every SWEEP_SECONDS, give back the memory of flows that expired by `now` (unix
+        seconds); how many."""
         self.settings()
+        if 0 <= now - self._swept < SWEEP_SECONDS:
+            return 0
+        self._swept = now
         return self.sweep(int(now))
 
     def sweep(self, now: int, everything: bool = False) -> int:
@@ -212,7 +221,9 @@ class Feed:
         self._remove_clients(gone, image)
         for some in _batches(changed, BATCH):
             keys = b"".join(client.id.to_bytes(8, "little") for client in some)
-            self._maps["clients"].put_many(keys, b"".join(client_record(client, self.state) for client in some))
+            self._maps["clients"].put_many(
+                keys, b"".join(client_record(client, snapshot.site, self.state) for client in some)
+            )
         self._write_keys(snapshot, image, changed)
 
     def _unknown(self, snapshot: Snapshot) -> list[int]:

@@ -6,8 +6,10 @@ that they stay the same when a process starts anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from hashlib import sha256
 
+from dnsvip.bpf.layout import MAX_CIPHERS, MAX_CLUSTERS, MAX_POOLS, MAX_RINGS, MAX_SERVERS, MAX_TIERS
 from dnsvip.errors import PlatformError
 
 
@@ -58,3 +60,46 @@ class Numbers:
             del self._numbers[self.names.pop(number)]
         self.names[number] = name
         self._numbers[name] = number
+
+
+KINDS = (
+    ("clusters", MAX_CLUSTERS),
+    ("tiers", MAX_TIERS),
+    ("pools", MAX_POOLS),
+    ("servers", MAX_SERVERS),
+    ("rings", MAX_RINGS),
+    ("keys", MAX_CIPHERS),
+)
+"""What has numbers, and how many of it there may be."""
+
+
+class State:
+    """What stays from one image to the next: the numbers of names (rings and keys have digests for names), and of
+    tables of values, which never change: a changed table is a new one."""
+
+    def __init__(self, names: Mapping[int, Mapping[int, str]] | None = None, first_table: int = 1) -> None:
+        known = names or {}
+        numbers = [Numbers(kind, bound, known.get(n)) for n, (kind, bound) in enumerate(KINDS)]
+        self.clusters, self.tiers, self.pools, self.servers, self.rings, self.ciphers = self.kinds = tuple(numbers)
+        self.tables: dict[frozenset[tuple[int, int]], int] = {}
+        self.next_table = first_table
+        self.translates = False
+
+    def table(self, pairs: frozenset[tuple[int, int]]) -> int:
+        """The number of a table of values with their meanings."""
+        number = self.tables.get(pairs)
+        if number is None:
+            number = self.tables[pairs] = self.next_table
+            self.next_table += 1
+        return number
+
+    def enforce(self, tables: Set[int]) -> None:
+        """What was settled last is in force: what only older images used, tables too, may be used anew."""
+        for numbers in self.kinds:
+            numbers.enforce()
+        self.tables = {content: number for content, number in self.tables.items() if number in tables}
+
+
+def digest(content: bytes) -> str:
+    """A name for a ring or a key."""
+    return sha256(b"dnsvip digest" + content).hexdigest()[:32]

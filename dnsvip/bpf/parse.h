@@ -2,6 +2,7 @@
 /* Reads a frame down to the flow it belongs to. Verifies no checksum; knows neither clusters nor flows. */
 #pragma once
 #include "cursor.h"
+#include "heads.h"
 #include "packet.h"
 
 #define MAX_EXTENSIONS 8
@@ -11,61 +12,6 @@
 #define ECHO_REPLY6 129
 #define ECHO_REQUEST4 8
 #define ECHO_REPLY4 0
-
-struct ip6_head {
-	__be32 word;
-	__be16 length;
-	__u8 next;
-	__u8 hops;
-	__be64 source[2];
-	__be64 destination[2];
-};
-
-struct ip4_head {
-	__u8 version_length;
-	__u8 tos;
-	__be16 length;
-	__be16 identity;
-	__be16 piece;
-	__u8 ttl;
-	__u8 protocol;
-	__be16 check;
-	__be32 source;
-	__be32 destination;
-};
-
-struct extension_head {
-	__u8 next;
-	__u8 size;
-	__be16 word;
-	__be32 identity;
-};
-
-struct tcp_head {
-	__be16 source_port;
-	__be16 destination_port;
-	__be32 sequence[2];
-	__u8 offset;
-	__u8 flags;
-	__be16 window;
-	__be16 check;
-	__be16 urgent;
-};
-
-struct udp_head {
-	__be16 source_port;
-	__be16 destination_port;
-	__be16 length;
-	__be16 check;
-};
-
-struct icmp_head {
-	__u8 type;
-	__u8 code;
-	__be16 check;
-	__be16 identity;
-	__be16 sequence;
-};
 
 static __always_inline int is_extension(__u32 protocol)
 {

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.bpf.feed import Feed
-from dnsvip.bpf.image import KINDS
 from dnsvip.bpf.layout import WATCH
-from dnsvip.bpf.numbers import Numbers
+from dnsvip.bpf.numbers import KINDS, Numbers
 from dnsvip.codec.keyring import Epoch, EpochState, Keyring
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
@@ -91,6 +90,14 @@ def test_change_of_a_client_acts_on_addresses_decoded_before(program: Kernel) ->
     assert program.see(segment(vip, port=4), START).reason == "revoked"
     change(program, replace(SITE, clients={}))
     assert program.see(segment(vip, port=5), START).server.startswith("fast/")
+
+
+def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
+    """A client whose tier is no longer in the site has that of its address."""
+    change(program, with_client("acme", tier="silver"))
+    fewer = {name: tier for name, tier in TIERS.items() if name != "silver"}
+    change(program, replace(with_client("acme", tier="silver"), tiers=fewer))
+    assert program.see(segment(address("gold", CLIENTS["acme"].id)), START).server.startswith("fast/")
 
 
 def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
