@@ -33,8 +33,9 @@ def load_site(path: Path) -> Site:
         raise InvalidSite(error.problems, str(path)) from None
 
 
-def build_site(tables: Mapping[str, Any], folder: Path) -> Site:
-    """The site in parsed TOML tables; raises InvalidSite."""
+def build_site(tables: Mapping[str, Any], folder: Path | None) -> Site:
+    """The site in parsed TOML tables; raises InvalidSite. Without a folder zones are given as `text`, and no file is
+    ever read."""
     problems = [
         Problem(name, f"unknown table; known: {', '.join([*COLLECTIONS, SINGLE])}")
         for name in tables.keys() - {*COLLECTIONS, SINGLE}
@@ -70,14 +71,14 @@ def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem])
     return [(name, body) for name, body in named.items() if name not in wrong]
 
 
-def _site_body(kind: str, name: str, body: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _site_body(kind: str, name: str, body: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     for path in RUNTIME_FIELDS.get(kind, ()):
         head, _, tail = path.partition(".")
         named = any(tail in item for item in body.get(head, ()) if isinstance(item, dict)) if tail else head in body
         if named:
             what = f"{path} is set while the site runs, by the API or `dnsvip {kind}s`, not by the site file"
             raise InvalidSite([Problem(f"{kind}.{name}", what)])
-    if kind != "zone":
+    if kind != "zone" or folder is None:
         return body
     if not isinstance(body.get("file"), str):
         raise InvalidSite([Problem(f"zone.{name}.file", "missing; name the zone file, relative to the site file")])

@@ -24,7 +24,9 @@ from dnsvip.admin import (
     nodes,
     openapi,
     pools,
+    powerdns,
     services,
+    site,
     status,
     tiers,
     tokens,
@@ -40,7 +42,22 @@ from dnsvip.admin.operation import Operation, add
 from dnsvip.admin.problems import as_problems
 
 OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
-RESOURCES = (*OBJECTS, enrolment, keys, tokens, decode, explain, audit, nodes, health, status, openapi, docs)
+RESOURCES = (
+    *OBJECTS,
+    enrolment,
+    keys,
+    tokens,
+    decode,
+    explain,
+    audit,
+    nodes,
+    health,
+    status,
+    powerdns,
+    site,
+    openapi,
+    docs,
+)
 
 
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:

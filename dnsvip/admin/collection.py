@@ -33,7 +33,7 @@ TRIES = 5
 GENERATION = "Dnsvip-Generation"
 """The header of a change's answer that says from which generation on it holds."""
 
-Check: TypeAlias = Callable[[str, Plain], Awaitable[None]]
+Check: TypeAlias = Callable[[web.Request, str, Plain], Awaitable[None]]
 Make: TypeAlias = Callable[[Thing | None], Thing | None]
 """The object to store, made from the stored one; None where there is none."""
 
@@ -46,7 +46,7 @@ def _as_it_is(thing: Thing) -> Plain:
     return dump(thing)
 
 
-async def _unchecked(_name: str, _body: Plain) -> None:
+async def _unchecked(_request: web.Request, _name: str, _body: Plain) -> None:
     pass
 
 
@@ -163,7 +163,7 @@ async def put(kind: Kind, request: web.Request) -> web.Response:
     """Make an object, or replace it."""
     name = name_of(kind, request)
     body = _named(kind, name, await bodies.read_object(request, kind.limit))
-    await kind.check(name, body)
+    await kind.check(request, name, body)
 
     def make(before: Thing | None) -> Thing:
         whole = body if before is None else bodies.with_runtime(kind.name, dump(before), body)
@@ -176,7 +176,7 @@ async def patch(kind: Kind, request: web.Request) -> web.Response:
     """Change what the body names, and nothing else."""
     name = name_of(kind, request)
     body = _named(kind, name, await bodies.read_object(request, kind.limit))
-    await kind.check(name, body)
+    await kind.check(request, name, body)
 
     def make(before: Thing | None) -> Thing:
         if before is None:

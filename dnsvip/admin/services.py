@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from dnsvip.admin.collection import Kind, routes
+import asyncio
 
-SERVICE = Kind("service", "services")
+from aiohttp import web
+
+from dnsvip.admin.collection import Kind, routes
+from dnsvip.admin.node import NODE
+from dnsvip.admin.zones import closest
+from dnsvip.dns.answer import check_services
+from dnsvip.errors import InvalidSite
+from dnsvip.model import Service, Site, Zone
+from dnsvip.spec import Plain
+
+
+async def check(request: web.Request, name: str, _body: Plain) -> None:
+    """Raise InvalidSite where the service's zone delegates, redirects or aliases its name: nobody could ask for it."""
+    node = request.app[NODE]
+    zone = await node.store().get("zone", closest(name, node.snapshot().site.zones) or "")
+    if isinstance(zone, Zone):
+        site = Site(zones={zone.name: zone}, services={name: Service(name, "")})
+        if problems := await asyncio.to_thread(check_services, site):
+            raise InvalidSite(problems)
+
+
+SERVICE = Kind("service", "services", check=check)
 ROUTES = routes(SERVICE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
@@ -13,9 +14,10 @@ from dnsvip.admin.collection import Kind, absent, change, changed_response, name
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operation import ROOT
 from dnsvip.admin.problems import Refusal
+from dnsvip.dns.answer import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
-from dnsvip.model import Zone
+from dnsvip.model import Site, Zone
 from dnsvip.spec import Plain, Thing, dump, parse
 
 TEXT_DNS = "text/dns"
@@ -27,11 +29,24 @@ def without_text(thing: Thing) -> Plain:
     return {"name": zone.name, "bytes": len(zone.text.encode())}
 
 
-async def check(name: str, body: Plain) -> None:
-    """Raise InvalidSite where a body's text is no zone; in a thread, as answers must not wait for a large one."""
+async def check(request: web.Request, name: str, body: Plain) -> None:
+    """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, as answers must not wait."""
     text = body.get("text")
-    if isinstance(text, str) and (problems := await asyncio.to_thread(check_zone, Zone(name, text))):
+    if not isinstance(text, str):
+        return
+    zone, site = Zone(name, text), request.app[NODE].snapshot().site
+    inside = {service: each for service, each in site.services.items() if closest(service, site.zones) == name}
+    problems = await asyncio.to_thread(check_zone, zone)
+    problems = problems or await asyncio.to_thread(check_services, Site(zones={name: zone}, services=inside))
+    if problems:
         raise InvalidSite(problems)
+
+
+def closest(name: str, zones: Collection[str]) -> str | None:
+    """The zone that a name is in, the longest of those around it."""
+    labels = name.split(".")
+    around = [".".join(labels[at:]) for at in range(len(labels))] + ["."]
+    return next((zone for zone in around if zone in zones), None)
 
 
 ZONE = Kind("zone", "zones", listed=without_text, check=check, limit=16 << 20)
@@ -60,7 +75,7 @@ async def put(request: web.Request) -> web.Response:
         raise Refusal("bad-request", "The zone file is not UTF-8.") from None
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
-    await check(name, {"text": text})
+    await check(request, name, {"text": text})
     return changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from dnsvip.cli.changes import describe, headline, lines
+from dnsvip.changes import describe
+from dnsvip.cli.changes import headline, lines
 from dnsvip.config import NodeConfig, load_node, load_site
 from dnsvip.dns.answer import check_services
 from dnsvip.dns.zones.zone import check_zone
