@@ -75,7 +75,7 @@ class Paths:
             if packed not in lost:
                 self._connect(packed)
         self.unreachable = frozenset(lost | set(self._dig(snapshot)))
-        self.mtus = dict(self._measure())
+        self.mtus = dict(self._measure(snapshot))
 
     def tidy(self, kernel: Kernel) -> list[socket.socket]:
         """Remove what the snapshot given to `extend` last does not need; answers sockets to be closed by who sends."""
@@ -157,13 +157,17 @@ class Paths:
                 continue
             self._tunnels[packed], self.tunnels[packed] = made, made.send
 
-    def _measure(self) -> Iterator[tuple[bytes, int]]:
+    def _measure(self, snapshot: Snapshot) -> Iterator[tuple[bytes, int]]:
         for packed in {packed for packed, _ in self._sockets} | self._tunnels.keys():
             ways = [(made, _SOMEWHERE[v]) for (address, v), made in self._sockets.items() if address == packed]
             ways += [(self._tunnels[packed], str(ip_address(packed)))] if packed in self._tunnels else []
             known = [mtu for made, to in ways if (mtu := _mtu(made, to))]
             if known:
                 yield packed, min(known)
+        for packed in dict.fromkeys(_servers(snapshot, Forward.NAT)):
+            with _marked(socket.SOCK_DGRAM, 0, 6, MARK_BASE) as way:  # they share the socket of `send_on`
+                if mtu := _mtu(way, str(ip_address(packed))):
+                    yield packed, mtu
 
 
 def _mtu(way: socket.socket, to: str) -> int:
@@ -174,7 +178,7 @@ def _mtu(way: socket.socket, to: str) -> int:
     version = 6 if way.family == socket.AF_INET6 else 4
     level, option = _MTU_OPTIONS[version]
     with suppress(OSError):
-        way.connect((to, 0))
+        way.connect((to, 9))  # a port, which raw sockets take no notice of
         mtu = way.getsockopt(level, option)
         return mtu if mtu >= _SMALLEST_MTU[version] else 0
     return 0
@@ -188,7 +192,13 @@ def _servers(snapshot: Snapshot, mode: Forward) -> Iterator[bytes]:
 
 def _raw_socket(version: int, mark: int) -> socket.socket:
     """A socket that sends ready-made packets (IPPROTO_RAW implies IP_HDRINCL)."""
-    made = socket.socket(FAMILIES[version], socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    made = _marked(socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW, version, mark)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return made
+
+
+def _marked(kind: int, protocol: int, version: int, mark: int) -> socket.socket:
+    """A socket whose packets are routed by a mark."""
+    made = socket.socket(FAMILIES[version], kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
     return made

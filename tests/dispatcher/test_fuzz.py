@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.packet import ip_length
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action
@@ -109,6 +110,7 @@ def test_no_packet_breaks_a_decision() -> None:
         verdict = decide(data, TABLES, flows, now)
         counters[verdict.reason] += 1
         sent = len(output_bytes(data, verdict))
+        assert verdict.server is None or ip_length(data) <= verdict.server.room
         assert verdict.action is Action.ANSWER or sent == _SENT[verdict.action, verdict.mode](data)
         if counters.total() % 500 == 0:
             flows.sweep(now // SECOND, 100)

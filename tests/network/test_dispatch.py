@@ -208,6 +208,8 @@ def test_counters_sum_to_the_packets(ground: Ground) -> None:
     assert status["send_failed"] == 0
     assert set(status["prefixes"]) == {"2001:db8:a:1::/64", "192.0.2.0/28"}
     assert status["flows"]["bound"] == 5000
+    mtus = {server["name"]: server["mtu"] for server in status["servers"]}
+    assert mtus == {**dict.fromkeys(SERVERS, 1500), "on-link": 1500, "off-link": None}
     assert (ground.folder / "state" / "dispatch.sock").stat().st_mode & 0o777 == 0o600
 
 
