@@ -13,6 +13,7 @@ PARTS = {
     "dispatch": "tests.bench.bench_dispatch",
     "dns": "tests.bench.bench_dns",
     "nodes": "tests.bench.bench_nodes",
+    "sizing": "tests.bench.bench_sizing",
 }
 ALSO = {"dispatcher": "dispatch"}
 """Other names of parts."""
