@@ -35,10 +35,12 @@ LAST_RESULT = "## Last result\n"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A kind of question: how so many are made for a round, and how often they may be asked in it."""
+    """A kind of question: how so many are made for a round, how often they may be asked in it, and from how many
+    sockets."""
 
     make: Callable[[int, Random], list[bytes]]
     times: int
+    sockets: int = 1
 
 
 AGAIN = 1_000_000
@@ -48,8 +50,10 @@ WORKLOADS: Mapping[str, Workload] = {
     "plain": Workload(lambda _number, _random: [plain()], AGAIN),
     "ecs": Workload(known, AGAIN),
     "new": Workload(lambda number, _random: new(number), 1),
+    "spread": Workload(lambda _number, _random: [plain()], AGAIN, sockets=100),
 }
-"""The service's name without EDNS; with ECS of known prefixes; with ECS of prefixes that nobody asked with before."""
+"""The service's name without EDNS; with ECS of known prefixes; with ECS of prefixes that nobody asked with before;
+without EDNS, as from many resolvers."""
 
 FLAT: Mapping[str, Workload] = {"anywhere": Workload(anywhere, 1)}
 """With ECS of any address in a space that is divided into more or fewer client prefixes."""
@@ -153,7 +157,10 @@ def interleaved(
             _say(f"{name}, round {number + 1} of {effort.rounds}")
             file = write_questions(folder / name, work.make(effort.queries, random))
             turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
-            loads = {each.name: run_load(each.pid, each.port, file, work.times, effort.seconds) for each in turn}
+            loads = {
+                each.name: run_load(each.pid, each.port, file, work.times, effort.seconds, work.sockets)
+                for each in turn
+            }
             if number >= 0:
                 found[name].append(loads)
     _say("")

@@ -1,6 +1,6 @@
 """One measurement: the same prepared questions to a server by dnsperf, and what that cost the server.
 
-dnsperf reads questions as bytes (-B), so each may have an ECS of its own. It asks from one socket and keeps
+dnsperf reads questions as bytes (-B), so each may have an ECS of its own. It asks from one socket or more and keeps
 100 questions on the way; its own CPU time is not counted.
 """
 
@@ -40,13 +40,13 @@ def write_questions(path: Path, questions: Sequence[bytes]) -> Path:
     return path
 
 
-def run_load(pid: int, port: int, questions: Path, times: int, seconds: float) -> Load:
+def run_load(pid: int, port: int, questions: Path, times: int, seconds: float, sockets: int = 1) -> Load:
     """Ask the questions of a file, all of them at most so many times, and stop after so many seconds.
 
     Raises BenchError where an answer is missing or not NOERROR.
     """
     argv = ["dnsperf", "-B", "-s", "127.0.0.1", "-p", str(port), "-d", str(questions)]
-    argv += ["-n", str(times), "-l", str(seconds)]
+    argv += ["-n", str(times), "-l", str(seconds), "-c", str(sockets)]
     before = cpu_seconds(pid)
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     used = cpu_seconds(pid) - before

@@ -19,6 +19,7 @@ TITLES: Mapping[str, str] = {
     "plain": "the service's name, without EDNS",
     "ecs": "with ECS of 10,000 known prefixes",
     "new": "with ECS of new prefixes, each asked once (dnsvip: anonymous, encoded)",
+    "spread": "the service's name, without EDNS, from 100 sockets in turn",
 }
 
 COLUMNS: Mapping[str, tuple[str, int]] = {
