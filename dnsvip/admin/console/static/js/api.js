@@ -34,10 +34,20 @@ export async function call(method, path, options = {}) {
   if (body !== undefined && !sent["Content-Type"]) sent["Content-Type"] = "application/json";
   if (etag) sent["If-Match"] = etag;
   const payload = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
-  const answer = await reach(path.startsWith("/") ? path : `${ROOT}/${path}`, { method, headers: sent, body: payload, signal });
+  const answer = await reach(path.startsWith("/") ? path : `${ROOT}/${path}`, {
+    method,
+    headers: sent,
+    body: payload,
+    signal,
+  });
   const data = await read(answer, text);
   if (!answer.ok) throw refused(answer, data);
-  return { status: answer.status, data, etag: answer.headers.get("ETag"), generation: answer.headers.get("Dnsvip-Generation") };
+  return {
+    status: answer.status,
+    data,
+    etag: answer.headers.get("ETag"),
+    generation: answer.headers.get("Dnsvip-Generation"),
+  };
 }
 
 /** The data of a GET. */

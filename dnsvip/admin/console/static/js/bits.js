@@ -20,10 +20,25 @@ export function fieldsOf(cluster, found) {
   const prefix = Number(cluster.prefix.split("/")[1]);
   const payload = cluster.layout.reduce((sum, [, bits]) => sum + bits, 0);
   const plain = found.reason === "plain";
-  if (plain) return [{ name: "prefix", from: 0, bits: prefix, colour: "prefix", value: cluster.prefix }, { name: "plain VIP", from: prefix, bits: 128 - prefix, colour: "other", value: "carries nothing" }];
+  if (plain)
+    return [
+      { name: "prefix", from: 0, bits: prefix, colour: "prefix", value: cluster.prefix },
+      { name: "plain VIP", from: prefix, bits: 128 - prefix, colour: "other", value: "carries nothing" },
+    ];
   const cheap = Math.floor(cluster.tag_bits / 3);
-  const tag = found.mode ? [["tag", cheap, "tag", "by the DNS server"], ["proof", cluster.tag_bits - cheap, "session", "by the client’s key"]] : [["tag", cluster.tag_bits, "tag", "by the DNS server"]];
-  const parts = [["prefix", prefix, "prefix", cluster.prefix], ["mode", 1, "mode", found.mode ? "1, proven" : "0, issued"], ["epoch", 2, "epoch", `slot ${found.epoch}`], ["ciphertext", payload, "cipher", "tier, client and the rest, encrypted"], ...tag];
+  const tag = found.mode
+    ? [
+        ["tag", cheap, "tag", "by the DNS server"],
+        ["proof", cluster.tag_bits - cheap, "session", "by the client’s key"],
+      ]
+    : [["tag", cluster.tag_bits, "tag", "by the DNS server"]];
+  const parts = [
+    ["prefix", prefix, "prefix", cluster.prefix],
+    ["mode", 1, "mode", found.mode ? "1, proven" : "0, issued"],
+    ["epoch", 2, "epoch", `slot ${found.epoch}`],
+    ["ciphertext", payload, "cipher", "tier, client and the rest, encrypted"],
+    ...tag,
+  ];
   let from = 0;
   return parts.map(([name, bits, colour, value]) => {
     const field = { name, from, bits, colour, value };
@@ -40,6 +55,12 @@ export function bitsOf(layout, values) {
     from += bits;
     return field;
   });
-  const bits = layout.map(([name, size]) => BigInt(values[name] ?? 0).toString(2).padStart(size, "0")).join("");
+  const bits = layout
+    .map(([name, size]) =>
+      BigInt(values[name] ?? 0)
+        .toString(2)
+        .padStart(size, "0"),
+    )
+    .join("");
   return { bits, fields };
 }

@@ -28,7 +28,9 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   svg.addEventListener("pointermove", (event) => {
     const bounds = svg.getBoundingClientRect();
     const share = (event.clientX - bounds.left - LEFT) / (bounds.width - LEFT - RIGHT);
-    at = data.times.length ? Math.min(data.times.length - 1, Math.max(0, Math.round(share * (data.times.length - 1)))) : null;
+    at = data.times.length
+      ? Math.min(data.times.length - 1, Math.max(0, Math.round(share * (data.times.length - 1))))
+      : null;
     paint();
   });
   svg.addEventListener("pointerleave", () => {
@@ -71,13 +73,30 @@ function draw(svg, { times, series }, { height, stacked, at }) {
   const top = ceiling(Math.max(...series.flatMap((each) => each.tops), 0));
   const x = (place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
   const y = (value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
-  const lines = (values) => values.map((value, place) => `${place ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const back = (values) => values.map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`).reverse().join("");
+  const lines = (values) =>
+    values.map((value, place) => `${place ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const back = (values) =>
+    values
+      .map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`)
+      .reverse()
+      .join("");
   const shapes = series.map((each) => {
     const group = s(`g.s${each.colour}`);
-    if (stacked && times.length > 1) group.append(s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }));
-    if (times.length === 1) group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0]), r: 3, fill: "currentColor" }));
-    group.append(s("path", { d: lines(each.tops), fill: "none", stroke: "currentColor", "stroke-width": stacked ? 1.4 : 1.8, "stroke-linejoin": "round" }));
+    if (stacked && times.length > 1)
+      group.append(
+        s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }),
+      );
+    if (times.length === 1)
+      group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0]), r: 3, fill: "currentColor" }));
+    group.append(
+      s("path", {
+        d: lines(each.tops),
+        fill: "none",
+        stroke: "currentColor",
+        "stroke-width": stacked ? 1.4 : 1.8,
+        "stroke-linejoin": "round",
+      }),
+    );
     return group;
   });
   const cursor = at === null ? null : s("line.cursor", { x1: x(at), x2: x(at), y1: TOP, y2: height - BOTTOM });
@@ -85,12 +104,23 @@ function draw(svg, { times, series }, { height, stacked, at }) {
 }
 
 function axes(width, height, top, times, x, y) {
-  const marks = [0, top / 2, top].map((value) => [s("line.axis", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }), s("text.tick", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, rate(value))]);
+  const marks = [0, top / 2, top].map((value) => [
+    s("line.axis", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
+    s("text.tick", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, rate(value)),
+  ]);
   if (times.length < 2) return marks;
   const last = times.length - 1;
-  const ends = [[0, "start"], [last, "end"]];
+  const ends = [
+    [0, "start"],
+    [last, "end"],
+  ];
   if (width > 460) ends.push([Math.round(last / 2), "middle"]);
-  return [marks, ends.map(([place, anchor]) => s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place])))];
+  return [
+    marks,
+    ends.map(([place, anchor]) =>
+      s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place])),
+    ),
+  ];
 }
 
 function ceiling(most) {
@@ -100,7 +130,17 @@ function ceiling(most) {
 }
 
 function legendOf(legend, series, label, unit, svg) {
-  fill(legend, series.map((each) => h(`li.s${each.colour}`, h("span.swatch", { "aria-hidden": "true" }), h("span.soft", each.name), h("b", rate(each.values.at(-1) ?? 0)))));
+  fill(
+    legend,
+    series.map((each) =>
+      h(
+        `li.s${each.colour}`,
+        h("span.swatch", { "aria-hidden": "true" }),
+        h("span.soft", each.name),
+        h("b", rate(each.values.at(-1) ?? 0)),
+      ),
+    ),
+  );
   const said = series.map((each) => `${each.name} ${rate(each.values.at(-1) ?? 0)}`).join(", ");
   svg.setAttribute("aria-label", `${label}, ${unit}: ${said || "nothing"}`);
 }
@@ -108,7 +148,9 @@ function legendOf(legend, series, label, unit, svg) {
 function reading(tip, { times, series }, at, box) {
   tip.hidden = at === null || !series.length;
   if (tip.hidden) return;
-  const rows = series.map((each) => h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rate(each.values[at] ?? 0))));
+  const rows = series.map((each) =>
+    h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rate(each.values[at] ?? 0))),
+  );
   fill(tip, h("div.faint", clock(times[at])), rows);
   const share = times.length > 1 ? at / (times.length - 1) : 0;
   const place = LEFT + share * (box.clientWidth - LEFT - RIGHT);
@@ -120,6 +162,15 @@ function reading(tip, { times, series }, at, box) {
 export function spark(values, colour = 1) {
   const [width, height] = [120, 30];
   const top = Math.max(...values, 1e-9);
-  const d = values.map((value, place) => `${place ? "L" : "M"}${((width * place) / Math.max(1, values.length - 1)).toFixed(1)} ${(height - 2 - ((height - 4) * value) / top).toFixed(1)}`).join("");
-  return s(`svg.spark.s${colour}`, { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, s("path", { d, fill: "none", stroke: "currentColor", "stroke-width": 1.6, "vector-effect": "non-scaling-stroke" }));
+  const d = values
+    .map(
+      (value, place) =>
+        `${place ? "L" : "M"}${((width * place) / Math.max(1, values.length - 1)).toFixed(1)} ${(height - 2 - ((height - 4) * value) / top).toFixed(1)}`,
+    )
+    .join("");
+  return s(
+    `svg.spark.s${colour}`,
+    { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    s("path", { d, fill: "none", stroke: "currentColor", "stroke-width": 1.6, "vector-effect": "non-scaling-stroke" }),
+  );
 }

@@ -1,22 +1,17 @@
-// One client: its facts, a form with the API's errors at the fields, its state, key and enrolment, its history.
+// One client: a form with the API's errors at the fields, what can be done to it, its history.
 import { at, call, get } from "./api.js";
+import { actionsOf } from "./clientactions.js";
 import { clientForm } from "./clientform.js";
 import { fill, h } from "./dom.js";
 import * as form from "./form.js";
 import { historyOf } from "./history.js";
 import { hurry } from "./live.js";
-import { confirm, done, open } from "./notices.js";
-import { button, card, empty, filled, head, label, save, tag } from "./parts.js";
+import { done } from "./notices.js";
+import { card, empty, filled, head, label, tag } from "./parts.js";
 import { may } from "./rights.js";
 import { go, link } from "./router.js";
 
 const BACK = { href: "#/clients", text: "Clients" };
-
-const STATES = {
-  disabled: { title: "Disable", done: "disabled", text: "Its addresses are rejected until it is enabled again. Its key stays good.", from: ["enabled"] },
-  revoked: { title: "Revoke", done: "revoked", text: "Its addresses are rejected from now on, everywhere, also those it holds. Enabled again, it needs a new enrolment.", from: ["enabled", "disabled"], danger: true },
-  enabled: { title: "Enable", done: "enabled", text: "It is answered and admitted again. A revoked client gets a new key and needs a new enrolment.", from: ["disabled", "revoked"] },
-};
 
 /** Show a client, with everything that can be done to it. */
 export async function showClient(view, context, name) {
@@ -27,7 +22,11 @@ export async function showClient(view, context, name) {
     held = await load();
   } catch (problem) {
     if (problem.status !== 404) throw problem;
-    return fill(view, head(name, { crumb: BACK }), empty("There is no such client", "It may have been removed, or the name is another one."));
+    return fill(
+      view,
+      head(name, { crumb: BACK }),
+      empty("There is no such client", "It may have been removed, or the name is another one."),
+    );
   }
   const history = h("div");
   const readAgain = filled(history, () => historyOf("client", name, signal), signal);
@@ -39,8 +38,26 @@ export async function showClient(view, context, name) {
   };
   const paint = () => {
     const client = held.data;
-    const actions = !may("write", "client", client.name) ? [] : [...Object.entries(STATES).filter(([, how]) => how.from.includes(client.state)).map(([state, how]) => stateButton(client, state, how, draw)), keyButton(client, draw), enrolmentButton(client), may("delete", "client", client.name) && removeButton(client)];
-    fill(view, head(client.name, { crumb: BACK, actions }), h("div.row.under-head", tag(client.state), label(client.tier), h("span.faint", `id ${client.id}, key generation ${client.key_generation}`)), h("div.grid", h("div.span-7", card("Settings", editor(held, draw))), h("div.span-5.stack", card("What it is answered", addressOf(client, signal)), card("History", history, { flush: true }))));
+    const actions = actionsOf(client, draw);
+    fill(
+      view,
+      head(client.name, { crumb: BACK, actions }),
+      h(
+        "div.row.under-head",
+        tag(client.state),
+        label(client.tier),
+        h("span.faint", `id ${client.id}, key generation ${client.key_generation}`),
+      ),
+      h(
+        "div.grid",
+        h("div.span-7", card("Settings", editor(held, draw))),
+        h(
+          "div.span-5.stack",
+          card("What it is answered", addressOf(client, signal)),
+          card("History", history, { flush: true }),
+        ),
+      ),
+    );
   };
   paint();
   await readAgain();
@@ -50,12 +67,24 @@ export async function showClient(view, context, name) {
 export async function showNew(view, { signal }) {
   const tiers = (await get("tiers?limit=1000", { signal })).items.map((tier) => tier.name);
   const name = form.text("", { required: true, pattern: "[A-Za-z0-9_]([A-Za-z0-9_.\\-]{0,61}[A-Za-z0-9_])?" });
-  const whole = clientForm({ tier: tiers[0], match: [], proof: {}, attributes: {} }, tiers, { fresh: true });
+  const whole = clientForm({ tier: tiers[0], match: [], proof: {}, attributes: {} }, tiers);
   const general = form.general();
-  const element = h("form.stack", { novalidate: true }, general, form.field("Name", "name", name), whole.element, h("div.row", h("button.button.main-action", { type: "submit" }, "Make client"), h("a.button", { href: "#/clients" }, "Cancel")));
+  const element = h(
+    "form.stack",
+    { novalidate: true },
+    general,
+    form.field("Name", "name", name),
+    whole.element,
+    h(
+      "div.row",
+      h("button.button.main-action", { type: "submit" }, "Make client"),
+      h("a.button", { href: "#/clients" }, "Cancel"),
+    ),
+  );
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (!name.value.trim()) return form.show(element, { errors: [{ where: "client..name", message: "A client needs a name." }] }, "client.");
+    if (!name.value.trim())
+      return form.show(element, { errors: [{ where: "client..name", message: "A client needs a name." }] }, "client.");
     try {
       await call("PUT", at("clients", name.value.trim()), { body: whole.value(), headers: { "If-None-Match": "*" } });
       done(`${name.value.trim()} made`);
@@ -71,29 +100,41 @@ export async function showNew(view, { signal }) {
 function editor(held, draw) {
   const client = held.data;
   const place = h("form.stack", { novalidate: true, id: "client-form", "aria-busy": "true" }, h("p.soft", "Loading"));
-  (may("read", "tier") ? get("tiers?limit=1000") : Promise.resolve({ items: [] })).then(({ items }) => {
-    const whole = clientForm(client, items.map((tier) => tier.name));
-    const send = h("button.button.main-action", { type: "submit" }, "Save");
-    const reset = h("button.button", { type: "button", onclick: draw }, "Put back");
-    place.removeAttribute("aria-busy");
-    fill(place, form.general(), h("fieldset", { disabled: !may("write", "client", client.name) }, whole.element), may("write", "client", client.name) && h("div.row", send, reset));
-    place.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      const patch = form.difference(editable(client), whole.value());
-      if (!Object.keys(patch).length) return done("Nothing was changed");
-      send.disabled = true;
-      try {
-        await call("PATCH", at("clients", client.name), { body: patch, etag: held.etag });
-        done(`${client.name} changed`, undoing(client, patch, draw));
-        await draw();
-      } catch (problem) {
-        if (problem.status === 412) problem.message = "Somebody else has changed this client meanwhile. Put back, look, and change it again.";
-        form.show(place, problem, `client.${client.name}`);
-      } finally {
-        send.disabled = false;
-      }
-    });
-  }, (problem) => fill(place, h("p.form-error", problem.message)));
+  (may("read", "tier") ? get("tiers?limit=1000") : Promise.resolve({ items: [] })).then(
+    ({ items }) => {
+      const whole = clientForm(
+        client,
+        items.map((tier) => tier.name),
+      );
+      const send = h("button.button.main-action", { type: "submit" }, "Save");
+      const reset = h("button.button", { type: "button", onclick: draw }, "Put back");
+      place.removeAttribute("aria-busy");
+      fill(
+        place,
+        form.general(),
+        h("fieldset", { disabled: !may("write", "client", client.name) }, whole.element),
+        may("write", "client", client.name) && h("div.row", send, reset),
+      );
+      place.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        const patch = form.difference(editable(client), whole.value());
+        if (!Object.keys(patch).length) return done("Nothing was changed");
+        send.disabled = true;
+        try {
+          await call("PATCH", at("clients", client.name), { body: patch, etag: held.etag });
+          done(`${client.name} changed`, undoing(client, patch, draw));
+          await draw();
+        } catch (problem) {
+          if (problem.status === 412)
+            problem.message = "Somebody else has changed this client meanwhile. Put back, look, and change it again.";
+          form.show(place, problem, `client.${client.name}`);
+        } finally {
+          send.disabled = false;
+        }
+      });
+    },
+    (problem) => fill(place, h("p.form-error", problem.message)),
+  );
   return place;
 }
 
@@ -103,80 +144,52 @@ function editable({ id, tier, match, proof, attributes }) {
 
 /** Puts back what a patch has changed. */
 function undoing(client, patch, draw) {
-  const inverse = (before, change) => Object.fromEntries(Object.entries(change).map(([key, value]) => [key, value !== null && typeof value === "object" && !Array.isArray(value) && before?.[key] ? inverse(before[key], value) : before?.[key] ?? null]));
+  const inverse = (before, change) =>
+    Object.fromEntries(
+      Object.entries(change).map(([key, value]) => [
+        key,
+        value !== null && typeof value === "object" && !Array.isArray(value) && before?.[key]
+          ? inverse(before[key], value)
+          : (before?.[key] ?? null),
+      ]),
+    );
   return async () => {
     await call("PATCH", at("clients", client.name), { body: inverse(client, patch) });
     await draw();
   };
 }
 
-function stateButton(client, state, how, draw) {
-  const act = async () => {
-    const text = `${client.name}: ${how.text}`;
-    if (!(await confirm({ title: `${how.title} ${client.name}?`, text, action: how.title, danger: how.danger }))) return;
-    await call("PATCH", at("clients", client.name), { body: { state } });
-    done(`${client.name} ${how.done}`, how.danger ? null : async () => {
-      await call("PATCH", at("clients", client.name), { body: { state: client.state } });
-      await draw();
-    });
-    await draw();
-  };
-  return button(how.title, act, { kind: how.danger ? "danger" : "" });
-}
-
-function keyButton(client, draw) {
-  return button("New key", async () => {
-    const text = "What it proves with its key so far is refused from now on; it needs a new enrolment. This cannot be undone.";
-    if (!(await confirm({ title: `A new key for ${client.name}?`, text, action: "New key", danger: true }))) return;
-    await call("POST", `${at("clients", client.name)}/new-key`);
-    done(`${client.name} has a new key`);
-    await draw();
-  });
-}
-
-function removeButton(client) {
-  return button("", async () => {
-    const text = "It is unknown from now on, and answered as anonymous. Its number should not be used again.";
-    if (!(await confirm({ title: `Remove ${client.name}?`, text, action: "Remove", danger: true }))) return;
-    await call("DELETE", at("clients", client.name));
-    done(`${client.name} removed`);
-    go("clients");
-  }, { name: "trash", kind: "danger", label: "Remove client" });
-}
-
-function enrolmentButton(client) {
-  return button("Enrolment", () => {
-    const servers = form.text("", { placeholder: "192.0.2.53:53, [2001:db8::53]:53" });
-    const general = form.general();
-    const send = h("button.button.main-action", { type: "submit" }, "Download");
-    const element = h("form.stack", { novalidate: true }, h("p.soft", "The file holds this client’s key: hand it over safely. Where it is used: ", h("code", "dnsvip client import FILE")), general, form.field("DNS servers it shall ask", "servers", servers, { hint: "Addresses with ports, separated by commas. Without any it asks its own resolver." }), h("div.buttons", send));
-    const dialog = open(`Enrolment of ${client.name}`, element);
-    element.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      const listed = servers.value.split(",").map((each) => each.trim()).filter(Boolean);
-      try {
-        const { data } = await call("POST", `${at("clients", client.name)}/enrolment`, { body: { servers: listed } });
-        save(`${client.name}.enrolment.json`, `${JSON.stringify(data, null, 2)}\n`);
-        dialog.close();
-        done("The enrolment was made; its making is in the audit");
-      } catch (problem) {
-        form.show(element, problem, "enrolment");
-      }
-    });
-  }, { name: "download" });
-}
-
 function addressOf(client, signal) {
   const place = h("div");
-  filled(place, async () => {
-    const service = (await get("services?limit=1", { signal })).items[0];
-    const match = client.match.map((entry) => Object.entries(entry)[0]).find(([step]) => ["source", "ecs", "tsig"].includes(step));
-    if (!service || !match) return h("p.soft", "It is known by nothing that could be tried here. ", h("a", { href: link("explain") }, "Explain"));
-    const [step, value] = match;
-    const trusted = "127.0.0.1";
-    const query = { qname: service.name, source: trusted, [step]: step === "source" ? value.split("/")[0] : value };
-    return [h("p.soft", "At ", h("strong", service.name), " an address that carries its tier and id; known by ", h("span.mono", value), "."), h("p.below-top", h("a.button.small", { href: link("explain", query) }, "Explain the answer"))];
-  }, signal)();
+  filled(
+    place,
+    async () => {
+      const service = (await get("services?limit=1", { signal })).items[0];
+      const match = client.match
+        .map((entry) => Object.entries(entry)[0])
+        .find(([step]) => ["source", "ecs", "tsig"].includes(step));
+      if (!service || !match)
+        return h(
+          "p.soft",
+          "It is known by nothing that could be tried here. ",
+          h("a", { href: link("explain") }, "Explain"),
+        );
+      const [step, value] = match;
+      const trusted = "127.0.0.1";
+      const query = { qname: service.name, source: trusted, [step]: step === "source" ? value.split("/")[0] : value };
+      return [
+        h(
+          "p.soft",
+          "At ",
+          h("strong", service.name),
+          " an address that carries its tier and id; known by ",
+          h("span.mono", value),
+          ".",
+        ),
+        h("p.below-top", h("a.button.small", { href: link("explain", query) }, "Explain the answer")),
+      ];
+    },
+    signal,
+  )();
   return place;
 }
-

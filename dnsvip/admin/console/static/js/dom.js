@@ -25,7 +25,8 @@ function build(element, kind, rest) {
 function assign(element, name, value) {
   if (value === null || value === undefined || value === false) return;
   if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-  else if (name === "class") element.setAttribute("class", [element.getAttribute("class"), value].filter(Boolean).join(" "));
+  else if (name === "class")
+    element.setAttribute("class", [element.getAttribute("class"), value].filter(Boolean).join(" "));
   else if (name === "dataset" || name === "style") Object.assign(element[name], value);
   else if (name === "value" || name === "checked") element[name] = value;
   else element.setAttribute(name, value === true ? "" : value);

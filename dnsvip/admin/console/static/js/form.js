@@ -13,7 +13,14 @@ export function field(label, path, control, { hint, kind = "" } = {}) {
 
 /** A group of controls for one key, with one place for its errors. */
 export function group(title, path, content, { hint } = {}) {
-  return h("fieldset.field", { dataset: { path } }, h("legend", title), hint ? h("span.hint", hint) : null, content, h("span.error", { role: "alert" }));
+  return h(
+    "fieldset.field",
+    { dataset: { path } },
+    h("legend", title),
+    hint ? h("span.hint", hint) : null,
+    content,
+    h("span.error", { role: "alert" }),
+  );
 }
 
 export function text(value = "", attributes = {}) {
@@ -28,7 +35,11 @@ export function number(value, attributes = {}) {
 export function choice(value, options, attributes = {}) {
   const pairs = options.map((option) => (Array.isArray(option) ? option : [option, option]));
   if (value && !pairs.some(([each]) => each === value)) pairs.unshift([value, value]);
-  const control = h("select", attributes, pairs.map(([each, shown]) => h("option", { value: each }, shown)));
+  const control = h(
+    "select",
+    attributes,
+    pairs.map(([each, shown]) => h("option", { value: each }, shown)),
+  );
   control.value = value ?? pairs[0]?.[0] ?? "";
   return control;
 }
@@ -84,7 +95,9 @@ export function show(form, problem, prefix) {
 }
 
 function nearest(form, path) {
-  const fields = [...form.querySelectorAll("[data-path]")].filter((each) => path === each.dataset.path || path.startsWith(`${each.dataset.path}.`));
+  const fields = [...form.querySelectorAll("[data-path]")].filter(
+    (each) => path === each.dataset.path || path.startsWith(`${each.dataset.path}.`),
+  );
   return fields.sort((a, b) => b.dataset.path.length - a.dataset.path.length)[0];
 }
 

@@ -31,6 +31,7 @@ function fails(server, note) {
 /** A server's health in words. */
 export function told(server) {
   if (!server) return label("not checked");
-  const load = server.load === null || server.load === 100 ? null : h("span.faint", ` at ${server.load} % of its weight`);
+  const load =
+    server.load === null || server.load === 100 ? null : h("span.faint", ` at ${server.load} % of its weight`);
   return h("span", { title: server.notes.join("\n") }, tag(server.passing ? "healthy" : "unhealthy"), load);
 }

@@ -17,7 +17,15 @@ const KEYS = [
 
 /** Show the help. */
 export function showHelp() {
-  const row = ([keys, text]) => [h("dt", keys.map((key) => h("kbd", key)).flatMap((key, place) => (place ? [" ", key] : [key]))), h("dd", text)];
+  const row = ([keys, text]) => [
+    h(
+      "dt",
+      keys.map((key) => h("kbd", key)).flatMap((key, place) => (place ? [" ", key] : [key])),
+    ),
+    h("dd", text),
+  ];
   const pages = PAGES.map((page) => [["g", page.key], page.title]);
-  open("Keyboard", [h("div.help-columns", h("dl.facts", KEYS.map(row)), h("dl.facts", pages.map(row)))], { wide: true });
+  open("Keyboard", [h("div.help-columns", h("dl.facts", KEYS.map(row)), h("dl.facts", pages.map(row)))], {
+    wide: true,
+  });
 }

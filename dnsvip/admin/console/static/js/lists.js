@@ -13,23 +13,34 @@ export function paged(place, path, draw, signal) {
   let next = null;
   const list = h("div");
   const back = button("Back", () => turn(passed.pop()), { name: "left", small: true });
-  const on = button("Next", () => { passed.push(present); return turn(next); }, { small: true });
+  const on = button(
+    "Next",
+    () => {
+      passed.push(present);
+      return turn(next);
+    },
+    { small: true },
+  );
   const count = h("span.faint", { role: "status" });
   const foot = h("div.row.spread.list-foot", { hidden: true }, count, h("div.row", back, on));
   back.dataset.action = "back";
   on.dataset.action = "next";
   fill(place, list, foot);
-  const run = filled(list, async () => {
-    const asked = present;
-    const { data } = await call("GET", asked, { signal });
-    if (asked !== present) return null;
-    next = data.next?.startsWith(ROOT) ? data.next : null;
-    back.disabled = passed.length === 0;
-    on.disabled = next === null;
-    foot.hidden = back.disabled && on.disabled;
-    count.textContent = foot.hidden ? "" : `Page ${passed.length + 1}, ${data.items.length} shown`;
-    return draw(data.items);
-  }, signal);
+  const run = filled(
+    list,
+    async () => {
+      const asked = present;
+      const { data } = await call("GET", asked, { signal });
+      if (asked !== present) return null;
+      next = data.next?.startsWith(ROOT) ? data.next : null;
+      back.disabled = passed.length === 0;
+      on.disabled = next === null;
+      foot.hidden = back.disabled && on.disabled;
+      count.textContent = foot.hidden ? "" : `Page ${passed.length + 1}, ${data.items.length} shown`;
+      return draw(data.items);
+    },
+    signal,
+  );
   const turn = async (to) => {
     present = to;
     await run();
@@ -37,7 +48,13 @@ export function paged(place, path, draw, signal) {
     on.disabled = next === null;
   };
   keys(place, back, on, signal);
-  return { show: (query) => { passed.length = 0; return turn(`${ROOT}/${path}${query}`); }, again: run };
+  return {
+    show: (query) => {
+      passed.length = 0;
+      return turn(`${ROOT}/${path}${query}`);
+    },
+    again: run,
+  };
 }
 
 /** j and k go from row to row, n and p from page to page. */

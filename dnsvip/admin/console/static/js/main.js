@@ -31,7 +31,19 @@ async function resumed() {
   try {
     return await resume();
   } catch (problem) {
-    fill(root, h("main.signin", h("div.empty", icon("warn", 30), h("strong", "The console cannot start now"), h("p", problem.message), h("p.faint", "It tries again by itself."))));
+    fill(
+      root,
+      h(
+        "main.signin",
+        h(
+          "div.empty",
+          icon("warn", 30),
+          h("strong", "The console cannot start now"),
+          h("p", problem.message),
+          h("p.faint", "It tries again by itself."),
+        ),
+      ),
+    );
     await new Promise((resolve) => {
       setTimeout(resolve, 2000);
     });
@@ -57,17 +69,30 @@ async function show(main, mark, session) {
     fill(main, view);
     await module.show(view, { parts: parts.slice(1), query, signal: left.signal, session, page });
     if (!left.signal.aborted) main.dataset.shown = page.name;
-    if (!left.signal.aborted && document.activeElement === document.body) main.querySelector("h1")?.focus({ preventScroll: true });
+    if (!left.signal.aborted && document.activeElement === document.body)
+      main.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
     if (!left.signal.aborted) fill(main, broken(error));
   }
 }
 
 function missing() {
-  return h("div.empty", icon("inbox", 30), h("strong", "There is no such page"), h("a", { href: "#/overview" }, "To the overview"));
+  return h(
+    "div.empty",
+    icon("inbox", 30),
+    h("strong", "There is no such page"),
+    h("a", { href: "#/overview" }, "To the overview"),
+  );
 }
 
 function broken(error) {
   const again = h("button.button", { type: "button", onclick: () => window.onhashchange() }, "Try again");
-  return h("div.empty", { role: "alert" }, icon("warn", 30), h("strong", "This page cannot be shown now"), h("p", error.message), again);
+  return h(
+    "div.empty",
+    { role: "alert" },
+    icon("warn", 30),
+    h("strong", "This page cannot be shown now"),
+    h("p", error.message),
+    again,
+  );
 }

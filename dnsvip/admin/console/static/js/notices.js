@@ -41,7 +41,13 @@ function show(text, kind, undo) {
     });
     toast.append(button);
   }
-  toast.append(h("button.button.quiet.icon.small", { type: "button", "aria-label": "Dismiss", onclick: remove }, icon("cross", 16)));
+  toast.append(
+    h(
+      "button.button.quiet.icon.small",
+      { type: "button", "aria-label": "Dismiss", onclick: remove },
+      icon("cross", 16),
+    ),
+  );
   box.append(toast);
   while (box.children.length > MOST) box.firstElementChild.remove();
   let timer = setTimeout(remove, SHOWN_MS);
@@ -55,7 +61,11 @@ function show(text, kind, undo) {
 /** Ask before something is done; true where it shall be. */
 export function confirm({ title, text, action, danger = false }) {
   const cancel = h("button.button", { type: "button" }, "Cancel");
-  const yes = h("button.button.main-action", { type: "button", class: danger ? "danger" : "", dataset: { action: "confirm" } }, action);
+  const yes = h(
+    "button.button.main-action",
+    { type: "button", class: danger ? "danger" : "", dataset: { action: "confirm" } },
+    action,
+  );
   const dialog = open(title, [h("p.soft", text), h("div.buttons", cancel, yes)]);
   return new Promise((resolve) => {
     const end = (answer) => {

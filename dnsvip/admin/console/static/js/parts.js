@@ -6,17 +6,40 @@ import { go } from "./router.js";
 
 /** The head of a page: title, a sentence, buttons, the way back. */
 export function head(title, { lead, actions = [], crumb } = {}) {
-  return h("div.page-head", crumb ? h("div.crumb", h("a", { href: crumb.href }, "‹ ", crumb.text)) : null, h("h1", { tabindex: "-1" }, title), actions.length ? h("div.row.actions", actions) : null, lead ? h("p.lead", h("span", lead)) : null);
+  return h(
+    "div.page-head",
+    crumb ? h("div.crumb", h("a", { href: crumb.href }, "‹ ", crumb.text)) : null,
+    h("h1", { tabindex: "-1" }, title),
+    actions.length ? h("div.row.actions", actions) : null,
+    lead ? h("p.lead", h("span", lead)) : null,
+  );
 }
 
 /** A card with a title; `end` stands at the right of it. */
 export function card(title, content, { end, kind = "", flush = false, id } = {}) {
-  return h("section.card", { class: kind, id, "aria-label": title }, title ? h("header", h("h2", title), end ? h("div.end", end) : null) : null, h(flush ? "div.flush" : "div.body", content));
+  return h(
+    "section.card",
+    { class: kind, id, "aria-label": title },
+    title ? h("header", h("h2", title), end ? h("div.end", end) : null) : null,
+    h(flush ? "div.flush" : "div.body", content),
+  );
 }
 
 /** A button that does something, one at a time; what fails is told. */
 export function button(text, action, { kind = "", name, small = false, label, disabled = false, why } = {}) {
-  const made = h("button.button", { type: "button", class: `${kind}${small ? " small" : ""}${text ? "" : " icon"}`, "aria-label": label, title: why ?? (text ? null : label), dataset: label && !text ? { action: label } : {}, disabled }, name ? icon(name, small ? 15 : 17) : null, text);
+  const made = h(
+    "button.button",
+    {
+      type: "button",
+      class: `${kind}${small ? " small" : ""}${text ? "" : " icon"}`,
+      "aria-label": label,
+      title: why ?? (text ? null : label),
+      dataset: label && !text ? { action: label } : {},
+      disabled,
+    },
+    name ? icon(name, small ? 15 : 17) : null,
+    text,
+  );
   made.addEventListener("click", async () => {
     if (made.hasAttribute("aria-busy")) return;
     made.setAttribute("aria-busy", "true");
@@ -32,9 +55,23 @@ export function button(text, action, { kind = "", name, small = false, label, di
 }
 
 const KINDS = {
-  up: "good", enabled: "good", active: "good", live: "good", healthy: "good",
-  drain: "warn", disabled: "warn", retiring: "warn", published: "info", maint: "warn", behind: "warn", prepared: "info",
-  down: "bad", revoked: "bad", silent: "bad", unhealthy: "bad", unreachable: "bad",
+  up: "good",
+  enabled: "good",
+  active: "good",
+  live: "good",
+  healthy: "good",
+  drain: "warn",
+  disabled: "warn",
+  retiring: "warn",
+  published: "info",
+  maint: "warn",
+  behind: "warn",
+  prepared: "info",
+  down: "bad",
+  revoked: "bad",
+  silent: "bad",
+  unhealthy: "bad",
+  unreachable: "bad",
 };
 
 /** A word on a state, coloured by what it means. */
@@ -52,13 +89,22 @@ export function empty(title, text, ...more) {
 }
 
 export function loading(lines = 6) {
-  const bars = Array.from({ length: lines }, (_, place) => h("span.skeleton", { style: { width: `${88 - ((place * 17) % 40)}%` } }));
+  const bars = Array.from({ length: lines }, (_, place) =>
+    h("span.skeleton", { style: { width: `${88 - ((place * 17) % 40)}%` } }),
+  );
   return h("div", { role: "status", "aria-label": "Loading", class: "loading" }, bars);
 }
 
 /** An error in the place of what cannot be shown, with a way to try again. */
-export function trouble(error, again) {
-  return h("div.empty", { role: "alert" }, icon("warn", 30), h("strong", error.status === 503 ? "The database is away" : "This cannot be shown now"), h("p", error.message), again ? button("Try again", again) : null);
+function trouble(error, again) {
+  return h(
+    "div.empty",
+    { role: "alert" },
+    icon("warn", 30),
+    h("strong", error.status === 503 ? "The database is away" : "This cannot be shown now"),
+    h("p", error.message),
+    again ? button("Try again", again) : null,
+  );
 }
 
 /**
@@ -97,13 +143,24 @@ export function refill(place, content) {
  * leads; `sorting`: {by, turn(by)}.
  */
 export function table(caption, columns, rows, { to, sorting } = {}) {
-  const header = columns.map((column) => h("th", { scope: "col", class: kindOf(column), "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)));
+  const header = columns.map((column) =>
+    h("th", { scope: "col", class: kindOf(column), "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)),
+  );
   const body = rows.map((row) => {
-    const line = h("tr", columns.map((column) => h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row) || null)));
+    const line = h(
+      "tr",
+      columns.map((column) =>
+        h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row) || null),
+      ),
+    );
     if (to) leads(line, to(row));
     return line;
   });
-  return h("div.table-box", { tabindex: "0", role: "region", "aria-label": caption }, h("table.stacking", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)));
+  return h(
+    "div.table-box",
+    { tabindex: "0", role: "region", "aria-label": caption },
+    h("table.stacking", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)),
+  );
 }
 
 function kindOf({ number, extra }) {
@@ -115,7 +172,12 @@ function titleOf(column, sorting) {
   if (!column.sort || !sorting) return column.title;
   const down = sorting.by === `-${column.sort}`;
   const arrow = sorting.by === column.sort ? icon("up", 13) : down ? icon("down", 13) : null;
-  return h("button", { type: "button", onclick: () => sorting.turn(sorting.by === column.sort ? `-${column.sort}` : column.sort) }, column.title, arrow);
+  return h(
+    "button",
+    { type: "button", onclick: () => sorting.turn(sorting.by === column.sort ? `-${column.sort}` : column.sort) },
+    column.title,
+    arrow,
+  );
 }
 
 function sortedBy(column, sorting) {
@@ -145,7 +207,12 @@ export function copyable(text, name = "Copy") {
 
 /** Facts as a list of terms; an entry without a value is left out. */
 export function facts(entries) {
-  return h("dl.facts", entries.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([term, value]) => [h("dt", term), h("dd", value)]));
+  return h(
+    "dl.facts",
+    entries
+      .filter(([, value]) => value !== undefined && value !== null && value !== "")
+      .map(([term, value]) => [h("dt", term), h("dd", value)]),
+  );
 }
 
 /** Let the browser save `text` as a file. */

@@ -12,11 +12,25 @@ import { may } from "./rights.js";
  * {elements, value()} of the form. Returns a function to read anew, and one that makes a new object.
  */
 export function records(place, { path, kind, columns, fields, nothing, name }, signal) {
-  const edit = { title: "", cell: (object) => may("write", kind, object.name) && h("div.row.nowrap", button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` })) };
-  const run = filled(place, async () => {
-    const { items } = await get(`${path}?limit=1000`, { signal });
-    return items.length ? table(`All ${path}`, may("write", kind) ? [...columns, edit] : columns, items) : empty(nothing);
-  }, signal);
+  const edit = {
+    title: "",
+    cell: (object) =>
+      may("write", kind, object.name) &&
+      h(
+        "div.row.nowrap",
+        button("", () => ask(object), { name: "edit", small: true, kind: "quiet", label: `Edit ${object.name}` }),
+      ),
+  };
+  const run = filled(
+    place,
+    async () => {
+      const { items } = await get(`${path}?limit=1000`, { signal });
+      return items.length
+        ? table(`All ${path}`, may("write", kind) ? [...columns, edit] : columns, items)
+        : empty(nothing);
+    },
+    signal,
+  );
   const after = async () => {
     await run();
     hurry();
@@ -25,8 +39,16 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     const fresh = object === null;
     const title = form.text(object?.name ?? "", { disabled: !fresh, class: "mono" });
     const inner = await fields(object ?? {});
-    const remove = fresh || !may("delete", kind, object.name) ? null : h("button.button.danger", { type: "button" }, "Remove");
-    const element = h("form.stack", { novalidate: true }, form.general(), form.field(name, "name", title), inner.elements, h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, fresh ? "Make" : "Save")));
+    const remove =
+      fresh || !may("delete", kind, object.name) ? null : h("button.button.danger", { type: "button" }, "Remove");
+    const element = h(
+      "form.stack",
+      { novalidate: true },
+      form.general(),
+      form.field(name, "name", title),
+      inner.elements,
+      h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, fresh ? "Make" : "Save")),
+    );
     const dialog = open(fresh ? `New ${kind}` : object.name, element, { wide: inner.wide });
     element.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -35,7 +57,11 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
         dialog.close();
         await after();
       } catch (problem) {
-        form.show(element, problem, `${kind}.${title.value.trim().toLowerCase() === object?.name ? object.name : title.value.trim()}`);
+        form.show(
+          element,
+          problem,
+          `${kind}.${title.value.trim().toLowerCase() === object?.name ? object.name : title.value.trim()}`,
+        );
       }
     });
     remove?.addEventListener("click", () => {
@@ -44,7 +70,11 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     });
   }
   async function make(title, value) {
-    if (!title) throw new Problem(422, { detail: "A name is needed.", errors: [{ where: "name", message: "A name is needed." }] });
+    if (!title)
+      throw new Problem(422, {
+        detail: "A name is needed.",
+        errors: [{ where: "name", message: "A name is needed." }],
+      });
     await call("PUT", at(path, title), { body: value, headers: { "If-None-Match": "*" } });
     done(`${title} made`);
   }
@@ -58,7 +88,15 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     });
   }
   async function removed(object) {
-    if (!(await confirm({ title: `Remove ${object.name}?`, text: "It is refused where something still refers to it.", action: "Remove", danger: true }))) return;
+    if (
+      !(await confirm({
+        title: `Remove ${object.name}?`,
+        text: "It is refused where something still refers to it.",
+        action: "Remove",
+        danger: true,
+      }))
+    )
+      return;
     await call("DELETE", at(path, object.name));
     done(`${object.name} removed`, async () => {
       await call("PUT", at(path, object.name), { body: object });

@@ -17,7 +17,12 @@ const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
 export function frame(root, session) {
   const main = h("main.page", { id: "page", tabindex: "-1" });
   const away = h("div", { id: "away", role: "status", "aria-live": "polite" });
-  const shell = h("div.shell", h("a.skip", { href: "#page", onclick: skip(main) }, "Skip to the page"), side(session), h("div.main", top(), away, main));
+  const shell = h(
+    "div.shell",
+    h("a.skip", { href: "#page", onclick: skip(main) }, "Skip to the page"),
+    side(session),
+    h("div.main", top(), away, main),
+  );
   fill(root, shell);
   shell.addEventListener("click", (event) => {
     if (event.target === shell || event.target.closest(".side nav a")) menu(false);
@@ -45,14 +50,29 @@ function skip(main) {
 function side(session) {
   const groups = SECTIONS.map(({ title, pages }) => [
     title && pages.some(open) ? h("p.nav-title", title) : null,
-    pages.filter(open).map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
+    pages
+      .filter(open)
+      .map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
   ]);
   const foot = h("div.side-foot", { id: "foot" }, h("div", session.actor));
-  return h("aside.side", { id: "side" }, h("a.brand", { href: "#/overview" }, h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip"), h("nav", { "aria-label": "Pages" }, groups), foot);
+  return h(
+    "aside.side",
+    { id: "side" },
+    h("a.brand", { href: "#/overview" }, h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip"),
+    h("nav", { "aria-label": "Pages" }, groups),
+    foot,
+  );
 }
 
 function top() {
-  const find = h("input", { type: "search", id: "find", placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : "Find a client, or paste an address", "aria-label": "Find a client, or paste an address", autocomplete: "off", spellcheck: "false" });
+  const find = h("input", {
+    type: "search",
+    id: "find",
+    placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : "Find a client, or paste an address",
+    "aria-label": "Find a client, or paste an address",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const form = h("form.find", { role: "search" }, icon("search", 16), find, h("kbd", { "aria-hidden": "true" }, "/"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -63,12 +83,33 @@ function top() {
     if (ADDRESS.test(text)) go("address", { address: text });
     else go("clients", { q: text });
   });
-  const button = (name, text, action, extra = {}) => h("button.button.quiet.icon", { type: "button", "aria-label": text, title: text, onclick: action, ...extra }, icon(name));
+  const button = (name, text, action, extra = {}) =>
+    h(
+      "button.button.quiet.icon",
+      { type: "button", "aria-label": text, title: text, onclick: action, ...extra },
+      icon(name),
+    );
   const theme = button("moon", "Light or dark (t)", switchTheme, { id: "theme" });
   theme.append(icon("sun"));
-  const toggle = button("menu", "Pages", () => menu(), { class: "menu-button", id: "menu", "aria-expanded": "false", "aria-controls": "side" });
+  const toggle = button("menu", "Pages", () => menu(), {
+    class: "menu-button",
+    id: "menu",
+    "aria-expanded": "false",
+    "aria-controls": "side",
+  });
   const generation = h("span.generation", { id: "generation" }, h("span.dot"), "…");
-  return h("header.top", toggle, form, h("div.top-end", generation, button("help", "Keyboard and help (?)", showHelp, { class: "wide" }), theme, button("out", "Sign out", leave, { id: "sign-out" })));
+  return h(
+    "header.top",
+    toggle,
+    form,
+    h(
+      "div.top-end",
+      generation,
+      button("help", "Keyboard and help (?)", showHelp, { class: "wide" }),
+      theme,
+      button("out", "Sign out", leave, { id: "sign-out" }),
+    ),
+  );
 }
 
 async function leave() {
@@ -117,7 +158,13 @@ function mark(name) {
 }
 
 function showState({ now, problem }, away) {
-  const troubles = problem ? [problem.status === 0 ? "The server does not answer; trying again. What is shown is from before." : problem.message] : troublesOf(now);
+  const troubles = problem
+    ? [
+        problem.status === 0
+          ? "The server does not answer; trying again. What is shown is from before."
+          : problem.message,
+      ]
+    : troublesOf(now);
   const text = troubles.join(" ");
   if (away.dataset.text !== text) {
     away.dataset.text = text;
@@ -125,9 +172,19 @@ function showState({ now, problem }, away) {
     fill(away, text ? [icon("warn"), h("span", text)] : null);
   }
   if (!now) return;
-  const behind = now.generation === null || problem ? "warn" : now.nodes.some((node) => node.live && node.behind > 0) ? "warn" : "good";
+  const behind =
+    now.generation === null || problem
+      ? "warn"
+      : now.nodes.some((node) => node.live && node.behind > 0)
+        ? "warn"
+        : "good";
   const generation = now.generation ?? now.served_generation;
-  fill(document.querySelector("#generation"), h("span.dot", { class: behind }), h("span.word", "generation "), whole(generation));
+  fill(
+    document.querySelector("#generation"),
+    h("span.dot", { class: behind }),
+    h("span.word", "generation "),
+    whole(generation),
+  );
   const foot = document.querySelector("#foot");
   if (!foot.dataset.version) {
     foot.dataset.version = now.version;
@@ -137,9 +194,12 @@ function showState({ now, problem }, away) {
 
 function troublesOf(now) {
   const found = [];
-  if (now.database) found.push(`The database is away: ${now.database}. DNS and dispatchers go on with generation ${now.served_generation}; changes have to wait.`);
+  if (now.database)
+    found.push(
+      `The database is away: ${now.database}. DNS and dispatchers go on with generation ${now.served_generation}; changes have to wait.`,
+    );
   if (now.dispatcher?.error) found.push(`The dispatcher of this machine does not answer: ${now.dispatcher.error}.`);
-  for (const node of now.nodes.filter((each) => !each.live)) found.push(`Node ${node.name} (${node.roles.join(", ")}) has not reported lately.`);
+  for (const node of now.nodes.filter((each) => !each.live))
+    found.push(`Node ${node.name} (${node.roles.join(", ")}) has not reported lately.`);
   return found;
 }
-

@@ -28,9 +28,25 @@ export async function signOut() {
 export function askIn(root, why) {
   return new Promise((resolve) => {
     const error = h("p.error", { role: "alert", id: "token-error" }, why || "");
-    const input = h("input", { type: "password", id: "token", name: "token", autocomplete: "current-password", spellcheck: "false", required: true, "aria-describedby": "token-error", placeholder: "dnsvip_…" });
+    const input = h("input", {
+      type: "password",
+      id: "token",
+      name: "token",
+      autocomplete: "current-password",
+      spellcheck: "false",
+      required: true,
+      "aria-describedby": "token-error",
+      placeholder: "dnsvip_…",
+    });
     const button = h("button.button.main-action", { type: "submit" }, "Sign in");
-    const name = h("input.sr-only", { type: "text", name: "username", autocomplete: "username", value: "dnsvip", tabindex: "-1", "aria-hidden": "true" }); // for password managers
+    const name = h("input.sr-only", {
+      type: "text",
+      name: "username",
+      autocomplete: "username",
+      value: "dnsvip",
+      tabindex: "-1",
+      "aria-hidden": "true",
+    }); // for password managers
     const form = h("form.stack", name, h("div.field", h("label", { for: "token" }, "API token"), input, error), button);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -49,8 +65,27 @@ export function askIn(root, why) {
     });
     document.title = "Sign in · dnsvip";
     const brand = h("div.brand", h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip");
-    const note = h("p.signin-note", "The token of a first start is on the node’s standard output, or in the file of ", h("code", "--token-file"), ". Another one: ", h("code", "dnsvip tokens create NAME --config NODE.toml"));
-    fill(root, h("main.signin", h("div.signin-card", brand, h("h1", "Sign in"), h("p", "The token is exchanged for a session of this browser and kept nowhere else."), form, note)));
+    const note = h(
+      "p.signin-note",
+      "The token of a first start is on the node’s standard output, or in the file of ",
+      h("code", "--token-file"),
+      ". Another one: ",
+      h("code", "dnsvip tokens create NAME --config NODE.toml"),
+    );
+    fill(
+      root,
+      h(
+        "main.signin",
+        h(
+          "div.signin-card",
+          brand,
+          h("h1", "Sign in"),
+          h("p", "The token is exchanged for a session of this browser and kept nowhere else."),
+          form,
+          note,
+        ),
+      ),
+    );
     input.focus();
   });
 }

@@ -19,16 +19,45 @@ export function timeline({ cluster, epochs }) {
   const share = (time) => (100 * (Math.min(Math.max(time, first), last) - first)) / (last - first);
   const height = sorted.length * ROW;
   const bars = sorted.map((epoch, row) =>
-    stretches(epoch, now, last).map(([from, to, state]) => s("rect", { x: `${share(from)}%`, width: `${Math.max(0.4, share(to) - share(from))}%`, y: row * ROW + 6, height: ROW - 12, rx: 4, class: `epoch-${state}` })),
+    stretches(epoch, now, last).map(([from, to, state]) =>
+      s("rect", {
+        x: `${share(from)}%`,
+        width: `${Math.max(0.4, share(to) - share(from))}%`,
+        y: row * ROW + 6,
+        height: ROW - 12,
+        rx: 4,
+        class: `epoch-${state}`,
+      }),
+    ),
   );
   const line = s("line.now-line", { x1: `${share(now)}%`, x2: `${share(now)}%`, y1: 0, y2: height });
   const said = sorted.map((epoch) => `slot ${epoch.slot} ${epoch.state}`).join(", ");
-  const names = h("div.timeline-names", { "aria-hidden": "true" }, sorted.map((epoch) => h("span", `slot ${epoch.slot}`)));
+  const names = h(
+    "div.timeline-names",
+    { "aria-hidden": "true" },
+    sorted.map((epoch) => h("span", `slot ${epoch.slot}`)),
+  );
   const mark = h("span.timeline-now", "now");
   mark.style.left = `${share(now)}%`;
-  const scale = h("div.timeline-scale", { "aria-hidden": "true" }, h("span", clock(first)), share(now) > 18 && share(now) < 82 ? mark : null, h("span", `in ${duration(last - now)}`));
-  const legend = h("ul.legend", ["published", "active", "retiring"].map((state) => h("li", h("span.swatch", { class: `epoch-swatch-${state}` }), state)));
-  const drawing = s("svg", { role: "img", "aria-label": `Epochs of ${cluster}: ${said}`, width: "100%", height }, bars, line);
+  const scale = h(
+    "div.timeline-scale",
+    { "aria-hidden": "true" },
+    h("span", clock(first)),
+    share(now) > 18 && share(now) < 82 ? mark : null,
+    h("span", `in ${duration(last - now)}`),
+  );
+  const legend = h(
+    "ul.legend",
+    ["published", "active", "retiring"].map((state) =>
+      h("li", h("span.swatch", { class: `epoch-swatch-${state}` }), state),
+    ),
+  );
+  const drawing = s(
+    "svg",
+    { role: "img", "aria-label": `Epochs of ${cluster}: ${said}`, width: "100%", height },
+    bars,
+    line,
+  );
   return h("figure.timeline", h("div.timeline-box", names, h("div", drawing, scale)), legend);
 }
 

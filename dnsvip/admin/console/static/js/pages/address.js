@@ -8,12 +8,24 @@ import { card, empty, facts, head, label, tag } from "../parts.js";
 import { note } from "../router.js";
 
 export async function show(view, { query, signal }) {
-  const address = form.text(query.address ?? "", { type: "search", class: "mono", placeholder: "2001:db8:a:1:1aed:aa6b:c2e5:9c0b", maxlength: "64" });
+  const address = form.text(query.address ?? "", {
+    type: "search",
+    class: "mono",
+    placeholder: "2001:db8:a:1:1aed:aa6b:c2e5:9c0b",
+    maxlength: "64",
+  });
   const source = form.text(query.source ?? "", { class: "mono", placeholder: "any" });
   const port = form.number(query.port ?? "", { min: "0", max: "65535", placeholder: "any" });
   const general = form.general();
   const send = h("button.button.main-action", { type: "submit" }, "Decode");
-  const element = h("form.address-form", { novalidate: true }, form.field("Address", "address", address), form.field("Packet’s source", "source", source), form.field("Source port", "port", port), send);
+  const element = h(
+    "form.address-form",
+    { novalidate: true },
+    form.field("Address", "address", address),
+    form.field("Packet’s source", "source", source),
+    form.field("Source port", "port", port),
+    send,
+  );
   const answer = h("div.stack", { "aria-live": "polite" });
   const run = async () => {
     const asked = { address: address.value.trim(), source: source.value.trim(), port: port.value.trim() };
@@ -36,34 +48,92 @@ export async function show(view, { query, signal }) {
     run();
   });
   address.addEventListener("paste", () => setTimeout(run, 0));
-  fill(view, head("Address explorer", { lead: "What an address says, and whether a packet to it may open a flow, as this node judges it now." }), card("", whole), answer);
+  fill(
+    view,
+    head("Address explorer", {
+      lead: "What an address says, and whether a packet to it may open a flow, as this node judges it now.",
+    }),
+    card("", whole),
+    answer,
+  );
   if (!query.address) address.focus();
   await run();
 }
 
 function hint() {
-  return empty("Paste an address", "Any of this site’s: what dig printed, or the destination in a packet capture. Source and port only matter where an address is proven.");
+  return empty(
+    "Paste an address",
+    "Any of this site’s: what dig printed, or the destination in a packet capture. Source and port only matter where an address is proven.",
+  );
 }
 
 function judged(found, cluster) {
   const bits = parseAddress(found.address);
   const layout = cluster?.layout ? cluster : null;
-  const verdict = h("div.verdict", { class: found.accepted ? "good" : "bad" }, icon(found.accepted ? "check" : "cross", 22), h("div", h("strong", found.accepted ? "Accepted" : "Rejected"), " as ", h("span.mono", found.reason), h("div.soft", found.steps.at(-1)?.detail ?? "")));
+  const verdict = h(
+    "div.verdict",
+    { class: found.accepted ? "good" : "bad" },
+    icon(found.accepted ? "check" : "cross", 22),
+    h(
+      "div",
+      h("strong", found.accepted ? "Accepted" : "Rejected"),
+      " as ",
+      h("span.mono", found.reason),
+      h("div.soft", found.steps.at(-1)?.detail ?? ""),
+    ),
+  );
   return [
     verdict,
-    bits ? card("On the wire", [bitMap(bits, layout ? fieldsOf(layout, found) : []), layout ? null : h("p.faint", "In no IPv6 cluster of this site, so its bits stand for nothing here.")]) : null,
+    bits
+      ? card("On the wire", [
+          bitMap(bits, layout ? fieldsOf(layout, found) : []),
+          layout ? null : h("p.faint", "In no IPv6 cluster of this site, so its bits stand for nothing here."),
+        ])
+      : null,
     layout && Object.keys(found.values).length ? card("Inside the ciphertext", payload(layout, found)) : null,
-    h("div.grid", h("div.span-7", card("Step by step", steps(found.steps))), h("div.span-5", card("What it says", said(found)))),
+    h(
+      "div.grid",
+      h("div.span-7", card("Step by step", steps(found.steps))),
+      h("div.span-5", card("What it says", said(found))),
+    ),
   ];
 }
 
 function steps(all) {
-  return h("ol.steps", all.map((step) => h("li", { class: step.ok ? "good" : "bad" }, h("span.step-mark", icon(step.ok ? "check" : "cross", 14)), h("div", h("strong", step.title), h("span.sr-only", step.ok ? " holds: " : " fails: "), h("div.soft", step.detail)))));
+  return h(
+    "ol.steps",
+    all.map((step) =>
+      h(
+        "li",
+        { class: step.ok ? "good" : "bad" },
+        h("span.step-mark", icon(step.ok ? "check" : "cross", 14)),
+        h(
+          "div",
+          h("strong", step.title),
+          h("span.sr-only", step.ok ? " holds: " : " fails: "),
+          h("div.soft", step.detail),
+        ),
+      ),
+    ),
+  );
 }
 
 function said(found) {
-  const client = found.client ? h("a", { href: `#/clients/${encodeURIComponent(found.client)}` }, found.client) : found.values.client === 0 ? "anonymous" : null;
-  return facts([["Address", h("span.mono", found.address)], ["Cluster", found.cluster], ["Tier", found.tier ? label(found.tier) : null], ["Client", client], ["Mode", found.cluster && found.reason !== "plain" ? (found.mode ? "proven" : "issued") : null], ["Epoch slot", found.cluster && found.reason !== "plain" ? String(found.epoch) : null], ["Judged at", `generation ${found.generation}`], ["Verdict", tag(found.accepted ? "accepted" : "rejected", found.accepted ? "good" : "bad")]]);
+  const client = found.client
+    ? h("a", { href: `#/clients/${encodeURIComponent(found.client)}` }, found.client)
+    : found.values.client === 0
+      ? "anonymous"
+      : null;
+  return facts([
+    ["Address", h("span.mono", found.address)],
+    ["Cluster", found.cluster],
+    ["Tier", found.tier ? label(found.tier) : null],
+    ["Client", client],
+    ["Mode", found.cluster && found.reason !== "plain" ? (found.mode ? "proven" : "issued") : null],
+    ["Epoch slot", found.cluster && found.reason !== "plain" ? String(found.epoch) : null],
+    ["Judged at", `generation ${found.generation}`],
+    ["Verdict", tag(found.accepted ? "accepted" : "rejected", found.accepted ? "good" : "bad")],
+  ]);
 }
 
 /** All bits of an address, four to a hexadecimal digit, coloured by field, with a legend that tells each. */
@@ -73,21 +143,62 @@ function bitMap(bits, fields) {
     const cells = [0, 1, 2, 3].map((offset) => {
       const place = digit * 4 + offset;
       const field = of(place);
-      return h("span.bit", { class: field ? `f-${field.colour}` : "", title: field ? `bit ${place}: ${field.name}` : `bit ${place}` }, bits[place]);
+      return h(
+        "span.bit",
+        { class: field ? `f-${field.colour}` : "", title: field ? `bit ${place}: ${field.name}` : `bit ${place}` },
+        bits[place],
+      );
     });
-    return h("span.nibble", { class: digit % 4 === 3 ? "group-end" : "" }, h("span.bits", cells), h("span.digit", Number.parseInt(bits.slice(digit * 4, digit * 4 + 4), 2).toString(16)));
+    return h(
+      "span.nibble",
+      { class: digit % 4 === 3 ? "group-end" : "" },
+      h("span.bits", cells),
+      h("span.digit", Number.parseInt(bits.slice(digit * 4, digit * 4 + 4), 2).toString(16)),
+    );
   });
   const said = fields.map((field) => `${field.name} ${field.bits} bits`).join(", ");
-  return [h("div.bitmap", { role: "img", "aria-label": `128 bits: ${said || "no known fields"}` }, digits), legend(fields)];
+  return [
+    h("div.bitmap", { role: "img", "aria-label": `128 bits: ${said || "no known fields"}` }, digits),
+    legend(fields),
+  ];
 }
 
 function legend(fields) {
-  return h("ul.field-legend", fields.map((field) => h("li", h("span.swatch", { class: `f-${field.colour}` }), h("strong", field.name), h("span.faint", field.bits === 1 ? `bit ${field.from}` : `bits ${field.from} to ${field.from + field.bits - 1}`), field.value ? h("span.soft", field.value) : null)));
+  return h(
+    "ul.field-legend",
+    fields.map((field) =>
+      h(
+        "li",
+        h("span.swatch", { class: `f-${field.colour}` }),
+        h("strong", field.name),
+        h(
+          "span.faint",
+          field.bits === 1 ? `bit ${field.from}` : `bits ${field.from} to ${field.from + field.bits - 1}`,
+        ),
+        field.value ? h("span.soft", field.value) : null,
+      ),
+    ),
+  );
 }
 
 function payload(cluster, found) {
   const { bits, fields } = bitsOf(cluster.layout, found.values);
   const meaning = { tier: found.tier, client: found.client };
-  const parts = fields.map((field) => h("div.payload-field", { class: `f-${field.colour}`, style: { flexGrow: String(Math.max(field.bits, 5)) } }, h("div.payload-name", field.name, h("span", ` ${field.bits}`)), h("div.payload-value", String(found.values[field.name]), meaning[field.name] ? h("span", ` ${meaning[field.name]}`) : null), h("div.payload-bits.mono", bits.slice(field.from, field.from + field.bits))));
-  return [h("p.soft.below", `FF1 decrypts the ${bits.length} bits of the ciphertext to these fields.`), h("div.payload", parts)];
+  const parts = fields.map((field) =>
+    h(
+      "div.payload-field",
+      { class: `f-${field.colour}`, style: { flexGrow: String(Math.max(field.bits, 5)) } },
+      h("div.payload-name", field.name, h("span", ` ${field.bits}`)),
+      h(
+        "div.payload-value",
+        String(found.values[field.name]),
+        meaning[field.name] ? h("span", ` ${meaning[field.name]}`) : null,
+      ),
+      h("div.payload-bits.mono", bits.slice(field.from, field.from + field.bits)),
+    ),
+  );
+  return [
+    h("p.soft.below", `FF1 decrypts the ${bits.length} bits of the ciphertext to these fields.`),
+    h("div.payload", parts),
+  ];
 }

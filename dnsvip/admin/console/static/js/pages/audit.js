@@ -15,12 +15,33 @@ const WAIT_MS = 250;
 
 export async function show(view, { query, signal }) {
   const kind = form.choice(query.kind ?? "", [["", "Any kind"], ...KINDS], { "aria-label": "Kind" });
-  const name = form.text(query.name ?? "", { type: "search", placeholder: "Name of the object", "aria-label": "Name of the object" });
-  const actor = form.text(query.actor ?? "", { type: "search", placeholder: "By whom: token first", "aria-label": "By whom" });
-  const action = form.choice(query.action ?? "", [["", "Anything"], ...Object.entries(WORDS)], { "aria-label": "Action" });
+  const name = form.text(query.name ?? "", {
+    type: "search",
+    placeholder: "Name of the object",
+    "aria-label": "Name of the object",
+  });
+  const actor = form.text(query.actor ?? "", {
+    type: "search",
+    placeholder: "By whom: token first",
+    "aria-label": "By whom",
+  });
+  const action = form.choice(query.action ?? "", [["", "Anything"], ...Object.entries(WORDS)], {
+    "aria-label": "Action",
+  });
   const place = h("div");
-  fill(view, head("Audit", { lead: "Every change with its old and its new value. Secrets are left out." }), card("", [h("div.filters.four", { role: "search", "aria-label": "Audit" }, kind, name, actor, action), place], { flush: true }));
-  const pages = paged(place, "audit", (items) => (items.length ? h("ol.history.audit", items.map(entry)) : empty("Nothing fits")), signal);
+  fill(
+    view,
+    head("Audit", { lead: "Every change with its old and its new value. Secrets are left out." }),
+    card("", [h("div.filters.four", { role: "search", "aria-label": "Audit" }, kind, name, actor, action), place], {
+      flush: true,
+    }),
+  );
+  const pages = paged(
+    place,
+    "audit",
+    (items) => (items.length ? h("ol.history.audit", items.map(entry)) : empty("Nothing fits")),
+    signal,
+  );
   const search = () => {
     const wanted = { kind: kind.value, name: name.value.trim(), actor: actor.value.trim(), action: action.value };
     note("audit", wanted);
@@ -28,14 +49,32 @@ export async function show(view, { query, signal }) {
   };
   let timer = 0;
   [kind, action].forEach((each) => each.addEventListener("change", search));
-  [name, actor].forEach((each) => each.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(search, WAIT_MS);
-  }));
+  [name, actor].forEach((each) =>
+    each.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(search, WAIT_MS);
+    }),
+  );
   await search();
 }
 
 function entry(row) {
   const name = PAGE[row.kind] ? h("a", { href: link([PAGE[row.kind], row.name]) }, row.name) : row.name;
-  return h("li", h("div.row", tag(WORDS[row.action] ?? row.action, COLOURS[row.action] ?? ""), h("span.faint", row.kind), h("strong", name), h("span.soft", `by ${row.actor}`), h("span.faint.push", h("time", { datetime: new Date(row.at * 1000).toISOString(), title: moment(row.at) }, ago(row.at)), " · ", label(`generation ${row.generation}`))), changes(row));
+  return h(
+    "li",
+    h(
+      "div.row",
+      tag(WORDS[row.action] ?? row.action, COLOURS[row.action] ?? ""),
+      h("span.faint", row.kind),
+      h("strong", name),
+      h("span.soft", `by ${row.actor}`),
+      h(
+        "span.faint.push",
+        h("time", { datetime: new Date(row.at * 1000).toISOString(), title: moment(row.at) }, ago(row.at)),
+        " · ",
+        label(`generation ${row.generation}`),
+      ),
+    ),
+    changes(row),
+  );
 }

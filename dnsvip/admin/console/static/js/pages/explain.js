@@ -9,7 +9,9 @@ import { link, note } from "../router.js";
 const TYPES = ["AAAA", "A", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "ANY"];
 
 export async function show(view, { query, signal }) {
-  const service = query.qname ? null : (await get("services?limit=1", { signal }).catch(() => ({ items: [] }))).items[0]?.name;
+  const service = query.qname
+    ? null
+    : (await get("services?limit=1", { signal }).catch(() => ({ items: [] }))).items[0]?.name;
   const inputs = {
     qname: form.text(query.qname ?? service ?? "", { placeholder: "www.example.test", class: "mono" }),
     qtype: form.choice(query.qtype ?? "AAAA", TYPES),
@@ -18,10 +20,29 @@ export async function show(view, { query, signal }) {
     tsig: form.text(query.tsig ?? "", { placeholder: "name of a key", class: "mono" }),
     listener: form.text(query.listener ?? "", { placeholder: "public" }),
   };
-  const hints = { source: "Where the query comes from: the resolver, or the client itself.", ecs: "Client subnet that the resolver tells; it counts from trusted resolvers only.", tsig: "A key that the query is signed with." };
-  const names = { qname: "Name", qtype: "Type", source: "Source address", ecs: "Client subnet (ECS)", tsig: "TSIG key", listener: "Listener" };
-  const fields = Object.entries(inputs).map(([key, control]) => form.field(names[key], key, control, { hint: hints[key] }));
-  const element = h("form.stack", { novalidate: true }, form.general(), h("div.explain-form", fields), h("div.row", h("button.button.main-action", { type: "submit" }, "Explain")));
+  const hints = {
+    source: "Where the query comes from: the resolver, or the client itself.",
+    ecs: "Client subnet that the resolver tells; it counts from trusted resolvers only.",
+    tsig: "A key that the query is signed with.",
+  };
+  const names = {
+    qname: "Name",
+    qtype: "Type",
+    source: "Source address",
+    ecs: "Client subnet (ECS)",
+    tsig: "TSIG key",
+    listener: "Listener",
+  };
+  const fields = Object.entries(inputs).map(([key, control]) =>
+    form.field(names[key], key, control, { hint: hints[key] }),
+  );
+  const element = h(
+    "form.stack",
+    { novalidate: true },
+    form.general(),
+    h("div.explain-form", fields),
+    h("div.row", h("button.button.main-action", { type: "submit" }, "Explain")),
+  );
   const answer = h("div.stack", { "aria-live": "polite" });
   const run = async () => {
     const asked = Object.fromEntries(Object.entries(inputs).map(([key, control]) => [key, control.value.trim()]));
@@ -39,7 +60,14 @@ export async function show(view, { query, signal }) {
     event.preventDefault();
     run();
   });
-  fill(view, head("Explain", { lead: "Who would be recognised by which rule, what they would be answered, and where the dispatcher would send them. Nothing is sent." }), card("", element), answer);
+  fill(
+    view,
+    head("Explain", {
+      lead: "Who would be recognised by which rule, what they would be answered, and where the dispatcher would send them. Nothing is sent.",
+    }),
+    card("", element),
+    answer,
+  );
   if (query.qname) await run();
   else fill(answer, empty("Ask something", "Give a name and where the query comes from."));
 }
@@ -49,27 +77,76 @@ function told(found) {
   const by = rule ? `recognised by ${rule.step}${rule.value ? ` = ${rule.value}` : ""}` : "recognised by no step";
   const idle = rule && !rule.in_use ? `; it belongs to ${rule.client ?? "a client"}, which is not enabled` : "";
   return [
-    h("div.verdict", { class: client ? "good" : "plain" }, icon(client ? "clients" : "help", 22), h("div", h("strong", client ? h("a", { href: link(["clients", client.name]) }, client.name) : "Anonymous"), client ? [" in tier ", h("span.mono", client.tier)] : null, h("div.soft", `${by}${idle}; ${answer.rcode}${answer.why ? `, ${answer.why}` : ""}`))),
-    h("div.grid", h("div.span-6.stack", card("Who asks", trials(found.steps)), card("Answer", answerOf(answer))), h("div.span-6.stack", found.flows.length ? found.flows.map(flowOf) : card("Where it leads", h("p.soft", "The answer holds no address.")))),
+    h(
+      "div.verdict",
+      { class: client ? "good" : "plain" },
+      icon(client ? "clients" : "help", 22),
+      h(
+        "div",
+        h("strong", client ? h("a", { href: link(["clients", client.name]) }, client.name) : "Anonymous"),
+        client ? [" in tier ", h("span.mono", client.tier)] : null,
+        h("div.soft", `${by}${idle}; ${answer.rcode}${answer.why ? `, ${answer.why}` : ""}`),
+      ),
+    ),
+    h(
+      "div.grid",
+      h("div.span-6.stack", card("Who asks", trials(found.steps)), card("Answer", answerOf(answer))),
+      h(
+        "div.span-6.stack",
+        found.flows.length
+          ? found.flows.map(flowOf)
+          : card("Where it leads", h("p.soft", "The answer holds no address.")),
+      ),
+    ),
   ];
 }
 
 /** Each way to tell a client, in the site's order, and what came of it. */
 function trials(all) {
-  return h("ol.steps", all.map((trial) => {
-    const mark = trial.decided ? icon("check", 14) : icon("right", 13);
-    return h("li", { class: trial.decided ? "good" : "skipped" }, h("span.step-mark", mark), h("div", h("strong", trial.step), trial.asked ? h("span.mono.soft", ` ${trial.asked}`) : null, h("div.soft", trial.detail)));
-  }));
+  return h(
+    "ol.steps",
+    all.map((trial) => {
+      const mark = trial.decided ? icon("check", 14) : icon("right", 13);
+      return h(
+        "li",
+        { class: trial.decided ? "good" : "skipped" },
+        h("span.step-mark", mark),
+        h(
+          "div",
+          h("strong", trial.step),
+          trial.asked ? h("span.mono.soft", ` ${trial.asked}`) : null,
+          h("div.soft", trial.detail),
+        ),
+      );
+    }),
+  );
 }
 
 function answerOf(answer) {
-  const records = answer.records.length ? h("pre.records", answer.records.join("\n")) : h("p.soft.below", "No records.");
-  return [records, facts([["Outcome", label(answer.outcome)], ["Rcode", label(answer.rcode, answer.rcode === "NOERROR" ? "good" : "warn")], ["Address", answer.why], ["ECS scope", answer.ecs_scope === null ? null : `/${answer.ecs_scope}`]])];
+  const records = answer.records.length
+    ? h("pre.records", answer.records.join("\n"))
+    : h("p.soft.below", "No records.");
+  return [
+    records,
+    facts([
+      ["Outcome", label(answer.outcome)],
+      ["Rcode", label(answer.rcode, answer.rcode === "NOERROR" ? "good" : "warn")],
+      ["Address", answer.why],
+      ["ECS scope", answer.ecs_scope === null ? null : `/${answer.ecs_scope}`],
+    ]),
+  ];
 }
 
 /** One address of the answer, and what the dispatcher would do with the first packet to it. */
 function flowOf(flow) {
-  const share = flow.candidates.map((one) => h("li.share", h("span", one.server, one.state === "up" ? null : [" ", tag(one.state)]), h("progress", { max: "1", value: one.share, "aria-label": `Share of ${one.server}` }), h("span.number.faint", `${(100 * one.share).toFixed(1)} %`)));
+  const share = flow.candidates.map((one) =>
+    h(
+      "li.share",
+      h("span", one.server, one.state === "up" ? null : [" ", tag(one.state)]),
+      h("progress", { max: "1", value: one.share, "aria-label": `Share of ${one.server}` }),
+      h("span.number.faint", `${(100 * one.share).toFixed(1)} %`),
+    ),
+  );
   return card(`To ${flow.address}`, [
     facts([
       ["Verdict", tag(`${flow.action}: ${flow.reason}`, flow.action === "drop" ? "bad" : "good")],
@@ -80,6 +157,13 @@ function flowOf(flow) {
       ["As if from", h("span.mono", `${flow.source} port ${flow.port} to port ${flow.service_port}`)],
     ]),
     share.length ? [h("h3.below-top", "Shares of new flows"), h("ul.shares", share)] : null,
-    h("p.below-top", h("a.button.small", { href: link("address", { address: flow.address, source: flow.source, port: flow.port }) }, "Open in the address explorer")),
+    h(
+      "p.below-top",
+      h(
+        "a.button.small",
+        { href: link("address", { address: flow.address, source: flow.source, port: flow.port }) },
+        "Open in the address explorer",
+      ),
+    ),
   ]);
 }

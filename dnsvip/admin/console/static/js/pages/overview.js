@@ -7,7 +7,20 @@ import { listen } from "../live.js";
 import { card, empty, head, loading, table, tag } from "../parts.js";
 import { link } from "../router.js";
 
-const TAKEN = new Set(["known", "reply", "icmp-error", "fragment", "plain", "class", "issued", "proven", "reselected", "held", "over-rate-passed", "not-ours"]);
+const TAKEN = new Set([
+  "known",
+  "reply",
+  "icmp-error",
+  "fragment",
+  "plain",
+  "class",
+  "issued",
+  "proven",
+  "reselected",
+  "held",
+  "over-rate-passed",
+  "not-ours",
+]);
 const MOST = 7;
 const SERVERS = 12;
 const NAMES = { none: "anonymous" };
@@ -25,9 +38,13 @@ export function show(view, { signal }) {
   fill(
     view,
     head("Overview"),
-    h("div.grid", numbers,
-      h("div.span-6", card("Answers by tier", tiers.element)), h("div.span-6", card("Queries by rcode", rcodes.element)),
-      flowsCard, rejectsCard,
+    h(
+      "div.grid",
+      numbers,
+      h("div.span-6", card("Answers by tier", tiers.element)),
+      h("div.span-6", card("Queries by rcode", rcodes.element)),
+      flowsCard,
+      rejectsCard,
       h("div.span-7", card("Servers", servers, { flush: true, end: h("a", { href: link("servers") }, "All servers") })),
       h("div.span-5", card("Nodes", nodes, { flush: true, end: h("a", { href: link("nodes") }, "All nodes") })),
     ),
@@ -49,19 +66,37 @@ export function show(view, { signal }) {
 }
 
 function seriesOf(state, group) {
-  const own = Object.entries(state.rates).filter(([name, values]) => name.startsWith(`${group}.`) && values.some(Boolean));
-  const sized = own.map(([name, values]) => ({ name: NAMES[name.slice(group.length + 1)] ?? name.slice(group.length + 1), values, size: values.reduce((a, b) => a + b, 0) }));
-  const biggest = new Set(sized.sort((a, b) => b.size - a.size).slice(0, MOST).map((each) => each.name));
+  const own = Object.entries(state.rates).filter(
+    ([name, values]) => name.startsWith(`${group}.`) && values.some(Boolean),
+  );
+  const sized = own.map(([name, values]) => ({
+    name: NAMES[name.slice(group.length + 1)] ?? name.slice(group.length + 1),
+    values,
+    size: values.reduce((a, b) => a + b, 0),
+  }));
+  const biggest = new Set(
+    sized
+      .sort((a, b) => b.size - a.size)
+      .slice(0, MOST)
+      .map((each) => each.name),
+  );
   const rest = sized.filter((each) => !biggest.has(each.name));
   const kept = sized.filter((each) => biggest.has(each.name)).sort((a, b) => a.name.localeCompare(b.name));
-  if (rest.length) kept.push({ name: "others", values: rest[0].values.map((_, place) => rest.reduce((sum, each) => sum + each.values[place], 0)), colour: 8 });
+  if (rest.length)
+    kept.push({
+      name: "others",
+      values: rest[0].values.map((_, place) => rest.reduce((sum, each) => sum + each.values[place], 0)),
+      colour: 8,
+    });
   return kept;
 }
 
 function numbersOf(state) {
   const { now } = state;
   const total = (group, wanted = () => true) => {
-    const columns = Object.entries(state.rates).filter(([name]) => name.startsWith(`${group}.`) && wanted(name.slice(group.length + 1))).map(([, values]) => values);
+    const columns = Object.entries(state.rates)
+      .filter(([name]) => name.startsWith(`${group}.`) && wanted(name.slice(group.length + 1)))
+      .map(([, values]) => values);
     return state.times.map((_, place) => columns.reduce((sum, values) => sum + (values[place] ?? 0), 0));
   };
   const dispatcher = now.dispatcher && !now.dispatcher.error ? now.dispatcher : null;
@@ -70,16 +105,45 @@ function numbersOf(state) {
   return [
     number("Queries", total("dns.outcomes"), 1),
     dispatcher ? number("Packets", total("dispatcher.counters"), 2) : null,
-    dispatcher ? number("Rejects", total("dispatcher.counters", (name) => !TAKEN.has(name)), 5) : null,
-    dispatcher?.flows ? plain("Flows", whole(dispatcher.flows.established + dispatcher.flows.new), `of ${whole(dispatcher.flows.bound)}`) : null,
+    dispatcher
+      ? number(
+          "Rejects",
+          total("dispatcher.counters", (name) => !TAKEN.has(name)),
+          5,
+        )
+      : null,
+    dispatcher?.flows
+      ? plain(
+          "Flows",
+          whole(dispatcher.flows.established + dispatcher.flows.new),
+          `of ${whole(dispatcher.flows.bound)}`,
+        )
+      : null,
     plain("Clients", whole(now.objects.clients ?? 0), h("a", { href: link("clients") }, "See all")),
-    checked.length ? plain("Servers healthy", `${checked.filter((server) => server.passing).length} of ${checked.length}`, h("a", { href: link("servers") }, "See all")) : null,
-    dispatcher ? null : plain("Nodes live", `${live} of ${now.nodes.length}`, now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date"),
+    checked.length
+      ? plain(
+          "Servers healthy",
+          `${checked.filter((server) => server.passing).length} of ${checked.length}`,
+          h("a", { href: link("servers") }, "See all"),
+        )
+      : null,
+    dispatcher
+      ? null
+      : plain(
+          "Nodes live",
+          `${live} of ${now.nodes.length}`,
+          now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date",
+        ),
   ];
 }
 
 function number(title, values, colour) {
-  return h("div.figure", h("div.soft", title), h("div.figure-value", rate(values.at(-1) ?? 0), h("span.faint", " /s")), spark(values.slice(-90), colour));
+  return h(
+    "div.figure",
+    h("div.soft", title),
+    h("div.figure-value", rate(values.at(-1) ?? 0), h("span.faint", " /s")),
+    spark(values.slice(-90), colour),
+  );
 }
 
 function plain(title, value, note) {
@@ -88,14 +152,23 @@ function plain(title, value, note) {
 
 function serversOf(now) {
   const health = healthOf(now);
-  const own = now.dispatcher?.error ? [] : now.dispatcher?.servers ?? [];
+  const own = now.dispatcher?.error ? [] : (now.dispatcher?.servers ?? []);
   const packets = new Map(own.map((server) => [`${server.pool}/${server.name}`, server.packets ?? 0]));
-  const keys = [...new Set([...packets.keys(), ...health.keys()])].sort((one, other) => (health.get(one)?.passing ?? true) - (health.get(other)?.passing ?? true) || one.localeCompare(other));
-  if (!keys.length) return empty(now.dispatcher?.error ? "The dispatcher does not answer" : "No dispatcher reports", "New flows, rejects and the servers’ health are told where one runs.");
+  const keys = [...new Set([...packets.keys(), ...health.keys()])].sort(
+    (one, other) =>
+      (health.get(one)?.passing ?? true) - (health.get(other)?.passing ?? true) || one.localeCompare(other),
+  );
+  if (!keys.length)
+    return empty(
+      now.dispatcher?.error ? "The dispatcher does not answer" : "No dispatcher reports",
+      "New flows, rejects and the servers’ health are told where one runs.",
+    );
   const columns = [
     { title: "Server", cell: (key) => h("a", { href: link("servers") }, key.replace("/", " / ")) },
     { title: "Health", cell: (key) => told(health.get(key)) },
-    ...([...health.values()].some((server) => server.notes.length) ? [{ title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") }] : []),
+    ...([...health.values()].some((server) => server.notes.length)
+      ? [{ title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") }]
+      : []),
     { title: "Packets", number: true, cell: (key) => (packets.has(key) ? whole(packets.get(key)) : "") },
   ];
   return table("Servers as the dispatchers find them", columns, keys.slice(0, SERVERS));
@@ -103,6 +176,14 @@ function serversOf(now) {
 
 function nodesOf(now) {
   if (now.database) return empty("The database is away", "Who lives is known when it is back.");
-  const rows = now.nodes.map((node) => h("li.line", tag(node.live ? (node.behind ? "behind" : "live") : "silent"), h("strong", node.name), h("span.soft", node.roles.join(", ")), h("span.faint.end", node.behind ? `${count(node.behind, "generation")} behind` : ago(node.seen_at, now.at))));
+  const rows = now.nodes.map((node) =>
+    h(
+      "li.line",
+      tag(node.live ? (node.behind ? "behind" : "live") : "silent"),
+      h("strong", node.name),
+      h("span.soft", node.roles.join(", ")),
+      h("span.faint.end", node.behind ? `${count(node.behind, "generation")} behind` : ago(node.seen_at, now.at)),
+    ),
+  );
   return rows.length ? h("ul.lines", rows) : empty("No node reports");
 }

@@ -11,7 +11,13 @@ import { may } from "../rights.js";
 
 export async function show(view, { signal }) {
   const place = h("div.stack");
-  fill(view, head("Servers and pools", { lead: "Draining keeps the flows that a server has and gives it no new ones; down and maint keep none." }), place);
+  fill(
+    view,
+    head("Servers and pools", {
+      lead: "Draining keeps the flows that a server has and gives it no new ones; down and maint keep none.",
+    }),
+    place,
+  );
   const run = filled(place, async () => drawn((await get("pools?limit=1000", { signal })).items, again), signal);
   const again = async () => {
     await run();
@@ -21,7 +27,8 @@ export async function show(view, { signal }) {
   let generation = live().now?.generation;
   listen(({ now }) => {
     showHealth(place, now);
-    const typing = document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
+    const typing =
+      document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
     if (now?.generation && generation && now.generation !== generation && !typing) again();
     generation = now?.generation ?? generation;
   }, signal);
@@ -37,26 +44,74 @@ function poolCard(pool, again) {
     { title: "Server", cell: (server) => h("strong", server.name) },
     { title: "Address", cell: (server) => h("span.mono", server.address) },
     { title: "State", cell: (server) => tag(server.state) },
-    { title: "Health", cell: (server) => h("span", { dataset: { health: `${pool.name}/${server.name}`, address: server.address } }, h("span.faint", "…")) },
-    { title: "Weight", number: true, cell: (server) => (may("write", "pool") ? weight(pool, server, again) : whole(server.weight)) },
-    { title: "Packets", number: true, cell: (server) => h("span", { dataset: { packets: `${pool.name}/${server.name}` } }) },
-    ...(may("write", "pool") ? [{ title: "", cell: (server) => h("div.row.nowrap", actions(pool, server, again)) }] : []),
+    {
+      title: "Health",
+      cell: (server) =>
+        h(
+          "span",
+          { dataset: { health: `${pool.name}/${server.name}`, address: server.address } },
+          h("span.faint", "…"),
+        ),
+    },
+    {
+      title: "Weight",
+      number: true,
+      cell: (server) => (may("write", "pool") ? weight(pool, server, again) : whole(server.weight)),
+    },
+    {
+      title: "Packets",
+      number: true,
+      cell: (server) => h("span", { dataset: { packets: `${pool.name}/${server.name}` } }),
+    },
+    ...(may("write", "pool")
+      ? [{ title: "", cell: (server) => h("div.row.nowrap", actions(pool, server, again)) }]
+      : []),
   ];
-  const about = [label(`forward ${pool.forward}`), label(`sticks to ${pool.stickiness}`), pool.fallback ? label(`then ${pool.fallback}`) : null, checkOf(pool.check)];
+  const about = [
+    label(`forward ${pool.forward}`),
+    label(`sticks to ${pool.stickiness}`),
+    pool.fallback ? label(`then ${pool.fallback}`) : null,
+    checkOf(pool.check),
+  ];
   const add = button("Add server", () => addServer(pool, again), { name: "plus", small: true });
-  const body = pool.servers.length ? table(`Servers of ${pool.name}`, columns, pool.servers) : empty("No servers in this pool");
-  return card(pool.name, [h("div.row.pool-about", about), body], { flush: true, end: may("write", "pool") ? add : null, id: `pool-${pool.name}` });
+  const body = pool.servers.length
+    ? table(`Servers of ${pool.name}`, columns, pool.servers)
+    : empty("No servers in this pool");
+  return card(pool.name, [h("div.row.pool-about", about), body], {
+    flush: true,
+    end: may("write", "pool") ? add : null,
+    id: `pool-${pool.name}`,
+  });
 }
 
 function checkOf(check) {
   if (!check) return label("not checked", "warn");
-  const [kind, value] = ["tcp", "http", "agent"].filter((each) => check[each] !== null && check[each] !== undefined).map((each) => [each, check[each]])[0] ?? ["check", ""];
+  const [kind, value] = ["tcp", "http", "agent"]
+    .filter((each) => check[each] !== null && check[each] !== undefined)
+    .map((each) => [each, check[each]])[0] ?? ["check", ""];
   return label(`${kind} ${value} every ${check.interval} s`);
 }
 
 function actions(pool, server, again) {
-  const set = (state, word) => button(word, () => change(pool, server, { state }, `${server.name} ${state === "up" ? "takes new flows again" : `is ${state === "drain" ? "draining" : state}`}`, again), { small: true, label: `${word} ${server.name}` });
-  const more = button("", () => editServer(pool, server, again), { name: "edit", small: true, kind: "quiet", label: `Edit ${server.name}` });
+  const set = (state, word) =>
+    button(
+      word,
+      () =>
+        change(
+          pool,
+          server,
+          { state },
+          `${server.name} ${state === "up" ? "takes new flows again" : `is ${state === "drain" ? "draining" : state}`}`,
+          again,
+        ),
+      { small: true, label: `${word} ${server.name}` },
+    );
+  const more = button("", () => editServer(pool, server, again), {
+    name: "edit",
+    small: true,
+    kind: "quiet",
+    label: `Edit ${server.name}`,
+  });
   return [server.state === "up" ? set("drain", "Drain") : set("up", "Put up"), more];
 }
 
@@ -74,7 +129,13 @@ async function change(pool, server, patch, text, again) {
 }
 
 function weight(pool, server, again) {
-  const input = form.number(server.weight, { min: "0", max: "1000", step: "1", class: "weight", "aria-label": `Weight of ${server.name}` });
+  const input = form.number(server.weight, {
+    min: "0",
+    max: "1000",
+    step: "1",
+    class: "weight",
+    "aria-label": `Weight of ${server.name}`,
+  });
   input.addEventListener("change", async () => {
     try {
       await change(pool, server, { weight: Number(input.value) }, `${server.name} has weight ${input.value}`, again);
@@ -92,11 +153,24 @@ function serverForm(title, server, send) {
   const size = form.number(server.weight ?? 100, { min: "0", max: "1000" });
   const state = form.choice(server.state ?? "up", ["up", "drain", "down", "maint"]);
   const remove = server.name ? h("button.button.danger", { type: "button" }, "Remove") : null;
-  const element = h("form.stack", { novalidate: true }, form.general(), form.field("Name", "name", name), form.field("Address", "address", address), h("div.pair", form.field("Weight", "weight", size), form.field("State", "state", state)), h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, "Save")));
+  const element = h(
+    "form.stack",
+    { novalidate: true },
+    form.general(),
+    form.field("Name", "name", name),
+    form.field("Address", "address", address),
+    h("div.pair", form.field("Weight", "weight", size), form.field("State", "state", state)),
+    h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, "Save")),
+  );
   const dialog = open(title, element);
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const values = { name: name.value.trim(), address: address.value.trim(), weight: Number(size.value), state: state.value };
+    const values = {
+      name: name.value.trim(),
+      address: address.value.trim(),
+      weight: Number(size.value),
+      state: state.value,
+    };
     try {
       await send(values);
       dialog.close();
@@ -124,7 +198,15 @@ function editServer(pool, server, again) {
   });
   remove.addEventListener("click", async () => {
     dialog.close();
-    if (!(await confirm({ title: `Remove ${server.name}?`, text: "Its flows go to the other servers of the pool at once. Drain it first where that matters.", action: "Remove", danger: true }))) return;
+    if (
+      !(await confirm({
+        title: `Remove ${server.name}?`,
+        text: "Its flows go to the other servers of the pool at once. Drain it first where that matters.",
+        action: "Remove",
+        danger: true,
+      }))
+    )
+      return;
     try {
       await call("DELETE", path);
       done(`${server.name} removed`, async () => {

@@ -9,8 +9,26 @@ import { link } from "../router.js";
 
 export async function show(view, { signal }) {
   const place = h("div");
-  const list = records(place, { path: "services", kind: "service", name: "Name", nothing: "No service yet", columns, fields: (object) => fields(object, signal) }, signal);
-  fill(view, head("Services", { lead: "At these names everybody is answered an address of their own, or the plain VIP.", actions: may("write", "service") ? [button("New service", list.add, { kind: "main-action" })] : [] }), card("", place, { flush: true }));
+  const list = records(
+    place,
+    {
+      path: "services",
+      kind: "service",
+      name: "Name",
+      nothing: "No service yet",
+      columns,
+      fields: (object) => fields(object, signal),
+    },
+    signal,
+  );
+  fill(
+    view,
+    head("Services", {
+      lead: "At these names everybody is answered an address of their own, or the plain VIP.",
+      actions: may("write", "service") ? [button("New service", list.add, { kind: "main-action" })] : [],
+    }),
+    card("", place, { flush: true }),
+  );
   await list.run();
 }
 
@@ -27,7 +45,11 @@ async function fields(service, signal) {
   const cluster = form.choice(service.cluster, of(true));
   const cluster4 = form.choice(service.cluster4 ?? "", [["", "none"], ...of(false)]);
   return {
-    elements: h("div.pair", form.field("IPv6 cluster", "cluster", cluster), form.field("IPv4 cluster", "cluster4", cluster4)),
+    elements: h(
+      "div.pair",
+      form.field("IPv6 cluster", "cluster", cluster),
+      form.field("IPv4 cluster", "cluster4", cluster4),
+    ),
     value: () => ({ cluster: cluster.value, cluster4: cluster4.value || null }),
   };
 }

@@ -11,23 +11,66 @@ const ROLES = ["admin", "operator", "viewer", "auditor", "client-editor", "zone-
 
 export async function show(view, { signal, session }) {
   const place = h("div");
-  const run = filled(place, async () => {
-    const { items } = await get("tokens", { signal });
-    return items.length ? table("Tokens", columns(session, () => run()), items) : empty("No tokens");
-  }, signal);
-  fill(view, head("Tokens", { lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.", actions: may("write", "token") ? [button("New token", () => make(() => run()), { kind: "main-action" })] : [] }), card("", place, { flush: true }));
+  const run = filled(
+    place,
+    async () => {
+      const { items } = await get("tokens", { signal });
+      return items.length
+        ? table(
+            "Tokens",
+            columns(session, () => run()),
+            items,
+          )
+        : empty("No tokens");
+    },
+    signal,
+  );
+  fill(
+    view,
+    head("Tokens", {
+      lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.",
+      actions: may("write", "token") ? [button("New token", () => make(() => run()), { kind: "main-action" })] : [],
+    }),
+    card("", place, { flush: true }),
+  );
   await run();
 }
 
 function columns(session, again) {
   return [
-    { title: "Token", cell: (token) => [h("strong", token.name), session.actor === `token ${token.name}` ? [" ", label("this session", "info")] : null] },
+    {
+      title: "Token",
+      cell: (token) => [
+        h("strong", token.name),
+        session.actor === `token ${token.name}` ? [" ", label("this session", "info")] : null,
+      ],
+    },
     { title: "May", cell: (token) => scopes(token) },
     { title: "Made", cell: (token) => time(token.created_at) },
     { title: "By", cell: (token) => h("span.soft", token.created_by) },
     { title: "Last used", cell: (token) => time(token.last_used_at) },
     { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
-    { title: "", cell: (token) => h("div.row.nowrap", may("write", "token") && button("", () => renew(token, again), { name: "rotate", small: true, kind: "quiet", label: `Renew ${token.name}` }), may("delete", "token") && button("", () => remove(token, again), { name: "trash", small: true, kind: "quiet danger", label: `Remove ${token.name}` })) },
+    {
+      title: "",
+      cell: (token) =>
+        h(
+          "div.row.nowrap",
+          may("write", "token") &&
+            button("", () => renew(token, again), {
+              name: "rotate",
+              small: true,
+              kind: "quiet",
+              label: `Renew ${token.name}`,
+            }),
+          may("delete", "token") &&
+            button("", () => remove(token, again), {
+              name: "trash",
+              small: true,
+              kind: "quiet danger",
+              label: `Remove ${token.name}`,
+            }),
+        ),
+    },
   ];
 }
 
@@ -35,25 +78,47 @@ function scopes(token) {
   if (token.role) return label(token.role);
   if (token.rights?.length === 1 && token.rights[0] === "read,write,delete,rotate:*") return label("everything");
   if (token.rights?.length) return h("span.soft", token.rights.join("; "));
-  const texts = (token.scopes ?? []).map((scope) => (typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`));
+  const texts = (token.scopes ?? []).map((scope) =>
+    typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`,
+  );
   return texts.length ? h("span.soft", texts.join("; ")) : label("everything");
 }
 
 function time(seconds) {
   if (!seconds) return h("span.faint", "");
   const future = seconds > Date.now() / 1000;
-  return h("time", { datetime: new Date(seconds * 1000).toISOString(), title: moment(seconds) }, future ? moment(seconds) : ago(seconds));
+  return h(
+    "time",
+    { datetime: new Date(seconds * 1000).toISOString(), title: moment(seconds) },
+    future ? moment(seconds) : ago(seconds),
+  );
 }
 
 async function remove(token, again) {
-  if (!(await confirm({ title: `Remove ${token.name}?`, text: "Whoever uses it is refused from the next request on, and signed out of the console.", action: "Remove", danger: true }))) return;
+  if (
+    !(await confirm({
+      title: `Remove ${token.name}?`,
+      text: "Whoever uses it is refused from the next request on, and signed out of the console.",
+      action: "Remove",
+      danger: true,
+    }))
+  )
+    return;
   await call("DELETE", at("tokens", token.name));
   done(`${token.name} removed`);
   await again();
 }
 
 async function renew(token, again) {
-  if (!(await confirm({ title: `Renew ${token.name}?`, text: "It gets another secret, shown once; the old one is refused from the next request on. What it may do stays.", action: "Renew", danger: true }))) return;
+  if (
+    !(await confirm({
+      title: `Renew ${token.name}?`,
+      text: "It gets another secret, shown once; the old one is refused from the next request on. What it may do stays.",
+      action: "Renew",
+      danger: true,
+    }))
+  )
+    return;
   const { data } = await call("POST", `${at("tokens", token.name)}/rotate`);
   const close = h("button.button.main-action", { type: "button" }, "Done");
   const dialog = open(token.name, secret(data.token, close));
@@ -63,24 +128,52 @@ async function renew(token, again) {
 
 /** A token, the only time that it is shown. */
 function secret(token, close) {
-  return [h("p.soft", "This is the only time that it is shown."), copyable(token, "Copy the token"), h("div.buttons", close)];
+  return [
+    h("p.soft", "This is the only time that it is shown."),
+    copyable(token, "Copy the token"),
+    h("div.buttons", close),
+  ];
 }
 
 function make(again) {
   const name = form.text("", { placeholder: "robot" });
   const role = form.choice("", [["", "everything that you may"], ...ROLES]);
-  const expires = form.choice("", [["", "never"], [86400, "in a day"], [30 * 86400, "in 30 days"], [90 * 86400, "in 90 days"], [365 * 86400, "in a year"]]);
+  const expires = form.choice("", [
+    ["", "never"],
+    [86400, "in a day"],
+    [30 * 86400, "in 30 days"],
+    [90 * 86400, "in 90 days"],
+    [365 * 86400, "in a year"],
+  ]);
   const networks = form.text("", { class: "mono", placeholder: "192.0.2.0/24, 2001:db8::/32" });
-  const fields = [form.field("Name", "name", name), h("div.pair", form.field("May", "role", role), form.field("Expires", "expires_in", expires)), form.field("From these networks only", "networks", networks, { hint: "Empty: from anywhere." })];
-  const body = () => ({ name: name.value.trim(), ...(role.value ? { role: role.value } : {}), ...(expires.value ? { expires_in: Number(expires.value) } : {}), ...(networks.value.trim() ? { networks: networks.value.split(/[\s,]+/).filter(Boolean) } : {}) });
-  const element = h("form.stack", { novalidate: true }, form.general(), fields, h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")));
+  const fields = [
+    form.field("Name", "name", name),
+    h("div.pair", form.field("May", "role", role), form.field("Expires", "expires_in", expires)),
+    form.field("From these networks only", "networks", networks, { hint: "Empty: from anywhere." }),
+  ];
+  const body = () => ({
+    name: name.value.trim(),
+    ...(role.value ? { role: role.value } : {}),
+    ...(expires.value ? { expires_in: Number(expires.value) } : {}),
+    ...(networks.value.trim() ? { networks: networks.value.split(/[\s,]+/).filter(Boolean) } : {}),
+  });
+  const element = h(
+    "form.stack",
+    { novalidate: true },
+    form.general(),
+    fields,
+    h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")),
+  );
   const dialog = open("New token", element);
   name.focus();
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
       const { data } = await call("POST", "tokens", { body: body() });
-      fill(element, secret(data.token, h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")));
+      fill(
+        element,
+        secret(data.token, h("button.button.main-action", { type: "button", onclick: () => dialog.close() }, "Done")),
+      );
       await again();
     } catch (problem) {
       form.show(element, problem, "token");
