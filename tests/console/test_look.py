@@ -15,7 +15,7 @@ from tests.console.site import Site
 
 PLACES = {
     "overview": "overview",
-    "clients": "clients",
+    "clients": "clients?limit=25",
     "client": "clients/acme",
     "new-client": "clients/new?make=1",
     "address": "address?address={address}",
@@ -28,7 +28,7 @@ PLACES = {
     "site": "site",
     "nodes": "nodes",
     "tokens": "tokens",
-    "audit": "audit",
+    "audit": "audit?action=~",
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {},
@@ -64,6 +64,7 @@ def flaws(page: Page) -> list[str]:
     return told + [f"{wide} pixels too wide"] * (wide > 0)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page(visit: Open, at_work: Site, keep: Callable[..., None], look: str) -> None:
     """Every page shows itself without an error in the browser's log (a CSP violation is one), fits the width of the
