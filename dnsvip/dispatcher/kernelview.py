@@ -123,6 +123,7 @@ class KernelEvents:
             return
         if self._ring is None:
             self._maps, self._feed = maps, feed
+            maps["watches"].delete_many(list(maps["watches"].keys()))  # of a process that was killed
             self._ring = Ring(maps["events"], self._take)
             asyncio.get_running_loop().add_reader(self._ring.fileno(), self._ring.consume)
             self._before = self._counts(feed)

@@ -152,7 +152,7 @@ class XdpRunner(Runner):
 
     def _clear(self) -> None:
         if self._feed is not None and self._ran:
-            self._feed.settings(user_space=0)
+            self._feed.settings(user_space=0, sample=0, watched=0)  # nobody listens any more
         super()._clear()
         if self._neighbours is not None:
             if not (self._keep_plane and self._ran):

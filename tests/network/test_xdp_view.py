@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from dnsvip.bpf.layout import CONFIG, word
+from dnsvip.bpf.maps import Map
 from dnsvip.demo.netns import World
 from tests.network.dispatching import DNSVIP, wait_until
 from tests.network.field import Field
@@ -97,3 +99,14 @@ def test_flows_are_found_and_forgotten(field: Field) -> None:
     assert downloads.finish()["harmed"] == {}
     top = json.loads(dnsvip(field, "flows", "search", vip, "--state", "new", "--json"))
     assert top == []
+
+
+def test_nobody_listens_after_the_end(field: Field) -> None:
+    """A dispatcher that stops while somebody watches leaves a program that tells nobody of packets."""
+    process = watching(field, field.address("direct", 6))
+    field.processes["d1"].terminate()
+    assert field.processes["d1"].wait(30) == 0
+    assert process.wait(30) == 3
+    with Map.pinned(next(field.pins.glob("d1/*/config*"))) as config:
+        left = CONFIG.unpack(config.get(word(0)) or b"")
+    assert (left["sample"], left["watched"], left["user_space"]) == (0, 0, 0)
