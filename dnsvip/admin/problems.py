@@ -14,7 +14,7 @@ from typing import TypeAlias
 import structlog
 from aiohttp import web
 
-from dnsvip.errors import ConfigError, Conflict, DnsvipError, InvalidSite, Problem, StoreError
+from dnsvip.errors import ConfigError, Conflict, DnsvipError, InvalidSite, Problem, SecretError, StoreError
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -90,7 +90,7 @@ def refusal_of(error: DnsvipError) -> Refusal:
             return Refusal("invalid", _said(error), error.problems)
         case ConfigError():
             return Refusal("invalid", str(error))
-        case StoreError():
+        case StoreError() | SecretError():  # it cannot be reached, or its key was changed without this node
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
     log.error("request failed", error=str(error))
     return Refusal("internal", str(error))

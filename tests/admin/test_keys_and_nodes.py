@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dnsvip.epochs import NodeReport
+from dnsvip.store import KeyEncryptionKey
 from tests.admin.conftest import Api
 
 
@@ -100,3 +102,11 @@ async def test_silent_nodes_can_be_forgotten(api: Api) -> None:
     assert [node["name"] for node in (await api.ok("GET", "nodes"))["items"]] == ["here"]
     assert (await api("DELETE", "nodes/gone")).status == 404
     assert (await api("GET", "nodes/gone")).status == 404
+
+
+async def test_changed_key_is_an_outage(api: Api, tmp_path: Path) -> None:
+    """Where the database's key was changed without this node, changes are refused as unavailable, saying why."""
+    await api.store.rewrap(KeyEncryptionKey.load(tmp_path / "new.key", {}), "test")
+    answer = await api("PATCH", "clients/acme", {"tier": "standard"})
+    assert answer.status == 503
+    assert "is not the one that the secrets" in answer.text

@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import LargeBinary
 
 from dnsvip.config import NodeConfig
 from dnsvip.errors import Conflict, SecretError, StoreError
 from dnsvip.model import Client, Match, Site, Step
 from dnsvip.plan import Change, plan
-from dnsvip.store import Feed, KeyEncryptionKey, Store
-from dnsvip.store.backup import read_header
+from dnsvip.store import Feed, KeyEncryptionKey, Store, tables
+from dnsvip.store.backup import PARTS, read_header
+from dnsvip.store.rewrap import SECRETS
 from tests.postgres import Postgres
 from tests.store.conftest import until
 
@@ -66,6 +68,20 @@ async def test_round_trip_between_databases(
     await other.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
     await other.backup(tmp_path / "again", 4000.0)
     await other.close()
+
+
+def test_no_table_is_forgotten() -> None:
+    """Every table but the nodes' reports and what the header holds is in a backup, and every secret is rewrapped."""
+    assert {table.name for table in PARTS} == tables.metadata.tables.keys() - {"node", "state"}
+    secret = {name for name, table in tables.metadata.tables.items() if "secret" in table.c}
+    assert SECRETS.keys() == secret
+    binary = {
+        f"{table.name}.{column.name}"
+        for table in tables.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, LargeBinary)
+    }
+    assert binary == {f"{name}.secret" for name in secret} | {"state.key_check"}
 
 
 async def test_without_audit(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
