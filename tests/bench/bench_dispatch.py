@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -36,6 +37,7 @@ COUNT = 20_000
 FLOWS = 50_000
 OUT = Path("build/bench-dispatch.json")
 README = Path(__file__).with_name("README.md")
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 SECTION = "## Dispatcher, last result"
 
 
@@ -98,14 +100,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=OUT, metavar="FILE", help=f"where the figures go ({OUT})")
     parser.add_argument("--record", action="store_true", help="put the result on the page")
     options = parser.parse_args()
-    if os.geteuid() != 0 or (reason := World.available()):
-        print(f"bench: needs root{'' if os.geteuid() else f': {reason}'}", file=sys.stderr)
+    if missing := lacking():
+        print(f"bench: {missing}", file=sys.stderr)
         raise SystemExit(2)
     try:
         raise SystemExit(run(QUICK if options.quick else FULL, options.json, record=options.record))
     except DnsvipError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def lacking() -> str | None:
+    """What this machine lacks for it, None when nothing."""
+    if os.geteuid() != 0:
+        return "the dispatcher part needs root: it loads programs into the kernel"
+    absent = [name for name in ("haproxy", "ethtool") if shutil.which(name, path=PATH) is None]
+    return f"no program {', '.join(absent)}; as root: deploy/bench-packages.sh" if absent else World.available()
 
 
 def run(effort: Effort, path: Path, *, record: bool) -> int:
