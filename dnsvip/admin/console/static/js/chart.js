@@ -114,7 +114,7 @@ function axes(width, height, top, times, x, y) {
     [0, "start"],
     [last, "end"],
   ];
-  if (width > 460) ends.push([Math.round(last / 2), "middle"]);
+  if (width > 460 && last > 2) ends.push([Math.round(last / 2), "middle"]);
   return [
     marks,
     ends.map(([place, anchor]) =>
