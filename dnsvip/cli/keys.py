@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -24,7 +24,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 def _next(epoch: Plain) -> str:
     """What an epoch waits for."""
-    parts = []
+    parts = [f"stays empty until {show.moment(epoch['until'])}"] if "until" in epoch else []
     if epoch["waiting_for"]:
         parts.append(f"waits for {', '.join(epoch['waiting_for'])}")
     if epoch["retires_at"]:
@@ -57,8 +57,9 @@ def keys() -> None:
 @json_option
 @with_api
 def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
-    """List the epochs of CLUSTER, or of all."""
-    show.rows(COLUMNS, _epochs(api, cluster), as_json=as_json)
+    """List the epochs of CLUSTER, or of all, and the slots that stay empty while addresses of a lost key may live."""
+    found = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
+    show.rows(COLUMNS, _epochs(found) if as_json else [*_epochs(found), *_reserved(found)], as_json=as_json)
 
 
 @keys.command(epilog=EPILOG)
@@ -111,8 +112,8 @@ def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool)
     """Change the key-encryption key: wrap every secret in the database with a new one.
 
     The new key is added to the key file of this node. Add it to those of the other nodes too (a line of its own), or
-    have their key_command or DNSVIP_KEY give both keys: they read it without a restart, and are waited for. When this
-    has ended, the old key can go everywhere.
+    have their key_command print both keys: they read it without a restart, and are waited for. A node with DNSVIP_KEY
+    is to be started anew with both in it. When this has ended, the old key can go everywhere.
     """
     node = load_node(node_file)
     count, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
@@ -143,11 +144,24 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
         await store.close()
 
 
-def _epochs(api: Api, cluster: str | None) -> Iterator[Plain]:
-    found = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
-    for one in found:
+def _epochs(clusters: Iterable[Plain]) -> Iterator[Plain]:
+    for one in clusters:
         head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
         yield from ({**head, **epoch} for epoch in one["epochs"])
+
+
+def _reserved(clusters: Iterable[Plain]) -> Iterator[Plain]:
+    """The slots that stay empty, as rows among epochs."""
+    nothing: Plain = {
+        "published_at": None,
+        "activated_at": None,
+        "retires_at": None,
+        "waiting_for": [],
+        "passed_over": [],
+    }
+    for one in clusters:
+        head = {"cluster": one["cluster"], "state": "reserved", **nothing}
+        yield from ({**head, **each} for each in one["reserved"])
 
 
 def _wait(api: Api, cluster: str, made: Plain, timeout: float) -> Plain:

@@ -136,6 +136,9 @@ def test_emergency(served: Node) -> None:
     assert re.fullmatch(r"cluster web: epoch \d is active\n", said)
     (epoch,) = as_json(served, "keys", "list", "web")
     assert epoch["state"] == "active"
+    kept = [line for line in ok(served, "keys", "list", "web").splitlines() if "\treserved\t" in line]
+    assert kept
+    assert all("stays empty until 20" in line for line in kept)
 
 
 def test_nodes(served: Node) -> None:
