@@ -63,6 +63,15 @@ static __always_inline void stray(struct work *w, const struct site *site, __u8 
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 }
 
+/* A packet that cannot be read is dropped, except one for somebody else, who may judge it. */
+static __always_inline void refuse(struct work *w, const struct site *site, __u8 reason)
+{
+	if (w->packet.readable)
+		stray(w, site, reason);
+	else
+		decided(&w->verdict, ACTION_DROP, reason);
+}
+
 /* What nobody may be told about is only dropped where it is too big. */
 static __always_inline void fit(struct work *w, const struct site *site)
 {
@@ -294,7 +303,7 @@ int dispatch(struct xdp_md *ctx)
 		w->packet.key.version = 0; /* it has no flow that an event could tell */
 		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 	} else if (fault)
-		decided(&w->verdict, ACTION_DROP, fault);
+		refuse(w, site, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
 		decide(ctx, w, site);
 	else

@@ -44,7 +44,8 @@ struct packet {
 	__u8 fragmented; /* `fragment` is set */
 	__u8 upper_protocol;
 	__u8 tagged; /* bytes of VLAN tags */
-	__u16 unused;
+	__u8 readable; /* at least as far as its addresses */
+	__u8 unused;
 };
 
 /* The walk over IPv6 extension headers, from a header at frame offset `base` to what is behind them. */

@@ -227,12 +227,13 @@ static __always_inline int parse6(struct xdp_md *ctx, struct packet *p, __u32 le
 
 	if (!ip)
 		return REASON_MALFORMED_SHORT;
+	__builtin_memcpy(p->key.source, ip->source, 32);
+	p->readable = 1;
 	size = 40 + bpf_ntohs(ip->length);
 	if (size > length)
 		return REASON_MALFORMED_LENGTH;
 	p->end = p->network + size;
 	p->upper = p->network + 40;
-	__builtin_memcpy(p->key.source, ip->source, 32);
 	p->key.protocol = ip->next;
 	return is_extension(ip->next) ? parse_chain(ctx, p) : parse_upper(ctx, p, 0);
 }
@@ -244,15 +245,16 @@ static __always_inline int parse4(struct xdp_md *ctx, struct packet *p, __u32 le
 
 	if (!ip)
 		return REASON_MALFORMED_SHORT;
+	p->key.source[0] = p->key.destination[0] = 0;
+	p->key.source[1] = (__u64)ip->source << 32;
+	p->key.destination[1] = (__u64)ip->destination << 32;
+	p->readable = 1;
 	start = (ip->version_length & 15) * 4;
 	size = bpf_ntohs(ip->length);
 	if (start < 20 || start > size || size > length)
 		return REASON_MALFORMED_LENGTH;
 	p->end = p->network + size;
 	p->upper = p->network + start;
-	p->key.source[0] = p->key.destination[0] = 0;
-	p->key.source[1] = (__u64)ip->source << 32;
-	p->key.destination[1] = (__u64)ip->destination << 32;
 	p->key.protocol = ip->protocol;
 	piece = bpf_ntohs(ip->piece);
 	if (piece & 0x3fff) {
@@ -273,6 +275,7 @@ static __always_inline __u32 parse_ethernet(struct xdp_md *ctx, struct packet *p
 	__u32 type, tags;
 
 	p->tagged = 0;
+	p->readable = 0;
 	p->network = sizeof(*ethernet);
 	if (!ethernet)
 		return 0;

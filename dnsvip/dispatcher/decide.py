@@ -27,7 +27,7 @@ def decide(data: bytes, tables: Tables, flows: Flows, now: int) -> Verdict:
     """The verdict on one packet at `now` (unix nanoseconds; all but token buckets looks at whole seconds)."""
     packet = parse(data)
     if isinstance(packet, Malformed):
-        return _MALFORMED[packet]
+        return _malformed(data, packet, tables)
     seconds = now // SECOND
     if packet.shape is not Shape.FLOW:
         return _UNUSUAL[packet.shape](data, packet, tables, flows, seconds)
@@ -203,6 +203,18 @@ def _fitting(data: bytes, verdict: Verdict) -> Verdict:
 
 def _other(_: bytes, packet: Packet, tables: Tables, _flows: Flows, _now: int) -> Verdict:
     return _stray(packet, tables, Outcome.PROTOCOL)
+
+
+def _malformed(data: bytes, kind: Malformed, tables: Tables) -> Verdict:
+    """Dropped, except where it is readably for somebody else, who may judge it (a segment routing header, say)."""
+    version = data[0] >> 4 if data else 0
+    if version == 6 and len(data) >= 40:
+        destination = data[24:40]
+    elif version == 4 and len(data) >= 20:
+        destination = data[16:20]
+    else:
+        return _MALFORMED[kind]
+    return _MALFORMED[kind] if tables.ours(int.from_bytes(destination, "big"), version) else _NOT_OURS
 
 
 def _stray(packet: Packet, tables: Tables, outcome: Outcome) -> Verdict:
