@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnsvip.bpf.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel
-from dnsvip.config import NodeConfig, parse_endpoint
+from dnsvip.bpf.libbpf import library
+from dnsvip.bpf.objects import object_file
+from dnsvip.bpf.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel, check_pins
+from dnsvip.config import DispatchSettings, NodeConfig, parse_endpoint
+from dnsvip.dispatcher.plane import OBJECT
 from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError
@@ -118,18 +122,21 @@ def _host(part: Part, site: Site | None, found: Examined | None) -> Iterator[Fin
         versions = {cluster.prefix.version for cluster in clusters}
         names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
         yield from host.judge_forwarding({name: probe_host.sysctl(name) for name in names}, versions)
-        yield from _dispatcher(node.dispatch.mode)
+        yield from _dispatcher(node.dispatch)
 
 
-def _dispatcher(mode: str) -> Iterator[Finding]:
+def _dispatcher(settings: DispatchSettings) -> Iterator[Finding]:
     mask = probe_host.capabilities()
-    if mode == "user":
+    if settings.mode == "user":
         yield from host.judge_rights(mask, ["CAP_NET_ADMIN", "CAP_NET_RAW"], probe_host.tun_problem())
         return
     checks: Mapping[str, Callable[[], Any]] = {
         f"kernel {os.uname().release} is new enough": lambda: check_kernel(os.uname().release),
         "capabilities for XDP granted": lambda: check_capabilities(Path("/proc/self/status").read_text()),
         "the kernel tells its types (BTF) and has bpf_crypto": lambda: check_functions(FUNCTIONS),
+        "the program was compiled, and libbpf is there": lambda: (object_file(OBJECT), library()),
+        f"{settings.pins} is in a BPF file system": lambda: check_pins(settings.pins),
+        f"interface {settings.interface} exists": lambda: _check_interface(settings.interface or ""),
     }
     for what, check in checks.items():
         try:
@@ -137,7 +144,16 @@ def _dispatcher(mode: str) -> Iterator[Finding]:
             yield ok("xdp", what)
         except PlatformError as error:
             told, _, mend = str(error).rpartition(": ")
+            told, mend = (told, mend) if told else (mend, "see dnsvip/dispatcher/README.md")
             yield failure("xdp", told, mend)
+
+
+def _check_interface(name: str) -> None:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        there = ", ".join(each for _, each in socket.if_nameindex())
+        raise PlatformError(f"dispatch.interface: {name!r} does not exist: name one that does ({there})") from None
 
 
 def _folders(node: NodeConfig) -> Iterator[Path]:

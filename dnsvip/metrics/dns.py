@@ -16,7 +16,11 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
     "rcodes": ("dnsvip_dns_responses", "rcode", "Answers by rcode."),
     "vips": ("dnsvip_dns_vips", "kind", "Answers with an address made for the asker, by the sort of address."),
     "steps": ("dnsvip_dns_identified", "step", "The same answers by the step that recognised the asker."),
-    "tiers": ("dnsvip_dns_answers", "tier", "The same answers by the tier that the address is for."),
+    "tiers": (
+        "dnsvip_dns_answers",
+        "tier",
+        "The same answers by the tier of the client they are for; none: an unknown one.",
+    ),
     "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled questions by what became of their line."),
     "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers that were refused."),
 }

@@ -218,6 +218,26 @@ def test_a_dispatcher_on_a_broken_network(tmp_path: Path) -> None:
         assert [f for f in _in(dispatcher, tmp_path) if f["level"] == "failure"] == []
 
 
+def test_the_kernels_dispatcher(made: Node) -> None:
+    """What keeps mode = "xdp" from running is told one by one: no BPF file system, no such interface."""
+    xdp = '[dispatch]\nmode = "xdp"\ninterface = "no-such-0"\npins = "{folder}/pins"\n'
+    made.write_node(NODE + xdp.replace("{folder}", str(made.folder)))
+    failures = what(findings(made), "xdp", "failure")
+    assert "mount -t bpf bpf" in failures
+    assert "'no-such-0' does not exist" in failures
+    assert "lo" in failures
+
+
+def test_a_key_command(made: Node) -> None:
+    """A key that a command prints needs no file, and one that fails is told."""
+    key = (made.folder / "dnsvip.key").read_text().strip()
+    (made.folder / "dnsvip.key").unlink()
+    made.write_node(f'key_command = ["echo", "{key}"]\n' + NODE)
+    assert what(findings(made), "key file", "failure") == ""
+    made.write_node('key_command = ["false"]\n' + NODE)
+    assert what(findings(made), "key file", "failure") != ""
+
+
 @pytest.mark.network
 def test_a_server(tmp_path: Path) -> None:
     """A server without the local route is told so, and is well with it."""

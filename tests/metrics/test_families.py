@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from dnsvip.admin.observe import ApiCounts
 from dnsvip.dispatcher.verdict import REASONS
 from dnsvip.dns.counters import Outcome
 from dnsvip.epochs import NodeReport
@@ -133,3 +136,18 @@ def test_ready_or_why_not() -> None:
     assert problems(State((), 100.0, 60.0), 160.0) == []
     assert problems(State((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
     assert problems(State(("x",), 100.0, 0.0), 1e9) == ["x"]
+
+
+def test_every_metric_is_documented() -> None:
+    """The table of README.md names every family, and none that is gone."""
+    more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}}
+    found = [
+        *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
+        *process.families(),
+        *dns.families({}),
+        *ApiCounts().families(),
+        *dispatch.families(STATUS | more),
+    ]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in found}
+    page = (Path(dns.__file__).parent / "README.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == names
