@@ -13,14 +13,14 @@ from hashlib import blake2b
 from ipaddress import IPv6Address
 
 from dnsvip.dns.answer import OUTCOMES, Engine
-from dnsvip.dns.classification.classify import Asker, Classified
+from dnsvip.dns.classification.classify import Asker
 from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.counters import Outcome
-from dnsvip.dns.protocol.message import IN, Edns, Flag, Labels, Query, Response, Type, flat_name, lowered
+from dnsvip.dns.protocol.message import IN, Flag, Labels, Query, Response, Type, flat_name, lowered
 from dnsvip.dns.protocol.wire import MAX_SIZE, UDP_SIZE, build
 from dnsvip.dns.services.tailor import LENGTH, Tables, Tailor
-from dnsvip.dns.services.vip import Vip
-from dnsvip.dns.zones.lookup import Resolution, resolve
+from dnsvip.dns.services.vip import Kind, Vip
+from dnsvip.dns.zones.lookup import resolve
 from dnsvip.model import Service
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
@@ -77,7 +77,7 @@ def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float
     outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
     rcode = resolution.response.rcode
     by_edns = (outcome, rcode) not in EXTENDED_ERRORS
-    heads = tuple(_heads(resolution, name, qtype))
+    heads = tuple(_heads(wire[2:_HEADER]))
     return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, rcode, mentioned, by_edns)
 
 
@@ -93,30 +93,30 @@ class _Marks(Tailor):
         self.marks: list[bytes] = []
 
     def _vip(self, service: Service, rtype: int) -> Vip | None:
-        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
-        vip = make(service, Classified(None, None), self._asker, self._now)
-        if vip is None:
+        ttl = self._tables.vips.ttl(service, rtype)
+        if ttl is None:
             return None
         mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
-        self.holes.append(Hole(service, rtype, vip.ttl))
+        self.holes.append(Hole(service, rtype, ttl))
         self.marks.append(mark)
-        self.made = Vip(int.from_bytes(mark, "big"), vip.ttl, vip.kind)
+        self.made = Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
         return self.made
 
 
-def _query(name: Labels, qtype: int, flags: int = 0, edns: Edns | None = None) -> Query:
-    return Query(0, flags, _question(name, qtype), name, lowered(name), qtype, IN, edns)
+def _query(name: Labels, qtype: int) -> Query:
+    return Query(0, 0, _question(name, qtype), name, lowered(name), qtype, IN)
 
 
 def _question(name: Labels, qtype: int) -> bytes:
     return flat_name(name) + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
 
 
-def _heads(resolution: Resolution, name: Labels, qtype: int) -> Iterator[bytes]:
-    """Flags and counts, as `build` writes them, for every kind of query."""
-    for edns in (None, Edns(UDP_SIZE)):
-        for flags in (0, Flag.RD):
-            yield build(_query(name, qtype, flags, edns), resolution.response, MAX_SIZE)[2:_HEADER]
+def _heads(head: bytes) -> Iterator[bytes]:
+    """Flags and counts for every kind of query, from those without RD and EDNS, which make a bit and a record."""
+    additional = int.from_bytes(head[8:], "big")
+    for edns in (0, 1):
+        for flags in (0, Flag.RD >> 8):
+            yield bytes((head[0] | flags,)) + head[1:8] + (additional + edns).to_bytes(2, "big")
 
 
 def _cut(body: bytes, marks: Iterable[bytes]) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ from dnsvip.codec.keyring import Epoch
 from dnsvip.codec.mac import siphash
 from dnsvip.codec.suffix import SuffixCodec, derive_key, is_reserved
 from dnsvip.dns.classification.classify import WIDTHS, Asker, Classified
+from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.recent import Recent
 from dnsvip.errors import CodecError
 from dnsvip.model import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot, Tier
@@ -99,6 +100,11 @@ class VipMaker:
         plain = self._plain[name][Kind.PLAIN]
         address = self._classes[name].encode(client.tier, client.id) if client else plain.address
         return plain if address == plain.address else Vip(address, plain.ttl, Kind.CLASS)
+
+    def ttl(self, service: Service, rtype: int) -> int | None:
+        """The TTL in seconds that every address of the type has for this service, None where it has none."""
+        name = service.cluster if rtype == Type.AAAA else service.cluster4
+        return None if name is None else self._plain[name][Kind.PLAIN].ttl
 
     def steady(self, now: float) -> tuple[float, float]:
         """The unix seconds around `now` (from, until) between which the same asker gets the same address."""
