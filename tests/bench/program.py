@@ -2,7 +2,8 @@
 
 Every figure is what the kernel itself counts (kernel.bpf_stats_enabled) over single BPF_PROG_TEST_RUN calls, so each
 packet comes "cold", after a system call; beside it the figure over repeats of one call. Rounds of all outcomes and
-of E alternate, and each figure is the median of its rounds.
+of E alternate, and each figure is the median of its rounds. The table has room for 65,536 flows: a larger one is
+further from the processor, and a look into it takes longer.
 """
 
 from __future__ import annotations

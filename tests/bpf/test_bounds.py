@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dnsvip.bpf.layout import FLOW, LANES, word
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
-from tests.bpf.kernel import Kernel, loaded
+from tests.bpf.kernel import Kernel, frame_of, loaded
 from tests.dispatcher.build import ACK, CLIENTS, NOW, RST, SYN, address, datagram, proven, segment, snapshot
 
 FLOWS = 1024
@@ -138,3 +139,22 @@ def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
     before = full.feed.sides()["to-user-space"]
     assert full.see(bytes(data), START).data == data
     assert full.feed.sides()["to-user-space"] == before + 1
+
+
+def test_two_processors_at_once(full: Kernel) -> None:
+    """Packets of the same flows on two processors: each is counted once, and the table stays within its bounds."""
+    vips = [address("gold", client) for client in range(40)] + [address("silver", client) for client in range(40)]
+    before, sent = sum(full.feed.counters().values()), 0
+    frames = [
+        [frame_of(make(vip, port=1000 + n % 97)) for n in range(60) for vip in vips for make in (segment, datagram)]
+        for _ in range(2)
+    ]
+    full.feed.settings(now=START)
+    with ThreadPoolExecutor(2) as processors:
+        for _ in processors.map(lambda some: [full.program.run(frame) for frame in some], frames):
+            sent += len(frames[0])
+    assert sum(full.feed.counters().values()) - before == sent
+    assert full.feed.sweep(int(NOW)) == 0
+    flows = held(full)
+    assert len(flows) <= FLOWS
+    assert lanes(full)["established"] == sum(not flow["fresh"] for flow in flows) <= FLOWS - FLOWS // 4
