@@ -121,10 +121,10 @@ class Api:
             raise ApiError(f"what answers at {self._url} is not the dnsvip API (HTTP status {status})") from None
         if status < 300:
             return data
-        raise ApiError(_told(data), status)
+        raise ApiError(told(data), status)
 
 
-def _told(problem: Any) -> str:
+def told(problem: Any) -> str:
     """A problem for people: all its errors where it lists them, else what it says."""
     if not isinstance(problem, dict):
         return str(problem)

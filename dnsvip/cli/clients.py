@@ -6,6 +6,8 @@ import click
 
 from dnsvip.cli import show
 from dnsvip.cli.api import EPILOG, Api, with_api
+from dnsvip.cli.audit import rows
+from dnsvip.cli.bulk import export, import_
 from dnsvip.cli.nouns import PAIRS, assigned, create, json_option, noun
 from dnsvip.model import ClientState, Step
 
@@ -20,7 +22,26 @@ clients = noun(
         "MATCH": lambda client: client["match"],
     },
     verbs="list show set delete",
+    filters=[
+        click.Option(["--tier"], help="Only those of this tier."),
+        click.Option(["--state"], help="Only those in this state."),
+        click.Option(["--match"], metavar="VALUE", help="Only those that claim it; of addresses, a network around it."),
+        click.Option(["--contains"], metavar="TEXT", help="Only those with this in their name; reads all names."),
+    ],
 )
+clients.add_command(import_)
+clients.add_command(export)
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@json_option
+@with_api
+def history(api: Api, name: str, since: str | None, limit: int, *, as_json: bool) -> None:
+    """Show what was changed about client NAME, by whom and when, the newest first."""
+    rows(api, "clients", name, "history", limit=limit, query={"since": since}, as_json=as_json)
 
 
 def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[dict[str, str]]:

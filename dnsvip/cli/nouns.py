@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -15,7 +16,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 PAIRS = "KEY=VALUE..."
 
 
-def noun(name: str, what: str, columns: show.Columns, *, verbs: str = "list show add set delete") -> click.Group:
+def noun(
+    name: str,
+    what: str,
+    columns: show.Columns,
+    *,
+    verbs: str = "list show add set delete",
+    filters: Sequence[click.Option] = (),
+) -> click.Group:
     """The group of commands for the collection `name`; one object of it is called `what`."""
 
     @click.group(name, help=f"{name.capitalize()} of the site, through the HTTP API.", epilog=EPILOG)
@@ -24,6 +32,8 @@ def noun(name: str, what: str, columns: show.Columns, *, verbs: str = "list show
 
     for verb in verbs.split():
         group.add_command(_VERBS[verb](name, what, columns))
+    if "list" in group.commands:
+        group.commands["list"].params += filters
     return group
 
 
@@ -65,10 +75,12 @@ def create(api: Api, collection: str, name: str, body: Plain) -> Plain:
 def _list(name: str, what: str, columns: show.Columns) -> click.Command:
     @click.command("list", help=f"List {name}.", epilog=EPILOG)
     @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @click.option("--prefix", "q", metavar="TEXT", help="Only those whose names start so.")
+    @click.option("--sort", metavar="[-]FIELD", help="By name or changed, clients also by id, tier, state.")
     @json_option
     @with_api
-    def command(api: Api, limit: int | None, *, as_json: bool) -> None:
-        show.rows(columns, api.items(name, limit=limit), as_json=as_json)
+    def command(api: Api, limit: int | None, *, as_json: bool, **query: str | None) -> None:
+        show.rows(columns, api.items(name, limit=limit, query=query), as_json=as_json)
 
     return command
 

@@ -211,9 +211,13 @@ def test_status_of_a_dispatcher(served: Node) -> None:
     document = {"counters": {"bad-tag": 5, "hit": 0}, "servers": [{"name": "fast-1", "packets": 7}]}
 
     def tell(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            connection.sendall(json.dumps(document).encode())
+        while True:  # the console's poll asks, too
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(json.dumps(document).encode())
 
     path = served.folder / "state" / "dispatch.sock"
     with socket.socket(socket.AF_UNIX) as listening:
@@ -222,6 +226,7 @@ def test_status_of_a_dispatcher(served: Node) -> None:
         thread = threading.Thread(target=tell, args=(listening,))
         thread.start()
         lines = ok(served, "status").splitlines()
+        listening.shutdown(socket.SHUT_RDWR)
         thread.join(10)
     path.unlink()
     assert "counters.bad-tag\t5" in lines

@@ -1,0 +1,110 @@
+"""The nouns of explaining, audit, keys of TSIG, classification, tokens and bulk, against a real node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.serving import Node, node
+from tests.cli.test_nouns import as_json, ok
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node with the example site for all tests here, which change different objects."""
+    with node(tmp_path_factory.mktemp("more")) as made:
+        made.apply()
+        made.start("--token-file", "token")
+        yield made
+
+
+def test_explain(served: Node) -> None:
+    """Who is asking, why, the answer and where it leads are told; --json is the API's answer."""
+    text = ok(served, "explain", "www.example.test", "--source", "127.0.0.1", "--ecs", "198.51.100.7")
+    assert "client acme (id 1001), tier gold, by ecs" in text
+    assert "the query carries none" in text
+    assert "to server fast-1 of pool fast" in text
+    assert "nobody that is known" in ok(served, "explain", "www.example.test", "A", "--source", "192.0.2.9")
+    assert as_json(served, "explain", "www.example.test", "--source", "::1")["client"] is None
+    wrong = served.noun("explain", "www.example.test", "--source", "x")
+    assert (wrong.returncode, "explain.source" in wrong.stderr) == (2, True)
+
+
+def test_audit_and_history(served: Node) -> None:
+    """A change stands in the audit and in its client's history, with old and new value."""
+    ok(served, "clients", "move", "newsreader", "gold")
+    for argv in (("audit", "--kind", "client", "--action", "changed"), ("clients", "history", "newsreader")):
+        lines = ok(served, *argv, "--limit", "1").splitlines()
+        assert 'client newsreader\tchanged\ttier: "standard" -> "gold"' in lines[1]
+        assert "token first" in lines[1]
+    assert len(as_json(served, "audit", "--name", "newsreader")) == 2
+    assert served.noun("audit", "--since", "yesterday").returncode == 2
+
+
+def test_tsig(served: Node, tmp_path: Path) -> None:
+    """A key is made and printed once in the form that dig takes, and its secret is shown by nothing else."""
+    made = ok(served, "tsig", "add", "new-key")
+    (tmp_path / "key").write_text(made)
+    assert ok(served, "tsig", "list").splitlines()[-1] == "new-key\thmac-sha256"
+    secret = made.split('"')[3]
+    assert secret not in ok(served, "tsig", "show", "new-key")
+    assert served.noun("tsig", "add", "new-key").returncode == 5
+    assert served.dig("-k", str(tmp_path / "key"), "AAAA", "www.example.test") == "2001:db8:a:1::1"
+    ok(served, "tsig", "delete", "new-key")
+
+
+def test_classify(served: Node) -> None:
+    """The order can be seen and changed."""
+    before = as_json(served, "classify", "show")["order"]
+    changed = as_json(served, "classify", "set", f"order={json.dumps(before[::-1])}")
+    assert changed["order"] == before[::-1]
+    assert served.noun("classify", "set", "order=[1]").returncode == 2
+
+
+def test_tokens_with_rights(served: Node) -> None:
+    """A token made with scopes may just that; it is changed, renewed and told of."""
+    argv = ["--scope", "read:client,tier", "--clients", "ac*", "--expires-in", "2h", "--per-minute", "100"]
+    clear = ok(served, "tokens", "create", "narrow", *argv, "--network", "127.0.0.0/8").strip()
+    env = {"DNSVIP_API": f"127.0.0.1:{served.api}", "DNSVIP_TOKEN": clear}
+    assert served.dnsvip("clients", "show", "acme", env=env).returncode == 0
+    refused = served.dnsvip("clients", "move", "acme", "gold", env=env)
+    assert (refused.returncode, "lacks the scope write:client" in refused.stderr) == (1, True)
+    assert "read:client,tier clients=ac*" in served.dnsvip("tokens", "whoami", env=env).stdout
+    shown = as_json(served, "tokens", "show", "narrow")
+    assert (shown["networks"], shown["per_minute"]) == (["127.0.0.0/8"], 100)
+    assert shown["expires_at"] == pytest.approx(shown["created_at"] + 7200, abs=60)
+    ok(served, "tokens", "set", "narrow", "--role", "operator")
+    assert served.dnsvip("clients", "move", "acme", "gold", env=env).returncode == 0
+    fresh = ok(served, "tokens", "rotate", "narrow").strip()
+    assert served.dnsvip("tokens", "whoami", env=env).returncode == 1
+    assert served.dnsvip("tokens", "whoami", env=env | {"DNSVIP_TOKEN": fresh}).returncode == 0
+    assert "narrow\toperator\t127.0.0.0/8" in ok(served, "tokens", "list")
+    assert served.noun("tokens", "create", "x", "--zones", "a").returncode == 2
+    assert served.noun("tokens", "create", "x", "--scope", "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+def test_bulk(served: Node, tmp_path: Path, kind: str) -> None:
+    """Clients go out to a file and in again, by name or through a pipe; a refused line is named and exits 2."""
+    file = tmp_path / f"clients.{kind}"
+    ok(served, "clients", "export", "--output", str(file))
+    assert "0 made, 0 changed, 2 unchanged, 0 failed; nothing stored" in ok(served, "clients", "import", str(file))
+    bad = tmp_path / "bad.ndjson"
+    bad.write_text('{"name": "x", "id": 50, "tier": "gold"}\n{"name": "y", "id": 50, "tier": "gold"}\n')
+    spoilt = served.noun("clients", "import", str(bad))
+    assert (spoilt.returncode, "line 2: client.y: id 50 belongs to client.x" in spoilt.stderr) == (2, True), spoilt
+    assert served.noun("clients", "show", "x").returncode == 4
+    left = served.noun("clients", "import", str(bad), "--per-line", "--dry-run", "--json")
+    assert (left.returncode, json.loads(left.stdout)["made"]) == (2, 1)
+    assert served.noun("clients", "import", "nowhere").returncode == 2
+
+
+def test_lists_with_filters(served: Node) -> None:
+    """Lists take the filters and orders of the API."""
+    assert len(as_json(served, "clients", "list", "--match", "2001:db8:77::1")) == 1
+    assert [c["name"] for c in as_json(served, "clients", "list", "--sort", "-id")] == ["newsreader", "acme"]
+    assert as_json(served, "clients", "list", "--prefix", "z") == []
+    assert [t["name"] for t in as_json(served, "tiers", "list", "--prefix", "g")] == ["gold"]
