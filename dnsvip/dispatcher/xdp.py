@@ -168,7 +168,10 @@ class XdpRunner(Runner):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._expired += await self._in_worker(self._tick_once)
+            try:
+                self._expired += await self._in_worker(self._tick_once)
+            except PlatformError as error:
+                log.error("cannot set the program's clock and sweep its flows, trying on", error=str(error))
 
     def _tick_once(self) -> int:
         return self._feed.tick(time.time()) if self._feed else 0
