@@ -9,7 +9,7 @@ from shutil import which
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.console.site import Site, site
 
@@ -25,6 +25,7 @@ DESKTOP = {"width": 1360, "height": 860}
 PHONE = {"width": 390, "height": 844}
 ARTEFACTS = Path(__file__).parent / "artefacts"
 WAIT_MS = 20_000
+expect.set_options(timeout=WAIT_MS)
 
 Open = Callable[..., Page]
 
