@@ -16,9 +16,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 
-from dnsvip.admin.auth import open_to_all
+from dnsvip.admin.auth import demand, open_to_all
 from dnsvip.admin.problems import Handler
 from dnsvip.metrics.exposition import render
+from dnsvip.rights import Action
 
 SECONDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 """Buckets of how long a request takes."""
@@ -43,6 +44,12 @@ async def get_metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
+async def get_metrics_by_right(request: web.Request) -> web.Response:
+    """The same for a caller who may read metrics."""
+    demand(request, Action.READ, "metrics")
+    return await get_metrics(request)
+
+
 @open_to_all
 async def get_health(_: web.Request) -> web.Response:
     """200 as long as the process answers at all."""
@@ -56,7 +63,9 @@ async def get_ready(request: web.Request) -> web.Response:
     return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
-ROUTES = [web.get("/metrics", get_metrics), web.get("/healthz", get_health), web.get("/readyz", get_ready)]
+HEALTH = [web.get("/healthz", get_health), web.get("/readyz", get_ready)]
+ROUTES = [web.get("/metrics", get_metrics_by_right), *HEALTH]
+"""Beside the API."""
 
 
 def make_observed_app(
@@ -72,7 +81,7 @@ def make_observed_app(
 
     app = web.Application(middlewares=[admit])
     app[OBSERVED] = observed
-    app.add_routes(ROUTES)
+    app.add_routes([web.get("/metrics", get_metrics), *HEALTH])
     return app
 
 

@@ -91,6 +91,11 @@ def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
     assert watched.get("/metrics", port=api)[0] == 401
     status, text = watched.get("/metrics", "-H", f"Authorization: Bearer {watched.node.token}", port=api)
     assert (status, "dnsvip_build_info" in text) == (200, True)
+    for kind, status in (("metrics", 200), ("zone", 403)):
+        scope = {"actions": ["read"], "kinds": [kind]}
+        made, answer = watched.node.curl("POST", "tokens", {"name": f"only-{kind}", "scopes": [scope]})
+        assert made == 201, answer
+        assert watched.get("/metrics", "-H", f"Authorization: Bearer {answer['token']}", port=api)[0] == status
     assert watched.get("/healthz", port=api) == (200, "ok\n")
     assert watched.get("/readyz", port=api)[0] == 200
 
