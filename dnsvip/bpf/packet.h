@@ -48,16 +48,14 @@ struct packet {
 	__u8 unused;
 };
 
-/* The walk over IPv6 extension headers, from a header at frame offset `base` to what is behind them. */
+/* The walk over IPv6 extension headers, from frame offset `at` to what is behind them. */
 struct chain {
-	__u32 base;
 	__u32 end;
 	__u32 at;
 	__u32 protocol;
 	__u32 piece; /* the fragment header's word of offset and flag */
 	__be32 identity;
 	__u32 fragmented; /* there was a fragment header */
-	__u32 unused;
 };
 
 static __always_inline struct wide wide_of(const __be64 *words)

@@ -202,7 +202,7 @@ static __always_inline int parse_upper(struct xdp_md *ctx, struct packet *p, int
 
 static __always_inline int parse_chain(struct xdp_md *ctx, struct packet *p)
 {
-	struct chain c = {.base = p->network, .end = p->end, .at = p->upper, .protocol = p->key.protocol};
+	struct chain c = {.end = p->end, .at = p->upper, .protocol = p->key.protocol};
 	int fault = walk(ctx, &c);
 
 	if (fault)

@@ -73,8 +73,6 @@ struct {
 	__type(value, struct last);
 } last SEC(".maps");
 
-static const __u32 zero;
-
 static __always_inline struct work *work(void)
 {
 	__u32 key = 0;
