@@ -11,8 +11,8 @@ PROGRAMS := $(VENV)/.programs
 demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
-test: lint  ## every test (and lint); ARGS goes to pytest
-	$(BIN)/pytest $(ARGS)
+test: lint  ## every test (and lint), a process for each processor; ARGS goes to pytest
+	$(BIN)/pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
 	$(BIN)/ruff check .
