@@ -49,8 +49,12 @@ def build_site(tables: Mapping[str, Any], folder: Path | None) -> Site:
                 found[attribute][key] = parse(kind, key, _site_body(kind, name, body, folder))
             except InvalidSite as error:
                 problems += error.problems
+    single = tables.get(SINGLE, {})
+    if not isinstance(single, dict):
+        problems.append(Problem(SINGLE, f"must be a table [{SINGLE}]"))
+        single = {}
     try:
-        found[SINGLE] = parse(SINGLE, "", tables.get(SINGLE, {}))
+        found[SINGLE] = parse(SINGLE, "", single)
     except InvalidSite as error:
         problems += error.problems
     if not problems:

@@ -203,7 +203,10 @@ def operation_id(each: Operation) -> str:
 def _content(each: Operation, schemas: _Schemas) -> Plain:
     if isinstance(each.body, dict):
         return {media: {"schema": schema} for media, schema in each.body.items()}
-    return {"application/json": {"schema": schemas.of(each.body, "validation")}}
+    schema = schemas.of(each.body, "validation")
+    if each.method == "PUT" and "required" in schema:  # the name is that of the path
+        schema = {**schema, "required": [key for key in schema["required"] if key != "name"]}
+    return {"application/json": {"schema": schema}}
 
 
 def _of_path(each: Operation) -> list[Plain]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -56,7 +56,7 @@ class RRset:
     type: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,16}$")]
     changetype: Literal["REPLACE", "DELETE"]
     ttl: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] | None = None
-    records: Annotated[tuple[Content, ...], Field(max_length=4096)] = ()
+    records: tuple[Content, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Patching:
     """The changes of a PATCH."""
 
     __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    rrsets: Annotated[tuple[RRset, ...], Field(max_length=10_000)] = field(default=())
+    rrsets: tuple[RRset, ...] = ()
 
 
 def as_powerdns(handle: Handle) -> Handle:
@@ -219,12 +219,13 @@ def _operation(method: str, path: str, handle: Handle, **more: Any) -> Operation
 
 
 _ONE = f"{SERVER}/zones/{{zone}}"
+LIST = {"type": "array", "items": {"type": "object"}}
 
 ROUTES = [
-    _operation("GET", "/api", versions),
-    _operation("GET", SERVERS, servers),
+    _operation("GET", "/api", versions, answer=LIST),
+    _operation("GET", SERVERS, servers, answer=LIST),
     _operation("GET", SERVER, server),
-    _operation("GET", f"{SERVER}/zones", zones),
+    _operation("GET", f"{SERVER}/zones", zones, answer=LIST),
     _operation("GET", _ONE, zone),
     _operation("PATCH", _ONE, patch, body=Patching, status=204),
     _operation("PUT", f"{_ONE}/notify", notify),

@@ -99,13 +99,13 @@ class Client:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Name
-    id: Annotated[int, Field(ge=1, lt=1 << 63)]
+    id: Annotated[int, Field(strict=True, ge=1, lt=1 << 63)]
     tier: Name
     match: tuple[MatchEntry, ...] = ()
     proof: Proof = Proof()
     attributes: Mapping[str, str | int] = field(default_factory=dict)
     state: ClientState = ClientState.ENABLED
-    key_generation: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    key_generation: Annotated[int, Field(strict=True, ge=0, lt=1 << 32)] = 0
 
 
 @dataclass(frozen=True, slots=True)

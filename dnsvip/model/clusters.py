@@ -28,16 +28,16 @@ class Cluster:
     name: Name
     prefix: IPv6Network
     plain: IPv6Address
-    layout: tuple[tuple[Name, Annotated[int, Field(ge=1, le=64)]], ...]
+    layout: tuple[tuple[Name, Annotated[int, Field(strict=True, ge=1, le=64)]], ...]
     tag_bits: int
     default_tier: Name
     values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     expiry_unit: Seconds = 900
-    ttl: Annotated[int, Field(ge=0, le=86_400)] = 60
+    ttl: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 60
     renew: Seconds | None = None
     anonymous: Anonymous = Anonymous.PLAIN
     on_invalid: OnInvalid = OnInvalid.DROP
-    slot_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    slot_seconds: Annotated[int, Field(strict=True, ge=1, le=3600)] = 30
     session_lifetime: Seconds = 3600
     rotate_every: Seconds | None = None
 
@@ -62,7 +62,7 @@ class ClassCluster:
     plain: IPv4Address
     classes: Mapping[Name, tuple[int, ...]]
     default_tier: Name
-    ttl: Annotated[int, Field(ge=0, le=86_400)] = 60
+    ttl: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 60
 
     @property
     def table(self) -> ClassTable:

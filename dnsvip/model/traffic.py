@@ -27,10 +27,10 @@ class Tier:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Name
-    code: Annotated[int, Field(ge=0)]
+    code: Annotated[int, Field(strict=True, ge=0)]
     pool: Name | None = None
     action: TierAction = TierAction.FORWARD
-    dscp: Annotated[int, Field(ge=0, le=63)] | None = None
+    dscp: Annotated[int, Field(strict=True, ge=0, le=63)] | None = None
     rate: Rate | None = None
     require_proof: bool = False
     unproven: Fallback = Fallback.REJECT
@@ -43,7 +43,7 @@ class Server:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Name
     address: Address
-    weight: Annotated[int, Field(ge=0, le=1000)] = 100
+    weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 100
     state: ServerState = ServerState.UP
 
 
@@ -58,13 +58,13 @@ class Check:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    tcp: Annotated[int, Field(ge=1, le=65535)] | None = None
+    tcp: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
     http: Annotated[str, Field(pattern=r"^https?://", max_length=2000)] | None = None
-    agent: Annotated[int, Field(ge=1, le=65535)] | None = None
+    agent: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
     interval: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.0
-    fall: Annotated[int, Field(ge=1, le=100)] = 2
-    rise: Annotated[int, Field(ge=1, le=100)] = 2
+    fall: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    rise: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
     verify: bool = True
     ca: Authorities | None = None

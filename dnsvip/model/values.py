@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Annotated
+from typing import Annotated, Any
 
 from cryptography.x509 import load_pem_x509_certificates
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -25,9 +25,26 @@ def _checked_dns_name(text: str) -> str:
 
 
 DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_dns_name)]
-Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(ip_network)]
-Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(ip_address)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=31_536_000)]
+
+
+def _address_text(value: Any) -> Any:
+    """An address; numbers are none, though Python would take them for some."""
+    return value if isinstance(value, IPv4Address | IPv6Address) else ip_address(_text(value))
+
+
+def _network_text(value: Any) -> Any:
+    return value if isinstance(value, IPv4Network | IPv6Network) else ip_network(_text(value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network_text)]
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address_text)]
 
 STRICT = ConfigDict(extra="forbid")
 

@@ -46,6 +46,7 @@ async def test_apply(api: Api) -> None:
     [
         ({"tier": {"x": {"code": 1, "pool": "nowhere"}}}, "tier.gold.pool"),
         ({"colour": {}}, "colour"),
+        ({"classify": [1]}, "classify"),
         ({"zone": {"example.test": {"file": "/etc/passwd"}}}, "zone.example.test.file"),
         ({"zone": {"example.test": {"text": "nonsense"}}}, "zone.example.test"),
         ({"client": {"acme": {"id": 1, "tier": "gold", "state": "revoked"}}}, "client.acme"),

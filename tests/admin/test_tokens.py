@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -170,6 +171,7 @@ async def test_last_use_is_noted(api: Api) -> None:
         (token,) = (await api.ok("GET", "tokens"))["items"]
         if token["last_used_at"]:
             break
+        await asyncio.sleep(0.1)
     first = token["last_used_at"]
     assert first > token["created_at"]
     assert (await api.ok("GET", "tokens/test"))["last_used_at"] == first
