@@ -118,7 +118,7 @@ function enrolmentButton(client) {
           const { data } = await call("POST", `${at("clients", client.name)}/enrolment`, { body: { servers: listed } });
           save(`${client.name}.enrolment.json`, `${JSON.stringify(data, null, 2)}\n`);
           dialog.close();
-          done("The enrolment was made; its making is in the audit");
+          done("The enrolment was made; the node has logged that");
         } catch (problem) {
           form.show(element, problem, "enrolment");
         }
