@@ -12,7 +12,7 @@ demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 lea
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
 test: lint  ## every test (and lint), a process for each processor; ARGS goes to pytest
-	$(BIN)/pytest --numprocesses=auto --dist=loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
 	$(BIN)/ruff check .

@@ -77,10 +77,10 @@ def test_packets_of_everybody(field: Field) -> None:
 
 def test_who_has_the_most_packets(field: Field) -> None:
     """Packets are added up by what is asked for; of what nobody sends there is nothing."""
-    prefix = ("2001:db8:a:1::/64", "--seconds", "2", "--json")
-    assert json.loads(dnsvip(field, "flows", "top", *prefix)) == []
-    downloads = field.downloads(4, [field.address("direct", 4)])
-    (most,) = json.loads(dnsvip(field, "flows", "top", *prefix, "--by", "tier"))
+    top, vip = ("flows", "top", "--seconds", "2", "--json"), field.address("direct", 4)
+    assert json.loads(dnsvip(field, *top, vip)) == []
+    downloads = field.downloads(4, [vip])
+    (most,) = json.loads(dnsvip(field, *top, vip, "--by", "tier"))
     assert (most["tier"], most["packets"] > 4, most["bytes"] > 60 * most["packets"]) == ("direct", True, True)
     assert downloads.finish()["harmed"] == {}
 
