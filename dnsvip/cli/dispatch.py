@@ -18,6 +18,7 @@ from dnsvip.cli.observing import observed_dispatch, observing
 from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.sampling import flow_log
 from dnsvip.cli.settling import Settling
+from dnsvip.cli.turns import share_interpreter
 from dnsvip.config import DispatchSettings, load_node
 from dnsvip.dispatcher.control import SOCKET, Control
 from dnsvip.dispatcher.health import Health, reported, with_health
@@ -42,6 +43,7 @@ def dispatch(node_file: Path, detach: bool) -> None:
     """
     node = load_node(node_file)
     configure(node.log)
+    share_interpreter()
     uvloop.run(_dispatch(Live(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
 
 

@@ -30,6 +30,7 @@ from dnsvip.cli.observing import joined, observed_serve, observing
 from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.sampling import query_log
 from dnsvip.cli.settling import Settling
+from dnsvip.cli.turns import share_interpreter
 from dnsvip.config import DnsSettings, NodeConfig, load_node, parse_endpoint
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.geo import GeoFiles
@@ -53,13 +54,6 @@ TOKEN_SECONDS = 1.0
 
 GEO_SECONDS = 1.0
 """How often the files of [geo] are looked at."""
-
-SWITCH_SECONDS = 0.00001
-"""After how long a thread that waits for the interpreter gets it from the loop that answers, and the other way round.
-
-It has to be shorter than what the loop does between two looks at its sockets. There the loop lets go for a moment,
-which is too short for the thread to wake up, and yet starts its waiting anew: with Python's 5 ms, or with 0.5 ms, a
-thread that compiles or reads the database beside a loop at full load waits for most of a second, every time."""
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -85,6 +79,7 @@ def serve(node_file: Path, token_file: Path | None) -> None:
     if token_file is not None and node.admin is None:
         raise ConfigError(f"{node_file}: --token-file is of no use without the HTTP API: add the table [admin]")
     configure(node.log)
+    share_interpreter()
     try:
         uvloop.run(_serve(node, node_file, token_file))
     except PlatformError as error:
@@ -130,7 +125,6 @@ async def feed_of(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[Feed]
 @asynccontextmanager
 async def dns_of(live: Live, feed: Feed) -> AsyncIterator[DnsServer]:
     """Answers from the feed's snapshots; a new one is compiled in a thread, as questions must not wait for it."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     settings, geo = live.node.dns, live.node.geo
     places = GeoFiles(geo.database)
     engine = Engine(feed.snapshot, None, places.geo, _identity(settings), settings.require_cookies)

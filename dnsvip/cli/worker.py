@@ -16,6 +16,7 @@ import uvloop
 from dnsvip.cli.notify import Notifier
 from dnsvip.cli.reloading import Live, reload_on_hangup
 from dnsvip.cli.serve import dns_of, feed_of
+from dnsvip.cli.turns import share_interpreter
 from dnsvip.config import load_node
 from dnsvip.dns.transports.workers import Parent
 from dnsvip.errors import DnsvipError
@@ -28,6 +29,7 @@ def main(node_file: str) -> int:
     try:
         node = load_node(Path(node_file))
         configure(node.log)
+        share_interpreter()
         uvloop.run(_work(Live(Path(node_file), node), parent))
     except DnsvipError as error:
         parent.tell(failed=str(error)[:500])

@@ -14,7 +14,6 @@ import asyncio
 import gc
 import json
 import resource
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -29,7 +28,7 @@ import dns.edns
 import dns.message
 import sqlalchemy
 
-from dnsvip.cli.serve import SWITCH_SECONDS
+from dnsvip.cli.turns import share_interpreter
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.classify import Asker, Classifier, Ecs
 from dnsvip.dns.classification.prefixes import PrefixTable
@@ -240,7 +239,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--clients", type=int, default=1_000_000)
     options = parser.parse_args()
-    sys.setswitchinterval(SWITCH_SECONDS)
+    share_interpreter()
     changed = asyncio.run(change(options.clients)) if options.clients else {}
     found = [look_ups(size) for size in SIZES if size <= options.largest]
     if options.json:

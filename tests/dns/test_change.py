@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.cli.serve import SWITCH_SECONDS
+from dnsvip.cli.turns import share_interpreter
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.model import Client, Match, Site, Snapshot, Step
@@ -81,7 +81,7 @@ def test_the_work_of_a_change_is_that_of_what_changed(change: Callable[[Client],
 async def test_a_thread_beside_a_busy_loop_gets_its_turns() -> None:
     """What a thread compiles for some milliseconds is ready soon, though the loop never rests."""
     before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
+    share_interpreter()
     ended = False
 
     def compile_something() -> None:
