@@ -103,8 +103,8 @@ def test_established_flows_outlive_floods(field: Field) -> None:
     counters = field.status("d1")["counters"]
     assert counters["unknown-epoch"] + counters["bad-tag"] > FORGED * 0.9
     assert counters["issued"] > NEW * 0.9
+    wait_until(lambda: field.status("d1")["flows"]["established"] >= FLOWS)  # counted every few seconds
     flows = field.status("d1")["flows"]
-    assert flows["established"] >= FLOWS
     assert flows["new"] <= flows["bound"] // 4
     assert maps(field) == before
     assert memory(field) < resident + 20_000

@@ -110,7 +110,7 @@ def test_other_bound_keeps_flows(field: Field) -> None:
     node.write_text(node.read_text().replace("flows = 20000", "flows = 40000"))
     field.dispatch("d1")
     assert "replaced the program" in field.log("d1")
-    assert field.status("d1")["flows"]["established"] >= 50
+    wait_until(lambda: field.status("d1")["flows"]["established"] >= 50)
     assert downloads.finish()["harmed"] == {}
 
 
@@ -271,5 +271,5 @@ def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
     field.dispatch("d1", python=("-P", "-m", "dnsvip"), env={"PYTHONPATH": str(package.parent)})
     assert field.status("d1")["xdp"]["program"] != old
     assert "replaced the program" in field.log("d1")
-    assert field.status("d1")["flows"]["established"] >= 50
+    wait_until(lambda: field.status("d1")["flows"]["established"] >= 50)
     assert downloads.finish()["harmed"] == {}
