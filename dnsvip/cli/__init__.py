@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dnsvip import __version__
+from dnsvip.cli.examples import with_examples
 from dnsvip.errors import DnsvipError
 
 COMMANDS = {
@@ -58,7 +59,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command = with_examples(cmd_name, getattr(module, cmd_name))
         return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
 
 

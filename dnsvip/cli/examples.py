@@ -1,0 +1,49 @@
+"""Examples at the end of each command's `--help`; a test reads every one of them as the command would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "apply": ("apply site.toml --config node.toml --dry-run", "apply site.toml --config node.toml"),
+    "serve": ("serve node.toml", "serve node.toml --token-file token"),
+    "dispatch": ("dispatch node.toml", "dispatch node.toml --detach"),
+    "xdp": ("xdp attach node.toml", "xdp status node.toml", "xdp decap eth0 fd00:10::11"),
+    "flows": (
+        "flows top --by client --config node.toml",
+        "flows search 2001:db8:77::/48 --config node.toml",
+        "flows purge acme --config node.toml",
+    ),
+    "watch": ("watch acme --config node.toml", "watch 2001:db8:a:1::/64 --reason bad-tag --config node.toml"),
+    "decode": ("decode 2001:db8:a:1:1aed:aa6b:c2e5:9c0b --config node.toml",),
+    "encode": ("encode --config node.toml --cluster web --client acme",),
+    "status": ("status", "status --json"),
+    "clients": ("clients list --sort tier", "clients move acme standard", "clients set acme proof.single_use=true"),
+    "tiers": ("tiers list", "tiers add silver code=3 pool=slow dscp=10"),
+    "clusters": ("clusters list", "clusters set web ttl=30"),
+    "pools": ("pools list", "pools set fast fallback=slow"),
+    "servers": ("servers health", "servers drain slow/slow-2", "servers add slow/slow-3 address=fd00:10::23 weight=10"),
+    "zones": ("zones list", "zones show example.test"),
+    "services": ("services list", "services add api.example.test cluster=web"),
+    "tsig": ("tsig list", "tsig show acme-key"),
+    "keys": ("keys list web", "keys rotate web", "keys rotate web --emergency"),
+    "nodes": ("nodes list", "nodes show dns-1"),
+    "backup": ("backup site.backup --config node.toml",),
+    "restore": ("restore site.backup --config node.toml",),
+    "doctor": ("doctor node.toml", "doctor node.toml --quiet --json"),
+    "client": ("client resolve www.example.test", "client exec -- curl https://www.example.test/"),
+    "demo": ("demo", "demo --xdp"),
+    "completion": ("completion bash",),
+}
+"""Command -> command lines, without the program's name; commands that are not here bring their own."""
+
+
+def with_examples(name: str, command: click.Command) -> click.Command:
+    """The command, its examples before whatever else its help ends with."""
+    lines = EXAMPLES.get(name, ())
+    if lines and "Examples:" not in (command.epilog or ""):
+        shown = "\n".join(["\b", "Examples:", *(f"  dnsvip {line}" for line in lines)])
+        command.epilog = "\n\n".join(filter(None, [shown, command.epilog]))
+    return command

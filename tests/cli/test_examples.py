@@ -1,0 +1,34 @@
+"""Every command shows examples, and each of them is one that the command takes."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dnsvip.cli import COMMANDS, root
+from dnsvip.cli.examples import EXAMPLES
+
+LINES = [line for lines in EXAMPLES.values() for line in lines]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples(name: str) -> None:
+    """`--help` of each command ends with examples of it."""
+    shown = CliRunner().invoke(root, [name, "--help"])
+    assert shown.exit_code == 0
+    assert f"  dnsvip {name}" in shown.output.partition("Examples:")[2], shown.output
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_examples_are_taken(line: str) -> None:
+    """Words, options and values of an example are read without complaint."""
+    command: click.Command = root
+    words, context = shlex.split(line), click.Context(root)
+    while isinstance(command, click.Group):
+        name, command, words = command.resolve_command(context, words)  # type: ignore[assignment]
+        assert name
+        context = click.Context(command, context, name)
+    command.make_context(context.info_name, words, context.parent)
