@@ -1,7 +1,8 @@
 """/clients/import and /clients/export: very many clients in and out, as NDJSON or CSV, in bounded memory.
 
 What comes in is first written to a file without a name and looked at line by line; the database is only
-taken when all of it is there, so that a slow sender keeps nobody waiting.
+taken when all of it is there, so that a slow sender keeps nobody waiting. What goes out is read page by
+page, each in a transaction of its own: a slow reader holds neither the database nor more than a page.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dnsvip.admin.queries import LONGEST_PAGE, ClientsQuery, Flag
 from dnsvip.errors import DnsvipError, Problem
 from dnsvip.model import STRICT
 from dnsvip.rights import Action
-from dnsvip.spec import Plain, dump, dump_text
+from dnsvip.spec import Plain, Thing, dump, dump_text
 from dnsvip.store.bulk import LINES, Line, LineProblem, Tally
 
 LIMIT = 2 << 30
@@ -226,28 +227,38 @@ def _some(file: IO[str]) -> Iterator[str]:
 async def give(request: web.Request) -> web.StreamResponse:
     """Every client that the query leaves, one a line, as import takes them."""
     query = query_of(request, ExportQuery)
-    node, rights = request.app[NODE], request[CALLER].rights
     wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE)
-    page = await node.store().places(wanted)
+    page = await request.app[NODE].store().places(wanted)
     headers = {"Content-Type": f"{lines.MEDIA[query.format]}; charset=utf-8"}
     headers["Content-Disposition"] = f'attachment; filename="clients.{query.format}"'
     stream = web.StreamResponse(headers=headers)
     await stream.prepare(request)
     if query.format == "csv":
         await stream.write(lines.csv_header().encode())
-    while page:
-        shown = [thing for thing, _ in page if rights.allow(Action.READ, "client", str(getattr(thing, "name", "")))]
-        if query.format == "csv":
-            text = "".join(lines.csv_line(dump(thing)) for thing in shown)
-        else:
-            text = "".join(dump_text(thing) + "\n" for thing in shown)
-        await stream.write(text.encode())
-        if len(page) < LONGEST_PAGE:
-            break
-        thing, place = page[-1]
-        page = await node.store().places(replace(wanted, after=(place, name_of_thing(thing))))
+    try:
+        while page:
+            await stream.write(_text(request, [thing for thing, _ in page], query.format).encode())
+            if len(page) < LONGEST_PAGE:
+                break
+            thing, place = page[-1]
+            page = await request.app[NODE].store().places(replace(wanted, after=(place, name_of_thing(thing))))
+    except DnsvipError as error:
+        # The status is sent: that the end is missing tells the caller, who would take a tidy one for all there is.
+        log.error("an export was broken off", actor=request[ACTOR], error=str(error))
+        if request.transport is not None:
+            request.transport.close()
+        return stream
     await stream.write_eof()
     return stream
+
+
+def _text(request: web.Request, things: Sequence[Thing], form: str) -> str:
+    """The lines of those clients that the caller may see."""
+    rights = request[CALLER].rights
+    shown = [thing for thing in things if rights.allow(Action.READ, "client", name_of_thing(thing))]
+    if form == "csv":
+        return "".join(lines.csv_line(dump(thing)) for thing in shown)
+    return "".join(dump_text(thing) + "\n" for thing in shown)
 
 
 _BODY = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}

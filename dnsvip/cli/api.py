@@ -27,6 +27,9 @@ ROOT = "/api/v1"
 TIMEOUT_SECONDS = 300.0
 """A very large zone takes its time to be checked."""
 
+PIECE = 1 << 16
+"""Bytes of a stream that are read at once."""
+
 EXIT_CODES: Mapping[int, int] = {400: 2, 404: 4, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2}
 """HTTP status -> exit code; every other failure is 1."""
 
@@ -89,7 +92,7 @@ class Api:
         with self._answer(method, _url(path, query), body, sent) as answer:
             if answer.status >= 300:
                 self._read(answer.status, answer.read())
-            yield from answer
+            yield from _lines(answer)
 
     def _call(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Any:
         data, kind = (None, None) if body is None else (json.dumps(body).encode(), "application/json")
@@ -103,6 +106,8 @@ class Api:
         try:
             connection.request(method, url, data, dict(sent), encode_chunked="Transfer-Encoding" in sent)
             yield connection.getresponse()
+        except http.client.IncompleteRead:
+            raise ApiError(f"the API at {self._url} broke off its answer: what came is not all of it") from None
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
             raise ApiError(
@@ -122,6 +127,16 @@ class Api:
         if status < 300:
             return data
         raise ApiError(told(data), status)
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The lines of an answer. Not by its own `readline`, for which an answer that breaks off is one that ends."""
+    rest = b""
+    while piece := answer.read1(PIECE):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest
 
 
 def told(problem: Any) -> str:
