@@ -218,7 +218,7 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
             ', error="invalid_token"',
         )
     now = node.now()
-    if token.expires_at is not None and now >= token.expires_at:
+    if token.has_expired(now):
         raise _unauthorized(
             "This token has expired; have it rotated (POST /tokens/NAME/rotate).", ', error="invalid_token"'
         )

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dnsvip.admin.collection import Kind, routes
+from dataclasses import dataclass
 
-CLUSTER = Kind("cluster", "clusters")
+from dnsvip.admin.collection import Kind, routes
+from dnsvip.admin.queries import PageQuery, Text
+
+
+@dataclass(frozen=True, slots=True)
+class ClustersQuery(PageQuery):
+    """And of clusters: those whose plain addresses are in a tier, `default_tier`."""
+
+    default_tier: Text | None = None
+
+
+CLUSTER = Kind("cluster", "clusters", query=ClustersQuery)
 ROUTES = routes(CLUSTER)

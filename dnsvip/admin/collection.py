@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin import bodies
-from dnsvip.admin.auth import ACTOR, CALLER
+from dnsvip.admin.auth import ACTOR, CALLER, demand
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.problems import Refusal
@@ -120,6 +120,8 @@ def routes(kind: Kind) -> list[Operation]:
 async def list_all(kind: Kind, request: web.Request) -> web.Response:
     """A page of objects, filtered and sorted."""
     query = query_of(request, PageQuery)
+    for other, name in query.discloses():
+        demand(request, Action.READ, other, name)
     wanted = kind.listing(query)
     store = request.app[NODE].store()
     found = await store.places(replace(wanted, limit=wanted.limit + 1))

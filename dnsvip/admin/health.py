@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
+from pydantic import ConfigDict
 
 from dnsvip.admin import bodies
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operation import ROOT, Operation, Page, query_of
+from dnsvip.admin.queries import Text
 from dnsvip.epochs import NodeReport
+from dnsvip.model import STRICT, ServerState
 from dnsvip.spec import Plain
 
 _NAMES = ("pool", "name", "state", "weight", "passing", "load", "note", "since")
@@ -19,10 +22,13 @@ _NAMES = ("pool", "name", "state", "weight", "passing", "load", "note", "since")
 
 @dataclass(frozen=True, slots=True)
 class HealthQuery:
-    """Those of one pool or one server only."""
+    """Those of one pool, one server or one dispatcher only, or those in a `state`."""
 
-    pool: str | None = None
-    server: str | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    pool: Text | None = None
+    server: Text | None = None
+    node: Text | None = None
+    state: ServerState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ async def list_all(request: web.Request) -> web.Response:
     query, node = query_of(request, HealthQuery), request.app[NODE]
     reports = await node.store().nodes()
     items = [each for report in reports for each in _seen(report, node.now())]
-    wanted = [each for each in items if query.pool in (None, each["pool"]) and query.server in (None, each["name"])]
+    about = {"pool": query.pool, "name": query.server, "node": query.node, "state": query.state}
+    wanted = [each for each in items if all(value in (None, each[key]) for key, value in about.items())]
     wanted.sort(key=lambda each: (each["pool"], each["name"], each["node"]))
     return bodies.answer({"items": wanted, "next": None})
 

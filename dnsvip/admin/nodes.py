@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import structlog
 from aiohttp import web
+from pydantic import Field
 
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.operation import ROOT, Operation
+from dnsvip.admin.operation import ROOT, Operation, query_of
 from dnsvip.admin.problems import Refusal
-from dnsvip.admin.queries import ShortQuery, short_page
+from dnsvip.admin.queries import Flag, ShortQuery, short_page
 from dnsvip.epochs import NodeReport
 from dnsvip.spec import Plain
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class NodesQuery(ShortQuery):
+    """And of processes: those that have a `role`, and those that are `live`, or with `false` those that are silent."""
+
+    role: Annotated[str, Field(pattern=r"^(dns|admin|dispatch)$")] | None = None
+    live: Flag | None = None
+
+
 async def list_all(request: web.Request) -> web.Response:
     """Every process, by name."""
-    return short_page(request, await shown(request.app[NODE]))
+    query, found = query_of(request, NodesQuery), await shown(request.app[NODE])
+    some = (each for each in found if query.role is None or query.role in each["roles"])
+    return short_page(request, [each for each in some if query.live in (None, each["live"])])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -80,7 +93,7 @@ def _shown(report: NodeReport, generation: int, lagging_since: float | None, now
 
 
 ROUTES = [
-    Operation("GET", f"{ROOT}/nodes", list_all, "node", query=ShortQuery),
+    Operation("GET", f"{ROOT}/nodes", list_all, "node", query=NodesQuery),
     Operation("GET", f"{ROOT}/nodes/{{name}}", get, "node"),
     Operation("DELETE", f"{ROOT}/nodes/{{name}}", forget, "node", status=204),
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, cast
 
 from aiohttp import web
+from pydantic import ConfigDict
 
 from dnsvip.admin import bodies
 from dnsvip.admin.collection import (
@@ -19,21 +21,41 @@ from dnsvip.admin.collection import (
     shown_response,
 )
 from dnsvip.admin.node import NODE
-from dnsvip.admin.operation import ROOT, Operation, Page
+from dnsvip.admin.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.problems import Refusal
+from dnsvip.admin.queries import PageQuery, Text
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Pool, Server
+from dnsvip.model import STRICT, Forward, Pool, Server, ServerState
 from dnsvip.spec import Plain, Thing, dump, parse
 
-POOL = Kind("pool", "pools")
+
+@dataclass(frozen=True, slots=True)
+class PoolsQuery(PageQuery):
+    """And of pools: those that `forward` packets in a way, or have a pool as their `fallback`."""
+
+    forward: Forward | None = None
+    fallback: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServersQuery:
+    """Those in a `state` only."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    state: ServerState | None = None
+
+
+POOL = Kind("pool", "pools", query=PoolsQuery)
 
 Edit: TypeAlias = Callable[[list[Plain], Plain | None], None]
 """Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""
 
 
 async def list_servers(request: web.Request) -> web.Response:
-    """All servers of a pool."""
-    return page_response(request, _servers(await _pool(request)), None)
+    """All servers of a pool, or those in a state."""
+    state = query_of(request, ServersQuery).state
+    found = [each for each in _servers(await _pool(request)) if state in (None, each["state"])]
+    return page_response(request, found, None)
 
 
 async def get_server(request: web.Request) -> web.Response:
@@ -157,7 +179,7 @@ _LIST = f"{ROOT}/pools/{{name}}/servers"
 
 ROUTES = [
     *routes(POOL),
-    Operation("GET", _LIST, list_servers, "pool", answer=Page[Server]),
+    Operation("GET", _LIST, list_servers, "pool", query=ServersQuery, answer=Page[Server]),
     Operation("GET", _SERVER, get_server, "pool", answer=Server),
     Operation("PUT", _SERVER, put_server, "pool", body=Server, answer=Server),
     Operation("PATCH", _SERVER, patch_server, "pool", body=Plain, answer=Server),

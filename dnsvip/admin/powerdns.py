@@ -109,13 +109,13 @@ async def zones(request: web.Request) -> web.Response:
 
 
 async def zone(request: web.Request) -> web.Response:
-    """A zone with its record sets, or those of `rrset_name` and `rrset_type`."""
+    """A zone with its record sets, or those of `rrset_name`, of `rrset_type`, or of both."""
     found = await _zone(request)
     shown = await asyncio.to_thread(_shown, found, whole=request.query.get("rrsets", "true") != "false")
-    name, rtype = request.query.get("rrset_name"), request.query.get("rrset_type")
-    if name and "rrsets" in shown:
+    name, rtype = request.query.get("rrset_name", "").lower(), request.query.get("rrset_type", "").upper()
+    if "rrsets" in shown:
         shown["rrsets"] = [
-            each for each in shown["rrsets"] if each["name"] == name.lower() and rtype in (None, each["type"])
+            each for each in shown["rrsets"] if name in ("", each["name"]) and rtype in ("", each["type"])
         ]
     return bodies.answer(shown)
 

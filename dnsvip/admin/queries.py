@@ -18,6 +18,7 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import STRICT, ClientState
 from dnsvip.spec import Plain, problem_of
 from dnsvip.store import Listing
+from dnsvip.store.filters import FILTERS
 
 PAGE, LONGEST_PAGE = 100, 1000
 BIGGEST = (1 << 63) - 1
@@ -126,8 +127,8 @@ def short_page(request: web.Request, items: Sequence[Plain], key: str = "name") 
     query = query_of(request, ShortQuery)
     rest = [item for item in items if query.after is None or item[key] > query.after]
     page = rest[: query.limit]
-    more = urlencode({"limit": query.limit, "after": page[-1][key]}) if len(rest) > len(page) else None
-    return bodies.answer({"items": page, "next": f"{request.path}?{more}" if more else None})
+    more = {**request.query, "limit": query.limit, "after": page[-1][key]} if len(rest) > len(page) else None
+    return bodies.answer({"items": page, "next": f"{request.path}?{urlencode(more)}" if more else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,15 @@ class PageQuery:
     count: Flag = False
 
     def listing(self, kind: str) -> Listing:
-        """What it asks the store for; raises Refusal."""
+        """What it asks the store for; raises Refusal. Of its fields those are passed on that the store filters by."""
         sort = self.sort.removeprefix("-")
-        return Listing(
-            kind, self.limit, sort, self.sort.startswith("-"), _place(sort, self.after), self.q, self.contains
-        )
+        filters = {name: str(value) for name in FILTERS.get(kind, ()) if (value := getattr(self, name)) is not None}
+        place = _place(sort, self.after)
+        return Listing(kind, self.limit, sort, self.sort.startswith("-"), place, self.q, self.contains, filters)
+
+    def discloses(self) -> Sequence[tuple[str, str]]:
+        """What else than the objects themselves an answer tells of: the kind and the name of each, `*` for any."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +165,6 @@ class ClientsQuery(PageQuery):
     tier: Text | None = None
     state: ClientState | None = None
     match: Text | None = None
-
-    def listing(self, kind: str) -> Listing:
-        """What it asks the store for; raises Refusal."""
-        sort = self.sort.removeprefix("-")
-        place = _place(sort, self.after)
-        some = self.tier, self.state.value if self.state else None, self.match
-        return Listing(kind, self.limit, sort, self.sort.startswith("-"), place, self.q, self.contains, *some)
 
 
 def _place(sort: str, after: str | None) -> tuple[str | int, str] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from dnsvip.admin.collection import Kind, routes
 from dnsvip.admin.node import NODE
+from dnsvip.admin.queries import PageQuery, Text
 from dnsvip.admin.zones import closest
 from dnsvip.dns.answer import check_services
 from dnsvip.errors import InvalidSite
@@ -25,5 +27,12 @@ async def check(request: web.Request, name: str, _body: Plain) -> None:
             raise InvalidSite(problems)
 
 
-SERVICE = Kind("service", "services", check=check)
+@dataclass(frozen=True, slots=True)
+class ServicesQuery(PageQuery):
+    """And of services: those whose addresses, of either family, are made in a `cluster`."""
+
+    cluster: Text | None = None
+
+
+SERVICE = Kind("service", "services", check=check, query=ServicesQuery)
 ROUTES = routes(SERVICE)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from dnsvip.admin.collection import Kind, routes
+from dataclasses import dataclass
 
-TIER = Kind("tier", "tiers")
+from dnsvip.admin.collection import Kind, routes
+from dnsvip.admin.queries import PageQuery, Text
+from dnsvip.model import TierAction
+
+
+@dataclass(frozen=True, slots=True)
+class TiersQuery(PageQuery):
+    """And of tiers: those whose traffic goes to a `pool`, or with which an `action` is done."""
+
+    pool: Text | None = None
+    action: TierAction | None = None
+
+
+TIER = Kind("tier", "tiers", query=TiersQuery)
 ROUTES = routes(TIER)

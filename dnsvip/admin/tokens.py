@@ -15,9 +15,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from dnsvip.admin import bodies
 from dnsvip.admin.auth import ACTOR, CALLER
 from dnsvip.admin.node import NODE
-from dnsvip.admin.operation import ROOT, Operation, Page, Patch
+from dnsvip.admin.operation import ROOT, Operation, Page, Patch, query_of
 from dnsvip.admin.problems import Refusal
-from dnsvip.admin.queries import ShortQuery, read_body, read_patch, short_page
+from dnsvip.admin.queries import Flag, ShortQuery, read_body, read_patch, short_page
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.model import STRICT
 from dnsvip.rights import EVERYTHING, ROLES, Rights, Scope
@@ -78,9 +78,23 @@ class Shown:
     token: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TokensQuery(ShortQuery):
+    """And of tokens: those of a `role`, and those that have `expired`, or with `false` those that have not."""
+
+    role: Annotated[str, Field(pattern=rf"^({'|'.join(ROLES)})$")] | None = None
+    expired: Flag | None = None
+
+
 async def list_all(request: web.Request) -> web.Response:
     """Every token, without what it is."""
-    return short_page(request, [_shown(each) for each in await request.app[NODE].store().tokens()])
+    query, now = query_of(request, TokensQuery), request.app[NODE].now()
+    found = [
+        each
+        for each in await request.app[NODE].store().tokens()
+        if query.role in (None, each.role) and query.expired in (None, each.has_expired(now))
+    ]
+    return short_page(request, [_shown(each) for each in found])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -197,7 +211,7 @@ def _shown(token: Token) -> Plain:
 _ONE = f"{ROOT}/tokens/{{name}}"
 
 ROUTES = [
-    Operation("GET", f"{ROOT}/tokens", list_all, "token", query=ShortQuery, answer=Page[Shown]),
+    Operation("GET", f"{ROOT}/tokens", list_all, "token", query=TokensQuery, answer=Page[Shown]),
     Operation("POST", f"{ROOT}/tokens", create, "token", body=NewToken, answer=Shown, status=201),
     Operation("GET", f"{ROOT}/whoami", own),
     Operation("GET", _ONE, get, "token", answer=Shown),

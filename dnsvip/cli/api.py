@@ -182,9 +182,13 @@ def find_api(
 
 
 def _url(path: Sequence[str], query: Mapping[str, Any] | None) -> str:
-    words = {key: value for key, value in (query or {}).items() if value is not None}
+    words = {key: _word(value) for key, value in (query or {}).items() if value is not None}
     url = f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}"
     return f"{url}?{urlencode(words)}" if words else url
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _token(file: Path | None) -> str:

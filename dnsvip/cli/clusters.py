@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from dnsvip.cli.nouns import noun
 from dnsvip.spec import Plain
 
@@ -23,4 +25,5 @@ clusters = noun(
         "DEFAULT": lambda cluster: cluster["default_tier"],
         "CARRIES": _carries,
     },
+    filters=[click.Option(["--default-tier"], metavar="TIER", help="Only those whose plain addresses are in it.")],
 )

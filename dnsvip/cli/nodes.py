@@ -39,11 +39,13 @@ def nodes() -> None:
 
 
 @nodes.command("list", epilog=EPILOG)
+@click.option("--role", type=click.Choice(["dns", "admin", "dispatch"]), help="Only those that do this.")
+@click.option("--live/--silent", default=None, help="Only those that still report, or that no longer do.")
 @json_option
 @with_api
-def list_(api: Api, *, as_json: bool) -> None:
+def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:
     """List the processes of all nodes."""
-    show.rows(COLUMNS, api.get("nodes")["items"], as_json=as_json)
+    show.rows(COLUMNS, api.items("nodes", query=query), as_json=as_json)
 
 
 @nodes.command("show", epilog=EPILOG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 import click
@@ -35,6 +36,11 @@ def noun(
     if "list" in group.commands:
         group.commands["list"].params += filters
     return group
+
+
+def choice(words: type[StrEnum]) -> click.Choice[str]:
+    """The type of an option that takes one of an enum's words."""
+    return click.Choice([word.value for word in words])
 
 
 def assigned(pairs: tuple[str, ...]) -> Plain:

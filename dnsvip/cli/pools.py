@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dnsvip.cli.nouns import noun
+import click
+
+from dnsvip.cli.nouns import choice, noun
+from dnsvip.model import Forward
 from dnsvip.spec import Plain
 
 
@@ -22,4 +25,8 @@ pools = noun(
         "FALLBACK": lambda pool: pool["fallback"],
         "SERVERS": lambda pool: [server["name"] for server in pool["servers"]],
     },
+    filters=[
+        click.Option(["--forward"], type=choice(Forward), help="Only those that forward packets so."),
+        click.Option(["--fallback"], metavar="POOL", help="Only those that fall back to this pool."),
+    ],
 )

@@ -8,7 +8,7 @@ import click
 
 from dnsvip.cli import show
 from dnsvip.cli.api import EPILOG, Api, ApiError, with_api
-from dnsvip.cli.nouns import PAIRS, assigned, json_option
+from dnsvip.cli.nouns import PAIRS, assigned, choice, json_option
 from dnsvip.model import ServerState
 from dnsvip.spec import Plain
 
@@ -41,11 +41,13 @@ def servers() -> None:
 
 @servers.command("list", epilog=EPILOG)
 @click.option("--pool", help="Those of one pool only.")
+@click.option("--state", type=choice(ServerState), help="Only those in this state, as it was set.")
 @json_option
 @with_api
-def list_(api: Api, pool: str | None, *, as_json: bool) -> None:
+def list_(api: Api, pool: str | None, state: str | None, *, as_json: bool) -> None:
     """List servers."""
-    show.rows(COLUMNS, _servers(api, pool), as_json=as_json)
+    found = (server for server in _servers(api, pool) if state in (None, server["state"]))
+    show.rows(COLUMNS, found, as_json=as_json)
 
 
 @servers.command("show", epilog=EPILOG)
@@ -59,12 +61,14 @@ def show_(api: Api, server: str, *, as_json: bool) -> None:
 
 @servers.command(epilog=EPILOG)
 @click.option("--pool", help="Those of one pool only.")
+@click.option("--server", help="Those of this name only.")
+@click.option("--node", help="As one dispatcher finds them only.")
+@click.option("--state", type=choice(ServerState), help="Only those that are dispatched by as in this state.")
 @json_option
 @with_api
-def health(api: Api, pool: str | None, *, as_json: bool) -> None:
+def health(api: Api, *, as_json: bool, **about: str | None) -> None:
     """Show how each dispatcher finds the servers that it checks."""
-    found = api.get("health")["items"]
-    show.rows(HEALTH, (one for one in found if pool in (None, one["pool"])), as_json=as_json)
+    show.rows(HEALTH, api.get("health", query=about)["items"], as_json=as_json)
 
 
 @servers.command(epilog=EPILOG)

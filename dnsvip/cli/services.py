@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from dnsvip.cli.nouns import noun
 
 services = noun(
@@ -12,4 +14,5 @@ services = noun(
         "CLUSTER": lambda service: service["cluster"],
         "CLUSTER4": lambda service: service["cluster4"],
     },
+    filters=[click.Option(["--cluster"], help="Only those whose addresses are made in it, of either family.")],
 )

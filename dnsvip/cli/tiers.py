@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dnsvip.cli.nouns import noun
+import click
+
+from dnsvip.cli.nouns import choice, noun
+from dnsvip.model import TierAction
 
 tiers = noun(
     "tiers",
@@ -16,4 +19,8 @@ tiers = noun(
         "RATE": lambda tier: tier["rate"],
         "PROOF": lambda tier: tier["require_proof"],
     },
+    filters=[
+        click.Option(["--pool"], help="Only those whose traffic goes to this pool."),
+        click.Option(["--action"], type=choice(TierAction), help="Only those with which this is done."),
+    ],
 )

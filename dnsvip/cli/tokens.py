@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from dnsvip.cli.api import EPILOG, Api, ApiError, api_options, find_api, with_ap
 from dnsvip.cli.nouns import json_option
 from dnsvip.config import load_node
 from dnsvip.rights import ROLES
+from dnsvip.spec import Plain
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.people import token_form
 
@@ -97,16 +99,21 @@ def tokens() -> None:
 
 
 @tokens.command("list", epilog=EPILOG)
+@click.option("--role", type=click.Choice(list(ROLES)), help="Only those of this role.")
+@click.option("--expired/--unexpired", default=None, help="Only those that are good no more, or that still are.")
 @json_option
 @_ways
-def list_(config: Path | None, *, as_json: bool, **where: Any) -> None:
+def list_(config: Path | None, role: str | None, *, expired: bool | None, as_json: bool, **where: Any) -> None:
     """List tokens; what they are is not known to anybody but their owners."""
     if config:
-        found = _in_database(config, lambda store: store.tokens())
-        items = [{**token_form(token), "rights": [str(scope) for scope in token.rights.scopes]} for token in found]
+        now, known = time.time(), _in_database(config, lambda store: store.tokens())
+        some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
+        found: Iterator[Plain] = (
+            {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
+        )
     else:
-        items = _api(where).get("tokens")["items"]
-    show.rows(COLUMNS, items, as_json=as_json)
+        found = _api(where).items("tokens", query={"role": role, "expired": expired})
+    show.rows(COLUMNS, found, as_json=as_json)
 
 
 @tokens.command(epilog=EXAMPLES + "\n" + EPILOG)

@@ -19,6 +19,11 @@ tsig = noun(
     "TSIG key",
     {"NAME": lambda key: key["name"], "ALGORITHM": lambda key: key["algorithm"]},
     verbs="list show set delete",
+    filters=[
+        click.Option(["--algorithm"], help="Only those of this algorithm."),
+        click.Option(["--client"], help="Only those that this client is known by."),
+        click.Option(["--tier"], help="Only those that a client of this tier is known by."),
+    ],
 )
 
 

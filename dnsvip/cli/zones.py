@@ -11,6 +11,13 @@ from dnsvip.cli.api import EPILOG, Api, with_api
 from dnsvip.cli.nouns import json_option, noun
 from dnsvip.errors import ConfigError
 
+RECORDS: show.Columns = {
+    "NAME": lambda records: records["name"],
+    "TTL": lambda records: records["ttl"],
+    "TYPE": lambda records: records["type"],
+    "RECORDS": lambda records: [one["content"] for one in records["records"]],
+}
+
 zones = noun(
     "zones",
     "zone",
@@ -30,6 +37,20 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
         show.item(zone, as_json=True)
     else:
         click.echo(zone["text"], nl=False)
+
+
+@zones.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--type", "rrset_type", metavar="TYPE", help="Only those of this type, such as MX.")
+@click.option("--at", "rrset_name", metavar="NAME", help="Only those at this name, in full.")
+@json_option
+@with_api
+def records(api: Api, name: str, rrset_name: str | None, *, as_json: bool, rrset_type: str | None) -> None:
+    """List the record sets of zone NAME."""
+    dotted = rrset_name and f"{rrset_name.rstrip('.')}."
+    query = {"rrset_name": dotted, "rrset_type": rrset_type}
+    zone = api.get("servers", "localhost", "zones", name, query=query)
+    show.rows(RECORDS, zone["rrsets"], as_json=as_json)
 
 
 @zones.command(epilog=EPILOG)

@@ -1,23 +1,22 @@
 """Pages of objects and of audit rows: filtered, sorted, and as fast among a million as among ten.
 
-Pages go by key, never by offset: the next one starts behind the last row of this one. Every order and
-filter here has an index, except the search inside names, which reads all of them.
+Pages go by key, never by offset: the next one starts behind the last row of this one. Every order here has an
+index, and so has every filter of clients, except the search inside names, which reads all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from dnsvip.model import ClientState, Step
-from dnsvip.store.tables import KINDS, client, client_match
+from dnsvip.store.filters import Filters, around, conditions
+from dnsvip.store.tables import KINDS, client_match
 
 SORTS = ("name", "id", "tier", "state", "changed")
 """What clients can be sorted by; other kinds by name and by when they changed (in generations)."""
@@ -25,15 +24,12 @@ SORTS = ("name", "id", "tier", "state", "changed")
 COUNTED = 10_000
 """How far what a filter leaves is counted."""
 
-PREFIX_STEPS = (Step.SOURCE.value, Step.ECS.value)
-
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Which objects of a kind, in which order. `after` is the place of the last one seen: (value, name).
 
-    `prefix` and `inside` are the start of a name and text inside it; `tier`, `state` and `match` (a value, or for
-    addresses and networks every claim around it) are of clients.
+    `prefix` and `inside` are the start of a name and text inside it; `filters` are those that the kind has besides.
     """
 
     kind: str
@@ -43,14 +39,12 @@ class Listing:
     after: tuple[str | int, str] | None = None
     prefix: str | None = None
     inside: str | None = None
-    tier: str | None = None
-    state: str | None = None
-    match: str | None = None
+    filters: Filters = field(default_factory=dict)
 
     @property
     def filtered(self) -> bool:
         """Whether it is about some of the objects only."""
-        return any((self.prefix, self.inside, self.tier, self.state, self.match))
+        return bool(self.prefix or self.inside or self.filters)
 
 
 async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
@@ -74,15 +68,6 @@ async def counted(connection: AsyncConnection, wanted: Listing, most: int = COUN
     table = KINDS[wanted.kind]
     some = _filtered(select(table.c.name), table, replace(wanted, after=None)).limit(most + 1)
     return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
-
-
-def around(value: str) -> list[str]:
-    """All networks around an address or network, in canonical text; the value itself where it is neither."""
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError:
-        return [value, value.lower().rstrip(".")]
-    return [str(_shorter(network, length)) for length in range(network.prefixlen, -1, -1)]
 
 
 async def claimants(connection: AsyncConnection, step: str, value: str) -> list[str]:
@@ -126,23 +111,4 @@ def _filtered(query: Select[Any], table: Any, wanted: Listing) -> Select[Any]:
         query = query.where(table.c.name >= wanted.prefix, table.c.name < wanted.prefix + "\U0010ffff")
     if wanted.inside:
         query = query.where(_Inside(table.c.name, literal(wanted.inside)))
-    if wanted.tier is not None:
-        # Where both are given, the state is the rarer one: keep the planner from walking the tier.
-        rare = wanted.state not in (None, ClientState.ENABLED.value)
-        query = query.where((func.coalesce(client.c.tier, "") if rare else client.c.tier) == wanted.tier)
-    if wanted.state is not None:
-        query = query.where(client.c.state == wanted.state)
-    if wanted.match is not None:
-        query = query.where(client.c.name.in_(_claiming(wanted.match)))
-    return query
-
-
-def _claiming(value: str) -> Select[Any]:
-    values = around(value)
-    steps = PREFIX_STEPS if len(values) > 2 or "/" in values[0] else tuple(step.value for step in Step)
-    by_step = [(client_match.c.step == step) & client_match.c.value.in_(values) for step in steps]
-    return select(client_match.c.client).where(or_(*by_step))
-
-
-def _shorter(network: IPv4Network | IPv6Network, length: int) -> IPv4Network | IPv6Network:
-    return network.supernet(new_prefix=length)
+    return query.where(*conditions(wanted.kind, wanted.filters))

@@ -48,6 +48,10 @@ class Token:
             return Rights(ROLES.get(self.role, ()))
         return Rights(self.scopes) if self.scopes else EVERYTHING
 
+    def has_expired(self, now: float) -> bool:
+        """Whether it is good no more."""
+        return self.expires_at is not None and now >= self.expires_at
+
     def is_from(self, source: str) -> bool:
         """Whether it may be used from an address; a Unix socket ("") counts as this machine."""
         if not self.networks:

@@ -39,6 +39,8 @@ async def test_each_dispatchers_finding(api: Api) -> None:
     assert items[1]["note"] == "Connection refused"
     assert [each["name"] for each in (await api.ok("GET", "health?pool=slow"))["items"]] == ["b"]
     assert len((await api.ok("GET", "health?server=a"))["items"]) == 2
+    assert (await api.ok("GET", "health?node=d1"))["items"] == [items[0], items[2]]
+    assert (await api.ok("GET", "health?state=down&pool=fast"))["items"] == [items[1]]
 
 
 def test_a_report_is_bounded() -> None:

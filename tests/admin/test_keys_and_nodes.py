@@ -96,6 +96,11 @@ async def test_silent_nodes_can_be_forgotten(api: Api) -> None:
     """A silent node goes off the list, a live one does not, and one that is not there is told."""
     await api.store.report(dispatcher("gone", 1, time.time() - 60, set()))
     await api.store.report(dispatcher("here", 1, time.time(), set()))
+    some = {"live=true": ["here"], "live=false": ["gone"], "role=dns": [], "role=dispatch&limit=1&live=1": ["here"]}
+    for query, names in some.items():
+        assert [node["name"] for node in (await api.ok("GET", f"nodes?{query}"))["items"]] == names
+    first = await api.ok("GET", "nodes?role=dispatch&limit=1")
+    assert first["next"] == "/api/v1/nodes?role=dispatch&limit=1&after=gone"
     assert (await api("DELETE", "nodes/gone")).status == 204
     answer = await api("DELETE", "nodes/here")
     assert (answer.status, "Stop it first" in answer.text) == (409, True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
+from dnsvip.admin.queries import PageQuery
+from dnsvip.spec import COLLECTIONS
+from dnsvip.store.filters import FILTERS as FILTERS_OF
 from tests.admin.conftest import Api
 
 
@@ -24,7 +28,7 @@ async def many(api: Api) -> Api:
 
 async def whole(api: Api, query: str) -> list[Any]:
     """All pages of a list."""
-    items, path = [], f"clients?{query}"
+    items, path = [], query if "?" in query else f"clients?{query}"
     while path:
         page = await api.ok("GET", path)
         items += page["items"]
@@ -63,6 +67,76 @@ async def test_filters(many: Api) -> None:
     assert await whole(many, "match=nobody") == []
 
 
+FILTERS: list[tuple[str, list[str]]] = [
+    ("tiers?pool=fast", ["gold"]),
+    ("tiers?action=drop", ["blocked"]),
+    ("tiers?action=forward&limit=1", ["gold", "standard"]),
+    ("tiers?action=forward&q=s", ["standard"]),
+    ("pools?forward=encap", ["tunnelled"]),
+    ("pools?forward=direct&limit=1", ["fast", "slow"]),
+    ("pools?fallback=slow", ["tunnelled"]),
+    ("clusters?default_tier=standard", ["legacy", "web"]),
+    ("clusters?default_tier=gold", []),
+    ("services?cluster=web", ["www.example.test"]),
+    ("services?cluster=legacy", ["www.example.test"]),
+    ("services?cluster=other", []),
+    ("tsig?algorithm=hmac-sha256", ["acme-key"]),
+    ("tsig?algorithm=hmac-sha512", ["spare"]),
+    ("tsig?client=acme", ["acme-key"]),
+    ("tsig?client=newsreader", []),
+    ("tsig?tier=gold", ["acme-key"]),
+    ("tsig?tier=standard", []),
+    ("pools/slow/servers?state=drain", ["slow-2"]),
+    ("pools/slow/servers?state=up", ["slow-1"]),
+    ("tokens?role=operator&limit=1", ["one", "two"]),
+    ("tokens?expired=true", ["two"]),
+    ("tokens?expired=false&limit=1", ["one", "test"]),
+    ("tokens?role=viewer", []),
+]
+
+
+async def test_filters_of_each_kind(api: Api) -> None:
+    """Each list has the filters of its kind, which hold on its further pages and for what an object leaves unsaid."""
+    await api.ok("PUT", "pools/tunnelled", {"forward": "encap", "fallback": "slow"})
+    await api.ok("PATCH", "pools/slow/servers/slow-2", {"state": "drain"})
+    await api.ok("PUT", "tsig/spare", {"algorithm": "hmac-sha512", "secret": "c2VjcmV0"})
+    for name in ("one", "two"):
+        await api.ok("POST", "tokens", {"name": name, "role": "operator"})
+    two = await api.store.get_token("two")
+    assert two
+    await api.store.change_token(two, replace(two, expires_at=1.0), "test")
+    for query, names in FILTERS:
+        found = [item["name"] for item in await whole(api, query)]
+        assert found == names, query
+
+
+async def test_counts_of_filters(api: Api) -> None:
+    """A count is that of what the filter leaves."""
+    page = await api.ok("GET", "tiers?action=forward&count=true&limit=1")
+    assert (page["total"], page["total_is"]) == (2, "exact")
+
+
+@pytest.mark.parametrize("kind", COLLECTIONS)
+async def test_a_query_offers_what_the_store_filters_by(api: Api, kind: str) -> None:
+    """What a list can be filtered by stands in its query, and in the document."""
+    paths = (await api.ok("GET", "openapi.json"))["paths"]
+    path = kind if kind == "tsig" else f"{kind}s"
+    described = {each["name"] for each in paths[f"/api/v1/{path}"]["get"]["parameters"]}
+    common = {field.name for field in fields(PageQuery)}
+    assert described - common == FILTERS_OF.get(kind, {}).keys()
+
+
+async def test_whose_key_it_is_is_told_to_readers_of_clients(api: Api) -> None:
+    """Who may not read a client is not told by which key it is known."""
+    scope = {"actions": ["read"], "kinds": ["tsig", "client"], "clients": ["news*"]}
+    made = await api.ok("POST", "tokens", {"name": "narrow", "scopes": [scope]})
+    narrow = replace(api, token=made["token"])
+    assert (await narrow("GET", "tsig?client=newsreader")).status == 200
+    for query in ("client=acme", "tier=gold"):
+        answer = await narrow("GET", f"tsig?{query}")
+        assert (answer.status, "read:client" in answer.text) == (403, True)
+
+
 async def test_counts(many: Api) -> None:
     """A count is given where it is asked for, of a filter too."""
     many.snapshots.append(await many.store.snapshot())
@@ -80,6 +154,12 @@ async def test_counts(many: Api) -> None:
         ("clients?state=gone", "state"),
         ("clients?colour=red", "colour"),
         ("tiers?tier=gold", "tier"),
+        ("pools?forward=tunnel", "forward"),
+        ("pools/slow/servers?state=gone", "state"),
+        ("tokens?role=king", "role"),
+        ("nodes?role=king", "role"),
+        ("health?state=gone", "state"),
+        ("zones?type=MX", "type"),
         ("tiers?count=maybe", "count"),
         ("status?x=1", "x"),
         ("audit?since=yesterday", "since"),

@@ -55,6 +55,8 @@ async def test_looking(api: Api) -> None:
     assert "rrsets" not in await api.ok("GET", f"{ZONE}?rrsets=false")
     (one,) = (await api.ok("GET", f"{ZONE}?rrset_name=mail.example.test.&rrset_type=A"))["rrsets"]
     assert one["ttl"] == 300
+    mail = (await api.ok("GET", f"{ZONE}?rrset_type=MX"))["rrsets"]
+    assert {each["type"] for each in mail} == {"MX"}
 
 
 async def test_patching(api: Api) -> None:

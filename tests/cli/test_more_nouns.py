@@ -102,6 +102,35 @@ def test_bulk(served: Node, tmp_path: Path, kind: str) -> None:
     assert served.noun("clients", "import", "nowhere").returncode == 2
 
 
+SOME = {
+    "tiers list --pool fast": ["gold"],
+    "tiers list --action drop": ["blocked"],
+    "pools list --forward direct --prefix s": ["slow"],
+    "pools list --fallback slow": [],
+    "clusters list --default-tier standard --prefix w": ["web"],
+    "services list --cluster legacy": ["www.example.test"],
+    "tsig list --client acme --tier gold": ["acme-key"],
+    "servers list --pool slow --state up": ["slow-1", "slow-2"],
+    "servers list --state drain": [],
+    "servers health --state up --node nobody": [],
+    "nodes list --role dispatch": [],
+    "nodes list --silent": [],
+    "tokens list --expired": [],
+    "tokens list --config node.toml --expired": [],
+    "zones records example.test --type mx": ["example.test."],
+    "zones records example.test --at mail.example.test --type A": ["mail.example.test."],
+}
+
+
+@pytest.mark.parametrize("line", SOME)
+def test_filters_of_each_list(served: Node, line: str) -> None:
+    """Each list takes the filters that the API has for it."""
+    call = served.dnsvip if "--config" in line else served.noun
+    done = call(*line.split(), "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["name"] for each in json.loads(done.stdout)] == SOME[line]
+
+
 def test_lists_with_filters(served: Node) -> None:
     """Lists take the filters and orders of the API."""
     assert len(as_json(served, "clients", "list", "--match", "2001:db8:77::1")) == 1

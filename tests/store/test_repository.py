@@ -452,6 +452,29 @@ async def test_watch_tells_generations(filled: Store, url: str, kek: Any) -> Non
     await other.close()
 
 
+async def test_filters_of_each_kind(filled: Store) -> None:
+    """Objects are filtered by what they say, by the default where they leave it unsaid, and by who refers to them."""
+    some = [
+        ("tier", {"pool": "fast"}, ["gold"]),
+        ("tier", {"action": "drop"}, ["blocked"]),
+        ("tier", {"action": "forward", "pool": "slow"}, ["standard"]),
+        ("pool", {"forward": "direct"}, ["fast", "slow"]),
+        ("pool", {"fallback": "slow"}, []),
+        ("cluster", {"default_tier": "standard"}, ["legacy", "web"]),
+        ("service", {"cluster": "web"}, ["www.example.test"]),
+        ("service", {"cluster": "legacy"}, ["www.example.test"]),
+        ("tsig", {"algorithm": "hmac-sha256"}, ["acme-key"]),
+        ("tsig", {"client": "acme"}, ["acme-key"]),
+        ("tsig", {"tier": "gold", "client": "acme"}, ["acme-key"]),
+        ("tsig", {"tier": "standard"}, []),
+        ("client", {"tier": "gold", "state": "enabled", "match": "2001:db8:77::1"}, ["acme"]),
+    ]
+    for kind, filters, names in some:
+        wanted = Listing(kind, 10, filters=filters)
+        assert [getattr(thing, "name", "") for thing in await filled.page(wanted)] == names, (kind, filters)
+        assert await filled.count_some(wanted) == len(names)
+
+
 async def test_thousands_of_clients(filled: Store) -> None:
     """Ten thousand clients go in at once, come out in pages, and one change of them is cheap to follow."""
     await filled.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
