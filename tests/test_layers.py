@@ -95,6 +95,21 @@ DNS_LAYER = {
 }
 """The same inside the DNS server: a part imports itself and those that stand lower."""
 
+CLI_LAYER = {
+    "cli": 0,
+    "cli.examples": 0,
+    "cli.shared": 1,
+    "cli.database": 2,
+    "cli.machine": 2,
+    "cli.operating": 2,
+    "cli.processes": 2,
+    "cli.objects": 3,
+    "cli.completion": 4,
+}
+"""The same inside the command line; `cli` itself loads the others by name, when a command is called."""
+
+PARTS = {**DNS_LAYER, **CLI_LAYER}
+
 PURE = (*AREAS, "codec", "model", "rights", "spec", "rules", "plan", "epochs", "changes", "history")
 
 IMPURE = {
@@ -127,8 +142,12 @@ def _imports(path: Path) -> Iterator[str]:
                 yield from (f"dnsvip.{alias.name}" for alias in node.names if alias.name != "__version__")
 
 
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def _area(module: str) -> str:
-    return "shell" if module in SHELLS else module.partition(".")[0]
+    return "shell" if module in SHELLS else _top(module)
 
 
 def _part(module: str) -> str:
@@ -144,18 +163,18 @@ def test_imports_go_down(module: str, path: Path) -> None:
             continue
         target = name.removeprefix("dnsvip").lstrip(".")
         other = _area(target)
-        same = own == other or module.partition(".")[0] == target.partition(".")[0] != ""
+        same = own == other or _top(module) == _top(target) != ""
         assert same or LAYER[other] < LAYER[own] or not target, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize(("module", "path"), [(m, p) for m, p in _modules() if m.startswith("dns.")])
-def test_dns_imports_go_down(module: str, path: Path) -> None:
-    """A part of the DNS server imports itself and lower parts only."""
+@pytest.mark.parametrize(("module", "path"), [(m, p) for m, p in _modules() if "." in m and _top(m) in PARTS])
+def test_parts_import_down(module: str, path: Path) -> None:
+    """A part of a grouped area imports itself and lower parts of it only."""
     own = _part(module)
     for name in _imports(path):
-        if name.startswith("dnsvip.dns."):
+        if name.startswith(f"dnsvip.{_top(module)}."):
             other = _part(name.removeprefix("dnsvip."))
-            assert own == other or DNS_LAYER[other] < DNS_LAYER[own], f"{module} imports {name}"
+            assert own == other or PARTS[other] < PARTS[own], f"{module} imports {name}"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +182,7 @@ def test_dns_imports_go_down(module: str, path: Path) -> None:
     [
         (m, p)
         for m, p in _modules()
-        if m.partition(".")[0]
-        in ("codec", "model", "rights", "spec", "rules", "plan", "epochs", "changes", "history", *AREAS)
+        if _top(m) in ("codec", "model", "rights", "spec", "rules", "plan", "epochs", "changes", "history", *AREAS)
     ],
 )
 def test_decisions_are_pure(module: str, path: Path) -> None:

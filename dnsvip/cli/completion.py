@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from dnsvip.cli.api import Api, find_api
+from dnsvip.cli.shared.api import Api, find_api
 from dnsvip.errors import DnsvipError
 
 VARIABLE = "_DNSVIP_COMPLETE"

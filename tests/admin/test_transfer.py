@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientPayloadError
 
-from dnsvip.cli.api import ApiError, find_api
+from dnsvip.cli.shared.api import ApiError, find_api
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Answer, Api
 

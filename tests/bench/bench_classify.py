@@ -28,7 +28,7 @@ import dns.edns
 import dns.message
 import sqlalchemy
 
-from dnsvip.cli.turns import share_interpreter
+from dnsvip.cli.processes.turns import share_interpreter
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.classification.classify import Asker, Classifier, Ecs
 from dnsvip.dns.classification.prefixes import PrefixTable

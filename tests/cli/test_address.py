@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dnsvip.cli.address import decode, encode
+from dnsvip.cli.database.address import decode, encode
 from dnsvip.codec.proof import Bind, client_key, prove
 from dnsvip.config import load_node, load_site
 from dnsvip.errors import StoreError

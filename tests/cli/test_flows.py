@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dnsvip.cli import root
-from dnsvip.cli.dispatching import ends, matching
-from dnsvip.cli.watch import told
+from dnsvip.cli.machine.dispatching import ends, matching
+from dnsvip.cli.machine.watch import told
 from dnsvip.errors import PlatformError
 
 PACKET = {

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.cli.notify import Notifier
-from dnsvip.cli.reloading import LIVE, differences, is_live
+from dnsvip.cli.processes.notify import Notifier
+from dnsvip.cli.processes.reloading import LIVE, differences, is_live
 from dnsvip.config import NodeConfig, load_node
 from tests.cli.serving import DNSVIP, NODE, Node, free_port, node, within
 

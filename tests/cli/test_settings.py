@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnsvip.cli.settings import HELP, markdown, settings
+from dnsvip.cli.processes.settings import HELP, markdown, settings
 
 PAGE = Path(__file__).parents[2] / "deploy" / "node.md"
 
@@ -21,8 +21,8 @@ def test_no_help_for_what_is_gone() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """deploy/node.md is what `python -m dnsvip.cli.settings` prints."""
-    assert PAGE.read_text() == markdown(), "python -m dnsvip.cli.settings > deploy/node.md"
+    """deploy/node.md is what `python -m dnsvip.cli.processes.settings` prints."""
+    assert PAGE.read_text() == markdown(), "python -m dnsvip.cli.processes.settings > deploy/node.md"
 
 
 def test_types_and_defaults() -> None:

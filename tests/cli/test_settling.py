@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.cli.settling import LEAST, Settling
+from dnsvip.cli.processes.settling import LEAST, Settling
 from dnsvip.model import Client, Snapshot
 
 

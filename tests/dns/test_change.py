@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.cli.turns import share_interpreter
+from dnsvip.cli.processes.turns import share_interpreter
 from dnsvip.dns.answer import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.model import Client, Match, Site, Snapshot, Step

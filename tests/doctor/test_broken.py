@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.cli.doctor import doctor
+from dnsvip.cli.machine.doctor import doctor
 from dnsvip.demo.netns import Host, World
 from dnsvip.store import KeyEncryptionKey, NodeReport, Store
 from tests import postgres

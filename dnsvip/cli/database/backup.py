@@ -1,0 +1,105 @@
+"""`dnsvip backup` and `dnsvip restore`: a whole site in one file, and back into a database of either kind."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.codec.keyring import Epoch, EpochState
+from dnsvip.config import NodeConfig, load_node
+from dnsvip.errors import StoreError
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+CONFIG = click.option(
+    "--config", "node_file", metavar="NODE.toml", required=True, type=FILE, help="The node file, for database and key."
+)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@CONFIG
+@click.option("--without-audit", is_flag=True, help="Leave out who changed what.")
+def backup(file: Path, node_file: Path, *, without_audit: bool) -> None:
+    """Write the whole site to FILE: objects, keys, tokens and audit, as of one moment; nodes run on meanwhile.
+
+    Secrets stand in it as in the database, wrapped with the key-encryption key. Keep a copy of that key elsewhere:
+    without it the file is worth nothing.
+    """
+    node = load_node(node_file)
+    scheme, _, path = node.database.partition(":///")
+    if scheme == "sqlite" and not Path(path).exists():
+        raise StoreError(f"{path}: there is no database; {node_file} names it")
+    generation, count = asyncio.run(_backup(node, file, without_audit=without_audit))
+    size = file.stat().st_size / 1e6
+    click.echo(f"{file}: {count} rows as of generation {generation}, {size:.1f} MB")
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@CONFIG
+@click.option("--replace", is_flag=True, help="Destroy the site that the database holds.")
+@click.option("--key-file", type=FILE, help="The key that FILE is under, where that is not this node's.")
+def restore(file: Path, node_file: Path, key_file: Path | None, *, replace: bool) -> None:
+    """Put the site in FILE into the database of NODE.toml, all of it or nothing.
+
+    The database is made where it is missing. Nodes that run on it notice and load everything anew. Key epochs are
+    those of the moment of the backup: addresses given out with later ones are rejected until clients have asked anew.
+    """
+    node = load_node(node_file)
+    said = asyncio.run(_restore(node, file, key_file, replacing=replace))
+    click.echo("\n".join(said))
+
+
+async def _backup(node: NodeConfig, file: Path, *, without_audit: bool) -> tuple[int, int]:
+    from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
+
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=False), migrate=False)
+    try:
+        header, count = await store.backup(file, time.time(), with_audit=not without_audit, progress=_progress)
+    finally:
+        await store.close()
+    return header.generation, count
+
+
+async def _restore(node: NodeConfig, file: Path, key_file: Path | None, *, replacing: bool) -> list[str]:
+    from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
+    from dnsvip.store.backup import read_header  # noqa: PLC0415
+
+    read_header(file)  # before anything is made for what is no backup
+    old = KeyEncryptionKey.load(key_file, {}, make=False) if key_file else None
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=old is not None))
+    try:
+        actor = f"{getpass.getuser()} (restore)"
+        header, count = await store.restore(file, actor, key=old, replacing=replacing, progress=_progress)
+        generation = await store.generation()
+        held = await store.epochs()
+    finally:
+        await store.close()
+    when = show.moment(header.at)
+    said = f"{count} rows of {when} (generation {header.generation}) restored, now generation {generation}"
+    return [said, *_keys(held)]
+
+
+def _keys(held: Mapping[str, Sequence[Epoch]]) -> list[str]:
+    lines = []
+    for name, epochs in held.items():
+        active = next(epoch for epoch in epochs if epoch.state is EpochState.ACTIVE)
+        since = show.moment(active.activated_at)
+        lines.append(f"cluster {name}: encodes with epoch {active.slot} (key {active.key_id}, active since {since})")
+    if lines:
+        lines.append("addresses given out with keys made after the backup are rejected until clients have asked anew")
+        lines.append("if a key was destroyed in an emergency since then: dnsvip keys rotate CLUSTER --emergency")
+    return lines
+
+
+def _progress(rows: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{rows} rows", nl=False, err=True)

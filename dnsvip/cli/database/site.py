@@ -1,0 +1,118 @@
+"""`dnsvip apply`: make the database what a site file says, in one transaction, after showing what that means."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+from pathlib import Path
+
+import click
+
+from dnsvip.changes import describe
+from dnsvip.cli.database.changes import headline, lines
+from dnsvip.config import NodeConfig, load_node, load_site
+from dnsvip.dns.answer import check_services
+from dnsvip.dns.zones.zone import check_zone
+from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.model import Site
+from dnsvip.plan import Change, effects, plan
+from dnsvip.rules import warnings
+from dnsvip.store import KeyEncryptionKey, Store, Stored
+
+TRIES = 5
+"""How often a plan is made anew because somebody else changed the site meanwhile."""
+
+SHOWN = 1000
+"""Changes that are printed; `--json` prints every one."""
+
+FILE = click.Path(exists=False, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("site_file", metavar="SITE.toml", type=FILE)
+@click.option("--config", "node_file", metavar="NODE.toml", type=FILE, required=True, help="The node file.")
+@click.option("--dry-run", is_flag=True, help="Show and check what would change; change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print plan and outcome as JSON.")
+def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> None:
+    """Make the database what the site file says.
+
+    Prints what changes: + made, ~ altered, - removed. Everything is applied in one transaction, or, where
+    anything is wrong, nothing (exit code 2). What the API or other commands set is kept.
+    """
+    node = load_node(node_file)
+    site = load_site(site_file)
+    try:
+        _check_zones(site)
+        generation, changes = asyncio.run(_apply(node, site, dry_run=dry_run))
+    except Conflict as error:
+        raise Conflict(error.problems, str(site_file)) from None
+    except InvalidSite as error:
+        raise InvalidSite(error.problems, str(site_file)) from None
+    remarks = [*warnings(site), *effects(changes)]
+    if as_json:
+        _print_json(generation, changes, remarks, applied=bool(changes) and not dry_run)
+    else:
+        _print(generation, changes, remarks, dry_run=dry_run)
+
+
+async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
+    if dry_run and _is_missing(node):
+        return 0, plan(Site(), site, {})
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
+    try:
+        for _ in range(TRIES - 1):
+            stored = await store.stored()
+            try:
+                return await _apply_to(store, stored, site, dry_run=dry_run)
+            except Conflict:
+                if await store.generation() == stored.generation:
+                    raise
+        return await _apply_to(store, await store.stored(), site, dry_run=dry_run)
+    finally:
+        await store.close()
+
+
+async def _apply_to(store: Store, stored: Stored, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
+    changes = plan(stored.site, site, stored.origins)
+    actor = f"{getpass.getuser()} (apply)"
+    generation = await store.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
+    return generation, changes
+
+
+def _is_missing(node: NodeConfig) -> bool:
+    scheme, _, path = node.database.partition(":///")
+    return scheme == "sqlite" and not Path(path).exists()
+
+
+def _check_zones(site: Site) -> None:
+    problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
+    if problems:
+        raise InvalidSite(problems)
+
+
+def _print(generation: int, changes: tuple[Change, ...], remarks: list[Problem], *, dry_run: bool) -> None:
+    for change in changes[:SHOWN]:
+        for line in lines(change):
+            click.echo(line)
+    if len(changes) > SHOWN:
+        click.echo(f"... and {len(changes) - SHOWN} more")
+    for remark in remarks:
+        click.echo(f"{click.style('warning:', fg='yellow')} {remark}", err=True)
+    if not changes:
+        click.echo(f"nothing to change (generation {generation})")
+    elif dry_run:
+        click.echo(f"{headline(changes)}; dry run, nothing applied")
+    else:
+        click.echo(f"{headline(changes)}; applied as generation {generation}")
+
+
+def _print_json(generation: int, changes: tuple[Change, ...], remarks: list[Problem], *, applied: bool) -> None:
+    outcome = {
+        "generation": generation,
+        "applied": applied,
+        "changes": [describe(change) for change in changes],
+        "warnings": [{"where": remark.where, "message": remark.message} for remark in remarks],
+    }
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))

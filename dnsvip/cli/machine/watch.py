@@ -1,0 +1,68 @@
+"""`dnsvip watch`: what happens to packets at this machine's dispatcher, live, and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.errors import PlatformError
+from dnsvip.spec import Plain
+
+
+@click.command()
+@click.argument("what", metavar="[ADDRESS|PREFIX|CLIENT]", required=False)
+@selecting
+@click.option("--reason", help="Those of one reason, such as bad-tag; `dnsvip status` counts them all.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many packets.")
+@CONFIG
+@json_option
+def watch(
+    what: str | None,
+    tier: str | None,
+    server: str | None,
+    reason: str | None,
+    count: int | None,
+    node_file: Path,
+    as_json: bool,
+) -> None:
+    """Show each packet of an address, a prefix or a client, or of all: what becomes of it and why. Ctrl-C ends it.
+
+    An address is a source, a VIP or a server. Where packets are too many some are left out, and it says how many.
+    With --json each packet is one line of JSON.
+    """
+    chosen = matching(what, tier=tier, server=server, reason=reason)
+    seen = 0
+    try:
+        for document in ask(node_file, {"do": "watch", "match": chosen}):
+            if "packet" not in document:
+                click.echo(_remark(document), err=True)
+                continue
+            click.echo(json.dumps(document["packet"]) if as_json else told(document["packet"]))
+            seen += 1
+            if seen == count:
+                return
+    except KeyboardInterrupt:
+        return
+    raise PlatformError("the dispatcher has stopped")
+
+
+def told(packet: Plain) -> str:
+    """A packet in one line."""
+    time = datetime.fromtimestamp(packet["at"], UTC).strftime("%H:%M:%S.%f")[:-3]
+    parts = [time, ends(packet), f"{packet['size']} bytes", f"{packet['reason']}: {packet['words']}"]
+    parts += [f"{name} {packet[name]}" for name in ("client", "tier") if packet[name]]
+    parts += [f"to {packet['pool']}/{packet['server']}"] if packet["server"] else []
+    parts += [f"dscp {packet['dscp']}"] if packet["dscp"] is not None else []
+    parts += [f"held {1000 * packet['delay']:.0f} ms"] if packet["delay"] else []
+    return ", ".join(parts)
+
+
+def _remark(document: Plain) -> str:
+    if "watching" in document:
+        return "watching; Ctrl-C ends it"
+    return f"({document['lost'] + document['unseen']} packets not shown)"

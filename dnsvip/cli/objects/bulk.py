@@ -1,0 +1,134 @@
+"""`dnsvip clients import` and `export`: very many clients, in and out, with a bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, told, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.errors import ConfigError
+from dnsvip.spec import Plain
+
+CHUNK = 1 << 18
+SHOWN = 20
+NDJSON = "application/x-ndjson"
+MEDIA = {"ndjson": NDJSON, "csv": "text/csv"}
+
+EXAMPLES = """
+\b
+Examples:
+  dnsvip clients import clients.ndjson --dry-run
+  dnsvip clients export --tier gold | dnsvip clients import - --per-line
+"""
+
+format_option = click.option(
+    "--format", "kind", type=click.Choice(list(MEDIA)), help="By default what the file's name ends in, else ndjson."
+)
+
+
+@click.command("import", epilog=EXAMPLES + "\n" + EPILOG)
+@click.argument("file", metavar="FILE|-")
+@format_option
+@click.option("--per-line", is_flag=True, help="Leave bad lines out; by default one of them spoils all.")
+@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+@json_option
+@with_api
+def import_(api: Api, file: str, kind: str | None, *, per_line: bool, dry_run: bool, as_json: bool) -> None:
+    """Make or replace clients, one a line, in one transaction. Exits 2 where any line is refused."""
+    query = {
+        "format": kind or ("csv" if file.endswith(".csv") else "ndjson"),
+        "mode": "per-line" if per_line else "all-or-nothing",
+        "dry_run": "true" if dry_run else "false",
+    }
+    headers = {"Content-Type": MEDIA[query["format"]], "Accept": NDJSON, "Transfer-Encoding": "chunked"}
+    with _opened(file) as source, _bar() as bar:
+        size = os.fstat(source.fileno()).st_size if file != "-" else None
+        sending = bar.add_task("sending", total=size or None)
+        body = _pieces(source, lambda n: bar.update(sending, advance=n))
+        report = None
+        for line in api.stream("POST", "clients", "import", query=query, body=body, headers=headers):
+            report = _follow(bar, json.loads(line)) or report
+    if report is None:
+        raise ApiError("the API ended without saying what became of the import")
+    _print(report, as_json=as_json)
+    if report["failed"]:
+        sys.exit(ConfigError.exit_code)
+
+
+@click.command(epilog=EXAMPLES + "\n" + EPILOG)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@format_option
+@click.option("--tier", help="Only those of this tier.")
+@click.option("--state", help="Only those in this state.")
+@click.option("--prefix", "q", help="Only those whose names start so.")
+@with_api
+def export(api: Api, output: Path | None, kind: str | None, **some: str | None) -> None:
+    """Print clients, one a line, as import takes them."""
+    kind = kind or ("csv" if output and output.suffix == ".csv" else "ndjson")
+    lines = api.stream("GET", "clients", "export", query={**some, "format": kind}, headers={})
+    if output is None:
+        for line in lines:
+            sys.stdout.buffer.write(line)
+        return
+    draft = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as out:
+            out.writelines(lines)
+        draft.rename(output)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _opened(file: str) -> IO[bytes]:
+    try:
+        return sys.stdin.buffer if file == "-" else Path(file).open("rb")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _pieces(source: IO[bytes], sent: Callable[[int], object]) -> Iterator[bytes]:
+    while piece := source.read(CHUNK):
+        yield piece
+        sent(len(piece))
+
+
+def _follow(bar: Progress, line: Plain) -> Plain | None:
+    """Move the bar on; the report, where the line is that. Raises ApiError for a problem."""
+    if "problem" in line:
+        problem = line["problem"]
+        raise ApiError(told(problem), problem.get("status", 0))
+    if "progress" in line:
+        task = next((task.id for task in bar.tasks if task.description == "storing"), None)
+        task = bar.add_task("storing") if task is None else task
+        bar.update(task, completed=line["progress"]["done"], total=line["progress"]["of"] or 1)
+    return line.get("report")
+
+
+def _print(report: Plain, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    for error in report["errors"][:SHOWN]:
+        click.echo(f"line {error['line']}: {error['where']}: {error['message']}", err=True)
+    if report["failed"] > SHOWN:
+        click.echo(f"... and {report['failed'] - SHOWN} more", err=True)
+    counts = ", ".join(f"{report[key]} {key}" for key in ("made", "changed", "unchanged", "failed"))
+    end = f"applied as generation {report['generation']}" if report["generation"] is not None else "nothing stored"
+    click.echo(f"{report['lines']} lines: {counts}; {end}")

@@ -1,0 +1,108 @@
+"""`dnsvip clients`: known clients, their identities, tier and state."""
+
+from __future__ import annotations
+
+import click
+
+from dnsvip.cli.objects.bulk import export, import_
+from dnsvip.cli.operating.audit import rows
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.nouns import PAIRS, assigned, create, json_option, noun
+from dnsvip.model import ClientState, Step
+
+clients = noun(
+    "clients",
+    "client",
+    {
+        "NAME": lambda client: client["name"],
+        "ID": lambda client: client["id"],
+        "TIER": lambda client: client["tier"],
+        "STATE": lambda client: client["state"],
+        "MATCH": lambda client: client["match"],
+    },
+    verbs="list show set delete",
+    filters=[
+        click.Option(["--tier"], help="Only those of this tier."),
+        click.Option(["--state"], help="Only those in this state."),
+        click.Option(["--match"], metavar="VALUE", help="Only those that claim it; of addresses, a network around it."),
+        click.Option(["--contains"], metavar="TEXT", help="Only those with this in their name; reads all names."),
+    ],
+)
+clients.add_command(import_)
+clients.add_command(export)
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@json_option
+@with_api
+def history(api: Api, name: str, since: str | None, limit: int, *, as_json: bool) -> None:
+    """Show what was changed about client NAME, by whom and when, the newest first."""
+    rows(api, "clients", name, "history", limit=limit, query={"since": since}, as_json=as_json)
+
+
+def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[dict[str, str]]:
+    entries = [value.partition("=") for value in values]
+    for value, (step, _, rest) in zip(values, entries, strict=True):
+        if step not in tuple(Step) or not rest:
+            raise click.BadParameter(f"{value!r}: must be KIND=VALUE, KIND one of {', '.join(Step)}")
+    return [{step: rest} for step, _, rest in entries]
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--id", "number", type=click.IntRange(1), required=True, help="Its number, never used before.")
+@click.option("--tier", required=True, help="The tier that it is in.")
+@click.option(
+    "--match",
+    "matches",
+    multiple=True,
+    metavar="KIND=VALUE",
+    callback=_matches,
+    help="How it is known, such as source=2001:db8:77::/48; may be repeated.",
+)
+@click.argument("pairs", nargs=-1, metavar=PAIRS)
+@json_option
+@with_api
+def add(
+    api: Api, name: str, number: int, tier: str, matches: list[dict[str, str]], pairs: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Make a client; it must not exist yet."""
+    body = {"id": number, "tier": tier, "match": matches, **assigned(pairs)}
+    show.item(create(api, "clients", name, body), as_json=as_json)
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.argument("tier")
+@with_api
+def move(api: Api, name: str, tier: str) -> None:
+    """Put client NAME into TIER; it acts on addresses already issued, too."""
+    api.call("PATCH", "clients", name, body={"tier": tier})
+    click.echo(f"client {name} is in tier {tier}")
+
+
+@clients.command("new-key", epilog=EPILOG)
+@click.argument("name")
+@with_api
+def new_key(api: Api, name: str) -> None:
+    """Make the key of client NAME invalid; enrol it anew to give it another one."""
+    generation = api.call("POST", "clients", name, "new-key")["key_generation"]
+    click.echo(f"client {name} has key generation {generation}; enrol it anew with `dnsvip client enrol {name}`")
+
+
+def _state_command(verb: str, state: ClientState, text: str) -> None:
+    @clients.command(verb, help=text, epilog=EPILOG)
+    @click.argument("name")
+    @with_api
+    def command(api: Api, name: str) -> None:
+        api.call("PATCH", "clients", name, body={"state": state.value})
+        click.echo(f"client {name} is {state.value}")
+
+
+_state_command("enable", ClientState.ENABLED, "Accept the client's addresses; a revoked one must be enrolled anew.")
+_state_command("disable", ClientState.DISABLED, "Reject the client's addresses until it is enabled again.")
+_state_command("revoke", ClientState.REVOKED, "Reject the client's addresses and, for good, its key.")

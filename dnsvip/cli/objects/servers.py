@@ -1,0 +1,147 @@
+"""`dnsvip servers`: the servers of all pools, their weight and state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
+from dnsvip.cli.shared.nouns import PAIRS, assigned, choice, json_option
+from dnsvip.model import ServerState
+from dnsvip.spec import Plain
+
+SERVER = "[POOL/]SERVER"
+COLUMNS: show.Columns = {
+    "POOL": lambda server: server["pool"],
+    "NAME": lambda server: server["name"],
+    "ADDRESS": lambda server: server["address"],
+    "WEIGHT": lambda server: server["weight"],
+    "STATE": lambda server: server["state"],
+}
+
+HEALTH: show.Columns = {
+    "POOL": lambda one: one["pool"],
+    "NAME": lambda one: one["name"],
+    "NODE": lambda one: one["node"] + ("" if one["live"] else " (silent)"),
+    "STATE": lambda one: one["state"],
+    "CHECK": lambda one: "passes" if one["passing"] else "fails",
+    "WEIGHT": lambda one: one["weight"],
+    "LOAD": lambda one: f"{one['load']}%",
+    "SINCE": lambda one: show.moment(one["since"]),
+    "NOTE": lambda one: one["note"],
+}
+
+
+@click.group(epilog=EPILOG)
+def servers() -> None:
+    """Servers of the site's pools, through the HTTP API. POOL/ is only needed where two pools have a SERVER."""
+
+
+@servers.command("list", epilog=EPILOG)
+@click.option("--pool", help="Those of one pool only.")
+@click.option("--state", type=choice(ServerState), help="Only those in this state, as it was set.")
+@json_option
+@with_api
+def list_(api: Api, pool: str | None, state: str | None, *, as_json: bool) -> None:
+    """List servers."""
+    found = (server for server in _servers(api, pool) if state in (None, server["state"]))
+    show.rows(COLUMNS, found, as_json=as_json)
+
+
+@servers.command("show", epilog=EPILOG)
+@click.argument("server", metavar=SERVER)
+@json_option
+@with_api
+def show_(api: Api, server: str, *, as_json: bool) -> None:
+    """Show all of one server."""
+    show.item(api.get(*_path(api, server)), as_json=as_json)
+
+
+@servers.command(epilog=EPILOG)
+@click.option("--pool", help="Those of one pool only.")
+@click.option("--server", help="Those of this name only.")
+@click.option("--node", help="As one dispatcher finds them only.")
+@click.option("--state", type=choice(ServerState), help="Only those that are dispatched by as in this state.")
+@json_option
+@with_api
+def health(api: Api, *, as_json: bool, **about: str | None) -> None:
+    """Show how each dispatcher finds the servers that it checks."""
+    show.rows(HEALTH, api.get("health", query=about)["items"], as_json=as_json)
+
+
+@servers.command(epilog=EPILOG)
+@click.argument("server", metavar="POOL/SERVER")
+@click.argument("pairs", nargs=-1, required=True, metavar=PAIRS)
+@json_option
+@with_api
+def add(api: Api, server: str, pairs: tuple[str, ...], *, as_json: bool) -> None:
+    """Add a server to a pool: address=ADDRESS [weight=N]."""
+    pool, separator, name = server.partition("/")
+    if not separator:
+        raise click.UsageError(f"{server!r}: must be POOL/SERVER")
+    body, new = assigned(pairs), {"If-None-Match": "*"}
+    show.item(api.call("PUT", "pools", pool, "servers", name, body=body, headers=new), as_json=as_json)
+
+
+@servers.command("set", epilog=EPILOG)
+@click.argument("server", metavar=SERVER)
+@click.argument("pairs", nargs=-1, required=True, metavar=PAIRS)
+@json_option
+@with_api
+def set_(api: Api, server: str, pairs: tuple[str, ...], *, as_json: bool) -> None:
+    """Change a server."""
+    show.item(api.call("PATCH", *_path(api, server), body=assigned(pairs)), as_json=as_json)
+
+
+@servers.command(epilog=EPILOG)
+@click.argument("server", metavar=SERVER)
+@with_api
+def delete(api: Api, server: str) -> None:
+    """Take a server out of its pool; established flows to it break, so drain it first."""
+    api.call("DELETE", *_path(api, server))
+    click.echo(f"server {server} deleted")
+
+
+@servers.command(epilog=EPILOG)
+@click.argument("server", metavar=SERVER)
+@click.argument("weight", type=click.IntRange(0, 1000))
+@with_api
+def weight(api: Api, server: str, weight: int) -> None:
+    """Give a server its share of new flows: WEIGHT beside those of the pool's others, 0 for none."""
+    api.call("PATCH", *_path(api, server), body={"weight": weight})
+    click.echo(f"server {server} has weight {weight}")
+
+
+def _state_command(state: ServerState, text: str) -> None:
+    @servers.command(state.value, help=text, epilog=EPILOG)
+    @click.argument("server", metavar=SERVER)
+    @with_api
+    def command(api: Api, server: str) -> None:
+        api.call("PATCH", *_path(api, server), body={"state": state.value})
+        click.echo(f"server {server} is {state.value}")
+
+
+_state_command(ServerState.UP, "Use a server.")
+_state_command(ServerState.DRAIN, "Give a server no new flows; established ones stay.")
+_state_command(ServerState.DOWN, "Do not use a server; its flows go to others.")
+_state_command(ServerState.MAINT, "Do not use a server, as it is being worked on; its flows go to others.")
+
+
+def _servers(api: Api, pool: str | None) -> Iterator[Plain]:
+    pools = [api.get("pools", pool)] if pool else api.items("pools")
+    return ({"pool": found["name"], **server} for found in pools for server in found["servers"])
+
+
+def _path(api: Api, server: str) -> tuple[str, ...]:
+    """The path of a server, whose pool is looked for where it is not named."""
+    pool, separator, name = server.partition("/")
+    if separator:
+        return "pools", pool, "servers", name
+    found = [each["pool"] for each in _servers(api, None) if each["name"] == server]
+    if not found:
+        raise ApiError(f"no pool has a server {server!r}; `dnsvip servers list` shows them", 404)
+    if len(found) > 1:
+        raise click.UsageError(f"{server!r} is in several pools: say {' or '.join(f'{p}/{server}' for p in found)}")
+    return "pools", found[0], "servers", server

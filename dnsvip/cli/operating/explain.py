@@ -1,0 +1,82 @@
+"""`dnsvip explain`: who an asker is taken for, what it is answered and where that leads."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.spec import Plain
+
+EXAMPLES = """
+\b
+Examples:
+  dnsvip explain www.example.test --source 2001:db8:77::1
+  dnsvip explain www.example.test --source 127.0.0.1 --ecs 198.51.100.7/32
+  dnsvip explain www.example.test A --source 192.0.2.9 --tsig acme-key
+"""
+
+STEPS: show.Columns = {
+    "STEP": lambda step: step["step"],
+    "": lambda step: "decided" if step["decided"] else "",
+    "WHY": lambda step: step["detail"],
+}
+
+CANDIDATES: show.Columns = {
+    "SERVER": lambda one: one["server"],
+    "ADDRESS": lambda one: one["address"],
+    "WEIGHT": lambda one: one["weight"],
+    "STATE": lambda one: one["state"],
+    "SHARE": lambda one: f"{100 * one['share']:.1f} %",
+}
+
+
+@click.command(epilog=EXAMPLES + "\n" + EPILOG)
+@click.argument("qname")
+@click.argument("qtype", default="AAAA")
+@click.option("--source", required=True, metavar="ADDRESS", help="Who sends the query, mostly a resolver.")
+@click.option("--ecs", metavar="ADDRESS/LENGTH", help="The client subnet that the query carries.")
+@click.option("--tsig", metavar="KEY", help="The TSIG key that it is signed with.")
+@click.option("--tls", metavar="NAME", help="The name of the TLS certificate shown.")
+@click.option("--token", metavar="TOKEN", help="The token that it carries.")
+@click.option("--listener", default="default", help="The listener that it comes to.", show_default=True)
+@click.option("--flow-source", metavar="ADDRESS", help="Where the example connection comes from.")
+@click.option("--flow-port", type=click.IntRange(0, 65535), help="And from which port.")
+@json_option
+@with_api
+def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
+    """Say who an asker of QNAME is taken for and why, what it is answered, and where each address leads."""
+    found = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    _who(found)
+    show.rows(STEPS, found["steps"], as_json=False)
+    answer = found["answer"]
+    scope = "" if answer["ecs_scope"] is None else f", ECS scope {answer['ecs_scope']}"
+    click.echo(f"\nanswer: {answer['rcode']}, {answer['why'] or answer['outcome']}{scope}")
+    for record in answer["records"]:
+        click.echo(f"  {record}")
+    for flow in found["flows"]:
+        _flow(flow)
+
+
+def _who(found: Plain) -> None:
+    client, rule = found["client"], found["rule"]
+    if client:
+        click.secho(f"client {client['name']} (id {client['id']}), tier {client['tier']}, by {rule['step']}", bold=True)
+    elif rule:
+        click.secho(f"nobody: {rule['client'] or 'the client'} is not in use (found by {rule['step']})", bold=True)
+    else:
+        click.secho("nobody that is known", bold=True)
+
+
+def _flow(flow: Plain) -> None:
+    source = f"from {flow['source']} port {flow['port']} to port {flow['service_port']}"
+    where = f"to server {flow['server']} of pool {flow['pool']}" if flow["server"] else flow["action"]
+    click.echo(f"\n{flow['address']}: {where} ({flow['reason']}; {source})")
+    if flow["candidates"]:
+        show.rows(CANDIDATES, flow["candidates"], as_json=False)

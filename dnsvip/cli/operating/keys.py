@@ -1,0 +1,179 @@
+"""`dnsvip keys`: the key epochs of the clusters, and rotating them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.config import NodeConfig, load_node
+from dnsvip.errors import StoreError
+from dnsvip.spec import Plain
+
+POLL_SECONDS = 0.2
+ACTOR = "command line"
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _next(epoch: Plain) -> str:
+    """What an epoch waits for."""
+    parts = [f"stays empty until {show.moment(epoch['until'])}"] if "until" in epoch else []
+    if epoch["waiting_for"]:
+        parts.append(f"waits for {', '.join(epoch['waiting_for'])}")
+    if epoch["retires_at"]:
+        parts.append(f"retires {show.moment(epoch['retires_at'])}")
+    if epoch["passed_over"]:
+        parts.append(f"without {', '.join(epoch['passed_over'])} (silent)")
+    if epoch.get("rotates_at") and epoch["state"] == "active":
+        parts.append(f"next rotation {show.moment(epoch['rotates_at'])}")
+    return "; ".join(parts)
+
+
+COLUMNS: show.Columns = {
+    "CLUSTER": lambda epoch: epoch["cluster"],
+    "SLOT": lambda epoch: epoch["slot"],
+    "STATE": lambda epoch: epoch["state"],
+    "KEY": lambda epoch: epoch["key_id"],
+    "PUBLISHED": lambda epoch: show.moment(epoch["published_at"]),
+    "ACTIVATED": lambda epoch: show.moment(epoch["activated_at"]),
+    "NEXT": _next,
+}
+
+
+@click.group(epilog=EPILOG)
+def keys() -> None:
+    """Key epochs of the clusters, through the HTTP API. No key is ever shown."""
+
+
+@keys.command("list", epilog=EPILOG)
+@click.argument("cluster", required=False)
+@json_option
+@with_api
+def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
+    """List the epochs of CLUSTER, or of all, and the slots that stay empty while addresses of a lost key may live."""
+    found = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
+    show.rows(COLUMNS, _epochs(found) if as_json else [*_epochs(found), *_reserved(found)], as_json=as_json)
+
+
+@keys.command(epilog=EPILOG)
+@click.argument("cluster")
+@click.option("--emergency", is_flag=True, help="Reject every address given out so far, at once.")
+@click.option("--wait", is_flag=True, help="Until DNS answers with the new key.")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait.")
+@json_option
+@with_api
+def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: bool, as_json: bool) -> None:
+    """Publish a new key for CLUSTER.
+
+    It becomes active when every live dispatcher holds it. The key before it retires when no address of it
+    can be in use any more.
+
+    With --emergency, for a key that has leaked, all keys are destroyed and the new one is active at once:
+    clients get through again when they have asked DNS anew, after the TTL at most.
+    """
+    made = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
+    if wait:
+        made = _wait(api, cluster, made, timeout)
+    if as_json:
+        show.item(made, as_json=True)
+    else:
+        waits = _next(made)
+        click.echo(f"cluster {cluster}: epoch {made['slot']} is {made['state']}" + (f", {waits}" if waits else ""))
+
+
+@keys.command("roll-cookies", epilog=EPILOG)
+@json_option
+@with_api
+def roll_cookies(api: Api, *, as_json: bool) -> None:
+    """Change the secret that DNS cookies are made with, on all nodes.
+
+    Cookies made with the one before are taken until the next roll.
+    """
+    made = api.call("POST", "cookies", "roll")
+    if as_json:
+        show.item(made, as_json=True)
+    else:
+        click.echo(f"DNS cookies are made with the next secret from generation {made['generation']} on")
+
+
+@keys.command(epilog=EPILOG)
+@click.option("--config", "node_file", metavar="NODE.toml", required=True, type=FILE, help="The database and its key.")
+@click.option("--new-key-file", required=True, type=FILE, help="The new key; made (mode 0600) where it is missing.")
+@click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait for nodes.")
+@click.option("--anyway", is_flag=True, help="Do not wait for nodes that do not hold the new key.")
+def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool) -> None:
+    """Change the key-encryption key: wrap every secret in the database with a new one.
+
+    The new key is added to the key file of this node. Add it to those of the other nodes too (a line of its own), or
+    have their key_command print both keys: they read it without a restart, and are waited for. A node with DNSVIP_KEY
+    is to be started anew with both in it. When this has ended, the old key can go everywhere.
+    """
+    node = load_node(node_file)
+    count, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
+    click.echo(f"{count} secrets are wrapped with the key {key_id}")
+    click.echo(f"each node needs only the key in {new_key_file} once `dnsvip nodes list` shows it up to date")
+
+
+async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[int, str]:
+    from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
+    from dnsvip.store.rewrap import without_key  # noqa: PLC0415
+    from dnsvip.store.secrets import VARIABLE, add_to_file  # noqa: PLC0415
+
+    old = KeyEncryptionKey.of(node, os.environ, make=False)
+    new = KeyEncryptionKey.load(new_key_file, {})
+    if not node.key_command and VARIABLE not in os.environ and add_to_file(node.key_file, new_key_file):
+        click.echo(f"{node.key_file} holds the new key too")
+    store = await Store.open(node.database, old.with_key(new))
+    try:
+        await store.announce_key(new.active_id, ACTOR)
+        until = time.monotonic() + seconds
+        while not anyway and (missing := without_key(await store.nodes(), new.active_id, time.time())):
+            if time.monotonic() > until:
+                text = "nothing is changed yet: give them the new key and do this again, or leave them behind: --anyway"
+                raise StoreError(f"these nodes do not hold the key in {new_key_file}: {', '.join(missing)}; {text}")
+            await asyncio.sleep(POLL_SECONDS)
+        return await store.rewrap(new, ACTOR), new.active_id
+    finally:
+        await store.close()
+
+
+def _epochs(clusters: Iterable[Plain]) -> Iterator[Plain]:
+    for one in clusters:
+        head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
+        yield from ({**head, **epoch} for epoch in one["epochs"])
+
+
+def _reserved(clusters: Iterable[Plain]) -> Iterator[Plain]:
+    """The slots that stay empty, as rows among epochs."""
+    nothing: Plain = {
+        "published_at": None,
+        "activated_at": None,
+        "retires_at": None,
+        "waiting_for": [],
+        "passed_over": [],
+    }
+    for one in clusters:
+        head = {"cluster": one["cluster"], "state": "reserved", **nothing}
+        yield from ({**head, **each} for each in one["reserved"])
+
+
+def _wait(api: Api, cluster: str, made: Plain, timeout: float) -> Plain:
+    """The epoch when it is no longer only published; raises ApiError after `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while made["state"] == "published":
+        if time.monotonic() > until:
+            waits = _next(made) or "no node moves it on"
+            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is still published: {waits}")
+        time.sleep(POLL_SECONDS)
+        same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == made["generation"]]
+        if not same:
+            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is gone")
+        made = same[0]
+    return made

@@ -1,0 +1,73 @@
+"""`dnsvip nodes`: the processes of the site, how far each is, and forgetting those that are gone."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.spec import Plain
+
+
+def _behind(node: Plain) -> str:
+    return f"{node['behind']} ({node['lag_seconds']:.1f} s)" if node["behind"] else "0"
+
+
+def _up(node: Plain) -> str:
+    return "" if node["uptime_seconds"] is None else show.duration(node["uptime_seconds"])
+
+
+COLUMNS: show.Columns = {
+    "NODE": lambda node: node["name"],
+    "ROLES": lambda node: node["roles"],
+    "STATE": lambda node: "live" if node["live"] else "silent",
+    "GENERATION": lambda node: node["generation"],
+    "BEHIND": _behind,
+    "HEARD": lambda node: f"{max(0.0, time.time() - node['seen_at']):.0f} s ago",
+    "UP": _up,
+    "VERSION": lambda node: node["version"],
+    "WARNINGS": lambda node: node["warnings"],
+}
+
+
+@click.group(epilog=EPILOG)
+def nodes() -> None:
+    """Nodes of the site, through the HTTP API: each process that answers DNS or dispatches."""
+
+
+@nodes.command("list", epilog=EPILOG)
+@click.option("--role", type=click.Choice(["dns", "admin", "dispatch"]), help="Only those that do this.")
+@click.option("--live/--silent", default=None, help="Only those that still report, or that no longer do.")
+@json_option
+@with_api
+def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:
+    """List the processes of all nodes."""
+    show.rows(COLUMNS, api.items("nodes", query=query), as_json=as_json)
+
+
+@nodes.command("show", epilog=EPILOG)
+@click.argument("name")
+@json_option
+@with_api
+def show_(api: Api, name: str, *, as_json: bool) -> None:
+    """Show all of one node."""
+    found = api.get("nodes", name)
+    if as_json:
+        show.item(found, as_json=True)
+        return
+    for number, process in enumerate(found["processes"]):
+        if number:
+            click.echo()
+        show.item(process, as_json=False)
+
+
+@nodes.command(epilog=EPILOG)
+@click.argument("name")
+@with_api
+def forget(api: Api, name: str) -> None:
+    """Take a node that is gone off the list; without this it stays an hour."""
+    api.call("DELETE", "nodes", name)
+    click.echo(f"node {name} forgotten")

@@ -1,0 +1,76 @@
+"""`dnsvip status`: whether every node is up to date, and what DNS and dispatcher have counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from dnsvip.cli.operating import nodes
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.spec import Plain
+
+COUNTERS: show.Columns = {"COUNTER": lambda pair: pair["name"], "": lambda pair: pair["value"]}
+
+
+@click.command(epilog=EPILOG)
+@json_option
+@with_api
+def status(api: Api, *, as_json: bool) -> None:
+    """Show generation, nodes and counters."""
+    found = api.get("status")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    served = f" (this node answers from {found['served_generation']})" if _lags(found) else ""
+    click.echo(f"generation {found['generation']}{served}, dnsvip {found['version']}")
+    click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found["objects"].items()))
+    _section("nodes")
+    show.rows(nodes.COLUMNS, found["nodes"], as_json=False)
+    _section("dns")
+    _counters(found["dns"])
+    _section("dispatcher")
+    _dispatcher(found["dispatcher"])
+
+
+def _lags(found: Plain) -> bool:
+    return bool(found["generation"] != found["served_generation"])
+
+
+def _section(title: str) -> None:
+    click.echo()
+    click.secho(title, bold=True, underline=sys.stdout.isatty())
+
+
+def _dispatcher(document: Any) -> None:
+    if document is None:
+        click.echo("none on this machine")
+    elif isinstance(document, dict):
+        _counters(document)
+    else:
+        click.echo(json.dumps(document))
+
+
+def _counters(document: Plain) -> None:
+    """Everything in a document that is not zero, by dotted path; lists of named things by their names."""
+    pairs = [(key, value) for key, value in show.flat(document) if value not in (0, None, [], {})]
+    numbers = [{"name": key, "value": value} for key, value in pairs if not _is_table(value)]
+    for key, value in pairs:
+        if _is_table(value):
+            numbers += [{"name": f"{key}.{one['name']}", "value": _rest(one)} for one in value]
+    if numbers:
+        show.rows(COUNTERS, numbers, as_json=False)
+    else:
+        click.echo("nothing counted yet")
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value)
+
+
+def _rest(one: Plain) -> Plain:
+    return {key: value for key, value in one.items() if key != "name"}

@@ -1,0 +1,214 @@
+"""`dnsvip tokens`: bearer tokens of the API; with --config straight in the database, for when there is no API yet."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dnsvip.cli.shared import show
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
+from dnsvip.cli.shared.nouns import json_option
+from dnsvip.config import load_node
+from dnsvip.rights import ROLES
+from dnsvip.spec import Plain
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.people import token_form
+
+T = TypeVar("T")
+
+COLUMNS: show.Columns = {
+    "NAME": lambda token: token["name"],
+    "MAY": lambda token: token["role"] or [str(scope) for scope in token["rights"]],
+    "FROM": lambda token: token["networks"],
+    "EXPIRES": lambda token: show.moment(token["expires_at"]),
+    "USED": lambda token: show.moment(token["last_used_at"]),
+    "CREATED": lambda token: show.moment(token["created_at"]),
+    "BY": lambda token: token["created_by"],
+}
+
+EXAMPLES = """
+\b
+Examples:
+  dnsvip tokens create robot --role operator --expires-in 90d --network 192.0.2.0/24
+  dnsvip tokens create certbot --role acme
+  dnsvip tokens create partner --scope read,write:client --clients 'partner-*'
+"""
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _ways(function: Callable[..., Any]) -> Callable[..., Any]:
+    config = click.option("--config", type=FILE, help="A node file: use its database instead of the API.")
+    return config(api_options(function))
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1:]) if value[-1:] in UNITS else (value, "s")
+    if not (number.isascii() and number.isdigit()):
+        raise click.BadParameter("must be a time such as 12h or 90d")
+    return int(number) * UNITS[unit]
+
+
+def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--per-minute", type=click.IntRange(1), help="At most so many requests a minute."),
+        click.option("--expires-in", callback=_seconds, metavar="TIME", help="How long it is good, such as 90d."),
+        click.option("--network", "networks", multiple=True, help="Where it may be used from; may be repeated."),
+        click.option("--clients", multiple=True, metavar="PATTERN", help="Narrow the scopes to these clients."),
+        click.option("--zones", multiple=True, metavar="PATTERN", help="Narrow the scopes to these zones."),
+        click.option("--clusters", multiple=True, metavar="PATTERN", help="Narrow the scopes to these clusters."),
+        click.option("--scope", "scopes", multiple=True, metavar="ACTIONS:KINDS", help="Such as read,write:client."),
+        click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes."),
+    ):
+        function = option(function)
+    return function
+
+
+def _body(scopes: tuple[str, ...], narrow: Mapping[str, tuple[str, ...]], **rest: Any) -> dict[str, Any]:
+    """What the API takes: only what was given."""
+    body = {key: list(value) if isinstance(value, tuple) else value for key, value in rest.items() if value}
+    patterns = {key: list(value) for key, value in narrow.items() if value}
+    if scopes:
+        body["scopes"] = [_scope(text) | patterns for text in scopes]
+    elif patterns:
+        raise click.UsageError("--clusters, --zones and --clients narrow a --scope; there is none")
+    return body
+
+
+def _scope(text: str) -> dict[str, Any]:
+    actions, colon, kinds = text.partition(":")
+    if not colon or not actions or not kinds:
+        raise click.UsageError(f"--scope {text!r}: must be ACTIONS:KINDS, such as read,write:client or read:*")
+    return {"actions": actions.split(","), "kinds": kinds.split(",")}
+
+
+@click.group(epilog=EXAMPLES + "\n" + EPILOG)
+def tokens() -> None:
+    """Bearer tokens of the HTTP API, through the API or (--config) the database."""
+
+
+@tokens.command("list", epilog=EPILOG)
+@click.option("--role", type=click.Choice(list(ROLES)), help="Only those of this role.")
+@click.option("--expired/--unexpired", default=None, help="Only those that are good no more, or that still are.")
+@json_option
+@_ways
+def list_(config: Path | None, role: str | None, *, expired: bool | None, as_json: bool, **where: Any) -> None:
+    """List tokens; what they are is not known to anybody but their owners."""
+    if config:
+        now, known = time.time(), _in_database(config, lambda store: store.tokens())
+        some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
+        found: Iterator[Plain] = (
+            {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
+        )
+    else:
+        found = _api(where).items("tokens", query={"role": role, "expired": expired})
+    show.rows(COLUMNS, found, as_json=as_json)
+
+
+@tokens.command(epilog=EXAMPLES + "\n" + EPILOG)
+@click.argument("name")
+@_allowance
+@_ways
+def create(
+    name: str,
+    config: Path | None,
+    address: str | None,
+    ca: Path | None,
+    token_file: Path | None,
+    scopes: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Make a token and print it, this once. Without --role and --scope it may what its maker may."""
+    narrow = {key: given.pop(key) for key in ("clusters", "zones", "clients")}
+    body = _body(scopes, narrow, **given)
+    if config:
+        if body:
+            raise click.UsageError("--config makes a token that may all; give rights through the API")
+        click.echo(_in_database(config, lambda store: store.create_token(name, _actor())))
+    else:
+        api = find_api(address, token_file, ca=ca)
+        click.echo(api.call("POST", "tokens", body={"name": name, **body})["token"])
+
+
+@tokens.command("set", epilog=EPILOG)
+@click.argument("name")
+@_allowance
+@json_option
+@with_api
+def set_(api: Api, name: str, scopes: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
+    """Change what token NAME may do, from its next request on."""
+    narrow = {key: given.pop(key) for key in ("clusters", "zones", "clients")}
+    show.item(api.call("PATCH", "tokens", name, body=_body(scopes, narrow, **given)), as_json=as_json)
+
+
+@tokens.command(epilog=EPILOG)
+@click.argument("name")
+@with_api
+def rotate(api: Api, name: str) -> None:
+    """Put another secret in the place of token NAME's and print it, this once; the old one is good no more."""
+    click.echo(api.call("POST", "tokens", name, "rotate")["token"])
+
+
+@tokens.command("show", epilog=EPILOG)
+@click.argument("name")
+@json_option
+@with_api
+def show_(api: Api, name: str, *, as_json: bool) -> None:
+    """Show all of one token but what it is."""
+    show.item(api.get("tokens", name), as_json=as_json)
+
+
+@tokens.command(epilog=EPILOG)
+@json_option
+@with_api
+def whoami(api: Api, *, as_json: bool) -> None:
+    """Say whose token is used here, and what it may do."""
+    show.item(api.get("whoami"), as_json=as_json)
+
+
+@tokens.command(epilog=EPILOG)
+@click.argument("name")
+@_ways
+def delete(name: str, config: Path | None, **where: Any) -> None:
+    """Revoke a token, from its next request on."""
+    if not config:
+        _api(where).call("DELETE", "tokens", name)
+    elif not _in_database(config, lambda store: store.delete_token(name, _actor())):
+        raise ApiError(f"there is no token {name!r}", 404)
+    click.echo(f"token {name} deleted")
+
+
+def _api(where: Mapping[str, Any]) -> Api:
+    return find_api(where["address"], where["token_file"], ca=where["ca"])
+
+
+def _in_database(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
+    node = load_node(config)
+
+    async def run() -> T:
+        store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _actor() -> str:
+    """Whom the audit names."""
+    try:
+        return f"cli {getpass.getuser()}"
+    except (KeyError, OSError):  # a user without an entry in passwd
+        return f"cli uid {os.getuid()}"
