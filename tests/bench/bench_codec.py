@@ -21,7 +21,8 @@ from dnsvip.dispatcher.judge import Judge
 from dnsvip.dns.classification.classify import Asker, Classified, Classifier
 from dnsvip.dns.services.vip import VipMaker
 from dnsvip.model import Service, Step
-from tests.bench.goals import judge, summary
+from tests.bench.goals import judge
+from tests.bench.outcome import Result, conclude
 from tests.samples import MASTER, NOW, make_snapshot
 
 ROUNDS = 7
@@ -87,15 +88,13 @@ def main() -> None:
     as_json = parser.parse_args().json
     figures = measure()
     unit = figures["one AES block"]
-    verdicts = judge("codec", figures)
     if as_json:
+        verdicts = judge("codec", figures)
         goals = {verdict.goal.figure: verdict.goal.most for verdict in verdicts}
         print(json.dumps({"unit": "us", "figures": figures, "goals": goals}, indent=2))
-    else:
-        for name, figure in figures.items():
-            print(f"{name:34} {figure:8.2f} us {figure / unit:8.1f} AES blocks")
-        print(summary(verdicts))
-    raise SystemExit(not all(verdict.met for verdict in verdicts))
+        raise SystemExit(not all(verdict.met for verdict in verdicts))
+    rows = (f"{name:34} {figure:8.2f} us {figure / unit:8.1f} AES blocks" for name, figure in figures.items())
+    raise SystemExit(conclude(Result("codec", "\n".join(rows), figures)))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ cannot be measured here. Needs root.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import statistics
@@ -27,7 +25,7 @@ from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.output import output_bytes
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.errors import DnsvipError
-from tests.bench.goals import Verdict, judge, summary
+from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.program import Figure, measure
 from tests.bench.report import machine, table
 from tests.bench.ways import DOWNLOAD_BYTES, TITLES, WAYS, Compared, compare
@@ -35,8 +33,6 @@ from tests.dispatcher.build import NOW_NS, POOLS, address, datagram, established
 
 COUNT = 20_000
 FLOWS = 50_000
-OUT = Path("build/bench-dispatch.json")
-README = Path(__file__).with_name("README.md")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 SECTION = "## Dispatcher, last result"
 
@@ -73,7 +69,7 @@ class Report:
             "moved": max(self.moved.values()),
         }
 
-    def as_json(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All of it."""
         return {
             "machine": self.machine,
@@ -85,21 +81,12 @@ class Report:
             "bytes_into_dispatcher": dict(self.ways.download),
             "user_space_us": self.ways.user_us,
             "connections_under_flood": dict(self.ways.flood),
-            "figures": self.figures,
-            "goals": [
-                {"goal": v.goal.text, "most": v.goal.most, "unit": v.goal.unit, "figure": v.figure, "met": v.met}
-                for v in verdicts
-            ],
         }
 
 
 def main() -> None:
     """Measure, print, write, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="see that it works; nothing is judged")
-    parser.add_argument("--json", type=Path, default=OUT, metavar="FILE", help=f"where the figures go ({OUT})")
-    parser.add_argument("--record", action="store_true", help="put the result on the page")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "dispatch").parse_args()
     if missing := lacking():
         print(f"bench: {missing}", file=sys.stderr)
         raise SystemExit(2)
@@ -127,19 +114,8 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     tables = Tables(snapshot())
     report = Report(where, program, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
     say("")
-    verdicts = judge("dispatch", report.figures)
-    text = "\n".join(lines(report))
-    print(text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_json(verdicts), indent=2) + "\n")
-    print(f"\nJSON: {path}")
-    if effort is QUICK:
-        print("a quick run: goals are not judged")
-        return 0
-    if record:
-        write_section(README, SECTION, f"{text}\n\n{summary(verdicts)}")
-    print(summary(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), SECTION)
+    return conclude(result, path, quick=effort is QUICK, record=record)
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -257,19 +233,6 @@ def _moved(before: Sequence[Any], after: Sequence[Any]) -> float:
     stay = {each.name for each in before if each in after}
     changed = sum(old != new and {old, new} <= stay for old, new in zip(*names, strict=True))
     return 100 * changed / len(names[0])
-
-
-def write_section(page: Path, title: str, text: str) -> None:
-    """Put a result in the place of what stands under a title; what follows it stays."""
-    head, _, rest = page.read_text().partition(title)
-    _, separator, tail = rest.partition("\n## ")
-    page.write_text(f"{head}{title}\n\n{text}\n{separator}{tail}")
-
-
-def say(text: str) -> None:
-    """What is going on, on one line, where somebody looks on."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _decide_all(packets: list[bytes], tables: Tables, flows: Flows) -> float:

@@ -10,7 +10,6 @@ where it cannot measure here. README.md says how to read it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,15 +21,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.bench.goals import judge, summary
 from tests.bench.load import Load, run_load, write_questions
+from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.processes import memory_bytes
 from tests.bench.questions import anywhere, known, new, plain
 from tests.bench.report import Report, machine, tables
 from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
 
-README = Path(__file__).parent / "README.md"
-LAST_RESULT = "## Last result\n"
+LAST_RESULT = "## Last result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +82,7 @@ Rounds = dict[str, list[dict[str, Load]]]
 
 def main() -> None:
     """Measure, print, write JSON, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, default=Path("build/bench-dns.json"), help="where the figures go")
-    parser.add_argument("--record", action="store_true", help="put the result into README.md as the last one")
-    parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "dns").parse_args()
     try:
         raise SystemExit(run(QUICK if options.quick else FULL, options.json, record=options.record))
     except BenchError as error:
@@ -103,25 +97,8 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     where = machine()
     rounds, memory = side_by_side(effort)
     report = Report(where, effort.rounds, rounds, memory, flatness(effort), classification(effort))
-    verdicts = judge("dns", report.figures)
-    text = "\n".join(tables(report))
-    print(text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.as_json(verdicts), indent=2) + "\n")
-    print(f"\nJSON: {path}")
-    if effort is QUICK:
-        print("a quick run: goals are not judged")
-        return 0
-    if record:
-        write_last_result(README, f"{text}\n\n{summary(verdicts)}")
-    print(summary(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
-
-
-def write_last_result(page: Path, text: str) -> None:
-    """Put a result in the place of the one that ends the page."""
-    head, title, _ = page.read_text().partition(LAST_RESULT)
-    page.write_text(f"{head}{title}\n{text}\n")
+    result = Result("dns", "\n".join(tables(report)), report.figures, report.as_json(), LAST_RESULT)
+    return conclude(result, path, quick=effort is QUICK, record=record)
 
 
 def side_by_side(effort: Effort) -> tuple[Rounds, dict[str, int]]:
@@ -154,7 +131,7 @@ def interleaved(
     found: Rounds = {name: [] for name in workloads}
     for name, work in workloads.items():
         for number in range(-1, effort.rounds):
-            _say(f"{name}, round {number + 1} of {effort.rounds}")
+            say(f"{name}, round {number + 1} of {effort.rounds}")
             file = write_questions(folder / name, work.make(effort.queries, random))
             turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
             loads = {
@@ -163,18 +140,18 @@ def interleaved(
             }
             if number >= 0:
                 found[name].append(loads)
-    _say("")
+    say("")
     return found
 
 
 def classification(effort: Effort) -> dict[str, Any]:
     """What `bench_classify` measures, in a process of its own."""
-    _say("classification")
+    say("classification")
     argv = [sys.executable, "-m", "tests.bench.bench_classify", "--json", *effort.classify]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise BenchError("bench_classify failed; what it says stands above")
-    _say("")
+    say("")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -182,12 +159,6 @@ def classification(effort: Effort) -> dict[str, Any]:
 def _flat(prefixes: int) -> Recipe:
     argv = (sys.executable, "-m", "tests.bench.flat_server", "$port", str(prefixes))
     return Recipe(f"{prefixes}", "", "", argv, {}, by_prefix=True, wait=300.0)
-
-
-def _say(text: str) -> None:
-    """What is going on, on one line, where somebody looks on."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

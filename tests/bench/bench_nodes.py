@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import resource
 import statistics
 import sys
@@ -21,7 +20,7 @@ from dnsvip.demo.netns import World
 from dnsvip.model import Client, Match, Site, Step
 from dnsvip.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
-from tests.bench.goals import judge, summary
+from tests.bench.outcome import Result, conclude
 from tests.network.fleet import Dispatcher, Fleet, Watch, decoded, delays
 from tests.postgres import running
 from tests.samples import make_site
@@ -39,17 +38,12 @@ def main() -> int:
     if reason := World.available():
         print(f"bench nodes: {reason}", file=sys.stderr)
         return 2
-    figures = {}
+    figures: dict[str, float] = {}
     with running() as server:
         figures |= asyncio.run(_effect(server.database(), options.changes))
         figures |= asyncio.run(_million(server.database(), options.clients))
-    for name, figure in figures.items():
-        print(f"{name:12} {figure:10.3f}")
-    if options.json:
-        options.json.write_text(json.dumps(figures))
-    verdicts = judge("nodes", figures)
-    print(summary(verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    text = "\n".join(f"{name:12} {figure:10.3f}" for name, figure in figures.items())
+    return conclude(Result("nodes", text, figures), options.json)
 
 
 async def _effect(url: str, changes: int) -> dict[str, float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.goals import Verdict
 from tests.bench.load import Load
 from tests.bench.servers import OURS, PEERS
 
@@ -70,7 +69,7 @@ class Report:
         """Our CPU time by a peer's, the median of each round's."""
         return median(each[OURS.name].cpu_us / each[peer].cpu_us for each in self.rounds[kind])
 
-    def as_json(self, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All of it, with every round."""
         return {
             "machine": self.machine,
@@ -78,11 +77,6 @@ class Report:
             "queries_per_second": {k: {s: self.rate(k, s) for s in rows[0]} for k, rows in self.rounds.items()},
             "memory_bytes": dict(self.memory),
             "cpu_us_by_prefixes": {size: median(each.cpu_us for each in loads) for size, loads in self.flat.items()},
-            "figures": self.figures,
-            "goals": [
-                {"goal": v.goal.text, "most": v.goal.most, "unit": v.goal.unit, "figure": v.figure, "met": v.met}
-                for v in verdicts
-            ],
             "rounds": {
                 kind: [{server: load.cpu_us for server, load in each.items()} for each in rows]
                 for kind, rows in self.rounds.items()

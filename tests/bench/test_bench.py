@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from random import Random
@@ -14,11 +15,12 @@ from dns.edns import ECSOption
 from dns.message import from_wire
 from dns.rdatatype import AAAA
 
-from tests.bench.bench_dispatch import SECTION, moved, write_section
-from tests.bench.bench_dns import LAST_RESULT, README, write_last_result
+from tests.bench.bench_dispatch import SECTION, moved
+from tests.bench.bench_dns import LAST_RESULT
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
+from tests.bench.outcome import README, Result, conclude, write_section
 from tests.bench.questions import FIRST_NEW, KNOWN, SPACE, anywhere, known, new, plain
 from tests.bench.report import Report
 from tests.bench.servers import OURS, PEERS
@@ -92,7 +94,27 @@ def test_report() -> None:
     assert all(verdict.figure is not None for verdict in verdicts)
     assert report.figures["plain / knot"] == 0.9
     assert report.figures["flatness"] == 2.0
-    assert json.dumps(report.as_json(verdicts))
+    assert json.dumps(report.as_json())
+
+
+def test_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result is said, written and judged; only one that is whole is recorded, and a quick one misses no goal."""
+    page = tmp_path / "README.md"
+    page.write_text("# Bench\n\n## Last\n\nbefore\n\n## Other\n\nstays\n")
+    monkeypatch.setattr("tests.bench.outcome.README", page)
+    goals = [goal for goal in GOALS if goal.part == "codec"]
+    good = Result("codec", "text", {goal.figure: goal.most for goal in goals}, {"machine": "m"}, "## Last")
+    bad = replace(good, figures={})
+    assert [conclude(good), conclude(bad), conclude(bad, quick=True, record=True)] == [0, 1, 0]
+    assert "before" in page.read_text()
+    path = tmp_path / "build" / "figures.json"
+    assert conclude(good, path, record=True) == 0
+    assert "\ntext\n\ngoals missed: none" in capsys.readouterr().out.replace(f"\nJSON: {path}", "")
+    assert "before" not in page.read_text()
+    assert page.read_text().endswith("\n\n## Other\n\nstays\n")
+    written = json.loads(path.read_text())
+    assert written.keys() == {"machine", "figures", "goals"}
+    assert [goal["met"] for goal in written["goals"]] == [True] * len(goals)
 
 
 def test_last_result(tmp_path: Path) -> None:
@@ -101,8 +123,8 @@ def test_last_result(tmp_path: Path) -> None:
     page.write_text(README.read_text())
     head = README.read_text().partition(LAST_RESULT)[0]
     for text in ("first", "second"):
-        write_last_result(page, text)
-        assert page.read_text() == f"{head}{LAST_RESULT}\n{text}\n"
+        write_section(page, LAST_RESULT, text)
+        assert page.read_text() == f"{head}{LAST_RESULT}\n\n{text}\n"
 
 
 def test_unknown_part() -> None:

@@ -1,0 +1,80 @@
+"""What a part of the bench begins and ends with, the same for each: its options; its result said, written and judged.
+
+Knows no figure by name: what is measured is the part's own, what it may be is in `goals`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.goals import judge, summary
+
+README = Path(__file__).with_name("README.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a part measured: the `text` for people, the `figures` that its goals name, and `more` for the JSON.
+    `section` is the title on the page that the last result stands under, for parts that can be recorded."""
+
+    part: str
+    text: str
+    figures: Mapping[str, float]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    section: str = ""
+
+
+def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
+    """The options of a part that is long: --json, --record and --quick."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path(f"build/bench-{part}.json"),
+        metavar="FILE",
+        help="where the figures go (%(default)s)",
+    )
+    parser.add_argument("--record", action="store_true", help="put the result into README.md as the last one")
+    parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
+    return parser
+
+
+def conclude(result: Result, path: Path | None = None, *, quick: bool = False, record: bool = False) -> int:
+    """Print a result, write it to `path` as JSON, and with `record` to the page; the exit code, 1 where it misses a
+    goal. A quick run's is neither judged nor recorded."""
+    verdicts = judge(result.part, result.figures)
+    print(result.text)
+    if path is not None:
+        goals = [
+            {"goal": v.goal.text, "most": v.goal.most, "unit": v.goal.unit, "figure": v.figure, "met": v.met}
+            for v in verdicts
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**result.more, "figures": result.figures, "goals": goals}, indent=2) + "\n")
+        print(f"\nJSON: {path}")
+    if quick:
+        print("a quick run: goals are not judged")
+        return 0
+    if record:
+        write_section(README, result.section, f"{result.text}\n\n{summary(verdicts)}")
+    print(summary(verdicts))
+    return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def write_section(page: Path, title: str, text: str) -> None:
+    """Put a result in the place of what stands under a title; what follows it stays."""
+    head, _, rest = page.read_text().partition(f"{title}\n")
+    _, separator, tail = rest.partition("\n## ")
+    page.write_text(f"{head}{title}\n\n{text}\n{separator}{tail}")
+
+
+def say(text: str) -> None:
+    """What is going on, on one line, where somebody looks on."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
