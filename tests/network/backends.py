@@ -17,25 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from dnsvip.demo.netns import Host, World
-from tests.network.dispatching import DNSVIP, Capture, apply, read_snapshot, wait_until
+from tests.network.dispatching import DNSVIP, Capture, apply, clusters, read_snapshot, wait_until
 
 WHOLE = 12_000_000
 """Bytes of a download."""
 SERVERS = {"web-1": "fd00:10::11", "web-2": "fd00:10::12", "tun-1": "fd00:20::11", "tun-2": "fd00:20::12"}
 TIERS = {"web": 1, "tunnel": 2, "lonely": 3, "spare": 4, "held": 5}
 CLIENT = "2001:db8:77::10"
-SITE = """
-[cluster.web]
-prefix = "2001:db8:a:1::/64"
-plain = "2001:db8:a:1::1"
-layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
-tag_bits = 24
-default_tier = "web"
-[cluster.legacy]
-prefix = "192.0.2.0/28"
-plain = "192.0.2.1"
-classes = { tunnel = [8], lonely = [9] }
-default_tier = "web"
+SITE = (
+    clusters("web", "tunnel = [8], lonely = [9]")
+    + """
 [tier.web]
 code = 1
 pool = "web"
@@ -71,6 +62,7 @@ servers = [{ name = "nobody", address = "fd00:10::12" }]
 id = 1001
 tier = "web"
 """
+)
 NODE = """
 database = "sqlite:///site.db"
 state_dir = "state"

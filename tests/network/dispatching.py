@@ -30,18 +30,28 @@ DNSVIP = (sys.executable, "-m", "dnsvip")
 PLAIN = "2001:db8:a:1::1"
 SERVERS = {"fast-1": "fd00:10::11", "fast-2": "fd00:10::12", "nat-1": "fd00:10::21", "nat-2": "fd00:10::22"}
 TIERS = {"fast": 1, "translated": 2, "held": 3, "half": 4, "blocked": 15}
-SITE = """
+
+
+def clusters(default_tier: str, classes: str) -> str:
+    """The clusters of a site file: one of IPv6, and one of IPv4 whose `classes` are given as TOML writes them."""
+    return f"""
 [cluster.web]
 prefix = "2001:db8:a:1::/64"
-plain = "2001:db8:a:1::1"
+plain = "{PLAIN}"
 layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
 tag_bits = 24
-default_tier = "fast"
+default_tier = "{default_tier}"
 [cluster.legacy]
 prefix = "192.0.2.0/28"
 plain = "192.0.2.1"
-classes = { fast = [8, 9] }
-default_tier = "fast"
+classes = {{ {classes} }}
+default_tier = "{default_tier}"
+"""
+
+
+SITE = (
+    clusters("fast", "fast = [8, 9]")
+    + """
 [tier.fast]
 code = 1
 pool = "fast"
@@ -67,6 +77,7 @@ servers = [{ name = "off-link", address = "2001:db8:dead::1" }, { name = "on-lin
 forward = "nat"
 servers = [{ name = "nat-1", address = "fd00:10::21" }, { name = "nat-2", address = "fd00:10::22" }]
 """
+)
 NODE = """
 database = "sqlite:///site.db"
 state_dir = "state"

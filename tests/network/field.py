@@ -20,24 +20,15 @@ from typing import Any
 from dnsvip.demo.kernel import face, mount_pins
 from dnsvip.demo.netns import Host, World
 from dnsvip.store import Store
-from tests.network.dispatching import DNSVIP, apply, read_snapshot, wait_until, with_store
+from tests.network.dispatching import DNSVIP, apply, clusters, read_snapshot, wait_until, with_store
 
 TRAFFIC = Path(__file__).with_name("traffic.py")
 PREFIX, PREFIX4 = "2001:db8:a:1::/64", "192.0.2.0/28"
 PLAIN4 = "192.0.2.1"
 TIERS = {"direct": 1, "tunnel": 2, "translated": 3, "held": 4, "blocked": 15}
-SITE = """
-[cluster.web]
-prefix = "2001:db8:a:1::/64"
-plain = "2001:db8:a:1::1"
-layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
-tag_bits = 24
-default_tier = "direct"
-[cluster.legacy]
-prefix = "192.0.2.0/28"
-plain = "192.0.2.1"
-classes = { direct = [8, 9] }
-default_tier = "direct"
+SITE = (
+    clusters("direct", "direct = [8, 9]")
+    + """
 [tier.direct]
 code = 1
 pool = "direct"
@@ -64,6 +55,7 @@ servers = [SERVERS]
 forward = "nat"
 servers = [{ name = "n1", address = "fd00:10::31" }]
 """
+)
 
 
 class Field:
