@@ -108,7 +108,19 @@ CLI_LAYER = {
 }
 """The same inside the command line; `cli` itself loads the others by name, when a command is called."""
 
-PARTS = {**DNS_LAYER, **CLI_LAYER}
+ADMIN_LAYER = {
+    "admin": 0,
+    "admin.node": 0,
+    "admin.framework": 1,
+    "admin.operating": 2,
+    "admin.objects": 3,
+    "admin.bulk": 4,
+    "admin.console": 4,
+    "admin.app": 5,
+}
+"""The same inside the HTTP API."""
+
+PARTS = {**DNS_LAYER, **CLI_LAYER, **ADMIN_LAYER}
 
 PURE = (*AREAS, "codec", "model", "rights", "spec", "rules", "plan", "epochs", "changes", "history")
 

@@ -9,37 +9,16 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from dnsvip.admin import (
-    audit,
-    auth,
-    classify,
-    clients,
-    clusters,
-    decode,
-    docs,
-    enrolment,
-    explain,
-    health,
-    keys,
-    nodes,
-    openapi,
-    pools,
-    powerdns,
-    services,
-    site,
-    status,
-    tiers,
-    tokens,
-    transfer,
-    tsig,
-    zones,
-)
+from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
-from dnsvip.admin.deciders import DECIDERS, Deciders
+from dnsvip.admin.framework import auth, docs, openapi
+from dnsvip.admin.framework.operation import Operation, add
+from dnsvip.admin.framework.problems import as_problems
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.observe import OBSERVED, ROUTES, ApiCounts, Observed
-from dnsvip.admin.operation import Operation, add
-from dnsvip.admin.problems import as_problems
+from dnsvip.admin.objects import classify, clients, clusters, enrolment, pools, powerdns, services, tiers, tsig, zones
+from dnsvip.admin.operating import audit, decode, explain, health, keys, nodes, status, tokens
+from dnsvip.admin.operating.deciders import DECIDERS, Deciders
+from dnsvip.admin.operating.observe import OBSERVED, ROUTES, ApiCounts, Observed
 
 OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
 RESOURCES = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.admin.queries import PageQuery
+from dnsvip.admin.framework.queries import PageQuery
 from dnsvip.spec import COLLECTIONS
 from dnsvip.store.filters import FILTERS as FILTERS_OF
 from tests.admin.conftest import Api

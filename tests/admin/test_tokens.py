@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.admin.auth import Rates
+from dnsvip.admin.framework.auth import Rates
 from dnsvip.rights import EVERYTHING, ROLES, Action, Rights, Scope
 from dnsvip.store import Token
 from tests.admin.conftest import Answer, Api

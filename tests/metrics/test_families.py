@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from dnsvip.admin.observe import ApiCounts
+from dnsvip.admin.operating.observe import ApiCounts
 from dnsvip.dispatcher.verdict import REASONS
 from dnsvip.dns.counters import Outcome
 from dnsvip.epochs import NodeReport

@@ -16,12 +16,13 @@ import structlog
 from aiohttp import web
 
 from dnsvip import __version__
-from dnsvip.admin import bodies, nodes, status
-from dnsvip.admin.auth import CALLER, admit, open_to_all
 from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.signin import SESSION
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.auth import CALLER, admit, open_to_all
+from dnsvip.admin.framework.problems import Refusal
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.problems import Refusal
+from dnsvip.admin.operating import nodes, status
 from dnsvip.errors import StoreError
 from dnsvip.rights import Action
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
-from dnsvip.admin import bodies
-from dnsvip.admin.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
 from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
-from dnsvip.admin.problems import Handler, Refusal
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
+from dnsvip.admin.framework.problems import Handler, Refusal
 
 PATH = "/console/session"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"

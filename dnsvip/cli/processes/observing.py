@@ -1,4 +1,4 @@
-"""What `serve` and `dispatch` tell Prometheus and load balancers: gathered here, served by admin/observe.py."""
+"""What `serve` and `dispatch` tell Prometheus and load balancers, gathered; admin/operating/observe.py serves it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client.core import Metric
 
-from dnsvip.admin.observe import Observed, make_observed_app
+from dnsvip.admin.operating.observe import Observed, make_observed_app
 from dnsvip.cli.processes.reloading import Live
 from dnsvip.config import parse_endpoint
 from dnsvip.epochs import NodeReport

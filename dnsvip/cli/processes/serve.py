@@ -22,7 +22,7 @@ import uvloop
 from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
-from dnsvip.admin.observe import ApiCounts, Observed
+from dnsvip.admin.operating.observe import ApiCounts, Observed
 from dnsvip.cli.processes.apilisten import api_listening
 from dnsvip.cli.processes.firsttoken import make_first_token
 from dnsvip.cli.processes.notify import Notifier

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from dnsvip.admin.auth import ATTEMPTS_KEY
 from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE
+from dnsvip.admin.framework.auth import ATTEMPTS_KEY
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Api
 

@@ -1,0 +1,178 @@
+"""Clients as lines, NDJSON or CSV, read and written; pure but for the files it is given.
+
+A line is read as strictly as the body of a PUT. What comes out is the canonical JSON of the client, as it is
+stored, so that the second look at a million of them is cheap.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import IO, Any, TypeAlias
+
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.problems import Refusal
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import Step
+from dnsvip.spec import RUNTIME_FIELDS, Plain, dump_text, parse
+from dnsvip.store.bulk import Line, LineProblem
+
+LONGEST = 1 << 20
+"""Bytes in one line."""
+
+_SET = ("name", "id", "tier", "match", "proof.bind", "proof.single_use", "proof.required", "attributes")
+COLUMNS = (*_SET, *RUNTIME_FIELDS["client"])
+"""The columns of an exported CSV file. `attributes` is a JSON object; read are columns `attributes.NAME` as well."""
+
+Found: TypeAlias = Line | LineProblem
+
+
+def ndjson(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
+    """Number and object of each line; empty lines are passed over."""
+    number = 0
+    while raw := file.readline(LONGEST + 1):
+        number += 1
+        if len(raw) > LONGEST:
+            while raw and not raw.endswith(b"\n"):  # the rest of it
+                raw = file.readline(LONGEST)
+            yield number, Problem("line", f"is longer than {LONGEST} bytes")
+        elif raw.strip():
+            try:
+                yield number, bodies.parse_object(raw)
+            except Refusal as refusal:
+                yield number, Problem("line", str(refusal).replace("The body", "it"))
+
+
+def csv_rows(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
+    """The same of a CSV file (RFC 4180) whose first line names the columns; an empty cell is left out."""
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="strict", newline="")
+    reader = csv.reader(text, strict=True)
+    number = 1
+    try:
+        header = next(reader, [])
+        if "name" not in header or len(set(header)) != len(header):
+            yield 1, Problem("line", f"must name the columns, each once, such as {','.join(COLUMNS)}")
+            return
+        number = 2
+        for row in reader:
+            if row:
+                yield number, _from_cells(header, row)
+            number = reader.line_num + 1
+    except (csv.Error, UnicodeDecodeError) as error:
+        yield number, Problem("line", f"is not CSV in UTF-8, so the rest is not read: {error}")
+
+
+FORMATS: Mapping[str, Callable[[IO[bytes]], Iterator[tuple[int, Plain | Problem]]]] = {
+    "ndjson": ndjson,
+    "csv": csv_rows,
+}
+MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+
+
+def checked(pairs: Iterator[tuple[int, Plain | Problem]], most: int) -> list[Found]:
+    """The next lines, at most so many, each as what can be stored or why it cannot be."""
+    return [_checked(number, body) for number, body in islice(pairs, most)]
+
+
+def _checked(number: int, body: Plain | Problem) -> Found:
+    if isinstance(body, Problem):
+        return LineProblem(number, body.where, body.message)
+    name = body.pop("name", None)
+    if not isinstance(name, str):
+        return LineProblem(number, "name", "missing" if name is None else "must be a string")
+    try:
+        thing = parse("client", name, body)
+    except InvalidSite as error:
+        first, *more = error.problems
+        return LineProblem(number, first.where, first.message + (f" (and {len(more)} more)" if more else ""))
+    return Line(number, dump_text(thing), frozenset(RUNTIME_FIELDS["client"]) & body.keys())
+
+
+def csv_header() -> str:
+    """The first line of an export."""
+    return _csv(COLUMNS)
+
+
+def csv_line(plain: Plain) -> str:
+    """A client as a line of an export."""
+    proof, match = plain["proof"], " ".join(f"{k}={v}" for entry in plain["match"] for k, v in entry.items())
+    cells = [plain["name"], plain["id"], plain["tier"], match]
+    cells += [proof["bind"], _word(proof["single_use"]), _word(proof["required"])]
+    cells.append(json.dumps(plain["attributes"], ensure_ascii=False) if plain["attributes"] else "")
+    return _csv([*cells, *(plain[key] for key in RUNTIME_FIELDS["client"])])
+
+
+def _csv(cells: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _word(flag: bool) -> str:
+    return "true" if flag else ""
+
+
+def _from_cells(header: Sequence[str], row: Sequence[str]) -> Plain | Problem:
+    if len(row) != len(header):
+        return Problem("line", f"has {len(row)} cells, the first line {len(header)}")
+    if "\0" in "".join(row):
+        return Problem("line", "has a character U+0000")
+    body: Plain = {}
+    for column, cell in zip(header, row, strict=True):
+        if not cell:
+            continue
+        head, _, tail = column.partition(".")
+        if tail:
+            body.setdefault(head, {})[tail] = _value(cell) if head == "attributes" else _flag(cell)
+        else:
+            body[column] = CELLS.get(column, str)(cell)
+    return body
+
+
+def _matches(cell: str) -> list[dict[str, str]]:
+    """`source=2001:db8::/32 tsig=key`: a kind starts each, so that values may have spaces."""
+    found: list[dict[str, str]] = []
+    for word in cell.split(" "):
+        step, equals, value = word.partition("=")
+        if equals and step in tuple(Step):
+            found.append({step: value})
+        elif found:
+            ((step, value),) = found[-1].items()
+            found[-1] = {step: f"{value} {word}"}
+        else:
+            found.append({step: value})
+    return found
+
+
+def _number(cell: str) -> int | str:
+    return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < 20 else cell
+
+
+def _flag(cell: str) -> bool | str:
+    return {"true": True, "false": False}.get(cell.lower(), cell)
+
+
+def _value(cell: str) -> int | str:
+    """An attribute: a number where it reads as one, unless quoted as in JSON."""
+    if len(cell) > 1 and cell[0] == cell[-1] == '"':
+        return cell[1:-1]
+    return _number(cell)
+
+
+def _object(cell: str) -> Any:
+    try:
+        return bodies.parse_object(cell.encode())
+    except Refusal:
+        return cell
+
+
+CELLS: Mapping[str, Callable[[str], Any]] = {
+    "match": _matches,
+    "id": _number,
+    "key_generation": _number,
+    "attributes": _object,
+}
+"""How the cells of some columns are read."""

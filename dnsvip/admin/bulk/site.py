@@ -1,0 +1,109 @@
+"""/apply: a whole site in one call, planned against what is stored and put in its place in one transaction.
+
+It is `dnsvip apply` over HTTP: the body is the site file as JSON, its zones with their `text`. What a site file made
+and the body does not name is removed; what the API made, and what is set at run time, stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import structlog
+from aiohttp import web
+from pydantic import ConfigDict
+
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.auth import ACTOR
+from dnsvip.admin.framework.collection import GENERATION, TRIES
+from dnsvip.admin.framework.operation import ROOT, Operation, query_of
+from dnsvip.admin.framework.queries import Flag
+from dnsvip.admin.node import NODE
+from dnsvip.changes import describe
+from dnsvip.config import build_site
+from dnsvip.dns.answer import check_services
+from dnsvip.dns.zones.zone import check_zone
+from dnsvip.errors import Conflict, InvalidSite
+from dnsvip.model import STRICT, Site
+from dnsvip.plan import Change, effects, plan
+from dnsvip.rules import warnings
+from dnsvip.spec import COLLECTIONS, SINGLE, Plain
+
+LIMIT = 256 << 20
+SHOWN = 1000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyQuery:
+    """With `dry_run` all is checked and shown, and nothing changed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    dry_run: Flag = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What changed, or would: at most the first 1000 `changes` with their fields, old and new; `number` counts all."""
+
+    generation: int
+    applied: bool
+    number: int
+    changes: list[dict[str, Any]]
+    warnings: list[dict[str, str]]
+
+
+async def apply(request: web.Request) -> web.Response:
+    """Make the stored site what the body says, in one transaction, or with dry_run only say what that would change."""
+    dry_run = query_of(request, ApplyQuery).dry_run
+    body = await bodies.read_object(request, LIMIT)
+    wanted = await asyncio.to_thread(_checked, body)
+    store = request.app[NODE].store()
+    for attempt in range(TRIES):
+        stored = await store.stored()
+        changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins)
+        try:
+            generation = await store.apply(changes, request[ACTOR], "site", expected=stored.generation, dry_run=dry_run)
+            break
+        except Conflict:
+            if attempt + 1 == TRIES or await store.generation() == stored.generation:
+                raise
+    applied = bool(changes) and not dry_run
+    if applied:
+        log.info("site applied", actor=request[ACTOR], changes=len(changes), generation=generation)
+    headers = {GENERATION: str(generation)} if applied else {}
+    return bodies.answer(_outcome(wanted, changes, generation, applied=applied), headers=headers)
+
+
+def _checked(body: Plain) -> Site:
+    site = build_site(body, None)
+    problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
+    if problems:
+        raise InvalidSite(problems)
+    return site
+
+
+def _outcome(site: Site, changes: tuple[Change, ...], generation: int, *, applied: bool) -> Plain:
+    remarks = [*warnings(site), *effects(changes)]
+    return {
+        "generation": generation,
+        "applied": applied,
+        "number": len(changes),
+        "changes": [describe(change) for change in changes[:SHOWN]],
+        "warnings": [{"where": remark.where, "message": remark.message} for remark in remarks],
+    }
+
+
+_TABLE = {"type": "object", "additionalProperties": {"type": "object"}}
+FORM = {
+    "application/json": {
+        "type": "object",
+        "description": "The tables of a site file as JSON; zones have `text` in place of `file`.",
+        "properties": {**dict.fromkeys(COLLECTIONS, _TABLE), SINGLE: {"type": "object"}},
+        "additionalProperties": False,
+    }
+}
+
+ROUTES = [Operation("POST", f"{ROOT}/apply", apply, "site", query=ApplyQuery, body=FORM, answer=Outcome)]

@@ -1,0 +1,45 @@
+"""/classify: in which order clients are told, and whose ECS counts. There is one, and it is always there."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.collection import Kind, change, shown_response
+from dnsvip.admin.framework.operation import ROOT, Operation, Patch
+from dnsvip.admin.node import NODE
+from dnsvip.model import Classify
+from dnsvip.spec import Plain, Thing, dump, parse
+
+CLASSIFY = Kind("classify", "classify")
+
+
+async def get(request: web.Request) -> web.Response:
+    """The present settings."""
+    return shown_response(dump(await request.app[NODE].store().get("classify", "") or Classify()))
+
+
+async def put(request: web.Request) -> web.Response:
+    """Replace all settings; what the body leaves out gets its default."""
+    return await _changed(request, await bodies.read_object(request), {})
+
+
+async def patch(request: web.Request) -> web.Response:
+    """Change what the body names."""
+    return await _changed(request, await bodies.read_object(request), None)
+
+
+async def _changed(request: web.Request, body: Plain, base: Plain | None) -> web.Response:
+    def make(before: Thing | None) -> Thing:
+        stored = dump(before or Classify()) if base is None else base
+        return parse("classify", "", bodies.merged(stored, body))
+
+    outcome = await change(CLASSIFY, request, "", make)
+    return shown_response(dump(outcome.after or Classify()), outcome.headers)
+
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/classify", get, "classify", answer="classify"),
+    Operation("PUT", f"{ROOT}/classify", put, "classify", body="classify", answer="classify"),
+    Operation("PATCH", f"{ROOT}/classify", patch, "classify", body=Patch("classify"), answer="classify"),
+]

@@ -1,0 +1,61 @@
+"""/clients: known clients with their identities, proof, attributes and state.
+
+What must hold over a client's life and no rule of the site can see: an old key never becomes good
+again, neither by lowering the key generation nor by enabling a revoked client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from aiohttp import web
+
+from dnsvip.admin.framework.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.framework.operation import ROOT, Operation, query_of
+from dnsvip.admin.framework.queries import ClientsQuery
+from dnsvip.admin.operating.audit import AuditPage, HistoryQuery, page
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import Client, ClientState
+from dnsvip.spec import Thing
+
+
+def settled(before: Thing | None, after: Thing) -> Thing:
+    """The client to store for the one asked for: leaving `revoked` takes a new key generation."""
+    if not isinstance(before, Client) or not isinstance(after, Client):
+        return after
+    if after.key_generation < before.key_generation:
+        message = f"cannot go down (it is {before.key_generation}): old keys would become good again"
+        raise InvalidSite([Problem(f"client.{after.name}.key_generation", message)])
+    left = before.state is ClientState.REVOKED and after.state is not ClientState.REVOKED
+    if left and after.key_generation == before.key_generation:
+        return replace(after, key_generation=before.key_generation + 1)
+    return after
+
+
+CLIENT = Kind("client", "clients", settled=settled, query=ClientsQuery, reserved=True)
+
+
+async def raise_key(request: web.Request) -> web.Response:
+    """Make the client's key invalid: its next enrolment gets another one."""
+    name = name_of(CLIENT, request)
+
+    def make(before: Thing | None) -> Thing:
+        if before is None:
+            raise absent(CLIENT, name)
+        client = cast("Client", before)
+        return replace(client, key_generation=client.key_generation + 1)
+
+    return changed_response(CLIENT, await change(CLIENT, request, name, make))
+
+
+async def history(request: web.Request) -> web.Response:
+    """What was changed about a client, by whom and when, the newest first; also of one that is deleted."""
+    return await page(request, query_of(request, HistoryQuery), {"kind": "client", "name": name_of(CLIENT, request)})
+
+
+ROUTES = [
+    *routes(CLIENT),
+    Operation("POST", f"{ROOT}/clients/{{name}}/new-key", raise_key, "client", answer="client"),
+    Operation("GET", f"{ROOT}/clients/{{name}}/history", history, "client", query=HistoryQuery, answer=AuditPage),
+]

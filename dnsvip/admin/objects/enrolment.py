@@ -1,0 +1,76 @@
+"""/clients/NAME/enrolment: what a client needs to prove who it is, made by this node, which holds the keys.
+
+The answer is a secret as a whole. It is a POST, so that no link, cache or history holds it, and its making is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import structlog
+from aiohttp import web
+from pydantic import ConfigDict, Field
+
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.auth import ACTOR
+from dnsvip.admin.framework.collection import absent, name_of
+from dnsvip.admin.framework.operation import ROOT, Operation
+from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.framework.queries import read_body
+from dnsvip.admin.node import NODE
+from dnsvip.admin.objects.clients import CLIENT
+from dnsvip.client.enrol import make_enrolment
+from dnsvip.client.enrolment import dump
+from dnsvip.errors import ClientError, InvalidSite, Problem
+from dnsvip.model import STRICT, Endpoint, Snapshot
+
+PATIENCE = 2.0
+STEP = 0.05
+"""Seconds that this node may take to work with what the database holds of the client, and between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which DNS servers the client shall ask; without any its own resolver."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    servers: Annotated[tuple[Endpoint, ...], Field(max_length=16)] = ()
+
+
+log = structlog.get_logger(__name__)
+
+
+async def make(request: web.Request) -> web.Response:
+    """The enrolment of a client with its present keys."""
+    name = name_of(CLIENT, request)
+    wanted = await read_body(request, "enrolment", Wanted)
+    snapshot = await _settled(request, name)
+    try:
+        enrolment = make_enrolment(snapshot, name, wanted.servers)
+    except ClientError as error:
+        raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
+    log.info("enrolment made", actor=request[ACTOR], client=name)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}.enrolment.json"'}
+    return bodies.answer(json.loads(dump(enrolment)), headers=headers)
+
+
+async def _settled(request: web.Request, name: str) -> Snapshot:
+    """This node's snapshot once it has the client as it is stored: an older one would give out an old key."""
+    node = request.app[NODE]
+    stored = await node.store().get("client", name)
+    if stored is None:
+        raise absent(CLIENT, name)
+    for _ in range(round(PATIENCE / STEP)):
+        snapshot = node.snapshot()
+        if snapshot.site.clients.get(name) == stored:
+            return snapshot
+        await asyncio.sleep(STEP)
+    raise Refusal(
+        "unavailable", "This node does not work with the newest generation yet.", headers={"Retry-After": "2"}
+    )
+
+
+ROUTES = [Operation("POST", f"{ROOT}/clients/{{name}}/enrolment", make, "client", body=Wanted)]

@@ -1,0 +1,187 @@
+"""/pools, and /pools/POOL/servers: one server's weight and state can be changed without naming the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, cast
+
+from aiohttp import web
+from pydantic import ConfigDict
+
+from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.collection import (
+    Kind,
+    Outcome,
+    absent,
+    change,
+    name_of,
+    page_response,
+    routes,
+    shown_response,
+)
+from dnsvip.admin.framework.operation import ROOT, Operation, Page, query_of
+from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.framework.queries import PageQuery, Text
+from dnsvip.admin.node import NODE
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.model import STRICT, Forward, Pool, Server, ServerState
+from dnsvip.spec import Plain, Thing, dump, parse
+
+
+@dataclass(frozen=True, slots=True)
+class PoolsQuery(PageQuery):
+    """And of pools: those that `forward` packets in a way, or have a pool as their `fallback`."""
+
+    forward: Forward | None = None
+    fallback: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServersQuery:
+    """Those in a `state` only."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    state: ServerState | None = None
+
+
+POOL = Kind("pool", "pools", query=PoolsQuery)
+
+Edit: TypeAlias = Callable[[list[Plain], Plain | None], None]
+"""Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""
+
+
+async def list_servers(request: web.Request) -> web.Response:
+    """All servers of a pool, or those in a state."""
+    state = query_of(request, ServersQuery).state
+    found = [each for each in _servers(await _pool(request)) if state in (None, each["state"])]
+    return page_response(request, found, None)
+
+
+async def get_server(request: web.Request) -> web.Response:
+    """One server."""
+    found = _find(_servers(await _pool(request)), request.match_info["server"])
+    if found is None:
+        raise _absent(request)
+    return shown_response(found)
+
+
+async def put_server(request: web.Request) -> web.Response:
+    """Add a server, or replace it; a state that the body does not name stays."""
+    body = await _named_body(request)
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            servers.append(body)
+        else:
+            servers[servers.index(found)] = {"state": found["state"], **body}
+
+    return await _edit(request, edit)
+
+
+async def patch_server(request: web.Request) -> web.Response:
+    """Change what the body names of a server."""
+    body = await _named_body(request)
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            raise _absent(request)
+        servers[servers.index(found)] = bodies.merged(found, body)
+
+    return await _edit(request, edit)
+
+
+async def delete_server(request: web.Request) -> web.Response:
+    """Remove a server from its pool."""
+
+    def edit(servers: list[Plain], found: Plain | None) -> None:
+        if found is None:
+            raise _absent(request)
+        servers.remove(found)
+
+    return await _edit(request, edit)
+
+
+async def _edit(request: web.Request, edit: Edit) -> web.Response:
+    name, server = name_of(POOL, request), request.match_info["server"]
+
+    def make(before: Thing | None) -> Thing:
+        if before is None:
+            raise absent(POOL, name)
+        plain = dump(before)
+        edit(plain["servers"], _find(plain["servers"], server))
+        return _parse_pool(name, plain)
+
+    def seen(pool: Thing) -> Plain | None:
+        return _find(_servers(cast("Pool", pool)), server)
+
+    return _answer(request, await change(POOL, request, name, make, seen))
+
+
+def _answer(request: web.Request, outcome: Outcome) -> web.Response:
+    server = request.match_info["server"]
+    before, after = (_find(_servers(cast("Pool", pool)), server) for pool in (outcome.before, outcome.after))
+    if after is None:
+        return web.Response(status=204, headers=outcome.headers)
+    if before is not None:
+        return shown_response(after, outcome.headers)
+    return shown_response(after, {**outcome.headers, "Location": request.path}, status=201)
+
+
+def _parse_pool(name: str, plain: Plain) -> Thing:
+    try:
+        return parse("pool", name, plain)
+    except InvalidSite as error:
+        raise InvalidSite([_by_name(problem, plain["servers"]) for problem in error.problems]) from None
+
+
+def _by_name(problem: Problem, servers: list[Plain]) -> Problem:
+    """The problem with its server named instead of numbered, as the asker sees one server only."""
+    for number, server in enumerate(servers):
+        head, separator, tail = problem.where.partition(f".servers.{number}.")
+        if separator:
+            return Problem(f"{head}.servers.{server.get('name')}.{tail}", problem.message)
+    return problem
+
+
+async def _pool(request: web.Request) -> Pool:
+    name = name_of(POOL, request)
+    pool = await request.app[NODE].store().get("pool", name)
+    if pool is None:
+        raise absent(POOL, name)
+    return cast("Pool", pool)
+
+
+def _servers(pool: Pool) -> list[Plain]:
+    return cast("list[Plain]", dump(pool)["servers"])
+
+
+def _find(servers: list[Plain], name: str) -> Plain | None:
+    return next((server for server in servers if server["name"] == name), None)
+
+
+async def _named_body(request: web.Request) -> Plain:
+    body, server = await bodies.read_object(request), request.match_info["server"]
+    if body.get("name", server) != server:
+        where = f"pool.{name_of(POOL, request)}.servers.{server}.name"
+        raise InvalidSite([Problem(where, f"is {body['name']!r}, but the path says {server!r}; names do not change")])
+    return {**body, "name": server}
+
+
+def _absent(request: web.Request) -> Refusal:
+    pool, server = request.match_info["name"], request.match_info["server"]
+    return Refusal("not-found", f"Pool {pool!r} has no server {server!r}; GET {ROOT}/pools/{pool}/servers lists them.")
+
+
+_SERVER = f"{ROOT}/pools/{{name}}/servers/{{server}}"
+
+_LIST = f"{ROOT}/pools/{{name}}/servers"
+
+ROUTES = [
+    *routes(POOL),
+    Operation("GET", _LIST, list_servers, "pool", query=ServersQuery, answer=Page[Server]),
+    Operation("GET", _SERVER, get_server, "pool", answer=Server),
+    Operation("PUT", _SERVER, put_server, "pool", body=Server, answer=Server),
+    Operation("PATCH", _SERVER, patch_server, "pool", body=Plain, answer=Server),
+    Operation("DELETE", _SERVER, delete_server, "pool", status=204),
+]

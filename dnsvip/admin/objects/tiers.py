@@ -1,0 +1,21 @@
+"""/tiers: classes of clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dnsvip.admin.framework.collection import Kind, routes
+from dnsvip.admin.framework.queries import PageQuery, Text
+from dnsvip.model import TierAction
+
+
+@dataclass(frozen=True, slots=True)
+class TiersQuery(PageQuery):
+    """And of tiers: those whose traffic goes to a `pool`, or with which an `action` is done."""
+
+    pool: Text | None = None
+    action: TierAction | None = None
+
+
+TIER = Kind("tier", "tiers", query=TiersQuery)
+ROUTES = routes(TIER)

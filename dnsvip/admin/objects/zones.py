@@ -1,0 +1,89 @@
+"""/zones: zones as the text of their zone files (RFC 1035 section 5), in JSON or as text/dns (RFC 4027)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from typing import cast
+
+from aiohttp import web
+
+from dnsvip.admin.framework import bodies, collection
+from dnsvip.admin.framework.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.framework.operation import ROOT
+from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.node import NODE
+from dnsvip.dns.answer import check_services
+from dnsvip.dns.zones.zone import check_zone
+from dnsvip.errors import InvalidSite
+from dnsvip.model import Site, Zone
+from dnsvip.spec import Plain, Thing, dump, parse
+
+TEXT_DNS = "text/dns"
+
+
+def without_text(thing: Thing) -> Plain:
+    """A zone as a list shows it: how long it is, not all that is in it."""
+    zone = cast("Zone", thing)
+    return {"name": zone.name, "bytes": len(zone.text.encode())}
+
+
+async def check(request: web.Request, name: str, body: Plain) -> None:
+    """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, as answers must not wait."""
+    text = body.get("text")
+    if not isinstance(text, str):
+        return
+    zone, site = Zone(name, text), request.app[NODE].snapshot().site
+    inside = {service: each for service, each in site.services.items() if closest(service, site.zones) == name}
+    problems = await asyncio.to_thread(check_zone, zone)
+    problems = problems or await asyncio.to_thread(check_services, Site(zones={name: zone}, services=inside))
+    if problems:
+        raise InvalidSite(problems)
+
+
+def closest(name: str, zones: Collection[str]) -> str | None:
+    """The zone that a name is in, the longest of those around it."""
+    labels = name.split(".")
+    around = [".".join(labels[at:]) for at in range(len(labels))] + ["."]
+    return next((zone for zone in around if zone in zones), None)
+
+
+ZONE = Kind("zone", "zones", listed=without_text, check=check, limit=16 << 20)
+
+
+async def get(request: web.Request) -> web.Response:
+    """One zone, as text/dns where that is asked for."""
+    if TEXT_DNS not in request.headers.get("Accept", ""):
+        return await collection.get(ZONE, request)
+    name = name_of(ZONE, request)
+    zone = await request.app[NODE].store().get("zone", name)
+    if zone is None:
+        raise absent(ZONE, name)
+    headers = {"ETag": bodies.etag(dump(zone))}
+    return web.Response(text=cast("Zone", zone).text, content_type=TEXT_DNS, headers=headers)
+
+
+async def put(request: web.Request) -> web.Response:
+    """Make or replace a zone; `curl --data-binary @FILE` with Content-Type text/dns takes a zone file as it is."""
+    if request.content_type != TEXT_DNS:
+        return await collection.put(ZONE, request)
+    name = name_of(ZONE, request)
+    try:
+        text = (await bodies.read_bytes(request, ZONE.limit)).decode()
+    except UnicodeDecodeError:
+        raise Refusal("bad-request", "The zone file is not UTF-8.") from None
+    if "\0" in text:
+        raise Refusal("bad-request", "The zone file has a character U+0000.")
+    await check(request, name, {"text": text})
+    return changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
+
+
+def _with_text(name: str, old: Thing | None, text: str) -> Thing:
+    """The zone with another text; who may transfer it stays."""
+    return parse("zone", name, {**(dump(old) if old else {}), "text": text})
+
+
+_SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}
+
+ROUTES = [replace(each, handle=_SPECIAL.get((each.method, each.path), each.handle)) for each in routes(ZONE)]
