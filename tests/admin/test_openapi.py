@@ -12,9 +12,12 @@ import pytest
 
 from dnsvip.rights import KINDS
 from tests.admin.conftest import Api
+from tests.admin.stateful import BODIES
 from tests.cli.serving import node
 
 ST = Path(sys.executable).with_name("st")
+
+HOOKS = Path(__file__).with_name("stateful.py")
 
 LEFT_OUT = {
     "positive_data_acceptance": "whether a body is taken depends on the site: its tiers, clusters, codes and ids",
@@ -62,6 +65,18 @@ async def test_references_lead_somewhere(api: Api) -> None:
     assert "secret" not in document["components"]["schemas"]["TsigKeyShown"]["properties"]
 
 
+async def test_links_lead_to_operations(api: Api) -> None:
+    """What makes an object links to everything else that can be done at its path, by operations that there are."""
+    paths = (await api.ok("GET", "openapi.json"))["paths"]
+    links = paths["/api/v1/pools/{name}/servers/{server}"]["put"]["responses"]["201"]["links"]
+    by_id = {one["operationId"]: one for one in paths["/api/v1/pools/{name}/servers/{server}"].values()}
+    assert links.keys() == by_id.keys() - {"put_pools_name_servers_server"}
+    for link in links.values():
+        assert link["operationId"] in by_id
+        assert link["parameters"] == {"name": "$request.path.name", "server": "$request.path.server"}
+    assert "links" not in paths["/api/v1/clients"]["get"]["responses"]["200"]
+
+
 async def test_docs_page(api: Api) -> None:
     """The page to browse needs no token, no script and nothing from elsewhere, and shows every operation."""
     async with api.client.get("/api/docs") as response:
@@ -80,23 +95,33 @@ async def test_docs_page(api: Api) -> None:
 @pytest.mark.timeout(400)
 def test_schemathesis(tmp_path: Path) -> None:
     """Whatever is sent to the running server by its own document, it answers as that says, and never with a 500."""
-    with node(tmp_path) as served:
+    # A token that is changed or deleted by chance would end the run.
+    some = ["--exclude-path-regex", "tokens/.name|docs"]
+    run(tmp_path, SETTINGS, "--phases", "examples,coverage,fuzzing", "--max-examples", "2", *some)
+
+
+@pytest.mark.slow
+def test_schemathesis_along_the_links(tmp_path: Path) -> None:
+    """Objects that are made can be looked at until they are removed, and then no longer, in whatever order."""
+    kinds = "|".join(path.split("/")[3] for path in BODIES)
+    some = ["--include-path-regex", f"^/api/v1/({kinds})/.name}}(/servers/.server}})?$"]
+    settings = f'hooks = "{HOOKS}"\n{SETTINGS}'
+    said = run(tmp_path, settings, "--phases", "stateful", "--mode", "positive", "--max-examples", "60", *some)
+    walked = re.search(r"API Links: +(\d+) covered", said)
+    assert walked
+    assert int(walked[1]) > 3, said
+
+
+def run(folder: Path, settings: str, *options: str) -> str:
+    """What schemathesis says of a node with the example site; all must be well."""
+    with node(folder) as served:
         served.apply()
         served.start("--token-file", "token")
-        (tmp_path / "schemathesis.toml").write_text(SETTINGS)
-        argv = [
-            str(ST),
-            "--config-file",
-            "schemathesis.toml",
-            "run",
-            f"{served.url}/openapi.json",
-            "--header",
-            f"Authorization: Bearer {served.token}",
-        ]
-        argv += ["--phases", "examples,coverage,fuzzing", "--max-examples", "2", "--seed", "1", "--no-color"]
+        (folder / "schemathesis.toml").write_text(settings)
+        argv = [str(ST), "--config-file", "schemathesis.toml", "run", f"{served.url}/openapi.json"]
+        argv += ["--header", f"Authorization: Bearer {served.token}", "--seed", "1", "--no-color", *options]
         argv += ["--exclude-checks", ",".join(LEFT_OUT), "--continue-on-failure", "--suppress-health-check", "all"]
-        # A token that is changed or deleted by chance would end the run.
-        argv += ["--exclude-path-regex", "tokens/.name|docs"]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=380, check=False)
+        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=380, check=False)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert "Unhandled" not in served.log
+        return done.stdout

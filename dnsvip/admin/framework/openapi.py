@@ -6,7 +6,6 @@ read and write them, words from docstrings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin.framework import bodies
+from dnsvip.admin.framework.links import links, operation_id, parts
 from dnsvip.admin.framework.operation import Listed, Operation, Patch, adapter, operations
 from dnsvip.admin.framework.problems import MEDIA_TYPE, PROBLEMS
 from dnsvip.model import ClassCluster, Cluster
@@ -65,10 +65,10 @@ CONDITIONS = [
 
 def document(served: Iterable[Operation]) -> Plain:
     """The OpenAPI document of these operations."""
-    schemas = _Schemas()
+    schemas, every = _Schemas(), list(served)
     paths: Plain = {}
-    for each in served:
-        paths.setdefault(each.shown_path, {})[each.method.lower()] = _operation(each, schemas)
+    for each in every:
+        paths.setdefault(each.shown_path, {})[each.method.lower()] = _operation(each, schemas, links(each, every))
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": __version__, "description": ABOUT, "license": {"name": "MIT"}},
@@ -173,7 +173,7 @@ def _without_default(schema: Plain) -> Plain:
     return {key: value for key, value in schema.items() if key != "default"}
 
 
-def _operation(each: Operation, schemas: _Schemas) -> Plain:
+def _operation(each: Operation, schemas: _Schemas, following: Plain) -> Plain:
     words = " ".join((each.handle.__doc__ or "").split())
     shown: Plain = {
         "operationId": operation_id(each),
@@ -181,7 +181,7 @@ def _operation(each: Operation, schemas: _Schemas) -> Plain:
         "description": words,
         "tags": [each.shown_path.split("/")[3] if each.shown_path.count("/") > 2 else "api"],
         "parameters": [*_of_path(each), *_of_query(each, schemas)],
-        "responses": _responses(each, schemas),
+        "responses": _responses(each, schemas, following),
     }
     if each.open:
         shown["security"] = []
@@ -192,12 +192,6 @@ def _operation(each: Operation, schemas: _Schemas) -> Plain:
     if each.body is not None:
         shown["requestBody"] = {"required": not isinstance(each.body, dict), "content": _content(each, schemas)}
     return shown
-
-
-def operation_id(each: Operation) -> str:
-    """A name of an operation that is its own."""
-    path = re.sub(r"[^a-z0-9]+", "_", each.shown_path.removeprefix("/api/v1/").lower()).strip("_")
-    return f"{each.method.lower()}_{path}"
 
 
 def _content(each: Operation, schemas: _Schemas) -> Plain:
@@ -212,7 +206,7 @@ def _content(each: Operation, schemas: _Schemas) -> Plain:
 def _of_path(each: Operation) -> list[Plain]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 253}}
-        for name in re.findall(r"{(\w+)}", each.shown_path)
+        for name in parts(each)
     ]
 
 
@@ -243,13 +237,15 @@ def _plain_parameter(schema: Plain) -> Plain:
     return {**rest, **some[0]} if len(some) == 1 else {**rest, **({"anyOf": some} if some else {})}
 
 
-def _responses(each: Operation, schemas: _Schemas) -> Plain:
+def _responses(each: Operation, schemas: _Schemas, following: Plain) -> Plain:
     good: Plain = {"description": "Done."}
     if each.media is not None:
         good["content"] = {media: {"schema": schema} for media, schema in each.media.items()}
     elif each.status != web.HTTPNoContent.status_code:
         good["content"] = {"application/json": {"schema": schemas.of(each.answer, "serialization")}}
     good["headers"] = dict(HEADERS)
+    if following:
+        good["links"] = following
     found = {str(each.status): good}
     if each.method == "PUT":
         found["201"] = {**good, "description": "Made."}
