@@ -218,7 +218,7 @@ class DispatchSettings:
 
     With `mode` xdp the kernel's program is attached to `interface`, which it takes the clients' packets from: by the
     driver, or with `generic` above a driver that cannot. What keeps it while no process runs is under `pins`, on a
-    BPF file system.
+    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware: bpf/feed.py, FIXED_TIME.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -228,6 +228,7 @@ class DispatchSettings:
     encap_source: Annotated[IPv6Network, AfterValidator(_checked_half)] = IPv6Network("100::/64")
 
     generic: bool = False
+    fixed_time_aes: bool = False
     pins: Path = Path("/sys/fs/bpf/dnsvip")
 
 

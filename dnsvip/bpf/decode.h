@@ -52,12 +52,12 @@ static __always_inline __u64 field_of(const struct field *f, struct wide payload
 }
 
 /* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */
-static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e, __u64 tag,
-					struct wide address, struct wide body)
+static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e, __u64 hash,
+					struct wide address)
 {
 	struct wide *ciphertext = &w->decoded.payload;
 
-	if (decoded_before(w, tag, body, e->identity)) {
+	if (decoded_before(w, hash, address, c->mac_mask, e->identity)) {
 		w->payload = w->decoded.payload;
 		return 0;
 	}
@@ -72,7 +72,8 @@ static __always_inline int open_payload(struct work *w, const struct cluster *c,
 	note(SIDE_DECRYPTED);
 	if (decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, ciphertext))
 		return -1;
-	w->decoded.body = body;
+	w->decoded.address.hi = address.hi & c->mac_mask.hi;
+	w->decoded.address.lo = address.lo & c->mac_mask.lo;
 	w->decoded.payload = w->payload;
 	w->decoded.identity = e->identity;
 	w->decoded.generation = 0;
@@ -82,8 +83,9 @@ static __always_inline int open_payload(struct work *w, const struct cluster *c,
 }
 
 /* The tier that an authentic payload gives, the client's record first; NONE where the payload makes no sense. */
-static __always_inline __u32 payload_tier(const struct cluster *c, struct wide payload, const struct client *client)
+static __noinline __u32 payload_tier(const struct work *w, const struct cluster *c, const struct client *client)
 {
+	struct wide payload = w->payload;
 	__u32 tier = c->default_tier, n;
 
 	if (c->tier.bits) {
@@ -166,7 +168,7 @@ static __always_inline int used(struct work *w)
 }
 
 /* Steps 7 and 8: is the client in good standing, and has it proven what it must. */
-static __always_inline __u8 standing(struct work *w, const struct tier *tier,
+static __noinline __u8 standing(struct work *w, const struct tier *tier,
 				     const struct client *client, __u64 id, int proven)
 {
 	if (client && !client->enabled)
@@ -198,23 +200,88 @@ static __always_inline int judge4(struct judgement *j, const struct cluster *c, 
 	return tier ? judged(j, REASON_CLASS, *tier) : judged(j, REASON_BAD_PAYLOAD, NONE);
 }
 
-/* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
-__noinline int judge(void)
+/* Whether an address as issued was judged before, tag and all, and still means the same. */
+static __always_inline int judged_before(struct work *w, const struct lanes *l, const struct config *settled,
+					 const struct epoch *e, __u64 hash, struct wide address)
 {
-	struct site *site = current_site();
-	struct config *settled = settings();
-	struct work *w = work();
-	struct judgement *j;
-	struct cluster *c;
-	struct client *client = NULL;
-	struct epoch *e;
-	struct tier *tier;
-	struct wide address, body;
-	__u32 number;
-	__u64 id = 0, tag, deadline;
-	int proven, decrypted;
+	struct wide whole = {~0ULL, ~0ULL};
 
-	if (!site || !w || !settled)
+	return is_hinted(hash, hint_of(l, hash, address)) && decoded_before(w, hash, address, whole, e->identity) &&
+	       w->decoded.generation == settled->generation &&
+	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
+}
+
+static __always_inline void take_fields(struct judgement *j, const struct cluster *c, struct wide payload)
+{
+	if (c->client.bits)
+		j->client = field_of(&c->client, payload);
+	if (c->session.bits)
+		j->session = field_of(&c->session, payload);
+}
+
+/* What the payload of an authentic address says, into work.judgement. */
+static __noinline int judge_payload(struct work *w, const struct site *site, const struct config *settled,
+				    const struct epoch *e, __u64 hash)
+{
+	struct judgement *j = &w->judgement;
+	struct lanes *l = lanes_now();
+	const struct cluster *c;
+	struct client *client = NULL;
+	const struct tier *tier;
+	struct wide address = wide_of(w->packet.key.destination);
+	int proven, decrypted;
+	__u64 deadline;
+	__u32 number;
+
+	if (!l || j->cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[j->cluster];
+	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
+	decrypted = open_payload(w, c, e, hash, address);
+	if (decrypted < 0)
+		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
+	take_fields(j, c, w->payload);
+	if (j->client)
+		client = bpf_map_lookup_elem(&clients, &j->client);
+	number = payload_tier(w, c, client);
+	if (number >= MAX_TIERS)
+		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+	deadline = deadline_of(c, e, w->payload);
+	if (w->seconds >= deadline)
+		return judged(j, REASON_EXPIRED, c->fallback_tier);
+	tier = &site->tiers[number];
+	j->reason = standing(w, tier, client, j->client, proven);
+	if (j->reason == REASON_ISSUED) {
+		w->decoded.address = address;
+		w->decoded.generation = settled->generation;
+		w->decoded.tier = number;
+		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
+		remember_decoded(w, l, hash, c->mac_mask);
+	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
+		remember_decoded(w, l, hash, c->mac_mask); /* what was never authentic as a whole leaves no trace */
+	}
+	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
+		j->tier = number;
+	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)
+		j->tier = c->default_tier;
+	else
+		j->tier = c->fallback_tier;
+	return 0;
+}
+
+/* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
+static __always_inline int judge(struct work *w, const struct site *site)
+{
+	struct config *settled = settings();
+	struct lanes *l = lanes_now();
+	struct judgement *j;
+	const struct cluster *c;
+	const struct epoch *e;
+	struct wide address, body;
+	__u64 hash, tag;
+	int proven;
+
+	if (!settled || !l)
 		return 0;
 	j = &w->judgement;
 	j->client = j->session = 0;
@@ -234,43 +301,14 @@ __noinline int judge(void)
 	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
 	body.hi = address.hi & c->mac_mask.hi;
 	body.lo = address.lo & c->mac_mask.lo;
+	hash = decoded_hash(l, body);
+	if (!proven && judged_before(w, l, settled, e, hash, address)) {
+		read_ahead(l, w->index_hash);
+		take_fields(j, c, w->decoded.payload);
+		return judged(j, REASON_ISSUED, w->decoded.tier);
+	}
 	tag = sip_address(e->mac_key, body);
 	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
 		return judged(j, REASON_BAD_TAG, c->fallback_tier);
-	decrypted = open_payload(w, c, e, tag, address, body);
-	if (decrypted < 0)
-		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
-	if (c->client.bits)
-		id = field_of(&c->client, w->payload);
-	if (c->session.bits)
-		j->session = field_of(&c->session, w->payload);
-	j->client = id;
-	if (!decrypted && !proven && w->decoded.generation == settled->generation &&
-	    (!w->decoded.deadline || w->seconds < w->decoded.deadline))
-		return judged(j, REASON_ISSUED, w->decoded.tier);
-	if (id)
-		client = bpf_map_lookup_elem(&clients, &id);
-	number = payload_tier(c, w->payload, client);
-	if (number >= MAX_TIERS)
-		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
-	deadline = deadline_of(c, e, w->payload);
-	if (w->seconds >= deadline)
-		return judged(j, REASON_EXPIRED, c->fallback_tier);
-	tier = &site->tiers[number];
-	j->reason = standing(w, tier, client, id, proven);
-	if (j->reason == REASON_ISSUED) {
-		w->decoded.generation = settled->generation;
-		w->decoded.tier = number;
-		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
-		remember_decoded(w, tag);
-	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
-		remember_decoded(w, tag); /* what was never authentic as a whole leaves no trace */
-	}
-	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
-		j->tier = number;
-	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)
-		j->tier = c->default_tier;
-	else
-		j->tier = c->fallback_tier;
-	return 0;
+	return judge_payload(w, site, settled, e, hash);
 }

@@ -136,15 +136,19 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 {
 	struct packet *p = &w->packet;
 	struct verdict *v = &w->verdict;
+	struct lanes *l = lanes_now();
 	struct flow *flow;
 	__u32 number, size;
 
-	flow = touch(p, w->seconds);
+	if (!l)
+		return;
+	w->index_hash = index_hash(l, &p->key);
+	flow = touch(l, p, w->index_hash, w->seconds);
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
 		if (!site->translates || !reply(&p->key, REASON_REPLY))
-			new_flow();
+			new_flow(w, site);
 	} else {
 		number = flow->owner >> 8;
 		w->client = flow->client;

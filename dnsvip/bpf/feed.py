@@ -1,6 +1,6 @@
 """Brings snapshots into the maps of the kernel's program, each of them whole, and reads what it counts.
 
-    feed = Feed(maps, set_cipher, sweep)
+    feed = Feed(maps, programs)
     feed.apply(tables)          # what the next packet is decided by
     feed.tick(time.time())      # every second or so: the clock, expired flows
 
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 from dnsvip.bpf.image import Image, client_record, compile_image
@@ -32,6 +33,7 @@ from dnsvip.bpf.layout import (
 )
 from dnsvip.bpf.maps import ARRAY, Map
 from dnsvip.bpf.numbers import State
+from dnsvip.bpf.table import divide
 from dnsvip.codec.layout import Layout
 from dnsvip.dispatcher.encap import DISCARD
 from dnsvip.dispatcher.tables import Tables
@@ -42,20 +44,24 @@ from dnsvip.shards import difference
 
 BATCH = 4096
 """Client records written in one system call."""
+CRYPTO = Path("/proc/crypto")
+FIXED_TIME, FASTER = "ecb(aes-fixed-time)", "ecb(aes-generic)"
+"""Two of the kernel's ciphers in software, of which some kernels prefer the first. It reads its tables so that their
+timing says less to who shares the processor's caches, and takes half as long again."""
 FIRST = word(0)
-FILTER_BITS = 2
-"""Bits of the filter for each flow. Few, so that it stays near the processor under a flood; when the table is full two
-in five unknown flows are looked for in vain."""
 SWEEP_SECONDS = 10.0
-"""A sweep takes a quarter of a microsecond for each flow there is, so not every tick is one."""
+"""A sweep takes an eighth of a microsecond for each flow there is, so not every tick is one."""
 MOST_GENERATIONS = (1 << 32) - 2
 
 
-def sizes(flows: int) -> dict[str, int]:
-    """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
-    words = 1 << max((flows * FILTER_BITS // 64 - 1).bit_length(), 6)
-    few = max(flows // 4, 1)
-    return {"flows": flows, "fresh": few, "replies": flows, "uses": few, "filters": 2 * words}
+def prefers_fixed_time(crypto: str) -> bool:
+    """Whether the kernel takes FIXED_TIME for AES, by the text of /proc/crypto: it has no AES in hardware."""
+    found: dict[str, int] = {}
+    for entry in crypto.split("\n\n"):
+        words = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in entry.splitlines())}
+        if words.get("name") == "ecb(aes)" and words.get("type") == "lskcipher":
+            found[words["driver"]] = int(words["priority"])
+    return bool(found) and max(found, key=lambda driver: found[driver]) == FIXED_TIME
 
 
 class Call(Protocol):
@@ -67,18 +73,27 @@ class Call(Protocol):
 
 
 class Feed:
-    """Writes what a dispatcher decides by into maps (by their names in maps.h)."""
+    """Writes what a dispatcher decides by into maps (by their names in maps.h), with the programs that are run by hand.
+
+    `fixed_time` leaves to the kernel which AES it takes, where it prefers a slower one (FIXED_TIME)."""
 
     def __init__(
-        self, maps: Mapping[str, Map], set_cipher: Call, sweep: Call, *, encap_source: bytes = DISCARD
+        self,
+        maps: Mapping[str, Map],
+        programs: Mapping[str, Call],
+        *,
+        encap_source: bytes = DISCARD,
+        fixed_time: bool = False,
     ) -> None:
-        self._maps, self._set_cipher, self._sweep = maps, set_cipher, sweep
-        self._encap_source = encap_source
+        self._maps, self._programs = maps, programs
+        self._encap_source, self._fixed_time = encap_source, fixed_time
+        self._faster: bool | None = None
         self._config: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
         self._ciphers: dict[int, bytes] = {}
         self._swept = 0.0
+        divide(maps)
         first = max((VALUE_KEY.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
         self.state = State(self._names(), first)
         self.settings(
@@ -119,7 +134,11 @@ class Feed:
 
     def sweep(self, now: int, everything: bool = False) -> int:
         """Forget what expired by `now` (unix seconds), or everything; how many flows."""
-        return self._sweep.call(SWEEP.pack(now=now, all=everything))
+        return self._programs["sweep"].call(SWEEP.pack(now=now, all=everything))
+
+    def purge(self, key: bytes) -> bool:
+        """Forget the flow with a key (`struct flow_key`); whether it was known."""
+        return bool(self._programs["purge"].call(key))
 
     # What is counted
 
@@ -172,12 +191,22 @@ class Feed:
         self._maps["values"].put_many(b"".join(fresh), b"".join(fresh.values()))
 
     def _cipher(self, number: int, key: bytes) -> None:
-        result = self._set_cipher.call(CIPHER_ORDER.pack(number=number, key=key))
+        result = self._make_cipher(number, key)
         if result:
             raise PlatformError(
                 f"the kernel makes no AES context (error {-result}): it needs CONFIG_CRYPTO_AES and CONFIG_CRYPTO_ECB"
             )
         self._ciphers[number] = key
+
+    def _make_cipher(self, number: int, key: bytes) -> int:
+        set_cipher = self._programs["set_cipher"]
+        if self._faster is None:  # only once there is a context does the kernel say whose it is
+            if result := set_cipher.call(CIPHER_ORDER.pack(number=number, key=key)):
+                return result
+            self._faster = not self._fixed_time and prefers_fixed_time(CRYPTO.read_text())
+        if self._faster and not set_cipher.call(CIPHER_ORDER.pack(number=number, key=key, faster=1)):
+            return 0
+        return set_cipher.call(CIPHER_ORDER.pack(number=number, key=key))
 
     def _put_inner(self, outer: str, key: bytes, value: bytes) -> None:
         with Map.create(ARRAY, outer, 4, len(value), 1) as inner:
@@ -203,7 +232,7 @@ class Feed:
             values.delete_many([key for key in self._image.values if key not in image.values])
             rings.delete_many([word(number) for number in self._image.rings.keys() - image.rings.keys()])
         for number in self._ciphers.keys() - image.ciphers.keys():
-            self._set_cipher.call(CIPHER_ORDER.pack(number=number, remove=1))
+            self._programs["set_cipher"].call(CIPHER_ORDER.pack(number=number, remove=1))
             del self._ciphers[number]
 
     # Clients

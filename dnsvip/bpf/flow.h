@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The connection key table, as dnsvip/dispatcher/flow.py and nat.py: new flows apart from established ones. */
 #pragma once
+#include "rows.h"
 #include "siphash.h"
-#include "work.h"
 
 #define FLOW_K0 0x6620706976736e64ULL /* "dnsvip flow   v1", as maglev.py has it */
 #define FLOW_K1 0x3176202020776f6cULL
@@ -27,55 +27,9 @@ static __always_inline __u64 key_hash(const struct flow_key *k)
 	return sip_end(&s, k->destination[1] >> 56 | ports << 8 | 37ULL << 56);
 }
 
-static __always_inline struct lanes *lanes_now(void)
-{
-	__u32 key = 0;
-
-	return bpf_map_lookup_elem(&lanes, &key);
-}
-
-/* Spreads flow keys over the filter; who makes keys meet only makes them be looked for. */
-static __always_inline __u64 filter_hash(const struct flow_key *k)
-{
-	__u64 ports = k->source_port | (__u64)k->destination_port << 16 | (__u64)k->protocol << 32;
-	__u64 h = (k->source[0] ^ k->destination[0] >> 17) * 0x9e3779b97f4a7c15ULL;
-
-	h = (h ^ h >> 29 ^ k->source[1]) * 0xbf58476d1ce4e5b9ULL;
-	h = (h ^ h >> 32 ^ k->destination[1] ^ ports << 13) * 0x94d049bb133111ebULL;
-	return h ^ h >> 31;
-}
-
-static __always_inline __u64 *filter_word(__u64 hash, __u32 half)
-{
-	__u32 number = (hash >> 6 & (entries_of(&filters) / 2 - 1)) * 2 + half; /* both halves of a word in one cache line */
-
-	return bpf_map_lookup_elem(&filters, &number);
-}
-
-static __always_inline int may_be_known(const struct flow_key *key)
-{
-	struct lanes *l = lanes_now();
-	__u64 hash = filter_hash(key), *word = l ? filter_word(hash, l->filter) : NULL;
-
-	return !word || *word >> (hash & 63) & 1;
-}
-
-static __always_inline void filter_add(__u64 hash, __u32 half)
-{
-	__u64 *word = filter_word(hash, half), bit = 1ULL << (hash & 63);
-
-	if (word && !(*word & bit))
-		__sync_fetch_and_or(word, bit);
-}
-
-static __always_inline struct flow *find_flow(const struct flow_key *key)
-{
-	return bpf_map_lookup_elem(&flows, key);
-}
-
 static __always_inline int is_idle(const struct flow *flow, __u32 now)
 {
-	__s32 life = flow->closing ? CLOSING_SECONDS : flow->fresh ? NEW_SECONDS : (__s32)flow->life;
+	__s32 life = flow->closing ? CLOSING_SECONDS : flow->state == FLOW_NEW ? NEW_SECONDS : (__s32)flow->life;
 
 	return (__s32)(now - flow->seen) > life;
 }
@@ -104,105 +58,143 @@ static __always_inline void reply_key(struct flow_key *reply, const struct flow_
 }
 
 /* Forgets which replies are a flow's. */
-__noinline int close_translation(struct flow_key *key, struct flow *flow)
+static __noinline int close_translation(struct flow *flow)
 {
 	struct site *site = current_site();
 	struct flow_key reply, *found;
 	__u32 number;
 
-	if (!site || !key || !flow || !flow->translated)
+	if (!site || !flow || !flow->translated)
 		return 0;
 	number = flow->owner >> 8;
 	if (number >= MAX_SERVERS)
 		return 0;
 	flow->translated = 0;
-	reply_key(&reply, key, site->servers[number].address, flow->port);
+	reply_key(&reply, &flow->key, site->servers[number].address, flow->port);
 	found = bpf_map_lookup_elem(&replies, &reply);
-	if (found && !__builtin_memcmp(found, key, sizeof(*key)))
+	if (found && is_same(found, &flow->key))
 		bpf_map_delete_elem(&replies, &reply);
 	return 0;
 }
 
 /* Forgets a flow. */
-__noinline int forget(struct flow_key *key)
+static __noinline int forget(struct flow *flow)
 {
 	struct lanes *l = lanes_now();
-	struct flow copy, *flow;
-
-	if (!key || !l)
-		return 0;
-	flow = find_flow(key);
-	if (!flow)
-		return 0;
-	copy = *flow;
-	close_translation(key, &copy);
-	if (!bpf_map_delete_elem(&flows, key) && !copy.fresh)
-		__sync_fetch_and_sub(&l->established, 1);
-	return 0;
-}
-
-/* A new flow is established by its second packet. Where there is no room it stays new, and is forwarded all the same. */
-static __always_inline void establish(struct flow *flow)
-{
-	struct lanes *l = lanes_now();
-
-	if (!l)
-		return;
-	if (__sync_fetch_and_add(&l->established, 1) < entries_of(&flows) - entries_of(&fresh)) {
-		flow->fresh = 0;
-		return;
-	}
-	__sync_fetch_and_sub(&l->established, 1);
-	note(SIDE_KEPT_NEW);
-}
-
-/* Remembers a new flow, in the place of the oldest new one where all places are taken. */
-__noinline int record(struct flow_key *key, struct flow *flow)
-{
-	struct lanes *l = lanes_now();
-	struct flow_key before, *place;
-	struct flow *old;
 	__u32 number;
-	__u64 hash;
 
-	if (!key || !flow || !l)
+	if (!flow || !l || !replace_word(flow, 0))
 		return 0;
-	number = __sync_fetch_and_add(&l->cursor, 1) % entries_of(&fresh);
-	place = bpf_map_lookup_elem(&fresh, &number);
-	if (!place)
-		return 0;
-	if (place->version) {
-		before = *place;
-		old = find_flow(&before);
-		if (old && old->fresh && old->place == number)
-			forget(&before);
+	number = flow->word & NUMBER;
+	close_translation(flow);
+	if (flow->state == FLOW_ESTABLISHED) {
+		flow->state = FLOW_NONE;
+		bpf_map_push_elem(&spare, &number, BPF_ANY);
+		__sync_fetch_and_sub(&l->established, 1);
 	}
-	*place = *key;
-	flow->place = number;
-	flow->fresh = 1;
-	if (bpf_map_update_elem(&flows, key, flow, BPF_ANY))
-		return -1;
-	hash = filter_hash(key);
-	filter_add(hash, 0);
-	filter_add(hash, 1);
-	return 0;
+	flow->state = FLOW_NONE;
+	return 1;
+}
+
+/* A free place of an established flow; NONE where there is none. */
+static __always_inline __u32 spare_place(struct lanes *l)
+{
+	__u32 number;
+
+	if (!bpf_map_pop_elem(&spare, &number))
+		return number;
+	if (l->used >= l->established_places)
+		return NONE;
+	number = __sync_fetch_and_add(&l->used, 1);
+	return number < l->established_places ? number : NONE;
+}
+
+/* A new flow is established by its second packet, and moves. Where there is no room it stays new, and is forwarded all
+ * the same. The flow's record from now on. */
+static __always_inline struct flow *establish(struct lanes *l, struct flow *flow)
+{
+	struct flow *moved;
+	__u32 number;
+
+	if (l->established < l->established_places) {
+		number = spare_place(l);
+		moved = number == NONE ? NULL : record_at(l->new_places + number);
+		if (moved) {
+			*moved = *flow;
+			moved->state = FLOW_ESTABLISHED;
+			moved->word = (flow->word >> 32 << 32) | ESTABLISHED | number;
+			if (replace_word(flow, moved->word)) {
+				__sync_fetch_and_add(&l->established, 1);
+				flow->state = FLOW_NONE;
+				return moved;
+			}
+			moved->state = FLOW_NONE;
+			bpf_map_push_elem(&spare, &number, BPF_ANY);
+			return flow;
+		}
+	}
+	note(SIDE_KEPT_NEW);
+	return flow;
+}
+
+/* Where a new flow is recorded. */
+struct slot {
+	struct flow *flow; /* the record of the oldest new one, which goes */
+	__u64 word;
+	__u32 place;
+};
+
+/* Takes the next record and a word for a key with a hash; 0 where there is no room. The record is the caller's to
+ * write, `word` last: until then nobody takes it for that key's. (What locks waits for all writes before it, so the
+ * record, which is seldom near the processor, is written after all that locks.) */
+static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 hash, struct slot *slot)
+{
+	__u32 home = hash & l->row_mask, column;
+	struct row *row = row_at(home);
+	__u64 number;
+
+	if (!row)
+		return 0;
+	column = free_column(l, row);
+	number = __sync_fetch_and_add(&l->cursor, 1);
+	slot->word = tag_of(hash) | (number & NUMBER);
+	column = put_into(l, row, column, slot->word);
+	if (column >= WORDS) {
+		row->words[MARK] = l->sweeps;
+		slot->word |= DISPLACED;
+		home ^= 1;
+		row = row_at(home);
+		column = row ? put_into(l, row, 0, slot->word) : WORDS;
+		if (column >= WORDS) {
+			note(SIDE_NOT_REMEMBERED);
+			return 0;
+		}
+	}
+	filter_add(hash, filter_bit(hash, 0) | filter_bit(hash, 1));
+	slot->place = home << 3 | column;
+	slot->flow = record_at(number % l->new_places);
+	if (!slot->flow)
+		return 0;
+	if (site->translates && slot->flow->state && slot->flow->translated)
+		close_translation(slot->flow);
+	return 1;
 }
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
-static __always_inline struct flow *touch(struct packet *p, __u32 now)
+static __always_inline struct flow *touch(struct lanes *l, struct packet *p, __u64 hash, __u32 now)
 {
 	struct flow *flow;
 
 	/* A segment without SYN is of a known flow, or seldom comes: the filter would only delay it. */
-	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(&p->key))
+	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(l, hash))
 		return NULL;
-	flow = find_flow(&p->key);
+	flow = look_up(l, &p->key, hash);
 	if (!flow)
 		return NULL;
 	if (flow->seen != now) {
 		if (is_idle(flow, now)) {
-			forget(&p->key);
+			forget(flow);
 			return NULL;
 		}
 		flow->seen = now;
@@ -211,12 +203,10 @@ static __always_inline struct flow *touch(struct packet *p, __u32 now)
 		if (!(p->flags & SYN)) {
 			flow->closing = 1;
 		} else if (flow->closing) {
-			forget(&p->key);
+			forget(flow);
 			return NULL;
 		}
 		return flow;
 	}
-	if (flow->fresh)
-		establish(flow);
-	return flow;
+	return flow->state == FLOW_NEW ? establish(l, flow) : flow;
 }

@@ -9,26 +9,36 @@
 #define FRAGMENT_SECONDS 60
 #define SESSION_SECONDS 3600
 
+enum flow_state { FLOW_NONE, FLOW_NEW, FLOW_ESTABLISHED };
+
 struct flow {
+	struct flow_key key;
 	__u64 hash;   /* what its server was chosen by */
 	__u64 client; /* 0: anonymous */
+	__u64 word;   /* by which map `rows` names it */
+	__u32 place;  /* of that word: row * ROW + column */
 	__u32 owner;  /* server number << 8 | DSCP, as Tables.owner_of */
 	__u32 seen;
 	__u32 life;  /* idle seconds until it is forgotten, once established */
-	__u32 place; /* of a fresh flow: where in map `fresh` */
 	__be16 port; /* the client's at the server, under nat */
+	__u8 state;
 	__u8 closing;
 	__u8 translated; /* it has an entry in `replies` */
-	__u8 fresh;      /* not established */
 	__u8 unused[3];
 };
 
-/* How far the two kinds of flow have come. */
+/* The connection key table as a whole. The first cache line is written once, when the table is made. */
 struct lanes {
-	__u64 cursor;      /* fresh flows ever recorded */
-	__u64 established; /* flows that are */
-	__u32 filter;      /* the half of map `filters` that is read */
+	__u64 key[6];      /* of the hash that spreads flows over map `rows`: secret, so that nobody can make them meet */
+	__u32 new_places;  /* records of new flows, the first of map `flows`; the rest are of established ones */
+	__u32 established_places;
+	__u32 row_mask; /* rows of map `rows`, less one */
 	__u32 unused;
+	__u64 cursor;      /* new flows ever recorded, plus one */
+	__u64 established; /* flows that are */
+	__u32 used;        /* places of established flows that were ever used; those free again are in map `spare` */
+	__u32 sweeps;
+	__u64 padding[5];
 };
 
 /* The flow of a fragmented packet or of a proven address, and the last second that is remembered. */

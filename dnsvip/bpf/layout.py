@@ -110,9 +110,19 @@ FLOW_KEY = Form(
     _fields("source:16s destination:16s source_port:2s destination_port:2s protocol:B version:B zero:H"),
 )
 FLOW = Form(
-    "flow", _fields("hash:Q client:Q owner:I seen:I life:I place:I port:2s closing:B translated:B fresh:B unused:3s")
+    "flow",
+    _fields(
+        f"key:{FLOW_KEY.size}s hash:Q client:Q word:Q place:I owner:I seen:I life:I port:2s state:B closing:B "
+        "translated:B unused:3s"
+    ),
 )
-LANES = Form("lanes", _fields("cursor:Q established:Q filter:I unused:I"))
+LANES = Form(
+    "lanes",
+    _fields(
+        "key:48s new_places:I established_places:I row_mask:I unused:I cursor:Q established:Q used:I sweeps:I "
+        "padding:40s"
+    ),
+)
 REMEMBERED = Form("remembered", _fields(f"key:{FLOW_KEY.size}s until:I unused:I"))
 BUCKET = Form("bucket", _fields("full:Q"))
 HOP = Form("hop", _fields("until:Q interface:I unused:I destination:6s source:6s known:I"))
@@ -125,7 +135,7 @@ EVENT = Form(
 )
 WATCH = Form("watch", _fields("kind:I zero:I value:16s"))
 LAST = Form("last", _fields("reason:I action:I server:I held:I"))
-CIPHER_ORDER = Form("cipher_order", _fields("number:I remove:I key:16s"))
+CIPHER_ORDER = Form("cipher_order", _fields("number:I remove:I key:16s faster:I"))
 SWEEP = Form("sweep", _fields("now:I expired:I all:I unused:I"))
 NAME_KEY = Form("name_key", _fields("kind:I number:I"))
 NAME = Form("name", _fields("text:176s"))
@@ -133,6 +143,7 @@ NAME = Form("name", _fields("text:176s"))
 FORMS = tuple(form for form in list(globals().values()) if isinstance(form, Form))
 """All of them."""
 
+FLOW_STATES = ("none", "new", "established")
 STICKINESS = {"flow": 0, "client": 1, "session": 2}
 MODES = {"direct": 0, "encap": 1, "nat": 2}
 ACTIONS = ("forward", "drop", "answer", "pass")
@@ -140,6 +151,7 @@ SIDES = (
     "to-user-space",
     "no-next-hop",
     "kept-new",
+    "not-remembered",
     "decrypted",
     "event-lost",
     "not-sent",

@@ -156,10 +156,10 @@ struct {
 	__type(value, struct client_key);
 } client_keys SEC(".maps");
 
-/* An address decoded before: one cache line, in one of two places that its tag's hash gives (decode.h).
- * Only of authentic addresses. `check` covers the others, so that a line half written by another processor is none. */
+/* An address decoded before: one cache line, in one of two places (cache.h). Only of authentic addresses. `check`
+ * covers the others, so that a line half written by another processor is none. */
 struct decoded {
-	struct wide body; /* the address without mode and tag */
+	struct wide address; /* where `generation` is set the whole of it, tag verified and issued; else without its tag */
 	struct wide payload;
 	__u64 identity; /* of the epoch's key */
 	__u64 check;
@@ -171,39 +171,62 @@ struct decoded {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, DECODED);
 	__type(key, __u32);
 	__type(value, struct decoded);
 } decoded SEC(".maps");
 
-/* The connection key table. Fresh flows are a ring of their own, in which the oldest goes for the next; an established
- * one goes for no other, and where as many are established as may be, no more become so. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, DECODED / 8);
+	__type(key, __u32);
+	__type(value, __u64);
+} hints SEC(".maps");
+
+/* The connection key table (flow.h). Records of new flows are a ring, in which the oldest goes for the next; an
+ * established flow goes for no other, and where as many are established as may be, no more become so.
+ * Maps that can be mapped begin at a page, so their cache lines are whole. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, FLOWS); /* fed */
-	__type(key, struct flow_key);
+	__type(key, __u32);
 	__type(value, struct flow);
 } flows SEC(".maps");
 
-/* A bit for each key in `flows`, and for some that have gone since the last sweep: where it is not set, the key is not
- * there, which costs one read of a small map instead of two of a large one. Two halves: one is read while a sweep
- * makes the other anew. */
+struct row {
+	__u64 words[8]; /* rows.h */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2 * FILTER_WORDS); /* fed: each half a power of two */
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FLOWS); /* fed: a power of two */
+	__type(key, __u32);
+	__type(value, struct row);
+} rows SEC(".maps");
+
+/* Which flows there may be (rows.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FILTER_WORDS); /* fed: a power of two */
 	__type(key, __u32);
 	__type(value, __u64);
 } filters SEC(".maps");
 
+/* Places of established flows that are free again. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FLOWS / 4); /* fed */
-	__type(key, __u32);
-	__type(value, struct flow_key);
-} fresh SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, FLOWS); /* fed */
+	__type(value, __u32);
+} spare SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct lanes);
@@ -284,6 +307,7 @@ enum side {
 	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */
 	SIDE_NO_NEXT_HOP,
 	SIDE_KEPT_NEW,       /* a flow stayed new for want of room among the established */
+	SIDE_NOT_REMEMBERED, /* a new flow, for want of room in two rows: only in a table that is full */
 	SIDE_DECRYPTED,      /* a payload, not found in the decode cache */
 	SIDE_EVENT_LOST,
 	SIDE_NOT_SENT, /* no room in the frame for a header */

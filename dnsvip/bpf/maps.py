@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ctypes import c_uint32
 from pathlib import Path
 from typing import Self
@@ -161,6 +162,12 @@ class Map:
             if result:
                 return
             position = following
+
+    @contextmanager
+    def mapped(self) -> Iterator[mmap.mmap]:
+        """All values of an array that can be mapped (BPF_F_MMAPABLE), as they are now and become."""
+        with mmap.mmap(self.fd, self.max_entries * self.value_size, prot=mmap.PROT_READ) as values:
+            yield values
 
     def count(self) -> int:
         """How many keys there are. The kernel hands them out in batches, as it keeps no number."""

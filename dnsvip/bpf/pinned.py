@@ -1,7 +1,8 @@
 """A loaded object whose maps outlive the process: each is pinned under a name that holds its form.
 
-    FOLDER/MAP-LAYOUT-ENTRIES       LAYOUT: digest of type, sizes, flags and the types of key and value
-    FOLDER/link, FOLDER/program     the attachment to the interface, and what is attached
+    FOLDER/MAP-LAYOUT-ENTRIES           LAYOUT: digest of type, sizes, flags and the types of key and value
+    FOLDER/MAP-LAYOUT-ENTRIES-GROUP     GROUP: digest of the forms of all maps that only make sense together
+    FOLDER/link, FOLDER/program         the attachment to the interface, and what is attached
 
 A later load takes over every map whose form has not changed, with what is in it, and makes the others new; where
 only the number of entries changed, what a map held can be carried over. Nothing is removed before the new program
@@ -11,7 +12,7 @@ is in place (`tidy`), so a load that fails leaves everything as it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -46,7 +47,7 @@ class Loaded:
         if name in self.taken:
             return 0
         copied = 0
-        for path in self._predecessors(name):
+        for path in self.predecessors(name):
             with Map.pinned(path) as old:
                 for key, values in old.items():
                     with suppress(KernelRefused):  # it is there already, or there is no room
@@ -72,17 +73,23 @@ class Loaded:
         for each in self.maps.values():
             each.close()
 
-    def _predecessors(self, name: str) -> list[Path]:
+    def predecessors(self, name: str) -> list[Path]:
+        """Where earlier maps of the same name and layout are pinned."""
         mine = self.paths[name].name
-        layout = mine.rpartition("-")[0]
+        layout = "-".join(mine.split("-")[:2])
         return [path for path in self.folder.glob(f"{layout}-*") if path.name != mine]
 
 
-def load(program: Object, folder: Path) -> Loaded:
-    """Load an open object with its maps pinned under `folder`; raises PlatformError, and then nothing has changed."""
+def load(program: Object, folder: Path, together: Sequence[str] = ()) -> Loaded:
+    """Load an open object with its maps pinned under `folder`; raises PlatformError, and then nothing has changed.
+
+    Of the maps `together` all are taken over or none.
+    """
     make_folder(folder)
     names = [name for name in program.maps if "." not in name]  # NAME.rodata and the like belong to one load only
-    paths = {name: folder / f"{name}-{_digest(program.layout(name))}-{program.entries(name)}" for name in names}
+    pins = {name: f"{name}-{_digest(program.layout(name))}-{program.entries(name)}" for name in names}
+    group = _digest(" ".join(pins[name] for name in together))
+    paths = {name: folder / (f"{pin}-{group}" if name in together else pin) for name, pin in pins.items()}
     taken = set()
     for name, path in paths.items():
         if path.exists():

@@ -74,7 +74,7 @@ static __always_inline void give_port(struct work *w)
 
 	flow = find_flow(&w->packet.key);
 	if (flow && !flow->translated && open_translation()) {
-		forget(&w->packet.key);
+		forget(flow);
 		decided(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
 		w->verdict.server = NONE;
 		return;
@@ -109,20 +109,32 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 	return wait ? REASON_HELD : accepted;
 }
 
-static __always_inline void remember(struct work *w, __u32 owner, __u64 hash, __u32 session_seconds)
+static __always_inline void remember(struct work *w, const struct site *site, __u32 owner, __u64 hash,
+				     __u32 session_seconds)
 {
 	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->judgement.tier);
-	struct flow *flow = &w->flow;
+	struct lanes *l = lanes_now();
+	struct slot slot;
+	struct flow *flow;
 
 	if (opened_by_tier)
 		(*opened_by_tier)++;
-	__builtin_memset(flow, 0, sizeof(*flow));
+	if (!l || !next_slot(l, site, w->index_hash, &slot))
+		return;
+	flow = slot.flow;
+	flow->key = w->packet.key;
 	flow->hash = hash;
 	flow->client = w->judgement.client;
+	flow->place = slot.place;
 	flow->owner = owner;
 	flow->seen = w->seconds;
 	flow->life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
-	record(&w->packet.key, flow);
+	flow->port = 0;
+	flow->state = FLOW_NEW;
+	flow->closing = 0;
+	flow->translated = 0;
+	barrier();
+	flow->word = slot.word;
 }
 
 /* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
@@ -158,17 +170,13 @@ static __always_inline int select_server(struct work *w, const struct site *site
 }
 
 /* The verdict on the first packet of a flow, into work.verdict. Always 0. */
-__noinline int new_flow(void)
+static __noinline int new_flow(struct work *w, const struct site *site)
 {
-	struct site *site = current_site();
-	struct work *w = work();
 	struct judgement *j;
 	__u32 owner = 0, cluster;
 	__u64 hash = 0;
 	int room = 1;
 
-	if (!site || !w)
-		return 0;
 	j = &w->judgement;
 	cluster = cluster_of(w, site, &w->packet.key);
 	if (cluster >= MAX_CLUSTERS) {
@@ -176,7 +184,7 @@ __noinline int new_flow(void)
 		return 0;
 	}
 	j->cluster = cluster;
-	judge();
+	judge(w, site);
 	w->client = j->client;
 	if (j->single && j->reason == REASON_PROVEN)
 		room = reserve_use(w);
@@ -193,7 +201,7 @@ __noinline int new_flow(void)
 			bpf_map_delete_elem(&uses, &w->use);
 		return 0;
 	}
-	remember(w, owner, hash, site->clusters[cluster].session_seconds);
+	remember(w, site, owner, hash, site->clusters[cluster].session_seconds);
 	if (j->single) {
 		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
 		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);
@@ -209,7 +217,6 @@ __noinline int reselect(void)
 	struct site *site = current_site();
 	struct work *w = work();
 	struct flow *flow;
-	struct flow before;
 	__u32 number, server;
 
 	if (!site || !w)
@@ -223,10 +230,8 @@ __noinline int reselect(void)
 		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		return 0;
 	}
-	before = *flow;
-	close_translation(&w->packet.key, &before);
-	flow->translated = 0;
-	flow->owner = server << 8 | (before.owner & 255);
+	close_translation(flow);
+	flow->owner = server << 8 | (flow->owner & 255);
 	forward_to(&w->verdict, site, flow->owner, REASON_RESELECTED, flow->hash);
 	return 0;
 }

@@ -37,6 +37,7 @@ struct work {
 	__u32 seconds;
 	__u32 cluster; /* found last */
 	__u64 client; /* of the packet's flow, as far as it is known */
+	__u64 index_hash; /* of the packet's flow: where it is looked for */
 	struct packet packet;
 	struct verdict verdict;
 	struct judgement judgement;
@@ -47,7 +48,6 @@ struct work {
 	struct wide payload;
 	struct remembered use_made; /* what is written into map `uses` */
 	struct event event;
-	struct flow flow; /* a new one */
 };
 
 struct {

@@ -14,10 +14,11 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from dnsvip.bpf.feed import Feed
-from dnsvip.bpf.layout import ACTIONS, EVENT, FLOW, FLOW_KEY, WATCH, padded
+from dnsvip.bpf.layout import ACTIONS, EVENT, FLOW, FLOW_KEY, FLOW_STATES, WATCH, padded
 from dnsvip.bpf.libbpf import KernelRefused
-from dnsvip.bpf.maps import EXISTING, Map
+from dnsvip.bpf.maps import Map
 from dnsvip.bpf.ring import Ring
+from dnsvip.bpf.table import records
 from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
 from dnsvip.dispatcher.tables import Tables, dscp_of
 from dnsvip.dispatcher.verdict import MALFORMED, REASONS, Action, Target
@@ -51,34 +52,25 @@ class KernelFlows:
         self._kernel = kernel
 
     def flows(self) -> Iterator[Flow]:
-        """See `observe.FlowTable`; forgotten ones that the sweep has not come by are left out."""
+        """See `observe.FlowTable`."""
         found = self._kernel.kernel_maps()
         if found is None:
             return
         maps, feed = found
         servers = _Servers(feed, self._kernel.tables)
         with suppress(KernelRefused):  # the program has been replaced meanwhile, and its maps with it
-            for key, values in maps["flows"].items():
-                flow = FLOW.unpack(values[0])
-                if flow["seen"]:
-                    pool, server = servers.of(flow["owner"] >> 8)
-                    yield Flow(key_of(key), flow["seen"], _state(flow), pool, server, dscp_of(flow["owner"]))
+            for record in records(maps["flows"]):
+                flow = FLOW.unpack(record)
+                pool, server = servers.of(flow["owner"] >> 8)
+                yield Flow(key_of(flow["key"]), flow["seen"], _state(flow), pool, server, dscp_of(flow["owner"]))
 
     def forget(self, key: bytes) -> bool:
-        """See `observe.FlowTable`. The flow is made one that expired long ago: the program's own sweep then settles all
-        that hangs on it, which only it can do while packets come."""
+        """See `observe.FlowTable`."""
         found = self._kernel.kernel_maps()
-        if found is None:
-            return False
-        flows, name = found[0]["flows"], name_of(key)
-        value = flows.get(name)
-        if value is None or not FLOW.unpack(value)["seen"]:
-            return False
         try:
-            flows.put(name, FLOW.pack(**{**FLOW.unpack(value), "seen": 0}), EXISTING)
-        except KernelRefused:
+            return found is not None and found[1].purge(name_of(key))
+        except KernelRefused:  # the program has been replaced meanwhile
             return False
-        return True
 
 
 class KernelEvents:
@@ -255,4 +247,4 @@ def name_of(key: bytes) -> bytes:
 def _state(flow: dict[str, int]) -> FlowState:
     if flow["closing"]:
         return FlowState.CLOSING
-    return FlowState.NEW if flow["fresh"] else FlowState.ESTABLISHED
+    return FlowState(FLOW_STATES[flow["state"]])

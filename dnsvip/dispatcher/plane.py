@@ -20,25 +20,23 @@ import structlog
 from pyroute2 import IPRoute
 
 from dnsvip.bpf import pinned
-from dnsvip.bpf.feed import sizes
-from dnsvip.bpf.layout import SWEEP
 from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.link import Link, Mode
 from dnsvip.bpf.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.bpf.objects import Object, Program
 from dnsvip.bpf.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
 from dnsvip.bpf.platform import check_platform
+from dnsvip.bpf.table import TABLE, divide, records, sizes
 from dnsvip.config import DispatchSettings
 from dnsvip.errors import PlatformError
 from dnsvip.model import Cluster, Site
 
 OBJECT, PROGRAM = "dispatch", "dispatch"
-HELPERS = ("set_cipher", "sweep")
+HELPERS = ("set_cipher", "sweep", "purge", "adopt")
 """Programs of the object that are run by hand."""
-CARRIED = ("names", "flows", "replies", "uses")
-"""What of an earlier program is copied where only the size of the map has changed. The names come first: without
-them the numbers in the flows mean nothing."""
-_NAMES = CARRIED[0]
+CARRIED = ("replies", "uses")
+"""What of an earlier program is copied where only the size of the map has changed, as flows are."""
+NAMES, FLOWS = "names", "flows"
 _FILLING = frozenset({HASH, LRU_HASH, LPM_TRIE})
 """Types of map that fill up; the others are always as large as they are."""
 _ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
@@ -68,9 +66,9 @@ class Plane:
         check_platform(OBJECT, settings.pins)
         _forget_dead(folder, interface)
         with Object.open(OBJECT) as program:
-            for name, entries in (sizes(settings.flows) | records(site, spare=2)).items():
+            for name, entries in (sizes(settings.flows) | room_for(site, spare=2)).items():
                 program.resize(name, entries)
-            loaded = pinned.load(program, folder)
+            loaded = pinned.load(program, folder, TABLE)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
         plane = cls(folder, loaded, programs, interface)
         plane._carry_over()
@@ -80,9 +78,7 @@ class Plane:
         """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
         was attached before still does."""
         self._carry_over()  # flows that came since it was loaded
-        self._settle()
         self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
-        self._settle()
 
     def discard(self) -> None:
         """Give up before `attach`: what this load has pinned goes, what was there before stays."""
@@ -102,22 +98,25 @@ class Plane:
             self._link = None
 
     def _carry_over(self) -> None:
-        names_known = _NAMES in self._loaded.taken or self._loaded.carry(_NAMES) > 0
-        if names_known:
-            for name in CARRIED[1:]:
-                self._loaded.carry(name)
-
-    def _settle(self) -> None:
-        """Make anew what the program knows about its table as a whole: how many flows are established, and the
-        filter that tells what is not in it. Forgets no flow: none has been idle at second 0."""
-        self.programs["sweep"].call(SWEEP.pack())
+        """Take in what an earlier program remembers; without its names the numbers in it mean nothing."""
+        names_known = NAMES in self._loaded.taken or self._loaded.carry(NAMES) > 0
+        if not names_known:
+            return
+        for name in CARRIED:
+            self._loaded.carry(name)
+        if FLOWS not in self._loaded.taken:
+            divide(self.maps)
+            for path in self._loaded.predecessors(FLOWS):
+                with Map.pinned(path) as old:
+                    for record in records(old):
+                        self.programs["adopt"].call(record)
 
     def holds(self, site: Site) -> bool:
         """Whether the maps are large enough for a site."""
-        return all(self.maps[name].max_entries >= entries for name, entries in records(site, spare=1).items())
+        return all(self.maps[name].max_entries >= entries for name, entries in room_for(site, spare=1).items())
 
 
-def records(site: Site, *, spare: int) -> dict[str, int]:
+def room_for(site: Site, *, spare: int) -> dict[str, int]:
     """How many entries the maps need that hold clients: `spare` times as many as there are, up to a power of two."""
     clients = max(len(site.clients), LEAST_CLIENTS // spare)
     clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)

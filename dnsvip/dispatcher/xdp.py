@@ -19,10 +19,11 @@ from typing import Any
 
 import structlog
 
-from dnsvip.bpf.feed import FIRST, Feed
-from dnsvip.bpf.layout import LANES
+from dnsvip.bpf.feed import Feed
+from dnsvip.bpf.layout import FLOW_STATES
 from dnsvip.bpf.link import Mode
 from dnsvip.bpf.maps import Map
+from dnsvip.bpf.table import states
 from dnsvip.config import DispatchSettings
 from dnsvip.dispatcher.kernelview import KernelEvents, KernelFlows
 from dnsvip.dispatcher.neighbours import Neighbours
@@ -117,7 +118,10 @@ class XdpRunner(Runner):
         plane = Plane.open(self._settings, snapshot.site)
         before = self._plane
         self._feed = Feed(
-            plane.maps, plane.programs["set_cipher"], plane.programs["sweep"], encap_source=self._encap_source
+            plane.maps,
+            plane.programs,
+            encap_source=self._encap_source,
+            fixed_time=self._settings.fixed_time_aes,
         )
         self._plane, self._attached = plane, False
         if before is not None:
@@ -179,9 +183,9 @@ class XdpRunner(Runner):
     def _count(self) -> tuple[int, int]:
         """Flows established and new, as of some seconds ago at most."""
         if self._plane is not None and time.monotonic() - self._counted[0] > COUNT_SECONDS:
-            maps = self._plane.maps
-            established = LANES.unpack(maps["lanes"].get(FIRST) or b"")["established"]
-            self._counted = (time.monotonic(), established, max(maps["flows"].count() - established, 0))
+            found = states(self._plane.maps["flows"])
+            established, new = (found.count(FLOW_STATES.index(each)) for each in ("established", "new"))
+            self._counted = (time.monotonic(), established, new)
         return self._counted[1:]
 
 

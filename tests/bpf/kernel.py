@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dnsvip.bpf.feed import Feed, sizes
+from dnsvip.bpf.feed import Feed
 from dnsvip.bpf.layout import ACTIONS, HOP, MAX_SERVERS, NONE, word
 from dnsvip.bpf.libbpf import TestRunOptions, library
 from dnsvip.bpf.maps import Map
 from dnsvip.bpf.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
+from dnsvip.bpf.table import sizes
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.flow import Flows
 from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.plane import HELPERS
 from dnsvip.dispatcher.rewrite import adjust
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action, Verdict
@@ -66,10 +68,9 @@ def counted_down(data: bytes) -> bytes:
 class Kernel:
     """The loaded program with its maps."""
 
-    def __init__(self, program: Program, set_cipher: Program, sweep: Program, maps: dict[str, Map]) -> None:
-        self.program, self.maps = program, maps
-        self.set_cipher, self.sweeper = set_cipher, sweep
-        self.feed = Feed(maps, set_cipher, sweep)
+    def __init__(self, programs: dict[str, Program], maps: dict[str, Map]) -> None:
+        self.program, self.programs, self.maps = programs["dispatch"], programs, maps
+        self.feed = Feed(maps, programs)
         self.feed.settings(trace=1, user_space=1)
         hop = HOP.pack(until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK, source=OUR_LINK, known=1)
         for number in range(MAX_SERVERS):
@@ -169,16 +170,16 @@ _TEXTS: dict[bytes, str] = {}
 
 
 @contextmanager
-def loaded(flows: int = FLOWS) -> Iterator[Kernel]:
-    """The program in the kernel, unpinned: it goes with the block."""
+def loaded(flows: int = FLOWS, **entries_of: int) -> Iterator[Kernel]:
+    """The program in the kernel, unpinned: it goes with the block. `entries_of` maps, where not the usual number."""
     with Object.open("dispatch") as made:
-        for name, entries in sizes(flows).items():
+        for name, entries in (sizes(flows) | entries_of).items():
             made.resize(name, entries)
         made.load()
-        programs = [made.program(name) for name in ("dispatch", "set_cipher", "sweep")]
+        programs = {name: made.program(name) for name in ("dispatch", *HELPERS)}
         maps = {name: made.map(name) for name in made.maps if "." not in name}
     try:
-        yield Kernel(*programs, maps)
+        yield Kernel(programs, maps)
     finally:
-        for each in (*programs, *maps.values()):
+        for each in (*programs.values(), *maps.values()):
             each.close()

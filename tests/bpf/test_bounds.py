@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dnsvip.bpf.layout import FLOW, LANES, word
+from dnsvip.bpf.layout import FLOW, FLOW_STATES, LANES, word
+from dnsvip.bpf.table import records
+from dnsvip.dispatcher.kernelview import name_of
+from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from tests.bpf.kernel import Kernel, frame_of, loaded
@@ -15,6 +18,7 @@ from tests.dispatcher.build import ACK, CLIENTS, NOW, RST, SYN, address, datagra
 
 FLOWS = 1024
 START = int(NOW) * SECOND
+ESTABLISHED = FLOW_STATES.index("established")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def lanes(program: Kernel) -> dict[str, int]:
 
 
 def held(program: Kernel) -> list[dict[str, int]]:
-    return [FLOW.unpack(values[0]) for _, values in program.maps["flows"].items()]
+    return [FLOW.unpack(record) for record in records(program.maps["flows"])]
 
 
 def test_oldest_new_flow_goes(full: Kernel) -> None:
@@ -59,7 +63,7 @@ def test_established_flows_are_bounded(full: Kernel) -> None:
         full.see(segment(vip, port=port), START)
         assert full.see(segment(vip, ACK, port=port), START).reason == "known"
     assert lanes(full)["established"] == FLOWS - FLOWS // 4
-    assert sum(not flow["fresh"] for flow in held(full)) == FLOWS - FLOWS // 4
+    assert sum(flow["state"] == ESTABLISHED for flow in held(full)) == FLOWS - FLOWS // 4
     assert full.feed.sides()["kept-new"] - kept == FLOWS // 4
 
 
@@ -102,6 +106,50 @@ def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
         full.feed.sweep(int(NOW))
         known = range(1000, 1000 + min(turn + 1, 3))
         assert {full.see(datagram(vip, port=port), START).reason for vip in vips for port in known} == {"known"}
+
+
+def test_full_row_of_the_index(kernel: None) -> None:
+    """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
+    forwarded all the same, and counted."""
+    with loaded(FLOWS, rows=2) as small:
+        small.feed.apply(Tables(snapshot()))
+        vip, ports = address("gold"), range(1, 15)
+        for port in ports:
+            small.see(segment(vip, port=port), START)
+            assert small.see(segment(vip, ACK, port=port), START).reason == "known"
+        for _ in range(4):
+            assert small.feed.sweep(int(NOW)) == 0
+            assert {small.see(segment(vip, port=port), START).reason for port in ports} == {"known"}
+        assert {small.see(segment(vip, port=99), START).reason for _ in range(3)} == {"issued"}
+        assert small.feed.sides()["not-remembered"] == 3
+        assert small.feed.purge(name_of(segment_key(vip, 5)))
+        assert not small.feed.purge(name_of(segment_key(vip, 5)))
+        assert small.see(segment(vip, port=99), START).reason == "issued"
+        assert small.see(segment(vip, port=99), START).reason == "known"
+        assert small.feed.sweep(int(NOW) + 3700) == len(held(small)) + len(ports) == len(ports)
+
+
+def segment_key(vip: int, port: int) -> bytes:
+    """The flow key of what `segment` makes."""
+    return parse(segment(vip, port=port)).key
+
+
+def test_adopted_flows(full: Kernel, kernel: None) -> None:
+    """Flows taken in by a table of another size are known there, established ones as such, and each but once."""
+    vip = address("gold")
+    for port in range(1, 101):
+        full.see(segment(vip, port=port), START)
+    for port in range(1, 41):
+        full.see(segment(vip, ACK, port=port), START)
+    with loaded(2 * FLOWS) as other:
+        other.feed.apply(Tables(snapshot()))
+        for _ in range(2):
+            adopted = [other.programs["adopt"].call(record) for record in records(full.maps["flows"])]
+        assert set(adopted) == {0}
+        assert lanes(other)["established"] == 40
+        assert len(held(other)) == 100
+        assert {other.see(segment(vip, port=port), START).reason for port in range(1, 101)} == {"known"}
+        assert other.feed.sweep(int(NOW) + 3700) == 100
 
 
 def test_full_replay_table_refuses(full: Kernel) -> None:
@@ -157,4 +205,4 @@ def test_two_processors_at_once(full: Kernel) -> None:
     assert full.feed.sweep(int(NOW)) == 0
     flows = held(full)
     assert len(flows) <= FLOWS
-    assert lanes(full)["established"] == sum(not flow["fresh"] for flow in flows) <= FLOWS - FLOWS // 4
+    assert lanes(full)["established"] == sum(flow["state"] == ESTABLISHED for flow in flows) <= FLOWS - FLOWS // 4

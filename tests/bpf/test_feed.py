@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.bpf.feed import Feed
+from dnsvip.bpf.feed import Feed, prefers_fixed_time
 from dnsvip.bpf.layout import WATCH
 from dnsvip.bpf.numbers import KINDS, Numbers
 from dnsvip.codec.keyring import Epoch, EpochState, Keyring
@@ -44,6 +44,41 @@ def program(kernel: None) -> Iterator[Kernel]:
         yield found
 
 
+CRYPTO = """\
+name         : ecb(aes)
+driver       : ecb({})
+priority     : {}
+type         : lskcipher
+"""
+
+
+@pytest.mark.parametrize(
+    ("entries", "wanted"),
+    [
+        ([("aes-fixed-time", 101)], True),
+        ([("aes-generic", 100), ("aes-fixed-time", 101)], True),
+        ([("aes-fixed-time", 101), ("aes-aesni", 300)], False),
+        ([("aes-generic", 100)], False),
+        ([], False),
+    ],
+)
+def test_which_aes_the_kernel_prefers(entries: list[tuple[str, int]], wanted: bool) -> None:
+    """The faster AES in software is asked for only where the kernel would take the slower one."""
+    cbc = "name : cbc(aes)\ndriver : cbc(ecb(aes-fixed-time))\npriority : 500\ntype : lskcipher\n"
+    assert prefers_fixed_time("\n".join([cbc, *(CRYPTO.format(*entry) for entry in entries)])) is wanted
+
+
+@pytest.mark.parametrize("fixed_time", [False, True])
+def test_either_aes_decrypts(kernel: None, fixed_time: bool) -> None:
+    """Addresses mean the same by the kernel's own choice of AES and by the faster one."""
+    with loaded(4096) as program:
+        program.feed = Feed(program.maps, program.programs, fixed_time=fixed_time)
+        program.feed.settings(trace=1, user_space=1)
+        program.feed.apply(Tables(snapshot()))
+        assert program.see(segment(address("gold")), START).reason == "issued"
+        assert program.feed.sides()["decrypted"] == 1
+
+
 def change(program: Kernel, site: Site) -> None:
     program.feed.apply(Tables(snapshot(site)))
 
@@ -58,7 +93,7 @@ def test_new_process_goes_on(program: Kernel) -> None:
     server = program.see(segment(vip), START).server
     program.see(segment(vip, ACK), START)
     moved = with_pool("fast", servers=POOLS["fast"].servers[::-1])
-    program.feed = Feed(program.maps, program.set_cipher, program.sweeper)
+    program.feed = Feed(program.maps, program.programs)
     program.feed.settings(trace=1, user_space=1)
     assert program.see(segment(vip, ACK), START).server == server
     change(program, moved)

@@ -54,6 +54,7 @@ def test_reasons_are_the_same_list() -> None:
         ("action", "work.h", "ACTION_", layout.ACTIONS),
         ("stickiness", "site.h", "STICKY_", layout.STICKINESS),
         ("mode", "site.h", "MODE_", layout.MODES),
+        ("flow_state", "flow_types.h", "FLOW_", layout.FLOW_STATES),
     ],
 )
 def test_enumeration_is_the_same(name: str, file: str, prefix: str, words: tuple[str, ...]) -> None:

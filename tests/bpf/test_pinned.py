@@ -31,12 +31,12 @@ char _license[] SEC("license") = "GPL";
 """
 
 
-def loaded(folder: Path, pins: Path, source: str = SOURCE, entries: int = 8) -> Loaded:
+def loaded(folder: Path, pins: Path, source: str = SOURCE, entries: int = 8, together: tuple[str, ...] = ()) -> Loaded:
     """The program of a source, loaded with its maps pinned."""
     (folder / "some.bpf.c").write_text(source.replace("ENTRIES", str(entries)))
     (made,) = build.compile_all(folder, folder)
     with Object.open("some", made.read_bytes()) as some:
-        return load(some, pins)
+        return load(some, pins, together)
 
 
 def test_maps_are_taken_over(bpffs: Path, tmp_path: Path) -> None:
@@ -70,6 +70,14 @@ def test_other_size_carries_over(bpffs: Path, tmp_path: Path) -> None:
     larger = loaded(tmp_path, bpffs / "plane", entries=16)
     assert larger.carry("flows") == 1
     assert larger.maps["flows"].get(b"flow") == b"srv1"
+
+
+def test_maps_that_hang_together(bpffs: Path, tmp_path: Path) -> None:
+    """Of maps that only make sense together all are made anew where one has another size."""
+    group = ("flows", "counters")
+    loaded(tmp_path, bpffs / "plane", together=group)
+    assert loaded(tmp_path, bpffs / "plane", together=group).unchanged
+    assert not loaded(tmp_path, bpffs / "plane", entries=16, together=group).taken
 
 
 def test_refused_program_changes_nothing(bpffs: Path, tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ HELP: Mapping[str, str] = {
     "dispatch.flows": "flows that are remembered at most",
     "dispatch.encap_source": 'the /64 of the outer source address under `forward = "encap"`',
     "dispatch.generic": "attach the program above a driver that has no native XDP; slower",
+    "dispatch.fixed_time_aes": "without AES in hardware: the kernel's slower AES, whose timing says less to others on "
+    "the same processor",
     "dispatch.pins": "a folder in a BPF file system, which keeps the program while no process runs",
     "geo.database": "MaxMind DB files, for clients with `match = [{ geo = ... }]`; read anew when they change",
     "log.format": "lines for people, or JSON; on standard error",

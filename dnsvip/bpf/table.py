@@ -1,0 +1,76 @@
+"""The program's connection key table seen from user space: how it is sized and divided, and what is in it.
+
+It is five maps that only make sense together (rows.h, flow.h): records of flows (`flows`), the index by which a key
+finds its record (`rows`), a filter of the keys there are (`filters`), places that are free again (`spare`), and the
+numbers of the table as a whole (`lanes`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+
+from dnsvip.bpf.layout import FLOW, LANES, word
+from dnsvip.bpf.maps import Map
+
+TABLE = ("flows", "rows", "filters", "spare", "lanes")
+FILTER_BITS = 2
+"""Bits of the filter for each flow. Few, so that it stays near the processor under a flood; when the table is full two
+in five unknown flows are looked for in vain."""
+LEAST_ROWS = 4096
+"""Rows of the smallest index: of few rows one might be full by chance."""
+FLOWS_A_ROW = 2
+"""Of a full table, on average: a row has seven places, and the one beside it seven more."""
+_KEY_BYTES = 48
+_STATE = FLOW.offsets()["state"][0]
+
+
+def sizes(flows: int) -> dict[str, int]:
+    """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
+    new = max(flows // 4, 1)
+    return {
+        "flows": flows,
+        "rows": max(_power(flows // FLOWS_A_ROW), LEAST_ROWS),
+        "filters": max(_power(flows * FILTER_BITS // 32), 64),
+        "spare": max(flows - new, 1),
+        "replies": flows,
+        "uses": new,
+    }
+
+
+def divide(maps: Mapping[str, Map]) -> None:
+    """Say how a table is divided, and draw the key of its hash, where that was not done before."""
+    lanes, flows = maps["lanes"], maps["flows"].max_entries
+    if any(LANES.unpack(lanes.get(word(0)) or b"")["key"]):
+        return
+    new = max(flows // 4, 1)
+    lanes.put(
+        word(0),
+        LANES.pack(
+            key=secrets.token_bytes(_KEY_BYTES),
+            new_places=new,
+            established_places=flows - new,
+            row_mask=maps["rows"].max_entries - 1,
+            cursor=1,
+            sweeps=1,
+        ),
+    )
+
+
+def states(flows: Map) -> bytes:
+    """The state of each record (layout.FLOW_STATES)."""
+    with flows.mapped() as table:
+        return table[_STATE :: FLOW.size]
+
+
+def records(flows: Map) -> Iterator[bytes]:
+    """The records that hold flows (`struct flow`), read in place."""
+    with flows.mapped() as table:
+        for number, state in enumerate(table[_STATE :: FLOW.size]):
+            if state:
+                yield table[number * FLOW.size : (number + 1) * FLOW.size]
+
+
+def _power(number: int) -> int:
+    """The power of two that is not less."""
+    return 1 << max(number - 1, 0).bit_length()
