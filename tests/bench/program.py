@@ -66,24 +66,18 @@ class _Runner:
         self.program = program
 
     def cold(self, frames: list[bytes]) -> float:
-        """Nanoseconds a packet, each in a call of its own; nothing but the calls in between."""
-        held = [ctypes.create_string_buffer(frame, len(frame)) for frame in frames]
-        options = [
-            ctypes.byref(
-                TestRunOptions(
-                    sz=ctypes.sizeof(TestRunOptions),
-                    repeat=1,
-                    data_in=ctypes.cast(frame, ctypes.c_void_p),
-                    data_size_in=len(frame),
-                )
-            )
-            for frame in held
-        ]
-        call, fd = library().bpf_prog_test_run_opts, self.program.fd
+        """Nanoseconds a packet, each in a call of its own; nothing but the calls in between. The frames lie one after
+        the other, so that the memory which is read for the calls is little."""
+        size = max(map(len, frames))
+        held = ctypes.create_string_buffer(b"".join(frame.ljust(size, b"\0") for frame in frames))
+        start, call, fd = ctypes.addressof(held), library().bpf_prog_test_run_opts, self.program.fd
+        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1, data_size_in=len(frames[0]))
+        where = ctypes.byref(options)
 
         def work() -> None:
-            for each in options:
-                call(fd, each)
+            for at in range(start, start + size * len(frames), size):
+                options.data_in = at
+                call(fd, where)
 
         return _spent(self.program, work)
 
