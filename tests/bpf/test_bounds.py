@@ -14,7 +14,7 @@ from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from tests.bpf.kernel import Kernel, frame_of, loaded
-from tests.dispatcher.build import ACK, CLIENTS, NOW, RST, SYN, address, datagram, proven, segment, snapshot
+from tests.dispatcher.build import ACK, CLIENTS, CLUSTER, NOW, RST, SYN, address, datagram, proven, segment, snapshot
 
 FLOWS = 1024
 START = int(NOW) * SECOND
@@ -206,3 +206,16 @@ def test_two_processors_at_once(full: Kernel) -> None:
     flows = held(full)
     assert len(flows) <= FLOWS
     assert lanes(full)["established"] == sum(flow["state"] == ESTABLISHED for flow in flows) <= FLOWS - FLOWS // 4
+
+
+def test_cache_vouches_for_no_other_tag(full: Kernel) -> None:
+    """Beside an address decoded before none with another tag is good, whether the cache has its tag or (of one that
+    came proven) none."""
+    layout = CLUSTER.address_layout
+    client, other = address("gold"), proven(CLIENTS["acme"])
+    for vip, reason in ((client, "issued"), (other, "proven")):
+        assert [full.see(segment(vip, port=port), START).reason for port in (1, 2)] == [reason, reason]
+        bare = vip & ~(layout.mode_bit | layout.tag_mask)
+        wrong = [bare, bare | layout.tag_mask, *(client ^ 1 << n for n in range(layout.tag_bits))]
+        assert {full.see(segment(each, port=3), START).reason for each in wrong} == {"bad-tag"}
+        assert full.see(segment(vip, port=4), START).reason == reason
