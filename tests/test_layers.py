@@ -21,18 +21,18 @@ SHELLS = {
     "dns.transports.tcp",
     "dns.transports.udp",
     "dns.transports.workers",
-    "dispatcher.control",
-    "dispatcher.decap",
-    "dispatcher.health",
-    "dispatcher.kernelview",
-    "dispatcher.neighbours",
-    "dispatcher.netlink",
-    "dispatcher.paths",
-    "dispatcher.plane",
-    "dispatcher.probes",
-    "dispatcher.runner",
-    "dispatcher.tun",
-    "dispatcher.xdp",
+    "dispatcher.observing.control",
+    "dispatcher.kernel.decap",
+    "dispatcher.health.checks",
+    "dispatcher.kernel.view",
+    "dispatcher.kernel.neighbours",
+    "dispatcher.userspace.netlink",
+    "dispatcher.userspace.paths",
+    "dispatcher.kernel.plane",
+    "dispatcher.health.probes",
+    "dispatcher.userspace.runner",
+    "dispatcher.userspace.tun",
+    "dispatcher.kernel.xdp",
     "client",
     "client.agent",
     "client.command",
@@ -95,6 +95,26 @@ DNS_LAYER = {
 }
 """The same inside the DNS server: a part imports itself and those that stand lower."""
 
+DISPATCHER_LAYER = {
+    "dispatcher": 0,
+    "dispatcher.packet": 0,
+    "dispatcher.reason": 0,
+    "dispatcher.qos": 0,
+    "dispatcher.verdict": 1,
+    "dispatcher.words": 2,
+    "dispatcher.flows": 2,
+    "dispatcher.judging": 2,
+    "dispatcher.leaving": 2,
+    "dispatcher.health": 2,
+    "dispatcher.tables": 3,
+    "dispatcher.decide": 4,
+    "dispatcher.example": 5,
+    "dispatcher.observing": 5,
+    "dispatcher.userspace": 6,
+    "dispatcher.kernel": 7,
+}
+"""The same inside the dispatcher."""
+
 CLI_LAYER = {
     "cli": 0,
     "cli.examples": 0,
@@ -120,7 +140,7 @@ ADMIN_LAYER = {
 }
 """The same inside the HTTP API."""
 
-PARTS = {**DNS_LAYER, **CLI_LAYER, **ADMIN_LAYER}
+PARTS = {**DNS_LAYER, **DISPATCHER_LAYER, **CLI_LAYER, **ADMIN_LAYER}
 
 PURE = (*AREAS, "codec", "model", "rights", "spec", "rules", "plan", "epochs", "changes", "history")
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Checksums brought in line with a change (RFC 1624), as dispatcher/rewrite.py: arithmetic modulo 65535. */
+/* Checksums brought in line with a change (RFC 1624), as dispatcher/leaving/rewrite.py: arithmetic modulo 65535. */
 #pragma once
 #include "cursor.h"
 

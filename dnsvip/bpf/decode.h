@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/judge.py, in the same order
+/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/judging/judge.py, in the same order
  * (dnsvip/codec/README.md, "Decoding"). A forged address costs one SipHash. */
 #pragma once
 #include "cache.h"

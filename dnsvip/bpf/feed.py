@@ -35,7 +35,7 @@ from dnsvip.bpf.maps import ARRAY, Map
 from dnsvip.bpf.numbers import State
 from dnsvip.bpf.table import divide
 from dnsvip.codec.layout import Layout
-from dnsvip.dispatcher.encap import DISCARD
+from dnsvip.dispatcher.leaving.encap import DISCARD
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS
 from dnsvip.errors import PlatformError

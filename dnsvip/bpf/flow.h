@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The connection key table, as dnsvip/dispatcher/flow.py and nat.py: new flows apart from established ones. */
+/* The connection key table, as dnsvip/dispatcher/flows/flow.py and nat.py: new flows apart from established ones. */
 #pragma once
 #include "rows.h"
 #include "siphash.h"

@@ -61,7 +61,7 @@ static __always_inline int widen(struct xdp_md *ctx, const struct packet *p, __u
 	return !bpf_xdp_store_bytes(ctx, 0, link, length);
 }
 
-/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/encap.py. 0 where there is no room. */
+/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/leaving/encap.py. 0 where there is no room. */
 __noinline int encapsulate(struct xdp_md *ctx)
 {
 	struct site *site = current_site();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The ICMP errors that are answered with, from the VIP that was addressed: dnsvip/dispatcher/icmp.py. */
+/* The ICMP errors that are answered with, from the VIP that was addressed: dnsvip/dispatcher/leaving/icmp.py. */
 #pragma once
 #include "forward.h"
 #include "qos.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Translation of IPv6 both ways: which port a flow has at its server (dispatcher/nat.py), and the bytes
- * (dispatcher/rewrite.py). */
+/* Translation of IPv6 both ways: which port a flow has at its server (dispatcher/flows/nat.py), and the bytes
+ * (dispatcher/leaving/rewrite.py). */
 #pragma once
 #include "checksum.h"
 #include "flow.h"

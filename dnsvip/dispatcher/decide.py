@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.icmp import ANSWERS, may_answer
-from dnsvip.dispatcher.maglev import flow_hash
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.flows.maglev import flow_hash
+from dnsvip.dispatcher.leaving.icmp import ANSWERS, may_answer
 from dnsvip.dispatcher.packet import RST, Malformed, Packet, Shape, ip_length, parse
 from dnsvip.dispatcher.qos import HELD_PACKETS, SECOND
 from dnsvip.dispatcher.reason import Judgement, Reason

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.reason import Judgement, Step

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dnsvip.dispatcher.encap import OVERHEAD
-from dnsvip.dispatcher.judge import Judge
-from dnsvip.dispatcher.maglev import build_ring
+from dnsvip.dispatcher.flows.maglev import build_ring
+from dnsvip.dispatcher.judging.judge import Judge
+from dnsvip.dispatcher.leaving.encap import OVERHEAD
 from dnsvip.dispatcher.qos import Limit, limit_of
 from dnsvip.dispatcher.reason import Reason
 from dnsvip.dispatcher.verdict import NO_LIMIT, Action, Outcome, Target, Verdict

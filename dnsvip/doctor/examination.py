@@ -16,7 +16,7 @@ from dnsvip.bpf.libbpf import library
 from dnsvip.bpf.objects import object_file
 from dnsvip.bpf.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel, check_pins
 from dnsvip.config import DispatchSettings, NodeConfig, parse_endpoint
-from dnsvip.dispatcher.plane import OBJECT
+from dnsvip.dispatcher.kernel.plane import OBJECT
 from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError

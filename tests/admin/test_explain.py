@@ -10,7 +10,7 @@ import pytest
 
 from dnsvip.dispatcher.decide import decide
 from dnsvip.dispatcher.example import syn
-from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from tests.admin.conftest import Api

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from dnsvip.dispatcher.health import MOST_REPORTED, reported
+from dnsvip.dispatcher.health.checks import MOST_REPORTED, reported
 from dnsvip.epochs import NodeReport
 from tests.admin.conftest import Api
 

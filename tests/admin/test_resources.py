@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.judging.judge import Judge
 from tests.admin.conftest import Api
 
 CLIENT = {"id": 7, "tier": "gold", "match": [{"source": "2001:db8:5::/48"}]}

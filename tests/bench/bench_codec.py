@@ -17,7 +17,7 @@ from time import process_time
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from dnsvip.codec.proof import Bind, client_key, prove, verify
-from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dns.classification.classify import Asker, Classified, Classifier
 from dnsvip.dns.services.vip import VipMaker
 from dnsvip.model import Service, Step

@@ -21,8 +21,8 @@ from typing import Any
 
 from dnsvip.demo.netns import World
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.errors import DnsvipError
 from tests.bench.outcome import Result, conclude, parser_of, say

@@ -1,8 +1,8 @@
 """The kernel's program and the reference side by side: one packet to both, what each says, and whether it is the same.
 
 A frame is the packet behind an Ethernet header. The program counts the hop limit down itself, so the reference gets
-the packet with that done (dispatcher/output.py). Next hops are known for ever here, on the interface that packets
-come from; no route leads to a client, so replies under nat come back rewritten, for the kernel to forward.
+the packet with that done (dispatcher/leaving/output.py). Next hops are known for ever here, on the interface that
+packets come from; no route leads to a client, so replies under nat come back rewritten, for the kernel to forward.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dnsvip.bpf.maps import Map
 from dnsvip.bpf.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
 from dnsvip.bpf.table import sizes
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.output import output_bytes
-from dnsvip.dispatcher.plane import HELPERS
-from dnsvip.dispatcher.rewrite import adjust
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.kernel.plane import HELPERS
+from dnsvip.dispatcher.leaving.output import output_bytes
+from dnsvip.dispatcher.leaving.rewrite import adjust
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action, Verdict
 

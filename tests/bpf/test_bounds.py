@@ -9,7 +9,7 @@ import pytest
 
 from dnsvip.bpf.layout import FLOW, FLOW_STATES, LANES, word
 from dnsvip.bpf.table import records
-from dnsvip.dispatcher.kernelview import name_of
+from dnsvip.dispatcher.kernel.view import name_of
 from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dnsvip.bpf.objects import XDP_DROP, XDP_PASS, Object, Program, Run
-from dnsvip.dispatcher.encap import DISCARD, encapsulate
+from dnsvip.dispatcher.leaving.encap import DISCARD, encapsulate
 from tests.bpf.kernel import LINK, frame_of
 from tests.dispatcher.build import PLAIN, PLAIN4, segment
 

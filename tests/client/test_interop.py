@@ -13,7 +13,7 @@ from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump, parse
 from dnsvip.client.modifier import Modifier, Why
 from dnsvip.codec.proof import Bind
-from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dispatcher.reason import Reason
 from dnsvip.model import Proof, Snapshot
 from tests.samples import NOW, make_snapshot

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from dnsvip.codec.keyring import Epoch, EpochState, Keyring
 from dnsvip.codec.proof import Bind, client_key, prove
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.model import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dispatcher.agent import Mode, Report, parse_report
+from dnsvip.dispatcher.health.agent import Mode, Report, parse_report
 
 
 @pytest.mark.parametrize(

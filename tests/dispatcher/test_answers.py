@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables

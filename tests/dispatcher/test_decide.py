@@ -11,11 +11,11 @@ import pytest
 from dnsvip.codec.keyring import Keyring
 from dnsvip.codec.suffix import SuffixCodec
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.leaving.rewrite import rewrite
 from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.reason import Reason
-from dnsvip.dispatcher.rewrite import rewrite
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action, Outcome, Verdict
 from dnsvip.model import ClientState, Forward, OnInvalid, ServerState, Stickiness

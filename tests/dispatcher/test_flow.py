@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dnsvip.dispatcher.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
-from dnsvip.dispatcher.nat import Translations
-from dnsvip.dispatcher.recent import Recent
+from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
+from dnsvip.dispatcher.flows.nat import Translations
+from dnsvip.dispatcher.flows.recent import Recent
 
 SYN, ACK, FIN, RST = 2, 16, 1, 4
 SESSION = 3600

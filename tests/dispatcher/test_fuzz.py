@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.packet import ip_length
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dnsvip.dispatcher import health as health_module
-from dnsvip.dispatcher.health import MOST_PROBES, Health, with_health
-from dnsvip.dispatcher.probes import Result, probe_agent, probe_http, probe_tcp, url_of
+from dnsvip.dispatcher.health import checks as health_module
+from dnsvip.dispatcher.health.checks import MOST_PROBES, Health, with_health
+from dnsvip.dispatcher.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.model import Check, Pool, Server, ServerState, Site, Snapshot
 
 LOOPBACK = ip_address("::1")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dnsvip.codec.keyring import Epoch, EpochState
 from dnsvip.codec.layout import Layout
 from dnsvip.codec.proof import Bind, client_key, prove
-from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dispatcher.reason import Judgement, Reason
 from dnsvip.dns.classification.classify import Asker, Classified
 from dnsvip.dns.services.vip import Kind, VipMaker

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvip.dispatcher.maglev import RING_SIZE, build_ring, flow_hash
+from dnsvip.dispatcher.flows.maglev import RING_SIZE, build_ring, flow_hash
 
 
 def names(weights: list[tuple[str, int]], size: int = RING_SIZE) -> list[str]:

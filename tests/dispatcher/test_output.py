@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.dispatcher.encap import DISCARD
-from dnsvip.dispatcher.output import output_bytes
+from dnsvip.dispatcher.leaving.encap import DISCARD
+from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.verdict import Action, Outcome, Target, Verdict
 from dnsvip.model import Forward
 from tests.dispatcher.build import (

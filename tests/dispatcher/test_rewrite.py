@@ -7,8 +7,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnsvip.dispatcher.leaving.rewrite import adjust, mark, to_client, to_server
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.rewrite import adjust, mark, to_client, to_server
 from tests.dispatcher.build import (
     CLIENT,
     PLAIN,

@@ -8,7 +8,7 @@ import pytest
 
 from dnsvip.codec.layout import Layout
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.flow import Flows
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dns.classification.classify import Asker, Classified

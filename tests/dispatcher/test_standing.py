@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.dispatcher.agent import Mode, Report
-from dnsvip.dispatcher.standing import Standing, after_check, after_report, effective, effective_pool
+from dnsvip.dispatcher.health.agent import Mode, Report
+from dnsvip.dispatcher.health.standing import Standing, after_check, after_report, effective, effective_pool
 from dnsvip.model import Check, Pool, Server, ServerState
 from tests.dispatcher.build import servers
 

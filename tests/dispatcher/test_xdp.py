@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.bpf.table import sizes
-from dnsvip.dispatcher.plane import LEAST_CLIENTS, room_for
+from dnsvip.dispatcher.kernel.plane import LEAST_CLIENTS, room_for
+from dnsvip.dispatcher.kernel.xdp import beside
 from dnsvip.dispatcher.qos import SECOND, Buckets
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.xdp import beside
 from dnsvip.model import Client
 from tests.dispatcher.build import NOW_NS, SITE, snapshot
 

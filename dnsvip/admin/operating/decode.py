@@ -14,7 +14,7 @@ from dnsvip.admin.framework.operation import ROOT, Operation, query_of
 from dnsvip.admin.framework.queries import AddressText, Port, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operating.deciders import DECIDERS
-from dnsvip.dispatcher.explain import judged
+from dnsvip.dispatcher.judging.explain import judged
 from dnsvip.model import STRICT
 from dnsvip.rights import Action
 

@@ -15,7 +15,7 @@ from dnsvip.admin.framework.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operating.deciders import DECIDERS
 from dnsvip.dispatcher.example import Routed, route
-from dnsvip.dispatcher.explain import judged
+from dnsvip.dispatcher.judging.explain import judged
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dns.classification.classify import Asker, Ecs
 from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain

@@ -20,8 +20,8 @@ from dnsvip.cli.database import byhand
 from dnsvip.cli.shared.database import load_snapshot
 from dnsvip.cli.shared.parameters import ADDRESS, FIELD, TIME
 from dnsvip.codec.suffix import SuffixCodec, is_reserved
-from dnsvip.dispatcher.explain import judged
-from dnsvip.dispatcher.judge import Judge
+from dnsvip.dispatcher.judging.explain import judged
+from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dispatcher.reason import Reason, Step
 from dnsvip.dns.classification.classify import Asker, Classified
 from dnsvip.dns.services.vip import Kind, VipMaker

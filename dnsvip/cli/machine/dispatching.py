@@ -1,4 +1,4 @@
-"""Asks the dispatcher of this machine at its control socket (dispatcher/control.py)."""
+"""Asks the dispatcher of this machine at its control socket (dispatcher/observing/control.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from dnsvip.config import load_node
-from dnsvip.dispatcher.control import SOCKET, VERSION
+from dnsvip.dispatcher.observing.control import SOCKET, VERSION
 from dnsvip.errors import PlatformError
 from dnsvip.spec import Plain
 

@@ -10,8 +10,8 @@ import click
 from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.dispatcher.control import GROUPS, LONGEST_TOP
-from dnsvip.dispatcher.observe import FlowState
+from dnsvip.dispatcher.observing.control import GROUPS, LONGEST_TOP
+from dnsvip.dispatcher.observing.observe import FlowState
 from dnsvip.spec import Plain
 
 WHAT = "[ADDRESS|PREFIX|CLIENT]"

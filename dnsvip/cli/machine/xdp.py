@@ -14,10 +14,10 @@ from rich.table import Table
 
 from dnsvip.bpf.link import Mode
 from dnsvip.config import DispatchSettings, NodeConfig, load_node
-from dnsvip.dispatcher import decap as tunnel
-from dnsvip.dispatcher import plane
-from dnsvip.dispatcher.neighbours import Neighbours
-from dnsvip.dispatcher.xdp import XdpRunner
+from dnsvip.dispatcher.kernel import decap as tunnel
+from dnsvip.dispatcher.kernel import plane
+from dnsvip.dispatcher.kernel.neighbours import Neighbours
+from dnsvip.dispatcher.kernel.xdp import XdpRunner
 from dnsvip.errors import ConfigError
 from dnsvip.log import configure
 from dnsvip.store.feed import Feed

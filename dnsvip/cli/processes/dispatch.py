@@ -20,9 +20,9 @@ from dnsvip.cli.processes.sampling import flow_log
 from dnsvip.cli.processes.settling import Settling
 from dnsvip.cli.processes.turns import share_interpreter
 from dnsvip.config import DispatchSettings, load_node
-from dnsvip.dispatcher.control import SOCKET, Control
-from dnsvip.dispatcher.health import Health, reported, with_health
-from dnsvip.dispatcher.runner import Runner
+from dnsvip.dispatcher.health.checks import Health, reported, with_health
+from dnsvip.dispatcher.observing.control import SOCKET, Control
+from dnsvip.dispatcher.userspace.runner import Runner
 from dnsvip.log import configure
 from dnsvip.model import Snapshot
 from dnsvip.store.feed import Feed
@@ -50,7 +50,7 @@ def dispatch(node_file: Path, detach: bool) -> None:
 def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> Runner:
     """The runner for a node's mode; with `keep` the kernel's program stays when it stops."""
     if settings.mode == "xdp":
-        from dnsvip.dispatcher.xdp import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
+        from dnsvip.dispatcher.kernel.xdp import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
 
         return XdpRunner(settings, snapshot, keep=keep)
     return Runner(settings, snapshot)

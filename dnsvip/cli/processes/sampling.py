@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from dnsvip.cli.processes.reloading import Live
 from dnsvip.config import NodeConfig, SampleSettings
-from dnsvip.dispatcher.flowlog import COMMON
-from dnsvip.dispatcher.flowlog import record as flow_record
-from dnsvip.dispatcher.observe import Event, Query, Selection
-from dnsvip.dispatcher.runner import Runner
+from dnsvip.dispatcher.observing.flowlog import COMMON
+from dnsvip.dispatcher.observing.flowlog import record as flow_record
+from dnsvip.dispatcher.observing.observe import Event, Query, Selection
+from dnsvip.dispatcher.userspace.runner import Runner
 from dnsvip.dns.querylog import record as query_record
 from dnsvip.dns.transports.server import DnsServer
 from dnsvip.samplelog import Anonymise, Every, Render, SampleLog, T

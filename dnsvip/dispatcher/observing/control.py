@@ -21,7 +21,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from dnsvip.dispatcher.observe import (
+from dnsvip.dispatcher.observing.observe import (
     Event,
     Events,
     Flow,

@@ -13,10 +13,10 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
-from dnsvip.dispatcher.nat import Translations
+from dnsvip.dispatcher.flows.nat import Translations
+from dnsvip.dispatcher.flows.recent import Recent
 from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
 from dnsvip.dispatcher.qos import Buckets
-from dnsvip.dispatcher.recent import Recent
 
 NEW_SECONDS = 30
 CLOSING_SECONDS = 60

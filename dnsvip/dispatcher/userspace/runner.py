@@ -24,16 +24,16 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.config import DispatchSettings
 from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.encap import OVERHEAD
-from dnsvip.dispatcher.flow import Flows
-from dnsvip.dispatcher.netlink import Kernel
-from dnsvip.dispatcher.observe import Events, FlowTable
-from dnsvip.dispatcher.output import output_bytes
-from dnsvip.dispatcher.paths import Paths
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.leaving.encap import OVERHEAD
+from dnsvip.dispatcher.leaving.output import output_bytes
+from dnsvip.dispatcher.observing.observe import Events, FlowTable
 from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.taps import Shown, Taps
-from dnsvip.dispatcher.tun import open_tun
+from dnsvip.dispatcher.userspace.netlink import Kernel
+from dnsvip.dispatcher.userspace.paths import Paths
+from dnsvip.dispatcher.userspace.taps import Shown, Taps
+from dnsvip.dispatcher.userspace.tun import open_tun
 from dnsvip.dispatcher.verdict import REASONS, Action, Target, Verdict
 from dnsvip.errors import DnsvipError, PlatformError
 from dnsvip.model import Forward, Snapshot

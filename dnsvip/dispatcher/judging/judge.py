@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from dnsvip.codec.keyring import Epoch, Keyring
 from dnsvip.codec.layout import RESERVED_NAMES
 from dnsvip.codec.proof import acceptable_slots, client_key, verify
-from dnsvip.dispatcher.explain import explain
+from dnsvip.dispatcher.judging.explain import explain
 from dnsvip.dispatcher.reason import ACCEPTED, Judgement, Reason, Step
 from dnsvip.model import ClassCluster, Client, ClientState, Cluster, Fallback, OnInvalid, Site, Snapshot, Tier
 from dnsvip.shards import Shards, difference

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypeAlias
 
-from dnsvip.dispatcher.observe import Event, Selection, addresses_of, tell_event
+from dnsvip.dispatcher.observing.observe import Event, Selection, addresses_of, tell_event
 from dnsvip.dispatcher.verdict import Outcome
 
 Anonymise: TypeAlias = Callable[[IPv4Address | IPv6Address], str]

@@ -19,7 +19,7 @@ from dnsvip.bpf.libbpf import KernelRefused
 from dnsvip.bpf.maps import Map
 from dnsvip.bpf.ring import Ring
 from dnsvip.bpf.table import records
-from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
+from dnsvip.dispatcher.observing.observe import Event, Flow, FlowState, Query
 from dnsvip.dispatcher.tables import Tables, dscp_of
 from dnsvip.dispatcher.verdict import MALFORMED, REASONS, Action, Target
 

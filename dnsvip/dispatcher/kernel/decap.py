@@ -18,7 +18,7 @@ from dnsvip.bpf.link import Mode
 from dnsvip.bpf.maps import Map
 from dnsvip.bpf.objects import Object, object_file
 from dnsvip.bpf.platform import check_capabilities, check_pins
-from dnsvip.dispatcher.plane import put_in_place, take_away
+from dnsvip.dispatcher.kernel.plane import put_in_place, take_away
 from dnsvip.errors import PlatformError
 
 OBJECT = PROGRAM = "decap"

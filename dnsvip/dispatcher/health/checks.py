@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from dnsvip.dispatcher.probes import Result, probe_agent, probe_http, probe_tcp
-from dnsvip.dispatcher.standing import Standing, after_check, after_report, effective, effective_pool
+from dnsvip.dispatcher.health.probes import Result, probe_agent, probe_http, probe_tcp
+from dnsvip.dispatcher.health.standing import Standing, after_check, after_report, effective, effective_pool
 from dnsvip.model import Address, Check, Pool, Server, Snapshot
 
 MOST_PROBES = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from dnsvip.dispatcher.agent import Mode, Report
+from dnsvip.dispatcher.health.agent import Mode, Report
 from dnsvip.model import Check, Pool, Server, ServerState
 
 WEIGHT_SECONDS = 5.0

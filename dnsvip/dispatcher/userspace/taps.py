@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dnsvip.dispatcher.flow import Flows, Lane
-from dnsvip.dispatcher.observe import Event, Flow, FlowState, Query
+from dnsvip.dispatcher.flows.flow import Flows, Lane
+from dnsvip.dispatcher.observing.observe import Event, Flow, FlowState, Query
 from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.qos import SECOND, Buckets, Limit
 from dnsvip.dispatcher.tables import Tables, dscp_of

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from dnsvip.dispatcher.netlink import FAMILIES, PROTOCOL
+from dnsvip.dispatcher.userspace.netlink import FAMILIES, PROTOCOL
 
 NTF_USE, NTF_MANAGED = 1, 1
 _PERMANENT = 0x80

@@ -7,9 +7,9 @@ XDP program itself), before the packet is given here.
 
 from __future__ import annotations
 
-from dnsvip.dispatcher.encap import DISCARD, encapsulate
-from dnsvip.dispatcher.icmp import answer
-from dnsvip.dispatcher.rewrite import rewrite
+from dnsvip.dispatcher.leaving.encap import DISCARD, encapsulate
+from dnsvip.dispatcher.leaving.icmp import answer
+from dnsvip.dispatcher.leaving.rewrite import rewrite
 from dnsvip.dispatcher.verdict import Action, Verdict
 from dnsvip.model import Forward
 

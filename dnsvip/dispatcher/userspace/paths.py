@@ -14,7 +14,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import structlog
 
-from dnsvip.dispatcher.netlink import EVERYWHERE, FAMILIES, MAIN_TABLE, MARK_BASE, PRIORITY, Kernel, Route, Rule
+from dnsvip.dispatcher.userspace.netlink import (
+    EVERYWHERE,
+    FAMILIES,
+    MAIN_TABLE,
+    MARK_BASE,
+    PRIORITY,
+    Kernel,
+    Route,
+    Rule,
+)
 from dnsvip.model import Forward, Snapshot
 
 SEND_BUFFER_BYTES = 4 << 20

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import aiohttp
 
-from dnsvip.dispatcher.agent import LONGEST_LINE, Report, parse_report
+from dnsvip.dispatcher.health.agent import LONGEST_LINE, Report, parse_report
 from dnsvip.model import Address, Check
 
 MOST_HEADERS = 8190

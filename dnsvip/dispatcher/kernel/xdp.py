@@ -25,12 +25,12 @@ from dnsvip.bpf.link import Mode
 from dnsvip.bpf.maps import Map
 from dnsvip.bpf.table import states
 from dnsvip.config import DispatchSettings
-from dnsvip.dispatcher.kernelview import KernelEvents, KernelFlows
-from dnsvip.dispatcher.neighbours import Neighbours
-from dnsvip.dispatcher.plane import PROGRAM, Plane, detach
+from dnsvip.dispatcher.kernel.neighbours import Neighbours
+from dnsvip.dispatcher.kernel.plane import PROGRAM, Plane, detach
+from dnsvip.dispatcher.kernel.view import KernelEvents, KernelFlows
 from dnsvip.dispatcher.qos import MOST, Limit
-from dnsvip.dispatcher.runner import Runner
 from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.userspace.runner import Runner
 from dnsvip.errors import PlatformError
 from dnsvip.model import Snapshot
 
