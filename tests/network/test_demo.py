@@ -97,7 +97,8 @@ def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypat
 def test_nothing_stays_of_an_interrupted_demo(number: signal.Signals) -> None:
     """Stopped in the middle of an act, the demo takes everything with it and does not exit 0."""
     mark = secrets.token_hex(8)
-    command = (sys.executable, "-m", "dnsvip", "demo")
+    hears = ("env", "--default-signal=INT")  # a shell's background jobs, such as these tests, ignore Ctrl-C
+    command = (*hears, sys.executable, "-m", "dnsvip", "demo")
     environment = {**os.environ, MARK: mark}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
