@@ -206,7 +206,10 @@ static __always_inline int judged_before(struct work *w, const struct lanes *l, 
 {
 	struct wide whole = {~0ULL, ~0ULL};
 
-	return is_hinted(hash, hint_of(l, hash, address)) && decoded_before(w, hash, address, whole, e->identity) &&
+	if (!is_hinted(hash, hint_of(l, hash, address)))
+		return 0;
+	read_ahead(w, l);
+	return decoded_before(w, hash, address, whole, e->identity) &&
 	       w->decoded.generation == settled->generation &&
 	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
 }
@@ -303,7 +306,6 @@ static __always_inline int judge(struct work *w, const struct site *site)
 	body.lo = address.lo & c->mac_mask.lo;
 	hash = decoded_hash(l, body);
 	if (!proven && judged_before(w, l, settled, e, hash, address)) {
-		read_ahead(l, w->index_hash);
 		take_fields(j, c, w->decoded.payload);
 		return judged(j, REASON_ISSUED, w->decoded.tier);
 	}

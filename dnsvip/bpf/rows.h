@@ -88,13 +88,32 @@ static __always_inline struct row *row_at(__u32 number)
 	return bpf_map_lookup_elem(&rows, &number);
 }
 
-/* Has the row of a flow read that is likely to be recorded, while the processor goes on. */
-static __always_inline void read_ahead(const struct lanes *l, __u64 hash)
+/* The place that a hash has on a ring: a server number. */
+static __always_inline __u16 *place_on(__u32 number, __u64 hash)
 {
-	struct row *row = row_at(hash & l->row_mask);
+	__u32 key = 0;
+	void *inner = bpf_map_lookup_elem(&rings, &number);
+	struct ring *ring = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+
+	hash %= RING_SIZE;
+	opaque(hash);
+	if (!ring || hash >= RING_SIZE)
+		return NULL;
+	opaque(hash);
+	return &ring->places[hash];
+}
+
+/* Has what a new flow is going to need read while the processor goes on: its row of the index, and its place on the ring
+ * that was chosen from last, which seldom is another. */
+static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
+{
+	struct row *row = row_at(w->index_hash & l->row_mask);
+	__u16 *place = place_on(w->ring, w->flow_hash);
 
 	if (row)
 		(void)*(volatile __u64 *)&row->words[MARK];
+	if (place)
+		(void)*(volatile __u16 *)place;
 }
 
 /* The flow with a key among those of a row whose words have this top half. */

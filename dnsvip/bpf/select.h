@@ -10,45 +10,35 @@
 #define SOURCE_WORD 0x0000656372756f73ULL  /* "source" */
 
 /* What the choice of a server hangs on, hashed; who is anonymous is known by the source address. */
-static __always_inline __u64 sticky_hash(const struct packet *p, const struct judgement *j, __u32 stickiness)
+static __always_inline __u64 sticky_hash(const struct work *w, const struct judgement *j, __u32 stickiness)
 {
 	__u64 client = bpf_cpu_to_be64(j->client), session = bpf_cpu_to_be64(j->session);
-	struct sip s;
+	const __be64 *source = w->packet.key.source;
 
 	if (stickiness == STICKY_FLOW)
-		return key_hash(&p->key);
-	sip_start(&s, FLOW_K0, FLOW_K1);
-	if (stickiness == STICKY_SESSION && j->session) {
-		sip_word(&s, SESSION_WORD);
-		sip_word(&s, client << 8);
-		sip_word(&s, client >> 56 | session << 24);
-		return sip_end(&s, session >> 40 | 27ULL << 56);
-	}
-	if (j->client) {
-		sip_word(&s, CLIENT_WORD);
-		sip_word(&s, client);
-		return sip_end(&s, 16ULL << 56);
-	}
-	sip_word(&s, SOURCE_WORD | p->key.source[0] << 48);
-	sip_word(&s, p->key.source[0] >> 16 | p->key.source[1] << 48);
-	return sip_end(&s, p->key.source[1] >> 16 | 22ULL << 56);
+		return w->flow_hash;
+	if (stickiness == STICKY_SESSION && j->session)
+		return finished(with_word(with_word(with_word(0, SESSION_WORD), client << 8),
+					  client >> 56 | session << 24),
+				session >> 40 | 27ULL << 56);
+	if (j->client)
+		return finished(with_word(with_word(0, CLIENT_WORD), client), 16ULL << 56);
+	return finished(with_word(with_word(0, SOURCE_WORD | source[0] << 48), source[0] >> 16 | source[1] << 48),
+			source[1] >> 16 | 22ULL << 56);
 }
 
 /* The server that a pool has for a hash; NONE where nobody takes new flows. */
-static __always_inline __u32 pick(const struct site *site, __u32 pool, __u32 version, __u64 hash)
+static __always_inline __u32 pick(struct work *w, const struct site *site, __u32 pool, __u32 version, __u64 hash)
 {
-	__u32 key = 0, number;
-	struct ring *ring;
-	void *inner;
+	__u16 *place;
+	__u32 number;
 
 	if (pool >= MAX_POOLS)
 		return NONE;
 	number = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
-	inner = bpf_map_lookup_elem(&rings, &number);
-	ring = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
-	hash %= RING_SIZE;
-	opaque(hash);
-	number = ring && hash < RING_SIZE ? ring->places[hash] : NONE;
+	w->ring = number;
+	place = place_on(number, hash);
+	number = place ? *place : NONE;
 	return number < MAX_SERVERS ? number : NONE;
 }
 
@@ -157,8 +147,8 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	}
 	if (tier->pool < MAX_POOLS)
 		stickiness = site->pools[tier->pool].stickiness;
-	*hash = sticky_hash(&w->packet, j, stickiness);
-	server = pick(site, tier->pool, w->packet.version, *hash);
+	*hash = sticky_hash(w, j, stickiness);
+	server = pick(w, site, tier->pool, w->packet.version, *hash);
 	if (server == NONE) {
 		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		w->verdict.held = 0;
@@ -184,6 +174,7 @@ static __noinline int new_flow(struct work *w, const struct site *site)
 		return 0;
 	}
 	j->cluster = cluster;
+	w->flow_hash = key_hash(&w->packet.key);
 	judge(w, site);
 	w->client = j->client;
 	if (j->single && j->reason == REASON_PROVEN)
@@ -225,7 +216,7 @@ __noinline int reselect(void)
 	if (!flow)
 		return 0;
 	number = flow->owner >> 8;
-	server = number < MAX_SERVERS ? pick(site, site->servers[number].pool, w->packet.version, flow->hash) : NONE;
+	server = number < MAX_SERVERS ? pick(w, site, site->servers[number].pool, w->packet.version, flow->hash) : NONE;
 	if (server == NONE) {
 		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		return 0;

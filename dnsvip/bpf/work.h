@@ -36,8 +36,11 @@ struct work {
 	__u64 second_start;
 	__u32 seconds;
 	__u32 cluster; /* found last */
+	__u32 ring;    /* chosen from last */
+	__u32 unused;
 	__u64 client; /* of the packet's flow, as far as it is known */
-	__u64 index_hash; /* of the packet's flow: where it is looked for */
+	__u64 index_hash; /* of the packet's flow: where it is looked for, */
+	__u64 flow_hash;  /* and by what a server is chosen for it */
 	struct packet packet;
 	struct verdict verdict;
 	struct judgement judgement;
