@@ -200,13 +200,14 @@ class Feed:
 
     def _make_cipher(self, number: int, key: bytes) -> int:
         set_cipher = self._programs["set_cipher"]
+        result = set_cipher.call(CIPHER_ORDER.pack(number=number, key=key))
+        if result:
+            return result
         if self._faster is None:  # only once there is a context does the kernel say whose it is
-            if result := set_cipher.call(CIPHER_ORDER.pack(number=number, key=key)):
-                return result
             self._faster = not self._fixed_time and prefers_fixed_time(CRYPTO.read_text())
-        if self._faster and not set_cipher.call(CIPHER_ORDER.pack(number=number, key=key, faster=1)):
-            return 0
-        return set_cipher.call(CIPHER_ORDER.pack(number=number, key=key))
+        if self._faster:
+            set_cipher.call(CIPHER_ORDER.pack(number=number, key=key, faster=1))  # where that fails the first stays
+        return 0
 
     def _put_inner(self, outer: str, key: bytes, value: bytes) -> None:
         with Map.create(ARRAY, outer, 4, len(value), 1) as inner:

@@ -96,17 +96,18 @@ static __noinline int forget(struct flow *flow)
 {
 	struct lanes *l = lanes_now();
 	__u32 number;
+	int established;
 
 	if (!flow || !l || !replace_word(flow, 0))
 		return 0;
 	number = flow->word & NUMBER;
 	close_translation(flow);
-	if (flow->state == FLOW_ESTABLISHED) {
-		flow->state = FLOW_NONE;
+	established = flow->state == FLOW_ESTABLISHED;
+	flow->state = FLOW_NONE;
+	if (established) {
 		bpf_map_push_elem(&spare, &number, BPF_ANY);
 		__sync_fetch_and_sub(&l->established, 1);
 	}
-	flow->state = FLOW_NONE;
 	return 1;
 }
 

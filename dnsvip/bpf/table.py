@@ -27,7 +27,7 @@ _STATE = FLOW.offsets()["state"][0]
 
 def sizes(flows: int) -> dict[str, int]:
     """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
-    new = max(flows // 4, 1)
+    new = _new(flows)
     return {
         "flows": flows,
         "rows": max(_power(flows // FLOWS_A_ROW), LEAST_ROWS),
@@ -43,7 +43,7 @@ def divide(maps: Mapping[str, Map]) -> None:
     lanes, flows = maps["lanes"], maps["flows"].max_entries
     if any(LANES.unpack(lanes.get(word(0)) or b"")["key"]):
         return
-    new = max(flows // 4, 1)
+    new = _new(flows)
     lanes.put(
         word(0),
         LANES.pack(
@@ -69,6 +69,11 @@ def records(flows: Map) -> Iterator[bytes]:
         for number, state in enumerate(table[_STATE :: FLOW.size]):
             if state:
                 yield table[number * FLOW.size : (number + 1) * FLOW.size]
+
+
+def _new(flows: int) -> int:
+    """How many of the records are of new flows, as in the reference (dispatcher/flows/flow.py)."""
+    return max(flows // 4, 1)
 
 
 def _power(number: int) -> int:
