@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,24 +65,34 @@ class _Runner:
     def __init__(self, program: Program) -> None:
         self.program = program
 
-    def cold(self, frames: list[bytes]) -> float:
-        """Nanoseconds a packet, each in a call of its own; nothing but the calls in between. The frames lie one after
-        the other, so that the memory which is read for the calls is little."""
-        size = max(map(len, frames))
-        held = ctypes.create_string_buffer(b"".join(frame.ljust(size, b"\0") for frame in frames))
-        start, call, fd = ctypes.addressof(held), library().bpf_prog_test_run_opts, self.program.fd
-        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1, data_size_in=len(frames[0]))
-        where = ctypes.byref(options)
+    def cold(self, frames: Frames) -> float:
+        """Nanoseconds a packet, each in a call of its own; nothing but the calls in between."""
+        call, fd = library().bpf_prog_test_run_opts, self.program.fd
+        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1, data_size_in=frames.size)
+        where, start = ctypes.byref(options), ctypes.addressof(frames.held)
 
         def work() -> None:
-            for at in range(start, start + size * len(frames), size):
+            for at in range(start, start + frames.size * frames.count, frames.size):
                 options.data_in = at
                 call(fd, where)
 
         return _spent(self.program, work)
 
-    def repeated(self, frame: bytes) -> float:
+    def repeated(self, frames: Frames) -> float:
+        """Nanoseconds a packet, the first of the frames again and again."""
+        frame = frames.held.raw[: frames.size]
         return _spent(self.program, lambda: (self.program.run(frame, repeat=20_000), None)[1])
+
+
+class Frames:
+    """Frames of one size, one after the other, so that the memory which is read for the calls is little."""
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        each = list(frames)
+        self.count, self.size = len(each), len(each[0])
+        self.held = ctypes.create_string_buffer(b"".join(each))
+        if len(self.held) != self.count * self.size + 1:
+            raise ValueError("frames of several sizes")
 
 
 def forget_decoded(kernel: Kernel) -> None:
@@ -115,29 +125,35 @@ def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> lis
     flows = [
         frame_of(segment(vip, ACK | PUSH, 40_000 + n % 20_000, data=b"x" * 100)) for n, vip in enumerate(_vips(64))
     ]
-    vips = _vips(packets * 4)
-    frames: dict[str, Callable[[int], list[bytes]]] = {
-        "established": lambda turn: (flows * (packets // len(flows) + 1))[:packets],
-        "forged": lambda turn: [
-            frame_of(segment(vip ^ 1 << n % 24, port=turn)) for n, vip in enumerate(vips[:packets])
-        ],
-        "new, decoded before": lambda turn: [frame_of(segment(vip, port=2000 + turn)) for vip in vips[:packets]],
-        "new, decrypted": lambda turn: [frame_of(segment(vip, port=3000 + turn)) for vip in vips[:packets]],
-    }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *frames)}
-    for turn in range(rounds):
+    vips = _vips(packets)
+    established = Frames((flows * (packets // len(flows) + 1))[:packets])
+    training = Frames(frame_of(segment(vip, port=999)) for vip in vips)
+
+    def made(turn: int) -> dict[str, Frames]:
+        return {
+            "established": established,
+            "forged": Frames(frame_of(segment(vip ^ 1 << n % 24, port=turn)) for n, vip in enumerate(vips)),
+            "new, decoded before": Frames(frame_of(segment(vip, port=2000 + turn)) for vip in vips),
+            "new, decrypted": Frames(frame_of(segment(vip, port=3000 + turn)) for vip in vips),
+        }
+
+    # Made beforehand, so that nothing but calls comes between packets.
+    turns = [made(turn) for turn in range(rounds)]
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *GOALS)}
+    for frames in turns:
         kernel.feed.sweep(0, everything=True)
         for frame in flows * 2:
             kernel.program.run(frame)
-        for frame in frames["new, decoded before"](999):
-            kernel.program.run(frame)
-        for name, make in frames.items():
+        runner.cold(training)
+        cold: dict[str, tuple[float, float]] = {}
+        for name, some in frames.items():
             if name == "new, decrypted":
                 forget_decoded(kernel)
-            some = make(turn)
-            empty = nothing.cold(some), nothing.repeated(some[0])
-            found["E"].append(empty)
-            found[name].append((runner.cold(some), runner.repeated(some[0])))
+            cold[name] = nothing.cold(some), runner.cold(some)
+        for name, some in frames.items():
+            e, figure = cold[name]
+            found["E"].append((e, nothing.repeated(some)))
+            found[name].append((figure, runner.repeated(some)))
     return [_figure(name, found) for name in found]
 
 
