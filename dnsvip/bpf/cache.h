@@ -3,15 +3,7 @@
 #pragma once
 #include "rows.h"
 
-#define HINTS_A_WORD 8
-
-/* Each address has two places, side by side: what comes goes into the first, what was there into the second. The hash
- * does not take in the tag, so an address and its proven form have the same, and nothing has to be verified for it. */
-static __always_inline __u64 decoded_hash(const struct lanes *l, struct wide body)
-{
-	return mixed(nh(body.hi, l->key[0]) + nh(body.lo, l->key[1]), l->key[5]);
-}
-
+/* Each address has two places, side by side: what comes goes into the first, what was there into the second. */
 static __always_inline struct decoded *decoded_at(__u64 hash, __u32 second)
 {
 	__u32 number = (hash & (DECODED / 2 - 1)) * 2 + second;
@@ -19,30 +11,10 @@ static __always_inline struct decoded *decoded_at(__u64 hash, __u32 second)
 	return bpf_map_lookup_elem(&decoded, &number);
 }
 
-/* A byte for each place, eight to a word, that hangs on the whole address, so that most forged ones are told without
- * a look into the cache. Writers do not wait for each other; a hint that is lost makes an address be decoded again. */
-static __always_inline __u64 *hints_of(__u64 hash)
+/* The hash of an address without its tag. */
+static __always_inline __u64 body_hash(const struct lanes *l, struct wide address, struct wide mask)
 {
-	__u32 number = (hash & (DECODED / 2 - 1)) * 2 / HINTS_A_WORD;
-
-	return bpf_map_lookup_elem(&hints, &number);
-}
-
-static __always_inline __u32 hint_shift(__u64 hash)
-{
-	return (hash & (HINTS_A_WORD / 2 - 1)) * 16;
-}
-
-static __always_inline __u64 hint_of(const struct lanes *l, __u64 hash, struct wide address)
-{
-	return (hash ^ (address.lo + l->key[2]) * (l->key[3] | 1)) >> 56;
-}
-
-static __always_inline int is_hinted(__u64 hash, __u64 hint)
-{
-	__u64 *word = hints_of(hash), both = word ? *word >> hint_shift(hash) : 0;
-
-	return (both & 255) == hint || (both >> 8 & 255) == hint;
+	return mixed(nh(address.hi & mask.hi, l->key[0]) + nh(address.lo & mask.lo, l->key[1]), l->key[5]);
 }
 
 static __always_inline __u64 decoded_check(const struct decoded *d)
@@ -53,13 +25,12 @@ static __always_inline __u64 decoded_check(const struct decoded *d)
 }
 
 /* Takes a copy into work.decoded of what the cache has for an address, of which `mask` counts; 0 where that is nothing. */
-static __always_inline int decoded_before(struct work *w, __u64 hash, struct wide address, struct wide mask,
-					  __u64 identity)
+static __always_inline int decoded_before(struct work *w, struct wide address, struct wide mask, __u64 identity)
 {
-	struct decoded *known = decoded_at(hash, 0), *d = &w->decoded;
+	struct decoded *known = decoded_at(w->decoded_hash, 0), *d = &w->decoded;
 
 	if (known && (known->address.lo ^ address.lo) & mask.lo)
-		known = decoded_at(hash, 1);
+		known = decoded_at(w->decoded_hash, 1);
 	if (!known)
 		return 0;
 	*d = *known;
@@ -67,20 +38,18 @@ static __always_inline int decoded_before(struct work *w, __u64 hash, struct wid
 	       d->identity == identity && d->check == decoded_check(d);
 }
 
-static __always_inline void remember_decoded(struct work *w, const struct lanes *l, __u64 hash,
-					     struct wide mask)
+/* Keeps work.decoded. Always 0. */
+static __noinline int remember_decoded(struct work *w, const struct lanes *l, struct wide mask)
 {
-	struct decoded *first = decoded_at(hash, 0), *second = decoded_at(hash, 1);
-	__u64 *word = hints_of(hash);
-	__u32 shift = hint_shift(hash);
+	struct decoded *first = decoded_at(w->decoded_hash, 0), *second = decoded_at(w->decoded_hash, 1);
 
-	if (!first || !second || !word)
-		return;
+	if (!first || !second)
+		return 0;
 	w->decoded.check = decoded_check(&w->decoded);
-	if ((first->address.lo ^ w->decoded.address.lo) & mask.lo) {
+	if ((first->address.lo ^ w->decoded.address.lo) & mask.lo)
 		*second = *first;
-		*word = (*word & ~(0xff00ULL << shift)) | (*word >> shift & 0xff) << shift << 8;
-	}
 	*first = w->decoded;
-	*word = (*word & ~(0xffULL << shift)) | hint_of(l, hash, w->decoded.address) << shift;
+	if (w->decoded.generation)
+		filter_add(l, w->address_hash, w->address_hash);
+	return 0;
 }

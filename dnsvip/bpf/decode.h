@@ -52,12 +52,12 @@ static __always_inline __u64 field_of(const struct field *f, struct wide payload
 }
 
 /* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */
-static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e, __u64 hash,
+static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
 					struct wide address)
 {
 	struct wide *ciphertext = &w->decoded.payload;
 
-	if (decoded_before(w, hash, address, c->mac_mask, e->identity)) {
+	if (decoded_before(w, address, c->mac_mask, e->identity)) {
 		w->payload = w->decoded.payload;
 		return 0;
 	}
@@ -201,15 +201,13 @@ static __always_inline int judge4(struct judgement *j, const struct cluster *c, 
 }
 
 /* Whether an address as issued was judged before, tag and all, and still means the same. */
-static __always_inline int judged_before(struct work *w, const struct lanes *l, const struct config *settled,
-					 const struct epoch *e, __u64 hash, struct wide address)
+static __always_inline int judged_before(struct work *w, const struct config *settled, const struct epoch *e,
+					 struct wide address)
 {
 	struct wide whole = {~0ULL, ~0ULL};
 
-	if (!is_hinted(hash, hint_of(l, hash, address)))
-		return 0;
-	read_ahead(w, l);
-	return decoded_before(w, hash, address, whole, e->identity) &&
+	w->decoded_hash = w->address_hash;
+	return decoded_before(w, address, whole, e->identity) &&
 	       w->decoded.generation == settled->generation &&
 	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
 }
@@ -224,10 +222,9 @@ static __always_inline void take_fields(struct judgement *j, const struct cluste
 
 /* What the payload of an authentic address says, into work.judgement. */
 static __noinline int judge_payload(struct work *w, const struct site *site, const struct config *settled,
-				    const struct epoch *e, __u64 hash)
+				    const struct epoch *e, const struct lanes *l)
 {
 	struct judgement *j = &w->judgement;
-	struct lanes *l = lanes_now();
 	const struct cluster *c;
 	struct client *client = NULL;
 	const struct tier *tier;
@@ -236,11 +233,12 @@ static __noinline int judge_payload(struct work *w, const struct site *site, con
 	__u64 deadline;
 	__u32 number;
 
-	if (!l || j->cluster >= MAX_CLUSTERS)
+	if (j->cluster >= MAX_CLUSTERS)
 		return 0;
 	c = &site->clusters[j->cluster];
 	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
-	decrypted = open_payload(w, c, e, hash, address);
+	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
+	decrypted = open_payload(w, c, e, address);
 	if (decrypted < 0)
 		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
 	take_fields(j, c, w->payload);
@@ -259,9 +257,9 @@ static __noinline int judge_payload(struct work *w, const struct site *site, con
 		w->decoded.generation = settled->generation;
 		w->decoded.tier = number;
 		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
-		remember_decoded(w, l, hash, c->mac_mask);
+		remember_decoded(w, l, c->mac_mask);
 	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
-		remember_decoded(w, l, hash, c->mac_mask); /* what was never authentic as a whole leaves no trace */
+		remember_decoded(w, l, c->mac_mask); /* what was never authentic as a whole leaves no trace */
 	}
 	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
 		j->tier = number;
@@ -273,18 +271,17 @@ static __noinline int judge_payload(struct work *w, const struct site *site, con
 }
 
 /* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
-static __always_inline int judge(struct work *w, const struct site *site)
+static __always_inline int judge(struct work *w, const struct site *site, const struct lanes *l)
 {
 	struct config *settled = settings();
-	struct lanes *l = lanes_now();
 	struct judgement *j;
 	const struct cluster *c;
 	const struct epoch *e;
 	struct wide address, body;
-	__u64 hash, tag;
+	__u64 tag;
 	int proven;
 
-	if (!settled || !l)
+	if (!settled)
 		return 0;
 	j = &w->judgement;
 	j->client = j->session = 0;
@@ -304,13 +301,12 @@ static __always_inline int judge(struct work *w, const struct site *site)
 	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
 	body.hi = address.hi & c->mac_mask.hi;
 	body.lo = address.lo & c->mac_mask.lo;
-	hash = decoded_hash(l, body);
-	if (!proven && judged_before(w, l, settled, e, hash, address)) {
+	if (w->hinted && !proven && judged_before(w, settled, e, address)) {
 		take_fields(j, c, w->decoded.payload);
 		return judged(j, REASON_ISSUED, w->decoded.tier);
 	}
 	tag = sip_address(e->mac_key, body);
 	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
 		return judged(j, REASON_BAD_TAG, c->fallback_tier);
-	return judge_payload(w, site, settled, e, hash);
+	return judge_payload(w, site, settled, e, l);
 }

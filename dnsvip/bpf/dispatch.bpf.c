@@ -139,16 +139,22 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	struct lanes *l = lanes_now();
 	struct flow *flow;
 	__u32 number, size;
+	__u32 *filter;
 
 	if (!l)
 		return;
+	w->address_hash = address_hash(l, &p->key);
 	w->index_hash = index_hash(l, &p->key);
-	flow = touch(l, p, w->index_hash, w->seconds);
+	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);
+	if (!filter)
+		return;
+	flow = touch(l, p, filter, w->index_hash, w->seconds);
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
+		w->hinted = may_be_known(filter, w->address_hash);
 		if (!site->translates || !reply(&p->key, REASON_REPLY))
-			new_flow(w, site);
+			new_flow(w, site, l);
 	} else {
 		number = flow->owner >> 8;
 		w->client = flow->client;

@@ -10,6 +10,7 @@ before go on too. Blocking; one thread at a time.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import sys
 import time
@@ -31,7 +32,7 @@ from dnsvip.bpf.layout import (
     VALUE_KEY,
     word,
 )
-from dnsvip.bpf.maps import ARRAY, Map
+from dnsvip.bpf.maps import ARRAY, MMAPABLE, Map
 from dnsvip.bpf.numbers import State
 from dnsvip.bpf.table import divide
 from dnsvip.codec.layout import Layout
@@ -133,8 +134,11 @@ class Feed:
         return self.sweep(int(now))
 
     def sweep(self, now: int, everything: bool = False) -> int:
-        """Forget what expired by `now` (unix seconds), or everything; how many flows."""
-        return self._programs["sweep"].call(SWEEP.pack(now=now, all=everything))
+        """Forget what expired by `now` (unix seconds), or everything; how many flows. Waits for the sweep of another
+        process."""
+        while (found := self._programs["sweep"].call(SWEEP.pack(now=now, all=everything))) == -errno.EBUSY:
+            time.sleep(0.001)
+        return found
 
     def purge(self, key: bytes) -> bool:
         """Forget the flow with a key (`struct flow_key`); whether it was known."""
@@ -184,9 +188,9 @@ class Feed:
         for number, key in image.ciphers.items():
             if self._ciphers.get(number) != key:
                 self._cipher(number, key)
-        for number, places in image.rings.items():
-            if old is None or old.rings.get(number) != places:
-                self._put_inner("rings", word(number), places)
+        for number, ring in image.rings.items():
+            if old is None or old.rings.get(number) != ring:
+                self._put_inner("rings", word(number), ring)
         fresh = {key: value for key, value in image.values.items() if old is None or key not in old.values}
         self._maps["values"].put_many(b"".join(fresh), b"".join(fresh.values()))
 
@@ -210,7 +214,7 @@ class Feed:
         return 0
 
     def _put_inner(self, outer: str, key: bytes, value: bytes) -> None:
-        with Map.create(ARRAY, outer, 4, len(value), 1) as inner:
+        with Map.create(ARRAY, outer, 4, len(value), 1, MMAPABLE) as inner:
             inner.put(FIRST, value)
             self._maps[outer].put_map(key, inner)
 

@@ -23,7 +23,7 @@ static __always_inline __u64 finished(__u64 h, __u64 last)
 }
 
 /* The 64-bit hash of a flow's key: of its bytes as packet.py writes them, 37 for IPv6 and 13 for IPv4. */
-static __always_inline __u64 key_hash(const struct flow_key *k)
+static __noinline __u64 key_hash(const struct flow_key *k)
 {
 	__u64 ports = k->source_port | (__u64)k->destination_port << 16;
 	__u64 h = 0;
@@ -100,7 +100,7 @@ static __noinline int forget(struct flow *flow)
 
 	if (!flow || !l || !replace_word(flow, 0))
 		return 0;
-	number = flow->word & NUMBER;
+	number = flow->word & l->number_mask;
 	close_translation(flow);
 	established = flow->state == FLOW_ESTABLISHED;
 	flow->state = FLOW_NONE;
@@ -137,7 +137,7 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 		if (moved) {
 			*moved = *flow;
 			moved->state = FLOW_ESTABLISHED;
-			moved->word = (flow->word >> 32 << 32) | ESTABLISHED | number;
+			moved->word = (flow->word & ~l->number_mask) | ESTABLISHED | number;
 			if (replace_word(flow, moved->word)) {
 				__sync_fetch_and_add(&l->established, 1);
 				flow->state = FLOW_NONE;
@@ -155,14 +155,15 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 /* Where a new flow is recorded. */
 struct slot {
 	struct flow *flow; /* the record of the oldest new one, which goes */
-	__u64 word;
+	__u32 word;
 	__u32 place;
 };
 
 /* Takes the next record and a word for a key with a hash; 0 where there is no room. The record is the caller's to
  * write, `word` last: until then nobody takes it for that key's. (What locks waits for all writes before it, so the
  * record, which is seldom near the processor, is written after all that locks.) */
-static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 hash, struct slot *slot)
+static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 address, __u64 hash,
+				     struct slot *slot)
 {
 	__u32 home = hash & l->row_mask, column;
 	struct row *row = row_at(home);
@@ -172,10 +173,10 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 		return 0;
 	column = free_column(l, row);
 	number = __sync_fetch_and_add(&l->cursor, 1);
-	slot->word = tag_of(hash) | (number & NUMBER);
+	slot->word = tag_of(l, hash) | (number & l->number_mask);
 	column = put_into(l, row, column, slot->word);
 	if (column >= WORDS) {
-		row->words[MARK] = l->sweeps;
+		row->words[MARK] = sweeps_of(l->phase);
 		slot->word |= DISPLACED;
 		home ^= 1;
 		row = row_at(home);
@@ -185,8 +186,8 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 			return 0;
 		}
 	}
-	filter_add(hash, filter_bit(hash, 0) | filter_bit(hash, 1));
-	slot->place = home << 3 | column;
+	filter_add(l, address, hash);
+	slot->place = home << COLUMN_BITS | column;
 	slot->flow = record_at(number % l->new_places);
 	if (!slot->flow)
 		return 0;
@@ -197,12 +198,13 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
-static __always_inline struct flow *touch(struct lanes *l, struct packet *p, __u64 hash, __u32 now)
+static __always_inline struct flow *touch(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
+					  __u32 now)
 {
 	struct flow *flow;
 
 	/* A segment without SYN is of a known flow, or seldom comes: the filter would only delay it. */
-	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(l, hash))
+	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(filter, hash))
 		return NULL;
 	flow = look_up(l, &p->key, hash);
 	if (!flow)

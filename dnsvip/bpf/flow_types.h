@@ -14,8 +14,8 @@ struct flow {
 	struct flow_key key;
 	__u64 hash;   /* what its server was chosen by */
 	__u64 client; /* 0: anonymous */
-	__u64 word;   /* by which map `rows` names it */
-	__u32 place;  /* of that word: row * ROW + column */
+	__u32 word;   /* by which map `rows` names it; 0: none does yet */
+	__u32 place;  /* of that word: row * 16 + column */
 	__u32 owner;  /* server number << 8 | DSCP, as Tables.owner_of */
 	__u32 seen;
 	__u32 life;  /* idle seconds until it is forgotten, once established */
@@ -23,20 +23,21 @@ struct flow {
 	__u8 state;
 	__u8 closing;
 	__u8 translated; /* it has an entry in `replies` */
-	__u8 unused[3];
+	__u8 unused[7];
 };
 
-/* The connection key table as a whole. The first cache line is written once, when the table is made. */
+/* The connection key table as a whole. The first cache line is written by sweeps only. */
 struct lanes {
-	__u64 key[6];      /* of the hash that spreads flows over map `rows`: secret, so that nobody can make them meet */
-	__u32 new_places;  /* records of new flows, the first of map `flows`; the rest are of established ones */
-	__u32 established_places;
-	__u32 row_mask; /* rows of map `rows`, less one */
-	__u32 unused;
+	__u64 key[6];     /* of the hashes that spread flows and addresses: secret, so that nobody can make them meet */
+	__u32 new_places; /* records of new flows, the first of map `flows`; the rest are of established ones */
+	__u32 row_mask;    /* rows of map `rows`, less one */
+	__u32 number_mask; /* the bits of a row's word that are a number, from the lowest */
+	__u32 phase;       /* of sweeps (filter.h) */
+
 	__u64 cursor;      /* new flows ever recorded, plus one */
 	__u64 established; /* flows that are */
-	__u32 used;        /* places of established flows that were ever used; those free again are in map `spare` */
-	__u32 sweeps;
+	__u32 established_places;
+	__u32 used; /* places of established flows that were ever used; those free again are in map `spare` */
 	__u64 padding[5];
 };
 

@@ -7,9 +7,11 @@ packets on their way read the same thing before and after.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from ipaddress import ip_address
+from operator import or_
 
 from dnsvip.bpf.clusters import Clusters
 from dnsvip.bpf.layout import (
@@ -23,6 +25,7 @@ from dnsvip.bpf.layout import (
     NO_DSCP,
     NONE,
     POOL,
+    RING,
     SERVER,
     SITE,
     STICKINESS,
@@ -43,6 +46,9 @@ from dnsvip.model import (
     Tier,
     TierAction,
 )
+
+PLACE_BITS = (1, 2, 4, 8, 16)
+"""What a place on a ring may take."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,8 @@ class _Compiler:
         if not ring.places:
             return b""
         numbers = [self._state.servers[server_name(t.pool, t.name, str(ip_address(t.address)))] for t in ring.targets]
-        return array("H", [numbers[place] for place in ring.places]).tobytes() + bytes(2)
+        bits = next(bits for bits in PLACE_BITS if len(numbers) <= 1 << bits)
+        return RING.pack(bits=bits, servers=array("H", numbers).tobytes(), places=packed_places(ring.places, bits))
 
     def _servers(self) -> dict[int, bytes]:
         """Those of the site, and those it had, which flows may still hold."""
@@ -190,3 +197,12 @@ class _Compiler:
                 keeps=target is not None,
             )
         return packed
+
+
+def packed_places(places: Sequence[int], bits: int) -> bytes:
+    """Numbers of so many bits each, the first in the lowest, in words of 16 bits."""
+    if bits > 8:
+        return array("H", places).tobytes()
+    each, a_byte = array("B", places).tobytes(), 8 // bits
+    lanes = (int.from_bytes(each[lane::a_byte], "little") << bits * lane for lane in range(a_byte))
+    return reduce(or_, lanes).to_bytes(-(-len(each) // a_byte), "little")

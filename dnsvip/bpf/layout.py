@@ -65,23 +65,23 @@ def _fields(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, form) for name, form in pairs)
 
 
-EPOCH = Form("epoch", _fields("mac_key:16s mid:16s activated_at:Q identity:Q cipher:I present:I"))
+EPOCH = Form("epoch", _fields("mac_key:16s mid:16s activated_at:Q identity:Q cipher:I present:I unused:Q"))
 FIELD = Form("field", _fields("shift:I bits:I table:I"))
 CLUSTER = Form(
     "cluster",
     _fields(
-        "prefix:16s mask:16s plain:16s mac_mask:16s mode_bit:16s tag_mask:Q cheap_mask:Q "
+        "prefix:16s mask:16s plain:16s mac_mask:16s mode_bit:16s tag_mask:Q cheap_mask:Q present:I version:I "
+        "epoch_shift:I tag_bits:I payload_bits:I proof_bits:I default_tier:I fallback_tier:I "
         f"epochs:{4 * EPOCH.size}s tier:{FIELD.size}s client:{FIELD.size}s expiry:{FIELD.size}s session:{FIELD.size}s "
-        f"attributes:{MAX_ATTRIBUTES * FIELD.size}s attribute_count:I present:I version:I epoch_shift:I tag_bits:I "
-        "payload_bits:I proof_bits:I default_tier:I fallback_tier:I expiry_unit:I slot_seconds:I session_seconds:I "
-        "master:I unused:I"
+        "expiry_unit:I slot_seconds:I session_seconds:I master:I "
+        f"attributes:{MAX_ATTRIBUTES * FIELD.size}s attribute_count:I unused:60s"
     ),
 )
 TIER = Form(
     "tier",
     _fields(
         "present:I pool:I interval:Q burst:Q debt:Q drop:B require_proof:B unproven_default:B dscp:B over_passes:B "
-        "unused:3s"
+        "unused:27s"
     ),
 )
 POOL = Form("pool", _fields("ring4:I ring6:I stickiness:I unused:I"))
@@ -89,10 +89,11 @@ SERVER = Form("server", _fields("address:16s pool:I room:I version:B mode:B keep
 SITE = Form(
     "site",
     _fields(
-        f"encap_source:8s translates:I unused:I clusters:{MAX_CLUSTERS * CLUSTER.size}s tiers:{MAX_TIERS * TIER.size}s "
-        f"pools:{MAX_POOLS * POOL.size}s servers:{MAX_SERVERS * SERVER.size}s"
+        f"encap_source:8s translates:I unused:52s clusters:{MAX_CLUSTERS * CLUSTER.size}s "
+        f"tiers:{MAX_TIERS * TIER.size}s pools:{MAX_POOLS * POOL.size}s servers:{MAX_SERVERS * SERVER.size}s"
     ),
 )
+RING = Form("ring", _fields(f"bits:H servers:{2 * MAX_SERVERS}s places:{2 * RING_PLACES + 4}s"))
 CONFIG = Form(
     "config",
     _fields("clock_offset:q now:Q sample:I watched:I trace:I user_space:I generation:I unused:I"),
@@ -112,14 +113,14 @@ FLOW_KEY = Form(
 FLOW = Form(
     "flow",
     _fields(
-        f"key:{FLOW_KEY.size}s hash:Q client:Q word:Q place:I owner:I seen:I life:I port:2s state:B closing:B "
-        "translated:B unused:3s"
+        f"key:{FLOW_KEY.size}s hash:Q client:Q word:I place:I owner:I seen:I life:I port:2s state:B closing:B "
+        "translated:B unused:7s"
     ),
 )
 LANES = Form(
     "lanes",
     _fields(
-        "key:48s new_places:I established_places:I row_mask:I unused:I cursor:Q established:Q used:I sweeps:I "
+        "key:48s new_places:I row_mask:I number_mask:I phase:I cursor:Q established:Q established_places:I used:I "
         "padding:40s"
     ),
 )

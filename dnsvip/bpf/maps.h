@@ -10,20 +10,13 @@
 #define MAX_RINGS 1024
 #define MAX_CIPHERS 512
 #define FLOWS 65536
-#define FILTER_WORDS 16384
+#define FILTER_LINES 512
 #define FRAGMENTED 4096
 #define BUCKET_TOO_BIG MAX_TIERS /* behind the tiers' buckets: those of ICMP answers */
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
 #define BUCKETS (MAX_TIERS + 2)
 
 #define DECODED 32768 /* a power of two */
-
-/* A map as the kernel has it: how many entries it was loaded with. */
-struct bpf_map {
-	__u32 max_entries;
-} __attribute__((preserve_access_index));
-
-#define entries_of(map) (((struct bpf_map *)(map))->max_entries)
 
 /* What is not of a snapshot. */
 struct config {
@@ -47,6 +40,7 @@ struct {
 
 struct site_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* it begins at a page, so its cache lines are whole */
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct site);
@@ -60,13 +54,16 @@ struct {
 	__array(values, struct site_map);
 } sites SEC(".maps") = {.values = {[0] = &site0}};
 
+/* A place takes as many bits as the pool's servers need, so that the ring of a small pool stays near the processor. */
 struct ring {
-	__u16 places[RING_SIZE]; /* server numbers */
-	__u16 unused;
+	__u16 bits;                 /* of a place: 1, 2, 4, 8 or 16 */
+	__u16 servers[MAX_SERVERS]; /* their numbers, by what is in the places */
+	__u16 places[RING_SIZE + 2];
 };
 
 struct ring_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ring);
@@ -177,14 +174,6 @@ struct {
 	__type(value, struct decoded);
 } decoded SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, DECODED / 8);
-	__type(key, __u32);
-	__type(value, __u64);
-} hints SEC(".maps");
-
 /* The connection key table (flow.h). Records of new flows are a ring, in which the oldest goes for the next; an
  * established flow goes for no other, and where as many are established as may be, no more become so.
  * Maps that can be mapped begin at a page, so their cache lines are whole. */
@@ -197,7 +186,7 @@ struct {
 } flows SEC(".maps");
 
 struct row {
-	__u64 words[8]; /* rows.h */
+	__u32 words[16]; /* rows.h */
 };
 
 struct {
@@ -208,13 +197,17 @@ struct {
 	__type(value, struct row);
 } rows SEC(".maps");
 
-/* Which flows there may be (rows.h). */
+/* Which flows and decoded addresses there may be (filter.h): words of 32 bits, sixteen to a line. */
+struct filter_line {
+	__u32 words[16];
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, FILTER_WORDS); /* fed: a power of two */
+	__uint(max_entries, FILTER_LINES); /* fed: two filters, each a power of two */
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct filter_line);
 } filters SEC(".maps");
 
 /* Places of established flows that are free again. */

@@ -21,6 +21,8 @@ from dnsvip.bpf.libbpf import KernelRefused, MapCreateOptions, MapInfo, done, in
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE = 1, 2, 5, 6, 9, 10, 11
 ARRAY_OF_MAPS, HASH_OF_MAPS = 12, 13
 """Map types (enum bpf_map_type)."""
+MMAPABLE = 1 << 10
+"""A flag of maps: it can be mapped, and begins at a page (BPF_F_MMAPABLE)."""
 NEW, EXISTING = 1, 2
 """Flags of `put`: only where the key is not there yet, only where it is (BPF_NOEXIST, BPF_EXIST)."""
 BATCH = 4096

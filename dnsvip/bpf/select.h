@@ -27,19 +27,69 @@ static __always_inline __u64 sticky_hash(const struct work *w, const struct judg
 			source[1] >> 16 | 22ULL << 56);
 }
 
+static __always_inline struct ring *ring_at(__u32 number)
+{
+	__u32 key = 0;
+	void *inner = bpf_map_lookup_elem(&rings, &number);
+
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+/* Where the place of a hash is, in bits from the first. */
+static __always_inline __u32 place_of(const struct ring *ring, __u64 hash)
+{
+	return hash % RING_SIZE * ring->bits;
+}
+
+/* The word in which a place is. */
+static __always_inline const __u16 *place_word(const struct ring *ring, __u32 place)
+{
+	__u32 number = place >> 4;
+
+	opaque(number);
+	if (number >= RING_SIZE)
+		return NULL;
+	opaque(number);
+	return &ring->places[number];
+}
+
+/* Has what a new flow is going to need read while the processor goes on: what its address meant, its row of the index,
+ * and its place on the ring that was chosen from last, which seldom is another. */
+static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
+{
+	struct row *row = row_at(w->index_hash & l->row_mask);
+	struct ring *ring = ring_at(w->ring);
+	const __u16 *place = ring ? place_word(ring, place_of(ring, w->flow_hash)) : NULL;
+	struct decoded *d = decoded_at(w->address_hash, 0);
+
+	if (d)
+		(void)*(volatile __u64 *)&d->address.lo;
+	if (row)
+		(void)*(volatile __u32 *)&row->words[MARK];
+	if (place)
+		(void)*(const volatile __u16 *)place;
+}
+
 /* The server that a pool has for a hash; NONE where nobody takes new flows. */
 static __always_inline __u32 pick(struct work *w, const struct site *site, __u32 pool, __u32 version, __u64 hash)
 {
-	__u16 *place;
-	__u32 number;
+	const struct ring *ring;
+	const __u16 *word;
+	__u32 place, found;
 
 	if (pool >= MAX_POOLS)
 		return NONE;
-	number = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
-	w->ring = number;
-	place = place_on(number, hash);
-	number = place ? *place : NONE;
-	return number < MAX_SERVERS ? number : NONE;
+	w->ring = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
+	ring = ring_at(w->ring);
+	if (!ring)
+		return NONE;
+	place = place_of(ring, hash);
+	word = place_word(ring, place);
+	if (!word)
+		return NONE;
+	found = *word >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
+	found = ring->servers[found & (MAX_SERVERS - 1)];
+	return found < MAX_SERVERS ? found : NONE;
 }
 
 /* The verdict that sends a packet to a server (whose number is under MAX_SERVERS). */
@@ -99,24 +149,23 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 	return wait ? REASON_HELD : accepted;
 }
 
-static __always_inline void remember(struct work *w, const struct site *site, __u32 owner, __u64 hash,
+static __always_inline void remember(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
 	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->judgement.tier);
-	struct lanes *l = lanes_now();
 	struct slot slot;
 	struct flow *flow;
 
 	if (opened_by_tier)
 		(*opened_by_tier)++;
-	if (!l || !next_slot(l, site, w->index_hash, &slot))
+	if (!next_slot(l, site, w->address_hash, w->index_hash, &slot))
 		return;
 	flow = slot.flow;
 	flow->key = w->packet.key;
-	flow->hash = hash;
+	flow->hash = w->verdict.hash;
 	flow->client = w->judgement.client;
 	flow->place = slot.place;
-	flow->owner = owner;
+	flow->owner = w->verdict.server << 8 | w->verdict.dscp;
 	flow->seen = w->seconds;
 	flow->life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
 	flow->port = 0;
@@ -128,17 +177,20 @@ static __always_inline void remember(struct work *w, const struct site *site, __
 }
 
 /* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
-static __always_inline int select_server(struct work *w, const struct site *site, __u32 *owner, __u64 *hash)
+static __always_inline int select_server(struct work *w, const struct site *site)
 {
 	struct judgement *j = &w->judgement;
 	const struct tier *tier;
 	__u32 stickiness = STICKY_FLOW, server;
+	__u64 hash;
 	__u8 reason;
 
 	if (j->tier >= MAX_TIERS) {
 		decided(&w->verdict, ACTION_DROP, j->reason);
 		return 0;
 	}
+	if (!w->hinted)
+		w->flow_hash = key_hash(&w->packet.key);
 	tier = &site->tiers[j->tier];
 	reason = admit(w, tier, j->tier, j->reason);
 	if (reason == REASON_TIER_DROP || reason == REASON_OVER_RATE) {
@@ -147,24 +199,22 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	}
 	if (tier->pool < MAX_POOLS)
 		stickiness = site->pools[tier->pool].stickiness;
-	*hash = sticky_hash(w, j, stickiness);
-	server = pick(w, site, tier->pool, w->packet.version, *hash);
+	hash = sticky_hash(w, j, stickiness);
+	server = pick(w, site, tier->pool, w->packet.version, hash);
 	if (server == NONE) {
 		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		w->verdict.held = 0;
 		return 0;
 	}
-	*owner = server << 8 | tier->dscp;
-	forward_to(&w->verdict, site, *owner, reason, *hash);
+	forward_to(&w->verdict, site, server << 8 | tier->dscp, reason, hash);
 	return !(w->packet.flags & RST); /* which ends what is not there: nothing to remember */
 }
 
 /* The verdict on the first packet of a flow, into work.verdict. Always 0. */
-static __noinline int new_flow(struct work *w, const struct site *site)
+static __noinline int new_flow(struct work *w, const struct site *site, struct lanes *l)
 {
 	struct judgement *j;
-	__u32 owner = 0, cluster;
-	__u64 hash = 0;
+	__u32 cluster;
 	int room = 1;
 
 	j = &w->judgement;
@@ -174,8 +224,11 @@ static __noinline int new_flow(struct work *w, const struct site *site)
 		return 0;
 	}
 	j->cluster = cluster;
-	w->flow_hash = key_hash(&w->packet.key);
-	judge(w, site);
+	if (w->hinted) {
+		w->flow_hash = key_hash(&w->packet.key);
+		read_ahead(w, l);
+	}
+	judge(w, site, l);
 	w->client = j->client;
 	if (j->single && j->reason == REASON_PROVEN)
 		room = reserve_use(w);
@@ -185,14 +238,14 @@ static __noinline int new_flow(struct work *w, const struct site *site)
 		decided(&w->verdict, ACTION_DROP, room ? REASON_REPLAYED : REASON_REPLAY_TABLE_FULL);
 		return 0;
 	}
-	if (!select_server(w, site, &owner, &hash)) {
+	if (!select_server(w, site)) {
 		struct remembered *use = j->single ? bpf_map_lookup_elem(&uses, &w->use) : NULL;
 
 		if (use && !use->until)
 			bpf_map_delete_elem(&uses, &w->use);
 		return 0;
 	}
-	remember(w, site, owner, hash, site->clusters[cluster].session_seconds);
+	remember(w, site, l, site->clusters[cluster].session_seconds);
 	if (j->single) {
 		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
 		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);

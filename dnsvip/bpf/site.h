@@ -18,6 +18,7 @@ struct epoch {
 	__u64 identity;     /* a digest of its key: names it in the decode cache */
 	__u32 cipher;       /* which context of map `ciphers` */
 	__u32 present;
+	__u64 unused;
 };
 
 /* Where a field stands in the payload; bits 0: the layout has none. `table`: the values it may have. */
@@ -28,6 +29,7 @@ struct field {
 };
 
 struct cluster {
+	/* What every packet of a new flow is held against: two cache lines. */
 	__be64 prefix[2];  /* IPv4: in the last four bytes, */
 	__be64 mask[2];    /* with all bits before them set */
 	struct wide plain; /* IPv4: in the low 32 bits */
@@ -35,13 +37,6 @@ struct cluster {
 	struct wide mode_bit;
 	__u64 tag_mask;
 	__u64 cheap_mask; /* the top c bits of the tag */
-	struct epoch epochs[EPOCH_SLOTS];
-	struct field tier;
-	struct field client;
-	struct field expiry;
-	struct field session;
-	struct field attributes[MAX_ATTRIBUTES];
-	__u32 attribute_count;
 	__u32 present;
 	__u32 version; /* 4: class addresses by table `tier.table`, host address -> tier */
 	__u32 epoch_shift;
@@ -50,11 +45,19 @@ struct cluster {
 	__u32 proof_bits;
 	__u32 default_tier;
 	__u32 fallback_tier; /* of rejected addresses: on_invalid */
+
+	struct epoch epochs[EPOCH_SLOTS];
+	struct field tier;
+	struct field client;
+	struct field expiry;
+	struct field session;
 	__u32 expiry_unit;
 	__u32 slot_seconds;
 	__u32 session_seconds;
 	__u32 master; /* names its client keys in map `client_keys` */
-	__u32 unused;
+	struct field attributes[MAX_ATTRIBUTES];
+	__u32 attribute_count;
+	__u32 unused[15];
 };
 
 struct tier {
@@ -68,7 +71,7 @@ struct tier {
 	__u8 unproven_default; /* an unproven address gets the default tier */
 	__u8 dscp;             /* NO_DSCP: leave as it is */
 	__u8 over_passes; /* what is over the rate goes on */
-	__u8 unused[3];
+	__u8 unused[27];
 };
 
 enum stickiness { STICKY_FLOW, STICKY_CLIENT, STICKY_SESSION };
@@ -94,7 +97,7 @@ struct server {
 struct site {
 	__be64 encap_source; /* the high half of outer sources */
 	__u32 translates;    /* there is, or was, a pool under nat: replies have to be looked for */
-	__u32 unused;
+	__u32 unused[13];
 	struct cluster clusters[MAX_CLUSTERS];
 	struct tier tiers[MAX_TIERS];
 	struct pool pools[MAX_POOLS];

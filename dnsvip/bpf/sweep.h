@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Gives back the memory of what has expired. Nothing expired is ever used, so how often this runs decides no verdict.
- * Run by hand (feed.py). */
+/* Gives back the memory of what has expired, and makes the filter anew. Nothing expired is ever used, so how often this
+ * runs decides no verdict. Run by hand (feed.py). */
 #pragma once
 #include "flow.h"
+
+#define BUSY (-16) /* EBUSY */
 
 struct sweep {
 	__u32 now; /* unix seconds */
@@ -16,15 +18,16 @@ struct sweeping {
 	__u32 now;
 	__u32 all;
 	__u32 expired;
-	__u32 half; /* of the filter: the one being made */
+	__u32 sweeps; /* what there will have been */
 };
 
-static long clear_word(__u64 number, __u32 *half)
+static long clear_line(__u32 number, struct sweeping *s)
 {
-	__u64 *word = filter_word(number << 12);
+	struct lanes *l = lanes_now();
+	struct filter_line *line = l ? filter_line(l, s->sweeps, number) : NULL;
 
-	if (word)
-		__sync_fetch_and_and(word, *half ? 0xffffffffULL : ~0xffffffffULL);
+	if (line)
+		__builtin_memset(line, 0, sizeof(*line));
 	return 0;
 }
 
@@ -33,13 +36,12 @@ static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping
 	struct lanes *l = lanes_now();
 	struct flow *flow;
 	struct row *beside;
-	__u64 hash;
 	int n;
 
 	if (!l)
 		return 1;
 	for (n = 0; n < WORDS; n++) {
-		__u64 word = row->words[n];
+		__u32 word = row->words[n];
 
 		if (!word)
 			continue;
@@ -54,14 +56,32 @@ static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping
 			s->expired += forget(flow);
 			continue;
 		}
-		hash = index_hash(l, &flow->key);
-		filter_add(hash, filter_bit(hash, s->half));
+		filter_set(l, s->sweeps, address_hash(l, &flow->key), index_hash(l, &flow->key));
 		if (word & DISPLACED) {
 			beside = row_at(*number ^ 1);
 			if (beside)
-				beside->words[MARK] = l->sweeps + 1;
+				beside->words[MARK] = s->sweeps;
 		}
 	}
+	return 0;
+}
+
+/* Puts an address that still means what it did into the new filter. */
+static long sweep_decoded(void *map, __u32 *number, struct decoded *d, struct sweeping *s)
+{
+	struct config *settled = settings();
+	struct lanes *l = lanes_now();
+	struct flow_key key = {};
+	__u64 hash;
+
+	if (!l || !settled)
+		return 1;
+	if (!d->generation || d->generation != settled->generation)
+		return 0;
+	key.destination[0] = bpf_cpu_to_be64(d->address.hi);
+	key.destination[1] = bpf_cpu_to_be64(d->address.lo);
+	hash = address_hash(l, &key);
+	filter_set(l, s->sweeps, hash, hash);
 	return 0;
 }
 
@@ -89,18 +109,21 @@ static long sweep_reply(void *map, struct flow_key *key, struct flow_key *forwar
 	return 0;
 }
 
+/* How many flows were forgotten; BUSY while another sweep is under way. */
 SEC("syscall")
 int sweep(struct sweep *order)
 {
 	struct lanes *l = lanes_now();
 	struct sweeping s = {.now = order->now, .all = order->all};
+	__u32 phase = l ? l->phase : 1;
 
-	if (!l)
-		return -1;
-	s.half = (l->sweeps + 1) & 1;
-	bpf_loop(entries_of(&filters), clear_word, &s.half, 0);
+	if (phase & 1 || __sync_val_compare_and_swap(&l->phase, phase, phase + 1) != phase)
+		return BUSY;
+	s.sweeps = sweeps_of(phase) + 1;
+	bpf_loop(filter_mask(l) + 1, clear_line, &s, 0);
 	bpf_for_each_map_elem(&rows, sweep_row, &s, 0);
-	l->sweeps++;
+	bpf_for_each_map_elem(&decoded, sweep_decoded, &s, 0);
+	__sync_fetch_and_add(&l->phase, 1);
 	bpf_for_each_map_elem(&replies, sweep_reply, &s, 0);
 	bpf_for_each_map_elem(&uses, sweep_use, &s, 0);
 	bpf_for_each_map_elem(&fragments, sweep_fragment, &s, 0);
@@ -130,7 +153,7 @@ int adopt(struct flow *from)
 	if (!l || !site)
 		return 0;
 	hash = index_hash(l, &key);
-	if (look_up(l, &key, hash) || !next_slot(l, site, hash, &slot))
+	if (look_up(l, &key, hash) || !next_slot(l, site, address_hash(l, &key), hash, &slot))
 		return 0;
 	*slot.flow = *from;
 	slot.flow->place = slot.place;

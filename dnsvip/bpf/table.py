@@ -14,24 +14,27 @@ from dnsvip.bpf.layout import FLOW, LANES, word
 from dnsvip.bpf.maps import Map
 
 TABLE = ("flows", "rows", "filters", "spare", "lanes")
-FILTER_BITS = 2
-"""Bits of the filter for each flow. Few, so that it stays near the processor under a flood; when the table is full two
-in five unknown flows are looked for in vain."""
 LEAST_ROWS = 4096
 """Rows of the smallest index: of few rows one might be full by chance."""
-FLOWS_A_ROW = 2
-"""Of a full table, on average: a row has seven places, and the one beside it seven more."""
+FLOWS_A_ROW = 8
+"""Of a full table, on average: a row has fifteen places, and the one beside it fifteen more."""
+ROWS_A_LINE = 32
+"""Rows of the index for each line of the filter, which thus has two bits for each flow. Few, so that it stays near the
+processor under a flood."""
+TURNS = 2
+"""Numbers that words of the index have, for each flow: the more, the longer until they come round, and the fewer bits
+of a word are of the key's hash."""
 _KEY_BYTES = 48
 _STATE = FLOW.offsets()["state"][0]
 
 
 def sizes(flows: int) -> dict[str, int]:
     """How many entries the maps are to have that are sized before loading, for so many flows (`dispatch.flows`)."""
-    new = _new(flows)
+    new, rows = _new(flows), max(_power(flows // FLOWS_A_ROW), LEAST_ROWS)
     return {
         "flows": flows,
-        "rows": max(_power(flows // FLOWS_A_ROW), LEAST_ROWS),
-        "filters": max(_power(flows * FILTER_BITS // 32), 64),
+        "rows": rows,
+        "filters": 2 * max(rows // ROWS_A_LINE, 1),
         "spare": max(flows - new, 1),
         "replies": flows,
         "uses": new,
@@ -51,8 +54,9 @@ def divide(maps: Mapping[str, Map]) -> None:
             new_places=new,
             established_places=flows - new,
             row_mask=maps["rows"].max_entries - 1,
+            number_mask=_power(flows * TURNS) - 1,
             cursor=1,
-            sweeps=1,
+            phase=2,
         ),
     )
 

@@ -37,10 +37,13 @@ struct work {
 	__u32 seconds;
 	__u32 cluster; /* found last */
 	__u32 ring;    /* chosen from last */
-	__u32 unused;
+	__u32 hinted;  /* the packet's destination may have been decoded before */
 	__u64 client; /* of the packet's flow, as far as it is known */
-	__u64 index_hash; /* of the packet's flow: where it is looked for, */
-	__u64 flow_hash;  /* and by what a server is chosen for it */
+	__u64 address_hash; /* of the packet's destination, */
+	__u64 index_hash;   /* and of its flow: where they are looked for; */
+	__u64 flow_hash;    /* by what a server is chosen for it */
+	__u64 decoded_hash; /* where the decode cache has the destination: an issued address by its whole, a proven one,
+			       whose tag goes by the minute, by all else */
 	struct packet packet;
 	struct verdict verdict;
 	struct judgement judgement;

@@ -108,12 +108,35 @@ def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
         assert {full.see(datagram(vip, port=port), START).reason for vip in vips for port in known} == {"known"}
 
 
+def test_filter_has_the_addresses_decoded_before(full: Kernel) -> None:
+    """A sweep keeps the bits of decoded addresses in the filter while they mean the same, and of no others."""
+    for client in range(100):
+        full.see(segment(address("gold", client, 7)), START)
+    full.feed.sweep(0, everything=True)
+    kept = filter_bits(full)
+    assert kept >= 100
+    full.feed.sweep(0, everything=True)
+    assert filter_bits(full) == kept
+    full.feed.settings(generation=full.feed.settings()["generation"] + 1)
+    full.feed.sweep(0, everything=True)
+    assert filter_bits(full) == 0
+    assert full.see(segment(address("gold", 1, 7)), START).reason == "issued"
+    assert 1 <= filter_bits(full) <= 4
+
+
+def filter_bits(program: Kernel) -> int:
+    """How many bits are set in the filter that is read now."""
+    with program.maps["filters"].mapped() as words:
+        half, second = len(words) // 2, lanes(program)["phase"] >> 1 & 1
+        return int.from_bytes(words[half * second : half * (second + 1)]).bit_count()
+
+
 def test_full_row_of_the_index(kernel: None) -> None:
     """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
     forwarded all the same, and counted."""
     with loaded(FLOWS, rows=2) as small:
         small.feed.apply(Tables(snapshot()))
-        vip, ports = address("gold"), range(1, 15)
+        vip, ports = address("gold"), range(1, 31)
         for port in ports:
             small.see(segment(vip, port=port), START)
             assert small.see(segment(vip, ACK, port=port), START).reason == "known"

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What there may be (Bloom, 1970): two bits for each flow that is known and each address that was decoded before, and for
+ * some that have gone since the last sweep. Where they are not both set, the flow or address is not there, which costs
+ * one read of a small map: the bits of an address and of all flows to it are in one word. An address with many flows
+ * thus says "perhaps" to every other.
+ * Two filters, one behind the other: one is read while a sweep makes the other anew. */
+#pragma once
+#include "work.h"
+
+static __always_inline struct lanes *lanes_now(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&lanes, &key);
+}
+
+/* One word of the NH hash (Black and others, UMAC, 1999): who does not know the key cannot make two inputs meet. */
+static __always_inline __u64 nh(__u64 word, __u64 key)
+{
+	__u32 low = (__u32)word + (__u32)key, high = (__u32)(word >> 32) + (__u32)(key >> 32);
+
+	return (__u64)low * high;
+}
+
+static __always_inline __u64 mixed(__u64 h, __u64 key)
+{
+	h = (h ^ h >> 32) * (key | 1);
+	return h ^ h >> 32;
+}
+
+static __always_inline __u64 address_sum(const struct lanes *l, const struct flow_key *k)
+{
+	return nh(k->destination[0], l->key[0]) + nh(k->destination[1], l->key[1]);
+}
+
+/* The hash of a flow's destination. */
+static __always_inline __u64 address_hash(const struct lanes *l, const struct flow_key *k)
+{
+	return mixed(address_sum(l, k), l->key[5]);
+}
+
+/* The hash of a flow's whole key. */
+static __always_inline __u64 index_hash(const struct lanes *l, const struct flow_key *k)
+{
+	__u64 last = k->source_port | (__u64)k->destination_port << 16 | (__u64)k->protocol << 32;
+
+	return mixed(address_sum(l, k) + nh(k->source[0], l->key[2]) + nh(k->source[1], l->key[3]) +
+			     nh(last, l->key[4]),
+		     l->key[5]);
+}
+
+/* How many sweeps there have been: they are counted by two, so that the lowest bit says that one is under way. */
+static __always_inline __u32 sweeps_of(__u32 phase)
+{
+	return phase >> 1;
+}
+
+/* The lines of a filter, less one: 32 rows of the index have one. */
+static __always_inline __u32 filter_mask(const struct lanes *l)
+{
+	return l->row_mask >> 5;
+}
+
+/* A line of the filter that is read after so many sweeps. */
+static __always_inline struct filter_line *filter_line(const struct lanes *l, __u32 sweeps, __u32 number)
+{
+	number += sweeps & 1 ? filter_mask(l) + 1 : 0;
+	return bpf_map_lookup_elem(&filters, &number);
+}
+
+/* The word of an address and of the flows to it. */
+static __always_inline __u32 *filter_word(const struct lanes *l, __u32 sweeps, __u64 address)
+{
+	struct filter_line *line = filter_line(l, sweeps, address >> 4 & filter_mask(l));
+
+	return line ? &line->words[address & 15] : NULL;
+}
+
+static __always_inline __u32 filter_bits(__u64 hash)
+{
+	return 1U << (hash >> 59) | 1U << (hash >> 54 & 31);
+}
+
+static __always_inline int may_be_known(const __u32 *word, __u64 hash)
+{
+	return !(~*word & filter_bits(hash));
+}
+
+static __always_inline void filter_set(const struct lanes *l, __u32 sweeps, __u64 address, __u64 hash)
+{
+	__u32 *word = filter_word(l, sweeps, address);
+
+	if (word && !may_be_known(word, hash))
+		__sync_fetch_and_or(word, filter_bits(hash));
+}
+
+/* Adds a flow that is in the index, or a decoded address: where a sweep began before, it may have passed it by. */
+static __always_inline void filter_add(const struct lanes *l, __u64 address, __u64 hash)
+{
+	__u32 phase = *(volatile __u32 *)&l->phase;
+
+	filter_set(l, sweeps_of(phase), address, hash);
+	if (phase & 1)
+		filter_set(l, sweeps_of(phase) + 1, address, hash);
+}
