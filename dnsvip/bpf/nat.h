@@ -97,6 +97,20 @@ static __always_inline __s32 put_word_at(struct xdp_md *ctx, __u32 offset, __be1
 	return at ? put_word(at, word) : 0;
 }
 
+/* Writes the client's port, which is the source's (0) or the destination's (2), into an upper layer. In an echo it is the
+ * identifier, where the client is the one who asked; else it has none there, and nothing is written. */
+static __always_inline __s32 put_port(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 offset, __be16 port)
+{
+	struct icmp_head *icmp;
+
+	if (protocol != IPPROTO_ICMPV6)
+		return put_word_at(ctx, upper + offset, port);
+	icmp = bytes_at(ctx, upper, sizeof(*icmp));
+	if (!icmp || icmp->type != (offset ? ECHO_REPLY6 : ECHO_REQUEST6))
+		return 0;
+	return put_word_at(ctx, upper + 4, port);
+}
+
 /* Changes an ICMPv6 error and the packet inside it (RFC 5508 section 4.2, for IPv6). */
 static __always_inline void translate_error(struct xdp_md *ctx, struct packet *p, __u32 outer, __u32 inner,
 					    const __be64 *address, __u32 port_at, __be16 port)
@@ -106,7 +120,7 @@ static __always_inline void translate_error(struct xdp_md *ctx, struct packet *p
 
 	difference = put_address_at(ctx, p->network + outer, address);
 	inside = put_address_at(ctx, p->upper + 8 + inner, address);
-	inside += put_word_at(ctx, p->inner + (protocol == IPPROTO_ICMPV6 ? 4 : port_at), port);
+	inside += put_port(ctx, protocol, p->inner, port_at, port);
 	difference += inside + settle(ctx, protocol, p->inner, p->end, inside);
 	settle(ctx, IPPROTO_ICMPV6, p->upper, p->end, difference);
 }
@@ -148,7 +162,7 @@ __noinline int translate(struct xdp_md *ctx)
 	if (p->shape != SHAPE_FLOW)
 		return 0; /* the checksum stands in the first fragment and covers this one too */
 	length = frame_length(ctx);
-	difference += put_word_at(ctx, p->upper + (p->key.protocol == IPPROTO_ICMPV6 ? 4 : reply ? 2 : 0), port);
+	difference += put_port(ctx, p->key.protocol, p->upper, reply ? 2 : 0, port);
 	settle(ctx, p->key.protocol, p->upper, length, difference);
 	return 0;
 }

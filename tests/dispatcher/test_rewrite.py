@@ -78,6 +78,20 @@ def test_translation_and_back(vip: int, server: int, port: int, payload: bytes) 
     assert to_client(back, read(back), vip.to_bytes(16, "big"), b"\0\x09") == echo(CLIENT, 9, source=vip, kind=129)
 
 
+@given(addresses, addresses, ports, ports)
+def test_echo_of_the_server_keeps_its_identifier(vip: int, server: int, port: int, identity: int) -> None:
+    """Where the server is the one who asks, the identifier is its own in both directions, also inside errors."""
+    to_vip, to_us, new = vip.to_bytes(16, "big"), server.to_bytes(16, "big"), port.to_bytes(2, "big")
+    asked, told = echo(CLIENT, identity, source=server), echo(CLIENT, identity, source=vip)
+    assert to_client(asked, read(asked), to_vip, new) == told
+    answer, brought = echo(vip, identity, kind=129), echo(server, identity, kind=129)
+    assert to_server(answer, read(answer), to_us, new) == brought
+    error = icmp_error(ROUTER, vip, told)
+    assert to_server(error, read(error), to_us, new) == icmp_error(ROUTER, server, asked)
+    error = icmp_error(server, CLIENT, brought)
+    assert to_client(error, read(error), to_vip, new) == icmp_error(vip, CLIENT, answer)
+
+
 @given(st.sampled_from([40, 48, 56, 60, 200]), st.sampled_from(["tcp", "udp", "echo"]))
 def test_errors_are_translated_with_what_is_inside(cut: int, inside: str) -> None:
     """An error about a VIP's packet becomes one about the server's, and the other way round, also when cut off."""

@@ -12,6 +12,8 @@ from dnsvip.model import Forward
 
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP6: 2}
 _SOURCE, _DESTINATION = 8, 24
+_ASKED_BY_CLIENT = {0: 128, 2: 129}
+"""Types of ICMPv6 echo whose identifier is the client's, by where its port would be: its request, and the answer."""
 
 
 def rewrite(data: bytes, verdict: Verdict) -> bytes:
@@ -75,8 +77,7 @@ def _plain(out: bytearray, packet: Packet, address_at: int, address: bytes, port
     difference = _put(out, address_at, address)
     if packet.shape is Shape.FRAGMENT:
         return bytes(out)  # the checksum stands in the first fragment and covers this one too
-    port_at = packet.offset + (4 if packet.protocol == ICMP6 else port[0])
-    difference += _put(out, port_at, port[1])
+    difference += _put_port(out, packet.protocol, packet.offset, port)
     _settle(out, packet.protocol, packet.offset, len(out), difference)
     return bytes(out)
 
@@ -96,10 +97,19 @@ def _error(
     if place is not None:
         protocol, at = place
         inside = sum(_put(out, place_of, address) for place_of, address in inner)
-        inside += _put(out, start + at + (4 if protocol == ICMP6 else port[0]), port[1])
+        inside += _put_port(out, protocol, start + at, port)
         difference += inside + _settle(out, protocol, start + at, end, inside)
     _settle(out, ICMP6, packet.offset, end, difference)
     return bytes(out)
+
+
+def _put_port(out: bytearray, protocol: int, at: int, port: tuple[int, bytes]) -> int:
+    """Write the client's port, which is the source's (0) or the destination's (2), into an upper layer. In an echo it
+    is the identifier, where the client is the one who asked; else it has none there, and nothing is written."""
+    offset, new = port
+    if protocol != ICMP6:
+        return _put(out, at + offset, new)
+    return _put(out, at + 4, new) if out[at] == _ASKED_BY_CLIENT[offset] else 0
 
 
 def _put(out: bytearray, at: int, new: bytes) -> int:
