@@ -8,43 +8,53 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dnsvip import __version__
 from dnsvip.cli.examples import with_examples
 from dnsvip.errors import DnsvipError
 
-COMMANDS = {
-    "apply": "database.site",
-    "serve": "processes.serve",
-    "dispatch": "processes.dispatch",
-    "xdp": "machine.xdp",
-    "flows": "machine.flows",
-    "watch": "machine.watch",
-    "decode": "database.address",
-    "encode": "database.address",
-    "status": "operating.status",
-    "clients": "objects.clients",
-    "tiers": "objects.tiers",
-    "clusters": "objects.clusters",
-    "pools": "objects.pools",
-    "servers": "objects.servers",
-    "zones": "objects.zones",
-    "services": "objects.services",
-    "tsig": "objects.tsig",
-    "classify": "objects.classify",
-    "explain": "operating.explain",
-    "audit": "operating.audit",
-    "keys": "operating.keys",
-    "nodes": "operating.nodes",
-    "backup": "database.backup",
-    "restore": "database.backup",
-    "tokens": "operating.tokens",
-    "doctor": "machine.doctor",
-    "client": "machine.client",
-    "demo": "machine.demo",
-    "completion": "completion",
+PARTS = {
+    "processes": "What runs until it is stopped",
+    "database": "On the database of a node file",
+    "objects": "What the site is made of, by the HTTP API",
+    "operating": "The running site, by the HTTP API",
+    "machine": "This machine, and clients",
+    "completion": "The shell",
 }
-"""Command -> the module under dnsvip.cli that holds a click command of that name (`command` or `command_`)."""
+"""Headings of the list of commands, by the part of the package that they are in."""
+COMMANDS = {
+    "serve": ("processes.serve", "Answer DNS, and serve the HTTP API and the console"),
+    "dispatch": ("processes.dispatch", "Forward packets for the cluster prefixes to their servers"),
+    "apply": ("database.site", "Make the database what a site file says"),
+    "backup": ("database.backup", "Write the whole site to a file"),
+    "restore": ("database.backup", "Put a site written by backup in place"),
+    "decode": ("database.address", "What an address carries, step by step, and whether it is accepted"),
+    "encode": ("database.address", "The address that a client would be answered"),
+    "clients": ("objects.clients", "Clients and their tiers; import and export"),
+    "tiers": ("objects.tiers", "Tiers: pool, rate limit, DSCP"),
+    "clusters": ("objects.clusters", "Clusters: prefix, address layout, proof"),
+    "pools": ("objects.pools", "Pools of servers: how they are forwarded to, and checked"),
+    "servers": ("objects.servers", "Servers of the pools: weight, drain, down, health"),
+    "zones": ("objects.zones", "Zones and their records"),
+    "services": ("objects.services", "Service names, which answer each client its own address"),
+    "tsig": ("objects.tsig", "TSIG keys"),
+    "classify": ("objects.classify", "In which order clients are told"),
+    "status": ("operating.status", "Generation, nodes and counters"),
+    "nodes": ("operating.nodes", "The processes that share the site"),
+    "keys": ("operating.keys", "Key epochs of the clusters: rotate, rewrap"),
+    "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
+    "audit": ("operating.audit", "What was changed, by whom"),
+    "explain": ("operating.explain", "What is answered to an asker, and why"),
+    "doctor": ("machine.doctor", "What is wrong with this node, and how to mend it"),
+    "demo": ("machine.demo", "The main job on real packets, in network namespaces"),
+    "xdp": ("machine.xdp", "The dispatcher in the kernel: attach, detach, status"),
+    "flows": ("machine.flows", "Flows that the dispatcher knows: top, search, purge"),
+    "watch": ("machine.watch", "What happens to the packets of an address or a client, live"),
+    "client": ("machine.client", "A client of encoded addresses: enrol, resolve, exec"),
+    "completion": ("completion", "The script that completes dnsvip in a shell"),
+}
+"""Command -> the module under dnsvip.cli that holds a click command of that name, and what it does."""
 
 
 class LazyGroup(click.Group):
@@ -58,9 +68,21 @@ class LazyGroup(click.Group):
         """The command called `cmd_name`, None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name]}")
+        module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name][0]}")
         command = with_examples(cmd_name, getattr(module, cmd_name))
         return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in `--help`, by the table alone: nothing is imported for it."""
+        for part, title in PARTS.items():
+            rows = [(name, says) for name, (module, says) in COMMANDS.items() if module.split(".")[0] == part]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell is told of the commands, by the table, too."""
+        named = [CompletionItem(name, help=says) for name, (_, says) in COMMANDS.items() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
 
 def _completed(noun: str, command: click.Command) -> click.Command:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
+import sys
 
 import click
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner
 from dnsvip.cli import COMMANDS, root
 from dnsvip.cli.examples import EXAMPLES
 
+LIGHT = {"dnsvip.cli.examples"}
 LINES = [line for lines in EXAMPLES.values() for line in lines]
 
 
@@ -20,6 +24,16 @@ def test_help_has_examples(name: str) -> None:
     shown = CliRunner().invoke(root, [name, "--help"])
     assert shown.exit_code == 0
     assert f"  dnsvip {name}" in shown.output.partition("Examples:")[2], shown.output
+
+
+def test_list_of_commands() -> None:
+    """`dnsvip --help` has every command once, and needs none of them for it."""
+    code = (
+        "import sys; from dnsvip.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(re.findall(r"^  ([a-z]+)  ", ran.stdout, re.MULTILINE)) == sorted(COMMANDS)
+    assert not {name for name in ran.stderr.split() if name.startswith(("dnsvip.cli.", "sqlalchemy"))} - LIGHT
 
 
 @pytest.mark.parametrize("line", LINES)
