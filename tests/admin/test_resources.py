@@ -129,6 +129,17 @@ async def test_merge_patch(api: Api) -> None:
     assert (await api.ok("PATCH", "tiers/standard", {"rate": None}))["rate"] is None
 
 
+async def test_whole_numbers(api: Api) -> None:
+    """2098.0 and 3e1 are whole numbers, as in JSON Schema; 2.5 is none."""
+    json = {"Content-Type": "application/json"}
+    made = await api(
+        "PUT", "clients/many", data=b'{"id": 2098.0, "tier": "gold", "attributes": {"age": 3e1}}', headers=json
+    )
+    assert (made.status, made.json["id"], made.json["attributes"]) == (201, 2098, {"age": 30})
+    for number in (b"2.5", b"1e400", b"1e300"):
+        assert (await api("PATCH", "clients/many", data=b'{"id": %b}' % number, headers=json)).status == 422
+
+
 async def test_patches_at_once_all_hold(api: Api) -> None:
     """Two operators who patch different keys of one object at the same moment do not undo each other."""
     await asyncio.gather(

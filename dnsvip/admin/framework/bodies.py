@@ -21,6 +21,8 @@ TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 """An entity tag (RFC 9110 section 8.8.3)."""
 
 JSON_TYPES = ("application/json", "application/merge-patch+json")
+EXACT = 1 << 53
+"""Up to here a number with a point or an exponent is the one that was written."""
 LIMIT = 1 << 20
 """Bytes in a body, where nothing else is said."""
 
@@ -46,7 +48,7 @@ def parse_object(body: bytes) -> Plain:
     """The object in strict JSON (RFC 8259): UTF-8, no key twice, no NaN, only text that can be stored."""
     try:
         text = body.decode()
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_number)
         # Only by escapes can there be a lone surrogate, which is legal in JSON and no text, or U+0000.
         stored = json.dumps(data, ensure_ascii=False) if "\\u" in text else ""
         stored.encode()
@@ -138,6 +140,12 @@ def _once(pairs: list[tuple[str, Any]]) -> Plain:
         ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {key!r} stands more than once")
     return found
+
+
+def _number(word: str) -> float | int:
+    """A number written with a point or an exponent: 2.0 is a whole number in JSON Schema, too."""
+    number = float(word)
+    return int(number) if number.is_integer() and abs(number) <= EXACT else number
 
 
 def _no_constant(word: str) -> Any:
