@@ -94,12 +94,20 @@ static __always_inline void filter_set(const struct lanes *l, __u32 sweeps, __u6
 		__sync_fetch_and_or(word, filter_bits(hash));
 }
 
-/* Adds a flow that is in the index, or a decoded address: where a sweep began before, it may have passed it by. */
-static __always_inline void filter_add(const struct lanes *l, __u64 address, __u64 hash)
+static __always_inline __u32 phase_now(const struct lanes *l)
 {
-	__u32 phase = *(volatile __u32 *)&l->phase;
+	return *(volatile __u32 *)&l->phase;
+}
+
+/* Adds a flow that is in the index, or a decoded address: where a sweep began before, it may have passed it by. The
+ * phase that it was: a sweep that begins later finds what is whole by then, so who completes a flow afterwards adds it
+ * again where the phase is another. */
+static __always_inline __u32 filter_add(const struct lanes *l, __u64 address, __u64 hash)
+{
+	__u32 phase = phase_now(l);
 
 	filter_set(l, sweeps_of(phase), address, hash);
 	if (phase & 1)
 		filter_set(l, sweeps_of(phase) + 1, address, hash);
+	return phase;
 }

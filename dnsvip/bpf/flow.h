@@ -157,6 +157,7 @@ struct slot {
 	struct flow *flow; /* the record of the oldest new one, which goes */
 	__u32 word;
 	__u32 place;
+	__u32 phase; /* when it was added to the filter */
 };
 
 /* Takes the next record and a word for a key with a hash; 0 where there is no room. The record is the caller's to
@@ -186,7 +187,7 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 			return 0;
 		}
 	}
-	filter_add(l, address, hash);
+	slot->phase = filter_add(l, address, hash);
 	slot->place = home << COLUMN_BITS | column;
 	slot->flow = record_at(number % l->new_places);
 	if (!slot->flow)
@@ -194,6 +195,15 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 	if (site->translates && slot->flow->state && slot->flow->translated)
 		close_translation(slot->flow);
 	return 1;
+}
+
+/* Makes a record that was written its key's. */
+static __always_inline void complete(const struct lanes *l, const struct slot *slot, __u64 address, __u64 hash)
+{
+	barrier();
+	slot->flow->word = slot->word;
+	if (phase_now(l) != slot->phase)
+		filter_add(l, address, hash);
 }
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new

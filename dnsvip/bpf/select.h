@@ -172,8 +172,7 @@ static __always_inline void remember(struct work *w, const struct site *site, st
 	flow->state = FLOW_NEW;
 	flow->closing = 0;
 	flow->translated = 0;
-	barrier();
-	flow->word = slot.word;
+	complete(l, &slot, w->address_hash, w->index_hash);
 }
 
 /* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */

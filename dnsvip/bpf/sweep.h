@@ -158,7 +158,7 @@ int adopt(struct flow *from)
 	*slot.flow = *from;
 	slot.flow->place = slot.place;
 	slot.flow->state = FLOW_NEW;
-	slot.flow->word = slot.word;
+	complete(l, &slot, address_hash(l, &key), hash);
 	if (from->state == FLOW_ESTABLISHED)
 		establish(l, slot.flow);
 	return 1;
