@@ -20,7 +20,8 @@ export function done(text, undo) {
 /** Say that something failed. */
 export function failed(error) {
   if (error?.name === "AbortError") return;
-  const errors = (error.errors || []).slice(0, 3).map((each) => each.message);
+  // of what is in use, the errors say what they refer to, but only the whole says who refers to it
+  const errors = error.type === "in-use" ? [] : (error.errors || []).slice(0, 3).map((each) => each.message);
   show(errors.length ? errors.join("; ") : error.message || String(error), "bad");
 }
 
