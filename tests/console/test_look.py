@@ -20,6 +20,9 @@ PLACES = {
     "new-client": "clients/new?make=1",
     "address": "address?address={address}",
     "explain": "explain?qname=www.example.test&source=127.0.0.1&ecs=198.51.100.7",
+    "tsig": "tsig",
+    "tsig-key": "tsig/acme-key",
+    "new-tsig-key": "tsig/new?make=1",
     "keys": "keys",
     "servers": "servers",
     "zones": "zones",
@@ -86,7 +89,7 @@ def test_every_page(visit: Open, at_work: Site, keep: Callable[..., None], look:
 def test_the_menu_on_a_phone(visit: Open, keep: Callable[..., None]) -> None:
     """Pages are behind a button there, which opens and closes them and says so."""
     page = visit("clients", viewport=PHONE)
-    link = page.locator(".side nav").get_by_role("link", name="Keys")
+    link = page.locator(".side nav").get_by_role("link", name="Keys", exact=True)
     expect(link).to_be_hidden()
     page.get_by_role("button", name="Pages").click()
     expect(link).to_be_visible()

@@ -12,6 +12,7 @@ export const SECTIONS = [
       { name: "clients", kind: "client", title: "Clients", icon: "clients", key: "c" },
       { name: "address", kind: "decode", title: "Address explorer", icon: "address", key: "a" },
       { name: "explain", kind: "explain", title: "Explain", icon: "explain", key: "e" },
+      { name: "tsig", kind: "tsig", title: "TSIG keys", icon: "lock", key: "y" },
     ],
   },
   {

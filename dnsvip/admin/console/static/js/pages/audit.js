@@ -10,7 +10,7 @@ import { link, note } from "../router.js";
 
 const KINDS = ["client", "tier", "pool", "cluster", "zone", "service", "tsig", "classify", "key", "token", "cookies"];
 const COLOURS = { "+": "good", "~": "info", "-": "bad" };
-const PAGE = { client: "clients", zone: "zones" };
+const PAGE = { client: "clients", zone: "zones", tsig: "tsig" };
 const WAIT_MS = 250;
 
 export async function show(view, { query, signal }) {
