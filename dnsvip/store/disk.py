@@ -37,6 +37,7 @@ class Disk:
         self._saved: tuple[Snapshot | None, Memory] = (None, self.memory)
         self._anyway = False
         self._hurry = threading.Event()
+        self._under_way: asyncio.Task[None] | None = None
 
     def recall(self) -> None:
         """Read what was remembered; nothing, with a warning, where that cannot be read."""
@@ -60,9 +61,16 @@ class Disk:
 
     async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, at_once: bool = False) -> None:
         """Write what is not on the disk yet. It gives way to answers all the time, but `at_once`; from then on what is
-        under way hurries too."""
+        under way hurries too. Who is cancelled here leaves a write to end by itself, and the next save waits for it: so
+        a node that stops writes nothing twice."""
         if at_once:
             self._hurry.set()
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
+        self._under_way = asyncio.create_task(self._write(snapshot, identity, kek))
+        await asyncio.shield(self._under_way)
+
+    async def _write(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
         (before, known), remembered, anyway = self._saved, self.memory, self._anyway
         if snapshot is before and remembered == known:
             return

@@ -95,7 +95,7 @@ def _node(folder: Path, number: int, workers: int) -> str:
         memory = memory_bytes(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(READY_SECONDS)
     disk = sum(file.stat().st_size for file in folder.glob("site.db*"))
     sizes = f"{disk / MIB:.1f} | {snapshot / MIB:.1f}"
     return f"| {number:,} | {workers} | {memory / MIB:.0f} | {took:.1f} | {used:.1f} | {sizes} |"
