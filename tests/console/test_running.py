@@ -132,6 +132,13 @@ def test_zone_service_tier(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="Save").last.click()
     expect(page.get_by_text("gold changed")).to_be_visible()
     assert at_work.node.curl("GET", "tiers/gold")[1]["dscp"] == 46
+    page.get_by_role("button", name="Edit gold").click()
+    page.get_by_label("DSCP").fill("10")
+    assert at_work.node.curl("PATCH", "tiers/gold", {"dscp": 34})[0] == 200
+    page.get_by_role("button", name="Save").last.click()
+    expect(page.locator("dialog .form-error")).to_contain_text("has changed")
+    assert at_work.node.curl("GET", "tiers/gold")[1]["dscp"] == 34
+    page.keyboard.press("Escape")
     page.goto(f"{at_work.url}#/services")
     page.get_by_role("button", name="Edit www.example.test").click()
     page.get_by_label("IPv4 cluster").select_option("")

@@ -35,8 +35,9 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     await run();
     hurry();
   };
-  async function ask(object) {
-    const fresh = object === null;
+  async function ask(listed) {
+    const fresh = listed === null;
+    const { data: object, etag } = fresh ? { data: null } : await call("GET", at(path, listed.name), { signal });
     const title = form.text(object?.name ?? "", { disabled: !fresh, class: "mono" });
     const inner = await fields(object ?? {});
     const remove =
@@ -53,7 +54,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     element.addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
-        await (fresh ? make(title.value.trim(), inner.value()) : change(object, inner.value()));
+        await (fresh ? make(title.value.trim(), inner.value()) : change(object, etag, inner.value()));
         dialog.close();
         await after();
       } catch (problem) {
@@ -66,7 +67,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     });
     remove?.addEventListener("click", () => {
       dialog.close();
-      removed(object).catch(failed);
+      removed(object, etag).catch(failed);
     });
   }
   async function make(title, value) {
@@ -78,16 +79,16 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     await call("PUT", at(path, title), { body: value, headers: { "If-None-Match": "*" } });
     done(`${title} made`);
   }
-  async function change(object, value) {
+  async function change(object, etag, value) {
     const patch = form.difference(object, { ...object, ...value });
     if (!Object.keys(patch).length) return;
-    await call("PATCH", at(path, object.name), { body: patch });
+    const held = await call("PATCH", at(path, object.name), { body: patch, etag });
     done(`${object.name} changed`, async () => {
-      await call("PUT", at(path, object.name), { body: object });
+      await call("PUT", at(path, object.name), { body: object, etag: held.etag });
       await after();
     });
   }
-  async function removed(object) {
+  async function removed(object, etag) {
     if (
       !(await confirm({
         title: `Remove ${object.name}?`,
@@ -97,9 +98,9 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
       }))
     )
       return;
-    await call("DELETE", at(path, object.name));
+    await call("DELETE", at(path, object.name), { etag });
     done(`${object.name} removed`, async () => {
-      await call("PUT", at(path, object.name), { body: object });
+      await call("PUT", at(path, object.name), { body: object, headers: { "If-None-Match": "*" } });
       await after();
     });
     await after();
