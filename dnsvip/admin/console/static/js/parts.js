@@ -108,19 +108,19 @@ function trouble(error, again) {
 }
 
 /**
- * Show in `place` what `load` gives, with states for loading and failure; returns a function to do it again. An answer
- * that is overtaken by a later one is not shown.
+ * Show in `place` what `load` gives (null: what is there stays), with states for loading and failure; returns a function
+ * to do it again, whose arguments `load` gets. An answer that is overtaken by a later one is not shown.
  */
 export function filled(place, load, signal) {
   let newest = 0;
-  const run = async () => {
+  const run = async (...given) => {
     const turn = (newest += 1);
     const current = () => turn === newest && !signal?.aborted;
     if (!place.hasChildNodes()) fill(place, loading());
     place.setAttribute("aria-busy", "true");
     try {
-      const content = await load();
-      if (current()) refill(place, content);
+      const content = await load(...given);
+      if (current() && content !== null) refill(place, content);
     } catch (error) {
       if (current() && error.name !== "AbortError") fill(place, trouble(error, run));
     } finally {

@@ -10,12 +10,12 @@ export async function change(pool, server, patch, text, again) {
   const before = Object.fromEntries(Object.keys(patch).map((key) => [key, server[key]]));
   const path = at("pools", pool.name, "servers", server.name);
   await call("PATCH", path, { body: patch });
+  await again(); // first: who reads that it is done goes on in what is drawn by then
   done(text, async () => {
     await call("PATCH", path, { body: before });
     await again();
     hurry();
   });
-  await again();
   hurry();
 }
 

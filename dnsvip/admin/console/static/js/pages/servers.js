@@ -13,7 +13,7 @@ import { addServer, change, editServer } from "../serverform.js";
 
 export async function show(view, { signal }) {
   const place = h("div.stack");
-  const make = button("New pool", () => makePool(() => again(), signal), { kind: "main-action" });
+  const make = button("New pool", () => makePool(again, signal), { kind: "main-action" });
   fill(
     view,
     head("Servers and pools", {
@@ -22,18 +22,22 @@ export async function show(view, { signal }) {
     }),
     place,
   );
-  const run = filled(place, async () => drawn((await get("pools?limit=1000", { signal })).items, again, signal), signal);
-  const again = async () => {
-    await run();
+  const typing = () =>
+    document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
+  const load = async (unasked) => {
+    const { items } = await get("pools?limit=1000", { signal });
+    return unasked === true && typing() ? null : drawn(items, again, signal); // who began to type meanwhile goes on
+  };
+  const run = filled(place, load, signal);
+  const again = async (unasked) => {
+    await run(unasked);
     showHealth(place, live().now);
   };
   await again();
   let generation = live().now?.generation;
   listen(({ now }) => {
     showHealth(place, now);
-    const typing =
-      document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
-    if (now?.generation && generation && now.generation !== generation && !typing) again();
+    if (now?.generation && generation && now.generation !== generation && !typing()) again(true);
     generation = now?.generation ?? generation;
   }, signal);
 }
