@@ -1,4 +1,5 @@
 // Fields that know where in an object they stand, so that each error of the API appears at the field it is about.
+import { Problem } from "./api.js";
 import { h, fresh } from "./dom.js";
 
 /** A labelled control for the key `path` ("proof.bind"); `control` gets its id and descriptions here. */
@@ -117,4 +118,10 @@ export function difference(before, after) {
 
 function isObject(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
+}
+
+/** What a form says that was sent without a name, told as the API tells its errors. */
+export function nameless() {
+  const errors = [{ where: "name", message: "A name is needed." }];
+  return new Problem(422, { detail: "A name is needed.", errors });
 }

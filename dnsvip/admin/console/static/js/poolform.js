@@ -1,5 +1,5 @@
 // A pool itself: the dialog to make one, to change how it forwards and is checked, and to remove it.
-import { Problem, at, call, get } from "./api.js";
+import { at, call, get } from "./api.js";
 import { h } from "./dom.js";
 import * as form from "./form.js";
 import { count } from "./format.js";
@@ -29,7 +29,7 @@ export async function makePool(again, signal) {
   name.focus();
   sent(element, async () => {
     const title = name.value.trim();
-    if (!title) throw nameless();
+    if (!title) throw form.nameless();
     await call("PUT", at("pools", title), { body: value(), headers: { "If-None-Match": "*" } });
     dialog.close();
     done(`${title} made`);
@@ -76,11 +76,6 @@ async function removed(pool, etag, again) {
 async function after(again) {
   await again();
   hurry();
-}
-
-function nameless() {
-  const errors = [{ where: "name", message: "A name is needed." }];
-  return new Problem(422, { detail: "A name is needed.", errors });
 }
 
 function sent(element, send) {

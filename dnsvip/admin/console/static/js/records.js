@@ -1,5 +1,5 @@
 // A page for a simple kind of object: a table, and a dialog to make, change and remove one.
-import { Problem, at, call, get } from "./api.js";
+import { at, call, get } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as form from "./form.js";
 import { hurry } from "./live.js";
@@ -71,11 +71,7 @@ export function records(place, { path, kind, columns, fields, nothing, name }, s
     });
   }
   async function make(title, value) {
-    if (!title)
-      throw new Problem(422, {
-        detail: "A name is needed.",
-        errors: [{ where: "name", message: "A name is needed." }],
-      });
+    if (!title) throw form.nameless();
     await call("PUT", at(path, title), { body: value, headers: { "If-None-Match": "*" } });
     done(`${title} made`);
   }

@@ -1,6 +1,6 @@
 // TSIG keys: the list, and one with its algorithm and history. A secret is only ever written, as the API shows none;
 // one that is made here is shown once.
-import { Problem, at, call } from "../api.js";
+import { at, call } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { historyOf } from "../history.js";
@@ -106,7 +106,7 @@ function showNew(view) {
     "Make",
     () => filed(name.value),
     async () => {
-      if (!name.value.trim()) throw nameless();
+      if (!name.value.trim()) throw form.nameless();
       const given = fields.value();
       const body = { ...given, secret: given.secret || random() };
       const { data } = await call("PUT", at("tsig", name.value.trim()), { body, headers: { "If-None-Match": "*" } });
@@ -120,11 +120,6 @@ function showNew(view) {
   );
   fill(view, head("New TSIG key", { crumb: BACK }), card("", element));
   name.focus();
-}
-
-function nameless() {
-  const errors = [{ where: "name", message: "A name is needed." }];
-  return new Problem(422, { detail: "A name is needed.", errors });
 }
 
 /** The form of a name that the API files a key under, and tells errors of it by. */
