@@ -31,9 +31,9 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
 	@touch $@
 
-$(PROGRAMS): $(READY) $(wildcard dnsvip/bpf/*.[ch])  # the kernel's programs, compiled again where one has changed
-	@$(BIN)/python -m dnsvip.bpf.build
+$(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel's programs, compiled again where one has changed
+	@$(BIN)/python -m dnsvip.xdp.build
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info dnsvip/bpf/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info dnsvip/xdp/programs/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dnsvip.codec.keyring import Epoch, EpochState, Keyring
-from dnsvip.codec.layout import Layout
-from dnsvip.config import build_site
-from dnsvip.model import Anonymous, Cluster, Site, Snapshot
+from dnsvip.address.keyring import Epoch, EpochState, Keyring
+from dnsvip.address.layout import Layout
+from dnsvip.site import Anonymous, Cluster, Site, Snapshot
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.site_file import build_site
 
 ACTIVATED = 1_700_000_000
 """When the sample's only epoch became active, unix seconds."""
@@ -64,7 +65,7 @@ def make_site(changes: Mapping[str, Any] | None = None) -> Site:
     """The sample site; `changes` are merged into its tables key by key, a None removes a key."""
     tables = deepcopy(dict(TABLES))
     _merge(tables, changes or {})
-    return build_site(tables, Path(__file__).parent.parent / "examples")
+    return build_site(tables, zone_files(Path(__file__).parent.parent / "examples"))
 
 
 def make_snapshot(changes: Mapping[str, Any] | None = None, epochs: Iterable[Epoch] | None = None) -> Snapshot:

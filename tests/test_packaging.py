@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import Node, within
+from tests.node.serving import Node, within
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".venv", ".git", "__pycache__", "*.egg-info", "build", "dist", "*.bpf.o")

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from dnsvip.admin import powerdns
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
-from dnsvip.admin.framework import auth, docs, openapi
-from dnsvip.admin.framework.operation import Operation, add
-from dnsvip.admin.framework.problems import as_problems
+from dnsvip.admin.http import auth, docs, openapi
+from dnsvip.admin.http.operation import Operation, add
+from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.objects import classify, clients, clusters, enrolment, pools, powerdns, services, tiers, tsig, zones
-from dnsvip.admin.operating import audit, decode, explain, health, keys, nodes, status, tokens
-from dnsvip.admin.operating.deciders import DECIDERS, Deciders
-from dnsvip.admin.operating.observe import OBSERVED, ROUTES, ApiCounts, Observed
+from dnsvip.admin.objects import classify, clients, clusters, enrolment, pools, services, tiers, tsig, zones
+from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
+from dnsvip.admin.operations.deciders import DECIDERS, Deciders
+from dnsvip.admin.operations.observe import OBSERVED, ROUTES, ApiCounts, Observed
 
 OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
 RESOURCES = (

@@ -10,9 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.classification.classify import Geo
-from dnsvip.model import Snapshot
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.identify import Geo
+from dnsvip.site import Snapshot
 from dnsvip.store import Store
 
 

@@ -24,8 +24,8 @@ PARTS = {
 }
 """Headings of the list of commands, by the part of the package that they are in."""
 COMMANDS = {
-    "serve": ("processes.serve", "Answer DNS, and serve the HTTP API and the console"),
-    "dispatch": ("processes.dispatch", "Forward packets for the cluster prefixes to their servers"),
+    "serve": ("processes", "Answer DNS, and serve the HTTP API and the console"),
+    "dispatch": ("processes", "Forward packets for the cluster prefixes to their servers"),
     "apply": ("database.site", "Make the database what a site file says"),
     "backup": ("database.backup", "Write the whole site to a file"),
     "restore": ("database.backup", "Put a site written by backup in place"),
@@ -39,13 +39,13 @@ COMMANDS = {
     "zones": ("objects.zones", "Zones and their records"),
     "services": ("objects.services", "Service names, which answer each client its own address"),
     "tsig": ("objects.tsig", "TSIG keys"),
-    "classify": ("objects.classify", "In which order clients are told"),
+    "classify": ("objects.classify", "In which order clients are identified"),
     "status": ("operating.status", "Generation, nodes and counters"),
     "nodes": ("operating.nodes", "The processes that share the site"),
     "keys": ("operating.keys", "Key epochs of the clusters: rotate, rewrap"),
     "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
     "audit": ("operating.audit", "What was changed, by whom"),
-    "explain": ("operating.explain", "What is answered to an asker, and why"),
+    "explain": ("operating.explain", "What is answered to a requester, and why"),
     "doctor": ("machine.doctor", "What is wrong with this node, and how to mend it"),
     "demo": ("machine.demo", "The main job on real packets, in network namespaces"),
     "xdp": ("machine.xdp", "The dispatcher in the kernel: attach, detach, status"),

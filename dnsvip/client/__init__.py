@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dnsvip.client.agent import Agent, Resolved
 from dnsvip.client.enrolment import Enrolment
+from dnsvip.client.io.agent import Agent, Resolved
 from dnsvip.client.modifier import Why
 
 __all__ = ["Agent", "Enrolment", "Resolved", "Why"]

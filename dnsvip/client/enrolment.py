@@ -1,6 +1,6 @@
 """What a client must know to use its encoded addresses: the enrolment, as values and as its JSON document.
 
-An operator makes it (`dnsvip.client.enrol`), the client imports it. It holds the client's keys, so it
+An operator makes it (`dnsvip.client.io.enrol`), the client imports it. It holds the client's keys, so it
 is a secret as a whole; reprs show none of it. Nothing here touches files, sockets or clocks. The
 document is described in README.md; `version` is 1.
 """
@@ -16,11 +16,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from dnsvip.codec.layout import Layout
-from dnsvip.codec.proof import CLIENT_KEY_BYTES, Bind
+from dnsvip.address.layout import Layout
+from dnsvip.address.proof import CLIENT_KEY_BYTES, Bind
 from dnsvip.errors import ClientError, CodecError
-from dnsvip.model import STRICT, DnsName, Endpoint, Name
-from dnsvip.spec import problem_of
+from dnsvip.site import STRICT, DnsName, Endpoint, Name
+from dnsvip.site.plain import problem_of
 
 VERSION: Literal[1] = 1
 SECRET_FIELDS = frozenset({"key", "secret"})

@@ -1,4 +1,4 @@
-"""The client's address modifier: from an issued address to the proven one (codec/README.md, "Proven").
+"""The client's address modifier: from an issued address to the proven one (address/README.md, "Proven").
 
 Pure: source, port and clock are arguments. It says until when a proof is good, and leaves every
 address that it cannot prove as it is, with the reason. It cannot open an address: whether the DNS
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address
 
+from dnsvip.address.proof import Bind, acceptable_slots, prove
+from dnsvip.address.suffix import is_reserved
 from dnsvip.client.enrolment import EnrolledCluster
-from dnsvip.codec.proof import Bind, acceptable_slots, prove
-from dnsvip.codec.suffix import is_reserved
 
 
 class Why(StrEnum):

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from dnsvip.bpf.objects import Object
-from dnsvip.bpf.platform import check_platform
 from dnsvip.demo.netns import Host, World
 from dnsvip.errors import PlatformError
+from dnsvip.xdp.objects import Object
+from dnsvip.xdp.platform import check_platform
 
 EMPTY = "empty"
 

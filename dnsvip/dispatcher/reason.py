@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dnsvip.model import Tier
+from dnsvip.site import Tier
 
 
 class Reason(StrEnum):
-    """Why an address is judged as it is, in the order of decoding (codec/README.md)."""
+    """Why an address is judged as it is, in the order of decoding (address/README.md)."""
 
     NOT_OURS = "not-ours"
     PLAIN = "plain"
@@ -32,7 +32,7 @@ ACCEPTED = frozenset({Reason.PLAIN, Reason.CLASS, Reason.ISSUED, Reason.PROVEN})
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AddressVerdict:
     """What an address is and what becomes of a new flow to it.
 
     `tier` is the one to use, None where the packet is to be dropped or (NOT_OURS) passed on untouched.

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.flows.maglev import build_ring
-from dnsvip.dispatcher.judging.judge import Judge
-from dnsvip.dispatcher.leaving.encap import OVERHEAD
-from dnsvip.dispatcher.qos import Limit, limit_of
 from dnsvip.dispatcher.reason import Reason
+from dnsvip.dispatcher.token_bucket import Limit, limit_of
 from dnsvip.dispatcher.verdict import NO_LIMIT, Action, Outcome, Target, Verdict
-from dnsvip.model import MAX_POOLS, Cluster, Forward, Pool, Server, ServerState, Snapshot
+from dnsvip.dispatcher.verify.verifier import AddressVerifier
+from dnsvip.site import MAX_POOLS, Cluster, Forward, Pool, Server, ServerState, Snapshot
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
@@ -59,8 +59,8 @@ class Tables:
         self.snapshot = snapshot
         self._mtus = mtus or {}
         same = previous is not None and previous.snapshot is snapshot
-        self.judge: Judge = (
-            previous.judge if previous and same else Judge(snapshot, previous.judge if previous else None)
+        self.judge: AddressVerifier = (
+            previous.judge if previous and same else AddressVerifier(snapshot, previous.judge if previous else None)
         )
         self.pools = snapshot.site.pools
         self.limits: dict[str, Limit] = {

@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 
 from dnsvip.dispatcher.packet import Malformed
 from dnsvip.dispatcher.reason import Reason
-from dnsvip.model import Forward
+from dnsvip.site import Forward
 
 
 class Action(Enum):

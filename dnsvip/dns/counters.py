@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-from dnsvip.dns.services.vip import Kind
-from dnsvip.model import Step
+from dnsvip.dns.synthesis.vip import Kind
+from dnsvip.site import Step
 
 
 class Outcome(StrEnum):
@@ -68,7 +68,7 @@ class Decision:
     tier: str | None = None
 
 
-class Tick:
+class CounterCell:
     """How many messages were decided in one way; two are the same only if they are one."""
 
     __slots__ = ("number",)
@@ -84,7 +84,7 @@ class Counters:
     __slots__ = ("_ticks", "streams")
 
     def __init__(self) -> None:
-        self._ticks: dict[_Key, Tick] = {}
+        self._ticks: dict[_Key, CounterCell] = {}
         self.streams: Counter[int | None] = Counter()
 
     def count(self, decision: Decision) -> None:
@@ -93,10 +93,10 @@ class Counters:
 
     def tick(
         self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
-    ) -> Tick:
+    ) -> CounterCell:
         """The one number of all messages decided thus: a path in a hurry adds to it by itself."""
         key = outcome, rcode, step, kind, tier
-        return self._ticks.get(key) or self._ticks.setdefault(key, Tick())
+        return self._ticks.get(key) or self._ticks.setdefault(key, CounterCell())
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -110,12 +110,12 @@ class Counters:
 
     @property
     def kinds(self) -> Mapping[Kind, int]:
-        """Answers with an address made for the asker, by what sort it is."""
+        """Answers with an address made for the requester, by what sort it is."""
         return self._total(lambda _outcome, _rcode, _step, kind, _tier: kind)
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """The same answers by the step that recognised the asker."""
+        """The same answers by the step that recognised the requester."""
         return self._total(lambda _outcome, _rcode, step, kind, _tier: None if kind is None else step or ANONYMOUS)
 
     @property

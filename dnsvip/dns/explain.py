@@ -1,4 +1,4 @@
-"""An answer told to people: which steps were tried to know the asker, which decided, what was answered and why.
+"""An answer told to people: which steps were tried to know the requester, which decided, what was answered and why.
 
 Nothing is decided here. The engine that serves is asked, with its own tables, and what it did is put
 into words; the message is the one it would send, read back.
@@ -17,14 +17,14 @@ import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.svcbbase
 
-from dnsvip.dns.answer import Engine, ecs_of
-from dnsvip.dns.classification.classify import Address, Asker, Classified, Ecs
+from dnsvip.dns.engine import Engine, ecs_of
+from dnsvip.dns.identity.identify import Address, Classified, Ecs, Requester
 from dnsvip.dns.protocol.message import Malformed, Query, Type
 from dnsvip.dns.protocol.wire import build, parse
-from dnsvip.dns.services.vip import Kind
+from dnsvip.dns.synthesis.vip import Kind
 from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Client, Match, Step
+from dnsvip.site import Client, Match, Step
 
 WHOLE = 65_535
 """Bytes that an answer may have, so that none is cut here."""
@@ -44,11 +44,11 @@ WHY: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and by whom; `asker` holds identities as if they had been verified."""
+    """What is asked, and by whom; `requester` holds identities as if they had been verified."""
 
     qname: str
     qtype: str
-    asker: Asker
+    requester: Requester
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One address of the answer. `service` is its name where it was made for the asker, `cluster` what it is from."""
+    """One address of the answer. `service` is its name where it was made per client, `cluster` what it is from."""
 
     address: Address
     ttl: int
@@ -89,25 +89,25 @@ class Explanation:
 
 def explain(engine: Engine, question: Question, now: float) -> Explanation:
     """What `engine` answers at `now` (unix seconds); raises InvalidSite for what is no question."""
-    query, asker = _read(question)
-    outcome, response, tailor = engine.look_up(query, asker, now)
-    message = dns.message.from_wire(build(query, response, WHOLE, tailor.scope))
+    query, requester = _read(question)
+    outcome, response, synthesizer = engine.look_up(query, requester, now)
+    message = dns.message.from_wire(build(query, response, WHOLE, synthesizer.scope))
     classifier = engine.tables.classifier
     return Explanation(
-        tuple(_trials(engine, asker)),
-        classifier.classify(asker),
+        tuple(_trials(engine, requester)),
+        classifier.classify(requester),
         outcome.value,
         dns.rcode.to_text(message.rcode()),
         tuple(line for rrset in message.answer for line in rrset.to_text().splitlines()),
         tuple(_addresses(engine, message)),
-        tailor.made.kind if tailor.made else None,
+        synthesizer.made.kind if synthesizer.made else None,
         next((option.scopelen for option in message.options if isinstance(option, dns.edns.ECSOption)), None),
     )
 
 
-def _read(question: Question) -> tuple[Query, Asker]:
+def _read(question: Question) -> tuple[Query, Requester]:
     """The question as the server reads it off the wire."""
-    asker, ecs = question.asker, question.asker.ecs
+    requester, ecs = question.requester, question.requester.ecs
     options: list[dns.edns.Option] = [dns.edns.ECSOption(str(ecs.address), ecs.source_prefix)] if ecs else []
     try:
         qtype = dns.rdatatype.from_text(question.qtype)
@@ -119,21 +119,23 @@ def _read(question: Question) -> tuple[Query, Asker]:
         raise InvalidSite([Problem(f"explain.{where}", f"cannot be asked for: {error}")]) from None
     if isinstance(query, Malformed):
         raise InvalidSite([Problem("explain.ecs" if ecs else "explain.qname", f"is no question: {query.flaw.value}")])
-    read = Asker(asker.source, asker.listener, ecs_of(query.edns), asker.tsig, asker.tls, asker.token)
+    read = Requester(
+        requester.source, requester.listener, ecs_of(query.edns), requester.tsig, requester.tls, requester.token
+    )
     return query, read
 
 
-def _trials(engine: Engine, asker: Asker) -> Iterator[Trial]:
+def _trials(engine: Engine, requester: Requester) -> Iterator[Trial]:
     classifier = engine.tables.classifier
-    found = dict(classifier.tried(asker))
+    found = dict(classifier.tried(requester))
     over = False
     for step in (*classifier.order, *(step for step in Step if step not in classifier.order)):
-        asked = ASKED[step](asker)
+        asked = ASKED[step](requester)
         if step not in classifier.order:
             yield Trial(step, asked, decided=False, value=None, detail="not in classify.order, so never looked at")
         elif step in found:
             over = found[step].step is not None
-            yield _trial(engine, step, asked, asker, found[step])
+            yield _trial(engine, step, asked, requester, found[step])
         else:
             why = "not looked at: a step before it decided" if over else _unused(step)
             yield Trial(step, asked, decided=False, value=None, detail=why)
@@ -143,28 +145,28 @@ def _unused(step: Step) -> str:
     return "no client is known by it" + (", or this node has no geo data" if step is Step.GEO else "")
 
 
-def _trial(engine: Engine, step: Step, asked: str | None, asker: Asker, found: Classified) -> Trial:
+def _trial(engine: Engine, step: Step, asked: str | None, requester: Requester, found: Classified) -> Trial:
     if found.step is None:
-        return Trial(step, asked, decided=False, value=None, detail=_missed(engine, step, asked, asker))
+        return Trial(step, asked, decided=False, value=None, detail=_missed(engine, step, asked, requester))
     if found.client is None:
         detail = "belongs to a client that is disabled or revoked: answered as nobody, and no later step is asked"
         return Trial(step, asked, decided=True, value=None, detail=detail)
-    match = fitting(found.client, step, asker)
+    match = fitting(found.client, step, requester)
     detail = f"fits {found.client.name}" + (f" by {step.value} = {match.value}" if match else "")
     return Trial(step, asked, decided=True, value=match.value if match else None, detail=detail)
 
 
-def _missed(engine: Engine, step: Step, asked: str | None, asker: Asker) -> str:
+def _missed(engine: Engine, step: Step, asked: str | None, requester: Requester) -> str:
     if asked is None:
         return "the query carries none"
-    if step is Step.ECS and not engine.tables.classifier.trusts(asker.source):
-        return f"not believed: {asker.source} is not in classify.trust_ecs_from"
+    if step is Step.ECS and not engine.tables.classifier.trusts(requester.source):
+        return f"not believed: {requester.source} is not in classify.trust_ecs_from"
     return f"{asked}: no client has this" + (" whole block" if step is Step.ECS else "")
 
 
-def fitting(client: Client, step: Step, asker: Asker) -> Match | None:
-    """The client's own match that fits the asker in a step, of prefixes the longest; None where that cannot be told."""
-    asked = ASKED[step](asker)
+def fitting(client: Client, step: Step, requester: Requester) -> Match | None:
+    """The client's own match that fits the requester in a step, the longest of prefixes; None where that is unknown."""
+    asked = ASKED[step](requester)
     own = [match for match in client.match if match.step is step]
     if step not in (Step.SOURCE, Step.ECS):
         value = (asked or "").lower().rstrip(".") if step is Step.TSIG else asked
@@ -202,13 +204,13 @@ def _block(ecs: Ecs | None) -> str | None:
     return None if ecs is None else str(ip_network((ecs.address, ecs.source_prefix), strict=False))
 
 
-ASKED: Mapping[Step, Callable[[Asker], str | None]] = {
-    Step.TSIG: lambda asker: asker.tsig,
-    Step.TLS: lambda asker: asker.tls,
-    Step.TOKEN: lambda asker: asker.token,
-    Step.ECS: lambda asker: _block(asker.ecs),
-    Step.SOURCE: lambda asker: str(asker.source),
-    Step.GEO: lambda asker: str(asker.ecs.address if asker.ecs else asker.source),
-    Step.LISTENER: lambda asker: asker.listener,
+ASKED: Mapping[Step, Callable[[Requester], str | None]] = {
+    Step.TSIG: lambda requester: requester.tsig,
+    Step.TLS: lambda requester: requester.tls,
+    Step.TOKEN: lambda requester: requester.token,
+    Step.ECS: lambda requester: _block(requester.ecs),
+    Step.SOURCE: lambda requester: str(requester.source),
+    Step.GEO: lambda requester: str(requester.ecs.address if requester.ecs else requester.source),
+    Step.LISTENER: lambda requester: requester.listener,
 }
 """What each step looks at."""

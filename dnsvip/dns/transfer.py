@@ -21,7 +21,7 @@ from dnsvip.dns.protocol.wire import HEADER_SIZE, MAX_SIZE, build
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.dns.zones.zonefile import labels_of
-from dnsvip.model import ClassCluster, Service, Site, Transfer
+from dnsvip.site import ClassCluster, Service, Site, Transfer
 
 MESSAGE_SIZE = 16_000
 """Bytes of the records of one message before compression: all within reach of a compression pointer."""
@@ -58,7 +58,7 @@ class Transfers:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
         NOTAUTH for what is no zone of ours, REFUSED for whoever may not, and for AXFR by UDP. IXFR is answered
-        with the SOA alone where the asker is up to date, and by UDP, whereupon it comes by TCP (RFC 1995 section 2).
+        with the SOA alone where the requester is up to date, and over UDP, so that it retries over TCP (RFC 1995, 2).
         """
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:

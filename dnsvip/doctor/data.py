@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dnsvip.codec.keyring import Epoch, EpochState
-from dnsvip.codec.layout import EPOCH_SLOTS
+from dnsvip.address.keyring import Epoch, EpochState
+from dnsvip.address.layout import EPOCH_SLOTS
 from dnsvip.doctor.finding import Finding, failure, ok, unknown, warning
-from dnsvip.epochs import DISPATCH, NodeReport, retires_at
+from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
 
 KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
 

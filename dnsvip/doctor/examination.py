@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnsvip.bpf.libbpf import library
-from dnsvip.bpf.objects import object_file
-from dnsvip.bpf.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel, check_pins
-from dnsvip.config import DispatchSettings, NodeConfig, parse_endpoint
-from dnsvip.dispatcher.kernel.plane import OBJECT
+from dnsvip.dispatcher.io.xdp.pinned_program import OBJECT
 from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError
-from dnsvip.model import Cluster, Site
+from dnsvip.site import Cluster, Site, parse_endpoint
+from dnsvip.site.node_file import DispatchSettings, NodeConfig
 from dnsvip.store import KeyEncryptionKey, lastgood
 from dnsvip.store.examine import Examined, examine
 from dnsvip.store.secrets import VARIABLE
 from dnsvip.store.tables import SCHEMA
+from dnsvip.xdp.libbpf import library
+from dnsvip.xdp.objects import object_file
+from dnsvip.xdp.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel, check_pins
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dnsvip.config import NodeConfig, parse_endpoint
 from dnsvip.doctor.host import Port
+from dnsvip.site import parse_endpoint
+from dnsvip.site.node_file import NodeConfig
 
 TUN = Path("/dev/net/tun")
 _LISTENING = "0A"

@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.doctor.network import Delegated, Reached, Way
-from dnsvip.model import Pool, Server
+from dnsvip.site import Pool, Server
 
 CONNECT_SECONDS = 1.5
 RESOLVE_SECONDS = 3.0

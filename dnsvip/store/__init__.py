@@ -1,9 +1,9 @@
-from dnsvip.epochs import NodeReport
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store.audit import AuditRow
-from dnsvip.store.feed import Feed
+from dnsvip.store.follower import SnapshotFollower
 from dnsvip.store.listing import Listing
 from dnsvip.store.people import Token
 from dnsvip.store.repository import Store, Stored
 from dnsvip.store.secrets import KeyEncryptionKey
 
-__all__ = ["AuditRow", "Feed", "KeyEncryptionKey", "Listing", "NodeReport", "Store", "Stored", "Token"]
+__all__ = ["AuditRow", "KeyEncryptionKey", "Listing", "NodeReport", "SnapshotFollower", "Store", "Stored", "Token"]

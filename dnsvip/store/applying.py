@@ -15,10 +15,10 @@ from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.model import Classify, Client, Step, TsigKey, Zone
-from dnsvip.plan import Change, Origin
-from dnsvip.rules import check_one, check_site
-from dnsvip.spec import SINGLE, Thing
+from dnsvip.site import Classify, Client, Step, TsigKey, Zone
+from dnsvip.site.plain import SINGLE, SiteObject
+from dnsvip.site.plan import Change, Origin
+from dnsvip.site.rules import check_one, check_site
 from dnsvip.store.audit import AuditEntry, record
 from dnsvip.store.batches import BATCH, ROWS, in_batches
 from dnsvip.store.keys import follow_cluster
@@ -30,7 +30,7 @@ from dnsvip.store.tables import KINDS, client, client_match, tsig, zone
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
 """What is wrong with a zone's text; `dns.zone` knows, the store does not."""
 
-Stored: TypeAlias = dict[tuple[str, str], tuple[Thing, Origin]]
+Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject, Origin]]
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 from dnsvip.store.tables import audit
 
 
@@ -35,8 +35,8 @@ class AuditRow:
     action: str
     kind: str
     name: str
-    before: Plain | None
-    after: Plain | None
+    before: JsonObject | None
+    after: JsonObject | None
 
 
 async def record(
@@ -71,5 +71,5 @@ async def recorded(
     ]
 
 
-def _read(text: str | None) -> Plain | None:
+def _read(text: str | None) -> JsonObject | None:
     return None if text is None else json.loads(text)

@@ -18,9 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Client, Site
-from dnsvip.rules import check_one
-from dnsvip.spec import RUNTIME_FIELDS, Thing, dump_text
+from dnsvip.site import Client, Site
+from dnsvip.site.plain import RUNTIME_FIELDS, SiteObject, dump_text
+from dnsvip.site.rules import check_one
 from dnsvip.store.applying import Author
 from dnsvip.store.batches import BATCH, in_batches
 from dnsvip.store.rows import client_of
@@ -32,7 +32,7 @@ LINES = 4000
 TOLD = 1000
 """Problems that are kept; all are counted."""
 
-Settle: TypeAlias = Callable[[Thing | None, Thing], Thing]
+Settle: TypeAlias = Callable[[SiteObject | None, SiteObject], SiteObject]
 Allowed: TypeAlias = Callable[[str], bool]
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
-from dnsvip.model import Client, Site, Tier
-from dnsvip.plan import Change
-from dnsvip.rules import check_unique
+from dnsvip.site import Client, Site, Tier
+from dnsvip.site.plan import Change
+from dnsvip.site.rules import check_unique
 from dnsvip.store.batches import BATCH, in_batches
 from dnsvip.store.tables import KINDS, client_match
 

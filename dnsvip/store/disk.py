@@ -13,10 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from dnsvip import history
 from dnsvip.errors import StoreError
-from dnsvip.history import Course, Memory
-from dnsvip.model import Snapshot
+from dnsvip.site import Snapshot, history
+from dnsvip.site.history import Course, Memory
 from dnsvip.store import lastgood, memory
 from dnsvip.store.repository import Followed
 from dnsvip.store.secrets import KeyEncryptionKey

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.codec.keyring import Epoch
-from dnsvip.epochs import NodeReport
+from dnsvip.address.keyring import Epoch
 from dnsvip.errors import SecretError, StoreError
-from dnsvip.model import Site
-from dnsvip.spec import COLLECTIONS
+from dnsvip.site import Site
+from dnsvip.site.epochs import NodeReport
+from dnsvip.site.plain import COLLECTIONS
 from dnsvip.store import registry
 from dnsvip.store.database import Database
 from dnsvip.store.loading import MANY, current_generation, load_site

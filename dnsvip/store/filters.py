@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
-from dnsvip.model import ClientState, Step
+from dnsvip.site import ClientState, Step
 from dnsvip.store.tables import KINDS, JsonField, client, client_match
 
 Filters: TypeAlias = Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Key epochs and client masters in the database: made with their cluster, moved by `dnsvip.epochs`, destroyed.
+"""Key epochs and client masters in the database: made with their cluster, moved by `dnsvip.site.epochs`, destroyed.
 
 Every function runs inside the caller's write transaction, so that of several nodes that advance at
 once each sees what the one before it did.
@@ -14,14 +14,13 @@ from dataclasses import asdict
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip import epochs
-from dnsvip.codec.keyring import Epoch
-from dnsvip.codec.proof import MASTER_BYTES
-from dnsvip.codec.suffix import SECRET_BYTES
-from dnsvip.epochs import Reserved
+from dnsvip.address.keyring import Epoch
+from dnsvip.address.proof import MASTER_BYTES
+from dnsvip.address.suffix import SECRET_BYTES
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Cluster
-from dnsvip.plan import Change
+from dnsvip.site import Cluster, epochs
+from dnsvip.site.epochs import Reserved
+from dnsvip.site.plan import Change
 from dnsvip.store.audit import AuditEntry
 from dnsvip.store.loading import KEY_KIND, load_epochs, load_site
 from dnsvip.store.rows import epoch_dump, epoch_row, master_context

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from dnsvip.codec.keyring import Epoch, Keyring
+from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import StoreError
-from dnsvip.model import Cluster, Site, Snapshot
-from dnsvip.shards import Shards
-from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.site import Cluster, Site, Snapshot
+from dnsvip.site.cow_map import CowMap
+from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
 from dnsvip.store.cookies import cookie_context
 from dnsvip.store.loading import MANY
 from dnsvip.store.rows import epoch_from, epoch_row, from_row, master_context, to_row
@@ -125,7 +125,7 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     digest = hashlib.sha256()
     header = _header(file.readline(), path, digest.update)
     found: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
-    many: dict[str, Shards[str, Thing]] = {kind: Shards() for kind in MANY}
+    many: dict[str, CowMap[str, SiteObject]] = {kind: CowMap() for kind in MANY}
     found |= {COLLECTIONS[kind]: shards for kind, shards in many.items()}
     epochs: dict[str, list[Epoch]] = {}
     masters: dict[str, bytes] = {}

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.codec.keyring import Epoch, Keyring
-from dnsvip.model import Classify, Cluster, Site, Snapshot, TsigKey
-from dnsvip.plan import Origin
-from dnsvip.shards import Shards
-from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection
+from dnsvip.address.keyring import Epoch, Keyring
+from dnsvip.site import Classify, Cluster, Site, Snapshot, TsigKey
+from dnsvip.site.cow_map import CowMap
+from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
+from dnsvip.site.plan import Origin
 from dnsvip.store.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.rows import epoch_from, from_row, master_context
 from dnsvip.store.secrets import KeyEncryptionKey
@@ -31,7 +31,7 @@ PAGE = 2000
 """Rows at a time: between pages the event loop gets its turn, so that loading does not stop answers."""
 
 MANY = ("client",)
-"""The kinds that are held as Shards."""
+"""The kinds that are held as a CowMap."""
 
 KEY_KIND = "key"
 """The kind under which audit rows speak of epochs; their name is CLUSTER/SLOT."""
@@ -147,7 +147,7 @@ async def stamp(connection: AsyncConnection, generation: int) -> float | None:
 
 async def things(
     connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
-) -> AsyncIterator[tuple[str, Thing]]:
+) -> AsyncIterator[tuple[str, SiteObject]]:
     """Every object of a kind that is newer than a generation, by name."""
     async for pairs in _pages(connection, kek, kind, since):
         for pair in pairs:
@@ -156,7 +156,7 @@ async def things(
 
 async def _pages(
     connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
-) -> AsyncIterator[list[tuple[str, Thing]]]:
+) -> AsyncIterator[list[tuple[str, SiteObject]]]:
     table = KINDS[kind]
     place = tuple_(table.c.generation, table.c.name)
     last: tuple[int, str] | None = None
@@ -178,13 +178,13 @@ async def _touched(connection: AsyncConnection, since: int) -> set[str]:
 
 
 async def _patched(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, Thing], since: int
-) -> Mapping[str, Thing]:
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, SiteObject], since: int
+) -> Mapping[str, SiteObject]:
     # Removed first: what was removed and made again has a row that is newer than its removal.
     gone = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
     removed = (await connection.execute(gone)).scalars().all()
     put = [pair async for pair in things(connection, kek, kind, since)]
-    if isinstance(old, Shards):
+    if isinstance(old, CowMap):
         return old.changed(removed, put)
     patched = dict(old)
     for name in removed:
@@ -193,11 +193,11 @@ async def _patched(
     return patched
 
 
-async def _collected(connection: AsyncConnection, kek: KeyEncryptionKey, kind: str) -> Mapping[str, Thing]:
+async def _collected(connection: AsyncConnection, kek: KeyEncryptionKey, kind: str) -> Mapping[str, SiteObject]:
     """All objects of a kind: where there may be a million, so that one of them can change at little cost."""
     if kind not in MANY:
         return {name: thing async for name, thing in things(connection, kek, kind)}
-    found: Shards[str, Thing] = Shards()
+    found: CowMap[str, SiteObject] = CowMap()
     async for pairs in _pages(connection, kek, kind):
         found.fill(pairs)
     return found

@@ -1,4 +1,4 @@
-"""What a node remembers of its database, on its own disk: `dnsvip.history.Memory` as one JSON file. It holds no key."""
+"""What a node remembers of its database, on its disk: `dnsvip.site.history.Memory` as one JSON file without keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import StoreError
-from dnsvip.history import Memory
+from dnsvip.site.history import Memory
 
 FILE = "memory.json"
 

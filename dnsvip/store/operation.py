@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from dnsvip.codec.keyring import Epoch
-from dnsvip.epochs import NodeReport, Reserved
+from dnsvip.address.keyring import Epoch
 from dnsvip.errors import Conflict, Problem
+from dnsvip.site.epochs import NodeReport, Reserved
 from dnsvip.store import backup, keys, loading, registry
 from dnsvip.store.audit import AuditEntry, record
 from dnsvip.store.backup import Header, Progress

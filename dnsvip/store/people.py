@@ -14,9 +14,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import NAME_PATTERN
-from dnsvip.rights import EVERYTHING, ROLES, Rights, Scope
-from dnsvip.spec import Plain
+from dnsvip.site import NAME_PATTERN
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
 from dnsvip.store.tables import token
 
 TOKEN_BYTES = 32
@@ -114,7 +114,7 @@ async def all_tokens(connection: AsyncConnection) -> list[Token]:
     return [_token(row) for row in rows]
 
 
-def token_form(made: Token) -> Plain:
+def token_form(made: Token) -> JsonObject:
     """A token as answers and audit rows show it."""
     plain = asdict(made)
     return plain | {"scopes": [asdict(scope) for scope in made.scopes], "networks": list(made.networks)}
@@ -125,7 +125,7 @@ def audit_token(made: Token) -> str:
     return json.dumps({key: value for key, value in token_form(made).items() if key != "last_used_at"})
 
 
-def _token_row(made: Token) -> Plain:
+def _token_row(made: Token) -> JsonObject:
     allowed = {"role": made.role, "scopes": [asdict(s) for s in made.scopes], "per_minute": made.per_minute}
     return {
         "name": made.name,

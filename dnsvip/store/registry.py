@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.epochs import NodeReport
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store.batches import BATCH
 from dnsvip.store.tables import audit, node
 

@@ -15,10 +15,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from dnsvip.errors import Conflict, Problem, StoreError
-from dnsvip.history import Course, Mark, course
-from dnsvip.model import Site, Snapshot
-from dnsvip.plan import Change, Origin
-from dnsvip.spec import Thing
+from dnsvip.site import Site, Snapshot
+from dnsvip.site.history import Course, Mark, course
+from dnsvip.site.plain import SiteObject
+from dnsvip.site.plan import Change, Origin
 from dnsvip.store import loading, people
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
 from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
@@ -127,18 +127,18 @@ class Store(Operated):
         async with self._database.read() as connection:
             return await loading.load_origins(connection)
 
-    async def get(self, kind: str, name: str) -> Thing | None:
+    async def get(self, kind: str, name: str) -> SiteObject | None:
         """One object, None where there is none."""
         table = KINDS[kind]
         async with self._database.read() as connection:
             row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
         return None if row is None else from_row(kind, row, self._kek)
 
-    async def page(self, wanted: Listing) -> list[Thing]:
+    async def page(self, wanted: Listing) -> list[SiteObject]:
         """The objects of a page."""
         return [thing for thing, _ in await self.places(wanted)]
 
-    async def places(self, wanted: Listing) -> list[tuple[Thing, str | int]]:
+    async def places(self, wanted: Listing) -> list[tuple[SiteObject, str | int]]:
         """The objects of a page, each with what it is sorted by, which the next page may start behind."""
         async with self._database.read() as connection:
             rows = await listed(connection, wanted)

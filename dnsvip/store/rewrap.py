@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.epochs import NodeReport
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store.cookies import cookie_context
 from dnsvip.store.rows import epoch_context, master_context, tsig_context
 from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE

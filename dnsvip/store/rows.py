@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from dnsvip.codec.keyring import Epoch, EpochState
-from dnsvip.codec.proof import Bind
+from dnsvip.address.keyring import Epoch, EpochState
+from dnsvip.address.proof import Bind
 from dnsvip.errors import StoreError
-from dnsvip.model import (
+from dnsvip.site import (
     ClassCluster,
     Client,
     ClientState,
@@ -25,7 +25,7 @@ from dnsvip.model import (
     TsigKey,
     Zone,
 )
-from dnsvip.spec import TYPES, Plain, Thing, dump
+from dnsvip.site.plain import TYPES, JsonObject, SiteObject, dump
 from dnsvip.store.secrets import KeyEncryptionKey
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ _STATES = {state.value: state for state in ClientState}
 _PROOFS = {(b.value, s, r): Proof(b, s, r) for b in Bind for s in (False, True) for r in (False, True)}
 
 
-def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
+def to_row(kind: str, name: str, thing: SiteObject, kek: KeyEncryptionKey) -> Row:
     """The columns of an object, `origin` and `generation` excepted.
 
     Of all but a client (there may be a million, and `_client` reads them) only what differs from the defaults is
@@ -62,15 +62,15 @@ def to_row(kind: str, name: str, thing: Thing, kek: KeyEncryptionKey) -> Row:
     return row
 
 
-def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> Thing:
+def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
     """The object in a row (anything with the columns as attributes)."""
     try:
         if kind == "client":
             return client_of(row.spec)
         if kind != "tsig":
-            return cast("Thing", _ADAPTERS[kind].validate_json(row.spec))
+            return cast("SiteObject", _ADAPTERS[kind].validate_json(row.spec))
         secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
-        return cast("Thing", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
+        return cast("SiteObject", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
     except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise StoreError(f"the row of {kind}.{row.name} cannot be read: {error}") from error
 
@@ -80,7 +80,7 @@ def client_of(text: str) -> Client:
     return _client(_scan(text, 0)[0])
 
 
-def _client(plain: Plain) -> Client:
+def _client(plain: JsonObject) -> Client:
     """A client from its stored form. What is stored has been checked and is canonical, and there may be a
     million of it: without parsing every network anew this takes a third of the time."""
     proof = plain["proof"]
@@ -110,7 +110,7 @@ def epoch_row(cluster: str, epoch: Epoch, kek: KeyEncryptionKey) -> Row:
     }
 
 
-def epoch_dump(epoch: Epoch) -> Plain:
+def epoch_dump(epoch: Epoch) -> JsonObject:
     """All of an epoch but its secret."""
     names = ("slot", "published_at", "published_generation", "activated_at", "retiring_since", "keep_seconds")
     return {"state": epoch.state.value, **{name: getattr(epoch, name) for name in names}}
@@ -145,7 +145,7 @@ def master_context(cluster: str) -> bytes:
     return f"client_master/{cluster}".encode()
 
 
-def audit_form(thing: Thing | None) -> str | None:
+def audit_form(thing: SiteObject | None) -> str | None:
     """An object as its audit row shows it: without secrets, a zone by the hash of its text."""
     if thing is None:
         return None
@@ -158,5 +158,5 @@ def audit_form(thing: Thing | None) -> str | None:
     return _json(plain)
 
 
-def _json(plain: Plain) -> str:
+def _json(plain: JsonObject) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))

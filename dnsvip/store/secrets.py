@@ -25,8 +25,8 @@ from typing import TypeAlias
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from dnsvip.config import NodeConfig
 from dnsvip.errors import SecretError
+from dnsvip.site.node_file import NodeConfig
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -14,10 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
-from dnsvip.config import load_site
 from dnsvip.errors import StoreError
-from dnsvip.model import Site, Snapshot
-from dnsvip.plan import plan
+from dnsvip.site import Site, Snapshot
+from dnsvip.site.io.files import load_site
+from dnsvip.site.plan import plan
 from dnsvip.store import KeyEncryptionKey, Store
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"

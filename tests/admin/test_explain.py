@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from dnsvip.dispatcher.decide import decide
-from dnsvip.dispatcher.example import syn
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.qos import SECOND
+from dnsvip.dispatcher.simulate import syn
 from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
 from tests.admin.conftest import Api
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from dnsvip.dispatcher.health.checks import MOST_REPORTED, reported
-from dnsvip.epochs import NodeReport
+from dnsvip.dispatcher.io.health.checks import MOST_REPORTED, reported
+from dnsvip.site.epochs import NodeReport
 from tests.admin.conftest import Api
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.epochs import NodeReport
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store import KeyEncryptionKey
 from tests.admin.conftest import Api
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.admin.framework.queries import PageQuery
-from dnsvip.spec import COLLECTIONS
+from dnsvip.admin.http.queries import PageQuery
+from dnsvip.site.plain import COLLECTIONS
 from dnsvip.store.filters import FILTERS as FILTERS_OF
 from tests.admin.conftest import Api
 

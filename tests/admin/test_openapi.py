@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.rights import KINDS
+from dnsvip.site.rights import KINDS
 from tests.admin.conftest import Api
 from tests.admin.stateful import BODIES
-from tests.cli.serving import node
+from tests.node.serving import node
 
 ST = Path(sys.executable).with_name("st")
 

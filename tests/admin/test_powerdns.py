@@ -14,9 +14,9 @@ import pytest
 
 from dnsvip.dns.zones.edit import Replacement, edited, record_sets
 from dnsvip.errors import InvalidSite
-from dnsvip.model import Zone
+from dnsvip.site import Zone
 from tests.admin.conftest import Api
-from tests.cli.serving import node, within
+from tests.node.serving import node, within
 
 LEXICON = """
 import json, sys

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.admin.framework.auth import Attempts
-from dnsvip.admin.framework.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
+from dnsvip.admin.http.auth import Attempts
+from dnsvip.admin.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Answer, Api
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.admin.framework.auth import Rates
-from dnsvip.rights import EVERYTHING, ROLES, Action, Rights, Scope
+from dnsvip.admin.http.auth import Rates
+from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope
 from dnsvip.store import Token
 from tests.admin.conftest import Answer, Api
 from tests.admin.test_refusals import check

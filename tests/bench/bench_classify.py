@@ -28,13 +28,13 @@ import dns.edns
 import dns.message
 import sqlalchemy
 
-from dnsvip.cli.processes.turns import share_interpreter
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.classification.classify import Asker, Classifier, Ecs
-from dnsvip.dns.classification.prefixes import PrefixTable
-from dnsvip.model import Client, Match, Snapshot, Step
-from dnsvip.plan import Change
-from dnsvip.spec import Thing
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
+from dnsvip.dns.identity.prefixes import PrefixTable
+from dnsvip.node.runtime_tuning import share_interpreter
+from dnsvip.site import Client, Match, Snapshot, Step
+from dnsvip.site.plain import SiteObject
+from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.rows import match_rows, to_row
 from dnsvip.store.tables import client, client_match
@@ -106,7 +106,7 @@ def look_ups(size: int) -> dict[str, float]:
     built = process_time() - start
     batches = [[address_near(random, size) for _ in range(ASKED)] for _ in range(ROUNDS)]
     source = IPv4Address("127.0.0.1")
-    askers = [[Asker(source, ecs=Ecs(IPv6Address(each), 128)) for each in batch] for batch in batches]
+    requesters = [[Requester(source, ecs=Ecs(IPv6Address(each), 128)) for each in batch] for batch in batches]
     engine = Engine(snapshot_of(SITE))
     engine.tables = replace(engine.tables, classifier=classifier)
     asked = [queries(random, size) for _ in range(ROUNDS)]
@@ -116,7 +116,7 @@ def look_ups(size: int) -> dict[str, float]:
         "bytes": table.size / len(table),
         "owner_us": per_item(table.owner, batches),
         "match_us": per_item(lambda address: table.match(address, 128), batches),
-        "classify_us": per_item(classifier.classify, askers),
+        "classify_us": per_item(classifier.classify, requesters),
         "query_us": per_item(lambda wire: engine.answer(wire, source, "default", "udp", NOW), asked),
     }
 
@@ -132,7 +132,7 @@ async def filled(path: Path, kek: KeyEncryptionKey, number: int) -> Store:
     """A store with so many clients, written past the rules, as that is not what is measured."""
     store = await Store.open(f"sqlite:///{path}", kek)
     site = replace(SITE, clients={})
-    parts: tuple[tuple[str, Mapping[str, Thing]], ...] = (
+    parts: tuple[tuple[str, Mapping[str, SiteObject]], ...] = (
         ("pool", site.pools),
         ("tier", site.tiers),
         ("cluster", site.clusters),

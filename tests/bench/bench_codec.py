@@ -16,11 +16,11 @@ from time import process_time
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from dnsvip.codec.proof import Bind, client_key, prove, verify
-from dnsvip.dispatcher.judging.judge import Judge
-from dnsvip.dns.classification.classify import Asker, Classified, Classifier
-from dnsvip.dns.services.vip import VipMaker
-from dnsvip.model import Service, Step
+from dnsvip.address.proof import Bind, client_key, prove, verify
+from dnsvip.dispatcher.verify.verifier import AddressVerifier
+from dnsvip.dns.identity.identify import Classified, Classifier, Requester
+from dnsvip.dns.synthesis.vip import VipMaker
+from dnsvip.site import Service, Step
 from tests.bench.goals import judge
 from tests.bench.outcome import Result, conclude
 from tests.samples import MASTER, NOW, make_snapshot
@@ -67,16 +67,16 @@ def measure() -> dict[str, float]:
         "refuse a forged tag": cost(lambda: codec.authentic(issued ^ 1)),
         "verify a proof": cost(lambda: verify(layout, proven, key, Bind.ADDRESS, 1, 2, int(NOW) // 30)),
     }
-    judge, maker, classifier = Judge(snapshot), VipMaker(snapshot), Classifier(snapshot)
+    judge, maker, classifier = AddressVerifier(snapshot), VipMaker(snapshot), Classifier(snapshot)
     service, acme = Service("www.example.test", "web"), Classified(snapshot.site.clients["acme"], Step.SOURCE)
-    asker = Asker(IPv4Address("203.0.113.9"))
-    crowd = [(Classified(None, None), Asker(IPv4Address(i << 8))) for i in range(BATCH)]
+    requester = Requester(IPv4Address("203.0.113.9"))
+    crowd = [(Classified(None, None), Requester(IPv4Address(i << 8))) for i in range(BATCH)]
     return figures | {
         "judge an issued address": cost(lambda: judge.judge(issued, 1, 2, NOW)),
         "judge a proven address": cost(lambda: judge.judge(proven, 1, 2, NOW)),
         "judge a forged address": cost(lambda: judge.judge(issued ^ 1, 1, 2, NOW)),
-        "classify by source": cost(lambda: classifier.classify(asker)),
-        "answer a client again": cost(lambda: maker.aaaa(service, acme, asker, NOW)),
+        "classify by source": cost(lambda: classifier.classify(requester)),
+        "answer a client again": cost(lambda: maker.aaaa(service, acme, requester, NOW)),
         "answer new clients, 256 at once": cost(lambda: VipMaker(snapshot).seal_batch(service, crowd, NOW), BATCH),
     }
 

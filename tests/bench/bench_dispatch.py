@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from dnsvip.demo.netns import World
-from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.egress.output import output_bytes
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.errors import DnsvipError
 from tests.bench.outcome import Result, conclude, parser_of, say

@@ -26,9 +26,9 @@ from statistics import median
 
 import uvloop
 
-from dnsvip.config import DnsSettings, Listener
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.transports.server import DnsServer
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.site.node_file import DnsSettings, Listener
 from tests.samples import make_snapshot
 
 KNOWN = 10_000

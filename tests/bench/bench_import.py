@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.cli.serving import Node, node
+from tests.node.serving import Node, node
 from tests.postgres import running
 
 PAGES = [

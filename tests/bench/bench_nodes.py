@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from dnsvip.demo.netns import World
-from dnsvip.model import Client, Match, Site, Step
-from dnsvip.plan import Change, plan
+from dnsvip.site import Client, Match, Site, Step
+from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
 from tests.bench.outcome import Result, conclude
 from tests.network.fleet import Dispatcher, Fleet, Watch, decoded, delays

@@ -16,10 +16,10 @@ from ipaddress import IPv4Address
 
 import uvloop
 
-from dnsvip.config import DnsSettings, Listener
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.transports.server import DnsServer
-from dnsvip.model import Client, Match, Step
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.site import Client, Match, Step
+from dnsvip.site.node_file import DnsSettings, Listener
 from tests.bench.questions import FIRST_NEW, SPACE
 from tests.samples import make_site, snapshot_of
 

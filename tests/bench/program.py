@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnsvip.bpf.layout import word
-from dnsvip.bpf.libbpf import TestRunOptions, library
-from dnsvip.bpf.objects import Object, Program
+from dnsvip.dispatcher.io.xdp.layout import word
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.model import Forward
-from tests.bpf.kernel import Kernel, frame_of, loaded
+from dnsvip.site import Forward
+from dnsvip.xdp.libbpf import TestRunOptions, library
+from dnsvip.xdp.objects import Object, Program
 from tests.dispatcher.build import ACK, PUSH, address, segment, snapshot, with_pool
+from tests.xdp.kernel import Kernel, frame_of, loaded
 
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 ROUNDS, PACKETS, FLOWS = 9, 2000, 1 << 16

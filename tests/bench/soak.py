@@ -31,12 +31,12 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
-from dnsvip.codec.suffix import SuffixCodec
+from dnsvip.address.suffix import SuffixCodec
 from dnsvip.store import KeyEncryptionKey, Store
 from tests.bench import questions
 from tests.bench.load import write_questions
 from tests.bench.processes import memory_bytes
-from tests.cli.serving import Node
+from tests.node.serving import Node
 
 TIERS = {"gold": 1, "standard": 2}
 EFFECT_SECONDS = 0.5

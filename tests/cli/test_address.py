@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from dnsvip.address.proof import Bind, client_key, prove
 from dnsvip.cli.database.address import decode, encode
-from dnsvip.codec.proof import Bind, client_key, prove
-from dnsvip.config import load_node, load_site
 from dnsvip.errors import StoreError
-from dnsvip.model import Site, Snapshot
-from dnsvip.plan import plan
+from dnsvip.site import Site, Snapshot
+from dnsvip.site.io.files import load_node, load_site
+from dnsvip.site.plan import plan
 from dnsvip.store import KeyEncryptionKey, Store
 
 ROOT = Path(__file__).parent.parent

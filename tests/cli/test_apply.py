@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.model import Client, ClientState
-from dnsvip.plan import Change
+from dnsvip.site import Client, ClientState
+from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from dnsvip.address.proof import client_key
 from dnsvip.cli import root
-from dnsvip.client.files import load
-from dnsvip.codec.proof import client_key
-from dnsvip.config import load_node, load_site
+from dnsvip.client.io.files import load
 from dnsvip.errors import ClientError
-from dnsvip.model import Client, ClientState, Snapshot
-from dnsvip.plan import Change, plan
+from dnsvip.site import Client, ClientState, Snapshot
+from dnsvip.site.io.files import load_node, load_site
+from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import DNSVIP, Node, free_port, node
+from tests.node.serving import DNSVIP, Node, free_port, node
 
 ASK = """
 source <("$DNSVIP" completion bash)

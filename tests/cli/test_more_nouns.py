@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import Node, node
 from tests.cli.test_nouns import as_json, ok
+from tests.node.serving import Node, node
 
 
 @pytest.fixture(scope="module")

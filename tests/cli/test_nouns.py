@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.serving import DNSVIP, Node, node
+from tests.node.serving import DNSVIP, Node, node
 
 
 @pytest.fixture(scope="module")

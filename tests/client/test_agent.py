@@ -13,10 +13,10 @@ import dns.rcode
 import dns.tsig
 import pytest
 
+from dnsvip.address.proof import Bind, acceptable_slots, verify
+from dnsvip.address.suffix import SuffixCodec
 from dnsvip.client import Agent, Why
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, TsigIdentity
-from dnsvip.codec.proof import Bind, acceptable_slots, verify
-from dnsvip.codec.suffix import SuffixCodec
 from dnsvip.errors import ClientError
 from tests.client.responder import KEY_NAME, SECRET, Responder, reply
 

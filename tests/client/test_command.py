@@ -20,11 +20,11 @@ from tempfile import NamedTemporaryFile
 
 import pytest
 
+from dnsvip.address.proof import Bind
 from dnsvip.client import Agent
-from dnsvip.client.command import CannotRun, run_with_hosts, run_with_proxy
-from dnsvip.client.enter import enter
-from dnsvip.client.hosts import HostsFile
-from dnsvip.codec.proof import Bind
+from dnsvip.client.io.command import CannotRun, run_with_hosts, run_with_proxy
+from dnsvip.client.io.enter import enter
+from dnsvip.client.io.hosts import HostsFile
 from dnsvip.errors import ClientError
 from tests.client.responder import Responder
 from tests.client.test_agent import CLUSTER, ISSUED, NAME, enrolment, honest

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from dnsvip.client import files
-from dnsvip.client.enrol import cautions, make_enrolment
+from dnsvip.address.proof import Bind, client_key
 from dnsvip.client.enrolment import Enrolment, dump, parse
-from dnsvip.codec.proof import Bind, client_key
-from dnsvip.config import load_site
+from dnsvip.client.io import files
+from dnsvip.client.io.enrol import cautions, make_enrolment
 from dnsvip.errors import ClientError
-from dnsvip.model import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
+from dnsvip.site import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
+from dnsvip.site.io.files import load_site
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "site.toml"
 SERVERS = ("192.0.2.53:53", "[2001:db8:53::1]:53")

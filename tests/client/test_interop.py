@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.client.enrol import make_enrolment
+from dnsvip.address.proof import Bind
 from dnsvip.client.enrolment import dump, parse
+from dnsvip.client.io.enrol import make_enrolment
 from dnsvip.client.modifier import Modifier, Why
-from dnsvip.codec.proof import Bind
-from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dispatcher.reason import Reason
-from dnsvip.model import Proof, Snapshot
+from dnsvip.dispatcher.verify.verifier import AddressVerifier
+from dnsvip.site import Proof, Snapshot
 from tests.samples import NOW, make_snapshot
 
 SOURCE = IPv6Address("2001:db8:77::5")
@@ -49,7 +49,7 @@ def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: in
     snapshot = with_proof(Proof(bind), generation)
     made = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
     assert made.why is Why.PROVEN
-    judgement = Judge(snapshot).judge(int(made.address), int(SOURCE), 4711, NOW + after)
+    judgement = AddressVerifier(snapshot).judge(int(made.address), int(SOURCE), 4711, NOW + after)
     assert (judgement.reason, judgement.client) == (Reason.PROVEN, 1001)
 
 
@@ -66,21 +66,21 @@ def test_from_elsewhere(bind: Bind, source: str, port: int, reason: Reason) -> N
     """A proof used from another source is refused where it is bound to it."""
     snapshot = with_proof(Proof(bind))
     made = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
-    assert Judge(snapshot).judge(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
+    assert AddressVerifier(snapshot).judge(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
 
 
 def test_raised_generation_ends_an_enrolment() -> None:
     """After the client's key generation was raised, proofs of the old enrolment are refused."""
     old, new = with_proof(Proof(Bind.NONE), 0), with_proof(Proof(Bind.NONE), 1)
     made = modifier(old).prove(issued(old), SOURCE, 0, NOW)
-    assert Judge(new).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+    assert AddressVerifier(new).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
 
 
 def test_another_clients_address() -> None:
     """What was issued to another client cannot be proven with this client's key."""
     snapshot = with_proof(Proof(Bind.NONE))
     made = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
-    assert Judge(snapshot).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+    assert AddressVerifier(snapshot).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
 
 
 def test_single_use_addresses_all_pass_once() -> None:
@@ -93,7 +93,7 @@ def test_single_use_addresses_all_pass_once() -> None:
         seen.add(address)
         return known
 
-    judge, own, spent = Judge(snapshot), modifier(snapshot), set[IPv6Address]()
+    judge, own, spent = AddressVerifier(snapshot), modifier(snapshot), set[IPv6Address]()
     for _ in range(3):
         made = own.prove(issued(snapshot), SOURCE, 0, NOW, spent)
         spent.add(made.address)

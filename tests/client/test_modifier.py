@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnsvip.address.layout import Layout
+from dnsvip.address.proof import Bind, acceptable_slots, client_key, verify
+from dnsvip.address.suffix import SuffixCodec
 from dnsvip.client.enrolment import EnrolledCluster, ProofKey
 from dnsvip.client.modifier import Modifier, Why
-from dnsvip.codec.layout import Layout
-from dnsvip.codec.proof import Bind, acceptable_slots, client_key, verify
-from dnsvip.codec.suffix import SuffixCodec
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "address-format.json"
 CASES = [case for case in json.loads(FIXTURE.read_text())["cases"] if "proof" in case]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.client.proxy import Proxy
-from dnsvip.client.system import connected
+from dnsvip.client.io.proxy import Proxy
+from dnsvip.client.io.system import connected
 from dnsvip.errors import ClientError
 from tests.client.webserver import Web
 

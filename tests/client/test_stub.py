@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dnsvip.address.proof import Bind, acceptable_slots, verify
 from dnsvip.client import Agent
-from dnsvip.client.stub import Stub, system_servers
-from dnsvip.codec.proof import Bind, acceptable_slots, verify
+from dnsvip.client.io.stub import Stub, system_servers
 from dnsvip.errors import ClientError
 from tests.client.responder import Responder, reply
 from tests.client.test_agent import CLUSTER, CODEC, ISSUED, NAME, enrolment

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dnsvip.demo.netns import World
-from tests.cli.serving import NODE, Node, node, within
+from tests.node.serving import NODE, Node, node, within
 
 CLIENTS = 130
 TIERS = ("gold", "standard", "standard", "blocked")

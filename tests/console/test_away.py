@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.cli.serving import NODE, Node, node
 from tests.console.conftest import DESKTOP, WAIT_MS
+from tests.node.serving import NODE, Node, node
 from tests.postgres import Postgres, running
 
 

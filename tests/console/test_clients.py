@@ -5,9 +5,9 @@ from ipaddress import ip_address
 
 from playwright.sync_api import Page, expect
 
-from tests.cli.serving import within
 from tests.console.conftest import Open
 from tests.console.site import CLIENTS, Site
+from tests.node.serving import within
 
 
 def names(page: Page) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.cli.serving import within
 from tests.console.conftest import WAIT_MS, Open
 from tests.console.site import Site
+from tests.node.serving import within
 
 
 def state(at_work: Site, server: str) -> str:

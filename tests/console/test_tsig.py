@@ -5,10 +5,10 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.cli.serving import within
 from tests.console.conftest import Open
 from tests.console.site import Site
 from tests.console.test_look import flaws
+from tests.node.serving import within
 
 SHOWN = re.compile(r'^key "(\S+)" \{ algorithm (\S+); secret "(\S+)"; \};$')
 

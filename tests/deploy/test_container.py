@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dnsvip.config import load_node
+from dnsvip.site.io.files import load_node
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "container"

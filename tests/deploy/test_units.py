@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from dnsvip.demo.netns import Host, World
-from tests.cli.serving import within
 from tests.network.dispatching import apply
 from tests.network.test_dispatch import SITE
+from tests.node.serving import within
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"

@@ -6,13 +6,13 @@ import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from dnsvip.codec.keyring import Epoch, EpochState, Keyring
-from dnsvip.codec.proof import Bind, client_key, prove
-from dnsvip.dispatcher.decide import decide
+from dnsvip.address.keyring import Epoch, EpochState, Keyring
+from dnsvip.address.proof import Bind, client_key, prove
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.model import (
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.site import (
     ClassCluster,
     Client,
     Cluster,

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.egress.output import output_bytes
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import Action, Outcome, Verdict
-from dnsvip.model import Forward, ServerState, Site
+from dnsvip.site import Forward, ServerState, Site
 from tests.dispatcher.build import (
     ACK,
     CLIENT,

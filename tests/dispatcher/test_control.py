@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.observing.control import MOST_CLIENTS, QUEUE, Control
+from dnsvip.dispatcher.io.control import MOST_CLIENTS, QUEUE, Control
+from dnsvip.dispatcher.io.user.taps import Shown, Taps
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.userspace.taps import Shown, Taps
 from dnsvip.errors import ConfigError
 from tests.dispatcher.build import ACK, address, segment, snapshot
 

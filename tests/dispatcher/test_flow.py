@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
 from dnsvip.dispatcher.flows.nat import Translations
-from dnsvip.dispatcher.flows.recent import Recent
 
 SYN, ACK, FIN, RST = 2, 16, 1, 4
 SESSION = 3600
@@ -184,7 +184,7 @@ TestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 def test_recent_is_bounded() -> None:
     """Old entries go first; what has expired is not found and makes room."""
-    recent = Recent(2)
+    recent = ExpiringMap(2)
     for name in (b"a", b"b", b"c"):
         recent.put(name, name.upper(), until=10)
     assert [recent.get(name, 5) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]

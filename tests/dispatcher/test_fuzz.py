@@ -10,14 +10,14 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.egress.output import output_bytes
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.leaving.output import output_bytes
 from dnsvip.dispatcher.packet import ip_length
-from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import REASONS, Action
-from dnsvip.model import Forward
+from dnsvip.site import Forward
 from tests.dispatcher.build import (
     ACK,
     CLIENT,

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dnsvip.dispatcher.health import checks as health_module
-from dnsvip.dispatcher.health.checks import MOST_PROBES, Health, with_health
-from dnsvip.dispatcher.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
-from dnsvip.model import Check, Pool, Server, ServerState, Site, Snapshot
+from dnsvip.dispatcher.io.health import checks as health_module
+from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
+from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
+from dnsvip.site import Check, Pool, Server, ServerState, Site, Snapshot
 
 LOOPBACK = ip_address("::1")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,13 +7,13 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from dnsvip.dispatcher.decide import decide
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io.user.taps import Shown, Taps
 from dnsvip.dispatcher.observing.observe import Event, FlowState, Query, Selection, read_query, tell_event, tell_flow
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.userspace.taps import Shown, Taps
+from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import REASONS, Action
 from dnsvip.dispatcher.words import WORDS, in_words
 from dnsvip.errors import ConfigError

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.dispatcher.leaving.encap import DISCARD
-from dnsvip.dispatcher.leaving.output import output_bytes
+from dnsvip.dispatcher.egress.encap import DISCARD
+from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.verdict import Action, Outcome, Target, Verdict
-from dnsvip.model import Forward
+from dnsvip.site import Forward
 from tests.dispatcher.build import (
     ACK,
     CLIENT,

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dispatcher.leaving.rewrite import adjust, mark, to_client, to_server
+from dnsvip.dispatcher.egress.rewrite import adjust, mark, to_client, to_server
 from dnsvip.dispatcher.packet import Packet, parse
 from tests.dispatcher.build import (
     CLIENT,

@@ -6,14 +6,14 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from dnsvip.codec.layout import Layout
-from dnsvip.dispatcher.decide import decide
+from dnsvip.address.layout import Layout
+from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.qos import SECOND
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.dns.classification.classify import Asker, Classified
-from dnsvip.dns.services.vip import VipMaker
-from dnsvip.model import Service, Snapshot, Step
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dns.identity.identify import Classified, Requester
+from dnsvip.dns.synthesis.vip import VipMaker
+from dnsvip.site import Service, Snapshot, Step
 from tests.dispatcher.build import ACK, CLIENT, segment
 from tests.samples import NOW, make_snapshot
 
@@ -36,7 +36,7 @@ def site(stickiness: str) -> Snapshot:
 def asked(snapshot: Snapshot, source: str, client: str | None = None, now: float = NOW) -> int:
     """The address that a resolver at `source` is answered, for a known client or for nobody."""
     who = Classified(snapshot.site.clients[client], Step.TSIG) if client else Classified(None, None)
-    return VipMaker(snapshot).aaaa(WWW, who, Asker(IPv6Address(source)), now).address
+    return VipMaker(snapshot).aaaa(WWW, who, Requester(IPv6Address(source)), now).address
 
 
 def server(tables: Tables, vip: int, source: int, port: int, flags: int = 2) -> str:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.bpf.table import sizes
-from dnsvip.dispatcher.kernel.plane import LEAST_CLIENTS, room_for
-from dnsvip.dispatcher.kernel.xdp import beside
-from dnsvip.dispatcher.qos import SECOND, Buckets
+from dnsvip.dispatcher.io.xdp.pinned_program import LEAST_CLIENTS, room_for
+from dnsvip.dispatcher.io.xdp.runner import beside
+from dnsvip.dispatcher.io.xdp.table import sizes
 from dnsvip.dispatcher.tables import Tables
-from dnsvip.model import Client
+from dnsvip.dispatcher.token_bucket import SECOND, Buckets
+from dnsvip.site import Client
 from tests.dispatcher.build import NOW_NS, SITE, snapshot
 
 CROWD = replace(SITE, clients={str(n): Client(str(n), n, "gold") for n in range(1, 10_001)})

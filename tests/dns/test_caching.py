@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.classification import prefixes, rows
-from dnsvip.dns.classification.classify import Address, Asker, Classifier, Ecs, Geo
-from dnsvip.dns.classification.prefixes import PrefixTable
-from dnsvip.model import Classify, Client, ClientState, Match, Site, Snapshot, Step
-from dnsvip.shards import Shards
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity import prefixes, rows
+from dnsvip.dns.identity.identify import Address, Classifier, Ecs, Geo, Requester
+from dnsvip.dns.identity.prefixes import PrefixTable
+from dnsvip.site import Classify, Client, ClientState, Match, Site, Snapshot, Step
+from dnsvip.site.cow_map import CowMap
 from tests.samples import NOW, make_site, snapshot_of
 
 RESOLVER = IPv4Address("127.0.0.1")
@@ -164,7 +164,7 @@ def test_cache_never_gives_a_wrong_address(
     known = {}
     for address, source in questions:
         got, direct = resolver.resolve(address, source), ask(address, source)[0]
-        who = classifier.classify(Asker(RESOLVER, ecs=Ecs(cut(address, source), source))).client
+        who = classifier.classify(Requester(RESOLVER, ecs=Ecs(cut(address, source), source))).client
         known[got] = known.get(got, who)
         assert known[got] == who
         assert got == direct or (who is None and anonymous == "encoded")
@@ -179,16 +179,16 @@ def test_changed_is_as_made_anew(
     look_up: Geo | None = geo if places else None
 
     def found(classifier: Classifier) -> list[Any]:
-        askers = [Asker(RESOLVER, ecs=Ecs(cut(*each), each[1])) for each in questions]
-        return [classifier.classify(who) for who in (*askers, *(Asker(address) for address, _ in questions))]
+        requesters = [Requester(RESOLVER, ecs=Ecs(cut(*each), each[1])) for each in questions]
+        return [classifier.classify(who) for who in (*requesters, *(Requester(address) for address, _ in questions))]
 
     follower: Classifier | None = None
-    held: Mapping[str, Client] = Shards()
+    held: Mapping[str, Client] = CowMap()
     before: list[tuple[Classifier, list[Any]]] = []
     for clients in states:
         held = (
             held.changed(held.keys() - clients.keys(), clients.items())
-            if shards and isinstance(held, Shards)
+            if shards and isinstance(held, CowMap)
             else clients
         )
         snapshot: Snapshot = snapshot_of(site_of(held, order))
@@ -242,6 +242,6 @@ def test_scope_of_two_steps_is_the_longer() -> None:
     }
     classifier = Classifier(snapshot_of(site_of(clients, (Step.ECS, Step.GEO))), geo=geo)
     for address, name, scope in (("10.20.30.8", "one", 32), ("10.20.30.15", "place", 30), ("10.20.30.9", "place", 32)):
-        found = classifier.classify(Asker(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
+        found = classifier.classify(Requester(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
         assert found.client == clients[name]
         assert found.scope == scope

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from dnsvip.cli.processes.turns import share_interpreter
-from dnsvip.dns.answer import Engine
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
-from dnsvip.model import Client, Match, Site, Snapshot, Step
-from dnsvip.shards import Shards
+from dnsvip.node.runtime_tuning import share_interpreter
+from dnsvip.site import Client, Match, Site, Snapshot, Step
+from dnsvip.site.cow_map import CowMap
 from tests.samples import NOW, make_site, snapshot_of
 
 SITE = make_site({"client": {"acme": None, "newsreader": None}, "tsig": {"acme-key": None}})
@@ -29,13 +29,13 @@ def client(number: int) -> Client:
 
 
 def of_many(number: int) -> Snapshot:
-    clients = Shards((one.name, one) for one in map(client, range(number)))
+    clients = CowMap((one.name, one) for one in map(client, range(number)))
     return snapshot_of(replace(SITE, clients=clients))
 
 
 def with_client(snapshot: Snapshot, one: Client) -> Snapshot:
     clients = snapshot.site.clients
-    assert isinstance(clients, Shards)
+    assert isinstance(clients, CowMap)
     site: Site = replace(snapshot.site, clients=clients.changed([], [(one.name, one)]))
     return replace(snapshot, generation=snapshot.generation + 1, site=site)
 

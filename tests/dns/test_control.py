@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsvip.config import build_site
-from dnsvip.dns.answer import Engine
 from dnsvip.dns.control import Identity
+from dnsvip.dns.engine import Engine
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.site_file import build_site
 from tests.dns.world import ZONES, Running, site_tables, world_snapshot
 from tests.samples import snapshot_of
 
@@ -146,7 +147,7 @@ def test_extended_errors(server: Running, args: str, error: str) -> None:
 def test_a_broken_zone_says_so() -> None:
     """A zone that cannot be served is SERVFAIL with Invalid Data."""
     tables = site_tables()
-    snapshot = snapshot_of(build_site(tables, ZONES))
+    snapshot = snapshot_of(build_site(tables, zone_files(ZONES)))
     broken = {**snapshot.site.zones, "other.test": type(snapshot.site.zones["other.test"])("other.test", "nothing")}
     snapshot = type(snapshot)(1, type(snapshot.site)(zones=broken), {}, {})
     with Running(snapshot) as running:

@@ -60,7 +60,7 @@ def test_truncation(server: Running) -> None:
     ("size", "fits"), [("0", False), ("100", False), ("600", False), ("1232", True), ("4096", True)]
 )
 def test_size_of_a_datagram(server: Running, size: str, fits: bool) -> None:
-    """The asker's size counts between 512 and 1232 bytes."""
+    """The requester's size counts between 512 and 1232 bytes."""
     reply = server.dig("big.example.test", "A", f"+bufsize={size}", "+ignore")
     assert len(reply.answer) == (60 if fits else 0)
     assert ("tc" in reply.flags) is not fits

@@ -13,8 +13,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsvip.dns.answer import Engine
 from dnsvip.dns.counters import Counters, Decision, Outcome
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.protocol.framing import Framer, frame
 from dnsvip.dns.protocol.wire import UDP_SIZE
 from tests.dns.protocol.test_tsig import make_key
@@ -132,7 +132,7 @@ def check(wire: bytes, decision: Decision, limit: int) -> None:
     assert answer.rcode() == decision.rcode
     assert answer.opcode() == wire[2] >> 3 & 15
     assert decision.wire[2] & 0x80
-    assert len(decision.wire) <= max(limit, len(wire) + 60)  # an unsigned TSIG error repeats the asker's names
+    assert len(decision.wire) <= max(limit, len(wire) + 60)  # an unsigned TSIG error repeats the requester's names
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ import dns.rrset
 import dns.zone
 import pytest
 
-from dnsvip.dns.answer import Engine
-from dnsvip.model import Site, Snapshot, Zone
+from dnsvip.dns.engine import Engine
+from dnsvip.site import Site, Snapshot, Zone
 from tests.dns.world import ZONES
 
 TYPES = ("A", "AAAA", "NS", "SOA", "CNAME", "DNAME", "MX", "TXT", "DS", "HTTPS", "TYPE65280")

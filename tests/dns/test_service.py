@@ -7,8 +7,9 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from dnsvip.config import build_site
-from dnsvip.dns.answer import check_services
+from dnsvip.dns.engine import check_services
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.site_file import build_site
 from tests.dns.world import KEY, ZONES, Reply, Running, site_tables, who_is
 
 PLAIN = "2001:db8:a:1::1"
@@ -193,7 +194,7 @@ def test_services_that_cannot_be_asked_for() -> None:
     tables = site_tables()
     names = {"x.sub": "delegates", "x.moved": "DNAME", "a1": "CNAME", "www": None, "x.wild": None, "new": None}
     tables["service"] = {f"{name}.example.test": {"cluster": "web"} for name in names}
-    problems = {problem.where: problem.message for problem in check_services(build_site(tables, ZONES))}
+    problems = {problem.where: problem.message for problem in check_services(build_site(tables, zone_files(ZONES)))}
     assert problems.keys() == {f"service.{name}.example.test" for name, why in names.items() if why}
     for name, why in names.items():
         assert why is None or why in problems[f"service.{name}.example.test"]

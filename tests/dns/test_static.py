@@ -206,7 +206,7 @@ def test_transfers_are_refused(server: Running) -> None:
 
 
 def test_case_is_kept(server: Running) -> None:
-    """The name comes back in the asker's case (0x20), as the owner of the answer too."""
+    """The name comes back in the requester's case (0x20), as the owner of the answer too."""
     reply = server.dig("mAIl.Example.TEST", "A")
     assert ";mAIl.Example.TEST." in reply.text
     assert reply.answer == ["mAIl.Example.TEST. 600 A 192.0.2.25"]

@@ -21,9 +21,10 @@ import dns.xfr
 import dns.zone
 import pytest
 
-from dnsvip.config import build_site
 from dnsvip.errors import InvalidSite
-from dnsvip.model import Snapshot, Transfer, Zone
+from dnsvip.site import Snapshot, Transfer, Zone
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.site_file import build_site
 from tests.dns.differential.peers import Knot
 from tests.dns.world import KEY, SECRET, ZONES, Running, site_tables
 from tests.samples import snapshot_of
@@ -47,7 +48,7 @@ def tables() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[Running]:
-    snapshot = snapshot_of(build_site(tables(), ZONES))
+    snapshot = snapshot_of(build_site(tables(), zone_files(ZONES)))
     big = Zone("big.test", BIG, Transfer(tsig="acme-key"))
     site = replace(snapshot.site, zones={**snapshot.site.zones, "big.test": big})
     with Running(Snapshot(1, site, snapshot.keyrings, snapshot.masters)) as running:
@@ -147,7 +148,7 @@ def test_ixfr(serving: Running, serial: int, whole: bool) -> None:
 
 
 def test_ixfr_by_udp(serving: Running) -> None:
-    """By UDP an IXFR is answered with the SOA, whereupon the asker comes by TCP; AXFR by UDP is refused."""
+    """By UDP an IXFR is answered with the SOA, whereupon the requester comes by TCP; AXFR by UDP is refused."""
     lines = records(serving.dig("big.test", "IXFR=1", "+notcp", "-y", KEY).text)
     assert len(lines) == 1
     query = dns.message.make_query("example.test", "AXFR")
@@ -211,4 +212,4 @@ def test_wrong_transfers(transfer: dict[str, object], problem: str) -> None:
     found = tables()
     found["zone"]["example.test"]["transfer"] = transfer
     with pytest.raises(InvalidSite, match=problem):
-        build_site(found, ZONES)
+        build_site(found, zone_files(ZONES))

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnsvip.config import DnsSettings, Listener, build_site
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.transports.server import DnsServer, Endpoint
-from dnsvip.dns.transports.tcp import StreamLimits
-from dnsvip.model import Snapshot
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.server import DnsServer, Endpoint
+from dnsvip.dns.io.tcp import StreamLimits
+from dnsvip.site import Snapshot
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.site_file import build_site
 from tests.samples import TABLES, snapshot_of
 
 ZONES = Path(__file__).parent / "zones"
@@ -61,7 +63,7 @@ def site_tables() -> dict[str, Any]:
 
 def world_snapshot() -> Snapshot:
     """The site and keys the tests ask about."""
-    return snapshot_of(build_site(site_tables(), ZONES))
+    return snapshot_of(build_site(site_tables(), zone_files(ZONES)))
 
 
 def who_is(snapshot: Snapshot, address: int, cluster: str = "web") -> dict[str, int]:

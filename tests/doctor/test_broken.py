@@ -19,8 +19,8 @@ from dnsvip.cli.machine.doctor import doctor
 from dnsvip.demo.netns import Host, World
 from dnsvip.store import KeyEncryptionKey, NodeReport, Store
 from tests import postgres
-from tests.cli.serving import NODE, Node, node, within
 from tests.network.dispatching import apply
+from tests.node.serving import NODE, Node, node, within
 
 DNSVIP = (sys.executable, "-m", "dnsvip")
 

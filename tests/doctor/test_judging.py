@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from dnsvip.codec.keyring import Epoch, EpochState
+from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.doctor import data, host, network
 from dnsvip.doctor.finding import Finding, Level, exit_code, ok, unknown, warning
 from dnsvip.doctor.network import Way
-from dnsvip.epochs import NodeReport
+from dnsvip.site.epochs import NodeReport
 
 DAY = 86_400
 DIRECT = network.Reached("fast", "fast-1", "fd00::1", "direct", Way("unicast", "eth0"), "")

@@ -19,10 +19,11 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dnsvip.config import build_site, load_node
 from dnsvip.demo.netns import Host, World
-from dnsvip.model import Snapshot
-from dnsvip.plan import plan
+from dnsvip.site import Snapshot
+from dnsvip.site.io.files import load_node, zone_files
+from dnsvip.site.plan import plan
+from dnsvip.site.site_file import build_site
 from dnsvip.store import KeyEncryptionKey, Store
 
 Result = TypeVar("Result")
@@ -230,7 +231,7 @@ def read_snapshot(folder: Path, node: str = "node.toml") -> Snapshot:
 
 def apply(folder: Path, site: str, node: str = "node.toml") -> None:
     """Make the database of a node file what a site file says."""
-    wanted = build_site(tomllib.loads(site), folder)
+    wanted = build_site(tomllib.loads(site), zone_files(folder))
 
     async def change(store: Store) -> None:
         changes = plan(await store.site(), wanted, await store.origins())

@@ -25,11 +25,11 @@ import dns.message
 import dns.rdatatype
 
 from dnsvip.demo.netns import World
-from dnsvip.model import Client, Site, Snapshot
-from dnsvip.plan import Change, plan
+from dnsvip.site import Client, Site, Snapshot
+from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
-from tests.cli.serving import free_port
 from tests.network.dispatching import wait_until
+from tests.node.serving import free_port
 from tests.samples import make_site
 
 DNSVIP = Path(sys.executable).with_name("dnsvip")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from dnsvip.client import files
+from dnsvip.address.proof import Bind, acceptable_slots, verify
 from dnsvip.client.enrolment import Enrolment, ProofKey
-from dnsvip.codec.proof import Bind, acceptable_slots, verify
+from dnsvip.client.io import files
 from dnsvip.demo.netns import Host, World
 from tests.client.conftest import certificate  # noqa: F401 - a fixture
 from tests.client.test_agent import CLUSTER, CODEC, ISSUED, NAME, enrolment

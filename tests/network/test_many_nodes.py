@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from dnsvip.codec.keyring import EpochState
+from dnsvip.address.keyring import EpochState
 from dnsvip.demo.netns import World
 from dnsvip.errors import StoreError
-from dnsvip.model import ClientState
+from dnsvip.site import ClientState
 from tests.network.dispatching import wait_until
 from tests.network.fleet import Dispatcher, Fleet, Server, Watch, decoded, delays
 from tests.postgres import Postgres, replicated, running

@@ -58,8 +58,8 @@ def test_link_takes_names_and_mtu(world: World) -> None:
 
 def test_a_host_has_its_own_etc(world: World) -> None:
     """A host's resolv.conf is seen by its programs, and by nobody else's."""
-    asker, other = world.host("asker", etc={"resolv.conf": "nameserver 2001:db8::53\n"}), world.host("other")
-    assert asker.run("cat", "/etc/resolv.conf").stdout == "nameserver 2001:db8::53\n"
+    requester, other = world.host("requester", etc={"resolv.conf": "nameserver 2001:db8::53\n"}), world.host("other")
+    assert requester.run("cat", "/etc/resolv.conf").stdout == "nameserver 2001:db8::53\n"
     assert "2001:db8::53" not in other.run("cat", "/etc/resolv.conf").stdout
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.bpf import build
 from dnsvip.demo.host import CommandFailed
 from dnsvip.demo.netns import World
+from dnsvip.xdp import build
 from tests.network.dispatching import DNSVIP, wait_until
 from tests.network.field import Field
 

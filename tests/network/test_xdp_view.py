@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsvip.bpf.layout import CONFIG, word
-from dnsvip.bpf.maps import Map
 from dnsvip.demo.netns import World
+from dnsvip.dispatcher.io.xdp.layout import CONFIG, word
+from dnsvip.xdp.maps import Map
 from tests.network.dispatching import DNSVIP, wait_until
 from tests.network.field import Field
 

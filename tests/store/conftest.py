@@ -10,10 +10,11 @@ import pytest
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from dnsvip.config import NodeConfig, load_site
-from dnsvip.model import Site
-from dnsvip.plan import plan
-from dnsvip.store import Feed, KeyEncryptionKey, Store
+from dnsvip.site import Site
+from dnsvip.site.io.files import load_site
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plan import plan
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.schema import SCRIPTS
 from tests.postgres import Postgres, running
 
@@ -70,11 +71,11 @@ def node(url: str, tmp_path: Path) -> Callable[[str], NodeConfig]:
 
 
 @pytest.fixture
-async def started() -> AsyncIterator[Callable[[Feed], Awaitable[Feed]]]:
+async def started() -> AsyncIterator[Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]]:
     """Starts and runs a feed, and ends it after the test."""
-    running_feeds: list[tuple[Feed, asyncio.Task[None]]] = []
+    running_feeds: list[tuple[SnapshotFollower, asyncio.Task[None]]] = []
 
-    async def start(feed: Feed) -> Feed:
+    async def start(feed: SnapshotFollower) -> SnapshotFollower:
         await feed.start()
         running_feeds.append((feed, asyncio.create_task(feed.run())))
         return feed

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import LargeBinary
 
-from dnsvip.config import NodeConfig
 from dnsvip.errors import Conflict, SecretError, StoreError
-from dnsvip.model import Client, Match, Site, Step
-from dnsvip.plan import Change, plan
-from dnsvip.store import Feed, KeyEncryptionKey, Store, tables
+from dnsvip.site import Client, Match, Site, Step
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plan import Change, plan
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, tables
 from dnsvip.store.backup import PARTS, read_header
 from dnsvip.store.rewrap import SECRETS
 from tests.postgres import Postgres
 from tests.store.conftest import until
 
-Start = Callable[[Feed], Awaitable[Feed]]
+Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
 DNSVIP = Path(sys.executable).with_name("dnsvip")
 
 
@@ -214,7 +214,9 @@ async def test_running_nodes_notice(
     """A node on a database into which an older backup is restored loads it whole, warns, and has the slots of keys that
     the backup does not know kept empty; a rotation then waits for the new key, whatever generation was reported."""
     await rich.backup(tmp_path / "b", 1.0)
-    feed = await started(Feed(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "s", "n"), ["dispatch"], {}))
+    feed = await started(
+        SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "s", "n"), ["dispatch"], {})
+    )
     later = await rich.rotate_at_once("web", "me", 3000.0)
     await until(lambda: any(e.key_id == later.key_id for e in feed.snapshot.keyrings["web"].epochs))
     await rich.restore(tmp_path / "b", "me", replacing=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dnsvip.model import Client
+from dnsvip.site import Client
 from dnsvip.store import KeyEncryptionKey, Store, lastgood
 from dnsvip.store.disk import Disk
 

@@ -14,8 +14,8 @@ from dnsvip.store import KeyEncryptionKey, Store
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from dnsvip.model import Client
-from dnsvip.plan import Change
+from dnsvip.site import Client
+from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
 size = int(sys.argv[3])
 def made(number):

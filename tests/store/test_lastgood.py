@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnsvip.errors import DnsvipError, SecretError, StoreError
-from dnsvip.model import Client, Site, Snapshot
+from dnsvip.site import Client, Site, Snapshot
 from dnsvip.store import KeyEncryptionKey, Store, lastgood
 
 

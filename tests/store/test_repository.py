@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from dnsvip.codec.keyring import EpochState
-from dnsvip.epochs import NodeReport
+from dnsvip.address.keyring import EpochState
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.model import (
+from dnsvip.site import (
     ClassCluster,
     Client,
     ClientState,
@@ -27,8 +26,9 @@ from dnsvip.model import (
     TsigKey,
     Zone,
 )
-from dnsvip.plan import Change, plan
-from dnsvip.spec import COLLECTIONS, collection
+from dnsvip.site.epochs import NodeReport
+from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.site.plan import Change, plan
 from dnsvip.store import Listing, Store
 
 

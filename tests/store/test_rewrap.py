@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.config import NodeConfig
 from dnsvip.errors import SecretError
-from dnsvip.model import Client
-from dnsvip.plan import Change
-from dnsvip.store import Feed, KeyEncryptionKey, Store, lastgood
+from dnsvip.site import Client
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plan import Change
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, lastgood
 from dnsvip.store.rewrap import without_key
 from dnsvip.store.secrets import add_to_file
 from tests.store.conftest import until
 
 Node = Callable[[str], NodeConfig]
-Start = Callable[[Feed], Awaitable[Feed]]
+Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
 DNSVIP = Path(sys.executable).with_name("dnsvip")
 
 
@@ -55,7 +55,7 @@ async def test_nodes_take_the_new_key_without_a_pause(
 ) -> None:
     """Running nodes read an announced key by themselves, follow through the change, write with the new key, and save
     their last good snapshot under it."""
-    feeds = [await started(Feed(node(name), ["dns"], {})) for name in ("a", "b")]
+    feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b")]
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
     await store.announce_key(new.active_id, "me")
     async with asyncio.timeout(20):
@@ -87,7 +87,7 @@ def _saved(folder: Path, kek: KeyEncryptionKey) -> int:
 @pytest.mark.usefixtures("filled")
 async def test_node_that_missed_the_change_catches_up(node: Node, started: Start, tmp_path: Path, store: Store) -> None:
     """A node that did not hold the new key goes on with its last snapshot, and follows when it finds the key."""
-    feed = await started(Feed(node("a"), ["dns"], {}))
+    feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
     await until(lambda: feed.connected)
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
     await store.rewrap(new, "me")
@@ -102,7 +102,7 @@ async def test_command(url: str, tmp_path: Path, filled: Store) -> None:
     with --anyway wraps everything anew; afterwards the new key alone is enough."""
     node = tmp_path / "node.toml"
     node.write_text(f'database = "{url}"\n')
-    feed = Feed(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "other", "other"), ["dns"], {})
+    feed = SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "other", "other"), ["dns"], {})
     await feed.start()
     await filled.report(feed._own_report())  # a node that lives and never reads its key again
     await feed.close()

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.codec.proof import Bind
+from dnsvip.address.proof import Bind
 from dnsvip.errors import StoreError
-from dnsvip.model import Client, ClientState, Match, Proof, Site, Step
-from dnsvip.spec import COLLECTIONS, SINGLE, Thing, collection, dump, parse
+from dnsvip.site import Client, ClientState, Match, Proof, Site, Step
+from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection, dump, parse
 from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.rows import from_row, to_row
 
@@ -35,7 +35,7 @@ CLIENTS = st.builds(
 )
 
 
-def _there_and_back(kind: str, name: str, thing: Thing) -> Thing:
+def _there_and_back(kind: str, name: str, thing: SiteObject) -> SiteObject:
     return from_row(kind, SimpleNamespace(**to_row(kind, name, thing, KEK)), KEK)
 
 

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select, text, update
 
 from dnsvip.errors import SecretError, StoreError
-from dnsvip.model import Site, Snapshot
+from dnsvip.site import Site, Snapshot
 from dnsvip.store import KeyEncryptionKey, Store, tables
 from dnsvip.store.database import Database
 from dnsvip.store.schema import SCRIPTS

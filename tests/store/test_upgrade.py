@@ -9,8 +9,8 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, MetaData, Table, delete, insert, select, update
 
-from dnsvip.model import Site
-from dnsvip.plan import plan
+from dnsvip.site import Site
+from dnsvip.site.plan import plan
 from dnsvip.store import KeyEncryptionKey, Store, tables
 from dnsvip.store.database import Database, make_file
 from dnsvip.store.rows import to_row

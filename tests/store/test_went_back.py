@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.codec.keyring import EpochState
-from dnsvip.config import NodeConfig
-from dnsvip.epochs import waiting_for
-from dnsvip.history import Course
-from dnsvip.model import Client, Cluster, Site
-from dnsvip.plan import Change, plan
-from dnsvip.store import Feed, KeyEncryptionKey, Store, lastgood, memory
+from dnsvip.address.keyring import EpochState
+from dnsvip.site import Client, Cluster, Site
+from dnsvip.site.epochs import waiting_for
+from dnsvip.site.history import Course
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plan import Change, plan
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, lastgood, memory
 from tests.store.conftest import until
 
 Node = Callable[[str], NodeConfig]
-Start = Callable[[Feed], Awaitable[Feed]]
+Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
 
 
 def change(name: str, number: int) -> list[Change]:
@@ -73,7 +73,7 @@ async def test_keys_of_a_lost_history_are_not_mixed_up(world: Store, tmp_path: P
     """A file put back to before two rotations: the running node loads it whole, says so, and has the slots of the lost
     keys kept; the next key goes elsewhere, and is waited for although the node had reported a later generation."""
     path, config = tmp_path / "site.db", NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key")
-    feed = await started(Feed(replace(config, state_dir=tmp_path / "s", node="d"), ["dispatch"], {}))
+    feed = await started(SnapshotFollower(replace(config, state_dir=tmp_path / "s", node="d"), ["dispatch"], {}))
     copy(path, tmp_path / "old.db")
     lost = await world.rotate_at_once("web", "me", time.time())
     await world.apply(change("lost", 5), "me", "api")
@@ -105,7 +105,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
     config = NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key", tmp_path / "s", "a")
     copy(tmp_path / "site.db", tmp_path / "old.db")
     lost = await world.rotate_at_once("web", "me", time.time())
-    feed = Feed(config, ["dns"], {})
+    feed = SnapshotFollower(config, ["dns"], {})
     await feed.start()
     await feed.close()
     remembered = memory.load(tmp_path / "s")
@@ -113,7 +113,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
     assert (remembered.mark.generation, [known.key_id for known in remembered.keys]) == (2, [lost.key_id])
     await world.close()
     put_back(tmp_path / "old.db", tmp_path / "site.db")
-    feed = await started(Feed(config, ["dns"], {}))
+    feed = await started(SnapshotFollower(config, ["dns"], {}))
     await until(lambda: feed.snapshot.generation == 2)  # the reservation is a change
     assert feed.store
     assert [each.key_id for each in await feed.store.reserved()] == [lost.key_id]
@@ -125,7 +125,7 @@ async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, starte
     folder.mkdir()
     (folder / memory.FILE).write_text("{")
     config = NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key", folder, "a")
-    await started(Feed(config, ["dns"], {}))
+    await started(SnapshotFollower(config, ["dns"], {}))
     await until(lambda: (folder / memory.FILE).read_text() != "{")
     assert memory.load(folder).mark is not None
     await world.close()
@@ -137,8 +137,8 @@ async def test_schedule_rotates_once_for_all_nodes(filled: Store, node: Node, st
     assert isinstance(web, Cluster)
     quick = replace(web, ttl=0, session_lifetime=1, rotate_every=1)
     await filled.apply([Change("cluster", "web", "~", web, quick)], "me", "site")
-    feeds = [await started(Feed(node(name), ["dns"], {})) for name in ("a", "b", "c")]
-    await started(Feed(node("d"), ["dispatch"], {}))
+    feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b", "c")]
+    await started(SnapshotFollower(node("d"), ["dispatch"], {}))
     async with asyncio.timeout(30):
         while True:
             rows = await filled.audit(1000)

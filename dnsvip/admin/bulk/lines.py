@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any, TypeAlias
 
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Step
-from dnsvip.spec import RUNTIME_FIELDS, Plain, dump_text, parse
+from dnsvip.site import Step
+from dnsvip.site.plain import RUNTIME_FIELDS, JsonObject, dump_text, parse
 from dnsvip.store.bulk import Line, LineProblem
 
 LONGEST = 1 << 20
@@ -30,7 +30,7 @@ COLUMNS = (*_SET, *RUNTIME_FIELDS["client"])
 Found: TypeAlias = Line | LineProblem
 
 
-def ndjson(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
+def ndjson(file: IO[bytes]) -> Iterator[tuple[int, JsonObject | Problem]]:
     """Number and object of each line; empty lines are passed over."""
     number = 0
     while raw := file.readline(LONGEST + 1):
@@ -46,7 +46,7 @@ def ndjson(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
                 yield number, Problem("line", str(refusal).replace("The body", "it"))
 
 
-def csv_rows(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
+def csv_rows(file: IO[bytes]) -> Iterator[tuple[int, JsonObject | Problem]]:
     """The same of a CSV file (RFC 4180) whose first line names the columns; an empty cell is left out."""
     text = io.TextIOWrapper(file, "utf-8-sig", errors="strict", newline="")
     reader = csv.reader(text, strict=True)
@@ -65,19 +65,19 @@ def csv_rows(file: IO[bytes]) -> Iterator[tuple[int, Plain | Problem]]:
         yield number, Problem("line", f"is not CSV in UTF-8, so the rest is not read: {error}")
 
 
-FORMATS: Mapping[str, Callable[[IO[bytes]], Iterator[tuple[int, Plain | Problem]]]] = {
+FORMATS: Mapping[str, Callable[[IO[bytes]], Iterator[tuple[int, JsonObject | Problem]]]] = {
     "ndjson": ndjson,
     "csv": csv_rows,
 }
 MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
-def checked(pairs: Iterator[tuple[int, Plain | Problem]], most: int) -> list[Found]:
+def checked(pairs: Iterator[tuple[int, JsonObject | Problem]], most: int) -> list[Found]:
     """The next lines, at most so many, each as what can be stored or why it cannot be."""
     return [_checked(number, body) for number, body in islice(pairs, most)]
 
 
-def _checked(number: int, body: Plain | Problem) -> Found:
+def _checked(number: int, body: JsonObject | Problem) -> Found:
     if isinstance(body, Problem):
         return LineProblem(number, body.where, body.message)
     name = body.pop("name", None)
@@ -96,7 +96,7 @@ def csv_header() -> str:
     return _csv(COLUMNS)
 
 
-def csv_line(plain: Plain) -> str:
+def csv_line(plain: JsonObject) -> str:
     """A client as a line of an export."""
     proof, match = plain["proof"], " ".join(f"{k}={v}" for entry in plain["match"] for k, v in entry.items())
     cells = [plain["name"], plain["id"], plain["tier"], match]
@@ -115,12 +115,12 @@ def _word(flag: bool) -> str:
     return "true" if flag else ""
 
 
-def _from_cells(header: Sequence[str], row: Sequence[str]) -> Plain | Problem:
+def _from_cells(header: Sequence[str], row: Sequence[str]) -> JsonObject | Problem:
     if len(row) != len(header):
         return Problem("line", f"has {len(row)} cells, the first line {len(header)}")
     if "\0" in "".join(row):
         return Problem("line", "has a character U+0000")
-    body: Plain = {}
+    body: JsonObject = {}
     for column, cell in zip(header, row, strict=True):
         if not cell:
             continue

@@ -14,21 +14,21 @@ import structlog
 from aiohttp import web
 from pydantic import ConfigDict
 
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.auth import ACTOR
-from dnsvip.admin.framework.collection import GENERATION, TRIES
-from dnsvip.admin.framework.operation import ROOT, Operation, query_of
-from dnsvip.admin.framework.queries import Flag
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.collection import GENERATION, TRIES
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.queries import Flag
 from dnsvip.admin.node import NODE
-from dnsvip.changes import describe
-from dnsvip.config import build_site
-from dnsvip.dns.answer import check_services
+from dnsvip.dns.engine import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite
-from dnsvip.model import STRICT, Site
-from dnsvip.plan import Change, effects, plan
-from dnsvip.rules import warnings
-from dnsvip.spec import COLLECTIONS, SINGLE, Plain
+from dnsvip.site import STRICT, Site
+from dnsvip.site.changes import describe
+from dnsvip.site.plain import COLLECTIONS, SINGLE, JsonObject
+from dnsvip.site.plan import Change, effects, plan
+from dnsvip.site.rules import warnings
+from dnsvip.site.site_file import build_site
 
 LIMIT = 256 << 20
 SHOWN = 1000
@@ -77,15 +77,15 @@ async def apply(request: web.Request) -> web.Response:
     return bodies.answer(_outcome(wanted, changes, generation, applied=applied), headers=headers)
 
 
-def _checked(body: Plain) -> Site:
-    site = build_site(body, None)
+def _checked(body: JsonObject) -> Site:
+    site = build_site(body)
     problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
     if problems:
         raise InvalidSite(problems)
     return site
 
 
-def _outcome(site: Site, changes: tuple[Change, ...], generation: int, *, applied: bool) -> Plain:
+def _outcome(site: Site, changes: tuple[Change, ...], generation: int, *, applied: bool) -> JsonObject:
     remarks = [*warnings(site), *effects(changes)]
     return {
         "generation": generation,

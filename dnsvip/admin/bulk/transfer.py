@@ -19,18 +19,18 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.bulk import lines
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.auth import ACTOR, CALLER
-from dnsvip.admin.framework.collection import GENERATION, name_of_thing
-from dnsvip.admin.framework.operation import ROOT, Operation, query_of
-from dnsvip.admin.framework.problems import Refusal, refusal_of, response
-from dnsvip.admin.framework.queries import LONGEST_PAGE, ClientsQuery, Flag
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR, CALLER
+from dnsvip.admin.http.collection import GENERATION, name_of_thing
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.problems import Refusal, refusal_of, response
+from dnsvip.admin.http.queries import LONGEST_PAGE, ClientsQuery, Flag
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT, settled
 from dnsvip.errors import DnsvipError, Problem
-from dnsvip.model import STRICT
-from dnsvip.rights import Action
-from dnsvip.spec import Plain, Thing, dump, dump_text
+from dnsvip.site import STRICT
+from dnsvip.site.plain import JsonObject, SiteObject, dump, dump_text
+from dnsvip.site.rights import Action
 from dnsvip.store.bulk import LINES, Line, LineProblem, Tally
 
 LIMIT = 2 << 30
@@ -198,7 +198,7 @@ async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
     return stream
 
 
-async def _say(stream: web.StreamResponse, line: Plain) -> None:
+async def _say(stream: web.StreamResponse, line: JsonObject) -> None:
     try:
         await stream.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
     except (ConnectionError, RuntimeError):  # nobody listens any more; what is begun is ended all the same
@@ -253,7 +253,7 @@ async def give(request: web.Request) -> web.StreamResponse:
     return stream
 
 
-def _text(request: web.Request, things: Sequence[Thing], form: str) -> str:
+def _text(request: web.Request, things: Sequence[SiteObject], form: str) -> str:
     """The lines of those clients that the caller may see."""
     rights = request[CALLER].rights
     shown = [thing for thing in things if rights.allow(Action.READ, "client", name_of_thing(thing))]

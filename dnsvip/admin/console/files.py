@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 
 from aiohttp import web
 
-from dnsvip.admin.framework.auth import open_to_all
+from dnsvip.admin.http.auth import open_to_all
 
 ROOT = "/console/"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}

@@ -18,13 +18,13 @@ from aiohttp import web
 from dnsvip import __version__
 from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.signin import SESSION
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.auth import CALLER, admit, open_to_all
-from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import CALLER, admit, open_to_all
+from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.operating import nodes, status
+from dnsvip.admin.operations import nodes, status
 from dnsvip.errors import StoreError
-from dnsvip.rights import Action
+from dnsvip.site.rights import Action
 
 SECONDS = 2.0
 UNSEEN: dict[str, Any] = {"objects": {}, "dns": {}, "dispatcher": None, "nodes": []}

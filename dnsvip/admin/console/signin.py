@@ -15,9 +15,9 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
-from dnsvip.admin.framework.problems import Handler, Refusal
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
+from dnsvip.admin.http.problems import Handler, Refusal
 
 PATH = "/console/session"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.collection import Kind, change, shown_response
-from dnsvip.admin.framework.operation import ROOT, Operation, Patch
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.collection import Kind, change, shown_response
+from dnsvip.admin.http.operation import ROOT, Operation, Patch
 from dnsvip.admin.node import NODE
-from dnsvip.model import Classify
-from dnsvip.spec import Plain, Thing, dump, parse
+from dnsvip.site import Classify
+from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 
 CLASSIFY = Kind("classify", "classify")
 
@@ -29,8 +29,8 @@ async def patch(request: web.Request) -> web.Response:
     return await _changed(request, await bodies.read_object(request), None)
 
 
-async def _changed(request: web.Request, body: Plain, base: Plain | None) -> web.Response:
-    def make(before: Thing | None) -> Thing:
+async def _changed(request: web.Request, body: JsonObject, base: JsonObject | None) -> web.Response:
+    def make(before: SiteObject | None) -> SiteObject:
         stored = dump(before or Classify()) if base is None else base
         return parse("classify", "", bodies.merged(stored, body))
 

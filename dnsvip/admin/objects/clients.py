@@ -11,16 +11,16 @@ from typing import cast
 
 from aiohttp import web
 
-from dnsvip.admin.framework.collection import Kind, absent, change, changed_response, name_of, routes
-from dnsvip.admin.framework.operation import ROOT, Operation, query_of
-from dnsvip.admin.framework.queries import ClientsQuery
-from dnsvip.admin.operating.audit import AuditPage, HistoryQuery, page
+from dnsvip.admin.http.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.queries import ClientsQuery
+from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Client, ClientState
-from dnsvip.spec import Thing
+from dnsvip.site import Client, ClientState
+from dnsvip.site.plain import SiteObject
 
 
-def settled(before: Thing | None, after: Thing) -> Thing:
+def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     """The client to store for the one asked for: leaving `revoked` takes a new key generation."""
     if not isinstance(before, Client) or not isinstance(after, Client):
         return after
@@ -40,7 +40,7 @@ async def raise_key(request: web.Request) -> web.Response:
     """Make the client's key invalid: its next enrolment gets another one."""
     name = name_of(CLIENT, request)
 
-    def make(before: Thing | None) -> Thing:
+    def make(before: SiteObject | None) -> SiteObject:
         if before is None:
             raise absent(CLIENT, name)
         client = cast("Client", before)

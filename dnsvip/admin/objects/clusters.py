@@ -1,11 +1,11 @@
-"""/clusters: prefixes and what their addresses carry. Its keys are made and destroyed with it (operating/keys.py)."""
+"""/clusters: prefixes and what their addresses carry. Its keys are made and destroyed with it (operations/keys.py)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dnsvip.admin.framework.collection import Kind, routes
-from dnsvip.admin.framework.queries import PageQuery, Text
+from dnsvip.admin.http.collection import Kind, routes
+from dnsvip.admin.http.queries import PageQuery, Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,18 @@ import structlog
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.auth import ACTOR
-from dnsvip.admin.framework.collection import absent, name_of
-from dnsvip.admin.framework.operation import ROOT, Operation
-from dnsvip.admin.framework.problems import Refusal
-from dnsvip.admin.framework.queries import read_body
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.collection import absent, name_of
+from dnsvip.admin.http.operation import ROOT, Operation
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
-from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump
+from dnsvip.client.io.enrol import make_enrolment
 from dnsvip.errors import ClientError, InvalidSite, Problem
-from dnsvip.model import STRICT, Endpoint, Snapshot
+from dnsvip.site import STRICT, Endpoint, Snapshot
 
 PATIENCE = 2.0
 STEP = 0.05

@@ -9,8 +9,8 @@ from typing import ClassVar, TypeAlias, cast
 from aiohttp import web
 from pydantic import ConfigDict
 
-from dnsvip.admin.framework import bodies
-from dnsvip.admin.framework.collection import (
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.collection import (
     Kind,
     Outcome,
     absent,
@@ -20,13 +20,13 @@ from dnsvip.admin.framework.collection import (
     routes,
     shown_response,
 )
-from dnsvip.admin.framework.operation import ROOT, Operation, Page, query_of
-from dnsvip.admin.framework.problems import Refusal
-from dnsvip.admin.framework.queries import PageQuery, Text
+from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import PageQuery, Text
 from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import STRICT, Forward, Pool, Server, ServerState
-from dnsvip.spec import Plain, Thing, dump, parse
+from dnsvip.site import STRICT, Forward, Pool, Server, ServerState
+from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ServersQuery:
 
 POOL = Kind("pool", "pools", query=PoolsQuery)
 
-Edit: TypeAlias = Callable[[list[Plain], Plain | None], None]
+Edit: TypeAlias = Callable[[list[JsonObject], JsonObject | None], None]
 """Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""
 
 
@@ -70,7 +70,7 @@ async def put_server(request: web.Request) -> web.Response:
     """Add a server, or replace it; a state that the body does not name stays."""
     body = await _named_body(request)
 
-    def edit(servers: list[Plain], found: Plain | None) -> None:
+    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
         if found is None:
             servers.append(body)
         else:
@@ -83,7 +83,7 @@ async def patch_server(request: web.Request) -> web.Response:
     """Change what the body names of a server."""
     body = await _named_body(request)
 
-    def edit(servers: list[Plain], found: Plain | None) -> None:
+    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
         if found is None:
             raise _absent(request)
         servers[servers.index(found)] = bodies.merged(found, body)
@@ -94,7 +94,7 @@ async def patch_server(request: web.Request) -> web.Response:
 async def delete_server(request: web.Request) -> web.Response:
     """Remove a server from its pool."""
 
-    def edit(servers: list[Plain], found: Plain | None) -> None:
+    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
         if found is None:
             raise _absent(request)
         servers.remove(found)
@@ -105,14 +105,14 @@ async def delete_server(request: web.Request) -> web.Response:
 async def _edit(request: web.Request, edit: Edit) -> web.Response:
     name, server = name_of(POOL, request), request.match_info["server"]
 
-    def make(before: Thing | None) -> Thing:
+    def make(before: SiteObject | None) -> SiteObject:
         if before is None:
             raise absent(POOL, name)
         plain = dump(before)
         edit(plain["servers"], _find(plain["servers"], server))
         return _parse_pool(name, plain)
 
-    def seen(pool: Thing) -> Plain | None:
+    def seen(pool: SiteObject) -> JsonObject | None:
         return _find(_servers(cast("Pool", pool)), server)
 
     return _answer(request, await change(POOL, request, name, make, seen))
@@ -128,15 +128,15 @@ def _answer(request: web.Request, outcome: Outcome) -> web.Response:
     return shown_response(after, {**outcome.headers, "Location": request.path}, status=201)
 
 
-def _parse_pool(name: str, plain: Plain) -> Thing:
+def _parse_pool(name: str, plain: JsonObject) -> SiteObject:
     try:
         return parse("pool", name, plain)
     except InvalidSite as error:
         raise InvalidSite([_by_name(problem, plain["servers"]) for problem in error.problems]) from None
 
 
-def _by_name(problem: Problem, servers: list[Plain]) -> Problem:
-    """The problem with its server named instead of numbered, as the asker sees one server only."""
+def _by_name(problem: Problem, servers: list[JsonObject]) -> Problem:
+    """The problem with its server named instead of numbered, as the requester sees one server only."""
     for number, server in enumerate(servers):
         head, separator, tail = problem.where.partition(f".servers.{number}.")
         if separator:
@@ -152,15 +152,15 @@ async def _pool(request: web.Request) -> Pool:
     return cast("Pool", pool)
 
 
-def _servers(pool: Pool) -> list[Plain]:
-    return cast("list[Plain]", dump(pool)["servers"])
+def _servers(pool: Pool) -> list[JsonObject]:
+    return cast("list[JsonObject]", dump(pool)["servers"])
 
 
-def _find(servers: list[Plain], name: str) -> Plain | None:
+def _find(servers: list[JsonObject], name: str) -> JsonObject | None:
     return next((server for server in servers if server["name"] == name), None)
 
 
-async def _named_body(request: web.Request) -> Plain:
+async def _named_body(request: web.Request) -> JsonObject:
     body, server = await bodies.read_object(request), request.match_info["server"]
     if body.get("name", server) != server:
         where = f"pool.{name_of(POOL, request)}.servers.{server}.name"
@@ -182,6 +182,6 @@ ROUTES = [
     Operation("GET", _LIST, list_servers, "pool", query=ServersQuery, answer=Page[Server]),
     Operation("GET", _SERVER, get_server, "pool", answer=Server),
     Operation("PUT", _SERVER, put_server, "pool", body=Server, answer=Server),
-    Operation("PATCH", _SERVER, patch_server, "pool", body=Plain, answer=Server),
+    Operation("PATCH", _SERVER, patch_server, "pool", body=JsonObject, answer=Server),
     Operation("DELETE", _SERVER, delete_server, "pool", status=204),
 ]

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dnsvip.admin.framework.collection import Kind, routes
-from dnsvip.admin.framework.queries import PageQuery, Text
+from dnsvip.admin.http.collection import Kind, routes
+from dnsvip.admin.http.queries import PageQuery, Text
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import closest
-from dnsvip.dns.answer import check_services
+from dnsvip.dns.engine import check_services
 from dnsvip.errors import InvalidSite
-from dnsvip.model import Service, Site, Zone
-from dnsvip.spec import Plain
+from dnsvip.site import Service, Site, Zone
+from dnsvip.site.plain import JsonObject
 
 
-async def check(request: web.Request, name: str, _body: Plain) -> None:
+async def check(request: web.Request, name: str, _body: JsonObject) -> None:
     """Raise InvalidSite where the service's zone delegates, redirects or aliases its name: nobody could ask for it."""
     node = request.app[NODE]
     zone = await node.store().get("zone", closest(name, node.snapshot().site.zones) or "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dnsvip.admin.framework.collection import Kind, routes
-from dnsvip.admin.framework.queries import PageQuery, Text
-from dnsvip.model import TierAction
+from dnsvip.admin.http.collection import Kind, routes
+from dnsvip.admin.http.queries import PageQuery, Text
+from dnsvip.site import TierAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dnsvip.admin.framework.collection import Kind, routes
-from dnsvip.admin.framework.queries import PageQuery, Text
-from dnsvip.spec import Plain, Thing, dump
+from dnsvip.admin.http.collection import Kind, routes
+from dnsvip.admin.http.queries import PageQuery, Text
+from dnsvip.site.plain import JsonObject, SiteObject, dump
 
 
-def without_secret(thing: Thing) -> Plain:
+def without_secret(thing: SiteObject) -> JsonObject:
     """A TSIG key as it is shown."""
     return {key: value for key, value in dump(thing).items() if key != "secret"}
 

@@ -9,27 +9,27 @@ from typing import cast
 
 from aiohttp import web
 
-from dnsvip.admin.framework import bodies, collection
-from dnsvip.admin.framework.collection import Kind, absent, change, changed_response, name_of, routes
-from dnsvip.admin.framework.operation import ROOT
-from dnsvip.admin.framework.problems import Refusal
+from dnsvip.admin.http import bodies, collection
+from dnsvip.admin.http.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.operation import ROOT
+from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE
-from dnsvip.dns.answer import check_services
+from dnsvip.dns.engine import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
-from dnsvip.model import Site, Zone
-from dnsvip.spec import Plain, Thing, dump, parse
+from dnsvip.site import Site, Zone
+from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 
 TEXT_DNS = "text/dns"
 
 
-def without_text(thing: Thing) -> Plain:
+def without_text(thing: SiteObject) -> JsonObject:
     """A zone as a list shows it: how long it is, not all that is in it."""
     zone = cast("Zone", thing)
     return {"name": zone.name, "bytes": len(zone.text.encode())}
 
 
-async def check(request: web.Request, name: str, body: Plain) -> None:
+async def check(request: web.Request, name: str, body: JsonObject) -> None:
     """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, as answers must not wait."""
     text = body.get("text")
     if not isinstance(text, str):
@@ -79,7 +79,7 @@ async def put(request: web.Request) -> web.Response:
     return changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
 
 
-def _with_text(name: str, old: Thing | None, text: str) -> Thing:
+def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:
     """The zone with another text; who may transfer it stays."""
     return parse("zone", name, {**(dump(old) if old else {}), "text": text})
 

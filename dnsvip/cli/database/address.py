@@ -16,17 +16,17 @@ from typing import Any
 
 import click
 
-from dnsvip.cli.database import byhand
+from dnsvip.address.suffix import SuffixCodec, is_reserved
+from dnsvip.cli.database import ad_hoc_format as byhand
 from dnsvip.cli.shared.database import load_snapshot
 from dnsvip.cli.shared.parameters import ADDRESS, FIELD, TIME
-from dnsvip.codec.suffix import SuffixCodec, is_reserved
-from dnsvip.dispatcher.judging.explain import judged
-from dnsvip.dispatcher.judging.judge import Judge
 from dnsvip.dispatcher.reason import Reason, Step
-from dnsvip.dns.classification.classify import Asker, Classified
-from dnsvip.dns.services.vip import Kind, VipMaker
+from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.dispatcher.verify.verifier import AddressVerifier
+from dnsvip.dns.identity.identify import Classified, Requester
+from dnsvip.dns.synthesis.vip import Kind, VipMaker
 from dnsvip.errors import CodecError
-from dnsvip.model import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot
+from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot
 
 CONFIG = click.option(
     "--config", "node_file", metavar="NODE.toml", type=click.Path(path_type=Path, dir_okay=False), help="The node file."
@@ -71,7 +71,7 @@ def decode(
     else:
         byhand.refuse(by_hand)
         snapshot = load_snapshot(node_file)
-        judge, flow = Judge(snapshot), (packet.address, packet.source, packet.port, packet.now)
+        judge, flow = AddressVerifier(snapshot), (packet.address, packet.source, packet.port, packet.now)
         found, steps = judge.judge(*flow), judge.explain(*flow)
         client = next((known for known in snapshot.site.clients.values() if known.id == found.client), None)
     if found.reason is Reason.BAD_PROOF and source is None:
@@ -129,7 +129,7 @@ def _encode_for(
 ) -> int:
     """The address that DNS would answer, with `fields` changed."""
     cluster = _cluster(snapshot, name)
-    asked = Classified(None if who is None else _client(snapshot, who), None), Asker(IPv6Address(0)), now
+    asked = Classified(None if who is None else _client(snapshot, who), None), Requester(IPv6Address(0)), now
     if isinstance(cluster, ClassCluster):
         if fields:
             raise click.UsageError(f"--field: {cluster.name} is an IPv4 cluster, whose addresses carry only a class")

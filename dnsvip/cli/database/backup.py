@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
+from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.cli.shared import show
-from dnsvip.codec.keyring import Epoch, EpochState
-from dnsvip.config import NodeConfig, load_node
 from dnsvip.errors import StoreError
+from dnsvip.site.io.files import load_node
+from dnsvip.site.node_file import NodeConfig
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 CONFIG = click.option(

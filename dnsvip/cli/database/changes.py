@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from dnsvip.changes import changed_fields
-from dnsvip.plan import Change
+from dnsvip.site.changes import changed_fields
+from dnsvip.site.plan import Change
 
 COLOURS: Mapping[str, str] = {"+": "green", "~": "yellow", "-": "red"}
 VERBS: Mapping[str, str] = {"+": "made", "~": "altered", "-": "removed"}

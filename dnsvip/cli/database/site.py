@@ -10,15 +10,16 @@ from pathlib import Path
 
 import click
 
-from dnsvip.changes import describe
 from dnsvip.cli.database.changes import headline, lines
-from dnsvip.config import NodeConfig, load_node, load_site
-from dnsvip.dns.answer import check_services
+from dnsvip.dns.engine import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.model import Site
-from dnsvip.plan import Change, effects, plan
-from dnsvip.rules import warnings
+from dnsvip.site import Site
+from dnsvip.site.changes import describe
+from dnsvip.site.io.files import load_node, load_site
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plan import Change, effects, plan
+from dnsvip.site.rules import warnings
 from dnsvip.store import KeyEncryptionKey, Store, Stored
 
 TRIES = 5

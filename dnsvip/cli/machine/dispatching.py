@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from dnsvip.config import load_node
-from dnsvip.dispatcher.observing.control import SOCKET, VERSION
+from dnsvip.dispatcher.io.control import SOCKET, VERSION
 from dnsvip.errors import PlatformError
-from dnsvip.spec import Plain
+from dnsvip.site.io.files import load_node
+from dnsvip.site.plain import JsonObject
 
 CONFIG = click.option(
     "--config",
@@ -28,7 +28,7 @@ CONFIG = click.option(
 LONGEST_LINE = 1 << 20
 
 
-def ask(node_file: Path, request: Plain) -> Iterator[Plain]:
+def ask(node_file: Path, request: JsonObject) -> Iterator[JsonObject]:
     """The answer, document by document; raises PlatformError where no dispatcher answers or it refuses."""
     path = load_node(node_file).state_dir / SOCKET
     with socket.socket(socket.AF_UNIX) as connection:
@@ -50,7 +50,7 @@ def ask(node_file: Path, request: Plain) -> Iterator[Plain]:
                 yield document
 
 
-def matching(what: str | None, **options: str | None) -> Plain:
+def matching(what: str | None, **options: str | None) -> JsonObject:
     """What flows and packets are chosen by, as the dispatcher takes it; `what` is an address, a prefix or a client."""
     chosen = {key: value for key, value in options.items() if value is not None}
     if what is None:
@@ -62,7 +62,7 @@ def matching(what: str | None, **options: str | None) -> Plain:
     return {**chosen, "address": what}
 
 
-def ends(one: Plain) -> str:
+def ends(one: JsonObject) -> str:
     """Source and VIP of a packet or flow: tcp [2001:db8::1]:4000 > [2001:db8:a:1::1]:443."""
     if one["protocol"] is None:
         return "unreadable"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from dnsvip.config import load_node
 from dnsvip.doctor.examination import Part, examine_all
 from dnsvip.doctor.finding import Finding, Level, exit_code
+from dnsvip.site.io.files import load_node
 
 COLOURS = {Level.OK: "green", Level.UNKNOWN: "blue", Level.WARNING: "yellow", Level.FAILURE: "red"}
 EPILOG = "Exit codes: 0 nothing wrong, 6 warnings only, 1 something will not work, 2 the node file is wrong."

@@ -10,14 +10,14 @@ import click
 from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.dispatcher.observing.control import GROUPS, LONGEST_TOP
+from dnsvip.dispatcher.io.control import GROUPS, LONGEST_TOP
 from dnsvip.dispatcher.observing.observe import FlowState
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 WHAT = "[ADDRESS|PREFIX|CLIENT]"
 
 
-def _server(one: Plain) -> str:
+def _server(one: JsonObject) -> str:
     return f"{one['pool']}/{one['server'] or '(gone)'}"
 
 
@@ -54,7 +54,7 @@ def search(
 ) -> None:
     """Show flows: all, or those of an address, a prefix or a client."""
     chosen = matching(what, tier=tier, server=server, state=state)
-    found: list[Plain] = []
+    found: list[JsonObject] = []
     for document in ask(node_file, {"do": "flows", "match": chosen, "limit": limit}):
         if "flow" in document:
             found.append(document["flow"])
@@ -96,7 +96,7 @@ def top(
 
 
 def _top_columns(by: str) -> show.Columns:
-    def name(one: Plain) -> str:
+    def name(one: JsonObject) -> str:
         if "others" in one:
             return "(others)"
         if by == "flow":

@@ -11,7 +11,7 @@ import click
 from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.errors import PlatformError
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 
 @click.command()
@@ -51,7 +51,7 @@ def watch(
     raise PlatformError("the dispatcher has stopped")
 
 
-def told(packet: Plain) -> str:
+def told(packet: JsonObject) -> str:
     """A packet in one line."""
     time = datetime.fromtimestamp(packet["at"], UTC).strftime("%H:%M:%S.%f")[:-3]
     parts = [time, ends(packet), f"{packet['size']} bytes", f"{packet['reason']}: {packet['words']}"]
@@ -62,7 +62,7 @@ def told(packet: Plain) -> str:
     return ", ".join(parts)
 
 
-def _remark(document: Plain) -> str:
+def _remark(document: JsonObject) -> str:
     if "watching" in document:
         return "watching; Ctrl-C ends it"
     return f"({document['lost'] + document['unseen']} packets not shown)"

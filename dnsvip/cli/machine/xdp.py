@@ -12,15 +12,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dnsvip.bpf.link import Mode
-from dnsvip.config import DispatchSettings, NodeConfig, load_node
-from dnsvip.dispatcher.kernel import decap as tunnel
-from dnsvip.dispatcher.kernel import plane
-from dnsvip.dispatcher.kernel.neighbours import Neighbours
-from dnsvip.dispatcher.kernel.xdp import XdpRunner
+from dnsvip.dispatcher.io.xdp import decap as tunnel
+from dnsvip.dispatcher.io.xdp import pinned_program
+from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
+from dnsvip.dispatcher.io.xdp.runner import XdpRunner
 from dnsvip.errors import ConfigError
-from dnsvip.log import configure
-from dnsvip.store.feed import Feed
+from dnsvip.site.io.files import load_node
+from dnsvip.site.node_file import DispatchSettings, NodeConfig
+from dnsvip.store.follower import SnapshotFollower
+from dnsvip.telemetry.log import configure
+from dnsvip.xdp.link import Mode
 
 PINS = DispatchSettings().pins
 NODE = click.argument("node_file", metavar="NODE.toml", type=click.Path(dir_okay=False, path_type=Path))
@@ -49,7 +50,7 @@ def attach(node_file: Path) -> None:
 def detach(node_file: Path) -> None:
     """Take the program off the node's interface and forget its flows; a dispatcher that runs is to be stopped first."""
     _, settings = _settings(node_file)
-    found = plane.detach(settings)
+    found = pinned_program.detach(settings)
     neighbours = Neighbours()
     neighbours.keep([])
     neighbours.close()
@@ -62,7 +63,7 @@ def detach(node_file: Path) -> None:
 def status(node_file: Path, as_json: bool) -> None:
     """Say what is attached to the node's interface, and how full its maps are."""
     _, settings = _settings(node_file)
-    found = plane.describe(settings)
+    found = pinned_program.describe(settings)
     if as_json:
         click.echo(json.dumps(found))
     elif found is None:
@@ -108,7 +109,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 async def _attach(node: NodeConfig, settings: DispatchSettings) -> None:
-    feed = Feed(node, ["dispatch"])
+    feed = SnapshotFollower(node, ["dispatch"])
     await feed.start()
     try:
         runner = XdpRunner(settings, feed.snapshot)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, told, with_api
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.errors import ConfigError
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 CHUNK = 1 << 18
 SHOWN = 20
@@ -109,7 +109,7 @@ def _pieces(source: IO[bytes], sent: Callable[[int], object]) -> Iterator[bytes]
         sent(len(piece))
 
 
-def _follow(bar: Progress, line: Plain) -> Plain | None:
+def _follow(bar: Progress, line: JsonObject) -> JsonObject | None:
     """Move the bar on; the report, where the line is that. Raises ApiError for a problem."""
     if "problem" in line:
         problem = line["problem"]
@@ -121,7 +121,7 @@ def _follow(bar: Progress, line: Plain) -> Plain | None:
     return line.get("report")
 
 
-def _print(report: Plain, *, as_json: bool) -> None:
+def _print(report: JsonObject, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
         return

@@ -9,7 +9,7 @@ from dnsvip.cli.operating.audit import rows
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import PAIRS, assigned, create, json_option, noun
-from dnsvip.model import ClientState, Step
+from dnsvip.site import ClientState, Step
 
 clients = noun(
     "clients",

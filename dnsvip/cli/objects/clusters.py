@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from dnsvip.cli.shared.nouns import noun
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 
-def _carries(cluster: Plain) -> str:
+def _carries(cluster: JsonObject) -> str:
     if "classes" in cluster:
         return ", ".join(f"{tier} {numbers}" for tier, numbers in cluster["classes"].items())
     return ", ".join(f"{field} {bits}" for field, bits in [*cluster["layout"], ["tag", cluster["tag_bits"]]])

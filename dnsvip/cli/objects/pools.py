@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from dnsvip.cli.shared.nouns import choice, noun
-from dnsvip.model import Forward
-from dnsvip.spec import Plain
+from dnsvip.site import Forward
+from dnsvip.site.plain import JsonObject
 
 
-def _check(pool: Plain) -> str:
+def _check(pool: JsonObject) -> str:
     check = pool["check"] or {}
     return ", ".join(f"{way} {check[way]}" for way in ("tcp", "http", "agent") if check.get(way))
 

@@ -9,8 +9,8 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.nouns import PAIRS, assigned, choice, json_option
-from dnsvip.model import ServerState
-from dnsvip.spec import Plain
+from dnsvip.site import ServerState
+from dnsvip.site.plain import JsonObject
 
 SERVER = "[POOL/]SERVER"
 COLUMNS: show.Columns = {
@@ -129,7 +129,7 @@ _state_command(ServerState.DOWN, "Do not use a server; its flows go to others.")
 _state_command(ServerState.MAINT, "Do not use a server, as it is being worked on; its flows go to others.")
 
 
-def _servers(api: Api, pool: str | None) -> Iterator[Plain]:
+def _servers(api: Api, pool: str | None) -> Iterator[JsonObject]:
     pools = [api.get("pools", pool)] if pool else api.items("pools")
     return ({"pool": found["name"], **server} for found in pools for server in found["servers"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dnsvip.cli.shared.nouns import choice, noun
-from dnsvip.model import TierAction
+from dnsvip.site import TierAction
 
 tiers = noun(
     "tiers",

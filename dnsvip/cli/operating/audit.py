@@ -10,7 +10,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 EXAMPLES = """
 \b
@@ -22,7 +22,7 @@ Examples:
 VERBS = {"+": "made", "~": "changed", "-": "removed"}
 
 
-def _changes(row: Plain) -> str:
+def _changes(row: JsonObject) -> str:
     """What differs, in short."""
     before, after = (dict(show.flat(row[key] or {})) for key in ("before", "after"))
     if not before or not after:
@@ -44,7 +44,7 @@ COLUMNS: show.Columns = {
 }
 
 
-def rows(api: Api, *path: str, limit: int, query: Plain, as_json: bool) -> None:
+def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> None:
     """Print audit rows, the newest first."""
     show.rows(COLUMNS, api.items(*path, limit=limit, query=query), as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""`dnsvip explain`: who an asker is taken for, what it is answered and where that leads."""
+"""`dnsvip explain`: who a requester is taken for, what it is answered and where that leads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 EXAMPLES = """
 \b
@@ -48,7 +48,7 @@ CANDIDATES: show.Columns = {
 @json_option
 @with_api
 def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
-    """Say who an asker of QNAME is taken for and why, what it is answered, and where each address leads."""
+    """Say who a requester of QNAME is taken for and why, what it is answered, and where each address leads."""
     found = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -64,7 +64,7 @@ def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
         _flow(flow)
 
 
-def _who(found: Plain) -> None:
+def _who(found: JsonObject) -> None:
     client, rule = found["client"], found["rule"]
     if client:
         click.secho(f"client {client['name']} (id {client['id']}), tier {client['tier']}, by {rule['step']}", bold=True)
@@ -74,7 +74,7 @@ def _who(found: Plain) -> None:
         click.secho("nobody that is known", bold=True)
 
 
-def _flow(flow: Plain) -> None:
+def _flow(flow: JsonObject) -> None:
     source = f"from {flow['source']} port {flow['port']} to port {flow['service_port']}"
     where = f"to server {flow['server']} of pool {flow['pool']}" if flow["server"] else flow["action"]
     click.echo(f"\n{flow['address']}: {where} ({flow['reason']}; {source})")

@@ -13,16 +13,17 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.config import NodeConfig, load_node
 from dnsvip.errors import StoreError
-from dnsvip.spec import Plain
+from dnsvip.site.io.files import load_node
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.plain import JsonObject
 
 POLL_SECONDS = 0.2
 ACTOR = "command line"
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def _next(epoch: Plain) -> str:
+def _next(epoch: JsonObject) -> str:
     """What an epoch waits for."""
     parts = [f"stays empty until {show.moment(epoch['until'])}"] if "until" in epoch else []
     if epoch["waiting_for"]:
@@ -144,15 +145,15 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
         await store.close()
 
 
-def _epochs(clusters: Iterable[Plain]) -> Iterator[Plain]:
+def _epochs(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
     for one in clusters:
         head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
         yield from ({**head, **epoch} for epoch in one["epochs"])
 
 
-def _reserved(clusters: Iterable[Plain]) -> Iterator[Plain]:
+def _reserved(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
     """The slots that stay empty, as rows among epochs."""
-    nothing: Plain = {
+    nothing: JsonObject = {
         "published_at": None,
         "activated_at": None,
         "retires_at": None,
@@ -164,7 +165,7 @@ def _reserved(clusters: Iterable[Plain]) -> Iterator[Plain]:
         yield from ({**head, **each} for each in one["reserved"])
 
 
-def _wait(api: Api, cluster: str, made: Plain, timeout: float) -> Plain:
+def _wait(api: Api, cluster: str, made: JsonObject, timeout: float) -> JsonObject:
     """The epoch when it is no longer only published; raises ApiError after `timeout` seconds."""
     until = time.monotonic() + timeout
     while made["state"] == "published":

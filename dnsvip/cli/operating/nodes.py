@@ -9,14 +9,14 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 
-def _behind(node: Plain) -> str:
+def _behind(node: JsonObject) -> str:
     return f"{node['behind']} ({node['lag_seconds']:.1f} s)" if node["behind"] else "0"
 
 
-def _up(node: Plain) -> str:
+def _up(node: JsonObject) -> str:
     return "" if node["uptime_seconds"] is None else show.duration(node["uptime_seconds"])
 
 

@@ -12,7 +12,7 @@ from dnsvip.cli.operating import nodes
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 COUNTERS: show.Columns = {"COUNTER": lambda pair: pair["name"], "": lambda pair: pair["value"]}
 
@@ -37,7 +37,7 @@ def status(api: Api, *, as_json: bool) -> None:
     _dispatcher(found["dispatcher"])
 
 
-def _lags(found: Plain) -> bool:
+def _lags(found: JsonObject) -> bool:
     return bool(found["generation"] != found["served_generation"])
 
 
@@ -55,7 +55,7 @@ def _dispatcher(document: Any) -> None:
         click.echo(json.dumps(document))
 
 
-def _counters(document: Plain) -> None:
+def _counters(document: JsonObject) -> None:
     """Everything in a document that is not zero, by dotted path; lists of named things by their names."""
     pairs = [(key, value) for key, value in show.flat(document) if value not in (0, None, [], {})]
     numbers = [{"name": key, "value": value} for key, value in pairs if not _is_table(value)]
@@ -72,5 +72,5 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value)
 
 
-def _rest(one: Plain) -> Plain:
+def _rest(one: JsonObject) -> JsonObject:
     return {key: value for key, value in one.items() if key != "name"}

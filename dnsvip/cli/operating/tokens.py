@@ -15,9 +15,9 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.config import load_node
-from dnsvip.rights import ROLES
-from dnsvip.spec import Plain
+from dnsvip.site.io.files import load_node
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.rights import ROLES
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.people import token_form
 
@@ -108,7 +108,7 @@ def list_(config: Path | None, role: str | None, *, expired: bool | None, as_jso
     if config:
         now, known = time.time(), _in_database(config, lambda store: store.tokens())
         some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
-        found: Iterator[Plain] = (
+        found: Iterator[JsonObject] = (
             {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
         )
     else:

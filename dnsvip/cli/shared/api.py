@@ -21,7 +21,7 @@ import click
 
 from dnsvip.cli.shared.reach import DEFAULT, Connect, reach
 from dnsvip.errors import DnsvipError
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 ROOT = "/api/v1"
 TIMEOUT_SECONDS = 300.0
@@ -70,7 +70,7 @@ class Api:
 
     def items(
         self, *path: str, limit: int | None = None, after: str = "", query: Mapping[str, Any] | None = None
-    ) -> Iterator[Plain]:
+    ) -> Iterator[JsonObject]:
         """Everything in a list, read page by page; at most `limit` of it, and what comes after the name `after`."""
         first = {**(query or {}), "limit": min(limit or 1000, 1000), **({"after": after} if after else {})}
         url = _url(path, first)

@@ -6,9 +6,10 @@ import asyncio
 import os
 from pathlib import Path
 
-from dnsvip.config import NodeConfig, load_node
 from dnsvip.errors import StoreError
-from dnsvip.model import Snapshot
+from dnsvip.site import Snapshot
+from dnsvip.site.io.files import load_node
+from dnsvip.site.node_file import NodeConfig
 
 
 def load_snapshot(node_file: Path) -> Snapshot:

@@ -11,7 +11,7 @@ import click
 
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 PAIRS = "KEY=VALUE..."
@@ -43,12 +43,12 @@ def choice(words: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([word.value for word in words])
 
 
-def assigned(pairs: tuple[str, ...]) -> Plain:
+def assigned(pairs: tuple[str, ...]) -> JsonObject:
     """The object that words `key=value` describe; dots in keys go deeper, `key=` is null. Raises UsageError.
 
     A value is JSON where it can be read as such, else a string.
     """
-    body: Plain = {}
+    body: JsonObject = {}
     for pair in pairs:
         path, separator, text = pair.partition("=")
         if not separator or not all(path.split(".")):
@@ -72,9 +72,9 @@ def _value(text: str) -> Any:
         return text
 
 
-def create(api: Api, collection: str, name: str, body: Plain) -> Plain:
+def create(api: Api, collection: str, name: str, body: JsonObject) -> JsonObject:
     """Make an object that is not there yet."""
-    made: Plain = api.call("PUT", collection, name, body=body, headers={"If-None-Match": "*"})
+    made: JsonObject = api.call("PUT", collection, name, body=body, headers={"If-None-Match": "*"})
     return made
 
 

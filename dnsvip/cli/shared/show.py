@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dnsvip.spec import Plain
+from dnsvip.site.plain import JsonObject
 
-Columns: TypeAlias = Mapping[str, Callable[[Plain], Any]]
+Columns: TypeAlias = Mapping[str, Callable[[JsonObject], Any]]
 """Heading -> what of an item stands under it."""
 
 COLOURS: Mapping[str, str] = {
@@ -27,7 +27,7 @@ COLOURS: Mapping[str, str] = {
 """Words that stand out on a terminal."""
 
 
-def rows(columns: Columns, items: Iterable[Plain], *, as_json: bool) -> None:
+def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> None:
     """Print a list; in a pipe each item as soon as it is there."""
     if as_json:
         click.echo(json.dumps(list(items), indent=2, ensure_ascii=False))
@@ -39,7 +39,7 @@ def rows(columns: Columns, items: Iterable[Plain], *, as_json: bool) -> None:
             click.echo("\t".join(_cell(of(item)) for of in columns.values()))
 
 
-def item(plain: Plain, *, as_json: bool) -> None:
+def item(plain: JsonObject, *, as_json: bool) -> None:
     """Print one object: `key = value` lines, as `set` takes them."""
     if as_json:
         click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
@@ -48,7 +48,7 @@ def item(plain: Plain, *, as_json: bool) -> None:
         click.echo(f"{click.style(key, fg='cyan')} = {json.dumps(value, ensure_ascii=False)}")
 
 
-def flat(plain: Plain, head: str = "") -> Iterator[tuple[str, Any]]:
+def flat(plain: JsonObject, head: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and value of everything in an object."""
     for key, value in plain.items():
         if isinstance(value, dict) and value:
@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def _table(columns: Columns, items: Iterable[Plain]) -> None:
+def _table(columns: Columns, items: Iterable[JsonObject]) -> None:
     console, waiting = Console(), iter(items)
     # A long list comes in tables of a thousand rows, so that it need not be held whole.
     while some := list(itertools.islice(waiting, 1000)):

@@ -13,10 +13,10 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
+from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.nat import Translations
-from dnsvip.dispatcher.flows.recent import Recent
 from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
-from dnsvip.dispatcher.qos import Buckets
+from dnsvip.dispatcher.token_bucket import Buckets
 
 NEW_SECONDS = 30
 CLOSING_SECONDS = 60
@@ -30,7 +30,7 @@ FRAGMENTED = 4096
 """Fragmented packets that are followed at once."""
 
 
-class Lane:
+class Segment:
     """Flows as a structure of arrays, index by key; it grows as it fills, up to `bound`."""
 
     __slots__ = ("bound", "closing", "cursor", "free", "hand", "hashes", "keys", "life", "owner", "seen", "slots")
@@ -96,11 +96,11 @@ class Flows:
     )
 
     def __init__(self, bound: int) -> None:
-        self.fresh = Lane(max(bound // 4, 1))
-        self.established = Lane(max(bound - bound // 4, 1))
+        self.fresh = Segment(max(bound // 4, 1))
+        self.established = Segment(max(bound - bound // 4, 1))
         self.translations = Translations()
-        self.fragments = Recent(FRAGMENTED)
-        self.uses = Recent(max(bound // 4, 1))
+        self.fragments = ExpiringMap(FRAGMENTED)
+        self.uses = ExpiringMap(max(bound // 4, 1))
         self.buckets = Buckets()
         self.evicted = self.expired = self.kept_new = self.held = 0
         self.opened: Counter[str] = Counter()
@@ -170,7 +170,7 @@ class Flows:
             self.evicted += 1
         lane.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
 
-    def find(self, key: bytes, now: int = 0) -> tuple[Lane, int] | None:
+    def find(self, key: bytes, now: int = 0) -> tuple[Segment, int] | None:
         """Where a flow is that is known at `now`; changes nothing."""
         for lane in (self.established, self.fresh):
             slot = lane.slots.get(key)
@@ -199,7 +199,7 @@ class Flows:
         self.fragments.sweep(now, budget)
         self.uses.sweep(now, budget)
 
-    def _walk(self, lane: Lane, count: int, now: int) -> None:
+    def _walk(self, lane: Segment, count: int, now: int) -> None:
         size, hand = len(lane.keys), lane.hand
         for _ in range(min(count, size)):
             hand = hand + 1 if hand + 1 < size else 0
@@ -207,7 +207,7 @@ class Flows:
                 self._expire(lane, hand, now)
         lane.hand = hand
 
-    def _expire(self, lane: Lane, slot: int, now: int) -> bool:
+    def _expire(self, lane: Segment, slot: int, now: int) -> bool:
         """Forget a flow that has been idle too long; answers whether it was."""
         if now - lane.seen[slot] <= self._life(lane, slot):
             return False
@@ -215,12 +215,12 @@ class Flows:
         self.expired += 1
         return True
 
-    def _life(self, lane: Lane, slot: int) -> int:
+    def _life(self, lane: Segment, slot: int) -> int:
         if lane.closing[slot]:
             return CLOSING_SECONDS
         return NEW_SECONDS if lane is self.fresh else lane.life[slot]
 
-    def _drop(self, lane: Lane, slot: int) -> None:
+    def _drop(self, lane: Segment, slot: int) -> None:
         self.translations.close(lane.clear(slot))
         if lane is self.established:
             lane.free.append(slot)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
 from dnsvip.dispatcher.packet import Packet
-from dnsvip.dispatcher.reason import Judgement
+from dnsvip.dispatcher.reason import AddressVerdict
 from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.verdict import REASONS, Action, Target
 from dnsvip.dispatcher.words import in_words
@@ -131,7 +131,7 @@ class Selection:
 
     def __init__(self, query: Query, tables: Tables) -> None:
         self.query, self.tables = query, tables
-        self._judged: dict[bytes, Judgement] = {}
+        self._judged: dict[bytes, AddressVerdict] = {}
         network = query.address
         self._packed = (network.network_address.packed, network.prefixlen) if network else None
         self._decodes = query.client is not None or query.tier is not None
@@ -149,7 +149,7 @@ class Selection:
             return False
         return self._fits(event.key, event.server, now)
 
-    def judgement(self, key: bytes, now: float) -> Judgement:
+    def judgement(self, key: bytes, now: float) -> AddressVerdict:
         """What the VIP of a flow carries, as it would be judged now for the first time."""
         known = self._judged.get(key)
         if known is None:
@@ -159,7 +159,7 @@ class Selection:
                 self._judged[key] = known
         return known
 
-    def client_name(self, judgement: Judgement) -> str | None:
+    def client_name(self, judgement: AddressVerdict) -> str | None:
         """The client that an address carries; None for an anonymous one, its number where it is not known here."""
         if not judgement.client:
             return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dnsvip.dns.answer import Engine
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.templates import QTYPES, Template, learn
 from dnsvip.dns.protocol.message import IN, Labels, Type, flat_name
-from dnsvip.dns.recent import Recent
-from dnsvip.dns.zones.lookup import deciding
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
+from dnsvip.dns.zones.lookup import authority_node
 from dnsvip.dns.zones.zone import Node
 from dnsvip.dns.zones.zonefile import WILD
 
@@ -37,8 +37,8 @@ class Templates:
     def __init__(self, engine: Engine, now: float, before: Templates | None = None) -> None:
         self._engine = engine
         kept = before if before and before.fits(engine) else None
-        self.named: Recent[bytes, Template | None] = kept.named if kept else Recent(NAMES)
-        self._below: Recent[_Below, Template | None] = kept._below if kept else Recent(OTHERS)
+        self.named: TwoGenerationCache[bytes, Template | None] = kept.named if kept else TwoGenerationCache(NAMES)
+        self._below: TwoGenerationCache[_Below, Template | None] = kept._below if kept else TwoGenerationCache(OTHERS)
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
         if kept is None:
@@ -55,7 +55,7 @@ class Templates:
         labels = _labels(name)
         if labels is None or qtype not in QTYPES or name in self.named:
             return None
-        top = deciding(self._engine.zones, labels, qtype)
+        top = authority_node(self._engine.zones, labels, qtype)
         if top is None:
             return None
         if top == labels:
@@ -72,7 +72,7 @@ class Templates:
         """The template for all names right below `top`, by one that no record is likely to mention."""
         at = len(labels) - len(top) - 1
         other = (*labels[:at], b"\xff" * len(labels[at]), *top)
-        if deciding(self._engine.zones, other, qtype) != top:
+        if authority_node(self._engine.zones, other, qtype) != top:
             return None
         return learn(self._engine, other, qtype, top, now)
 
@@ -82,7 +82,7 @@ class Templates:
         for labels, qtype in self._questions():
             if not room:
                 return
-            top = deciding(self._engine.zones, labels, qtype)
+            top = authority_node(self._engine.zones, labels, qtype)
             if top is None:
                 continue
             room -= 1

@@ -1,7 +1,7 @@
 """The most frequent questions, answered from ready-made bytes: the same bytes that the Engine gives.
 
 A FastPath belongs to one Engine and stands in front of it. What it does not recognise at once, it leaves to the
-Engine. It keeps whole answers while no address changes, and the templates of names (`compiled`) with the askers'
+Engine. It keeps whole answers while no address changes, and the templates of names (`compiled`) with the requesters'
 addresses left open. It speaks of messages by their keys (`keys`), so answers are without the id. It opens no
 socket, and all that it remembers is bounded: what is asked about names that do not exist never displaces those
 that do.
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.classification.classify import Asker, Classified
-from dnsvip.dns.counters import Tick
+from dnsvip.dns.counters import CounterCell
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.compiled import Templates
 from dnsvip.dns.hotpath.keys import address_of
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
 from dnsvip.dns.hotpath.templates import Template
+from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.protocol.message import Type
-from dnsvip.dns.recent import Recent
-from dnsvip.dns.services.tailor import LENGTH
-from dnsvip.dns.services.vip import Vip
+from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.dns.synthesis.vip import Vip
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 WHOLE, SOURCES, SEEN = 1 << 14, 1 << 14, 1 << 15
 """How many of each are remembered at least (by listener and IP version), twice as many at most."""
@@ -33,7 +33,7 @@ _CLASS_IN = b"\0\1"
 _AT = 10
 """Where the question begins in a message without its id."""
 
-_Whole: TypeAlias = tuple[bytes, Tick]
+_Whole: TypeAlias = tuple[bytes, CounterCell]
 """An answer after its id, and what to count it with."""
 
 
@@ -73,7 +73,7 @@ class FastPath:
             begin, end = self.engine.cookies.steady(now)
             self._from, self._until = max(self._from, begin), min(self._until, end)
         for room in self._rooms.values():
-            room.whole = Recent(WHOLE)
+            room.whole = TwoGenerationCache(WHOLE)
 
     def _complete(
         self, hits: list[_Whole | None], keys: Sequence[bytes], room: _Room, origin: _Origin, now: float
@@ -100,8 +100,8 @@ class FastPath:
     def _meet(self, peer: bytes, room: _Room, origin: _Origin) -> _Source:
         address = address_of(peer, origin.width)
         trusted = self._tables.classifier.trusts(address)
-        asker = Asker(address, origin.listener)
-        return room.sources.put(peer, _Source(address, trusted, asker, self._tables.classifier.classify(asker)))
+        requester = Requester(address, origin.listener)
+        return room.sources.put(peer, _Source(address, trusted, requester, self._tables.classifier.classify(requester)))
 
     def _recognise(self, key: bytes, width: int, source: _Source, place: int, now: float) -> _Job | None:
         """The template for a message and what goes with it; None for all that is unusual."""
@@ -134,11 +134,11 @@ class FastPath:
         """Fill in the addresses of all jobs, those of one service in one go."""
         asked = [self._asked(job) for job in jobs]
         made = self._seal(jobs, asked, now)
-        for number, (job, (who, asker)) in enumerate(zip(jobs, asked, strict=True)):
+        for number, (job, (who, requester)) in enumerate(zip(jobs, asked, strict=True)):
             vips = [made[number]] if number in made else []
             for hole in job.template.holes[len(vips) :]:
                 make = self._tables.vips.aaaa if hole.rtype == Type.AAAA else self._tables.vips.a
-                vip = make(hole.service, who, asker, now)
+                vip = make(hole.service, who, requester, now)
                 if vip is None or vip.ttl != hole.ttl:
                     break
                 vips.append(vip)
@@ -146,14 +146,14 @@ class FastPath:
                 scope = max(who.scope if vip.scope is None else vip.scope for vip in vips)
                 hits[job.place] = self._fill(job, vips, scope, who, room)
 
-    def _asked(self, job: _Job) -> tuple[Classified, Asker]:
+    def _asked(self, job: _Job) -> tuple[Classified, Requester]:
         source, ecs = job.source, job.opt.ecs
         if ecs is None or not source.trusted:
-            return source.who, source.asker
-        asker = Asker(source.address, source.asker.listener, ecs, trusted=True)
-        return self._tables.classifier.classify(asker), asker
+            return source.who, source.requester
+        requester = Requester(source.address, source.requester.listener, ecs, trusted=True)
+        return self._tables.classifier.classify(requester), requester
 
-    def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Asker]], now: float) -> dict[int, Vip]:
+    def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
         """The first IPv6 addresses of the jobs by their number, where there are several to make at once."""
         groups: dict[str, list[int]] = {}
         for number, job in enumerate(jobs):
@@ -198,8 +198,8 @@ class _Room:
     __slots__ = ("sources", "whole")
 
     def __init__(self) -> None:
-        self.whole: Recent[bytes, _Whole] = Recent(WHOLE)
-        self.sources: Recent[bytes, _Source] = Recent(SOURCES)
+        self.whole: TwoGenerationCache[bytes, _Whole] = TwoGenerationCache(WHOLE)
+        self.sources: TwoGenerationCache[bytes, _Source] = TwoGenerationCache(SOURCES)
 
 
 class _Origin(NamedTuple):
@@ -214,7 +214,7 @@ class _Source(NamedTuple):
 
     address: IPv4Address | IPv6Address
     trusted: bool
-    asker: Asker
+    requester: Requester
     who: Classified
 
 
@@ -231,7 +231,7 @@ class _Job(NamedTuple):
     key: bytes
 
 
-def _count(ticks: list[Tick]) -> None:
+def _count(ticks: list[CounterCell]) -> None:
     """Add the answers of a batch to their numbers, which mostly are one."""
     if ticks and ticks.count(ticks[0]) == len(ticks):
         ticks[0].number += len(ticks)

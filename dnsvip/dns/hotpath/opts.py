@@ -1,4 +1,4 @@
-"""OPT records as askers send them, and what of them goes into the answer: our own record, and the ECS claim.
+"""OPT records as requesters send them, and what of them goes into the answer: our own record, and the ECS claim.
 
 What it finds out about a record it takes from `wire`, once; then it knows that record, and of records with
 nothing but ECS it knows how they begin. All that it remembers is bounded.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from dnsvip.dns.answer import Engine, ecs_of
-from dnsvip.dns.classification.classify import Ecs
 from dnsvip.dns.control import NSID
+from dnsvip.dns.engine import Engine, ecs_of
+from dnsvip.dns.identity.identify import Ecs
 from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, Query
 from dnsvip.dns.protocol.wire import MIN_UDP_SIZE, build_opt, parse, size_limit
-from dnsvip.dns.recent import Recent
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 OPTS = 1 << 12
 """How many are remembered at least, twice as many at most."""
@@ -48,8 +48,8 @@ class Opts:
     def __init__(self, engine: Engine) -> None:
         self._cookies, self._require = engine.cookies, engine.require_cookies
         self._tells_nsid = engine.identity.nsid is not None
-        self.known: Recent[bytes, Opt] = Recent(OPTS)
-        self._ecs_heads: Recent[bytes, _EcsHead] = Recent(OPTS)
+        self.known: TwoGenerationCache[bytes, Opt] = TwoGenerationCache(OPTS)
+        self._ecs_heads: TwoGenerationCache[bytes, _EcsHead] = TwoGenerationCache(OPTS)
 
     def find(self, tail: bytes, peer: bytes, now: float) -> Opt | None:
         """What to make of `tail`, all that follows the question of a message from an address (4 or 16 bytes) at `now`

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv6Address
 
-from dnsvip.dns.answer import OUTCOMES, Engine
-from dnsvip.dns.classification.classify import Asker
 from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.counters import Outcome
+from dnsvip.dns.engine import OUTCOMES, Engine
+from dnsvip.dns.identity.identify import Requester
 from dnsvip.dns.protocol.message import IN, Flag, Labels, Query, Response, Type, flat_name, lowered
 from dnsvip.dns.protocol.wire import MAX_SIZE, UDP_SIZE, build
-from dnsvip.dns.services.tailor import LENGTH, Tables, Tailor
-from dnsvip.dns.services.vip import Kind, Vip
+from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer, Tables
+from dnsvip.dns.synthesis.vip import Kind, Vip
 from dnsvip.dns.zones.lookup import resolve
-from dnsvip.model import Service
+from dnsvip.site import Service
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
 """Types that get templates: those assigned, as far as anybody asks for them; so a name has only so many."""
@@ -58,12 +58,12 @@ class Template:
     by_edns: bool
 
 
-def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float) -> Template | None:
+def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now: float) -> Template | None:
     """The template for a question about `name` (lower case), which `deciding` decides on; None where there is none."""
     first, second = (_Marks(engine.tables, now, salt) for salt in b"\x00\x01")
     resolution = resolve(engine.zones, _query(name, qtype), first)
-    mentioned = _mentioned(resolution.response, name, deciding)
-    if name != deciding and name[-len(deciding) - 1] in mentioned:
+    mentioned = _mentioned(resolution.response, name, authority_node)
+    if name != authority_node and name[-len(authority_node) - 1] in mentioned:
         return None
     wire = build(_query(name, qtype), resolution.response, MAX_SIZE)
     start = _HEADER + len(_question(name, qtype))
@@ -81,13 +81,13 @@ def learn(engine: Engine, name: Labels, qtype: int, deciding: Labels, now: float
     return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, rcode, mentioned, by_edns)
 
 
-class _Marks(Tailor):
+class _Marks(RecordSynthesizer):
     """A tailor whose addresses are marks, told apart from all else by hashing; `salt` makes other ones."""
 
     __slots__ = ("_salt", "holes", "marks")
 
     def __init__(self, tables: Tables, now: float, salt: int) -> None:
-        super().__init__(tables, Asker(IPv6Address(0)), now)
+        super().__init__(tables, Requester(IPv6Address(0)), now)
         self._salt = salt
         self.holes: list[Hole] = []
         self.marks: list[bytes] = []
@@ -131,11 +131,11 @@ def _cut(body: bytes, marks: Iterable[bytes]) -> Iterator[bytes]:
     yield body[at:]
 
 
-def _mentioned(response: Response, name: Labels, deciding: Labels) -> frozenset[bytes]:
+def _mentioned(response: Response, name: Labels, authority_node: Labels) -> frozenset[bytes]:
     """The labels right below `deciding` of all names in a response but those that stand for the name asked for.
 
     A name with such a label may be compressed against the question, and one with another label cannot."""
-    depth = len(deciding)
+    depth = len(authority_node)
     sections = (response.answer, response.authority, response.glue, response.additional)
     rrsets = [rrset for section in sections for rrset in section]
     owners = [lowered(rrset.owner) for rrset in rrsets]
@@ -143,4 +143,6 @@ def _mentioned(response: Response, name: Labels, deciding: Labels) -> frozenset[
         lowered(piece) for rrset in rrsets for rdata in rrset.rdatas for piece in rdata if isinstance(piece, tuple)
     ]
     names += [owner for owner in owners if owner != name]
-    return frozenset(each[-depth - 1] for each in names if len(each) > depth and each[len(each) - depth :] == deciding)
+    return frozenset(
+        each[-depth - 1] for each in names if len(each) > depth and each[len(each) - depth :] == authority_node
+    )

@@ -1,4 +1,4 @@
-"""DNS cookies: proof that an asker gets answers at the address it asks from (RFC 7873, RFC 9018).
+"""DNS cookies: proof that a requester gets answers at the address it asks from (RFC 7873, RFC 9018).
 
 A server cookie is a SipHash over client cookie, time and address with a secret that all nodes share, so any
 server with the same secret takes it. Pure but for what it remembers, which is bounded. It knows no messages.

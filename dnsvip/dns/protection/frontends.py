@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from dnsvip.dns.protection.proxy import BadHeader, read_whole
-from dnsvip.dns.recent import Recent
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 REMEMBERED = 1 << 12
 
@@ -16,7 +16,7 @@ class FrontEnds:
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
-        self._known: Recent[bytes, bool] = Recent(REMEMBERED)
+        self._known: TwoGenerationCache[bytes, bool] = TwoGenerationCache(REMEMBERED)
 
     def __bool__(self) -> bool:
         return bool(self._networks)

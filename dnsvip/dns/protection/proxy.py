@@ -14,7 +14,7 @@ _MOST = 4096
 """The longest header taken: addresses have at most 36 bytes, the rest is for TLVs, which mean nothing here."""
 
 _ADDRESS_BYTES = {0x11: 4, 0x12: 4, 0x21: 16, 0x22: 16}
-"""Family and transport (of the asker, whatever the front end uses) -> bytes of each of its two addresses."""
+"""Family and transport (of the requester, whatever the front end uses) -> bytes of each of its two addresses."""
 
 _LOCAL, _PROXY, _UNSPECIFIED = 0x20, 0x21, 0x00
 
@@ -24,7 +24,7 @@ class BadHeader(Exception):
 
 
 class Header(NamedTuple):
-    """The asker's address (4 or 16 bytes), None where the front end speaks for itself; and the header's length."""
+    """The requester's address (4 or 16 bytes), None where the front end speaks for itself; and the header's length."""
 
     source: bytes | None
     size: int

@@ -1,8 +1,8 @@
 """Response rate limiting: who is sent the same kind of answer over and over, by forged questions, gets fewer.
 
-As BIND, NSD and Knot do it: accounts by prefix of the asker (/24, /56) and kind of answer, each refilled with so many
-answers a second. Of those beyond, some are sent empty with TC set, so that a real asker comes by TCP, the others not at
-all. Whoever shows a cookie of ours, or signs, is no forger. Pure; its memory is bounded.
+As BIND, NSD and Knot do it: accounts by prefix of the requester (/24, /56) and kind of answer, each refilled with so
+many answers a second. Of those beyond, some are sent empty with TC set, so that a real requester retries over TCP; the
+others are not sent. Whoever shows a cookie of ours, or signs, is no forger. Pure; its memory is bounded.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from enum import Enum
 
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protocol.message import COOKIE, Flag, Labels, Rcode, Type, flat_name
-from dnsvip.dns.recent import Recent
-from dnsvip.dns.zones.lookup import Zones, deciding
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
+from dnsvip.dns.zones.lookup import Zones, authority_node
 
 ACCOUNTS, ORIGINS = 1 << 16, 1 << 13
 """How many of each are kept at least, twice as many at most."""
 
 V4_BYTES, V6_BYTES = 3, 7
-"""Prefixes by which askers are told apart: /24 and /56."""
+"""Prefixes by which requesters are told apart: /24 and /56."""
 
 _COOKIE_MARK = COOKIE.to_bytes(2, "big") + b"\0\x18"
 _HEADER = 12
@@ -38,9 +38,9 @@ class Limiter:
 
     def __init__(self, rate: int, slip: int) -> None:
         self._rate, self._slip = float(rate), slip
-        self._accounts: Recent[bytes, list[float]] = Recent(ACCOUNTS)
+        self._accounts: TwoGenerationCache[bytes, list[float]] = TwoGenerationCache(ACCOUNTS)
         self._zones = Zones({})
-        self._origins: Recent[bytes, bytes] = Recent(ORIGINS)
+        self._origins: TwoGenerationCache[bytes, bytes] = TwoGenerationCache(ORIGINS)
 
     def judge(
         self, query: bytes, answer: bytes, peer: bytes, zones: Zones, cookies: Cookies | None, now: float
@@ -82,12 +82,12 @@ class Limiter:
         """The name and type that the data is stored under: all names that a wildcard or DNAME makes have the same.
         The question stands before `end`."""
         if zones is not self._zones:
-            self._zones, self._origins = zones, Recent(ORIGINS)
+            self._zones, self._origins = zones, TwoGenerationCache(ORIGINS)
         question = answer[_HEADER:end].lower()
         known = self._origins.get(question)
         if known is None:
             labels = _labels(question)
-            top = deciding(zones, labels, int.from_bytes(question[-4:-2], "big"))
+            top = authority_node(zones, labels, int.from_bytes(question[-4:-2], "big"))
             if top is None:  # the DNAME is the first record
                 name = b"=" + _owner(answer, end)
             else:

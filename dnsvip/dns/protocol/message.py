@@ -132,7 +132,7 @@ class Edns:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A well-formed question. `qname` has the asker's case, `key` is lower; `question` is its section as sent.
+    """A well-formed question. `qname` has the requester's case, `key` is lower; `question` is its section as sent.
 
     `tsig_at` is where the TSIG record starts, 0 where there is none.
     """

@@ -21,7 +21,7 @@ import dns.tsig
 from dns.rdtypes.ANY.TSIG import TSIG
 
 from dnsvip.dns.protocol.message import Rcode, Type
-from dnsvip.model import TsigKey
+from dnsvip.site import TsigKey
 
 FUDGE = 300
 """Seconds of clock difference that our own signatures allow (RFC 8945 section 10)."""
@@ -124,7 +124,7 @@ def _template(answer: bytes, signature: Signature, request: TSIG, now: float) ->
         dns.rdataclass.ANY,
         dns.rdatatype.TSIG,
         request.algorithm,
-        request.time_signed if late else int(now),  # section 5.2.3: a BADTIME answer has the asker's own time
+        request.time_signed if late else int(now),  # section 5.2.3: a BADTIME answer has the requester's own time
         FUDGE,
         b"",
         int.from_bytes(answer[:2], "big"),

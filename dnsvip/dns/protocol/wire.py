@@ -293,7 +293,7 @@ class _Writer:
         self._counts = [0, 0, 0]
         self._buffer = _Buffer()
         self._header.pack(self._buffer)
-        self._buffer.append(asked.question)  # as it came, in the asker's case
+        self._buffer.append(asked.question)  # as it came, in the requester's case
         if isinstance(asked, Query):
             self._buffer.learn(asked.key, HEADER_SIZE)
 

@@ -20,7 +20,7 @@ import dns.rdtypes.ANY.SOA
 from dnsvip.dns.protocol.message import Labels, lowered
 from dnsvip.dns.zones.zonefile import Record, read_zone
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.model import Zone
+from dnsvip.site import Zone
 
 SOA = dns.rdatatype.SOA
 

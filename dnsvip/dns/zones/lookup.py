@@ -1,6 +1,6 @@
 """What the zones say to a question (RFC 1034 section 4.3.2, RFC 4592, RFC 6672, RFC 2308).
 
-Pure: it walks compiled zones. Where it comes to a name that is a service, a `Tailor` is asked for the
+Pure: it walks compiled zones. Where it comes to a name that is a service, a `RecordSynthesizer` is asked for the
 record set, so aliases, wildcards and negative answers work alike for static and for tailored records.
 Who the client is, and how its address is made, is unknown here.
 """
@@ -26,7 +26,7 @@ ANY_DATA = b"\x07RFC8482\x00"
 TAILORED = frozenset({Type.A, Type.AAAA, Type.SVCB, Type.HTTPS})
 """Types that may differ from client to client."""
 
-Tailor: TypeAlias = Callable[[Labels, int, RRset | None], RRset | None]
+RecordSynthesizer: TypeAlias = Callable[[Labels, int, RRset | None], RRset | None]
 """(node, type, the zone's own record set) -> the record set for whoever asks; None where there is none."""
 
 
@@ -85,7 +85,7 @@ class _End(StrEnum):
     MISSING = "missing"
 
 
-def resolve(zones: Zones, query: Query, tailor: Tailor) -> Resolution:
+def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resolution:
     """The answer to a question of class IN. Aliases are followed through all our zones."""
     chain: list[RRset] = []
     name, seen = query.qname, set[Labels]()
@@ -101,7 +101,7 @@ def resolve(zones: Zones, query: Query, tailor: Tailor) -> Resolution:
         place = _locate(zones, zone, key, query.qtype)
         alias = _alias(zones, place, name)
         if alias is None:
-            return _finish(zones, zone, place, name, query.qtype, chain, tailor)
+            return _finish(zones, zone, place, name, query.qtype, chain, synthesizer)
         records, name = alias
         chain += [record for record in records if record not in chain]  # one DNAME may serve twice
         if name_length(name) > MAX_NAME:
@@ -110,7 +110,7 @@ def resolve(zones: Zones, query: Query, tailor: Tailor) -> Resolution:
             return _leave(chain, Found.ANSWER)
 
 
-def deciding(zones: Zones, key: Labels, qtype: int) -> Labels | None:
+def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
     """The name that decides on the answer for `key`: itself where it exists, else the name under which it is missing
     or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
     answered alike. None where the answer is made of the name asked for (DNAME)."""
@@ -201,7 +201,13 @@ def _alias(zones: Zones, place: _Place, name: Labels) -> tuple[list[RRset], Labe
 
 
 def _finish(
-    zones: Zones, zone: CompiledZone, place: _Place, name: Labels, qtype: int, chain: list[RRset], tailor: Tailor
+    zones: Zones,
+    zone: CompiledZone,
+    place: _Place,
+    name: Labels,
+    qtype: int,
+    chain: list[RRset],
+    synthesizer: RecordSynthesizer,
 ) -> Resolution:
     """The end of the chain: a referral, a record set, or the lack of one."""
     answer = tuple(chain)
@@ -210,7 +216,7 @@ def _finish(
     if place.kind is _End.MISSING:
         negative = Response(Rcode.NXDOMAIN, aa=True, answer=answer, authority=(zone.negative,))
         return Resolution(Found.NXDOMAIN, negative)
-    rrset = _rrset(zones, place, name, qtype, tailor)
+    rrset = _rrset(zones, place, name, qtype, synthesizer)
     if rrset is None:
         return Resolution(Found.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,)))
     names = [lowered(target) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
@@ -223,10 +229,10 @@ _WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV})
 """Types whose targets' addresses are worth adding (RFC 1034 section 4.3.2 step 6, RFC 2782)."""
 
 
-def _rrset(zones: Zones, place: _Place, name: Labels, qtype: int, tailor: Tailor) -> RRset | None:
+def _rrset(zones: Zones, place: _Place, name: Labels, qtype: int, synthesizer: RecordSynthesizer) -> RRset | None:
     static = place.node.get(qtype)
     if qtype in TAILORED:
-        return tailor(place.key, qtype, static)
+        return synthesizer(place.key, qtype, static)
     if qtype == Type.ANY and (place.node or place.key in zones.services):
         return RRset(name, Type.HINFO, ANY_TTL, ((ANY_DATA,),))
     return static

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from dnsvip.dns.protocol.message import Labels, Rdata, RRset, Type
 from dnsvip.dns.zones.zonefile import Record, read_zone
 from dnsvip.errors import Problem, ZoneError
-from dnsvip.model import Zone
+from dnsvip.site import Zone
 
 Node: TypeAlias = Mapping[int, RRset]
 """The record sets of one name, by type. An empty non-terminal has none."""

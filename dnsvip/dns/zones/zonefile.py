@@ -25,7 +25,7 @@ import dns.zonefile
 
 from dnsvip.dns.protocol.message import Labels, Type, lowered
 from dnsvip.errors import Problem, ZoneError
-from dnsvip.model import Zone
+from dnsvip.site import Zone
 
 WILD = b"*"
 DNSSEC_BESIDE_CNAME = frozenset({dns.rdatatype.RRSIG, dns.rdatatype.NSEC, dns.rdatatype.KEY})

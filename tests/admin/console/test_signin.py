@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE
-from dnsvip.admin.framework.auth import ATTEMPTS_KEY
+from dnsvip.admin.http.auth import ATTEMPTS_KEY
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Api
 

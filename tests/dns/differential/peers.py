@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from dnsvip.config import DnsSettings, Listener
-from dnsvip.dns.answer import Engine
-from dnsvip.dns.transports.server import DnsServer
-from dnsvip.model import Site, Snapshot, Zone
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.site import Site, Snapshot, Zone
+from dnsvip.site.node_file import DnsSettings, Listener
 
 START_SECONDS = 15.0
 

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from dnsvip.dns.answer import Engine
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import compiled
 from dnsvip.dns.hotpath.compiled import Templates
 from dnsvip.dns.hotpath.fastpath import FastPath
-from dnsvip.model import Client, Site, Snapshot, Zone
+from dnsvip.site import Client, Site, Snapshot, Zone
 from tests.dns.hotpath.test_fastpath import ask, question
 from tests.dns.world import world_snapshot
 from tests.samples import NOW

@@ -9,12 +9,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from dnsvip.dns.answer import Engine
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protocol.message import Labels, flat_name
-from dnsvip.model import Anonymous, Cluster, Snapshot
+from dnsvip.site import Anonymous, Cluster, Snapshot
 from tests.dns.world import world_snapshot
 from tests.samples import NOW
 
@@ -53,7 +53,7 @@ def names_of(engine: Engine) -> list[Labels]:
     )
 
 
-class Askers:
+class Requesters:
     """Generated messages, from one seed the same ones; most are asked again and again, as real ones are."""
 
     def __init__(self, names: list[Labels], services: list[Labels], seed: int) -> None:
@@ -167,16 +167,16 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
     """Whatever is asked, the fast path gives the engine's bytes and counts or leaves the message to the engine."""
     plain, behind = Engine(snapshot), Engine(snapshot)
     behind.cookies = plain.cookies  # which remember when they were made
-    askers, times = Askers(names_of(plain), sorted(plain.tables.services), 7), moments(7)
+    requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 7), moments(7)
     answered, fast = 0, None
     for round_ in range(ROUNDS):
         plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
         fast = FastPath(behind, next(times), fast)
         for _ in range(BATCHES):
             now = next(times)
-            wires = [askers.message() for _ in range(BATCH)]
-            sources = [askers.random.choice(SOURCES) for _ in wires]
-            listener = askers.random.choice(("public", "six"))
+            wires = [requesters.message() for _ in range(BATCH)]
+            sources = [requesters.random.choice(SOURCES) for _ in wires]
+            listener = requesters.random.choice(("public", "six"))
             quick = ask(fast, wires, [source.packed for source in sources], listener, now)
             for wire, source, answer in zip(wires, sources, quick, strict=True):
                 right = plain.answer(wire, source, listener, "udp", now)

@@ -11,8 +11,8 @@ import dns.edns
 import dns.message
 import pytest
 
-from dnsvip.dns.answer import Engine
 from dnsvip.dns.counters import Outcome
+from dnsvip.dns.engine import Engine
 from tests.dns.world import Running, world_snapshot
 
 SECRETS = (bytes(range(16)), bytes(16))
@@ -101,7 +101,7 @@ def test_only_the_first_counts(jar: Running) -> None:
 
 
 def test_room_for_the_cookie(jar: Running) -> None:
-    """The cookie counts when an answer is cut to the asker's size."""
+    """The cookie counts when an answer is cut to the requester's size."""
     answer = asked(jar, bytes(8), name="big.example.test", payload=512)
     assert (answer.flags & dns.flags.TC, answer.answer, len(cookie_of(answer))) == (dns.flags.TC, [], 24)
 
@@ -137,7 +137,7 @@ def test_required(strict: Running) -> None:
     assert strict.server.counters()["rcodes"]["BADCOOKIE"] == 4
 
 
-def askers() -> list[Callable[[Running], str]]:
+def requesters() -> list[Callable[[Running], str]]:
     """Ways to ask for what is most common."""
     return [
         lambda server: server.dig("www.example.test", "AAAA").text,
@@ -145,7 +145,7 @@ def askers() -> list[Callable[[Running], str]]:
     ]
 
 
-@pytest.mark.parametrize("ask", askers(), ids=["dig", "kdig"])
+@pytest.mark.parametrize("ask", requesters(), ids=["dig", "kdig"])
 def test_defaults_of_the_tools(jar: Running, ask: Callable[[Running], str]) -> None:
     """What the tools send by themselves gets an answer that they find nothing wrong with."""
     text = ask(jar)

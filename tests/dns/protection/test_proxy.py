@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.config import DnsSettings, Listener, TcpSettings
 from dnsvip.dns.counters import Outcome
 from dnsvip.dns.protection.proxy import SIGNATURE, BadHeader, Header, read, read_whole
-from dnsvip.model import Cluster
+from dnsvip.site import Cluster
+from dnsvip.site.node_file import DnsSettings, Listener, TcpSettings
 from tests.dns.world import Running, _run, who_is, world_snapshot
 
 V4 = bytes.fromhex("0d0a0d0a000d0a515549540a 21 12 000c cb007109 7f000001 d431 0035")
@@ -150,7 +150,7 @@ def client_at(server: Running, address: str) -> int:
 
 @pytest.mark.parametrize("source", ["127.0.0.3", "2001:db8:77::5", "203.0.113.9"])
 def test_header_says_who_asks(behind: Running, source: str) -> None:
-    """A front end's header makes the one it names the asker, over both transports, from one header to the next."""
+    """A front end's header makes the one it names the requester, over both transports, from one header to the next."""
     right = {"127.0.0.3": 1003, "2001:db8:77::5": 1001, "203.0.113.9": 0}[source]
     for _ in range(4):
         assert client_of(behind, by_udp(behind, header(source) + QUERY, "127.0.0.4")) == right
@@ -159,7 +159,7 @@ def test_header_says_who_asks(behind: Running, source: str) -> None:
 
 
 def test_front_end_for_itself(behind: Running) -> None:
-    """A LOCAL header leaves the front end the asker."""
+    """A LOCAL header leaves the front end the requester."""
     local = SIGNATURE + b"\x20\0\0\0"
     assert client_of(behind, by_udp(behind, local + QUERY, "127.0.0.4")) == 0
     assert client_of(behind, by_tcp(behind, QUERY, "127.0.0.4", local)) == 0
@@ -170,7 +170,7 @@ def test_others_headers_are_no_headers(behind: Running) -> None:
     answer = by_udp(behind, header("127.0.0.3") + QUERY, "127.0.0.1")
     assert (answer[:2], answer[3] & 15, answer[4:]) == (SIGNATURE[:2], 4, bytes(8))
     assert by_tcp(behind, QUERY, "127.0.0.1", header("127.0.0.3", 1)) == b""
-    assert client_of(behind, by_udp(behind, QUERY, "127.0.0.3")) == 1003  # without one, it is its own asker
+    assert client_of(behind, by_udp(behind, QUERY, "127.0.0.3")) == 1003  # without one, it is its own requester
 
 
 def test_front_ends_must_say(behind: Running) -> None:
@@ -187,7 +187,7 @@ def test_front_ends_must_say(behind: Running) -> None:
 
 
 def test_limits_are_the_askers(behind: Running) -> None:
-    """Connections of a front end are not counted as one source's, but each as its asker's; settings bound them."""
+    """Connections of a front end are not counted as one source's, but each as its requester's; settings bound them."""
     where = ("127.0.0.1", behind.port)
     with (
         socket.create_connection(where, 3, ("127.0.0.4", 0)) as first,
@@ -260,7 +260,7 @@ def _asked(port: int) -> bool:
 
 
 def test_behind_dnsdist(dnsdist: tuple[Running, int]) -> None:
-    """Behind dnsdist, its health checks included, each asker gets its own address, over UDP and TCP."""
+    """Behind dnsdist, its health checks included, each requester gets its own address, over UDP and TCP."""
     server, port = dnsdist
     for transport in ("+notcp", "+tcp"):
         for source, right in (("127.0.0.3", 1003), ("127.0.0.5", 0)):

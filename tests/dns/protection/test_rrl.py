@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.config import DnsSettings, Listener, RateLimit
-from dnsvip.dns.answer import Engine
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.protection import rrl
 from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
+from dnsvip.site.node_file import DnsSettings, Listener, RateLimit
 from tests.dns.world import KEY, Running, world_snapshot
 from tests.samples import NOW
 
@@ -74,7 +74,7 @@ def test_what_is_alike(engine: Engine, name: str, qtype: str, other: str, other_
     ],
 )
 def test_prefixes(engine: Engine, peer: str, other: str, alike: bool) -> None:
-    """Askers of one /24 or /56 share their accounts."""
+    """Requesters of one /24 or /56 share their accounts."""
     limiter = Limiter(1, 0)
     assert judge(limiter, engine, "mail.example.test", peer=peer) is Verdict.SEND
     verdict = judge(limiter, engine, "mail.example.test", peer=other)

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.answer import Engine
 from dnsvip.dns.counters import Decision, Outcome
-from dnsvip.model import Step
+from dnsvip.dns.engine import Engine
+from dnsvip.site import Step
 from tests.dns.world import KEY, SECRET, Running, world_snapshot
 
 ENGINE = Engine(world_snapshot())
@@ -86,7 +86,7 @@ def test_time(late: float, outcome: Outcome) -> None:
 
 
 def test_wrong_time_is_signed() -> None:
-    """BADTIME has the asker's time, ours in Other Data, and a MAC, so that the asker can believe it."""
+    """BADTIME has the requester's time, ours in Other Data, and a MAC, so that the requester can believe it."""
     key, query = make_key(), dns.message.make_query(NAME, "AAAA")
     decision = ask(query, key, late=1000)
     message, tsig = tsig_of(decision)
@@ -145,7 +145,7 @@ def test_any_change_is_noticed(data: st.DataObject) -> None:
 
 
 def test_signature_has_room() -> None:
-    """A signed answer stays within the asker's size with its TSIG record."""
+    """A signed answer stays within the requester's size with its TSIG record."""
     for size in range(512, 1300, 20):
         query = dns.message.make_query("big.example.test", "A", use_edns=0, payload=size)
         decision = ask(query, make_key())

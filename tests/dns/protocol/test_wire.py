@@ -130,7 +130,7 @@ def test_extended_rcode_and_scope() -> None:
 
 @pytest.mark.parametrize(("payload", "size"), [(0, 512), (512, 512), (900, 900), (1232, 1232), (65535, 1232)])
 def test_size_limit(payload: int, size: int) -> None:
-    """The asker's size within 512 and 1232; TCP takes all that its length can say."""
+    """The requester's size within 512 and 1232; TCP takes all that its length can say."""
     query = question(payload=payload)
     assert size_limit(query, "udp") == size
     assert size_limit(query, "tcp") == 65535

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.zones.zone import check_zone, compile_zone
 from dnsvip.errors import InvalidSite, ZoneError
-from dnsvip.model import Zone
+from dnsvip.site import Zone
 from tests.dns.world import ZONES
 
 HEAD = "$TTL 300\n@ SOA ns hostmaster 1 3600 900 1209600 120\n@ NS ns\nns A 192.0.2.1\n"

@@ -1,4 +1,4 @@
-// Addresses as bits, by the format's description (codec/README.md). Nothing is decrypted here: the API does that.
+// Addresses as bits, by the format's description (address/README.md). Nothing is decrypted here: the API does that.
 
 const KNOWN = new Set(["tier", "client", "expiry", "nonce", "session"]);
 

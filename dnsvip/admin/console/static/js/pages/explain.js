@@ -1,4 +1,4 @@
-// Explain: a question and who asks it; which rule tells the asker, what is answered, where its packets would go.
+// Explain: a question and who asks it; which rule tells the requester, what is answered, where its packets would go.
 import { get, query as asQuery } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";

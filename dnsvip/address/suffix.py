@@ -1,0 +1,112 @@
+"""Sealing a payload into an encoded VIP and opening it again (address/README.md, "Keys" to "Issued tag").
+
+One SuffixCodec holds the derived keys of one (cluster, epoch). Addresses are 128-bit integers, so a
+caller that already has bytes or an IPv6Address converts once. It judges nothing: whether an epoch
+may be used, a field makes sense or a client is revoked is decided above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dnsvip.address.ff1 import Ff1
+from dnsvip.address.layout import EPOCH_SLOTS, Layout
+from dnsvip.address.mac import derive, siphash
+from dnsvip.errors import CodecError
+
+SECRET_BYTES = 32
+
+
+class SuffixCodec:
+    """Encode and decode the addresses of one cluster layout under one epoch's 32-byte secret.
+
+    Raises CodecError for a secret of another length or an epoch slot outside 0 to 3.
+    """
+
+    __slots__ = ("_base", "_cheap_mask", "_ff1", "_mac_key", "_mac_mask", "_tag_mask", "_tag_shift", "epoch", "layout")
+
+    def __init__(self, layout: Layout, secret: bytes, epoch: int) -> None:
+        if len(secret) != SECRET_BYTES:
+            raise CodecError(f"epoch secret of {len(secret)} bytes: must be {SECRET_BYTES}")
+        if not 0 <= epoch < EPOCH_SLOTS:
+            raise CodecError(f"epoch slot {epoch}: must be 0 to 3")
+        self.layout = layout
+        self.epoch = epoch
+        self._ff1 = Ff1(derive_key(secret, b"dnsvip v1 enc", layout), layout.payload_bits)
+        self._mac_key = derive_key(secret, b"dnsvip v1 mac", layout)
+        self._base = layout.prefix_int | epoch << layout.epoch_shift
+        self._tag_mask = layout.tag_mask
+        self._tag_shift = 64 - layout.tag_bits
+        self._mac_mask = ~(layout.mode_bit | layout.tag_mask)
+        proof_bits = layout.tag_bits - layout.cheap_tag_bits
+        self._cheap_mask = layout.tag_mask >> proof_bits << proof_bits
+
+    def encode(self, values: Mapping[str, int]) -> int:
+        """The issued address for one value per field; raises CodecError as Layout.pack does."""
+        return self.seal(self.layout.pack(values))
+
+    def seal(self, payload: int) -> int:
+        """The issued address for a payload of N bits: encrypt, then tag."""
+        body = self._base | self._ff1.encrypt(payload) << self.layout.tag_bits
+        return body | self._tag(body)
+
+    def seal_batch(self, payloads: Sequence[int]) -> list[int]:
+        """`seal` for many payloads at once, several times faster per address."""
+        base, width = self._base, self.layout.tag_bits
+        bodies = [base | number << width for number in self._ff1.encrypt_batch(payloads)]
+        return [body | self._tag(body) for body in bodies]
+
+    def authentic(self, address: int) -> bool:
+        """Whether the issued tag fits: all T bits in mode 0, its top c bits in mode 1.
+
+        Comparing integers is not constant-time, which reveals nothing here: an attacker learns
+        "dropped" or "forwarded" for a whole address, never the expected tag.
+        """
+        difference = (address ^ self._tag(address & self._mac_mask)) & self._tag_mask
+        if address & self.layout.mode_bit:
+            difference &= self._cheap_mask
+        return not difference
+
+    def open(self, address: int) -> int:
+        """The payload of an address. Says nothing about its authenticity: ask `authentic` first."""
+        ciphertext = address >> self.layout.tag_bits & ((1 << self.layout.payload_bits) - 1)
+        return self._ff1.decrypt(ciphertext)
+
+    def decode(self, address: int) -> dict[str, int]:
+        """The field values of an address; like `open`, without judging it."""
+        return self.layout.unpack(self.open(address))
+
+    def _tag(self, body: int) -> int:
+        return siphash(self._mac_key, body.to_bytes(16, "big")) >> self._tag_shift
+
+
+def derive_key(secret: bytes, label: bytes, layout: Layout) -> bytes:
+    """A 16-byte key of one (cluster, epoch): the info is label, network address and p, N, T."""
+    geometry = bytes([layout.prefix.prefixlen, layout.payload_bits, layout.tag_bits])
+    return derive(secret, label + layout.prefix.network_address.packed + geometry)
+
+
+_RESERVED_IDENTIFIERS = (
+    (0x0000_0000_0000_0000, 0x0000_0000_0000_0000),  # subnet-router anycast, RFC 4291 section 2.6.1
+    (0x0200_5EFF_FE00_0000, 0x0200_5EFF_FEFF_FFFF),  # IANA's Ethernet block, RFC 5453
+    (0xFDFF_FFFF_FFFF_FF80, 0xFDFF_FFFF_FFFF_FFFF),  # subnet anycast, RFC 2526
+)
+"""Interface identifiers of 64 bits that no host may have (IANA registry of RFC 5453), first and last."""
+
+_RESERVED_TOPS = frozenset(first >> 56 for first, _ in _RESERVED_IDENTIFIERS)
+"""Their first bytes, which rule out nearly all others at once."""
+
+
+def is_reserved(layout: Layout, address: int, plain: int) -> bool:
+    """Whether an address must never be issued (address/README.md, "Never issued").
+
+    That is the plain VIP, the all-zero suffix, a reserved interface identifier in the lower 64 bits and,
+    where the suffix is not 64 bits long, the form that RFC 2526 gives the subnet anycast addresses then.
+    """
+    suffix = address & ((1 << layout.host_bits) - 1)
+    if not suffix or address == plain:
+        return True
+    identifier = address & 0xFFFF_FFFF_FFFF_FFFF
+    if identifier >> 56 in _RESERVED_TOPS and any(first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS):
+        return True
+    return layout.host_bits != 64 and suffix >> 7 == (1 << layout.host_bits - 7) - 1

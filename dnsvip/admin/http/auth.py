@@ -1,0 +1,288 @@
+"""Who calls and what he may do: bearer tokens (RFC 6750), other ways to show who one is, rights, and limits.
+
+A request is let in by the first of the application's AUTHENTICATORS that knows its caller; then the rights
+of the caller must allow its operation. A token is compared by looking its hash up, so time tells nothing
+of it. It stands in no log line and in no answer but that of its making.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
+from typing import TypeAlias
+
+import structlog
+from aiohttp import web
+
+from dnsvip.admin.http.operation import ROOT, operation_of
+from dnsvip.admin.http.problems import Handler, Refusal
+from dnsvip.admin.node import NODE
+from dnsvip.errors import StoreError
+from dnsvip.site.plain import canonical_name
+from dnsvip.site.rights import EVERYTHING, KINDS, Action, Rights, wanted
+from dnsvip.store import Token
+
+ACTOR = web.RequestKey("actor", str)
+"""Under which a request holds whom the audit names for it."""
+
+TOKEN = web.RequestKey("token", str)
+"""Under which a middleware further out leaves the token it found for a request that carries none itself."""
+
+ATTEMPTS = 10
+SECONDS_EACH = 6.0
+SOURCES = 4096
+USED_SECONDS = 600.0
+"""How coarsely a token's last use is noted."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request: whom the audit names, and what he may do."""
+
+    actor: str
+    rights: Rights = EVERYTHING
+    token: Token | None = None
+
+
+CALLER = web.RequestKey("caller", Caller)
+"""Under which a request holds its caller."""
+
+Authenticator: TypeAlias = Callable[[web.Request], Awaitable[Caller | None]]
+"""Says who makes a request: None where it shows nothing of its sort, a Refusal where what it shows is wrong."""
+
+
+class Attempts:
+    """How many wrong tokens each source may still try: `allowed` at once, one more every `seconds_each`.
+
+    At most `sources` are remembered, the one heard of longest ago is forgotten first; an IPv6 /64 is one source.
+    Times are monotonic seconds.
+    """
+
+    def __init__(self, allowed: int = ATTEMPTS, seconds_each: float = SECONDS_EACH, sources: int = SOURCES) -> None:
+        self._allowed, self._seconds_each, self._sources = allowed, seconds_each, sources
+        # Source -> when all its attempts are forgiven: each wrong one moves that moment by `seconds_each`.
+        self._clear_at: OrderedDict[str, float] = OrderedDict()
+
+    def wait(self, source: str, now: float) -> float:
+        """Seconds until this source may try again; 0 where it may now."""
+        clear_at = self._clear_at.get(_place(source), now)
+        return max(0.0, clear_at - now - (self._allowed - 1) * self._seconds_each)
+
+    def fail(self, source: str, now: float) -> None:
+        """Note a wrong token."""
+        place = _place(source)
+        self._clear_at[place] = max(now, self._clear_at.pop(place, now)) + self._seconds_each
+        while len(self._clear_at) > self._sources:
+            self._clear_at.popitem(last=False)
+
+
+class KnownGood:
+    """The tokens that were good lately, by hash: their owners need not wait for others at the same address."""
+
+    def __init__(self, most: int = 256) -> None:
+        self._most = most
+        self._hashes: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, clear: str) -> None:
+        """Note a token that has just been found in the database."""
+        self._hashes[_digest(clear)] = None
+        self._hashes.move_to_end(_digest(clear))
+        while len(self._hashes) > self._most:
+            self._hashes.popitem(last=False)
+
+    def __contains__(self, clear: str) -> bool:
+        return _digest(clear) in self._hashes
+
+
+class Rates:
+    """How many requests each token may still make: `per_minute` at once, and as many each minute. Monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, tuple[float, float]] = {}
+
+    def wait(self, name: str, per_minute: int, now: float) -> float:
+        """Count a request; seconds until the next is allowed where this one is too many, else 0."""
+        level, since = self._levels.get(name, (float(per_minute), now))
+        level = min(float(per_minute), level + (now - since) * per_minute / 60)
+        if level < 1:
+            self._levels[name] = (level, now)
+            return (1 - level) * 60 / per_minute
+        self._levels[name] = (level - 1, now)
+        return 0.0
+
+
+class Uses:
+    """Notes in the database when a token was last used, now and then and beside the requests."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def note(self, request: web.Request, token: Token, now: float) -> None:
+        """A token was used at `now` (unix seconds)."""
+        if now - max(token.last_used_at or 0.0, self._noted.get(token.name, 0.0)) < USED_SECONDS:
+            return
+        self._noted[token.name] = now
+        task = asyncio.create_task(_note(request, token.name, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for what is being noted."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _note(request: web.Request, name: str, now: float) -> None:
+    with suppress(StoreError):
+        await request.app[NODE].store().note_use(name, now)
+
+
+ATTEMPTS_KEY = web.AppKey("attempts", Attempts)
+KNOWN_GOOD = web.AppKey("known_good", KnownGood)
+RATES = web.AppKey("rates", Rates)
+USES = web.AppKey("uses", Uses)
+AUTHENTICATORS = web.AppKey("authenticators", list[Authenticator])
+"""Tried in this order. Others (a session of the console) put theirs in before the application starts."""
+
+
+def prepare(app: web.Application) -> None:
+    """Give an application what letting callers in needs."""
+    app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[RATES], app[USES] = Attempts(), KnownGood(), Rates(), Uses()
+    known: list[Authenticator] = [by_bearer, by_key]
+    app[AUTHENTICATORS] = known
+
+    async def close(_: web.Application) -> None:
+        await app[USES].close()
+
+    app.on_shutdown.append(close)
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request in whose caller is known and may do what it asks for; else 401, 403, or 429 after too many."""
+    operation = operation_of(request)
+    if not (operation and operation.open) and not getattr(request.match_info.handler, "open_to_all", False):
+        await admit(request)
+    return await handler(request)
+
+
+async def admit(request: web.Request) -> None:
+    """Note who makes a request; raises Refusal where nobody known does or he may not, StoreError with the database
+    down."""
+    caller = None
+    for known in request.app[AUTHENTICATORS]:
+        if caller := await known(request):
+            break
+    if caller is None:
+        raise _unauthorized("Send the header `Authorization: Bearer TOKEN`.", "")
+    request[CALLER], request[ACTOR] = caller, caller.actor
+    _check_rights(request)
+
+
+async def by_bearer(request: web.Request) -> Caller | None:
+    """By `Authorization: Bearer TOKEN`, or the token that a middleware has found."""
+    clear = bearer(request) or request.get(TOKEN, "")
+    return await caller_of_token(request, clear) if clear else None
+
+
+async def by_key(request: web.Request) -> Caller | None:
+    """By `X-API-Key: TOKEN`, as callers of PowerDNS's API send it."""
+    clear = request.headers.get("X-API-Key", "").strip()
+    return await caller_of_token(request, clear) if clear and clear.isascii() else None
+
+
+async def caller_of_token(request: web.Request, clear: str) -> Caller:
+    """The owner of a token in clear; raises Refusal where it is none, not good any more, not from here or too often."""
+    attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], request.remote or ""
+    wait = attempts.wait(source, time.monotonic())
+    if wait and clear not in known_good:
+        raise _too_many("too-many-attempts", wait)
+    # A token that is known good is looked up all the same: it may have been deleted since, on any node.
+    node = request.app[NODE]
+    token = await node.store().find_token(clear)
+    if token is None:
+        attempts.fail(source, time.monotonic())
+        if not wait and attempts.wait(source, time.monotonic()):
+            log.warning("too many wrong tokens from one source, which has to wait now")
+        raise _unauthorized(
+            "This token is not (or no longer) known; make one with `dnsvip tokens create NAME --config NODE.toml`.",
+            ', error="invalid_token"',
+        )
+    now = node.now()
+    if token.has_expired(now):
+        raise _unauthorized(
+            "This token has expired; have it rotated (POST /tokens/NAME/rotate).", ', error="invalid_token"'
+        )
+    if not token.is_from(source):
+        raise Refusal("forbidden", "This token may not be used from this address (its networks do not hold it).")
+    if token.per_minute and (wait := request.app[RATES].wait(token.name, token.per_minute, time.monotonic())):
+        raise _too_many("rate-limited", wait)
+    known_good.add(clear)
+    request.app[USES].note(request, token, now)
+    return Caller(f"token {token.name}", token.rights, token)
+
+
+def open_to_all(handler: Handler) -> Handler:
+    """Mark a handler that needs no token."""
+    handler.open_to_all = True  # type: ignore[attr-defined] # functions take attributes, their type does not say so
+    return handler
+
+
+def bearer(request: web.Request) -> str:
+    """The token in the Authorization header, empty where there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.isascii() else ""
+
+
+def demand(request: web.Request, action: Action, kind: str, name: str | None = None) -> None:
+    """Raise Refusal, naming the missing scope, where the caller of a request may not do something."""
+    if not request[CALLER].rights.allow(action, kind, name):
+        raise Refusal("forbidden", f"This token lacks the scope {wanted(action, kind, name)}.")
+
+
+def _check_rights(request: web.Request) -> None:
+    operation = operation_of(request)
+    if request.match_info.http_exception is not None or not request.path.startswith(ROOT):
+        return  # there is no such path, and its own answer says so; or it asks by `demand` itself
+    if operation is None:
+        action = Action.READ if request.method in ("GET", "HEAD") else Action.WRITE
+        demand(request, action, _kind_of_path(request.path))
+    elif operation.kind:
+        name = operation.target(request)
+        demand(request, operation.action, operation.kind, name and canonical_name(operation.kind, name))
+
+
+def _kind_of_path(path: str) -> str:
+    """What scopes call that which a plain route is about: the first part of its path, in the singular."""
+    first = path.removeprefix(f"{ROOT}/").partition("/")[0]
+    return next((kind for kind in (first, first.removesuffix("s")) if kind in KINDS), "site")
+
+
+def _too_many(kind: str, wait: float) -> Refusal:
+    seconds = math.ceil(wait)
+    return Refusal(kind, f"Try again in {seconds} seconds.", headers={"Retry-After": str(seconds)})
+
+
+def _unauthorized(detail: str, error: str) -> Refusal:
+    return Refusal("unauthorized", detail, headers={"WWW-Authenticate": f'Bearer realm="dnsvip"{error}'})
+
+
+def _digest(clear: str) -> bytes:
+    return hashlib.sha256(clear.encode()).digest()
+
+
+def _place(source: str) -> str:
+    try:
+        address = ip_address(source)
+    except ValueError:
+        return source
+    return source if address.version == 4 else str(IPv6Network((int(address) >> 64 << 64, 64)))

@@ -1,0 +1,152 @@
+"""Bodies of requests and answers: reading JSON strictly and within a limit, merging, entity tags.
+
+It knows HTTP and JSON, and nothing of what the objects mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.site.plain import RUNTIME_FIELDS, JsonObject
+
+TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+"""An entity tag (RFC 9110 section 8.8.3)."""
+
+JSON_TYPES = ("application/json", "application/merge-patch+json")
+EXACT = 1 << 53
+"""Up to here a number with a point or an exponent is the one that was written."""
+LIMIT = 1 << 20
+"""Bytes in a body, where nothing else is said."""
+
+
+async def read_object(request: web.Request, limit: int = LIMIT) -> JsonObject:
+    """The JSON object in a request's body; raises Refusal."""
+    if request.content_type not in JSON_TYPES:
+        raise Refusal("unsupported-media-type", f"Content-Type must be {JSON_TYPES[0]} (it is {request.content_type}).")
+    return parse_object(await read_bytes(request, limit))
+
+
+async def read_bytes(request: web.Request, limit: int = LIMIT) -> bytes:
+    """The body, at most `limit` bytes of it; raises Refusal."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal("too-large", f"At most {limit} bytes are taken here.", headers={"Connection": "close"})
+    return bytes(body)
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """The object in strict JSON (RFC 8259): UTF-8, no key twice, no NaN, only text that can be stored."""
+    try:
+        text = body.decode()
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_number)
+        # Only by escapes can there be a lone surrogate, which is legal in JSON and no text, or U+0000.
+        stored = json.dumps(data, ensure_ascii=False) if "\\u" in text else ""
+        stored.encode()
+    except UnicodeError:
+        raise Refusal("bad-request", "The body is not JSON in UTF-8.") from None
+    except (ValueError, RecursionError) as error:
+        raise Refusal("bad-request", f"The body is not JSON: {error}.") from None
+    if "\\u0000" in stored.replace("\\\\", ""):
+        raise Refusal("bad-request", "The body has a character U+0000 in a string.")
+    if not isinstance(data, dict):
+        raise Refusal("bad-request", 'The body must be a JSON object, such as {"tier": "gold"}.')
+    return data
+
+
+def answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON answer; it ends in a newline, for people with curl."""
+    text = json.dumps(data, ensure_ascii=False) + "\n"
+    return web.Response(text=text, status=status, headers=headers, content_type="application/json")
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """`target` with a JSON merge patch put on it (RFC 7396): null removes a key, objects merge, all else replaces."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def with_runtime(kind: str, before: JsonObject, body: JsonObject) -> JsonObject:
+    """A whole new body with what it leaves out of the fields set while the site runs taken from the old one.
+
+    So replacing a revoked client does not enable it, and replacing a pool does not bring a drained server back.
+    """
+    kept = dict(body)
+    for path in RUNTIME_FIELDS.get(kind, ()):
+        head, _, field = path.partition(".")
+        if not field:
+            kept.setdefault(head, before[head])
+        elif isinstance(kept.get(head), list):
+            known = {item["name"]: item[field] for item in before[head]}
+            kept[head] = [_with_field(item, field, known) for item in kept[head]]
+    return kept
+
+
+def etag(shown: JsonObject) -> str:
+    """The entity tag of an object as it is shown (RFC 9110 section 8.8.3)."""
+    canonical = json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()
+    return f'"{hashlib.sha256(canonical).hexdigest()[:32]}"'
+
+
+def check_conditions(request: web.Request, current: JsonObject | None) -> None:
+    """Raise Refusal where If-Match or If-None-Match does not hold for the object as it is shown now."""
+    tag = None if current is None else etag(current)
+    wanted, unwanted = _tags(request, "If-Match"), _tags(request, "If-None-Match")
+    if wanted and (tag is None or not {"*", tag} & wanted):
+        now = "does not exist" if tag is None else "has changed meanwhile"
+        raise Refusal("precondition-failed", f"It {now}; look at it again.")
+    if tag is not None and {"*", tag} & unwanted:
+        raise Refusal("precondition-failed", "It exists already.")
+
+
+def is_fresh(request: web.Request, shown: JsonObject) -> bool:
+    """Whether the requester holds this very form already (If-None-Match of a GET)."""
+    return bool({"*", etag(shown)} & _tags(request, "If-None-Match"))
+
+
+def _tags(request: web.Request, header: str) -> set[str]:
+    if header not in request.headers:
+        return set()
+    listed = [tag.strip() for tag in ",".join(request.headers.getall(header)).split(",")]
+    if listed != ["*"] and not all(map(TAG.fullmatch, listed)):
+        raise Refusal("bad-request", f'{header}: must be * or entity tags in quotes, such as "0123abcd".')
+    return {tag.removeprefix("W/") for tag in listed}
+
+
+def _with_field(item: Any, field: str, known: Mapping[str, Any]) -> Any:
+    name = item.get("name") if isinstance(item, dict) else None
+    return {field: known[name], **item} if isinstance(name, str) and name in known else item
+
+
+def _once(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key!r} stands more than once")
+    return found
+
+
+def _number(word: str) -> float | int:
+    """A number written with a point or an exponent: 2.0 is a whole number in JSON Schema, too."""
+    number = float(word)
+    return int(number) if number.is_integer() and abs(number) <= EXACT else number
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON number")

@@ -1,0 +1,297 @@
+"""The API described by itself: an OpenAPI 3.1 document made from the operations that are served and their models.
+
+Nothing is described twice: paths, queries, rights and statuses come from the operations, forms from the types that
+read and write them, words from docstrings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal
+
+from aiohttp import web
+
+from dnsvip import __version__
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.links import links, operation_id, parts
+from dnsvip.admin.http.operation import Listed, Operation, Patch, adapter, operations
+from dnsvip.admin.http.problems import MEDIA_TYPE, PROBLEMS
+from dnsvip.site import ClassCluster, Cluster
+from dnsvip.site.plain import TYPES, JsonObject
+from dnsvip.site.rights import wanted
+
+REF = "#/components/schemas/{model}"
+PATH = "/api/v1/openapi.json"
+
+TITLE = "dnsvip"
+ABOUT = (
+    "DNS that gives every client its own encoded address, and the dispatcher that reads it. Every change is one "
+    "transaction that raises the generation; errors are application/problem+json (RFC 9457)."
+)
+
+ALWAYS = (400, 401, 403, 404, 405, 429, 500, 503)
+WITH_BODY = (409, 412, 413, 415, 422)
+"""Statuses of problems that every operation, and every one that changes something, may answer."""
+
+HIDDEN: Mapping[str, tuple[str, ...]] = {"tsig": ("secret",)}
+"""Kind -> the fields that are only written."""
+
+LISTED: Mapping[str, JsonObject] = {
+    "zone": {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "bytes": {"type": "integer"}},
+        "required": ["name", "bytes"],
+    }
+}
+"""Kind -> its form in lists, where that is another one."""
+
+HEADERS: Mapping[str, JsonObject] = {
+    "Dnsvip-Generation": {"description": "From which generation on the change holds.", "schema": {"type": "string"}},
+    "ETag": {"description": "The entity tag of this form of the object.", "schema": {"type": "string"}},
+}
+
+CONDITIONS = [
+    {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": f"Only where the object is (not) one of these forms: {name} of RFC 9110.",
+        "schema": {"type": "string", "pattern": r'^(\*|"[!-~]{1,64}")$'},
+    }
+    for name in ("If-Match", "If-None-Match")
+]
+
+
+def document(served: Iterable[Operation]) -> JsonObject:
+    """The OpenAPI document of these operations."""
+    schemas, every = _Schemas(), list(served)
+    paths: JsonObject = {}
+    for each in every:
+        paths.setdefault(each.shown_path, {})[each.method.lower()] = _operation(each, schemas, links(each, every))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": __version__, "description": ABOUT, "license": {"name": "MIT"}},
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+            "schemas": {**schemas.definitions, "Problem": _problem()},
+            "responses": {
+                str(status): {
+                    "description": title,
+                    "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}},
+                }
+                for status, title in _titles().items()
+            },
+        },
+    }
+
+
+class _Schemas:
+    """Schemas of forms; what they share is collected in `definitions`."""
+
+    def __init__(self) -> None:
+        self.definitions: JsonObject = {}
+
+    def of(self, form: Any, mode: Literal["validation", "serialization"]) -> JsonObject:
+        """The schema of a form as an Operation names it."""
+        match form:
+            case None:
+                return {"type": "object"}
+            case str():
+                return self._kind(form, mode)
+            case Listed():
+                return self._page(LISTED.get(form.kind) or self._kind(form.kind, mode))
+            case Patch():
+                whole = form.form
+                schema = self._kind(whole, "validation") if isinstance(whole, str) else self.of(whole, "validation")
+                return _patch(schema, self.definitions)
+            case dict():
+                return form
+        schema = adapter(form).json_schema(mode=mode, ref_template=REF)
+        self.definitions |= schema.pop("$defs", {})
+        return schema
+
+    def _kind(self, kind: str, mode: Literal["validation", "serialization"]) -> JsonObject:
+        types: Sequence[Any] = (Cluster, ClassCluster) if kind == "cluster" else (TYPES[kind],)
+        refs = []
+        for each in types:
+            name = each.__name__ + ("" if mode == "validation" else "Shown")
+            if name not in self.definitions:
+                schema = self.of(each, mode)
+                if "$ref" in schema:
+                    schema = dict(self.definitions[schema["$ref"].rpartition("/")[2]])
+                self.definitions[name] = _as_body(kind, schema) if mode == "validation" else _as_shown(kind, schema)
+            refs.append({"$ref": REF.format(model=name)})
+        return refs[0] if len(refs) == 1 else {"anyOf": refs}
+
+    def _page(self, item: JsonObject) -> JsonObject:
+        count = {"total": {"type": "integer"}, "total_is": {"enum": ["exact", "at-least"]}}
+        return {
+            "type": "object",
+            "properties": {
+                "items": {"type": "array", "items": item},
+                "next": {"type": ["string", "null"], "description": "The path of the next page."},
+                **count,
+            },
+            "required": ["items", "next"],
+        }
+
+
+def _as_body(kind: str, schema: JsonObject) -> JsonObject:
+    """An object as it is written: its name is that of the path."""
+    required = [key for key in schema.get("required", []) if key != "name"]
+    properties = {key: value for key, value in schema["properties"].items() if key != "name"}
+    return {**schema, "properties": properties, "required": required, "title": f"{schema.get('title')} to write"}
+
+
+def _as_shown(kind: str, schema: JsonObject) -> JsonObject:
+    """An object as it is shown: whole, without what is only written."""
+    hidden = HIDDEN.get(kind, ())
+    properties = {key: value for key, value in schema["properties"].items() if key not in hidden}
+    return {**schema, "properties": properties, "required": list(properties)}
+
+
+def _patch(schema: JsonObject, definitions: JsonObject) -> JsonObject:
+    """A merge patch (RFC 7396): any of the fields, null for the default."""
+    some = schema.get("anyOf", [schema])
+    whole = [definitions[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in some]
+    properties = {
+        key: {"anyOf": [_without_default(value), {"type": "null"}]}
+        for each in whole
+        for key, value in each["properties"].items()
+    }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _without_default(schema: JsonObject) -> JsonObject:
+    return {key: value for key, value in schema.items() if key != "default"}
+
+
+def _operation(each: Operation, schemas: _Schemas, following: JsonObject) -> JsonObject:
+    words = " ".join((each.handle.__doc__ or "").split())
+    shown: JsonObject = {
+        "operationId": operation_id(each),
+        "summary": words.partition(". ")[0].rstrip(".") or operation_id(each),
+        "description": words,
+        "tags": [each.shown_path.split("/")[3] if each.shown_path.count("/") > 2 else "api"],
+        "parameters": [*_of_path(each), *_of_query(each, schemas)],
+        "responses": _responses(each, schemas, following),
+    }
+    if each.open:
+        shown["security"] = []
+    elif each.kind:
+        shown["description"] += f" Needs the scope `{wanted(each.action, each.kind)}`."
+    if each.method in ("PUT", "PATCH", "DELETE") and isinstance(each.answer, str) and each.answer:
+        shown["parameters"] += CONDITIONS
+    if each.body is not None:
+        shown["requestBody"] = {"required": not isinstance(each.body, dict), "content": _content(each, schemas)}
+    return shown
+
+
+def _content(each: Operation, schemas: _Schemas) -> JsonObject:
+    if isinstance(each.body, dict):
+        return {media: {"schema": schema} for media, schema in each.body.items()}
+    schema = schemas.of(each.body, "validation")
+    if each.method == "PUT" and "required" in schema:  # the name is that of the path
+        schema = {**schema, "required": [key for key in schema["required"] if key != "name"]}
+    return {"application/json": {"schema": schema}}
+
+
+def _of_path(each: Operation) -> list[JsonObject]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 253}}
+        for name in parts(each)
+    ]
+
+
+def _of_query(each: Operation, schemas: _Schemas) -> list[JsonObject]:
+    if each.raw or not is_dataclass(each.query):
+        return []
+    schema = schemas.of(each.query, "validation")
+    if "$ref" in schema:
+        schema = schemas.definitions[schema["$ref"].rpartition("/")[2]]
+    required = schema.get("required", [])
+    return [
+        {
+            "name": each_field.name,
+            "in": "query",
+            "required": each_field.name in required,
+            "schema": _plain_parameter(schema["properties"][each_field.name]),
+        }
+        for each_field in fields(each.query)
+    ]
+
+
+def _plain_parameter(schema: JsonObject) -> JsonObject:
+    """A query parameter is there or is not: it is never null."""
+    some = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default", "title")}
+    if schema.get("default") is not None:
+        rest["default"] = schema["default"]
+    return {**rest, **some[0]} if len(some) == 1 else {**rest, **({"anyOf": some} if some else {})}
+
+
+def _responses(each: Operation, schemas: _Schemas, following: JsonObject) -> JsonObject:
+    good: JsonObject = {"description": "Done."}
+    if each.media is not None:
+        good["content"] = {media: {"schema": schema} for media, schema in each.media.items()}
+    elif each.status != web.HTTPNoContent.status_code:
+        good["content"] = {"application/json": {"schema": schemas.of(each.answer, "serialization")}}
+    good["headers"] = dict(HEADERS)
+    if following:
+        good["links"] = following
+    found = {str(each.status): good}
+    if each.method == "PUT":
+        found["201"] = {**good, "description": "Made."}
+    if each.method == "GET" and isinstance(each.answer, str):
+        found["304"] = {"description": "It is still that form (If-None-Match)."}
+    problems = [*ALWAYS, *(WITH_BODY if each.method not in ("GET", "HEAD") else (422,))]
+    return found | {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)}
+
+
+def _titles() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for status, title in PROBLEMS.values():
+        found[status] = f"{found[status]}; {title}" if status in found else title
+    return found
+
+
+def _problem() -> JsonObject:
+    return {
+        "type": "object",
+        "description": "What went wrong (RFC 9457); nothing of the request has been done.",
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"where": {"type": "string"}, "message": {"type": "string"}},
+                    "required": ["where", "message"],
+                },
+            },
+        },
+        "required": ["type", "title", "status", "detail"],
+    }
+
+
+async def get(request: web.Request) -> web.Response:
+    """This document: what the API can do, in the form of OpenAPI 3.1."""
+    return bodies.answer(described(request.app))
+
+
+def described(app: web.Application) -> JsonObject:
+    """The document of an application."""
+    return document(operations(app))
+
+
+ROUTES = [Operation("GET", PATH, get, open=True)]

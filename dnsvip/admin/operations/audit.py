@@ -1,0 +1,87 @@
+"""/audit: who changed what, the newest first, with the old and the new value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypeAlias
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
+from dnsvip.admin.http.queries import PAGE, Id, Limit, Text
+from dnsvip.admin.node import NODE
+from dnsvip.site import STRICT
+from dnsvip.store import AuditRow
+
+LATEST = 253_402_300_800.0
+"""The year 10000, unix seconds."""
+
+
+def _moment(value: Any) -> float:
+    try:
+        moment = float(value)
+    except ValueError:
+        moment = _parsed(str(value))
+    if not 0 <= moment < LATEST:
+        raise ValueError("must be unix seconds, or ISO 8601 with its offset, such as 2026-11-24T08:00:00Z")
+    return moment
+
+
+def _parsed(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return -1.0
+    return moment.timestamp() if moment.tzinfo is not None and moment.year > 1970 else -1.0
+
+
+Moment = Annotated[
+    float, BeforeValidator(_moment), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 253402300799})
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """At most `limit` rows, before the row with the id `before`, not older than `since`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    limit: Limit = PAGE
+    before: Id | None = None
+    since: Moment = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery(HistoryQuery):
+    """And of one kind of object, one object, somebody (`token NAME`), or one action: + made, ~ changed, - removed."""
+
+    kind: Text | None = None
+    name: Text | None = None
+    actor: Text | None = None
+    action: Annotated[str, Field(pattern=r"^[-+~]$")] | None = None
+
+
+AuditPage: TypeAlias = Page[AuditRow]
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """A page of audit rows, the newest first; secrets are left out."""
+    query = query_of(request, AuditQuery)
+    about = {key: getattr(query, key) for key in ("kind", "name", "actor", "action")}
+    return await page(request, query, {key: value for key, value in about.items() if value is not None})
+
+
+async def page(request: web.Request, query: HistoryQuery, about: Mapping[str, str]) -> web.Response:
+    """The rows about something."""
+    limit = query.limit
+    rows = await request.app[NODE].store().audit(limit + 1, query.before, about, query.since)
+    more = {**request.query, "limit": limit, "before": rows[limit - 1].id} if len(rows) > limit else None
+    following = f"{request.path}?{urlencode(more)}" if more else None
+    return bodies.answer({"items": [asdict(row) for row in rows[:limit]], "next": following})
+
+
+ROUTES = [Operation("GET", f"{ROOT}/audit", list_all, "audit", query=AuditQuery, answer=AuditPage)]

@@ -1,0 +1,47 @@
+"""What decides, for answers about decisions: the DNS engine and the dispatcher's tables of the newest snapshot.
+
+The engine is the one that serves, where it runs in this process. What has to be made is made in a thread,
+when it is first asked for, and from what there was before: answers do not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from dnsvip.admin.node import Node
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dns.engine import Engine
+
+
+class Deciders:
+    """The engine and the tables of a node's newest snapshot."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._turn = asyncio.Lock()
+        self._tables: Tables | None = None
+        self._engine: Engine | None = None
+
+    async def tables(self) -> Tables:
+        """What dispatchers decide by."""
+        async with self._turn:
+            snapshot = self._node.snapshot()
+            if self._tables is None or self._tables.snapshot is not snapshot:
+                self._tables = await asyncio.to_thread(Tables, snapshot, self._tables)
+            return self._tables
+
+    async def engine(self) -> Engine:
+        """What answers DNS."""
+        serving = self._node.engine()
+        if serving is not None:
+            return serving
+        async with self._turn:
+            snapshot = self._node.snapshot()
+            if self._engine is None or self._engine.generation != snapshot.generation:
+                self._engine = await asyncio.to_thread(Engine, snapshot, self._engine, self._node.geo)
+            return self._engine
+
+
+DECIDERS = web.AppKey("deciders", Deciders)

@@ -1,0 +1,54 @@
+"""/decode: what an address says and whether it may open a flow, judged with this node's snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import ClassVar
+
+from aiohttp import web
+from pydantic import ConfigDict
+
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.queries import AddressText, Port, read_body
+from dnsvip.admin.node import NODE
+from dnsvip.admin.operations.deciders import DECIDERS
+from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.site import STRICT
+from dnsvip.site.rights import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """The address to decode, and where the packet comes from, which matters for a proven one."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    address: AddressText
+    source: AddressText = field(default=IPv6Address(0))
+    port: Port = 0
+
+
+async def by_query(request: web.Request) -> web.Response:
+    """What an address says, step by step, and whether it may open a flow."""
+    return await _decoded(request, query_of(request, Decode))
+
+
+async def by_body(request: web.Request) -> web.Response:
+    """What an address says, step by step, and whether it may open a flow."""
+    return await _decoded(request, await read_body(request, "decode", Decode))
+
+
+async def _decoded(request: web.Request, asked: Decode) -> web.Response:
+    judge = (await request.app[DECIDERS].tables()).judge
+    node, address = request.app[NODE], asked.address
+    opening = int(address), int(asked.source), asked.port, node.now()
+    found = judge.judge(*opening)
+    answer = judged(address, found, judge.explain(*opening), judge.client(found.client))
+    return bodies.answer({**answer, "generation": node.snapshot().generation})
+
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/decode", by_query, "decode", query=Decode),
+    Operation("POST", f"{ROOT}/decode", by_body, "decode", does=Action.READ, body=Decode),
+]

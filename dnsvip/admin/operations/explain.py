@@ -1,0 +1,197 @@
+"""/explain: how a requester is identified, what it is answered, and where each address leads. It changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Any, ClassVar
+
+from aiohttp import web
+from pydantic import AfterValidator, ConfigDict, Field
+
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
+from dnsvip.admin.node import NODE
+from dnsvip.admin.operations.deciders import DECIDERS
+from dnsvip.dispatcher.simulate import Routed, route
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain
+from dnsvip.dns.identity.identify import Ecs, Requester
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.site import STRICT, Client, DnsName, Step
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.rights import Action
+
+FLOW_PORT, SERVICE_PORT = 50_000, 443
+SOMEBODY = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8::1")}
+"""Where the example connection comes from, where nothing of the question is of the answer's IP version."""
+
+
+def _checked_ecs(text: str) -> str:
+    read_ecs(text)
+    return text
+
+
+def read_ecs(text: str) -> Ecs:
+    """ADDRESS/LENGTH as a claim of EDNS Client Subnet; without a length the whole address. Raises ValueError."""
+    address, slash, length = text.partition("/")
+    try:
+        read = ip_address(address)
+    except ValueError:
+        raise ValueError("must be ADDRESS/LENGTH, such as 198.51.100.0/24") from None
+    bits = read.max_prefixlen
+    if slash and not (length.isascii() and length.isdigit() and len(length) < 4 and int(length) <= bits):
+        raise ValueError(f"must end in a length from 0 to {bits}")
+    source_prefix = int(length) if slash else bits
+    return Ecs(type(read)(int(read) >> bits - source_prefix << bits - source_prefix), source_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """What is asked and by whom. `source` is who sends the query, mostly a resolver; `ecs` what it says of its client;
+    `tsig`, `tls` and `token` are taken for verified. An example connection to each address of the answer comes from
+    `flow_source` (by default the ECS address, else the source) and `flow_port` to `service_port`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    qname: DnsName
+    source: AddressText
+    qtype: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,32}$")] = "AAAA"
+    ecs: Annotated[str, Field(max_length=64, examples=["198.51.100.0/24"]), AfterValidator(_checked_ecs)] | None = None
+    tsig: Text | None = None
+    tls: Text | None = None
+    token: Text | None = None
+    listener: Text = "default"
+    flow_source: AddressText | None = None
+    flow_port: Port = FLOW_PORT
+    service_port: Port = SERVICE_PORT
+
+
+async def by_query(request: web.Request) -> web.Response:
+    """Who a requester is taken for and why, what it is answered, and where that leads."""
+    return await _explained(request, query_of(request, Explain))
+
+
+async def by_body(request: web.Request) -> web.Response:
+    """Who a requester is taken for and why, what it is answered, and where that leads."""
+    return await _explained(request, await read_body(request, "explain", Explain))
+
+
+async def _explained(request: web.Request, asked: Explain) -> web.Response:
+    node, deciders = request.app[NODE], request.app[DECIDERS]
+    engine, tables = await deciders.engine(), await deciders.tables()
+    requester = Requester(
+        asked.source, asked.listener, read_ecs(asked.ecs) if asked.ecs else None, asked.tsig, asked.tls, asked.token
+    )
+    if asked.tsig and asked.tsig.lower().rstrip(".") not in tables.snapshot.site.tsig_keys:
+        raise InvalidSite([Problem("explain.tsig", f"there is no TSIG key {asked.tsig!r}; GET {ROOT}/tsig lists them")])
+    now = node.now()
+    found = explain(engine, Question(asked.qname, asked.qtype.upper(), requester), now)
+    idle = await _claimants(request, found.trials) if found.who.step and not found.who.client else []
+    return bodies.answer(
+        {
+            "generation": engine.generation,
+            "judged_at": now,
+            "question": {"qname": asked.qname, "qtype": asked.qtype.upper()},
+            "client": _client(found.who.client),
+            "rule": _rule(found, idle),
+            "steps": [_step(trial, idle) for trial in found.trials],
+            "answer": _answer(found),
+            "flows": [_flow(tables, asked, answered, now) for answered in found.addresses],
+        }
+    )
+
+
+async def _claimants(request: web.Request, trials: tuple[Trial, ...]) -> list[str]:
+    """Whose claim decided, where that client is not enabled: the engine does not tell them apart, the store does."""
+    (trial,) = [trial for trial in trials if trial.decided]
+    if trial.asked is None or trial.step is Step.GEO:
+        return []
+    return (await request.app[NODE].store().claimants(trial.step.value, trial.asked))[:1]
+
+
+def _client(client: Client | None) -> JsonObject | None:
+    if client is None:
+        return None
+    return {"name": client.name, "id": client.id, "tier": client.tier, "state": client.state.value}
+
+
+def _rule(found: Explanation, idle: list[str]) -> JsonObject | None:
+    """The step that decided and the claim that fitted; None where nobody is known."""
+    trial = next((trial for trial in found.trials if trial.decided), None)
+    if trial is None:
+        return None
+    client = found.who.client.name if found.who.client else next(iter(idle), None)
+    return {"step": trial.step.value, "value": trial.value, "client": client, "in_use": found.who.client is not None}
+
+
+def _step(trial: Trial, idle: list[str]) -> JsonObject:
+    detail = trial.detail.replace("a client that", f"{idle[0]}, which") if trial.decided and idle else trial.detail
+    return {
+        "step": trial.step.value,
+        "asked": trial.asked,
+        "decided": trial.decided,
+        "value": trial.value,
+        "detail": detail,
+    }
+
+
+def _answer(found: Explanation) -> JsonObject:
+    return {
+        "rcode": found.rcode,
+        "outcome": found.outcome,
+        "kind": found.kind.value if found.kind else None,
+        "why": WHY[found.kind] if found.kind else None,
+        "ecs_scope": found.scope,
+        "records": list(found.records),
+        "addresses": [
+            {"address": str(one.address), "ttl": one.ttl, "service": one.service, "cluster": one.cluster}
+            for one in found.addresses
+        ],
+    }
+
+
+def _flow(tables: Tables, asked: Explain, answered: Answered, now: float) -> JsonObject:
+    """Where a connection to an address of the answer would go."""
+    address = answered.address
+    given = [asked.flow_source, read_ecs(asked.ecs).address if asked.ecs else None, asked.source]
+    source: Any = next(
+        (one for one in given if one is not None and one.version == address.version), SOMEBODY[address.version]
+    )
+    routed = route(tables, source, asked.flow_port, address, asked.service_port, now)
+    verdict, client = routed.verdict, tables.judge.client(routed.judgement.client)
+    return {
+        "address": str(address),
+        "source": str(source),
+        "port": asked.flow_port,
+        "service_port": asked.service_port,
+        "action": verdict.action.value,
+        "reason": verdict.reason,
+        "tier": routed.judgement.tier.name if routed.judgement.tier else None,
+        "pool": routed.judgement.tier.pool if routed.judgement.tier else None,
+        "server": verdict.server.name if verdict.server else None,
+        "dscp": verdict.dscp,
+        "forward": verdict.mode.value,
+        "judgement": judged(address, routed.judgement, routed.steps, client),
+        "candidates": _candidates(routed),
+    }
+
+
+def _candidates(routed: Routed) -> list[JsonObject]:
+    return [
+        {
+            "server": one.server.name,
+            "address": str(one.server.address),
+            "weight": one.server.weight,
+            "state": one.server.state.value,
+            "share": round(one.share, 4),
+        }
+        for one in routed.candidates
+    ]
+
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/explain", by_query, "explain", query=Explain),
+    Operation("POST", f"{ROOT}/explain", by_body, "explain", does=Action.READ, body=Explain),
+]

@@ -1,0 +1,138 @@
+"""/keys: the key epochs of each cluster, rotating them, and rotating them at once. No key is ever shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aiohttp import web
+from pydantic import ConfigDict, StrictBool
+
+from dnsvip.address.keyring import Epoch, EpochState
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.collection import GENERATION
+from dnsvip.admin.http.operation import ROOT, Operation
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import ShortQuery, read_body, short_page
+from dnsvip.admin.node import NODE
+from dnsvip.site import STRICT, ClassCluster, Cluster, epochs
+from dnsvip.site.epochs import NodeReport, Reserved
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.rights import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Whether all keys are to be destroyed and the new one is active at once, as one of them has leaked."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    emergency: StrictBool = False
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """The epochs of every cluster."""
+    store = request.app[NODE].store()
+    seen = await _seen(request)
+    items = [_cluster(name, found, seen) for name, found in sorted((await store.epochs()).items())]
+    return short_page(request, items, "cluster")
+
+
+async def get(request: web.Request) -> web.Response:
+    """The epochs of one cluster."""
+    name, found = await _epochs(request)
+    return bodies.answer(_cluster(name, found, await _seen(request)))
+
+
+async def rotate(request: web.Request) -> web.Response:
+    """Publish a new epoch: it becomes active when every live dispatcher holds it, and the one before retires.
+
+    `{"emergency": true}` makes it active at once and destroys all others.
+    """
+    name, _ = await _epochs(request)
+    node = request.app[NODE]
+    wanted = await read_body(request, "rotate", Rotation) if request.can_read_body else Rotation()
+    change = node.store().rotate_at_once if wanted.emergency else node.store().rotate
+    made = await change(name, request[ACTOR], node.now())
+    headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(made.published_generation)}
+    return bodies.answer(_shown(made, await _seen(request)), status=202, headers=headers)
+
+
+async def roll_cookies(request: web.Request) -> web.Response:
+    """Make DNS cookies with the next secret."""
+    generation = await request.app[NODE].store().roll_cookies(request[ACTOR])
+    return bodies.answer({"generation": generation}, headers={GENERATION: str(generation)})
+
+
+async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
+    name = request.match_info["cluster"]
+    found = (await request.app[NODE].store().epochs(name)).get(name)
+    if not found:
+        raise Refusal("not-found", f"There is no IPv6 cluster {name!r}; GET {ROOT}/keys lists those with keys.")
+    return name, found
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What epochs are shown beside: the clusters, the nodes' reports, the slots kept empty, and the time."""
+
+    clusters: Mapping[str, Cluster | ClassCluster]
+    nodes: Sequence[NodeReport]
+    reserved: Sequence[Reserved]
+    now: float
+
+
+async def _seen(request: web.Request) -> _Seen:
+    node = request.app[NODE]
+    clusters = node.snapshot().site.clusters
+    return _Seen(clusters, await node.store().nodes(), await node.store().reserved(), node.now())
+
+
+def _cluster(name: str, found: Iterable[Epoch], seen: _Seen) -> JsonObject:
+    """A cluster's epochs, its schedule, and the slots that stay empty until addresses of lost keys have died."""
+    held, cluster = list(found), seen.clusters.get(name)
+    due = epochs.next_rotation(cluster, held) if isinstance(cluster, Cluster) else None
+    kept = [each for each in seen.reserved if each.cluster == name and seen.now < each.until]
+    return {
+        "cluster": name,
+        "rotates_at": due,
+        "epochs": [_shown(epoch, seen) for epoch in held],
+        "reserved": [{"slot": each.slot, "key_id": each.key_id, "until": each.until} for each in kept],
+    }
+
+
+def _shown(epoch: Epoch, seen: _Seen) -> JsonObject:
+    """An epoch without its key. Times are unix seconds; `waiting_for` names the live dispatchers that do not hold it
+    yet, `passed_over` the silent ones that did not when they were heard of last."""
+    retiring, published = epoch.state is EpochState.RETIRING, epoch.state is EpochState.PUBLISHED
+    return {
+        "slot": epoch.slot,
+        "key_id": epoch.key_id,
+        "state": epoch.state.value,
+        "generation": epoch.published_generation,
+        "published_at": epoch.published_at,
+        "activated_at": epoch.activated_at or None,
+        "retiring_since": epoch.retiring_since or None,
+        "retires_at": epochs.retires_at(epoch) if retiring else None,
+        "waiting_for": epochs.waiting_for(epoch, seen.nodes, seen.now) if published else [],
+        "passed_over": [] if retiring else epochs.passed_over(epoch, seen.nodes, seen.now),
+        "held_by": sorted({node.name for node in seen.nodes if node.is_live(seen.now) and node.holds(epoch)}),
+    }
+
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/keys", list_all, "key", query=ShortQuery),
+    Operation("GET", f"{ROOT}/keys/{{cluster}}", get, "key", name="cluster"),
+    Operation(
+        "POST",
+        f"{ROOT}/keys/{{cluster}}/rotate",
+        rotate,
+        "key",
+        name="cluster",
+        does=Action.ROTATE,
+        body=Rotation,
+        status=202,
+    ),
+    Operation("POST", f"{ROOT}/cookies/roll", roll_cookies, "cookies", does=Action.ROTATE),
+]

@@ -1,0 +1,99 @@
+"""/nodes: every process that reports to the database, how far it is and how it is; forgetting silent ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import Field
+
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import Flag, ShortQuery, short_page
+from dnsvip.admin.node import NODE, Node
+from dnsvip.site.epochs import NodeReport
+from dnsvip.site.plain import JsonObject
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodesQuery(ShortQuery):
+    """And of processes: those that have a `role`, and those that are `live`, or with `false` those that are silent."""
+
+    role: Annotated[str, Field(pattern=r"^(dns|admin|dispatch)$")] | None = None
+    live: Flag | None = None
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Every process, by name."""
+    query, found = query_of(request, NodesQuery), await shown(request.app[NODE])
+    some = (each for each in found if query.role is None or query.role in each["roles"])
+    return short_page(request, [each for each in some if query.live in (None, each["live"])])
+
+
+async def get(request: web.Request) -> web.Response:
+    """The processes of one node."""
+    name = request.match_info["name"]
+    return bodies.answer({"name": name, "processes": await _processes(request, name)})
+
+
+async def forget(request: web.Request) -> web.Response:
+    """Take a node's silent processes off the list; one that lives cannot be forgotten."""
+    name, node = request.match_info["name"], request.app[NODE]
+    processes = await _processes(request, name)
+    if not await node.store().forget_node(name, node.now()) and any(each["live"] for each in processes):
+        raise Refusal("conflict", f"The node {name!r} lives: it would be back within a second. Stop it first.")
+    log.info("node forgotten", name=name, actor=request[ACTOR])
+    return web.Response(status=204)
+
+
+async def shown(node: Node) -> list[JsonObject]:
+    """Every process as lists show it."""
+    store = node.store()
+    reports, generation = await store.nodes(), await store.generation()
+    since = await store.lagging_since({report.generation for report in reports})
+    return [_shown(report, generation, since.get(report.generation), node.now()) for report in reports]
+
+
+async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
+    found = [each for each in await shown(request.app[NODE]) if each["name"] == name]
+    if not found:
+        raise Refusal("not-found", f"There is no node {name!r}; GET {ROOT}/nodes lists them.")
+    return found
+
+
+def _shown(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+    """A process. Times are unix seconds; `lag_seconds` counts from the first generation that it has not taken."""
+    behind, live = generation - report.generation, report.is_live(now)
+    gone = ["it works with a generation that the database no longer knows"] if behind < 0 else []
+    return {
+        "name": report.name,
+        "instance": report.instance,
+        "roles": sorted(report.roles),
+        "live": live,
+        "version": report.version,
+        "generation": report.generation,
+        "behind": max(0, behind),
+        "lag_seconds": max(0.0, round(now - lagging_since, 3)) if behind > 0 and lagging_since else 0.0,
+        "taken_at": report.taken_at,
+        "started_at": report.started_at,
+        "uptime_seconds": round(report.seen_at - report.started_at) if report.started_at else None,
+        "seen_at": report.seen_at,
+        "lease_seconds": report.lease_seconds,
+        "key_encryption_keys": sorted(report.keks or ()),
+        "warnings": [*report.detail.get("warnings", ()), *gone],
+        "detail": {key: value for key, value in report.detail.items() if key != "warnings"},
+    }
+
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/nodes", list_all, "node", query=NodesQuery),
+    Operation("GET", f"{ROOT}/nodes/{{name}}", get, "node"),
+    Operation("DELETE", f"{ROOT}/nodes/{{name}}", forget, "node", status=204),
+]

@@ -1,0 +1,80 @@
+"""/status: generation, nodes and counters of the running whole, for people and for scripts that watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from dnsvip import __version__
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.operation import ROOT, Operation
+from dnsvip.admin.node import NODE
+from dnsvip.admin.operations import nodes
+from dnsvip.site import Snapshot
+from dnsvip.site.plain import COLLECTIONS, collection
+
+LONGEST = 16 << 20
+SECONDS = 1.0
+
+
+async def get(request: web.Request) -> web.Response:
+    """The status as this node and the database know it."""
+    node = request.app[NODE]
+    snapshot, store = node.snapshot(), node.store()
+    return bodies.answer(
+        {
+            "version": __version__,
+            "generation": await store.generation(),
+            "served_generation": snapshot.generation,
+            "objects": sizes(snapshot),
+            "nodes": await nodes.shown(node),
+            "dns": dict(node.dns()),
+            "dispatcher": await ask_dispatcher(node.dispatcher),
+        }
+    )
+
+
+async def ask_dispatcher(path: Path) -> Any:
+    """What this machine's dispatcher tells of itself; None where none runs, {"error": ...} where it does not answer.
+
+    One of version 0.1 answers with the document alone; later ones put a line with their protocol's version before it.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            lines = (await _asked(path)).splitlines()
+        return json.loads(lines[1] if len(lines) > 1 else b"".join(lines))
+    except (FileNotFoundError, ConnectionRefusedError):  # a socket file nobody listens on is left by a killed one
+        return None
+    except (OSError, TimeoutError, ValueError) as error:
+        return {"error": str(error) or f"no answer within {SECONDS} s"}
+
+
+async def _asked(path: Path) -> bytes:
+    """All that is answered. One of version 0.1 closes without having read the request, which resets the connection."""
+    loop = asyncio.get_running_loop()
+    document = bytearray()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, str(path))
+        with suppress(ConnectionError):
+            await loop.sock_sendall(connection, b'{"do": "status"}\n')
+        with suppress(ConnectionResetError):
+            while chunk := await loop.sock_recv(connection, 1 << 16):
+                document += chunk
+                if len(document) > LONGEST:
+                    raise ValueError(f"more than {LONGEST} bytes")
+    return bytes(document)
+
+
+def sizes(snapshot: Snapshot) -> dict[str, int]:
+    """How many objects of each kind a snapshot holds."""
+    return {attribute: len(collection(snapshot.site, kind)) for kind, attribute in COLLECTIONS.items()}
+
+
+ROUTES = [Operation("GET", f"{ROOT}/status", get, "status")]

@@ -1,0 +1,221 @@
+"""/tokens: bearer tokens and what each may do. One is shown in the answer that makes or renews it, and never again.
+
+Nobody hands out more than he has: the rights of a token that is made or changed lie within those of its maker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from typing import Annotated, Any, ClassVar
+
+from aiohttp import web
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import ACTOR, CALLER
+from dnsvip.admin.http.operation import ROOT, Operation, Page, Patch, query_of
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import Flag, ShortQuery, read_body, read_patch, short_page
+from dnsvip.admin.node import NODE
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.site import STRICT
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
+from dnsvip.store import Token
+from dnsvip.store.people import token_form
+
+LONGEST = 10 * 366 * 86_400
+"""Seconds that a token may live at most."""
+
+
+def _network(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be an address or a network")
+    return str(ip_network(value))
+
+
+NetworkText = Annotated[
+    str, BeforeValidator(_network), WithJsonSchema({"type": "string", "examples": ["192.0.2.0/24", "::1"]})
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a token may do and from where: a `role` or `scopes` (with neither all that its maker may), the `networks`
+    it may be used from, how long it lives in seconds, and how many requests `per_minute` it may make."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    role: Annotated[str, Field(json_schema_extra={"enum": list(ROLES)})] | None = None
+    scopes: Annotated[tuple[Scope, ...], Field(max_length=32)] = ()
+    networks: Annotated[tuple[NetworkText, ...], Field(max_length=64)] = ()
+    expires_in: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken(Allowance):
+    """A token to be made."""
+
+    name: Annotated[str, Field(max_length=63)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A token as it is shown. `rights` spells out its role; times are unix seconds; `token` only in the answer that
+    makes or renews it."""
+
+    name: str
+    created_at: float
+    created_by: str
+    role: str | None
+    scopes: list[Scope]
+    networks: list[str]
+    expires_at: float | None
+    per_minute: int | None
+    last_used_at: float | None
+    rights: list[str]
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokensQuery(ShortQuery):
+    """And of tokens: those of a `role`, and those that have `expired`, or with `false` those that have not."""
+
+    role: Annotated[str, Field(pattern=rf"^({'|'.join(ROLES)})$")] | None = None
+    expired: Flag | None = None
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Every token, without what it is."""
+    query, now = query_of(request, TokensQuery), request.app[NODE].now()
+    found = [
+        each
+        for each in await request.app[NODE].store().tokens()
+        if query.role in (None, each.role) and query.expired in (None, each.has_expired(now))
+    ]
+    return short_page(request, [_shown(each) for each in found])
+
+
+async def get(request: web.Request) -> web.Response:
+    """One token, without what it is."""
+    return bodies.answer(_shown(await _token(request)))
+
+
+async def own(request: web.Request) -> web.Response:
+    """Who the caller is, and what he may do."""
+    caller = request[CALLER]
+    return bodies.answer({"actor": caller.actor, "rights": [str(scope) for scope in caller.rights.scopes]})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a token; the answer is the only place where it stands."""
+    body = await read_body(request, "token", NewToken)
+    name = body.name
+    token = _with(request, Token(name, 0.0, ""), body, name)
+    clear = await request.app[NODE].store().create_token(name, request[ACTOR], token)
+    made = await request.app[NODE].store().get_token(name) or token
+    headers = {"Location": f"{ROOT}/tokens/{name}", "Cache-Control": "no-store"}
+    return bodies.answer({**_shown(made), "token": clear}, status=201, headers=headers)
+
+
+async def patch(request: web.Request) -> web.Response:
+    """Change what a token may do, from its next request on; it stays the same token."""
+    before = await _token(request)
+    given = {
+        "role": before.role,
+        "scopes": token_form(before)["scopes"],
+        "networks": list(before.networks),
+        "per_minute": before.per_minute,
+    }
+    body, named = await read_patch(request, f"token.{before.name}", Allowance, given)
+    if "scopes" in named and "role" not in named:
+        body = replace(body, role=None)
+    elif "role" in named and "scopes" not in named:
+        body = replace(body, scopes=())
+    after = _with(request, before, body, before.name)
+    if "expires_in" not in named:
+        after = replace(after, expires_at=before.expires_at)
+    _demand_all(request, before)
+    if after != before:
+        await request.app[NODE].store().change_token(before, after, request[ACTOR])
+    return bodies.answer(_shown(after))
+
+
+async def rotate(request: web.Request) -> web.Response:
+    """Put another secret in the place of a token's: the old one is good no more, all else stays."""
+    before = await _token(request)
+    _demand_all(request, before)
+    lived = before.expires_at - before.created_at if before.expires_at is not None else None
+    now = request.app[NODE].now()
+    after = replace(before, expires_at=now + lived if lived is not None and before.expires_at is not None else None)
+    clear = await request.app[NODE].store().change_token(before, after, request[ACTOR], renew=True)
+    return bodies.answer({**_shown(after), "token": clear}, headers={"Cache-Control": "no-store"})
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Revoke a token, from its next request on."""
+    name = request.match_info["name"]
+    if not await request.app[NODE].store().delete_token(name, request[ACTOR]):
+        raise _absent(name)
+    return web.Response(status=204)
+
+
+def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Token:
+    """The token with what is asked for, if the caller may hand that out."""
+    if body.role is not None and body.scopes:
+        raise InvalidSite([Problem(f"token.{name}.scopes", "name a role or scopes, not both")])
+    if body.role is not None and body.role not in ROLES:
+        raise InvalidSite([Problem(f"token.{name}.role", f"{body.role!r} is no role; there is {', '.join(ROLES)}")])
+    expires_at = None if body.expires_in is None else request.app[NODE].now() + body.expires_in
+    rights = request[CALLER].rights
+    scopes = body.scopes
+    if body.role is None and not scopes and rights != EVERYTHING:
+        scopes = rights.scopes  # not more than the maker has
+    made = replace(
+        token,
+        role=body.role,
+        scopes=scopes,
+        networks=body.networks,
+        expires_at=expires_at,
+        per_minute=body.per_minute,
+    )
+    _demand_all(request, made)
+    return made
+
+
+def _demand_all(request: web.Request, token: Token) -> None:
+    """Raise Refusal where a token may do what the caller may not."""
+    rights: Rights = request[CALLER].rights
+    beyond = next((str(scope) for scope in token.rights.scopes if not rights.cover([scope])), None)
+    if beyond is not None:
+        raise Refusal("forbidden", f"This token lacks the scope {beyond}, so it cannot give it or take it.")
+
+
+async def _token(request: web.Request) -> Token:
+    name = request.match_info["name"]
+    found = await request.app[NODE].store().get_token(name)
+    if found is None:
+        raise _absent(name)
+    return found
+
+
+def _absent(name: str) -> Refusal:
+    return Refusal("not-found", f"There is no token {name!r}; GET {ROOT}/tokens lists them.")
+
+
+def _shown(token: Token) -> JsonObject:
+    return {**token_form(token), "rights": [str(scope) for scope in token.rights.scopes]}
+
+
+_ONE = f"{ROOT}/tokens/{{name}}"
+
+ROUTES = [
+    Operation("GET", f"{ROOT}/tokens", list_all, "token", query=TokensQuery, answer=Page[Shown]),
+    Operation("POST", f"{ROOT}/tokens", create, "token", body=NewToken, answer=Shown, status=201),
+    Operation("GET", f"{ROOT}/whoami", own),
+    Operation("GET", _ONE, get, "token", answer=Shown),
+    Operation("PATCH", _ONE, patch, "token", body=Patch(Allowance), answer=Shown),
+    Operation("DELETE", _ONE, delete, "token", status=204),
+    Operation("POST", f"{_ONE}/rotate", rotate, "token", answer=Shown),
+]

@@ -1,0 +1,109 @@
+"""Making an enrolment out of a site: the operator's side. Pure; reading the store and writing the file
+are the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dnsvip.address.proof import client_key
+from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, TsigIdentity
+from dnsvip.errors import ClientError
+from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot, Step
+
+
+def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enrolment:
+    """The enrolment of client `name` with its present keys, to ask `servers` (each ADDRESS:PORT).
+
+    Raises ClientError for a client that is unknown or revoked, and where the site has no service name.
+    """
+    site = snapshot.site
+    client = _enrollable(site, name)
+    clusters = [cluster for cluster in site.clusters.values() if isinstance(cluster, Cluster)]
+    enrolled = [_cluster(snapshot, client, cluster) for cluster in clusters]
+    used = tuple(cluster for cluster in enrolled if cluster.services)
+    if not used:
+        raise ClientError("the site has no service name yet: there is nothing that a client could enrol for")
+    return Enrolment(
+        client=client.name,
+        id=client.id,
+        servers=tuple(servers),
+        clusters=used,
+        zones=_zones(site),
+        tsig=_identity(site, client),
+    )
+
+
+def cautions(snapshot: Snapshot, name: str) -> list[str]:
+    """What an operator should know about the enrolment of client `name`: allowed, but probably not meant."""
+    site, client = snapshot.site, snapshot.site.clients[name]
+    found = []
+    if client.state is ClientState.DISABLED:
+        found.append(f"client {name!r} is disabled: its addresses are rejected until it is enabled again")
+    if _identity(site, client) is None:
+        text = f"client {name!r} has no TSIG identity: DNS servers know it only by its other matches"
+        encoded = [c for c in site.clusters.values() if isinstance(c, Cluster) and c.anonymous is Anonymous.ENCODED]
+        if encoded:
+            text += (
+                f"; cluster {encoded[0].name!r} gives strangers encoded addresses too, which this client"
+                " would prove in vain where it is taken for a stranger"
+            )
+        found.append(f"{text}; add a match by tsig")
+    if client.proof.single_use and client.proof.bind.value != "address+port":
+        found.append(
+            f"client {name!r} is single use with bind = {client.proof.bind.value!r}: about one connection"
+            ' per slot to each service; use bind = "address+port" for more'
+        )
+    return found
+
+
+def _enrollable(site: Site, name: str) -> Client:
+    client = site.clients.get(name)
+    if client is None:
+        some = ", ".join(sorted(site.clients)[:8]) or "none"
+        raise ClientError(f"client {name!r} is not a client of this site (there is: {some})")
+    if client.state is ClientState.REVOKED:
+        raise ClientError(f"client {name!r} is revoked: run `dnsvip clients enable {name}` before enrolling it anew")
+    return client
+
+
+def _cluster(snapshot: Snapshot, client: Client, cluster: Cluster) -> EnrolledCluster:
+    services = (service.name for service in snapshot.site.services.values() if service.cluster == cluster.name)
+    return EnrolledCluster(
+        name=cluster.name,
+        prefix=cluster.prefix,
+        plain=cluster.plain,
+        layout=cluster.layout,
+        tag_bits=cluster.tag_bits,
+        slot_seconds=cluster.slot_seconds,
+        services=tuple(sorted(services)),
+        proof=_proof(snapshot, client, cluster),
+    )
+
+
+def _proof(snapshot: Snapshot, client: Client, cluster: Cluster) -> ProofKey | None:
+    layout = cluster.address_layout
+    if not layout.bits("client"):
+        return None  # a dispatcher finds the key to check by the client in the address
+    master = snapshot.masters.get(cluster.name)
+    if master is None:
+        raise ClientError(f"cluster {cluster.name!r} has no client master key yet: start a node of the site once")
+    key = client_key(master, layout, client.id, client.key_generation)
+    return ProofKey(key, client.proof.bind, client.proof.single_use, client.key_generation)
+
+
+def _zones(site: Site) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            zone
+            for zone in site.zones
+            if any(name == zone or name.endswith(f".{zone}") or zone == "." for name in site.services)
+        )
+    )
+
+
+def _identity(site: Site, client: Client) -> TsigIdentity | None:
+    if Step.TSIG not in site.classify.order:
+        return None
+    names = (match.value for match in client.match if match.step is Step.TSIG)
+    key = next((site.tsig_keys[name] for name in names if name in site.tsig_keys), None)
+    return TsigIdentity(key.name, key.algorithm, key.secret) if key else None

@@ -1,0 +1,170 @@
+"""One DNS question to the enrolment's servers: signed, over UDP and where needed TCP, its answer verified.
+
+A datagram that is malformed, answers another question or is not signed as it must be is dropped and
+the wait goes on (RFC 8945 section 5.3), so that a forged one cannot end a question. It knows nothing of
+encoded addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import IPv6Address
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.tsig
+
+from dnsvip.client.enrolment import TsigIdentity
+from dnsvip.errors import ClientError
+from dnsvip.site import parse_endpoint
+
+UDP_PAYLOAD = 1232  # bytes; DNS flag day 2020
+ROUNDS = 2
+"""How often the whole list of servers is gone through before giving up."""
+
+FINAL = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
+"""Rcodes that settle a question; with any other the next server is asked."""
+
+
+async def ask(
+    name: str,
+    rdtype: str,
+    servers: Sequence[str],
+    tsig: TsigIdentity | None = None,
+    timeout: float = 2.0,  # noqa: ASYNC109 - of one try, not of the whole question
+) -> dns.message.Message:
+    """The first good answer (NOERROR or NXDOMAIN) of `servers`, each ADDRESS:PORT; `timeout` seconds a try.
+
+    Raises ClientError, saying for each server what went wrong.
+    """
+    failures: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        for server in servers:
+            query = _query(name, rdtype, tsig)
+            try:
+                answer = await _ask_one(query, server, timeout)
+            except (OSError, ClientError) as error:
+                failures[server] = str(error)
+                continue
+            if answer.rcode() in FINAL:
+                return answer
+            failures[server] = f"answers {dns.rcode.to_text(answer.rcode())}"
+    reasons = "; ".join(f"{server}: {reason}" for server, reason in failures.items())
+    raise ClientError(f"{name}: no DNS server gave an answer ({reasons})")
+
+
+def first_address(answer: dns.message.Message) -> tuple[IPv6Address, int] | None:
+    """The first AAAA at the end of the answer's CNAME chain and its TTL in seconds; None where there is none."""
+    if not isinstance(answer, dns.message.QueryMessage):
+        return None
+    try:
+        chain = answer.resolve_chaining()
+    except dns.exception.DNSException as error:
+        raise ClientError(f"the DNS server's answer makes no sense: {type(error).__name__}") from error
+    if chain.answer is None:
+        return None
+    return IPv6Address(chain.answer[0].address), int(chain.minimum_ttl)
+
+
+def time_signed(answer: dns.message.Message) -> int | None:
+    """When the server says that it signed a verified answer, unix seconds; None without a signature."""
+    return int(answer.tsig[0].time_signed) if answer.had_tsig and answer.tsig else None
+
+
+def _query(name: str, rdtype: str, tsig: TsigIdentity | None) -> dns.message.Message:
+    try:
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD)
+    except dns.exception.DNSException as error:
+        raise ClientError(f"{name!r} is not a domain name: {error}") from None
+    query.flags = 0  # the servers are authoritative: no recursion asked for
+    if tsig is not None:
+        query.use_tsig(dns.tsig.Key(dns.name.from_text(tsig.name), tsig.secret, tsig.algorithm))
+    return query
+
+
+async def _ask_one(query: dns.message.Message, server: str, limit: float) -> dns.message.Message:
+    wire = query.to_wire()  # signs, and keeps the MAC that the answer's signature covers
+    host, port = parse_endpoint(server)
+    answer = await _over_udp(query, wire, host, port, limit)
+    if answer.flags & dns.flags.TC:
+        answer = await _over_tcp(query, wire, host, port, limit)
+    return answer
+
+
+async def _over_udp(query: dns.message.Message, wire: bytes, host: str, port: int, limit: float) -> dns.message.Message:
+    loop = asyncio.get_running_loop()
+    waiter = _Waiter(query, loop.create_future())
+    transport, _ = await loop.create_datagram_endpoint(lambda: waiter, remote_addr=(host, port))
+    try:
+        transport.sendto(wire)
+        async with asyncio.timeout(limit):
+            return await waiter.answer
+    except TimeoutError:
+        raise ClientError(waiter.reason) from None
+    finally:
+        transport.close()
+
+
+async def _over_tcp(query: dns.message.Message, wire: bytes, host: str, port: int, limit: float) -> dns.message.Message:
+    try:
+        async with asyncio.timeout(limit):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(len(wire).to_bytes(2, "big") + wire)
+                size = int.from_bytes(await reader.readexactly(2), "big")
+                return _accept(query, await reader.readexactly(size))
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise ClientError("no answer over TCP in time") from None
+    except EOFError:
+        raise ClientError("closed the TCP connection before its answer") from None
+
+
+class _Waiter(asyncio.DatagramProtocol):
+    """Waits on one connected UDP socket for a datagram that `_accept` takes."""
+
+    def __init__(self, query: dns.message.Message, answer: asyncio.Future[dns.message.Message]) -> None:
+        self.answer = answer
+        self.reason = "no answer in time"
+        self._query = query
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        if self.answer.done():
+            return
+        try:
+            self.answer.set_result(_accept(self._query, data))
+        except ClientError as error:
+            self.reason = str(error)
+
+    def error_received(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+def _accept(query: dns.message.Message, wire: bytes) -> dns.message.Message:
+    """The answer in `wire` if it belongs to `query` and is signed as it must be; raises ClientError."""
+    try:
+        answer = dns.message.from_wire(
+            wire, keyring=query.keyring, request_mac=query.mac, ignore_trailing=True, raise_on_truncation=False
+        )
+    except dns.exception.DNSException as error:
+        raise ClientError(_REFUSALS.get(type(error), f"its answer cannot be used: {error}")) from None
+    if not query.is_response(answer):
+        raise ClientError("its answer is to another question")
+    if query.had_tsig and not answer.had_tsig:
+        raise ClientError("its answer is not signed")
+    return answer
+
+
+_REFUSALS: dict[type[dns.exception.DNSException], str] = {
+    dns.tsig.PeerBadKey: "does not know this client's TSIG key: enrol anew",
+    dns.tsig.PeerBadSignature: "rejects this client's TSIG signature: enrol anew",
+    dns.tsig.PeerBadTime: "rejects the signature's time: set this machine's clock",
+    dns.tsig.BadTime: "signed at a time too far from this machine's clock: set the clock",
+    dns.tsig.BadSignature: "its answer is signed with another key",
+}

@@ -1,0 +1,86 @@
+"""A hosts file with the proven addresses of all services, for one program that knows no proxies.
+
+Kept up to date in place while its `async with` block lasts. A proof that is bound to a source port, or
+good for one connection, cannot stand in a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkstemp
+
+from dnsvip.client.io.agent import Agent, Resolved
+from dnsvip.errors import ClientError
+
+RETRY_SECONDS = 1.0
+SYSTEM_HOSTS = Path("/etc/hosts")
+
+
+class HostsFile:
+    """Raises ClientError on entry where a service has no address, or its proofs cannot stand in a file."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._names = agent.services
+        self._path = Path()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> HostsFile:
+        if not self._names:
+            raise ClientError("--hosts needs an enrolment: there are no names to write into a hosts file")
+        if self._agent.proves_per_connection:
+            raise ClientError(
+                "--hosts cannot serve this client: its proofs are made for one connection each; run without --hosts"
+            )
+        found = await self._resolve()
+        handle, name = mkstemp(prefix="dnsvip-hosts-")
+        os.close(handle)
+        self._path = Path(name)
+        self._path.chmod(0o644)
+        self._write(found)
+        self._task = asyncio.create_task(self._keep(found))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def entrance(self) -> list[str]:
+        """What goes before a command so that this file is its /etc/hosts."""
+        return [sys.executable, "-I", str(Path(__file__).with_name("enter.py")), str(self._path)]
+
+    async def _resolve(self) -> dict[str, Resolved]:
+        return {name: await self._agent.resolve(name) for name in self._names}
+
+    async def _keep(self, found: Mapping[str, Resolved]) -> None:
+        while True:
+            due = min(resolved.valid_until for resolved in found.values())
+            await asyncio.sleep(max(due - time.time(), RETRY_SECONDS))
+            try:
+                found = await self._resolve()
+            except (ClientError, OSError):
+                continue  # the old addresses stay: they are refused rather than replaced by lesser ones
+            self._write(found)
+
+    def _write(self, found: Mapping[str, Resolved]) -> None:
+        """All at once and always the same length, so that no reader sees half an address."""
+        lines = [f"{resolved.address.exploded} {name}\n" for name, resolved in found.items()]
+        text = "".join([*lines, *_other_lines(self._names)]).encode()
+        with self._path.open("r+b", buffering=0) as file:
+            file.write(text)
+            file.truncate(len(text))
+
+
+def _other_lines(names: tuple[str, ...]) -> list[str]:
+    try:
+        lines = SYSTEM_HOSTS.read_text(errors="replace").splitlines(keepends=True)
+    except OSError:
+        return []
+    return [line for line in lines if not set(line.partition("#")[0].lower().split()[1:]) & set(names)]

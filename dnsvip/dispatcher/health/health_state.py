@@ -1,0 +1,117 @@
+"""How a server stands after its checks: which results count, and what pool its site's pool becomes.
+
+Pure: a HealthState and a result give the next HealthState; times are arguments (unix seconds). A check's word
+is beside the operator's, never over it: what is drained, down or in maintenance stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dnsvip.dispatcher.health.agent import Mode, Report
+from dnsvip.site import Check, Pool, Server, ServerState
+
+WEIGHT_SECONDS = 5.0
+"""A load report changes a server's weight at most this often..."""
+WEIGHT_SHARE = 10
+"""...and only where it differs by at least one part in this many, so that rings do not follow every breath. To and
+from zero it acts at once."""
+LARGEST_WEIGHT = 1000
+NOTE_LETTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """What checks have found of one server in one pool so far.
+
+    `streak` counts results in a row that say the contrary of `passing`. `running`, `mode` and `percent` are what the
+    agent said last, `percent` as far as it has been taken (`weighed` is when); `silence` is why it said nothing the
+    last time. `since` is when the server's state changed.
+    """
+
+    passing: bool = True
+    streak: int = 0
+    note: str = ""
+    probes: int = 0
+    failures: int = 0
+    running: bool = True
+    mode: Mode = Mode.READY
+    percent: int = 100
+    silence: str = ""
+    weighed: float = 0.0
+    since: float = 0.0
+
+
+def after_check(standing: HealthState, check: Check, passed: bool, note: str, now: float) -> HealthState:
+    """The standing after a TCP or HTTP check: `fall` failures in a row take a server out, `rise` successes bring it
+    back."""
+    streak = standing.streak + 1 if passed is not standing.passing else 0
+    turns = streak >= (check.rise if passed else check.fall)
+    return replace(
+        standing,
+        passing=passed if turns else standing.passing,
+        streak=0 if turns else streak,
+        note="" if passed and standing.running else note[:NOTE_LETTERS],
+        probes=standing.probes + 1,
+        failures=standing.failures + (not passed),
+        since=now if turns else standing.since,
+    )
+
+
+def after_report(standing: HealthState, report: Report, now: float) -> HealthState:
+    """The standing after an agent's report; what it did not say stays as it was."""
+    running = standing.running if report.running is None else report.running
+    mode = report.mode or standing.mode
+    percent, weighed = _weighed(standing, report.percent, now)
+    changed = (running, mode) != (standing.running, standing.mode)
+    note = report.note if report.note or standing.passing else standing.note
+    since = now if changed else standing.since
+    return replace(
+        standing, running=running, mode=mode, percent=percent, weighed=weighed, note=note, since=since
+    )  # fmt: skip
+
+
+def _weighed(standing: HealthState, percent: int | None, now: float) -> tuple[int, float]:
+    """The percentage to go by, and when it changed last."""
+    before = standing.percent
+    if percent is None or percent == before:
+        return before, standing.weighed
+    at_once = not percent or not before
+    soon = 0 <= now - standing.weighed < WEIGHT_SECONDS
+    if at_once or (not soon and abs(percent - before) * WEIGHT_SHARE >= before):
+        return percent, now
+    return before, standing.weighed
+
+
+def effective(server: Server, standing: HealthState | None) -> Server:
+    """A server with the state and weight that packets are dispatched by."""
+    if standing is None:
+        return server
+    weight = server.weight * standing.percent // 100
+    if server.weight and standing.percent:
+        weight = min(max(weight, 1), LARGEST_WEIGHT)
+    return replace(server, state=_state(server.state, standing), weight=weight)
+
+
+def _state(said: ServerState, standing: HealthState) -> ServerState:
+    if said in (ServerState.DOWN, ServerState.MAINT):
+        return said
+    if not (standing.passing and standing.running):
+        return ServerState.DOWN
+    if said is ServerState.DRAIN:
+        return said
+    return _MODES[standing.mode]
+
+
+def effective_pool(pool: Pool, standing_of: Callable[[Server], HealthState | None]) -> Pool:
+    """A pool with all of its servers as they stand; the same object where nothing differs."""
+    servers = tuple(effective(server, standing_of(server)) for server in pool.servers)
+    return pool if servers == pool.servers else replace(pool, servers=servers)
+
+
+_MODES: Mapping[Mode, ServerState] = {
+    Mode.READY: ServerState.UP,
+    Mode.DRAIN: ServerState.DRAIN,
+    Mode.MAINT: ServerState.MAINT,
+}

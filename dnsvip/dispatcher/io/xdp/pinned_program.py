@@ -1,0 +1,266 @@
+"""The kernel's half of a dispatcher: its program on an interface, and the maps it goes by, all of them pinned.
+
+    PINS/NETWORK-NAMESPACE-INTERFACE/   link, program, and the maps (xdp/pinned.py)
+
+Once attached it forwards whether or not a process lives. `Plane.open` takes over what is there: the same program
+stays attached, another one replaces it between two packets, and flows are carried over wherever their layout is
+still the same. A blocking shell: one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pyroute2 import IPRoute
+
+from dnsvip.dispatcher.io.xdp.table import TABLE, divide, records, sizes
+from dnsvip.errors import PlatformError
+from dnsvip.site import Cluster, Site
+from dnsvip.site.node_file import DispatchSettings
+from dnsvip.xdp import pinned
+from dnsvip.xdp.libbpf import KernelRefused
+from dnsvip.xdp.link import Link, Mode
+from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
+from dnsvip.xdp.objects import Object, Program
+from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
+from dnsvip.xdp.platform import check_platform
+
+OBJECT, PROGRAM = "dispatch", "dispatch"
+HELPERS = ("set_cipher", "sweep", "purge", "adopt")
+"""Programs of the object that are run by hand."""
+CARRIED = ("replies", "uses")
+"""What of an earlier program is copied where only the size of the map has changed, as flows are."""
+NAMES, FLOWS = "names", "flows"
+_FILLING = frozenset({HASH, LRU_HASH, LPM_TRIE})
+"""Types of map that fill up; the others are always as large as they are."""
+_ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
+
+LEAST_CLIENTS = 4096
+
+log = structlog.get_logger()
+
+
+class PinnedProgram:
+    """One loaded program and its maps. `open`, then feed the maps, then `attach`."""
+
+    def __init__(self, folder: Path, loaded: Loaded, programs: dict[str, Program], interface: str) -> None:
+        self.folder = folder
+        self.maps = loaded.maps
+        self.programs = programs
+        self.interface = interface
+        self._loaded = loaded
+        self._link: Link | None = None
+
+    @classmethod
+    def open(cls, settings: DispatchSettings, site: Site) -> PinnedProgram:
+        """Load the program with the maps that live already, where there are any, large enough for the site; raises
+        PlatformError, and then nothing has changed."""
+        interface = settings.interface or ""
+        folder = place(settings)
+        check_platform(OBJECT, settings.pins)
+        _forget_dead(folder, interface)
+        with Object.open(OBJECT) as program:
+            for name, entries in (sizes(settings.flows) | room_for(site, spare=2)).items():
+                program.resize(name, entries)
+            loaded = pinned.load(program, folder, TABLE)
+            programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
+        plane = cls(folder, loaded, programs, interface)
+        plane._carry_over()
+        return plane
+
+    def attach(self, mode: Mode) -> None:
+        """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
+        was attached before still does."""
+        self._carry_over()  # flows that came since it was loaded
+        self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
+
+    def discard(self) -> None:
+        """Give up before `attach`: what this load has pinned goes, what was there before stays."""
+        if self._link is None:
+            self._loaded.discard()
+            with suppress(OSError):  # what was there before is still in it
+                self.folder.rmdir()
+        self.close()
+
+    def close(self) -> None:
+        """Let go; the program goes on."""
+        self._loaded.close()
+        for program in self.programs.values():
+            program.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _carry_over(self) -> None:
+        """Take in what an earlier program remembers; without its names the numbers in it mean nothing."""
+        names_known = NAMES in self._loaded.taken or self._loaded.carry(NAMES) > 0
+        if not names_known:
+            return
+        for name in CARRIED:
+            self._loaded.carry(name)
+        if FLOWS not in self._loaded.taken:
+            divide(self.maps)
+            for path in self._loaded.predecessors(FLOWS):
+                with Map.pinned(path) as old:
+                    for record in records(old):
+                        self.programs["adopt"].call(record)
+
+    def holds(self, site: Site) -> bool:
+        """Whether the maps are large enough for a site."""
+        return all(self.maps[name].max_entries >= entries for name, entries in room_for(site, spare=1).items())
+
+
+def room_for(site: Site, *, spare: int) -> dict[str, int]:
+    """How many entries the maps need that hold clients: `spare` times as many as there are, up to a power of two."""
+    clients = max(len(site.clients), LEAST_CLIENTS // spare)
+    clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)
+    return {
+        name: 1 << (spare * each - 1).bit_length()
+        for name, each in (("clients", clients), ("client_keys", clients * clusters))
+    }
+
+
+def place(settings: DispatchSettings) -> Path:
+    """Where this network namespace's plane of the interface is pinned; raises PlatformError for no such interface."""
+    interface = settings.interface or ""
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        there = ", ".join(name for _, name in socket.if_nameindex())
+        raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {there}") from None
+    return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{interface}"
+
+
+def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loaded: Loaded) -> Link:
+    """Attach a program, or replace what `folder` has attached by it, and remove what is not needed any more; raises
+    PlatformError, and then nothing has changed."""
+    link = Link.pinned(folder / LINK) if (folder / LINK).exists() else None
+    if link is not None and attached_mode(interface) is not mode:
+        log.info("attaching anew in another mode", mode=mode.name.lower())
+        link.detach()
+        link.close()
+        (folder / LINK).unlink()
+        link = None
+    if link is None:
+        link = _attached(program, interface, mode)
+        link.pin(folder / LINK)
+        _keep(program, folder)
+    elif not _is_same(folder, program, loaded):
+        link.replace(program)
+        _keep(program, folder)
+        log.info("replaced the program of an earlier version", tag=program.tag)
+    loaded.tidy()
+    return link
+
+
+def _keep(program: Program, folder: Path) -> None:
+    """Pin the attached program: by its number only CAP_SYS_ADMIN may open it."""
+    (folder / PROGRAM_PIN).unlink(missing_ok=True)
+    program.pin(folder / PROGRAM_PIN)
+
+
+def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
+    """Whether what is attached is this very program: the same code with the same maps."""
+    if not (folder / PROGRAM_PIN).exists():
+        return False
+    attached = Program.pinned(folder / PROGRAM_PIN)
+    same = attached.tag == program.tag and loaded.unchanged
+    attached.close()
+    return same
+
+
+def detach(settings: DispatchSettings) -> bool:
+    """Take the program off its interface and remove its maps; false where there is none."""
+    return take_away(place(settings))
+
+
+def take_away(folder: Path) -> bool:
+    """Detach what a folder has attached and remove its maps; false where there is none."""
+    if not folder.exists():
+        return False
+    if (folder / LINK).exists():
+        link = Link.pinned(folder / LINK)
+        with suppress(KernelRefused):  # the interface has gone
+            link.detach()
+        link.close()
+    return remove_folder(folder)
+
+
+def describe(settings: DispatchSettings) -> dict[str, Any] | None:
+    """What is in place, JSON-ready: how it is attached, which program, the maps with size and use; None: nothing."""
+    folder = place(settings)
+    if not (folder / LINK).exists():
+        return None
+    link = Link.pinned(folder / LINK)
+    program = Program.pinned(folder / PROGRAM_PIN)
+    mode = attached_mode(settings.interface or "")
+    found = {
+        "interface": settings.interface,
+        "attached": mode.name.lower() if mode else "no",
+        "program": {"id": program.id, "name": program.name, "tag": program.tag},
+        "pins": str(folder),
+        "maps": [_described(path) for path in sorted(folder.iterdir()) if path.name not in ATTACHED],
+    }
+    program.close()
+    link.close()
+    return found
+
+
+def attached_mode(interface: str) -> Mode | None:
+    """How a program is attached to an interface, None where none is."""
+    with IPRoute() as ip:
+        links = ip.link("get", index=socket.if_nametoindex(interface))
+    xdp = links[0].get_attr("IFLA_XDP") if links else None
+    return _ATTACHED.get(str(xdp.get_attr("IFLA_XDP_ATTACHED"))) if xdp else None
+
+
+def driver(interface: str) -> str:
+    """The name of an interface's driver, as far as the kernel tells."""
+    path = Path("/sys/class/net", interface, "device/driver")
+    return path.resolve().name if path.exists() else "its driver"
+
+
+def _attached(program: Program, interface: str, mode: Mode) -> Link:
+    try:
+        return Link.attach(program, socket.if_nametoindex(interface), mode)
+    except KernelRefused as error:
+        if error.errno == errno.EBUSY:
+            what = (
+                f"{interface} has an XDP program of somebody else: take it off first (ip link set {interface} xdp off)"
+            )
+        elif mode is Mode.NATIVE and error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL):
+            what = (
+                f"{driver(interface)} of {interface} does not take XDP programs as it is ({os.strerror(error.errno)}): "
+                'use another interface or a smaller MTU, "generic = true" in [dispatch] (slower), or mode = "user"'
+            )
+        else:
+            raise
+        raise PlatformError(what) from error
+
+
+def _forget_dead(folder: Path, interface: str) -> None:
+    """Remove what belongs to an interface that is gone, though one of that name is here again."""
+    if not (folder / LINK).exists():
+        return
+    link = Link.pinned(folder / LINK)
+    alive = link.interface == socket.if_nametoindex(interface)
+    link.close()
+    if not alive:
+        log.info("forgetting the data plane of an interface that is gone", interface=interface)
+        remove_folder(folder)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with Map.pinned(path) as each:
+        return {
+            "name": path.name.split("-")[0],
+            "entries": each.max_entries,
+            "used": each.count() if each.type in _FILLING else None,
+            "bytes": each.memory,
+        }

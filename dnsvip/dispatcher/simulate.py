@@ -1,0 +1,68 @@
+"""Where a new connection would go, told to people: a SYN is made and given to the function that decides on packets.
+
+The flow table it is decided with is empty and the tiers' buckets are full, so the answer is that of a
+dispatcher with nothing else to do. Health checks are the dispatcher's own knowledge and not seen here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass
+
+from dnsvip.dispatcher.engine import decide
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.packet import SYN, TCP
+from dnsvip.dispatcher.reason import AddressVerdict, Step
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dispatcher.verdict import Verdict
+from dnsvip.site import Address, Server
+
+FLOWS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A server of the pool and the share of new flows that its place in the ring gives it, 0 to 1."""
+
+    server: Server
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What becomes of a connection: the judgement on its address, step by step, the verdict, who could have it."""
+
+    judgement: AddressVerdict
+    steps: tuple[Step, ...]
+    verdict: Verdict
+    candidates: tuple[Candidate, ...]
+
+
+def route(tables: Tables, source: Address, port: int, address: Address, service_port: int, now: float) -> Routed:
+    """What a dispatcher with these tables does with the first packet of a TCP connection; both of one IP version."""
+    packet = syn(source, port, address, service_port)
+    verdict = decide(packet, tables, Flows(FLOWS), int(now * SECOND))
+    opening = int(address), int(source), port, now
+    judgement = tables.judge.judge(*opening)
+    return Routed(judgement, tables.judge.explain(*opening), verdict, _candidates(tables, judgement, address.version))
+
+
+def syn(source: Address, port: int, address: Address, service_port: int) -> bytes:
+    """A TCP SYN without options (RFC 9293 section 3.1); its checksums are left zero, as nothing here reads them."""
+    tcp = struct.pack(">HHIIBBHHH", port, service_port, 0, 0, 5 << 4, SYN, 65_535, 0, 0)
+    if address.version == 6:
+        head = struct.pack(">IHBB", 6 << 28, len(tcp), TCP, 64)
+    else:
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, TCP, 0)
+    return head + source.packed + address.packed + tcp
+
+
+def _candidates(tables: Tables, judgement: AddressVerdict, version: int) -> tuple[Candidate, ...]:
+    pool = tables.pools.get((judgement.tier.pool if judgement.tier else None) or "")
+    if pool is None:
+        return ()
+    ring = tables.ring(pool.name, version)
+    places = Counter(ring.targets[place].name for place in ring.places)
+    return tuple(Candidate(s, places[s.name] / len(ring.places) if ring.places else 0.0) for s in pool.servers)

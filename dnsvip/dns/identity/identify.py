@@ -1,0 +1,151 @@
+"""Who asks: the first step of `classify.order` that knows the requester decides.
+
+Strong identities (TSIG, TLS certificate, token) are told apart from claims (ECS, RFC 7871), from the
+source prefix and from where an address is by only their place in that order. Pure: it is given what the
+transport has already verified, and it reads tables compiled from the snapshot, never the snapshot itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple, TypeAlias
+
+from dnsvip.dns.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
+from dnsvip.dns.identity.claims import Claims, prefix_tables
+from dnsvip.dns.identity.prefixes import NOBODY
+from dnsvip.site import Client, Snapshot, Step
+from dnsvip.site.cow_map import difference
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+Geo: TypeAlias = Callable[[Address], tuple[tuple[str, ...], int]]
+"""What is known of where an address is, as values of `{ geo = ... }` with the narrowest first, and the
+length of the longest prefix around it in which that holds."""
+
+
+class Ecs(NamedTuple):
+    """An EDNS Client Subnet option: `source_prefix` bits of `address` count (RFC 7871 section 6)."""
+
+    address: Address
+    source_prefix: int
+
+
+class Requester(NamedTuple):
+    """What is known of whoever sent a query. `tsig`, `tls` and `token` are names already verified; `trusted` is whether
+    ECS from `source` counts, None where nobody has looked that up."""
+
+    source: Address
+    listener: str = "default"
+    ecs: Ecs | None = None
+    tsig: str | None = None
+    tls: str | None = None
+    token: str | None = None
+    trusted: bool | None = None
+
+
+class Classified(NamedTuple):
+    """The client (None: anonymous), the step that decided (None: no step did), and what ECS had to do with it.
+
+    `scope` is the ECS scope prefix length of the classification, 0 where ECS was absent, not trusted or
+    not looked at; `ecs` is the option where it was looked at.
+    """
+
+    client: Client | None
+    step: Step | None
+    scope: int = 0
+    ecs: Ecs | None = None
+
+
+_Found: TypeAlias = tuple[int, int, Ecs | None]
+"""Owner, scope, and the ECS option where it was looked at."""
+
+
+class Classifier:
+    """The clients' matches of one snapshot, by step.
+
+    A disabled or revoked client still matches, so that no weaker step and no wider prefix takes it for
+    somebody else, but it is classified as nobody: it is answered as an anonymous client is.
+    `before` is a classifier of an earlier snapshot: what did not change since is taken over, so one
+    client among millions changes within a few milliseconds. Without `geo` the step `geo` never matches.
+    """
+
+    def __init__(self, snapshot: Snapshot, before: Classifier | None = None, geo: Geo | None = None) -> None:
+        site = snapshot.site
+        self._clients = site.clients
+        self.order = site.classify.order
+        if before is None:
+            self._claims = Claims(site.clients.values())
+        else:
+            self._claims = before._claims.changed(difference(before._clients, site.clients))
+        self._trusted = prefix_tables(str(network) for network in site.classify.trust_ecs_from)
+        self._ecs, self._geo = self._claims.prefixes[Step.ECS], geo
+        finders = self._finders()
+        self._order = [(step, finders[step]) for step in site.classify.order if step in finders]
+
+    def classify(self, requester: Requester) -> Classified:
+        """Who this is, by the first step that knows."""
+        scope, ecs = 0, None
+        for step, find in self._order:
+            owner, own, looked_at = find(requester)
+            if looked_at:
+                scope, ecs = max(scope, own), looked_at
+            if owner:
+                return Classified(self._claims.client(owner), step, scope, ecs)
+        return Classified(None, None, scope, ecs)
+
+    def tried(self, requester: Requester) -> Iterator[tuple[Step, Classified]]:
+        """Each step that is in use, in order, with what it alone says, as far as the one that decides."""
+        for step, find in self._order:
+            owner, scope, ecs = find(requester)
+            yield step, Classified(self._claims.client(owner) if owner else None, step if owner else None, scope, ecs)
+            if owner:
+                return
+
+    def trusts(self, source: Address) -> bool:
+        """Whether ECS from this resolver counts (`classify.trust_ecs_from`)."""
+        return bool(self._trusted[source.version].owner(int(source)))
+
+    def _trusts(self, requester: Requester) -> bool:
+        return self.trusts(requester.source) if requester.trusted is None else requester.trusted
+
+    def _finders(self) -> dict[Step, Callable[[Requester], _Found]]:
+        """A look-up for each step that some client uses, and always for ECS, which has a scope in any case."""
+        words = self._claims.words
+        tsig, tls, token, listener = (words[step] for step in (Step.TSIG, Step.TLS, Step.TOKEN, Step.LISTENER))
+        sources = self._claims.prefixes[Step.SOURCE]
+        finders: dict[Step, Callable[[Requester], _Found]] = {
+            Step.TSIG: lambda requester: (
+                tsig.get(requester.tsig.lower().rstrip("."), NOBODY) if requester.tsig else 0,
+                0,
+                None,
+            ),
+            Step.TLS: lambda requester: (tls.get(requester.tls, NOBODY) if requester.tls else NOBODY, 0, None),
+            Step.TOKEN: lambda requester: (token.get(requester.token, NOBODY) if requester.token else NOBODY, 0, None),
+            Step.SOURCE: lambda requester: (sources[requester.source.version].owner(int(requester.source)), 0, None),
+            Step.GEO: self._by_place,
+            Step.LISTENER: lambda requester: (listener.get(requester.listener, NOBODY), 0, None),
+        }
+        used = {step: find for step, find in finders.items() if self._claims.any(step)}
+        if self._geo is None:
+            used.pop(Step.GEO, None)
+        return {**used, Step.ECS: self._by_ecs}
+
+    def _by_ecs(self, requester: Requester) -> _Found:
+        ecs = requester.ecs
+        if ecs is None or not self._trusts(requester):
+            return NOBODY, 0, None
+        owner, scope = self._ecs[ecs.address.version].match(int(ecs.address), ecs.source_prefix)
+        return owner, scope, ecs
+
+    def _by_place(self, requester: Requester) -> _Found:
+        """By where the ECS address is, if it counts, else the source. A block of which places differ is nowhere:
+        what is answered for it holds for all of it."""
+        assert self._geo is not None  # noqa: S101 - else this step is not in the order
+        ecs = requester.ecs if requester.ecs and self._trusts(requester) else None
+        values, length = self._geo(ecs.address if ecs else requester.source)
+        if ecs and length > ecs.source_prefix:
+            return NOBODY, ecs.source_prefix, ecs
+        places: Mapping[str, int] = self._claims.words[Step.GEO]
+        owner = next((owner for value in values if (owner := places.get(value, NOBODY))), NOBODY)
+        return owner, length if ecs else 0, ecs

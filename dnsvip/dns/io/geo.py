@@ -1,0 +1,136 @@
+"""Where addresses are, from MaxMind DB files (GeoIP2, GeoLite2, DB-IP): country, continent and network's AS number.
+
+Promise: a file that is missing or broken at the start is told clearly; later the data before stays in use until a
+good file is there. A file is copied into memory, so whatever happens to it does not reach the answers. It
+knows neither clients nor queries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import maxminddb
+import structlog
+from maxminddb import InvalidDatabaseError
+
+from dnsvip.dns.identity.identify import Address, Geo
+from dnsvip.errors import ConfigError
+
+_Stamp: TypeAlias = tuple[int, int, int]
+
+log = structlog.get_logger(__name__)
+
+
+class GeoFiles:
+    """The files of `[geo]`, opened; raises ConfigError for one that cannot be used."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._stamps = [_stamp(path) for path in paths]
+        self._data = [_load(path) for path in paths]
+        self._said = ""
+
+    @property
+    def geo(self) -> Geo | None:
+        """The look-up in the data as it is now, which stays so; None without files."""
+        return look_up(tuple(self._data)) if self._data else None
+
+    def refresh(self) -> bool:
+        """Load the files that were replaced; whether there were any. A broken one is logged once, and left."""
+        found = False
+        for number, path in enumerate(self._paths):
+            try:
+                stamp = _stamp(path)
+                if stamp == self._stamps[number]:
+                    continue
+                self._data[number] = _load(path)
+                self._stamps[number], self._said, found = stamp, "", True
+            except ConfigError as error:
+                if str(error) != self._said:
+                    self._said = str(error)
+                    log.warning("geo data cannot be loaded, going on with what there is", error=self._said)
+        return found
+
+
+def look_up(readers: Sequence[maxminddb.Reader]) -> Geo:
+    """What all of these know of an address, within the smallest of their networks around it."""
+
+    def find(address: Address) -> tuple[tuple[str, ...], int]:
+        values: list[str] = []
+        longest = 0
+        for reader in readers:
+            if address.version > reader.metadata().ip_version:
+                continue
+            try:
+                record, length = reader.get_with_prefix_len(address)
+            except InvalidDatabaseError:  # damaged there: nothing is known, of this address alone
+                record, length = None, address.max_prefixlen
+            longest = max(longest, length)
+            if isinstance(record, dict):
+                values += (name for name in (place(record) for place in PLACES) if name)
+        return tuple(sorted(values, key=_breadth)), longest
+
+    return find
+
+
+def _number(record: Mapping[str, Any]) -> str:
+    number = record.get("autonomous_system_number")
+    return f"asn:{number}" if number else ""
+
+
+def _code(kind: str, key: str) -> Callable[[Mapping[str, Any]], str]:
+    def find(record: Mapping[str, Any]) -> str:
+        inner = record.get(kind)
+        code = inner.get(key) if isinstance(inner, dict) else None
+        return f"{kind}:{code}" if code else ""
+
+    return find
+
+
+PLACES: Sequence[Callable[[Mapping[str, Any]], str]] = (
+    _number,
+    _code("country", "iso_code"),
+    _code("continent", "code"),
+)
+"""What is read from a record, in the words of `{ geo = ... }`."""
+
+PROBES = tuple(map(ip_address, ("1.1.1.1", "129.1.1.1", "223.1.1.1", "2001:db8::1", "2a00::1")))
+"""What is asked of a file before it is used; one that was cut short does not get through."""
+
+_BREADTHS = ("asn", "country", "continent")
+
+
+def _breadth(value: str) -> int:
+    """How wide a place is; the narrowest that a client claims decides."""
+    return _BREADTHS.index(value.partition(":")[0])
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigError(f"geo.database: {path}: cannot be read: {error.strerror}") from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _load(path: Path) -> maxminddb.Reader:
+    """A reader of a copy: what is mapped from the disk itself would end this process where it is cut short."""
+    copy = os.memfd_create("geo")
+    try:
+        with open(copy, "wb", closefd=False) as file:
+            file.write(path.read_bytes())
+        reader = maxminddb.open_database(f"/proc/self/fd/{copy}")
+        for probe in PROBES:
+            if probe.version <= reader.metadata().ip_version:
+                reader.get(probe)
+    except OSError as error:
+        raise ConfigError(f"geo.database: {path}: cannot be read: {error.strerror}") from error
+    except (InvalidDatabaseError, ValueError) as error:
+        raise ConfigError(f"geo.database: {path}: is not a MaxMind DB file (.mmdb): {error}") from error
+    finally:
+        os.close(copy)
+    return reader

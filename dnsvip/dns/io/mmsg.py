@@ -1,0 +1,130 @@
+"""Datagrams by the batch: recvmmsg and sendmmsg into fixed buffers, one system call for up to 64 messages.
+
+Knows sockets and nothing of DNS. It answers as `udp.Datagrams` does, which stays the way where the C library
+has no recvmmsg. Each time the loop calls it takes at most `ROUNDS` batches, so that nothing else starves.
+Answers to one and the same port, as a front end or a forwarder asks from, are sent in one piece where the kernel
+and the interface can divide it (`buffers`); where they turn out not to, the socket never tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from itertools import groupby
+from typing import TypeAlias
+
+from dnsvip.dns.hotpath.keys import WIDTH
+from dnsvip.dns.io.buffers import AVAILABLE as AVAILABLE  # noqa: PLC0414 - others take it from here
+from dnsvip.dns.io.buffers import BATCH, Buffers, Run
+from dnsvip.dns.io.udp import IP_PKTINFO, RECEIVE_BUFFER
+
+RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], Sequence[bytes | None]]
+"""(keys, the messages' ids, listener, width as in `hotpath.keys`) -> the answers after their ids, None for none. Each
+is sent with the two bytes that then stand in its place of the ids."""
+
+ROUNDS = 4
+
+LEAST_IN_RUNS = 4
+"""Of fewer answers in a batch it is not looked for some with one destination."""
+
+
+class Batches:
+    """One bound UDP socket, answering in the name of `listener` from `start` to `stop`."""
+
+    def __init__(self, sock: socket.socket, listener: str, respond: RespondAll, tally: Counter[str]) -> None:
+        self._sock, self._listener, self._respond, self._tally = sock, listener, respond, tally
+        self._buffers = Buffers(sock.family, wild=ip_address(sock.getsockname()[0]).is_unspecified)
+        self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
+        self._in_runs = True
+
+    def start(self) -> None:
+        """Read as datagrams come."""
+        sock = self._sock
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if self._buffers.wild and sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        elif self._buffers.wild:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+
+    def stop(self) -> None:
+        """Read no more, and give up the port."""
+        asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _readable(self) -> None:
+        buffers, fd = self._buffers, self._sock.fileno()
+        for _ in range(ROUNDS):
+            number = buffers.receive(fd)
+            if number < 0:
+                if ctypes.get_errno() not in _NOTHING_NOW:  # an earlier answer's ICMP error; it belongs to no datagram
+                    self._tally["udp_errors"] += 1
+                    continue
+                return
+            self._tally["udp_messages"] += number
+            self._send(fd, self._respond(buffers.keys(number), buffers.ids, self._listener, self._width))
+            if number < BATCH:
+                return
+
+    def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
+        """Send the answers, each to where its question came from; those in between that have none are left out."""
+        sizes = self._buffers.put(answers)
+        if self._in_runs and len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
+            rest = self._send_runs(fd, runs)
+            self._buffers.in_order()
+            if rest:
+                self._in_runs = False
+                self._buffers.put(answers)
+                for place in rest:
+                    self._send_run(fd, place, place + 1)
+            return
+        if all(sizes):
+            self._send_run(fd, 0, len(sizes))
+            return
+        for due, run in groupby(range(len(sizes)), lambda place: bool(sizes[place])):
+            if due:
+                places = list(run)
+                self._send_run(fd, places[0], places[-1] + 1)
+
+    def _send_runs(self, fd: int, runs: list[Run]) -> list[int]:
+        """Send answers in one piece each run; the places of those that have to be sent otherwise."""
+        at = 0
+        while at < len(runs):
+            sent = self._buffers.send_runs(fd, at, len(runs) - at)
+            if sent > 0:
+                at += sent
+                continue
+            number = ctypes.get_errno()
+            if number in _UNABLE:
+                return [place for run in runs[at:] for place in run]
+            if number in _FULL:
+                self._tally["udp_unsent"] += sum(map(len, runs[at:]))
+                break
+            if number != errno.EINTR:
+                self._tally["udp_unsent"] += len(runs[at])
+                at += 1
+        return []
+
+    def _send_run(self, fd: int, at: int, end: int) -> None:
+        while at < end:
+            sent = self._buffers.send(fd, at, end - at)
+            if sent > 0:
+                at += sent
+            elif ctypes.get_errno() in _FULL:  # UDP may lose it, the requesters will ask again
+                self._tally["udp_unsent"] += end - at
+                return
+            elif ctypes.get_errno() != errno.EINTR:  # nowhere to send this one
+                self._tally["udp_unsent"] += 1
+                at += 1
+
+
+_NOTHING_NOW = frozenset((errno.EAGAIN, errno.EINTR))
+_FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
+_UNABLE = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
+"""The kernel or the interface cannot divide, or the path takes less than an answer."""

@@ -1,0 +1,219 @@
+"""Streams: connections taken, questions answered in order, the idle and the stuck closed (RFC 7766).
+
+Knows sockets and nothing of DNS but its framing. Everything a peer can use up is bounded: connections,
+connections of one source, time without a question, time without reading our answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias, cast
+
+from dnsvip.dns.io.udp import BATCH
+from dnsvip.dns.protection.proxy import BadHeader, read
+from dnsvip.dns.protocol.framing import Framer, frame
+
+Converse: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | Iterator[bytes] | None]
+"""(message, source, listener, "tcp") -> the answer, all messages of a long one as they are taken, None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64),
+    seconds to the next whole question, seconds in which a peer must take what waits for it."""
+
+    connections: int = 1000
+    per_source: int = 64
+    idle: float = 10.0
+    write: float = 10.0
+
+
+class Gate:
+    """Counts the connections of one server and keeps them within its limits."""
+
+    def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
+        self.limits, self.front_ends = limits, front_ends
+        self.streams: set[Stream] = set()
+        self._sources: Counter[IPv4Address | IPv6Network] = Counter()
+
+    def enter(self, stream: Stream) -> bool:
+        """Let a connection in; False where there is no room for it."""
+        key = _source_key(stream.source)
+        full = self._sources[key] >= self.limits.per_source and stream.source not in self.front_ends
+        if full or len(self.streams) >= self.limits.connections:
+            return False
+        self.streams.add(stream)
+        self._sources[key] += 1
+        return True
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a connection; one that was never let in does not count."""
+        if stream not in self.streams:
+            return
+        self.streams.remove(stream)
+        key = _source_key(stream.source)
+        self._sources[key] -= 1
+        if not self._sources[key]:
+            del self._sources[key]
+
+
+class Stream(asyncio.Protocol):
+    """One connection. `listener` is the name of where it arrived."""
+
+    source: IPv4Address | IPv6Address
+
+    def __init__(self, listener: str, respond: Converse, gate: Gate, tally: Counter[str]) -> None:
+        self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
+        self._loop = asyncio.get_running_loop()
+        self._framer = Framer()
+        self._waiting: deque[bytes] = deque()
+        self._sending: Iterator[bytes] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._more: asyncio.Handle | None = None
+        self._last = False
+        self._header: bytes | None = None
+        self._deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it at once."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if not peer:  # gone before it was taken
+            self._transport.abort()
+            return
+        self.source = ip_address(peer[0])
+        if not self._gate.enter(self):
+            self._tally["tcp_refused"] += 1
+            self._transport.abort()
+            return
+        self._tally["tcp_accepted"] += 1
+        if self.source in self._gate.front_ends:
+            self._header = b""
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._idle = self._loop.call_at(self._deadline, self._check_idle)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
+        if self._last:
+            return
+        if self._header is not None:
+            data = self._after_header(self._header + data)
+            if not data:
+                return
+        messages = self._framer.feed(data)
+        if self._framer.broken:
+            self._tally["tcp_bad_frames"] += 1
+            self._last = True
+        if messages:
+            self._deadline = self._loop.time() + self._gate.limits.idle
+            self._waiting += messages
+        self._work()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; what it asked is answered yet."""
+        if self._framer.partial:
+            self._tally["tcp_cut"] += 1
+        self._last = True
+        self._work()
+        return True
+
+    def pause_writing(self) -> None:
+        """The peer does not read; it has some seconds to do so."""
+        self._stuck = self._loop.call_later(self._gate.limits.write, self._give_up, "tcp_stuck")
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self._stuck:
+            self._stuck.cancel()
+            self._stuck = None
+        self._work()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Leave nothing behind."""
+        self._gate.leave(self)
+        self._waiting.clear()
+        self._sending = None
+        for handle in (self._idle, self._stuck, self._more):
+            if handle:
+                handle.cancel()
+
+    def close(self) -> None:
+        """Send what is written, take no more."""
+        self._last, self._sending = True, None
+        self._waiting.clear()
+        self._transport.close()
+
+    def _after_header(self, data: bytes) -> bytes:
+        """What follows the front end's header, which tells who asks; nothing where its end is yet to come."""
+        try:
+            header = read(data)
+        except BadHeader:
+            self._give_up("tcp_bad_proxy")
+            return b""
+        if header is None:
+            self._header = data
+            return b""
+        self._header = None
+        if header.source is not None:
+            self._gate.leave(self)
+            self.source = ip_address(header.source)
+            if not self._gate.enter(self):
+                self._give_up("tcp_refused")
+                return b""
+        return data[header.size :]
+
+    def _work(self) -> None:
+        """Answer a batch, or send one message of a long answer; then let others have their turn, reading no further
+        until all is answered."""
+        self._more = None
+        if self._sending and not self._stuck:
+            self._send_on(self._sending)
+        for _ in range(BATCH):
+            if self._sending:
+                break
+            if not self._waiting or self._stuck or self._transport.is_closing():
+                break
+            self._tally["tcp_messages"] += 1
+            answer = self._respond(self._waiting.popleft(), self.source, self._listener, "tcp")
+            if isinstance(answer, bytes):
+                self._transport.write(frame(answer))
+            else:
+                self._sending = answer
+        if self._transport.is_closing():
+            return
+        if self._waiting or self._sending:
+            self._transport.pause_reading()
+            if not self._stuck:
+                self._more = self._loop.call_soon(self._work)
+        elif self._last:
+            self._transport.close()
+        else:
+            self._transport.resume_reading()
+
+    def _send_on(self, sending: Iterator[bytes]) -> None:
+        message = next(sending, None)
+        if message is None:
+            self._sending = None
+            return
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._transport.write(frame(message))
+
+    def _check_idle(self) -> None:
+        if self._loop.time() < self._deadline or self._waiting or self._stuck:
+            later = max(self._deadline, self._loop.time() + 0.1)
+            self._idle = self._loop.call_at(later, self._check_idle)
+        else:
+            self._give_up("tcp_idle")
+
+    def _give_up(self, why: str) -> None:
+        self._tally[why] += 1
+        self._transport.abort()
+
+
+def _source_key(source: IPv4Address | IPv6Address) -> IPv4Address | IPv6Network:
+    return source if isinstance(source, IPv4Address) else IPv6Network((int(source) >> 64 << 64, 64))

@@ -1,0 +1,220 @@
+"""Several processes that answer on the same ports: started, watched, restarted, stopped; their counters added up.
+
+Each worker is a program of its own (`argv`) with its own feed and server: it shares nothing with the others but
+the ports (SO_REUSEPORT), so one that fails takes no other with it. It tells the parent by lines of JSON on its
+standard output that it is ready, and its counters; when its standard input ends, it stops. What a worker answers
+is unknown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import structlog
+
+from dnsvip.dns.io.server import Endpoint
+from dnsvip.errors import PlatformError
+
+Totals: TypeAlias = Mapping[str, Mapping[str, int]]
+
+TELL_SECONDS = 0.25
+"""How old the counters of a worker may be."""
+
+SILENT_SECONDS = 30.0
+"""A worker that tells nothing for so long is stuck, and ended."""
+
+LONGEST_LINE = 1 << 20
+"""What a worker tells at once: its counters name the tiers of the site."""
+
+STOP_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+"""Between a worker's end and the next one in its place, doubled each time until one lives as long as the longest."""
+
+_LIVE_NUMBERS = frozenset(["tcp_open"])
+"""Numbers of a state, which a worker that has ended does not leave behind."""
+
+_PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger()
+
+
+class Workers:
+    """`number` processes running `argv`, from `start` to `stop`. Belongs to the running event loop."""
+
+    def __init__(self, argv: Sequence[str], number: int) -> None:
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self._argv = argv
+        self._places = [_Place() for _ in range(number)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended: dict[str, dict[str, int]] = {}
+
+    async def start(self) -> None:
+        """Return when all are ready; raises PlatformError with what the first says that cannot be, and stops all."""
+        self._tasks = [asyncio.create_task(self._keep(place)) for place in self._places]
+        try:
+            self.endpoints = (await asyncio.gather(*(place.ready for place in self._places)))[0]
+        except PlatformError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Have all stop, and end those that do not."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks, self.endpoints = [], ()
+
+    def counters(self) -> Totals:
+        """Totals of all workers since the start, those that have ended included."""
+        total: dict[str, dict[str, int]] = {}
+        for part in (self._ended, *(place.counters for place in self._places)):
+            add(total, part)
+        return total
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [place.process.pid for place in self._places if place.process]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all that run now; one that has just ended misses it."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    async def _keep(self, place: _Place) -> None:
+        """Have a worker in this place, again and again."""
+        pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            status = await self._run(place)
+            if not place.ready.done():
+                place.ready.set_exception(PlatformError(place.failure or f"a DNS worker ended with status {status}"))
+                return
+            if loop.time() - started > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            log.error("a DNS worker has ended, starting another", status=status, why=place.failure, seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _run(self, place: _Place) -> int:
+        """One worker from its start to its end; its exit status."""
+        place.process = process = await asyncio.create_subprocess_exec(
+            *self._argv, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE
+        )
+        place.failure = ""
+        try:
+            await _listen(process, place)
+        finally:
+            await asyncio.shield(_end(process))
+            place.process = None
+            add(self._ended, place.counters, without=_LIVE_NUMBERS)
+            place.counters = {}
+        return process.returncode or 0
+
+
+class _Place:
+    """Where one worker after the other runs."""
+
+    def __init__(self) -> None:
+        self.ready: asyncio.Future[tuple[Endpoint, ...]] = asyncio.get_running_loop().create_future()
+        self.process: Process | None = None
+        self.counters: Totals = {}
+        self.failure = ""
+
+
+async def _listen(process: Process, place: _Place) -> None:
+    """Take what a worker tells until it ends, or is silent for too long once it was ready."""
+    assert process.stdout  # noqa: S101 - it was asked for
+    patience: float | None = None
+    while True:
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), patience)
+        except TimeoutError:
+            place.failure = f"told nothing for {SILENT_SECONDS:g} seconds"
+            process.kill()
+            return
+        if not line:
+            return
+        try:
+            told = json.loads(line)
+        except ValueError:  # cut short by its end
+            continue
+        place.counters = told.get("counters", place.counters)
+        place.failure = told.get("failed", "")
+        if "ready" in told:
+            patience = SILENT_SECONDS
+            if not place.ready.done():
+                place.ready.set_result(tuple(Endpoint(*each) for each in told["ready"]))
+
+
+async def _end(process: Process) -> None:
+    """Let a worker stop; kill it where it does not."""
+    assert process.stdin  # noqa: S101 - it was asked for
+    process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def add(total: dict[str, dict[str, int]], part: Totals, without: frozenset[str] = frozenset()) -> None:
+    """Add up groups of numbers, into `total`."""
+    for group, numbers in part.items():
+        sums = total.setdefault(group, {})
+        for name, number in numbers.items():
+            if name not in without:
+                sums[name] = sums.get(name, 0) + number
+
+
+class Parent:
+    """The other end, in the worker: made first of all, before anything can take long.
+
+    The worker ends when its parent does, whatever it is doing, and only then or when told: not by the signals
+    that a terminal or a service manager sends to all processes of a group.
+    """
+
+    def __init__(self) -> None:
+        _die_with_parent()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._out = os.dup(sys.stdout.fileno())
+        os.set_blocking(self._out, False)
+        self._rest = b""
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is for people
+
+    def tell(self, **told: Any) -> None:
+        """Tell the parent. What a full pipe does not take of a line now goes before the next one, which is left out
+        where the rest of the last has yet to go; the parent misses nothing but what is told again."""
+        if not self._rest:
+            self._rest = json.dumps(told).encode() + b"\n"
+        with suppress(BlockingIOError, BrokenPipeError):
+            self._rest = self._rest[os.write(self._out, self._rest) :]
+
+    async def stopped(self, counters: Callable[[], Totals]) -> None:
+        """Tell the counters all the time, until the parent wants this worker to stop."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        stdin = sys.stdin.fileno()
+        loop.add_reader(stdin, ended.set)  # nothing is ever written there: it can only end
+        try:
+            while not ended.is_set():
+                self.tell(counters=counters())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), TELL_SECONDS)
+        finally:
+            loop.remove_reader(stdin)
+
+
+def _die_with_parent() -> None:
+    """PR_SET_PDEATHSIG; a parent that has ended before has left standard input at its end, which is noticed later."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

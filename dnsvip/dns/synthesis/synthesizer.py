@@ -1,0 +1,80 @@
+"""The records that differ from client to client: AAAA, A and address hints at service names.
+
+`Tables` is compiled once from a snapshot; a `RecordSynthesizer` lives as long as one question. What it made, for
+whom and within which ECS scope can be read from it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dnsvip.dns.identity.identify import Classified, Classifier, Requester
+from dnsvip.dns.protocol.message import Labels, RRset, Type
+from dnsvip.dns.synthesis.svcb import IPV4HINT, IPV6HINT, target_of, with_hints
+from dnsvip.dns.synthesis.vip import Vip, VipMaker
+from dnsvip.site import Service
+
+LENGTH: Mapping[int, int] = {Type.A: 4, Type.AAAA: 16}
+"""Bytes of an address by record type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What tailoring needs of a snapshot: services by name, who is who, and how addresses are made."""
+
+    services: Mapping[Labels, Service]
+    classifier: Classifier
+    vips: VipMaker
+
+
+class RecordSynthesizer:
+    """A `lookup.RecordSynthesizer` for one requester at one moment (`now` in unix seconds)."""
+
+    __slots__ = ("_asker", "_now", "_tables", "made", "scope", "who")
+
+    def __init__(self, tables: Tables, requester: Requester, now: float) -> None:
+        self._tables, self._asker, self._now = tables, requester, now
+        self.who: Classified | None = None
+        self.made: Vip | None = None
+        self.scope = 0
+
+    def __call__(self, node: Labels, rtype: int, static: RRset | None) -> RRset | None:
+        """The record set at `node`: a service's addresses are made, hints follow them, all else stays as it is."""
+        if rtype in LENGTH:
+            service = self._tables.services.get(node)
+            return self._addresses(service, rtype, static) if service else static
+        return self._hinted(node, static) if static else None
+
+    def _addresses(self, service: Service, rtype: int, static: RRset | None) -> RRset | None:
+        vip = self._vip(service, rtype)
+        if vip is None:
+            return static
+        return RRset((), rtype, vip.ttl, ((vip.address.to_bytes(LENGTH[rtype], "big"),),))
+
+    def _hinted(self, node: Labels, static: RRset) -> RRset:
+        """The set with the hints of every record that points to a service; its TTL no longer than theirs."""
+        rdatas, ttl = [], static.ttl
+        for (rdata,) in static.rdatas:
+            target = target_of(rdata) if isinstance(rdata, bytes) else None
+            service = None if target is None else self._tables.services.get(target or node)
+            if service is None:
+                rdatas.append((rdata,))
+                continue
+            hints = {}
+            for key, rtype in ((IPV4HINT, Type.A), (IPV6HINT, Type.AAAA)):
+                if vip := self._vip(service, rtype):
+                    hints[key] = vip.address.to_bytes(LENGTH[rtype], "big")
+                    ttl = min(ttl, vip.ttl)
+            rdatas.append((with_hints(rdata, hints),))  # type: ignore[arg-type]  # a service was found: it is bytes
+        return static._replace(ttl=ttl, rdatas=tuple(rdatas))
+
+    def _vip(self, service: Service, rtype: int) -> Vip | None:
+        if self.who is None:
+            self.who = self._tables.classifier.classify(self._asker)
+        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
+        vip = make(service, self.who, self._asker, self._now)
+        if vip:
+            self.made = vip
+            self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
+        return vip

@@ -1,0 +1,84 @@
+"""What a site is made of: frozen values, and the Snapshot that every decision reads.
+
+The shape of each class is the shape of its table in the site file and of its body in the HTTP API;
+`dnsvip.site.plain` reads and writes all three from these annotations. Nothing here does I/O, and what must
+hold *between* objects is in `dnsvip.site.rules`.
+"""
+
+from dnsvip.site.choices import (
+    Anonymous,
+    ClientState,
+    Fallback,
+    Forward,
+    OnInvalid,
+    Over,
+    ServerState,
+    Step,
+    Stickiness,
+    TierAction,
+)
+from dnsvip.site.clients import MATCH_FORMS, PLACE_FORMS, Classify, Client, Match, MatchEntry, Proof
+from dnsvip.site.clusters import ClassCluster, Cluster
+from dnsvip.site.dns import Service, Transfer, TsigKey, Zone
+from dnsvip.site.snapshot import Site, Snapshot
+from dnsvip.site.traffic import MAX_POOLS, Check, Pool, Rate, Server, Tier
+from dnsvip.site.values import (
+    DNS_LABEL,
+    NAME_PATTERN,
+    STRICT,
+    Address,
+    Authorities,
+    Base64,
+    DnsName,
+    Endpoint,
+    Name,
+    Network,
+    Seconds,
+    parse_endpoint,
+)
+
+__all__ = [
+    "DNS_LABEL",
+    "MATCH_FORMS",
+    "MAX_POOLS",
+    "NAME_PATTERN",
+    "PLACE_FORMS",
+    "STRICT",
+    "Address",
+    "Anonymous",
+    "Authorities",
+    "Base64",
+    "Check",
+    "ClassCluster",
+    "Classify",
+    "Client",
+    "ClientState",
+    "Cluster",
+    "DnsName",
+    "Endpoint",
+    "Fallback",
+    "Forward",
+    "Match",
+    "MatchEntry",
+    "Name",
+    "Network",
+    "OnInvalid",
+    "Over",
+    "Pool",
+    "Proof",
+    "Rate",
+    "Seconds",
+    "Server",
+    "ServerState",
+    "Service",
+    "Site",
+    "Snapshot",
+    "Step",
+    "Stickiness",
+    "Tier",
+    "TierAction",
+    "Transfer",
+    "TsigKey",
+    "Zone",
+    "parse_endpoint",
+]

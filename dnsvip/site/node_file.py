@@ -1,0 +1,247 @@
+"""The node file: what only one node needs, from parsed TOML tables to checked settings.
+
+One class for each table; deploy/node.md lists every setting. `dnsvip.site.io.files` reads the file itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dnsvip.errors import ConfigError, InvalidSite, Problem
+from dnsvip.site import STRICT, Endpoint, Name, Network, parse_endpoint
+from dnsvip.site.plain import problem_of
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address the DNS server answers on, UDP and TCP; `name` is what a client's listener match names."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    address: Endpoint
+    name: Name = "default"
+
+
+ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+"""Printable ASCII, as much as one string of a TXT record holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """`[dns.tcp]`, for each worker: connections in all and of one source (an IPv4 address, an IPv6 /64), and after how
+    many seconds without a whole question one is closed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    per_source: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    idle_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """`[dns] rate_limit`, for each worker: how many alike answers a second one prefix (/24, /56) gets by UDP; of those
+    beyond, every `slip`-th is an empty one that asks to come by TCP (0: none)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    responses_per_second: Annotated[int, Field(ge=1, le=1_000_000)]
+    slip: Annotated[int, Field(ge=0, le=100)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
+
+    `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
+    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
+    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered. Front ends in
+    `proxy_from` say by a PROXY header of version 2 before each datagram and at the start of each stream who asks.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: tuple[Listener, ...] = (Listener("127.0.0.1:5353"), Listener("[::1]:5353"))
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    identity: ShortText | None = None
+    version: bool | ShortText = False
+    nsid: ShortText | None = None
+    require_cookies: bool = False
+    rate_limit: RateLimit | None = None
+    tcp: TcpSettings = field(default_factory=TcpSettings)
+    proxy_from: tuple[Network, ...] = ()
+
+
+UNIX = "unix:"
+
+
+def _checked_admin_listen(text: str) -> str:
+    if text.startswith(UNIX):
+        if len(text) == len(UNIX) or "\0" in text:
+            raise ValueError("must be unix:PATH")
+    else:
+        parse_endpoint(text)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate (with its chain) and its key, PEM files; read again when they change."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain,
+    which only does on this machine."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
+    tls: TlsFiles | None = None
+
+
+def _paths(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+@dataclass(frozen=True, slots=True)
+class GeoSettings:
+    """`[geo]`: MaxMind DB files, one or several, such as one of countries and one of AS numbers."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    database: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
+
+
+def _checked_half(network: IPv6Network) -> IPv6Network:
+    if network.prefixlen != 64 or network.is_multicast:
+        raise ValueError("must be an IPv6 prefix of 64 bits, such as 100::/64")
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """`[dispatch]`: how packets are taken. `flows` bounds the connection key table.
+
+    Under forward = "encap" the outer source is an address of `encap_source`, whose low 64 bits are the flow's hash;
+    the default is the discard prefix (RFC 6666).
+
+    With `mode` xdp the kernel's program is attached to `interface`, which it takes the clients' packets from: by the
+    driver, or with `generic` above a driver that cannot. What keeps it while no process runs is under `pins`, on a
+    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware: bpf/feed.py, FIXED_TIME.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    mode: Literal["user", "xdp"] = "user"
+    interface: str | None = None
+    flows: Annotated[int, Field(ge=1024, le=64_000_000)] = 1_000_000
+    encap_source: Annotated[IPv6Network, AfterValidator(_checked_half)] = IPv6Network("100::/64")
+
+    generic: bool = False
+    fixed_time_aes: bool = False
+    pins: Path = Path("/sys/fs/bpf/dnsvip")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`[metrics]`: where /metrics, /healthz and /readyz are served without a token, by `serve` on `listen` and by
+    `dispatch` on `dispatch_listen`; who may scrape is in `allow`. A process that has not heard of its database for
+    `stale_seconds` (0: ever so long) is not ready any more."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Endpoint | None = None
+    dispatch_listen: Endpoint | None = None
+    allow: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    stale_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSettings:
+    """`[log.queries]` and `[log.flows]`: one question or new flow in `one_in` as a line of JSON, in `file` or else on
+    standard output. Of clients' addresses the first `keep4` or `keep6` bits are written."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    one_in: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    file: Path | None = None
+    keep4: Annotated[int, Field(ge=0, le=32)] = 24
+    keep6: Annotated[int, Field(ge=0, le=128)] = 48
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: form and level of what a process says of itself, and samples of what it does; by default none."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    queries: SampleSettings | None = None
+    flows: SampleSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings of one node. Paths are relative to the file; what nodes share is in the database.
+
+    `key_command`, program and arguments, prints the key-encryption key in place of `key_file`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    database: str
+    key_file: Path = Path("dnsvip.key")
+    state_dir: Path = Path("state")
+    node: Name | None = None
+    dns: DnsSettings = field(default_factory=DnsSettings)
+    admin: AdminSettings | None = None
+    dispatch: DispatchSettings | None = None
+    geo: GeoSettings = field(default_factory=GeoSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    key_command: tuple[str, ...] = ()
+
+
+def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
+    """The settings in parsed TOML tables; paths are relative to the folder of `path`, the node file. Raises ConfigError
+    with every problem."""
+    try:
+        config: NodeConfig = TypeAdapter(NodeConfig).validate_python(tables)
+    except ValidationError as error:
+        problems = [problem_of("", NodeConfig, item) for item in error.errors()]
+        raise InvalidSite(problems, str(path)) from None
+    if config.dispatch and config.dispatch.mode == "xdp" and not config.dispatch.interface:
+        what = 'missing; mode = "xdp" needs the name of the interface that clients\' packets come from'
+        raise InvalidSite([Problem("dispatch.interface", what)], str(path))
+    folder = path.parent
+    return replace(
+        config,
+        database=_absolute_database(config.database, folder, path),
+        key_file=folder / config.key_file,
+        state_dir=folder / config.state_dir,
+        admin=config.admin and _absolute_admin(config.admin, folder),
+        geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
+        log=replace(config.log, queries=_beside(folder, config.log.queries), flows=_beside(folder, config.log.flows)),
+    )
+
+
+def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:
+    return replace(samples, file=folder / samples.file) if samples and samples.file else samples
+
+
+def _absolute_admin(admin: AdminSettings, folder: Path) -> AdminSettings:
+    path = admin.listen.removeprefix(UNIX)
+    listen = f"{UNIX}{folder / path}" if path != admin.listen else admin.listen
+    tls = admin.tls and TlsFiles(folder / admin.tls.certificate, folder / admin.tls.key)
+    return AdminSettings(listen, tls)
+
+
+def _absolute_database(url: str, folder: Path, path: Path) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("sqlite", "postgresql"):
+        right = 'must be "sqlite:///FILE" or "postgresql://USER@HOST/NAME"'
+        raise ConfigError(f"{path}: database: {url.partition('@')[0].partition(':')[0]!r}: {right}")
+    if scheme == "postgresql":
+        return url
+    return f"sqlite:///{folder / rest.removeprefix('/')}" if not rest.startswith("//") else url

@@ -1,0 +1,99 @@
+"""What has to change for one site to become another: pure, and the same for `apply`, its dry run and the API.
+
+What API and CLI set while the site runs (`spec.RUNTIME_FIELDS`) is kept, and only objects that a
+site file made are deleted for being absent from one. It knows no database and no keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from dnsvip.errors import Problem
+from dnsvip.site import Cluster, Site
+from dnsvip.site.plain import COLLECTIONS, RUNTIME_FIELDS, SINGLE, SiteObject, collection
+
+Action: TypeAlias = Literal["+", "~", "-"]
+Origin: TypeAlias = Literal["site", "api"]
+Origins: TypeAlias = Mapping[tuple[str, str], Origin]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object made (+), altered (~) or removed (-). `before` and `after` are equal where a site file
+    only takes over an object that the API made."""
+
+    kind: str
+    name: str
+    action: Action
+    before: SiteObject | None
+    after: SiteObject | None
+
+    @property
+    def where(self) -> str:
+        """The dotted path that an operator knows the object by."""
+        return f"{self.kind}.{self.name}" if self.name else self.kind
+
+
+def plan(old: Site, new: Site, origins: Origins) -> tuple[Change, ...]:
+    """The changes that bring a stored site to what a site file says; empty where it is so already.
+
+    Parents come before children, removals last and children first.
+    """
+    changes = [change for kind in COLLECTIONS for change in _alter(kind, old, new, origins)]
+    if old.classify != new.classify:
+        changes.append(Change(SINGLE, "", "~", old.classify, new.classify))
+    changes += [change for kind in reversed(tuple(COLLECTIONS)) for change in _remove(kind, old, new, origins)]
+    return tuple(changes)
+
+
+def keep_runtime(kind: str, before: SiteObject, after: SiteObject) -> SiteObject:
+    """`after` with the fields that a site file does not set taken from `before`."""
+    kept: Any = after
+    for path in RUNTIME_FIELDS.get(kind, ()):
+        head, _, tail = path.partition(".")
+        if not hasattr(before, head) or not hasattr(after, head):
+            continue
+        value = _merge_items(getattr(before, head), getattr(after, head), tail) if tail else getattr(before, head)
+        kept = replace(kept, **{head: value})
+    return kept  # type: ignore[no-any-return]
+
+
+def effects(changes: tuple[Change, ...]) -> list[Problem]:
+    """What a plan breaks on purpose, in words to show before it is applied."""
+    return [problem for change in changes for problem in _effects(change)]
+
+
+def _alter(kind: str, old: Site, new: Site, origins: Origins) -> Iterator[Change]:
+    existing = collection(old, kind)
+    for name, wanted in collection(new, kind).items():
+        before = existing.get(name)
+        if before is None:
+            yield Change(kind, name, "+", None, wanted)
+            continue
+        after = keep_runtime(kind, before, wanted)
+        if after != before or origins.get((kind, name)) == "api":
+            yield Change(kind, name, "~", before, after)
+
+
+def _remove(kind: str, old: Site, new: Site, origins: Origins) -> Iterator[Change]:
+    wanted = collection(new, kind)
+    for name, before in collection(old, kind).items():
+        if name not in wanted and origins.get((kind, name)) == "site":
+            yield Change(kind, name, "-", before, None)
+
+
+def _merge_items(before: Any, after: Any, field: str) -> Any:
+    known = {item.name: getattr(item, field) for item in before}
+    return tuple(replace(item, **{field: known[item.name]}) if item.name in known else item for item in after)
+
+
+def _effects(change: Change) -> Iterator[Problem]:
+    before, after = change.before, change.after
+    if not isinstance(before, Cluster):
+        return
+    if after is None:
+        yield Problem(change.where, "its keys are destroyed; every address issued so far is rejected")
+    elif not isinstance(after, Cluster) or before.address_layout != after.address_layout:
+        yield Problem(change.where, "addresses issued so far are rejected: prefix, layout or tag_bits change")

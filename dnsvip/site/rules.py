@@ -1,0 +1,263 @@
+"""What must hold between the objects of a site. Each rule is a pure function that yields Problems.
+
+`check_site` runs all of them; `check_one` runs those of a single object against the rest, so that a
+change of one client costs the same among ten clients and among a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from dnsvip.address.layout import RESERVED_NAMES, SHORT_TAG_BITS
+from dnsvip.errors import Problem
+from dnsvip.site import (
+    MAX_POOLS,
+    Check,
+    ClassCluster,
+    Classify,
+    Client,
+    Cluster,
+    Forward,
+    Pool,
+    Service,
+    Site,
+    Step,
+    Tier,
+    TierAction,
+    Zone,
+)
+from dnsvip.site.plain import COLLECTIONS, collection
+
+
+def check_site(site: Site) -> list[Problem]:
+    """Every problem of a whole site; empty where it may be applied."""
+    problems = list(check_classify(site.classify, site))
+    for kind in COLLECTIONS:
+        for name, thing in collection(site, kind).items():
+            problems += check_one(kind, name, thing, site)
+    return list(dict.fromkeys(problems)) + list(check_unique(site))
+
+
+def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
+    """The problems of one object beside the others of `site` (which may or may not hold it yet).
+
+    Uniqueness across clients (ids, matches) is not looked at: the store's constraints or
+    `check_site` do that.
+    """
+    rule = _RULES.get(kind)
+    return list(rule(f"{kind}.{name}", thing, site)) if rule else []
+
+
+def warnings(site: Site) -> list[Problem]:
+    """What is allowed but probably not meant."""
+    found = []
+    for name, cluster in site.clusters.items():
+        if isinstance(cluster, ClassCluster):
+            found.append(Problem(f"cluster.{name}", "IPv4 classes are not authenticated: any client can use any class"))
+        elif cluster.tag_bits < SHORT_TAG_BITS:
+            odds = 1 << cluster.tag_bits
+            found.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
+    return found
+
+
+def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:
+    yield from _refers(f"{where}.default_tier", "tier", cluster.default_tier, site.tiers)
+    if cluster.plain not in cluster.prefix:
+        yield Problem(f"{where}.plain", f"{cluster.plain} is outside {cluster.prefix}")
+    if isinstance(cluster, ClassCluster):
+        for name in cluster.classes:
+            yield from _refers(f"{where}.classes.{name}", "tier", name, site.tiers)
+        return
+    if int(cluster.plain) == int(cluster.prefix.network_address):
+        yield Problem(f"{where}.plain", "is the subnet-router anycast address; take another one in the prefix")
+    yield from _check_rotation(f"{where}.rotate_every", cluster)
+    widths = dict(cluster.layout)
+    if "tier" in widths:
+        for tier in site.tiers.values():
+            yield from _tier_fits(tier, cluster.name, widths["tier"])
+    for attribute, table in cluster.values.items():
+        yield from _check_values(f"{where}.values.{attribute}", attribute, table, widths)
+
+
+def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
+    """Of the four key slots one encodes and one takes the next key, which leaves two for keys that retire."""
+    least = -(-(cluster.ttl + cluster.session_lifetime) // 2)
+    if cluster.rotate_every is not None and cluster.rotate_every < least:
+        yield Problem(where, f"must be {least} or more, half of ttl + session_lifetime: else no key slot is free")
+
+
+def _check_values(where: str, attribute: str, table: Mapping[str, int], widths: Mapping[str, int]) -> Iterator[Problem]:
+    if attribute in RESERVED_NAMES or attribute not in widths:
+        yield Problem(where, "is not an attribute field of the layout")
+        return
+    for word, number in table.items():
+        if number == 0:
+            yield Problem(f"{where}.{word}", "0 means 'not set'; use 1 and up")
+        yield from _fits(where, attribute, widths[attribute], f"value of {word!r}", number)
+    if len(set(table.values())) != len(table):
+        yield Problem(where, "two words share a number")
+
+
+def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
+    if tier.action is TierAction.FORWARD and tier.pool is None:
+        yield Problem(f"{where}.pool", 'missing; name a pool, or set action = "drop"')
+    if tier.pool is not None:
+        yield from _refers(f"{where}.pool", "pool", tier.pool, site.pools)
+    for name, cluster in site.clusters.items():
+        if isinstance(cluster, Cluster) and "tier" in dict(cluster.layout):
+            yield from _tier_fits(tier, name, dict(cluster.layout)["tier"])
+
+
+def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
+    return _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code)
+
+
+def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
+    for seen in _repeated(server.name for server in pool.servers):
+        yield Problem(f"{where}.servers", f"two servers are called {seen!r}")
+    for address in _repeated(server.address for server in pool.servers):
+        yield Problem(f"{where}.servers", f"two servers have the address {address}")
+    if pool.check is not None:
+        yield from _check_check(f"{where}.check", pool.check)
+    if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
+        yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
+    if pool.fallback is not None:
+        yield from _refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
+        yield from _check_fallback(where, pool, site)
+
+
+def _check_check(where: str, check: Check) -> Iterator[Problem]:
+    if check.tcp is not None and check.http is not None:
+        yield Problem(where, "name one of tcp and http, not both (an agent may stand beside either)")
+    if check.tcp is None and check.http is None and check.agent is None:
+        yield Problem(where, "name tcp or http, or an agent, or one of the first two and an agent")
+    https = check.http is not None and check.http.startswith("https:")
+    if not https and (not check.verify or check.ca is not None):
+        yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "is about certificates, which only https:// has")
+    if check.host is not None and check.http is None:
+        yield Problem(f"{where}.host", "is for http checks only")
+
+
+def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
+    """A chain of pools ends, and soon."""
+    chain, following = [pool.name], pool.fallback
+    while following is not None:
+        chain.append(following)
+        if following in chain[:-1]:
+            yield Problem(f"{where}.fallback", f"goes round in a circle: {' -> '.join(chain)}")
+            return
+        if len(chain) > MAX_POOLS:
+            yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
+            return
+        found = site.pools.get(following)
+        following = found.fallback if found else None
+
+
+def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
+    if zone.transfer is None:
+        return
+    if not zone.transfer.to and zone.transfer.tsig is None:
+        yield Problem(f"{where}.transfer", 'name who may have the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
+    if zone.transfer.tsig is not None:
+        yield from _refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
+
+
+def _check_service(where: str, service: Service, site: Site) -> Iterator[Problem]:
+    yield from _refers(f"{where}.cluster", "cluster", service.cluster, site.clusters, Cluster)
+    if service.cluster4 is not None:
+        yield from _refers(f"{where}.cluster4", "cluster", service.cluster4, site.clusters, ClassCluster)
+    if not any(service.name == zone or service.name.endswith(f".{zone}") or zone == "." for zone in site.zones):
+        yield Problem(where, "is in none of the zones; add the zone it belongs to")
+
+
+def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
+    yield from _refers(f"{where}.tier", "tier", client.tier, site.tiers)
+    for match in client.match:
+        if match.step is Step.TSIG:
+            yield from _refers(f"{where}.match", "tsig", match.value, site.tsig_keys)
+    for name, cluster in site.clusters.items():
+        if isinstance(cluster, ClassCluster):
+            continue
+        widths = dict(cluster.layout)
+        if "client" in widths:
+            yield from _fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id)
+        for attribute in client.attributes.keys() & widths.keys() - RESERVED_NAMES:
+            yield from _check_attribute(f"{where}.attributes.{attribute}", attribute, client, cluster)
+    for attribute in client.attributes.keys() & RESERVED_NAMES:
+        yield Problem(f"{where}.attributes.{attribute}", "is a reserved field name, not an attribute")
+
+
+def _check_attribute(where: str, attribute: str, client: Client, cluster: Cluster) -> Iterator[Problem]:
+    value = client.attributes[attribute]
+    table = cluster.values.get(attribute)
+    if table is not None:
+        if value not in table and value not in table.values():
+            yield Problem(where, f"{value!r} is not in cluster.{cluster.name}.values: {', '.join(table)}")
+    elif not isinstance(value, int):
+        yield Problem(where, f"must be a number, as cluster.{cluster.name} has no table values.{attribute}")
+    else:
+        yield from _fits(where, attribute, dict(cluster.layout)[attribute], "value", value)
+
+
+def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
+    """The rules of `[classify]`."""
+    for step in _repeated(classify.order):
+        yield Problem("classify.order", f"{step.value!r} stands twice")
+
+
+def check_unique(site: Site) -> Iterator[Problem]:
+    """What two objects of a site claim at once: codes, ids, matches, addresses."""
+    yield from _once("tier", "code", ((tier.code, tier.name) for tier in site.tiers.values()))
+    yield from _once("client", "id", ((client.id, client.name) for client in site.clients.values()))
+    claims = ((m, client.name) for client in site.clients.values() for m in client.match)
+    seen: dict[Any, str] = {}
+    for match, name in claims:
+        if seen.setdefault(match, name) != name:
+            text = f'{{ {match.step.value} = "{match.value}" }}'
+            yield Problem(f"client.{name}.match", f"{text} belongs to client {seen[match]!r} already")
+    ordered = sorted(
+        site.clusters.values(), key=lambda c: (c.prefix.version, c.prefix.network_address, c.prefix.prefixlen)
+    )
+    for one, other in pairwise(ordered):
+        if one.prefix.version == other.prefix.version and one.prefix.overlaps(other.prefix):
+            yield Problem(f"cluster.{other.name}.prefix", f"{other.prefix} overlaps cluster.{one.name} ({one.prefix})")
+
+
+def _once(kind: str, key: str, claims: Iterable[tuple[int, str]]) -> Iterator[Problem]:
+    owners: dict[int, str] = {}
+    for number, name in claims:
+        if owners.setdefault(number, name) != name:
+            yield Problem(f"{kind}.{name}.{key}", f"{number} belongs to {kind}.{owners[number]} already")
+
+
+def _refers(
+    where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None
+) -> Iterator[Problem]:
+    if name in known and (family is None or isinstance(known[name], family)):
+        return
+    names = [key for key, value in known.items() if family is None or isinstance(value, family)]
+    sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
+    some = ", ".join(sorted(names)[:8]) or "none"
+    yield Problem(where, f"{name!r} is not {sort}{kind} of this site (there is: {some})")
+
+
+def _fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[Problem]:
+    if not 0 <= number < 1 << bits:
+        yield Problem(where, f"{what} is {number}: the field {field!r} has {bits} bits, so 0 to {(1 << bits) - 1}")
+
+
+def _repeated(items: Iterable[Any]) -> list[Any]:
+    seen: set[Any] = set()
+    return [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
+
+
+_RULES: Mapping[str, Callable[[str, Any, Site], Iterator[Problem]]] = {
+    "cluster": _check_cluster,
+    "tier": _check_tier,
+    "pool": _check_pool,
+    "zone": _check_zone,
+    "service": _check_service,
+    "client": _check_client,
+}

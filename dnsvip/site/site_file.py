@@ -1,0 +1,80 @@
+"""The site file: what all nodes share, from parsed TOML tables to a checked Site.
+
+Each problem is under the dotted path of its key, and all of them are found at once. `dnsvip.site.io.files` reads the
+files themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from dnsvip.errors import ConfigError, InvalidSite, Problem
+from dnsvip.site import Site
+from dnsvip.site.plain import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse
+from dnsvip.site.rules import check_site
+
+ReadZoneFile: TypeAlias = Callable[[str], str]
+"""From a zone file's name, as the site file gives it, to its text; raises ConfigError."""
+
+
+def build_site(tables: Mapping[str, Any], read_zone_file: ReadZoneFile | None = None) -> Site:
+    """The site in parsed TOML tables; raises InvalidSite with every problem.
+
+    A zone names its file, whose text `read_zone_file` gives; without that argument zones are given as `text`."""
+    problems = [
+        Problem(name, f"unknown table; known: {', '.join([*COLLECTIONS, SINGLE])}")
+        for name in tables.keys() - {*COLLECTIONS, SINGLE}
+    ]
+    found: dict[str, Any] = {}
+    for kind, attribute in COLLECTIONS.items():
+        found[attribute] = {}
+        for name, body in _named_tables(kind, tables, problems):
+            try:
+                key = canonical_name(kind, name)
+                found[attribute][key] = parse(kind, key, _site_body(kind, name, body, read_zone_file))
+            except InvalidSite as error:
+                problems += error.problems
+    single = tables.get(SINGLE, {})
+    if not isinstance(single, dict):
+        problems.append(Problem(SINGLE, f"must be a table [{SINGLE}]"))
+        single = {}
+    try:
+        found[SINGLE] = parse(SINGLE, "", single)
+    except InvalidSite as error:
+        problems += error.problems
+    if not problems:
+        site = Site(**found)
+        problems = check_site(site)
+    if problems:
+        raise InvalidSite(problems)
+    return site
+
+
+def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
+    named = tables.get(kind, {})
+    if not isinstance(named, dict):
+        problems.append(Problem(kind, f"must be tables [{kind}.NAME]"))
+        return []
+    wrong = [name for name, body in named.items() if not isinstance(body, dict)]
+    problems += [Problem(f"{kind}.{name}", f"must stand in a table of its own, [{kind}.NAME]") for name in wrong]
+    return [(name, body) for name, body in named.items() if name not in wrong]
+
+
+def _site_body(kind: str, name: str, body: dict[str, Any], read_zone_file: ReadZoneFile | None) -> dict[str, Any]:
+    for path in RUNTIME_FIELDS.get(kind, ()):
+        head, _, tail = path.partition(".")
+        named = any(tail in item for item in body.get(head, ()) if isinstance(item, dict)) if tail else head in body
+        if named:
+            what = f"{path} is set while the site runs, by the API or `dnsvip {kind}s`, not by the site file"
+            raise InvalidSite([Problem(f"{kind}.{name}", what)])
+    if kind != "zone" or read_zone_file is None:
+        return body
+    where = f"zone.{name}.file"
+    if not isinstance(body.get("file"), str):
+        raise InvalidSite([Problem(where, "missing; name the zone file, relative to the site file")])
+    try:
+        text = read_zone_file(body["file"])
+    except ConfigError as error:
+        raise InvalidSite([Problem(where, str(error))]) from None
+    return {**{key: value for key, value in body.items() if key != "file"}, "text": text}

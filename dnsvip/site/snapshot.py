@@ -1,0 +1,41 @@
+"""Everything an operator decides, and the Snapshot that every decision reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dnsvip.address.keyring import Keyring
+from dnsvip.site.clients import Classify, Client
+from dnsvip.site.clusters import ClassCluster, Cluster
+from dnsvip.site.dns import Service, TsigKey, Zone
+from dnsvip.site.traffic import Pool, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything an operator decides, by name. Clusters of both families share one space of names."""
+
+    clusters: Mapping[str, Cluster | ClassCluster] = field(default_factory=dict)
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    zones: Mapping[str, Zone] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    tsig_keys: Mapping[str, TsigKey] = field(default_factory=dict)
+    clients: Mapping[str, Client] = field(default_factory=dict)
+    classify: Classify = Classify()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One immutable state of a site with its keys, as of one generation of the store.
+
+    `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
+    are for DNS cookies: made with the first, taken from all; with none there are no cookies.
+    """
+
+    generation: int = 0
+    site: Site = Site()
+    keyrings: Mapping[str, Keyring] = field(default_factory=dict)
+    masters: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    cookie_secrets: tuple[bytes, ...] = field(default=(), repr=False)

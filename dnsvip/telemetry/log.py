@@ -1,0 +1,37 @@
+"""Logging at the edges, through structlog. Secrets and client addresses never enter an event."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from dnsvip.site.node_file import LogSettings
+
+
+def configure(settings: LogSettings) -> None:
+    """Set form and level of all log lines of this process; they go to standard error."""
+    console = settings.format == "console"
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_console() if console else _json()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,  # so that SIGHUP changes the level of loggers in use
+    )
+
+
+def _console() -> tuple[Processor, ...]:
+    # Plain tracebacks: the richer ones show local variables, and those may hold secrets.
+    plain = structlog.dev.plain_traceback
+    return (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),)
+
+
+def _json() -> tuple[Processor, ...]:
+    return (structlog.processors.format_exc_info, structlog.processors.JSONRenderer())

@@ -1,0 +1,68 @@
+"""What a dispatcher tells of itself (`status` of any runner) as metrics.
+
+Groups that a runner does not tell make no samples; nothing here knows how packets are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import Metric
+
+from dnsvip.telemetry.metrics.families import by_one, counter, counters, gauge, gauges
+
+_PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
+    "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is taken."),
+    "since": (gauge, "dnsvip_dispatch_start_timestamp_seconds", "Since when packets are taken, unix seconds."),
+    "held": (gauge, "dnsvip_dispatch_held_packets", "Packets of tiers over their rate that wait for their turn."),
+    "unseen": (counter, "dnsvip_dispatch_unseen_packets", "Packets not shown to who watched, as they were too many."),
+    "send_failed": (counter, "dnsvip_dispatch_send_failures", "Packets that the kernel would not send."),
+}
+_FLOWS: Mapping[str, tuple[str, str]] = {
+    "evicted": ("dnsvip_dispatch_flows_evicted", "Flows forgotten for want of room."),
+    "expired": ("dnsvip_dispatch_flows_expired", "Flows forgotten after being idle."),
+    "not_promoted": ("dnsvip_dispatch_flows_not_promoted", "Flows that stayed among the new for want of room."),
+}
+_CHECKS: Mapping[str, tuple[str, str]] = {
+    "probes": ("dnsvip_dispatch_probes", "Health checks made."),
+    "failures": ("dnsvip_dispatch_probe_failures", "Health checks that failed."),
+}
+_SERVER = ("pool", "server")
+
+
+def families(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """All that the status holds."""
+    text = "Packets by the reason of their verdict; together they are all packets."
+    yield counters("dnsvip_dispatch_packets", text, ("reason",), by_one(status.get("counters", {})))
+    text = "New flows sent to a server, by tier."
+    yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_one(status.get("new_flows", {})))
+    text = "Sampled flows by what became of their line."
+    yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_one(status.get("flow_log", {})))
+    for key, (make, name, text) in _PLAIN.items():
+        if key in status:
+            yield make(name, text, status[key])
+    yield from _flows(status.get("flows", {}))
+    yield from _servers(status.get("servers", []))
+    checks = status.get("checks", {})
+    yield from (counter(name, text, checks[key]) for key, (name, text) in _CHECKS.items() if key in checks)
+    unreachable = len(status.get("unreachable", []))
+    yield gauge("dnsvip_dispatch_unreachable_servers", "Servers that cannot be sent to at present.", unreachable)
+
+
+def _flows(flows: Mapping[str, float]) -> Iterator[Metric]:
+    held = {state: flows[state] for state in ("established", "new") if state in flows}
+    yield gauges("dnsvip_dispatch_flows", "Flows in the connection key table.", ("state",), by_one(held))
+    if "bound" in flows:
+        yield gauge("dnsvip_dispatch_flows_limit", "How many flows the table holds at most.", flows["bound"])
+    yield from (counter(name, text, flows[key]) for key, (name, text) in _FLOWS.items() if key in flows)
+
+
+def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    def of(key: str) -> Iterator[tuple[tuple[str, ...], float]]:
+        return (((one["pool"], one["name"]), float(one[key])) for one in servers if one.get(key) is not None)
+
+    yield counters("dnsvip_dispatch_server_packets", "Packets sent to a server.", _SERVER, of("packets"))
+    text = "Whether a server passes its pool's check: 1 or 0; absent where the pool has none."
+    yield gauges("dnsvip_dispatch_server_healthy", text, _SERVER, of("healthy"))
+    yield gauges("dnsvip_dispatch_server_weight", "Share of new flows that a server takes.", _SERVER, of("weight"))

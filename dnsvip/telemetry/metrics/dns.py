@@ -1,0 +1,45 @@
+"""What the DNS server counts (`DnsServer.counters`, of all workers together) as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import Metric
+
+from dnsvip.telemetry.metrics.families import by_one, counters, gauge
+
+OPEN = "tcp_open"
+"""The one number of group `transport` that is a state."""
+
+GROUPS: Mapping[str, tuple[str, str, str]] = {
+    "outcomes": ("dnsvip_dns_messages", "outcome", "Messages by what became of them; together they are all messages."),
+    "rcodes": ("dnsvip_dns_responses", "rcode", "Answers by rcode."),
+    "vips": ("dnsvip_dns_vips", "kind", "Answers with an address made for the requester, by the sort of address."),
+    "steps": ("dnsvip_dns_identified", "step", "The same answers by the step that recognised the requester."),
+    "tiers": (
+        "dnsvip_dns_answers",
+        "tier",
+        "The same answers by the tier of the client they are for; none: an unknown one.",
+    ),
+    "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled questions by what became of their line."),
+    "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers that were refused."),
+}
+"""Group of counters -> name, label and help of its family."""
+
+
+def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    """One family a group."""
+    for group, (name, label, text) in GROUPS.items():
+        numbers = {key: number for key, number in totals.get(group, {}).items() if key != OPEN}
+        yield counters(name, text, (label,), by_one(numbers))
+    queries = (((proto, rcode), number) for (proto, rcode), number in _pairs(totals.get("queries", {})))
+    text = "Queries answered, by transport and rcode."
+    yield counters("dnsvip_dns_queries", text, ("proto", "rcode"), queries)
+    open_ = totals.get("transport", {}).get(OPEN, 0)
+    yield gauge("dnsvip_dns_tcp_connections", "Streams open now.", open_)
+
+
+def _pairs(numbers: Mapping[str, int]) -> Iterator[tuple[tuple[str, str], int]]:
+    for name, number in sorted(numbers.items()):
+        proto, _, rcode = name.partition(" ")
+        yield (proto, rcode), number

@@ -1,0 +1,77 @@
+"""The node in its site: generations, the database, other nodes, key epochs, and the program itself, as metrics."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client.core import Metric
+
+from dnsvip import __version__
+from dnsvip.address.keyring import EpochState
+from dnsvip.site import Snapshot
+from dnsvip.site.epochs import NodeReport
+from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.telemetry.metrics.families import by_one, gauge, gauges
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a process knows of its site at the unix time `now`.
+
+    `generation` is the database's and `nodes` are its reports, None and empty where it does not answer; `connected`:
+    whether the feed has it; `heard_at`: when it answered last (unix seconds).
+    """
+
+    role: str
+    snapshot: Snapshot
+    now: float
+    connected: bool
+    heard_at: float
+    generation: int | None = None
+    nodes: tuple[NodeReport, ...] = ()
+
+
+def families(known: Known) -> Iterator[Metric]:
+    """All of it."""
+    info = [((__version__, platform.python_version(), known.role), 1.0)]
+    yield gauges("dnsvip_build_info", "Always 1; the labels tell the program.", ("version", "python", "role"), info)
+    text = "Generation of the site that this process works by."
+    yield gauge("dnsvip_node_generation", text, known.snapshot.generation)
+    yield gauge("dnsvip_database_up", "Whether the database answers: 1 or 0.", float(known.connected))
+    text = "When the database answered last, unix seconds."
+    yield gauge("dnsvip_database_heard_timestamp_seconds", text, known.heard_at)
+    if known.generation is not None:
+        yield gauge("dnsvip_store_generation", "Generation of the site in the database.", known.generation)
+        yield from _nodes(known.nodes, known.generation, known.now)
+    yield from _site(known.snapshot)
+
+
+def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Metric]:
+    """By node; of its processes the one that is furthest behind counts, the silent ones only where all are."""
+    by_name: dict[tuple[str, str], list[NodeReport]] = {}
+    for report in nodes:
+        by_name.setdefault((report.name, "+".join(sorted(report.roles))), []).append(report)
+    live = {key: [each for each in reports if each.is_live(now)] for key, reports in by_name.items()}
+    labels = ("node", "role")
+    samples = [(key, float(bool(live[key]))) for key in sorted(by_name)]
+    yield gauges("dnsvip_nodes_live", "Whether a node has reported within its lease: 1 or 0.", labels, samples)
+    behind = {key: max(generation - each.generation for each in live[key] or by_name[key]) for key in by_name}
+    samples = [(key, float(max(0, behind[key]))) for key in sorted(by_name)]
+    text = "Generations that a node has yet to take."
+    yield gauges("dnsvip_nodes_lag_generations", text, labels, samples)
+
+
+def _site(snapshot: Snapshot) -> Iterator[Metric]:
+    sizes = {kind: float(len(collection(snapshot.site, kind))) for kind in COLLECTIONS}
+    yield gauges("dnsvip_site_objects", "Objects of the site by kind.", ("kind",), by_one(sizes))
+    states = Counter((name, e.state.value) for name, ring in snapshot.keyrings.items() for e in ring.epochs)
+    samples = [
+        ((name, state.value), float(states[name, state.value])) for name in snapshot.keyrings for state in EpochState
+    ]
+    yield gauges("dnsvip_epochs", "Key epochs of a cluster by state.", ("cluster", "state"), samples)
+    since = {name: float(ring.active[0].activated_at) for name, ring in snapshot.keyrings.items() if ring.active}
+    text = "Since when a cluster's active key epoch is used, unix seconds."
+    yield gauges("dnsvip_epoch_activated_timestamp_seconds", text, ("cluster",), by_one(since))

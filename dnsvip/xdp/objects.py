@@ -1,0 +1,244 @@
+"""Programs of the kernel: an object file opened, prepared and loaded, and what came of it run by hand.
+
+    with Object.open("empty") as made:
+        made.load()
+        made.program("dnsvip_empty").run(packet)
+
+Between `open` and `load` maps may be sized, given values or replaced by maps that live already. What the verifier
+refuses is told in one KernelRefused with the end of its log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+from dnsvip.errors import PlatformError
+from dnsvip.xdp.btf import Btf
+from dnsvip.xdp.libbpf import (
+    KernelRefused,
+    OpenOptions,
+    ProgramInfo,
+    TestRunOptions,
+    done,
+    information,
+    library,
+    listening,
+    made,
+    opened,
+    pin,
+)
+from dnsvip.xdp.maps import Map
+
+XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
+"""What an XDP program says about a packet (enum xdp_action)."""
+ROOM = 256
+"""Bytes that a program may add to a packet in `run`."""
+
+
+def object_file(name: str) -> bytes:
+    """The object of `name`.bpf.c as it was built; raises PlatformError where it was not."""
+    try:
+        return (files("dnsvip.xdp") / "programs" / f"{name}.bpf.o").read_bytes()
+    except FileNotFoundError:
+        raise PlatformError(
+            f"this installation has no kernel programs ({name}.bpf.o): it was built without clang 19; "
+            "as root: apt-get install clang-19 libbpf-dev linux-libc-dev, then install dnsvip again "
+            '(or use mode = "user")'
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a program said (XDP_*, or what a syscall program returned), the packet it left and ns a repetition."""
+
+    result: int
+    data: bytes
+    ns: int
+
+
+class Program:
+    """One loaded program; takes over the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        info = self.information()
+        self.name: str = info.name.decode()
+        self.id: int = info.id
+        self.tag: str = bytes(info)[ProgramInfo.tag.offset :][:8].hex()
+
+    @classmethod
+    def pinned(cls, path: Path) -> Self:
+        """The program pinned at `path`; raises KernelRefused."""
+        return cls(opened(path))
+
+    @classmethod
+    def by_id(cls, number: int) -> Self:
+        """A program by its number in the kernel; raises KernelRefused."""
+        return cls(done(library().bpf_prog_get_fd_by_id(number), f"opening program {number}"))
+
+    def information(self) -> ProgramInfo:
+        """What the kernel says of it: with kernel.bpf_stats_enabled also how often and how long it ran."""
+        info = ProgramInfo()
+        information(self.fd, info)
+        return info
+
+    def pin(self, path: Path) -> None:
+        """Give the program a name in bpffs; raises KernelRefused."""
+        pin(self.fd, path)
+
+    def close(self) -> None:
+        """Give up the descriptor."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def run(self, packet: bytes, *, repeat: int = 1, context: bytes = b"", cpu: int | None = None) -> Run:
+        """Run it on a packet (BPF_PROG_TEST_RUN); `context` is a `struct xdp_md`. Raises KernelRefused."""
+        out = ctypes.create_string_buffer(len(packet) + ROOM)
+        options = self._options(context, repeat=repeat)
+        options.data_in = ctypes.cast(ctypes.c_char_p(packet), ctypes.c_void_p)
+        options.data_size_in = len(packet)
+        options.data_out = ctypes.cast(out, ctypes.c_void_p)
+        options.data_size_out = len(out)
+        if cpu is not None:
+            options.cpu, options.flags = cpu, 1  # BPF_F_TEST_RUN_ON_CPU
+        done(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
+        return Run(options.retval, out.raw[: options.data_size_out], options.duration)
+
+    def call(self, argument: bytes) -> int:
+        """Run a program of type SEC("syscall") with this context; what it returned. Raises KernelRefused."""
+        options = self._options(argument)
+        done(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
+        return int(ctypes.c_int32(options.retval).value)
+
+    @staticmethod
+    def _options(context: bytes, *, repeat: int = 0) -> TestRunOptions:
+        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=repeat)
+        if context:
+            options.ctx_in = ctypes.cast(ctypes.c_char_p(context), ctypes.c_void_p)
+            options.ctx_size_in = len(context)
+        return options
+
+
+class Object:
+    """An object file: `open`, prepare, `load`, then take its programs and maps, which outlive `close`."""
+
+    def __init__(self, handle: int, name: str) -> None:
+        self._handle = handle
+        self._name = name
+        self._programs = {library().bpf_program__name(each).decode(): each for each in self._each("program")}
+        self._maps = {library().bpf_map__name(each).decode(): each for each in self._each("map")}
+
+    @classmethod
+    def open(cls, name: str, data: bytes | None = None) -> Self:
+        """The object of `name`.bpf.c in this package, or one in `data`; raises PlatformError."""
+        content = object_file(name) if data is None else data
+        options = OpenOptions(sz=ctypes.sizeof(OpenOptions), object_name=name[:15].encode())
+        with listening() as said:
+            handle = library().bpf_object__open_mem(content, len(content), ctypes.byref(options))
+            if not handle:
+                raise KernelRefused(f"{name}.bpf.o cannot be read", ctypes.get_errno(), "".join(said))
+        return cls(handle, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; programs and maps taken out of it stay."""
+        if self._handle:
+            library().bpf_object__close(self._handle)
+            self._handle = 0
+
+    @property
+    def btf(self) -> Btf:
+        """The types of the object, while it is open."""
+        return Btf(made(library().bpf_object__btf(self._handle), f"{self._name}: no BTF"))
+
+    @property
+    def programs(self) -> list[str]:
+        """The names of the programs."""
+        return list(self._programs)
+
+    @property
+    def maps(self) -> list[str]:
+        """The names of the maps, the ones of global variables (NAME.bss, .rodata) too."""
+        return list(self._maps)
+
+    def only(self, *programs: str) -> None:
+        """Load these programs and no others."""
+        for name, handle in self._programs.items():
+            done(library().bpf_program__set_autoload(handle, name in programs), f"choosing {name}")
+
+    def resize(self, name: str, entries: int) -> None:
+        """Give a map another number of entries."""
+        done(library().bpf_map__set_max_entries(self._map(name), entries), f"sizing map {name}")
+
+    def entries(self, name: str) -> int:
+        """How many entries a map is to have."""
+        return int(library().bpf_map__max_entries(self._map(name)))
+
+    def set_inner(self, name: str, inner: Map) -> None:
+        """Say by an example what the map of maps `name` holds."""
+        done(library().bpf_map__set_inner_map_fd(self._map(name), inner.fd), f"preparing map {name}")
+
+    def reuse(self, name: str, existing: Map) -> None:
+        """Take a map that lives already in the place of this one; raises KernelRefused where they differ in form."""
+        done(library().bpf_map__reuse_fd(self._map(name), existing.fd), f"taking over map {name}")
+
+    def set_variable(self, name: str, value: bytes) -> None:
+        """Set a global constant or variable before loading. Raises PlatformError where there is none of that size."""
+        section, offset, size = self.btf.variable(name)
+        if size != len(value):
+            raise PlatformError(f"{self._name}: variable {name} has {size} bytes, not {len(value)}")
+        handle = next((h for n, h in self._maps.items() if n.endswith(section)), None)
+        if handle is None:
+            raise PlatformError(f"{self._name}: no section {section}")
+        length = ctypes.c_size_t()
+        start = made(library().bpf_map__initial_value(handle, ctypes.byref(length)), f"setting {name}")
+        ctypes.memmove(start + offset, value, size)
+
+    def load(self) -> None:
+        """Load everything into the kernel; raises KernelRefused with the end of the verifier's log."""
+        with listening() as said:
+            result = library().bpf_object__load(self._handle)
+            if result < 0:
+                raise KernelRefused(f"the kernel does not take {self._name}.bpf.o", -result, "".join(said))
+
+    def program(self, name: str) -> Program:
+        """A loaded program, with a descriptor of its own."""
+        if name not in self._programs:
+            raise PlatformError(f"{self._name}.bpf.o has no program {name}; there is: {', '.join(self._programs)}")
+        return Program(os.dup(done(library().bpf_program__fd(self._programs[name]), f"{name} is not loaded")))
+
+    def map(self, name: str) -> Map:
+        """A map of a loaded object, with a descriptor of its own."""
+        return Map(os.dup(done(library().bpf_map__fd(self._map(name)), f"map {name} is not loaded")))
+
+    def layout(self, name: str) -> str:
+        """All that makes two maps the same in form (type, sizes, flags, the types of key and value), as text."""
+        lib, handle = library(), self._map(name)
+        shape = [lib.bpf_map__type(handle), lib.bpf_map__key_size(handle), lib.bpf_map__value_size(handle)]
+        shape.append(lib.bpf_map__map_flags(handle))
+        types = (lib.bpf_map__btf_key_type_id(handle), lib.bpf_map__btf_value_type_id(handle))
+        return " ".join([*map(str, shape), *(self.btf.describe(each) for each in types if each)])
+
+    def _map(self, name: str) -> int:
+        if name not in self._maps:
+            raise PlatformError(f"{self._name}.bpf.o has no map {name}; there is: {', '.join(self._maps)}")
+        return self._maps[name]
+
+    def _each(self, kind: str) -> Iterator[int]:
+        following = getattr(library(), f"bpf_object__next_{kind}")
+        at = following(self._handle, None)
+        while at:
+            yield at
+            at = following(self._handle, at)

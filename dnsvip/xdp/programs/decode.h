@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/verify/judge.py, in the same order
+ * (dnsvip/address/README.md, "Decoding"). A forged address costs one SipHash. */
+#pragma once
+#include "cache.h"
+#include "ff1.h"
+#include "siphash.h"
+
+#define PROOF_SLOTS 3
+
+static __always_inline int holds(const struct cluster *c, const struct flow_key *key)
+{
+	return c->present && c->version == key->version && !((key->destination[0] ^ c->prefix[0]) & c->mask[0]) &&
+	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
+}
+
+/* The number of the cluster whose prefix holds a packet's destination; NONE. The last one found is tried first. */
+static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
+{
+	__u32 *found;
+
+	if (w->cluster < MAX_CLUSTERS && holds(&site->clusters[w->cluster], key))
+		return w->cluster;
+
+	if (key->version == 6) {
+		struct prefix6 name = {.bits = 128, .address = {key->destination[0], key->destination[1]}};
+
+		found = bpf_map_lookup_elem(&prefixes6, &name);
+	} else {
+		struct prefix4 name = {.bits = 32, .address = key->destination[1] >> 32};
+
+		found = bpf_map_lookup_elem(&prefixes4, &name);
+	}
+	if (!found || *found >= MAX_CLUSTERS || !site->clusters[*found].present)
+		return NONE;
+	w->cluster = *found;
+	return *found;
+}
+
+static __always_inline __u32 *table_value(__u32 table, __u64 value)
+{
+	struct value_key key = {.table = table, .value = value};
+
+	return bpf_map_lookup_elem(&values, &key);
+}
+
+static __always_inline __u64 field_of(const struct field *f, struct wide payload)
+{
+	__u64 mask = f->bits < 64 ? (1ULL << (f->bits & 63)) - 1 : ~0ULL;
+
+	return shifted(payload, f->shift & 127) & mask;
+}
+
+/* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */
+static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
+					struct wide address)
+{
+	struct wide *ciphertext = &w->decoded.payload;
+
+	if (decoded_before(w, address, c->mac_mask, e->identity)) {
+		w->payload = w->decoded.payload;
+		return 0;
+	}
+	ciphertext->lo = shifted(address, c->tag_bits);
+	ciphertext->hi = c->tag_bits < 64 ? address.hi >> (c->tag_bits & 63) : 0;
+	if (c->payload_bits < 64) {
+		ciphertext->lo &= (1ULL << (c->payload_bits & 63)) - 1;
+		ciphertext->hi = 0;
+	} else {
+		ciphertext->hi &= (1ULL << (c->payload_bits & 63)) - 1;
+	}
+	note(SIDE_DECRYPTED);
+	if (decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, ciphertext))
+		return -1;
+	w->decoded.address.hi = address.hi & c->mac_mask.hi;
+	w->decoded.address.lo = address.lo & c->mac_mask.lo;
+	w->decoded.payload = w->payload;
+	w->decoded.identity = e->identity;
+	w->decoded.generation = 0;
+	w->decoded.tier = NONE;
+	w->decoded.deadline = 0;
+	return 1;
+}
+
+/* The tier that an authentic payload gives, the client's record first; NONE where the payload makes no sense. */
+static __noinline __u32 payload_tier(const struct work *w, const struct cluster *c, const struct client *client)
+{
+	struct wide payload = w->payload;
+	__u32 tier = c->default_tier, n;
+
+	if (c->tier.bits) {
+		__u32 *found = table_value(c->tier.table, field_of(&c->tier, payload));
+
+		tier = found ? *found : NONE;
+	}
+	for (n = 0; n < MAX_ATTRIBUTES; n++) {
+		__u64 value;
+
+		if (n >= c->attribute_count)
+			break;
+		value = field_of(&c->attributes[n], payload);
+		if (value && !table_value(c->attributes[n].table, value))
+			return NONE;
+	}
+	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
+}
+
+/* The first second at which an address has expired; after all time where it lives as long as its epoch. */
+static __always_inline __u64 deadline_of(const struct cluster *c, const struct epoch *e, struct wide payload)
+{
+	__u64 expiry = field_of(&c->expiry, payload), never = ~0ULL;
+	__u64 forever = c->expiry.bits < 64 ? (1ULL << (c->expiry.bits & 63)) - 1 : never;
+
+	if (!c->expiry.bits || !e->activated_at || expiry == forever || expiry >> 32)
+		return never;
+	return e->activated_at + expiry * c->expiry_unit;
+}
+
+/* Whether the mode-1 address of work.packet fits its client's key, its source and the time (dnsvip/address/proof.py). */
+__noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct client_key_name name = {.client = id};
+	struct client_key *key;
+	struct cluster *c;
+	struct sip bound, s;
+	__u64 mask, last, tag;
+	__u32 slot;
+	int n;
+
+	if (!site || !w || w->judgement.cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[w->judgement.cluster];
+	name.master = c->master;
+	key = bpf_map_lookup_elem(&client_keys, &name);
+	if (!key || !c->slot_seconds)
+		return 0;
+	mask = (1ULL << (c->proof_bits & 63)) - 1;
+	sip_start(&bound, key->words[0], key->words[1]);
+	sip_word(&bound, w->packet.key.destination[0]);
+	sip_word(&bound, w->packet.key.destination[1] & bpf_cpu_to_be64(~c->tag_mask));
+	sip_word(&bound, bind_address ? w->packet.key.source[0] : 0);
+	sip_word(&bound, bind_address ? w->packet.key.source[1] : 0);
+	slot = w->seconds / c->slot_seconds - 1;
+	for (n = 0; n < PROOF_SLOTS; n++, slot++) {
+		last = bind_port ? w->packet.key.source_port : 0;
+		last |= (__u64)bpf_htonl(slot) << 32;
+		s = bound;
+		sip_word(&s, last);
+		tag = sip_end(&s, 40ULL << 56) >> (64 - c->proof_bits);
+		if (!((bpf_be64_to_cpu(w->packet.key.destination[1]) ^ tag) & mask))
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether a proven address has opened another flow already. */
+static __always_inline int used(struct work *w)
+{
+	const struct flow_key *key = &w->packet.key;
+	struct remembered *use;
+
+	w->use.address[0] = key->destination[0];
+	w->use.address[1] = key->destination[1];
+	use = bpf_map_lookup_elem(&uses, &w->use);
+	return use && use->until >= w->seconds && __builtin_memcmp(&use->key, key, sizeof(*key));
+}
+
+/* Steps 7 and 8: is the client in good standing, and has it proven what it must. */
+static __noinline __u8 standing(struct work *w, const struct tier *tier,
+				     const struct client *client, __u64 id, int proven)
+{
+	if (client && !client->enabled)
+		return REASON_REVOKED;
+	if (!proven)
+		return tier->require_proof || (client && client->proof_required) ? REASON_UNPROVEN : REASON_ISSUED;
+	if (!client || !proves(id, client->bind_address, client->bind_port))
+		return REASON_BAD_PROOF;
+	if (!client->single_use)
+		return REASON_PROVEN;
+	w->judgement.single = 1;
+	return used(w) ? REASON_REPLAYED : REASON_PROVEN;
+}
+
+static __always_inline int judged(struct judgement *j, __u8 reason, __u32 tier)
+{
+	j->reason = reason;
+	j->tier = tier;
+	return 0;
+}
+
+static __always_inline int judge4(struct judgement *j, const struct cluster *c, struct wide address)
+{
+	__u32 *tier;
+
+	if (address.lo == c->plain.lo)
+		return judged(j, REASON_PLAIN, c->default_tier);
+	tier = table_value(c->tier.table, address.lo);
+	return tier ? judged(j, REASON_CLASS, *tier) : judged(j, REASON_BAD_PAYLOAD, NONE);
+}
+
+/* Whether an address as issued was judged before, tag and all, and still means the same. */
+static __always_inline int judged_before(struct work *w, const struct config *settled, const struct epoch *e,
+					 struct wide address)
+{
+	struct wide whole = {~0ULL, ~0ULL};
+
+	w->decoded_hash = w->address_hash;
+	return decoded_before(w, address, whole, e->identity) &&
+	       w->decoded.generation == settled->generation &&
+	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
+}
+
+static __always_inline void take_fields(struct judgement *j, const struct cluster *c, struct wide payload)
+{
+	if (c->client.bits)
+		j->client = field_of(&c->client, payload);
+	if (c->session.bits)
+		j->session = field_of(&c->session, payload);
+}
+
+/* What the payload of an authentic address says, into work.judgement. */
+static __noinline int judge_payload(struct work *w, const struct site *site, const struct config *settled,
+				    const struct epoch *e, const struct lanes *l)
+{
+	struct judgement *j = &w->judgement;
+	const struct cluster *c;
+	struct client *client = NULL;
+	const struct tier *tier;
+	struct wide address = wide_of(w->packet.key.destination);
+	int proven, decrypted;
+	__u64 deadline;
+	__u32 number;
+
+	if (j->cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[j->cluster];
+	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
+	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
+	decrypted = open_payload(w, c, e, address);
+	if (decrypted < 0)
+		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
+	take_fields(j, c, w->payload);
+	if (j->client)
+		client = bpf_map_lookup_elem(&clients, &j->client);
+	number = payload_tier(w, c, client);
+	if (number >= MAX_TIERS)
+		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+	deadline = deadline_of(c, e, w->payload);
+	if (w->seconds >= deadline)
+		return judged(j, REASON_EXPIRED, c->fallback_tier);
+	tier = &site->tiers[number];
+	j->reason = standing(w, tier, client, j->client, proven);
+	if (j->reason == REASON_ISSUED) {
+		w->decoded.address = address;
+		w->decoded.generation = settled->generation;
+		w->decoded.tier = number;
+		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
+		remember_decoded(w, l, c->mac_mask);
+	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
+		remember_decoded(w, l, c->mac_mask); /* what was never authentic as a whole leaves no trace */
+	}
+	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
+		j->tier = number;
+	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)
+		j->tier = c->default_tier;
+	else
+		j->tier = c->fallback_tier;
+	return 0;
+}
+
+/* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
+static __always_inline int judge(struct work *w, const struct site *site, const struct lanes *l)
+{
+	struct config *settled = settings();
+	struct judgement *j;
+	const struct cluster *c;
+	const struct epoch *e;
+	struct wide address, body;
+	__u64 tag;
+	int proven;
+
+	if (!settled)
+		return 0;
+	j = &w->judgement;
+	j->client = j->session = 0;
+	j->single = 0;
+	judged(j, REASON_NOT_OURS, NONE);
+	if (j->cluster >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[j->cluster];
+	address = wide_of(w->packet.key.destination);
+	if (c->version == 4)
+		return judge4(j, c, address);
+	if (address.hi == c->plain.hi && address.lo == c->plain.lo)
+		return judged(j, REASON_PLAIN, c->default_tier);
+	e = &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
+	if (!e->present)
+		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
+	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
+	body.hi = address.hi & c->mac_mask.hi;
+	body.lo = address.lo & c->mac_mask.lo;
+	if (w->hinted && !proven && judged_before(w, settled, e, address)) {
+		take_fields(j, c, w->decoded.payload);
+		return judged(j, REASON_ISSUED, w->decoded.tier);
+	}
+	tag = sip_address(e->mac_key, body);
+	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
+		return judged(j, REASON_BAD_TAG, c->fallback_tier);
+	return judge_payload(w, site, settled, e, l);
+}

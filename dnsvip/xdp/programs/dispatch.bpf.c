@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The dispatcher in the kernel: figure 4 of the patent for every frame, as dnsvip/dispatcher/engine.py has it.
+ * Read the packet, look into the connection key table, else judge the address, apply quality of service, select a
+ * server, record the flow; then send. Same verdict, reason, server and bytes as the reference, for the same state. */
+#include "cipher.h"
+#include "select.h"
+#include "sweep.h"
+
+/* A server's answer under nat, back to its client; 1 where it is one. */
+__noinline int reply(struct flow_key *key, __u32 reason)
+{
+	struct work *w = work();
+	struct flow_key forward, *found;
+	struct flow *flow;
+
+	if (!w || !key)
+		return 0;
+	found = bpf_map_lookup_elem(&replies, key);
+	if (!found)
+		return 0;
+	forward = *found;
+	flow = live_flow(&forward, w->seconds);
+	if (!flow)
+		return 0;
+	if (w->packet.shape == SHAPE_FLOW) {
+		flow->seen = w->seconds;
+		if (w->packet.flags & (FIN | RST))
+			flow->closing = 1;
+	}
+	w->client = flow->client;
+	decided(&w->verdict, ACTION_FORWARD, reason);
+	w->verdict.mode = MODE_NAT;
+	w->verdict.reply = 1;
+	w->verdict.vip[0] = forward.destination[0];
+	w->verdict.vip[1] = forward.destination[1];
+	w->verdict.port = forward.source_port;
+	return 1;
+}
+
+/* Where the flow with a key goes; 1 where there is one. */
+static __always_inline int follow(struct work *w, const struct site *site, struct flow_key *key, __u8 reason)
+{
+	__u32 number;
+	struct flow *flow = live_flow(key, w->seconds);
+
+	if (!flow)
+		return site->translates && reply(key, reason);
+	number = flow->owner >> 8;
+	if (number >= MAX_SERVERS || !site->servers[number].keeps)
+		return 0;
+	w->client = flow->client;
+	forward_to(&w->verdict, site, flow->owner, reason, flow->hash);
+	w->verdict.port = flow->translated ? flow->port : w->packet.key.source_port;
+	return 1;
+}
+
+/* Dropped where it came for a cluster; what others sent to others is passed on. */
+static __always_inline void stray(struct work *w, const struct site *site, __u8 reason)
+{
+	if (cluster_of(w, site, &w->packet.key) != NONE)
+		decided(&w->verdict, ACTION_DROP, reason);
+	else
+		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+}
+
+/* A packet that cannot be read is dropped, except one for somebody else, who may judge it. */
+static __always_inline void refuse(struct work *w, const struct site *site, __u8 reason)
+{
+	if (w->packet.readable)
+		stray(w, site, reason);
+	else
+		decided(&w->verdict, ACTION_DROP, reason);
+}
+
+/* What nobody may be told about is only dropped where it is too big. */
+static __always_inline void fit(struct work *w, const struct site *site)
+{
+	__u32 number = w->verdict.server;
+
+	if (number < MAX_SERVERS && w->packet.end - w->packet.network > site->servers[number].room) {
+		decided(&w->verdict, ACTION_DROP, REASON_TOO_BIG);
+		w->verdict.server = NONE;
+	}
+}
+
+/* Packets that do not name their flow themselves: ICMP errors, later fragments, other protocols. Always 0. */
+__noinline int unusual(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct remembered *first;
+	struct flow_key key;
+
+	if (!site || !w)
+		return 0;
+	if (w->packet.shape == SHAPE_ERROR) {
+		if (follow(w, site, &w->packet.key, REASON_ICMP_ERROR))
+			fit(w, site);
+		else
+			stray(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
+	} else if (w->packet.shape == SHAPE_FRAGMENT) {
+		first = bpf_map_lookup_elem(&fragments, &w->packet.fragment);
+		if (first && first->until >= w->seconds) {
+			key = first->key;
+			if (follow(w, site, &key, REASON_FRAGMENT)) {
+				fit(w, site);
+				return 0;
+			}
+		}
+		stray(w, site, REASON_FRAGMENT_WITHOUT_FIRST);
+	} else {
+		stray(w, site, REASON_UNSUPPORTED_PROTOCOL);
+	}
+	return 0;
+}
+
+static __always_inline void remember_fragment(struct work *w)
+{
+	struct remembered first = {.key = w->packet.key, .until = w->seconds + FRAGMENT_SECONDS};
+
+	bpf_map_update_elem(&fragments, &w->packet.fragment, &first, BPF_ANY);
+}
+
+/* Whether an answer may be sent, and is not one too many. */
+static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
+{
+	__u32 bucket = w->verdict.reason == REASON_TOO_BIG ? BUCKET_TOO_BIG : BUCKET_NO_SERVER;
+
+	if (!may_answer(ctx, &w->packet, w->verdict.reason) ||
+	    take(bucket, ANSWER_INTERVAL, ANSWER_BURST, 0, w->now))
+		w->verdict.action = ACTION_DROP;
+}
+
+/* The verdict on a packet of a flow, into work.verdict. */
+static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
+{
+	struct packet *p = &w->packet;
+	struct verdict *v = &w->verdict;
+	struct lanes *l = lanes_now();
+	struct flow *flow;
+	__u32 number, size;
+	__u32 *filter;
+
+	if (!l)
+		return;
+	w->address_hash = address_hash(l, &p->key);
+	w->index_hash = index_hash(l, &p->key);
+	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);
+	if (!filter)
+		return;
+	flow = touch(l, p, filter, w->index_hash, w->seconds);
+	if (p->fragmented)
+		remember_fragment(w);
+	if (!flow) {
+		w->hinted = may_be_known(filter, w->address_hash);
+		if (!site->translates || !reply(&p->key, REASON_REPLY))
+			new_flow(w, site, l);
+	} else {
+		number = flow->owner >> 8;
+		w->client = flow->client;
+		if (number < MAX_SERVERS && site->servers[number].keeps)
+			forward_to(v, site, flow->owner, REASON_KNOWN, flow->hash);
+		else
+			reselect();
+		if (v->action == ACTION_FORWARD && v->mode == MODE_NAT)
+			give_port(w);
+	}
+	number = v->server;
+	size = p->end - p->network;
+	if (number < MAX_SERVERS && size > site->servers[number].room) {
+		v->mtu = site->servers[number].room;
+		v->server = NONE;
+		v->held = 0;
+		decided(v, ACTION_ANSWER, REASON_TOO_BIG);
+	}
+	if (v->action == ACTION_ANSWER)
+		check_answer(ctx, w);
+}
+
+/* To whoever decides in user space, by way of the kernel's own routes; see README.md. */
+static __always_inline int hand_up(const struct config *c)
+{
+	note(SIDE_TO_USER_SPACE);
+	return c->user_space ? XDP_PASS : XDP_DROP;
+}
+
+/* Sends what the verdict forwards, rewritten as it says. */
+static __always_inline int forward(struct xdp_md *ctx, struct work *w, const struct config *c)
+{
+	struct verdict *v = &w->verdict;
+	__u32 number = v->server;
+	struct hop *hop;
+
+	if (v->reply) {
+		translate(ctx);
+		return send_on(ctx);
+	}
+	hop = bpf_map_lookup_elem(&hops, &number);
+	if (!hop)
+		return XDP_DROP;
+	if (hop->until < w->now)
+		refresh_hop(ctx, number);
+	if (!hop->known)
+		return hand_up(c);
+	if (v->mode == MODE_ENCAP && !encapsulate(ctx)) {
+		note(SIDE_NOT_SENT);
+		return XDP_DROP;
+	}
+	if (v->mode == MODE_NAT)
+		translate(ctx);
+	if (v->mode != MODE_ENCAP && v->dscp != NO_DSCP)
+		mark(ctx, &w->packet, v->dscp);
+	return send(ctx, hop);
+}
+
+/* What the verdict says, done: an XDP action. */
+static __always_inline int act(struct xdp_md *ctx, struct work *w, const struct config *c)
+{
+	if (w->verdict.action == ACTION_DROP)
+		return XDP_DROP;
+	if (w->verdict.action == ACTION_PASS)
+		return XDP_PASS;
+	if (w->verdict.held || !count_hop(ctx, &w->packet))
+		return hand_up(c);
+	return w->verdict.action == ACTION_ANSWER ? answer(ctx) : forward(ctx, w, c);
+}
+
+static __always_inline void count(struct xdp_md *ctx, const struct verdict *v)
+{
+	__u32 reason = v->reason;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &reason);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += frame_length(ctx);
+	}
+}
+
+static __always_inline int is_watched(__u32 kind, const __be64 *value)
+{
+	struct watch name = {.kind = kind, .value = {value[0], value[1]}};
+
+	return bpf_map_lookup_elem(&watches, &name) != NULL;
+}
+
+/* Tells user space of the packet. Always 0. */
+__noinline int tell(struct xdp_md *ctx)
+{
+	struct config *c = settings();
+	struct work *w = work();
+	struct event *event;
+	__be64 client[2] = {};
+	int watched = 0;
+
+	if (!c || !w)
+		return 0;
+	if (c->watched) {
+		client[1] = bpf_cpu_to_be64(w->client);
+		watched = is_watched(WATCH_ADDRESS, w->packet.key.destination) ||
+			  is_watched(WATCH_ADDRESS, w->packet.key.source) ||
+			  (w->client && is_watched(WATCH_CLIENT, client));
+	}
+	if (!watched && bpf_get_prandom_u32() >= c->sample)
+		return 0;
+	event = &w->event;
+	event->time = w->now;
+	event->key = w->packet.key;
+	event->client = w->client;
+	event->server = w->verdict.server;
+	event->length = frame_length(ctx);
+	event->reason = w->verdict.reason;
+	event->action = w->verdict.action;
+	event->mode = w->verdict.mode;
+	event->flags = w->packet.flags;
+	event->watched = watched;
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		note(SIDE_EVENT_LOST);
+	return 0;
+}
+
+static __always_inline void trace(const struct verdict *v)
+{
+	__u32 key = 0;
+	struct last *l = bpf_map_lookup_elem(&last, &key);
+
+	if (!l)
+		return;
+	l->reason = v->reason;
+	l->action = v->action;
+	l->server = v->server;
+	l->held = v->held;
+}
+
+SEC("xdp")
+int dispatch(struct xdp_md *ctx)
+{
+	struct site *site = current_site();
+	struct config *c = settings();
+	struct work *w = work();
+	int fault;
+
+	if (!site || !c || !w)
+		return XDP_PASS;
+	read_clock(w, c);
+	w->client = 0;
+	w->verdict.server = NONE;
+	w->verdict.reply = 0;
+	w->verdict.held = 0;
+	w->verdict.mode = MODE_DIRECT;
+	fault = parse(ctx, &w->packet);
+	w->verdict.port = w->packet.key.source_port;
+	if (fault == NOT_IP) {
+		w->packet.key.version = 0; /* it has no flow that an event could tell */
+		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+	} else if (fault)
+		refuse(w, site, fault);
+	else if (w->packet.shape == SHAPE_FLOW)
+		decide(ctx, w, site);
+	else
+		unusual();
+	count(ctx, &w->verdict);
+	if (c->sample || c->watched)
+		tell(ctx);
+	if (c->trace)
+		trace(&w->verdict);
+	return act(ctx, w, c);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Translation of IPv6 both ways: which port a flow has at its server (dispatcher/flows/nat.py), and the bytes
+ * (dispatcher/egress/rewrite.py). */
+#pragma once
+#include "checksum.h"
+#include "flow.h"
+#include "parse.h"
+
+#define FIRST_PORT 49152
+#define PORTS 16384
+#define TRIES 64
+
+/* Whether a reply key may be given to a flow: it is free, or its own already. */
+static __always_inline int claim(struct flow_key *reply, struct flow_key *key)
+{
+	struct flow_key *holder = bpf_map_lookup_elem(&replies, reply);
+
+	if (holder)
+		return !__builtin_memcmp(holder, key, sizeof(*key));
+	return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
+}
+
+/* Finds a port for the flow of work.packet at its server; 0, or less where none is free. */
+__noinline int open_translation(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct flow_key reply;
+	struct flow *flow;
+	__u32 number;
+	__u64 hash;
+	int n;
+
+	if (!site || !w)
+		return -1;
+	flow = find_flow(&w->packet.key);
+	if (!flow)
+		return -1;
+	number = flow->owner >> 8;
+	if (number >= MAX_SERVERS)
+		return -1;
+	hash = key_hash(&w->packet.key);
+	reply_key(&reply, &w->packet.key, site->servers[number].address, w->packet.key.source_port);
+	for (n = 0; n < TRIES; n++) {
+		if (n)
+			reply.destination_port = bpf_htons(FIRST_PORT + (hash + n * 7919) % PORTS);
+		if (claim(&reply, &w->packet.key)) {
+			flow->port = reply.destination_port;
+			flow->translated = 1;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* Where the checksum of an upper layer is; 0 where it has none we know. */
+static __always_inline __u32 checksum_offset(__u8 protocol)
+{
+	if (protocol == IPPROTO_TCP)
+		return 16;
+	if (protocol == IPPROTO_UDP)
+		return 6;
+	return protocol == IPPROTO_ICMPV6 ? 2 : 0;
+}
+
+/* Brings an upper layer's checksum in line; answers old minus new of the field. One that was cut off stays cut off,
+ * and one that UDP does not use (zero) stays zero. */
+static __always_inline __s32 settle(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 end, __s32 difference)
+{
+	__u32 at = upper + checksum_offset(protocol), new;
+	__be16 *field = at == upper || at + 2 > end ? NULL : bytes_at(ctx, at, 2);
+	__u32 old;
+
+	if (!field)
+		return 0;
+	old = bpf_ntohs(*field);
+	if (protocol == IPPROTO_UDP && !old)
+		return 0;
+	new = adjusted(old, difference);
+	if (protocol == IPPROTO_UDP && !new)
+		new = 65535; /* RFC 768: zero would say "none" */
+	*field = bpf_htons(new);
+	return (__s32)old - (__s32)new;
+}
+
+static __always_inline __s32 put_address_at(struct xdp_md *ctx, __u32 offset, const __be64 *address)
+{
+	__be64 *at = bytes_at(ctx, offset, 16);
+
+	return at ? put_address(at, address) : 0;
+}
+
+static __always_inline __s32 put_word_at(struct xdp_md *ctx, __u32 offset, __be16 word)
+{
+	__be16 *at = bytes_at(ctx, offset, 2);
+
+	return at ? put_word(at, word) : 0;
+}
+
+/* Writes the client's port, which is the source's (0) or the destination's (2), into an upper layer. In an echo it is the
+ * identifier, where the client is the one who asked; else it has none there, and nothing is written. */
+static __always_inline __s32 put_port(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 offset, __be16 port)
+{
+	struct icmp_head *icmp;
+
+	if (protocol != IPPROTO_ICMPV6)
+		return put_word_at(ctx, upper + offset, port);
+	icmp = bytes_at(ctx, upper, sizeof(*icmp));
+	if (!icmp || icmp->type != (offset ? ECHO_REPLY6 : ECHO_REQUEST6))
+		return 0;
+	return put_word_at(ctx, upper + 4, port);
+}
+
+/* Changes an ICMPv6 error and the packet inside it (RFC 5508 section 4.2, for IPv6). */
+static __always_inline void translate_error(struct xdp_md *ctx, struct packet *p, __u32 outer, __u32 inner,
+					    const __be64 *address, __u32 port_at, __be16 port)
+{
+	__u8 protocol = p->key.protocol;
+	__s32 difference, inside;
+
+	difference = put_address_at(ctx, p->network + outer, address);
+	inside = put_address_at(ctx, p->upper + 8 + inner, address);
+	inside += put_port(ctx, protocol, p->inner, port_at, port);
+	difference += inside + settle(ctx, protocol, p->inner, p->end, inside);
+	settle(ctx, IPPROTO_ICMPV6, p->upper, p->end, difference);
+}
+
+/* Rewrites the packet as work.verdict says: to the server, or as a reply to the client. Always 0. */
+__noinline int translate(struct xdp_md *ctx)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct packet *p;
+	__be64 address[2];
+	__u32 outer, inner, number, length;
+	__be16 port;
+	__s32 difference;
+	int reply;
+
+	if (!site || !w)
+		return 0;
+	p = &w->packet;
+	reply = w->verdict.reply;
+	number = w->verdict.server;
+	port = w->verdict.port;
+	if (reply) {
+		address[0] = w->verdict.vip[0];
+		address[1] = w->verdict.vip[1];
+	} else if (number < MAX_SERVERS) {
+		address[0] = site->servers[number].address[0];
+		address[1] = site->servers[number].address[1];
+	} else {
+		return 0;
+	}
+	outer = reply ? 8 : 24;
+	inner = reply ? 24 : 8;
+	if (p->shape == SHAPE_ERROR) {
+		translate_error(ctx, p, outer, inner, address, reply ? 0 : 2, port);
+		return 0;
+	}
+	difference = put_address_at(ctx, p->network + outer, address);
+	if (p->shape != SHAPE_FLOW)
+		return 0; /* the checksum stands in the first fragment and covers this one too */
+	length = frame_length(ctx);
+	difference += put_port(ctx, p->key.protocol, p->upper, reply ? 2 : 0, port);
+	settle(ctx, p->key.protocol, p->upper, length, difference);
+	return 0;
+}

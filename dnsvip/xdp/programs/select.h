@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* A new flow: judge, admit, select, record (dnsvip/dispatcher/engine.py, `_new`), and the choice of a server. */
+#pragma once
+#include "decode.h"
+#include "flow.h"
+#include "icmp.h"
+
+#define CLIENT_WORD 0x0000746e65696c63ULL  /* "client" */
+#define SESSION_WORD 0x006e6f6973736573ULL /* "session" */
+#define SOURCE_WORD 0x0000656372756f73ULL  /* "source" */
+
+/* What the choice of a server hangs on, hashed; who is anonymous is known by the source address. */
+static __always_inline __u64 sticky_hash(const struct work *w, const struct judgement *j, __u32 stickiness)
+{
+	__u64 client = bpf_cpu_to_be64(j->client), session = bpf_cpu_to_be64(j->session);
+	const __be64 *source = w->packet.key.source;
+
+	if (stickiness == STICKY_FLOW)
+		return w->flow_hash;
+	if (stickiness == STICKY_SESSION && j->session)
+		return finished(with_word(with_word(with_word(0, SESSION_WORD), client << 8),
+					  client >> 56 | session << 24),
+				session >> 40 | 27ULL << 56);
+	if (j->client)
+		return finished(with_word(with_word(0, CLIENT_WORD), client), 16ULL << 56);
+	return finished(with_word(with_word(0, SOURCE_WORD | source[0] << 48), source[0] >> 16 | source[1] << 48),
+			source[1] >> 16 | 22ULL << 56);
+}
+
+static __always_inline struct ring *ring_at(__u32 number)
+{
+	__u32 key = 0;
+	void *inner = bpf_map_lookup_elem(&rings, &number);
+
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+/* Where the place of a hash is, in bits from the first. */
+static __always_inline __u32 place_of(const struct ring *ring, __u64 hash)
+{
+	return hash % RING_SIZE * ring->bits;
+}
+
+/* The word in which a place is. */
+static __always_inline const __u16 *place_word(const struct ring *ring, __u32 place)
+{
+	__u32 number = place >> 4;
+
+	opaque(number);
+	if (number >= RING_SIZE)
+		return NULL;
+	opaque(number);
+	return &ring->places[number];
+}
+
+/* Has what a new flow is going to need read while the processor goes on: what its address meant, its row of the index,
+ * and its place on the ring that was chosen from last, which seldom is another. */
+static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
+{
+	struct row *row = row_at(w->index_hash & l->row_mask);
+	struct ring *ring = ring_at(w->ring);
+	const __u16 *place = ring ? place_word(ring, place_of(ring, w->flow_hash)) : NULL;
+	struct decoded *d = decoded_at(w->address_hash, 0);
+
+	if (d)
+		(void)*(volatile __u64 *)&d->address.lo;
+	if (row)
+		(void)*(volatile __u32 *)&row->words[MARK];
+	if (place)
+		(void)*(const volatile __u16 *)place;
+}
+
+/* The server that a pool has for a hash; NONE where nobody takes new flows. */
+static __always_inline __u32 pick(struct work *w, const struct site *site, __u32 pool, __u32 version, __u64 hash)
+{
+	const struct ring *ring;
+	const __u16 *word;
+	__u32 place, found;
+
+	if (pool >= MAX_POOLS)
+		return NONE;
+	w->ring = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
+	ring = ring_at(w->ring);
+	if (!ring)
+		return NONE;
+	place = place_of(ring, hash);
+	word = place_word(ring, place);
+	if (!word)
+		return NONE;
+	found = *word >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
+	found = ring->servers[found & (MAX_SERVERS - 1)];
+	return found < MAX_SERVERS ? found : NONE;
+}
+
+/* The verdict that sends a packet to a server (whose number is under MAX_SERVERS). */
+static __always_inline void forward_to(struct verdict *v, const struct site *site, __u32 owner, __u8 reason, __u64 hash)
+{
+	__u32 number = owner >> 8;
+
+	opaque(number);
+	number &= MAX_SERVERS - 1;
+	decided(v, ACTION_FORWARD, reason);
+	v->server = number;
+	v->dscp = owner & 255;
+	v->mode = site->servers[number].mode;
+	v->hash = hash;
+}
+
+/* The client's port at the server of a flow under nat, opening its translation where it has none. A flow for which
+ * there is no port is forgotten. */
+static __always_inline void give_port(struct work *w)
+{
+	struct flow *flow;
+
+	flow = find_flow(&w->packet.key);
+	if (flow && !flow->translated && open_translation()) {
+		forget(flow);
+		decided(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
+		w->verdict.server = NONE;
+		return;
+	}
+	flow = find_flow(&w->packet.key);
+	w->verdict.port = flow && flow->translated ? flow->port : w->packet.key.source_port;
+}
+
+/* Room for the use of a proven address: 1, 0 where the table is full, or less where another flow was faster. */
+static __always_inline int reserve_use(struct work *w)
+{
+	w->use_made.key = w->packet.key;
+	w->use_made.until = 0;
+	if (bpf_map_lookup_elem(&uses, &w->use) || !bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_NOEXIST))
+		return 1;
+	return bpf_map_lookup_elem(&uses, &w->use) ? -1 : 0;
+}
+
+/* Quality of service: the reason to go on with, or why not. */
+static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32 number, __u8 accepted)
+{
+	__s64 wait;
+
+	if (tier->drop)
+		return REASON_TIER_DROP;
+	if (!tier->interval)
+		return accepted;
+	wait = take(number, tier->interval, tier->burst, tier->debt, w->now);
+	if (wait == OVER_RATE)
+		return tier->over_passes ? REASON_OVER_RATE_PASSED : REASON_OVER_RATE;
+	w->verdict.held = wait > 0;
+	return wait ? REASON_HELD : accepted;
+}
+
+static __always_inline void remember(struct work *w, const struct site *site, struct lanes *l,
+				     __u32 session_seconds)
+{
+	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->judgement.tier);
+	struct slot slot;
+	struct flow *flow;
+
+	if (opened_by_tier)
+		(*opened_by_tier)++;
+	if (!next_slot(l, site, w->address_hash, w->index_hash, &slot))
+		return;
+	flow = slot.flow;
+	flow->key = w->packet.key;
+	flow->hash = w->verdict.hash;
+	flow->client = w->judgement.client;
+	flow->place = slot.place;
+	flow->owner = w->verdict.server << 8 | w->verdict.dscp;
+	flow->seen = w->seconds;
+	flow->life = w->packet.key.protocol == IPPROTO_TCP ? session_seconds : DATAGRAM_SECONDS;
+	flow->port = 0;
+	flow->state = FLOW_NEW;
+	flow->closing = 0;
+	flow->translated = 0;
+	complete(l, &slot, w->address_hash, w->index_hash);
+}
+
+/* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
+static __always_inline int select_server(struct work *w, const struct site *site)
+{
+	struct judgement *j = &w->judgement;
+	const struct tier *tier;
+	__u32 stickiness = STICKY_FLOW, server;
+	__u64 hash;
+	__u8 reason;
+
+	if (j->tier >= MAX_TIERS) {
+		decided(&w->verdict, ACTION_DROP, j->reason);
+		return 0;
+	}
+	if (!w->hinted)
+		w->flow_hash = key_hash(&w->packet.key);
+	tier = &site->tiers[j->tier];
+	reason = admit(w, tier, j->tier, j->reason);
+	if (reason == REASON_TIER_DROP || reason == REASON_OVER_RATE) {
+		decided(&w->verdict, ACTION_DROP, reason);
+		return 0;
+	}
+	if (tier->pool < MAX_POOLS)
+		stickiness = site->pools[tier->pool].stickiness;
+	hash = sticky_hash(w, j, stickiness);
+	server = pick(w, site, tier->pool, w->packet.version, hash);
+	if (server == NONE) {
+		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		w->verdict.held = 0;
+		return 0;
+	}
+	forward_to(&w->verdict, site, server << 8 | tier->dscp, reason, hash);
+	return !(w->packet.flags & RST); /* which ends what is not there: nothing to remember */
+}
+
+/* The verdict on the first packet of a flow, into work.verdict. Always 0. */
+static __noinline int new_flow(struct work *w, const struct site *site, struct lanes *l)
+{
+	struct judgement *j;
+	__u32 cluster;
+	int room = 1;
+
+	j = &w->judgement;
+	cluster = cluster_of(w, site, &w->packet.key);
+	if (cluster >= MAX_CLUSTERS) {
+		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		return 0;
+	}
+	j->cluster = cluster;
+	if (w->hinted) {
+		w->flow_hash = key_hash(&w->packet.key);
+		read_ahead(w, l);
+	}
+	judge(w, site, l);
+	w->client = j->client;
+	if (j->single && j->reason == REASON_PROVEN)
+		room = reserve_use(w);
+	else
+		j->single = 0;
+	if (room <= 0) {
+		decided(&w->verdict, ACTION_DROP, room ? REASON_REPLAYED : REASON_REPLAY_TABLE_FULL);
+		return 0;
+	}
+	if (!select_server(w, site)) {
+		struct remembered *use = j->single ? bpf_map_lookup_elem(&uses, &w->use) : NULL;
+
+		if (use && !use->until)
+			bpf_map_delete_elem(&uses, &w->use);
+		return 0;
+	}
+	remember(w, site, l, site->clusters[cluster].session_seconds);
+	if (j->single) {
+		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
+		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);
+	}
+	if (w->verdict.mode == MODE_NAT)
+		give_port(w);
+	return 0;
+}
+
+/* Another server of the same pool for a flow whose own is gone, without judging its address again. */
+__noinline int reselect(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct flow *flow;
+	__u32 number, server;
+
+	if (!site || !w)
+		return 0;
+	flow = find_flow(&w->packet.key);
+	if (!flow)
+		return 0;
+	number = flow->owner >> 8;
+	server = number < MAX_SERVERS ? pick(w, site, site->servers[number].pool, w->packet.version, flow->hash) : NONE;
+	if (server == NONE) {
+		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		return 0;
+	}
+	close_translation(flow);
+	flow->owner = server << 8 | (flow->owner & 255);
+	forward_to(&w->verdict, site, flow->owner, REASON_RESELECTED, flow->hash);
+	return 0;
+}

@@ -1,0 +1,30 @@
+"""What a site and a node file say of the DNS server itself: who may have a zone, who the server is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.node.serving import NODE, node, within
+
+SAYS = NODE + '[dns]\nidentity = "node-1"\nversion = true\nnsid = "n1"\n'
+
+
+def test_transfer_and_identity(tmp_path: Path) -> None:
+    """A transfer set in the site file, changed by the API, is in force at once; the server says who it is."""
+    with node(tmp_path) as made:
+        made.write_node(SAYS)
+        site = made.folder / "site.toml"
+        whole = 'file = "example.test.zone"\ntransfer = { to = ["127.0.0.1/32"] }'
+        site.write_text(site.read_text().replace('file = "example.test.zone"', whole))
+        made.apply()
+        made.start("--token-file", "token")
+        assert made.dig("CH", "TXT", "id.server") == '"node-1"'
+        assert made.dig("CH", "TXT", "version.bind").startswith('"dnsvip ')
+        before = made.dig("AXFR", "example.test").splitlines()
+        assert before[0] == before[-1]
+        assert len(before) > 3
+        status, _ = made.curl("PATCH", "zones/example.test", {"transfer": {"to": ["192.0.2.0/24"]}})
+        assert status == 200
+        within(2.0, lambda: "Transfer failed" in made.dig("AXFR", "example.test"))
+        assert made.dig("CH", "TXT", "hostname.bind") == '"node-1"'
+        assert made.stop() == 0

@@ -1,0 +1,143 @@
+"""/metrics, /healthz and /readyz of a real `dnsvip serve`, with several workers, checked by promtool."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node.serving import NODE, Node, free_port, node, within
+from tests.node.test_workers import workers_of
+
+OBSERVED = NODE + '[dns]\nworkers = 2\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+
+
+class Watched:
+    """A node with two workers and a listener for metrics."""
+
+    def __init__(self, made: Node, text: str = OBSERVED) -> None:
+        self.node, self.port = made, free_port()
+        made.write_node(text.replace("{metrics}", str(self.port)))
+
+    def get(self, path: str, *options: str, port: int | None = None) -> tuple[int, str]:
+        """Status and text of what curl gets."""
+        argv = [
+            "curl",
+            "-sS",
+            "-m",
+            "10",
+            "-w",
+            "\n%{http_code}",
+            *options,
+            f"http://127.0.0.1:{port or self.port}{path}",
+        ]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        text, _, status = done.stdout.rpartition("\n")
+        return int(status), text
+
+    def value(self, series: str) -> float:
+        """One sample."""
+        lines = (line.rpartition(" ") for line in self.get("/metrics")[1].splitlines())
+        return next((float(number) for name, _, number in lines if name == series), 0.0)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """One for the tests of this file, running."""
+    with node(tmp_path_factory.mktemp("watched")) as made:
+        made.apply()
+        found = Watched(made)
+        made.start("--token-file", "token")
+        yield found
+
+
+def test_workers_are_added_up(watched: Watched) -> None:
+    """What both workers answered is one counter; the process figures are those of all three processes."""
+    before = watched.value('dnsvip_dns_messages_total{outcome="service"}')
+    for _ in range(20):
+        watched.node.dig("AAAA", "www.example.test")
+    within(5, lambda: watched.value('dnsvip_dns_messages_total{outcome="service"}') == before + 20)
+    assert watched.value("dnsvip_processes") == 3
+    assert watched.value("dnsvip_database_up") == 1
+    assert watched.value("dnsvip_store_generation") == watched.value("dnsvip_node_generation") >= 1
+    host = watched.value(f'dnsvip_nodes_live{{node="{os.uname().nodename}",role="dns"}}')
+    assert host == 1
+
+
+def test_promtool_finds_nothing(watched: Watched) -> None:
+    """`promtool check metrics` has nothing to say to a scrape."""
+    watched.node.curl("GET", "tiers")
+    text = watched.get("/metrics")[1]
+    assert 'dnsvip_api_requests_total{code="200",method="GET"}' in text
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_no_client_in_a_label(watched: Watched) -> None:
+    """Neither clients nor addresses nor names that were asked for stand in a scrape."""
+    watched.node.dig("AAAA", "acme.example.test")
+    text = watched.get("/metrics")[1]
+    assert not [word for word in ("acme", "newsreader", "127.0.0.1", "example.test", "2001:db8") if word in text]
+
+
+def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
+    """/metrics beside the API takes the API's token; health is told to everybody."""
+    api = watched.node.api
+    assert watched.get("/metrics", port=api)[0] == 401
+    status, text = watched.get("/metrics", "-H", f"Authorization: Bearer {watched.node.token}", port=api)
+    assert (status, "dnsvip_build_info" in text) == (200, True)
+    for kind, status in (("metrics", 200), ("zone", 403)):
+        scope = {"actions": ["read"], "kinds": [kind]}
+        made, answer = watched.node.curl("POST", "tokens", {"name": f"only-{kind}", "scopes": [scope]})
+        assert made == 201, answer
+        assert watched.get("/metrics", "-H", f"Authorization: Bearer {answer['token']}", port=api)[0] == status
+    assert watched.get("/healthz", port=api) == (200, "ok\n")
+    assert watched.get("/readyz", port=api)[0] == 200
+
+
+def test_not_ready_without_a_worker(watched: Watched) -> None:
+    """While a worker is missing the node is not ready, and says so; it is again when the worker is back."""
+    assert json.loads(watched.get("/readyz")[1]) == {"ready": True, "problems": []}
+    first, _ = workers_of(watched.node)
+    os.kill(first, signal.SIGKILL)
+    found: list[str] = []
+
+    def missed() -> bool:
+        status, text = watched.get("/readyz")
+        found.extend(json.loads(text)["problems"])
+        return status == 503
+
+    within(5, missed)
+    assert found[0] == "1 of 2 DNS workers do not run"
+    within(15, lambda: watched.get("/readyz")[0] == 200)
+
+
+def test_only_from_allowed_networks(tmp_path: Path) -> None:
+    """Who is not in `allow` is told 403 for the metrics, and told of health all the same."""
+    with node(tmp_path) as made:
+        made.apply()
+        watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nallow = ["192.0.2.0/24"]\n')
+        made.start("--token-file", "token")
+        assert watched.get("/metrics")[0] == 403
+        assert watched.get("/healthz")[0] == 200
+
+
+def test_not_ready_when_stale(tmp_path: Path) -> None:
+    """A node that has lost its database for longer than allowed answers on, but says that it is not ready, and why."""
+    with node(tmp_path) as made:
+        made.apply()
+        watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nstale_seconds = 1.5\n')
+        made.start("--token-file", "token")
+        assert watched.get("/readyz")[0] == 200
+        for file in list(tmp_path.glob("dnsvip.db*")):
+            file.rename(file.with_name(f"away-{file.name}"))
+        within(10, lambda: watched.get("/readyz")[0] == 503)
+        assert "the database has not answered for " in watched.get("/readyz")[1]
+        assert made.dig("AAAA", "www.example.test")
+        within(10, lambda: watched.value("dnsvip_database_up") == 0)
+        assert watched.get("/metrics")[0] == 200

@@ -1,0 +1,198 @@
+"""Site and node files: the example works as it stands, and every mistake is named where it was made."""
+
+from __future__ import annotations
+
+import shutil
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from dnsvip.dns.io.tcp import StreamLimits
+from dnsvip.errors import ConfigError, InvalidSite
+from dnsvip.site import ClassCluster, Cluster, Step, parse_endpoint
+from dnsvip.site.io.files import load_node, load_site
+from dnsvip.site.node_file import RateLimit, TcpSettings
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def site_file(tmp_path: Path) -> Path:
+    for name in ("site.toml", "example.test.zone"):
+        shutil.copy(EXAMPLES / name, tmp_path / name)
+    return tmp_path / "site.toml"
+
+
+def test_example_site_loads() -> None:
+    """The example site, word for word the design's, is valid and keeps every value."""
+    site = load_site(EXAMPLES / "site.toml")
+    web, legacy = site.clusters["web"], site.clusters["legacy"]
+    assert isinstance(web, Cluster)
+    assert isinstance(legacy, ClassCluster)
+    assert web.address_layout.payload_bits == 37
+    assert legacy.table.decode(int(legacy.prefix.network_address) + 9) == "gold"
+    assert site.tiers["gold"].dscp == 34
+    assert site.pools["slow"].servers[1].weight == 50
+    assert site.clients["acme"].match[0].step is Step.SOURCE
+    assert site.zones["example.test"].text.startswith("$ORIGIN")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ('pool = "fast"', 'pool = "fsat"', "tier.gold.pool: 'fsat' is not a pool of this site (there is: fast, slow)"),
+        ("tag_bits = 24", "tag_bits = 23", "cluster.web: prefix 64 + mode 1 + epoch 2 + fields 37 + tag 23 = 127 bits"),
+        ("code = 15", "code = 16", "tier.blocked.code: code in cluster 'web' is 16: the field 'tier' has 4 bits"),
+        ("code = 15", "code = 2", "tier.blocked.code: 2 belongs to tier.standard already"),
+        ("id = 1002", "id = 1001", "client.newsreader.id: 1001 belongs to client.acme already"),
+        ("id = 1002", "id = 0", "client.newsreader.id: input should be greater than or equal to 1 (it is 0)"),
+        ('"2001:db8:77::/48"', '"2001:db8:77::1/48"', "client.acme.match.0: 2001:db8:77::1/48 has host bits set"),
+        ('over = "drop"', 'over = "dorp"', "tier.standard.rate.over: input should be 'drop', 'hold' or 'pass'"),
+        ("slot_seconds = 30", "slot_second = 30", "cluster.web.slot_second: unknown key"),
+        (
+            '[service."www.example.test"]',
+            '[service."www.example.org"]',
+            "service.www.example.org: is in none of the zones",
+        ),
+        ('cluster4 = "legacy"', 'cluster4 = "web"', "service.www.example.test.cluster4: 'web' is not an IPv4 cluster"),
+        ("example.test.zone", "missing.zone", "zone.example.test.file: cannot read"),
+        ("check = { tcp = 80,", 'check = { tcp = 80, http = "http://a/",', "pool.fast.check: name one of tcp and"),
+        ("check = { tcp = 80,", "check = {", "pool.fast.check: name tcp or http, or an agent"),
+        ("check = { tcp = 80,", "check = { tcp = 80, verify = false,", "pool.fast.check.verify: is about certificates"),
+        (
+            "check = { tcp = 80,",
+            'check = { tcp = 80, host = "a.test",',
+            "pool.fast.check.host: is for http checks only",
+        ),
+        (
+            "check = { tcp = 80,",
+            'check = { tcp = 80, ca = "x",',
+            "pool.fast.check.ca: must be certificates in PEM form",
+        ),
+        ("weight = 100 }]\n[pool", 'weight = 100, state = "drain" }]\n[pool', "pool.fast: servers.state is set while"),
+        ('"fd00:10::22"', '"fd00:10::21"', "pool.slow.servers: two servers have the address fd00:10::21"),
+        ("[pool.slow]", '[pool.slow]\nfallback = "fsat"', "pool.slow.fallback: 'fsat' is not a pool of this site"),
+        ("[pool.slow]", '[pool.slow]\nfallback = "slow"', "goes round in a circle: slow -> slow"),
+        (
+            "[pool.slow]",
+            '[pool.a]\nfallback = "b"\n[pool.b]\nfallback = "a"\n[pool.slow]\nfallback = "a"',
+            "pool.slow.fallback: goes round in a circle: slow -> a -> b -> a",
+        ),
+        (
+            "[pool.slow]",
+            "".join(f'[pool.p{n}]\nfallback = "p{n + 1}"\n' for n in range(5)) + "[pool.p5]\n[pool.slow]",
+            "pool.p0.fallback: at most 4 pools may follow a pool: p0 -> p1 -> p2 -> p3 -> p4 -> p5",
+        ),
+        ('plain = "2001:db8:a:1::1"', 'plain = "2001:db8:b::1"', "cluster.web.plain: 2001:db8:b::1 is outside"),
+        ("gold = [8, 9]", "gold = [15]", "cluster.legacy: host number 15: must be 1 to 14 in 192.0.2.0/28"),
+        ('"tsig", "tls"', '"tsig", "tsig"', "classify.order: 'tsig' stands twice"),
+        ("[classify]", "[clasify]", "clasify: unknown table; known: cluster, tier"),
+        ('match = [{ source = "203', 'match = [{ sorce = "203', "unknown kind of match 'sorce': must be one of tsig"),
+    ],
+)
+def test_site_mistakes_are_named(site_file: Path, right: str, wrong: str, message: str) -> None:
+    """A wrong value is reported with file, table, key and the right form."""
+    text = site_file.read_text()
+    assert right in text
+    site_file.write_text(text.replace(right, wrong, 1))
+    with pytest.raises(InvalidSite) as caught:
+        load_site(site_file)
+    assert str(caught.value).startswith(str(site_file))
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once(site_file: Path) -> None:
+    """Two mistakes in one file give two problems."""
+    text = site_file.read_text().replace("code = 15", "code = 16").replace("id = 1002", "id = 1001")
+    site_file.write_text(text)
+    with pytest.raises(InvalidSite) as caught:
+        load_site(site_file)
+    assert len(caught.value.problems) == 2
+
+
+def test_broken_toml_names_the_line(tmp_path: Path) -> None:
+    """What is not TOML is reported with its line."""
+    path = tmp_path / "site.toml"
+    path.write_text("[cluster.web\n")
+    with pytest.raises(ConfigError, match="line 1"):
+        load_site(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(ConfigError, match=r"nope\.toml: cannot be read: No such file"):
+        load_node(tmp_path / "nope.toml")
+
+
+def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Database, key file and state folder are found beside the node file, wherever the program runs."""
+    path = tmp_path / "node.toml"
+    path.write_text('database = "sqlite:///x.db"\n')
+    node = load_node(path)
+    assert node.database == f"sqlite:///{tmp_path}/x.db"
+    assert node.key_file == tmp_path / "dnsvip.key"
+    assert node.state_dir == tmp_path / "state"
+
+
+def test_protection_of_dns(tmp_path: Path) -> None:
+    """Rate limit, cookies, front ends and TCP's limits are read; without them there is no limit but TCP's."""
+    path = tmp_path / "node.toml"
+    path.write_text(
+        'database = "sqlite:///x.db"\n[dns]\nrate_limit = { responses_per_second = 20 }\nrequire_cookies = true\n'
+        'proxy_from = ["192.0.2.0/24"]\n[dns.tcp]\nconnections = 7\nper_source = 3\nidle_seconds = 2\n'
+    )
+    dns = load_node(path).dns
+    assert (dns.rate_limit, dns.require_cookies) == (RateLimit(20, 2), True)
+    assert (dns.proxy_from, dns.tcp) == ((ip_network("192.0.2.0/24"),), TcpSettings(7, 3, 2.0))
+    path.write_text('database = "sqlite:///x.db"\n')
+    dns = load_node(path).dns
+    assert (dns.rate_limit, dns.require_cookies, dns.proxy_from) == (None, False, ())
+    limits = StreamLimits()
+    assert dns.tcp == TcpSettings(limits.connections, limits.per_source, limits.idle)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "database: missing"),
+        ('database = "mysql://root:hunter2@db/x"', 'must be "sqlite:///FILE"'),
+        ('database = "sqlite:///x"\n[dns]\nworkers = 0', "dns.workers: input should be greater than or equal to 1"),
+        (f'database = "sqlite:///x"\n[dns]\nidentity = "{"x" * 256}"', "dns.identity: string should match"),
+        ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "::1:53"', "[2001:db8::1]:53"),
+        ('database = "sqlite:///x"\n[dns]\nrate_limit = {}', "dns.rate_limit.responses_per_second: missing"),
+        ('database = "sqlite:///x"\n[dns]\nrate_limit = 5', "dns.rate_limit"),
+        ('database = "sqlite:///x"\n[dns.tcp]\nconnections = 0', "dns.tcp.connections: input should be greater"),
+        ('database = "sqlite:///x"\n[dns.tcp]\nidle_seconds = inf', "dns.tcp.idle_seconds: input should be"),
+        ('database = "sqlite:///x"\n[dns]\nproxy_from = ["everywhere"]', "dns.proxy_from.0"),
+        ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
+        ('database = "sqlite:///x"\n[dispatch]\nencap_source = "100::/48"', "dispatch.encap_source: must be an IPv6"),
+        ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
+    ],
+)
+def test_node_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    """A wrong node file names the key and the right form, and never repeats a password."""
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_node(path)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("written", "version"), [("true", True), ("false", False), ('"mine"', "mine")])
+def test_identity(tmp_path: Path, written: str, version: bool | str) -> None:
+    """What a server says about itself is nothing, unless the node file says it."""
+    path = tmp_path / "node.toml"
+    path.write_text('database = "sqlite:///x"\n')
+    silent = load_node(path).dns
+    assert (silent.identity, silent.version, silent.nsid) == (None, False, None)
+    path.write_text(f'database = "sqlite:///x"\n[dns]\nidentity = "a b"\nversion = {written}\nnsid = "n"\n')
+    telling = load_node(path).dns
+    assert (telling.identity, telling.version, telling.nsid) == ("a b", version, "n")
+
+
+def test_endpoints() -> None:
+    """Endpoints of both families are split into address and port."""
+    assert parse_endpoint("192.0.2.1:53") == ("192.0.2.1", 53)
+    assert parse_endpoint("[2001:db8::1]:5353") == ("2001:db8::1", 5353)

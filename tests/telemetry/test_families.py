@@ -1,0 +1,153 @@
+"""Plain numbers become families with the right names, labels and values."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from dnsvip.admin.operations.observe import ApiCounts
+from dnsvip.dispatcher.verdict import REASONS
+from dnsvip.dns.counters import Outcome
+from dnsvip.site.epochs import NodeReport
+from dnsvip.telemetry.metrics import dispatch, dns, node, process
+from dnsvip.telemetry.metrics.exposition import render
+from dnsvip.telemetry.metrics.readiness import State, problems
+from tests.samples import make_snapshot
+
+STATUS = {
+    "mode": "user",
+    "since": 5.0,
+    "mtu": 1500,
+    "counters": dict.fromkeys(REASONS, 0) | {"bad-tag": 7},
+    "new_flows": {"gold": 3},
+    "send_failed": 1,
+    "flows": {"established": 4, "new": 2, "bound": 1024, "evicted": 1, "expired": 9, "not_promoted": 0},
+    "servers": [
+        {"pool": "fast", "name": "fast-1", "packets": 12, "healthy": True, "weight": 100},
+        {"pool": "slow", "name": "slow-1", "packets": 3},
+    ],
+    "unreachable": ["fd00::1"],
+}
+
+
+def values(families: object) -> dict[tuple[str, ...], float]:
+    """Samples by name and the values of their labels."""
+    assert not isinstance(families, Metric)
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families  # type: ignore[attr-defined]
+        for sample in family.samples
+    }
+
+
+def test_dns_counters() -> None:
+    """Every group of the server's counters is a family; the open streams are a gauge of their own."""
+    found = values(
+        dns.families(
+            {
+                "outcomes": {outcome.value: 0 for outcome in Outcome} | {"service": 5},
+                "rcodes": {"NOERROR": 5},
+                "vips": {"encoded": 5},
+                "steps": {"source": 5},
+                "tiers": {"gold": 5},
+                "queries": {"udp NOERROR": 4, "tcp NOERROR": 1},
+                "transport": {"udp_messages": 4, "tcp_messages": 1, "tcp_open": 2},
+            }
+        )
+    )
+    assert found["dnsvip_dns_messages_total", "service"] == 5
+    assert len([key for key in found if key[0] == "dnsvip_dns_messages_total"]) == len(Outcome)
+    assert found["dnsvip_dns_queries_total", "udp", "NOERROR"] == 4
+    assert found["dnsvip_dns_answers_total", "gold"] == 5
+    assert found["dnsvip_dns_tcp_connections",] == 2
+    assert ("dnsvip_dns_transport_total", "tcp_open") not in found
+
+
+def test_dispatcher_status() -> None:
+    """Packets by reason, flows by state, servers by pool; what a runner does not tell has no sample."""
+    found = values(dispatch.families(STATUS))
+    assert found["dnsvip_dispatch_packets_total", "bad-tag"] == 7
+    assert found["dnsvip_dispatch_new_flows_total", "gold"] == 3
+    assert found["dnsvip_dispatch_flows", "established"] == 4
+    assert found["dnsvip_dispatch_server_packets_total", "slow", "slow-1"] == 3
+    assert found["dnsvip_dispatch_server_healthy", "fast", "fast-1"] == 1
+    assert ("dnsvip_dispatch_server_healthy", "slow", "slow-1") not in found
+    assert values(dispatch.families({}))["dnsvip_dispatch_unreachable_servers",] == 0
+
+
+def test_nodes_by_their_slowest_process() -> None:
+    """A node lags as its slowest live process does; one that nobody hears is not live."""
+    reports = (
+        NodeReport("one", frozenset({"dns"}), 9, "x", 100.0, 5.0, "a"),
+        NodeReport("one", frozenset({"dns"}), 7, "x", 100.0, 5.0, "b"),
+        NodeReport("one", frozenset({"dns"}), 1, "x", 10.0, 5.0, "dead"),
+        NodeReport("two", frozenset({"dispatch"}), 4, "x", 10.0, 5.0, "c"),
+    )
+    found = values(node.families(node.Known("serve", make_snapshot(), 101.0, True, 100.5, 9, reports)))
+    assert found["dnsvip_nodes_lag_generations", "one", "dns"] == 2
+    assert found["dnsvip_nodes_live", "one", "dns"] == 1
+    assert found["dnsvip_nodes_live", "two", "dispatch"] == 0
+    assert found["dnsvip_nodes_lag_generations", "two", "dispatch"] == 5
+    assert found["dnsvip_epochs", "web", "active"] == 1
+    assert found["dnsvip_epochs", "web", "retiring"] == 0
+    assert found["dnsvip_site_objects", "client"] == 2
+
+
+def test_the_database_is_down() -> None:
+    """Without the database its figures are absent, and that it is down is told."""
+    found = values(node.families(node.Known("dispatch", make_snapshot(), 1.0, False, 0.5)))
+    assert found["dnsvip_database_up",] == 0
+    assert ("dnsvip_store_generation",) not in found
+
+
+def test_processes_are_added_up() -> None:
+    """CPU time and memory are those of the requester and its workers; a worker that has ended is left out."""
+    alone = values(process.families())
+    argv, pipe = [sys.executable, "-c", "print(flush=True); input()"], subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as worker:
+        assert worker.stdout
+        worker.stdout.readline()
+        both = values(process.families([worker.pid, 1 << 30]))
+        worker.communicate(b"\n")
+    assert both["dnsvip_processes",] == 2
+    assert both["process_resident_memory_bytes",] > alone["process_resident_memory_bytes",]
+    assert abs(alone["process_start_time_seconds",] - time.time()) < 3600 * 24
+    assert alone["process_cpu_seconds_total",] >= sum(os.times()[:2]) - 1
+
+
+def test_text_forms() -> None:
+    """Prometheus' text is the default; OpenMetrics is given to who asks for it."""
+    text, kind = render(dispatch.families(STATUS))
+    assert kind.startswith("text/plain")
+    assert b'dnsvip_dispatch_packets_total{reason="bad-tag"} 7.0' in text
+    text, kind = render(dispatch.families(STATUS), "application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
+
+
+def test_ready_or_why_not() -> None:
+    """What is missing and a database unheard of for too long keep a process from being ready; 0 is for ever."""
+    assert problems(State((), 100.0, 60.0), 160.0) == []
+    assert problems(State((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
+    assert problems(State(("x",), 100.0, 0.0), 1e9) == ["x"]
+
+
+def test_every_metric_is_documented() -> None:
+    """The table of README.md names every family, and none that is gone."""
+    more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}}
+    found = [
+        *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
+        *process.families(),
+        *dns.families({}),
+        *ApiCounts().families(),
+        *dispatch.families(STATUS | more),
+    ]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in found}
+    page = (Path(dns.__file__).parents[1] / "README.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == names

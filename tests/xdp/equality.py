@@ -1,0 +1,76 @@
+"""An equality run: random worlds and broken packets through the kernel's program and through the reference.
+
+    python -m tests.xdp.equality FIRST LAST PACKETS      worlds FIRST to LAST - 1, so many packets in each part
+
+prints one line of JSON: how many packets by reason, and the first differences.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+import dnsvip.dispatcher.tables
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from tests.xdp.kernel import Kernel, Reference, Seen, loaded
+from tests.xdp.worlds import World
+
+PARTS = 4
+"""How often a world changes, with its flows kept."""
+TAGS = (b"", b"", b"", bytes.fromhex("81000064"), bytes.fromhex("88a8000281000064"))
+
+
+@dataclass
+class Outcome:
+    """What an equality run found."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+    def note(self, where: str, data: bytes, expected: Seen, found: Seen) -> None:
+        """Count one packet."""
+        self.reasons[expected.reason] += 1
+        if expected != found and len(self.differences) < 10:
+            self.differences.append(f"{where}: {data.hex()}\n  reference {expected}\n  kernel    {found}")
+
+
+def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None:
+    """One random world with its changes."""
+    world, tables, reference = World(seed), None, None
+    kernel.forget()
+    for part in range(PARTS):
+        tables = Tables(world.snapshot(), tables, world.unreachable, world.mtus)
+        kernel.feed.apply(tables)
+        reference = reference or Reference(tables)
+        reference.tables = tables
+        for number, (now, data) in enumerate(world.packets(packets)):
+            expected = reference.see(data, now)
+            found = kernel.see(data, now, TAGS[number % len(TAGS)])
+            outcome.note(f"world {seed} part {part} packet {number}", data, expected, found)
+        world.change()
+        reference.flows.sweep(world.now // SECOND)
+        kernel.feed.sweep(world.now // SECOND)
+
+
+def run_worlds(first: int, last: int, packets: int) -> Outcome:
+    """Worlds with these seeds, one after the other."""
+    # The same few servers and weights come again and again, and a ring takes a tenth of a second.
+    dnsvip.dispatcher.tables.build_ring = functools.cache(dnsvip.dispatcher.tables.build_ring)
+    outcome = Outcome()
+    with loaded() as kernel:
+        before = sum(kernel.feed.counters().values())
+        for seed in range(first, last):
+            run_world(kernel, seed, packets, outcome)
+        counted = sum(kernel.feed.counters().values()) - before
+    if counted != outcome.reasons.total():
+        outcome.differences.append(f"{outcome.reasons.total()} packets, but the counters sum to {counted}")
+    return outcome
+
+
+if __name__ == "__main__":
+    found = run_worlds(*map(int, sys.argv[1:]))
+    sys.stdout.write(json.dumps({"reasons": found.reasons, "differences": found.differences}))

@@ -1,0 +1,185 @@
+"""The kernel's program and the reference side by side: one packet to both, what each says, and whether it is the same.
+
+A frame is the packet behind an Ethernet header. The program counts the hop limit down itself, so the reference gets
+the packet with that done (dispatcher/egress/output.py). Next hops are known for ever here, on the interface that
+packets come from; no route leads to a client, so replies under nat come back rewritten, for the kernel to forward.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dnsvip.dispatcher.egress.output import output_bytes
+from dnsvip.dispatcher.egress.rewrite import adjust
+from dnsvip.dispatcher.engine import decide
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io.xdp.layout import ACTIONS, HOP, MAX_SERVERS, NONE, word
+from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
+from dnsvip.dispatcher.io.xdp.pinned_program import HELPERS
+from dnsvip.dispatcher.io.xdp.table import sizes
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.verdict import REASONS, Action, Verdict
+from dnsvip.xdp.libbpf import TestRunOptions, library
+from dnsvip.xdp.maps import Map
+from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
+
+ROUTER_LINK, OUR_LINK, SERVER_LINK = b"\2router", b"\2dnsvp", b"\2servr"
+LINK = OUR_LINK[:6] + ROUTER_LINK[:6]
+FLOWS = 65_536
+MOST = 4096
+LOOPBACK = 1
+"""The interface that BPF_PROG_TEST_RUN lets packets come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of a packet: the verdict's action, reason and server (POOL/NAME/ADDRESS), whether it is held, and
+    the packet that left (empty where none did)."""
+
+    action: str
+    reason: str
+    server: str
+    held: bool
+    data: bytes
+
+
+def frame_of(data: bytes, tags: bytes = b"") -> bytes:
+    """A packet as it comes from the link. `tags` are VLAN tags: type and number, four bytes each."""
+    kind = b"\x08\x00" if data[:1] and data[0] >> 4 == 4 else b"\x86\xdd"
+    return LINK + tags + kind + data
+
+
+def counted_down(data: bytes) -> bytes:
+    """A packet as the next router has it, with the hop limit less by one."""
+    out = bytearray(data)
+    if len(data) >= 40 and data[0] >> 4 == 6 and data[7]:
+        out[7] -= 1
+    elif len(data) >= 20 and data[0] >> 4 == 4 and data[8]:
+        out[8] -= 1
+        out[10:12] = adjust(int.from_bytes(data[10:12], "big"), data[8:10], bytes(out[8:10])).to_bytes(2, "big")
+    return bytes(out)
+
+
+class Kernel:
+    """The loaded program with its maps."""
+
+    def __init__(self, programs: dict[str, Program], maps: dict[str, Map]) -> None:
+        self.program, self.programs, self.maps = programs["dispatch"], programs, maps
+        self.feed = MapWriter(maps, programs)
+        self.feed.settings(trace=1, user_space=1)
+        hop = HOP.pack(until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK, source=OUR_LINK, known=1)
+        for number in range(MAX_SERVERS):
+            maps["hops"].put(word(number), hop)
+        self._last = mmap.mmap(maps["last"].fd, mmap.PAGESIZE, prot=mmap.PROT_READ)
+        self._config = mmap.mmap(maps["config"].fd, mmap.PAGESIZE)
+        self._in = ctypes.create_string_buffer(MOST)
+        self._out = ctypes.create_string_buffer(MOST)
+        self._options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1)
+        self._options.data_in = ctypes.cast(self._in, ctypes.c_void_p)
+        self._options.data_out = ctypes.cast(self._out, ctypes.c_void_p)
+        self._reference = ctypes.byref(self._options)
+        self._run = library().bpf_prog_test_run_opts
+        self.results: tuple[int, int] = (0, 0)
+
+    def run(self, frame: bytes, now: int = 0) -> tuple[int, bytes]:
+        """The XDP action on a frame at `now` (unix ns), and the frame that it left."""
+        if now:
+            struct.pack_into("<Q", self._config, 8, now)
+        options = self._options
+        self._in[: len(frame)] = frame
+        options.data_size_in, options.data_size_out = len(frame), MOST
+        result = self._run(self.program.fd, self._reference)
+        assert result == 0, (result, frame.hex())
+        return options.retval, self._out[: options.data_size_out]
+
+    def see(self, data: bytes, now: int, tags: bytes = b"") -> Seen:
+        """What becomes of a packet."""
+        frame = frame_of(data, tags)
+        action, out = self.run(frame, now)
+        reason, decided, server, held = struct.unpack_from("<4I", self._last)
+        name = "" if server == NONE else self.feed.server(server)
+        packet = out[len(frame) - len(data) :]
+        wanted = ACTIONS[decided]
+        if wanted == "drop":
+            assert action == XDP_DROP
+            packet = b""
+        elif wanted == "pass" or held or action == XDP_PASS:
+            assert action == XDP_PASS
+        else:
+            assert action == XDP_TX, action
+            assert out[12 : len(frame) - len(data) - 2] == frame[12 : len(frame) - len(data) - 2]
+            link = ROUTER_LINK[:6] + OUR_LINK[:6] if wanted == "answer" else SERVER_LINK[:6] + OUR_LINK[:6]
+            assert out[:12] == link
+        return Seen(wanted, REASONS[reason], name, bool(held), packet)
+
+    def forget(self) -> None:
+        """Empty everything that is remembered between packets."""
+        self.feed.sweep(0, everything=True)
+        self.feed.settings(generation=self.feed.settings()["generation"] + 1)
+        for number in range(self.maps["buckets"].max_entries):
+            self.maps["buckets"].put(word(number), bytes(8))
+
+
+class Reference:
+    """The user-space decision function with its memory."""
+
+    def __init__(self, tables: Tables, flows: int = FLOWS) -> None:
+        self.tables = tables
+        self.flows = Flows(flows)
+
+    def see(self, data: bytes, now: int) -> Seen:
+        """What becomes of a packet."""
+        came = counted_down(data)
+        verdict = decide(came, self.tables, self.flows, now)
+        return seen(verdict, data, came)
+
+
+def seen(verdict: Verdict, data: bytes, came: bytes) -> Seen:
+    """A verdict of the reference as the program shows it."""
+    server = verdict.server
+    name = f"{server.pool}/{server.name}/{_text(server.address)}" if server else ""
+    held = bool(verdict.delay)
+    out = output_bytes(came, verdict)
+    sends = verdict.action in (Action.FORWARD, Action.ANSWER)
+    if held or verdict.action is Action.PASS or (sends and _hops(data) <= 1):
+        out = data
+    elif verdict.vip:  # the kernel forwards it, and counts down
+        out = out[:7] + data[7:8] + out[8:]
+    return Seen(verdict.action.value, verdict.reason, name, held, out)
+
+
+def _hops(data: bytes) -> int:
+    return data[7] if data[0] >> 4 == 6 else data[8]
+
+
+def _text(address: bytes) -> str:
+    found = _TEXTS.get(address)
+    if found is None:
+        from ipaddress import ip_address  # noqa: PLC0415 - here it is read best
+
+        found = _TEXTS[address] = str(ip_address(address))
+    return found
+
+
+_TEXTS: dict[bytes, str] = {}
+
+
+@contextmanager
+def loaded(flows: int = FLOWS, **entries_of: int) -> Iterator[Kernel]:
+    """The program in the kernel, unpinned: it goes with the block. `entries_of` maps, where not the usual number."""
+    with Object.open("dispatch") as made:
+        for name, entries in (sizes(flows) | entries_of).items():
+            made.resize(name, entries)
+        made.load()
+        programs = {name: made.program(name) for name in ("dispatch", *HELPERS)}
+        maps = {name: made.map(name) for name in made.maps if "." not in name}
+    try:
+        yield Kernel(programs, maps)
+    finally:
+        for each in (*programs.values(), *maps.values()):
+            each.close()

@@ -1,0 +1,244 @@
+"""Memory is bounded, and established flows come first: what happens where a table is full, and what is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dnsvip.dispatcher.io.xdp.layout import FLOW, FLOW_STATES, LANES, word
+from dnsvip.dispatcher.io.xdp.table import records
+from dnsvip.dispatcher.io.xdp.view import name_of
+from dnsvip.dispatcher.packet import parse
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from tests.dispatcher.build import ACK, CLIENTS, CLUSTER, NOW, RST, SYN, address, datagram, proven, segment, snapshot
+from tests.xdp.kernel import Kernel, frame_of, loaded
+
+FLOWS = 1024
+START = int(NOW) * SECOND
+ESTABLISHED = FLOW_STATES.index("established")
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded(FLOWS) as found:
+        found.feed.apply(Tables(snapshot()))
+        yield found
+
+
+@pytest.fixture
+def full(kernel: None, program: Kernel) -> Kernel:
+    """The program with empty tables."""
+    program.forget()
+    return program
+
+
+def lanes(program: Kernel) -> dict[str, int]:
+    return LANES.unpack(program.maps["lanes"].get(word(0)) or b"")
+
+
+def held(program: Kernel) -> list[dict[str, int]]:
+    return [FLOW.unpack(record) for record in records(program.maps["flows"])]
+
+
+def test_oldest_new_flow_goes(full: Kernel) -> None:
+    """A flood of new flows keeps only the newest quarter of the table, and an established flow through all of it."""
+    vip = address("gold")
+    full.see(segment(vip, port=1), START)
+    assert full.see(segment(vip, ACK, port=1), START).reason == "known"
+    for port in range(2, 2 + 3 * FLOWS):
+        assert full.see(segment(vip, port=port), START).reason == "issued"
+    assert len(held(full)) == FLOWS // 4 + 1
+    assert full.see(segment(vip, ACK, port=1), START).reason == "known"
+    assert full.see(segment(vip, port=1 + 3 * FLOWS), START).reason == "known"
+    assert full.see(segment(vip, port=2 + 2 * FLOWS), START).reason == "issued"
+
+
+def test_established_flows_are_bounded(full: Kernel) -> None:
+    """Where three quarters of the table are established, later flows stay new and are forwarded all the same."""
+    vip, kept = address("gold"), full.feed.auxiliary_counters()["kept-new"]
+    for port in range(1, FLOWS + 1):
+        full.see(segment(vip, port=port), START)
+        assert full.see(segment(vip, ACK, port=port), START).reason == "known"
+    assert lanes(full)["established"] == FLOWS - FLOWS // 4
+    assert sum(flow["state"] == ESTABLISHED for flow in held(full)) == FLOWS - FLOWS // 4
+    assert full.feed.auxiliary_counters()["kept-new"] - kept == FLOWS // 4
+
+
+def test_flood_leaves_established_flows(full: Kernel) -> None:
+    """With a full table every established flow is known through a flood of forged and new ones."""
+    vip = address("gold")
+    for port in range(1, FLOWS // 2):
+        full.see(segment(vip, port=port), START)
+        full.see(segment(vip, ACK, port=port), START)
+    for n in range(2 * FLOWS):
+        full.see(datagram(vip, port=n + 1), START)
+        full.see(segment(vip ^ 1 << n % 24, port=n + 1), START)
+    assert {full.see(segment(vip, ACK, port=port), START).reason for port in range(1, FLOWS // 2)} == {"known"}
+
+
+def test_sweep_gives_back_what_expired(full: Kernel) -> None:
+    """A sweep forgets expired flows and no others, counts the established ones anew, and loses no flow."""
+    vip = address("gold")
+    for port in range(1, 101):
+        full.see(segment(vip, port=port), START)
+    for port in range(1, 41):
+        full.see(segment(vip, ACK, port=port), START)
+    assert full.feed.sweep(int(NOW) + 30) == 0
+    assert full.feed.sweep(int(NOW) + 31) == 60
+    assert len(held(full)) == lanes(full)["established"] == 40
+    later = START + 31 * SECOND
+    assert {full.see(segment(vip, ACK, port=port), later).reason for port in range(1, 41)} == {"known"}
+    assert full.see(segment(vip, port=41), later).reason == "issued"
+    assert full.feed.sweep(int(NOW) + 3700) == 41
+    assert lanes(full)["established"] == 0
+
+
+def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
+    """Whatever was recorded before, between and after sweeps is found again."""
+    vips = [address("gold", client) for client in range(200)]
+    for turn in range(4):
+        for vip in vips:
+            full.see(datagram(vip, port=1000 + turn), START)
+            full.see(datagram(vip, port=1000 + turn), START)
+        full.feed.sweep(int(NOW))
+        known = range(1000, 1000 + min(turn + 1, 3))
+        assert {full.see(datagram(vip, port=port), START).reason for vip in vips for port in known} == {"known"}
+
+
+def test_filter_has_the_addresses_decoded_before(full: Kernel) -> None:
+    """A sweep keeps the bits of decoded addresses in the filter while they mean the same, and of no others."""
+    for client in range(100):
+        full.see(segment(address("gold", client, 7)), START)
+    full.feed.sweep(0, everything=True)
+    kept = filter_bits(full)
+    assert kept >= 100
+    full.feed.sweep(0, everything=True)
+    assert filter_bits(full) == kept
+    full.feed.settings(generation=full.feed.settings()["generation"] + 1)
+    full.feed.sweep(0, everything=True)
+    assert filter_bits(full) == 0
+    assert full.see(segment(address("gold", 1, 7)), START).reason == "issued"
+    assert 1 <= filter_bits(full) <= 4
+
+
+def filter_bits(program: Kernel) -> int:
+    """How many bits are set in the filter that is read now."""
+    with program.maps["filters"].mapped() as words:
+        half, second = len(words) // 2, lanes(program)["phase"] >> 1 & 1
+        return int.from_bytes(words[half * second : half * (second + 1)]).bit_count()
+
+
+def test_full_row_of_the_index(kernel: None) -> None:
+    """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
+    forwarded all the same, and counted."""
+    with loaded(FLOWS, rows=2) as small:
+        small.feed.apply(Tables(snapshot()))
+        vip, ports = address("gold"), range(1, 31)
+        for port in ports:
+            small.see(segment(vip, port=port), START)
+            assert small.see(segment(vip, ACK, port=port), START).reason == "known"
+        for _ in range(4):
+            assert small.feed.sweep(int(NOW)) == 0
+            assert {small.see(segment(vip, port=port), START).reason for port in ports} == {"known"}
+        assert {small.see(segment(vip, port=99), START).reason for _ in range(3)} == {"issued"}
+        assert small.feed.auxiliary_counters()["not-remembered"] == 3
+        assert small.feed.purge(name_of(segment_key(vip, 5)))
+        assert not small.feed.purge(name_of(segment_key(vip, 5)))
+        assert small.see(segment(vip, port=99), START).reason == "issued"
+        assert small.see(segment(vip, port=99), START).reason == "known"
+        assert small.feed.sweep(int(NOW) + 3700) == len(held(small)) + len(ports) == len(ports)
+
+
+def segment_key(vip: int, port: int) -> bytes:
+    """The flow key of what `segment` makes."""
+    return parse(segment(vip, port=port)).key
+
+
+def test_adopted_flows(full: Kernel, kernel: None) -> None:
+    """Flows taken in by a table of another size are known there, established ones as such, and each but once."""
+    vip = address("gold")
+    for port in range(1, 101):
+        full.see(segment(vip, port=port), START)
+    for port in range(1, 41):
+        full.see(segment(vip, ACK, port=port), START)
+    with loaded(2 * FLOWS) as other:
+        other.feed.apply(Tables(snapshot()))
+        for _ in range(2):
+            adopted = [other.programs["adopt"].call(record) for record in records(full.maps["flows"])]
+        assert set(adopted) == {0}
+        assert lanes(other)["established"] == 40
+        assert len(held(other)) == 100
+        assert {other.see(segment(vip, port=port), START).reason for port in range(1, 101)} == {"known"}
+        assert other.feed.sweep(int(NOW) + 3700) == 100
+
+
+def test_full_replay_table_refuses(full: Kernel) -> None:
+    """Where no more uses can be remembered no single-use address is accepted; other addresses are."""
+    once = CLIENTS["once"]
+    seen = [full.see(segment(proven(once, nonce, source), source=source), START).reason
+            for nonce, source in ((n % 64, 5 + n // 64) for n in range(FLOWS // 4 + 40))]  # fmt: skip
+    assert seen.count("proven") == FLOWS // 4
+    assert set(seen[FLOWS // 4 :]) == {"replay-table-full"}
+    assert full.see(segment(proven(CLIENTS["acme"])), START).reason == "proven"
+    full.feed.sweep(int(NOW) + 91)
+    later = int(NOW) + 91
+    assert full.see(segment(proven(once, now=later)), later * SECOND).reason == "proven"
+
+
+def test_no_port_is_left_under_nat(full: Kernel) -> None:
+    """Flows that look the same to a server get other ports, at most 64 are tried, and then the flow is refused."""
+    vips = [address("silver", client, nonce) for client in range(6) for nonce in range(64)]
+    seen = [full.see(segment(vip), START) for vip in vips[:200]]
+    ports = {(found.server, found.data[40:42]) for found in seen if found.reason == "issued"}
+    assert len(ports) == sum(found.reason == "issued" for found in seen) > 120
+    assert {found.reason for found in seen} <= {"issued", "no-nat-port"}
+
+
+def test_rst_is_not_remembered(full: Kernel) -> None:
+    """A reset without a flow is forwarded and leaves nothing behind."""
+    assert full.see(segment(address("gold"), RST), START).action == "forward"
+    assert not held(full)
+
+
+def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
+    """What may not be forwarded any further goes up untouched, for the kernel to answer with Time Exceeded."""
+    data = bytearray(segment(address("gold"), SYN))
+    data[7] = 1
+    before = full.feed.auxiliary_counters()["to-user-space"]
+    assert full.see(bytes(data), START).data == data
+    assert full.feed.auxiliary_counters()["to-user-space"] == before + 1
+
+
+def test_two_processors_at_once(full: Kernel) -> None:
+    """Packets of the same flows on two processors: each is counted once, and the table stays within its bounds."""
+    vips = [address("gold", client) for client in range(40)] + [address("silver", client) for client in range(40)]
+    before, sent = sum(full.feed.counters().values()), 0
+    frames = [
+        [frame_of(make(vip, port=1000 + n % 97)) for n in range(60) for vip in vips for make in (segment, datagram)]
+        for _ in range(2)
+    ]
+    full.feed.settings(now=START)
+    with ThreadPoolExecutor(2) as processors:
+        for _ in processors.map(lambda some: [full.program.run(frame) for frame in some], frames):
+            sent += len(frames[0])
+    assert sum(full.feed.counters().values()) - before == sent
+    assert full.feed.sweep(int(NOW)) == 0
+    flows = held(full)
+    assert len(flows) <= FLOWS
+    assert lanes(full)["established"] == sum(flow["state"] == ESTABLISHED for flow in flows) <= FLOWS - FLOWS // 4
+
+
+def test_cache_vouches_for_no_other_tag(full: Kernel) -> None:
+    """Beside an address decoded before none with another tag is good, whether the cache has its tag or (of one that
+    came proven) none."""
+    layout = CLUSTER.address_layout
+    client, other = address("gold"), proven(CLIENTS["acme"])
+    for vip, reason in ((client, "issued"), (other, "proven")):
+        assert [full.see(segment(vip, port=port), START).reason for port in (1, 2)] == [reason, reason]
+        bare = vip & ~(layout.mode_bit | layout.tag_mask)
+        wrong = [bare, bare | layout.tag_mask, *(client ^ 1 << n for n in range(layout.tag_bits))]
+        assert {full.see(segment(each, port=3), START).reason for each in wrong} == {"bad-tag"}
+        assert full.see(segment(vip, port=4), START).reason == reason

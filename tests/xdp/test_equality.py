@@ -1,0 +1,73 @@
+"""The kernel's program gives the verdict, reason, server and bytes of the reference for every packet: a million and
+more of them in each run, of random sites and of every kind of packet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dispatcher.verdict import REASONS
+from tests.dispatcher.build import NOW, snapshot
+from tests.dispatcher.test_fuzz import mutated, seeds
+from tests.xdp.kernel import Kernel, Reference, loaded
+
+WORLDS, PACKETS = 20, 6000
+"""Of each of two processes; each world has four parts with so many packets."""
+NEVER = {"replay-table-full", "no-nat-port"}
+"""Reasons of full tables, which are not the same tables on both sides: test_bounds.py has them."""
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded() as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_worlds(kernel: None) -> None:
+    """Random layouts, keys, tiers, pools, clients and packets, with changes while flows go on: no difference."""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.xdp.equality", str(first), str(first + WORLDS), str(PACKETS)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first in (1000, 1000 + WORLDS)
+    ]
+    seen = Counter[str]()
+    for run in runs:
+        output, _ = run.communicate()
+        assert run.returncode == 0
+        found = json.loads(output)
+        assert not found["differences"], "\n".join(found["differences"])
+        seen.update(found["reasons"])
+    assert seen.total() == 2 * WORLDS * 4 * PACKETS
+    assert set(REASONS) - seen.keys() <= NEVER, set(REASONS) - seen.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mutated_packets(kernel: None, program: Kernel) -> None:
+    """The packets that test_fuzz breaks: two hundred thousand, with flows and replies among them, no difference."""
+    tables = Tables(snapshot())
+    program.feed.apply(tables)
+    program.forget()
+    before = program.feed.counters()
+    reference, now, seen = Reference(tables), int(NOW) * SECOND, Counter[str]()
+    for data in mutated(Random(20_260_101), seeds()):
+        now += 500_000
+        expected = reference.see(data, now)
+        seen[expected.reason] += 1
+        assert program.see(data, now) == expected, data.hex()
+    after = program.feed.counters()
+    assert {reason: after[reason] - before[reason] for reason in seen} == seen
+    assert sum(after.values()) - sum(before.values()) == seen.total() > 200_000

@@ -1,0 +1,60 @@
+"""One set of packets as data (tests/fixtures/dispatch.json): what the reference and the kernel make of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dispatcher.verdict import REASONS
+from tests.samples import NOW, make_snapshot
+from tests.xdp.kernel import Kernel, Reference, Seen, loaded
+
+FIXTURES = json.loads((Path(__file__).parent.parent / "fixtures" / "dispatch.json").read_text())
+CASES = [pytest.param(case["steps"], id=case["description"]) for case in FIXTURES["cases"]]
+ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked"}
+"""Reasons that take a full table or a change of the site: test_bounds.py and test_feed.py have them."""
+
+
+def tables() -> Tables:
+    mtus = {ip_address(address).packed: mtu for address, mtu in FIXTURES["mtus"].items()}
+    return Tables(make_snapshot(FIXTURES["changes"]), None, frozenset(), mtus)
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded() as found:
+        found.feed.apply(tables())
+        yield found
+
+
+def check(steps: list[dict[str, Any]], see: Callable[[bytes, int], Seen]) -> None:
+    for step in steps:
+        found = see(bytes.fromhex(step["packet"]), int((NOW + step["after"]) * SECOND))
+        expected = (step["action"], step["reason"], step["server"], step["held"], step["output"])
+        assert (found.action, found.reason, found.server, found.held, found.data.hex()) == expected
+
+
+@pytest.mark.parametrize("steps", CASES)
+def test_in_the_reference(steps: list[dict[str, Any]]) -> None:
+    """The user-space decision gives what the data says."""
+    check(steps, Reference(tables()).see)
+
+
+@pytest.mark.parametrize("steps", CASES)
+def test_in_the_kernel(steps: list[dict[str, Any]], kernel: None, program: Kernel) -> None:
+    """The kernel's program gives what the data says."""
+    program.forget()
+    check(steps, program.see)
+
+
+def test_every_reason_has_a_case() -> None:
+    """Each reason a verdict can have is in the data, but those that take more than packets."""
+    seen = {step["reason"] for case in FIXTURES["cases"] for step in case["steps"]}
+    assert seen == set(REASONS) - ELSEWHERE

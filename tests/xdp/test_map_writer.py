@@ -1,0 +1,212 @@
+"""Snapshots in the maps: put in place whole, and flows go on through changes and through a new process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from dnsvip.address.keyring import Epoch, EpochState, Keyring
+from dnsvip.dispatcher.io.xdp.id_allocator import KINDS, Numbers
+from dnsvip.dispatcher.io.xdp.layout import WATCH
+from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, prefers_fixed_time
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.errors import PlatformError
+from dnsvip.site import ClientState, ServerState, Site, Snapshot
+from tests.dispatcher.build import (
+    ACK,
+    CLIENTS,
+    CLUSTER,
+    EPOCH,
+    MASTER,
+    NOW,
+    POOLS,
+    SITE,
+    TIERS,
+    address,
+    proven,
+    segment,
+    snapshot,
+    with_pool,
+    with_state,
+)
+from tests.xdp.kernel import Kernel, loaded
+
+START = int(NOW) * SECOND
+
+
+@pytest.fixture
+def program(kernel: None) -> Iterator[Kernel]:
+    with loaded(4096) as found:
+        found.feed.apply(Tables(snapshot()))
+        yield found
+
+
+CRYPTO = """\
+name         : ecb(aes)
+driver       : ecb({})
+priority     : {}
+type         : lskcipher
+"""
+
+
+@pytest.mark.parametrize(
+    ("entries", "wanted"),
+    [
+        ([("aes-fixed-time", 101)], True),
+        ([("aes-generic", 100), ("aes-fixed-time", 101)], True),
+        ([("aes-fixed-time", 101), ("aes-aesni", 300)], False),
+        ([("aes-generic", 100)], False),
+        ([], False),
+    ],
+)
+def test_which_aes_the_kernel_prefers(entries: list[tuple[str, int]], wanted: bool) -> None:
+    """The faster AES in software is asked for only where the kernel would take the slower one."""
+    cbc = "name : cbc(aes)\ndriver : cbc(ecb(aes-fixed-time))\npriority : 500\ntype : lskcipher\n"
+    assert prefers_fixed_time("\n".join([cbc, *(CRYPTO.format(*entry) for entry in entries)])) is wanted
+
+
+@pytest.mark.parametrize("fixed_time", [False, True])
+def test_either_aes_decrypts(kernel: None, fixed_time: bool) -> None:
+    """Addresses mean the same by the kernel's own choice of AES and by the faster one."""
+    with loaded(4096) as program:
+        program.feed = MapWriter(program.maps, program.programs, fixed_time=fixed_time)
+        program.feed.settings(trace=1, user_space=1)
+        program.feed.apply(Tables(snapshot()))
+        assert program.see(segment(address("gold")), START).reason == "issued"
+        assert program.feed.auxiliary_counters()["decrypted"] == 1
+
+
+def change(program: Kernel, site: Site) -> None:
+    program.feed.apply(Tables(snapshot(site)))
+
+
+def with_client(name: str, **changes: object) -> Site:
+    return replace(SITE, clients={**CLIENTS, name: replace(CLIENTS[name], **changes)})  # type: ignore[arg-type]
+
+
+def test_new_process_goes_on(program: Kernel) -> None:
+    """A process that starts with the maps of another has its numbers, and an established flow keeps its server."""
+    vip = address("gold")
+    server = program.see(segment(vip), START).server
+    program.see(segment(vip, ACK), START)
+    moved = with_pool("fast", servers=POOLS["fast"].servers[::-1])
+    program.feed = MapWriter(program.maps, program.programs)
+    program.feed.settings(trace=1, user_space=1)
+    assert program.see(segment(vip, ACK), START).server == server
+    change(program, moved)
+    found = program.see(segment(vip, ACK), START)
+    assert (found.reason, found.server) == ("known", server)
+
+
+def test_draining_server_keeps_flows_and_down_one_does_not(program: Kernel) -> None:
+    """Draining keeps a flow on its server; down moves it to another of the pool without judging it anew."""
+    vip = address("gold")
+    server = program.see(segment(vip), START).server
+    name = server.split("/")[1]
+    change(program, with_state("fast", name, ServerState.DRAIN))
+    assert program.see(segment(vip, ACK), START).server == server
+    change(program, with_state("fast", name, ServerState.DOWN))
+    found = program.see(segment(vip, ACK), START)
+    assert found.reason == "reselected"
+    assert found.server != server
+
+
+def test_change_of_a_client_acts_on_addresses_decoded_before(program: Kernel) -> None:
+    """Neither the decode cache nor what it says of a client outlives a change of the client."""
+    vip = address("gold", CLIENTS["acme"].id)
+    assert program.see(segment(vip, port=1), START).server.startswith("fast/")
+    assert program.see(segment(vip, port=2), START).server.startswith("fast/")
+    change(program, with_client("acme", tier="standard"))
+    assert program.see(segment(vip, port=3), START).server.startswith("slow/")
+    change(program, with_client("acme", state=ClientState.REVOKED))
+    assert program.see(segment(vip, port=4), START).reason == "revoked"
+    change(program, replace(SITE, clients={}))
+    assert program.see(segment(vip, port=5), START).server.startswith("fast/")
+
+
+def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
+    """A client whose tier is no longer in the site has that of its address."""
+    change(program, with_client("acme", tier="silver"))
+    fewer = {name: tier for name, tier in TIERS.items() if name != "silver"}
+    change(program, replace(with_client("acme", tier="silver"), tiers=fewer))
+    assert program.see(segment(address("gold", CLIENTS["acme"].id)), START).server.startswith("fast/")
+
+
+def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
+    """A proof under a client's former key is refused, one under its new key accepted."""
+    old, raised = CLIENTS["acme"], replace(CLIENTS["acme"], key_generation=1)
+    assert program.see(segment(proven(old), port=1), START).reason == "proven"
+    change(program, with_client("acme", key_generation=1))
+    assert program.see(segment(proven(old), port=2), START).reason == "bad-proof"
+    assert program.see(segment(proven(raised), port=3), START).reason == "proven"
+
+
+def test_rotation_of_keys(program: Kernel) -> None:
+    """A retired epoch's addresses are refused at once, also decoded ones; other keys in its slot are another epoch."""
+    vip = address("gold")
+    assert program.see(segment(vip, port=1), START).reason == "issued"
+    layout = CLUSTER.address_layout
+    other = Epoch(2, EpochState.ACTIVE, bytes(32), activated_at=EPOCH.activated_at)
+    again = replace(EPOCH, secret=bytes(range(1, 33)))
+    for epochs, reason in (([other], "unknown-epoch"), ([other, replace(again, state=EpochState.RETIRING)], "bad-tag")):
+        program.feed.apply(Tables(Snapshot(1, SITE, {"web": Keyring(layout, epochs)}, {"web": MASTER})))
+        assert program.see(segment(vip, port=2), START).reason == reason
+    change(program, SITE)
+    assert program.see(segment(vip, port=3), START).reason == "issued"
+
+
+def test_what_is_not_used_goes(program: Kernel) -> None:
+    """Rings, tables of values, prefixes and client records that only a former site had leave the maps."""
+    change(program, Site())
+    assert not set(program.maps["clients"].keys())
+    assert not set(program.maps["client_keys"].keys())
+    assert not set(program.maps["values"].keys())
+    assert not set(program.maps["prefixes6"].keys())
+    assert not [key for key in set(program.maps["rings"].keys()) if program.maps["rings"].get(key)]
+    assert program.see(segment(address("gold")), START).reason == "not-ours"
+
+
+def test_too_much_changes_nothing(program: Kernel) -> None:
+    """A site that the maps cannot hold is refused with the number, and the old one stays in force."""
+    many = {f"t{n}": replace(TIERS["gold"], name=f"t{n}", code=n + 100) for n in range(300)}
+    with pytest.raises(PlatformError, match="256 tiers, the site has 300"):
+        change(program, replace(SITE, tiers=many))
+    assert program.see(segment(address("gold")), START).reason == "issued"
+
+
+def test_watching_an_address_tells_of_its_packets(program: Kernel) -> None:
+    """A watched address's packets come as events, others do not."""
+    from dnsvip.dispatcher.io.xdp.layout import EVENT  # noqa: PLC0415 - the only test of events
+    from dnsvip.xdp.ring import Ring  # noqa: PLC0415
+
+    watched, other = address("gold", nonce=1), address("gold", nonce=2)
+    program.maps["watches"].put(WATCH.pack(kind=0, value=watched.to_bytes(16, "big")), bytes(4))
+    program.feed.settings(watched=1)
+    told: list[bytes] = []
+    with Ring(program.maps["events"], told.append) as ring:
+        program.see(segment(other), START)
+        program.see(segment(watched), START)
+        ring.consume()
+    events = [EVENT.unpack(each) for each in told]
+    assert [event["key"][16:32] for event in events] == [watched.to_bytes(16, "big")]
+    assert events[0]["watched"] == 1
+    assert events[0]["time"] == START
+
+
+def test_numbers_stay_and_are_given_anew_as_late_as_possible() -> None:
+    """A name keeps its number; that of a name out of use is taken last, and never while it is in force."""
+    numbers = Numbers("servers", 3)
+    numbers.settle(["a", "b"])
+    numbers.enforce()
+    numbers.settle(["b", "c"])
+    assert (numbers["b"], numbers["c"]) == (1, 2)
+    with pytest.raises(PlatformError, match="at once"):
+        numbers.settle(["b", "c", "d"])
+    numbers.settle(["b", "c"])
+    numbers.enforce()
+    numbers.settle(["b", "c", "d"])
+    assert numbers["d"] == 0
+    assert len(KINDS) == 6

@@ -1,0 +1,99 @@
+"""Maps that outlive their process, with small programs compiled here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dnsvip.xdp import build
+from dnsvip.xdp.libbpf import KernelRefused
+from dnsvip.xdp.objects import Object
+from dnsvip.xdp.pinned import Loaded, load, remove_folder
+
+SOURCE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct flow { __u32 server; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, ENTRIES); __type(key, __u32);
+    __type(value, struct flow); } flows SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); }
+    counters SEC(".maps");
+SEC("xdp") int judge(struct xdp_md *context)
+{
+    __u32 key = 0;
+    __u64 *counter = bpf_map_lookup_elem(&counters, &key);
+    if (counter)
+        __sync_fetch_and_add(counter, 1);
+    return bpf_map_lookup_elem(&flows, &key) ? XDP_TX : XDP_DROP;
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def loaded(folder: Path, pins: Path, source: str = SOURCE, entries: int = 8, together: tuple[str, ...] = ()) -> Loaded:
+    """The program of a source, loaded with its maps pinned."""
+    (folder / "some.bpf.c").write_text(source.replace("ENTRIES", str(entries)))
+    (made,) = build.compile_all(folder, folder)
+    with Object.open("some", made.read_bytes()) as some:
+        return load(some, pins, together)
+
+
+def test_maps_are_taken_over(bpffs: Path, tmp_path: Path) -> None:
+    """A second load finds the maps of the first, with what is in them, after the first has gone."""
+    first = loaded(tmp_path, bpffs / "plane")
+    assert not first.taken
+    first.maps["flows"].put(b"flow", b"srv1")
+    first.close()
+    second = loaded(tmp_path, bpffs / "plane")
+    assert second.unchanged
+    assert second.maps["flows"].get(b"flow") == b"srv1"
+    assert (bpffs / "plane").stat().st_mode & 0o777 == 0o700
+
+
+def test_other_layout_is_a_new_map(bpffs: Path, tmp_path: Path) -> None:
+    """A map whose value has another form is made anew, the others stay, and the old one goes when told."""
+    first = loaded(tmp_path, bpffs / "plane")
+    first.maps["flows"].put(b"flow", b"srv1")
+    second = loaded(tmp_path, bpffs / "plane", SOURCE.replace("__u32 server", "__u32 server, port"))
+    assert second.taken == {"counters"}
+    assert second.carry("flows") == 0
+    assert first.paths["flows"].exists()
+    second.tidy()
+    assert not first.paths["flows"].exists()
+    assert second.paths["flows"].exists()
+
+
+def test_other_size_carries_over(bpffs: Path, tmp_path: Path) -> None:
+    """A map that only has another size gets what the old one held."""
+    loaded(tmp_path, bpffs / "plane").maps["flows"].put(b"flow", b"srv1")
+    larger = loaded(tmp_path, bpffs / "plane", entries=16)
+    assert larger.carry("flows") == 1
+    assert larger.maps["flows"].get(b"flow") == b"srv1"
+
+
+def test_maps_that_hang_together(bpffs: Path, tmp_path: Path) -> None:
+    """Of maps that only make sense together all are made anew where one has another size."""
+    group = ("flows", "counters")
+    loaded(tmp_path, bpffs / "plane", together=group)
+    assert loaded(tmp_path, bpffs / "plane", together=group).unchanged
+    assert not loaded(tmp_path, bpffs / "plane", entries=16, together=group).taken
+
+
+def test_refused_program_changes_nothing(bpffs: Path, tmp_path: Path) -> None:
+    """A program that the verifier refuses leaves the pins as they were."""
+    loaded(tmp_path, bpffs / "plane")
+    before = sorted((bpffs / "plane").iterdir())
+    wrong = SOURCE.replace("__u32 key = 0;", "__u32 key = *(__u32 *)(long)context->data;").replace(
+        "__u32 server", "int x"
+    )
+    with pytest.raises(KernelRefused):
+        loaded(tmp_path, bpffs / "plane", wrong)
+    assert sorted((bpffs / "plane").iterdir()) == before
+
+
+def test_remove(bpffs: Path, tmp_path: Path) -> None:
+    """Removing a folder removes its pins; there is none to remove a second time."""
+    loaded(tmp_path, bpffs / "plane")
+    assert remove_folder(bpffs / "plane")
+    assert not remove_folder(bpffs / "plane")

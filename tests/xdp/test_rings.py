@@ -1,0 +1,59 @@
+"""Rings in the form that the program reads: places of as many bits as the pool needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dnsvip.dispatcher.flows.maglev import flow_hash
+from dnsvip.dispatcher.io.xdp.image import packed_places
+from dnsvip.dispatcher.io.xdp.layout import RING, word
+from dnsvip.dispatcher.packet import parse
+from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.xdp.maps import Map
+from tests.dispatcher.build import NOW, address, segment, servers, snapshot, with_pool
+from tests.xdp.kernel import Kernel, loaded
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded(4096) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("bits", "places"), [(1, [1, 0, 1, 1]), (2, [3, 0, 2, 1, 3]), (4, [15, 1, 9]), (8, [255, 7])])
+def test_packed_places(bits: int, places: list[int]) -> None:
+    """Each is where the program looks for it."""
+    packed = int.from_bytes(packed_places(places, bits), "little")
+    assert [packed >> n * bits & (1 << bits) - 1 for n in range(len(places))] == places
+
+
+@pytest.mark.parametrize(
+    ("count", "bits"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 4), (16, 4), (17, 8), (256, 8), (257, 16)]
+)
+def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: int) -> None:
+    """New flows go to the servers that the reference has for them."""
+    tables = Tables(snapshot(with_pool("fast", servers=servers("fast", count))))
+    program.forget()
+    program.feed.apply(tables)
+    ring = tables.ring("fast", 6)
+    chosen = set()
+    for n in range(400):
+        packet = segment(address("gold", n % 7), port=1 + n)
+        target = ring.pick(flow_hash(parse(packet).key))
+        assert target is not None
+        assert program.see(packet, int(NOW) * SECOND).server.split("/")[1] == target.name
+        chosen.add(target.name)
+    assert len(chosen) > min(count, 200) * 0.7
+    assert bits in {RING.unpack(inner.get(word(0)) or b"")["bits"] for inner in rings(program)}
+
+
+def rings(program: Kernel) -> Iterator[Map]:
+    """The rings that there are."""
+    for number in range(64):
+        found = program.maps["rings"].get(word(number))
+        if found:
+            with Map.by_id(int.from_bytes(found, "little")) as inner:
+                yield inner

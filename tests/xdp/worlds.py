@@ -1,0 +1,421 @@
+"""Random sites with random keys, and random packets that are about them: the two sides of an equality run.
+
+Everything comes from one seed. Checksums in packets are random, as neither side verifies one: a wrong one has to stay
+wrong by the same difference.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from random import Random
+
+from dnsvip.address.keyring import Epoch, EpochState, Keyring
+from dnsvip.address.layout import Layout
+from dnsvip.address.proof import Bind, client_key, prove
+from dnsvip.site import (
+    ClassCluster,
+    Client,
+    ClientState,
+    Cluster,
+    Fallback,
+    Forward,
+    OnInvalid,
+    Over,
+    Pool,
+    Proof,
+    Rate,
+    Server,
+    ServerState,
+    Site,
+    Snapshot,
+    Stickiness,
+    Tier,
+    TierAction,
+)
+
+START = 1_700_000_000
+MASTER = bytes(range(32, 64))
+V4 = 0x0A000000
+TCP_FLAGS = (*(2,) * 12, *(16,) * 16, *(24,) * 8, 17, 17, 4, 20, 18, 1, 0, 3, 6, 63)
+EXTENSIONS = (bytes([0]), bytes([60]), bytes([43]))
+
+
+def random_layout(random: Random, prefix: IPv6Network) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Fields and tag bits that fill what the prefix leaves."""
+    room = 125 - prefix.prefixlen
+    tag = random.randint(max(8, room - 80), min(64, room - 20))
+    left = room - tag
+    wanted = random.choice((["tier"], ["client"], ["tier", "client"], ["tier", "client"]))
+    wanted += random.sample(["expiry", "session", "lang", "age"], random.randint(0, 4))
+    widths = {"tier": 4, "client": 12, "expiry": 5, "session": 6, "lang": 3, "age": 2}
+    fields = []
+    for name in wanted:
+        if widths[name] <= left:
+            fields.append((name, widths[name]))
+            left -= widths[name]
+    for name in ("nonce", "more"):
+        if left:
+            fields.append((name, min(left, 64)))
+            left -= min(left, 64)
+    random.shuffle(fields)
+    return tuple(fields), tag
+
+
+class World:
+    """A site, what changes in it, and packets for it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(seed)
+        self.mtus: dict[bytes, int] = {}
+        self.unreachable: frozenset[bytes] = frozenset()
+        pools = self._pools()
+        tiers = self._tiers(tuple(pools))
+        clusters = self._clusters(tuple(tiers))
+        clients = self._clients(tuple(tiers))
+        self.site = Site(clusters=clusters, tiers=tiers, pools=pools, clients=clients)
+        self.keyrings = {c.name: self._keyring(c) for c in clusters.values() if isinstance(c, Cluster)}
+        self.masters = {name: MASTER for name in self.keyrings if random.random() < 0.9}
+        self.flows: list[bytes] = []
+        self.vips: list[int] = []
+        self.now = START * 10**9
+        self.renew()
+
+    def snapshot(self) -> Snapshot:
+        """The site as it is now."""
+        return Snapshot(1, self.site, self.keyrings, self.masters)
+
+    def change(self) -> None:
+        """Something in the site changes: servers, clients, tiers, what is known of the ways to servers."""
+        random = self.random
+        states = (*ServerState, *(ServerState.UP,) * 4)
+        pools = {
+            name: replace(
+                pool,
+                servers=tuple(
+                    replace(server, state=random.choice(states)) if random.random() < 0.25 else server
+                    for server in pool.servers
+                ),
+            )
+            for name, pool in self.site.pools.items()
+        }
+        clients = {
+            name: replace(
+                client,
+                state=random.choice((*ClientState, *(ClientState.ENABLED,) * 3)),
+                tier=random.choice(tuple(self.site.tiers)),
+            )
+            if random.random() < 0.15
+            else client
+            for name, client in self.site.clients.items()
+        }
+        self.site = replace(self.site, pools=pools, clients=clients)
+        self.renew()
+
+    def renew(self) -> None:
+        """New addresses and other ways to servers."""
+        random = self.random
+        servers = [server.address.packed for pool in self.site.pools.values() for server in pool.servers]
+        self.mtus = {packed: random.choice((68, 200, 1280, 1500, 1500)) for packed in servers if random.random() < 0.25}
+        self.unreachable = frozenset(packed for packed in servers if random.random() < 0.05)
+        self.vips = [self._vip() for _ in range(60)]
+
+    def packets(self, count: int) -> Iterator[tuple[int, bytes]]:
+        """So many packets, each with its time in unix nanoseconds."""
+        random = self.random
+        for _ in range(count):
+            self.now += random.choice((0, 1000, 100_000, 3_000_000)) if random.random() < 0.998 else self._pause()
+            if not self.flows or random.random() < 0.15:
+                self.flows.append(self._flow())
+                self.flows = self.flows[-40:]
+            yield self.now, self._packet(random.choice(self.flows))
+
+    # What the site is made of
+
+    def _pools(self) -> dict[str, Pool]:
+        random = self.random
+        names = [f"p{n}" for n in range(random.randint(1, 4))]
+        found = {}
+        for n, name in enumerate(names):
+            mode = random.choice(tuple(Forward))
+            servers = []
+            for m in range(random.choice((0, 1, 2, 3, 4, 5))):
+                six: IPv6Address | IPv4Address = IPv6Address((0xFD00 << 112) + (n << 16) + m + 1)
+                four = IPv4Address(V4 + (n << 8) + m + 1)
+                address = four if mode is Forward.DIRECT and random.random() < 0.2 else six
+                state = random.choice((*ServerState, *(ServerState.UP,) * 12))
+                servers.append(Server(f"s{m}", address, random.choice((0, 50, *(100,) * 8)), state))
+            fallback = random.choice((None, *names[n + 1 :]))
+            found[name] = Pool(name, tuple(servers), random.choice(tuple(Stickiness)), mode, fallback=fallback)
+        return found
+
+    def _tiers(self, pools: tuple[str, ...]) -> dict[str, Tier]:
+        random = self.random
+        codes = random.sample(range(16), random.randint(2, 6))
+        return {
+            f"t{code}": Tier(
+                f"t{code}",
+                code,
+                random.choice((*pools * 8, None, "nowhere")),
+                random.choice((*(TierAction.FORWARD,) * 20, TierAction.DROP)),
+                random.choice((None, None, random.randrange(64))),
+                self._rate(),
+                random.random() < 0.1,
+                random.choice(tuple(Fallback)),
+            )
+            for code in codes
+        }
+
+    def _rate(self) -> Rate | None:
+        random = self.random
+        if random.random() < 0.75:
+            return None
+        return Rate(
+            random.choice((0.5, 10, 333.3, 5000, 5000)), random.choice((1, 2.5, 20)), random.choice(tuple(Over))
+        )
+
+    def _clusters(self, tiers: tuple[str, ...]) -> dict[str, Cluster | ClassCluster]:
+        random = self.random
+        found: dict[str, Cluster | ClassCluster] = {}
+        for n in range(random.randint(1, 3)):
+            length = random.choice((32, 40, 48, 56, 64, 64, 64, 65, 71, 80, 96))
+            network = (0x2001_0DB8 + n << 96) + random.getrandbits(96)
+            prefix = IPv6Network((network, length), strict=False)
+            fields, tag = random_layout(random, prefix)
+            found[f"c{n}"] = Cluster(
+                f"c{n}",
+                prefix,
+                prefix.network_address + random.randint(1, 9),
+                fields,
+                tag,
+                random.choice((*tiers * 10, "nobody")),
+                {
+                    name: {
+                        f"v{number}": number for number in random.sample(range(1, 1 << bits), min(2, (1 << bits) - 1))
+                    }
+                    for name, bits in fields
+                    if name in ("lang", "age") and random.random() < 0.8
+                },
+                expiry_unit=random.choice((1, 60, 900)),
+                on_invalid=random.choice(tuple(OnInvalid)),
+                slot_seconds=random.choice((1, 30, 300)),
+                session_lifetime=random.choice((5, 100, 3600)),
+            )
+        if random.random() < 0.6:
+            hosts = random.sample(range(2, 15), 4)
+            classes = {name: (hosts[n],) for n, name in enumerate(tiers[:3])} | {"gone": (hosts[3],)}
+            network = IPv4Network("192.0.2.0/28")
+            found["legacy"] = ClassCluster("legacy", network, IPv4Address("192.0.2.1"), classes, random.choice(tiers))
+        return found
+
+    def _clients(self, tiers: tuple[str, ...]) -> dict[str, Client]:
+        random = self.random
+        return {
+            f"k{n}": Client(
+                f"k{n}",
+                n,
+                random.choice((*tiers, *tiers, "gone")),
+                proof=Proof(random.choice(tuple(Bind)), random.random() < 0.3, random.random() < 0.2),
+                state=random.choice((*(ClientState.ENABLED,) * 8, *ClientState)),
+                key_generation=random.randrange(3),
+            )
+            for n in range(1, random.randint(2, 15))
+        }
+
+    def _keyring(self, cluster: Cluster) -> Keyring:
+        random = self.random
+        slots = random.sample(range(4), random.randint(1, 3))
+        states = [EpochState.ACTIVE, EpochState.RETIRING, EpochState.PUBLISHED]
+        epochs = [
+            Epoch(slot, state, random.randbytes(32), activated_at=random.choice((0, START - 1000, START - 100_000)))
+            for slot, state in zip(slots, states, strict=False)
+        ]
+        return Keyring(cluster.address_layout, epochs)
+
+    # Addresses
+
+    def _vip(self) -> int:
+        random = self.random
+        cluster = random.choice(tuple(self.site.clusters.values()))
+        if isinstance(cluster, ClassCluster):
+            return int(cluster.prefix.network_address) + random.randrange(16)
+        match random.randrange(12):
+            case 0:
+                return int(cluster.plain)
+            case 1:
+                return int(cluster.prefix.network_address) | random.getrandbits(128 - cluster.prefix.prefixlen)
+            case 2:
+                return self._issued(cluster) ^ 1 << random.randrange(128 - cluster.prefix.prefixlen)
+            case 3 | 4 | 5:
+                return self._proven(cluster)
+        return self._issued(cluster)
+
+    def _values(self, cluster: Cluster, layout: Layout) -> dict[str, int]:
+        random = self.random
+        values = {name: random.randrange(1 << bits) for name, bits in layout.fields}
+        if random.random() < 0.95:
+            codes = [tier.code for tier in self.site.tiers.values()]
+            for name, bits in layout.fields:
+                if name == "tier":
+                    values[name] = random.choice(codes) & (1 << bits) - 1
+                elif name == "client":
+                    values[name] = random.randrange(20) & (1 << bits) - 1
+                elif name == "expiry":
+                    values[name] = random.choice(((1 << bits) - 1, (1 << bits) - 1, (1 << bits) - 1, values[name]))
+                elif name in cluster.values:
+                    values[name] = random.choice((0, *cluster.values[name].values()))
+        return values
+
+    def _issued(self, cluster: Cluster) -> int:
+        layout = cluster.address_layout
+        epoch = self.random.choice(self.keyrings[cluster.name].epochs)
+        entry = self.keyrings[cluster.name].at(epoch.slot)
+        assert entry
+        return entry[1].encode(self._values(cluster, layout))
+
+    def _proven(self, cluster: Cluster) -> int:
+        random, layout = self.random, cluster.address_layout
+        issued = self._issued(cluster)
+        entry = self.keyrings[cluster.name].of(issued)
+        assert entry
+        client = self._client(layout.get(entry[1].open(issued), "client"))
+        if client is None or cluster.name not in self.masters or random.random() < 0.1:
+            return issued | layout.mode_bit
+        key = client_key(MASTER, layout, client.id, client.key_generation)
+        slot = self.now // 10**9 // cluster.slot_seconds + random.choice((-2, -1, *(0,) * 8, 1, 2))
+        return prove(layout, issued, key, client.proof.bind, self._source(), 7000, slot)
+
+    def _client(self, number: int) -> Client | None:
+        return self.site.clients.get(f"k{number}")
+
+    # Packets
+
+    @staticmethod
+    def _source() -> int:
+        return 0x2001_0DB8_FFFF << 80 | 5
+
+    def _pause(self) -> int:
+        return self.random.choice((1, 20, 31, 61, 181, 4000)) * 10**9
+
+    def _flow(self) -> bytes:
+        """The addresses, ports and protocol of a flow: a whole packet of it, to be changed."""
+        random = self.random
+        vip = random.choice(self.vips) if random.random() < 0.97 else random.getrandbits(128)
+        source = self._source() + random.choice((0, 0, 0, 1, 2))
+        if random.random() < 0.01:
+            source = random.choice((0, 1, 0xFF02 << 112 | 1, 1 << 32))
+        ports = struct.pack("!HH", random.choice((7000, 7001, random.randrange(65536))), random.choice((80, 443)))
+        four = vip < 1 << 32
+        protocol = random.choice((*(6,) * 14, *(17,) * 10, *(1 if four else 58,) * 5, random.randrange(256)))
+        if four:
+            addresses = struct.pack("!II", random.choice((0xC6336407, 0x7F000001, 0xE0000001, 7)), vip)
+        else:
+            addresses = source.to_bytes(16, "big") + vip.to_bytes(16, "big")
+        return bytes([4 if four else 6, protocol]) + ports + addresses
+
+    def _packet(self, flow: bytes) -> bytes:
+        random = self.random
+        version, protocol, ports, addresses = flow[0], flow[1], flow[2:4] + flow[4:6], flow[6:]
+        kind = random.randrange(40)
+        if kind < 2:
+            return self._error(version, protocol, ports, addresses)
+        if kind < 6:
+            return self._reply(version, protocol, ports, addresses)
+        if kind == 6 and random.random() < 0.3:
+            return self._ip(version, random.randrange(256), addresses, random.randbytes(random.randrange(60)))
+        upper = self._upper(version, protocol, ports)
+        data = self._ip(version, protocol, addresses, upper)
+        return self._broken(data) if kind < 9 else data
+
+    def _upper(self, version: int, protocol: int, ports: bytes) -> bytes:
+        random = self.random
+        size = random.choice((0, 0, 1, 7, 40, 160, random.randrange(1500)))
+        if protocol == 6:
+            flags = random.choice(TCP_FLAGS)
+            return ports + bytes(8) + bytes([0x50, flags]) + random.randbytes(6) + bytes(size)
+        if protocol == 17:
+            check = random.choice((bytes(2), random.randbytes(2)))
+            return ports + struct.pack("!H", 8 + size) + check + bytes(size)
+        if protocol in (1, 58):
+            kinds = (8, 0) if version == 4 else (128, 129)
+            kind = random.choice((*kinds, *kinds, 135, 3, 1))
+            return bytes([kind, 0]) + random.randbytes(2) + ports + bytes(size)
+        return bytes(size)
+
+    def _ip(self, version: int, protocol: int, addresses: bytes, payload: bytes) -> bytes:
+        random = self.random
+        hops = random.choice((64, 64, 64, 255, 2, 1, 0)) if random.random() < 0.1 else 64
+        tos = random.choice((0, 0, 3, 184, 255))
+        trailer = bytes(random.choice((0, 0, 0, 6)))
+        if version == 4:
+            piece = random.choice((0, 0x4000, 0x4000, 0x2000, 100, 0x2064)) if random.random() < 0.5 else 0
+            head = struct.pack("!BBHHHBB", 0x45, tos, 20 + len(payload), random.randrange(4), piece, hops, protocol)
+            return head + random.randbytes(2) + addresses + payload + trailer
+        chain, first = b"", protocol
+        if random.random() < 0.15:
+            chain, first = self._chain(protocol)
+        word = 6 << 28 | tos << 20 | random.getrandbits(20)
+        return (
+            struct.pack("!IHBB", word, len(chain) + len(payload), first, hops) + addresses + chain + payload + trailer
+        )
+
+    def _chain(self, protocol: int) -> tuple[bytes, int]:
+        """Extension headers that lead to `protocol`, and the type of the first."""
+        random = self.random
+        chain, following = b"", protocol
+        for _ in range(random.randint(1, 3) if random.random() < 0.9 else random.randint(7, 10)):
+            kind = random.choice((43, 44, 44, 44, 60, 60, 0))
+            if kind == 44:
+                word = random.choice((0, 1, 1, 80, 81))
+                chain = struct.pack("!BBHI", following, 0, word, random.randrange(3)) + chain
+            else:
+                units = random.choice((0, 0, 1))
+                left = random.choice((0, 0, 0, 1)) if kind == 43 else 0
+                chain = bytes([following, units, 0, left]) + bytes(4 + 8 * units) + chain
+            following = kind
+        return chain, following
+
+    def _error(self, version: int, protocol: int, ports: bytes, addresses: bytes) -> bytes:
+        """An ICMP error about what the receiver of a flow sent, from somewhere."""
+        random = self.random
+        half = len(addresses) // 2
+        back = addresses[half:] + addresses[:half]
+        upper = self._upper(version, protocol, ports[2:] + ports[:2])
+        if protocol in (1, 58) and len(upper) > 8:
+            upper = upper[:4] + ports + upper[8:]
+        inner = self._ip(version, protocol, back, upper)
+        inner = inner[: random.choice((len(inner), len(inner), 48, 28, random.randrange(len(inner) + 1)))][:1200]
+        kind = random.choice((1, 2, 3, 4, 127)) if version == 6 else random.choice((3, 4, 5, 11, 12))
+        body = bytes([kind, 0]) + random.randbytes(6) + inner
+        return self._ip(version, 58 if version == 6 else 1, random.randbytes(half) + addresses[half:], body)
+
+    def _reply(self, version: int, protocol: int, ports: bytes, addresses: bytes) -> bytes:
+        """What some server answers a client, under nat."""
+        random = self.random
+        servers = [s.address.packed for pool in self.site.pools.values() for s in pool.servers]
+        if version == 4 or not servers:
+            return self._ip(version, protocol, addresses[::-1], self._upper(version, protocol, ports))
+        server = random.choice(servers).rjust(16, b"\0")
+        if random.random() < 0.2:
+            return self._error(6, protocol, ports, server + addresses[:16])
+        upper = self._upper(6, protocol, ports[2:] + ports[:2])
+        if protocol == 58 and len(upper) >= 8:
+            upper = bytes([129]) + upper[1:4] + ports[:2] + upper[6:]
+        return self._ip(6, protocol, server + addresses[:16], upper)
+
+    def _broken(self, data: bytes) -> bytes:
+        """A packet with a part missing, or too much, or changed."""
+        random = self.random
+        out = bytearray(data)
+        match random.randrange(4):
+            case 0:
+                out = out[: random.randrange(len(out) + 1)]
+            case 1:
+                out[random.randrange(len(out))] ^= 1 << random.randrange(8)
+            case 2:
+                out[random.randrange(min(len(out), 60))] = random.randrange(256)
+            case _:
+                out += random.randbytes(random.randrange(30))
+        return bytes(out)
