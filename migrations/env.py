@@ -8,7 +8,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from dnsvip.store.tables import metadata
+from dnsvip.store.database.tables import metadata
 
 
 def run(connection: Connection) -> None:

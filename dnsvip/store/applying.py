@@ -19,13 +19,13 @@ from dnsvip.site import Classify, Client, Step, TsigKey, Zone
 from dnsvip.site.plain import SINGLE, SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.rules import check_one, check_site
-from dnsvip.store.audit import AuditEntry, record
+from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.batches import BATCH, ROWS, in_batches
+from dnsvip.store.database.tables import KINDS, client, client_match, tsig, zone
 from dnsvip.store.keys import follow_cluster
 from dnsvip.store.loading import load_site, things
-from dnsvip.store.rows import audit_form, from_row, match_rows, to_row
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import KINDS, client, client_match, tsig, zone
+from dnsvip.store.objects.rows import audit_form, from_row, match_rows, to_row
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
 """What is wrong with a zone's text; `dns.zone` knows, the store does not."""

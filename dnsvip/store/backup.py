@@ -22,10 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import StoreError
 from dnsvip.store.batches import ROWS
-from dnsvip.store.rewrap import SECRETS, rewrapped
-from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import (
+from dnsvip.store.database.tables import (
     KINDS,
     SCHEMA,
     audit,
@@ -38,6 +35,9 @@ from dnsvip.store.tables import (
     state,
     token,
 )
+from dnsvip.store.rewrap import SECRETS, rewrapped
+from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip backup", 1
 

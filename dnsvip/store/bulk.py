@@ -23,8 +23,8 @@ from dnsvip.site.plain import RUNTIME_FIELDS, SiteObject, dump_text
 from dnsvip.site.rules import check_one
 from dnsvip.store.applying import Author
 from dnsvip.store.batches import BATCH, in_batches
-from dnsvip.store.rows import client_of
-from dnsvip.store.tables import client, client_match
+from dnsvip.store.database.tables import client, client_match
+from dnsvip.store.objects.rows import client_of
 
 LINES = 4000
 """Lines in one batch; what one client of it gives up another may take."""

@@ -12,8 +12,8 @@ import secrets
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import cookie_secret
+from dnsvip.store.database.tables import cookie_secret
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 COOKIE_SECRET_BYTES = 16
 """A SipHash key (RFC 9018 section 4.4)."""

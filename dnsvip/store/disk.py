@@ -18,7 +18,7 @@ from dnsvip.site import Snapshot, history
 from dnsvip.site.history import Course, Memory
 from dnsvip.store import lastgood, memory
 from dnsvip.store.repository import Followed
-from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 REST_SECONDS = 0.02
 """Between two strides of saving, each of some 2 ms: a large site is written in one part of ten of the time, as answers

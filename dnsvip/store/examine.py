@@ -17,12 +17,12 @@ from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.plain import COLLECTIONS
 from dnsvip.store import registry
-from dnsvip.store.database import Database
+from dnsvip.store.database.database import Database
+from dnsvip.store.database.tables import SCHEMA, epoch, state
 from dnsvip.store.loading import MANY, current_generation, load_site
-from dnsvip.store.rows import epoch_from
+from dnsvip.store.objects.rows import epoch_from
 from dnsvip.store.schema import CHECK_CONTEXT, is_usable, version_of
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import SCHEMA, epoch, state
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 ROUND_TRIPS = 5
 SECONDS = 10.0

@@ -27,7 +27,7 @@ from dnsvip.site.epochs import NodeReport
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.disk import Disk
 from dnsvip.store.repository import Followed, Store
-from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 Callback: TypeAlias = Callable[[Snapshot], object]
 Detail: TypeAlias = Callable[[], Mapping[str, Any]]

@@ -21,11 +21,11 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Cluster, epochs
 from dnsvip.site.epochs import Reserved
 from dnsvip.site.plan import Change
-from dnsvip.store.audit import AuditEntry
+from dnsvip.store.access.audit import AuditEntry
+from dnsvip.store.database.tables import client_master, epoch, key_slot
 from dnsvip.store.loading import KEY_KIND, load_epochs, load_site
-from dnsvip.store.rows import epoch_dump, epoch_row, master_context
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import client_master, epoch, key_slot
+from dnsvip.store.objects.rows import epoch_dump, epoch_row, master_context
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 
 async def follow_cluster(

@@ -23,8 +23,8 @@ from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
 from dnsvip.store.cookies import cookie_context
 from dnsvip.store.loading import MANY
-from dnsvip.store.rows import epoch_from, epoch_row, from_row, master_context, to_row
-from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.objects.rows import epoch_from, epoch_row, from_row, master_context, to_row
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip snapshot", 1
 FILE = "snapshot.jsonl"

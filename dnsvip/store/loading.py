@@ -23,9 +23,9 @@ from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
 from dnsvip.site.plan import Origin
 from dnsvip.store.cookies import COOKIE_KIND, load_cookie_secrets
-from dnsvip.store.rows import epoch_from, from_row, master_context
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import KINDS, audit, client_master, epoch, state
+from dnsvip.store.database.tables import KINDS, audit, client_master, epoch, state
+from dnsvip.store.objects.rows import epoch_from, from_row, master_context
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 PAGE = 2000
 """Rows at a time: between pages the event loop gets its turn, so that loading does not stop answers."""

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.store.database import Database
+from dnsvip.store.database.database import Database
+from dnsvip.store.database.tables import node, state
 from dnsvip.store.schema import prefer_key
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import node, state
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.watch import CHANNEL
 
 

@@ -14,13 +14,13 @@ from dnsvip.address.keyring import Epoch
 from dnsvip.errors import Conflict, Problem
 from dnsvip.site.epochs import NodeReport, Reserved
 from dnsvip.store import backup, keys, loading, registry
-from dnsvip.store.audit import AuditEntry, record
+from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.backup import Header, Progress
 from dnsvip.store.cookies import COOKIE_KIND, roll_cookie_secrets
+from dnsvip.store.database.tables import state
 from dnsvip.store.opened import Opened, Undone
 from dnsvip.store.rewrap import KEK_KIND, rewrap
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import state
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 
 class Operated(Opened):

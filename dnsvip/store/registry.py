@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.batches import BATCH
-from dnsvip.store.tables import audit, node
+from dnsvip.store.database.tables import audit, node
 
 FORGET_SECONDS = 3600.0
 """How long a node that reports no more stays listed."""

@@ -19,20 +19,21 @@ from dnsvip.site import Site, Snapshot
 from dnsvip.site.history import Course, Mark, course
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
-from dnsvip.store import loading, people
+from dnsvip.store import loading
+from dnsvip.store.access import tokens as people
+from dnsvip.store.access.audit import AuditEntry, AuditRow, record, recorded
+from dnsvip.store.access.tokens import Token
 from dnsvip.store.applying import Author, ZoneCheck, apply_changes
-from dnsvip.store.audit import AuditEntry, AuditRow, record, recorded
 from dnsvip.store.bulk import Allowed, Importer, Line, Settle, Tally
-from dnsvip.store.collisions import collisions, collisions_within
-from dnsvip.store.database import Database, make_file
-from dnsvip.store.listing import Listing, claimants, counted, listed
+from dnsvip.store.database.database import Database, make_file
+from dnsvip.store.database.tables import KINDS, state, token
+from dnsvip.store.objects.collisions import collisions, collisions_within
+from dnsvip.store.objects.listing import Listing, claimants, counted, listed
+from dnsvip.store.objects.rows import from_row
 from dnsvip.store.opened import Undone
 from dnsvip.store.operation import Operated
-from dnsvip.store.people import Token
-from dnsvip.store.rows import from_row
 from dnsvip.store.schema import prefer_key, prepare
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import KINDS, state, token
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.watch import watch
 
 

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.cookies import cookie_context
-from dnsvip.store.rows import epoch_context, master_context, tsig_context
+from dnsvip.store.database.tables import client_master, cookie_secret, epoch, state, tsig
+from dnsvip.store.objects.rows import epoch_context, master_context, tsig_context
 from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import client_master, cookie_secret, epoch, state, tsig
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 SECRETS: Mapping[str, Callable[[Any], bytes]] = {
     tsig.name: lambda row: tsig_context(row["name"]),

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.store.cookies import make_cookie_secrets
-from dnsvip.store.database import Database
-from dnsvip.store.secrets import KeyEncryptionKey
-from dnsvip.store.tables import OLDEST, SCHEMA, cookie_secret, state
+from dnsvip.store.database.database import Database
+from dnsvip.store.database.tables import OLDEST, SCHEMA, cookie_secret, state
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 SCRIPTS = Path(__file__).parent / "migrations"
 CHECK_CONTEXT = b"key check"

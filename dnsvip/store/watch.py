@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import text
 
 from dnsvip.errors import StoreError
-from dnsvip.store.database import Database
+from dnsvip.store.database.database import Database
 from dnsvip.store.loading import current_generation
 
 CHANNEL = "dnsvip"

@@ -9,7 +9,7 @@ import pytest
 
 from dnsvip.admin.http.queries import PageQuery
 from dnsvip.site.plain import COLLECTIONS
-from dnsvip.store.filters import FILTERS as FILTERS_OF
+from dnsvip.store.objects.filters import FILTERS as FILTERS_OF
 from tests.admin.conftest import Api
 
 

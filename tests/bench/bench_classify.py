@@ -36,8 +36,8 @@ from dnsvip.site import Client, Match, Snapshot, Step
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
-from dnsvip.store.rows import match_rows, to_row
-from dnsvip.store.tables import client, client_match
+from dnsvip.store.database.tables import client, client_match
+from dnsvip.store.objects.rows import match_rows, to_row
 from tests.bench.goals import GOALS
 from tests.samples import NOW, make_site, snapshot_of
 

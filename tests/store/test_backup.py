@@ -15,8 +15,9 @@ from dnsvip.errors import Conflict, SecretError, StoreError
 from dnsvip.site import Client, Match, Site, Step
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
-from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, tables
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.backup import PARTS, read_header
+from dnsvip.store.database import tables
 from dnsvip.store.rewrap import SECRETS
 from tests.postgres import Postgres
 from tests.store.conftest import until

@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import command
 
 from dnsvip.store import KeyEncryptionKey, Store, lastgood
-from dnsvip.store.database import Database
+from dnsvip.store.database.database import Database
 from tests.store.conftest import alembic
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dnsvip.errors import StoreError
-from dnsvip.store.dsn import hidden, single_hosts
+from dnsvip.store.database.dsn import hidden, single_hosts
 
 SAID = "sslmode=verify-full&sslrootcert=/etc/ca%20dir/ca.pem"
 

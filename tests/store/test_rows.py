@@ -14,7 +14,7 @@ from dnsvip.errors import StoreError
 from dnsvip.site import Client, ClientState, Match, Proof, Site, Step
 from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection, dump, parse
 from dnsvip.store import KeyEncryptionKey
-from dnsvip.store.rows import from_row, to_row
+from dnsvip.store.objects.rows import from_row, to_row
 
 KEK = KeyEncryptionKey(bytes(32), "test")
 

@@ -15,8 +15,9 @@ from sqlalchemy import select, text, update
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Site, Snapshot
-from dnsvip.store import KeyEncryptionKey, Store, tables
-from dnsvip.store.database import Database
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.database import tables
+from dnsvip.store.database.database import Database
 from dnsvip.store.schema import SCRIPTS
 from tests.store.test_lastgood import clear_secrets, snapshot  # noqa: F401 - a fixture
 

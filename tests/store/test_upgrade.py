@@ -11,9 +11,10 @@ from sqlalchemy import Connection, MetaData, Table, delete, insert, select, upda
 
 from dnsvip.site import Site
 from dnsvip.site.plan import plan
-from dnsvip.store import KeyEncryptionKey, Store, tables
-from dnsvip.store.database import Database, make_file
-from dnsvip.store.rows import to_row
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.database import tables
+from dnsvip.store.database.database import Database, make_file
+from dnsvip.store.objects.rows import to_row
 from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
 from tests.store.conftest import alembic
 

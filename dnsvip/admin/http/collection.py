@@ -27,7 +27,7 @@ from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
 from dnsvip.site.rights import Action
 from dnsvip.store import Listing
-from dnsvip.store.listing import COUNTED
+from dnsvip.store.objects.listing import COUNTED
 
 TRIES = 5
 GENERATION = "Dnsvip-Generation"

@@ -18,7 +18,7 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, ClientState
 from dnsvip.site.plain import JsonObject, problem_of
 from dnsvip.store import Listing
-from dnsvip.store.filters import FILTERS
+from dnsvip.store.objects.filters import FILTERS
 
 PAGE, LONGEST_PAGE = 100, 1000
 BIGGEST = (1 << 63) - 1

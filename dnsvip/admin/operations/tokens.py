@@ -23,7 +23,7 @@ from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
 from dnsvip.store import Token
-from dnsvip.store.people import token_form
+from dnsvip.store.access.tokens import token_form
 
 LONGEST = 10 * 366 * 86_400
 """Seconds that a token may live at most."""

@@ -19,7 +19,7 @@ from dnsvip.site.io.files import load_node
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import ROLES
 from dnsvip.store import KeyEncryptionKey, Store
-from dnsvip.store.people import token_form
+from dnsvip.store.access.tokens import token_form
 
 T = TypeVar("T")
 

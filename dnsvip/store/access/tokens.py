@@ -17,7 +17,7 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import NAME_PATTERN
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
-from dnsvip.store.tables import token
+from dnsvip.store.database.tables import token
 
 TOKEN_BYTES = 32
 

@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from dnsvip.errors import StoreError
-from dnsvip.store.dsn import FORM, hidden, single_hosts
-from dnsvip.store.tables import state
+from dnsvip.store.database.dsn import FORM, hidden, single_hosts
+from dnsvip.store.database.tables import state
 
 BUSY_SECONDS = 120.0
 """How long a writer waits for another one; the longest writer is an apply of a very large site."""

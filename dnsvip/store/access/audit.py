@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
-from dnsvip.store.tables import audit
+from dnsvip.store.database.tables import audit
 
 
 @dataclass(frozen=True, slots=True)

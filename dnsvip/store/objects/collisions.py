@@ -12,7 +12,7 @@ from dnsvip.site import Client, Site, Tier
 from dnsvip.site.plan import Change
 from dnsvip.site.rules import check_unique
 from dnsvip.store.batches import BATCH, in_batches
-from dnsvip.store.tables import KINDS, client_match
+from dnsvip.store.database.tables import KINDS, client_match
 
 
 def collisions_within(changes: Sequence[Change]) -> list[Problem]:

@@ -26,7 +26,7 @@ from dnsvip.site import (
     Zone,
 )
 from dnsvip.site.plain import TYPES, JsonObject, SiteObject, dump
-from dnsvip.store.secrets import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 Row = dict[str, Any]
 

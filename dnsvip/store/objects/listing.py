@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from dnsvip.store.filters import Filters, around, conditions
-from dnsvip.store.tables import KINDS, client_match
+from dnsvip.store.database.tables import KINDS, client_match
+from dnsvip.store.objects.filters import Filters, around, conditions
 
 SORTS = ("name", "id", "tier", "state", "changed")
 """What clients can be sorted by; other kinds by name and by when they changed (in generations)."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
 from dnsvip.site import ClientState, Step
-from dnsvip.store.tables import KINDS, JsonField, client, client_match
+from dnsvip.store.database.tables import KINDS, JsonField, client, client_match
 
 Filters: TypeAlias = Mapping[str, str]
 """The name of a filter -> what is looked for; a filter that is not there leaves everything."""
