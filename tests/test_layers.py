@@ -84,11 +84,22 @@ def _is_pure(module: str) -> bool:
 
 
 def _is_face(path: Path) -> bool:
-    """Whether a file is a package's face, which only names what outsiders may use: imports, `__all__`, a docstring."""
+    """Whether a file only names what outsiders may use: imports, `__all__`, a docstring, PEP 562's lazy loading."""
     statements = ast.parse(path.read_text()).body
     return path.name == "__init__.py" and all(
-        isinstance(each, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr) for each in statements
+        isinstance(statement, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr) or _is_lazy_import(statement)
+        for statement in statements
     )
+
+
+def _is_lazy_import(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return all(isinstance(inner, ast.ImportFrom) for inner in statement.body) and not statement.orelse
+        case ast.FunctionDef(name="__getattr__"):
+            return True
+        case _:
+            return False
 
 
 @pytest.mark.parametrize(("module", "path"), _modules())

@@ -19,7 +19,8 @@ from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.objects import classify, clients, clusters, enrolment, pools, services, tiers, tsig, zones
 from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
-from dnsvip.admin.operations.observe import OBSERVED, ROUTES, ApiCounts, Observed
+from dnsvip.site.rights import Action
+from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
 
 OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
 RESOURCES = (
@@ -40,13 +41,26 @@ RESOURCES = (
 )
 
 
+async def get_metrics_by_right(request: web.Request) -> web.Response:
+    """All metrics, for a caller whose token may read them."""
+    auth.demand(request, Action.READ, "metrics")
+    return await get_metrics(request)
+
+
+OBSERVED_ROUTES = (
+    web.get("/metrics", get_metrics_by_right),
+    web.get("/healthz", auth.open_to_all(get_health)),
+    web.get("/readyz", auth.open_to_all(get_ready)),
+)
+
+
 def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:
     """The API of a node; with `observed` /metrics, /healthz and /readyz too, requests being counted in `counts`."""
     counting = [counts.middleware] if counts else []
     app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate])
     if observed:
         app[OBSERVED] = observed
-        app.add_routes(ROUTES)
+        app.add_routes(OBSERVED_ROUTES)
     app[NODE], app[DECIDERS] = node, Deciders(node)
     auth.prepare(app)
     for resource in RESOURCES:

@@ -1,6 +1,6 @@
 """What a client must know to use its encoded addresses: the enrolment, as values and as its JSON document.
 
-An operator makes it (`dnsvip.client.io.enrol`), the client imports it. It holds the client's keys, so it
+An operator makes it (`dnsvip.client.enrol`), the client imports it. It holds the client's keys, so it
 is a secret as a whole; reprs show none of it. Nothing here touches files, sockets or clocks. The
 document is described in README.md; `version` is 1.
 """

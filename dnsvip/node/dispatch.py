@@ -15,11 +15,11 @@ import uvloop
 from dnsvip.dispatcher.io.control import SOCKET, Control
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
-from dnsvip.node.notify import Notifier
-from dnsvip.node.observing import observed_dispatch, observing
-from dnsvip.node.reloading import Live, reload_on_hangup
+from dnsvip.node.health_endpoints import observed_dispatch, observing
+from dnsvip.node.reload import Live, reload_on_hangup
 from dnsvip.node.runtime_tuning import Settling, share_interpreter
-from dnsvip.node.sampling import flow_log
+from dnsvip.node.sampled_logs import flow_log
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings

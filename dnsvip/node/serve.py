@@ -21,25 +21,25 @@ import uvloop
 from dnsvip import __version__
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
-from dnsvip.admin.operations.observe import ApiCounts, Observed
 from dnsvip.dns.control import Identity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
-from dnsvip.node.apilisten import api_listening
-from dnsvip.node.firsttoken import make_first_token
-from dnsvip.node.notify import Notifier
-from dnsvip.node.observing import joined, observed_serve, observing
-from dnsvip.node.reloading import Live, reload_on_hangup
+from dnsvip.node.api_listener import api_listening
+from dnsvip.node.first_token import make_first_token
+from dnsvip.node.health_endpoints import joined, observed_serve, observing
+from dnsvip.node.reload import Live, reload_on_hangup
 from dnsvip.node.runtime_tuning import Settling, share_interpreter
-from dnsvip.node.sampling import query_log
+from dnsvip.node.sampled_logs import query_log
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.site import Snapshot, parse_endpoint
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DnsSettings, NodeConfig
 from dnsvip.store import Store
 from dnsvip.store.follower import SnapshotFollower
+from dnsvip.telemetry.endpoints import ApiCounts, Observed
 from dnsvip.telemetry.log import configure
 
 DISPATCHER = "dispatch.sock"

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dnsvip.node.reloading import LIVE
+from dnsvip.node.reload import LIVE
 from dnsvip.site.node_file import NodeConfig
 
 HEAD = """\

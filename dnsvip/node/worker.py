@@ -15,9 +15,9 @@ import uvloop
 
 from dnsvip.dns.io.workers import Parent
 from dnsvip.errors import DnsvipError
-from dnsvip.node.notify import Notifier
-from dnsvip.node.reloading import Live, reload_on_hangup
+from dnsvip.node.reload import Live, reload_on_hangup
 from dnsvip.node.runtime_tuning import share_interpreter
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.node.serve import dns_of, feed_of
 from dnsvip.site.io.files import load_node
 from dnsvip.telemetry.log import configure

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import parse
-from dnsvip.client.io.enrol import make_enrolment
 from tests.admin.conftest import Api
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dnsvip.address.proof import Bind, client_key
+from dnsvip.client.enrol import cautions, make_enrolment
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
-from dnsvip.client.io.enrol import cautions, make_enrolment
 from dnsvip.errors import ClientError
 from dnsvip.site import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
 from dnsvip.site.io.files import load_site

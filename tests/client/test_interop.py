@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.address.proof import Bind
+from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump, parse
-from dnsvip.client.io.enrol import make_enrolment
-from dnsvip.client.modifier import Modifier, Why
+from dnsvip.client.proof import Modifier, Why
 from dnsvip.dispatcher.reason import Reason
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.site import Proof, Snapshot

@@ -22,8 +22,8 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
+from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump
-from dnsvip.client.io.enrol import make_enrolment
 from dnsvip.errors import ClientError, InvalidSite, Problem
 from dnsvip.site import STRICT, Endpoint, Snapshot
 

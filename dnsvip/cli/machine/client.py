@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 
 from dnsvip.cli.shared.database import load_snapshot
+from dnsvip.client.enrol import cautions, make_enrolment
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
 from dnsvip.client.io.agent import Agent, Resolved
 from dnsvip.client.io.command import run_with_hosts, run_with_proxy
-from dnsvip.client.io.enrol import cautions, make_enrolment
 from dnsvip.client.io.stub import Stub, system_servers
 from dnsvip.site import parse_endpoint
 

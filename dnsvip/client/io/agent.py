@@ -26,7 +26,7 @@ from dnsvip.client.enrolment import Enrolment
 from dnsvip.client.io.files import find_enrolment
 from dnsvip.client.io.lookup import Issued, Lookup, canonical
 from dnsvip.client.io.system import connect_as_system, connected, source_towards, system_addresses
-from dnsvip.client.modifier import Modifier, Proven, Why
+from dnsvip.client.proof import Modifier, Proven, Why
 from dnsvip.errors import ClientError, CodecError
 
 Result = TypeVar("Result")

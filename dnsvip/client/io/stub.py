@@ -28,7 +28,7 @@ import dns.rrset
 
 from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.lookup import canonical
-from dnsvip.client.modifier import Why
+from dnsvip.client.proof import Why
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 

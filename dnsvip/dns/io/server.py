@@ -34,7 +34,7 @@ from dnsvip.dns.querylog import Asked
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot, parse_endpoint
 from dnsvip.site.node_file import DnsSettings, Listener
-from dnsvip.telemetry.samplelog import Every, SampleLog
+from dnsvip.telemetry.sample_log import Every, SampleLog
 
 PORT_TRIES = 8
 """How often a free port is looked for that UDP and TCP can both have."""

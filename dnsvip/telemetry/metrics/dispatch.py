@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from dnsvip.telemetry.metrics.families import by_one, counter, counters, gauge, gauges
+from dnsvip.telemetry.metrics.exposition import by_label, counter, counters, gauge, gauges
 
 _PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
     "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is taken."),
@@ -34,11 +34,11 @@ _SERVER = ("pool", "server")
 def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     """All that the status holds."""
     text = "Packets by the reason of their verdict; together they are all packets."
-    yield counters("dnsvip_dispatch_packets", text, ("reason",), by_one(status.get("counters", {})))
+    yield counters("dnsvip_dispatch_packets", text, ("reason",), by_label(status.get("counters", {})))
     text = "New flows sent to a server, by tier."
-    yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_one(status.get("new_flows", {})))
+    yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_label(status.get("new_flows", {})))
     text = "Sampled flows by what became of their line."
-    yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_one(status.get("flow_log", {})))
+    yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_label(status.get("flow_log", {})))
     for key, (make, name, text) in _PLAIN.items():
         if key in status:
             yield make(name, text, status[key])
@@ -52,7 +52,7 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
 
 def _flows(flows: Mapping[str, float]) -> Iterator[Metric]:
     held = {state: flows[state] for state in ("established", "new") if state in flows}
-    yield gauges("dnsvip_dispatch_flows", "Flows in the connection key table.", ("state",), by_one(held))
+    yield gauges("dnsvip_dispatch_flows", "Flows in the connection key table.", ("state",), by_label(held))
     if "bound" in flows:
         yield gauge("dnsvip_dispatch_flows_limit", "How many flows the table holds at most.", flows["bound"])
     yield from (counter(name, text, flows[key]) for key, (name, text) in _FLOWS.items() if key in flows)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import Metric
 
-from dnsvip.telemetry.metrics.families import by_one, counters, gauge
+from dnsvip.telemetry.metrics.exposition import by_label, counters, gauge
 
 OPEN = "tcp_open"
 """The one number of group `transport` that is a state."""
@@ -31,7 +31,7 @@ def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     """One family a group."""
     for group, (name, label, text) in GROUPS.items():
         numbers = {key: number for key, number in totals.get(group, {}).items() if key != OPEN}
-        yield counters(name, text, (label,), by_one(numbers))
+        yield counters(name, text, (label,), by_label(numbers))
     queries = (((proto, rcode), number) for (proto, rcode), number in _pairs(totals.get("queries", {})))
     text = "Queries answered, by transport and rcode."
     yield counters("dnsvip_dns_queries", text, ("proto", "rcode"), queries)

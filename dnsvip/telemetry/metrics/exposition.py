@@ -1,24 +1,66 @@
-"""Families as the text that Prometheus reads, in the form that a scraper asks for."""
+"""Metric families from plain numbers, and their exposition in the format a scraper asks for.
+
+Names are `dnsvip_PART_WHAT_UNIT`; counters end in `_total`. Label values come from a closed set or from the site's
+own names (tiers, pools, servers, clusters, nodes), never from clients, addresses or queries: traffic cannot grow the
+number of series.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+Labels: TypeAlias = tuple[str, ...]
+Samples: TypeAlias = Iterable[tuple[Labels, float]]
+
+
+def counters(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
+    """A counter family; `name` is without `_total`. A sample is the label values and the number."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def gauges(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
+    """A gauge family."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def counter(name: str, text: str, number: float) -> Metric:
+    """One counter without labels."""
+    return counters(name, text, (), [((), number)])
+
+
+def gauge(name: str, text: str, number: float) -> Metric:
+    """One gauge without labels."""
+    return gauges(name, text, (), [((), number)])
+
+
+def by_label(numbers: Mapping[str, float]) -> Samples:
+    """Samples of a family with a single label."""
+    return (((name,), number) for name, number in sorted(numbers.items()))
+
 
 def render(families: Iterable[Metric], accept: str = "") -> tuple[bytes, str]:
-    """Text and its content type; `accept` is the request's header."""
+    """The exposition and its content type; `accept` is the request's Accept header."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(families))
+    registry.register(_Families(families))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
-class _Once(Collector):
+class _Families(Collector):
+    """Hands a registry families that already exist."""
+
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 

@@ -14,7 +14,7 @@ from dnsvip.address.keyring import EpochState
 from dnsvip.site import Snapshot
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.plain import COLLECTIONS, collection
-from dnsvip.telemetry.metrics.families import by_one, gauge, gauges
+from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator
 
 def _site(snapshot: Snapshot) -> Iterator[Metric]:
     sizes = {kind: float(len(collection(snapshot.site, kind))) for kind in COLLECTIONS}
-    yield gauges("dnsvip_site_objects", "Objects of the site by kind.", ("kind",), by_one(sizes))
+    yield gauges("dnsvip_site_objects", "Objects of the site by kind.", ("kind",), by_label(sizes))
     states = Counter((name, e.state.value) for name, ring in snapshot.keyrings.items() for e in ring.epochs)
     samples = [
         ((name, state.value), float(states[name, state.value])) for name in snapshot.keyrings for state in EpochState
@@ -74,4 +74,4 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
     yield gauges("dnsvip_epochs", "Key epochs of a cluster by state.", ("cluster", "state"), samples)
     since = {name: float(ring.active[0].activated_at) for name, ring in snapshot.keyrings.items() if ring.active}
     text = "Since when a cluster's active key epoch is used, unix seconds."
-    yield gauges("dnsvip_epoch_activated_timestamp_seconds", text, ("cluster",), by_one(since))
+    yield gauges("dnsvip_epoch_activated_timestamp_seconds", text, ("cluster",), by_label(since))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from dnsvip.telemetry.metrics.families import counter, gauge
+from dnsvip.telemetry.metrics.exposition import counter, gauge
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

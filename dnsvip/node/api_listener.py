@@ -19,7 +19,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip.errors import PlatformError
-from dnsvip.node.observing import SHUTDOWN_SECONDS, joined
+from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, joined
 from dnsvip.site import parse_endpoint
 from dnsvip.site.node_file import UNIX, AdminSettings, TlsFiles
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.site.node_file import SampleSettings
-from dnsvip.telemetry.samplelog import WAITING, Anonymise, Every, SampleLog
+from dnsvip.telemetry.sample_log import WAITING, Anonymise, Every, SampleLog
 from tests.node.serving import within
 
 

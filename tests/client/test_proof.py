@@ -16,7 +16,7 @@ from dnsvip.address.layout import Layout
 from dnsvip.address.proof import Bind, acceptable_slots, client_key, verify
 from dnsvip.address.suffix import SuffixCodec
 from dnsvip.client.enrolment import EnrolledCluster, ProofKey
-from dnsvip.client.modifier import Modifier, Why
+from dnsvip.client.proof import Modifier, Why
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "address-format.json"
 CASES = [case for case in json.loads(FIXTURE.read_text())["cases"] if "proof" in case]

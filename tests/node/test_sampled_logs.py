@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.node.serving import NODE, Node, node, within
-from tests.node.test_observing import Watched
+from tests.node.test_health_endpoints import Watched
 
 LOGGING = NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\n[log.queries]\none_in = 1\nfile = "queries.log"\n'
 

@@ -11,9 +11,9 @@ from dnsvip.dispatcher.observing.flowlog import record as flow_record
 from dnsvip.dispatcher.observing.observe import Event, Query, Selection
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.querylog import record as query_record
-from dnsvip.node.reloading import Live
+from dnsvip.node.reload import Live
 from dnsvip.site.node_file import NodeConfig, SampleSettings
-from dnsvip.telemetry.samplelog import Anonymise, Every, Render, SampleLog, T
+from dnsvip.telemetry.sample_log import Anonymise, Every, Render, SampleLog, T
 
 Use = Callable[[SampleLog[T] | None, int], None]
 

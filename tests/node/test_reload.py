@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dnsvip.node.notify import Notifier
-from dnsvip.node.reloading import LIVE, differences, is_live
+from dnsvip.node.reload import LIVE, differences, is_live
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
 from tests.node.serving import DNSVIP, NODE, Node, free_port, node, within

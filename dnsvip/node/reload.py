@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from dnsvip.errors import ConfigError
-from dnsvip.node.notify import Notifier
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.telemetry.log import configure

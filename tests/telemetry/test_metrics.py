@@ -11,13 +11,12 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from dnsvip.admin.operations.observe import ApiCounts
 from dnsvip.dispatcher.verdict import REASONS
 from dnsvip.dns.counters import Outcome
 from dnsvip.site.epochs import NodeReport
+from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.exposition import render
-from dnsvip.telemetry.metrics.readiness import State, problems
 from tests.samples import make_snapshot
 
 STATUS = {
@@ -133,9 +132,9 @@ def test_text_forms() -> None:
 
 def test_ready_or_why_not() -> None:
     """What is missing and a database unheard of for too long keep a process from being ready; 0 is for ever."""
-    assert problems(State((), 100.0, 60.0), 160.0) == []
-    assert problems(State((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
-    assert problems(State(("x",), 100.0, 0.0), 1e9) == ["x"]
+    assert problems(Readiness((), 100.0, 60.0), 160.0) == []
+    assert problems(Readiness((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
+    assert problems(Readiness(("x",), 100.0, 0.0), 1e9) == ["x"]
 
 
 def test_every_metric_is_documented() -> None:

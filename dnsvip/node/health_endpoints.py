@@ -1,4 +1,4 @@
-"""What `serve` and `dispatch` tell Prometheus and load balancers, gathered; admin/operations/observe.py serves it."""
+"""Metrics and readiness of a `serve` or `dispatch` process, collected, and the listener that exposes them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from typing import Any
 from aiohttp import web
 from prometheus_client.core import Metric
 
-from dnsvip.admin.operations.observe import Observed, make_observed_app
 from dnsvip.errors import PlatformError, StoreError
-from dnsvip.node.reloading import Live
+from dnsvip.node.reload import Live
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.follower import SnapshotFollower
+from dnsvip.telemetry.endpoints import Observed, Readiness, make_observed_app, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.node import Known
-from dnsvip.telemetry.metrics.readiness import State, problems
 
 STORE_SECONDS = 2.0
-"""How long a scrape waits for the database; then its figures are left out."""
+"""How long a scrape waits for the database; after that its figures are left out."""
 
 SHUTDOWN_SECONDS = 2.0
-"""How long requests under way may take when the node stops."""
+"""How long requests in flight may take when the node stops."""
 
 
 def observed_serve(
@@ -36,13 +35,13 @@ def observed_serve(
     workers: Callable[[], Iterable[int]],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
-    """A process that answers DNS. `serving` names what is missing for that, `workers` the pids of its workers."""
+    """A process that answers DNS. `serving` names what is missing to do so, `workers` gives its workers' PIDs."""
 
     async def families() -> list[Metric]:
         known = await _known("serve", feed)
         return [*node.families(known), *dns.families(counters()), *process.families(workers()), *extra()]
 
-    return Observed(families, lambda: problems(_state(live, feed, serving()), time.time()))
+    return Observed(families, lambda: problems(_readiness(live, feed, serving()), time.time()))
 
 
 def observed_dispatch(
@@ -51,17 +50,17 @@ def observed_dispatch(
     status: Callable[[], Mapping[str, Any]],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
-    """A process that dispatches, once its runner has started."""
+    """A dispatcher whose runner has started."""
 
     async def families() -> list[Metric]:
         known = await _known("dispatch", feed)
         return [*node.families(known), *dispatch.families(status()), *process.families(), *extra()]
 
-    return Observed(families, lambda: problems(_state(live, feed, ()), time.time()))
+    return Observed(families, lambda: problems(_readiness(live, feed, ()), time.time()))
 
 
 def observing(listen: str | None, live: Live, observed: Observed, key: str) -> AbstractAsyncContextManager[Any]:
-    """A context in which they are served on `listen`, which `key` of the node file names; nowhere where it is None."""
+    """Expose `observed` on `listen` (the node file's `key`) while the context lasts; not at all where it is None."""
     if listen is None:
         return nullcontext()
     return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key)
@@ -69,7 +68,7 @@ def observing(listen: str | None, live: Live, observed: Observed, key: str) -> A
 
 @asynccontextmanager
 async def listening(app: web.Application, listen: str, key: str) -> AsyncIterator[str]:
-    """An application that listens; its URL. Raises PlatformError that names the node file's key."""
+    """Serve an application while the context lasts; yields its URL. Raises PlatformError naming the node file's key."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -87,12 +86,12 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _state(live: Live, feed: SnapshotFollower, serving: tuple[str, ...]) -> State:
-    return State(serving, feed.heard_at, live.node.metrics.stale_seconds)
+def _readiness(live: Live, feed: SnapshotFollower, serving: tuple[str, ...]) -> Readiness:
+    return Readiness(serving, feed.heard_at, live.node.metrics.stale_seconds)
 
 
 async def _known(role: str, feed: SnapshotFollower) -> Known:
-    """What the feed and, where it answers in time, the database know."""
+    """What the follower knows and, where it answers in time, the database."""
     snapshot, now = feed.snapshot, time.time()
     generation: int | None = None
     nodes: tuple[NodeReport, ...] = ()
