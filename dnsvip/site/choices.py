@@ -1,86 +1,115 @@
-"""The words that an operator chooses between."""
+"""The words that an operator chooses between, each with its label and its meaning."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-
-class Over(StrEnum):
-    """What happens to a new flow over its tier's rate."""
-
-    DROP = "drop"
-    HOLD = "hold"
-    PASS = "pass"  # noqa: S105 - the opposite of drop
+from dnsvip.address.proof import Bind
+from dnsvip.site.declare import Choice
 
 
-class TierAction(StrEnum):
-    """What happens to a tier's packets at all."""
+class Over(Choice):
+    """What happens to a new flow that exceeds its tier's rate."""
 
-    FORWARD = "forward"
-    DROP = "drop"
-
-
-class Fallback(StrEnum):
-    """What becomes of an address that is not good enough: `Tier.unproven`."""
-
-    DEFAULT_TIER = "default-tier"
-    REJECT = "reject"
+    DROP = "drop", "Drop", "The first packet is dropped; the client tries again."
+    HOLD = "hold", "Hold", "The first packet waits until the rate allows it."
+    PASS = "pass", "Pass", "The flow is forwarded and counted as over the rate."
 
 
-class OnInvalid(StrEnum):
-    """What a cluster does with rejected addresses."""
+class TierAction(Choice):
+    """What happens to the packets of a tier."""
 
-    DROP = "drop"
-    DEFAULT_TIER = "default-tier"
-
-
-class Anonymous(StrEnum):
-    """What an unclassified client is answered."""
-
-    PLAIN = "plain"
-    ENCODED = "encoded"
+    FORWARD = "forward", "Forward", "Packets go to a server of the tier's pool."
+    DROP = "drop", "Drop", "Every packet is dropped."
 
 
-class Stickiness(StrEnum):
-    """What a pool's ring is keyed by."""
+class Fallback(Choice):
+    """What happens to an address that lacks a required proof: `Tier.unproven`."""
 
-    FLOW = "flow"
-    CLIENT = "client"
-    SESSION = "session"
-
-
-class Forward(StrEnum):
-    """How a packet reaches its server: destination unchanged, IPv6 in IPv6, or rewritten both ways."""
-
-    DIRECT = "direct"
-    ENCAP = "encap"
-    NAT = "nat"
+    DEFAULT_TIER = "default-tier", "Default tier", "The flow is served in the default tier of its cluster."
+    REJECT = "reject", "Reject", "The packet is rejected as invalid."
 
 
-class ServerState(StrEnum):
-    """An operator's word on a server. Drain keeps established flows; down and maint keep none."""
+class OnInvalid(Choice):
+    """What a cluster does with packets to rejected addresses."""
 
-    UP = "up"
-    DRAIN = "drain"
-    DOWN = "down"
-    MAINT = "maint"
+    DROP = "drop", "Drop", "The packet is dropped."
+    DEFAULT_TIER = "default-tier", "Default tier", "The flow is served in the cluster's default tier."
 
 
-class ClientState(StrEnum):
-    """A disabled or revoked client's addresses are rejected; revoked ones stay so until enrolled anew."""
+class Anonymous(Choice):
+    """Which address an unidentified client receives."""
 
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    REVOKED = "revoked"
+    PLAIN = "plain", "Plain", "The cluster's plain address, the same for everyone."
+    ENCODED = "encoded", "Encoded", "An encoded address of the default tier with client number 0."
 
 
-class Step(StrEnum):
-    """A way to tell a client, strongest first; `classify.order` puts the ones in use in order."""
+class Stickiness(Choice):
+    """What the consistent hash of a pool is keyed by."""
 
-    TSIG = "tsig"
-    TLS = "tls"
-    TOKEN = "token"  # noqa: S105 - the name of a step
-    ECS = "ecs"
-    SOURCE = "source"
-    GEO = "geo"
-    LISTENER = "listener"
+    FLOW = "flow", "Flow", "Each flow is balanced by itself."
+    CLIENT = "client", "Client", "All flows of a client go to the same server."
+    SESSION = "session", "Session", "All flows of a session go to the same server."
+
+
+class Forward(Choice):
+    """How a packet reaches its server."""
+
+    DIRECT = "direct", "Direct", "The packet is unchanged; the server answers the client itself."
+    ENCAP = "encap", "Encapsulated", "The packet travels inside an IPv6 tunnel; the server answers the client itself."
+    NAT = "nat", "NAT", "The destination is rewritten to the server's address, and answers are rewritten back."
+
+
+class ServerState(Choice):
+    """The administrative state of a server."""
+
+    UP = "up", "Up", "The server takes new flows while it is healthy."
+    DRAIN = "drain", "Drain", "Established flows stay, new ones go to other servers."
+    DOWN = "down", "Down", "The server is not used; its flows go to other servers."
+    MAINT = "maint", "Maintenance", "The server is being worked on and is not used."
+
+
+class ClientState(Choice):
+    """Whether the addresses of a client are accepted."""
+
+    ENABLED = "enabled", "Enabled", "The client's addresses are accepted."
+    DISABLED = "disabled", "Disabled", "The client's addresses are rejected until it is enabled again."
+    REVOKED = "revoked", "Revoked", "The client's addresses are rejected, and its key is void for good."
+
+
+class Step(Choice):
+    """A way to identify a client, strongest first; `classify.order` arranges the steps in use."""
+
+    TSIG = "tsig", "TSIG key", "The name of the TSIG key that signed the query."
+    TLS = "tls", "TLS certificate", "The identity in the client certificate of the TLS connection."
+    TOKEN = "token", "Token", "The token that the query carries."
+    ECS = "ecs", "EDNS Client Subnet", "A network around the client subnet that a trusted resolver reports (RFC 7871)."
+    SOURCE = "source", "Source network", "A network around the source address of the query."
+    GEO = "geo", "Place", "A country, continent or AS number of the requester, such as country:DE."
+    LISTENER = "listener", "Listener", "The name of the DNS listener that received the query."
+
+
+class TsigAlgorithm(Choice):
+    """The MAC algorithms of TSIG (RFC 8945 section 6)."""
+
+    SHA1 = "hmac-sha1", "HMAC-SHA-1", "For old peers only."
+    SHA224 = "hmac-sha224", "HMAC-SHA-224", "HMAC with SHA-224."
+    SHA256 = "hmac-sha256", "HMAC-SHA-256", "HMAC with SHA-256, which every peer must support."
+    SHA384 = "hmac-sha384", "HMAC-SHA-384", "HMAC with SHA-384."
+    SHA512 = "hmac-sha512", "HMAC-SHA-512", "HMAC with SHA-512."
+
+
+_BIND: Mapping[Bind, tuple[str, str]] = {
+    Bind.NONE: ("Nothing", "The proof holds from any source address."),
+    Bind.ADDRESS: ("Source address", "The proof holds from the source address it was made for."),
+    Bind.ADDRESS_PORT: ("Address and port", "The proof holds from the source address and port it was made for."),
+}
+"""`Bind` belongs to the address format, which has no words for people; these are its."""
+
+
+def words(choice: StrEnum) -> tuple[str, str]:
+    """Label and help of a choice."""
+    if isinstance(choice, Choice):
+        return choice.label, choice.help
+    return _BIND[Bind(choice)]

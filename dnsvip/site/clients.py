@@ -1,4 +1,4 @@
-"""Who asks: clients, how they are told and how they prove who they are."""
+"""Clients: how they are identified, and how they prove who they are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJs
 
 from dnsvip.address.proof import Bind
 from dnsvip.site.choices import ClientState, Step
+from dnsvip.site.declare import About
 from dnsvip.site.values import STRICT, Name, Network
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One way to know a client: written `{ source = "2001:db8::/32" }`, held as step and canonical value."""
+    """One way to identify a client: written `{ source = "2001:db8::/32" }`, held as step and canonical value."""
 
     step: Step
     value: str
@@ -54,7 +55,7 @@ PLACE_FORMS: Mapping[str, str] = {
     "continent": "AF|AN|AS|EU|NA|OC|SA",
     "asn": "[1-9][0-9]{0,9}",
 }
-"""Kind of place in `{ geo = "KIND:CODE" }` -> the form of its code."""
+"""Kind of place in `{ geo = "KIND:CODE" }` -> pattern of its code."""
 
 MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
     Step.SOURCE: _network,
@@ -62,7 +63,7 @@ MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
     Step.GEO: _place,
     Step.TSIG: lambda name: name.lower().rstrip("."),
 }
-"""How the value of a match is brought to its canonical form; other steps keep it as it stands."""
+"""Step -> the canonical form of its value; other steps keep the value as it is written."""
 
 MatchEntry = Annotated[
     Match,
@@ -71,8 +72,16 @@ MatchEntry = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "description": "One way to know a client: one key, a kind of match.",
-            "properties": {step.value: {"type": "string", "minLength": 1} for step in Step},
+            "description": "One way to identify a client: one key, the step, and the value that the step compares.",
+            "properties": {
+                step.value: {
+                    "type": "string",
+                    "minLength": 1,
+                    "x-ui": {"label": step.label, "help": step.help, "order": order}
+                    | ({"refers": "tsig"} if step is Step.TSIG else {}),
+                }
+                for order, step in enumerate(Step)
+            },
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
@@ -84,34 +93,62 @@ MatchEntry = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How a client proves its key: what the proof is bound to, whether an address opens only one flow,
-    and whether an unproven address of this client is good enough at all."""
+    """How a client proves that it holds its key."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    bind: Bind = Bind.ADDRESS
-    single_use: bool = False
-    required: bool = False
+    bind: Annotated[Bind, About("Bound to", "What a proof is bound to.")] = Bind.ADDRESS
+    single_use: Annotated[bool, About("Single use", "A proven address opens one flow only.")] = False
+    required: Annotated[bool, About("Required", "Accept only proven addresses of this client.")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A known client. `id` 1 and up (0 is anonymous). `state` and `key_generation` are set by API and CLI."""
+    """A known client."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    id: Annotated[int, Field(strict=True, ge=1, lt=1 << 63)]
-    tier: Name
-    match: tuple[MatchEntry, ...] = ()
-    proof: Proof = Proof()
-    attributes: Mapping[str, str | int] = field(default_factory=dict)
-    state: ClientState = ClientState.ENABLED
-    key_generation: Annotated[int, Field(strict=True, ge=0, lt=1 << 32)] = 0
+    name: Annotated[Name, About("Name", "Name of the client.", listed=1)]
+    id: Annotated[
+        int,
+        Field(strict=True, ge=1, lt=1 << 63),
+        About("ID", "Number that an address carries for this client; never reuse one.", listed=2, sorted=True),
+    ]
+    tier: Annotated[Name, About("Tier", "Tier of the client.", listed=3, filtered=True, sorted=True, refers="tier")]
+    match: Annotated[
+        tuple[MatchEntry, ...],
+        About("Match", "How the client is identified; any of these suffices.", listed=5, filtered=True),
+    ] = ()
+    proof: Annotated[Proof, About("Proof", "How the client proves that it holds its key.")] = Proof()
+    attributes: Annotated[
+        Mapping[str, str | int],
+        About("Attributes", "Values of the attributes in the clusters' layouts, as words or numbers."),
+    ] = field(default_factory=dict)
+    state: Annotated[
+        ClientState,
+        About(
+            "State",
+            "Whether the client's addresses are accepted.",
+            listed=4,
+            filtered=True,
+            sorted=True,
+            runtime=True,
+        ),
+    ] = ClientState.ENABLED
+    key_generation: Annotated[
+        int,
+        Field(strict=True, ge=0, lt=1 << 32),
+        About("Key generation", "Counts the client's keys; raising it voids the key it holds.", runtime=True),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """In which order clients are told, and from which resolvers ECS (RFC 7871) counts."""
+    """How DNS queries are classified: the order of the steps, and whose ECS (RFC 7871) is trusted."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    order: tuple[Step, ...] = tuple(Step)
-    trust_ecs_from: tuple[Network, ...] = ()
+    order: Annotated[
+        tuple[Step, ...], About("Order", "Steps that identify a client, in order; the first that matches decides.")
+    ] = tuple(Step)
+    trust_ecs_from: Annotated[
+        tuple[Network, ...],
+        About("Trusted resolvers", "Networks of the resolvers whose EDNS Client Subnet is trusted."),
+    ] = ()

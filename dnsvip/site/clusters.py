@@ -12,34 +12,82 @@ from pydantic import ConfigDict, Field
 from dnsvip.address.classes import ClassTable
 from dnsvip.address.layout import Layout
 from dnsvip.site.choices import Anonymous, OnInvalid
+from dnsvip.site.declare import About
 from dnsvip.site.values import STRICT, Name, Seconds
+
+Ttl = Annotated[int, Field(strict=True, ge=0, le=86_400), About("TTL", "TTL of answers.", unit="s", listed=4)]
+DefaultTier = Annotated[
+    Name,
+    About(
+        "Default tier",
+        "Tier of the plain address and of clients that are not identified.",
+        listed=5,
+        heading="DEFAULT",
+        filtered=True,
+        refers="tier",
+    ),
+]
+LayoutField = tuple[
+    Annotated[Name, About("Field", "Name of the field: tier, client, expiry, nonce, session or an attribute.")],
+    Annotated[int, Field(strict=True, ge=1, le=64), About("Bits", "Width of the field.", unit="bits")],
+]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """An IPv6 cluster: where its prefix is, what its addresses carry, how they live.
+    """An IPv6 cluster: its prefix, what its addresses carry, and how long they live.
 
-    `layout` lists (field, bits); `values` gives an attribute's table, value -> number. `address_layout`
-    is derived and raises CodecError where the numbers do not add up. A new key epoch is published every
-    `rotate_every` seconds; without it only when an operator asks.
+    `address_layout` is derived and raises CodecError where the numbers do not add up to 128 bits.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    prefix: IPv6Network
-    plain: IPv6Address
-    layout: tuple[tuple[Name, Annotated[int, Field(strict=True, ge=1, le=64)]], ...]
-    tag_bits: int
-    default_tier: Name
-    values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    expiry_unit: Seconds = 900
-    ttl: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 60
-    renew: Seconds | None = None
-    anonymous: Anonymous = Anonymous.PLAIN
-    on_invalid: OnInvalid = OnInvalid.DROP
-    slot_seconds: Annotated[int, Field(strict=True, ge=1, le=3600)] = 30
-    session_lifetime: Seconds = 3600
-    rotate_every: Seconds | None = None
+    name: Annotated[Name, About("Name", "Name of the cluster.", listed=1)]
+    prefix: Annotated[IPv6Network, About("Prefix", "Network that the cluster's addresses are in.", listed=2)]
+    plain: Annotated[IPv6Address, About("Plain address", "Address that every client may use.", listed=3)]
+    layout: Annotated[
+        tuple[LayoutField, ...],
+        About(
+            "Layout",
+            "Fields of the encrypted part of an address and their widths. Prefix, 3 bits for mode and epoch, "
+            "fields and tag make 128 bits.",
+            listed=6,
+            heading="CARRIES",
+        ),
+    ]
+    tag_bits: Annotated[
+        int, About("Tag bits", "Width of the tag: a forged address passes once in 2^bits; use 16 or more.", unit="bits")
+    ]
+    default_tier: DefaultTier
+    values: Annotated[
+        Mapping[str, Mapping[str, int]],
+        About("Attribute values", "For each attribute of the layout, its words and their numbers, from 1."),
+    ] = field(default_factory=dict)
+    expiry_unit: Annotated[
+        Seconds, About("Expiry unit", "Time that one step of the expiry field covers.", unit="s")
+    ] = 900
+    ttl: Ttl = 60
+    renew: Annotated[
+        Seconds | None,
+        About("Renew", "Time a client keeps the same nonce and expiry; by default as long as the TTL.", unit="s"),
+    ] = None
+    anonymous: Annotated[Anonymous, About("Anonymous clients", "Which address an unidentified client receives.")] = (
+        Anonymous.PLAIN
+    )
+    on_invalid: Annotated[
+        OnInvalid, About("Invalid addresses", "What happens to packets to a forged, expired or revoked address.")
+    ] = OnInvalid.DROP
+    slot_seconds: Annotated[
+        int,
+        Field(strict=True, ge=1, le=3600),
+        About("Proof slot", "Length of the time slots that proofs are made for.", unit="s"),
+    ] = 30
+    session_lifetime: Annotated[
+        Seconds, About("Session lifetime", "Time that addresses of a retired key are still accepted.", unit="s")
+    ] = 3600
+    rotate_every: Annotated[
+        Seconds | None,
+        About("Rotate every", "Time between two key epochs; without it keys rotate only on request.", unit="s"),
+    ] = None
 
     @property
     def address_layout(self) -> Layout:
@@ -57,12 +105,17 @@ class ClassCluster:
     """An IPv4 cluster: host numbers of its subnet stand for tiers, without cryptography."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    prefix: IPv4Network
-    plain: IPv4Address
-    classes: Mapping[Name, tuple[int, ...]]
-    default_tier: Name
-    ttl: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 60
+    name: Annotated[Name, About("Name", "Name of the cluster.", listed=1)]
+    prefix: Annotated[IPv4Network, About("Prefix", "Network that the cluster's addresses are in.", listed=2)]
+    plain: Annotated[IPv4Address, About("Plain address", "Address that every client may use.", listed=3)]
+    classes: Annotated[
+        Mapping[Name, tuple[int, ...]],
+        About(
+            "Classes", "For each tier, the host numbers of its addresses.", listed=6, heading="CARRIES", refers="tier"
+        ),
+    ]
+    default_tier: DefaultTier
+    ttl: Ttl = 60
 
     @property
     def table(self) -> ClassTable:

@@ -5,46 +5,68 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
+from dnsvip.site.choices import TsigAlgorithm
+from dnsvip.site.declare import About
 from dnsvip.site.values import STRICT, Base64, DnsName, Name, Network
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Who may have a whole zone (AXFR): who asks from one of `to` and signs with the key `tsig`; both, where both
-    are given."""
+    """Who may transfer a zone (AXFR): a secondary in one of `to` that signs with `tsig`; both, where both are given."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    to: tuple[Network, ...] = ()
-    tsig: DnsName | None = None
+    to: Annotated[tuple[Network, ...], About("Networks", "Networks that secondaries transfer the zone from.")] = ()
+    tsig: Annotated[
+        DnsName | None, About("TSIG key", "Key that secondaries sign their requests with.", refers="tsig")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone as the text of its zone file (RFC 1035 section 5). Without `transfer` nobody gets it whole."""
+    """A zone as the text of its zone file (RFC 1035 section 5)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: DnsName
-    text: str = field(repr=False)
-    transfer: Transfer | None = None
+    name: Annotated[DnsName, About("Name", "Name of the zone's apex.", listed=1)]
+    text: Annotated[
+        str, About("Zone text", "The zone file (RFC 1035 section 5). A site file names it by `file`.", media="text/dns")
+    ] = field(repr=False)
+    transfer: Annotated[
+        Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A name whose AAAA (and A, and HTTPS/SVCB hints) are made per client."""
+    """A name whose AAAA records, and A records and HTTPS hints, are synthesized per client."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: DnsName
-    cluster: Name
-    cluster4: Name | None = None
+    name: Annotated[DnsName, About("Name", "Name of the service, inside one of the zones.", listed=1)]
+    cluster: Annotated[
+        Name,
+        About("Cluster", "IPv6 cluster of the service's addresses.", listed=2, filtered=True, refers="cluster"),
+    ]
+    cluster4: Annotated[
+        Name | None,
+        About(
+            "IPv4 cluster",
+            "IPv4 cluster of the service's addresses; without it there is no A record.",
+            listed=3,
+            refers="cluster",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class TsigKey:
-    """A shared secret of RFC 8945; `secret` is base64 as in every other name server's config."""
+    """A shared secret of RFC 8945."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: DnsName
-    secret: Base64 = field(repr=False)
-    algorithm: Annotated[str, Field(pattern=r"^hmac-(sha1|sha224|sha256|sha384|sha512)$")] = "hmac-sha256"
+    name: Annotated[DnsName, About("Name", "Name of the key, as both sides configure it.", listed=1)]
+    secret: Annotated[Base64, About("Secret", "The shared secret in base64; it is never shown.", secret=True)] = field(
+        repr=False
+    )
+    algorithm: Annotated[TsigAlgorithm, About("Algorithm", "MAC algorithm of the key.", listed=2, filtered=True)] = (
+        TsigAlgorithm.SHA256
+    )

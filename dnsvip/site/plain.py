@@ -14,59 +14,31 @@ from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import CodecError, InvalidSite, Problem
 from dnsvip.site import ClassCluster, Classify, Client, Cluster, Pool, Service, Site, Tier, TsigKey, Zone
+from dnsvip.site.registry import KINDS
 
 JsonObject: TypeAlias = dict[str, Any]
 SiteObject: TypeAlias = Cluster | ClassCluster | Tier | Pool | Zone | Service | TsigKey | Client | Classify
 
-COLLECTIONS: Mapping[str, str] = {
-    "cluster": "clusters",
-    "tier": "tiers",
-    "pool": "pools",
-    "zone": "zones",
-    "service": "services",
-    "tsig": "tsig_keys",
-    "client": "clients",
-}
-"""Kind of object (a table of the site file) -> the Site's mapping that holds it. Parents come first."""
-
-SINGLE = "classify"
-"""The one kind that exists once and has no name."""
-
-RUNTIME_FIELDS: Mapping[str, tuple[str, ...]] = {"client": ("state", "key_generation"), "pool": ("servers.state",)}
-"""What API and CLI set while the site runs; a site file does not name it and does not reset it."""
-
-TYPES: Mapping[str, type[SiteObject]] = {
-    "tier": Tier,
-    "pool": Pool,
-    "zone": Zone,
-    "service": Service,
-    "tsig": TsigKey,
-    "client": Client,
-    "classify": Classify,
-}
-"""Kind of object -> its class; a cluster has two, see `type_of`."""
-
-
 _ADAPTERS: Mapping[type[SiteObject], TypeAdapter[Any]] = {
-    target: TypeAdapter(target) for target in (*TYPES.values(), Cluster, ClassCluster)
+    target: TypeAdapter(target) for kind in KINDS.values() for target in kind.classes
 }
 
 
 def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
     """The object `kind.name` from plain data without its name; raises InvalidSite."""
     where = f"{kind}.{name}" if name else kind
-    if kind != SINGLE and data.get("name", name) != name:
+    if KINDS[kind].named and data.get("name", name) != name:
         raise InvalidSite([Problem(f"{where}.name", f"does not fit the name {name!r}")])
-    body = dict(data) if kind == SINGLE else {**data, "name": name}
-    target = type_of(kind, body)
+    body = {**data, "name": name} if KINDS[kind].named else dict(data)
+    target = KINDS[kind].class_of(body)
     try:
-        thing: SiteObject = _adapter(target).validate_python(body)
-        _derive(thing)
+        parsed: SiteObject = _adapter(target).validate_python(body)
+        _derive(parsed)
     except ValidationError as error:
         raise InvalidSite([problem_of(where, target, item) for item in error.errors()]) from None
     except CodecError as error:
         raise InvalidSite([Problem(where, str(error))]) from None
-    return thing
+    return parsed
 
 
 def dump(thing: SiteObject, *, defaults: bool = True) -> JsonObject:
@@ -80,22 +52,15 @@ def dump_text(thing: SiteObject) -> str:
     return _adapter(type(thing)).dump_json(thing).decode()
 
 
-def type_of(kind: str, body: Mapping[str, Any]) -> type[SiteObject]:
-    """The class for a kind; a cluster's family is that of its prefix."""
-    if kind == "cluster":
-        return Cluster if ":" in str(body.get("prefix", ":")) else ClassCluster
-    return TYPES[kind]
-
-
 def collection(site: Site, kind: str) -> Mapping[str, Any]:
     """All objects of one kind by name."""
-    mapping: Mapping[str, Any] = getattr(site, COLLECTIONS[kind])
+    mapping: Mapping[str, Any] = getattr(site, KINDS[kind].collection)
     return mapping
 
 
 def canonical_name(kind: str, name: str) -> str:
-    """The form of a name that a kind is filed under: DNS names in lower case and without a last dot."""
-    return name.lower().rstrip(".") or "." if kind in ("zone", "service", "tsig") else name
+    """The form of a name that an object of a kind is filed under; of kinds that are no objects, the name itself."""
+    return KINDS[kind].canonical(name) if kind in KINDS else name
 
 
 def _adapter(target: type[SiteObject]) -> TypeAdapter[Any]:

@@ -1,6 +1,6 @@
 """What has to change for one site to become another: pure, and the same for `apply`, its dry run and the API.
 
-What API and CLI set while the site runs (`spec.RUNTIME_FIELDS`) is kept, and only objects that a
+What API and CLI set while the site runs (`Kind.runtime`) is kept, and only objects that a
 site file made are deleted for being absent from one. It knows no database and no keys.
 """
 
@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 from dnsvip.errors import Problem
 from dnsvip.site import Cluster, Site
-from dnsvip.site.plain import COLLECTIONS, RUNTIME_FIELDS, SINGLE, SiteObject, collection
+from dnsvip.site.plain import SiteObject, collection
+from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
 
 Action: TypeAlias = Literal["+", "~", "-"]
 Origin: TypeAlias = Literal["site", "api"]
@@ -51,7 +52,7 @@ def plan(old: Site, new: Site, origins: Origins) -> tuple[Change, ...]:
 def keep_runtime(kind: str, before: SiteObject, after: SiteObject) -> SiteObject:
     """`after` with the fields that a site file does not set taken from `before`."""
     kept: Any = after
-    for path in RUNTIME_FIELDS.get(kind, ()):
+    for path in KINDS[kind].runtime:
         head, _, tail = path.partition(".")
         if not hasattr(before, head) or not hasattr(after, head):
             continue

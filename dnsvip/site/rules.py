@@ -28,7 +28,8 @@ from dnsvip.site import (
     TierAction,
     Zone,
 )
-from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.site.plain import collection
+from dnsvip.site.registry import COLLECTIONS
 
 
 def check_site(site: Site) -> list[Problem]:

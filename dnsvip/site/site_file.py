@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.site import Site
-from dnsvip.site.plain import COLLECTIONS, RUNTIME_FIELDS, SINGLE, canonical_name, parse
+from dnsvip.site.plain import canonical_name, parse
+from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
 from dnsvip.site.rules import check_site
 
 ReadZoneFile: TypeAlias = Callable[[str], str]
@@ -62,7 +63,7 @@ def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem])
 
 
 def _site_body(kind: str, name: str, body: dict[str, Any], read_zone_file: ReadZoneFile | None) -> dict[str, Any]:
-    for path in RUNTIME_FIELDS.get(kind, ()):
+    for path in KINDS[kind].runtime:
         head, _, tail = path.partition(".")
         named = any(tail in item for item in body.get(head, ()) if isinstance(item, dict)) if tail else head in body
         if named:

@@ -1,4 +1,4 @@
-"""What becomes of traffic: tiers, pools, their servers and how these are checked."""
+"""Where traffic goes: tiers, pools, servers and their health checks."""
 
 from __future__ import annotations
 
@@ -8,66 +8,124 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from dnsvip.site.choices import Fallback, Forward, Over, ServerState, Stickiness, TierAction
-from dnsvip.site.values import STRICT, Address, Authorities, Name
+from dnsvip.site.declare import About
+from dnsvip.site.values import STRICT, Address, Authorities, Name, Port
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """New flows per second and burst of a tier, and what happens over it."""
+    """Rate limit of a tier: a token bucket of new flows, and what happens to the flows that exceed it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    new_flows: Annotated[float, Field(gt=0)]
-    burst: Annotated[float, Field(ge=1)] = 1.0
-    over: Over = Over.DROP
+    new_flows: Annotated[float, Field(gt=0), About("New flows", "New flows per second on average.", unit="flows/s")]
+    burst: Annotated[float, Field(ge=1), About("Burst", "New flows that may arrive at once.", unit="flows")] = 1.0
+    over: Annotated[Over, About("Over the rate", "What happens to a new flow that exceeds the rate.")] = Over.DROP
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A class of clients. `code` is what the address carries; `dscp` 0 to 63 marks its packets."""
+    """A class of clients that share a pool, a rate limit and a DSCP mark."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    code: Annotated[int, Field(strict=True, ge=0)]
-    pool: Name | None = None
-    action: TierAction = TierAction.FORWARD
-    dscp: Annotated[int, Field(strict=True, ge=0, le=63)] | None = None
-    rate: Rate | None = None
-    require_proof: bool = False
-    unproven: Fallback = Fallback.REJECT
+    name: Annotated[Name, About("Name", "Name of the tier.", listed=1)]
+    code: Annotated[
+        int, Field(strict=True, ge=0), About("Code", "Number that an address carries for this tier.", listed=2)
+    ]
+    pool: Annotated[
+        Name | None,
+        About(
+            "Pool", "Pool that serves the tier, unless the action is to drop.", listed=4, filtered=True, refers="pool"
+        ),
+    ] = None
+    action: Annotated[
+        TierAction, About("Action", "What happens to the packets of the tier.", listed=3, filtered=True)
+    ] = TierAction.FORWARD
+    dscp: Annotated[
+        Annotated[int, Field(strict=True, ge=0, le=63)] | None,
+        About("DSCP", "Differentiated services code point that forwarded packets are marked with.", listed=5),
+    ] = None
+    rate: Annotated[
+        Rate | None, About("Rate limit", "Limit on new flows of the tier; without it there is none.", listed=6)
+    ] = None
+    require_proof: Annotated[
+        bool,
+        About(
+            "Require proof",
+            "Accept only addresses that their client has proven with its key.",
+            listed=7,
+            heading="PROOF",
+        ),
+    ] = False
+    unproven: Annotated[
+        Fallback, About("Unproven addresses", "What happens to an address that lacks a required proof.")
+    ] = Fallback.REJECT
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One backend. `weight` 0 takes no new flows; `state` is set by API and CLI, not by the site file."""
+    """One backend of a pool."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    address: Address
-    weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 100
-    state: ServerState = ServerState.UP
+    name: Annotated[Name, About("Name", "Name of the server, unique in its pool.", listed=1)]
+    address: Annotated[Address, About("Address", "IPv6 or IPv4 address of the server.", listed=2)]
+    weight: Annotated[
+        int,
+        Field(strict=True, ge=0, le=1000),
+        About("Weight", "Share of new flows relative to the pool's other servers; 0 takes none.", listed=3),
+    ] = 100
+    state: Annotated[
+        ServerState,
+        About("State", "Administrative state of the server.", listed=4, filtered=True, runtime=True),
+    ] = ServerState.UP
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A health check: `tcp` (port) or `http` (URL, `{address}` stands for the server), and `agent` (port of a load
-    agent, HAProxy's agent-check protocol), which may also stand alone.
-
-    `interval` and `timeout` in seconds; `fall` failures take a server out, `rise` successes bring it back. `host` is
-    the Host header and, under https, the name in the certificate; `ca` (PEM) the authorities in place of the
-    system's. Only `verify = false` takes any certificate.
-    """
+    """A health check: by TCP connect or by HTTP, a load agent beside either, or the agent alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    tcp: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
-    http: Annotated[str, Field(pattern=r"^https?://", max_length=2000)] | None = None
-    agent: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
-    interval: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
-    timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.0
-    fall: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    rise: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
-    verify: bool = True
-    ca: Authorities | None = None
+    tcp: Annotated[
+        Port | None, About("TCP port", "Port that must accept a connection. Excludes an HTTP check.", unit="port")
+    ] = None
+    http: Annotated[
+        Annotated[str, Field(pattern=r"^https?://", max_length=2000)] | None,
+        About(
+            "HTTP URL", "URL that must answer with a 2xx or 3xx status; {address} is replaced by the server's address."
+        ),
+    ] = None
+    agent: Annotated[
+        Port | None,
+        About("Agent port", "Port of a load agent that speaks HAProxy's agent-check protocol.", unit="port"),
+    ] = None
+    interval: Annotated[float, Field(ge=0.1, le=3600), About("Interval", "Time between two checks.", unit="s")] = 1.0
+    timeout: Annotated[
+        float, Field(ge=0.05, le=60), About("Timeout", "Time after which a check counts as failed.", unit="s")
+    ] = 1.0
+    fall: Annotated[
+        int,
+        Field(strict=True, ge=1, le=100),
+        About("Fall", "Consecutive failures that take a server out of service.", unit="checks"),
+    ] = 2
+    rise: Annotated[
+        int,
+        Field(strict=True, ge=1, le=100),
+        About("Rise", "Consecutive successes that bring a server back.", unit="checks"),
+    ] = 2
+    host: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None,
+        About("Host", "Host header of an HTTP check and, under https, the name expected in the certificate."),
+    ] = None
+    verify: Annotated[
+        bool, About("Verify certificate", "Verify the server's certificate under https; off accepts any certificate.")
+    ] = True
+    ca: Annotated[
+        Authorities | None,
+        About(
+            "Certificate authorities",
+            "Authorities to trust under https in place of the system's, as PEM.",
+            media="application/x-pem-file",
+        ),
+    ] = None
 
 
 MAX_POOLS = 5
@@ -76,12 +134,25 @@ MAX_POOLS = 5
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Servers that do the same work. `fallback` names the pool that takes new flows while none of its own can."""
+    """Servers that do the same work."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Name
-    servers: tuple[Server, ...] = ()
-    stickiness: Stickiness = Stickiness.FLOW
-    forward: Forward = Forward.DIRECT
-    check: Check | None = None
-    fallback: Name | None = None
+    name: Annotated[Name, About("Name", "Name of the pool.", listed=1)]
+    servers: Annotated[tuple[Server, ...], About("Servers", "Servers of the pool.", listed=6)] = ()
+    stickiness: Annotated[Stickiness, About("Stickiness", "What stays on the same server.", listed=3)] = Stickiness.FLOW
+    forward: Annotated[Forward, About("Forwarding", "How packets reach the servers.", listed=2, filtered=True)] = (
+        Forward.DIRECT
+    )
+    check: Annotated[
+        Check | None, About("Health check", "How servers are checked; without it each counts as healthy.", listed=4)
+    ] = None
+    fallback: Annotated[
+        Name | None,
+        About(
+            "Fallback",
+            "Pool that takes new flows while no server of this one can.",
+            listed=5,
+            filtered=True,
+            refers="pool",
+        ),
+    ] = None

@@ -1,4 +1,4 @@
-"""Plain values as an operator writes them (names, addresses, endpoints, secrets), each checked as it is read."""
+"""Values as an operator writes them: names, addresses, endpoints, secrets. Each is checked as it is parsed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def _checked_dns_name(text: str) -> str:
 
 
 DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_dns_name)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=31_536_000)]
 
 
 def _address_text(value: Any) -> Any:
-    """An address; numbers are none, though Python would take them for some."""
+    """An address from text; `ip_address` alone would accept numbers too."""
     return value if isinstance(value, IPv4Address | IPv6Address) else ip_address(_text(value))
 
 

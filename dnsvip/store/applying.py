@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import Classify, Client, Step, TsigKey, Zone
-from dnsvip.site.plain import SINGLE, SiteObject
+from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
+from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.batches import BATCH, ROWS, in_batches

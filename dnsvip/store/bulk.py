@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, Site
-from dnsvip.site.plain import RUNTIME_FIELDS, SiteObject, dump_text
+from dnsvip.site.plain import SiteObject, dump_text
+from dnsvip.site.registry import KINDS
 from dnsvip.site.rules import check_one
 from dnsvip.store.applying import Author
 from dnsvip.store.batches import BATCH, in_batches
@@ -195,7 +196,7 @@ class Importer:
     def _replacing(self, item: _Item, row: Any) -> _Item | None:
         """The item in place of a stored client: what it does not name of the run-time fields stays. None: no change."""
         before = client_of(row.spec)
-        kept = {key: getattr(before, key) for key in RUNTIME_FIELDS["client"] if key not in item.named}
+        kept = {key: getattr(before, key) for key in KINDS["client"].runtime if key not in item.named}
         after = self._settle(before, replace(item.client, **kept))
         if after == before:
             return None

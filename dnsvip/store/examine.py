@@ -15,7 +15,7 @@ from dnsvip.address.keyring import Epoch
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
-from dnsvip.site.plain import COLLECTIONS
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.store import registry
 from dnsvip.store.database.database import Database
 from dnsvip.store.database.tables import SCHEMA, epoch, state

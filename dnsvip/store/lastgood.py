@@ -20,7 +20,8 @@ from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import StoreError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
-from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
+from dnsvip.site.plain import SiteObject, collection
+from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.cookies import cookie_context
 from dnsvip.store.loading import MANY
 from dnsvip.store.objects.rows import epoch_from, epoch_row, from_row, master_context, to_row

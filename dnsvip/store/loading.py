@@ -20,8 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.site import Classify, Cluster, Site, Snapshot, TsigKey
 from dnsvip.site.cow_map import CowMap
-from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection
+from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.plan import Origin
+from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.database.tables import KINDS, audit, client_master, epoch, state
 from dnsvip.store.objects.rows import epoch_from, from_row, master_context

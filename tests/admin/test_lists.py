@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dnsvip.admin.http.queries import PageQuery
-from dnsvip.site.plain import COLLECTIONS
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.store.objects.filters import FILTERS as FILTERS_OF
 from tests.admin.conftest import Api
 

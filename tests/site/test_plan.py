@@ -26,8 +26,9 @@ from dnsvip.site import (
     Zone,
 )
 from dnsvip.site.io.files import load_site
-from dnsvip.site.plain import COLLECTIONS, SINGLE, collection
+from dnsvip.site.plain import collection
 from dnsvip.site.plan import Change, Origin, effects, plan
+from dnsvip.site.registry import COLLECTIONS, SINGLE
 
 EXAMPLE = load_site(Path(__file__).parents[2] / "examples" / "site.toml")
 

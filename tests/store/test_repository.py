@@ -27,8 +27,9 @@ from dnsvip.site import (
     Zone,
 )
 from dnsvip.site.epochs import NodeReport
-from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.site.plain import collection
 from dnsvip.site.plan import Change, plan
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.store import Listing, Store
 
 

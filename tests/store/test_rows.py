@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dnsvip.address.proof import Bind
 from dnsvip.errors import StoreError
 from dnsvip.site import Client, ClientState, Match, Proof, Site, Step
-from dnsvip.site.plain import COLLECTIONS, SINGLE, SiteObject, collection, dump, parse
+from dnsvip.site.plain import SiteObject, collection, dump, parse
+from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.objects.rows import from_row, to_row
 

@@ -17,14 +17,15 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Step
-from dnsvip.site.plain import RUNTIME_FIELDS, JsonObject, dump_text, parse
+from dnsvip.site.plain import JsonObject, dump_text, parse
+from dnsvip.site.registry import KINDS
 from dnsvip.store.bulk import Line, LineProblem
 
 LONGEST = 1 << 20
 """Bytes in one line."""
 
 _SET = ("name", "id", "tier", "match", "proof.bind", "proof.single_use", "proof.required", "attributes")
-COLUMNS = (*_SET, *RUNTIME_FIELDS["client"])
+COLUMNS = (*_SET, *KINDS["client"].runtime)
 """The columns of an exported CSV file. `attributes` is a JSON object; read are columns `attributes.NAME` as well."""
 
 Found: TypeAlias = Line | LineProblem
@@ -88,7 +89,7 @@ def _checked(number: int, body: JsonObject | Problem) -> Found:
     except InvalidSite as error:
         first, *more = error.problems
         return LineProblem(number, first.where, first.message + (f" (and {len(more)} more)" if more else ""))
-    return Line(number, dump_text(thing), frozenset(RUNTIME_FIELDS["client"]) & body.keys())
+    return Line(number, dump_text(thing), frozenset(KINDS["client"].runtime) & body.keys())
 
 
 def csv_header() -> str:
@@ -102,7 +103,7 @@ def csv_line(plain: JsonObject) -> str:
     cells = [plain["name"], plain["id"], plain["tier"], match]
     cells += [proof["bind"], _word(proof["single_use"]), _word(proof["required"])]
     cells.append(json.dumps(plain["attributes"], ensure_ascii=False) if plain["attributes"] else "")
-    return _csv([*cells, *(plain[key] for key in RUNTIME_FIELDS["client"])])
+    return _csv([*cells, *(plain[key] for key in KINDS["client"].runtime)])
 
 
 def _csv(cells: Sequence[Any]) -> str:

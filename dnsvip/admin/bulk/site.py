@@ -25,8 +25,9 @@ from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite
 from dnsvip.site import STRICT, Site
 from dnsvip.site.changes import describe
-from dnsvip.site.plain import COLLECTIONS, SINGLE, JsonObject
+from dnsvip.site.plain import JsonObject
 from dnsvip.site.plan import Change, effects, plan
+from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.site.rules import warnings
 from dnsvip.site.site_file import build_site
 

@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Refusal
-from dnsvip.site.plain import RUNTIME_FIELDS, JsonObject
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.registry import KINDS
 
 TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 """An entity tag (RFC 9110 section 8.8.3)."""
@@ -88,7 +89,7 @@ def with_runtime(kind: str, before: JsonObject, body: JsonObject) -> JsonObject:
     So replacing a revoked client does not enable it, and replacing a pool does not bring a drained server back.
     """
     kept = dict(body)
-    for path in RUNTIME_FIELDS.get(kind, ()):
+    for path in KINDS[kind].runtime:
         head, _, field = path.partition(".")
         if not field:
             kept.setdefault(head, before[head])

@@ -22,9 +22,10 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import PageQuery
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.site.plain import COLLECTIONS, JsonObject, SiteObject, canonical_name, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, dump, parse
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action
 from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED

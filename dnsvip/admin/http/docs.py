@@ -102,7 +102,7 @@ def _plain(document: JsonObject, schema: Any, depth: int) -> Any:
         return [_plain(document, schema.get("items", {}), depth - 1)]
     if "anyOf" in schema and depth:
         return {"any of": [_plain(document, each, depth) for each in schema["anyOf"]]}
-    left = ("title", "description", "$defs", "examples")
+    left = ("title", "description", "$defs", "examples", "x-ui")
     short = {key: value for key, value in schema.items() if key not in left}
     return short["type"] if list(short) == ["type"] else short
 

@@ -6,7 +6,7 @@ read and write them, words from docstrings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
@@ -15,10 +15,11 @@ from aiohttp import web
 from dnsvip import __version__
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.links import links, operation_id, parts
-from dnsvip.admin.http.operation import Listed, Operation, Patch, adapter, operations
+from dnsvip.admin.http.operation import ROOT, Listed, Operation, Patch, adapter, operations
 from dnsvip.admin.http.problems import MEDIA_TYPE, PROBLEMS
-from dnsvip.site import ClassCluster, Cluster
-from dnsvip.site.plain import TYPES, JsonObject
+from dnsvip.admin.http.words import complete
+from dnsvip.site.plain import JsonObject
+from dnsvip.site.registry import KINDS, Kind
 from dnsvip.site.rights import wanted
 
 REF = "#/components/schemas/{model}"
@@ -33,18 +34,6 @@ ABOUT = (
 ALWAYS = (400, 401, 403, 404, 405, 429, 500, 503)
 WITH_BODY = (409, 412, 413, 415, 422)
 """Statuses of problems that every operation, and every one that changes something, may answer."""
-
-HIDDEN: Mapping[str, tuple[str, ...]] = {"tsig": ("secret",)}
-"""Kind -> the fields that are only written."""
-
-LISTED: Mapping[str, JsonObject] = {
-    "zone": {
-        "type": "object",
-        "properties": {"name": {"type": "string"}, "bytes": {"type": "integer"}},
-        "required": ["name", "bytes"],
-    }
-}
-"""Kind -> its form in lists, where that is another one."""
 
 HEADERS: Mapping[str, JsonObject] = {
     "Dnsvip-Generation": {"description": "From which generation on the change holds.", "schema": {"type": "string"}},
@@ -69,6 +58,7 @@ def document(served: Iterable[Operation]) -> JsonObject:
     paths: JsonObject = {}
     for each in every:
         paths.setdefault(each.shown_path, {})[each.method.lower()] = _operation(each, schemas, links(each, every))
+    complete(schemas.definitions)
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": __version__, "description": ABOUT, "license": {"name": "MIT"}},
@@ -89,6 +79,7 @@ def document(served: Iterable[Operation]) -> JsonObject:
                 for status, title in _titles().items()
             },
         },
+        "x-kinds": [_described_kind(order, kind) for order, kind in enumerate(KINDS.values())],
     }
 
 
@@ -106,7 +97,8 @@ class _Schemas:
             case str():
                 return self._kind(form, mode)
             case Listed():
-                return self._page(LISTED.get(form.kind) or self._kind(form.kind, mode))
+                brief = KINDS[form.kind].brief
+                return self._page(_brief(KINDS[form.kind]) if brief else self._kind(form.kind, mode))
             case Patch():
                 whole = form.form
                 schema = self._kind(whole, "validation") if isinstance(whole, str) else self.of(whole, "validation")
@@ -118,9 +110,8 @@ class _Schemas:
         return schema
 
     def _kind(self, kind: str, mode: Literal["validation", "serialization"]) -> JsonObject:
-        types: Sequence[Any] = (Cluster, ClassCluster) if kind == "cluster" else (TYPES[kind],)
         refs = []
-        for each in types:
+        for each in KINDS[kind].classes:
             name = each.__name__ + ("" if mode == "validation" else "Shown")
             if name not in self.definitions:
                 schema = self.of(each, mode)
@@ -152,9 +143,29 @@ def _as_body(kind: str, schema: JsonObject) -> JsonObject:
 
 def _as_shown(kind: str, schema: JsonObject) -> JsonObject:
     """An object as it is shown: whole, without what is only written."""
-    hidden = HIDDEN.get(kind, ())
-    properties = {key: value for key, value in schema["properties"].items() if key not in hidden}
+    properties = {key: value for key, value in schema["properties"].items() if key not in KINDS[kind].secrets}
     return {**schema, "properties": properties, "required": list(properties)}
+
+
+def _brief(kind: Kind) -> JsonObject:
+    """An object as a list shows it where that leaves most of it out: its listed fields and the computed ones."""
+    properties: JsonObject = {name: {"type": "string"} for name, each in kind.fields.items() if each.about.listed}
+    properties |= {name: {"type": "integer", "x-ui": about.ui()} for name, about in kind.extras.items()}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _described_kind(order: int, kind: Kind) -> JsonObject:
+    return {
+        "kind": kind.name,
+        "path": f"{ROOT}/{kind.plural}",
+        "plural": kind.plural,
+        "label": kind.label,
+        "label_plural": kind.label_plural,
+        "help": kind.help,
+        "schemas": [model.__name__ for model in kind.classes],
+        "named": kind.named,
+        "order": order,
+    }
 
 
 def _patch(schema: JsonObject, definitions: JsonObject) -> JsonObject:

@@ -17,7 +17,8 @@ from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations import nodes
 from dnsvip.site import Snapshot
-from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.site.plain import collection
+from dnsvip.site.registry import COLLECTIONS
 
 LONGEST = 16 << 20
 SECONDS = 1.0

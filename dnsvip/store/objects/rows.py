@@ -6,6 +6,8 @@ import hashlib
 import json
 import json.scanner
 import sys
+from functools import reduce
+from operator import or_
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -14,10 +16,8 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.proof import Bind
 from dnsvip.errors import StoreError
 from dnsvip.site import (
-    ClassCluster,
     Client,
     ClientState,
-    Cluster,
     Match,
     Proof,
     Step,
@@ -25,13 +25,13 @@ from dnsvip.site import (
     TsigKey,
     Zone,
 )
-from dnsvip.site.plain import TYPES, JsonObject, SiteObject, dump
+from dnsvip.site.plain import JsonObject, SiteObject, dump
+from dnsvip.site.registry import KINDS
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 Row = dict[str, Any]
 
-_TYPES: dict[str, Any] = {**TYPES, "cluster": Cluster | ClassCluster}
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(target) for kind, target in _TYPES.items()}
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(reduce(or_, kind.classes)) for name, kind in KINDS.items()}
 
 
 _scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed takes it for another class

@@ -13,7 +13,8 @@ from dnsvip import __version__
 from dnsvip.address.keyring import EpochState
 from dnsvip.site import Snapshot
 from dnsvip.site.epochs import NodeReport
-from dnsvip.site.plain import COLLECTIONS, collection
+from dnsvip.site.plain import collection
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
 
 
