@@ -48,21 +48,11 @@ class Shape(Enum):
     OTHER = "other"  # a protocol that is not dispatched
 
 
-class Packet(NamedTuple):
-    """Where a packet belongs.
+class FlowKey(NamedTuple):
+    """A flow key, and the parts of it: protocol (1 byte), source and destination (16 or 4 each), source and
+    destination port (2 each). ICMP echo has its identifier in place of the requester's port, and 0 for the other."""
 
-    `key` is protocol (1 byte), source and destination (16 or 4 each), source and destination port (2
-    each); ICMP echo has its identifier in place of the requester's port. For an ERROR it is the key of
-    what its *receiver's peer* sends: the packet inside, turned round. `offset` is where the upper layer
-    starts, `fragment` names the original packet of a fragment and is empty for a whole one.
-    """
-
-    version: int
     key: bytes
-    offset: int
-    flags: int = 0
-    shape: Shape = Shape.FLOW
-    fragment: bytes = b""
 
     @property
     def protocol(self) -> int:
@@ -70,14 +60,20 @@ class Packet(NamedTuple):
         return self.key[0]
 
     @property
+    def addresses(self) -> tuple[bytes, bytes]:
+        """Source and destination address, packed."""
+        half = (len(self.key) - 5) // 2
+        return self.key[1 : 1 + half], self.key[1 + half : 1 + 2 * half]
+
+    @property
     def source(self) -> int:
-        """Source address of the flow as an integer."""
-        return int.from_bytes(self.key[1:17] if self.version == 6 else self.key[1:5], "big")
+        """Source address."""
+        return int.from_bytes(self.addresses[0], "big")
 
     @property
     def destination(self) -> int:
-        """Destination address of the flow as an integer."""
-        return int.from_bytes(self.key[17:33] if self.version == 6 else self.key[5:9], "big")
+        """Destination address."""
+        return int.from_bytes(self.addresses[1], "big")
 
     @property
     def source_port(self) -> int:
@@ -88,6 +84,22 @@ class Packet(NamedTuple):
     def destination_port(self) -> int:
         """Destination port; the identifier of an echo reply, 0 where there is none."""
         return int.from_bytes(self.key[-2:], "big")
+
+
+class Packet(NamedTuple):
+    """A parsed packet.
+
+    `key` is its flow key (see FlowKey). For an ERROR it is that of the flow the error is about, seen from the error's
+    *sender*: the quoted packet's key, reversed. `offset` is where the upper layer starts, `fragment` identifies the
+    original packet of a fragment and is empty for a whole one.
+    """
+
+    version: int
+    key: bytes
+    offset: int
+    flags: int = 0
+    shape: Shape = Shape.FLOW
+    fragment: bytes = b""
 
 
 def parse(data: bytes) -> Packet | Malformed:

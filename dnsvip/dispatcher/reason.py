@@ -1,16 +1,27 @@
-"""The outcomes of judging an address, as values; each outcome has its own counter."""
+"""Every reason a packet can be handled for: the interface of counters, logs and `dnsvip watch`.
+
+A packet ends in exactly one reason, and each reason is one counter. `WORDS` says in English what each one means.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 
-from dnsvip.site import Tier
+from dnsvip.dispatcher.packet import Malformed
 
 
-class Reason(StrEnum):
-    """Why an address is judged as it is, in the order of decoding (address/README.md)."""
+class Action(Enum):
+    """What the data plane does with a packet."""
+
+    FORWARD = "forward"  # to a server, or a translated reply back to its client
+    DROP = "drop"
+    ANSWER = "answer"  # drop it and send its source an ICMP error
+    PASS = "pass"  # noqa: S105 - the opposite of drop: route it untouched
+
+
+class AddressReason(StrEnum):
+    """The result of verifying a destination address, in the order of decoding (address/README.md)."""
 
     NOT_OURS = "not-ours"
     PLAIN = "plain"
@@ -27,39 +38,87 @@ class Reason(StrEnum):
     PROVEN = "proven"
 
 
-ACCEPTED = frozenset({Reason.PLAIN, Reason.CLASS, Reason.ISSUED, Reason.PROVEN})
-"""The reasons of addresses that are good as they stand."""
+ACCEPTED = frozenset({AddressReason.PLAIN, AddressReason.CLASS, AddressReason.ISSUED, AddressReason.PROVEN})
+"""The reasons of valid addresses."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddressVerdict:
-    """What an address is and what becomes of a new flow to it.
+class PacketReason(StrEnum):
+    """Every other reason: those that do not come from verifying an address (AddressReason)."""
 
-    `tier` is the one to use, None where the packet is to be dropped or (NOT_OURS) passed on untouched.
-    It is also set for a rejected address whose cluster or tier falls back to the default tier; then
-    `accepted` is still false. `values` are the payload's fields, empty where it was not opened; `mode`
-    0 issued, 1 proven.
-    """
-
-    reason: Reason
-    tier: Tier | None = None
-    cluster: str | None = None
-    client: int = 0
-    session: int = 0
-    mode: int = 0
-    epoch: int = 0
-    values: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the address is good as it stands."""
-        return self.reason in ACCEPTED
+    KNOWN = "known"
+    RESELECTED = "reselected"
+    REPLY = "reply"
+    ICMP_ERROR = "icmp-error"
+    ICMP_ORPHAN = "icmp-error-unknown-flow"
+    FRAGMENT = "fragment"
+    FRAGMENT_ORPHAN = "fragment-without-first"
+    PROTOCOL = "unsupported-protocol"
+    TIER_DROP = "tier-drop"
+    OVER_RATE = "over-rate"
+    OVER_RATE_PASSED = "over-rate-passed"
+    HELD = "held"
+    NO_SERVER = "no-server"
+    TOO_BIG = "too-big"
+    NAT_PORTS = "no-nat-port"
+    USES_FULL = "replay-table-full"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of decoding told to people; `ok` is false where the address fails it, and then the verdict follows."""
+MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
+"""The reason of each kind of malformed packet."""
 
-    title: str
-    detail: str
-    ok: bool = True
+REASONS = tuple(
+    dict.fromkeys([*(r.value for r in PacketReason), *(r.value for r in AddressReason), *MALFORMED.values()])
+)
+"""Every reason; the kernel program numbers its counters in this order."""
+
+WORDS: Mapping[str, str] = {
+    "known": "known flow",
+    "reselected": "known flow whose server is gone, moved to another server of the pool",
+    "reply": "server reply, source translated back to the VIP",
+    "icmp-error": "ICMP error about a known flow",
+    "icmp-error-unknown-flow": "ICMP error about an unknown flow",
+    "fragment": "later fragment, follows its first fragment",
+    "fragment-without-first": "later fragment whose first fragment has not arrived",
+    "unsupported-protocol": "not TCP, UDP or ICMP echo",
+    "tier-drop": "the tier's action is drop",
+    "over-rate": "the tier opens more flows than its rate allows",
+    "over-rate-passed": "over the tier's rate, which is only counted",
+    "held": "over the tier's rate, delayed until a token is available",
+    "no-server": "no healthy server in the pool or its fallbacks",
+    "too-big": "larger than the path MTU to the server",
+    "no-nat-port": "no free client port at the server for NAT",
+    "replay-table-full": "the table of used single-use addresses is full",
+    "not-ours": "destination in no cluster prefix",
+    "plain": "new flow to the plain VIP",
+    "class": "new flow to a class address",
+    "unknown-epoch": "the address names a key epoch that is empty or retired",
+    "bad-tag": "the address is forged, damaged or encoded under another key",
+    "bad-payload": "the address authenticates but its payload is invalid",
+    "expired": "the address has expired",
+    "revoked": "the client is disabled or revoked",
+    "unproven": "the client or tier requires a proof, and the address carries none",
+    "bad-proof": "the proof does not match client key, source and time",
+    "replayed": "single-use address, already used by another flow",
+    "issued": "new flow to an issued address",
+    "proven": "new flow to a proven address",
+    "malformed-short": "truncated within its headers",
+    "malformed-version": "neither IPv4 nor IPv6",
+    "malformed-length": "inconsistent length field",
+    "malformed-extensions": "too many extension headers, or in an order RFC 8200 forbids",
+    "malformed-routing": "routing header with segments left",
+    "malformed-flags": "invalid TCP flags",
+    "malformed-inner": "ICMP error that quotes no readable packet of its receiver",
+}
+"""The meaning of every reason."""
+
+_DONE: Mapping[Action, str] = {
+    Action.FORWARD: "forwarded",
+    Action.DROP: "dropped",
+    Action.PASS: "passed on untouched",
+    Action.ANSWER: "answered with an ICMP error",
+}
+
+
+def in_words(reason: str, action: Action) -> str:
+    """What was done with a packet, and why."""
+    return f"{_DONE[action]}: {WORDS.get(reason, reason)}"

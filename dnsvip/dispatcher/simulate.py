@@ -10,13 +10,13 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
-from dnsvip.dispatcher.reason import AddressVerdict, Step
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import Verdict
+from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
+from dnsvip.dispatcher.verify.explain import DecodingStep
 from dnsvip.site import Address, Server
 
 FLOWS = 4
@@ -31,22 +31,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class SimulatedFlow:
     """What becomes of a connection: the judgement on its address, step by step, the verdict, who could have it."""
 
-    judgement: AddressVerdict
-    steps: tuple[Step, ...]
+    address_verdict: AddressVerdict
+    steps: tuple[DecodingStep, ...]
     verdict: Verdict
     candidates: tuple[Candidate, ...]
 
 
-def route(tables: Tables, source: Address, port: int, address: Address, service_port: int, now: float) -> Routed:
+def simulate(
+    tables: DispatchTables, source: Address, port: int, address: Address, service_port: int, now: float
+) -> SimulatedFlow:
     """What a dispatcher with these tables does with the first packet of a TCP connection; both of one IP version."""
     packet = syn(source, port, address, service_port)
     verdict = decide(packet, tables, Flows(FLOWS), int(now * SECOND))
-    opening = int(address), int(source), port, now
-    judgement = tables.judge.judge(*opening)
-    return Routed(judgement, tables.judge.explain(*opening), verdict, _candidates(tables, judgement, address.version))
+    address_verdict = tables.verifier.verify(int(address), int(source), port, now)
+    steps = tables.verifier.explain(address_verdict, int(address), now)
+    return SimulatedFlow(address_verdict, steps, verdict, _candidates(tables, address_verdict, address.version))
 
 
 def syn(source: Address, port: int, address: Address, service_port: int) -> bytes:
@@ -59,8 +61,8 @@ def syn(source: Address, port: int, address: Address, service_port: int) -> byte
     return head + source.packed + address.packed + tcp
 
 
-def _candidates(tables: Tables, judgement: AddressVerdict, version: int) -> tuple[Candidate, ...]:
-    pool = tables.pools.get((judgement.tier.pool if judgement.tier else None) or "")
+def _candidates(tables: DispatchTables, address_verdict: AddressVerdict, version: int) -> tuple[Candidate, ...]:
+    pool = tables.pools.get((address_verdict.tier.pool if address_verdict.tier else None) or "")
     if pool is None:
         return ()
     ring = tables.ring(pool.name, version)

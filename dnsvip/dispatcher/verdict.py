@@ -1,62 +1,49 @@
-"""What becomes of a packet, as a value. Every packet ends in one verdict and its reason in one counter."""
+"""Decisions as values: on a destination address (AddressVerdict) and on a packet (Verdict)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from dnsvip.dispatcher.packet import Malformed
-from dnsvip.dispatcher.reason import Reason
-from dnsvip.site import Forward
-
-
-class Action(Enum):
-    """What the runner does with a packet: to a server (or, translated, back to its client), away, on untouched, or
-    away with an ICMP error for its sender."""
-
-    FORWARD = "forward"
-    DROP = "drop"
-    ANSWER = "answer"
-    PASS = "pass"  # noqa: S105 - the opposite of drop
-
-
-class Outcome(StrEnum):
-    """Reasons that are not a judgement on an address (those are `dnsvip.dispatcher.reason.Reason`)."""
-
-    KNOWN = "known"  # of a known flow, to its server
-    RESELECTED = "reselected"  # of a known flow whose server is gone, to another one of its pool
-    REPLY = "reply"  # a server's answer under nat, back to its client
-    ICMP_ERROR = "icmp-error"  # about a known flow, to its server
-    ICMP_ORPHAN = "icmp-error-unknown-flow"
-    FRAGMENT = "fragment"  # a later one, after its first
-    FRAGMENT_ORPHAN = "fragment-without-first"
-    PROTOCOL = "unsupported-protocol"
-    TIER_DROP = "tier-drop"
-    OVER_RATE = "over-rate"
-    OVER_RATE_PASSED = "over-rate-passed"
-    HELD = "held"
-    NO_SERVER = "no-server"  # nobody takes it, in its pool and those it falls back to
-    TOO_BIG = "too-big"  # for the way to its server
-    NAT_PORTS = "no-nat-port"
-    USES_FULL = "replay-table-full"
-
-
-MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
-"""The counter of each kind of malformed packet."""
-
-REASONS = tuple(dict.fromkeys([*(o.value for o in Outcome), *(r.value for r in Reason), *MALFORMED.values()]))
-"""Every reason a verdict can have, which is every counter there is."""
-
+from dnsvip.dispatcher.reason import ACCEPTED, Action, AddressReason
+from dnsvip.site import ClassCluster, Client, Cluster, Forward, Tier
 
 NO_LIMIT = 65_535
-"""`Target.room` where nothing is known of the way."""
+"""`Target.path_mtu` where nothing is known of the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressVerdict:
+    """The result of verifying a destination address: whether a new flow to it is admitted, and what it carries.
+
+    `tier` is the tier that handles the flow; None drops the packet or (NOT_OURS) passes it on. A rejected address
+    has one too where its cluster or tier falls back to the default tier; `accepted` is still false then. `client` is
+    the client id of the payload (0: anonymous) and `record` that client's record, None where this node has none.
+    `mode` is 0 for issued, 1 for proven; `epoch` the epoch slot; `values` the payload's fields, empty where the
+    payload was not decrypted.
+    """
+
+    reason: AddressReason
+    tier: Tier | None = None
+    cluster: Cluster | ClassCluster | None = None
+    client: int = 0
+    session: int = 0
+    mode: int = 0
+    epoch: int = 0
+    values: Mapping[str, int] = field(default_factory=dict)
+    record: Client | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the address itself is valid."""
+        return self.reason in ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One server of one pool. `number` stays its own over all snapshots; `address` is 4 or 16 bytes.
 
-    `room` is the largest IP packet, in bytes as it came, that fits on the way to it: the MTU of the way,
+    `path_mtu` is the largest IP packet, in bytes as it came, that fits on the way to it: the MTU of the way,
     under encap less the outer header.
     """
 
@@ -65,7 +52,7 @@ class Target:
     name: str
     address: bytes
     mode: Forward
-    room: int = NO_LIMIT
+    path_mtu: int = NO_LIMIT
 
     @property
     def version(self) -> int:

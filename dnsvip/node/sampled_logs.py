@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from dnsvip.dispatcher.io.user.runner import Runner
-from dnsvip.dispatcher.observing.flowlog import COMMON
-from dnsvip.dispatcher.observing.flowlog import record as flow_record
-from dnsvip.dispatcher.observing.observe import Event, Query, Selection
+from dnsvip.dispatcher.observe.as_json import NOT_LOGGED, flow_log_line
+from dnsvip.dispatcher.observe.filter import CompiledFilter
+from dnsvip.dispatcher.observe.plane import Event, Filter
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.querylog import record as query_record
 from dnsvip.node.reload import Live
@@ -71,14 +71,14 @@ class _Flows:
         self._log: SampleLog[Event] | None = None
         self._every = Every(1)
         self._stop: Callable[[], None] = _nothing
-        self._selection: Selection | None = None
+        self._view: CompiledFilter | None = None
 
     def use(self, log: SampleLog[Event] | None, one_in: int) -> None:
         """Offer one new or refused flow in `one_in` to `log`."""
         self._stop()
         self._log, self._every, self._stop = log, Every(one_in), _nothing
         if log is not None:
-            self._stop = self._runner.events.watch(self._see, Query(opening=True))
+            self._stop = self._runner.events.watch(self._see, Filter(opening=True))
 
     def counts(self) -> Mapping[str, int]:
         """Lines written and samples dropped."""
@@ -87,12 +87,12 @@ class _Flows:
     def record(self, event: Event, anonymise: Anonymise) -> Mapping[str, object]:
         """A line; called by the log's own thread."""
         tables = self._runner.tables
-        if self._selection is None or self._selection.tables is not tables:
-            self._selection = Selection(Query(), tables)
-        return flow_record(event, self._selection, anonymise)
+        if self._view is None or self._view.tables is not tables:
+            self._view = CompiledFilter(Filter(), tables)
+        return flow_log_line(event, self._view, anonymise)
 
     def _see(self, event: Event) -> None:
-        if event.reason not in COMMON and self._log is not None and self._every.picks(1):
+        if event.reason not in NOT_LOGGED and self._log is not None and self._every.picks(1):
             self._log.offer(event)
 
 

@@ -253,7 +253,7 @@ async def test_decode(api: Api) -> None:
     address = codec.encode({"tier": 1, "client": 1001, "expiry": 127, "nonce": 5})
     text = ":".join(f"{address:032x}"[i : i + 4] for i in range(0, 32, 4))
     found = await api.ok("GET", f"decode?address={text}&source=2001:db8::9&port=5000")
-    judged = AddressVerifier(snapshot).judge(address, 0, 0, 0.0)
+    judged = AddressVerifier(snapshot).verify(address, 0, 0, 0.0)
     assert (found["reason"], found["tier"], found["client"]) == (judged.reason, "gold", "acme")
     assert [step["title"] for step in found["steps"]][-1] == "verdict"
     assert await api.ok("POST", "decode", {"address": text}) == found

@@ -67,14 +67,14 @@ def measure() -> dict[str, float]:
         "refuse a forged tag": cost(lambda: codec.authentic(issued ^ 1)),
         "verify a proof": cost(lambda: verify(layout, proven, key, Bind.ADDRESS, 1, 2, int(NOW) // 30)),
     }
-    judge, maker, classifier = AddressVerifier(snapshot), VipMaker(snapshot), Classifier(snapshot)
+    verifier, maker, classifier = AddressVerifier(snapshot), VipMaker(snapshot), Classifier(snapshot)
     service, acme = Service("www.example.test", "web"), Classified(snapshot.site.clients["acme"], Step.SOURCE)
     requester = Requester(IPv4Address("203.0.113.9"))
     crowd = [(Classified(None, None), Requester(IPv4Address(i << 8))) for i in range(BATCH)]
     return figures | {
-        "judge an issued address": cost(lambda: judge.judge(issued, 1, 2, NOW)),
-        "judge a proven address": cost(lambda: judge.judge(proven, 1, 2, NOW)),
-        "judge a forged address": cost(lambda: judge.judge(issued ^ 1, 1, 2, NOW)),
+        "judge an issued address": cost(lambda: verifier.verify(issued, 1, 2, NOW)),
+        "judge a proven address": cost(lambda: verifier.verify(proven, 1, 2, NOW)),
+        "judge a forged address": cost(lambda: verifier.verify(issued ^ 1, 1, 2, NOW)),
         "classify by source": cost(lambda: classifier.classify(requester)),
         "answer a client again": cost(lambda: maker.aaaa(service, acme, requester, NOW)),
         "answer new clients, 256 at once": cost(lambda: VipMaker(snapshot).seal_batch(service, crowd, NOW), BATCH),

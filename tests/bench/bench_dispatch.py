@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from dnsvip.demo.netns import World
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.errors import DnsvipError
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.program import Figure, measure
@@ -111,7 +111,7 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     say("the program")
     program = measure(*effort.program)
     say("decisions")
-    tables = Tables(snapshot())
+    tables = DispatchTables(snapshot())
     report = Report(where, program, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
     say("")
     result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), SECTION)
@@ -160,7 +160,7 @@ def lines(report: Report) -> Iterator[str]:
     )
 
 
-def decisions(tables: Tables) -> dict[str, float]:
+def decisions(tables: DispatchTables) -> dict[str, float]:
     """Microseconds of a decision, the median of five runs."""
     runs = {
         "established": known(tables, tier="gold", send=False),
@@ -172,7 +172,7 @@ def decisions(tables: Tables) -> dict[str, float]:
     return {name: 1e6 * statistics.median(run() for _ in range(5)) / COUNT for name, run in runs.items()}
 
 
-def known(tables: Tables, tier: str, *, send: bool) -> Callable[[], float]:
+def known(tables: DispatchTables, tier: str, *, send: bool) -> Callable[[], float]:
     """Packets of 1,000 established flows in turn."""
     flows = Flows(100_000)
     packets = [established(tables, flows, tier, port) for port in range(1024, 2024)] * (COUNT // 1000)
@@ -188,20 +188,20 @@ def known(tables: Tables, tier: str, *, send: bool) -> Callable[[], float]:
     return run
 
 
-def forged(tables: Tables) -> Callable[[], float]:
+def forged(tables: DispatchTables) -> Callable[[], float]:
     """Packets to addresses with a wrong tag."""
     good = address("gold")
     packets = [segment(good ^ (1 + n % 1000), port=n % 60_000) for n in range(COUNT)]
     return lambda: _decide_all(packets, tables, Flows(100_000))
 
 
-def new(tables: Tables) -> Callable[[], float]:
+def new(tables: DispatchTables) -> Callable[[], float]:
     """SYNs of flows never seen, to one address."""
     packets = [segment(address("gold"), port=n) for n in range(COUNT)]
     return lambda: _decide_all(packets, tables, Flows(100_000))
 
 
-def memory(tables: Tables) -> float:
+def memory(tables: DispatchTables) -> float:
     """Bytes of one of FLOWS established flows."""
     tracemalloc.start()
     flows = Flows(1_000_000)
@@ -228,14 +228,17 @@ def moved() -> dict[str, float]:
 
 
 def _moved(before: Sequence[Any], after: Sequence[Any]) -> float:
-    rings = [Tables(snapshot(with_pool("fast", servers=tuple(servers)))).ring("fast", 6) for servers in (before, after)]
+    rings = [
+        DispatchTables(snapshot(with_pool("fast", servers=tuple(servers)))).ring("fast", 6)
+        for servers in (before, after)
+    ]
     names = [[ring.targets[place].name for place in ring.places] for ring in rings]
     stay = {each.name for each in before if each in after}
     changed = sum(old != new and {old, new} <= stay for old, new in zip(*names, strict=True))
     return 100 * changed / len(names[0])
 
 
-def _decide_all(packets: list[bytes], tables: Tables, flows: Flows) -> float:
+def _decide_all(packets: list[bytes], tables: DispatchTables, flows: Flows) -> float:
     start = time.perf_counter()
     for packet in packets:
         decide(packet, tables, flows, NOW_NS)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.layout import word
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.site import Forward
 from dnsvip.xdp.libbpf import TestRunOptions, library
 from dnsvip.xdp.objects import Object, Program
@@ -114,7 +114,7 @@ def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> list[Figure]:
     with loaded(flows=FLOWS) as kernel, Object.open("empty") as empty, counting():
         empty.load()
         nothing = _Runner(empty.program(empty.programs[0]))
-        tables = Tables(snapshot(with_pool("translated", forward=Forward.DIRECT)))
+        tables = DispatchTables(snapshot(with_pool("translated", forward=Forward.DIRECT)))
         kernel.feed.apply(tables)
         kernel.feed.settings(trace=0, now=0)
         return _measure(kernel, nothing, rounds, packets)

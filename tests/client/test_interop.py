@@ -13,7 +13,7 @@ from dnsvip.address.proof import Bind
 from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump, parse
 from dnsvip.client.proof import Modifier, Why
-from dnsvip.dispatcher.reason import Reason
+from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.site import Proof, Snapshot
 from tests.samples import NOW, make_snapshot
@@ -49,38 +49,38 @@ def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: in
     snapshot = with_proof(Proof(bind), generation)
     made = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
     assert made.why is Why.PROVEN
-    judgement = AddressVerifier(snapshot).judge(int(made.address), int(SOURCE), 4711, NOW + after)
-    assert (judgement.reason, judgement.client) == (Reason.PROVEN, 1001)
+    address_verdict = AddressVerifier(snapshot).verify(int(made.address), int(SOURCE), 4711, NOW + after)
+    assert (address_verdict.reason, address_verdict.client) == (AddressReason.PROVEN, 1001)
 
 
 @pytest.mark.parametrize(
     ("bind", "source", "port", "reason"),
     [
-        (Bind.NONE, "2001:db8:77::6", 1, Reason.PROVEN),
-        (Bind.ADDRESS, "2001:db8:77::5", 1, Reason.PROVEN),
-        (Bind.ADDRESS, "2001:db8:77::6", 4711, Reason.BAD_PROOF),
-        (Bind.ADDRESS_PORT, "2001:db8:77::5", 1, Reason.BAD_PROOF),
+        (Bind.NONE, "2001:db8:77::6", 1, AddressReason.PROVEN),
+        (Bind.ADDRESS, "2001:db8:77::5", 1, AddressReason.PROVEN),
+        (Bind.ADDRESS, "2001:db8:77::6", 4711, AddressReason.BAD_PROOF),
+        (Bind.ADDRESS_PORT, "2001:db8:77::5", 1, AddressReason.BAD_PROOF),
     ],
 )
-def test_from_elsewhere(bind: Bind, source: str, port: int, reason: Reason) -> None:
+def test_from_elsewhere(bind: Bind, source: str, port: int, reason: AddressReason) -> None:
     """A proof used from another source is refused where it is bound to it."""
     snapshot = with_proof(Proof(bind))
     made = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
-    assert AddressVerifier(snapshot).judge(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
+    assert AddressVerifier(snapshot).verify(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
 
 
 def test_raised_generation_ends_an_enrolment() -> None:
     """After the client's key generation was raised, proofs of the old enrolment are refused."""
     old, new = with_proof(Proof(Bind.NONE), 0), with_proof(Proof(Bind.NONE), 1)
     made = modifier(old).prove(issued(old), SOURCE, 0, NOW)
-    assert AddressVerifier(new).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+    assert AddressVerifier(new).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_another_clients_address() -> None:
     """What was issued to another client cannot be proven with this client's key."""
     snapshot = with_proof(Proof(Bind.NONE))
     made = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
-    assert AddressVerifier(snapshot).judge(int(made.address), int(SOURCE), 0, NOW).reason is Reason.BAD_PROOF
+    assert AddressVerifier(snapshot).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_single_use_addresses_all_pass_once() -> None:
@@ -93,9 +93,9 @@ def test_single_use_addresses_all_pass_once() -> None:
         seen.add(address)
         return known
 
-    judge, own, spent = AddressVerifier(snapshot), modifier(snapshot), set[IPv6Address]()
+    verifier, own, spent = AddressVerifier(snapshot), modifier(snapshot), set[IPv6Address]()
     for _ in range(3):
         made = own.prove(issued(snapshot), SOURCE, 0, NOW, spent)
         spent.add(made.address)
-        assert judge.judge(int(made.address), int(SOURCE), 1, NOW, used).reason is Reason.PROVEN
+        assert verifier.verify(int(made.address), int(SOURCE), 1, NOW, used).reason is AddressReason.PROVEN
     assert own.prove(issued(snapshot), SOURCE, 0, NOW, spent).why is Why.USED_UP

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from dnsvip.address.keyring import Epoch, EpochState, Keyring
 from dnsvip.address.proof import Bind, client_key, prove
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import (
     ClassCluster,
@@ -214,7 +214,7 @@ def valid(packet: bytes) -> bool:
     return checksum(pseudo(source, destination, packet[6], len(payload)) + payload) == 0
 
 
-def established(tables: Tables, flows: Flows, tier: str, port: int) -> bytes:
+def established(tables: DispatchTables, flows: Flows, tier: str, port: int) -> bytes:
     """A data segment of a TCP flow that `flows` knows as established afterwards."""
     vip = address(tier)
     decide(segment(vip, port=port), tables, flows, NOW_NS)

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.packet import FlowKey, Packet, parse
+from dnsvip.dispatcher.reason import Action, PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import Action, Outcome, Verdict
+from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import Forward, ServerState, Site
 from tests.dispatcher.build import (
     ACK,
@@ -44,12 +45,12 @@ class Dispatcher:
 
     def __init__(self, site: Site = SITE) -> None:
         self.flows = Flows(1000)
-        self.tables = Tables(snapshot())
+        self.tables = DispatchTables(snapshot())
         self.change(site)
 
     def change(self, site: Site) -> None:
         mtus = {server.address.packed: MTU for pool in site.pools.values() for server in pool.servers}
-        self.tables = Tables(snapshot(site), self.tables, mtus=mtus)
+        self.tables = DispatchTables(snapshot(site), self.tables, mtus=mtus)
 
     def __call__(self, data: bytes, now: int = NOW_NS) -> Verdict:
         return decide(data, self.tables, self.flows, now)
@@ -89,17 +90,17 @@ def test_encap_carries_ipv4() -> None:
 def test_too_big_is_told(dispatcher: Dispatcher, tier: str, fits: int) -> None:
     """The largest packet that fits goes; one byte more is answered with the size that does, known flow or not."""
     assert dispatcher(sized(address(tier), fits)).action is Action.FORWARD
-    assert dispatcher(sized(address(tier), fits + 1)) == Verdict(Action.ANSWER, Outcome.TOO_BIG, mtu=fits)
+    assert dispatcher(sized(address(tier), fits + 1)) == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=fits)
     new = dispatcher(sized(address(tier, nonce=9), fits + 1))
-    assert new == Verdict(Action.ANSWER, Outcome.TOO_BIG, mtu=fits)
+    assert new == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=fits)
 
 
 def test_too_big_of_ipv4_is_told_where_fragments_are_forbidden(dispatcher: Dispatcher) -> None:
     """Without DF nobody expects an error: such a packet is dropped and counted."""
     large = bytearray(sized(PLAIN4 + 7, 1401))
-    assert dispatcher(bytes(large)) == Verdict(Action.DROP, Outcome.TOO_BIG)
+    assert dispatcher(bytes(large)) == Verdict(Action.DROP, PacketReason.TOO_BIG)
     large[6] |= 0x40
-    assert dispatcher(bytes(large)) == Verdict(Action.ANSWER, Outcome.TOO_BIG, mtu=1400)
+    assert dispatcher(bytes(large)) == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=1400)
 
 
 def test_bytes_after_the_end_do_not_count(dispatcher: Dispatcher) -> None:
@@ -109,7 +110,7 @@ def test_bytes_after_the_end_do_not_count(dispatcher: Dispatcher) -> None:
 
 def test_no_server_is_told(dispatcher: Dispatcher) -> None:
     """A pool in which nobody takes new flows answers, and so does a version that its servers cannot carry."""
-    unreachable = Verdict(Action.ANSWER, Outcome.NO_SERVER)
+    unreachable = Verdict(Action.ANSWER, PacketReason.NO_SERVER)
     assert dispatcher(segment(address("empty"))) == unreachable
     assert dispatcher(segment(PLAIN4 + 9)) == unreachable  # silver: IPv4 cannot be translated to IPv6 servers
     assert len(dispatcher.flows) == 0
@@ -121,7 +122,7 @@ def test_known_flow_waits_for_its_server(dispatcher: Dispatcher) -> None:
     first = dispatcher(segment(vip))
     dispatcher(segment(vip, ACK))
     dispatcher.change(with_state("encapsulated", "encap-1", ServerState.DOWN))
-    assert dispatcher(segment(vip, ACK)) == Verdict(Action.ANSWER, Outcome.NO_SERVER)
+    assert dispatcher(segment(vip, ACK)) == Verdict(Action.ANSWER, PacketReason.NO_SERVER)
     dispatcher.change(SITE)
     assert dispatcher(segment(vip, ACK)) == replace(first, reason="known")
 
@@ -130,14 +131,14 @@ def test_known_flow_waits_for_its_server(dispatcher: Dispatcher) -> None:
 def test_no_answer_to_what_is_no_host(dispatcher: Dispatcher, source: int) -> None:
     """The unspecified address, loopback and groups are never answered (RFC 4443 section 2.4)."""
     data = segment(address("empty"), source=source)
-    assert dispatcher(data) == Verdict(Action.DROP, Outcome.NO_SERVER)
+    assert dispatcher(data) == Verdict(Action.DROP, PacketReason.NO_SERVER)
 
 
 @pytest.mark.parametrize("source", [0x0000_0001, 0x7F00_0001, 0xE000_0001, 0xFFFF_FFFF])
 def test_no_answer_to_what_is_no_ipv4_host(dispatcher: Dispatcher, source: int) -> None:
     """Neither are this network, loopback, groups and broadcast (RFC 1122 section 3.2.2)."""
     data = ip4(source, PLAIN4 + 9, 17, struct.pack("!HHHH", 1, 2, 8, 0))
-    assert dispatcher(data) == Verdict(Action.DROP, Outcome.NO_SERVER)
+    assert dispatcher(data) == Verdict(Action.DROP, PacketReason.NO_SERVER)
 
 
 def test_no_answer_to_errors_and_later_fragments(dispatcher: Dispatcher) -> None:
@@ -148,20 +149,20 @@ def test_no_answer_to_errors_and_later_fragments(dispatcher: Dispatcher) -> None
         body = struct.pack("!HHHH", 5000, 443, 4000, 1) + bytes(size - 8)
         return ip6(CLIENT, vip, 17, body, struct.pack("!BBHI", 17, 0, offset << 3 | more, 99), 44)
 
-    assert dispatcher(piece(0, 1, 1440)) == Verdict(Action.ANSWER, Outcome.TOO_BIG, mtu=MTU)
-    assert dispatcher(piece(180, 1, 1440)) == Verdict(Action.DROP, Outcome.TOO_BIG)
-    assert dispatcher(piece(360, 0, 100)).reason == Outcome.FRAGMENT
+    assert dispatcher(piece(0, 1, 1440)) == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=MTU)
+    assert dispatcher(piece(180, 1, 1440)) == Verdict(Action.DROP, PacketReason.TOO_BIG)
+    assert dispatcher(piece(360, 0, 100)).reason == PacketReason.FRAGMENT
     dispatcher(segment(vip))
     inner = segment(CLIENT, ACK, 80, vip, 40_000, b"x" * 1400)
-    assert dispatcher(icmp_error(ROUTER, vip, inner)) == Verdict(Action.DROP, Outcome.TOO_BIG)
-    assert dispatcher(icmp_error(ROUTER, vip, inner[:1232])).reason == Outcome.ICMP_ERROR
+    assert dispatcher(icmp_error(ROUTER, vip, inner)) == Verdict(Action.DROP, PacketReason.TOO_BIG)
+    assert dispatcher(icmp_error(ROUTER, vip, inner[:1232])).reason == PacketReason.ICMP_ERROR
 
 
 def test_answers_are_limited(dispatcher: Dispatcher) -> None:
     """A hundred at once and one a millisecond, of each reason; the others are dropped and counted alike."""
     verdicts = [dispatcher(segment(address("empty"), port=port)) for port in range(150)]
     assert [v.action for v in verdicts] == [Action.ANSWER] * 100 + [Action.DROP] * 50
-    assert {v.reason for v in verdicts} == {Outcome.NO_SERVER}
+    assert {v.reason for v in verdicts} == {PacketReason.NO_SERVER}
     assert dispatcher(sized(address("gold"), 1500)).action is Action.ANSWER
     assert dispatcher(segment(address("empty")), NOW_NS + SECOND // 1000).action is Action.ANSWER
 
@@ -173,7 +174,7 @@ def test_answers_go_to_the_sender_and_are_packets(dispatcher: Dispatcher) -> Non
         asked = parse(data)
         assert isinstance(answer, Packet)
         assert isinstance(asked, Packet)
-        assert (answer.source, answer.destination) == (asked.destination, asked.source)
+        assert FlowKey(answer.key).addresses == FlowKey(asked.key).addresses[::-1]
         assert answer.shape.value == "error"
 
 
@@ -198,19 +199,19 @@ def test_fallback_takes_flows_of_a_lost_pool(dispatcher: Dispatcher) -> None:
     dispatcher.change(replace(SITE, pools=pools))
     verdict = dispatcher(segment(address("tunnel"), ACK))
     assert verdict.server
-    assert (verdict.reason, verdict.server.pool) == (Outcome.RESELECTED, "fast")
+    assert (verdict.reason, verdict.server.pool) == (PacketReason.RESELECTED, "fast")
 
 
 def test_held_packets_are_bounded_over_all_tiers(dispatcher: Dispatcher) -> None:
     """Where as many packets are held as may be, one more is over its rate."""
     for port in range(5):
         dispatcher(segment(address("held"), port=port))
-    assert dispatcher(segment(address("held"), port=5)).reason == Outcome.HELD
+    assert dispatcher(segment(address("held"), port=5)).reason == PacketReason.HELD
     dispatcher.flows.held = 4096
-    assert dispatcher(segment(address("held"), port=6)) == Verdict(Action.DROP, Outcome.OVER_RATE)
+    assert dispatcher(segment(address("held"), port=6)) == Verdict(Action.DROP, PacketReason.OVER_RATE)
 
 
 def test_plain_address_of_a_missing_pool_is_answered() -> None:
     """A site whose tier names no pool that is there (a node may see it for a moment) answers too."""
     dispatcher = Dispatcher(replace(SITE, pools={}))
-    assert dispatcher(segment(PLAIN)) == Verdict(Action.ANSWER, Outcome.NO_SERVER)
+    assert dispatcher(segment(PLAIN)) == Verdict(Action.ANSWER, PacketReason.NO_SERVER)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.control import MOST_CLIENTS, QUEUE, Control
-from dnsvip.dispatcher.io.user.taps import Shown, Taps
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.errors import ConfigError
 from tests.dispatcher.build import ACK, address, segment, snapshot
 
@@ -27,8 +27,8 @@ class Plane:
     """Tables, flows and taps as a runner has them, without a network."""
 
     def __init__(self) -> None:
-        self.tables, self.flows, self.events = Tables(snapshot()), Flows(100_000), Taps()
-        self.table = Shown(self.flows, lambda: self.tables)
+        self.tables, self.flows, self.events = DispatchTables(snapshot()), Flows(100_000), UserEvents()
+        self.table = UserFlows(self.flows, lambda: self.tables)
 
     def take(self, data: bytes) -> None:
         """One packet."""

@@ -10,14 +10,14 @@ import pytest
 
 from dnsvip.address.keyring import Keyring
 from dnsvip.address.suffix import SuffixCodec
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.rewrite import rewrite
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.reason import Reason
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.reason import REASONS, Action, AddressReason, PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS, Action, Outcome, Verdict
+from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import ClientState, Forward, OnInvalid, ServerState, Stickiness
 from tests.dispatcher.build import (
     ACK,
@@ -58,14 +58,14 @@ class Dispatcher:
     """Tables and flows in one; verdicts at NOW unless told."""
 
     def __init__(self, flows: int = 1000) -> None:
-        self.tables = Tables(snapshot())
+        self.tables = DispatchTables(snapshot())
         self.flows = Flows(flows)
 
     def __call__(self, data: bytes, now: float = NOW) -> Verdict:
         return decide(data, self.tables, self.flows, round(now * SECOND))
 
     def change(self, site: object) -> None:
-        self.tables = Tables(snapshot(site), self.tables)  # type: ignore[arg-type]
+        self.tables = DispatchTables(snapshot(site), self.tables)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def name(verdict: Verdict) -> str:
 def test_new_flow_is_judged_and_selected(dispatcher: Dispatcher) -> None:
     """An issued address leads to its tier's pool, with the tier's mark and the pool's way to forward."""
     verdict = dispatcher(segment(address("gold")))
-    assert (verdict.action, verdict.reason, verdict.dscp) == (Action.FORWARD, Reason.ISSUED, 34)
+    assert (verdict.action, verdict.reason, verdict.dscp) == (Action.FORWARD, AddressReason.ISSUED, 34)
     assert verdict.server
     assert (verdict.server.pool, verdict.mode) == ("fast", Forward.DIRECT)
     assert dispatcher(segment(PLAIN)).server.pool == "slow"  # type: ignore[union-attr]
@@ -102,25 +102,30 @@ def test_known_flow_keeps_server_and_is_not_judged(dispatcher: Dispatcher) -> No
     """Packets of a known flow go to its server, also after its address has expired and its epoch gone."""
     first = dispatcher(segment(address("gold")))
     dispatcher(segment(address("gold"), ACK))
-    dispatcher.tables = Tables(replace(snapshot(), keyrings={}), dispatcher.tables)
+    dispatcher.tables = DispatchTables(replace(snapshot(), keyrings={}), dispatcher.tables)
     later = dispatcher(segment(address("gold"), ACK), NOW + 3000)
-    assert (later.action, later.reason, later.server, later.dscp) == (Action.FORWARD, Outcome.KNOWN, first.server, 34)
-    assert dispatcher(segment(address("gold"), port=2)).reason == Reason.UNKNOWN_EPOCH
+    assert (later.action, later.reason, later.server, later.dscp) == (
+        Action.FORWARD,
+        PacketReason.KNOWN,
+        first.server,
+        34,
+    )
+    assert dispatcher(segment(address("gold"), port=2)).reason == AddressReason.UNKNOWN_EPOCH
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (segment(address("gold") ^ 1), Reason.BAD_TAG),
-        (segment(address("gold", expiry=0)), Reason.EXPIRED),
-        (segment(address("gold") ^ 1 << 62), Reason.UNKNOWN_EPOCH),
-        (segment(address("blocked")), Outcome.TIER_DROP),
-        (segment(PLAIN4 + 13), Reason.BAD_PAYLOAD),
+        (segment(address("gold") ^ 1), AddressReason.BAD_TAG),
+        (segment(address("gold", expiry=0)), AddressReason.EXPIRED),
+        (segment(address("gold") ^ 1 << 62), AddressReason.UNKNOWN_EPOCH),
+        (segment(address("blocked")), PacketReason.TIER_DROP),
+        (segment(PLAIN4 + 13), AddressReason.BAD_PAYLOAD),
         (segment(PLAIN, 0), "malformed-flags"),
         (b"", "malformed-short"),
-        (ip6(CLIENT, PLAIN, 132, b"sctp"), Outcome.PROTOCOL),
-        (icmp_error(ROUTER, PLAIN, segment(CLIENT, source=PLAIN)), Outcome.ICMP_ORPHAN),
-        (ip6(CLIENT, PLAIN, 6, b"rest", struct.pack("!BBHI", 6, 0, 1480, 1), 44), Outcome.FRAGMENT_ORPHAN),
+        (ip6(CLIENT, PLAIN, 132, b"sctp"), PacketReason.PROTOCOL),
+        (icmp_error(ROUTER, PLAIN, segment(CLIENT, source=PLAIN)), PacketReason.ICMP_ORPHAN),
+        (ip6(CLIENT, PLAIN, 6, b"rest", struct.pack("!BBHI", 6, 0, 1480, 1), 44), PacketReason.FRAGMENT_ORPHAN),
     ],
 )
 def test_dropped(dispatcher: Dispatcher, data: bytes, reason: str) -> None:
@@ -144,13 +149,13 @@ def test_dropped(dispatcher: Dispatcher, data: bytes, reason: str) -> None:
 )
 def test_not_ours_is_passed(dispatcher: Dispatcher, data: bytes) -> None:
     """What is for nobody's prefix is passed on untouched."""
-    assert dispatcher(data) == Verdict(Action.PASS, Reason.NOT_OURS)
+    assert dispatcher(data) == Verdict(Action.PASS, AddressReason.NOT_OURS)
 
 
 def test_ipv4_class(dispatcher: Dispatcher) -> None:
     """An IPv4 class leads to its tier's servers, by their IPv6 addresses."""
     verdict = dispatcher(segment(PLAIN4 + 7))
-    assert (verdict.reason, verdict.dscp) == (Reason.CLASS, 34)
+    assert (verdict.reason, verdict.dscp) == (AddressReason.CLASS, 34)
     assert name(verdict).startswith("fast")
 
 
@@ -178,7 +183,7 @@ def test_stickiness_by_session() -> None:
     cluster = replace(CLUSTER, layout=layout)
     site = replace(with_pool("per-client", stickiness=Stickiness.SESSION), clusters={"web": cluster})
     ring = Keyring(cluster.address_layout, [EPOCH])
-    tables, flows = Tables(replace(snapshot(site), keyrings={"web": ring})), Flows(10_000)
+    tables, flows = DispatchTables(replace(snapshot(site), keyrings={"web": ring})), Flows(10_000)
     chosen: dict[int, set[str]] = {}
     for number in range(300):
         values = {"tier": 9, "client": 5, "session": number % 30 + 1, "nonce": number // 30}
@@ -209,7 +214,7 @@ def test_default_tier_for_invalid(dispatcher: Dispatcher) -> None:
     """Where the cluster says so, an invalid address is served by the default tier and counted by what is wrong."""
     dispatcher.change(replace(SITE, clusters={"web": replace(CLUSTER, on_invalid=OnInvalid.DEFAULT_TIER)}))
     verdict = dispatcher(segment(address("gold") ^ 1))
-    assert (verdict.action, verdict.reason) == (Action.FORWARD, Reason.BAD_TAG)
+    assert (verdict.action, verdict.reason) == (Action.FORWARD, AddressReason.BAD_TAG)
     assert name(verdict).startswith("slo")
 
 
@@ -219,22 +224,22 @@ def test_revoked_client_keeps_its_flow_and_gets_no_other(dispatcher: Dispatcher)
     dispatcher(segment(vip))
     revoked = {**CLIENTS, "acme": replace(CLIENTS["acme"], state=ClientState.REVOKED)}
     dispatcher.change(replace(SITE, clients=revoked))
-    assert dispatcher(segment(vip, ACK)).reason == Outcome.KNOWN
-    assert dispatcher(segment(vip, port=2)).reason == Reason.REVOKED
+    assert dispatcher(segment(vip, ACK)).reason == PacketReason.KNOWN
+    assert dispatcher(segment(vip, port=2)).reason == AddressReason.REVOKED
 
 
 def test_single_use_address_opens_one_flow(dispatcher: Dispatcher) -> None:
     """A second 4-tuple is refused while the proof may be accepted; the same one may try again."""
     vip = proven(CLIENTS["once"])
-    assert dispatcher(segment(vip)).reason == Reason.PROVEN
-    assert dispatcher(segment(vip, port=2)).reason == Reason.REPLAYED
+    assert dispatcher(segment(vip)).reason == AddressReason.PROVEN
+    assert dispatcher(segment(vip, port=2)).reason == AddressReason.REPLAYED
     packet = parse(segment(vip))
     assert isinstance(packet, Packet)
     dispatcher.flows.remove(packet.key)
-    assert dispatcher(segment(vip)).reason == Reason.PROVEN
-    assert dispatcher(segment(vip, port=2)).reason == Reason.REPLAYED
+    assert dispatcher(segment(vip)).reason == AddressReason.PROVEN
+    assert dispatcher(segment(vip, port=2)).reason == AddressReason.REPLAYED
     many = proven(CLIENTS["acme"])
-    assert {dispatcher(segment(many, port=port)).reason for port in range(5)} == {Reason.PROVEN}
+    assert {dispatcher(segment(many, port=port)).reason for port in range(5)} == {AddressReason.PROVEN}
 
 
 def test_replayed_under_default_tier_stays_replayed(dispatcher: Dispatcher) -> None:
@@ -252,7 +257,7 @@ def test_full_replay_table_refuses(dispatcher: Dispatcher) -> None:
     dispatcher.flows.uses.bound = 2
     vips = [proven(CLIENTS["once"], nonce) for nonce in range(3)]
     assert [dispatcher(segment(vip)).reason for vip in vips] == ["proven", "proven", "replay-table-full"]
-    assert dispatcher(segment(proven(CLIENTS["once"], 4, now=NOW + 100)), NOW + 100).reason == Reason.PROVEN
+    assert dispatcher(segment(proven(CLIENTS["once"], 4, now=NOW + 100)), NOW + 100).reason == AddressReason.PROVEN
 
 
 def test_drain_keeps_flows_and_takes_none(dispatcher: Dispatcher) -> None:
@@ -276,7 +281,7 @@ def test_a_server_that_is_gone_loses_its_flows(dispatcher: Dispatcher, state: Se
     before = {port: name(dispatcher(segment(vip, port=port))) for port in range(1, 60)}
     gone = with_state("fast", "fast-1", state) if state else with_pool("fast", servers=POOLS["fast"].servers[1:])
     dispatcher.change(gone)
-    dispatcher.tables = Tables(replace(dispatcher.tables.snapshot, keyrings={}), dispatcher.tables)
+    dispatcher.tables = DispatchTables(replace(dispatcher.tables.snapshot, keyrings={}), dispatcher.tables)
     after = {port: dispatcher(segment(vip, ACK, port)) for port in before}
     assert {name(verdict) for verdict in after.values()} == {"fast-2"}
     expected = {port: "reselected" if server == "fast-1" else "known" for port, server in before.items()}
@@ -297,9 +302,9 @@ def test_unreachable_servers_are_like_gone(dispatcher: Dispatcher) -> None:
     """Servers that the runner has no way to are not chosen and keep no flows."""
     first = dispatcher(segment(address("gold")))
     assert first.server
-    dispatcher.tables = Tables(snapshot(), dispatcher.tables, frozenset({first.server.address}))
+    dispatcher.tables = DispatchTables(snapshot(), dispatcher.tables, frozenset({first.server.address}))
     verdict = dispatcher(segment(address("gold"), ACK))
-    assert verdict.reason == Outcome.RESELECTED
+    assert verdict.reason == PacketReason.RESELECTED
     assert verdict.server != first.server
 
 
@@ -311,7 +316,7 @@ def test_unknown_segments_are_selected_like_new_flows(dispatcher: Dispatcher) ->
     assert lost(segment(vip, RST)).server == first
     assert len(lost.flows) == 0
     assert lost(segment(vip, ACK)).server == first
-    assert lost(segment(vip, ACK)).reason == Outcome.KNOWN
+    assert lost(segment(vip, ACK)).reason == PacketReason.KNOWN
 
 
 def test_icmp_error_follows_its_flow(dispatcher: Dispatcher) -> None:
@@ -320,11 +325,11 @@ def test_icmp_error_follows_its_flow(dispatcher: Dispatcher) -> None:
     for port in range(1, 20):
         server = dispatcher(segment(vip, port=port)).server
         verdict = dispatcher(icmp_error(ROUTER, vip, segment(CLIENT, ACK, 80, vip, port, b"x" * 1400)[:1232]))
-        assert (verdict.action, verdict.reason, verdict.server) == (Action.FORWARD, Outcome.ICMP_ERROR, server)
+        assert (verdict.action, verdict.reason, verdict.server) == (Action.FORWARD, PacketReason.ICMP_ERROR, server)
     inner = segment(CLIENT4, ACK, 80, PLAIN4 + 7, 40_000)[:28]
     server = dispatcher(segment(PLAIN4 + 7)).server
     verdict = dispatcher(ip4(9, PLAIN4 + 7, 1, struct.pack("!BBHI", 3, 4, 0, 1300) + inner))
-    assert (verdict.reason, verdict.server) == (Outcome.ICMP_ERROR, server)
+    assert (verdict.reason, verdict.server) == (PacketReason.ICMP_ERROR, server)
 
 
 def test_fragments_follow_their_first(dispatcher: Dispatcher) -> None:
@@ -336,10 +341,10 @@ def test_fragments_follow_their_first(dispatcher: Dispatcher) -> None:
     head = struct.pack("!HHHH", 5000, 443, 3000, 1)
     first = dispatcher(piece(CLIENT, 0, 1, head + bytes(1440)))
     later = dispatcher(piece(CLIENT, 181, 0, bytes(100)))
-    assert first.reason == Reason.PLAIN
-    assert (later.reason, later.server) == (Outcome.FRAGMENT, first.server)
-    assert dispatcher(piece(CLIENT + 1, 181, 0, bytes(100))).reason == Outcome.FRAGMENT_ORPHAN
-    assert dispatcher(piece(CLIENT, 181, 0, bytes(100)), NOW + 61).reason == Outcome.FRAGMENT_ORPHAN
+    assert first.reason == AddressReason.PLAIN
+    assert (later.reason, later.server) == (PacketReason.FRAGMENT, first.server)
+    assert dispatcher(piece(CLIENT + 1, 181, 0, bytes(100))).reason == PacketReason.FRAGMENT_ORPHAN
+    assert dispatcher(piece(CLIENT, 181, 0, bytes(100)), NOW + 61).reason == PacketReason.FRAGMENT_ORPHAN
 
 
 def test_nat_there_and_back(dispatcher: Dispatcher) -> None:
@@ -353,7 +358,7 @@ def test_nat_there_and_back(dispatcher: Dispatcher) -> None:
     assert there == segment(server)
     reply = segment(CLIENT, SYN | ACK, 80, server, 40_000)
     back = dispatcher(reply)
-    assert (back.reason, back.vip) == (Outcome.REPLY, vip.to_bytes(16, "big"))
+    assert (back.reason, back.vip) == (PacketReason.REPLY, vip.to_bytes(16, "big"))
     assert rewrite(reply, back) == segment(CLIENT, SYN | ACK, 80, vip, 40_000)
     too_big = icmp_error(ROUTER, vip, segment(CLIENT, ACK, 80, vip, 40_000))
     assert rewrite(too_big, dispatcher(too_big)) == icmp_error(ROUTER, server, segment(CLIENT, ACK, 80, server, 40_000))
@@ -382,7 +387,7 @@ def test_nat_forgets_with_the_flow(dispatcher: Dispatcher) -> None:
     assert verdict.server
     dispatcher.flows.sweep(NOW + 31)
     reply = segment(CLIENT, ACK, 80, int.from_bytes(verdict.server.address, "big"), 40_000)
-    assert dispatcher(reply).reason == Reason.NOT_OURS
+    assert dispatcher(reply).reason == AddressReason.NOT_OURS
     assert not dispatcher.flows.translations.back
 
 
@@ -392,10 +397,10 @@ def test_nat_flow_of_a_lost_server_is_translated_anew(dispatcher: Dispatcher) ->
     first = dispatcher(segment(vip))
     dispatcher.change(with_state("translated", name(first), ServerState.DOWN))
     again = dispatcher(segment(vip, ACK))
-    assert again.reason == Outcome.RESELECTED
+    assert again.reason == PacketReason.RESELECTED
     assert again.server
     reply = segment(CLIENT, ACK, 80, int.from_bytes(again.server.address, "big"), 40_000)
-    assert dispatcher(reply).reason == Outcome.REPLY
+    assert dispatcher(reply).reason == PacketReason.REPLY
     assert len(dispatcher.flows.translations.back) == 1
 
 
@@ -403,6 +408,6 @@ def test_port_reuse_after_fin_is_judged_again(dispatcher: Dispatcher) -> None:
     """A SYN on a flow that has ended is a new flow: its address is judged."""
     vip = address("gold")
     packet = established(dispatcher.tables, dispatcher.flows, "gold", 40_000)
-    assert dispatcher(packet).reason == Outcome.KNOWN
+    assert dispatcher(packet).reason == PacketReason.KNOWN
     dispatcher(segment(vip, FIN | ACK))
-    assert dispatcher(segment(vip, SYN)).reason == Reason.ISSUED
+    assert dispatcher(segment(vip, SYN)).reason == AddressReason.ISSUED

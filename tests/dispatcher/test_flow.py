@@ -35,9 +35,9 @@ def test_second_packet_establishes() -> None:
     flows = Flows(100)
     key = opened(flows, tcp(1), established=False)
     assert flows.touch(key, SYN, 1) == 7
-    assert (len(flows.fresh), len(flows.established)) == (1, 0)
+    assert (len(flows.probation), len(flows.established)) == (1, 0)
     assert flows.touch(key, ACK, 1) == 7
-    assert (len(flows.fresh), len(flows.established)) == (0, 1)
+    assert (len(flows.probation), len(flows.established)) == (0, 1)
     assert flows.touch(key, ACK, 2) == 7
     assert flows.touch(tcp(2), ACK, 2) is None
     assert len(flows) == 1
@@ -109,7 +109,7 @@ def test_flood_of_new_flows_leaves_established_ones() -> None:
     keys = [opened(flows, tcp(number)) for number in range(200)]
     for number in range(1000, 60_000):
         flows.record(tcp(number), 9, SESSION, 1, 1)
-    assert len(flows.fresh) == 100
+    assert len(flows.probation) == 100
     assert flows.evicted == 59_000 - 100
     assert [flows.touch(key, ACK, 2) for key in keys] == [7] * 200
     assert flows.touch(tcp(59_999), SYN, 2) == 9
@@ -128,7 +128,7 @@ def test_full_established_lane_keeps_the_old_ones() -> None:
     flows.touch(tcp(5), FIN | ACK, 2)
     for now in range(22, 2 + CLOSING_SECONDS, 20):
         flows.touch(late, ACK, now)
-        assert late in flows.fresh.slots
+        assert late in flows.probation.slots
     flows.touch(late, ACK, 2 + CLOSING_SECONDS + 1)
     assert len(flows.established) == 12
     assert late in flows.established.slots
@@ -167,12 +167,12 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def sound(self) -> None:
-        for lane in (self.flows.fresh, self.flows.established):
+        for lane in (self.flows.probation, self.flows.established):
             assert {key: n for n, key in enumerate(lane.keys) if key is not None} == lane.slots
             assert len(lane.keys) <= lane.bound
         lane = self.flows.established
         assert sorted(lane.free) == [n for n, key in enumerate(lane.keys) if key is None]
-        assert not lane.slots.keys() & self.flows.fresh.slots.keys()
+        assert not lane.slots.keys() & self.flows.probation.slots.keys()
         forth, back = self.flows.translations.forth, self.flows.translations.back
         assert {reply: key for key, reply in forth.items()} == back
         assert all(self.flows.find(key) for key in forth)
@@ -188,9 +188,9 @@ def test_recent_is_bounded() -> None:
     for name in (b"a", b"b", b"c"):
         recent.put(name, name.upper(), until=10)
     assert [recent.get(name, 5) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]
-    assert not recent.room(10)
+    assert not recent.has_room(10)
     assert recent.get(b"b", 11) is None
-    assert recent.room(11)
+    assert recent.has_room(11)
     assert len(recent) == 0
 
 

@@ -10,13 +10,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import ip_length
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.reason import REASONS, Action
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS, Action
 from dnsvip.site import Forward
 from tests.dispatcher.build import (
     ACK,
@@ -51,7 +51,7 @@ _SENT = {
 }
 """How many bytes leave for a packet, by what is done with it."""
 ROUTER = 0x2001_0DB8 << 96 | 0xFE
-TABLES = Tables(snapshot(), mtus={server.address.packed: 120 for server in POOLS["slow"].servers})
+TABLES = DispatchTables(snapshot(), mtus={server.address.packed: 120 for server in POOLS["slow"].servers})
 
 
 def seeds() -> list[bytes]:
@@ -110,7 +110,7 @@ def test_no_packet_breaks_a_decision() -> None:
         verdict = decide(data, TABLES, flows, now)
         counters[verdict.reason] += 1
         sent = len(output_bytes(data, verdict))
-        assert verdict.server is None or ip_length(data) <= verdict.server.room
+        assert verdict.server is None or ip_length(data) <= verdict.server.path_mtu
         assert verdict.action is Action.ANSWER or sent == _SENT[verdict.action, verdict.mode](data)
         if counters.total() % 500 == 0:
             flows.sweep(now // SECOND, 100)

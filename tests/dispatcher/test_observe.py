@@ -7,15 +7,16 @@ from ipaddress import IPv6Address
 
 import pytest
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.io.user.taps import Shown, Taps
-from dnsvip.dispatcher.observing.observe import Event, FlowState, Query, Selection, read_query, tell_event, tell_flow
+from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
+from dnsvip.dispatcher.observe.as_json import event_json, flow_json
+from dnsvip.dispatcher.observe.filter import CompiledFilter, read_filter
+from dnsvip.dispatcher.observe.plane import Event, Filter, FlowState
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.reason import REASONS, WORDS, Action, in_words
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS, Action
-from dnsvip.dispatcher.words import WORDS, in_words
 from dnsvip.errors import ConfigError
 from tests.dispatcher.build import (
     ACK,
@@ -30,7 +31,7 @@ from tests.dispatcher.build import (
     snapshot,
 )
 
-TABLES = Tables(snapshot())
+TABLES = DispatchTables(snapshot())
 
 
 def flows_of(*packets: bytes) -> Flows:
@@ -41,16 +42,16 @@ def flows_of(*packets: bytes) -> Flows:
     return flows
 
 
-def shown(flows: Flows, tables: Tables = TABLES) -> Shown:
+def shown(flows: Flows, tables: DispatchTables = TABLES) -> UserFlows:
     """The flows as they are shown."""
-    return Shown(flows, lambda: tables)
+    return UserFlows(flows, lambda: tables)
 
 
-def found(flows: Flows, query: Query, tables: Tables = TABLES) -> list[int]:
+def found(flows: Flows, query: Filter, tables: DispatchTables = TABLES) -> list[int]:
     """The source ports of the flows that a query finds."""
-    selection = Selection(query, tables)
-    chosen = [flow for flow in Shown(flows, lambda: tables).flows() if selection.takes_flow(flow, NOW)]
-    return sorted(tell_flow(flow, selection, NOW)["source_port"] for flow in chosen)
+    selection = CompiledFilter(query, tables)
+    chosen = [flow for flow in UserFlows(flows, lambda: tables).flows() if selection.matches_flow(flow, NOW)]
+    return sorted(flow_json(flow, selection, NOW)["source_port"] for flow in chosen)
 
 
 ACME = address("gold", 1001)
@@ -86,17 +87,17 @@ def text(number: int) -> str:
 )
 def test_flows_are_found(asked: dict[str, str], ports: list[int]) -> None:
     """By client, tier, state and any address of them, all that is said together."""
-    assert found(FLOWS, read_query(asked, TABLES)) == ports
+    assert found(FLOWS, read_filter(asked, TABLES)) == ports
 
 
 def test_flows_of_a_server() -> None:
     """By server with or without its pool, and by its address."""
     servers = {f"{pool.name}/{s.name}": s for pool in TABLES.pools.values() for s in pool.servers}
-    everyone = sorted(port for name in servers for port in found(FLOWS, read_query({"server": name}, TABLES)))
+    everyone = sorted(port for name in servers for port in found(FLOWS, read_filter({"server": name}, TABLES)))
     assert everyone == [1, 2, 3, 4]
     for name, server in servers.items():
-        by_name = found(FLOWS, Query(server=name))
-        assert found(FLOWS, read_query({"address": str(server.address)}, TABLES)) == by_name
+        by_name = found(FLOWS, Filter(server=name))
+        assert found(FLOWS, read_filter({"address": str(server.address)}, TABLES)) == by_name
 
 
 @pytest.mark.parametrize(
@@ -108,22 +109,22 @@ def test_flows_of_a_server() -> None:
         ({"reason": "bad"}, "'bad' is not a reason (there is: bad-"),
         ({"state": "open"}, "must be new, established, closing"),
         ({"address": "2001:db8::1/32"}, "'2001:db8::1/32' is not an address or a prefix"),
-        ({"port": "1"}, "port: not something"),
+        ({"port": "1"}, "port: not a criterion"),
         ({"client": 1}, "must be text"),
     ],
 )
 def test_wrong_questions_are_named(asked: dict[str, object], message: str) -> None:
     """What is not there, or not of that form, is said."""
     with pytest.raises(ConfigError) as caught:
-        read_query(asked, TABLES)
+        read_filter(asked, TABLES)
     assert message in str(caught.value)
 
 
 def test_a_flow_is_told() -> None:
     """With its ends, its server, what its address carries, and since when it is idle."""
-    selection = Selection(Query(client="acme"), TABLES)
-    (flow,) = (flow for flow in shown(FLOWS).flows() if selection.takes_flow(flow, NOW))
-    told = tell_flow(flow, selection, NOW + 7)
+    selection = CompiledFilter(Filter(client="acme"), TABLES)
+    (flow,) = (flow for flow in shown(FLOWS).flows() if selection.matches_flow(flow, NOW))
+    told = flow_json(flow, selection, NOW + 7)
     server = flow.server
     assert server
     assert told == {
@@ -136,36 +137,36 @@ def test_a_flow_is_told() -> None:
 
 def test_a_flow_of_a_server_that_is_gone_is_told() -> None:
     """Its pool is still known."""
-    tables = Tables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
-    told = [tell_flow(flow, Selection(Query(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
+    tables = DispatchTables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
+    told = [flow_json(flow, CompiledFilter(Filter(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
     assert {(one["server"], one["pool"]) for one in told} == {(None, "fast"), (None, "slow")}
 
 
 def test_packets_are_told() -> None:
     """What becomes of each and why; bytes that are no packet too."""
-    taps, events, flows = Taps(), list[Event](), Flows(1000)
-    stop = taps.watch(events.append, Query())
+    taps, events, flows = UserEvents(), list[Event](), Flows(1000)
+    stop = taps.watch(events.append, Filter())
     for data in (segment(ACME), segment(ACME, ACK), segment(ACME ^ 1), b"x"):
         taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     stop()
     assert taps.sinks == ()
-    selection = Selection(Query(), TABLES)
-    told = [tell_event(event, selection) for event in events]
+    selection = CompiledFilter(Filter(), TABLES)
+    told = [event_json(event, selection) for event in events]
     assert [one["reason"] for one in told] == ["issued", "known", "bad-tag", "malformed-short"]
     assert [one["client"] for one in told] == ["acme", "acme", None, None]
-    assert told[0]["words"] == "forwarded: a new flow to an address issued to it"
+    assert told[0]["words"] == "forwarded: new flow to an issued address"
     assert (told[0]["at"], told[0]["size"], told[0]["dscp"]) == (NOW, 60, 34)
     assert (told[2]["action"], told[2]["server"]) == ("drop", None)
     assert [told[3][name] for name in ("protocol", "source", "tier", "server")] == [None] * 4
-    chosen = [[e.reason for e in events if Selection(q, TABLES).takes_event(e, NOW)] for q in (
-        Query(client="acme"), Query(reason="bad-tag"), read_query({"address": text(ACME)}, TABLES))]  # fmt: skip
+    chosen = [[e.reason for e in events if CompiledFilter(q, TABLES).matches_event(e, NOW)] for q in (
+        Filter(client="acme"), Filter(reason="bad-tag"), read_filter({"address": text(ACME)}, TABLES))]  # fmt: skip
     assert chosen == [["issued", "known"], ["bad-tag"], ["issued", "known"]]
 
 
 def test_too_many_packets_are_counted() -> None:
     """A thousand at once and five thousand a second are shown, the others counted."""
-    taps, events, data = Taps(), list[Event](), segment(PLAIN)
-    taps.watch(events.append, Query())
+    taps, events, data = UserEvents(), list[Event](), segment(PLAIN)
+    taps.watch(events.append, Filter())
     verdict = decide(data, TABLES, Flows(10), NOW_NS)
     for number in range(3000):
         taps.see(data, verdict, NOW_NS + number)
@@ -176,13 +177,13 @@ def test_too_many_packets_are_counted() -> None:
 
 def test_who_wants_new_flows_alone_spends_nothing_on_known_ones() -> None:
     """As long as nobody else watches, packets of known flows are not even looked at."""
-    taps, log, all_events, flows = Taps(), list[Event](), list[Event](), Flows(1000)
-    stop = taps.watch(log.append, Query(opening=True))
+    taps, log, all_events, flows = UserEvents(), list[Event](), list[Event](), Flows(1000)
+    stop = taps.watch(log.append, Filter(opening=True))
     for flags in (2, ACK, ACK):
         data = segment(ACME, flags)
         taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     assert [event.reason for event in log] == ["issued"]
-    taps.watch(all_events.append, Query())
+    taps.watch(all_events.append, Filter())
     taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     assert [event.reason for event in all_events] == ["known"]
     stop()
@@ -216,7 +217,7 @@ def test_every_reason_has_words() -> None:
     assert set(WORDS) == set(REASONS)
     assert len(set(WORDS.values())) == len(WORDS)
     for action in Action:
-        assert in_words("known", action).endswith(": of a known flow, to its server")
+        assert in_words("known", action).endswith(": known flow")
 
 
 def test_states_are_told_apart() -> None:

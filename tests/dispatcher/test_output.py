@@ -9,7 +9,8 @@ import pytest
 
 from dnsvip.dispatcher.egress.encap import DISCARD
 from dnsvip.dispatcher.egress.output import output_bytes
-from dnsvip.dispatcher.verdict import Action, Outcome, Target, Verdict
+from dnsvip.dispatcher.reason import Action, PacketReason
+from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.site import Forward
 from tests.dispatcher.build import (
     ACK,
@@ -63,7 +64,7 @@ def test_encap_of_ipv4() -> None:
 def test_packet_too_big() -> None:
     """It comes from the VIP, tells the MTU, and quotes as much as 1280 bytes hold (RFC 4443 section 3.2)."""
     data = segment(PLAIN, ACK, data=b"x" * 1400)
-    out = output_bytes(data, Verdict(Action.ANSWER, Outcome.TOO_BIG, mtu=1440))
+    out = output_bytes(data, Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=1440))
     assert len(out) == 1280
     body = struct.pack("!BBHI", 2, 0, 0, 1440) + data[:1232]
     assert out == ip6(PLAIN, CLIENT, 58, summed(PLAIN, CLIENT, 58, body, 2))
@@ -73,15 +74,15 @@ def test_packet_too_big() -> None:
 @pytest.mark.parametrize("data", [segment(PLAIN), datagram(PLAIN, data=b"odd")])
 def test_address_unreachable(data: bytes) -> None:
     """A short packet is quoted whole, without what came after its end, whatever its length."""
-    out = output_bytes(data + b"trailer", Verdict(Action.ANSWER, Outcome.NO_SERVER))
+    out = output_bytes(data + b"trailer", Verdict(Action.ANSWER, PacketReason.NO_SERVER))
     body = struct.pack("!BBHI", 1, 3, 0, 0) + data
     assert out == ip6(PLAIN, CLIENT, 58, summed(PLAIN, CLIENT, 58, body, 2))
 
 
 @pytest.mark.parametrize(
-    ("reason", "code", "mtu", "size"), [(Outcome.TOO_BIG, 4, 1400, 1460), (Outcome.NO_SERVER, 1, 0, 21)]
+    ("reason", "code", "mtu", "size"), [(PacketReason.TOO_BIG, 4, 1400, 1460), (PacketReason.NO_SERVER, 1, 0, 21)]
 )
-def test_icmpv4_errors(reason: Outcome, code: int, mtu: int, size: int) -> None:
+def test_icmpv4_errors(reason: PacketReason, code: int, mtu: int, size: int) -> None:
     """Fragmentation needed tells the MTU (RFC 1191), host unreachable does not; both quote up to 576 bytes in all."""
     data = segment(PLAIN4, data=b"y" * size)
     out = output_bytes(data, Verdict(Action.ANSWER, reason, mtu=mtu))

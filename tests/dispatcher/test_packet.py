@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dispatcher.packet import MAX_EXTENSIONS, Malformed, Packet, Shape, parse, reverse_key
+from dnsvip.dispatcher.packet import MAX_EXTENSIONS, FlowKey, Malformed, Packet, Shape, parse, reverse_key
 from tests.dispatcher.build import CLIENT, CLIENT4, PLAIN, PLAIN4, datagram, echo, icmp_error, ip4, ip6, segment
 
 ROUTER = 0x20010DB8 << 96 | 0xFE
@@ -55,9 +55,9 @@ def test_fields_of_a_packet() -> None:
         (segment(PLAIN4), 4, CLIENT4, PLAIN4),
     ):
         packet = read(data)
-        assert (packet.version, packet.protocol, packet.flags) == (version, 6, 2)
-        assert (packet.source, packet.destination) == (source, destination)
-        assert (packet.source_port, packet.destination_port) == (40_000, 80)
+        assert (packet.version, FlowKey(packet.key).protocol, packet.flags) == (version, 6, 2)
+        assert (FlowKey(packet.key).source, FlowKey(packet.key).destination) == (source, destination)
+        assert (FlowKey(packet.key).source_port, FlowKey(packet.key).destination_port) == (40_000, 80)
         assert packet.offset == len(data) - 20
 
 
@@ -114,8 +114,8 @@ def test_error_names_the_flow_inside() -> None:
     for sent in (segment(CLIENT, 16, port=80, source=PLAIN, to=40_000), datagram(CLIENT, 443, PLAIN, 40_000)):
         packet = read(icmp_error(ROUTER, PLAIN, sent[:48]))
         assert packet.shape is Shape.ERROR
-        assert (packet.source, packet.destination) == (CLIENT, PLAIN)
-        assert packet.source_port == 40_000
+        assert (FlowKey(packet.key).source, FlowKey(packet.key).destination) == (CLIENT, PLAIN)
+        assert FlowKey(packet.key).source_port == 40_000
     packet = read(icmp_error(ROUTER, PLAIN, echo(CLIENT, 77, source=PLAIN, kind=129)))
     assert packet.key == read(echo(PLAIN, 77)).key
     inner4 = segment(CLIENT4, 16, port=80, source=PLAIN4, to=40_000)[:28]

@@ -7,9 +7,9 @@ from ipaddress import IPv6Address
 import pytest
 
 from dnsvip.address.layout import Layout
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.synthesis.vip import VipMaker
@@ -39,7 +39,7 @@ def asked(snapshot: Snapshot, source: str, client: str | None = None, now: float
     return VipMaker(snapshot).aaaa(WWW, who, Requester(IPv6Address(source)), now).address
 
 
-def server(tables: Tables, vip: int, source: int, port: int, flags: int = 2) -> str:
+def server(tables: DispatchTables, vip: int, source: int, port: int, flags: int = 2) -> str:
     """The server of a flow at a dispatcher that knows none."""
     verdict = decide(segment(vip, flags, port, source), tables, Flows(100), int(NOW) * SECOND)
     assert verdict.server, verdict
@@ -55,7 +55,7 @@ def test_the_layout_has_sessions() -> None:
 def test_a_client_that_moves_keeps_its_server(stickiness: str) -> None:
     """From another network, another port, with an address asked for anew from there: the same server each time."""
     snapshot = site(stickiness)
-    tables = Tables(snapshot)
+    tables = DispatchTables(snapshot)
     chosen = set()
     for step in range(12):
         vip = asked(snapshot, f"2001:db8:{step}::53", "acme", NOW + 60 * step)
@@ -65,7 +65,7 @@ def test_a_client_that_moves_keeps_its_server(stickiness: str) -> None:
 
 def test_an_anonymous_session_survives_a_change_of_address() -> None:
     """An anonymous client is known by the session in its address alone: it may come from anywhere with it."""
-    tables = Tables(snapshot := site("session"))
+    tables = DispatchTables(snapshot := site("session"))
     servers = set()
     for network in range(40):
         vip = asked(snapshot, f"2001:db8:{network}::53")
@@ -77,14 +77,14 @@ def test_an_anonymous_session_survives_a_change_of_address() -> None:
 
 def test_without_stickiness_flows_spread() -> None:
     """In a pool that is sticky by flow the same client has all servers."""
-    tables = Tables(snapshot := site("flow"))
+    tables = DispatchTables(snapshot := site("flow"))
     vip = asked(snapshot, "2001:db8::53", "acme")
     assert len({server(tables, vip, CLIENT, port) for port in range(60)}) == 4
 
 
 def test_a_client_sticks_by_its_id_not_by_its_session() -> None:
     """Under client stickiness an anonymous client is known by where it comes from, so there a move may matter."""
-    tables = Tables(snapshot := site("client"))
+    tables = DispatchTables(snapshot := site("client"))
     vip = asked(snapshot, "2001:db8::53")
     assert len({server(tables, vip, CLIENT, port) for port in range(9)}) == 1
     assert len({server(tables, vip, CLIENT + (step << 64), 1) for step in range(60)}) == 4

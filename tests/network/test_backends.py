@@ -260,7 +260,7 @@ def test_watching_tells_in_words(ground: Backends) -> None:
     ground.curl(forged, "who", "--connect-timeout", "0.2")
     told = watching.communicate(timeout=60)[0]
     assert f"> [{forged}]:80" in told
-    assert "bad-tag: dropped: its address is forged, damaged, or of another key" in told
+    assert "bad-tag: dropped: the address is forged, damaged or encoded under another key" in told
 
 
 def test_nothing_was_lost(ground: Backends) -> None:

@@ -65,7 +65,7 @@ def test_packets_of_an_address(field: Field) -> None:
         (vip, CLIENT, "direct", "forward")
     }
     assert {one["server"] for one in told} < {"s1", "s2"}
-    assert told[0]["words"] == "forwarded: a new flow to an address issued to it"
+    assert told[0]["words"] == "forwarded: new flow to an issued address"
 
 
 def test_packets_of_everybody(field: Field) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from dnsvip.dispatcher.verdict import REASONS
+from dnsvip.dispatcher.reason import REASONS
 from dnsvip.dns.counters import Outcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems

@@ -13,8 +13,8 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
-import dnsvip.dispatcher.tables
-from dnsvip.dispatcher.tables import Tables
+import dnsvip.dispatcher.dispatch_tables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.token_bucket import SECOND
 from tests.xdp.kernel import Kernel, Reference, Seen, loaded
 from tests.xdp.worlds import World
@@ -43,7 +43,7 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
     world, tables, reference = World(seed), None, None
     kernel.forget()
     for part in range(PARTS):
-        tables = Tables(world.snapshot(), tables, world.unreachable, world.mtus)
+        tables = DispatchTables(world.snapshot(), tables, world.unreachable, world.mtus)
         kernel.feed.apply(tables)
         reference = reference or Reference(tables)
         reference.tables = tables
@@ -59,7 +59,7 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
 def run_worlds(first: int, last: int, packets: int) -> Outcome:
     """Worlds with these seeds, one after the other."""
     # The same few servers and weights come again and again, and a ring takes a tenth of a second.
-    dnsvip.dispatcher.tables.build_ring = functools.cache(dnsvip.dispatcher.tables.build_ring)
+    dnsvip.dispatcher.dispatch_tables.build_ring = functools.cache(dnsvip.dispatcher.tables.build_ring)
     outcome = Outcome()
     with loaded() as kernel:
         before = sum(kernel.feed.counters().values())

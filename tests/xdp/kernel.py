@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.egress.rewrite import adjust
 from dnsvip.dispatcher.engine import decide
@@ -22,8 +23,8 @@ from dnsvip.dispatcher.io.xdp.layout import ACTIONS, HOP, MAX_SERVERS, NONE, wor
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.pinned_program import HELPERS
 from dnsvip.dispatcher.io.xdp.table import sizes
-from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.verdict import REASONS, Action, Verdict
+from dnsvip.dispatcher.reason import REASONS, Action
+from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.xdp.libbpf import TestRunOptions, library
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
@@ -128,7 +129,7 @@ class Kernel:
 class Reference:
     """The user-space decision function with its memory."""
 
-    def __init__(self, tables: Tables, flows: int = FLOWS) -> None:
+    def __init__(self, tables: DispatchTables, flows: int = FLOWS) -> None:
         self.tables = tables
         self.flows = Flows(flows)
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.layout import FLOW, FLOW_STATES, LANES, word
 from dnsvip.dispatcher.io.xdp.table import records
 from dnsvip.dispatcher.io.xdp.view import name_of
 from dnsvip.dispatcher.packet import parse
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
 from tests.dispatcher.build import ACK, CLIENTS, CLUSTER, NOW, RST, SYN, address, datagram, proven, segment, snapshot
 from tests.xdp.kernel import Kernel, frame_of, loaded
@@ -24,7 +24,7 @@ ESTABLISHED = FLOW_STATES.index("established")
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
     with loaded(FLOWS) as found:
-        found.feed.apply(Tables(snapshot()))
+        found.feed.apply(DispatchTables(snapshot()))
         yield found
 
 
@@ -135,7 +135,7 @@ def test_full_row_of_the_index(kernel: None) -> None:
     """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
     forwarded all the same, and counted."""
     with loaded(FLOWS, rows=2) as small:
-        small.feed.apply(Tables(snapshot()))
+        small.feed.apply(DispatchTables(snapshot()))
         vip, ports = address("gold"), range(1, 31)
         for port in ports:
             small.see(segment(vip, port=port), START)
@@ -165,7 +165,7 @@ def test_adopted_flows(full: Kernel, kernel: None) -> None:
     for port in range(1, 41):
         full.see(segment(vip, ACK, port=port), START)
     with loaded(2 * FLOWS) as other:
-        other.feed.apply(Tables(snapshot()))
+        other.feed.apply(DispatchTables(snapshot()))
         for _ in range(2):
             adopted = [other.programs["adopt"].call(record) for record in records(full.maps["flows"])]
         assert set(adopted) == {0}

@@ -12,9 +12,9 @@ from random import Random
 
 import pytest
 
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.reason import REASONS
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS
 from tests.dispatcher.build import NOW, snapshot
 from tests.dispatcher.test_fuzz import mutated, seeds
 from tests.xdp.kernel import Kernel, Reference, loaded
@@ -58,7 +58,7 @@ def test_random_worlds(kernel: None) -> None:
 @pytest.mark.timeout(600)
 def test_mutated_packets(kernel: None, program: Kernel) -> None:
     """The packets that test_fuzz breaks: two hundred thousand, with flows and replies among them, no difference."""
-    tables = Tables(snapshot())
+    tables = DispatchTables(snapshot())
     program.feed.apply(tables)
     program.forget()
     before = program.feed.counters()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.reason import REASONS
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS
 from tests.samples import NOW, make_snapshot
 from tests.xdp.kernel import Kernel, Reference, Seen, loaded
 
@@ -22,9 +22,9 @@ ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked"}
 """Reasons that take a full table or a change of the site: test_bounds.py and test_feed.py have them."""
 
 
-def tables() -> Tables:
+def tables() -> DispatchTables:
     mtus = {ip_address(address).packed: mtu for address, mtu in FIXTURES["mtus"].items()}
-    return Tables(make_snapshot(FIXTURES["changes"]), None, frozenset(), mtus)
+    return DispatchTables(make_snapshot(FIXTURES["changes"]), None, frozenset(), mtus)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from dnsvip.dispatcher.io.xdp import layout
 from dnsvip.dispatcher.io.xdp.layout import FORMS, Form
-from dnsvip.dispatcher.verdict import REASONS
+from dnsvip.dispatcher.reason import REASONS
 from dnsvip.xdp.btf import Btf
 from dnsvip.xdp.build import HERE
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.address.keyring import Epoch, EpochState, Keyring
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.id_allocator import KINDS, Numbers
 from dnsvip.dispatcher.io.xdp.layout import WATCH
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, prefers_fixed_time
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
 from dnsvip.site import ClientState, ServerState, Site, Snapshot
@@ -40,7 +40,7 @@ START = int(NOW) * SECOND
 @pytest.fixture
 def program(kernel: None) -> Iterator[Kernel]:
     with loaded(4096) as found:
-        found.feed.apply(Tables(snapshot()))
+        found.feed.apply(DispatchTables(snapshot()))
         yield found
 
 
@@ -74,13 +74,13 @@ def test_either_aes_decrypts(kernel: None, fixed_time: bool) -> None:
     with loaded(4096) as program:
         program.feed = MapWriter(program.maps, program.programs, fixed_time=fixed_time)
         program.feed.settings(trace=1, user_space=1)
-        program.feed.apply(Tables(snapshot()))
+        program.feed.apply(DispatchTables(snapshot()))
         assert program.see(segment(address("gold")), START).reason == "issued"
         assert program.feed.auxiliary_counters()["decrypted"] == 1
 
 
 def change(program: Kernel, site: Site) -> None:
-    program.feed.apply(Tables(snapshot(site)))
+    program.feed.apply(DispatchTables(snapshot(site)))
 
 
 def with_client(name: str, **changes: object) -> Site:
@@ -152,7 +152,7 @@ def test_rotation_of_keys(program: Kernel) -> None:
     other = Epoch(2, EpochState.ACTIVE, bytes(32), activated_at=EPOCH.activated_at)
     again = replace(EPOCH, secret=bytes(range(1, 33)))
     for epochs, reason in (([other], "unknown-epoch"), ([other, replace(again, state=EpochState.RETIRING)], "bad-tag")):
-        program.feed.apply(Tables(Snapshot(1, SITE, {"web": Keyring(layout, epochs)}, {"web": MASTER})))
+        program.feed.apply(DispatchTables(Snapshot(1, SITE, {"web": Keyring(layout, epochs)}, {"web": MASTER})))
         assert program.see(segment(vip, port=2), START).reason == reason
     change(program, SITE)
     assert program.see(segment(vip, port=3), START).reason == "issued"

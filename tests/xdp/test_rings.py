@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.maglev import flow_hash
 from dnsvip.dispatcher.io.xdp.image import packed_places
 from dnsvip.dispatcher.io.xdp.layout import RING, word
 from dnsvip.dispatcher.packet import parse
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.xdp.maps import Map
 from tests.dispatcher.build import NOW, address, segment, servers, snapshot, with_pool
@@ -35,7 +35,7 @@ def test_packed_places(bits: int, places: list[int]) -> None:
 )
 def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: int) -> None:
     """New flows go to the servers that the reference has for them."""
-    tables = Tables(snapshot(with_pool("fast", servers=servers("fast", count))))
+    tables = DispatchTables(snapshot(with_pool("fast", servers=servers("fast", count))))
     program.forget()
     program.feed.apply(tables)
     ring = tables.ring("fast", 6)

@@ -11,7 +11,7 @@ import asyncio
 from aiohttp import web
 
 from dnsvip.admin.node import Node
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
 
 
@@ -21,15 +21,15 @@ class Deciders:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._turn = asyncio.Lock()
-        self._tables: Tables | None = None
+        self._tables: DispatchTables | None = None
         self._engine: Engine | None = None
 
-    async def tables(self) -> Tables:
+    async def tables(self) -> DispatchTables:
         """What dispatchers decide by."""
         async with self._turn:
             snapshot = self._node.snapshot()
             if self._tables is None or self._tables.snapshot is not snapshot:
-                self._tables = await asyncio.to_thread(Tables, snapshot, self._tables)
+                self._tables = await asyncio.to_thread(DispatchTables, snapshot, self._tables)
             return self._tables
 
     async def engine(self) -> Engine:

@@ -14,7 +14,7 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
-from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.site import STRICT
 from dnsvip.site.rights import Action
 
@@ -40,11 +40,11 @@ async def by_body(request: web.Request) -> web.Response:
 
 
 async def _decoded(request: web.Request, asked: Decode) -> web.Response:
-    judge = (await request.app[DECIDERS].tables()).judge
+    verifier = (await request.app[DECIDERS].tables()).verifier
     node, address = request.app[NODE], asked.address
-    opening = int(address), int(asked.source), asked.port, node.now()
-    found = judge.judge(*opening)
-    answer = judged(address, found, judge.explain(*opening), judge.client(found.client))
+    now = node.now()
+    verdict = verifier.verify(int(address), int(asked.source), asked.port, now)
+    answer = verdict_json(address, verdict, verifier.explain(verdict, int(address), now))
     return bodies.answer({**answer, "generation": node.snapshot().generation})
 
 

@@ -14,9 +14,9 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
-from dnsvip.dispatcher.simulate import Routed, route
-from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.simulate import SimulatedFlow, simulate
+from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain
 from dnsvip.dns.identity.identify import Ecs, Requester
 from dnsvip.errors import InvalidSite, Problem
@@ -152,15 +152,15 @@ def _answer(found: Explanation) -> JsonObject:
     }
 
 
-def _flow(tables: Tables, asked: Explain, answered: Answered, now: float) -> JsonObject:
+def _flow(tables: DispatchTables, asked: Explain, answered: Answered, now: float) -> JsonObject:
     """Where a connection to an address of the answer would go."""
     address = answered.address
     given = [asked.flow_source, read_ecs(asked.ecs).address if asked.ecs else None, asked.source]
     source: Any = next(
         (one for one in given if one is not None and one.version == address.version), SOMEBODY[address.version]
     )
-    routed = route(tables, source, asked.flow_port, address, asked.service_port, now)
-    verdict, client = routed.verdict, tables.judge.client(routed.judgement.client)
+    simulated = simulate(tables, source, asked.flow_port, address, asked.service_port, now)
+    verdict = simulated.verdict
     return {
         "address": str(address),
         "source": str(source),
@@ -168,17 +168,17 @@ def _flow(tables: Tables, asked: Explain, answered: Answered, now: float) -> Jso
         "service_port": asked.service_port,
         "action": verdict.action.value,
         "reason": verdict.reason,
-        "tier": routed.judgement.tier.name if routed.judgement.tier else None,
-        "pool": routed.judgement.tier.pool if routed.judgement.tier else None,
+        "tier": simulated.address_verdict.tier.name if simulated.address_verdict.tier else None,
+        "pool": simulated.address_verdict.tier.pool if simulated.address_verdict.tier else None,
         "server": verdict.server.name if verdict.server else None,
         "dscp": verdict.dscp,
         "forward": verdict.mode.value,
-        "judgement": judged(address, routed.judgement, routed.steps, client),
-        "candidates": _candidates(routed),
+        "judgement": verdict_json(address, simulated.address_verdict, simulated.steps),
+        "candidates": _candidates(simulated),
     }
 
 
-def _candidates(routed: Routed) -> list[JsonObject]:
+def _candidates(simulated: SimulatedFlow) -> list[JsonObject]:
     return [
         {
             "server": one.server.name,
@@ -187,7 +187,7 @@ def _candidates(routed: Routed) -> list[JsonObject]:
             "state": one.server.state.value,
             "share": round(one.share, 4),
         }
-        for one in routed.candidates
+        for one in simulated.candidates
     ]
 
 

@@ -16,7 +16,9 @@ from dnsvip.address.layout import Layout
 from dnsvip.address.proof import CLIENT_KEY_BYTES, Bind, acceptable_slots, verify
 from dnsvip.address.suffix import SuffixCodec
 from dnsvip.cli.shared.parameters import HEX, LAYOUT, PREFIX
-from dnsvip.dispatcher.reason import AddressVerdict, Reason, Step
+from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.verdict import AddressVerdict
+from dnsvip.dispatcher.verify.explain import DecodingStep
 from dnsvip.errors import CodecError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -85,7 +87,7 @@ class Packet:
     now: float
 
 
-def judge(by_hand: dict[str, Any], packet: Packet) -> tuple[AddressVerdict, tuple[Step, ...]]:
+def verify_ad_hoc(by_hand: dict[str, Any], packet: Packet) -> tuple[AddressVerdict, tuple[DecodingStep, ...]]:
     """What the format alone can say of an address, up to the first step that fails."""
     codec, address = make_codec(by_hand), packet.address
     layout = codec.layout
@@ -95,32 +97,38 @@ def judge(by_hand: dict[str, Any], packet: Packet) -> tuple[AddressVerdict, tupl
     values = codec.decode(address) if authentic else {}
     bits = f"top {layout.cheap_tag_bits} of the {layout.tag_bits}" if mode else f"{layout.tag_bits}"
     payload = ", ".join(f"{name} {number}" for name, number in values.items())
+    tag = f"the {bits} tag bits {'fit' if authentic else 'do not fit'}"
     checks = (
-        (Reason.NOT_OURS, Step("prefix", f"{'in' if inside else 'not in'} {layout.prefix}", inside)),
-        (Reason.UNKNOWN_EPOCH, Step("epoch", f"mode {mode}, epoch slot {epoch}", epoch == codec.epoch)),
-        (Reason.BAD_TAG, Step("tag", f"the {bits} tag bits {'fit' if authentic else 'do not fit'}", authentic)),
-        (Reason.BAD_PAYLOAD, Step("payload", payload)),
+        (AddressReason.NOT_OURS, DecodingStep("prefix", f"{'in' if inside else 'not in'} {layout.prefix}", inside)),
+        (AddressReason.UNKNOWN_EPOCH, DecodingStep("epoch", f"mode {mode}, epoch slot {epoch}", epoch == codec.epoch)),
+        (
+            AddressReason.BAD_TAG,
+            DecodingStep("tag", tag, authentic),
+        ),
+        (AddressReason.BAD_PAYLOAD, DecodingStep("payload", payload)),
         _check_proof(by_hand, layout, packet, mode),
     )
     failed = next((number for number, (_, step) in enumerate(checks) if not step.ok), len(checks))
-    reason = checks[failed][0] if failed < len(checks) else Reason.PROVEN if mode else Reason.ISSUED
+    reason = checks[failed][0] if failed < len(checks) else AddressReason.PROVEN if mode else AddressReason.ISSUED
     steps = [step for _, step in checks[: failed + 1]]
-    rest = Step("rest", "what tier, expiry and client mean is not known without --config")
+    rest = DecodingStep("rest", "what tier, expiry and client mean is not known without --config")
     return AddressVerdict(reason, mode=mode, epoch=epoch, values=values), (
         *steps,
         *([rest] if failed == len(checks) else []),
     )
 
 
-def _check_proof(by_hand: dict[str, Any], layout: Layout, packet: Packet, mode: int) -> tuple[Reason, Step]:
+def _check_proof(
+    by_hand: dict[str, Any], layout: Layout, packet: Packet, mode: int
+) -> tuple[AddressReason, DecodingStep]:
     key, bind = by_hand["client_key"], Bind(by_hand["bind"] or Bind.ADDRESS)
     if not mode:
-        return Reason.BAD_PROOF, Step("proof", "none carried")
+        return AddressReason.BAD_PROOF, DecodingStep("proof", "none carried")
     if key is None:
-        return Reason.UNPROVEN, Step("proof", "cannot be checked without --client-key", ok=False)
+        return AddressReason.UNPROVEN, DecodingStep("proof", "cannot be checked without --client-key", ok=False)
     if len(key) != CLIENT_KEY_BYTES:
         raise click.UsageError(f"--client-key: {len(key)} bytes: must be {CLIENT_KEY_BYTES}")
     slots = acceptable_slots(packet.now, by_hand["slot_seconds"] or 30)
     fits = any(verify(layout, packet.address, key, bind, packet.source, packet.port, slot) for slot in slots)
     said = f"{'fits' if fits else 'does not fit'} key, binding ({bind}) and the time slots {min(slots)} to {max(slots)}"
-    return Reason.BAD_PROOF, Step("proof", said, ok=fits)
+    return AddressReason.BAD_PROOF, DecodingStep("proof", said, ok=fits)

@@ -20,8 +20,8 @@ from dnsvip.address.suffix import SuffixCodec, is_reserved
 from dnsvip.cli.database import ad_hoc_format as byhand
 from dnsvip.cli.shared.database import load_snapshot
 from dnsvip.cli.shared.parameters import ADDRESS, FIELD, TIME
-from dnsvip.dispatcher.reason import Reason, Step
-from dnsvip.dispatcher.verify.explain import judged
+from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.verify.explain import DecodingStep, verdict_json
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.synthesis.vip import Kind, VipMaker
@@ -46,7 +46,7 @@ WHY_PLAIN = {
 @CONFIG
 @click.option("--source", type=ADDRESS, help="Where the packet comes from; a proof may be bound to it.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port it comes from, likewise.")
-@click.option("--at", type=TIME, help="The moment to judge it at, unix seconds or ISO 8601; default: now.")
+@click.option("--at", type=TIME, help="Verify it at this time, unix seconds or ISO 8601; default: now.")
 @byhand.format_options
 @byhand.proof_options
 @JSON
@@ -65,19 +65,17 @@ def decode(
     Exits 0 where it would be accepted as it stands, 1 where it would be rejected or is not ours.
     """
     packet = byhand.Packet(int(address), int(source or 0), port or 0, time.time() if at is None else at)
-    client: Client | None = None
     if node_file is None:
-        found, steps = byhand.judge(by_hand, packet)
+        found, steps = byhand.verify_ad_hoc(by_hand, packet)
     else:
         byhand.refuse(by_hand)
-        snapshot = load_snapshot(node_file)
-        judge, flow = AddressVerifier(snapshot), (packet.address, packet.source, packet.port, packet.now)
-        found, steps = judge.judge(*flow), judge.explain(*flow)
-        client = next((known for known in snapshot.site.clients.values() if known.id == found.client), None)
-    if found.reason is Reason.BAD_PROOF and source is None:
-        steps = (*steps, Step("hint", "--source was not given, and the proof may be bound to it", ok=False))
+        verifier = AddressVerifier(load_snapshot(node_file))
+        found = verifier.verify(packet.address, packet.source, packet.port, packet.now)
+        steps = verifier.explain(found, packet.address, packet.now)
+    if found.reason is AddressReason.BAD_PROOF and source is None:
+        steps = (*steps, DecodingStep("hint", "--source was not given, and the proof may be bound to it", ok=False))
     if as_json:
-        click.echo(json.dumps(judged(address, found, steps, client), indent=2))
+        click.echo(json.dumps(verdict_json(address, found, steps), indent=2))
     else:
         _print(address, steps)
     sys.exit(0 if found.accepted else 1)
@@ -116,7 +114,7 @@ def encode(
     click.echo(json.dumps({"address": address}) if as_json else address)
 
 
-def _print(address: IPv4Address | IPv6Address, steps: Sequence[Step]) -> None:
+def _print(address: IPv4Address | IPv6Address, steps: Sequence[DecodingStep]) -> None:
     click.secho(str(address), bold=True)
     width = max(len(step.title) for step in steps)
     for step in steps:

@@ -1,4 +1,4 @@
-"""Asks the dispatcher of this machine at its control socket (dispatcher/observing/control.py)."""
+"""Asks the dispatcher of this machine at its control socket (dispatcher/io/control.py)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selectin
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.dispatcher.io.control import GROUPS, LONGEST_TOP
-from dnsvip.dispatcher.observing.observe import FlowState
+from dnsvip.dispatcher.observe.plane import FlowState
 from dnsvip.site.plain import JsonObject
 
 WHAT = "[ADDRESS|PREFIX|CLIENT]"

@@ -7,8 +7,9 @@ tunnel has no other address that the client knows.
 from __future__ import annotations
 
 from dnsvip.dispatcher.packet import ICMP4, ICMP6, Packet, Shape, ip_length
+from dnsvip.dispatcher.reason import PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Limit
-from dnsvip.dispatcher.verdict import Outcome, Verdict
+from dnsvip.dispatcher.verdict import Verdict
 
 ANSWERS = Limit(SECOND // 1000, SECOND // 10)
 """At most 1000 answers a second and 100 at once, of each reason (RFC 4443 section 2.4 (f))."""
@@ -19,8 +20,8 @@ QUOTED4 = 576 - 28
 
 HOP_LIMIT = 64
 _DONT_FRAGMENT = 0x40
-_KIND6 = {Outcome.TOO_BIG.value: (2, 0), Outcome.NO_SERVER.value: (1, 3)}
-_KIND4 = {Outcome.TOO_BIG.value: (3, 4), Outcome.NO_SERVER.value: (3, 1)}
+_KIND6 = {PacketReason.TOO_BIG.value: (2, 0), PacketReason.NO_SERVER.value: (1, 3)}
+_KIND4 = {PacketReason.TOO_BIG.value: (3, 4), PacketReason.NO_SERVER.value: (3, 1)}
 """Type and code by reason: packet too big, address unreachable; fragmentation needed, host unreachable."""
 
 
@@ -33,7 +34,7 @@ def may_answer(data: bytes, packet: Packet, reason: str) -> bool:
     if packet.version == 6:
         return data[8] != 0xFF and any(data[8:20])  # neither ff00::/8 nor ::/96 (unspecified, loopback)
     single = 0 < data[12] < 224 and data[12] != 127
-    return single and (reason != Outcome.TOO_BIG.value or bool(data[6] & _DONT_FRAGMENT))
+    return single and (reason != PacketReason.TOO_BIG.value or bool(data[6] & _DONT_FRAGMENT))
 
 
 def answer(data: bytes, verdict: Verdict) -> bytes:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dnsvip.dispatcher.egress.encap import DISCARD, encapsulate
 from dnsvip.dispatcher.egress.icmp import answer
 from dnsvip.dispatcher.egress.rewrite import rewrite
-from dnsvip.dispatcher.verdict import Action, Verdict
+from dnsvip.dispatcher.reason import Action
+from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import Forward
 
 

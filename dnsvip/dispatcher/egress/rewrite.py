@@ -77,8 +77,8 @@ def _plain(out: bytearray, packet: Packet, address_at: int, address: bytes, port
     difference = _put(out, address_at, address)
     if packet.shape is Shape.FRAGMENT:
         return bytes(out)  # the checksum stands in the first fragment and covers this one too
-    difference += _put_port(out, packet.protocol, packet.offset, port)
-    _settle(out, packet.protocol, packet.offset, len(out), difference)
+    difference += _put_port(out, packet.key[0], packet.offset, port)
+    _settle(out, packet.key[0], packet.offset, len(out), difference)
     return bytes(out)
 
 

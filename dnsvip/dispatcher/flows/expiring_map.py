@@ -22,7 +22,7 @@ class ExpiringMap:
         entry = self._entries.get(name)
         return entry[0] if entry and entry[1] >= now else None
 
-    def room(self, now: int) -> bool:
+    def has_room(self, now: int) -> bool:
         """Whether one more fits, if need be in place of the oldest when its time has passed."""
         if len(self._entries) < self.bound:
             return True

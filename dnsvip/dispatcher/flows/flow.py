@@ -87,16 +87,16 @@ class Flows:
         "evicted",
         "expired",
         "fragments",
-        "fresh",
         "held",
         "kept_new",
         "opened",
+        "probation",
         "translations",
         "uses",
     )
 
     def __init__(self, bound: int) -> None:
-        self.fresh = Segment(max(bound // 4, 1))
+        self.probation = Segment(max(bound // 4, 1))
         self.established = Segment(max(bound - bound // 4, 1))
         self.translations = Translations()
         self.fragments = ExpiringMap(FRAGMENTED)
@@ -106,85 +106,85 @@ class Flows:
         self.opened: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.established)
+        return len(self.probation) + len(self.established)
 
     def touch(self, key: bytes, flags: int, now: int) -> int | None:
         """The owner of a known flow that a packet has come for, None for an unknown one.
 
         A SYN on a flow that is closing is a new connection: the old one is forgotten.
         """
-        lane = self.established
-        slot = lane.slots.get(key)
+        segment = self.established
+        slot = segment.slots.get(key)
         if slot is None:
-            return self._touch_fresh(key, flags, now)
-        if lane.seen[slot] != now and self._expire(lane, slot, now):
+            return self._touch_probation(key, flags, now)
+        if segment.seen[slot] != now and self._expire(segment, slot, now):
             return None
         if flags & (SYN | FIN | RST):
             if not flags & SYN:
-                lane.closing[slot] = 1
-            elif lane.closing[slot]:
+                segment.closing[slot] = 1
+            elif segment.closing[slot]:
                 self.remove(key)
                 return None
-        lane.seen[slot] = now
-        return lane.owner[slot]
+        segment.seen[slot] = now
+        return segment.owner[slot]
 
-    def _touch_fresh(self, key: bytes, flags: int, now: int) -> int | None:
-        lane = self.fresh
-        slot = lane.slots.get(key)
-        if slot is None or (lane.seen[slot] != now and self._expire(lane, slot, now)):
+    def _touch_probation(self, key: bytes, flags: int, now: int) -> int | None:
+        segment = self.probation
+        slot = segment.slots.get(key)
+        if slot is None or (segment.seen[slot] != now and self._expire(segment, slot, now)):
             return None
-        if flags & SYN and lane.closing[slot]:
+        if flags & SYN and segment.closing[slot]:
             self.remove(key)
             return None
-        lane.seen[slot] = now
-        owner = lane.owner[slot]
+        segment.seen[slot] = now
+        owner = segment.owner[slot]
         if flags & (FIN | RST):
-            lane.closing[slot] = 1
+            segment.closing[slot] = 1
         elif not flags & SYN:
             self._establish(slot, now)
         return owner
 
     def _establish(self, slot: int, now: int) -> None:
         """Move a new flow to the established lane; where that is full it stays new, and is forwarded all the same."""
-        lane, new = self.established, self.fresh
-        if not lane.free and len(lane.keys) >= lane.bound:
-            self._walk(lane, 64, now)
-        if lane.free:
-            place = lane.free.pop()
-        elif len(lane.keys) < lane.bound:
-            place = len(lane.keys)
+        segment, new = self.established, self.probation
+        if not segment.free and len(segment.keys) >= segment.bound:
+            self._walk(segment, 64, now)
+        if segment.free:
+            place = segment.free.pop()
+        elif len(segment.keys) < segment.bound:
+            place = len(segment.keys)
         else:
             self.kept_new += 1
             return
         owner, life, flow_hash, closing = new.owner[slot], new.life[slot], new.hashes[slot], new.closing[slot]
-        lane.put(place, new.clear(slot), owner, life, flow_hash, now)
-        lane.closing[place] = closing
+        segment.put(place, new.clear(slot), owner, life, flow_hash, now)
+        segment.closing[place] = closing
 
     def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> None:
         """Remember a new flow; the oldest new one goes where there is no room."""
-        lane = self.fresh
-        slot = lane.cursor
-        lane.cursor = slot + 1 if slot + 1 < lane.bound else 0
-        if slot < len(lane.keys) and lane.keys[slot] is not None:
-            self.translations.close(lane.clear(slot))
+        segment = self.probation
+        slot = segment.cursor
+        segment.cursor = slot + 1 if slot + 1 < segment.bound else 0
+        if slot < len(segment.keys) and segment.keys[slot] is not None:
+            self.translations.close(segment.clear(slot))
             self.evicted += 1
-        lane.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
+        segment.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
 
     def find(self, key: bytes, now: int = 0) -> tuple[Segment, int] | None:
         """Where a flow is that is known at `now`; changes nothing."""
-        for lane in (self.established, self.fresh):
-            slot = lane.slots.get(key)
+        for segment in (self.established, self.probation):
+            slot = segment.slots.get(key)
             if slot is not None:
-                return None if now - lane.seen[slot] > self._life(lane, slot) else (lane, slot)
+                return None if now - segment.seen[slot] > self._life(segment, slot) else (segment, slot)
         return None
 
     def refresh(self, key: bytes, flags: int, now: int) -> None:
         """Note a packet of the other direction (seen under nat only)."""
         place = self.find(key, now)
         if place:
-            lane, slot = place
-            lane.seen[slot] = now
-            lane.closing[slot] |= 1 if flags & (FIN | RST) else 0
+            segment, slot = place
+            segment.seen[slot] = now
+            segment.closing[slot] |= 1 if flags & (FIN | RST) else 0
 
     def remove(self, key: bytes) -> None:
         """Forget a flow, if it is known."""
@@ -194,33 +194,33 @@ class Flows:
 
     def sweep(self, now: int, budget: int = 1 << 62) -> None:
         """Forget expired flows among the next `budget` slots of each lane, and expired fragments and uses."""
-        for lane in (self.established, self.fresh):
-            self._walk(lane, min(budget, len(lane.keys)), now)
+        for segment in (self.established, self.probation):
+            self._walk(segment, min(budget, len(segment.keys)), now)
         self.fragments.sweep(now, budget)
         self.uses.sweep(now, budget)
 
-    def _walk(self, lane: Segment, count: int, now: int) -> None:
-        size, hand = len(lane.keys), lane.hand
+    def _walk(self, segment: Segment, count: int, now: int) -> None:
+        size, hand = len(segment.keys), segment.hand
         for _ in range(min(count, size)):
             hand = hand + 1 if hand + 1 < size else 0
-            if lane.keys[hand] is not None:
-                self._expire(lane, hand, now)
-        lane.hand = hand
+            if segment.keys[hand] is not None:
+                self._expire(segment, hand, now)
+        segment.hand = hand
 
-    def _expire(self, lane: Segment, slot: int, now: int) -> bool:
+    def _expire(self, segment: Segment, slot: int, now: int) -> bool:
         """Forget a flow that has been idle too long; answers whether it was."""
-        if now - lane.seen[slot] <= self._life(lane, slot):
+        if now - segment.seen[slot] <= self._life(segment, slot):
             return False
-        self._drop(lane, slot)
+        self._drop(segment, slot)
         self.expired += 1
         return True
 
-    def _life(self, lane: Segment, slot: int) -> int:
-        if lane.closing[slot]:
+    def _life(self, segment: Segment, slot: int) -> int:
+        if segment.closing[slot]:
             return CLOSING_SECONDS
-        return NEW_SECONDS if lane is self.fresh else lane.life[slot]
+        return NEW_SECONDS if segment is self.probation else segment.life[slot]
 
-    def _drop(self, lane: Segment, slot: int) -> None:
-        self.translations.close(lane.clear(slot))
-        if lane is self.established:
-            lane.free.append(slot)
+    def _drop(self, segment: Segment, slot: int) -> None:
+        self.translations.close(segment.clear(slot))
+        if segment is self.established:
+            segment.free.append(slot)

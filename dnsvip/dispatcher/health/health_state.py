@@ -43,70 +43,70 @@ class HealthState:
     since: float = 0.0
 
 
-def after_check(standing: HealthState, check: Check, passed: bool, note: str, now: float) -> HealthState:
+def after_check(state: HealthState, check: Check, passed: bool, note: str, now: float) -> HealthState:
     """The standing after a TCP or HTTP check: `fall` failures in a row take a server out, `rise` successes bring it
     back."""
-    streak = standing.streak + 1 if passed is not standing.passing else 0
+    streak = state.streak + 1 if passed is not state.passing else 0
     turns = streak >= (check.rise if passed else check.fall)
     return replace(
-        standing,
-        passing=passed if turns else standing.passing,
+        state,
+        passing=passed if turns else state.passing,
         streak=0 if turns else streak,
-        note="" if passed and standing.running else note[:NOTE_LETTERS],
-        probes=standing.probes + 1,
-        failures=standing.failures + (not passed),
-        since=now if turns else standing.since,
+        note="" if passed and state.running else note[:NOTE_LETTERS],
+        probes=state.probes + 1,
+        failures=state.failures + (not passed),
+        since=now if turns else state.since,
     )
 
 
-def after_report(standing: HealthState, report: Report, now: float) -> HealthState:
+def after_report(state: HealthState, report: Report, now: float) -> HealthState:
     """The standing after an agent's report; what it did not say stays as it was."""
-    running = standing.running if report.running is None else report.running
-    mode = report.mode or standing.mode
-    percent, weighed = _weighed(standing, report.percent, now)
-    changed = (running, mode) != (standing.running, standing.mode)
-    note = report.note if report.note or standing.passing else standing.note
-    since = now if changed else standing.since
+    running = state.running if report.running is None else report.running
+    mode = report.mode or state.mode
+    percent, weighed = _weighed(state, report.percent, now)
+    changed = (running, mode) != (state.running, state.mode)
+    note = report.note if report.note or state.passing else state.note
+    since = now if changed else state.since
     return replace(
-        standing, running=running, mode=mode, percent=percent, weighed=weighed, note=note, since=since
+        state, running=running, mode=mode, percent=percent, weighed=weighed, note=note, since=since
     )  # fmt: skip
 
 
-def _weighed(standing: HealthState, percent: int | None, now: float) -> tuple[int, float]:
+def _weighed(state: HealthState, percent: int | None, now: float) -> tuple[int, float]:
     """The percentage to go by, and when it changed last."""
-    before = standing.percent
+    before = state.percent
     if percent is None or percent == before:
-        return before, standing.weighed
+        return before, state.weighed
     at_once = not percent or not before
-    soon = 0 <= now - standing.weighed < WEIGHT_SECONDS
+    soon = 0 <= now - state.weighed < WEIGHT_SECONDS
     if at_once or (not soon and abs(percent - before) * WEIGHT_SHARE >= before):
         return percent, now
-    return before, standing.weighed
+    return before, state.weighed
 
 
-def effective(server: Server, standing: HealthState | None) -> Server:
+def effective(server: Server, state: HealthState | None) -> Server:
     """A server with the state and weight that packets are dispatched by."""
-    if standing is None:
+    if state is None:
         return server
-    weight = server.weight * standing.percent // 100
-    if server.weight and standing.percent:
+    weight = server.weight * state.percent // 100
+    if server.weight and state.percent:
         weight = min(max(weight, 1), LARGEST_WEIGHT)
-    return replace(server, state=_state(server.state, standing), weight=weight)
+    return replace(server, state=_effective_state(server.state, state), weight=weight)
 
 
-def _state(said: ServerState, standing: HealthState) -> ServerState:
+def _effective_state(said: ServerState, state: HealthState) -> ServerState:
     if said in (ServerState.DOWN, ServerState.MAINT):
         return said
-    if not (standing.passing and standing.running):
+    if not (state.passing and state.running):
         return ServerState.DOWN
     if said is ServerState.DRAIN:
         return said
-    return _MODES[standing.mode]
+    return _MODES[state.mode]
 
 
-def effective_pool(pool: Pool, standing_of: Callable[[Server], HealthState | None]) -> Pool:
+def effective_pool(pool: Pool, state_of: Callable[[Server], HealthState | None]) -> Pool:
     """A pool with all of its servers as they stand; the same object where nothing differs."""
-    servers = tuple(effective(server, standing_of(server)) for server in pool.servers)
+    servers = tuple(effective(server, state_of(server)) for server in pool.servers)
     return pool if servers == pool.servers else replace(pool, servers=servers)
 
 

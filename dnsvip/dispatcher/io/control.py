@@ -21,17 +21,10 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from dnsvip.dispatcher.observing.observe import (
-    Event,
-    Events,
-    Flow,
-    FlowTable,
-    Selection,
-    read_query,
-    tell_event,
-    tell_flow,
-)
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.observe.as_json import event_json, flow_json
+from dnsvip.dispatcher.observe.filter import CompiledFilter, read_filter
+from dnsvip.dispatcher.observe.plane import Event, Events, Flow, FlowTable
 from dnsvip.errors import ConfigError, DnsvipError
 
 SOCKET = "dispatch.sock"
@@ -56,7 +49,7 @@ Answer: TypeAlias = AsyncGenerator[dict[str, Any]]
 class DataPlane(Protocol):
     """A data plane as this looks at it."""
 
-    tables: Tables
+    tables: DispatchTables
     table: FlowTable
     events: Events
 
@@ -124,7 +117,7 @@ class Control:
         async for flow in self._matching(selection):
             found += 1
             if found <= limit:
-                yield {"flow": tell_flow(flow, selection, time.time())}
+                yield {"flow": flow_json(flow, selection, time.time())}
         yield {"end": True, "flows": found}
 
     async def _purge(self, request: Request) -> Answer:
@@ -135,9 +128,9 @@ class Control:
             purged += self._plane.table.forget(flow.key)
         yield {"end": True, "purged": purged}
 
-    async def _matching(self, selection: Selection) -> AsyncIterator[Flow]:
+    async def _matching(self, selection: CompiledFilter) -> AsyncIterator[Flow]:
         for number, flow in enumerate(self._plane.table.flows(), 1):
-            if selection.takes_flow(flow, time.time()):
+            if selection.matches_flow(flow, time.time()):
                 yield flow
             if not number % SLICE:
                 await asyncio.sleep(0)
@@ -150,7 +143,7 @@ class Control:
 
         def sink(event: Event) -> None:
             nonlocal lost
-            if not selection.takes_event(event, event.at / 1e9):
+            if not selection.matches_event(event, event.at / 1e9):
                 return
             if len(queue) >= QUEUE:
                 lost += 1
@@ -158,14 +151,14 @@ class Control:
             queue.append(event)
             wake.set()
 
-        stop = events.watch(sink, selection.query)
+        stop = events.watch(sink, selection.criteria)
         try:
             yield {"watching": True}
             while True:
                 await wake.wait()
                 wake.clear()
                 while queue:
-                    yield {"packet": tell_event(queue.popleft(), selection)}
+                    yield {"packet": event_json(queue.popleft(), selection)}
                 if lost or events.missed != before:
                     yield {"lost": lost, "unseen": events.missed - before}
                     lost, before = 0, events.missed
@@ -181,14 +174,14 @@ class Control:
         packets, size = Counter[tuple[Any, ...]](), Counter[tuple[Any, ...]]()
 
         def sink(event: Event) -> None:
-            if selection.takes_event(event, event.at / 1e9):
-                told = tell_event(event, selection)
+            if selection.matches_event(event, event.at / 1e9):
+                told = event_json(event, selection)
                 place = tuple(told[name] for name in GROUPS[by])
                 place = place if place in packets or len(packets) < MOST_GROUPS else _REST
                 packets[place] += 1
                 size[place] += event.size
 
-        before, stop = self._plane.events.missed, self._plane.events.watch(sink, selection.query)
+        before, stop = self._plane.events.missed, self._plane.events.watch(sink, selection.criteria)
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -199,12 +192,12 @@ class Control:
         unseen = self._plane.events.missed - before
         yield {"end": True, "packets": packets.total(), "seconds": seconds, "unseen": unseen}
 
-    def _selection(self, request: Request) -> Selection:
+    def _selection(self, request: Request) -> CompiledFilter:
         tables = self._plane.tables
         asked = request.get("match", {})
         if not isinstance(asked, dict):
             raise ConfigError("match must be an object")
-        return Selection(read_query(asked, tables), tables)
+        return CompiledFilter(read_filter(asked, tables), tables)
 
 
 async def _while_there(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.layout import Layout
 from dnsvip.address.proof import Bind, client_key, prove
-from dnsvip.dispatcher.reason import AddressVerdict, Reason
+from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.verdict import AddressVerdict
+from dnsvip.dispatcher.verify.explain import DecodingStep
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.synthesis.vip import Kind, VipMaker
@@ -60,12 +62,23 @@ def proven(
     return prove(layout, issue(snapshot) if issued is None else issued, key, bind, source, port, slot)
 
 
-def judge(snapshot: Snapshot, address: int, now: float = NOW, **more: Any) -> AddressVerdict:
-    return AddressVerifier(snapshot).judge(address, SOURCE, PORT, now, **more)
+def name_of(verdict: AddressVerdict) -> str | None:
+    """The name of the verdict's cluster."""
+    return verdict.cluster.name if verdict.cluster else None
 
 
-def told(judgement: AddressVerdict) -> tuple[Reason, str | None]:
-    return judgement.reason, judgement.tier.name if judgement.tier else None
+def explained(address: int) -> tuple[DecodingStep, ...]:
+    """The steps of the sample snapshot's verdict on an address."""
+    verifier = AddressVerifier(SNAPSHOT)
+    return verifier.explain(verifier.verify(address, SOURCE, PORT, NOW), address, NOW)
+
+
+def verify(snapshot: Snapshot, address: int, now: float = NOW, **more: Any) -> AddressVerdict:
+    return AddressVerifier(snapshot).verify(address, SOURCE, PORT, now, **more)
+
+
+def told(verdict: AddressVerdict) -> tuple[AddressReason, str | None]:
+    return verdict.reason, verdict.tier.name if verdict.tier else None
 
 
 def with_client(state: ClientState = ClientState.ENABLED, generation: int = 0, **changes: Any) -> Snapshot:
@@ -78,49 +91,51 @@ def with_client(state: ClientState = ClientState.ENABLED, generation: int = 0, *
 def test_issued_address_is_read() -> None:
     """A good issued address gives its client's tier, id, fields, mode and epoch."""
     snapshot = make_snapshot()
-    judgement = judge(snapshot, issue(snapshot))
-    assert told(judgement) == (Reason.ISSUED, "gold")
-    assert judgement.accepted
-    assert (judgement.cluster, judgement.client, judgement.mode, judgement.epoch) == ("web", 1001, 0, 0)
-    assert judgement.values == GOOD
+    verdict = verify(snapshot, issue(snapshot))
+    assert told(verdict) == (AddressReason.ISSUED, "gold")
+    assert verdict.accepted
+    assert (name_of(verdict), verdict.client, verdict.mode, verdict.epoch) == ("web", 1001, 0, 0)
+    assert verdict.values == GOOD
 
 
 def test_proven_address_is_read() -> None:
     """A good proven address is accepted as proven, with the same fields."""
     snapshot = make_snapshot()
-    judgement = judge(snapshot, proven(snapshot))
-    assert told(judgement) == (Reason.PROVEN, "gold")
-    assert (judgement.accepted, judgement.mode, judgement.values) == (True, 1, GOOD)
+    verdict = verify(snapshot, proven(snapshot))
+    assert told(verdict) == (AddressReason.PROVEN, "gold")
+    assert (verdict.accepted, verdict.mode, verdict.values) == (True, 1, GOOD)
 
 
 @pytest.mark.parametrize(
     ("address", "expected", "cluster"),
     [
-        ("2001:db8:a:2::5", (Reason.NOT_OURS, None), None),
-        ("::1", (Reason.NOT_OURS, None), None),
-        ("2001:db8:a:1::1", (Reason.PLAIN, "standard"), "web"),
-        ("2001:db8:a:1:4000::", (Reason.UNKNOWN_EPOCH, None), "web"),
-        ("2001:db8:a:1:1::", (Reason.BAD_TAG, None), "web"),
-        ("2001:db8:a:1:8001::", (Reason.BAD_TAG, None), "web"),
-        ("192.0.2.1", (Reason.PLAIN, "standard"), "legacy"),
-        ("192.0.2.8", (Reason.CLASS, "gold"), "legacy"),
-        ("192.0.2.3", (Reason.CLASS, "standard"), "legacy"),
-        ("192.0.2.5", (Reason.BAD_PAYLOAD, None), "legacy"),
-        ("192.0.2.16", (Reason.NOT_OURS, None), None),
+        ("2001:db8:a:2::5", (AddressReason.NOT_OURS, None), None),
+        ("::1", (AddressReason.NOT_OURS, None), None),
+        ("2001:db8:a:1::1", (AddressReason.PLAIN, "standard"), "web"),
+        ("2001:db8:a:1:4000::", (AddressReason.UNKNOWN_EPOCH, None), "web"),
+        ("2001:db8:a:1:1::", (AddressReason.BAD_TAG, None), "web"),
+        ("2001:db8:a:1:8001::", (AddressReason.BAD_TAG, None), "web"),
+        ("192.0.2.1", (AddressReason.PLAIN, "standard"), "legacy"),
+        ("192.0.2.8", (AddressReason.CLASS, "gold"), "legacy"),
+        ("192.0.2.3", (AddressReason.CLASS, "standard"), "legacy"),
+        ("192.0.2.5", (AddressReason.BAD_PAYLOAD, None), "legacy"),
+        ("192.0.2.16", (AddressReason.NOT_OURS, None), None),
     ],
 )
-def test_addresses_that_nobody_issued(address: str, expected: tuple[Reason, str | None], cluster: str | None) -> None:
+def test_addresses_that_nobody_issued(
+    address: str, expected: tuple[AddressReason, str | None], cluster: str | None
+) -> None:
     """Foreign, plain, forged and IPv4 addresses each have their own outcome."""
-    judgement = judge(make_snapshot(), int(ip_address(address)))
-    assert told(judgement) == expected
-    assert judgement.cluster == cluster
-    assert judgement.accepted is (expected[0] in (Reason.PLAIN, Reason.CLASS))
+    verdict = verify(make_snapshot(), int(ip_address(address)))
+    assert told(verdict) == expected
+    assert name_of(verdict) == cluster
+    assert verdict.accepted is (expected[0] in (AddressReason.PLAIN, AddressReason.CLASS))
 
 
 def test_payload_tier_must_exist() -> None:
     """An authentic address with a tier code of no tier is a bad payload."""
     snapshot = make_snapshot()
-    assert told(judge(snapshot, issue(snapshot, tier=7))) == (Reason.BAD_PAYLOAD, None)
+    assert told(verify(snapshot, issue(snapshot, tier=7))) == (AddressReason.BAD_PAYLOAD, None)
 
 
 def test_attribute_must_be_in_its_table() -> None:
@@ -130,74 +145,74 @@ def test_attribute_must_be_in_its_table() -> None:
     entry = snapshot.keyrings["web"].active
     assert entry is not None
     reasons = [
-        judge(snapshot, entry[1].encode({"tier": 1, "client": 1001, "lang": lang, "age": 300})).reason
+        verify(snapshot, entry[1].encode({"tier": 1, "client": 1001, "lang": lang, "age": 300})).reason
         for lang in (0, 1, 2, 3)
     ]
-    assert reasons == [Reason.ISSUED, Reason.ISSUED, Reason.ISSUED, Reason.BAD_PAYLOAD]
+    assert reasons == [AddressReason.ISSUED, AddressReason.ISSUED, AddressReason.ISSUED, AddressReason.BAD_PAYLOAD]
 
 
 @pytest.mark.parametrize(
     ("expiry", "now", "reason"),
     [
-        (6, ACTIVATED + 5399.9, Reason.ISSUED),
-        (6, ACTIVATED + 5400, Reason.EXPIRED),
-        (0, ACTIVATED, Reason.EXPIRED),
-        (126, ACTIVATED + 126 * 900 - 1, Reason.ISSUED),
-        (127, ACTIVATED + 10**9, Reason.ISSUED),  # the highest value: as long as the epoch
+        (6, ACTIVATED + 5399.9, AddressReason.ISSUED),
+        (6, ACTIVATED + 5400, AddressReason.EXPIRED),
+        (0, ACTIVATED, AddressReason.EXPIRED),
+        (126, ACTIVATED + 126 * 900 - 1, AddressReason.ISSUED),
+        (127, ACTIVATED + 10**9, AddressReason.ISSUED),  # the highest value: as long as the epoch
     ],
 )
-def test_expiry_counts_from_the_activation(expiry: int, now: float, reason: Reason) -> None:
+def test_expiry_counts_from_the_activation(expiry: int, now: float, reason: AddressReason) -> None:
     """An address is good until its expiry in units after the epoch's activation, the highest value for ever."""
     snapshot = make_snapshot()
-    assert judge(snapshot, issue(snapshot, expiry=expiry), now).reason is reason
+    assert verify(snapshot, issue(snapshot, expiry=expiry), now).reason is reason
 
 
 def test_epoch_not_known_to_be_active_does_not_expire_addresses() -> None:
     """Where the news of an epoch's activation is still on its way, its addresses are good already."""
     snapshot = make_snapshot(epochs=[Epoch(0, EpochState.PUBLISHED, SECRET, published_at=ACTIVATED - 60)])
-    assert judge(snapshot, issue(snapshot, expiry=1)).reason is Reason.ISSUED
+    assert verify(snapshot, issue(snapshot, expiry=1)).reason is AddressReason.ISSUED
 
 
 def test_retiring_epoch_still_decodes() -> None:
     """Addresses of an epoch that is retiring are good beside those of the active one."""
     retiring = Epoch(0, EpochState.RETIRING, SECRET, activated_at=ACTIVATED, retiring_since=ACTIVATED + 4000)
     snapshot = make_snapshot(epochs=[retiring, active_epoch(slot=1)])
-    assert judge(snapshot, issue(snapshot)).reason is Reason.ISSUED
+    assert verify(snapshot, issue(snapshot)).reason is AddressReason.ISSUED
 
 
 def test_cluster_without_keys_knows_no_epoch() -> None:
     """In a cluster whose keyring is not here, every encoded address is of an unknown epoch and the plain VIP works."""
     snapshot = make_snapshot()
     bare = replace(snapshot, keyrings={}, masters={})
-    assert judge(bare, issue(snapshot)).reason is Reason.UNKNOWN_EPOCH
-    assert judge(bare, int(IPv6Address("2001:db8:a:1::1"))).reason is Reason.PLAIN
+    assert verify(bare, issue(snapshot)).reason is AddressReason.UNKNOWN_EPOCH
+    assert verify(bare, int(IPv6Address("2001:db8:a:1::1"))).reason is AddressReason.PLAIN
 
 
 @pytest.mark.parametrize("state", [ClientState.DISABLED, ClientState.REVOKED])
 def test_disabled_client_is_revoked(state: ClientState) -> None:
     """Addresses of a disabled or revoked client are rejected, issued and proven ones."""
     snapshot = with_client(state)
-    assert told(judge(snapshot, issue(snapshot))) == (Reason.REVOKED, None)
-    assert told(judge(snapshot, proven(snapshot))) == (Reason.REVOKED, None)
+    assert told(verify(snapshot, issue(snapshot))) == (AddressReason.REVOKED, None)
+    assert told(verify(snapshot, proven(snapshot))) == (AddressReason.REVOKED, None)
 
 
 def test_record_replaces_the_payload_tier() -> None:
     """A change of a client's tier acts on addresses issued before, both ways."""
     snapshot = make_snapshot({"client": {"acme": {"tier": "blocked"}}})
-    assert told(judge(snapshot, issue(snapshot))) == (Reason.ISSUED, "blocked")
+    assert told(verify(snapshot, issue(snapshot))) == (AddressReason.ISSUED, "blocked")
     snapshot = make_snapshot()
-    assert told(judge(snapshot, issue(snapshot, tier=2))) == (Reason.ISSUED, "gold")
+    assert told(verify(snapshot, issue(snapshot, tier=2))) == (AddressReason.ISSUED, "gold")
 
 
 def test_unknown_client_keeps_the_payload_tier_but_proves_nothing() -> None:
     """Where the client's record is not here the payload's tier stands, and no proof can be checked."""
     snapshot = make_snapshot()
     issued = issue(snapshot, client=77)
-    assert told(judge(snapshot, issued)) == (Reason.ISSUED, "gold")
-    assert told(judge(snapshot, proven(snapshot, issued, client=77))) == (Reason.BAD_PROOF, None)
+    assert told(verify(snapshot, issued)) == (AddressReason.ISSUED, "gold")
+    assert told(verify(snapshot, proven(snapshot, issued, client=77))) == (AddressReason.BAD_PROOF, None)
     anonymous = issue(snapshot, client=0)
-    assert told(judge(snapshot, anonymous)) == (Reason.ISSUED, "gold")
-    assert told(judge(snapshot, proven(snapshot, anonymous, client=0))) == (Reason.BAD_PROOF, None)
+    assert told(verify(snapshot, anonymous)) == (AddressReason.ISSUED, "gold")
+    assert told(verify(snapshot, proven(snapshot, anonymous, client=0))) == (AddressReason.BAD_PROOF, None)
 
 
 def test_layout_without_tier_takes_the_record_or_the_default() -> None:
@@ -205,8 +220,8 @@ def test_layout_without_tier_takes_the_record_or_the_default() -> None:
     snapshot = make_snapshot({"cluster": {"web": {"layout": [["client", 30], ["nonce", 7]]}}})
     entry = snapshot.keyrings["web"].active
     assert entry is not None
-    assert told(judge(snapshot, entry[1].encode({"client": 1001, "nonce": 3}))) == (Reason.ISSUED, "gold")
-    assert told(judge(snapshot, entry[1].encode({"client": 5, "nonce": 3}))) == (Reason.ISSUED, "standard")
+    assert told(verify(snapshot, entry[1].encode({"client": 1001, "nonce": 3}))) == (AddressReason.ISSUED, "gold")
+    assert told(verify(snapshot, entry[1].encode({"client": 5, "nonce": 3}))) == (AddressReason.ISSUED, "standard")
 
 
 def test_layout_without_client_takes_the_tier() -> None:
@@ -215,33 +230,33 @@ def test_layout_without_client_takes_the_tier() -> None:
     entry = snapshot.keyrings["web"].active
     assert entry is not None
     address = entry[1].encode({"tier": 1, "nonce": 3})
-    assert told(judge(snapshot, address)) == (Reason.ISSUED, "gold")
-    assert told(judge(snapshot, address | MODE)) == (Reason.BAD_PROOF, None)
+    assert told(verify(snapshot, address)) == (AddressReason.ISSUED, "gold")
+    assert told(verify(snapshot, address | MODE)) == (AddressReason.BAD_PROOF, None)
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"tier": {"gold": {"require_proof": True}}}, (Reason.UNPROVEN, None)),
-        ({"tier": {"gold": {"require_proof": True, "unproven": "default-tier"}}}, (Reason.UNPROVEN, "standard")),
-        ({"client": {"acme": {"proof": {"required": True}}}}, (Reason.UNPROVEN, None)),
+        ({"tier": {"gold": {"require_proof": True}}}, (AddressReason.UNPROVEN, None)),
+        ({"tier": {"gold": {"require_proof": True, "unproven": "default-tier"}}}, (AddressReason.UNPROVEN, "standard")),
+        ({"client": {"acme": {"proof": {"required": True}}}}, (AddressReason.UNPROVEN, None)),
         (
             {"client": {"acme": {"proof": {"required": True}}}, "tier": {"gold": {"unproven": "default-tier"}}},
-            (Reason.UNPROVEN, "standard"),
+            (AddressReason.UNPROVEN, "standard"),
         ),
         (
             {"client": {"acme": {"proof": {"required": True}}}, "cluster": {"web": {"on_invalid": "default-tier"}}},
-            (Reason.UNPROVEN, "standard"),
+            (AddressReason.UNPROVEN, "standard"),
         ),
     ],
 )
-def test_demanded_proof(changes: Mapping[str, Any], expected: tuple[Reason, str | None]) -> None:
+def test_demanded_proof(changes: Mapping[str, Any], expected: tuple[AddressReason, str | None]) -> None:
     """Where tier or client demands proof, an issued address is unproven and goes where tier and cluster say."""
     snapshot = make_snapshot(changes)
-    unproven = judge(snapshot, issue(snapshot))
+    unproven = verify(snapshot, issue(snapshot))
     assert told(unproven) == expected
     assert not unproven.accepted
-    assert told(judge(snapshot, proven(snapshot))) == (Reason.PROVEN, "gold")
+    assert told(verify(snapshot, proven(snapshot))) == (AddressReason.PROVEN, "gold")
 
 
 @pytest.mark.parametrize("shift", [-2, -1, 0, 1, 2])
@@ -249,41 +264,43 @@ def test_proof_is_good_in_three_slots(shift: int) -> None:
     """A proof is good in its own slot, the one before and the one after."""
     snapshot = make_snapshot()
     address = proven(snapshot, slot=int(NOW) // 30 + shift)
-    assert judge(snapshot, address).reason is (Reason.PROVEN if abs(shift) <= 1 else Reason.BAD_PROOF)
+    assert verify(snapshot, address).reason is (AddressReason.PROVEN if abs(shift) <= 1 else AddressReason.BAD_PROOF)
 
 
 @pytest.mark.parametrize(
     ("bind", "other_source", "other_port", "reason"),
     [
-        ("none", True, True, Reason.PROVEN),
-        ("address", False, True, Reason.PROVEN),
-        ("address", True, False, Reason.BAD_PROOF),
-        ("address+port", False, False, Reason.PROVEN),
-        ("address+port", False, True, Reason.BAD_PROOF),
-        ("address+port", True, False, Reason.BAD_PROOF),
+        ("none", True, True, AddressReason.PROVEN),
+        ("address", False, True, AddressReason.PROVEN),
+        ("address", True, False, AddressReason.BAD_PROOF),
+        ("address+port", False, False, AddressReason.PROVEN),
+        ("address+port", False, True, AddressReason.BAD_PROOF),
+        ("address+port", True, False, AddressReason.BAD_PROOF),
     ],
 )
-def test_proof_is_bound_as_the_record_says(bind: str, other_source: bool, other_port: bool, reason: Reason) -> None:
+def test_proof_is_bound_as_the_record_says(
+    bind: str, other_source: bool, other_port: bool, reason: AddressReason
+) -> None:
     """The record says whether the proof is bound to source address and port."""
     snapshot = make_snapshot({"client": {"acme": {"proof": {"bind": bind}}}})
     address = proven(snapshot, bind=Bind(bind), source=SOURCE + other_source, port=PORT + other_port)
-    assert judge(snapshot, address).reason is reason
+    assert verify(snapshot, address).reason is reason
 
 
 def test_raised_generation_revokes_the_old_key() -> None:
     """After a client's key generation was raised, only the new key proves."""
     snapshot = with_client(generation=1)
-    assert judge(snapshot, proven(snapshot, generation=0)).reason is Reason.BAD_PROOF
-    assert judge(snapshot, proven(snapshot, generation=1)).reason is Reason.PROVEN
+    assert verify(snapshot, proven(snapshot, generation=0)).reason is AddressReason.BAD_PROOF
+    assert verify(snapshot, proven(snapshot, generation=1)).reason is AddressReason.PROVEN
 
 
 def test_single_use() -> None:
     """A proven address that another flow used is refused where the record asks for it, and only there."""
     snapshot = make_snapshot({"client": {"acme": {"proof": {"single_use": True}}}})
     address = proven(snapshot)
-    assert judge(snapshot, address, used=lambda _: False).reason is Reason.PROVEN
-    assert told(judge(snapshot, address, used=lambda seen: seen == address)) == (Reason.REPLAYED, None)
-    assert judge(make_snapshot(), address, used=lambda _: True).reason is Reason.PROVEN
+    assert verify(snapshot, address, used=lambda _: False).reason is AddressReason.PROVEN
+    assert told(verify(snapshot, address, used=lambda seen: seen == address)) == (AddressReason.REPLAYED, None)
+    assert verify(make_snapshot(), address, used=lambda _: True).reason is AddressReason.PROVEN
 
 
 def test_only_good_addresses_are_asked_for_use() -> None:
@@ -297,7 +314,7 @@ def test_only_good_addresses_are_asked_for_use() -> None:
 
     good = proven(snapshot)
     for address in (issue(snapshot), good ^ 1, proven(snapshot, source=1), good):
-        judge(snapshot, address, used=used)
+        verify(snapshot, address, used=used)
     assert asked == [good]
 
 
@@ -305,30 +322,30 @@ def test_on_invalid_default_tier() -> None:
     """Where the cluster says so, rejected addresses keep their reason and get the default tier."""
     snapshot = make_snapshot({"cluster": {"web": {"on_invalid": "default-tier"}}})
     expected = {
-        Reason.UNKNOWN_EPOCH: issue(snapshot) | 1 << EPOCH_SHIFT,
-        Reason.BAD_TAG: issue(snapshot) ^ 1,
-        Reason.BAD_PAYLOAD: issue(snapshot, tier=7),
-        Reason.EXPIRED: issue(snapshot, expiry=1),
-        Reason.BAD_PROOF: proven(snapshot, source=1),
+        AddressReason.UNKNOWN_EPOCH: issue(snapshot) | 1 << EPOCH_SHIFT,
+        AddressReason.BAD_TAG: issue(snapshot) ^ 1,
+        AddressReason.BAD_PAYLOAD: issue(snapshot, tier=7),
+        AddressReason.EXPIRED: issue(snapshot, expiry=1),
+        AddressReason.BAD_PROOF: proven(snapshot, source=1),
     }
     for reason, address in expected.items():
-        judgement = judge(snapshot, address)
-        assert told(judgement) == (reason, "standard")
-        assert not judgement.accepted
+        verdict = verify(snapshot, address)
+        assert told(verdict) == (reason, "standard")
+        assert not verdict.accepted
 
 
 def test_earlier_steps_come_first() -> None:
     """An address wrong in many ways is rejected for the first of them, in the order of the format."""
     snapshot = with_client(ClientState.REVOKED, client={"acme": {"proof": {"required": True}}})
     broken = {
-        Reason.UNKNOWN_EPOCH: (issue(snapshot, tier=7, expiry=1) ^ 1) | 1 << EPOCH_SHIFT,
-        Reason.BAD_TAG: issue(snapshot, tier=7, expiry=1) ^ 1,
-        Reason.BAD_PAYLOAD: issue(snapshot, tier=7, expiry=1),
-        Reason.EXPIRED: issue(snapshot, expiry=1),
-        Reason.REVOKED: issue(snapshot),
+        AddressReason.UNKNOWN_EPOCH: (issue(snapshot, tier=7, expiry=1) ^ 1) | 1 << EPOCH_SHIFT,
+        AddressReason.BAD_TAG: issue(snapshot, tier=7, expiry=1) ^ 1,
+        AddressReason.BAD_PAYLOAD: issue(snapshot, tier=7, expiry=1),
+        AddressReason.EXPIRED: issue(snapshot, expiry=1),
+        AddressReason.REVOKED: issue(snapshot),
     }
     for reason, address in broken.items():
-        assert judge(snapshot, address).reason is reason
+        assert verify(snapshot, address).reason is reason
 
 
 def test_two_clusters_are_told_apart() -> None:
@@ -344,9 +361,9 @@ def test_two_clusters_are_told_apart() -> None:
     entry = snapshot.keyrings["files"].active
     assert entry is not None
     address = entry[1].encode({"tier": 2, "client": 1002, "nonce": 5})
-    assert judge(snapshot, address).cluster == "files"
-    assert judge(snapshot, issue(snapshot)).cluster == "web"
-    assert told(judge(snapshot, int(IPv6Address("2001:db8:c::1")))) == (Reason.PLAIN, "gold")
+    assert name_of(verify(snapshot, address)) == "files"
+    assert name_of(verify(snapshot, issue(snapshot))) == "web"
+    assert told(verify(snapshot, int(IPv6Address("2001:db8:c::1")))) == (AddressReason.PLAIN, "gold")
 
 
 @given(layouts(), st.booleans(), st.floats(0, 1e6), st.floats(0, 1))
@@ -358,16 +375,16 @@ def test_what_dns_issues_is_accepted(layout: Layout, anonymous: bool, later: flo
     now = ACTIVATED + later
     who = Classified(client, Step.SOURCE)
     vip = VipMaker(snapshot).aaaa(Service("www", "web"), who, Requester(IPv4Address("192.0.2.7")), now)
-    judgement = AddressVerifier(snapshot).judge(vip.address, SOURCE, PORT, now + within * vip.ttl)
+    verdict = AddressVerifier(snapshot).verify(vip.address, SOURCE, PORT, now + within * vip.ttl)
     if vip.address >> 32 == 0:
         return  # inside ::/96, which the judge takes for IPv4 and no cluster has
     if vip.kind is Kind.UNFIT:
-        assert judgement.reason is Reason.PLAIN
+        assert verdict.reason is AddressReason.PLAIN
         return
-    assert judgement.reason is Reason.ISSUED
-    assert judgement.client == (1001 if client and layout.bits("client") else 0)
+    assert verdict.reason is AddressReason.ISSUED
+    assert verdict.client == (1001 if client and layout.bits("client") else 0)
     expected = "gold" if client and (layout.bits("client") or layout.bits("tier")) else "standard"
-    assert judgement.tier is site.tiers[expected]
+    assert verdict.tier is site.tiers[expected]
 
 
 SNAPSHOT = make_snapshot({"client": {"acme": {"proof": {"single_use": True}}}})
@@ -394,18 +411,18 @@ addresses = st.one_of(
 @given(addresses, st.integers(0, (1 << 128) - 1), st.integers(0, 65535), st.floats(0, 4e9), st.booleans())
 def test_nothing_raises_and_the_story_fits(address: int, source: int, port: int, now: float, used: bool) -> None:
     """Any address is judged without raising, and its explanation stops at the step that the judgement names."""
-    judge = AddressVerifier(SNAPSHOT)
-    judgement = judge.judge(address, source, port, now, lambda _: used)
-    steps = judge.explain(address, source, port, now, lambda _: used)
+    verifier = AddressVerifier(SNAPSHOT)
+    verdict = verifier.verify(address, source, port, now, lambda _: used)
+    steps = verifier.explain(verdict, address, now)
     assert all(step.title and step.detail for step in steps)
     failed = [step for step in steps if not step.ok]
-    if judgement.reason is Reason.NOT_OURS:
+    if verdict.reason is AddressReason.NOT_OURS:
         assert [step.title for step in failed] == ["prefix"]
         return
     assert steps[-1].title == "verdict"
-    assert judgement.reason in steps[-1].detail
-    assert len(failed) == (0 if judgement.accepted else 2)
-    assert judgement.accepted or failed == list(steps[-2:])
+    assert verdict.reason in steps[-1].detail
+    assert len(failed) == (0 if verdict.accepted else 2)
+    assert verdict.accepted or failed == list(steps[-2:])
 
 
 @pytest.mark.parametrize(
@@ -431,12 +448,12 @@ def test_nothing_raises_and_the_story_fits(address: int, source: int, port: int,
 )
 def test_explanation_says_what_it_is_about(address: int, title: str, words: str) -> None:
     """Each step of the explanation tells its fact in words."""
-    steps = {step.title: step.detail for step in AddressVerifier(SNAPSHOT).explain(address, SOURCE, PORT, NOW)}
+    steps = {step.title: step.detail for step in explained(address)}
     assert words in steps[title]
 
 
 def test_explanation_of_a_forgery_holds_no_key_material() -> None:
     """What is told of a forged address never holds the tag that would have fitted."""
     good = issue(SNAPSHOT)
-    text = " ".join(step.detail for step in AddressVerifier(SNAPSHOT).explain(good ^ 1, SOURCE, PORT, NOW))
+    text = " ".join(step.detail for step in explained(good ^ 1))
     assert f"{good & 0xFFFF:x}" not in text

@@ -50,7 +50,7 @@ class Health:
 
     def __init__(self) -> None:
         self.probes = self.failures = 0
-        self._standings: dict[Key, HealthState] = {}
+        self._states: dict[Key, HealthState] = {}
         self._servers: dict[Key, Server] = {}
         self._work: dict[tuple[Key, str], _Work] = {}
         self._slots = asyncio.Semaphore(MOST_PROBES)
@@ -67,7 +67,7 @@ class Health:
                 work.task.cancel()
                 del self._work[place]
         self._servers = {key: server for (key, _), (server, _) in wanted.items()}
-        self._standings = {key: self._standings.get(key, HealthState(since=time.time())) for key in self._servers}
+        self._states = {key: self._states.get(key, HealthState(since=time.time())) for key in self._servers}
         for (key, kind), (server, check) in wanted.items():
             if (key, kind) not in self._work:
                 task = asyncio.ensure_future(self._watch(key, server.address, check, kind))
@@ -78,7 +78,7 @@ class Health:
         """The snapshot with every server's state and weight as its checks have them; the same object as long as
         nothing differs."""
         base, site = self._snapshot, self._snapshot.site
-        pools = {name: effective_pool(pool, self._standing_in(pool)) for name, pool in site.pools.items()}
+        pools = {name: effective_pool(pool, self._state_in(pool)) for name, pool in site.pools.items()}
         if all(pools[name] is pool for name, pool in site.pools.items()):
             return base
         if self._applied and self._applied[0] is base and self._applied[1].site.pools == pools:
@@ -115,14 +115,14 @@ class Health:
         """How each server of a pool with a check stands, ready for JSON."""
         pools = self._snapshot.site.pools.values()
         return [
-            _shown(pool, server, self._standings[key])
+            _shown(pool, server, self._states[key])
             for pool in pools
             for server in pool.servers
-            if (key := _key(pool, server)) in self._standings
+            if (key := _key(pool, server)) in self._states
         ]
 
-    def _standing_in(self, pool: Pool) -> Callable[[Server], HealthState | None]:
-        return lambda server: self._standings.get(_key(pool, server))
+    def _state_in(self, pool: Pool) -> Callable[[Server], HealthState | None]:
+        return lambda server: self._states.get(_key(pool, server))
 
     async def _watch(self, key: Key, address: Address, check: Check, kind: str) -> None:
         await asyncio.sleep(random.uniform(0, min(FIRST_SECONDS, check.interval)))  # noqa: S311 - no secret
@@ -143,10 +143,10 @@ class Health:
             return Result(passed=False, note=type(error).__name__)
 
     def _take(self, key: Key, check: Check, kind: str, result: Result) -> None:
-        server, before = self._servers.get(key), self._standings.get(key)
+        server, before = self._servers.get(key), self._states.get(key)
         if server is None or before is None:
             return  # the site has changed meanwhile
-        after = self._standings[key] = _after(before, check, kind, result, time.time())
+        after = self._states[key] = _after(before, check, kind, result, time.time())
         was, is_now = effective(server, before), effective(server, after)
         if was != is_now:
             self._changed.set()
@@ -154,13 +154,13 @@ class Health:
             log.info("server", pool=key[0], server=key[1], state=is_now.state.value, why=after.note)
 
 
-def _after(standing: HealthState, check: Check, kind: str, result: Result, now: float) -> HealthState:
+def _after(state: HealthState, check: Check, kind: str, result: Result, now: float) -> HealthState:
     """An agent beside another check says how a server is loaded, not whether it is there; alone it says both."""
     if result.report is not None:
-        standing = after_report(standing, result.report, now)
+        state = after_report(state, result.report, now)
     if kind == "agent" and (check.tcp is not None or check.http is not None):
-        return replace(standing, silence=result.note)
-    return after_check(standing, check, result.passed, result.note or standing.note, now)
+        return replace(state, silence=result.note)
+    return after_check(state, check, result.passed, result.note or state.note, now)
 
 
 def reported(health: list[dict[str, Any]]) -> dict[str, Any]:
@@ -194,8 +194,8 @@ def _key(pool: Pool, server: Server) -> Key:
     return pool.name, server.name, server.address.packed
 
 
-def _shown(pool: Pool, server: Server, standing: HealthState) -> dict[str, Any]:
-    now = effective(server, standing)
+def _shown(pool: Pool, server: Server, state: HealthState) -> dict[str, Any]:
+    now = effective(server, state)
     return {
         "pool": pool.name,
         "name": server.name,
@@ -203,13 +203,13 @@ def _shown(pool: Pool, server: Server, standing: HealthState) -> dict[str, Any]:
         "set": server.state.value,
         "state": now.state.value,
         "weight": now.weight,
-        "passing": standing.passing and standing.running,
-        "load": standing.percent,
-        "note": standing.note,
-        "agent": standing.silence,
-        "since": round(standing.since, 3),
-        "probes": standing.probes,
-        "failures": standing.failures,
+        "passing": state.passing and state.running,
+        "load": state.percent,
+        "note": state.note,
+        "agent": state.silence,
+        "since": round(state.since, 3),
+        "probes": state.probes,
+        "failures": state.failures,
     }
 
 

@@ -22,18 +22,19 @@ from typing import Any, TypeVar
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.paths import Paths
-from dnsvip.dispatcher.io.user.taps import Shown, Taps
 from dnsvip.dispatcher.io.user.tun import open_tun
-from dnsvip.dispatcher.observing.observe import Events, FlowTable
-from dnsvip.dispatcher.tables import Tables
+from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
+from dnsvip.dispatcher.observe.plane import Events, FlowTable
+from dnsvip.dispatcher.reason import REASONS, Action
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import REASONS, Action, Target, Verdict
+from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.errors import DnsvipError, PlatformError
 from dnsvip.site import Forward, Snapshot
 from dnsvip.site.node_file import DispatchSettings
@@ -60,9 +61,9 @@ class Runner:
 
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot) -> None:
         self.flows = Flows(settings.flows)
-        self.tables = Tables(Snapshot())
-        self.table: FlowTable = Shown(self.flows, lambda: self.tables)
-        self.taps = Taps()
+        self.tables = DispatchTables(Snapshot())
+        self.table: FlowTable = UserFlows(self.flows, lambda: self.tables)
+        self.taps = UserEvents()
         self.events: Events = self.taps
         self.mtu = 0
         self.send_failed = 0
@@ -135,7 +136,7 @@ class Runner:
             "new_flows": dict(self.flows.opened),
             "flows": {
                 "established": len(self.flows.established),
-                "new": len(self.flows.fresh),
+                "new": len(self.flows.probation),
                 "bound": self._settings.flows,
                 "evicted": self.flows.evicted,
                 "expired": self.flows.expired,
@@ -246,7 +247,7 @@ class Runner:
                 for unused in await self._in_worker(self._tidy):
                     unused.close()
 
-    def _compile(self, snapshot: Snapshot) -> Tables | None:
+    def _compile(self, snapshot: Snapshot) -> DispatchTables | None:
         """The tables for a snapshot; None where nothing has changed."""
         if self._kernel is None:
             return None
@@ -255,7 +256,7 @@ class Runner:
         if snapshot is self.tables.snapshot and (self._paths.unreachable, self._paths.mtus) == before:
             return None
         self._warn(snapshot)
-        return Tables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
+        return DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
 
     def _warn(self, snapshot: Snapshot) -> None:
         try:

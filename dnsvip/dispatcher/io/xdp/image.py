@@ -15,6 +15,7 @@ from operator import or_
 
 from dnsvip.address.layout import Layout
 from dnsvip.address.proof import Bind
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, digest
 from dnsvip.dispatcher.io.xdp.image_clusters import Clusters
 from dnsvip.dispatcher.io.xdp.layout import (
@@ -35,7 +36,6 @@ from dnsvip.dispatcher.io.xdp.layout import (
     TIER,
     padded,
 )
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.site import (
     Client,
     ClientState,
@@ -66,7 +66,7 @@ class Image:
     masters: Mapping[int, tuple[bytes, Layout]] = field(repr=False)
 
 
-def compile_image(tables: Tables, state: IdAllocator, encap_source: bytes) -> Image:
+def compile_image(tables: DispatchTables, state: IdAllocator, encap_source: bytes) -> Image:
     """The image of a snapshot's tables; `state` gains what is new in it. Raises PlatformError where something is more
     than the maps hold. `encap_source` is the high half of outer source addresses."""
     return _Compiler(tables, state).image(encap_source)
@@ -94,7 +94,7 @@ def server_name(pool: str, server: str, address: str) -> str:
 class _Compiler:
     """One image in the making."""
 
-    def __init__(self, tables: Tables, state: IdAllocator) -> None:
+    def __init__(self, tables: DispatchTables, state: IdAllocator) -> None:
         self._tables, self._state = tables, state
         self._site: Site = tables.snapshot.site
         state.servers.settle(
@@ -191,7 +191,7 @@ class _Compiler:
             packed[number] = SERVER.pack(
                 address=padded(known.packed),
                 pool=NONE if of is None else of,
-                room=target.room if target else 0,
+                room=target.path_mtu if target else 0,
                 version=known.version,
                 mode=MODES[mode],
                 keeps=target is not None,

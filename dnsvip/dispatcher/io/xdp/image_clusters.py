@@ -6,6 +6,7 @@ from dnsvip.address.ff1 import Ff1
 from dnsvip.address.keyring import Epoch
 from dnsvip.address.layout import RESERVED_NAMES, Layout
 from dnsvip.address.suffix import derive_key
+from dnsvip.dispatcher.dispatch_tables import SESSION_SECONDS
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, digest
 from dnsvip.dispatcher.io.xdp.layout import (
     CLUSTER,
@@ -20,7 +21,6 @@ from dnsvip.dispatcher.io.xdp.layout import (
     wide,
     word,
 )
-from dnsvip.dispatcher.tables import SESSION_SECONDS
 from dnsvip.errors import PlatformError
 from dnsvip.site import ClassCluster, Cluster, OnInvalid, Snapshot
 

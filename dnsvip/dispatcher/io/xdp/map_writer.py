@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dnsvip.address.layout import Layout
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.encap import DISCARD
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator
 from dnsvip.dispatcher.io.xdp.image import Image, client_record, compile_image
@@ -36,8 +37,7 @@ from dnsvip.dispatcher.io.xdp.layout import (
     word,
 )
 from dnsvip.dispatcher.io.xdp.table import divide
-from dnsvip.dispatcher.tables import Tables
-from dnsvip.dispatcher.verdict import REASONS
+from dnsvip.dispatcher.reason import REASONS
 from dnsvip.errors import PlatformError
 from dnsvip.site import Client, Snapshot
 from dnsvip.site.cow_map import difference
@@ -103,7 +103,7 @@ class MapWriter:
 
     # What is decided by
 
-    def apply(self, tables: Tables) -> None:
+    def apply(self, tables: DispatchTables) -> None:
         """Decide by these tables from now on. Raises PlatformError where they are more than the maps hold; then the
         old ones stay in force."""
         image = compile_image(tables, self.state, self._encap_source)

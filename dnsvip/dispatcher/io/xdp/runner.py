@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.dispatcher.io.xdp.layout import FLOW_STATES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
@@ -26,7 +27,6 @@ from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
 from dnsvip.dispatcher.io.xdp.table import states
 from dnsvip.dispatcher.io.xdp.view import KernelEvents, KernelFlows
-from dnsvip.dispatcher.tables import Tables
 from dnsvip.dispatcher.token_bucket import MOST, Limit
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
@@ -127,7 +127,7 @@ class XdpRunner(Runner):
         if before is not None:
             before.close()
 
-    def _compile(self, snapshot: Snapshot) -> Tables | None:
+    def _compile(self, snapshot: Snapshot) -> DispatchTables | None:
         tables = super()._compile(snapshot)
         if self._neighbours is not None:
             servers = [server.address for pool in snapshot.site.pools.values() for server in pool.servers]
@@ -143,7 +143,7 @@ class XdpRunner(Runner):
             return None
         return beside(tables)
 
-    def _bring(self, tables: Tables) -> None:
+    def _bring(self, tables: DispatchTables) -> None:
         """Have the kernel decide by these tables."""
         if self._plane is None or not self._plane.holds(tables.snapshot.site):
             self._open(tables.snapshot)
@@ -189,7 +189,7 @@ class XdpRunner(Runner):
         return self._counted[1:]
 
 
-def beside(tables: Tables) -> Tables:
+def beside(tables: DispatchTables) -> DispatchTables:
     """Tables for the runner beside the kernel, which has taken a token for every flow that comes to it: those to be
     held have had their tier's burst, so here each waits for the one before it, and no other is limited again."""
     tables.limits = {

@@ -13,12 +13,13 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Protocol
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables, dscp_of
 from dnsvip.dispatcher.io.xdp.layout import ACTIONS, EVENT, FLOW, FLOW_KEY, FLOW_STATES, WATCH, padded
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.table import records
-from dnsvip.dispatcher.observing.observe import Event, Flow, FlowState, Query
-from dnsvip.dispatcher.tables import Tables, dscp_of
-from dnsvip.dispatcher.verdict import MALFORMED, REASONS, Action, Target
+from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
+from dnsvip.dispatcher.reason import MALFORMED, REASONS, Action
+from dnsvip.dispatcher.verdict import Target
 from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.ring import Ring
@@ -39,7 +40,7 @@ class Kernel(Protocol):
     """What this needs of a runner: its tables, and the maps and the feed of the program in force, None before there
     is one."""
 
-    tables: Tables
+    tables: DispatchTables
 
     def kernel_maps(self) -> tuple[Mapping[str, Map], MapWriter] | None:
         """Maps by name, and who writes them."""
@@ -52,7 +53,7 @@ class KernelFlows:
         self._kernel = kernel
 
     def flows(self) -> Iterator[Flow]:
-        """See `observe.FlowTable`."""
+        """See `plane.FlowTable`."""
         found = self._kernel.kernel_maps()
         if found is None:
             return
@@ -65,7 +66,7 @@ class KernelFlows:
                 yield Flow(key_of(flow["key"]), flow["seen"], _state(flow), pool, server, dscp_of(flow["owner"]))
 
     def forget(self, key: bytes) -> bool:
-        """See `observe.FlowTable`."""
+        """See `plane.FlowTable`."""
         found = self._kernel.kernel_maps()
         try:
             return found is not None and found[1].purge(name_of(key))
@@ -78,7 +79,7 @@ class KernelEvents:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._sinks: list[tuple[Sink, Query]] = []
+        self._sinks: list[tuple[Sink, Filter]] = []
         self._ring: Ring | None = None
         self._maps: Mapping[str, Map] = {}
         self._feed: MapWriter | None = None
@@ -90,12 +91,12 @@ class KernelEvents:
 
     @property
     def missed(self) -> int:
-        """See `observe.Events`."""
+        """See `plane.Events`."""
         return self._missed
 
-    def watch(self, sink: Sink, query: Query) -> Callable[[], None]:
-        """See `observe.Events`."""
-        entry = (sink, query)
+    def watch(self, sink: Sink, criteria: Filter) -> Callable[[], None]:
+        """See `plane.Events`."""
+        entry = (sink, criteria)
         self._sinks.append(entry)
         self._renew()
 
@@ -120,7 +121,7 @@ class KernelEvents:
             asyncio.get_running_loop().add_reader(self._ring.fileno(), self._ring.consume)
             self._before = self._counts(feed)
             self._timer = asyncio.get_running_loop().call_later(ADJUST_SECONDS, self._adjust)
-        names = [self._named(query) for _, query in self._sinks]
+        names = [self._named(criteria) for _, criteria in self._sinks]
         exact = all(name is not None for name in names)
         self._put({name for name in names if name is not None})
         self._set(0 if exact else self._sample or ALL)
@@ -165,12 +166,12 @@ class KernelEvents:
         for sink, _query in tuple(self._sinks):
             sink(event)
 
-    def _named(self, query: Query) -> bytes | None:
+    def _named(self, criteria: Filter) -> bytes | None:
         """The entry of `watches` for a query; None where there is none that finds all of it."""
-        if query.client is not None:
-            client = self._kernel.tables.snapshot.site.clients.get(query.client)
+        if criteria.client is not None:
+            client = self._kernel.tables.snapshot.site.clients.get(criteria.client)
             return WATCH.pack(kind=_WATCH_CLIENT, value=client.id.to_bytes(16, "big")) if client else None
-        network = query.address
+        network = criteria.address
         if network is None or network.prefixlen != network.max_prefixlen:
             return None
         packed = network.network_address.packed
@@ -201,7 +202,7 @@ class KernelEvents:
 class _Servers:
     """The program's numbers of servers in words: its own, not those of Tables."""
 
-    def __init__(self, feed: MapWriter, tables: Tables) -> None:
+    def __init__(self, feed: MapWriter, tables: DispatchTables) -> None:
         self._feed, self._tables = feed, tables
         self._known: dict[int, tuple[str, Target | None]] = {}
 

@@ -7,41 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables, dscp_of
 from dnsvip.dispatcher.flows.flow import Flows, Segment
-from dnsvip.dispatcher.observing.observe import Event, Flow, FlowState, Query
+from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
 from dnsvip.dispatcher.packet import Packet, parse
-from dnsvip.dispatcher.tables import Tables, dscp_of
+from dnsvip.dispatcher.reason import PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Buckets, Limit
-from dnsvip.dispatcher.verdict import Outcome, Verdict
+from dnsvip.dispatcher.verdict import Verdict
 
 SHOWN = Limit(SECOND // 5_000, SECOND // 5)
 """At most 5,000 packets a second are made into events, 1,000 at once."""
 
-_OF_KNOWN = frozenset({Outcome.KNOWN.value, Outcome.REPLY.value})
+_OF_KNOWN = frozenset({PacketReason.KNOWN.value, PacketReason.REPLY.value})
 
 Sink = Callable[[Event], None]
 
 
-class Taps:
+class UserEvents:
     """The runner's Events. `sinks` is empty while nobody watches: look there before calling `see`."""
 
     def __init__(self) -> None:
         self.sinks: tuple[Sink, ...] = ()
         self.missed = 0
         self._budget = Buckets()
-        self._watchers: list[tuple[Sink, Query]] = []
+        self._watchers: list[tuple[Sink, Filter]] = []
         self._opening = True
 
-    def watch(self, sink: Sink, query: Query) -> Callable[[], None]:
-        """See `observe.Events`."""
-        entry = (sink, query)
+    def watch(self, sink: Sink, criteria: Filter) -> Callable[[], None]:
+        """See `plane.Events`."""
+        entry = (sink, criteria)
         self._settle([*self._watchers, entry])
         return lambda: self._settle([each for each in self._watchers if each is not entry])
 
-    def _settle(self, watchers: list[tuple[Sink, Query]]) -> None:
+    def _settle(self, watchers: list[tuple[Sink, Filter]]) -> None:
         self._watchers = watchers
         self.sinks = tuple(sink for sink, _ in watchers)
-        self._opening = all(query.opening for _, query in watchers)
+        self._opening = all(criteria.opening for _, criteria in watchers)
 
     def see(self, data: bytes, verdict: Verdict, now: int) -> None:
         """Show one packet and its verdict."""
@@ -59,29 +60,29 @@ class Taps:
             sink(event)
 
 
-class Shown:
+class UserFlows:
     """The runner's FlowTable; `tables` gives the Tables in force."""
 
-    def __init__(self, flows: Flows, tables: Callable[[], Tables]) -> None:
+    def __init__(self, flows: Flows, tables: Callable[[], DispatchTables]) -> None:
         self._flows, self._tables = flows, tables
 
     def flows(self) -> Iterator[Flow]:
-        """See `observe.FlowTable`. A flow that becomes established meanwhile is left out rather than told twice."""
+        """See `plane.FlowTable`. A flow that becomes established meanwhile is left out rather than told twice."""
         told = FlowState.ESTABLISHED
-        for lane in (self._flows.established, self._flows.fresh):
-            for slot in range(len(lane.keys)):
-                if lane.keys[slot] is not None:
-                    yield self._told(lane, slot, FlowState.CLOSING if lane.closing[slot] else told)
+        for segment in (self._flows.established, self._flows.probation):
+            for slot in range(len(segment.keys)):
+                if segment.keys[slot] is not None:
+                    yield self._told(segment, slot, FlowState.CLOSING if segment.closing[slot] else told)
             told = FlowState.NEW
 
     def forget(self, key: bytes) -> bool:
-        """See `observe.FlowTable`."""
+        """See `plane.FlowTable`."""
         if self._flows.find(key) is None:
             return False
         self._flows.remove(key)
         return True
 
-    def _told(self, lane: Segment, slot: int, state: FlowState) -> Flow:
-        tables, owner = self._tables(), lane.owner[slot]
+    def _told(self, segment: Segment, slot: int, state: FlowState) -> Flow:
+        tables, owner = self._tables(), segment.owner[slot]
         server = tables.targets.get(owner >> 8)
-        return Flow(lane.keys[slot] or b"", lane.seen[slot], state, tables.pool_of(owner), server, dscp_of(owner))
+        return Flow(segment.keys[slot] or b"", segment.seen[slot], state, tables.pool_of(owner), server, dscp_of(owner))

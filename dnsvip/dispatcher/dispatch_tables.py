@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.flows.maglev import build_ring
-from dnsvip.dispatcher.reason import Reason
+from dnsvip.dispatcher.reason import Action, AddressReason, PacketReason
 from dnsvip.dispatcher.token_bucket import Limit, limit_of
-from dnsvip.dispatcher.verdict import NO_LIMIT, Action, Outcome, Target, Verdict
+from dnsvip.dispatcher.verdict import NO_LIMIT, Target, Verdict
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
-from dnsvip.site import MAX_POOLS, Cluster, Forward, Pool, Server, ServerState, Snapshot
+from dnsvip.site import MAX_POOLS, ClassCluster, Cluster, Forward, Pool, Server, ServerState, Snapshot
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
@@ -42,7 +42,7 @@ class Ring:
         return self.targets[self.places[flow_hash % len(self.places)]] if self.places else None
 
 
-class Tables:
+class DispatchTables:
     """One snapshot for the dispatcher.
 
     `unreachable` are addresses (packed) that cannot be sent to at present; `mtus` gives the MTU of the way to
@@ -52,15 +52,17 @@ class Tables:
     def __init__(
         self,
         snapshot: Snapshot,
-        previous: Tables | None = None,
+        previous: DispatchTables | None = None,
         unreachable: frozenset[bytes] = frozenset(),
         mtus: Mapping[bytes, int] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self._mtus = mtus or {}
         same = previous is not None and previous.snapshot is snapshot
-        self.judge: AddressVerifier = (
-            previous.judge if previous and same else AddressVerifier(snapshot, previous.judge if previous else None)
+        self.verifier: AddressVerifier = (
+            previous.verifier
+            if previous and same
+            else AddressVerifier(snapshot, previous.verifier if previous else None)
         )
         self.pools = snapshot.site.pools
         self.limits: dict[str, Limit] = {
@@ -79,7 +81,6 @@ class Tables:
             for version in (4, 6)
         }
         self._rings = {(name, version): self._resolved(name, version, own) for name, version in own}
-        self._clusters = {name: c for name, c in snapshot.site.clusters.items() if isinstance(c, Cluster)}
         self._prefixes: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for prefix in (cluster.prefix for cluster in snapshot.site.clusters.values()):
             shift = prefix.max_prefixlen - prefix.prefixlen
@@ -100,7 +101,7 @@ class Tables:
         if verdict is None:
             target = self.targets.get(owner >> 8)
             if target is not None:
-                verdict = forward_to(target, Outcome.KNOWN, dscp_of(owner))
+                verdict = forward_to(target, PacketReason.KNOWN, dscp_of(owner))
                 self._known[owner] = verdict
         return verdict
 
@@ -112,16 +113,6 @@ class Tables:
         """The number that a server of this snapshot has in every one."""
         return self._numbers[pool.name, server.name, server.address.packed]
 
-    def session_seconds(self, cluster: str | None) -> int:
-        """How long an idle TCP flow of a cluster is kept."""
-        found = self._clusters.get(cluster or "")
-        return found.session_lifetime if found else SESSION_SECONDS
-
-    def proof_seconds(self, cluster: str | None) -> int:
-        """How long a proven address may be accepted at most."""
-        found = self._clusters.get(cluster or "")
-        return PROOF_SLOTS * found.slot_seconds if found else 0
-
     def _targets(self, pool: Pool, unreachable: frozenset[bytes]) -> Iterator[tuple[Target, int]]:
         """The servers that keep their flows, each with its weight for new ones."""
         for server in pool.servers:
@@ -131,9 +122,9 @@ class Tables:
                 self._identities.append(identity)
             if server.state in _KEEPS_FLOWS and server.address.packed not in unreachable:
                 weight = server.weight if server.state is ServerState.UP else 0
-                room = self._mtus.get(server.address.packed, NO_LIMIT)
-                room -= OVERHEAD if pool.forward is Forward.ENCAP and room < NO_LIMIT else 0
-                yield Target(number, pool.name, server.name, server.address.packed, pool.forward, room), weight
+                path_mtu = self._mtus.get(server.address.packed, NO_LIMIT)
+                path_mtu -= OVERHEAD if pool.forward is Forward.ENCAP and path_mtu < NO_LIMIT else 0
+                yield Target(number, pool.name, server.name, server.address.packed, pool.forward, path_mtu), weight
 
     def _resolved(self, name: str, version: int, own: Mapping[tuple[str, int], Ring]) -> Ring:
         """The first ring with a server along the pools that `name` falls back to (`rules` allows no cycle)."""
@@ -155,7 +146,9 @@ class Tables:
         return Ring(tuple(fit[name][0] for name in places[0]), places[1])
 
 
-def forward_to(target: Target, reason: Reason | Outcome, dscp: int | None, delay: int = 0, flow: int = 0) -> Verdict:
+def forward_to(
+    target: Target, reason: AddressReason | PacketReason, dscp: int | None, delay: int = 0, flow: int = 0
+) -> Verdict:
     """The verdict that sends a packet of a flow (its 64-bit hash) to a server."""
     return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow=flow)
 
@@ -168,6 +161,16 @@ def owner_of(target: Target, dscp: int | None) -> int:
 def dscp_of(owner: int) -> int | None:
     """The mark of an owner."""
     return None if owner & 255 == NO_DSCP else owner & 255
+
+
+def session_seconds(cluster: Cluster | ClassCluster | None) -> int:
+    """How long an idle TCP flow of a cluster is kept."""
+    return cluster.session_lifetime if isinstance(cluster, Cluster) else SESSION_SECONDS
+
+
+def proof_seconds(cluster: Cluster | ClassCluster | None) -> int:
+    """How long a proven address can be accepted at most."""
+    return PROOF_SLOTS * cluster.slot_seconds if isinstance(cluster, Cluster) else 0
 
 
 def _carries(target: Target, version: int) -> bool:
