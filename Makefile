@@ -1,4 +1,4 @@
-# dnsvip: `make demo` shows the main job on real packets, `make test` passes every check.
+# dnsvip: `make demo` shows the whole chain on real packets, `make test` runs every check, `make quick` the near ones.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,24 +8,27 @@ PROGRAMS := $(VENV)/.programs
 
 unexport PYTHONDONTWRITEBYTECODE  # with byte code a start of dnsvip takes a third of the time
 
-.PHONY: demo test lint bench packages clean
+.PHONY: demo test quick lint bench packages clean
 
-demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 leaves it running, ARGS=--json for machines
+demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 keeps it running, ARGS=--json is for programs
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
-test: lint  ## every test (and lint), a process for each processor; ARGS goes to pytest
+test: lint  ## lint and every test, one process per CPU; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+quick: $(PROGRAMS)  ## lint, import layers, and the tests near what changed since main (or SINCE=REVISION): a minute at most
+	@$(BIN)/python -m tests.quick $(SINCE)
 
 lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: packages $(PROGRAMS)  ## speed beside other servers, judged by its goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
+bench: packages $(PROGRAMS)  ## speed next to other servers, against the goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
-packages:  ## Debian packages that demo and tests run; installed as root, else what is missing is named
+packages:  ## Debian packages that demo and tests need: root installs them, anyone else is told what is missing
 	@deploy/debian-packages.sh
 
 $(READY): pyproject.toml
@@ -33,7 +36,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
 	@touch $@
 
-$(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel's programs, compiled again where one has changed
+$(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel programs, recompiled when a source has changed
 	@$(BIN)/python -m dnsvip.xdp.build
 	@touch $@
 
