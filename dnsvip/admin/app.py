@@ -16,15 +16,19 @@ from dnsvip.admin.http import auth, docs, openapi
 from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.objects import classify, clients, clusters, enrolment, pools, services, tiers, tsig, zones
+from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zones
 from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
 from dnsvip.site.rights import Action
 from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
 
-OBJECTS = (transfer, tiers, clients, clusters, pools, zones, services, tsig, classify)
 RESOURCES = (
-    *OBJECTS,
+    transfer,
+    registered,
+    clients,
+    pools,
+    zones,
+    classify,
     enrolment,
     keys,
     tokens,

@@ -114,9 +114,9 @@ def declared(model: type[Any]) -> Mapping[str, Declared]:
     return found
 
 
-def walk(model: type[Any], head: str = "") -> Iterator[tuple[str, Declared]]:
+def walk(model: type, head: str = "") -> Iterator[tuple[str, Declared]]:
     """Dotted path and declaration of every field of a class and of the tables in it."""
-    for name, field in declared(model).items():  # type: ignore[arg-type]  # a class is hashable
+    for name, field in declared(model).items():
         yield f"{head}{name}", field
         if field.model is not None:
             yield from walk(field.model, f"{head}{name}.")

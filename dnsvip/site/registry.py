@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from dnsvip.site import ClassCluster, Classify, Client, Cluster, Pool, Service, Tier, TsigKey, Zone
-from dnsvip.site.declare import About, Declared, walk
+from dnsvip.site.declare import About, Declared, declared, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Kind:
     @property
     def secrets(self) -> frozenset[str]:
         """The fields that are only ever written."""
-        return frozenset(name for name, each in self.fields.items() if each.about.secret)
+        return frozenset().union(*map(secrets_of, self.classes))
 
     @property
     def list_filters(self) -> Mapping[str, About]:
@@ -186,3 +186,8 @@ NAMED: Mapping[str, Kind] = {kind.name: kind for kind in _ALL if kind.named}
 
 COLLECTIONS: Mapping[str, str] = {kind.name: kind.collection for kind in NAMED.values()}
 """Named kind -> the Site's mapping that holds it."""
+
+
+def secrets_of(model: type) -> frozenset[str]:
+    """The fields of a class that are only ever written."""
+    return frozenset(name for name, each in declared(model).items() if each.about.secret)

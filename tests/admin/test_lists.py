@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from dnsvip.admin.http.queries import PageQuery
-from dnsvip.site.registry import COLLECTIONS
-from dnsvip.store.objects.filters import FILTERS as FILTERS_OF
+from dnsvip.site.registry import NAMED, Kind
 from tests.admin.conftest import Api
 
 
@@ -116,14 +115,19 @@ async def test_counts_of_filters(api: Api) -> None:
     assert (page["total"], page["total_is"]) == (2, "exact")
 
 
-@pytest.mark.parametrize("kind", COLLECTIONS)
-async def test_a_query_offers_what_the_store_filters_by(api: Api, kind: str) -> None:
-    """What a list can be filtered by stands in its query, and in the document."""
-    paths = (await api.ok("GET", "openapi.json"))["paths"]
-    path = kind if kind == "tsig" else f"{kind}s"
-    described = {each["name"] for each in paths[f"/api/v1/{path}"]["get"]["parameters"]}
+@pytest.mark.parametrize("kind", NAMED.values(), ids=lambda kind: kind.name)
+async def test_every_declared_filter_and_order_works(api: Api, kind: Kind) -> None:
+    """What a kind declares as filtered or sorted is in the document, and the store has a condition or order for it."""
+    parameters = (await api.ok("GET", "openapi.json"))["paths"][f"/api/v1/{kind.plural}"]["get"]["parameters"]
+    described = {each["name"]: each["schema"] for each in parameters}
     common = {field.name for field in fields(PageQuery)}
-    assert described - common == FILTERS_OF.get(kind, {}).keys()
+    assert described.keys() - common == kind.list_filters.keys()
+    for name in kind.list_filters:
+        assert described[name]["x-ui"]["label"]
+        value = kind.fields[name].choices[0] if name in kind.fields and kind.fields[name].choices else "x"
+        await api.ok("GET", f"{kind.plural}?{name}={value}")
+    for sort in kind.sorts:
+        assert (await api.ok("GET", f"{kind.plural}?sort=-{sort}"))["items"]
 
 
 async def test_whose_key_it_is_is_told_to_readers_of_clients(api: Api) -> None:

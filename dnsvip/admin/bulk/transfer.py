@@ -24,7 +24,7 @@ from dnsvip.admin.http.auth import ACTOR, CALLER
 from dnsvip.admin.http.collection import GENERATION, name_of_thing
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
-from dnsvip.admin.http.queries import LONGEST_PAGE, ClientsQuery, Flag
+from dnsvip.admin.http.queries import LONGEST_PAGE, Flag, page_query
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT, settled
 from dnsvip.errors import DnsvipError, Problem
@@ -58,7 +58,7 @@ class ImportQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportQuery(ClientsQuery):
+class ExportQuery(page_query("client")):  # type: ignore[misc]  # made from the declaration
     """Which clients, as for a list, and the `format`."""
 
     format: Literal["ndjson", "csv"] = "ndjson"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 from urllib.parse import urlencode
@@ -15,10 +16,10 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.operation import adapter, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import STRICT, ClientState
+from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject, problem_of
+from dnsvip.site.registry import KINDS
 from dnsvip.store import Listing
-from dnsvip.store.objects.filters import FILTERS
 
 PAGE, LONGEST_PAGE = 100, 1000
 BIGGEST = (1 << 63) - 1
@@ -133,42 +134,47 @@ def short_page(request: web.Request, items: Sequence[JsonObject], key: str = "na
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """The query of every list: at most `limit` objects after the place `after`, in the order `sort` (`-` in front
-    turns it round), of those whose name starts with `q` or has `contains` in it; with `count`, how many there are."""
+    """The query of every list: at most `limit` objects after the position `after`, in the order `sort` (a leading `-`
+    reverses it), whose name starts with `q` or has `contains` in it; with `count`, how many there are."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     limit: Limit = PAGE
     after: After | None = None
-    sort: Annotated[str, Field(pattern=r"^-?(name|changed)$")] = "name"
+    sort: str = "name"
     q: Text | None = None
     contains: Text | None = None
     count: Flag = False
 
     def listing(self, kind: str) -> Listing:
-        """What it asks the store for; raises Refusal. Of its fields those are passed on that the store filters by."""
+        """The store's listing that it asks for; raises Refusal."""
         sort = self.sort.removeprefix("-")
-        filters = {name: str(value) for name in FILTERS.get(kind, ()) if (value := getattr(self, name)) is not None}
+        given = {name: getattr(self, name) for name in KINDS[kind].list_filters}
+        filters = {name: str(value) for name, value in given.items() if value is not None}
         place = _place(sort, self.after)
         return Listing(kind, self.limit, sort, self.sort.startswith("-"), place, self.q, self.contains, filters)
 
-    def discloses(self) -> Sequence[tuple[str, str]]:
-        """What else than the objects themselves an answer tells of: the kind and the name of each, `*` for any."""
-        return ()
+
+@cache
+def page_query(kind: str) -> type[PageQuery]:
+    """The query of a kind's lists: that of every list, with the orders and filters that the kind declares."""
+    declared = KINDS[kind]
+    order = Annotated[str, Field(pattern=rf"^-?({'|'.join(declared.sorts)})$")]
+    own: list[tuple[str, Any, Any]] = [("sort", order, field(default="name"))]
+    for name, about in declared.list_filters.items():
+        own.append((name, Annotated[_filter_type(kind, name) | None, about], field(default=None)))
+    namespace = {"__doc__": PageQuery.__doc__, "__module__": __name__}
+    name = f"{declared.collection.title().replace('_', '')}Query"
+    return make_dataclass(name, own, bases=(PageQuery,), namespace=namespace, frozen=True, slots=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ClientsQuery(PageQuery):
-    """And of clients: those of a `tier`, in a `state`, or known by `match`: a value, or an address or network, which
-    every client fits that claims a network around it."""
-
-    sort: Annotated[str, Field(pattern=r"^-?(name|id|tier|state|changed)$")] = "name"
-    tier: Text | None = None
-    state: ClientState | None = None
-    match: Text | None = None
+def _filter_type(kind: str, name: str) -> Any:
+    """What a filter takes: one of the field's choices, or text."""
+    declared = KINDS[kind].fields.get(name)
+    return type(declared.choices[0]) if declared and declared.choices and not declared.many else Text
 
 
 def _place(sort: str, after: str | None) -> tuple[str | int, str] | None:
-    """Where a page starts: `NAME`, or `VALUE,NAME` where the order is another one."""
+    """Where a page starts: `NAME`, or `VALUE,NAME` in another order than by name."""
     if after is None:
         return None
     if sort == "name":

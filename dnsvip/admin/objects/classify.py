@@ -1,21 +1,22 @@
-"""/classify: in which order clients are told, and whose ECS counts. There is one, and it is always there."""
+"""/classify: the order in which clients are identified, and the resolvers whose ECS is trusted. It always exists."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.collection import Kind, change, shown_response
+from dnsvip.admin.http.collection import Resource, change, shown_response
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
 from dnsvip.admin.node import NODE
 from dnsvip.site import Classify
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.registry import KINDS
 
-CLASSIFY = Kind("classify", "classify")
+CLASSIFY = Resource(KINDS["classify"])
 
 
 async def get(request: web.Request) -> web.Response:
-    """The present settings."""
+    """The current settings."""
     return shown_response(dump(await request.app[NODE].store().get("classify", "") or Classify()))
 
 

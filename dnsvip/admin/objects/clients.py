@@ -11,13 +11,13 @@ from typing import cast
 
 from aiohttp import web
 
-from dnsvip.admin.http.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
-from dnsvip.admin.http.queries import ClientsQuery
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, ClientState
 from dnsvip.site.plain import SiteObject
+from dnsvip.site.registry import KINDS
 
 
 def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
@@ -33,7 +33,7 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     return after
 
 
-CLIENT = Kind("client", "clients", settled=settled, query=ClientsQuery, reserved=True)
+CLIENT = Resource(KINDS["client"], settled=settled, reserved=True)
 
 
 async def raise_key(request: web.Request) -> web.Response:

@@ -11,8 +11,8 @@ from pydantic import ConfigDict
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.collection import (
-    Kind,
     Outcome,
+    Resource,
     absent,
     change,
     name_of,
@@ -22,19 +22,11 @@ from dnsvip.admin.http.collection import (
 )
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.problems import Refusal
-from dnsvip.admin.http.queries import PageQuery, Text
 from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import STRICT, Forward, Pool, Server, ServerState
+from dnsvip.site import STRICT, Pool, Server, ServerState
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
-
-
-@dataclass(frozen=True, slots=True)
-class PoolsQuery(PageQuery):
-    """And of pools: those that `forward` packets in a way, or have a pool as their `fallback`."""
-
-    forward: Forward | None = None
-    fallback: Text | None = None
+from dnsvip.site.registry import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class ServersQuery:
     state: ServerState | None = None
 
 
-POOL = Kind("pool", "pools", query=PoolsQuery)
+POOL = Resource(KINDS["pool"])
 
 Edit: TypeAlias = Callable[[list[JsonObject], JsonObject | None], None]
 """Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""

@@ -10,7 +10,7 @@ from typing import cast
 from aiohttp import web
 
 from dnsvip.admin.http import bodies, collection
-from dnsvip.admin.http.collection import Kind, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE
@@ -19,6 +19,7 @@ from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Site, Zone
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.registry import KINDS
 
 TEXT_DNS = "text/dns"
 
@@ -49,7 +50,7 @@ def closest(name: str, zones: Collection[str]) -> str | None:
     return next((zone for zone in around if zone in zones), None)
 
 
-ZONE = Kind("zone", "zones", listed=without_text, check=check, limit=16 << 20)
+ZONE = Resource(KINDS["zone"], listed=without_text, check=check, limit=16 << 20)
 
 
 async def get(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
-"""What lists leave out besides by name: the filters of each kind of object, as conditions of a query.
+"""Filters of lists as conditions of a query: every field that is declared as filtered, and what is special.
 
-Filters of clients have an index each. The other kinds are few, and their filters read them all.
+Filters of clients have an index each. Objects of the other kinds are few, and their filters scan them all.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select
 
-from dnsvip.site import ClientState, Step
+from dnsvip.site import ClientState, Step, registry
 from dnsvip.store.database.tables import KINDS, JsonField, client, client_match
 
 Filters: TypeAlias = Mapping[str, str]
-"""The name of a filter -> what is looked for; a filter that is not there leaves everything."""
+"""The name of a filter -> the value to match; a filter that is absent selects everything."""
 
 Filter: TypeAlias = Callable[[str, Filters], ColumnElement[bool]]
-"""The condition for what is looked for, beside all the filters that are given."""
+"""From the value to match, and all filters of the query, to the condition."""
 
 PREFIX_STEPS = (Step.SOURCE.value, Step.ECS.value)
 
 
 def conditions(kind: str, filters: Filters) -> list[ColumnElement[bool]]:
-    """What a query of a kind's table must hold to."""
-    return [FILTERS[kind][name](value, filters) for name, value in filters.items()]
+    """The conditions of a query of a kind's table."""
+    return [(_SPECIAL.get((kind, name)) or _field(kind, name))(value, filters) for name, value in filters.items()]
 
 
 def around(value: str) -> list[str]:
-    """All networks around an address or network, in canonical text; the value itself where it is neither."""
+    """All networks that contain an address or network, in canonical text; else the value itself."""
     try:
         network = ip_network(value, strict=False)
     except ValueError:
@@ -41,28 +41,27 @@ def _shorter(network: IPv4Network | IPv6Network, length: int) -> IPv4Network | I
     return network.supernet(new_prefix=length)
 
 
-def _field(name: str, default: str | None = None) -> Filter:
-    """A field of the object is what is looked for. Where the object does not name it, it is the default."""
+def _field(kind: str, name: str) -> Filter:
+    """A field of the object has the value: its column, or else the JSON of the object, which leaves defaults out."""
+    table, default = KINDS[kind], registry.KINDS[kind].fields[name].default
 
     def condition(value: str, _filters: Filters) -> ColumnElement[bool]:
+        if name in table.c:
+            return table.c[name] == value
         field: Any = JsonField(name)
-        return (field if default is None else func.coalesce(field, literal(default))) == value
+        return (func.coalesce(field, literal(str(default))) if isinstance(default, str) else field) == value
 
     return condition
 
 
-def _any(*filters: Filter) -> Filter:
-    return lambda value, given: or_(*(each(value, given) for each in filters))
+def _either(*names: str) -> Filter:
+    return lambda value, given: or_(*(_field("service", name)(value, given) for name in names))
 
 
 def _tier(value: str, filters: Filters) -> ColumnElement[bool]:
-    # Where both are given, the state is the rarer one: keep the planner from walking the tier.
+    # With both filters the state is the rarer one: keep the planner from scanning the tier.
     rare = filters.get("state") not in (None, ClientState.ENABLED.value)
     return (func.coalesce(client.c.tier, "") if rare else client.c.tier) == value
-
-
-def _state(value: str, _filters: Filters) -> ColumnElement[bool]:
-    return client.c.state == value
 
 
 def _match(value: str, _filters: Filters) -> ColumnElement[bool]:
@@ -89,16 +88,11 @@ def _keys() -> Select[Any]:
     return select(client_match.c.value).where(client_match.c.step == Step.TSIG.value)
 
 
-FILTERS: Mapping[str, Mapping[str, Filter]] = {
-    "client": {"tier": _tier, "state": _state, "match": _match},
-    "tier": {"pool": _field("pool"), "action": _field("action", "forward")},
-    "pool": {"forward": _field("forward", "direct"), "fallback": _field("fallback")},
-    "cluster": {"default_tier": _field("default_tier")},
-    "service": {"cluster": _any(_field("cluster"), _field("cluster4"))},
-    "tsig": {
-        "algorithm": _field("algorithm", "hmac-sha256"),
-        "client": _key_of_client,
-        "tier": _key_of_tier,
-    },
+_SPECIAL: Mapping[tuple[str, str], Filter] = {
+    ("client", "tier"): _tier,
+    ("client", "match"): _match,
+    ("service", "cluster"): _either("cluster", "cluster4"),
+    ("tsig", "client"): _key_of_client,
+    ("tsig", "tier"): _key_of_tier,
 }
-"""Kind -> the name of each of its filters."""
+"""(kind, filter) -> its condition, where that is more than the equality of a field."""

@@ -1,7 +1,7 @@
-"""Pages of objects and of audit rows: filtered, sorted, and as fast among a million as among ten.
+"""Pages of objects: filtered, sorted, and as fast among a million as among ten.
 
-Pages go by key, never by offset: the next one starts behind the last row of this one. Every order here has an
-index, and so has every filter of clients, except the search inside names, which reads all of them.
+Pagination is by key, never by offset: a page starts after the last row of the page before. Every order has an
+index, and so has every filter of clients, except the search inside names, which scans them all.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from sqlalchemy.sql.functions import FunctionElement
 from dnsvip.store.database.tables import KINDS, client_match
 from dnsvip.store.objects.filters import Filters, around, conditions
 
-SORTS = ("name", "id", "tier", "state", "changed")
-"""What clients can be sorted by; other kinds by name and by when they changed (in generations)."""
-
 COUNTED = 10_000
-"""How far what a filter leaves is counted."""
+"""Matches of a filter are counted up to here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which objects of a kind, in which order. `after` is the place of the last one seen: (value, name).
+    """Which objects of a kind, in which order: one of the kind's `sorts`.
 
-    `prefix` and `inside` are the start of a name and text inside it; `filters` are those that the kind has besides.
+    `after` is the position of the last object seen, (value, name). `prefix` is the start of a name and `inside` text in
+    it; `filters` are the kind's own.
     """
 
     kind: str
@@ -43,12 +41,12 @@ class Listing:
 
     @property
     def filtered(self) -> bool:
-        """Whether it is about some of the objects only."""
+        """Whether it selects some of the objects only."""
         return bool(self.prefix or self.inside or self.filters)
 
 
 async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
-    """The rows (name, spec, secret of a TSIG key, and `place`, what they are sorted by)."""
+    """The rows: name, spec, the secret of a TSIG key, and `place`, the value they are sorted by."""
     table = KINDS[wanted.kind]
     by = _place(table, wanted.sort)
     query = _filtered(select(*_columns(table), by.label("place")), table, wanted)
@@ -64,25 +62,25 @@ async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
 
 
 async def counted(connection: AsyncConnection, wanted: Listing, most: int = COUNTED) -> int:
-    """How many objects the filters leave, at most `most` + 1: counting them all would take as long as reading them."""
+    """How many objects match, at most `most` + 1: counting them all would take as long as reading them."""
     table = KINDS[wanted.kind]
     some = _filtered(select(table.c.name), table, replace(wanted, after=None)).limit(most + 1)
     return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())
 
 
 async def claimants(connection: AsyncConnection, step: str, value: str) -> list[str]:
-    """The clients that claim a value, or an address by a network around it, those that claim it closest first."""
+    """The clients that claim a value, or a network that contains an address; the longest prefix comes first."""
     order = {text: at for at, text in enumerate(around(value))}
-    found = await connection.execute(
+    rows = await connection.execute(
         select(client_match.c.value, client_match.c.client).where(
             client_match.c.step == step, client_match.c.value.in_(list(order))
         )
     )
-    return [row.client for row in sorted(found, key=lambda row: order[row.value])]
+    return [row.client for row in sorted(rows, key=lambda row: order[row.value])]
 
 
 class _Inside(FunctionElement[bool]):
-    """Whether a text holds another, byte for byte: several times faster than LIKE."""
+    """Whether a text contains another, byte for byte: several times faster than LIKE."""
 
     inherit_cache = True
 
