@@ -18,12 +18,13 @@ from dnsvip.dns.control import CHAOS, Identity, introduction, notice, options
 from dnsvip.dns.counters import Counters, Decision, Outcome
 from dnsvip.dns.identity.identify import Classifier, Ecs, Geo, Requester
 from dnsvip.dns.protection.cookies import Checked, Cookies
+from dnsvip.dns.protocol.builder import build, size_limit
 from dnsvip.dns.protocol.message import (
     COOKIE,
     IN,
+    MIN_UDP_SIZE,
     Edns,
     Flaw,
-    Labels,
     Malformed,
     Opcode,
     Query,
@@ -32,8 +33,9 @@ from dnsvip.dns.protocol.message import (
     RRset,
     Type,
 )
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
-from dnsvip.dns.protocol.wire import MIN_UDP_SIZE, build, parse, size_limit
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, Tables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers, messages

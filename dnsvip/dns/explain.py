@@ -19,8 +19,9 @@ import dns.rdtypes.svcbbase
 
 from dnsvip.dns.engine import Engine, ecs_of
 from dnsvip.dns.identity.identify import Address, Classified, Ecs, Requester
+from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import Malformed, Query, Type
-from dnsvip.dns.protocol.wire import build, parse
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.synthesis.vip import Kind
 from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.errors import InvalidSite, Problem

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias
 
-from dnsvip.dns.protocol.message import Edns, Flag, Labels, Query, Rcode, Type
-from dnsvip.dns.protocol.wire import parse
+from dnsvip.dns.protocol.message import Edns, Flag, Query, Rcode, Type
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.parser import parse
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Anonymise: TypeAlias = Callable[[Address], str]

@@ -16,8 +16,9 @@ import dns.exception
 import dns.name
 
 from dnsvip.dns.counters import Outcome
-from dnsvip.dns.protocol.message import Labels, Query, Rcode, Response, RRset, Type, name_length
-from dnsvip.dns.protocol.wire import HEADER_SIZE, MAX_SIZE, build
+from dnsvip.dns.protocol.builder import build
+from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_SIZE, Query, Rcode, Response, RRset, Type
+from dnsvip.dns.protocol.names import Labels, name_length
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.dns.zones.zonefile import labels_of

@@ -15,8 +15,8 @@ import pytest
 
 from dnsvip.dns.counters import Counters, Decision, Outcome
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.protocol.framing import Framer, frame
-from dnsvip.dns.protocol.wire import UDP_SIZE
+from dnsvip.dns.io.tcp import Framer, frame
+from dnsvip.dns.protocol.message import UDP_SIZE
 from tests.dns.protocol.test_tsig import make_key
 from tests.dns.world import world_snapshot
 

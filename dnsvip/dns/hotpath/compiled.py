@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.templates import QTYPES, Template, learn
-from dnsvip.dns.protocol.message import IN, Labels, Type, flat_name
+from dnsvip.dns.protocol.message import IN, Type
+from dnsvip.dns.protocol.names import Labels, NameFault, flat_name, read_name
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import authority_node
 from dnsvip.dns.zones.zone import Node
@@ -132,11 +133,8 @@ def _question(labels: Labels, qtype: int) -> bytes:
 
 def _labels(name: bytes) -> Labels | None:
     """The labels of a question; None where its first zero byte is not the end of its name."""
-    labels, at, end = [], 0, len(name) - 5
-    while at < end:
-        length = name[at]
-        if length > 63:
-            return None
-        labels.append(name[at + 1 : at + 1 + length])
-        at += 1 + length
-    return tuple(labels) if at == end < 255 else None
+    try:
+        labels, end = read_name(name, 0)
+    except NameFault:
+        return None
+    return labels if end == len(name) - 4 else None

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from dnsvip.dns.control import NSID
 from dnsvip.dns.engine import Engine, ecs_of
 from dnsvip.dns.identity.identify import Ecs
-from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, Query
-from dnsvip.dns.protocol.wire import MIN_UDP_SIZE, build_opt, parse, size_limit
+from dnsvip.dns.protocol.builder import build_opt, size_limit
+from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, MIN_UDP_SIZE, Query
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 OPTS = 1 << 12

@@ -16,8 +16,9 @@ from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.counters import Outcome
 from dnsvip.dns.engine import OUTCOMES, Engine
 from dnsvip.dns.identity.identify import Requester
-from dnsvip.dns.protocol.message import IN, Flag, Labels, Query, Response, Type, flat_name, lowered
-from dnsvip.dns.protocol.wire import MAX_SIZE, UDP_SIZE, build
+from dnsvip.dns.protocol.builder import build
+from dnsvip.dns.protocol.message import IN, MAX_SIZE, UDP_SIZE, Flag, Query, Response, Type
+from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer, Tables
 from dnsvip.dns.synthesis.vip import Kind, Vip
 from dnsvip.dns.zones.lookup import resolve

@@ -71,14 +71,10 @@ _PART = ctypes.sizeof(_Iovec)
 
 # PyDLL keeps the interpreter's lock: these calls never wait, and giving the lock away costs more than they take.
 _libc = ctypes.PyDLL(None, use_errno=True)
-_recvmmsg: Any = getattr(_libc, "recvmmsg", None)
-_sendmmsg: Any = getattr(_libc, "sendmmsg", None)
-if _recvmmsg and _sendmmsg:
-    _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-    _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-
-AVAILABLE = bool(_recvmmsg and _sendmmsg)
-"""Whether the C library has both calls (Linux)."""
+_recvmmsg: Any = _libc.recvmmsg
+_recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_sendmmsg: Any = _libc.sendmmsg
+_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 
 
 class Buffers:

@@ -24,10 +24,9 @@ from dnsvip.dns.engine import Engine, failure
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.identity.identify import Geo
-from dnsvip.dns.io.mmsg import AVAILABLE, Batches
 from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
-from dnsvip.dns.io.udp import Datagrams
-from dnsvip.dns.protection.frontends import FrontEnds
+from dnsvip.dns.io.udp import Batches
+from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
 from dnsvip.dns.protocol.message import Rcode
 from dnsvip.dns.querylog import Asked
@@ -73,7 +72,7 @@ class DnsServer:
         self._fast_failures = 0
         self._samples: SampleLog[Asked] | None = None
         self._every = Every(1)
-        self._datagrams: list[Batches | Datagrams] = []
+        self._datagrams: list[Batches] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
 
@@ -221,11 +220,6 @@ class DnsServer:
                 ids[2 * place : 2 * place + 2] = inner_ids[2 * number : 2 * number + 2]
         return answers
 
-    def _respond_one(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str, _: str) -> bytes | None:
-        ids = bytearray(wire[:2])
-        [answer] = self._respond_behind([key_of(source.packed, wire)], ids, listener, WIDTH[source.version])
-        return None if answer is None else bytes(ids) + answer
-
     def _limit(
         self, limiter: Limiter, keys: Sequence[bytes], answers: list[bytes | None], width: int, now: float
     ) -> None:
@@ -248,16 +242,8 @@ class DnsServer:
         except OSError as error:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
-        datagrams = (
-            Batches(
-                datagram,
-                listener.name,
-                self._respond_behind if self._front_ends else self._respond_all,
-                self._tally,
-            )
-            if AVAILABLE
-            else Datagrams(datagram, listener.name, self._respond_one, self._tally)
-        )
+        respond = self._respond_behind if self._front_ends else self._respond_all
+        datagrams = Batches(datagram, listener.name, respond, self._tally)
         datagrams.start()
         self._datagrams.append(datagrams)
         loop = asyncio.get_running_loop()

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias, cast
 
-from dnsvip.dns.io.udp import BATCH
 from dnsvip.dns.protection.proxy import BadHeader, read
-from dnsvip.dns.protocol.framing import Framer, frame
 
 Converse: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | Iterator[bytes] | None]
 """(message, source, listener, "tcp") -> the answer, all messages of a long one as they are taken, None for none."""
+
+
+BATCH = 32
+"""Messages of one stream answered before other streams get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +219,44 @@ class Stream(asyncio.Protocol):
 
 def _source_key(source: IPv4Address | IPv6Address) -> IPv4Address | IPv6Network:
     return source if isinstance(source, IPv4Address) else IPv6Network((int(source) >> 64 << 64, 64))
+
+
+MIN_MESSAGE = 12
+"""A header; a stream with a shorter message in it is no DNS, and where the next would begin cannot be trusted."""
+
+
+class Framer:
+    """Cuts what arrives into messages. `broken`: the stream holds no DNS, and nothing more is taken from it."""
+
+    __slots__ = ("_pending", "broken")
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self.broken = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun that is not complete."""
+        return bool(self._pending)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that `data` completes, in order."""
+        if self.broken:
+            return []
+        data, at, messages = self._pending + data, 0, []
+        while len(data) - at >= 2:
+            end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+            if end - at - 2 < MIN_MESSAGE:
+                self.broken = True
+                break
+            if end > len(data):
+                break
+            messages.append(data[at + 2 : end])
+            at = end
+        self._pending = b"" if self.broken else data[at:]
+        return messages
+
+
+def frame(message: bytes) -> bytes:
+    """A message as it goes into a stream."""
+    return len(message).to_bytes(2, "big") + message

@@ -1,46 +1,56 @@
-"""Datagrams: read, have them answered, send the answer from the address that was asked.
+"""Datagrams by the batch: recvmmsg and sendmmsg into fixed buffers, one system call for up to 64 messages.
 
-Knows sockets and nothing of DNS. The loop tells when there is something to read; each time at most
-`BATCH` datagrams are taken, so that nothing else starves.
+Knows sockets and nothing of DNS. It answers as `udp.Datagrams` does, which stays the way where the C library
+has no recvmmsg. Each time the loop calls it takes at most `ROUNDS` batches, so that nothing else starves.
+Answers to one and the same port, as a front end or a forwarder asks from, are sent in one piece where the kernel
+and the interface can divide it (`buffers`); where they turn out not to, the socket never tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import socket
 from collections import Counter
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from struct import Struct
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from itertools import groupby
+from typing import TypeAlias
 
-Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | None]
-"""(message, source, listener, "udp" or "tcp") -> the answer, None for none."""
+from dnsvip.dns.hotpath.keys import WIDTH
+from dnsvip.dns.io.buffers import BATCH, Buffers, Run
 
-BATCH = 32
+RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], Sequence[bytes | None]]
+"""(keys, the messages' ids, listener, width as in `hotpath.keys`) -> the answers after their ids, None for none. Each
+is sent with the two bytes that then stand in its place of the ids."""
+
+ROUNDS = 4
 RECEIVE_BUFFER = 4 << 20
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
-_INFO4 = Struct("=I4s4s")
-_INFO6 = Struct("=16sI")
-_ANCILLARY = socket.CMSG_SPACE(_INFO6.size)
+
+LEAST_IN_RUNS = 4
+"""Of fewer answers in a batch it is not looked for some with one destination."""
 
 
-class Datagrams:
-    """One UDP socket bound to `host` and `port`, answering in the name of `listener` from `start` to `stop`."""
+class Batches:
+    """One bound UDP socket, answering in the name of `listener` from `start` to `stop`."""
 
-    def __init__(self, sock: socket.socket, listener: str, respond: Respond, tally: Counter[str]) -> None:
+    def __init__(self, sock: socket.socket, listener: str, respond: RespondAll, tally: Counter[str]) -> None:
         self._sock, self._listener, self._respond, self._tally = sock, listener, respond, tally
-        self._ancillary = _ANCILLARY if ip_address(sock.getsockname()[0]).is_unspecified else 0
+        self._buffers = Buffers(sock.family, wild=ip_address(sock.getsockname()[0]).is_unspecified)
+        self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
+        self._in_runs = True
 
     def start(self) -> None:
         """Read as datagrams come."""
         sock = self._sock
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        if self._ancillary and sock.family == socket.AF_INET:
+        if self._buffers.wild and sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        elif self._ancillary:
+        elif self._buffers.wild:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
 
@@ -50,34 +60,72 @@ class Datagrams:
         self._sock.close()
 
     def _readable(self) -> None:
-        for _ in range(BATCH):
-            try:
-                wire, ancillary, _, peer = self._sock.recvmsg(65535, self._ancillary)
-            except BlockingIOError:
+        buffers, fd = self._buffers, self._sock.fileno()
+        for _ in range(ROUNDS):
+            number = buffers.receive(fd)
+            if number < 0:
+                if ctypes.get_errno() not in _NOTHING_NOW:  # an earlier answer's ICMP error; it belongs to no datagram
+                    self._tally["udp_errors"] += 1
+                    continue
                 return
-            except OSError:  # an earlier answer's ICMP error; it belongs to no datagram
-                self._tally["udp_errors"] += 1
+            self._tally["udp_messages"] += number
+            self._send(fd, self._respond(buffers.keys(number), buffers.ids, self._listener, self._width))
+            if number < BATCH:
+                return
+
+    def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
+        """Send the answers, each to where its question came from; those in between that have none are left out."""
+        sizes = self._buffers.put(answers)
+        if self._in_runs and len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
+            rest = self._send_runs(fd, runs)
+            self._buffers.in_order()
+            if rest:
+                self._in_runs = False
+                self._buffers.put(answers)
+                for place in rest:
+                    self._send_run(fd, place, place + 1)
+            return
+        if all(sizes):
+            self._send_run(fd, 0, len(sizes))
+            return
+        for due, run in groupby(range(len(sizes)), lambda place: bool(sizes[place])):
+            if due:
+                places = list(run)
+                self._send_run(fd, places[0], places[-1] + 1)
+
+    def _send_runs(self, fd: int, runs: list[Run]) -> list[int]:
+        """Send answers in one piece each run; the places of those that have to be sent otherwise."""
+        at = 0
+        while at < len(runs):
+            sent = self._buffers.send_runs(fd, at, len(runs) - at)
+            if sent > 0:
+                at += sent
                 continue
-            self._tally["udp_messages"] += 1
-            answer = self._respond(wire, ip_address(peer[0]), self._listener, "udp")
-            if answer is not None:
-                self._send(answer, ancillary, peer)
+            number = ctypes.get_errno()
+            if number in _UNABLE:
+                return [place for run in runs[at:] for place in run]
+            if number in _FULL:
+                self._tally["udp_unsent"] += sum(map(len, runs[at:]))
+                break
+            if number != errno.EINTR:
+                self._tally["udp_unsent"] += len(runs[at])
+                at += 1
+        return []
 
-    def _send(self, answer: bytes, ancillary: list[tuple[int, int, bytes]], peer: Any) -> None:
-        try:
-            self._sock.sendmsg([answer], _from_where_asked(ancillary), 0, peer)
-        except OSError:  # a full buffer, or nowhere to send it: UDP may lose it, the requester will ask again
-            self._tally["udp_unsent"] += 1
+    def _send_run(self, fd: int, at: int, end: int) -> None:
+        while at < end:
+            sent = self._buffers.send(fd, at, end - at)
+            if sent > 0:
+                at += sent
+            elif ctypes.get_errno() in _FULL:  # UDP may lose it, the requesters will ask again
+                self._tally["udp_unsent"] += end - at
+                return
+            elif ctypes.get_errno() != errno.EINTR:  # nowhere to send this one
+                self._tally["udp_unsent"] += 1
+                at += 1
 
 
-def _from_where_asked(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-    """The received packet's destination as the answer's source. An interface is named for link-local ones only."""
-    for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            _, local, _ = _INFO4.unpack(data[: _INFO4.size])
-            return [(level, kind, _INFO4.pack(0, local, bytes(4)))]
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            address, interface = _INFO6.unpack(data[: _INFO6.size])
-            scoped = IPv6Address(address).is_link_local
-            return [(level, kind, _INFO6.pack(address, interface if scoped else 0))]
-    return []
+_NOTHING_NOW = frozenset((errno.EAGAIN, errno.EINTR))
+_FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
+_UNABLE = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
+"""The kernel or the interface cannot divide, or the path takes less than an answer."""

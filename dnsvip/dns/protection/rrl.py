@@ -10,7 +10,8 @@ from __future__ import annotations
 from enum import Enum
 
 from dnsvip.dns.protection.cookies import Cookies
-from dnsvip.dns.protocol.message import COOKIE, Flag, Labels, Rcode, Type, flat_name
+from dnsvip.dns.protocol.message import COOKIE, Flag, Rcode, Type
+from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import Zones, authority_node
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, TypeAlias
 
-Labels: TypeAlias = tuple[bytes, ...]
-"""A domain name, first label first, without the root's empty label."""
+from dnsvip.dns.protocol.names import Labels
 
 Rdata: TypeAlias = tuple[bytes | Labels, ...]
 """Record data as pieces: bytes as they stand, and names that may be compressed (RFC 3597 section 4)."""
@@ -18,11 +17,17 @@ Rdata: TypeAlias = tuple[bytes | Labels, ...]
 IN = 1
 """The only class served."""
 
-MAX_NAME = 255
-"""Bytes of the longest legal name on the wire."""
+HEADER_SIZE = 12
+"""Bytes of a message's header (RFC 1035 section 4.1.1)."""
 
-COOKIE = 10
-"""The EDNS option."""
+MIN_UDP_SIZE, MAX_SIZE = 512, 65535
+"""Bytes of a response over UDP to a requester without EDNS, and of any message."""
+
+UDP_SIZE = 1232
+"""The payload size this server advertises and never exceeds over UDP: no fragments on any IPv6 path (RFC 9715)."""
+
+ECS, COOKIE = 8, 10
+"""Codes of EDNS options (RFC 7871, RFC 7873)."""
 
 COOKIE_LENGTHS = frozenset((8, *range(16, 41)))
 """How long the data of a COOKIE option may be; any other is malformed (RFC 7873 section 4)."""
@@ -193,18 +198,3 @@ class Response:
     glue: tuple[RRset, ...] = ()
     additional: tuple[RRset, ...] = ()
     options: tuple[tuple[int, bytes], ...] = ()
-
-
-def lowered(name: Labels) -> Labels:
-    """The name as names are compared: ASCII letters in lower case (RFC 4343)."""
-    return tuple([label.lower() for label in name])
-
-
-def name_length(name: Labels) -> int:
-    """Bytes of a name on the wire, uncompressed; a legal one has at most 255."""
-    return sum(map(len, name)) + len(name) + 1
-
-
-def flat_name(name: Labels) -> bytes:
-    """A name on the wire, uncompressed."""
-    return b"".join([bytes([len(label)]) + label for label in name]) + b"\0"

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dnsvip.dns.identity.identify import Classified, Classifier, Requester
-from dnsvip.dns.protocol.message import Labels, RRset, Type
-from dnsvip.dns.synthesis.svcb import IPV4HINT, IPV6HINT, target_of, with_hints
+from dnsvip.dns.protocol.message import RRset, Type
+from dnsvip.dns.protocol.names import Labels, lowered, read_name
 from dnsvip.dns.synthesis.vip import Vip, VipMaker
 from dnsvip.site import Service
+
+IPV4HINT, IPV6HINT = 4, 6
+"""SvcParamKeys of the address hints (RFC 9460 section 7.3)."""
 
 LENGTH: Mapping[int, int] = {Type.A: 4, Type.AAAA: 16}
 """Bytes of an address by record type."""
@@ -78,3 +81,28 @@ class RecordSynthesizer:
             self.made = vip
             self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
         return vip
+
+
+def target_of(rdata: bytes) -> Labels | None:
+    """The name whose service parameters these are, in lower case; () is the owner itself.
+
+    None for an alias (priority 0), which has no parameters.
+    """
+    if rdata[:2] == b"\0\0":
+        return None
+    return lowered(read_name(rdata, 2)[0])
+
+
+def with_hints(rdata: bytes, hints: Mapping[int, bytes]) -> bytes:
+    """The record data with these parameters (key -> value) put in or replaced, all in order of their keys."""
+    _, at = read_name(rdata, 2)
+    head = rdata[:at]
+    params: dict[int, bytes] = {}
+    while at < len(rdata):
+        key, length = int.from_bytes(rdata[at : at + 2], "big"), int.from_bytes(rdata[at + 2 : at + 4], "big")
+        params[key] = rdata[at + 4 : at + 4 + length]
+        at += 4 + length
+    params.update(hints)
+    return head + b"".join(
+        key.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value for key, value in sorted(params.items())
+    )

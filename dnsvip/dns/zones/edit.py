@@ -17,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.SOA
 
-from dnsvip.dns.protocol.message import Labels, lowered
+from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.zonefile import Record, read_zone
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from dnsvip.dns.protocol.message import MAX_NAME, Labels, Query, Rcode, Response, RRset, Type, lowered, name_length
+from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
+from dnsvip.dns.protocol.names import MAX_NAME, Labels, lowered, name_length
 from dnsvip.dns.zones.zone import CompiledZone, Node
 from dnsvip.dns.zones.zonefile import WILD
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from dnsvip.dns.protocol.message import Labels, Rdata, RRset, Type
+from dnsvip.dns.protocol.message import Rdata, RRset, Type
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.zonefile import Record, read_zone
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Zone

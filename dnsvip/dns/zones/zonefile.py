@@ -23,7 +23,8 @@ import dns.tokenizer
 import dns.transaction
 import dns.zonefile
 
-from dnsvip.dns.protocol.message import Labels, Type, lowered
+from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Zone
 

@@ -13,7 +13,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.protection.cookies import Cookies
-from dnsvip.dns.protocol.message import Labels, flat_name
+from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.site import Anonymous, Cluster, Snapshot
 from tests.dns.world import world_snapshot
 from tests.samples import NOW

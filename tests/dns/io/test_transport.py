@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.dns.io.tcp import StreamLimits
-from dnsvip.dns.protocol.framing import Framer, frame
+from dnsvip.dns.io.tcp import Framer, StreamLimits, frame
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.node_file import DnsSettings, Listener

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.protocol.message import Flaw, Labels, Malformed, Query, Rcode, Response, RRset, Subnet, Type
-from dnsvip.dns.protocol.wire import build, parse, size_limit
+from dnsvip.dns.protocol.builder import build, size_limit
+from dnsvip.dns.protocol.message import Flaw, Malformed, Query, Rcode, Response, RRset, Subnet, Type
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.parser import parse
 
 LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=6).filter(lambda name: sum(map(len, name)) < 240)
 OWNER: Labels = (b"www", b"example", b"test")

@@ -18,10 +18,9 @@ from pathlib import Path
 import pytest
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.io import mmsg
-from dnsvip.dns.io import server as server_module
+from dnsvip.dns.io import udp
 from dnsvip.dns.io.buffers import BATCH, NEAR, Buffers
-from dnsvip.dns.io.mmsg import Batches
+from dnsvip.dns.io.udp import Batches
 from dnsvip.site.node_file import Listener
 from tests.dns.world import Running, world_snapshot
 
@@ -170,15 +169,6 @@ def test_senders_that_are_gone(running: Running) -> None:
     settled(running, 40)
 
 
-def test_without_recvmmsg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the C library lacks the calls, datagrams are read one by one and answered alike."""
-    monkeypatch.setattr(server_module, "AVAILABLE", False)
-    with Running(world_snapshot()) as plain, asking(plain) as sock:
-        sock.send(query(5))
-        assert sock.recv(4096)[:2] == b"\0\5"
-        settled(plain, 1)
-
-
 def test_a_fault_in_the_fast_path(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that the fast path fails at is answered by the engine."""
 
@@ -278,14 +268,14 @@ def test_one_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         sock.bind(("127.0.0.1", 0))
-        for _ in range(BATCH * (mmsg.ROUNDS + 1)):
+        for _ in range(BATCH * (udp.ROUNDS + 1)):
             other.sendto(b"x", sock.getsockname())
         batches = Batches(sock, "default", lambda keys, ids, listener, width: [None] * len(keys), tally)
         batches._readable()
-        assert tally == {"udp_messages": BATCH * mmsg.ROUNDS}
+        assert tally == {"udp_messages": BATCH * udp.ROUNDS}
         batches._readable()
         batches._readable()
-        assert tally == {"udp_messages": BATCH * (mmsg.ROUNDS + 1)}
+        assert tally == {"udp_messages": BATCH * (udp.ROUNDS + 1)}
 
 
 @pytest.mark.skipif(not shutil.which("dnsperf"), reason="dnsperf is not installed")
