@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnsvip.dispatcher.io.xdp.pinned_program import OBJECT
+from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
 from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError

@@ -1,6 +1,6 @@
-"""The types of a program or of the kernel (BPF Type Format), as far as layouts are compared by them.
+"""The types that a compiled object or the running kernel carries (BPF Type Format): structs, enums, variables.
 
-Kernel documentation: Documentation/bpf/btf.rst. `close` only what `of_kernel` or `of_file` opened.
+Format: Documentation/bpf/btf.rst of the kernel. Call `close` only on what `of_kernel` or `of_file` opened.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -19,14 +20,34 @@ INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST, RES
 FUNCTION, PROTOTYPE, VARIABLE, SECTION, FLOAT, DECLARATION_TAG, TYPE_TAG, ENUM64 = range(12, 20)
 """Kinds of type (BTF_KIND_*)."""
 _MODIFIERS = frozenset({TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG})
+_BIG_ENDIAN = "__be"
+"""How the kernel's typedefs for numbers in network byte order begin (linux/types.h)."""
+_SIGNED = 1
+"""BTF_INT_SIGNED."""
+
+
+class Content(Enum):
+    """What a struct member, or each element of an array member, holds."""
+
+    UNSIGNED = auto()
+    """A number in host byte order; enums and pointers too."""
+    SIGNED = auto()
+    NETWORK = auto()
+    """A number in network byte order (`__be16`, `__be32`, `__be64`)."""
+    STRUCT = auto()
+    """A struct or a union."""
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One member of a struct: where it begins and how long it is, in bytes (`bits` where it is a bit field)."""
+class Member:
+    """One member of a struct. `offset` and `size` are in bytes, `bits` is the width of a bit field (0: none), `count`
+    the number of elements of an array (0: no array), `struct` the name of the struct that it holds."""
 
     offset: int
     size: int
+    content: Content = Content.UNSIGNED
+    count: int = 0
+    struct: str = ""
     bits: int = 0
 
 
@@ -38,16 +59,16 @@ class Btf:
 
     @classmethod
     def of_kernel(cls) -> Self:
-        """The running kernel's; raises KernelRefused where it has none."""
+        """The types of the running kernel; raises KernelRefused where it has none."""
         return cls(made(library().btf__load_vmlinux_btf(), "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"))
 
     @classmethod
     def of_file(cls, path: Path) -> Self:
-        """Those of an object file; raises KernelRefused."""
+        """The types of an object file; raises KernelRefused."""
         return cls(made(library().btf__parse_elf(str(path).encode(), None), f"{path}: no BTF"))
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Free the types."""
         library().btf__free(self._handle)
         self._handle = 0
 
@@ -57,60 +78,96 @@ class Btf:
 
     def size(self, name: str) -> int:
         """Bytes of a struct; raises PlatformError where there is none."""
-        return int(library().btf__resolve_size(self._handle, self._struct(name)))
+        return self._size(self._find(name, STRUCT, UNION))
 
-    def struct(self, name: str) -> Mapping[str, Field]:
-        """The fields of a struct by name, in order; those of anonymous structs in it as its own."""
-        return dict(self._fields(self._struct(name), 0))
+    def struct(self, name: str) -> Mapping[str, Member]:
+        """The members of a struct by name, in order, with those of anonymous structs inside it; raises
+        PlatformError."""
+        return dict(self._members(self._find(name, STRUCT, UNION), 0))
+
+    def enum(self, name: str) -> Mapping[str, int]:
+        """The enumerators of an enum with their values, in order; raises PlatformError."""
+        number = self._find(name, ENUM)
+        _, _, count, _ = self._type(number)
+        signed = self._words(number, 1, 1)[0] >> 31
+        entries = (self._words(number, 3 + 2 * n, 2) for n in range(count))
+        return {self._name(label): value - (signed and value >> 31) * (1 << 32) for label, value in entries}
 
     def variable(self, name: str) -> tuple[str, int, int]:
         """Where a global variable is: its section, offset and size in bytes; raises PlatformError."""
         for number in range(1, library().btf__type_cnt(self._handle)):
-            head, kind, count, _ = self._type(number)
+            label, kind, count, _ = self._type(number)
             if kind != SECTION:
                 continue
             for n in range(count):
                 variable, offset, size = self._words(number, 3 + 3 * n, 3)
                 if self._name(self._type(variable)[0]) == name:
-                    return self._name(head), offset, size
+                    return self._name(label), offset, size
         raise PlatformError(f"no global variable {name} in this object")
 
     def describe(self, number: int, inside: tuple[int, ...] = ()) -> str:
-        """A type and all that it is made of as one text, so that two can be compared."""
-        name, kind, count, size = self._type(number)
-        told = self._name(name)
-        again = partial(self.describe, inside=(*inside, number))
+        """A type and every type inside it as one text: two types are alike where their texts are equal."""
+        label, kind, count, size = self._type(number)
+        name = self._name(label)
+        nested = partial(self.describe, inside=(*inside, number))
         if not number or number in inside:
-            return told or "void"
+            return name or "void"
         if kind in _MODIFIERS or kind == POINTER:
-            return f"{'*' if kind == POINTER else ''}{again(size)}"
+            return f"{'*' if kind == POINTER else ''}{nested(size)}"
         if kind == ARRAY:
             element, _, length = self._words(number, 3, 3)
-            return f"{again(element)}[{length}]"
+            return f"{nested(element)}[{length}]"
         if kind in (STRUCT, UNION):
             members = (self._words(number, 3 + 3 * n, 3) for n in range(count))
-            body = ",".join(f"{self._name(label)}@{offset}:{again(type_)}" for label, type_, offset in members)
-            return f"{'union' if kind == UNION else 'struct'} {told}/{size}{{{body}}}"
-        return f"{told}/{size}"
+            body = ",".join(f"{self._name(label)}@{offset}:{nested(type_)}" for label, type_, offset in members)
+            return f"{'union' if kind == UNION else 'struct'} {name}/{size}{{{body}}}"
+        return f"{name}/{size}"
 
-    def _fields(self, number: int, base: int) -> Iterator[tuple[str, Field]]:
+    def _members(self, number: int, base: int) -> Iterator[tuple[str, Member]]:
         _, _, count, _ = self._type(number)
-        flagged = self._words(number, 1, 1)[0] >> 31
+        has_bit_fields = self._words(number, 1, 1)[0] >> 31
         for n in range(count):
-            name, type_, at = self._words(number, 3 + 3 * n, 3)
-            bits, offset = (at >> 24, at & 0xFF_FFFF) if flagged else (0, at)
-            if self._name(name):
-                size = int(library().btf__resolve_size(self._handle, type_))
-                yield self._name(name), Field(base + offset // 8, size, bits)
+            label, type_, position = self._words(number, 3 + 3 * n, 3)
+            bits, offset = (position >> 24, position & 0xFF_FFFF) if has_bit_fields else (0, position)
+            if self._name(label):
+                yield self._name(label), self._member(type_, base + offset // 8, bits)
             else:
-                yield from self._fields(type_, base + offset // 8)
+                yield from self._members(type_, base + offset // 8)
 
-    def _struct(self, name: str) -> int:
-        for kind in (STRUCT, UNION):
-            found = int(library().btf__find_by_name_kind(self._handle, name.encode(), kind))
-            if found > 0:
-                return found
-        raise PlatformError(f"no struct {name} in this object")
+    def _member(self, number: int, offset: int, bits: int) -> Member:
+        size, count = self._size(number), 0
+        number, network = self._resolve(number)
+        while self._type(number)[1] == ARRAY:
+            element, _, length = self._words(number, 3, 3)
+            count = (count or 1) * length
+            number, network = self._resolve(element)
+        label, kind, _, _ = self._type(number)
+        if kind in (STRUCT, UNION):
+            return Member(offset, size, Content.STRUCT, count, self._name(label), bits)
+        if network:
+            return Member(offset, size, Content.NETWORK, count, "", bits)
+        signed = kind == INT and self._words(number, 3, 1)[0] >> 24 & _SIGNED
+        return Member(offset, size, Content.SIGNED if signed else Content.UNSIGNED, count, "", bits)
+
+    def _resolve(self, number: int) -> tuple[int, bool]:
+        """The type behind typedefs and qualifiers, and whether one of them says network byte order."""
+        network = False
+        label, kind, _, target = self._type(number)
+        while kind in _MODIFIERS:
+            network |= kind == TYPEDEF and self._name(label).startswith(_BIG_ENDIAN)
+            number = target
+            label, kind, _, target = self._type(number)
+        return number, network
+
+    def _find(self, name: str, *kinds: int) -> int:
+        for kind in kinds:
+            number = int(library().btf__find_by_name_kind(self._handle, name.encode(), kind))
+            if number > 0:
+                return number
+        raise PlatformError(f"no {'enum' if ENUM in kinds else 'struct'} {name} in this object")
+
+    def _size(self, number: int) -> int:
+        return int(library().btf__resolve_size(self._handle, number))
 
     def _type(self, number: int) -> tuple[int, int, int, int]:
         """Name, kind, number of members, and size or referenced type (struct btf_type)."""

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.io.xdp.layout import word
 from dnsvip.site import Forward
 from dnsvip.xdp.libbpf import TestRunOptions, library
 from dnsvip.xdp.objects import Object, Program
+from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import ACK, PUSH, address, segment, snapshot, with_pool
-from tests.xdp.kernel import Kernel, frame_of, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, frame_of, loaded
 
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 ROUNDS, PACKETS, FLOWS = 9, 2000, 1 << 16
@@ -98,7 +98,7 @@ class Frames:
 def forget_decoded(kernel: Kernel) -> None:
     """Empty the decode cache."""
     decoded = kernel.maps["decoded"]
-    keys = b"".join(word(number) for number in range(decoded.max_entries))
+    keys = b"".join(u32(number) for number in range(decoded.max_entries))
     decoded.put_many(keys, bytes(decoded.max_entries * decoded.value_size))
 
 
@@ -115,8 +115,8 @@ def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> list[Figure]:
         empty.load()
         nothing = _Runner(empty.program(empty.programs[0]))
         tables = DispatchTables(snapshot(with_pool("translated", forward=Forward.DIRECT)))
-        kernel.feed.apply(tables)
-        kernel.feed.settings(trace=0, now=0)
+        kernel.writer.apply(tables)
+        kernel.writer.settings(trace=0, now=0)
         return _measure(kernel, nothing, rounds, packets)
 
 
@@ -141,7 +141,7 @@ def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> lis
     turns = [made(turn) for turn in range(rounds)]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *GOALS)}
     for frames in turns:
-        kernel.feed.sweep(0, everything=True)
+        kernel.writer.sweep(0, everything=True)
         for frame in flows * 2:
             kernel.program.run(frame)
         runner.cold(training)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from dnsvip.demo.netns import World
-from dnsvip.dispatcher.io.xdp.layout import CONFIG, word
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.xdp.maps import Map
+from dnsvip.xdp.structs import u32
 from tests.network.dispatching import DNSVIP, wait_until
 from tests.network.field import Field
 
@@ -108,5 +109,5 @@ def test_nobody_listens_after_the_end(field: Field) -> None:
     assert field.processes["d1"].wait(30) == 0
     assert process.wait(30) == 3
     with Map.pinned(next(field.pins.glob("d1/*/config*"))) as config:
-        left = CONFIG.unpack(config.get(word(0)) or b"")
+        left = TYPES.struct("config").unpack(config.get(u32(0)) or b"")
     assert (left["sample"], left["watched"], left["user_space"]) == (0, 0, 0)

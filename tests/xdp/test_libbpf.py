@@ -10,7 +10,7 @@ import pytest
 
 from dnsvip.errors import PlatformError
 from dnsvip.xdp import build
-from dnsvip.xdp.btf import FUNCTION, Btf, Field
+from dnsvip.xdp.btf import FUNCTION, Btf, Member
 from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.maps import ARRAY_OF_MAPS, EXISTING, HASH, NEW, PERCPU_ARRAY, Map
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, Object, object_file
@@ -131,11 +131,11 @@ def test_structs_by_btf(made: Object) -> None:
     with made:
         assert made.btf.size("pair") == 24
         assert made.btf.struct("pair") == {
-            "small": Field(0, 2),
-            "large": Field(8, 8),
-            "left": Field(16, 1),
-            "right": Field(17, 1),
-            "bits": Field(18, 4, 3),
+            "small": Member(0, 2),
+            "large": Member(8, 8),
+            "left": Member(16, 1),
+            "right": Member(17, 1),
+            "bits": Member(18, 4, bits=3),
         }
         with pytest.raises(PlatformError, match="no struct none"):
             made.btf.struct("none")

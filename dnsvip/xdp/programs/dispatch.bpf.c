@@ -326,4 +326,18 @@ int dispatch(struct xdp_md *ctx)
 	return act(ctx, w, c);
 }
 
+/* The enums that user space reads by name: an object of these types makes clang write them into the BTF. The section is
+ * none that libbpf loads. */
+const struct {
+	enum absent absent;
+	enum bounds bounds;
+	enum reason reason;
+	enum side side;
+	enum action action;
+	enum mode mode;
+	enum stickiness stickiness;
+	enum flow_state flow_state;
+	enum watch_kind watch_kind;
+} shared_enums SEC("enums") = {};
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -7,8 +7,6 @@
 #include "site.h"
 
 #define RING_SIZE 65537
-#define MAX_RINGS 1024
-#define MAX_CIPHERS 512
 #define FLOWS 65536
 #define FILTER_LINES 512
 #define FRAGMENTED 4096

@@ -4,12 +4,17 @@
 #pragma once
 #include "types.h"
 
-#define MAX_CLUSTERS 64
-#define MAX_TIERS 256
-#define MAX_POOLS 256
-#define MAX_SERVERS 4096
-#define MAX_ATTRIBUTES 16
-#define EPOCH_SLOTS 4
+/* How much of each a site may have. */
+enum bounds {
+	MAX_CLUSTERS = 64,
+	MAX_TIERS = 256,
+	MAX_POOLS = 256,
+	MAX_SERVERS = 4096,
+	MAX_ATTRIBUTES = 16, /* of one cluster */
+	MAX_RINGS = 1024,
+	MAX_CIPHERS = 512,
+	EPOCH_SLOTS = 4,
+};
 
 struct epoch {
 	__u64 mac_key[2];   /* SipHash: k0, k1 */

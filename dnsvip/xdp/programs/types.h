@@ -13,8 +13,11 @@
 #define NULL ((void *)0)
 #endif
 
-#define NONE 0xffffffffu /* no tier, no pool, no ring, no server */
-#define NO_DSCP 255
+enum absent {
+	NONE = 0xffffffffu, /* no tier, pool, ring or server */
+	NO_DSCP = 255,
+};
+
 #define NANOSECONDS 1000000000ULL
 #define AF_INET 2
 #define AF_INET6 10

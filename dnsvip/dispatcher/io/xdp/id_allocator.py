@@ -1,7 +1,7 @@
-"""Small numbers for names, which stay the same as long as a name is in use: the kernel's program knows no names.
+"""Small numbers for names, which the kernel program uses instead: a name keeps its number as long as it is in use.
 
-A number that became free is given away as late as possible. Pure; feed.py keeps them in a map of the kernel, so
-that they stay the same when a process starts anew.
+A number that is free again is given away as late as possible. No kernel calls here: map_writer.py saves the numbers in
+a map, so that they survive a restart.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from hashlib import sha256
 
-from dnsvip.dispatcher.io.xdp.layout import MAX_CIPHERS, MAX_CLUSTERS, MAX_POOLS, MAX_RINGS, MAX_SERVERS, MAX_TIERS
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.errors import PlatformError
 
 
 class Numbers:
-    """Numbers 0 to `bound` - 1 for one kind of thing; `kind` names it in errors."""
+    """Numbers 0 to `bound` - 1 for the names of one kind; `kind` names it in errors."""
 
     def __init__(self, kind: str, bound: int, known: Mapping[int, str] | None = None) -> None:
         self.kind, self.bound = kind, bound
@@ -31,9 +31,9 @@ class Numbers:
         """The number of a name; None where it has none."""
         return self._numbers.get(name or "")
 
-    def settle(self, names: Iterable[str]) -> None:
-        """Give every one of `names` a number. Numbers of others are taken only where no fresh one is left, and never
-        those of names in force; raises PlatformError where there are too many names."""
+    def assign(self, names: Iterable[str]) -> None:
+        """Give each of `names` a number. Takes the number of another name only where no unused one is left, and never
+        that of a name in force; raises PlatformError where there are too many names."""
         wanted = list(dict.fromkeys(names))
         if len(wanted) > self.bound:
             raise PlatformError(
@@ -43,13 +43,13 @@ class Numbers:
         keep = self._wanted | self._in_force
         for name in wanted:
             if name not in self._numbers:
-                self._give(name, keep)
+                self._allocate(name, keep)
 
     def enforce(self) -> None:
-        """What was settled last is in force now; what was before is not any more."""
+        """The names of the last `assign` are in force from now on, earlier ones no longer."""
         self._in_force = self._wanted
 
-    def _give(self, name: str, keep: frozenset[str]) -> None:
+    def _allocate(self, name: str, keep: frozenset[str]) -> None:
         number = self._next
         if number < self.bound:
             self._next += 1
@@ -62,24 +62,22 @@ class Numbers:
         self._numbers[name] = number
 
 
-KINDS = (
-    ("clusters", MAX_CLUSTERS),
-    ("tiers", MAX_TIERS),
-    ("pools", MAX_POOLS),
-    ("servers", MAX_SERVERS),
-    ("rings", MAX_RINGS),
-    ("keys", MAX_CIPHERS),
-)
-"""What has numbers, and how many of it there may be."""
+KINDS = ("clusters", "tiers", "pools", "servers", "rings", "keys")
+"""What has numbers. The position is the kind's number in map `names`."""
+_BOUNDS = ("MAX_CLUSTERS", "MAX_TIERS", "MAX_POOLS", "MAX_SERVERS", "MAX_RINGS", "MAX_CIPHERS")
+"""How many of each the program holds (enum bounds)."""
 
 
 class IdAllocator:
-    """What stays from one image to the next: the numbers of names (rings and keys have digests for names), and of
-    tables of values, which never change: a changed table is a new one."""
+    """What one image hands on to the next: the numbers of names (rings and keys are named by digests), and those of
+    value tables, which are immutable: a changed table is a new one."""
 
     def __init__(self, names: Mapping[int, Mapping[int, str]] | None = None, first_table: int = 1) -> None:
-        known = names or {}
-        numbers = [Numbers(kind, bound, known.get(n)) for n, (kind, bound) in enumerate(KINDS)]
+        known, bounds = names or {}, TYPES.constants("bounds")
+        numbers = [
+            Numbers(kind, bounds[bound], known.get(n))
+            for n, (kind, bound) in enumerate(zip(KINDS, _BOUNDS, strict=True))
+        ]
         self.clusters, self.tiers, self.pools, self.servers, self.rings, self.ciphers = self.kinds = tuple(numbers)
         self.tables: dict[frozenset[tuple[int, int]], int] = {}
         self.next_table = first_table
@@ -94,7 +92,7 @@ class IdAllocator:
         return number
 
     def enforce(self, tables: Set[int]) -> None:
-        """What was settled last is in force: what only older images used, tables too, may be used anew."""
+        """The last assignments are in force: what only older images used, value tables included, may be reused."""
         for numbers in self.kinds:
             numbers.enforce()
         self.tables = {content: number for content, number in self.tables.items() if number in tables}

@@ -1,13 +1,13 @@
-"""A snapshot compiled into what the maps of the kernel's program hold. Pure: bytes out, nothing written.
+"""Compiles a snapshot into the contents of the kernel program's maps. Bytes out, nothing written.
 
-Numbers and tables keep their meaning from one image to the next (State), so that flows, client records and
-packets on their way read the same thing before and after.
+Numbers and value tables keep their meaning from one image to the next (IdAllocator), so flows, client records and
+packets under way read the same before and after.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from ipaddress import ip_address
@@ -18,24 +18,7 @@ from dnsvip.address.proof import Bind
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, digest
 from dnsvip.dispatcher.io.xdp.image_clusters import Clusters
-from dnsvip.dispatcher.io.xdp.layout import (
-    CLIENT,
-    CLUSTER,
-    MAX_CLUSTERS,
-    MAX_POOLS,
-    MAX_SERVERS,
-    MAX_TIERS,
-    MODES,
-    NO_DSCP,
-    NONE,
-    POOL,
-    RING,
-    SERVER,
-    SITE,
-    STICKINESS,
-    TIER,
-    padded,
-)
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent, padded
 from dnsvip.site import (
     Client,
     ClientState,
@@ -48,13 +31,14 @@ from dnsvip.site import (
 )
 
 PLACE_BITS = (1, 2, 4, 8, 16)
-"""What a place on a ring may take."""
+"""The widths that a ring place may have."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What is to be in the maps. `values`, `rings` and `ciphers` (AES keys) are there before `site` is put in place,
-    and what only an older image used goes afterwards. `masters`: client master and layout by cluster number."""
+    """The contents of the maps. `values`, `rings` and `ciphers` (AES keys) are written before `site` is put in place,
+    and those that only an older image used are removed afterwards. `masters`: client master and layout by cluster
+    number."""
 
     site: bytes = field(repr=False)
     tables: frozenset[int]
@@ -66,143 +50,164 @@ class Image:
     masters: Mapping[int, tuple[bytes, Layout]] = field(repr=False)
 
 
-def compile_image(tables: DispatchTables, state: IdAllocator, encap_source: bytes) -> Image:
-    """The image of a snapshot's tables; `state` gains what is new in it. Raises PlatformError where something is more
-    than the maps hold. `encap_source` is the high half of outer source addresses."""
-    return _Compiler(tables, state).image(encap_source)
+def compile_image(tables: DispatchTables, ids: IdAllocator, encap_source: bytes) -> Image:
+    """The image of a snapshot's tables; `ids` gains what is new in it. Raises PlatformError where the maps cannot hold
+    it. `encap_source` is the high half of outer source addresses."""
+    return _Compiler(tables, ids).image(encap_source)
 
 
-def client_record(client: Client, site: Site, state: IdAllocator) -> bytes:
-    """A client as the program knows it. With a tier that the site has not the address's own counts, as in judge.py."""
-    bind = client.proof.bind
-    tier = state.tiers.get(client.tier) if client.tier in site.tiers else None
-    return CLIENT.pack(
-        tier=NONE if tier is None else tier,
-        enabled=client.state is ClientState.ENABLED,
-        proof_required=client.proof.required,
-        single_use=client.proof.single_use,
-        bind_address=bind is not Bind.NONE,
-        bind_port=bind is Bind.ADDRESS_PORT,
-    )
+def client_records(site: Site, ids: IdAllocator) -> Callable[[Client], bytes]:
+    """A function that makes a client's record. A client whose tier is not in the site gets the tier of its address, as
+    in dispatcher/verify."""
+    pack, none = TYPES.struct("client").pack, absent()
+    tiers = {name: ids.tiers.get(name) for name in site.tiers}
+
+    def record(client: Client) -> bytes:
+        proof = client.proof
+        bind = proof.bind
+        tier = tiers.get(client.tier)
+        return pack(
+            tier=none if tier is None else tier,
+            enabled=client.state is ClientState.ENABLED,
+            proof_required=proof.required,
+            single_use=proof.single_use,
+            bind_address=bind is not Bind.NONE,
+            bind_port=bind is Bind.ADDRESS_PORT,
+        )
+
+    return record
 
 
 def server_name(pool: str, server: str, address: str) -> str:
-    """What a server number stands for."""
+    """The name that a server number stands for."""
     return f"{pool}/{server}/{address}"
 
 
 class _Compiler:
-    """One image in the making."""
+    """Compiles one image."""
 
-    def __init__(self, tables: DispatchTables, state: IdAllocator) -> None:
-        self._tables, self._state = tables, state
+    def __init__(self, tables: DispatchTables, ids: IdAllocator) -> None:
+        self._tables, self._ids = tables, ids
         self._site: Site = tables.snapshot.site
-        state.servers.settle(
+        self._none = absent()
+        self._no_dscp = TYPES.constants("absent")["NO_DSCP"]
+        ids.servers.assign(
             server_name(pool.name, server.name, str(server.address))
             for pool in self._site.pools.values()
             for server in pool.servers
         )
-        self._rings = {(pool, version): self._places(pool, version) for pool in self._site.pools for version in (4, 6)}
-        state.rings.settle(digest(places) for places in self._rings.values() if places)
-        state.tiers.settle(self._site.tiers)
-        state.pools.settle(self._site.pools)
-        state.translates |= any(pool.forward is Forward.NAT for pool in self._site.pools.values())
-        self._clusters = Clusters(tables.snapshot, state)
+        self._rings = {(pool, version): self._ring(pool, version) for pool in self._site.pools for version in (4, 6)}
+        ids.rings.assign(digest(ring) for ring in self._rings.values() if ring)
+        ids.tiers.assign(self._site.tiers)
+        ids.pools.assign(self._site.pools)
+        ids.translates |= any(pool.forward is Forward.NAT for pool in self._site.pools.values())
+        self._clusters = Clusters(tables.snapshot, ids)
 
     def image(self, encap_source: bytes) -> Image:
-        state, clusters = self._state, self._clusters
-        packed = SITE.pack(
+        ids, clusters, none = self._ids, self._clusters, self._none
+        no_tier = TYPES.struct("tier").pack_sparse(pool=none, drop=1, dscp=self._no_dscp)
+        no_pool = TYPES.struct("pool").pack_sparse(ring4=none, ring6=none)
+        site = TYPES.struct("site").pack(
             encap_source=encap_source,
-            translates=state.translates,
-            clusters=self._spread(MAX_CLUSTERS, CLUSTER.size, clusters.entries(), b""),
-            tiers=self._spread(MAX_TIERS, TIER.size, self._tiers(), TIER.pack(pool=NONE, drop=1, dscp=NO_DSCP)),
-            pools=self._spread(MAX_POOLS, POOL.size, self._pools(), POOL.pack(ring4=NONE, ring6=NONE)),
-            servers=self._spread(MAX_SERVERS, SERVER.size, self._servers(), SERVER.pack(pool=NONE)),
+            translates=ids.translates,
+            clusters=_array("clusters", clusters.entries(), TYPES.struct("cluster").pack_sparse()),
+            tiers=_array("tiers", self._tiers(), no_tier),
+            pools=_array("pools", self._pools(), no_pool),
+            servers=_array("servers", self._servers(), TYPES.struct("server").pack_sparse(pool=none)),
         )
         return Image(
-            packed,
+            site,
             frozenset(clusters.tables),
             clusters.values,
-            {state.rings[digest(places)]: places for places in self._rings.values() if places},
-            {state.ciphers[digest(key)]: key for key in clusters.keys.values()},
+            {ids.rings[digest(ring)]: ring for ring in self._rings.values() if ring},
+            {ids.ciphers[digest(key)]: key for key in clusters.keys.values()},
             clusters.prefixes(6),
             clusters.prefixes(4),
             clusters.masters(),
         )
 
-    @staticmethod
-    def _spread(count: int, size: int, entries: Mapping[int, bytes], empty: bytes) -> bytes:
-        nothing = empty or bytes(size)
-        return b"".join(entries.get(number, nothing) for number in range(count))
-
     def _tiers(self) -> dict[int, bytes]:
-        return {self._state.tiers[tier.name]: self._tier(tier) for tier in self._site.tiers.values()}
+        return {self._ids.tiers[tier.name]: self._tier(tier) for tier in self._site.tiers.values()}
 
     def _tier(self, tier: Tier) -> bytes:
         limit = self._tables.limits.get(tier.name)
-        pool = self._state.pools.get(tier.pool) if tier.pool in self._site.pools else None
-        return TIER.pack(
+        return TYPES.struct("tier").pack(
             present=1,
-            pool=NONE if pool is None else pool,
+            pool=self._pool(tier.pool),
             interval=limit.interval if limit else 0,
             burst=limit.burst if limit else 0,
             debt=limit.debt if limit else 0,
             drop=tier.action is TierAction.DROP,
             require_proof=tier.require_proof,
             unproven_default=tier.unproven is Fallback.DEFAULT_TIER,
-            dscp=NO_DSCP if tier.dscp is None else tier.dscp,
+            dscp=self._no_dscp if tier.dscp is None else tier.dscp,
             over_passes=tier.rate is not None and tier.rate.over is Over.PASS,
         )
 
+    def _pool(self, name: str | None) -> int:
+        """The number of a pool that the site has; NONE."""
+        number = self._ids.pools.get(name) if name in self._site.pools else None
+        return self._none if number is None else number
+
     def _pools(self) -> dict[int, bytes]:
+        stickiness = TYPES.words("stickiness", "STICKY_")
         return {
-            self._state.pools[pool.name]: POOL.pack(
-                ring4=self._ring(pool.name, 4), ring6=self._ring(pool.name, 6), stickiness=STICKINESS[pool.stickiness]
+            self._ids.pools[pool.name]: TYPES.struct("pool").pack(
+                ring4=self._ring_number(pool.name, 4),
+                ring6=self._ring_number(pool.name, 6),
+                stickiness=stickiness[pool.stickiness],
             )
             for pool in self._site.pools.values()
         }
 
-    def _ring(self, pool: str, version: int) -> int:
-        places = self._rings[pool, version]
-        return self._state.rings[digest(places)] if places else NONE
+    def _ring_number(self, pool: str, version: int) -> int:
+        ring = self._rings[pool, version]
+        return self._ids.rings[digest(ring)] if ring else self._none
 
-    def _places(self, pool: str, version: int) -> bytes:
-        """A `struct ring`; empty where nobody takes new flows."""
+    def _ring(self, pool: str, version: int) -> bytes:
+        """A `struct ring`; empty where no server takes new flows."""
         ring = self._tables.ring(pool, version)
         if not ring.places:
             return b""
-        numbers = [self._state.servers[server_name(t.pool, t.name, str(ip_address(t.address)))] for t in ring.targets]
+        numbers = [self._ids.servers[server_name(t.pool, t.name, str(ip_address(t.address)))] for t in ring.targets]
         bits = next(bits for bits in PLACE_BITS if len(numbers) <= 1 << bits)
-        return RING.pack(bits=bits, servers=array("H", numbers).tobytes(), places=packed_places(ring.places, bits))
+        return TYPES.struct("ring").pack(
+            bits=bits, servers=array("H", numbers).tobytes(), places=packed_places(ring.places, bits)
+        )
 
     def _servers(self) -> dict[int, bytes]:
-        """Those of the site, and those it had, which flows may still hold."""
-        here = {
-            self._state.servers[server_name(t.pool, t.name, str(ip_address(t.address)))]: t
+        """The site's servers, and former ones that flows may still have."""
+        targets = {
+            self._ids.servers[server_name(t.pool, t.name, str(ip_address(t.address)))]: t
             for t in self._tables.targets.values()
         }
-        packed = {}
-        for number, name in self._state.servers.names.items():
-            pool, _, address = name.split("/")
-            known = ip_address(address)
-            target = here.get(number)
-            of = self._state.pools.get(pool) if pool in self._site.pools else None
+        modes, packed = TYPES.words("mode", "MODE_"), {}
+        for number, name in self._ids.servers.names.items():
+            pool, _, text = name.split("/")
+            address = ip_address(text)
+            target = targets.get(number)
             mode = target.mode if target else self._site.pools[pool].forward if pool in self._site.pools else "direct"
-            packed[number] = SERVER.pack(
-                address=padded(known.packed),
-                pool=NONE if of is None else of,
+            packed[number] = TYPES.struct("server").pack(
+                address=padded(address.packed),
+                pool=self._pool(pool),
                 room=target.path_mtu if target else 0,
-                version=known.version,
-                mode=MODES[mode],
+                version=address.version,
+                mode=modes[mode],
                 keeps=target is not None,
             )
         return packed
 
 
+def _array(member: str, entries: Mapping[int, bytes], empty: bytes) -> bytes:
+    """An array of `struct site` from its entries by index."""
+    return b"".join(entries.get(index, empty) for index in range(TYPES.struct("site").members[member].count))
+
+
 def packed_places(places: Sequence[int], bits: int) -> bytes:
-    """Numbers of so many bits each, the first in the lowest, in words of 16 bits."""
+    """Numbers of `bits` bits each, the first in the lowest, in words of 16 bits."""
     if bits > 8:
         return array("H", places).tobytes()
-    each, a_byte = array("B", places).tobytes(), 8 // bits
-    lanes = (int.from_bytes(each[lane::a_byte], "little") << bits * lane for lane in range(a_byte))
-    return reduce(or_, lanes).to_bytes(-(-len(each) // a_byte), "little")
+    numbers, in_a_byte = array("B", places).tobytes(), 8 // bits
+    lanes = (int.from_bytes(numbers[lane::in_a_byte], "little") << bits * lane for lane in range(in_a_byte))
+    packed = reduce(or_, lanes).to_bytes(-(-len(numbers) // in_a_byte), "little")
+    return packed + bytes(len(packed) % 2)

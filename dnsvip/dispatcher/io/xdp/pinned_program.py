@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from pyroute2 import IPRoute
 
+from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
 from dnsvip.dispatcher.io.xdp.table import TABLE, divide, records, sizes
 from dnsvip.errors import PlatformError
 from dnsvip.site import Cluster, Site
@@ -31,7 +32,7 @@ from dnsvip.xdp.objects import Object, Program
 from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
 from dnsvip.xdp.platform import check_platform
 
-OBJECT, PROGRAM = "dispatch", "dispatch"
+PROGRAM = "dispatch"
 HELPERS = ("set_cipher", "sweep", "purge", "adopt")
 """Programs of the object that are run by hand."""
 CARRIED = ("replies", "uses")

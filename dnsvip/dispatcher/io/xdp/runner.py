@@ -21,7 +21,7 @@ import structlog
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.user.runner import Runner
-from dnsvip.dispatcher.io.xdp.layout import FLOW_STATES
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
@@ -183,8 +183,8 @@ class XdpRunner(Runner):
     def _count(self) -> tuple[int, int]:
         """Flows established and new, as of some seconds ago at most."""
         if self._plane is not None and time.monotonic() - self._counted[0] > COUNT_SECONDS:
-            found = states(self._plane.maps["flows"])
-            established, new = (found.count(FLOW_STATES.index(each)) for each in ("established", "new"))
+            column, numbers = states(self._plane.maps["flows"]), TYPES.words("flow_state", "FLOW_")
+            established, new = (column.count(numbers[state]) for state in ("established", "new"))
             self._counted = (time.monotonic(), established, new)
         return self._counted[1:]
 

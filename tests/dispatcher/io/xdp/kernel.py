@@ -19,15 +19,16 @@ from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.egress.rewrite import adjust
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.io.xdp.layout import ACTIONS, HOP, MAX_SERVERS, NONE, word
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.pinned_program import HELPERS
 from dnsvip.dispatcher.io.xdp.table import sizes
-from dnsvip.dispatcher.reason import REASONS, Action
+from dnsvip.dispatcher.reason import Action
 from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.xdp.libbpf import TestRunOptions, library
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
+from dnsvip.xdp.structs import u32
 
 ROUTER_LINK, OUR_LINK, SERVER_LINK = b"\2router", b"\2dnsvp", b"\2servr"
 LINK = OUR_LINK[:6] + ROUTER_LINK[:6]
@@ -71,11 +72,17 @@ class Kernel:
 
     def __init__(self, programs: dict[str, Program], maps: dict[str, Map]) -> None:
         self.program, self.programs, self.maps = programs["dispatch"], programs, maps
-        self.feed = MapWriter(maps, programs)
-        self.feed.settings(trace=1, user_space=1)
-        hop = HOP.pack(until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK, source=OUR_LINK, known=1)
-        for number in range(MAX_SERVERS):
-            maps["hops"].put(word(number), hop)
+        self.writer = MapWriter(maps, programs)
+        self.writer.settings(trace=1, user_space=1)
+        hop = TYPES.struct("hop").pack(
+            until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK[:6], source=OUR_LINK[:6], known=1
+        )
+        for number in range(TYPES.constants("bounds")["MAX_SERVERS"]):
+            maps["hops"].put(u32(number), hop)
+        self._now = TYPES.struct("config").members["now"].offset
+        self._last_type, self._none = TYPES.struct("last"), absent()
+        self._actions = {number: word for word, number in TYPES.words("action", "ACTION_").items()}
+        self._reasons = {number: word for word, number in TYPES.words("reason", "REASON_").items()}
         self._last = mmap.mmap(maps["last"].fd, mmap.PAGESIZE, prot=mmap.PROT_READ)
         self._config = mmap.mmap(maps["config"].fd, mmap.PAGESIZE)
         self._in = ctypes.create_string_buffer(MOST)
@@ -90,7 +97,7 @@ class Kernel:
     def run(self, frame: bytes, now: int = 0) -> tuple[int, bytes]:
         """The XDP action on a frame at `now` (unix ns), and the frame that it left."""
         if now:
-            struct.pack_into("<Q", self._config, 8, now)
+            struct.pack_into("=Q", self._config, self._now, now)
         options = self._options
         self._in[: len(frame)] = frame
         options.data_size_in, options.data_size_out = len(frame), MOST
@@ -102,28 +109,28 @@ class Kernel:
         """What becomes of a packet."""
         frame = frame_of(data, tags)
         action, out = self.run(frame, now)
-        reason, decided, server, held = struct.unpack_from("<4I", self._last)
-        name = "" if server == NONE else self.feed.server(server)
+        last = self._last_type.unpack(self._last[: self._last_type.size])
+        name = "" if last["server"] == self._none else self.writer.server(last["server"])
         packet = out[len(frame) - len(data) :]
-        wanted = ACTIONS[decided]
+        wanted = self._actions[last["action"]]
         if wanted == "drop":
             assert action == XDP_DROP
             packet = b""
-        elif wanted == "pass" or held or action == XDP_PASS:
+        elif wanted == "pass" or last["held"] or action == XDP_PASS:
             assert action == XDP_PASS
         else:
             assert action == XDP_TX, action
             assert out[12 : len(frame) - len(data) - 2] == frame[12 : len(frame) - len(data) - 2]
             link = ROUTER_LINK[:6] + OUR_LINK[:6] if wanted == "answer" else SERVER_LINK[:6] + OUR_LINK[:6]
             assert out[:12] == link
-        return Seen(wanted, REASONS[reason], name, bool(held), packet)
+        return Seen(wanted, self._reasons[last["reason"]], name, bool(last["held"]), packet)
 
     def forget(self) -> None:
         """Empty everything that is remembered between packets."""
-        self.feed.sweep(0, everything=True)
-        self.feed.settings(generation=self.feed.settings()["generation"] + 1)
+        self.writer.sweep(0, everything=True)
+        self.writer.settings(generation=self.writer.settings()["generation"] + 1)
         for number in range(self.maps["buckets"].max_entries):
-            self.maps["buckets"].put(word(number), bytes(8))
+            self.maps["buckets"].put(u32(number), bytes(8))
 
 
 class Reference:

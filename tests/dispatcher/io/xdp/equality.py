@@ -1,6 +1,7 @@
 """An equality run: random worlds and broken packets through the kernel's program and through the reference.
 
-    python -m tests.xdp.equality FIRST LAST PACKETS      worlds FIRST to LAST - 1, so many packets in each part
+    python -m tests.dispatcher.io.xdp.equality FIRST LAST PACKETS      worlds FIRST to LAST - 1, so many packets in each
+    part
 
 prints one line of JSON: how many packets by reason, and the first differences.
 """
@@ -16,8 +17,8 @@ from dataclasses import dataclass, field
 import dnsvip.dispatcher.dispatch_tables
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.token_bucket import SECOND
-from tests.xdp.kernel import Kernel, Reference, Seen, loaded
-from tests.xdp.worlds import World
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, Seen, loaded
+from tests.dispatcher.io.xdp.worlds import World
 
 PARTS = 4
 """How often a world changes, with its flows kept."""
@@ -44,7 +45,7 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
     kernel.forget()
     for part in range(PARTS):
         tables = DispatchTables(world.snapshot(), tables, world.unreachable, world.mtus)
-        kernel.feed.apply(tables)
+        kernel.writer.apply(tables)
         reference = reference or Reference(tables)
         reference.tables = tables
         for number, (now, data) in enumerate(world.packets(packets)):
@@ -53,19 +54,19 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
             outcome.note(f"world {seed} part {part} packet {number}", data, expected, found)
         world.change()
         reference.flows.sweep(world.now // SECOND)
-        kernel.feed.sweep(world.now // SECOND)
+        kernel.writer.sweep(world.now // SECOND)
 
 
 def run_worlds(first: int, last: int, packets: int) -> Outcome:
     """Worlds with these seeds, one after the other."""
     # The same few servers and weights come again and again, and a ring takes a tenth of a second.
-    dnsvip.dispatcher.dispatch_tables.build_ring = functools.cache(dnsvip.dispatcher.tables.build_ring)
+    dnsvip.dispatcher.dispatch_tables.build_ring = functools.cache(dnsvip.dispatcher.dispatch_tables.build_ring)
     outcome = Outcome()
     with loaded() as kernel:
-        before = sum(kernel.feed.counters().values())
+        before = sum(kernel.writer.counters().values())
         for seed in range(first, last):
             run_world(kernel, seed, packets, outcome)
-        counted = sum(kernel.feed.counters().values()) - before
+        counted = sum(kernel.writer.counters().values()) - before
     if counted != outcome.reasons.total():
         outcome.differences.append(f"{outcome.reasons.total()} packets, but the counters sum to {counted}")
     return outcome

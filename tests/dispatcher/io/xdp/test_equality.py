@@ -16,8 +16,8 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.reason import REASONS
 from dnsvip.dispatcher.token_bucket import SECOND
 from tests.dispatcher.build import NOW, snapshot
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, loaded
 from tests.dispatcher.test_fuzz import mutated, seeds
-from tests.xdp.kernel import Kernel, Reference, loaded
 
 WORLDS, PACKETS = 20, 6000
 """Of each of two processes; each world has four parts with so many packets."""
@@ -37,7 +37,7 @@ def test_random_worlds(kernel: None) -> None:
     """Random layouts, keys, tiers, pools, clients and packets, with changes while flows go on: no difference."""
     runs = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.xdp.equality", str(first), str(first + WORLDS), str(PACKETS)],
+            [sys.executable, "-m", "tests.dispatcher.io.xdp.equality", str(first), str(first + WORLDS), str(PACKETS)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -59,15 +59,15 @@ def test_random_worlds(kernel: None) -> None:
 def test_mutated_packets(kernel: None, program: Kernel) -> None:
     """The packets that test_fuzz breaks: two hundred thousand, with flows and replies among them, no difference."""
     tables = DispatchTables(snapshot())
-    program.feed.apply(tables)
+    program.writer.apply(tables)
     program.forget()
-    before = program.feed.counters()
+    before = program.writer.counters()
     reference, now, seen = Reference(tables), int(NOW) * SECOND, Counter[str]()
     for data in mutated(Random(20_260_101), seeds()):
         now += 500_000
         expected = reference.see(data, now)
         seen[expected.reason] += 1
         assert program.see(data, now) == expected, data.hex()
-    after = program.feed.counters()
+    after = program.writer.counters()
     assert {reason: after[reason] - before[reason] for reason in seen} == seen
     assert sum(after.values()) - sum(before.values()) == seen.total() > 200_000

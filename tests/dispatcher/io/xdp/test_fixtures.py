@@ -13,13 +13,13 @@ import pytest
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.reason import REASONS
 from dnsvip.dispatcher.token_bucket import SECOND
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, Seen, loaded
 from tests.samples import NOW, make_snapshot
-from tests.xdp.kernel import Kernel, Reference, Seen, loaded
 
-FIXTURES = json.loads((Path(__file__).parent.parent / "fixtures" / "dispatch.json").read_text())
+FIXTURES = json.loads((Path(__file__).parents[3] / "fixtures" / "dispatch.json").read_text())
 CASES = [pytest.param(case["steps"], id=case["description"]) for case in FIXTURES["cases"]]
 ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked"}
-"""Reasons that take a full table or a change of the site: test_bounds.py and test_feed.py have them."""
+"""Reasons that take a full table or a change of the site: test_bounds.py and test_map_writer.py have them."""
 
 
 def tables() -> DispatchTables:
@@ -30,7 +30,7 @@ def tables() -> DispatchTables:
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
     with loaded() as found:
-        found.feed.apply(tables())
+        found.writer.apply(tables())
         yield found
 
 

@@ -8,23 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.io.xdp.layout import FLOW, FLOW_STATES, LANES, word
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.table import records
-from dnsvip.dispatcher.io.xdp.view import name_of
+from dnsvip.dispatcher.io.xdp.view import struct_of
 from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import ACK, CLIENTS, CLUSTER, NOW, RST, SYN, address, datagram, proven, segment, snapshot
-from tests.xdp.kernel import Kernel, frame_of, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, frame_of, loaded
 
 FLOWS = 1024
 START = int(NOW) * SECOND
-ESTABLISHED = FLOW_STATES.index("established")
 
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
     with loaded(FLOWS) as found:
-        found.feed.apply(DispatchTables(snapshot()))
+        found.writer.apply(DispatchTables(snapshot()))
         yield found
 
 
@@ -36,11 +36,16 @@ def full(kernel: None, program: Kernel) -> Kernel:
 
 
 def lanes(program: Kernel) -> dict[str, int]:
-    return LANES.unpack(program.maps["lanes"].get(word(0)) or b"")
+    return TYPES.struct("lanes").unpack(program.maps["lanes"].get(u32(0)) or b"")
+
+
+def established(flows: list[dict[str, int]]) -> int:
+    """How many of these flows are established."""
+    return sum(flow["state"] == TYPES.constants("flow_state")["FLOW_ESTABLISHED"] for flow in flows)
 
 
 def held(program: Kernel) -> list[dict[str, int]]:
-    return [FLOW.unpack(record) for record in records(program.maps["flows"])]
+    return [TYPES.struct("flow").unpack(record) for record in records(program.maps["flows"])]
 
 
 def test_oldest_new_flow_goes(full: Kernel) -> None:
@@ -58,13 +63,13 @@ def test_oldest_new_flow_goes(full: Kernel) -> None:
 
 def test_established_flows_are_bounded(full: Kernel) -> None:
     """Where three quarters of the table are established, later flows stay new and are forwarded all the same."""
-    vip, kept = address("gold"), full.feed.auxiliary_counters()["kept-new"]
+    vip, kept = address("gold"), full.writer.auxiliary_counters()["kept-new"]
     for port in range(1, FLOWS + 1):
         full.see(segment(vip, port=port), START)
         assert full.see(segment(vip, ACK, port=port), START).reason == "known"
     assert lanes(full)["established"] == FLOWS - FLOWS // 4
-    assert sum(flow["state"] == ESTABLISHED for flow in held(full)) == FLOWS - FLOWS // 4
-    assert full.feed.auxiliary_counters()["kept-new"] - kept == FLOWS // 4
+    assert established(held(full)) == FLOWS - FLOWS // 4
+    assert full.writer.auxiliary_counters()["kept-new"] - kept == FLOWS // 4
 
 
 def test_flood_leaves_established_flows(full: Kernel) -> None:
@@ -86,13 +91,13 @@ def test_sweep_gives_back_what_expired(full: Kernel) -> None:
         full.see(segment(vip, port=port), START)
     for port in range(1, 41):
         full.see(segment(vip, ACK, port=port), START)
-    assert full.feed.sweep(int(NOW) + 30) == 0
-    assert full.feed.sweep(int(NOW) + 31) == 60
+    assert full.writer.sweep(int(NOW) + 30) == 0
+    assert full.writer.sweep(int(NOW) + 31) == 60
     assert len(held(full)) == lanes(full)["established"] == 40
     later = START + 31 * SECOND
     assert {full.see(segment(vip, ACK, port=port), later).reason for port in range(1, 41)} == {"known"}
     assert full.see(segment(vip, port=41), later).reason == "issued"
-    assert full.feed.sweep(int(NOW) + 3700) == 41
+    assert full.writer.sweep(int(NOW) + 3700) == 41
     assert lanes(full)["established"] == 0
 
 
@@ -103,7 +108,7 @@ def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
         for vip in vips:
             full.see(datagram(vip, port=1000 + turn), START)
             full.see(datagram(vip, port=1000 + turn), START)
-        full.feed.sweep(int(NOW))
+        full.writer.sweep(int(NOW))
         known = range(1000, 1000 + min(turn + 1, 3))
         assert {full.see(datagram(vip, port=port), START).reason for vip in vips for port in known} == {"known"}
 
@@ -112,13 +117,13 @@ def test_filter_has_the_addresses_decoded_before(full: Kernel) -> None:
     """A sweep keeps the bits of decoded addresses in the filter while they mean the same, and of no others."""
     for client in range(100):
         full.see(segment(address("gold", client, 7)), START)
-    full.feed.sweep(0, everything=True)
+    full.writer.sweep(0, everything=True)
     kept = filter_bits(full)
     assert kept >= 100
-    full.feed.sweep(0, everything=True)
+    full.writer.sweep(0, everything=True)
     assert filter_bits(full) == kept
-    full.feed.settings(generation=full.feed.settings()["generation"] + 1)
-    full.feed.sweep(0, everything=True)
+    full.writer.settings(generation=full.writer.settings()["generation"] + 1)
+    full.writer.sweep(0, everything=True)
     assert filter_bits(full) == 0
     assert full.see(segment(address("gold", 1, 7)), START).reason == "issued"
     assert 1 <= filter_bits(full) <= 4
@@ -135,21 +140,21 @@ def test_full_row_of_the_index(kernel: None) -> None:
     """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
     forwarded all the same, and counted."""
     with loaded(FLOWS, rows=2) as small:
-        small.feed.apply(DispatchTables(snapshot()))
+        small.writer.apply(DispatchTables(snapshot()))
         vip, ports = address("gold"), range(1, 31)
         for port in ports:
             small.see(segment(vip, port=port), START)
             assert small.see(segment(vip, ACK, port=port), START).reason == "known"
         for _ in range(4):
-            assert small.feed.sweep(int(NOW)) == 0
+            assert small.writer.sweep(int(NOW)) == 0
             assert {small.see(segment(vip, port=port), START).reason for port in ports} == {"known"}
         assert {small.see(segment(vip, port=99), START).reason for _ in range(3)} == {"issued"}
-        assert small.feed.auxiliary_counters()["not-remembered"] == 3
-        assert small.feed.purge(name_of(segment_key(vip, 5)))
-        assert not small.feed.purge(name_of(segment_key(vip, 5)))
+        assert small.writer.auxiliary_counters()["not-remembered"] == 3
+        assert small.writer.purge(struct_of(segment_key(vip, 5)))
+        assert not small.writer.purge(struct_of(segment_key(vip, 5)))
         assert small.see(segment(vip, port=99), START).reason == "issued"
         assert small.see(segment(vip, port=99), START).reason == "known"
-        assert small.feed.sweep(int(NOW) + 3700) == len(held(small)) + len(ports) == len(ports)
+        assert small.writer.sweep(int(NOW) + 3700) == len(held(small)) + len(ports) == len(ports)
 
 
 def segment_key(vip: int, port: int) -> bytes:
@@ -165,14 +170,14 @@ def test_adopted_flows(full: Kernel, kernel: None) -> None:
     for port in range(1, 41):
         full.see(segment(vip, ACK, port=port), START)
     with loaded(2 * FLOWS) as other:
-        other.feed.apply(DispatchTables(snapshot()))
+        other.writer.apply(DispatchTables(snapshot()))
         for _ in range(2):
             adopted = [other.programs["adopt"].call(record) for record in records(full.maps["flows"])]
         assert set(adopted) == {0}
         assert lanes(other)["established"] == 40
         assert len(held(other)) == 100
         assert {other.see(segment(vip, port=port), START).reason for port in range(1, 101)} == {"known"}
-        assert other.feed.sweep(int(NOW) + 3700) == 100
+        assert other.writer.sweep(int(NOW) + 3700) == 100
 
 
 def test_full_replay_table_refuses(full: Kernel) -> None:
@@ -183,7 +188,7 @@ def test_full_replay_table_refuses(full: Kernel) -> None:
     assert seen.count("proven") == FLOWS // 4
     assert set(seen[FLOWS // 4 :]) == {"replay-table-full"}
     assert full.see(segment(proven(CLIENTS["acme"])), START).reason == "proven"
-    full.feed.sweep(int(NOW) + 91)
+    full.writer.sweep(int(NOW) + 91)
     later = int(NOW) + 91
     assert full.see(segment(proven(once, now=later)), later * SECOND).reason == "proven"
 
@@ -207,28 +212,28 @@ def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
     """What may not be forwarded any further goes up untouched, for the kernel to answer with Time Exceeded."""
     data = bytearray(segment(address("gold"), SYN))
     data[7] = 1
-    before = full.feed.auxiliary_counters()["to-user-space"]
+    before = full.writer.auxiliary_counters()["to-user-space"]
     assert full.see(bytes(data), START).data == data
-    assert full.feed.auxiliary_counters()["to-user-space"] == before + 1
+    assert full.writer.auxiliary_counters()["to-user-space"] == before + 1
 
 
 def test_two_processors_at_once(full: Kernel) -> None:
     """Packets of the same flows on two processors: each is counted once, and the table stays within its bounds."""
     vips = [address("gold", client) for client in range(40)] + [address("silver", client) for client in range(40)]
-    before, sent = sum(full.feed.counters().values()), 0
+    before, sent = sum(full.writer.counters().values()), 0
     frames = [
         [frame_of(make(vip, port=1000 + n % 97)) for n in range(60) for vip in vips for make in (segment, datagram)]
         for _ in range(2)
     ]
-    full.feed.settings(now=START)
+    full.writer.settings(now=START)
     with ThreadPoolExecutor(2) as processors:
         for _ in processors.map(lambda some: [full.program.run(frame) for frame in some], frames):
             sent += len(frames[0])
-    assert sum(full.feed.counters().values()) - before == sent
-    assert full.feed.sweep(int(NOW)) == 0
+    assert sum(full.writer.counters().values()) - before == sent
+    assert full.writer.sweep(int(NOW)) == 0
     flows = held(full)
     assert len(flows) <= FLOWS
-    assert lanes(full)["established"] == sum(flow["state"] == ESTABLISHED for flow in flows) <= FLOWS - FLOWS // 4
+    assert lanes(full)["established"] == established(flows) <= FLOWS - FLOWS // 4
 
 
 def test_cache_vouches_for_no_other_tag(full: Kernel) -> None:

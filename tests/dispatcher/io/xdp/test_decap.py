@@ -9,7 +9,7 @@ import pytest
 from dnsvip.dispatcher.egress.encap import DISCARD, encapsulate
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, Object, Program, Run
 from tests.dispatcher.build import PLAIN, PLAIN4, segment
-from tests.xdp.kernel import LINK, frame_of
+from tests.dispatcher.io.xdp.kernel import LINK, frame_of
 
 SERVER = bytes.fromhex("fd000000000000000000000000000011")
 TAG = bytes.fromhex("81000064")

@@ -9,12 +9,13 @@ import pytest
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.maglev import flow_hash
 from dnsvip.dispatcher.io.xdp.image import packed_places
-from dnsvip.dispatcher.io.xdp.layout import RING, word
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.xdp.maps import Map
+from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import NOW, address, segment, servers, snapshot, with_pool
-from tests.xdp.kernel import Kernel, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, loaded
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: in
     """New flows go to the servers that the reference has for them."""
     tables = DispatchTables(snapshot(with_pool("fast", servers=servers("fast", count))))
     program.forget()
-    program.feed.apply(tables)
+    program.writer.apply(tables)
     ring = tables.ring("fast", 6)
     chosen = set()
     for n in range(400):
@@ -47,13 +48,13 @@ def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: in
         assert program.see(packet, int(NOW) * SECOND).server.split("/")[1] == target.name
         chosen.add(target.name)
     assert len(chosen) > min(count, 200) * 0.7
-    assert bits in {RING.unpack(inner.get(word(0)) or b"")["bits"] for inner in rings(program)}
+    assert bits in {TYPES.struct("ring").unpack(inner.get(u32(0)) or b"")["bits"] for inner in rings(program)}
 
 
 def rings(program: Kernel) -> Iterator[Map]:
     """The rings that there are."""
     for number in range(64):
-        found = program.maps["rings"].get(word(number))
+        found = program.maps["rings"].get(u32(number))
         if found:
             with Map.by_id(int.from_bytes(found, "little")) as inner:
                 yield inner
