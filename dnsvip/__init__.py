@@ -1,3 +1,3 @@
-"""dnsvip: DNS answers that carry the client, and a dispatcher that reads them off the first packet."""
+"""dnsvip: authoritative DNS that gives each client its own IPv6 address, and the dispatcher that reads it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
