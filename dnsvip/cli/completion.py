@@ -1,11 +1,12 @@
-"""`dnsvip completion SHELL`: the script that completes our commands, and names of the site where a token is at hand.
+"""`dnsvip completion SHELL`: the script that completes commands, keys of objects and, given a token, names of the site.
 
-Names come from the API, within half a second or not at all: a shell that waits is worse than one that guesses nothing.
+Names come from the API, within half a second or not at all: no completion is better than a shell that hangs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -13,6 +14,9 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from dnsvip.cli.shared.api import Api, find_api
 from dnsvip.errors import DnsvipError
+from dnsvip.site import Server
+from dnsvip.site.declare import Declared, declared
+from dnsvip.site.registry import KINDS, NAMED
 
 VARIABLE = "_DNSVIP_COMPLETE"
 """Set by the script when it asks what may come next."""
@@ -22,13 +26,17 @@ MOST = 100
 
 SECONDS = 0.5
 
-COLLECTIONS: Mapping[str, str] = {"tier": "tiers", "cluster": "clusters", "client": "clients", "pool": "pools"}
-"""Arguments and options that name an object -> where those are listed; `name` is one of its own noun."""
-
 NEW = ("add", "create")
 """Verbs whose name is not there yet."""
 
-NOUNS = ("clients", "tiers", "clusters", "pools", "zones", "services", "tokens")
+NOUNS = (*(kind.plural for kind in NAMED.values()), "tokens")
+"""Commands whose argument NAME is one of their own objects."""
+
+FIELDS: Mapping[str, Mapping[str, Declared]] = {
+    **{kind.plural: dict(kind.walk()) for kind in KINDS.values()},
+    "servers": declared(Server),
+}
+"""Command -> the keys that its verbs `set` and `add` take."""
 
 
 @click.command()
@@ -45,9 +53,9 @@ def completion(shell: str) -> None:
     """
     from dnsvip.cli import root  # noqa: PLC0415 - it is what loads this module
 
-    made = get_completion_class(shell)
-    assert made is not None  # noqa: S101 - the choices are click's own
-    click.echo(made(root, {}, "dnsvip", VARIABLE).source())
+    script = get_completion_class(shell)
+    assert script is not None  # noqa: S101 - the choices are click's own
+    click.echo(script(root, {}, "dnsvip", VARIABLE).source())
 
 
 def with_names(noun: str, command: click.Command) -> click.Command:
@@ -58,15 +66,20 @@ def with_names(noun: str, command: click.Command) -> click.Command:
         return command
     for parameter in command.params:
         where = _collection(noun, command.name or "", parameter.name or "")
-        if where and parameter.type is click.STRING:
+        if parameter.name == "pairs" and noun in FIELDS:
+            parameter.type = Pair(FIELDS[noun])
+        elif where and parameter.type is click.STRING:
             parameter.type = Named(where)
     return command
 
 
 def _collection(noun: str, verb: str, parameter: str) -> str | None:
+    """The list of the objects that an argument or option names; None where it names none."""
     if parameter == "name" and noun in NOUNS and verb not in NEW:
         return noun
-    return "servers" if parameter == "server" else COLLECTIONS.get(parameter)
+    field = FIELDS.get(noun, {}).get(parameter)
+    kind = NAMED.get(field.about.refers if field else parameter)
+    return "servers" if parameter == "server" else kind.plural if kind else None
 
 
 class Named(click.types.StringParamType):
@@ -76,13 +89,46 @@ class Named(click.types.StringParamType):
         self._collection = collection
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Names that begin so; none where the API cannot be asked."""
+        """Names that start with `incomplete`; none where the API cannot be asked."""
         del param
-        try:
-            names = _names(_api(ctx), self._collection, incomplete)
-            return [CompletionItem(name) for name in names if name.startswith(incomplete)][:MOST]
-        except (DnsvipError, click.ClickException, KeyError, TypeError):
-            return []  # nothing answers, or what answers is not our API
+        return [CompletionItem(name) for name in _names(ctx, self._collection, incomplete)]
+
+
+class Pair(click.types.StringParamType):
+    """A word KEY=VALUE: the keys of an object, then the values that the key takes."""
+
+    def __init__(self, fields: Mapping[str, Declared]) -> None:
+        self._fields = fields
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Keys, or values of a key; bash takes `=` for a word of its own and expects the value alone."""
+        before = list(ctx.params.get(param.name or "") or ())
+        if incomplete == "=" or before[-1:] == ["="]:
+            key = before[-1] if incomplete == "=" else "".join(before[-2:-1])
+            return [CompletionItem(value) for value in self._values(ctx, key, incomplete.removeprefix("="))]
+        key, equals, value = incomplete.partition("=")
+        if equals:
+            return [CompletionItem(f"{key}={word}") for word in self._values(ctx, key, value)]
+        keys = {path: field.about for path, field in self._fields.items() if field.model is None or field.many}
+        return [CompletionItem(f"{path}=", help=about.label) for path, about in keys.items() if path.startswith(key)]
+
+    def _values(self, ctx: click.Context, key: str, start: str) -> list[str]:
+        field = self._fields.get(key)
+        if field is None:
+            return []
+        if field.about.refers:
+            return _names(ctx, NAMED[field.about.refers].plural, start)
+        words = ["true", "false"] if isinstance(field.default, bool) else [choice.value for choice in field.choices]
+        return [word for word in words if word.startswith(start)]
+
+
+def _names(ctx: click.Context, collection: str, start: str) -> list[str]:
+    """Names of objects that start with `start`; none where the API cannot be asked."""
+    try:
+        names = _listed(_api(ctx), collection, start)
+        return list(islice((name for name in names if name.startswith(start)), MOST))
+    except (DnsvipError, click.ClickException, KeyError, TypeError):
+        return []  # nothing answers, or what answers is not our API
 
 
 def _api(ctx: click.Context) -> Api:
@@ -90,13 +136,13 @@ def _api(ctx: click.Context) -> Api:
     return find_api(ctx.params.get("address"), Path(file) if file else None, SECONDS)
 
 
-def _names(api: Api, collection: str, incomplete: str) -> Iterator[str]:
-    """Names that may fit, in their order; of very many only those from `incomplete` on are read."""
+def _listed(api: Api, collection: str, incomplete: str) -> Iterator[str]:
+    """Names in order, from `incomplete` on: a list may be very long."""
     if collection == "servers":
         for pool in api.items("pools", limit=MOST):
             yield from (f"{pool['name']}/{server['name']}" for server in pool["servers"])
     else:
-        yield from (each["name"] for each in api.items(collection, limit=MOST, after=_before(incomplete)))
+        yield from (item["name"] for item in api.items(collection, limit=MOST, after=_before(incomplete)))
 
 
 def _before(text: str) -> str:

@@ -6,7 +6,7 @@ store filters, CSV, command line and console. It says what a field means, never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -82,10 +82,15 @@ class Declared:
         return tuple(enum) if enum else ()
 
     @property
-    def model(self) -> type[Any] | None:
+    def model(self) -> type | None:
         """The class of the table, or of each table of the list, that the field holds; None where it holds none."""
-        models = (part for part in _parts(self.hint) if isinstance(part, type) and is_dataclass(part))
-        return next((model for model in models if declared(model)), None)
+        model = _table(self.hint)
+        return model if model is not None and declared(model) else None
+
+    @property
+    def plain_type(self) -> type:
+        """The type of the value, or of each item of it; `object` where that is a form of its own."""
+        return next((part for part in _parts(self.hint) if isinstance(part, type)), object)
 
     @property
     def many(self) -> bool:
@@ -120,6 +125,22 @@ def walk(model: type, head: str = "") -> Iterator[tuple[str, Declared]]:
         yield f"{head}{name}", field
         if field.model is not None:
             yield from walk(field.model, f"{head}{name}.")
+
+
+def table_at(model: type[Any], path: Sequence[str | int]) -> type[Any] | None:
+    """The class of the table at a path into data of a class; None where the path leads to none."""
+    for key in path:
+        if isinstance(key, str):
+            hint = get_type_hints(model, include_extras=True).get(key)
+            table = None if hint is None else _table(hint)
+            if table is None:
+                return None
+            model = table
+    return model
+
+
+def _table(hint: Any) -> type | None:
+    return next((part for part in _parts(hint) if isinstance(part, type) and is_dataclass(part)), None)
 
 
 def _parts(hint: Any) -> Iterator[Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import CodecError, InvalidSite, Problem
 from dnsvip.site import ClassCluster, Classify, Client, Cluster, Pool, Service, Site, Tier, TsigKey, Zone
+from dnsvip.site.declare import table_at
 from dnsvip.site.registry import KINDS
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -67,6 +69,14 @@ def _adapter(target: type[SiteObject]) -> TypeAdapter[Any]:
     return _ADAPTERS[target]
 
 
+def _unknown(key: str, table: type[Any] | None) -> str:
+    """What to say of an unknown key: the known ones, and that which is probably meant."""
+    known = [each.name for each in fields(table) if each.name != "name"] if table else []
+    close = get_close_matches(key, known, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown key{meant}" + (f"{' K' if meant else '; k'}nown here: {', '.join(known)}" if known else "")
+
+
 def _derive(thing: SiteObject) -> None:
     """Run what an object derives from its numbers, so that a wrong one is found now."""
     if isinstance(thing, Cluster):
@@ -76,13 +86,11 @@ def _derive(thing: SiteObject) -> None:
 
 
 def problem_of(where: str, target: type[Any], item: Any) -> Problem:
-    """One of pydantic's errors (an item of `ValidationError.errors()`) in an operator's words."""
+    """One of pydantic's errors (an item of `ValidationError.errors()`) as operators read it."""
     path = ".".join(filter(None, [where, *(str(part) for part in item["loc"])]))
     kind, value = item["type"], item.get("input")
     if kind == "unexpected_keyword_argument":
-        known = ", ".join(f.name for f in fields(target) if f.name != "name")
-        depth = " one" if len(item["loc"]) > 1 else f" one; known here: {known}"
-        return Problem(path, f"unknown key, or not a settable{depth}")
+        return Problem(path, _unknown(str(item["loc"][-1]), table_at(target, item["loc"][:-1])))
     if kind in ("missing", "missing_argument"):
         return Problem(path, "missing")
     message = item["msg"].removeprefix("Value error, ")

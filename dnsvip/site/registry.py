@@ -50,7 +50,7 @@ class Kind:
     @property
     def runtime(self) -> tuple[str, ...]:
         """Dotted paths of the fields that are set while the site runs, which a site file neither names nor resets."""
-        return tuple(path for path, each in self.walk() if each.about.runtime)
+        return _runtime(self.classes)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -88,6 +88,11 @@ def _paths(classes: tuple[type[Any], ...]) -> Mapping[str, Declared]:
         for path, declaration in walk(model):
             paths.setdefault(path, declaration)
     return paths
+
+
+@cache
+def _runtime(classes: tuple[type[Any], ...]) -> tuple[str, ...]:
+    return tuple(path for path, each in _paths(classes).items() if each.about.runtime)
 
 
 _ALL = (

@@ -10,13 +10,16 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import islice
+from operator import getitem
 from typing import IO, Any, TypeAlias
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Step
+from dnsvip.site.declare import Declared
 from dnsvip.site.plain import JsonObject, dump_text, parse
 from dnsvip.site.registry import KINDS
 from dnsvip.store.bulk import Line, LineProblem
@@ -24,9 +27,13 @@ from dnsvip.store.bulk import Line, LineProblem
 LONGEST = 1 << 20
 """Bytes in one line."""
 
-_SET = ("name", "id", "tier", "match", "proof.bind", "proof.single_use", "proof.required", "attributes")
-COLUMNS = (*_SET, *KINDS["client"].runtime)
-"""The columns of an exported CSV file. `attributes` is a JSON object; read are columns `attributes.NAME` as well."""
+FIELDS: Mapping[str, Declared] = {path: each for path, each in KINDS["client"].walk() if each.model is None}
+COLUMNS = tuple(FIELDS)
+"""The columns of a CSV file, nested fields by their dotted path. A table (`attributes`) is a JSON object; columns
+`attributes.NAME` are read as well."""
+
+_CELLS = [(path.split("."), field.default) for path, field in FIELDS.items()]
+_RUNTIME = frozenset(KINDS["client"].runtime)
 
 Found: TypeAlias = Line | LineProblem
 
@@ -89,7 +96,7 @@ def _checked(number: int, body: JsonObject | Problem) -> Found:
     except InvalidSite as error:
         first, *more = error.problems
         return LineProblem(number, first.where, first.message + (f" (and {len(more)} more)" if more else ""))
-    return Line(number, dump_text(thing), frozenset(KINDS["client"].runtime) & body.keys())
+    return Line(number, dump_text(thing), _RUNTIME & body.keys())
 
 
 def csv_header() -> str:
@@ -99,21 +106,25 @@ def csv_header() -> str:
 
 def csv_line(plain: JsonObject) -> str:
     """A client as a line of an export."""
-    proof, match = plain["proof"], " ".join(f"{k}={v}" for entry in plain["match"] for k, v in entry.items())
-    cells = [plain["name"], plain["id"], plain["tier"], match]
-    cells += [proof["bind"], _word(proof["single_use"]), _word(proof["required"])]
-    cells.append(json.dumps(plain["attributes"], ensure_ascii=False) if plain["attributes"] else "")
-    return _csv([*cells, *(plain[key] for key in KINDS["client"].runtime)])
+    return _csv([_cell(reduce(getitem, keys, plain), default) for keys, default in _CELLS])
+
+
+def _cell(value: Any, default: Any) -> Any:
+    """A value as its cell: matches as KIND=VALUE, other tables and lists as JSON; empty for what it is by default."""
+    match value:
+        case bool():
+            return "" if value is default else str(value).lower()
+        case [{}, *_]:
+            return " ".join(f"{key}={text}" for entry in value for key, text in entry.items())
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False) if value else ""
+    return value
 
 
 def _csv(cells: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
-
-
-def _word(flag: bool) -> str:
-    return "true" if flag else ""
 
 
 def _from_cells(header: Sequence[str], row: Sequence[str]) -> JsonObject | Problem:
@@ -123,13 +134,12 @@ def _from_cells(header: Sequence[str], row: Sequence[str]) -> JsonObject | Probl
         return Problem("line", "has a character U+0000")
     body: JsonObject = {}
     for column, cell in zip(header, row, strict=True):
-        if not cell:
-            continue
-        head, _, tail = column.partition(".")
-        if tail:
-            body.setdefault(head, {})[tail] = _value(cell) if head == "attributes" else _flag(cell)
-        else:
-            body[column] = CELLS.get(column, str)(cell)
+        if cell:
+            head, _, tail = column.partition(".")
+            place, key = (body.setdefault(head, {}), tail) if tail else (body, column)
+            if not isinstance(place, dict):
+                return Problem(head, "is not a table")
+            place[key] = READERS.get(column, _value if head in _TABLES else str)(cell)
     return body
 
 
@@ -170,10 +180,14 @@ def _object(cell: str) -> Any:
         return cell
 
 
-CELLS: Mapping[str, Callable[[str], Any]] = {
-    "match": _matches,
-    "id": _number,
-    "key_generation": _number,
-    "attributes": _object,
-}
-"""How the cells of some columns are read."""
+def _reader(field: Declared) -> Callable[[str], Any]:
+    """How the cells of a field's column are read."""
+    if field.name == "match":
+        return _matches
+    if field.mapping or field.many:
+        return _object
+    return {bool: _flag, int: _number}.get(field.plain_type, str)
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {path: _reader(field) for path, field in FIELDS.items()}
+_TABLES = frozenset(path for path, field in FIELDS.items() if field.mapping)

@@ -10,24 +10,11 @@ from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import PAIRS, assigned, create, json_option, noun
 from dnsvip.site import ClientState, Step
+from dnsvip.site.registry import KINDS
 
-clients = noun(
-    "clients",
-    "client",
-    {
-        "NAME": lambda client: client["name"],
-        "ID": lambda client: client["id"],
-        "TIER": lambda client: client["tier"],
-        "STATE": lambda client: client["state"],
-        "MATCH": lambda client: client["match"],
-    },
-    verbs="list show set delete",
-    filters=[
-        click.Option(["--tier"], help="Only those of this tier."),
-        click.Option(["--state"], help="Only those in this state."),
-        click.Option(["--match"], metavar="VALUE", help="Only those that claim it; of addresses, a network around it."),
-        click.Option(["--contains"], metavar="TEXT", help="Only those with this in their name; reads all names."),
-    ],
+clients = noun(KINDS["client"], verbs="list show set delete")
+clients.commands["list"].params.append(
+    click.Option(["--contains"], metavar="TEXT", help="Only those with this in their name; scans all names.")
 )
 clients.add_command(import_)
 clients.add_command(export)

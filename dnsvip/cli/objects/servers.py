@@ -8,18 +8,15 @@ import click
 
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
-from dnsvip.cli.shared.nouns import PAIRS, assigned, choice, json_option
-from dnsvip.site import ServerState
+from dnsvip.cli.shared.columns import columns
+from dnsvip.cli.shared.nouns import PAIRS, assigned, json_option
+from dnsvip.site import Server, ServerState
+from dnsvip.site.declare import declared
 from dnsvip.site.plain import JsonObject
 
 SERVER = "[POOL/]SERVER"
-COLUMNS: show.Columns = {
-    "POOL": lambda server: server["pool"],
-    "NAME": lambda server: server["name"],
-    "ADDRESS": lambda server: server["address"],
-    "WEIGHT": lambda server: server["weight"],
-    "STATE": lambda server: server["state"],
-}
+COLUMNS: show.Columns = {"POOL": lambda server: server["pool"], **columns(declared(Server))}
+STATES = click.Choice([state.value for state in ServerState])
 
 HEALTH: show.Columns = {
     "POOL": lambda one: one["pool"],
@@ -41,7 +38,7 @@ def servers() -> None:
 
 @servers.command("list", epilog=EPILOG)
 @click.option("--pool", help="Those of one pool only.")
-@click.option("--state", type=choice(ServerState), help="Only those in this state, as it was set.")
+@click.option("--state", type=STATES, help="Only those in this state, as it was set.")
 @json_option
 @with_api
 def list_(api: Api, pool: str | None, state: str | None, *, as_json: bool) -> None:
@@ -63,7 +60,7 @@ def show_(api: Api, server: str, *, as_json: bool) -> None:
 @click.option("--pool", help="Those of one pool only.")
 @click.option("--server", help="Those of this name only.")
 @click.option("--node", help="As one dispatcher finds them only.")
-@click.option("--state", type=choice(ServerState), help="Only those that are dispatched by as in this state.")
+@click.option("--state", type=STATES, help="Only those that are dispatched by as in this state.")
 @json_option
 @with_api
 def health(api: Api, *, as_json: bool, **about: str | None) -> None:

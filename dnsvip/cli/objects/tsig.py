@@ -11,25 +11,23 @@ import click
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import create, noun
 from dnsvip.errors import ConfigError
+from dnsvip.site.choices import TsigAlgorithm
+from dnsvip.site.registry import KINDS
 
 BYTES = 32
 
-tsig = noun(
-    "tsig",
-    "TSIG key",
-    {"NAME": lambda key: key["name"], "ALGORITHM": lambda key: key["algorithm"]},
-    verbs="list show set delete",
-    filters=[
-        click.Option(["--algorithm"], help="Only those of this algorithm."),
-        click.Option(["--client"], help="Only those that this client is known by."),
-        click.Option(["--tier"], help="Only those that a client of this tier is known by."),
-    ],
-)
+tsig = noun(KINDS["tsig"], verbs="list show set delete")
 
 
 @tsig.command(epilog=EPILOG)
 @click.argument("name")
-@click.option("--algorithm", default="hmac-sha256", show_default=True, help="One of RFC 8945.")
+@click.option(
+    "--algorithm",
+    type=click.Choice([algorithm.value for algorithm in TsigAlgorithm]),
+    default=TsigAlgorithm.SHA256.value,
+    show_default=True,
+    help="Its MAC algorithm (RFC 8945).",
+)
 @click.option(
     "--secret-file", type=click.Path(path_type=Path, dir_okay=False), help="Its secret, base64; else one is made."
 )

@@ -10,6 +10,7 @@ from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option, noun
 from dnsvip.errors import ConfigError
+from dnsvip.site.registry import KINDS
 
 RECORDS: show.Columns = {
     "NAME": lambda records: records["name"],
@@ -18,12 +19,7 @@ RECORDS: show.Columns = {
     "RECORDS": lambda records: [one["content"] for one in records["records"]],
 }
 
-zones = noun(
-    "zones",
-    "zone",
-    {"NAME": lambda zone: zone["name"], "BYTES": lambda zone: zone["bytes"]},
-    verbs="list delete",
-)
+zones = noun(KINDS["zone"], verbs="list set delete")
 
 
 @zones.command("show", epilog=EPILOG)

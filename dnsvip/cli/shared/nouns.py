@@ -1,52 +1,38 @@
-"""The verbs that every noun of the API has: list, show, add, set, delete."""
+"""The commands of a kind of object, made from the registry: list, show, add, set, delete."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 import click
 
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.columns import columns, filters
 from dnsvip.site.plain import JsonObject
+from dnsvip.site.registry import Kind
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 PAIRS = "KEY=VALUE..."
 
 
-def noun(
-    name: str,
-    what: str,
-    columns: show.Columns,
-    *,
-    verbs: str = "list show add set delete",
-    filters: Sequence[click.Option] = (),
-) -> click.Group:
-    """The group of commands for the collection `name`; one object of it is called `what`."""
+def noun(kind: Kind, verbs: str = "") -> click.Group:
+    """The group of commands for a kind, by default with every verb that it can have."""
 
-    @click.group(name, help=f"{name.capitalize()} of the site, through the HTTP API.", epilog=EPILOG)
+    @click.group(kind.plural, help=kind.help, epilog=EPILOG)
     def group() -> None:
         pass
 
-    for verb in verbs.split():
-        group.add_command(_VERBS[verb](name, what, columns))
-    if "list" in group.commands:
-        group.commands["list"].params += filters
+    for verb in (verbs or ("list show add set delete" if kind.named else "show set")).split():
+        group.add_command(_VERBS[verb](kind))
     return group
 
 
-def choice(words: type[StrEnum]) -> click.Choice[str]:
-    """The type of an option that takes one of an enum's words."""
-    return click.Choice([word.value for word in words])
-
-
 def assigned(pairs: tuple[str, ...]) -> JsonObject:
-    """The object that words `key=value` describe; dots in keys go deeper, `key=` is null. Raises UsageError.
+    """The object that words `key=value` describe; dots in keys descend, `key=` is null. Raises UsageError.
 
-    A value is JSON where it can be read as such, else a string.
+    A value is JSON where it parses as JSON, else a string.
     """
     body: JsonObject = {}
     for pair in pairs:
@@ -73,72 +59,97 @@ def _value(text: str) -> Any:
 
 
 def create(api: Api, collection: str, name: str, body: JsonObject) -> JsonObject:
-    """Make an object that is not there yet."""
-    made: JsonObject = api.call("PUT", collection, name, body=body, headers={"If-None-Match": "*"})
-    return made
+    """Create an object that does not exist yet."""
+    created: JsonObject = api.call("PUT", collection, name, body=body, headers={"If-None-Match": "*"})
+    return created
 
 
-def _list(name: str, what: str, columns: show.Columns) -> click.Command:
-    @click.command("list", help=f"List {name}.", epilog=EPILOG)
+def _inside(label: str) -> str:
+    """A label as it is written inside a sentence."""
+    return label if label[:2].isupper() else label.lower()
+
+
+def _print(kind: Kind, plain: JsonObject, *, as_json: bool) -> None:
+    """Print an object; documents are left to JSON, and to commands of their own."""
+    documents = {name for name, field in kind.fields.items() if field.about.media and not as_json}
+    show.item({key: value for key, value in plain.items() if key not in documents}, as_json=as_json)
+
+
+def _list(kind: Kind) -> click.Command:
+    *orders, last = kind.sorts
+
+    @click.command("list", help=f"List {_inside(kind.label_plural)}.", epilog=EPILOG)
     @click.option("--limit", type=click.IntRange(1), help="At most so many.")
-    @click.option("--prefix", "q", metavar="TEXT", help="Only those whose names start so.")
-    @click.option("--sort", metavar="[-]FIELD", help="By name or changed, clients also by id, tier, state.")
+    @click.option("--prefix", "q", metavar="TEXT", help="Only those whose names start with this.")
+    @click.option("--sort", metavar="[-]FIELD", help=f"By {', '.join(orders)} or {last}; a leading - reverses it.")
     @json_option
     @with_api
     def command(api: Api, limit: int | None, *, as_json: bool, **query: str | None) -> None:
-        show.rows(columns, api.items(name, limit=limit, query=query), as_json=as_json)
+        items = api.items(kind.plural, limit=limit, query=query)
+        show.rows(columns(kind.fields, kind.extras, kind.name), items, as_json=as_json)
 
+    command.params += filters(kind)
     return command
 
 
-def _show(name: str, what: str, columns: show.Columns) -> click.Command:
-    @click.command("show", help=f"Show all of one {what}.", epilog=EPILOG)
-    @click.argument("name")
+def _show(kind: Kind) -> click.Command:
+    text = f"Show all of one {_inside(kind.label)}." if kind.named else "Show the settings."
+
+    @click.command("show", help=text, epilog=EPILOG)
     @json_option
     @with_api
-    def command(api: Api, name: str, *, as_json: bool, collection: str = name) -> None:
-        show.item(api.get(collection, name), as_json=as_json)
+    def command(api: Api, *, as_json: bool, **name: str) -> None:
+        show.item(api.get(kind.plural, *name.values()), as_json=as_json)
 
-    return command
+    return _with_name(kind, command)
 
 
-def _add(name: str, what: str, columns: show.Columns) -> click.Command:
-    @click.command("add", help=f"Make a {what}; it must not exist yet.", epilog=EPILOG)
+def _add(kind: Kind) -> click.Command:
+    @click.command("add", help=f"Create a {_inside(kind.label)}; it must not exist yet.", epilog=EPILOG)
     @click.argument("name")
     @click.argument("pairs", nargs=-1, metavar=PAIRS)
     @json_option
     @with_api
-    def command(api: Api, name: str, pairs: tuple[str, ...], *, as_json: bool, collection: str = name) -> None:
-        show.item(create(api, collection, name, assigned(pairs)), as_json=as_json)
+    def command(api: Api, name: str, pairs: tuple[str, ...], *, as_json: bool) -> None:
+        _print(kind, create(api, kind.plural, name, assigned(pairs)), as_json=as_json)
 
     return command
 
 
-def _set(name: str, what: str, columns: show.Columns) -> click.Command:
-    text = f"""Change a {what}.
+def _set(kind: Kind) -> click.Command:
+    text = f"""Change {f"a {_inside(kind.label)}" if kind.named else "settings"}.
 
-    VALUE is JSON, or else a string; a key's dots go deeper; KEY= goes back to the default.
+    VALUE is JSON, or else a string; dots in KEY descend into tables; KEY= restores the default.
     """
 
     @click.command("set", help=text, epilog=EPILOG)
-    @click.argument("name")
     @click.argument("pairs", nargs=-1, required=True, metavar=PAIRS)
     @json_option
     @with_api
-    def command(api: Api, name: str, pairs: tuple[str, ...], *, as_json: bool, collection: str = name) -> None:
-        show.item(api.call("PATCH", collection, name, body=assigned(pairs)), as_json=as_json)
+    def command(api: Api, pairs: tuple[str, ...], *, as_json: bool, **name: str) -> None:
+        changed = api.call("PATCH", kind.plural, *name.values(), body=assigned(pairs))
+        _print(kind, changed, as_json=as_json)
+
+    return _with_name(kind, command)
+
+
+def _delete(kind: Kind) -> click.Command:
+    what = _inside(kind.label)
+
+    @click.command("delete", help=f"Delete a {what} that nothing refers to.", epilog=EPILOG)
+    @click.argument("name")
+    @with_api
+    def command(api: Api, name: str) -> None:
+        api.call("DELETE", kind.plural, name)
+        click.echo(f"{what} {name} deleted")
 
     return command
 
 
-def _delete(name: str, what: str, columns: show.Columns) -> click.Command:
-    @click.command("delete", help=f"Delete a {what} that nothing refers to.", epilog=EPILOG)
-    @click.argument("name")
-    @with_api
-    def command(api: Api, name: str, collection: str = name) -> None:
-        api.call("DELETE", collection, name)
-        click.echo(f"{what} {name} deleted")
-
+def _with_name(kind: Kind, command: click.Command) -> click.Command:
+    """The command with its first argument NAME, where objects of the kind have names."""
+    if kind.named:
+        command.params.insert(0, click.Argument(["name"]))
     return command
 
 
