@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Checksums brought in line with a change (RFC 1624), as dispatcher/egress/rewrite.py: arithmetic modulo 65535. */
 #pragma once
-#include "cursor.h"
+#include "frame.h"
 
 /* The sum of the 16-bit words of 8 bytes. */
 static __always_inline __u32 words_of(__be64 bytes)

@@ -18,7 +18,7 @@ extern void bpf_crypto_ctx_release(struct bpf_crypto_ctx *ctx) __ksym;
 
 struct cipher_order {
 	__u32 number; /* in map `ciphers` */
-	__u32 remove; /* take it away instead */
+	__u32 remove; /* take_token it away instead */
 	__u8 key[16];
 	__u32 faster; /* see feed.py */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/verify/judge.py, in the same order
+/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/verify/verify.py, in the same order
  * (dnsvip/address/README.md, "Decoding"). A forged address costs one SipHash. */
 #pragma once
 #include "cache.h"
@@ -8,18 +8,18 @@
 
 #define PROOF_SLOTS 3
 
-static __always_inline int holds(const struct cluster *c, const struct flow_key *key)
+static __always_inline int has_prefix_of(const struct cluster *c, const struct flow_key *key)
 {
 	return c->present && c->version == key->version && !((key->destination[0] ^ c->prefix[0]) & c->mask[0]) &&
 	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
 }
 
-/* The number of the cluster whose prefix holds a packet's destination; NONE. The last one found is tried first. */
+/* The number of the cluster whose prefix has_prefix_of a packet's destination; NONE. The last one found is tried first. */
 static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
 {
 	__u32 *found;
 
-	if (w->cluster < MAX_CLUSTERS && holds(&site->clusters[w->cluster], key))
+	if (w->cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[w->cluster], key))
 		return w->cluster;
 
 	if (key->version == 6) {
@@ -69,7 +69,7 @@ static __always_inline int open_payload(struct work *w, const struct cluster *c,
 	} else {
 		ciphertext->hi &= (1ULL << (c->payload_bits & 63)) - 1;
 	}
-	note(SIDE_DECRYPTED);
+	count_side(SIDE_DECRYPTED);
 	if (decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, ciphertext))
 		return -1;
 	w->decoded.address.hi = address.hi & c->mac_mask.hi;
@@ -129,9 +129,9 @@ __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 	__u32 slot;
 	int n;
 
-	if (!site || !w || w->judgement.cluster >= MAX_CLUSTERS)
+	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
 		return 0;
-	c = &site->clusters[w->judgement.cluster];
+	c = &site->clusters[w->address_verdict.cluster];
 	name.master = c->master;
 	key = bpf_map_lookup_elem(&client_keys, &name);
 	if (!key || !c->slot_seconds)
@@ -156,7 +156,7 @@ __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 }
 
 /* Whether a proven address has opened another flow already. */
-static __always_inline int used(struct work *w)
+static __always_inline int is_replayed(struct work *w)
 {
 	const struct flow_key *key = &w->packet.key;
 	struct remembered *use;
@@ -167,8 +167,8 @@ static __always_inline int used(struct work *w)
 	return use && use->until >= w->seconds && __builtin_memcmp(&use->key, key, sizeof(*key));
 }
 
-/* Steps 7 and 8: is the client in good standing, and has it proven what it must. */
-static __noinline __u8 standing(struct work *w, const struct tier *tier,
+/* Steps 7 and 8: is the client in good check_client, and has it proven what it must. */
+static __noinline __u8 check_client(struct work *w, const struct tier *tier,
 				     const struct client *client, __u64 id, int proven)
 {
 	if (client && !client->enabled)
@@ -179,29 +179,29 @@ static __noinline __u8 standing(struct work *w, const struct tier *tier,
 		return REASON_BAD_PROOF;
 	if (!client->single_use)
 		return REASON_PROVEN;
-	w->judgement.single = 1;
-	return used(w) ? REASON_REPLAYED : REASON_PROVEN;
+	w->address_verdict.single = 1;
+	return is_replayed(w) ? REASON_REPLAYED : REASON_PROVEN;
 }
 
-static __always_inline int judged(struct judgement *j, __u8 reason, __u32 tier)
+static __always_inline int set_address_verdict(struct address_verdict *j, __u8 reason, __u32 tier)
 {
 	j->reason = reason;
 	j->tier = tier;
 	return 0;
 }
 
-static __always_inline int judge4(struct judgement *j, const struct cluster *c, struct wide address)
+static __always_inline int verify4(struct address_verdict *j, const struct cluster *c, struct wide address)
 {
 	__u32 *tier;
 
 	if (address.lo == c->plain.lo)
-		return judged(j, REASON_PLAIN, c->default_tier);
+		return set_address_verdict(j, REASON_PLAIN, c->default_tier);
 	tier = table_value(c->tier.table, address.lo);
-	return tier ? judged(j, REASON_CLASS, *tier) : judged(j, REASON_BAD_PAYLOAD, NONE);
+	return tier ? set_address_verdict(j, REASON_CLASS, *tier) : set_address_verdict(j, REASON_BAD_PAYLOAD, NONE);
 }
 
-/* Whether an address as issued was judged before, tag and all, and still means the same. */
-static __always_inline int judged_before(struct work *w, const struct config *settled, const struct epoch *e,
+/* Whether an address as issued was set_address_verdict before, tag and all, and still means the same. */
+static __always_inline int verified_before(struct work *w, const struct config *settled, const struct epoch *e,
 					 struct wide address)
 {
 	struct wide whole = {~0ULL, ~0ULL};
@@ -212,7 +212,7 @@ static __always_inline int judged_before(struct work *w, const struct config *se
 	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
 }
 
-static __always_inline void take_fields(struct judgement *j, const struct cluster *c, struct wide payload)
+static __always_inline void take_fields(struct address_verdict *j, const struct cluster *c, struct wide payload)
 {
 	if (c->client.bits)
 		j->client = field_of(&c->client, payload);
@@ -220,11 +220,11 @@ static __always_inline void take_fields(struct judgement *j, const struct cluste
 		j->session = field_of(&c->session, payload);
 }
 
-/* What the payload of an authentic address says, into work.judgement. */
-static __noinline int judge_payload(struct work *w, const struct site *site, const struct config *settled,
+/* What the payload of an authentic address says, into work.address_verdict. */
+static __noinline int verify_payload(struct work *w, const struct site *site, const struct config *settled,
 				    const struct epoch *e, const struct lanes *l)
 {
-	struct judgement *j = &w->judgement;
+	struct address_verdict *j = &w->address_verdict;
 	const struct cluster *c;
 	struct client *client = NULL;
 	const struct tier *tier;
@@ -240,18 +240,18 @@ static __noinline int judge_payload(struct work *w, const struct site *site, con
 	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
 	decrypted = open_payload(w, c, e, address);
 	if (decrypted < 0)
-		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
+		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
 	take_fields(j, c, w->payload);
 	if (j->client)
 		client = bpf_map_lookup_elem(&clients, &j->client);
 	number = payload_tier(w, c, client);
 	if (number >= MAX_TIERS)
-		return judged(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+		return set_address_verdict(j, REASON_BAD_PAYLOAD, c->fallback_tier);
 	deadline = deadline_of(c, e, w->payload);
 	if (w->seconds >= deadline)
-		return judged(j, REASON_EXPIRED, c->fallback_tier);
+		return set_address_verdict(j, REASON_EXPIRED, c->fallback_tier);
 	tier = &site->tiers[number];
-	j->reason = standing(w, tier, client, j->client, proven);
+	j->reason = check_client(w, tier, client, j->client, proven);
 	if (j->reason == REASON_ISSUED) {
 		w->decoded.address = address;
 		w->decoded.generation = settled->generation;
@@ -270,11 +270,11 @@ static __noinline int judge_payload(struct work *w, const struct site *site, con
 	return 0;
 }
 
-/* Judges the destination of work.packet into work.judgement, whose cluster is set. Always 0. */
-static __always_inline int judge(struct work *w, const struct site *site, const struct lanes *l)
+/* Judges the destination of work.packet into work.address_verdict, whose cluster is set. Always 0. */
+static __always_inline int verify(struct work *w, const struct site *site, const struct lanes *l)
 {
 	struct config *settled = settings();
-	struct judgement *j;
+	struct address_verdict *j;
 	const struct cluster *c;
 	const struct epoch *e;
 	struct wide address, body;
@@ -283,30 +283,30 @@ static __always_inline int judge(struct work *w, const struct site *site, const 
 
 	if (!settled)
 		return 0;
-	j = &w->judgement;
+	j = &w->address_verdict;
 	j->client = j->session = 0;
 	j->single = 0;
-	judged(j, REASON_NOT_OURS, NONE);
+	set_address_verdict(j, REASON_NOT_OURS, NONE);
 	if (j->cluster >= MAX_CLUSTERS)
 		return 0;
 	c = &site->clusters[j->cluster];
 	address = wide_of(w->packet.key.destination);
 	if (c->version == 4)
-		return judge4(j, c, address);
+		return verify4(j, c, address);
 	if (address.hi == c->plain.hi && address.lo == c->plain.lo)
-		return judged(j, REASON_PLAIN, c->default_tier);
+		return set_address_verdict(j, REASON_PLAIN, c->default_tier);
 	e = &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
 	if (!e->present)
-		return judged(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
+		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
 	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
 	body.hi = address.hi & c->mac_mask.hi;
 	body.lo = address.lo & c->mac_mask.lo;
-	if (w->hinted && !proven && judged_before(w, settled, e, address)) {
+	if (w->maybe_decoded && !proven && verified_before(w, settled, e, address)) {
 		take_fields(j, c, w->decoded.payload);
-		return judged(j, REASON_ISSUED, w->decoded.tier);
+		return set_address_verdict(j, REASON_ISSUED, w->decoded.tier);
 	}
 	tag = sip_address(e->mac_key, body);
 	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
-		return judged(j, REASON_BAD_TAG, c->fallback_tier);
-	return judge_payload(w, site, settled, e, l);
+		return set_address_verdict(j, REASON_BAD_TAG, c->fallback_tier);
+	return verify_payload(w, site, settled, e, l);
 }

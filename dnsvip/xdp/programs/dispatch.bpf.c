@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The dispatcher in the kernel: figure 4 of the patent for every frame, as dnsvip/dispatcher/engine.py has it.
- * Read the packet, look into the connection key table, else judge the address, apply quality of service, select a
+ * Read the packet, look into the connection key table, else verify the address, apply quality of service, select a
  * server, record the flow; then send. Same verdict, reason, server and bytes as the reference, for the same state. */
 #include "cipher.h"
 #include "select.h"
@@ -28,7 +28,7 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 			flow->closing = 1;
 	}
 	w->client = flow->client;
-	decided(&w->verdict, ACTION_FORWARD, reason);
+	set_verdict(&w->verdict, ACTION_FORWARD, reason);
 	w->verdict.mode = MODE_NAT;
 	w->verdict.reply = 1;
 	w->verdict.vip[0] = forward.destination[0];
@@ -55,36 +55,36 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 }
 
 /* Dropped where it came for a cluster; what others sent to others is passed on. */
-static __always_inline void stray(struct work *w, const struct site *site, __u8 reason)
+static __always_inline void drop_or_pass(struct work *w, const struct site *site, __u8 reason)
 {
 	if (cluster_of(w, site, &w->packet.key) != NONE)
-		decided(&w->verdict, ACTION_DROP, reason);
+		set_verdict(&w->verdict, ACTION_DROP, reason);
 	else
-		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 }
 
-/* A packet that cannot be read is dropped, except one for somebody else, who may judge it. */
-static __always_inline void refuse(struct work *w, const struct site *site, __u8 reason)
+/* A packet that cannot be read is dropped, except one for somebody else, who may verify it. */
+static __always_inline void reject(struct work *w, const struct site *site, __u8 reason)
 {
 	if (w->packet.readable)
-		stray(w, site, reason);
+		drop_or_pass(w, site, reason);
 	else
-		decided(&w->verdict, ACTION_DROP, reason);
+		set_verdict(&w->verdict, ACTION_DROP, reason);
 }
 
 /* What nobody may be told about is only dropped where it is too big. */
-static __always_inline void fit(struct work *w, const struct site *site)
+static __always_inline void check_path_mtu(struct work *w, const struct site *site)
 {
 	__u32 number = w->verdict.server;
 
-	if (number < MAX_SERVERS && w->packet.end - w->packet.network > site->servers[number].room) {
-		decided(&w->verdict, ACTION_DROP, REASON_TOO_BIG);
+	if (number < MAX_SERVERS && w->packet.end - w->packet.network > site->servers[number].path_mtu) {
+		set_verdict(&w->verdict, ACTION_DROP, REASON_TOO_BIG);
 		w->verdict.server = NONE;
 	}
 }
 
 /* Packets that do not name their flow themselves: ICMP errors, later fragments, other protocols. Always 0. */
-__noinline int unusual(void)
+__noinline int decide_without_flow(void)
 {
 	struct site *site = current_site();
 	struct work *w = work();
@@ -95,21 +95,21 @@ __noinline int unusual(void)
 		return 0;
 	if (w->packet.shape == SHAPE_ERROR) {
 		if (follow(w, site, &w->packet.key, REASON_ICMP_ERROR))
-			fit(w, site);
+			check_path_mtu(w, site);
 		else
-			stray(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
+			drop_or_pass(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
 	} else if (w->packet.shape == SHAPE_FRAGMENT) {
 		first = bpf_map_lookup_elem(&fragments, &w->packet.fragment);
 		if (first && first->until >= w->seconds) {
 			key = first->key;
 			if (follow(w, site, &key, REASON_FRAGMENT)) {
-				fit(w, site);
+				check_path_mtu(w, site);
 				return 0;
 			}
 		}
-		stray(w, site, REASON_FRAGMENT_WITHOUT_FIRST);
+		drop_or_pass(w, site, REASON_FRAGMENT_WITHOUT_FIRST);
 	} else {
-		stray(w, site, REASON_UNSUPPORTED_PROTOCOL);
+		drop_or_pass(w, site, REASON_UNSUPPORTED_PROTOCOL);
 	}
 	return 0;
 }
@@ -127,7 +127,7 @@ static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 	__u32 bucket = w->verdict.reason == REASON_TOO_BIG ? BUCKET_TOO_BIG : BUCKET_NO_SERVER;
 
 	if (!may_answer(ctx, &w->packet, w->verdict.reason) ||
-	    take(bucket, ANSWER_INTERVAL, ANSWER_BURST, 0, w->now))
+	    take_token(bucket, ANSWER_INTERVAL, ANSWER_BURST, 0, w->now))
 		w->verdict.action = ACTION_DROP;
 }
 
@@ -148,11 +148,11 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);
 	if (!filter)
 		return;
-	flow = touch(l, p, filter, w->index_hash, w->seconds);
+	flow = follow_flow(l, p, filter, w->index_hash, w->seconds);
 	if (p->fragmented)
 		remember_fragment(w);
 	if (!flow) {
-		w->hinted = may_be_known(filter, w->address_hash);
+		w->maybe_decoded = may_be_known(filter, w->address_hash);
 		if (!site->translates || !reply(&p->key, REASON_REPLY))
 			new_flow(w, site, l);
 	} else {
@@ -163,24 +163,24 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 		else
 			reselect();
 		if (v->action == ACTION_FORWARD && v->mode == MODE_NAT)
-			give_port(w);
+			assign_port(w);
 	}
 	number = v->server;
 	size = p->end - p->network;
-	if (number < MAX_SERVERS && size > site->servers[number].room) {
-		v->mtu = site->servers[number].room;
+	if (number < MAX_SERVERS && size > site->servers[number].path_mtu) {
+		v->mtu = site->servers[number].path_mtu;
 		v->server = NONE;
 		v->held = 0;
-		decided(v, ACTION_ANSWER, REASON_TOO_BIG);
+		set_verdict(v, ACTION_ANSWER, REASON_TOO_BIG);
 	}
 	if (v->action == ACTION_ANSWER)
 		check_answer(ctx, w);
 }
 
 /* To whoever decides in user space, by way of the kernel's own routes; see README.md. */
-static __always_inline int hand_up(const struct config *c)
+static __always_inline int to_user_space(const struct config *c)
 {
-	note(SIDE_TO_USER_SPACE);
+	count_side(SIDE_TO_USER_SPACE);
 	return c->user_space ? XDP_PASS : XDP_DROP;
 }
 
@@ -201,27 +201,27 @@ static __always_inline int forward(struct xdp_md *ctx, struct work *w, const str
 	if (hop->until < w->now)
 		refresh_hop(ctx, number);
 	if (!hop->known)
-		return hand_up(c);
+		return to_user_space(c);
 	if (v->mode == MODE_ENCAP && !encapsulate(ctx)) {
-		note(SIDE_NOT_SENT);
+		count_side(SIDE_NOT_SENT);
 		return XDP_DROP;
 	}
 	if (v->mode == MODE_NAT)
 		translate(ctx);
 	if (v->mode != MODE_ENCAP && v->dscp != NO_DSCP)
-		mark(ctx, &w->packet, v->dscp);
+		set_dscp(ctx, &w->packet, v->dscp);
 	return send(ctx, hop);
 }
 
 /* What the verdict says, done: an XDP action. */
-static __always_inline int act(struct xdp_md *ctx, struct work *w, const struct config *c)
+static __always_inline int carry_out(struct xdp_md *ctx, struct work *w, const struct config *c)
 {
 	if (w->verdict.action == ACTION_DROP)
 		return XDP_DROP;
 	if (w->verdict.action == ACTION_PASS)
 		return XDP_PASS;
-	if (w->verdict.held || !count_hop(ctx, &w->packet))
-		return hand_up(c);
+	if (w->verdict.held || !decrement_hop_limit(ctx, &w->packet))
+		return to_user_space(c);
 	return w->verdict.action == ACTION_ANSWER ? answer(ctx) : forward(ctx, w, c);
 }
 
@@ -244,7 +244,7 @@ static __always_inline int is_watched(__u32 kind, const __be64 *value)
 }
 
 /* Tells user space of the packet. Always 0. */
-__noinline int tell(struct xdp_md *ctx)
+__noinline int send_event(struct xdp_md *ctx)
 {
 	struct config *c = settings();
 	struct work *w = work();
@@ -274,7 +274,7 @@ __noinline int tell(struct xdp_md *ctx)
 	event->flags = w->packet.flags;
 	event->watched = watched;
 	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
-		note(SIDE_EVENT_LOST);
+		count_side(SIDE_EVENT_LOST);
 	return 0;
 }
 
@@ -310,20 +310,20 @@ int dispatch(struct xdp_md *ctx)
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP) {
-		w->packet.key.version = 0; /* it has no flow that an event could tell */
-		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		w->packet.key.version = 0; /* it has no flow that an event could send_event */
+		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 	} else if (fault)
-		refuse(w, site, fault);
+		reject(w, site, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
 		decide(ctx, w, site);
 	else
-		unusual();
+		decide_without_flow();
 	count(ctx, &w->verdict);
 	if (c->sample || c->watched)
-		tell(ctx);
+		send_event(ctx);
 	if (c->trace)
 		trace(&w->verdict);
-	return act(ctx, w, c);
+	return carry_out(ctx, w, c);
 }
 
 /* The enums that user space reads by name: an object of these types makes clang write them into the BTF. The section is

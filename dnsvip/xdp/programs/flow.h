@@ -124,7 +124,7 @@ static __always_inline __u32 spare_place(struct lanes *l)
 	return number < l->established_places ? number : NONE;
 }
 
-/* A new flow is established by its second packet, and moves. Where there is no room it stays new, and is forwarded all
+/* A new flow is established by its second packet, and moves. Where there is no path_mtu it stays new, and is forwarded all
  * the same. The flow's record from now on. */
 static __always_inline struct flow *establish(struct lanes *l, struct flow *flow)
 {
@@ -148,7 +148,7 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 			return flow;
 		}
 	}
-	note(SIDE_KEPT_NEW);
+	count_side(SIDE_KEPT_NEW);
 	return flow;
 }
 
@@ -160,7 +160,7 @@ struct slot {
 	__u32 phase; /* when it was added to the filter */
 };
 
-/* Takes the next record and a word for a key with a hash; 0 where there is no room. The record is the caller's to
+/* Takes the next record and a word for a key with a hash; 0 where there is no path_mtu. The record is the caller's to
  * write, `word` last: until then nobody takes it for that key's. (What locks waits for all writes before it, so the
  * record, which is seldom near the processor, is written after all that locks.) */
 static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 address, __u64 hash,
@@ -183,7 +183,7 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 		row = row_at(home);
 		column = row ? put_into(l, row, 0, slot->word) : WORDS;
 		if (column >= WORDS) {
-			note(SIDE_NOT_REMEMBERED);
+			count_side(SIDE_NOT_REMEMBERED);
 			return 0;
 		}
 	}
@@ -208,7 +208,7 @@ static __always_inline void complete(const struct lanes *l, const struct slot *s
 
 /* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
  * connection: the old flow is forgotten. */
-static __always_inline struct flow *touch(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
+static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
 					  __u32 now)
 {
 	struct flow *flow;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The last steps of a packet that leaves: hop limit, mark, outer header, link addresses. */
+/* The last steps of a packet that leaves: hop limit, set_dscp, outer header, link addresses. */
 #pragma once
 #include "nat.h"
 
@@ -9,7 +9,7 @@
 #define MAX_LINK 22 /* Ethernet and two VLAN tags */
 
 /* Counts the hop limit down. 0 where it is over: then nothing has changed. */
-static __always_inline int count_hop(struct xdp_md *ctx, const struct packet *p)
+static __always_inline int decrement_hop_limit(struct xdp_md *ctx, const struct packet *p)
 {
 	if (p->version == 6) {
 		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
@@ -29,7 +29,7 @@ static __always_inline int count_hop(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* Sets DSCP (RFC 2474); ECN stays (RFC 3168). */
-static __always_inline void mark(struct xdp_md *ctx, const struct packet *p, __u8 dscp)
+static __always_inline void set_dscp(struct xdp_md *ctx, const struct packet *p, __u8 dscp)
 {
 	if (p->version == 6) {
 		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
@@ -48,8 +48,8 @@ static __always_inline void mark(struct xdp_md *ctx, const struct packet *p, __u
 	}
 }
 
-/* Makes room of `size` bytes between the link header and the IP header. 0 where there is none. */
-static __always_inline int widen(struct xdp_md *ctx, const struct packet *p, __u32 size)
+/* Makes path_mtu of `size` bytes between the link header and the IP header. 0 where there is none. */
+static __always_inline int insert_space(struct xdp_md *ctx, const struct packet *p, __u32 size)
 {
 	__u8 link[MAX_LINK];
 	__u32 length = p->network;
@@ -61,7 +61,7 @@ static __always_inline int widen(struct xdp_md *ctx, const struct packet *p, __u
 	return !bpf_xdp_store_bytes(ctx, 0, link, length);
 }
 
-/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/egress/encap.py. 0 where there is no room. */
+/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/egress/encap.py. 0 where there is no path_mtu. */
 __noinline int encapsulate(struct xdp_md *ctx)
 {
 	struct site *site = current_site();
@@ -75,7 +75,7 @@ __noinline int encapsulate(struct xdp_md *ctx)
 		return 0;
 	p = &w->packet;
 	number = w->verdict.server;
-	if (number >= MAX_SERVERS || !widen(ctx, p, sizeof(*outer)))
+	if (number >= MAX_SERVERS || !insert_space(ctx, p, sizeof(*outer)))
 		return 0;
 	outer = bytes_at(ctx, p->network, sizeof(*outer) + sizeof(struct ip4_head));
 	type = bytes_at(ctx, p->network - 2, 2);
@@ -101,7 +101,7 @@ __noinline int encapsulate(struct xdp_md *ctx)
 }
 
 /* Asks the kernel for the way to an address. 0 and the hop filled in, or what bpf_fib_lookup says. */
-static __always_inline long find_way(struct xdp_md *ctx, struct hop *hop, const __be64 *address, __u32 version)
+static __always_inline long look_up_hop(struct xdp_md *ctx, struct hop *hop, const __be64 *address, __u32 version)
 {
 	struct bpf_fib_lookup way = {};
 	long result;
@@ -133,8 +133,8 @@ __noinline int refresh_hop(struct xdp_md *ctx, __u32 number)
 
 	if (!site || !w || !hop || number >= MAX_SERVERS)
 		return 0;
-	if (find_way(ctx, hop, site->servers[number].address, site->servers[number].version)) {
-		note(SIDE_NO_NEXT_HOP);
+	if (look_up_hop(ctx, hop, site->servers[number].address, site->servers[number].version)) {
+		count_side(SIDE_NO_NEXT_HOP);
 		hop->until = w->now + HOP_RETRY;
 	} else {
 		hop->until = w->now + HOP_SECOND;
@@ -171,11 +171,11 @@ __noinline int send_on(struct xdp_md *ctx)
 		return XDP_DROP;
 	address[0] = ip->destination[0];
 	address[1] = ip->destination[1];
-	if (!find_way(ctx, &hop, address, 6))
+	if (!look_up_hop(ctx, &hop, address, 6))
 		return send(ctx, &hop);
 	ip = bytes_at(ctx, w->packet.network, sizeof(*ip));
 	if (ip)
 		ip->hops++; /* the kernel counts it down itself */
-	note(SIDE_NO_NEXT_HOP);
+	count_side(SIDE_NO_NEXT_HOP);
 	return XDP_PASS;
 }

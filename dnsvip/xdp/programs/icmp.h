@@ -2,7 +2,7 @@
 /* The ICMP errors that are answered with, from the VIP that was addressed: dnsvip/dispatcher/egress/icmp.py. */
 #pragma once
 #include "forward.h"
-#include "qos.h"
+#include "token_bucket.h"
 
 #define QUOTED6 (1280 - 48) /* RFC 4443 section 2.4 (c) */
 #define QUOTED4 (576 - 28)  /* RFC 1812 section 4.3.2.3 */
@@ -74,7 +74,7 @@ static __always_inline int quote(struct xdp_md *ctx, const struct packet *p, __u
 	return length <= p->network + size || !bpf_xdp_adjust_tail(ctx, -(int)(length - p->network - size));
 }
 
-static __always_inline void turn_link(struct xdp_md *ctx)
+static __always_inline void swap_link_addresses(struct xdp_md *ctx)
 {
 	struct ethhdr *link = bytes_at(ctx, 0, sizeof(*link));
 	__u8 address[6];
@@ -97,7 +97,7 @@ static __always_inline int answer6(struct xdp_md *ctx, struct work *w)
 
 	if (size > QUOTED6)
 		size = QUOTED6;
-	if (!quote(ctx, p, size, &sum) || !widen(ctx, p, sizeof(*ip) + sizeof(icmp)))
+	if (!quote(ctx, p, size, &sum) || !insert_space(ctx, p, sizeof(*ip) + sizeof(icmp)))
 		return 0;
 	if (w->verdict.reason == REASON_TOO_BIG) {
 		icmp.type = 2;
@@ -136,7 +136,7 @@ static __always_inline int answer4(struct xdp_md *ctx, struct work *w)
 
 	if (size > QUOTED4)
 		size = QUOTED4;
-	if (!quote(ctx, p, size, &sum) || !widen(ctx, p, sizeof(*ip) + sizeof(icmp)))
+	if (!quote(ctx, p, size, &sum) || !insert_space(ctx, p, sizeof(*ip) + sizeof(icmp)))
 		return 0;
 	if (w->verdict.reason == REASON_TOO_BIG) {
 		icmp.code = 4;
@@ -164,9 +164,9 @@ __noinline int answer(struct xdp_md *ctx)
 	if (!w)
 		return XDP_DROP;
 	if (!(w->packet.version == 6 ? answer6(ctx, w) : answer4(ctx, w))) {
-		note(SIDE_NOT_SENT);
+		count_side(SIDE_NOT_SENT);
 		return XDP_DROP;
 	}
-	turn_link(ctx);
+	swap_link_addresses(ctx);
 	return XDP_TX;
 }

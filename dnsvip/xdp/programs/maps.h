@@ -158,7 +158,7 @@ struct decoded {
 	struct wide payload;
 	__u64 identity; /* of the epoch's key */
 	__u64 check;
-	__u32 generation; /* under which `tier` holds: config.generation; 0: only the payload counts */
+	__u32 generation; /* under which `tier` has_prefix_of: config.generation; 0: only the payload counts */
 	__u32 tier;
 	__u32 deadline; /* the first second at which the address has expired; 0: never */
 	__u32 unused;
@@ -297,11 +297,11 @@ struct {
 enum side {
 	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */
 	SIDE_NO_NEXT_HOP,
-	SIDE_KEPT_NEW,       /* a flow stayed new for want of room among the established */
-	SIDE_NOT_REMEMBERED, /* a new flow, for want of room in two rows: only in a table that is full */
+	SIDE_KEPT_NEW,       /* a flow stayed new for want of path_mtu among the established */
+	SIDE_NOT_REMEMBERED, /* a new flow, for want of path_mtu in two rows: only in a table that is full */
 	SIDE_DECRYPTED,      /* a payload, not found in the decode cache */
 	SIDE_EVENT_LOST,
-	SIDE_NOT_SENT, /* no room in the frame for a header */
+	SIDE_NOT_SENT, /* no path_mtu in the frame for a header */
 	SIDES
 };
 

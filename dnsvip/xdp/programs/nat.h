@@ -11,7 +11,7 @@
 #define TRIES 64
 
 /* Whether a reply key may be given to a flow: it is free, or its own already. */
-static __always_inline int claim(struct flow_key *reply, struct flow_key *key)
+static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *key)
 {
 	struct flow_key *holder = bpf_map_lookup_elem(&replies, reply);
 
@@ -44,7 +44,7 @@ __noinline int open_translation(void)
 	for (n = 0; n < TRIES; n++) {
 		if (n)
 			reply.destination_port = bpf_htons(FIRST_PORT + (hash + n * 7919) % PORTS);
-		if (claim(&reply, &w->packet.key)) {
+		if (claim_reply(&reply, &w->packet.key)) {
 			flow->port = reply.destination_port;
 			flow->translated = 1;
 			return 0;

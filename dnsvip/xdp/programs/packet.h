@@ -65,7 +65,7 @@ static __always_inline struct wide wide_of(const __be64 *words)
 	return n;
 }
 
-static __always_inline void turn_round(struct flow_key *to, const struct flow_key *from)
+static __always_inline void reverse_key(struct flow_key *to, const struct flow_key *from)
 {
 	to->source[0] = from->destination[0];
 	to->source[1] = from->destination[1];

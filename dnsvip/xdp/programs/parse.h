@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Reads a frame down to the flow it belongs to. Verifies no checksum; knows neither clusters nor flows. */
 #pragma once
-#include "cursor.h"
-#include "heads.h"
+#include "frame.h"
 #include "packet.h"
 
 #define MAX_EXTENSIONS 8
@@ -166,7 +165,7 @@ __noinline int parse_inner(struct xdp_md *ctx, struct packet *p)
 		return REASON_MALFORMED_INNER;
 	p->inner = c.at;
 	p->shape = SHAPE_ERROR;
-	turn_round(&p->key, &key);
+	reverse_key(&p->key, &key);
 	return PARSED;
 }
 
@@ -295,7 +294,7 @@ static __always_inline __u32 parse_ethernet(struct xdp_md *ctx, struct packet *p
 	return type;
 }
 
-/* PARSED, NOT_IP, or the reason why a frame holds no packet that could be forwarded. */
+/* PARSED, NOT_IP, or the reason why a frame has_prefix_of no packet that could be forwarded. */
 static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 type = parse_ethernet(ctx, p), length;

@@ -13,7 +13,7 @@
 #include "filter.h"
 
 #define WORDS 15
-#define MARK 15 /* the column of the mark: the sweep of when a key was displaced */
+#define MARK 15 /* the column of the set_dscp: the sweep of when a key was displaced */
 #define COLUMN_BITS 4
 #define DISPLACED (1U << 31)
 #define ESTABLISHED (1U << 30)

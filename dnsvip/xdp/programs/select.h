@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* A new flow: judge, admit, select, record (dnsvip/dispatcher/engine.py, `_new`), and the choice of a server. */
+/* A new flow: verify, admit, select, record (dnsvip/dispatcher/engine.py, `_new`), and the choice of a server. */
 #pragma once
 #include "decode.h"
 #include "flow.h"
@@ -10,7 +10,7 @@
 #define SOURCE_WORD 0x0000656372756f73ULL  /* "source" */
 
 /* What the choice of a server hangs on, hashed; who is anonymous is known by the source address. */
-static __always_inline __u64 sticky_hash(const struct work *w, const struct judgement *j, __u32 stickiness)
+static __always_inline __u64 sticky_hash(const struct work *w, const struct address_verdict *j, __u32 stickiness)
 {
 	__u64 client = bpf_cpu_to_be64(j->client), session = bpf_cpu_to_be64(j->session);
 	const __be64 *source = w->packet.key.source;
@@ -99,7 +99,7 @@ static __always_inline void forward_to(struct verdict *v, const struct site *sit
 
 	opaque(number);
 	number &= MAX_SERVERS - 1;
-	decided(v, ACTION_FORWARD, reason);
+	set_verdict(v, ACTION_FORWARD, reason);
 	v->server = number;
 	v->dscp = owner & 255;
 	v->mode = site->servers[number].mode;
@@ -108,14 +108,14 @@ static __always_inline void forward_to(struct verdict *v, const struct site *sit
 
 /* The client's port at the server of a flow under nat, opening its translation where it has none. A flow for which
  * there is no port is forgotten. */
-static __always_inline void give_port(struct work *w)
+static __always_inline void assign_port(struct work *w)
 {
 	struct flow *flow;
 
 	flow = find_flow(&w->packet.key);
 	if (flow && !flow->translated && open_translation()) {
 		forget(flow);
-		decided(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
+		set_verdict(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
 		w->verdict.server = NONE;
 		return;
 	}
@@ -142,17 +142,17 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 		return REASON_TIER_DROP;
 	if (!tier->interval)
 		return accepted;
-	wait = take(number, tier->interval, tier->burst, tier->debt, w->now);
+	wait = take_token(number, tier->interval, tier->burst, tier->debt, w->now);
 	if (wait == OVER_RATE)
 		return tier->over_passes ? REASON_OVER_RATE_PASSED : REASON_OVER_RATE;
 	w->verdict.held = wait > 0;
 	return wait ? REASON_HELD : accepted;
 }
 
-static __always_inline void remember(struct work *w, const struct site *site, struct lanes *l,
+static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
-	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->judgement.tier);
+	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->address_verdict.tier);
 	struct slot slot;
 	struct flow *flow;
 
@@ -163,7 +163,7 @@ static __always_inline void remember(struct work *w, const struct site *site, st
 	flow = slot.flow;
 	flow->key = w->packet.key;
 	flow->hash = w->verdict.hash;
-	flow->client = w->judgement.client;
+	flow->client = w->address_verdict.client;
 	flow->place = slot.place;
 	flow->owner = w->verdict.server << 8 | w->verdict.dscp;
 	flow->seen = w->seconds;
@@ -175,25 +175,25 @@ static __always_inline void remember(struct work *w, const struct site *site, st
 	complete(l, &slot, w->address_hash, w->index_hash);
 }
 
-/* Admits and selects for an address that was judged. The verdict is set; 1 where the flow is to be recorded. */
+/* Admits and selects for an address that was set_address_verdict. The verdict is set; 1 where the flow is to be recorded. */
 static __always_inline int select_server(struct work *w, const struct site *site)
 {
-	struct judgement *j = &w->judgement;
+	struct address_verdict *j = &w->address_verdict;
 	const struct tier *tier;
 	__u32 stickiness = STICKY_FLOW, server;
 	__u64 hash;
 	__u8 reason;
 
 	if (j->tier >= MAX_TIERS) {
-		decided(&w->verdict, ACTION_DROP, j->reason);
+		set_verdict(&w->verdict, ACTION_DROP, j->reason);
 		return 0;
 	}
-	if (!w->hinted)
+	if (!w->maybe_decoded)
 		w->flow_hash = key_hash(&w->packet.key);
 	tier = &site->tiers[j->tier];
 	reason = admit(w, tier, j->tier, j->reason);
 	if (reason == REASON_TIER_DROP || reason == REASON_OVER_RATE) {
-		decided(&w->verdict, ACTION_DROP, reason);
+		set_verdict(&w->verdict, ACTION_DROP, reason);
 		return 0;
 	}
 	if (tier->pool < MAX_POOLS)
@@ -201,40 +201,40 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	hash = sticky_hash(w, j, stickiness);
 	server = pick(w, site, tier->pool, w->packet.version, hash);
 	if (server == NONE) {
-		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		set_verdict(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		w->verdict.held = 0;
 		return 0;
 	}
 	forward_to(&w->verdict, site, server << 8 | tier->dscp, reason, hash);
-	return !(w->packet.flags & RST); /* which ends what is not there: nothing to remember */
+	return !(w->packet.flags & RST); /* which ends what is not there: nothing to record_flow */
 }
 
 /* The verdict on the first packet of a flow, into work.verdict. Always 0. */
 static __noinline int new_flow(struct work *w, const struct site *site, struct lanes *l)
 {
-	struct judgement *j;
+	struct address_verdict *j;
 	__u32 cluster;
-	int room = 1;
+	int path_mtu = 1;
 
-	j = &w->judgement;
+	j = &w->address_verdict;
 	cluster = cluster_of(w, site, &w->packet.key);
 	if (cluster >= MAX_CLUSTERS) {
-		decided(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 		return 0;
 	}
 	j->cluster = cluster;
-	if (w->hinted) {
+	if (w->maybe_decoded) {
 		w->flow_hash = key_hash(&w->packet.key);
 		read_ahead(w, l);
 	}
-	judge(w, site, l);
+	verify(w, site, l);
 	w->client = j->client;
 	if (j->single && j->reason == REASON_PROVEN)
-		room = reserve_use(w);
+		path_mtu = reserve_use(w);
 	else
 		j->single = 0;
-	if (room <= 0) {
-		decided(&w->verdict, ACTION_DROP, room ? REASON_REPLAYED : REASON_REPLAY_TABLE_FULL);
+	if (path_mtu <= 0) {
+		set_verdict(&w->verdict, ACTION_DROP, path_mtu ? REASON_REPLAYED : REASON_REPLAY_TABLE_FULL);
 		return 0;
 	}
 	if (!select_server(w, site)) {
@@ -244,13 +244,13 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 			bpf_map_delete_elem(&uses, &w->use);
 		return 0;
 	}
-	remember(w, site, l, site->clusters[cluster].session_seconds);
+	record_flow(w, site, l, site->clusters[cluster].session_seconds);
 	if (j->single) {
 		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
 		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);
 	}
 	if (w->verdict.mode == MODE_NAT)
-		give_port(w);
+		assign_port(w);
 	return 0;
 }
 
@@ -270,7 +270,7 @@ __noinline int reselect(void)
 	number = flow->owner >> 8;
 	server = number < MAX_SERVERS ? pick(w, site, site->servers[number].pool, w->packet.version, flow->hash) : NONE;
 	if (server == NONE) {
-		decided(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
+		set_verdict(&w->verdict, ACTION_ANSWER, REASON_NO_SERVER);
 		return 0;
 	}
 	close_translation(flow);

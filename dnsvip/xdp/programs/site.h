@@ -92,7 +92,7 @@ struct pool {
 struct server {
 	__be64 address[2]; /* IPv4: in the last four bytes */
 	__u32 pool;
-	__u32 room; /* the largest IP packet that fits, as it came */
+	__u32 path_mtu; /* the largest IP packet that fits, as it came */
 	__u8 version;
 	__u8 mode;
 	__u8 keeps; /* its flows: it is up or draining, and in reach */

@@ -21,7 +21,7 @@ struct verdict {
 	__u8 held; /* has to wait for its turn: in user space */
 };
 
-struct judgement {
+struct address_verdict {
 	__u64 client;
 	__u64 session;
 	__u32 cluster;
@@ -37,7 +37,7 @@ struct work {
 	__u32 seconds;
 	__u32 cluster; /* found last */
 	__u32 ring;    /* chosen from last */
-	__u32 hinted;  /* the packet's destination may have been decoded before */
+	__u32 maybe_decoded;  /* the packet's destination may have been decoded before */
 	__u64 client; /* of the packet's flow, as far as it is known */
 	__u64 address_hash; /* of the packet's destination, */
 	__u64 index_hash;   /* and of its flow: where they are looked for; */
@@ -46,7 +46,7 @@ struct work {
 			       whose tag goes by the minute, by all else */
 	struct packet packet;
 	struct verdict verdict;
-	struct judgement judgement;
+	struct address_verdict address_verdict;
 	struct use_key use;
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
@@ -101,7 +101,7 @@ static __always_inline struct site *current_site(void)
 	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
 }
 
-static __always_inline void note(__u32 side)
+static __always_inline void count_side(__u32 side)
 {
 	__u64 *count = bpf_map_lookup_elem(&sides, &side);
 
@@ -121,7 +121,7 @@ static __always_inline void read_clock(struct work *w, const struct config *c)
 	}
 }
 
-static __always_inline void decided(struct verdict *v, __u8 action, __u8 reason)
+static __always_inline void set_verdict(struct verdict *v, __u8 action, __u8 reason)
 {
 	v->action = action;
 	v->reason = reason;

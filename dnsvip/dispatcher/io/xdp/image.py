@@ -190,7 +190,7 @@ class _Compiler:
             packed[number] = TYPES.struct("server").pack(
                 address=padded(address.packed),
                 pool=self._pool(pool),
-                room=target.path_mtu if target else 0,
+                path_mtu=target.path_mtu if target else 0,
                 version=address.version,
                 mode=modes[mode],
                 keeps=target is not None,

@@ -9,7 +9,7 @@
 #define ANSWER_BURST 100000000ULL
 
 /* Takes a token: 0, the nanoseconds to wait for it, or OVER_RATE. */
-static __always_inline __s64 take(__u32 number, __u64 interval, __u64 burst, __u64 debt, __u64 now)
+static __always_inline __s64 take_token(__u32 number, __u64 interval, __u64 burst, __u64 debt, __u64 now)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(&buckets, &number);
 	__u64 bound = now + burst + debt, full, floor, next;
