@@ -1,6 +1,6 @@
 """The types that a compiled object or the running kernel carries (BPF Type Format): structs, enums, variables.
 
-Format: Documentation/bpf/btf.rst of the kernel. Call `close` only on what `of_kernel` or `of_file` opened.
+Format: Documentation/bpf/btf.rst of the kernel. Call `close` only on what `of_kernel` opened.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 from dnsvip.errors import PlatformError
-from dnsvip.xdp.libbpf import library, made
+from dnsvip.xdp.libbpf import check_pointer, library
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
 FUNCTION, PROTOTYPE, VARIABLE, SECTION, FLOAT, DECLARATION_TAG, TYPE_TAG, ENUM64 = range(12, 20)
@@ -60,12 +59,7 @@ class Btf:
     @classmethod
     def of_kernel(cls) -> Self:
         """The types of the running kernel; raises KernelRefused where it has none."""
-        return cls(made(library().btf__load_vmlinux_btf(), "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"))
-
-    @classmethod
-    def of_file(cls, path: Path) -> Self:
-        """The types of an object file; raises KernelRefused."""
-        return cls(made(library().btf__parse_elf(str(path).encode(), None), f"{path}: no BTF"))
+        return cls(check_pointer(library().btf__load_vmlinux_btf(), "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"))
 
     def close(self) -> None:
         """Free the types."""

@@ -1,7 +1,6 @@
-"""libbpf.so.1 through ctypes: the functions we call, their types, and its errors as one kind of ours.
+"""Binds libbpf.so.1 through ctypes: the functions in use, their types, and their errors as one exception.
 
-Nothing else in the project talks to libbpf; objects.py, maps.py, link.py, ring.py and btf.py give what is here a
-shape. It knows nothing of packets or snapshots.
+Nothing else calls libbpf but objects.py, maps.py, link.py and btf.py, which wrap it. Knows no packets and no snapshots.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from dnsvip.errors import PlatformError
 LIBRARY = "libbpf.so.1"
 PACKAGE = "libbpf1"
 LOG_LINES = 25
-"""How many of the last lines of the verifier's log an error shows."""
+"""Lines from the end of the verifier's log that an error shows."""
 
 
 class KernelRefused(PlatformError):
-    """The kernel (or libbpf) would not do something; `errno` says why, as a number."""
+    """The kernel (or libbpf) refused an operation; `errno` is the error number."""
 
     def __init__(self, what: str, number: int, log: str = "") -> None:
         self.errno = number
@@ -41,10 +40,10 @@ class KernelRefused(PlatformError):
 
 ADVICE: Mapping[int, str] = {
     errno.EPERM: "needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run as root",
-    errno.EACCES: "the verifier says why below, or CAP_BPF is missing",
+    errno.EACCES: "see the verifier's log below, or CAP_BPF is missing",
     errno.EOPNOTSUPP: "the driver has no XDP of this mode",
     errno.E2BIG: "too big for this kernel",
-    errno.EBUSY: "something else is attached there",
+    errno.EBUSY: "another program is attached there",
     errno.ENOMEM: "not enough memory for the maps: use a smaller dispatch.flows",
 }
 
@@ -72,7 +71,7 @@ class TestRunOptions(Structure):
 
 
 class OpenOptions(Structure):
-    """The beginning of `struct bpf_object_open_opts`, as far as it is used; `sz` tells libbpf."""
+    """The used part of `struct bpf_object_open_opts`; `sz` tells libbpf where it ends."""
 
     _fields_ = (
         ("sz", c_size_t),
@@ -101,7 +100,7 @@ class MapCreateOptions(Structure):
 
 
 class LinkCreateOptions(Structure):
-    """The beginning of `struct bpf_link_create_opts`."""
+    """The used part of `struct bpf_link_create_opts`."""
 
     _fields_ = (
         ("sz", c_size_t),
@@ -243,7 +242,6 @@ SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "ring_buffer__epoll_fd": (c_int, (pointer,)),
     "ring_buffer__free": (None, (pointer,)),
     "btf__load_vmlinux_btf": (pointer, ()),
-    "btf__parse_elf": (pointer, (c_char_p, pointer)),
     "btf__free": (None, (pointer,)),
     "btf__type_by_id": (pointer, (pointer, c_uint32)),
     "btf__find_by_name_kind": (c_int32, (pointer, c_char_p, c_uint32)),
@@ -253,8 +251,8 @@ SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
 }
 """Function -> result and arguments, as bpf.h, libbpf.h and btf.h declare them."""
 
-_listening = threading.Lock()
-_heard: list[str] = []
+_capturing = threading.Lock()
+_log: list[str] = []
 
 
 @cache
@@ -272,56 +270,56 @@ def library() -> Any:
         except AttributeError:
             raise PlatformError(f"{LIBRARY} has no {name}: libbpf 1.1 or newer is needed ({PACKAGE})") from None
         function.restype, function.argtypes = result, arguments
-    loaded.libbpf_set_print(ctypes.cast(_hear, pointer))
+    loaded.libbpf_set_print(ctypes.cast(_print_callback, pointer))
     return loaded
 
 
-def done(result: int, what: str) -> int:
-    """A result that is not negative; raises KernelRefused with what libbpf left in errno."""
+def check(result: int, what: str) -> int:
+    """Returns a result that is not negative; raises KernelRefused with errno for others. `what` says what was tried."""
     if result < 0:
         raise KernelRefused(what, ctypes.get_errno() or -result)
     return result
 
 
-def made(address: int | None, what: str) -> int:
-    """A pointer that is not null; raises KernelRefused."""
+def check_pointer(address: int | None, what: str) -> int:
+    """Returns a pointer that is not null; raises KernelRefused."""
     if not address:
         raise KernelRefused(what, ctypes.get_errno())
     return address
 
 
 @contextmanager
-def listening() -> Iterator[list[str]]:
-    """What libbpf says (the verifier's log too) while the block runs; one thread at a time."""
-    with _listening:
-        _heard.clear()
-        yield _heard
+def captured_log() -> Iterator[list[str]]:
+    """Captures what libbpf logs while the block runs, the verifier's log included; one thread at a time."""
+    with _capturing:
+        _log.clear()
+        yield _log
 
 
-def information(fd: int, info: Structure) -> None:
-    """Fill a structure with what the kernel says of a program, map or link; raises KernelRefused."""
+def query_info(fd: int, info: Structure) -> None:
+    """Fill a structure with the kernel's information about a program, map or link; raises KernelRefused."""
     size = c_uint32(ctypes.sizeof(info))
-    done(library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "asking about a BPF object")
+    check(library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "querying a BPF object")
 
 
 def pin(fd: int, path: Path) -> None:
-    """Give a program, map or link a name in bpffs, so that it outlives us; raises KernelRefused."""
-    done(library().bpf_obj_pin(fd, str(path).encode()), f"pinning {path}")
+    """Pin a program, map or link in bpffs, so that it outlives the process; raises KernelRefused."""
+    check(library().bpf_obj_pin(fd, str(path).encode()), f"pinning {path}")
 
 
-def opened(path: Path) -> int:
-    """A new descriptor of what is pinned at `path`; raises KernelRefused."""
-    return done(library().bpf_obj_get(str(path).encode()), f"opening {path}")
+def open_pin(path: Path) -> int:
+    """A new descriptor of the object pinned at `path`; raises KernelRefused."""
+    return check(library().bpf_obj_get(str(path).encode()), f"opening {path}")
 
 
-def _listen(_: int, form: bytes, arguments: int) -> int:
+def _append_log(_: int, form: bytes, arguments: int) -> int:
     """`libbpf_print_fn_t`. A va_list is passed by reference on x86-64 and arm64, as vsnprintf takes it."""
-    if _listening.locked():
+    if _capturing.locked():
         text = ctypes.create_string_buffer(1 << 16)
         _vsnprintf(text, c_size_t(len(text)), c_char_p(form), pointer(arguments))
-        _heard.append(text.value.decode(errors="replace"))
+        _log.append(text.value.decode(errors="replace"))
     return 0
 
 
 _vsnprintf = ctypes.CDLL(None).vsnprintf
-_hear = _PRINT(_listen)
+_print_callback = _PRINT(_append_log)

@@ -1,7 +1,7 @@
-"""A map of the kernel: keys and values as bytes, one by one or many in one system call.
+"""Maps of the kernel: keys and values as bytes, one by one or many in one system call; and ring buffers of events.
 
-The descriptor is its own: a map lives as long as somebody holds it, a pin or a program. What the bytes mean is
-not known here.
+A map owns its descriptor. The kernel frees a map when no descriptor, pin or program refers to it. Knows nothing of what
+the bytes mean (structs.py).
 """
 
 from __future__ import annotations
@@ -10,33 +10,44 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import c_uint32
 from pathlib import Path
 from typing import Self
 
-from dnsvip.xdp.libbpf import KernelRefused, MapCreateOptions, MapInfo, done, information, library, opened, pin
+from dnsvip.xdp.libbpf import (
+    SAMPLE,
+    KernelRefused,
+    MapCreateOptions,
+    MapInfo,
+    check,
+    check_pointer,
+    library,
+    open_pin,
+    pin,
+    query_info,
+)
 
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE = 1, 2, 5, 6, 9, 10, 11
 ARRAY_OF_MAPS, HASH_OF_MAPS = 12, 13
 """Map types (enum bpf_map_type)."""
 MMAPABLE = 1 << 10
-"""A flag of maps: it can be mapped, and begins at a page (BPF_F_MMAPABLE)."""
+"""A map flag: values can be mapped into memory, and start at a page (BPF_F_MMAPABLE)."""
 NEW, EXISTING = 1, 2
-"""Flags of `put`: only where the key is not there yet, only where it is (BPF_NOEXIST, BPF_EXIST)."""
+"""Flags of `put`: only a new key, only an existing one (BPF_NOEXIST, BPF_EXIST)."""
 BATCH = 4096
 """Entries read in one system call."""
 _PERCPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 
 
 class Map:
-    """One map; takes over the descriptor."""
+    """One map; owns the descriptor."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         info = MapInfo()
-        information(fd, info)
+        query_info(fd, info)
         self.name: str = info.name.decode()
         self.type: int = info.type
         self.id: int = info.id
@@ -45,28 +56,28 @@ class Map:
         self.flags: int = info.map_flags
         self.cpus: int = library().libbpf_num_possible_cpus() if self.type in _PERCPU else 1
         self.value_size: int = info.value_size
-        """Bytes of a value (of one processor's, where each has its own)."""
+        """Bytes of a value (of one processor's, in a per-CPU map)."""
         self._padded = (info.value_size + 7) // 8 * 8 if self.type in _PERCPU else info.value_size
 
     @classmethod
     def pinned(cls, path: Path) -> Self:
         """The map that is pinned at `path`; raises KernelRefused."""
-        return cls(opened(path))
+        return cls(open_pin(path))
 
     @classmethod
     def by_id(cls, number: int) -> Self:
         """A map by its number in the kernel; raises KernelRefused."""
-        return cls(done(library().bpf_map_get_fd_by_id(number), f"opening map {number}"))
+        return cls(check(library().bpf_map_get_fd_by_id(number), f"opening map {number}"))
 
     @classmethod
     def create(cls, kind: int, name: str, key_size: int, value_size: int, entries: int, flags: int = 0) -> Self:
-        """A new map, such as one to be put into a map of maps; raises KernelRefused."""
+        """A new map, such as one for a map of maps; raises KernelRefused."""
         options = MapCreateOptions(sz=ctypes.sizeof(MapCreateOptions), map_flags=flags)
         fd = library().bpf_map_create(kind, name[:15].encode(), key_size, value_size, entries, ctypes.byref(options))
-        return cls(done(fd, f"making map {name}"))
+        return cls(check(fd, f"creating map {name}"))
 
     def close(self) -> None:
-        """Give up the descriptor."""
+        """Close the descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -78,11 +89,11 @@ class Map:
         self.close()
 
     def pin(self, path: Path) -> None:
-        """Give the map a name in bpffs; raises KernelRefused."""
+        """Pin the map in bpffs; raises KernelRefused."""
         pin(self.fd, path)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key (that of the first processor, where each has its own), None where there is none."""
+        """The value of a key (the first processor's, in a per-CPU map); None where there is none."""
         values = self.get_each(key)
         return values[0] if values else None
 
@@ -90,7 +101,7 @@ class Map:
         """The value of a key on each processor; empty where there is none."""
         value = ctypes.create_string_buffer(self._padded * self.cpus)
         try:
-            done(library().bpf_map_lookup_elem(self.fd, self._key(key), value), f"reading map {self.name}")
+            check(library().bpf_map_lookup_elem(self.fd, self._key(key), value), f"reading map {self.name}")
         except KernelRefused as error:
             if error.errno == errno.ENOENT:
                 return []
@@ -98,18 +109,18 @@ class Map:
         return self._split(value.raw)
 
     def put(self, key: bytes, value: bytes, flags: int = 0) -> None:
-        """Set a value; for a map with one on each processor all of them, one after the other, or the same for all."""
+        """Set a value; in a per-CPU map either all of them, one after the other, or one for all."""
         result = library().bpf_map_update_elem(self.fd, self._key(key), self._value(value), flags)
-        done(result, f"writing map {self.name}")
+        check(result, f"writing map {self.name}")
 
     def put_map(self, key: bytes, inner: Map) -> None:
-        """Put a map into this map of maps: from then on programs see the new one, whole."""
+        """Put a map into this map of maps: programs see the whole new one from then on."""
         self.put(key, inner.fd.to_bytes(4, "little"))
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; false where it was not there."""
         try:
-            done(library().bpf_map_delete_elem(self.fd, self._key(key)), f"removing from map {self.name}")
+            check(library().bpf_map_delete_elem(self.fd, self._key(key)), f"removing from map {self.name}")
         except KernelRefused as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -117,32 +128,32 @@ class Map:
         return True
 
     def put_many(self, keys: bytes, values: bytes) -> None:
-        """Set many values in as few system calls as can be; keys and values one after the other."""
+        """Set many values in one system call; keys and values one after the other."""
         total = len(keys) // self.key_size
         if len(keys) != total * self.key_size or len(values) != total * self._padded * self.cpus:
             raise ValueError(f"map {self.name}: {len(keys)} bytes of keys do not fit {len(values)} bytes of values")
         if total:
             count = c_uint32(total)
             result = library().bpf_map_update_batch(self.fd, keys, values, ctypes.byref(count), None)
-            done(result, f"writing map {self.name}")
+            check(result, f"writing map {self.name}")
 
     def delete_many(self, keys: list[bytes]) -> int:
         """Remove many keys; how many were there."""
         return sum(self.delete(key) for key in keys)
 
     def keys(self) -> Iterator[bytes]:
-        """Every key. One that is removed meanwhile may make the walk begin again."""
+        """Every key. Removing one meanwhile may restart the iteration."""
         last: bytes | None = None
-        following = ctypes.create_string_buffer(self.key_size)
-        while library().bpf_map_get_next_key(self.fd, last, following) == 0:
-            last = following.raw
+        next_key = ctypes.create_string_buffer(self.key_size)
+        while library().bpf_map_get_next_key(self.fd, last, next_key) == 0:
+            last = next_key.raw
             yield last
 
     def items(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        """Every key with its values, one of each processor, some thousands a system call."""
+        """Every key with its values, one per processor; some thousands per system call."""
         size = self._padded * self.cpus
-        for got, keys, values in self._batches():
-            for n in range(got):
+        for count, keys, values in self._batches():
+            for n in range(count):
                 key = keys[n * self.key_size : (n + 1) * self.key_size]
                 yield key, self._split(values[n * size : (n + 1) * size])
 
@@ -167,17 +178,17 @@ class Map:
 
     @contextmanager
     def mapped(self) -> Iterator[mmap.mmap]:
-        """All values of an array that can be mapped (BPF_F_MMAPABLE), as they are now and become."""
+        """All values of a mappable array (BPF_F_MMAPABLE), live."""
         with mmap.mmap(self.fd, self.max_entries * self.value_size, prot=mmap.PROT_READ) as values:
             yield values
 
     def count(self) -> int:
-        """How many keys there are. The kernel hands them out in batches, as it keeps no number."""
-        return sum(got for got, _, _ in self._batches())
+        """The number of keys. The kernel keeps no count, so this reads them all."""
+        return sum(count for count, _, _ in self._batches())
 
     @property
     def memory(self) -> int:
-        """Bytes that the kernel holds for it now (/proc/PID/fdinfo, `memlock`)."""
+        """Bytes of kernel memory in use (/proc/PID/fdinfo, `memlock`)."""
         for line in Path(f"/proc/self/fdinfo/{self.fd}").read_text().splitlines():
             name, _, value = line.partition(":")
             if name == "memlock":
@@ -204,3 +215,41 @@ class Map:
 
     def _split(self, raw: bytes) -> list[bytes]:
         return [raw[n * self._padded : n * self._padded + self.value_size] for n in range(self.cpus)]
+
+
+class RingBuffer:
+    """Reads the events of a map of type BPF_MAP_TYPE_RINGBUF, in order. `fileno` is readable when there are any."""
+
+    def __init__(self, buffer: Map, receive: Callable[[bytes], None]) -> None:
+        def sample(_: int, data: int, size: int) -> int:
+            receive(ctypes.string_at(data, size))
+            return 0
+
+        self._sample = SAMPLE(sample)  # libbpf keeps only its address
+        self._handle = check_pointer(
+            library().ring_buffer__new(buffer.fd, self._sample, None, None), f"reading {buffer.name}"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return int(library().ring_buffer__epoll_fd(self._handle))
+
+    def consume(self) -> int:
+        """Receive the events that are there; how many."""
+        return check(library().ring_buffer__consume(self._handle), "reading events")
+
+    def poll(self, seconds: float) -> int:
+        """Wait for events and receive them; how many."""
+        return check(library().ring_buffer__poll(self._handle, int(seconds * 1000)), "reading events")
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._handle:
+            library().ring_buffer__free(self._handle)
+            self._handle = 0

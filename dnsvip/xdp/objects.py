@@ -1,11 +1,11 @@
-"""Programs of the kernel: an object file opened, prepared and loaded, and what came of it run by hand.
+"""Object files and programs: open an object, prepare it, load it into the kernel, and run its programs.
 
-    with Object.open("empty") as made:
-        made.load()
-        made.program("dnsvip_empty").run(packet)
+    with Object.open("empty") as opened:
+        opened.load()
+        opened.program("dnsvip_empty").run(packet)
 
-Between `open` and `load` maps may be sized, given values or replaced by maps that live already. What the verifier
-refuses is told in one KernelRefused with the end of its log.
+Between `open` and `load` maps can be resized, given values or replaced by existing maps. A rejection by the verifier is
+one KernelRefused with the end of its log.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -25,24 +26,26 @@ from dnsvip.xdp.libbpf import (
     OpenOptions,
     ProgramInfo,
     TestRunOptions,
-    done,
-    information,
+    captured_log,
+    check,
+    check_pointer,
     library,
-    listening,
-    made,
-    opened,
+    open_pin,
     pin,
+    query_info,
 )
 from dnsvip.xdp.maps import Map
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
-"""What an XDP program says about a packet (enum xdp_action)."""
+"""Return values of an XDP program (enum xdp_action)."""
 ROOM = 256
 """Bytes that a program may add to a packet in `run`."""
 
 
+@cache
 def object_file(name: str) -> bytes:
-    """The object of `name`.bpf.c as it was built; raises PlatformError where it was not."""
+    """The compiled object of `name`.bpf.c, read once, so that a process keeps the program and types it started with
+    while the package is upgraded. Raises PlatformError where it was not built."""
     try:
         return (files("dnsvip.xdp") / "programs" / f"{name}.bpf.o").read_bytes()
     except FileNotFoundError:
@@ -55,7 +58,7 @@ def object_file(name: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a program said (XDP_*, or what a syscall program returned), the packet it left and ns a repetition."""
+    """The return value of a program (XDP_* for XDP), the packet as it left it, and nanoseconds per repetition."""
 
     result: int
     data: bytes
@@ -75,25 +78,25 @@ class Program:
     @classmethod
     def pinned(cls, path: Path) -> Self:
         """The program pinned at `path`; raises KernelRefused."""
-        return cls(opened(path))
+        return cls(open_pin(path))
 
     @classmethod
     def by_id(cls, number: int) -> Self:
         """A program by its number in the kernel; raises KernelRefused."""
-        return cls(done(library().bpf_prog_get_fd_by_id(number), f"opening program {number}"))
+        return cls(check(library().bpf_prog_get_fd_by_id(number), f"opening program {number}"))
 
     def information(self) -> ProgramInfo:
-        """What the kernel says of it: with kernel.bpf_stats_enabled also how often and how long it ran."""
+        """The kernel's information about it; with kernel.bpf_stats_enabled including run count and run time."""
         info = ProgramInfo()
-        information(self.fd, info)
+        query_info(self.fd, info)
         return info
 
     def pin(self, path: Path) -> None:
-        """Give the program a name in bpffs; raises KernelRefused."""
+        """Pin the program in bpffs; raises KernelRefused."""
         pin(self.fd, path)
 
     def close(self) -> None:
-        """Give up the descriptor."""
+        """Close the descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -108,13 +111,13 @@ class Program:
         options.data_size_out = len(out)
         if cpu is not None:
             options.cpu, options.flags = cpu, 1  # BPF_F_TEST_RUN_ON_CPU
-        done(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
+        check(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
         return Run(options.retval, out.raw[: options.data_size_out], options.duration)
 
     def call(self, argument: bytes) -> int:
-        """Run a program of type SEC("syscall") with this context; what it returned. Raises KernelRefused."""
+        """Run a SEC("syscall") program with this context; its return value. Raises KernelRefused."""
         options = self._options(argument)
-        done(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
+        check(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
         return int(ctypes.c_int32(options.retval).value)
 
     @staticmethod
@@ -127,23 +130,23 @@ class Program:
 
 
 class Object:
-    """An object file: `open`, prepare, `load`, then take its programs and maps, which outlive `close`."""
+    """An object file: `open`, prepare, `load`, then get its programs and maps, which outlive `close`."""
 
-    def __init__(self, handle: int, name: str) -> None:
-        self._handle = handle
+    def __init__(self, opened: int, name: str) -> None:
+        self._handle = opened
         self._name = name
-        self._programs = {library().bpf_program__name(each).decode(): each for each in self._each("program")}
-        self._maps = {library().bpf_map__name(each).decode(): each for each in self._each("map")}
+        self._programs = {library().bpf_program__name(handle).decode(): handle for handle in self._handles("program")}
+        self._maps = {library().bpf_map__name(handle).decode(): handle for handle in self._handles("map")}
 
     @classmethod
     def open(cls, name: str, data: bytes | None = None) -> Self:
         """The object of `name`.bpf.c in this package, or one in `data`; raises PlatformError."""
         content = object_file(name) if data is None else data
         options = OpenOptions(sz=ctypes.sizeof(OpenOptions), object_name=name[:15].encode())
-        with listening() as said:
+        with captured_log() as log_lines:
             handle = library().bpf_object__open_mem(content, len(content), ctypes.byref(options))
             if not handle:
-                raise KernelRefused(f"{name}.bpf.o cannot be read", ctypes.get_errno(), "".join(said))
+                raise KernelRefused(f"{name}.bpf.o cannot be read", ctypes.get_errno(), "".join(log_lines))
         return cls(handle, name)
 
     def __enter__(self) -> Self:
@@ -153,7 +156,7 @@ class Object:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; programs and maps taken out of it stay."""
+        """Close the file; programs and maps from it stay open."""
         if self._handle:
             library().bpf_object__close(self._handle)
             self._handle = 0
@@ -161,7 +164,7 @@ class Object:
     @property
     def btf(self) -> Btf:
         """The types of the object, while it is open."""
-        return Btf(made(library().bpf_object__btf(self._handle), f"{self._name}: no BTF"))
+        return Btf(check_pointer(library().bpf_object__btf(self._handle), f"{self._name}: no BTF"))
 
     @property
     def programs(self) -> list[str]:
@@ -170,32 +173,32 @@ class Object:
 
     @property
     def maps(self) -> list[str]:
-        """The names of the maps, the ones of global variables (NAME.bss, .rodata) too."""
+        """The names of the maps, those of global variables (NAME.bss, .rodata) included."""
         return list(self._maps)
 
     def only(self, *programs: str) -> None:
-        """Load these programs and no others."""
+        """Load only these programs."""
         for name, handle in self._programs.items():
-            done(library().bpf_program__set_autoload(handle, name in programs), f"choosing {name}")
+            check(library().bpf_program__set_autoload(handle, name in programs), f"choosing {name}")
 
     def resize(self, name: str, entries: int) -> None:
-        """Give a map another number of entries."""
-        done(library().bpf_map__set_max_entries(self._map(name), entries), f"sizing map {name}")
+        """Set the number of entries of a map."""
+        check(library().bpf_map__set_max_entries(self._map(name), entries), f"sizing map {name}")
 
     def entries(self, name: str) -> int:
-        """How many entries a map is to have."""
+        """The number of entries that a map will have."""
         return int(library().bpf_map__max_entries(self._map(name)))
 
     def set_inner(self, name: str, inner: Map) -> None:
-        """Say by an example what the map of maps `name` holds."""
-        done(library().bpf_map__set_inner_map_fd(self._map(name), inner.fd), f"preparing map {name}")
+        """Set the template of the maps inside the map of maps `name`."""
+        check(library().bpf_map__set_inner_map_fd(self._map(name), inner.fd), f"preparing map {name}")
 
     def reuse(self, name: str, existing: Map) -> None:
-        """Take a map that lives already in the place of this one; raises KernelRefused where they differ in form."""
-        done(library().bpf_map__reuse_fd(self._map(name), existing.fd), f"taking over map {name}")
+        """Use an existing map instead of a new one; raises KernelRefused where their definitions differ."""
+        check(library().bpf_map__reuse_fd(self._map(name), existing.fd), f"taking over map {name}")
 
     def set_variable(self, name: str, value: bytes) -> None:
-        """Set a global constant or variable before loading. Raises PlatformError where there is none of that size."""
+        """Set a global constant or variable before loading; raises PlatformError where there is none of that size."""
         section, offset, size = self.btf.variable(name)
         if size != len(value):
             raise PlatformError(f"{self._name}: variable {name} has {size} bytes, not {len(value)}")
@@ -203,42 +206,42 @@ class Object:
         if handle is None:
             raise PlatformError(f"{self._name}: no section {section}")
         length = ctypes.c_size_t()
-        start = made(library().bpf_map__initial_value(handle, ctypes.byref(length)), f"setting {name}")
+        start = check_pointer(library().bpf_map__initial_value(handle, ctypes.byref(length)), f"setting {name}")
         ctypes.memmove(start + offset, value, size)
 
     def load(self) -> None:
         """Load everything into the kernel; raises KernelRefused with the end of the verifier's log."""
-        with listening() as said:
+        with captured_log() as log_lines:
             result = library().bpf_object__load(self._handle)
             if result < 0:
-                raise KernelRefused(f"the kernel does not take {self._name}.bpf.o", -result, "".join(said))
+                raise KernelRefused(f"the kernel rejects {self._name}.bpf.o", -result, "".join(log_lines))
 
     def program(self, name: str) -> Program:
         """A loaded program, with a descriptor of its own."""
         if name not in self._programs:
             raise PlatformError(f"{self._name}.bpf.o has no program {name}; there is: {', '.join(self._programs)}")
-        return Program(os.dup(done(library().bpf_program__fd(self._programs[name]), f"{name} is not loaded")))
+        return Program(os.dup(check(library().bpf_program__fd(self._programs[name]), f"{name} is not loaded")))
 
     def map(self, name: str) -> Map:
         """A map of a loaded object, with a descriptor of its own."""
-        return Map(os.dup(done(library().bpf_map__fd(self._map(name)), f"map {name} is not loaded")))
+        return Map(os.dup(check(library().bpf_map__fd(self._map(name)), f"map {name} is not loaded")))
 
     def layout(self, name: str) -> str:
-        """All that makes two maps the same in form (type, sizes, flags, the types of key and value), as text."""
+        """The definition of a map as text: type, sizes, flags, and the types of key and value."""
         lib, handle = library(), self._map(name)
-        shape = [lib.bpf_map__type(handle), lib.bpf_map__key_size(handle), lib.bpf_map__value_size(handle)]
-        shape.append(lib.bpf_map__map_flags(handle))
+        definition = [lib.bpf_map__type(handle), lib.bpf_map__key_size(handle), lib.bpf_map__value_size(handle)]
+        definition.append(lib.bpf_map__map_flags(handle))
         types = (lib.bpf_map__btf_key_type_id(handle), lib.bpf_map__btf_value_type_id(handle))
-        return " ".join([*map(str, shape), *(self.btf.describe(each) for each in types if each)])
+        return " ".join([*map(str, definition), *(self.btf.describe(number) for number in types if number)])
 
     def _map(self, name: str) -> int:
         if name not in self._maps:
             raise PlatformError(f"{self._name}.bpf.o has no map {name}; there is: {', '.join(self._maps)}")
         return self._maps[name]
 
-    def _each(self, kind: str) -> Iterator[int]:
-        following = getattr(library(), f"bpf_object__next_{kind}")
-        at = following(self._handle, None)
-        while at:
-            yield at
-            at = following(self._handle, at)
+    def _handles(self, kind: str) -> Iterator[int]:
+        next_handle = getattr(library(), f"bpf_object__next_{kind}")
+        handle = next_handle(self._handle, None)
+        while handle:
+            yield handle
+            handle = next_handle(self._handle, handle)

@@ -1,12 +1,12 @@
-"""A loaded object whose maps outlive the process: each is pinned under a name that holds its form.
+"""Loads an object whose maps outlive the process: each is pinned under a name that identifies its definition.
 
     FOLDER/MAP-LAYOUT-ENTRIES           LAYOUT: digest of type, sizes, flags and the types of key and value
-    FOLDER/MAP-LAYOUT-ENTRIES-GROUP     GROUP: digest of the forms of all maps that only make sense together
-    FOLDER/link, FOLDER/program         the attachment to the interface, and what is attached
+    FOLDER/MAP-LAYOUT-ENTRIES-GROUP     GROUP: digest of the definitions of all maps that only make sense together
+    FOLDER/link, FOLDER/program         the attachment to the interface, and the attached program
 
-A later load takes over every map whose form has not changed, with what is in it, and makes the others new; where
-only the number of entries changed, what a map held can be carried over. Nothing is removed before the new program
-is in place (`tidy`), so a load that fails leaves everything as it was.
+A later load takes over every map whose definition has not changed, with its contents, and creates the others; where
+only the number of entries has changed, the contents can be copied. Nothing is removed before the new program is in
+place (`tidy`), so a failed load leaves everything as it was.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dnsvip.xdp.objects import Object
 
 LINK, PROGRAM_PIN = "link", "program"
 ATTACHED = frozenset({LINK, PROGRAM_PIN})
-"""What is no map in a folder."""
+"""The files of a folder that are not maps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The maps of a loaded object by name; `taken` are those that lived already, `paths` where all are pinned."""
+    """The maps of a loaded object by name; `taken` are those that existed before, `paths` is where each is pinned."""
 
     folder: Path
     maps: Mapping[str, Map]
@@ -39,51 +39,51 @@ class Loaded:
 
     @property
     def unchanged(self) -> bool:
-        """Whether every map lived already: a program with the same code is then the same program."""
+        """Whether every map existed before: a program with the same code is then the same program."""
         return self.taken == self.maps.keys()
 
     def carry(self, name: str) -> int:
-        """Copy into a map that is new what its predecessor of the same layout held, as far as it fits; how much."""
+        """Copy the entries of earlier maps of the same layout into a new map, as far as they fit; how many."""
         if name in self.taken:
             return 0
         copied = 0
         for path in self.predecessors(name):
             with Map.pinned(path) as old:
                 for key, values in old.items():
-                    with suppress(KernelRefused):  # it is there already, or there is no room
+                    with suppress(KernelRefused):  # it exists already, or the map is full
                         self.maps[name].put(key, values[0], NEW)
                         copied += 1
         return copied
 
     def tidy(self) -> None:
-        """Remove what earlier loads pinned and this one does not use."""
+        """Remove pins of earlier loads that this one does not use."""
         kept = {path.name for path in self.paths.values()} | ATTACHED
         for path in self.folder.iterdir():
             if path.name not in kept and path.is_file():
                 path.unlink()
 
     def discard(self) -> None:
-        """Remove what this load pinned anew: it is not to be used."""
+        """Remove the pins that this load created."""
         for name, path in self.paths.items():
             if name not in self.taken:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give up the descriptors; what is pinned stays."""
-        for each in self.maps.values():
-            each.close()
+        """Close the descriptors; pins stay."""
+        for loaded_map in self.maps.values():
+            loaded_map.close()
 
     def predecessors(self, name: str) -> list[Path]:
-        """Where earlier maps of the same name and layout are pinned."""
-        mine = self.paths[name].name
-        layout = "-".join(mine.split("-")[:2])
-        return [path for path in self.folder.glob(f"{layout}-*") if path.name != mine]
+        """The pins of earlier maps of the same name and layout."""
+        own = self.paths[name].name
+        layout = "-".join(own.split("-")[:2])
+        return [path for path in self.folder.glob(f"{layout}-*") if path.name != own]
 
 
 def load(program: Object, folder: Path, together: Sequence[str] = ()) -> Loaded:
-    """Load an open object with its maps pinned under `folder`; raises PlatformError, and then nothing has changed.
+    """Load an open object with its maps pinned under `folder`; raises PlatformError, and changes nothing then.
 
-    Of the maps `together` all are taken over or none.
+    Either all of the maps `together` are taken over or none.
     """
     make_folder(folder)
     names = [name for name in program.maps if "." not in name]  # NAME.rodata and the like belong to one load only
@@ -109,12 +109,12 @@ def load(program: Object, folder: Path, together: Sequence[str] = ()) -> Loaded:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for pins that only we may enter; raises PlatformError."""
+    """Create a folder for pins that only its owner may enter; raises PlatformError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)
     except OSError as error:
-        raise PlatformError(f"{folder}: cannot be made: {error.strerror}") from error
+        raise PlatformError(f"{folder}: cannot be created: {error.strerror}") from error
 
 
 def remove_folder(folder: Path) -> bool:

@@ -1,4 +1,5 @@
-"""Whether this machine can run the kernel data plane, before anything is changed, and what to do where it cannot."""
+"""Checks that this machine can run the kernel programs, before anything is changed, and says what to do where it
+cannot."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from dnsvip.xdp.objects import object_file
 LEAST_KERNEL = (6, 10)
 """The first with cryptography for programs (bpf_crypto)."""
 FUNCTIONS = ("bpf_crypto_ctx_create", "bpf_crypto_ctx_acquire", "bpf_crypto_ctx_release", "bpf_crypto_encrypt")
-"""Kernel functions that the dispatcher's program calls."""
+"""Kernel functions that the programs call."""
 INSTEAD = 'or use mode = "user" in [dispatch]'
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 CAP_SYS_ADMIN = 21
@@ -25,7 +26,7 @@ BPFFS_MAGIC = 0xCAFE4A11
 
 
 def check_platform(program: str, pins: Path) -> None:
-    """Raise PlatformError with what is missing for `program` and what would be right; changes nothing."""
+    """Raise PlatformError with what `program` lacks and the remedy; changes nothing."""
     check_kernel(os.uname().release)
     check_capabilities(Path("/proc/self/status").read_text())
     object_file(program)
@@ -35,9 +36,9 @@ def check_platform(program: str, pins: Path) -> None:
 
 
 def check_kernel(release: str) -> None:
-    """Raise PlatformError for a kernel (as `uname -r` says it) that is too old."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    if found is None or (int(found[1]), int(found[2])) < LEAST_KERNEL:
+    """Raise PlatformError for a kernel release (as in `uname -r`) that is too old."""
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if version is None or (int(version[1]), int(version[2])) < LEAST_KERNEL:
         least = ".".join(map(str, LEAST_KERNEL))
         raise PlatformError(
             f'mode = "xdp" needs Linux {least} or newer, this is {release}: boot a newer one, {INSTEAD}'
@@ -46,8 +47,8 @@ def check_kernel(release: str) -> None:
 
 def check_capabilities(status: str) -> None:
     """Raise PlatformError where the process (its /proc/PID/status) may not load and attach programs."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    mask = int(found[1], 16) if found else 0
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    mask = int(effective[1], 16) if effective else 0
     missing = [] if mask >> CAP_SYS_ADMIN & 1 else [name for name, bit in CAPABILITIES.items() if not mask >> bit & 1]
     if missing:
         raise PlatformError(f'mode = "xdp" needs {", ".join(missing)}: run as root, {INSTEAD}')
@@ -66,9 +67,9 @@ def check_functions(names: Iterable[str]) -> None:
 
 
 def check_pins(folder: Path) -> None:
-    """Raise PlatformError where `folder` (or what will hold it) is in no BPF file system."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    if _file_system(there) != BPFFS_MAGIC:
+    """Raise PlatformError where `folder` (or its nearest parent that exists) is not in a BPF file system."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if _file_system(existing) != BPFFS_MAGIC:
         raise PlatformError(
             f"{folder}: no BPF file system, which keeps the data plane while no process runs: "
             f"mount -t bpf bpf {folder if folder.exists() else folder.parent}, or name another by dispatch.pins"
@@ -77,7 +78,7 @@ def check_pins(folder: Path) -> None:
 
 def _file_system(path: Path) -> int:
     """f_type of statfs(2): the first word of the structure on every 64-bit Linux."""
-    room = (ctypes.c_long * 32)()
-    if ctypes.CDLL(None, use_errno=True).statfs(str(path).encode(), ctypes.byref(room)) != 0:
+    result = (ctypes.c_long * 32)()
+    if ctypes.CDLL(None, use_errno=True).statfs(str(path).encode(), ctypes.byref(result)) != 0:
         return 0
-    return room[0] & 0xFFFF_FFFF
+    return result[0] & 0xFFFF_FFFF

@@ -115,16 +115,16 @@ class ObjectTypes:
         """A struct."""
         known = self._structs.get(name)
         if known is None:
-            with Object.open(self._name) as opened:
-                known = self._structs[name] = StructType(name, opened.btf.size(name), opened.btf.struct(name))
+            with Object.open(self._name) as open_pin:
+                known = self._structs[name] = StructType(name, open_pin.btf.size(name), open_pin.btf.struct(name))
         return known
 
     def constants(self, enum: str) -> Mapping[str, int]:
         """The enumerators of an enum, by their C names."""
         known = self._enums.get(enum)
         if known is None:
-            with Object.open(self._name) as opened:
-                known = self._enums[enum] = opened.btf.enum(enum)
+            with Object.open(self._name) as open_pin:
+                known = self._enums[enum] = open_pin.btf.enum(enum)
         return known
 
     def words(self, enum: str, prefix: str) -> dict[str, int]:

@@ -12,9 +12,8 @@ from dnsvip.errors import PlatformError
 from dnsvip.xdp import build
 from dnsvip.xdp.btf import FUNCTION, Btf, Member
 from dnsvip.xdp.libbpf import KernelRefused
-from dnsvip.xdp.maps import ARRAY_OF_MAPS, EXISTING, HASH, NEW, PERCPU_ARRAY, Map
+from dnsvip.xdp.maps import ARRAY_OF_MAPS, EXISTING, HASH, NEW, PERCPU_ARRAY, Map, RingBuffer
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, Object, object_file
-from dnsvip.xdp.ring import Ring
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -85,7 +84,7 @@ def test_syscall_program_feeds_a_map_and_events_come_out(made: Object) -> None:
         judge, add, events = made.program("judge"), made.program("add"), made.map("events")
     assert add.call(struct.pack("<I", 1234)) == 42
     got: list[bytes] = []
-    with Ring(events, got.append) as ring:
+    with RingBuffer(events, got.append) as ring:
         assert judge.run(bytes(64)).result == XDP_DROP
         assert ring.consume() == 1
     assert got == [struct.pack("<Q", 1234)]

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Addresses decoded before (map `decoded`): what was in them, and what that meant. */
+/* The decode cache (map `decoded`): payloads of addresses seen before, and the verdicts on them. */
 #pragma once
 #include "rows.h"
 
-/* Each address has two places, side by side: what comes goes into the first, what was there into the second. */
+/* Each address has two adjacent entries: a new one goes into the first, which moves to the second. */
 static __always_inline struct decoded *decoded_at(__u64 hash, __u32 second)
 {
 	__u32 number = (hash & (DECODED / 2 - 1)) * 2 + second;
@@ -24,7 +24,7 @@ static __always_inline __u64 decoded_check(const struct decoded *d)
 	       (d->address.lo ^ d->deadline) * 0x94d049bb133111ebULL + d->address.hi + d->identity;
 }
 
-/* Takes a copy into work.decoded of what the cache has for an address, of which `mask` counts; 0 where that is nothing. */
+/* Copies the cache entry of an address into work.decoded, comparing the bits of `mask`; 0 where there is none. */
 static __always_inline int decoded_before(struct work *w, struct wide address, struct wide mask, __u64 identity)
 {
 	struct decoded *known = decoded_at(w->decoded_hash, 0), *d = &w->decoded;
@@ -38,7 +38,7 @@ static __always_inline int decoded_before(struct work *w, struct wide address, s
 	       d->identity == identity && d->check == decoded_check(d);
 }
 
-/* Keeps work.decoded. Always 0. */
+/* Writes work.decoded into the cache. Always 0. */
 static __noinline int remember_decoded(struct work *w, const struct lanes *l, struct wide mask)
 {
 	struct decoded *first = decoded_at(w->decoded_hash, 0), *second = decoded_at(w->decoded_hash, 1);

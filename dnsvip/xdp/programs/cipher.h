@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Sets up the AES contexts that FF1 uses: only a program that may sleep can make one. Run by hand (feed.py). */
+/* Creates the AES contexts that FF1 uses, which only a sleepable program may do. Called by map_writer.py. */
 #pragma once
 #include "ff1.h"
 
@@ -18,9 +18,9 @@ extern void bpf_crypto_ctx_release(struct bpf_crypto_ctx *ctx) __ksym;
 
 struct cipher_order {
 	__u32 number; /* in map `ciphers` */
-	__u32 remove; /* take_token it away instead */
+	__u32 remove; /* remove it instead */
 	__u8 key[16];
-	__u32 faster; /* see feed.py */
+	__u32 faster; /* take the faster AES, see map_writer.py */
 };
 
 SEC("syscall")

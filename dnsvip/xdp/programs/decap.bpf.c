@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* On a server under forward = "encap": takes the outer header off before the kernel sees the packet, which then has
- * the VIP as its destination, a local address of the server. It takes only what is sent to an address in map `own`
- * with a source in the dispatchers' prefix; all else passes untouched. ECN follows RFC 6040 section 4.2. */
+/* On a server under forward = "encap": removes the outer header before the kernel sees the packet, whose destination
+ * then is the VIP, a local address of the server. Only packets to an address in map `own` with a source in the
+ * dispatchers' prefix are unwrapped; all others pass unchanged. ECN follows RFC 6040 section 4.2. */
 #include "checksum.h"
 #include "parse.h"
 
@@ -12,7 +12,7 @@ enum decap_outcome {
 	DECAP_UNWRAPPED,
 	DECAP_PASSED,
 	DECAP_MALFORMED, /* no whole header inside */
-	DECAP_ECN,       /* congestion that a sender without ECN would never learn of */
+	DECAP_ECN,       /* congestion experienced, and the inner packet's sender does not support ECN */
 	DECAPS
 };
 
@@ -27,7 +27,7 @@ struct own_key {
 	__be64 address[2];
 };
 
-/* The server's addresses that dispatchers send to, with the high half of their outer sources. */
+/* The server's addresses that dispatchers send to, with the upper half of their outer source addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
@@ -44,7 +44,7 @@ static __always_inline int done(__u32 outcome)
 	return outcome == DECAP_UNWRAPPED || outcome == DECAP_PASSED ? XDP_PASS : XDP_DROP;
 }
 
-/* Lets congestion marked on the outer header show on the inner one; 0 where that cannot be said. */
+/* Copies a congestion mark from the outer header to the inner one; 0 where its sender does not support ECN. */
 static __always_inline int take_congestion6(struct ip6_head *ip)
 {
 	if (!(bpf_ntohl(ip->word) >> 20 & ECN))
@@ -64,7 +64,7 @@ static __always_inline int take_congestion4(struct ip4_head *ip)
 	return 1;
 }
 
-/* Whether the outer header is one of ours, behind a link header of `at` bytes. */
+/* Whether the outer header comes from one of our dispatchers. */
 static __always_inline int is_ours(const struct ip6_head *outer)
 {
 	struct own_key key = {{outer->destination[0], outer->destination[1]}};

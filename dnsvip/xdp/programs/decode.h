@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What a destination address says and whether it may open a flow: dnsvip/dispatcher/verify/verify.py, in the same order
- * (dnsvip/address/README.md, "Decoding"). A forged address costs one SipHash. */
+/* Verifies a destination address and decides whether it may open a flow, as dnsvip/dispatcher/verify does, in the
+ * same order (dnsvip/address/README.md, "Decoding"). A forged address costs one SipHash. */
 #pragma once
 #include "cache.h"
 #include "ff1.h"
@@ -14,7 +14,7 @@ static __always_inline int has_prefix_of(const struct cluster *c, const struct f
 	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
 }
 
-/* The number of the cluster whose prefix has_prefix_of a packet's destination; NONE. The last one found is tried first. */
+/* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last cluster first. */
 static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
 {
 	__u32 *found;
@@ -51,7 +51,8 @@ static __always_inline __u64 field_of(const struct field *f, struct wide payload
 	return shifted(payload, f->shift & 127) & mask;
 }
 
-/* Decrypts what was not decrypted before, into work.payload. 1, 0 where it was known, or less where that fails. */
+/* Decrypts the payload into work.payload, unless it is cached. Returns 1 when decrypted, 0 when cached, negative on
+ * error. */
 static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
 					struct wide address)
 {
@@ -82,7 +83,7 @@ static __always_inline int open_payload(struct work *w, const struct cluster *c,
 	return 1;
 }
 
-/* The tier that an authentic payload gives, the client's record first; NONE where the payload makes no sense. */
+/* The tier of an authentic payload, where the client's record comes first; NONE where the payload is invalid. */
 static __noinline __u32 payload_tier(const struct work *w, const struct cluster *c, const struct client *client)
 {
 	struct wide payload = w->payload;
@@ -105,7 +106,7 @@ static __noinline __u32 payload_tier(const struct work *w, const struct cluster 
 	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
 }
 
-/* The first second at which an address has expired; after all time where it lives as long as its epoch. */
+/* The first second at which an address has expired; the maximum where it lives as long as its epoch. */
 static __always_inline __u64 deadline_of(const struct cluster *c, const struct epoch *e, struct wide payload)
 {
 	__u64 expiry = field_of(&c->expiry, payload), never = ~0ULL;
@@ -116,7 +117,8 @@ static __always_inline __u64 deadline_of(const struct cluster *c, const struct e
 	return e->activated_at + expiry * c->expiry_unit;
 }
 
-/* Whether the mode-1 address of work.packet fits its client's key, its source and the time (dnsvip/address/proof.py). */
+/* Whether the mode-1 address of work.packet matches its client's key, its source and the time
+ * (dnsvip/address/proof.py). */
 __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 {
 	struct site *site = current_site();
@@ -167,7 +169,7 @@ static __always_inline int is_replayed(struct work *w)
 	return use && use->until >= w->seconds && __builtin_memcmp(&use->key, key, sizeof(*key));
 }
 
-/* Steps 7 and 8: is the client in good check_client, and has it proven what it must. */
+/* Steps 7 and 8: the client's state, and its proof where one is required. */
 static __noinline __u8 check_client(struct work *w, const struct tier *tier,
 				     const struct client *client, __u64 id, int proven)
 {
@@ -200,7 +202,7 @@ static __always_inline int verify4(struct address_verdict *j, const struct clust
 	return tier ? set_address_verdict(j, REASON_CLASS, *tier) : set_address_verdict(j, REASON_BAD_PAYLOAD, NONE);
 }
 
-/* Whether an address as issued was set_address_verdict before, tag and all, and still means the same. */
+/* Whether an issued address was verified before, tag included, and still means the same. */
 static __always_inline int verified_before(struct work *w, const struct config *settled, const struct epoch *e,
 					 struct wide address)
 {
@@ -220,7 +222,7 @@ static __always_inline void take_fields(struct address_verdict *j, const struct 
 		j->session = field_of(&c->session, payload);
 }
 
-/* What the payload of an authentic address says, into work.address_verdict. */
+/* Evaluates the payload of an authentic address, into work.address_verdict. */
 static __noinline int verify_payload(struct work *w, const struct site *site, const struct config *settled,
 				    const struct epoch *e, const struct lanes *l)
 {
@@ -259,7 +261,7 @@ static __noinline int verify_payload(struct work *w, const struct site *site, co
 		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
 		remember_decoded(w, l, c->mac_mask);
 	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
-		remember_decoded(w, l, c->mac_mask); /* what was never authentic as a whole leaves no trace */
+		remember_decoded(w, l, c->mac_mask); /* only a wholly authentic address is cached */
 	}
 	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
 		j->tier = number;
@@ -270,7 +272,7 @@ static __noinline int verify_payload(struct work *w, const struct site *site, co
 	return 0;
 }
 
-/* Judges the destination of work.packet into work.address_verdict, whose cluster is set. Always 0. */
+/* Verifies the destination of work.packet into work.address_verdict, whose cluster is set. Always 0. */
 static __always_inline int verify(struct work *w, const struct site *site, const struct lanes *l)
 {
 	struct config *settled = settings();

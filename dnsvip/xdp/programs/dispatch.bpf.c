@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The dispatcher in the kernel: figure 4 of the patent for every frame, as dnsvip/dispatcher/engine.py has it.
- * Read the packet, look into the connection key table, else verify the address, apply quality of service, select a
- * server, record the flow; then send. Same verdict, reason, server and bytes as the reference, for the same state. */
+/* The dispatcher in the kernel: figure 4 of the patent for every frame, as in dnsvip/dispatcher/engine.py. Parse the
+ * packet, look into the connection key table, else verify the address, apply quality of service, select a server and
+ * record the flow; then send. Verdict, reason, server and bytes equal the reference's for the same state. */
 #include "cipher.h"
 #include "select.h"
 #include "sweep.h"
 
-/* A server's answer under nat, back to its client; 1 where it is one. */
+/* Returns a server's answer under nat to its client; 1 where the packet is one. */
 __noinline int reply(struct flow_key *key, __u32 reason)
 {
 	struct work *w = work();
@@ -37,7 +37,7 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 	return 1;
 }
 
-/* Where the flow with a key goes; 1 where there is one. */
+/* Forwards along the flow with a key; 1 where there is one. */
 static __always_inline int follow(struct work *w, const struct site *site, struct flow_key *key, __u8 reason)
 {
 	__u32 number;
@@ -54,7 +54,7 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 	return 1;
 }
 
-/* Dropped where it came for a cluster; what others sent to others is passed on. */
+/* Drops a packet to a cluster and passes all others. */
 static __always_inline void drop_or_pass(struct work *w, const struct site *site, __u8 reason)
 {
 	if (cluster_of(w, site, &w->packet.key) != NONE)
@@ -63,7 +63,7 @@ static __always_inline void drop_or_pass(struct work *w, const struct site *site
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 }
 
-/* A packet that cannot be read is dropped, except one for somebody else, who may verify it. */
+/* Drops an unreadable packet, unless its addresses are readable and not ours. */
 static __always_inline void reject(struct work *w, const struct site *site, __u8 reason)
 {
 	if (w->packet.readable)
@@ -72,7 +72,7 @@ static __always_inline void reject(struct work *w, const struct site *site, __u8
 		set_verdict(&w->verdict, ACTION_DROP, reason);
 }
 
-/* What nobody may be told about is only dropped where it is too big. */
+/* Drops a packet that is too big where no ICMP error may be sent. */
 static __always_inline void check_path_mtu(struct work *w, const struct site *site)
 {
 	__u32 number = w->verdict.server;
@@ -83,7 +83,7 @@ static __always_inline void check_path_mtu(struct work *w, const struct site *si
 	}
 }
 
-/* Packets that do not name their flow themselves: ICMP errors, later fragments, other protocols. Always 0. */
+/* Packets without a flow key of their own: ICMP errors, later fragments, other protocols. Always 0. */
 __noinline int decide_without_flow(void)
 {
 	struct site *site = current_site();
@@ -121,7 +121,7 @@ static __always_inline void remember_fragment(struct work *w)
 	bpf_map_update_elem(&fragments, &w->packet.fragment, &first, BPF_ANY);
 }
 
-/* Whether an answer may be sent, and is not one too many. */
+/* Drops the ICMP error where it may not be sent or is over the rate. */
 static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 {
 	__u32 bucket = w->verdict.reason == REASON_TOO_BIG ? BUCKET_TOO_BIG : BUCKET_NO_SERVER;
@@ -131,7 +131,7 @@ static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 		w->verdict.action = ACTION_DROP;
 }
 
-/* The verdict on a packet of a flow, into work.verdict. */
+/* Decides a packet of a flow, into work.verdict. */
 static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
 {
 	struct packet *p = &w->packet;
@@ -177,14 +177,14 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 		check_answer(ctx, w);
 }
 
-/* To whoever decides in user space, by way of the kernel's own routes; see README.md. */
+/* Hands the packet to the user-space runner, by way of the kernel's routes; see README.md. */
 static __always_inline int to_user_space(const struct config *c)
 {
 	count_side(SIDE_TO_USER_SPACE);
 	return c->user_space ? XDP_PASS : XDP_DROP;
 }
 
-/* Sends what the verdict forwards, rewritten as it says. */
+/* Sends a packet that the verdict forwards, rewritten. */
 static __always_inline int forward(struct xdp_md *ctx, struct work *w, const struct config *c)
 {
 	struct verdict *v = &w->verdict;
@@ -213,7 +213,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct work *w, const str
 	return send(ctx, hop);
 }
 
-/* What the verdict says, done: an XDP action. */
+/* Carries out the verdict; an XDP action. */
 static __always_inline int carry_out(struct xdp_md *ctx, struct work *w, const struct config *c)
 {
 	if (w->verdict.action == ACTION_DROP)
@@ -243,7 +243,7 @@ static __always_inline int is_watched(__u32 kind, const __be64 *value)
 	return bpf_map_lookup_elem(&watches, &name) != NULL;
 }
 
-/* Tells user space of the packet. Always 0. */
+/* Sends an event about the packet to user space, where it is watched or sampled. Always 0. */
 __noinline int send_event(struct xdp_md *ctx)
 {
 	struct config *c = settings();
@@ -310,7 +310,7 @@ int dispatch(struct xdp_md *ctx)
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP) {
-		w->packet.key.version = 0; /* it has no flow that an event could send_event */
+		w->packet.key.version = 0; /* no flow to show in an event */
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 	} else if (fault)
 		reject(w, site, fault);
@@ -326,8 +326,7 @@ int dispatch(struct xdp_md *ctx)
 	return carry_out(ctx, w, c);
 }
 
-/* The enums that user space reads by name: an object of these types makes clang write them into the BTF. The section is
- * none that libbpf loads. */
+/* Makes clang write the enums that user space reads into the object's BTF. libbpf does not load this section. */
 const struct {
 	enum absent absent;
 	enum bounds bounds;

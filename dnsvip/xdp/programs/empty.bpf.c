@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* The least an XDP program can do. Two uses: as the unit E of the bench (every figure is a multiple of its cost),
- * and on the far end of a veth pair, which takes redirected packets only where a program is attached there. */
+/* The smallest XDP program. It is the unit E of the bench (every figure is a multiple of its cost), and it is
+ * attached to the far end of a veth pair, which takes redirected packets only with a program there. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* A packet and its verdict, told to user space: sampled, or because somebody watches its address or client. */
+/* A packet and its verdict, sent to user space: sampled, or because its address or client is watched. */
 #pragma once
 #include "packet.h"
 
 struct event {
 	__u64 time; /* unix nanoseconds */
 	struct flow_key key;
-	__u64 client; /* 0: anonymous, or not known */
+	__u64 client; /* 0: anonymous or unknown */
 	__u32 server; /* number; NONE */
 	__u32 length; /* of the frame, in bytes */
 	__u8 reason;
 	__u8 action;
 	__u8 mode;
-	__u8 flags; /* of TCP */
+	__u8 flags; /* TCP flags */
 	__u8 watched;
 	__u8 unused[3];
 };

@@ -6,7 +6,7 @@
 
 #define ROUNDS 10
 
-/* As the kernel has it; its members say only what of its is relied on. */
+/* As in the kernel; only the type's name matters here. */
 struct bpf_crypto_ctx {
 	__u32 siv_len;
 } __attribute__((preserve_access_index));
@@ -25,7 +25,7 @@ struct {
 	__type(value, struct cipher);
 } ciphers SEC(".maps");
 
-/* Decrypts `ciphertext` into work.payload. 0, or less where there is no such cipher. */
+/* Decrypts `ciphertext` into work.payload. Returns 0, or a negative number where there is no such cipher. */
 __noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, struct wide *ciphertext)
 {
 	struct bpf_dynptr source, destination;
@@ -45,7 +45,7 @@ __noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, str
 	bpf_dynptr_from_mem(w->block, sizeof(w->block), 0, &source);
 	bpf_dynptr_from_mem(w->stream, sizeof(w->stream), 0, &destination);
 	left = bits / 2;
-	right = bits - left; /* at most 40, so halves and the round number check_path_mtu the block's low 64 bits */
+	right = bits - left; /* at most 40, so halves and the round number fit the block's low 64 bits */
 	bytes = (right + 7) / 8;
 	mask_a = (1ULL << right) - 1;
 	mask_b = (1ULL << left) - 1;

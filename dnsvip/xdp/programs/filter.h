@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What there may be (Bloom, 1970): two bits for each flow that is known and each address that was decoded before, and for
- * some that have gone since the last sweep. Where they are not both set, the flow or address is not there, which costs
- * one read of a small map: the bits of an address and of all flows to it are in one word. An address with many flows
- * thus says "perhaps" to every other.
- * Two filters, one behind the other: one is read while a sweep makes the other anew. */
+/* A Bloom filter (1970) of what is in the tables: two bits for each known flow and each cached address, and for some
+ * that have gone since the last sweep. Where not both bits are set, the flow or address is not there, at the cost of
+ * one read of a small map: an address and all flows to it share one word. An address with many flows thus answers
+ * "perhaps" to every other flow. There are two filters, one behind the other: one is read while a sweep rebuilds the
+ * other. */
 #pragma once
 #include "work.h"
 
@@ -14,7 +14,7 @@ static __always_inline struct lanes *lanes_now(void)
 	return bpf_map_lookup_elem(&lanes, &key);
 }
 
-/* One word of the NH hash (Black and others, UMAC, 1999): who does not know the key cannot make two inputs meet. */
+/* One word of the NH hash (Black and others, UMAC, 1999): without the key nobody can construct a collision. */
 static __always_inline __u64 nh(__u64 word, __u64 key)
 {
 	__u32 low = (__u32)word + (__u32)key, high = (__u32)(word >> 32) + (__u32)(key >> 32);
@@ -49,13 +49,13 @@ static __always_inline __u64 index_hash(const struct lanes *l, const struct flow
 		     l->key[5]);
 }
 
-/* How many sweeps there have been: they are counted by two, so that the lowest bit says that one is under way. */
+/* The number of sweeps so far. The phase counts by two; its lowest bit says that a sweep is running. */
 static __always_inline __u32 sweeps_of(__u32 phase)
 {
 	return phase >> 1;
 }
 
-/* The lines of a filter, less one: 32 rows of the index have one. */
+/* The lines of a filter, less one: 32 rows of the index share a line. */
 static __always_inline __u32 filter_mask(const struct lanes *l)
 {
 	return l->row_mask >> 5;
@@ -68,7 +68,7 @@ static __always_inline struct filter_line *filter_line(const struct lanes *l, __
 	return bpf_map_lookup_elem(&filters, &number);
 }
 
-/* The word of an address and of the flows to it. */
+/* The word shared by an address and the flows to it. */
 static __always_inline __u32 *filter_word(const struct lanes *l, __u32 sweeps, __u64 address)
 {
 	struct filter_line *line = filter_line(l, sweeps, address >> 4 & filter_mask(l));
@@ -99,9 +99,9 @@ static __always_inline __u32 phase_now(const struct lanes *l)
 	return *(volatile __u32 *)&l->phase;
 }
 
-/* Adds a flow that is in the index, or a decoded address: where a sweep began before, it may have passed it by. The
- * phase that it was: a sweep that begins later finds what is whole by then, so who completes a flow afterwards adds it
- * again where the phase is another. */
+/* Adds an indexed flow or a cached address; while a sweep runs, to both filters, as the sweep may have passed it by.
+ * Returns the phase. A sweep that starts later sees what is complete by then, so the caller that completes a flow
+ * adds it again if the phase has changed. */
 static __always_inline __u32 filter_add(const struct lanes *l, __u64 address, __u64 hash)
 {
 	__u32 phase = phase_now(l);

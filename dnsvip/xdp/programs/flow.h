@@ -4,7 +4,7 @@
 #include "rows.h"
 #include "siphash.h"
 
-#define FLOW_STEP 0x9e3779b97f4a7c15ULL /* as maglev.py has them */
+#define FLOW_STEP 0x9e3779b97f4a7c15ULL /* as in maglev.py */
 #define FLOW_END1 0xff51afd7ed558ccdULL
 #define FLOW_END2 0xc4ceb9fe1a85ec53ULL
 
@@ -22,7 +22,7 @@ static __always_inline __u64 finished(__u64 h, __u64 last)
 	return h ^ h >> 33;
 }
 
-/* The 64-bit hash of a flow's key: of its bytes as packet.py writes them, 37 for IPv6 and 13 for IPv4. */
+/* The 64-bit hash of a flow's key: of its bytes as in packet.py, 37 for IPv6 and 13 for IPv4. */
 static __noinline __u64 key_hash(const struct flow_key *k)
 {
 	__u64 ports = k->source_port | (__u64)k->destination_port << 16;
@@ -48,7 +48,7 @@ static __always_inline int is_idle(const struct flow *flow, __u32 now)
 	return (__s32)(now - flow->seen) > life;
 }
 
-/* The flow with a key that is known at `now`. */
+/* The flow with a key, unless it has expired at `now`. */
 static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 now)
 {
 	struct flow *flow = find_flow(key);
@@ -56,7 +56,7 @@ static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 
 	return flow && !is_idle(flow, now) ? flow : NULL;
 }
 
-/* The key of a flow's replies, from the server that it has. */
+/* The key of a flow's replies from its server. */
 static __always_inline void reply_key(struct flow_key *reply, const struct flow_key *key, const __be64 *server,
 				      __be16 port)
 {
@@ -71,7 +71,7 @@ static __always_inline void reply_key(struct flow_key *reply, const struct flow_
 	reply->zero = 0;
 }
 
-/* Forgets which replies are a flow's. */
+/* Removes a flow's entry in `replies`. */
 static __noinline int close_translation(struct flow *flow)
 {
 	struct site *site = current_site();
@@ -91,7 +91,7 @@ static __noinline int close_translation(struct flow *flow)
 	return 0;
 }
 
-/* Forgets a flow. */
+/* Removes a flow. */
 static __noinline int forget(struct flow *flow)
 {
 	struct lanes *l = lanes_now();
@@ -111,7 +111,7 @@ static __noinline int forget(struct flow *flow)
 	return 1;
 }
 
-/* A free place of an established flow; NONE where there is none. */
+/* A free place among the established flows; NONE where there is none. */
 static __always_inline __u32 spare_place(struct lanes *l)
 {
 	__u32 number;
@@ -124,8 +124,8 @@ static __always_inline __u32 spare_place(struct lanes *l)
 	return number < l->established_places ? number : NONE;
 }
 
-/* A new flow is established by its second packet, and moves. Where there is no path_mtu it stays new, and is forwarded all
- * the same. The flow's record from now on. */
+/* The second packet of a new flow establishes it, and its record moves. Where there is no space it stays new and is
+ * still forwarded. Returns the flow's record from now on. */
 static __always_inline struct flow *establish(struct lanes *l, struct flow *flow)
 {
 	struct flow *moved;
@@ -154,15 +154,15 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 
 /* Where a new flow is recorded. */
 struct slot {
-	struct flow *flow; /* the record of the oldest new one, which goes */
+	struct flow *flow; /* the record of the oldest new flow, which is evicted */
 	__u32 word;
 	__u32 place;
 	__u32 phase; /* when it was added to the filter */
 };
 
-/* Takes the next record and a word for a key with a hash; 0 where there is no path_mtu. The record is the caller's to
- * write, `word` last: until then nobody takes it for that key's. (What locks waits for all writes before it, so the
- * record, which is seldom near the processor, is written after all that locks.) */
+/* Takes the next record and an index word for a key with a hash; 0 where there is no space. The caller writes the
+ * record, `word` last: until then no look-up matches it. (Atomic operations wait for earlier writes, so the record,
+ * which is seldom in the processor's cache, is written after all of them.) */
 static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 address, __u64 hash,
 				     struct slot *slot)
 {
@@ -197,7 +197,7 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 	return 1;
 }
 
-/* Makes a record that was written its key's. */
+/* Publishes a record after it was written. */
 static __always_inline void complete(const struct lanes *l, const struct slot *slot, __u64 address, __u64 hash)
 {
 	barrier();
@@ -206,14 +206,14 @@ static __always_inline void complete(const struct lanes *l, const struct slot *s
 		filter_add(l, address, hash);
 }
 
-/* The known flow that a packet has come for, after noting the packet. A SYN on a flow that is closing is a new
- * connection: the old flow is forgotten. */
+/* The known flow of a packet, updated by the packet. A SYN on a closing flow is a new connection: the old flow is
+ * removed. */
 static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
 					  __u32 now)
 {
 	struct flow *flow;
 
-	/* A segment without SYN is of a known flow, or seldom comes: the filter would only delay it. */
+	/* A segment without SYN nearly always belongs to a known flow: the filter would only delay it. */
 	if ((p->flags & SYN || p->key.protocol != IPPROTO_TCP) && !may_be_known(filter, hash))
 		return NULL;
 	flow = look_up(l, &p->key, hash);

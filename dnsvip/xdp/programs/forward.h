@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The last steps of a packet that leaves: hop limit, set_dscp, outer header, link addresses. */
+/* The last steps before a packet leaves: hop limit, DSCP, outer header, link addresses. */
 #pragma once
 #include "nat.h"
 
-#define HOP_SECOND NANOSECONDS    /* how long a found next hop is good */
-#define HOP_RETRY (NANOSECONDS / 10) /* and when a lost one is looked for again */
+#define HOP_SECOND NANOSECONDS    /* how long a next hop is valid */
+#define HOP_RETRY (NANOSECONDS / 10) /* when a failed look-up is retried */
 #define OUTER_HOPS 64
 #define MAX_LINK 22 /* Ethernet and two VLAN tags */
 
-/* Counts the hop limit down. 0 where it is over: then nothing has changed. */
+/* Decrements the hop limit. Returns 0, with nothing changed, where that would be its end. */
 static __always_inline int decrement_hop_limit(struct xdp_md *ctx, const struct packet *p)
 {
 	if (p->version == 6) {
@@ -48,7 +48,7 @@ static __always_inline void set_dscp(struct xdp_md *ctx, const struct packet *p,
 	}
 }
 
-/* Makes path_mtu of `size` bytes between the link header and the IP header. 0 where there is none. */
+/* Inserts `size` bytes between the link header and the IP header. Returns 0 where there is no headroom. */
 static __always_inline int insert_space(struct xdp_md *ctx, const struct packet *p, __u32 size)
 {
 	__u8 link[MAX_LINK];
@@ -61,7 +61,7 @@ static __always_inline int insert_space(struct xdp_md *ctx, const struct packet 
 	return !bpf_xdp_store_bytes(ctx, 0, link, length);
 }
 
-/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/egress/encap.py. 0 where there is no path_mtu. */
+/* IPv6 in IPv6 or IPv4 in IPv6 (RFC 2473), as dispatcher/egress/encap.py. Returns 0 where there is no headroom. */
 __noinline int encapsulate(struct xdp_md *ctx)
 {
 	struct site *site = current_site();
@@ -100,7 +100,7 @@ __noinline int encapsulate(struct xdp_md *ctx)
 	return 1;
 }
 
-/* Asks the kernel for the way to an address. 0 and the hop filled in, or what bpf_fib_lookup says. */
+/* Looks up the route to an address. Returns 0 with the hop filled in, or the error of bpf_fib_lookup. */
 static __always_inline long look_up_hop(struct xdp_md *ctx, struct hop *hop, const __be64 *address, __u32 version)
 {
 	struct bpf_fib_lookup way = {};
@@ -124,7 +124,7 @@ static __always_inline long look_up_hop(struct xdp_md *ctx, struct hop *hop, con
 	return 0;
 }
 
-/* Finds the next hop of a server anew; one found before is gone on with as long as there is no better. */
+/* Refreshes the next hop of a server; the previous one stays in use where the look-up fails. */
 __noinline int refresh_hop(struct xdp_md *ctx, __u32 number)
 {
 	struct site *site = current_site();
@@ -142,7 +142,7 @@ __noinline int refresh_hop(struct xdp_md *ctx, __u32 number)
 	return 0;
 }
 
-/* Writes the link addresses and sends. A packet that the kernel has to find the way for goes up. */
+/* Writes the link addresses and sends. */
 static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
 {
 	struct ethhdr *link = bytes_at(ctx, 0, sizeof(*link));
@@ -156,7 +156,7 @@ static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
 	return bpf_redirect(hop->interface, 0);
 }
 
-/* A reply under nat goes by its own destination; what has no known neighbour yet the kernel forwards. */
+/* Sends a reply under nat to its own destination; without a known neighbour the kernel forwards it. */
 __noinline int send_on(struct xdp_md *ctx)
 {
 	struct work *w = work();
@@ -175,7 +175,7 @@ __noinline int send_on(struct xdp_md *ctx)
 		return send(ctx, &hop);
 	ip = bytes_at(ctx, w->packet.network, sizeof(*ip));
 	if (ip)
-		ip->hops++; /* the kernel counts it down itself */
+		ip->hops++; /* the kernel decrements it */
 	count_side(SIDE_NO_NEXT_HOP);
 	return XDP_PASS;
 }

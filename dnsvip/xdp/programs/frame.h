@@ -6,7 +6,7 @@
 
 #define MAX_OFFSET 0x3fff
 
-/* `size` bytes (a constant) at an offset of the frame; NULL where they are not there. */
+/* `size` bytes (a constant) at an offset of the frame; NULL where the frame ends before. */
 static __always_inline void *bytes_at(struct xdp_md *ctx, __u32 offset, __u32 size)
 {
 	void *data, *end;

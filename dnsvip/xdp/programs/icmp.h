@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The ICMP errors that are answered with, from the VIP that was addressed: dnsvip/dispatcher/egress/icmp.py. */
+/* The ICMP errors sent in the name of the addressed VIP, as dnsvip/dispatcher/egress/icmp.py. */
 #pragma once
 #include "forward.h"
 #include "token_bucket.h"
@@ -34,8 +34,8 @@ struct pseudo6 {
 	__be32 next;
 };
 
-/* Whether an error about a packet to one of our VIPs may be sent at all (RFC 4443 section 2.4 (e), RFC 1122
- * section 3.2.2): its source has to be a single host. */
+/* Whether an error about a packet to one of our VIPs may be sent at all (RFC 4443 section 2.4 (e), RFC 1122 section
+ * 3.2.2): its source must be a single host. */
 static __always_inline int may_answer(struct xdp_md *ctx, const struct packet *p, __u8 reason)
 {
 	struct wide source = wide_of(p->key.source);
@@ -53,7 +53,7 @@ static __always_inline int may_answer(struct xdp_md *ctx, const struct packet *p
 	return reason != REASON_TOO_BIG || bpf_ntohs(ip->piece) & DONT_FRAGMENT;
 }
 
-/* The sum over the packet as far as it is quoted, 0 where that fails; cuts off what is not. */
+/* The sum over the quoted part of the packet, 0 on error; truncates the rest. */
 static __always_inline int quote(struct xdp_md *ctx, const struct packet *p, __u32 size, __s64 *sum)
 {
 	__u32 key = 0, length = frame_length(ctx), padded = (size + 3) & ~3u;
@@ -156,7 +156,7 @@ static __always_inline int answer4(struct xdp_md *ctx, struct work *w)
 	return 1;
 }
 
-/* Turns the frame into the answer to it; the way back is the link it came from. An XDP action. */
+/* Turns the frame into the ICMP error about it, sent back over the link it came from. An XDP action. */
 __noinline int answer(struct xdp_md *ctx)
 {
 	struct work *w = work();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Every map of the dispatcher. Sizes marked "fed" are set by whoever loads it, before it loads. */
+/* All maps of the dispatcher. Sizes marked "resized" are set before loading. */
 #pragma once
 #include "event.h"
 #include "flow_types.h"
@@ -10,21 +10,21 @@
 #define FLOWS 65536
 #define FILTER_LINES 512
 #define FRAGMENTED 4096
-#define BUCKET_TOO_BIG MAX_TIERS /* behind the tiers' buckets: those of ICMP answers */
+#define BUCKET_TOO_BIG MAX_TIERS /* after the tiers' buckets: those of ICMP errors */
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
 #define BUCKETS (MAX_TIERS + 2)
 
 #define DECODED 32768 /* a power of two */
 
-/* What is not of a snapshot. */
+/* Settings that are not part of a snapshot. */
 struct config {
-	__s64 clock_offset; /* nanoseconds from the kernel's monotonic clock to unix time */
-	__u64 now;          /* when not 0: the unix time in nanoseconds to go by, for tests */
-	__u32 sample;       /* a packet gives an event with probability sample / 2^32 */
-	__u32 watched;      /* how many entries map `watches` has */
+	__s64 clock_offset; /* nanoseconds to add to the kernel's monotonic clock for unix time */
+	__u64 now;          /* where not 0: the unix time in nanoseconds to use, for tests */
+	__u32 sample;       /* a packet sends an event with probability sample / 2^32 */
+	__u32 watched;      /* number of entries in map `watches` */
 	__u32 trace;        /* write the last verdict into map `last`, for tests */
-	__u32 user_space;   /* whether somebody there takes what this program hands up; else it is dropped */
-	__u32 generation;   /* rises after every change of what addresses mean */
+	__u32 user_space;   /* whether a process takes packets handed to user space; else they are dropped */
+	__u32 generation;   /* rises with every change of what addresses mean */
 	__u32 unused;
 };
 
@@ -38,13 +38,13 @@ struct {
 
 struct site_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE); /* it begins at a page, so its cache lines are whole */
+	__uint(map_flags, BPF_F_MMAPABLE); /* starts at a page, so cache lines are whole */
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct site);
 } site0 SEC(".maps");
 
-/* The snapshot in force. Replacing the one entry replaces it for every packet that comes after. */
+/* The snapshot in force. Replacing the one entry replaces it for every later packet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
@@ -52,10 +52,10 @@ struct {
 	__array(values, struct site_map);
 } sites SEC(".maps") = {.values = {[0] = &site0}};
 
-/* A place takes as many bits as the pool's servers need, so that the ring of a small pool stays near the processor. */
+/* A place takes as many bits as the pool's servers need, so the ring of a small pool stays in the processor's cache. */
 struct ring {
 	__u16 bits;                 /* of a place: 1, 2, 4, 8 or 16 */
-	__u16 servers[MAX_SERVERS]; /* their numbers, by what is in the places */
+	__u16 servers[MAX_SERVERS]; /* server numbers, indexed by the values of the places */
 	__u16 places[RING_SIZE + 2];
 };
 
@@ -65,7 +65,7 @@ struct ring_map {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ring);
-} ring0 SEC(".maps"); /* the form of the others; in no use */
+} ring0 SEC(".maps"); /* the template of the inner maps; not used itself */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -100,7 +100,7 @@ struct {
 	__type(value, __u32); /* cluster */
 } prefixes4 SEC(".maps");
 
-/* Tables of numbers: tier codes, class addresses, attribute values. A table never changes; a changed one is new. */
+/* Value tables: tier codes, class addresses, attribute values. Immutable; a changed table gets a new number. */
 struct value_key {
 	__u32 table;
 	__u32 zero;
@@ -116,7 +116,7 @@ struct {
 } values SEC(".maps");
 
 struct client {
-	__u32 tier; /* NONE: there is no such tier, the address's own counts */
+	__u32 tier; /* NONE: no such tier, use the address's own */
 	__u8 enabled;
 	__u8 proof_required;
 	__u8 single_use;
@@ -135,7 +135,7 @@ struct {
 
 struct client_key_name {
 	__u64 client;
-	__u32 master; /* which cluster's client master it comes from */
+	__u32 master; /* the cluster whose client master it is derived from */
 	__u32 zero;
 };
 
@@ -151,14 +151,14 @@ struct {
 	__type(value, struct client_key);
 } client_keys SEC(".maps");
 
-/* An address decoded before: one cache line, in one of two places (cache.h). Only of authentic addresses. `check`
- * covers the others, so that a line half written by another processor is none. */
+/* A cached address: one cache line, in one of two places (cache.h). Only of authentic addresses. `check` covers the
+ * other members, so a line half written by another processor does not match. */
 struct decoded {
-	struct wide address; /* where `generation` is set the whole of it, tag verified and issued; else without its tag */
+	struct wide address; /* whole, tag verified, where `generation` is set; else without its tag */
 	struct wide payload;
 	__u64 identity; /* of the epoch's key */
 	__u64 check;
-	__u32 generation; /* under which `tier` has_prefix_of: config.generation; 0: only the payload counts */
+	__u32 generation; /* config.generation when `tier` was determined; 0: only the payload is valid */
 	__u32 tier;
 	__u32 deadline; /* the first second at which the address has expired; 0: never */
 	__u32 unused;
@@ -172,13 +172,13 @@ struct {
 	__type(value, struct decoded);
 } decoded SEC(".maps");
 
-/* The connection key table (flow.h). Records of new flows are a ring, in which the oldest goes for the next; an
- * established flow goes for no other, and where as many are established as may be, no more become so.
- * Maps that can be mapped begin at a page, so their cache lines are whole. */
+/* The connection key table (flow.h). Records of new flows are a ring in which the next flow evicts the oldest.
+ * Established flows are never evicted; where their part is full, flows stay new. Mappable maps start at a page, so
+ * their cache lines are whole. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, FLOWS); /* fed */
+	__uint(max_entries, FLOWS); /* resized */
 	__type(key, __u32);
 	__type(value, struct flow);
 } flows SEC(".maps");
@@ -190,12 +190,12 @@ struct row {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, FLOWS); /* fed: a power of two */
+	__uint(max_entries, FLOWS); /* resized: a power of two */
 	__type(key, __u32);
 	__type(value, struct row);
 } rows SEC(".maps");
 
-/* Which flows and decoded addresses there may be (filter.h): words of 32 bits, sixteen to a line. */
+/* Filter of known flows and cached addresses (filter.h): words of 32 bits, sixteen to a line. */
 struct filter_line {
 	__u32 words[16];
 };
@@ -203,15 +203,15 @@ struct filter_line {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, FILTER_LINES); /* fed: two filters, each a power of two */
+	__uint(max_entries, FILTER_LINES); /* resized: two filters, each a power of two */
 	__type(key, __u32);
 	__type(value, struct filter_line);
 } filters SEC(".maps");
 
-/* Places of established flows that are free again. */
+/* Free places of established flows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
-	__uint(max_entries, FLOWS); /* fed */
+	__uint(max_entries, FLOWS); /* resized */
 	__type(value, __u32);
 } spare SEC(".maps");
 
@@ -236,15 +236,15 @@ struct use_key {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FLOWS / 4); /* fed */
+	__uint(max_entries, FLOWS / 4); /* resized */
 	__type(key, struct use_key);
 	__type(value, struct remembered);
 } uses SEC(".maps");
 
-/* Replies under nat to the flows they belong to. */
+/* Replies under nat: from the key of a reply to the key of its flow. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FLOWS); /* fed */
+	__uint(max_entries, FLOWS); /* resized */
 	__type(key, struct flow_key);
 	__type(value, struct flow_key);
 } replies SEC(".maps");
@@ -256,14 +256,14 @@ struct {
 	__type(value, struct bucket);
 } buckets SEC(".maps");
 
-/* The way to a server, found by bpf_fib_lookup and good for a while. */
+/* The next hop to a server, by bpf_fib_lookup, valid for a while. */
 struct hop {
 	__u64 until; /* unix nanoseconds */
 	__u32 interface;
 	__u32 unused;
 	__u8 destination[6];
 	__u8 source[6];
-	__u32 known; /* ever found */
+	__u32 known; /* ever resolved */
 };
 
 struct {
@@ -293,15 +293,15 @@ struct {
 	__type(value, __u64);
 } opened SEC(".maps");
 
-/* What happened besides, not one per packet. */
+/* Events counted beside a packet's one reason. */
 enum side {
-	SIDE_TO_USER_SPACE, /* handed up: to be held, hop limit over, no next hop known */
+	SIDE_TO_USER_SPACE, /* handed to user space: to be held, hop limit over, or no next hop known */
 	SIDE_NO_NEXT_HOP,
-	SIDE_KEPT_NEW,       /* a flow stayed new for want of path_mtu among the established */
-	SIDE_NOT_REMEMBERED, /* a new flow, for want of path_mtu in two rows: only in a table that is full */
-	SIDE_DECRYPTED,      /* a payload, not found in the decode cache */
+	SIDE_KEPT_NEW,       /* a flow stayed new: no space among the established */
+	SIDE_NOT_REMEMBERED, /* a new flow was not recorded: no space in two rows, only in a full table */
+	SIDE_DECRYPTED,      /* a payload that was not in the decode cache */
 	SIDE_EVENT_LOST,
-	SIDE_NOT_SENT, /* no path_mtu in the frame for a header */
+	SIDE_NOT_SENT, /* no headroom in the frame for a header */
 	SIDES
 };
 
@@ -312,7 +312,7 @@ struct {
 	__type(value, __u64);
 } sides SEC(".maps");
 
-/* What numbers stand for, so that they stay the same when user space starts anew (numbers.py). */
+/* The names behind numbers, so that they survive a restart of user space (id_allocator.py). */
 struct name_key {
 	__u32 kind;
 	__u32 number;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Translation of IPv6 both ways: which port a flow has at its server (dispatcher/flows/nat.py), and the bytes
- * (dispatcher/egress/rewrite.py). */
+/* Network address translation for IPv6, both ways: the port of a flow at its server (dispatcher/flows/nat.py), and
+ * the bytes (dispatcher/egress/rewrite.py). */
 #pragma once
 #include "checksum.h"
 #include "flow.h"
@@ -10,7 +10,7 @@
 #define PORTS 16384
 #define TRIES 64
 
-/* Whether a reply key may be given to a flow: it is free, or its own already. */
+/* Whether a flow may have a reply key: it is free, or its own already. */
 static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *key)
 {
 	struct flow_key *holder = bpf_map_lookup_elem(&replies, reply);
@@ -20,7 +20,7 @@ static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *
 	return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
 }
 
-/* Finds a port for the flow of work.packet at its server; 0, or less where none is free. */
+/* Allocates a port for the flow of work.packet at its server. Returns 0, or a negative number where none is free. */
 __noinline int open_translation(void)
 {
 	struct site *site = current_site();
@@ -53,7 +53,7 @@ __noinline int open_translation(void)
 	return -1;
 }
 
-/* Where the checksum of an upper layer is; 0 where it has none we know. */
+/* The offset of the checksum in an upper layer; 0 where it has none that we know. */
 static __always_inline __u32 checksum_offset(__u8 protocol)
 {
 	if (protocol == IPPROTO_TCP)
@@ -63,8 +63,8 @@ static __always_inline __u32 checksum_offset(__u8 protocol)
 	return protocol == IPPROTO_ICMPV6 ? 2 : 0;
 }
 
-/* Brings an upper layer's checksum in line; answers old minus new of the field. One that was cut off stays cut off,
- * and one that UDP does not use (zero) stays zero. */
+/* Updates an upper layer's checksum; returns old minus new of that field. A truncated checksum stays as it is, and so
+ * does the zero of UDP without one. */
 static __always_inline __s32 settle(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 end, __s32 difference)
 {
 	__u32 at = upper + checksum_offset(protocol), new;
@@ -78,7 +78,7 @@ static __always_inline __s32 settle(struct xdp_md *ctx, __u8 protocol, __u32 upp
 		return 0;
 	new = adjusted(old, difference);
 	if (protocol == IPPROTO_UDP && !new)
-		new = 65535; /* RFC 768: zero would say "none" */
+		new = 65535; /* RFC 768: zero means no checksum */
 	*field = bpf_htons(new);
 	return (__s32)old - (__s32)new;
 }
@@ -97,8 +97,8 @@ static __always_inline __s32 put_word_at(struct xdp_md *ctx, __u32 offset, __be1
 	return at ? put_word(at, word) : 0;
 }
 
-/* Writes the client's port, which is the source's (0) or the destination's (2), into an upper layer. In an echo it is the
- * identifier, where the client is the one who asked; else it has none there, and nothing is written. */
+/* Writes the client's port into an upper layer, at `offset`: source (0) or destination (2). For an echo it is the
+ * identifier, and only written where the client is the requester. */
 static __always_inline __s32 put_port(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 offset, __be16 port)
 {
 	struct icmp_head *icmp;
@@ -111,7 +111,7 @@ static __always_inline __s32 put_port(struct xdp_md *ctx, __u8 protocol, __u32 u
 	return put_word_at(ctx, upper + 4, port);
 }
 
-/* Changes an ICMPv6 error and the packet inside it (RFC 5508 section 4.2, for IPv6). */
+/* Translates an ICMPv6 error and the packet inside it (RFC 5508 section 4.2, for IPv6). */
 static __always_inline void translate_error(struct xdp_md *ctx, struct packet *p, __u32 outer, __u32 inner,
 					    const __be64 *address, __u32 port_at, __be16 port)
 {
@@ -160,7 +160,7 @@ __noinline int translate(struct xdp_md *ctx)
 	}
 	difference = put_address_at(ctx, p->network + outer, address);
 	if (p->shape != SHAPE_FLOW)
-		return 0; /* the checksum stands in the first fragment and covers this one too */
+		return 0; /* the checksum is in the first fragment and covers this one too */
 	length = frame_length(ctx);
 	difference += put_port(ctx, p->key.protocol, p->upper, reply ? 2 : 0, port);
 	settle(ctx, p->key.protocol, p->upper, length, difference);

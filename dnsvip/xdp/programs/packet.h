@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What a packet is, as dnsvip/dispatcher/packet.py says it: its flow's key, its shape, where its parts are. */
+/* A parsed packet, as in dnsvip/dispatcher/packet.py: its flow's key, its shape, and the offsets of its parts. */
 #pragma once
 #include "reason.h"
 #include "types.h"
@@ -8,18 +8,18 @@
 #define SYN 2
 #define RST 4
 
-/* Network byte order throughout. An IPv4 address is in the last four of its sixteen bytes. */
+/* Network byte order throughout. An IPv4 address is in the last four of sixteen bytes. */
 struct flow_key {
 	__be64 source[2];
 	__be64 destination[2];
-	__be16 source_port; /* of an echo request: its identifier */
+	__be16 source_port; /* the identifier of an echo request */
 	__be16 destination_port;
 	__u8 protocol;
 	__u8 version;
 	__u16 zero;
 };
 
-/* Names the packet that a fragment is of: RFC 8200 section 4.5; RFC 791, which adds the protocol. */
+/* Identifies the packet of a fragment: RFC 8200 section 4.5; RFC 791, which adds the protocol. */
 struct fragment_key {
 	__be64 source[2];
 	__be64 destination[2];
@@ -34,26 +34,26 @@ enum shape { SHAPE_FLOW, SHAPE_ERROR, SHAPE_FRAGMENT, SHAPE_OTHER };
 struct packet {
 	struct flow_key key;
 	struct fragment_key fragment;
-	__u32 network; /* frame offsets: of the IP header, */
-	__u32 upper;   /* of the upper layer, */
-	__u32 end;     /* behind the packet's last byte by its own word; the frame may be longer */
-	__u32 inner;   /* and, in an error, of the upper layer of the packet inside */
+	__u32 network; /* frame offset of the IP header */
+	__u32 upper;   /* frame offset of the upper layer */
+	__u32 end;     /* frame offset behind the packet by its own length; the frame may be longer */
+	__u32 inner;   /* in an error: frame offset of the upper layer of the packet inside */
 	__u8 flags;
 	__u8 shape;
 	__u8 version;
 	__u8 fragmented; /* `fragment` is set */
 	__u8 upper_protocol;
 	__u8 tagged; /* bytes of VLAN tags */
-	__u8 readable; /* at least as far as its addresses */
+	__u8 readable; /* its addresses could be read */
 	__u8 unused;
 };
 
-/* The walk over IPv6 extension headers, from frame offset `at` to what is behind them. */
+/* A walk over IPv6 extension headers, starting at frame offset `at`. */
 struct chain {
 	__u32 end;
 	__u32 at;
 	__u32 protocol;
-	__u32 piece; /* the fragment header's word of offset and flag */
+	__u32 piece; /* the fragment header's offset and flags */
 	__be32 identity;
 	__u32 fragmented; /* there was a fragment header */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Reads a frame down to the flow it belongs to. Verifies no checksum; knows neither clusters nor flows. */
+/* Parses a frame down to its flow key. Verifies no checksum; knows neither clusters nor flows. */
 #pragma once
 #include "frame.h"
 #include "packet.h"
@@ -18,7 +18,7 @@ static __always_inline int is_extension(__u32 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* Walks a chain, which has at least one extension header. Answers PARSED or a reason (RFC 8200 section 4). */
+/* Walks a chain of at least one extension header. Returns PARSED or a reason (RFC 8200 section 4). */
 __noinline int walk(struct xdp_md *ctx, struct chain *c)
 {
 	__u32 protocol, at, end, count;
@@ -93,7 +93,7 @@ static __always_inline int parse_udp(struct xdp_md *ctx, struct packet *p)
 	return PARSED;
 }
 
-/* Ports, or what stands for them in an echo, of the 8 bytes at a frame offset. 0: another kind of ICMP. */
+/* Ports, or the identifier of an echo in their place. Returns 0 for other ICMP types. */
 static __always_inline int echo_ports(struct flow_key *key, const struct icmp_head *icmp)
 {
 	__u8 request = key->version == 6 ? ECHO_REQUEST6 : ECHO_REQUEST4;
@@ -111,8 +111,8 @@ static __always_inline int is_error(const struct packet *p, __u8 type)
 	return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
-/* Reads the packet inside an error, cut off at `end`; answers REASON_MALFORMED_INNER where it does not serve.
- * RFC 4443 section 2.4: a router answers whom it got the packet from, so its source is our destination. */
+/* Parses the packet inside an error, truncated at `end`; returns REASON_MALFORMED_INNER where it identifies no flow.
+ * A router sends errors to the source of the packet (RFC 4443 section 2.4), so the inner source is our destination. */
 __noinline int parse_inner(struct xdp_md *ctx, struct packet *p)
 {
 	struct chain c = {};
@@ -267,7 +267,7 @@ static __always_inline int parse4(struct xdp_md *ctx, struct packet *p, __u32 le
 	return parse_upper(ctx, p, piece & 0x1fff);
 }
 
-/* Skips Ethernet and at most two VLAN tags (IEEE 802.1Q, 802.1ad); answers the Ethernet type, 0 where it ends. */
+/* Skips Ethernet and at most two VLAN tags (IEEE 802.1Q, 802.1ad); returns the Ethernet type, 0 at the end. */
 static __always_inline __u32 parse_ethernet(struct xdp_md *ctx, struct packet *p)
 {
 	struct ethhdr *ethernet = bytes_at(ctx, 0, sizeof(*ethernet));
@@ -294,7 +294,7 @@ static __always_inline __u32 parse_ethernet(struct xdp_md *ctx, struct packet *p
 	return type;
 }
 
-/* PARSED, NOT_IP, or the reason why a frame has_prefix_of no packet that could be forwarded. */
+/* PARSED, NOT_IP, or the reason why a frame holds no packet that could be forwarded. */
 static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 type = parse_ethernet(ctx, p), length;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Why a packet ended as it did: one counter each, in the order of dnsvip.dispatcher.verdict.REASONS.
- * A test has_prefix_of the two lists together. */
+/* The reason of a verdict: one counter each, in the order of dnsvip.dispatcher.reason.REASONS; a test compares the
+ * two. */
 #pragma once
 
 enum reason {

@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Where a flow's record is: an open hash table of words, fifteen to a cache line, so that a key that is not known costs
- * one line, and a new one no more.
+/* The index of flow records: an open hash table of words, fifteen to a cache line: looking up an unknown key reads
+ * one line, and inserting it no other.
  *
  *   31 displaced | 30 established | 29 set | bits of the key's hash | number
  *
- * The number of an established flow is its place, that of a new one when it came, counted in new flows: as these are
- * a ring, a word tells by itself that its flow has gone, and is free without anybody taking it out. (Numbers come
- * round; what is taken for a flow that is there costs a look at a record that is another's, and goes with the next
- * sweep.) A key whose own row is full is put into the row beside it, and its own row is marked; marks count until the
+ * The number of an established flow is its place; that of a new one is its sequence number among new flows. As these
+ * are a ring, a word shows by itself that its flow was evicted, and is free without having been cleared. (Sequence
+ * numbers wrap: a word that then seems valid costs a look at another flow's record, and goes with the next sweep.) A
+ * key whose own row is full is displaced to the adjacent row, and its own row is marked; a mark is valid until the
  * second sweep after. */
 #pragma once
 #include "filter.h"
 
 #define WORDS 15
-#define MARK 15 /* the column of the set_dscp: the sweep of when a key was displaced */
+#define MARK 15 /* the column of the mark: the sweep when a key was displaced */
 #define COLUMN_BITS 4
 #define DISPLACED (1U << 31)
 #define ESTABLISHED (1U << 30)
 #define IN_USE (1U << 29) /* so that no word is 0 */
 
-/* A word but for its number. */
+/* An index word without its number. */
 static __always_inline __u32 tag_of(const struct lanes *l, __u64 hash)
 {
 	return IN_USE | ((hash >> 32) & (IN_USE - 1) & ~l->number_mask);
 }
 
-/* How many new flows have come since a word's did, its own included. */
+/* How many new flows have been recorded since a word's flow, which is included. */
 static __always_inline __u32 age(const struct lanes *l, __u32 word)
 {
 	return ((__u32)l->cursor - word) & l->number_mask;
@@ -41,7 +41,7 @@ static __always_inline struct flow *record_at(__u32 number)
 	return bpf_map_lookup_elem(&flows, &number);
 }
 
-/* The record that a word names. */
+/* The record that a word points to. */
 static __always_inline struct flow *record_of(const struct lanes *l, __u32 word)
 {
 	if (word & ESTABLISHED)
@@ -62,7 +62,7 @@ static __always_inline struct row *row_at(__u32 number)
 	return bpf_map_lookup_elem(&rows, &number);
 }
 
-/* The flow with a key among those of a row whose words are this one but for the number. */
+/* The flow with a key in a row, among the words that match a tag. */
 static __always_inline struct flow *flow_in(const struct lanes *l, const struct row *row, __u32 tag,
 					    const struct flow_key *key)
 {
@@ -88,7 +88,7 @@ static __always_inline int is_marked(const struct lanes *l, const struct row *ro
 	return row->words[MARK] && (__s32)(sweeps_of(l->phase) - row->words[MARK]) <= 1;
 }
 
-/* The flow with a key that was put beside its own row. */
+/* The flow with a key that was displaced to the adjacent row. */
 static __noinline struct flow *displaced_flow(const struct lanes *l, __u32 home, __u32 tag, const struct flow_key *key)
 {
 	struct row *row = row_at(home ^ 1);
@@ -118,7 +118,7 @@ static __noinline struct flow *find_flow(const struct flow_key *key)
 	return l ? look_up(l, key, index_hash(l, key)) : NULL;
 }
 
-/* The first column of a row that is free; WORDS where none is. */
+/* The first free column of a row; WORDS where there is none. */
 static __always_inline int free_column(const struct lanes *l, const struct row *row)
 {
 	int n;
@@ -130,7 +130,8 @@ static __always_inline int free_column(const struct lanes *l, const struct row *
 	return n;
 }
 
-/* Puts a word into a row, at a free column or behind: the column, WORDS where that is full. */
+/* Puts a word into the first free column of a row, from `column` on; returns that column, WORDS where the row is
+ * full. */
 static __always_inline int put_into(const struct lanes *l, struct row *row, int column, __u32 word)
 {
 #pragma clang loop unroll(disable)
@@ -143,7 +144,7 @@ static __always_inline int put_into(const struct lanes *l, struct row *row, int 
 	return column;
 }
 
-/* Puts another word in the place of a flow's, or none (0); 0 where somebody else was faster. */
+/* Replaces a flow's word, or clears it (0). Returns 0 where another processor changed it first. */
 static __always_inline int replace_word(const struct flow *flow, __u32 word)
 {
 	__u32 number = flow->place >> COLUMN_BITS, column = flow->place & MARK;

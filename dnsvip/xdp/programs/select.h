@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* A new flow: verify, admit, select, record (dnsvip/dispatcher/engine.py, `_new`), and the choice of a server. */
+/* A new flow: verify, admit, select, record (dnsvip/dispatcher/engine.py), and the selection of a server. */
 #pragma once
 #include "decode.h"
 #include "flow.h"
@@ -9,7 +9,7 @@
 #define SESSION_WORD 0x006e6f6973736573ULL /* "session" */
 #define SOURCE_WORD 0x0000656372756f73ULL  /* "source" */
 
-/* What the choice of a server hangs on, hashed; who is anonymous is known by the source address. */
+/* The hash that selects a server, by the pool's stickiness. An anonymous client is identified by its source address. */
 static __always_inline __u64 sticky_hash(const struct work *w, const struct address_verdict *j, __u32 stickiness)
 {
 	__u64 client = bpf_cpu_to_be64(j->client), session = bpf_cpu_to_be64(j->session);
@@ -35,13 +35,13 @@ static __always_inline struct ring *ring_at(__u32 number)
 	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
 }
 
-/* Where the place of a hash is, in bits from the first. */
+/* The position of a hash's place on a ring, in bits. */
 static __always_inline __u32 place_of(const struct ring *ring, __u64 hash)
 {
 	return hash % RING_SIZE * ring->bits;
 }
 
-/* The word in which a place is. */
+/* The word that holds a place. */
 static __always_inline const __u16 *place_word(const struct ring *ring, __u32 place)
 {
 	__u32 number = place >> 4;
@@ -53,8 +53,8 @@ static __always_inline const __u16 *place_word(const struct ring *ring, __u32 pl
 	return &ring->places[number];
 }
 
-/* Has what a new flow is going to need read while the processor goes on: what its address meant, its row of the index,
- * and its place on the ring that was chosen from last, which seldom is another. */
+/* Prefetches what a new flow will need: the cached address, its row of the index, and its place on the ring used
+ * last, which is usually the same again. */
 static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
 {
 	struct row *row = row_at(w->index_hash & l->row_mask);
@@ -70,7 +70,7 @@ static __always_inline void read_ahead(const struct work *w, const struct lanes 
 		(void)*(const volatile __u16 *)place;
 }
 
-/* The server that a pool has for a hash; NONE where nobody takes new flows. */
+/* The server that a pool selects for a hash; NONE where no server takes new flows. */
 static __always_inline __u32 pick(struct work *w, const struct site *site, __u32 pool, __u32 version, __u64 hash)
 {
 	const struct ring *ring;
@@ -92,7 +92,7 @@ static __always_inline __u32 pick(struct work *w, const struct site *site, __u32
 	return found < MAX_SERVERS ? found : NONE;
 }
 
-/* The verdict that sends a packet to a server (whose number is under MAX_SERVERS). */
+/* Sets the verdict that forwards a packet to a server (whose number is under MAX_SERVERS). */
 static __always_inline void forward_to(struct verdict *v, const struct site *site, __u32 owner, __u8 reason, __u64 hash)
 {
 	__u32 number = owner >> 8;
@@ -106,8 +106,8 @@ static __always_inline void forward_to(struct verdict *v, const struct site *sit
 	v->hash = hash;
 }
 
-/* The client's port at the server of a flow under nat, opening its translation where it has none. A flow for which
- * there is no port is forgotten. */
+/* Sets the client's port at the server of a flow under nat, allocating one where it has none. A flow for which no
+ * port is free is removed. */
 static __always_inline void assign_port(struct work *w)
 {
 	struct flow *flow;
@@ -123,7 +123,8 @@ static __always_inline void assign_port(struct work *w)
 	w->verdict.port = flow && flow->translated ? flow->port : w->packet.key.source_port;
 }
 
-/* Room for the use of a proven address: 1, 0 where the table is full, or less where another flow was faster. */
+/* Reserves the single use of a proven address. Returns 1, 0 where the table is full, negative where another flow came
+ * first. */
 static __always_inline int reserve_use(struct work *w)
 {
 	w->use_made.key = w->packet.key;
@@ -133,7 +134,7 @@ static __always_inline int reserve_use(struct work *w)
 	return bpf_map_lookup_elem(&uses, &w->use) ? -1 : 0;
 }
 
-/* Quality of service: the reason to go on with, or why not. */
+/* Quality of service: the reason to continue with, or the reason not to. */
 static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32 number, __u8 accepted)
 {
 	__s64 wait;
@@ -175,7 +176,8 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	complete(l, &slot, w->address_hash, w->index_hash);
 }
 
-/* Admits and selects for an address that was set_address_verdict. The verdict is set; 1 where the flow is to be recorded. */
+/* Admits a flow to a verified address and selects its server. Sets the verdict; returns 1 where the flow is to be
+ * recorded. */
 static __always_inline int select_server(struct work *w, const struct site *site)
 {
 	struct address_verdict *j = &w->address_verdict;
@@ -206,7 +208,7 @@ static __always_inline int select_server(struct work *w, const struct site *site
 		return 0;
 	}
 	forward_to(&w->verdict, site, server << 8 | tier->dscp, reason, hash);
-	return !(w->packet.flags & RST); /* which ends what is not there: nothing to record_flow */
+	return !(w->packet.flags & RST); /* a reset ends the flow: nothing to record */
 }
 
 /* The verdict on the first packet of a flow, into work.verdict. Always 0. */
@@ -254,7 +256,7 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 	return 0;
 }
 
-/* Another server of the same pool for a flow whose own is gone, without judging its address again. */
+/* Selects another server of the same pool for a flow whose server is gone, without verifying its address again. */
 __noinline int reselect(void)
 {
 	struct site *site = current_site();

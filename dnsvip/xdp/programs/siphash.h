@@ -24,7 +24,7 @@ static __always_inline void sip_round(struct sip *s)
 	s->v2 = rotated(s->v2, 32);
 }
 
-/* A loop, and not unrolled: code that is run once is read from memory, which takes longer than running it. */
+/* Not unrolled: code that runs once is fetched from memory, which takes longer than executing it. */
 static __always_inline void sip_rounds(struct sip *s, int count)
 {
 #pragma clang loop unroll(disable)
@@ -56,7 +56,7 @@ static __always_inline __u64 sip_end(struct sip *s, __u64 last)
 	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 
-/* Of an address, 16 bytes. */
+/* The tag of an address, 16 bytes. */
 static __always_inline __u64 sip_address(const __u64 *key, struct wide address)
 {
 	struct sip s;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Gives back the memory of what has expired, and makes the filter anew. Nothing expired is ever used, so how often this
- * runs decides no verdict. Run by hand (feed.py). */
+/* Frees expired entries and rebuilds the filter. Nothing expired is ever used, so no verdict depends on when this
+ * runs. User space calls it (map_writer.py). */
 #pragma once
 #include "flow.h"
 
@@ -9,16 +9,16 @@
 struct sweep {
 	__u32 now; /* unix seconds */
 	__u32 expired;
-	__u32 all; /* forget everything, expired or not */
+	__u32 all; /* remove everything, expired or not */
 	__u32 unused;
 };
 
-/* A sweep under way. */
+/* A running sweep. */
 struct sweeping {
 	__u32 now;
 	__u32 all;
 	__u32 expired;
-	__u32 sweeps; /* what there will have been */
+	__u32 sweeps; /* the number of this sweep */
 };
 
 static long clear_line(__u32 number, struct sweeping *s)
@@ -66,7 +66,7 @@ static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping
 	return 0;
 }
 
-/* Puts an address that still means what it did into the new filter. */
+/* Adds a cached address that is still valid to the new filter. */
 static long sweep_decoded(void *map, __u32 *number, struct decoded *d, struct sweeping *s)
 {
 	struct config *settled = settings();
@@ -109,7 +109,7 @@ static long sweep_reply(void *map, struct flow_key *key, struct flow_key *forwar
 	return 0;
 }
 
-/* How many flows were forgotten; BUSY while another sweep is under way. */
+/* Returns how many flows were removed; BUSY while another sweep runs. */
 SEC("syscall")
 int sweep(struct sweep *order)
 {
@@ -130,7 +130,7 @@ int sweep(struct sweep *order)
 	return s.expired;
 }
 
-/* Forgets one flow; whether it was there. Run by hand, as `adopt` is. */
+/* Removes one flow; returns whether there was one. User space calls it, and `adopt`. */
 SEC("syscall")
 int purge(struct flow_key *key)
 {
@@ -140,7 +140,7 @@ int purge(struct flow_key *key)
 	return flow && forget(flow);
 }
 
-/* Takes in a flow of another table, such as one of another size; whether it was not here already. */
+/* Inserts a flow of another table, such as one of another size; returns whether it was new here. */
 SEC("syscall")
 int adopt(struct flow *from)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Token buckets in nanoseconds, as dnsvip/dispatcher/token_bucket.py writes them down. */
+/* Token buckets in nanoseconds, as in dnsvip/dispatcher/token_bucket.py. */
 #pragma once
 #include "work.h"
 
 #define OVER_RATE (-1)
-#define ATTEMPTS 16 /* under contention; who does not get through is over the rate */
+#define ATTEMPTS 16 /* under contention; after that the packet is over the rate */
 #define ANSWER_INTERVAL 1000000ULL
 #define ANSWER_BURST 100000000ULL
 
-/* Takes a token: 0, the nanoseconds to wait for it, or OVER_RATE. */
+/* Takes a token. Returns 0, the nanoseconds to wait for it, or OVER_RATE. */
 static __always_inline __s64 take_token(__u32 number, __u64 interval, __u64 burst, __u64 debt, __u64 now)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(&buckets, &number);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What every other header stands on: the kernel's own headers, sizes, and integers of 128 bits. */
+/* What every other header needs: the kernel's headers, sizes, and integers of 128 bits. */
 #pragma once
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -22,7 +22,7 @@ enum absent {
 #define AF_INET 2
 #define AF_INET6 10
 
-/* Keeps clang from remembering where a number came from, so that a bound the verifier saw stays in force. */
+/* Hides from clang where a number comes from, so that a bound the verifier has seen stays in force. */
 #define opaque(x) asm volatile("" : "+r"(x))
 
 /* An address or a payload as one number, most significant half first. Host byte order. */
@@ -31,7 +31,7 @@ struct wide {
 	__u64 lo;
 };
 
-/* The low 64 bits of a number moved right by 0 to 127 bits. */
+/* The low 64 bits of a number shifted right by 0 to 127 bits. */
 static __always_inline __u64 shifted(struct wide n, __u32 by)
 {
 	if (by >= 64)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What one packet's way through the program is written on: per processor, so that the stack stays small.
- * Nothing in it outlives the packet but the cached second. */
+/* The working memory of one packet: per processor, so that the stack stays small. Nothing in it outlives the packet
+ * but the cached second, cluster and ring. */
 #pragma once
 #include "maps.h"
 
@@ -8,17 +8,17 @@ enum action { ACTION_FORWARD, ACTION_DROP, ACTION_ANSWER, ACTION_PASS };
 
 /* As dnsvip.dispatcher.verdict.Verdict. */
 struct verdict {
-	__u64 hash;    /* under encap */
-	__be64 vip[2]; /* of a reply under nat */
+	__u64 hash;    /* selects the outer source address, under encap */
+	__be64 vip[2]; /* the source of a reply under nat */
 	__u32 server;  /* NONE */
-	__u32 mtu;     /* what an answer for too-big tells */
+	__u32 mtu;     /* the MTU in an ICMP error about a packet too big */
 	__u8 action;
 	__u8 reason;
 	__u8 dscp;
 	__u8 mode;
-	__be16 port; /* under nat: what stands in place of the client's port */
+	__be16 port; /* under nat: replaces the client's port */
 	__u8 reply;
-	__u8 held; /* has to wait for its turn: in user space */
+	__u8 held; /* has to wait for a token, in user space */
 };
 
 struct address_verdict {
@@ -27,7 +27,7 @@ struct address_verdict {
 	__u32 cluster;
 	__u32 tier; /* NONE: none */
 	__u8 reason;
-	__u8 single; /* asked for a single use */
+	__u8 single; /* a single-use address */
 	__u16 unused;
 };
 
@@ -35,24 +35,24 @@ struct work {
 	__u64 now; /* unix nanoseconds */
 	__u64 second_start;
 	__u32 seconds;
-	__u32 cluster; /* found last */
-	__u32 ring;    /* chosen from last */
-	__u32 maybe_decoded;  /* the packet's destination may have been decoded before */
-	__u64 client; /* of the packet's flow, as far as it is known */
-	__u64 address_hash; /* of the packet's destination, */
-	__u64 index_hash;   /* and of its flow: where they are looked for; */
-	__u64 flow_hash;    /* by what a server is chosen for it */
-	__u64 decoded_hash; /* where the decode cache has the destination: an issued address by its whole, a proven one,
-			       whose tag goes by the minute, by all else */
+	__u32 cluster; /* of the packet before */
+	__u32 ring;    /* of the packet before */
+	__u32 maybe_decoded;  /* the packet's destination may be in the decode cache */
+	__u64 client; /* of the packet's flow, where known */
+	__u64 address_hash; /* hash of the packet's destination */
+	__u64 index_hash;   /* hash of its flow's key */
+	__u64 flow_hash;    /* the hash that selects its server */
+	__u64 decoded_hash; /* hash in the decode cache: of an issued address, or of a proven one without its tag, which
+			       changes every minute */
 	struct packet packet;
 	struct verdict verdict;
 	struct address_verdict address_verdict;
 	struct use_key use;
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
-	struct decoded decoded; /* what is written into the decode cache */
+	struct decoded decoded; /* to be written into the decode cache */
 	struct wide payload;
-	struct remembered use_made; /* what is written into map `uses` */
+	struct remembered use_made; /* to be written into map `uses` */
 	struct event event;
 };
 
@@ -109,7 +109,7 @@ static __always_inline void count_side(__u32 side)
 		(*count)++;
 }
 
-/* The time, once per packet. The clock is the coarse one (a few milliseconds), which costs a tenth of the fine one. */
+/* Reads the clock once per packet: the coarse one (some milliseconds), at a tenth of the cost of the fine one. */
 static __always_inline void read_clock(struct work *w, const struct config *c)
 {
 	__u64 now = c->now ? c->now : bpf_ktime_get_coarse_ns() + c->clock_offset;

@@ -22,8 +22,7 @@ from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
 from dnsvip.dispatcher.reason import MALFORMED, Action
 from dnsvip.dispatcher.verdict import Target
 from dnsvip.xdp.libbpf import KernelRefused
-from dnsvip.xdp.maps import Map
-from dnsvip.xdp.ring import Ring
+from dnsvip.xdp.maps import Map, RingBuffer
 from dnsvip.xdp.structs import u32
 
 SHOWN = 5000
@@ -86,7 +85,7 @@ class KernelEvents:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._sinks: list[tuple[Sink, Filter]] = []
-        self._ring: Ring | None = None
+        self._ring: RingBuffer | None = None
         self._maps: Mapping[str, Map] = {}
         self._writer: MapWriter | None = None
         self._entries: set[bytes] = set()
@@ -130,7 +129,7 @@ class KernelEvents:
         loop = asyncio.get_running_loop()
         self._maps, self._writer = maps, writer
         maps["watches"].delete_many(list(maps["watches"].keys()))  # of a process that was killed
-        self._ring = Ring(maps["events"], self._take)
+        self._ring = RingBuffer(maps["events"], self._take)
         loop.add_reader(self._ring.fileno(), self._ring.consume)
         self._counted = self._count(writer)
         self._timer = loop.call_later(ADJUST_SECONDS, self._adjust)

@@ -15,7 +15,7 @@ from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, prefers_fixed_time
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
 from dnsvip.site import ClientState, ServerState, Site, Snapshot
-from dnsvip.xdp.ring import Ring
+from dnsvip.xdp.maps import RingBuffer
 from tests.dispatcher.build import (
     ACK,
     CLIENTS,
@@ -184,7 +184,7 @@ def test_watched_address_sends_events(program: Kernel) -> None:
     program.maps["watches"].put(TYPES.struct("watch").pack(kind=0, value=watched.to_bytes(16, "big")), bytes(4))
     program.writer.settings(watched=1)
     samples: list[bytes] = []
-    with Ring(program.maps["events"], samples.append) as ring:
+    with RingBuffer(program.maps["events"], samples.append) as ring:
         program.see(segment(other), START)
         program.see(segment(watched), START)
         ring.consume()
