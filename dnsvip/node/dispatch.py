@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from dnsvip.dispatcher.io.control import SOCKET, Control
+from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.node.health_endpoints import observed_dispatch, observing
@@ -41,7 +42,7 @@ def dispatch(node_file: Path, *, detach: bool) -> None:
     uvloop.run(_dispatch(Live(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
 
 
-def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> Runner:
+def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> DataPlane:
     """The runner for a node's mode; with `keep` the kernel's program stays when it stops."""
     if settings.mode == "xdp":
         from dnsvip.dispatcher.io.xdp.runner import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
@@ -80,7 +81,7 @@ async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> No
 
 
 async def _run(
-    live: Live, feed: SnapshotFollower, runner: Runner, health: Health, status: Status, stopped: asyncio.Event
+    live: Live, feed: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopped: asyncio.Event
 ) -> None:
     settling, notifier = Settling(), Notifier(os.environ)
 

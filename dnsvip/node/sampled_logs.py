@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.dispatcher.observe.as_json import NOT_LOGGED, flow_log_line
 from dnsvip.dispatcher.observe.filter import CompiledFilter
-from dnsvip.dispatcher.observe.plane import Event, Filter
+from dnsvip.dispatcher.observe.plane import Event, Filter, ObservedPlane
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.querylog import record as query_record
 from dnsvip.node.reload import Live
@@ -26,7 +25,7 @@ def query_log(live: Live, server: DnsServer) -> Iterator[None]:
 
 
 @contextmanager
-def flow_log(live: Live, runner: Runner) -> Iterator[Callable[[], Mapping[str, int]]]:
+def flow_log(live: Live, runner: ObservedPlane) -> Iterator[Callable[[], Mapping[str, int]]]:
     """The flow log of a dispatcher, while the context lasts; gives what counts its lines."""
     flows = _Flows(runner)
     with _kept(live, lambda node: node.log.flows, flows.record, flows.use):
@@ -66,7 +65,7 @@ def _kept(
 class _Flows:
     """What stands between a runner's events and the log: picks, and knows by which tables an event was judged."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: ObservedPlane) -> None:
         self._runner = runner
         self._log: SampleLog[Event] | None = None
         self._every = Every(1)

@@ -35,7 +35,7 @@ class Plane:
         now = time.time_ns()
         verdict = decide(data, self.tables, self.flows, now)
         if self.events.sinks:
-            self.events.see(data, verdict, now)
+            self.events.show(data, verdict, now)
 
 
 @pytest.fixture

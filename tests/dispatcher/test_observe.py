@@ -147,7 +147,7 @@ def test_packets_are_told() -> None:
     taps, events, flows = UserEvents(), list[Event](), Flows(1000)
     stop = taps.watch(events.append, Filter())
     for data in (segment(ACME), segment(ACME, ACK), segment(ACME ^ 1), b"x"):
-        taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+        taps.show(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     stop()
     assert taps.sinks == ()
     selection = CompiledFilter(Filter(), TABLES)
@@ -169,9 +169,9 @@ def test_too_many_packets_are_counted() -> None:
     taps.watch(events.append, Filter())
     verdict = decide(data, TABLES, Flows(10), NOW_NS)
     for number in range(3000):
-        taps.see(data, verdict, NOW_NS + number)
+        taps.show(data, verdict, NOW_NS + number)
     assert (len(events), taps.missed) == (1000, 2000)
-    taps.see(data, verdict, NOW_NS + SECOND)
+    taps.show(data, verdict, NOW_NS + SECOND)
     assert len(events) == 1001
 
 
@@ -181,10 +181,10 @@ def test_who_wants_new_flows_alone_spends_nothing_on_known_ones() -> None:
     stop = taps.watch(log.append, Filter(opening=True))
     for flags in (2, ACK, ACK):
         data = segment(ACME, flags)
-        taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+        taps.show(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     assert [event.reason for event in log] == ["issued"]
     taps.watch(all_events.append, Filter())
-    taps.see(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
+    taps.show(data, decide(data, TABLES, flows, NOW_NS), NOW_NS)
     assert [event.reason for event in all_events] == ["known"]
     stop()
     assert taps.sinks == (all_events.append,)

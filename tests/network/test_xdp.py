@@ -265,9 +265,10 @@ def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
     stop(field.processes["d1"], signal.SIGTERM)
     package = tmp_path / "next" / "dnsvip"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.o", "__pycache__"))
-    program = package / "bpf" / "dispatch.bpf.c"
+    programs = package / "xdp" / "programs"
+    program = programs / "dispatch.bpf.c"
     program.write_text(program.read_text().replace("return act(", "note(SIDE_EVENT_LOST);\n\treturn act("))
-    build.compile_all(package / "bpf", package / "bpf")
+    build.compile_all(programs, programs)
     field.dispatch("d1", python=("-P", "-m", "dnsvip"), env={"PYTHONPATH": str(package.parent)})
     assert field.status("d1")["xdp"]["program"] != old
     assert "replaced the program" in field.log("d1")

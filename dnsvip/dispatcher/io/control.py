@@ -19,12 +19,11 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.observe.as_json import event_json, flow_json
 from dnsvip.dispatcher.observe.filter import CompiledFilter, read_filter
-from dnsvip.dispatcher.observe.plane import Event, Events, Flow, FlowTable
+from dnsvip.dispatcher.observe.plane import Event, Flow, ObservedPlane
 from dnsvip.errors import ConfigError, DnsvipError
 
 SOCKET = "dispatch.sock"
@@ -46,18 +45,10 @@ Request: TypeAlias = dict[str, Any]
 Answer: TypeAlias = AsyncGenerator[dict[str, Any]]
 
 
-class DataPlane(Protocol):
-    """A data plane as this looks at it."""
-
-    tables: DispatchTables
-    table: FlowTable
-    events: Events
-
-
 class Control:
     """Answers at the socket; `start`, then `stop`."""
 
-    def __init__(self, path: Path, plane: DataPlane, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, path: Path, plane: ObservedPlane, status: Callable[[], dict[str, Any]]) -> None:
         self._path, self._plane, self._status = path, plane, status
         self._server: asyncio.AbstractServer | None = None
         self._clients = 0

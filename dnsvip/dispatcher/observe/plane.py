@@ -12,6 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.reason import Action
 from dnsvip.dispatcher.verdict import Target
 
@@ -90,3 +91,19 @@ class Events(Protocol):
     @property
     def missed(self) -> int:
         """Packets since the start for which watchers got no event because there were too many."""
+
+
+class ObservedPlane(Protocol):
+    """A data plane as it is observed."""
+
+    @property
+    def tables(self) -> DispatchTables:
+        """The tables in force."""
+
+    @property
+    def table(self) -> FlowTable:
+        """Its flows."""
+
+    @property
+    def events(self) -> Events:
+        """Its packets."""

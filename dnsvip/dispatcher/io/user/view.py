@@ -24,7 +24,7 @@ Sink = Callable[[Event], None]
 
 
 class UserEvents:
-    """The runner's Events. `sinks` is empty while nobody watches: look there before calling `see`."""
+    """The runner's Events. `sinks` is empty while nobody watches: look there before calling `show`."""
 
     def __init__(self) -> None:
         self.sinks: tuple[Sink, ...] = ()
@@ -44,7 +44,7 @@ class UserEvents:
         self.sinks = tuple(sink for sink, _ in watchers)
         self._opening = all(criteria.opening for _, criteria in watchers)
 
-    def see(self, data: bytes, verdict: Verdict, now: int) -> None:
+    def show(self, data: bytes, verdict: Verdict, now: int) -> None:
         """Show one packet and its verdict."""
         if self._opening and verdict.reason in _OF_KNOWN:
             return

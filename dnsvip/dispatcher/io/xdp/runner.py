@@ -42,48 +42,60 @@ COUNT_SECONDS = 5.0
 """How old the number of flows may be that `status` tells: counting reads the whole table."""
 
 
-class XdpRunner(Runner):
-    """A Runner most of whose packets the kernel takes. With `keep` false the kernel's half goes with it."""
+class XdpRunner:
+    """A data plane most of whose packets the kernel takes. With `keep` false the kernel's program goes with it."""
 
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> None:
-        super().__init__(settings, snapshot)
         self.table, self.events = KernelFlows(self), KernelEvents(self)
-        self._keep_plane = keep
-        self._mode = Mode.GENERIC if settings.generic else Mode.NATIVE
-        self._plane: PinnedProgram | None = None
-        self._feed: MapWriter | None = None
-        self._neighbours: Neighbours | None = None
-        self._attached = self._ran = False
+        self._settings = settings
+        self._offload = KernelOffload(settings, keep=keep)
+        self._runner = Runner(settings, snapshot, self._offload)
         self._expired = 0
         self._counted = (0.0, 0, 0)
 
+    @property
+    def tables(self) -> DispatchTables:
+        """The tables in force."""
+        return self._runner.tables
+
+    async def start(self) -> None:
+        """See Runner.start."""
+        await self._runner.start()
+
+    async def update(self, snapshot: Snapshot) -> None:
+        """See Runner.update."""
+        await self._runner.update(snapshot)
+
     async def run(self) -> None:
-        """Keep both halves; see Runner.run."""
+        """Maintain both halves; see Runner.run."""
         ticking = asyncio.ensure_future(self._tick())
         try:
-            await super().run()
+            await self._runner.run()
         finally:
             ticking.cancel()
 
+    async def stop(self) -> None:
+        """See Runner.stop."""
+        await self._runner.stop()
+
     def counters(self) -> dict[str, int]:
         """The kernel's: packets by the reason of their verdict, also of the time before this process."""
-        return self._feed.counters() if self._feed else super().counters()
+        maps = self.kernel_maps()
+        return maps[1].counters() if maps else self._runner.counters()
 
     def status(self) -> dict[str, Any]:
         """As the user-space runner's, with `xdp` for what only this one has and `user_space` for what was handed up."""
-        status = super().status()
-        if self._plane is None or self._feed is None:
+        status, program, writer = self._runner.status(), self._offload.program, self._offload.writer
+        if program is None or writer is None:
             return status
-        beside = super().counters()
-        counters = self._feed.counters()
-        auxiliary_counters = self._feed.auxiliary_counters()
-        established, new = self._count()
+        counters, auxiliary_counters = writer.counters(), writer.auxiliary_counters()
+        established, new = self._count(program)
         return status | {
             "mode": "xdp",
-            "device": self._plane.interface,
+            "device": program.interface,
             "packets": sum(counters.values()),
             "counters": counters,
-            "new_flows": self._feed.opened(),
+            "new_flows": writer.opened(),
             "flows": {
                 "established": established,
                 "new": new,
@@ -92,50 +104,67 @@ class XdpRunner(Runner):
                 "not_promoted": auxiliary_counters["kept-new"],
             },
             "servers": [
-                {name: value for name, value in each.items() if name != "packets"} for each in status["servers"]
+                {name: value for name, value in server.items() if name != "packets"} for server in status["servers"]
             ],
             "xdp": {
-                "attached": self._mode.name.lower(),
-                "program": self._plane.programs[PROGRAM].tag,
+                "attached": self._offload.mode.name.lower(),
+                "program": program.programs[PROGRAM].tag,
                 "sides": auxiliary_counters,
             },
-            "user_space": {reason: count for reason, count in beside.items() if count},
+            "user_space": {reason: count for reason, count in self._runner.counters().items() if count},
         }
 
     def kernel_maps(self) -> tuple[Mapping[str, Map], MapWriter] | None:
         """The maps of the program in force, by name, and who writes them; None before there are any."""
-        return (self._plane.maps, self._feed) if self._plane and self._feed else None
+        program, writer = self._offload.program, self._offload.writer
+        return (program.maps, writer) if program and writer else None
 
-    # All of this is done in the worker thread
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                self._expired += await self._runner.in_worker(self._offload.tick)
+            except PlatformError as error:
+                log.error("cannot set the program's clock and sweep its flows, trying on", error=str(error))
 
-    def _prepare(self) -> None:
-        super()._prepare()
+    def _count(self, program: PinnedProgram) -> tuple[int, int]:
+        """Flows established and new, at most COUNT_SECONDS old."""
+        if time.monotonic() - self._counted[0] > COUNT_SECONDS:
+            column, numbers = states(program.maps["flows"]), TYPES.words("flow_state", "FLOW_")
+            established, new = (column.count(numbers[state]) for state in ("established", "new"))
+            self._counted = (time.monotonic(), established, new)
+        return self._counted[1:]
+
+
+class KernelOffload:
+    """The program in the kernel as the user-space runner's Offload. All of it runs in the runner's worker thread.
+
+    `program` and its `writer` are None before `open` and after `close`. Without `keep` the program is detached when
+    it is closed.
+    """
+
+    def __init__(self, settings: DispatchSettings, *, keep: bool) -> None:
+        self.mode = Mode.GENERIC if settings.generic else Mode.NATIVE
+        self.program: PinnedProgram | None = None
+        self.writer: MapWriter | None = None
+        self._settings, self._keep = settings, keep
+        self._neighbours: Neighbours | None = None
+        self._attached = self._ran = False
+
+    def open(self, snapshot: Snapshot) -> None:
+        """See Offload.open."""
         self._neighbours = Neighbours()
-        self._open(self._wanted)
+        self._load(snapshot)
 
-    def _open(self, snapshot: Snapshot) -> None:
-        """Load the program with maps for a snapshot. It is fed and attached next, in place of the one before."""
-        plane = PinnedProgram.open(self._settings, snapshot.site)
-        before = self._plane
-        self._feed = MapWriter(
-            plane.maps,
-            plane.programs,
-            encap_source=self._encap_source,
-            fixed_time=self._settings.fixed_time_aes,
-        )
-        self._plane, self._attached = plane, False
-        if before is not None:
-            before.close()
-
-    def _compile(self, snapshot: Snapshot) -> DispatchTables | None:
-        tables = super()._compile(snapshot)
+    def apply(self, snapshot: Snapshot, tables: DispatchTables | None) -> DispatchTables | None:
+        """See Offload.apply."""
         if self._neighbours is not None:
             servers = [server.address for pool in snapshot.site.pools.values() for server in pool.servers]
             self._neighbours.keep(dict.fromkeys(servers))
         if tables is None:
             return None
         try:
-            self._bring(tables)
+            self._decide_by(tables)
         except PlatformError as error:
             if not self._ran:
                 raise
@@ -143,50 +172,49 @@ class XdpRunner(Runner):
             return None
         return beside(tables)
 
-    def _bring(self, tables: DispatchTables) -> None:
-        """Have the kernel decide by these tables."""
-        if self._plane is None or not self._plane.holds(tables.snapshot.site):
-            self._open(tables.snapshot)
-        assert self._plane is not None and self._feed is not None  # noqa: S101, PT018 - opened just now
-        self._feed.apply(tables)
-        if not self._attached:
-            self._plane.attach(self._mode)
-            self._attached = self._ran = True
-            self._feed.settings(user_space=1)
+    def tick(self) -> int:
+        """Set the program's clock and sweep expired flows; how many those were."""
+        return self.writer.tick(time.time()) if self.writer else 0
 
-    def _clear(self) -> None:
-        if self._feed is not None and self._ran:
-            self._feed.settings(user_space=0, sample=0, watched=0)  # nobody listens any more
-        super()._clear()
+    def close(self) -> None:
+        """See Offload.close."""
+        if self.writer is not None and self._ran:
+            self.writer.settings(user_space=0, sample=0, watched=0)  # nobody listens any more
         if self._neighbours is not None:
-            if not (self._keep_plane and self._ran):
+            if not (self._keep and self._ran):
                 self._neighbours.keep([])
             self._neighbours.close()
             self._neighbours = None
-        if self._plane is not None:
-            self._plane.discard()
-            if self._ran and not self._keep_plane:
+        if self.program is not None:
+            self.program.discard()
+            if self._ran and not self._keep:
                 detach(self._settings)
-            self._plane = self._feed = None
+            self.program = self.writer = None
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            try:
-                self._expired += await self._in_worker(self._tick_once)
-            except PlatformError as error:
-                log.error("cannot set the program's clock and sweep its flows, trying on", error=str(error))
+    def _load(self, snapshot: Snapshot) -> None:
+        """Load the program with maps for a snapshot. It is fed and attached next, in place of the one before."""
+        program = PinnedProgram.open(self._settings, snapshot.site)
+        before = self.program
+        self.writer = MapWriter(
+            program.maps,
+            program.programs,
+            encap_source=self._settings.encap_source.network_address.packed[:8],
+            fixed_time=self._settings.fixed_time_aes,
+        )
+        self.program, self._attached = program, False
+        if before is not None:
+            before.close()
 
-    def _tick_once(self) -> int:
-        return self._feed.tick(time.time()) if self._feed else 0
-
-    def _count(self) -> tuple[int, int]:
-        """Flows established and new, as of some seconds ago at most."""
-        if self._plane is not None and time.monotonic() - self._counted[0] > COUNT_SECONDS:
-            column, numbers = states(self._plane.maps["flows"]), TYPES.words("flow_state", "FLOW_")
-            established, new = (column.count(numbers[state]) for state in ("established", "new"))
-            self._counted = (time.monotonic(), established, new)
-        return self._counted[1:]
+    def _decide_by(self, tables: DispatchTables) -> None:
+        """Have the kernel decide by these tables."""
+        if self.program is None or not self.program.holds(tables.snapshot.site):
+            self._load(tables.snapshot)
+        assert self.program is not None and self.writer is not None  # noqa: S101, PT018 - loaded just now
+        self.writer.apply(tables)
+        if not self._attached:
+            self.program.attach(self.mode)
+            self._attached = self._ran = True
+            self.writer.settings(user_space=1)
 
 
 def beside(tables: DispatchTables) -> DispatchTables:

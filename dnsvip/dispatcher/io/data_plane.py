@@ -1,0 +1,27 @@
+"""A running data plane: what `dnsvip dispatch` starts, feeds and stops, in user space or in the kernel."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from dnsvip.dispatcher.observe.plane import ObservedPlane
+from dnsvip.site import Snapshot
+
+
+class DataPlane(ObservedPlane, Protocol):
+    """One dispatcher of this host. Call `start` and `stop` once each, `run` in between."""
+
+    async def start(self) -> None:
+        """Forward packets from now on; raises PlatformError."""
+
+    async def update(self, snapshot: Snapshot) -> None:
+        """Decide by another snapshot; flows stay. Returns when it decides every packet from now on."""
+
+    async def run(self) -> None:
+        """Maintain flows and routes, until cancelled; raises PlatformError when it cannot go on."""
+
+    async def stop(self) -> None:
+        """Release what the process holds."""
+
+    def status(self) -> dict[str, Any]:
+        """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""

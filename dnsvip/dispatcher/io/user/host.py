@@ -1,0 +1,60 @@
+"""What the host provides: the TUN device that packets for the cluster prefixes arrive on, and IP forwarding.
+
+The device lives as long as its file descriptor, so a dispatcher that dies leaves none behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from dnsvip.errors import PlatformError
+from dnsvip.site import Snapshot
+
+DEVICE = "dnsvip0"
+"""The name of our TUN device."""
+TUN = "/dev/net/tun"
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+
+_ADVICE = {
+    errno.ENOENT: f"{TUN} is missing: load the kernel's tun module (modprobe tun), "
+    "or let the container have the device (--device /dev/net/tun)",
+    errno.ENXIO: "the kernel has no TUN driver: modprobe tun",
+    errno.ENODEV: "the kernel has no TUN driver: modprobe tun",
+    errno.EPERM: "needs the capability CAP_NET_ADMIN: run as root, or give it CAP_NET_ADMIN and CAP_NET_RAW",
+    errno.EACCES: f"may not open {TUN}: run as root, or give this user access to it",
+    errno.EBUSY: "exists already: another dispatcher runs in this network namespace; stop it first",
+}
+_FORWARDING = {6: "net/ipv6/conf/all/forwarding", 4: "net/ipv4/ip_forward"}
+
+
+def open_tun(name: str) -> int:
+    """A non-blocking descriptor; each read returns one raw IP packet. Raises PlatformError, saying what is missing."""
+    try:
+        fd = os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _explained(name, error) from error
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+    except OSError as error:
+        os.close(fd)
+        raise _explained(name, error) from error
+    return fd
+
+
+def check_forwarding(snapshot: Snapshot) -> None:
+    """Raise PlatformError where the kernel does not forward packets of an IP version that the site has clusters of."""
+    for version in sorted({cluster.prefix.version for cluster in snapshot.site.clusters.values()}):
+        with suppress(OSError):
+            if Path("/proc/sys", _FORWARDING[version]).read_text().strip() == "0":
+                name = _FORWARDING[version].replace("/", ".")
+                raise PlatformError(f"this host forwards no IPv{version}: a dispatcher is a router; sysctl -w {name}=1")
+
+
+def _explained(name: str, error: OSError) -> PlatformError:
+    return PlatformError(f"TUN device {name}: {_ADVICE.get(error.errno or 0, error.strerror)}")
