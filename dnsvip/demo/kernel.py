@@ -1,8 +1,8 @@
-"""What veth pairs and namespaces need where the dispatcher is in the kernel (mode = "xdp").
+"""Prepares network namespaces and veth pairs for a dispatcher in the kernel (mode = "xdp").
 
-A veth pair needs two settings at the other end of the one that a program is attached to, or sends to: frames have
-their checksums (tx off), and a program is attached there too, without which it takes nothing of what ours sends
-(drivers/net/veth.c, veth_xdp_flush). Real network cards need neither.
+The peer of a veth device that has a program attached, or that a program sends to, needs two settings: checksums in
+frames (tx off), and a program of its own, without which it drops what ours sends (drivers/net/veth.c, veth_xdp_flush).
+Network cards need neither.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ EMPTY = "empty"
 
 
 def mount_pins(world: World, folder: Path) -> None:
-    """Make a BPF file system at `folder`, which every host sees that is made later or earlier, until the world ends;
-    raises PlatformError where this machine cannot have the dispatcher in the kernel."""
+    """Mount a BPF file system at `folder`, visible to all hosts, until the world ends; raises PlatformError where this
+    machine cannot run the dispatcher in the kernel."""
     if os.geteuid() != 0:
-        raise PlatformError("the dispatcher in the kernel needs root; without it that in user space can be shown")
+        raise PlatformError("the dispatcher in the kernel needs root; the one in user space does not")
     if shutil.which("ethtool") is None:
         raise PlatformError("no program `ethtool`; as root: apt-get install ethtool")
     folder.mkdir()
@@ -39,6 +39,6 @@ def mount_pins(world: World, folder: Path) -> None:
 
 
 def face(host: Host, interface: str, pins: Path) -> None:
-    """Prepare the other end of a veth pair for a program at this one's peer."""
+    """Prepare a veth device for a program on its peer."""
     host.run("ethtool", "-K", interface, "tx", "off")
     host.ip("link", "set", "dev", interface, "xdp", "pinned", str(pins / EMPTY))

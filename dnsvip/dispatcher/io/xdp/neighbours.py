@@ -1,7 +1,7 @@
-"""Keeps the link addresses of servers known: the kernel asks for them again by itself, also while no process runs.
+"""Keeps the link addresses of servers resolved: the kernel refreshes them by itself, even while no process runs.
 
-The XDP program looks the next hop up (bpf_fib_lookup), but cannot ask who has it. So each next hop gets a neighbour
-entry that the kernel manages (NTF_EXT_MANAGED, Linux 5.16). They carry our routing protocol number.
+The XDP program looks up next hops (bpf_fib_lookup) but cannot resolve their link addresses. So each next hop gets a
+neighbour entry that the kernel manages (NTF_EXT_MANAGED, Linux 5.16), marked with our routing protocol number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Hop:
 
 
 class Neighbours:
-    """A netlink connection for next hops; a blocking shell, one thread at a time."""
+    """A netlink connection that manages the next hops; blocking, one thread at a time."""
 
     def __init__(self) -> None:
         self._ip = IPRoute()
@@ -39,16 +39,16 @@ class Neighbours:
         self._ip.close()
 
     def keep(self, servers: Iterable[IPv4Address | IPv6Address]) -> frozenset[bytes]:
-        """Keep the next hops of these servers known, and no others of ours; answers the servers (packed) without a
-        way to them."""
-        ways = {server: self._hop(server) for server in servers}
-        wanted = {hop for hop in ways.values() if hop}
-        have = self.ours()
-        for hop in wanted - have:
+        """Keep the next hops of these servers resolved, and remove our other entries; returns the servers (packed)
+        without a route."""
+        hops = {server: self._hop(server) for server in servers}
+        wanted = {hop for hop in hops.values() if hop}
+        present = self.ours()
+        for hop in wanted - present:
             self._change("replace", hop)
-        for hop in have - wanted:
+        for hop in present - wanted:
             self._change("del", hop)
-        return frozenset(server.packed for server, hop in ways.items() if hop is None)
+        return frozenset(server.packed for server, hop in hops.items() if hop is None)
 
     def ours(self) -> set[Hop]:
         """The entries that carry our protocol number."""
@@ -71,8 +71,8 @@ class Neighbours:
         return Hop(str(ip_address(via)), route.get_attr("RTA_OIF"))
 
     def _change(self, command: str, hop: Hop) -> None:
-        words = {"dst": hop.address, "ifindex": hop.interface, "family": FAMILIES[ip_address(hop.address).version]}
+        attributes = {"dst": hop.address, "ifindex": hop.interface, "family": FAMILIES[ip_address(hop.address).version]}
         if command != "del":
-            words |= {"flags": NTF_USE, "state": 0, "NDA_FLAGS_EXT": NTF_MANAGED, "NDA_PROTOCOL": PROTOCOL}
-        with suppress(NetlinkError):  # gone with its interface, or tried again at the next turn
-            self._ip.neigh(command, **words)
+            attributes |= {"flags": NTF_USE, "state": 0, "NDA_FLAGS_EXT": NTF_MANAGED, "NDA_PROTOCOL": PROTOCOL}
+        with suppress(NetlinkError):  # gone with its interface, or retried at the next call
+            self._ip.neigh(command, **attributes)

@@ -1,10 +1,10 @@
-"""The kernel's half of a dispatcher: its program on an interface, and the maps it goes by, all of them pinned.
+"""The dispatcher's kernel program on an interface, with its maps, all of them pinned.
 
     PINS/NETWORK-NAMESPACE-INTERFACE/   link, program, and the maps (xdp/pinned.py)
 
-Once attached it forwards whether or not a process lives. `Plane.open` takes over what is there: the same program
-stays attached, another one replaces it between two packets, and flows are carried over wherever their layout is
-still the same. A blocking shell: one thread at a time.
+Once attached it forwards whether or not a process runs. `PinnedProgram.open` takes over what an earlier process left:
+the same program stays attached, another one replaces it between two packets, and flows are carried over if their layout
+is unchanged. Blocking; one thread at a time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
 HELPERS = ("set_cipher", "sweep", "purge", "adopt")
-"""Programs of the object that are run by hand."""
+"""Programs of the object that user space calls."""
 CARRIED = ("replies", "uses")
-"""What of an earlier program is copied where only the size of the map has changed, as flows are."""
+"""Maps whose entries are copied, like flows, where only the size of the map has changed."""
 NAMES, FLOWS = "names", "flows"
 _FILLING = frozenset({HASH, LRU_HASH, LPM_TRIE})
-"""Types of map that fill up; the others are always as large as they are."""
+"""Map types that fill up; all entries of the others always exist."""
 _ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
 
 LEAST_CLIENTS = 4096
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 
 class PinnedProgram:
-    """One loaded program and its maps. `open`, then feed the maps, then `attach`."""
+    """One loaded program and its maps. `open`, then write the maps, then `attach`."""
 
     def __init__(self, folder: Path, loaded: Loaded, programs: dict[str, Program], interface: str) -> None:
         self.folder = folder
@@ -60,8 +60,8 @@ class PinnedProgram:
 
     @classmethod
     def open(cls, settings: DispatchSettings, site: Site) -> PinnedProgram:
-        """Load the program with the maps that live already, where there are any, large enough for the site; raises
-        PlatformError, and then nothing has changed."""
+        """Load the program with the maps of an earlier process, or new ones, large enough for the site; raises
+        PlatformError, and changes nothing then."""
         interface = settings.interface or ""
         folder = place(settings)
         check_platform(OBJECT, settings.pins)
@@ -71,26 +71,26 @@ class PinnedProgram:
                 program.resize(name, entries)
             loaded = pinned.load(program, folder, TABLE)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
-        plane = cls(folder, loaded, programs, interface)
-        plane._carry_over()
-        return plane
+        pinned_program = cls(folder, loaded, programs, interface)
+        pinned_program._carry_over()
+        return pinned_program
 
     def attach(self, mode: Mode) -> None:
-        """Have the program see the interface's packets from now on; raises PlatformError, and then the program that
-        was attached before still does."""
+        """Attach the program to the interface, in place of an earlier one; raises PlatformError, and the earlier one
+        then stays attached."""
         self._carry_over()  # flows that came since it was loaded
         self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
 
     def discard(self) -> None:
-        """Give up before `attach`: what this load has pinned goes, what was there before stays."""
+        """Close, and before `attach` also remove the pins of this load; earlier pins stay."""
         if self._link is None:
             self._loaded.discard()
-            with suppress(OSError):  # what was there before is still in it
+            with suppress(OSError):  # earlier pins are still in it
                 self.folder.rmdir()
         self.close()
 
     def close(self) -> None:
-        """Let go; the program goes on."""
+        """Close the descriptors; the program stays attached."""
         self._loaded.close()
         for program in self.programs.values():
             program.close()
@@ -99,7 +99,7 @@ class PinnedProgram:
             self._link = None
 
     def _carry_over(self) -> None:
-        """Take in what an earlier program remembers; without its names the numbers in it mean nothing."""
+        """Take over the state of an earlier program; without its names the numbers in it mean nothing."""
         names_known = NAMES in self._loaded.taken or self._loaded.carry(NAMES) > 0
         if not names_known:
             return
@@ -118,17 +118,17 @@ class PinnedProgram:
 
 
 def room_for(site: Site, *, spare: int) -> dict[str, int]:
-    """How many entries the maps need that hold clients: `spare` times as many as there are, up to a power of two."""
+    """Entries of the maps that hold clients: `spare` times the number of clients, rounded up to a power of two."""
     clients = max(len(site.clients), LEAST_CLIENTS // spare)
-    clusters = max(sum(isinstance(each, Cluster) for each in site.clusters.values()), 1)
+    clusters = max(sum(isinstance(cluster, Cluster) for cluster in site.clusters.values()), 1)
     return {
-        name: 1 << (spare * each - 1).bit_length()
-        for name, each in (("clients", clients), ("client_keys", clients * clusters))
+        name: 1 << (spare * count - 1).bit_length()
+        for name, count in (("clients", clients), ("client_keys", clients * clusters))
     }
 
 
 def place(settings: DispatchSettings) -> Path:
-    """Where this network namespace's plane of the interface is pinned; raises PlatformError for no such interface."""
+    """The folder of pins for an interface of this network namespace; raises PlatformError where there is none."""
     interface = settings.interface or ""
     try:
         socket.if_nametoindex(interface)
@@ -139,11 +139,11 @@ def place(settings: DispatchSettings) -> Path:
 
 
 def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loaded: Loaded) -> Link:
-    """Attach a program, or replace what `folder` has attached by it, and remove what is not needed any more; raises
-    PlatformError, and then nothing has changed."""
+    """Attach a program, or replace the one that `folder` has attached, and remove pins no longer needed; raises
+    PlatformError, and changes nothing then."""
     link = Link.pinned(folder / LINK) if (folder / LINK).exists() else None
     if link is not None and attached_mode(interface) is not mode:
-        log.info("attaching anew in another mode", mode=mode.name.lower())
+        log.info("attaching again in another mode", mode=mode.name.lower())
         link.detach()
         link.close()
         (folder / LINK).unlink()
@@ -161,13 +161,13 @@ def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loa
 
 
 def _keep(program: Program, folder: Path) -> None:
-    """Pin the attached program: by its number only CAP_SYS_ADMIN may open it."""
+    """Pin the attached program: opening it by its id would need CAP_SYS_ADMIN."""
     (folder / PROGRAM_PIN).unlink(missing_ok=True)
     program.pin(folder / PROGRAM_PIN)
 
 
 def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
-    """Whether what is attached is this very program: the same code with the same maps."""
+    """Whether the attached program has the same code and the same maps."""
     if not (folder / PROGRAM_PIN).exists():
         return False
     attached = Program.pinned(folder / PROGRAM_PIN)
@@ -177,12 +177,12 @@ def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
 
 
 def detach(settings: DispatchSettings) -> bool:
-    """Take the program off its interface and remove its maps; false where there is none."""
+    """Detach the program of an interface and remove its maps; false where there is none."""
     return take_away(place(settings))
 
 
 def take_away(folder: Path) -> bool:
-    """Detach what a folder has attached and remove its maps; false where there is none."""
+    """Detach the program of a folder and remove its maps; false where there is none."""
     if not folder.exists():
         return False
     if (folder / LINK).exists():
@@ -194,14 +194,14 @@ def take_away(folder: Path) -> bool:
 
 
 def describe(settings: DispatchSettings) -> dict[str, Any] | None:
-    """What is in place, JSON-ready: how it is attached, which program, the maps with size and use; None: nothing."""
+    """The attached program, JSON-ready: mode, id and tag, and its maps with size and use; None where there is none."""
     folder = place(settings)
     if not (folder / LINK).exists():
         return None
     link = Link.pinned(folder / LINK)
     program = Program.pinned(folder / PROGRAM_PIN)
     mode = attached_mode(settings.interface or "")
-    found = {
+    description = {
         "interface": settings.interface,
         "attached": mode.name.lower() if mode else "no",
         "program": {"id": program.id, "name": program.name, "tag": program.tag},
@@ -210,11 +210,11 @@ def describe(settings: DispatchSettings) -> dict[str, Any] | None:
     }
     program.close()
     link.close()
-    return found
+    return description
 
 
 def attached_mode(interface: str) -> Mode | None:
-    """How a program is attached to an interface, None where none is."""
+    """The mode in which a program is attached to an interface; None where there is none."""
     with IPRoute() as ip:
         links = ip.link("get", index=socket.if_nametoindex(interface))
     xdp = links[0].get_attr("IFLA_XDP") if links else None
@@ -222,7 +222,7 @@ def attached_mode(interface: str) -> Mode | None:
 
 
 def driver(interface: str) -> str:
-    """The name of an interface's driver, as far as the kernel tells."""
+    """The name of an interface's driver, where the kernel knows it."""
     path = Path("/sys/class/net", interface, "device/driver")
     return path.resolve().name if path.exists() else "its driver"
 
@@ -232,12 +232,10 @@ def _attached(program: Program, interface: str, mode: Mode) -> Link:
         return Link.attach(program, socket.if_nametoindex(interface), mode)
     except KernelRefused as error:
         if error.errno == errno.EBUSY:
-            what = (
-                f"{interface} has an XDP program of somebody else: take it off first (ip link set {interface} xdp off)"
-            )
+            what = f"{interface} already has another XDP program: detach it first (ip link set {interface} xdp off)"
         elif mode is Mode.NATIVE and error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL):
             what = (
-                f"{driver(interface)} of {interface} does not take XDP programs as it is ({os.strerror(error.errno)}): "
+                f"{driver(interface)} of {interface} does not accept XDP programs as configured ({os.strerror(error.errno)}): "
                 'use another interface or a smaller MTU, "generic = true" in [dispatch] (slower), or mode = "user"'
             )
         else:
@@ -246,22 +244,22 @@ def _attached(program: Program, interface: str, mode: Mode) -> Link:
 
 
 def _forget_dead(folder: Path, interface: str) -> None:
-    """Remove what belongs to an interface that is gone, though one of that name is here again."""
+    """Remove the pins of an interface that is gone, even if there is a new one of that name."""
     if not (folder / LINK).exists():
         return
     link = Link.pinned(folder / LINK)
     alive = link.interface == socket.if_nametoindex(interface)
     link.close()
     if not alive:
-        log.info("forgetting the data plane of an interface that is gone", interface=interface)
+        log.info("removing the program of an interface that is gone", interface=interface)
         remove_folder(folder)
 
 
 def _described(path: Path) -> dict[str, Any]:
-    with Map.pinned(path) as each:
+    with Map.pinned(path) as pinned_map:
         return {
             "name": path.name.split("-")[0],
-            "entries": each.max_entries,
-            "used": each.count() if each.type in _FILLING else None,
-            "bytes": each.memory,
+            "entries": pinned_map.max_entries,
+            "used": pinned_map.count() if pinned_map.type in _FILLING else None,
+            "bytes": pinned_map.memory,
         }
