@@ -235,7 +235,7 @@ def _attached(program: Program, interface: str, mode: Mode) -> Link:
             what = f"{interface} already has another XDP program: detach it first (ip link set {interface} xdp off)"
         elif mode is Mode.NATIVE and error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL):
             what = (
-                f"{driver(interface)} of {interface} does not accept XDP programs as configured ({os.strerror(error.errno)}): "
+                f"{driver(interface)} of {interface} does not accept XDP programs now ({os.strerror(error.errno)}): "
                 'use another interface or a smaller MTU, "generic = true" in [dispatch] (slower), or mode = "user"'
             )
         else:

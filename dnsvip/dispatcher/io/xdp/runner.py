@@ -1,12 +1,12 @@
-"""The dispatcher in the kernel, and the user-space runner beside it for what the kernel hands up.
+"""The data plane in the kernel, with a user-space runner for the packets that the kernel hands up.
 
     client -> XDP program -> server                          nearly every packet
                   |  to be held, hop limit over, no next hop known
-                  +-> TUN -> decide -> raw socket -> server   the runner, by the same tables
+                  +-> TUN -> decide -> raw socket -> server   the user-space runner, by the same tables
 
-Both halves decide by the same Tables, one after the other: the kernel's first. When the process ends the kernel's
-half stays and goes on by what it was told last (`keep`), so a restart or an upgrade interrupts nothing; what it would
-hand up it drops meanwhile.
+A snapshot reaches the kernel's program first and the runner second. With `keep` the program stays when the process ends
+and continues with its last snapshot, so a restart or an upgrade interrupts nothing; packets that it would hand up are
+dropped meanwhile.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from dnsvip.xdp.maps import Map
 log = structlog.get_logger()
 
 TICK_SECONDS = 5.0
-"""How often the program's clock is set and expired flows are swept."""
+"""How often the program's clock is set; expired flows are swept every second time (map_writer.py)."""
 COUNT_SECONDS = 5.0
-"""How old the number of flows may be that `status` tells: counting reads the whole table."""
+"""The greatest age of the flow counts in `status`: counting reads the whole table."""
 
 
 class XdpRunner:
-    """A data plane most of whose packets the kernel takes. With `keep` false the kernel's program goes with it."""
+    """A data plane whose packets nearly all stay in the kernel. Without `keep`, `stop` detaches the program."""
 
     def __init__(self, settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> None:
         self.table, self.events = KernelFlows(self), KernelEvents(self)
@@ -79,12 +79,13 @@ class XdpRunner:
         await self._runner.stop()
 
     def counters(self) -> dict[str, int]:
-        """The kernel's: packets by the reason of their verdict, also of the time before this process."""
+        """The kernel's packets by the reason of their verdict, those of earlier processes included."""
         maps = self.kernel_maps()
         return maps[1].counters() if maps else self._runner.counters()
 
     def status(self) -> dict[str, Any]:
-        """As the user-space runner's, with `xdp` for what only this one has and `user_space` for what was handed up."""
+        """The user-space runner's status with the kernel's figures: `xdp` is particular to the kernel, `user_space`
+        counts the packets handed up."""
         status, program, writer = self._runner.status(), self._offload.program, self._offload.writer
         if program is None or writer is None:
             return status
@@ -115,7 +116,7 @@ class XdpRunner:
         }
 
     def kernel_maps(self) -> tuple[Mapping[str, Map], MapWriter] | None:
-        """The maps of the program in force, by name, and who writes them; None before there are any."""
+        """The maps of the program in force, by name, and their writer; None before there are any."""
         program, writer = self._offload.program, self._offload.writer
         return (program.maps, writer) if program and writer else None
 
@@ -125,7 +126,7 @@ class XdpRunner:
             try:
                 self._expired += await self._runner.in_worker(self._offload.tick)
             except PlatformError as error:
-                log.error("cannot set the program's clock and sweep its flows, trying on", error=str(error))
+                log.error("cannot set the program's clock and sweep its flows, retrying", error=str(error))
 
     def _count(self, program: PinnedProgram) -> tuple[int, int]:
         """Flows established and new, at most COUNT_SECONDS old."""
@@ -137,7 +138,7 @@ class XdpRunner:
 
 
 class KernelOffload:
-    """The program in the kernel as the user-space runner's Offload. All of it runs in the runner's worker thread.
+    """The kernel program as the user-space runner's Offload. Everything runs in the runner's worker thread.
 
     `program` and its `writer` are None before `open` and after `close`. Without `keep` the program is detached when
     it is closed.
@@ -168,18 +169,18 @@ class KernelOffload:
         except PlatformError as error:
             if not self._ran:
                 raise
-            log.error("the kernel goes on by the snapshot before", error=str(error))
+            log.error("the kernel continues with the snapshot before", error=str(error))
             return None
-        return beside(tables)
+        return handed_up_tables(tables)
 
     def tick(self) -> int:
-        """Set the program's clock and sweep expired flows; how many those were."""
+        """Set the program's clock and sweep expired flows; how many."""
         return self.writer.tick(time.time()) if self.writer else 0
 
     def close(self) -> None:
         """See Offload.close."""
         if self.writer is not None and self._ran:
-            self.writer.settings(user_space=0, sample=0, watched=0)  # nobody listens any more
+            self.writer.settings(user_space=0, sample=0, watched=0)  # no process takes packets or events
         if self._neighbours is not None:
             if not (self._keep and self._ran):
                 self._neighbours.keep([])
@@ -192,7 +193,8 @@ class KernelOffload:
             self.program = self.writer = None
 
     def _load(self, snapshot: Snapshot) -> None:
-        """Load the program with maps for a snapshot. It is fed and attached next, in place of the one before."""
+        """Load the program with maps large enough for a snapshot, to be written and then attached in place of the one
+        before."""
         program = PinnedProgram.open(self._settings, snapshot.site)
         before = self.program
         self.writer = MapWriter(
@@ -206,7 +208,7 @@ class KernelOffload:
             before.close()
 
     def _decide_by(self, tables: DispatchTables) -> None:
-        """Have the kernel decide by these tables."""
+        """Write these tables into the maps, and attach the program where it is not yet."""
         if self.program is None or not self.program.holds(tables.snapshot.site):
             self._load(tables.snapshot)
         assert self.program is not None and self.writer is not None  # noqa: S101, PT018 - loaded just now
@@ -217,9 +219,9 @@ class KernelOffload:
             self.writer.settings(user_space=1)
 
 
-def beside(tables: DispatchTables) -> DispatchTables:
-    """Tables for the runner beside the kernel, which has taken a token for every flow that comes to it: those to be
-    held have had their tier's burst, so here each waits for the one before it, and no other is limited again."""
+def handed_up_tables(tables: DispatchTables) -> DispatchTables:
+    """Tables for the runner beside the kernel, which has already taken a token for every flow that it hands up: a held
+    flow is beyond its tier's burst, so it waits for the one before it; other flows are not limited again."""
     tables.limits = {
         name: replace(limit, burst=0, debt=limit.debt + limit.interval) if limit.debt else Limit(1, MOST)
         for name, limit in tables.limits.items()

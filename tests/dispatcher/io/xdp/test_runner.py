@@ -8,7 +8,7 @@ import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.pinned_program import LEAST_CLIENTS, room_for
-from dnsvip.dispatcher.io.xdp.runner import beside
+from dnsvip.dispatcher.io.xdp.runner import handed_up_tables
 from dnsvip.dispatcher.io.xdp.table import sizes
 from dnsvip.dispatcher.token_bucket import SECOND, Buckets
 from dnsvip.site import Client
@@ -19,7 +19,7 @@ CROWD = replace(SITE, clients={str(n): Client(str(n), n, "gold") for n in range(
 
 def test_held_flows_wait_one_for_the_other() -> None:
     """Beside the kernel, which has let the burst pass, a tier that holds lets one flow go at each interval."""
-    limit = beside(DispatchTables(snapshot())).limits["held"]
+    limit = handed_up_tables(DispatchTables(snapshot())).limits["held"]
     buckets = Buckets()
     waits = [buckets.take("held", limit, NOW_NS) for _ in range(12)]
     assert waits[:10] == [SECOND * n // 10 for n in range(1, 11)]
@@ -29,7 +29,7 @@ def test_held_flows_wait_one_for_the_other() -> None:
 @pytest.mark.parametrize("tier", ["limited", "counted"])
 def test_others_are_not_limited_twice(tier: str) -> None:
     """A tier that does not hold takes no token beside the kernel, which has taken one already."""
-    limit = beside(DispatchTables(snapshot())).limits[tier]
+    limit = handed_up_tables(DispatchTables(snapshot())).limits[tier]
     buckets = Buckets()
     assert {buckets.take(tier, limit, NOW_NS) for _ in range(10_000)} == {0}
 
