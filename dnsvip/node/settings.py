@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from dnsvip.node.reload import LIVE
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.reference import takes
 
 HEAD = """\
 # The node file
@@ -104,7 +105,7 @@ def _walk(node: Mapping[str, Any], head: str, tables: Mapping[str, Any]) -> Iter
             yield from _walk(tables[inner], f"{head}{name}{many}.", tables)
             continue
         default = None if name in required else _default(value.get("default"))
-        yield Setting(f"{head}{name}", _takes(value), default, _help(f"{head}{name}"))
+        yield Setting(f"{head}{name}", takes(value), default, _help(f"{head}{name}"))
 
 
 def _reference(value: Mapping[str, Any]) -> str | None:
@@ -114,26 +115,6 @@ def _reference(value: Mapping[str, Any]) -> str | None:
 
 def _default(value: Any) -> str:
     return "" if value in (None, []) else json.dumps(value)
-
-
-def _takes(value: Mapping[str, Any]) -> str:
-    kinds = [each for each in value.get("anyOf", [value]) if each.get("type") != "null"]
-    return " or ".join(dict.fromkeys(_kind(each) for each in kinds))
-
-
-def _kind(value: Mapping[str, Any]) -> str:
-    if "enum" in value:
-        return ", ".join(value["enum"])
-    if value["type"] == "array":
-        return f"list of {_takes(value['items'])}s"
-    if value["type"] in ("integer", "number"):
-        bounds = [str(value[key]) if key in value else "" for key in ("minimum", "maximum")]
-        return f"{_NUMBERS[value['type']]} {' to '.join(bounds) if bounds[1] else f'from {bounds[0]}'}"
-    return _FORMATS.get(value.get("format", ""), "true or false" if value["type"] == "boolean" else "text")
-
-
-_NUMBERS = {"integer": "whole number", "number": "number"}
-_FORMATS = {"path": "path", "ipv4network": "network", "ipv6network": "network"}
 
 
 def _help(name: str) -> str | None:

@@ -29,9 +29,9 @@ class Zone:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[DnsName, About("Name", "Name of the zone's apex.", listed=1)]
-    text: Annotated[
-        str, About("Zone text", "The zone file (RFC 1035 section 5). A site file names it by `file`.", media="text/dns")
-    ] = field(repr=False)
+    text: Annotated[str, About("Zone text", "The zone file (RFC 1035 section 5).", media="text/dns")] = field(
+        repr=False
+    )
     transfer: Annotated[
         Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
     ] = None

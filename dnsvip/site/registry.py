@@ -39,6 +39,16 @@ class Kind:
     filters: Mapping[str, About] = field(default_factory=dict)
 
     @property
+    def noun(self) -> str:
+        """Its label inside a sentence."""
+        return _noun(self.label)
+
+    @property
+    def nouns(self) -> str:
+        """Its label of several inside a sentence."""
+        return _noun(self.label_plural)
+
+    @property
     def fields(self) -> Mapping[str, Declared]:
         """Its fields by name; those of its first class come first."""
         return _fields(self.classes)
@@ -74,6 +84,10 @@ class Kind:
     def canonical(self, name: str) -> str:
         """The form of a name that an object is filed under: DNS names in lower case and without the final dot."""
         return name.lower().rstrip(".") or "." if self.dns_names else name
+
+
+def _noun(label: str) -> str:
+    return label if label[:2].isupper() else label.lower()
 
 
 @cache

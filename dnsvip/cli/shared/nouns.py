@@ -64,11 +64,6 @@ def create(api: Api, collection: str, name: str, body: JsonObject) -> JsonObject
     return created
 
 
-def _inside(label: str) -> str:
-    """A label as it is written inside a sentence."""
-    return label if label[:2].isupper() else label.lower()
-
-
 def _print(kind: Kind, plain: JsonObject, *, as_json: bool) -> None:
     """Print an object; documents are left to JSON, and to commands of their own."""
     documents = {name for name, field in kind.fields.items() if field.about.media and not as_json}
@@ -78,7 +73,7 @@ def _print(kind: Kind, plain: JsonObject, *, as_json: bool) -> None:
 def _list(kind: Kind) -> click.Command:
     *orders, last = kind.sorts
 
-    @click.command("list", help=f"List {_inside(kind.label_plural)}.", epilog=EPILOG)
+    @click.command("list", help=f"List {kind.nouns}.", epilog=EPILOG)
     @click.option("--limit", type=click.IntRange(1), help="At most so many.")
     @click.option("--prefix", "q", metavar="TEXT", help="Only those whose names start with this.")
     @click.option("--sort", metavar="[-]FIELD", help=f"By {', '.join(orders)} or {last}; a leading - reverses it.")
@@ -93,7 +88,7 @@ def _list(kind: Kind) -> click.Command:
 
 
 def _show(kind: Kind) -> click.Command:
-    text = f"Show all of one {_inside(kind.label)}." if kind.named else "Show the settings."
+    text = f"Show all of one {kind.noun}." if kind.named else "Show the settings."
 
     @click.command("show", help=text, epilog=EPILOG)
     @json_option
@@ -105,7 +100,7 @@ def _show(kind: Kind) -> click.Command:
 
 
 def _add(kind: Kind) -> click.Command:
-    @click.command("add", help=f"Create a {_inside(kind.label)}; it must not exist yet.", epilog=EPILOG)
+    @click.command("add", help=f"Create a {kind.noun}; it must not exist yet.", epilog=EPILOG)
     @click.argument("name")
     @click.argument("pairs", nargs=-1, metavar=PAIRS)
     @json_option
@@ -117,7 +112,7 @@ def _add(kind: Kind) -> click.Command:
 
 
 def _set(kind: Kind) -> click.Command:
-    text = f"""Change {f"a {_inside(kind.label)}" if kind.named else "settings"}.
+    text = f"""Change {f"a {kind.noun}" if kind.named else "settings"}.
 
     VALUE is JSON, or else a string; dots in KEY descend into tables; KEY= restores the default.
     """
@@ -134,7 +129,7 @@ def _set(kind: Kind) -> click.Command:
 
 
 def _delete(kind: Kind) -> click.Command:
-    what = _inside(kind.label)
+    what = kind.noun
 
     @click.command("delete", help=f"Delete a {what} that nothing refers to.", epilog=EPILOG)
     @click.argument("name")
