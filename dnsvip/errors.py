@@ -1,7 +1,7 @@
-"""Every error this package raises on purpose, under one root.
+"""Every error that this package raises deliberately, under one root.
 
 A message says what is wrong, where (file, table, key or line) and what would be right, so that it
-can be shown to an operator as it is. Decisions never raise these: they answer with a Reason.
+can be shown to an operator unchanged. Decisions never raise: they return a reason.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class DnsvipError(Exception):
-    """Root of all errors raised on purpose; the command line prints it and exits with `exit_code`."""
+    """Root of all deliberate errors; the command line prints it and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -38,7 +38,7 @@ class ClientError(DnsvipError):
 
 
 class PlatformError(DnsvipError):
-    """This machine lacks something (a capability, a device, a package); the message says how to get it."""
+    """The machine lacks something (a capability, a device, a package); the message says how to get it."""
 
     exit_code = 3
 

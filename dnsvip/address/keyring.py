@@ -13,7 +13,7 @@ from dnsvip.errors import CodecError
 
 
 class EpochState(StrEnum):
-    """Life of an epoch. A retired one has no key any more and leaves the keyring."""
+    """State of an epoch. A retired epoch has no key and is not in the keyring."""
 
     PUBLISHED = "published"
     ACTIVE = "active"
@@ -22,10 +22,10 @@ class EpochState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One generation of key material. Times are unix seconds, 0 where it has not happened yet.
+    """One generation of key material. Times are unix seconds, 0 before the event.
 
-    `keep_seconds` is how long it is accepted after `retiring_since` at least: the largest
-    TTL + session_lifetime that held while it was active.
+    It is accepted for at least `keep_seconds` after `retiring_since`: the largest TTL + session_lifetime while it was
+    active.
     """
 
     slot: int
@@ -39,12 +39,12 @@ class Epoch:
 
     @property
     def key_id(self) -> str:
-        """Tells this key from every other one, whatever slot they stand in; says nothing about the secret."""
+        """Identifies this key among all others, whatever their slot, without revealing the secret."""
         return hashlib.sha256(b"dnsvip epoch key " + self.secret).hexdigest()[:16]
 
 
 class Keyring:
-    """The codecs of a cluster by epoch slot. Immutable once made.
+    """The codecs of a cluster by epoch slot. Immutable.
 
     Raises CodecError where two epochs share a slot or more than one is active.
     """

@@ -1,9 +1,9 @@
-"""Where each field sits in an encoded VIP (address/README.md, "IPv6: bits").
+"""The position of each field in an encoded VIP (address/README.md, "IPv6: bits").
 
     |<- p bits ->|  1   |   2   |<--- N bits --->|<- T bits ->|      p + 3 + N + T = 128
     |   prefix   | mode | epoch |   ciphertext   |    tag     |
 
-A Layout is arithmetic over 128-bit integers. It knows no keys and no meaning of any field.
+A Layout is arithmetic over 128-bit integers. It knows neither keys nor the meaning of a field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIN_PAYLOAD_BITS, MAX_PAYLOAD_BITS = 20, 80
 MIN_TAG_BITS, MAX_TAG_BITS = 8, 64
 MIN_PREFIX_BITS, MAX_PREFIX_BITS = 32, 96
 SHORT_TAG_BITS = 16
-"""Under this many tag bits the tools warn: one forged address in 2^T passes."""
+"""Fewer tag bits than this cause a warning: one forged address in 2^T passes."""
 
 RESERVED_NAMES = frozenset({"tier", "client", "expiry", "nonce", "session"})
 
@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def epoch_shift(self) -> int:
-        """How far left the two epoch bits stand."""
+        """Left shift of the two epoch bits."""
         return self.host_bits - 3
 
     @property

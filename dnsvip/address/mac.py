@@ -1,6 +1,6 @@
-"""SipHash-2-4 and the derivation of 16-byte keys: all that the address format takes from outside but AES.
+"""SipHash-2-4 and the derivation of 16-byte keys: all primitives of the address format except AES.
 
-One place for both, because the SipHash package hands out its 64-bit result as a signed number.
+The SipHash package returns its 64-bit result as a signed number; this is the one place that corrects it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KEY_BYTES = 16
 def siphash(key: bytes, message: bytes) -> int:
     """SipHash-2-4 under a 16-byte key, as the unsigned integer of the SipHash reference (0 to 2^64 - 1).
 
-    The key's length is the caller's to check: the package pads a short one without a word.
+    The caller checks the length of the key: the package silently pads a short one.
     """
     number: int = siphash24(message, key=key).intdigest()
     return number & 0xFFFF_FFFF_FFFF_FFFF

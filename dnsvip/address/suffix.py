@@ -1,8 +1,8 @@
 """Sealing a payload into an encoded VIP and opening it again (address/README.md, "Keys" to "Issued tag").
 
-One SuffixCodec holds the derived keys of one (cluster, epoch). Addresses are 128-bit integers, so a
-caller that already has bytes or an IPv6Address converts once. It judges nothing: whether an epoch
-may be used, a field makes sense or a client is revoked is decided above.
+One SuffixCodec holds the derived keys of one (cluster, epoch). Addresses are 128-bit integers, so that a caller with
+bytes or an IPv6Address converts once. It does not decide whether an epoch may be used, a field is valid or a client is
+revoked; its callers do.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class SuffixCodec:
         return not difference
 
     def open(self, address: int) -> int:
-        """The payload of an address. Says nothing about its authenticity: ask `authentic` first."""
+        """The payload of an address. It does not authenticate: call `authentic` first."""
         ciphertext = address >> self.layout.tag_bits & ((1 << self.layout.payload_bits) - 1)
         return self._ff1.decrypt(ciphertext)
 
     def decode(self, address: int) -> dict[str, int]:
-        """The field values of an address; like `open`, without judging it."""
+        """The field values of an address; like `open`, without authentication."""
         return self.layout.unpack(self.open(address))
 
     def _tag(self, body: int) -> int:
@@ -91,17 +91,17 @@ _RESERVED_IDENTIFIERS = (
     (0x0200_5EFF_FE00_0000, 0x0200_5EFF_FEFF_FFFF),  # IANA's Ethernet block, RFC 5453
     (0xFDFF_FFFF_FFFF_FF80, 0xFDFF_FFFF_FFFF_FFFF),  # subnet anycast, RFC 2526
 )
-"""Interface identifiers of 64 bits that no host may have (IANA registry of RFC 5453), first and last."""
+"""Ranges of 64-bit interface identifiers that no host may use (IANA registry of RFC 5453), first and last."""
 
 _RESERVED_TOPS = frozenset(first >> 56 for first, _ in _RESERVED_IDENTIFIERS)
-"""Their first bytes, which rule out nearly all others at once."""
+"""Their first bytes: a cheap test that excludes nearly all others."""
 
 
 def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     """Whether an address must never be issued (address/README.md, "Never issued").
 
-    That is the plain VIP, the all-zero suffix, a reserved interface identifier in the lower 64 bits and,
-    where the suffix is not 64 bits long, the form that RFC 2526 gives the subnet anycast addresses then.
+    Reserved are the plain VIP, the all-zero suffix, a reserved interface identifier in the lower 64 bits and, where the
+    suffix is not 64 bits long, the subnet anycast addresses of RFC 2526 for that length.
     """
     suffix = address & ((1 << layout.host_bits) - 1)
     if not suffix or address == plain:

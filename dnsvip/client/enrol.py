@@ -1,5 +1,4 @@
-"""Making an enrolment out of a site: the operator's side. Pure; reading the store and writing the file
-are the caller's."""
+"""The operator's side of an enrolment: derive it from a snapshot of the site."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot,
 
 
 def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enrolment:
-    """The enrolment of client `name` with its present keys, to ask `servers` (each ADDRESS:PORT).
+    """The enrolment of client `name` with its current keys, to query `servers` (each ADDRESS:PORT).
 
     Raises ClientError for a client that is unknown or revoked, and where the site has no service name.
     """
@@ -22,7 +21,7 @@ def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enr
     enrolled = [_cluster(snapshot, client, cluster) for cluster in clusters]
     used = tuple(cluster for cluster in enrolled if cluster.services)
     if not used:
-        raise ClientError("the site has no service name yet: there is nothing that a client could enrol for")
+        raise ClientError("the site has no service name yet: there is nothing to enrol for")
     return Enrolment(
         client=client.name,
         id=client.id,
@@ -34,26 +33,26 @@ def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enr
 
 
 def cautions(snapshot: Snapshot, name: str) -> list[str]:
-    """What an operator should know about the enrolment of client `name`: allowed, but probably not meant."""
+    """Warnings about the enrolment of client `name`: valid, but probably not what the operator wants."""
     site, client = snapshot.site, snapshot.site.clients[name]
-    found = []
+    warnings = []
     if client.state is ClientState.DISABLED:
-        found.append(f"client {name!r} is disabled: its addresses are rejected until it is enabled again")
+        warnings.append(f"client {name!r} is disabled: its addresses are rejected until it is enabled again")
     if _identity(site, client) is None:
-        text = f"client {name!r} has no TSIG identity: DNS servers know it only by its other matches"
+        text = f"client {name!r} has no TSIG identity: DNS servers identify it only by its other matches"
         encoded = [c for c in site.clusters.values() if isinstance(c, Cluster) and c.anonymous is Anonymous.ENCODED]
         if encoded:
             text += (
-                f"; cluster {encoded[0].name!r} gives strangers encoded addresses too, which this client"
-                " would prove in vain where it is taken for a stranger"
+                f"; cluster {encoded[0].name!r} gives unknown clients encoded addresses too: where this"
+                " client is not identified, it proves such an address in vain"
             )
-        found.append(f"{text}; add a match by tsig")
+        warnings.append(f"{text}; add a match by tsig")
     if client.proof.single_use and client.proof.bind.value != "address+port":
-        found.append(
+        warnings.append(
             f"client {name!r} is single use with bind = {client.proof.bind.value!r}: about one connection"
             ' per slot to each service; use bind = "address+port" for more'
         )
-    return found
+    return warnings
 
 
 def _enrollable(site: Site, name: str) -> Client:
@@ -83,7 +82,7 @@ def _cluster(snapshot: Snapshot, client: Client, cluster: Cluster) -> EnrolledCl
 def _proof(snapshot: Snapshot, client: Client, cluster: Cluster) -> ProofKey | None:
     layout = cluster.address_layout
     if not layout.bits("client"):
-        return None  # a dispatcher finds the key to check by the client in the address
+        return None  # the dispatcher derives the key from the client in the address
     master = snapshot.masters.get(cluster.name)
     if master is None:
         raise ClientError(f"cluster {cluster.name!r} has no client master key yet: start a node of the site once")

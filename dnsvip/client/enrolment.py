@@ -1,8 +1,7 @@
-"""What a client must know to use its encoded addresses: the enrolment, as values and as its JSON document.
+"""The enrolment: all that a client needs to use its encoded addresses, as values and as a JSON document.
 
-An operator makes it (`dnsvip.client.enrol`), the client imports it. It holds the client's keys, so it
-is a secret as a whole; reprs show none of it. Nothing here touches files, sockets or clocks. The
-document is described in README.md; `version` is 1.
+An operator makes it (`dnsvip.client.enrol`), the client imports it. It holds the client's keys, so the whole of it is
+a secret, and reprs show none of the keys. README.md describes the document; `version` is 1.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ ClientKey = Annotated[bytes, BeforeValidator(_key_bytes), PlainSerializer(bytes.
 
 @dataclass(frozen=True, slots=True)
 class ProofKey:
-    """How this client proves itself to one cluster; `key` is 16 bytes, made from `key_generation`."""
+    """How the client proves its addresses to one cluster; `key` is 16 bytes, derived for `key_generation`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     key: ClientKey = field(repr=False)
@@ -64,9 +63,9 @@ class ProofKey:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledCluster:
-    """One cluster as a client needs it. `slot_seconds` is the length of a proof's slot.
+    """A cluster from the client's point of view. `slot_seconds` is the length of a proof's time slot.
 
-    `proof` is None where the cluster's addresses carry no client, so that nobody could check a proof.
+    `proof` is None where the cluster's addresses carry no client, so that no dispatcher could verify a proof.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -81,13 +80,13 @@ class EnrolledCluster:
 
     @property
     def address_layout(self) -> Layout:
-        """The bits of this cluster's addresses; raises CodecError where they do not add up."""
+        """The address layout of the cluster; raises CodecError where the bits do not add up."""
         return Layout(self.prefix, self.layout, self.tag_bits)
 
 
 @dataclass(frozen=True, slots=True)
 class TsigIdentity:
-    """The TSIG key (RFC 8945) that tells the DNS servers who asks; `secret` is base64."""
+    """The TSIG key (RFC 8945) that identifies the client to the DNS servers; `secret` is base64."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: DnsName
@@ -97,10 +96,10 @@ class TsigIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A client's whole enrolment. `servers` are the DNS servers to ask, each ADDRESS:PORT, in this order.
+    """A client's enrolment. `servers` are the DNS servers to query, each ADDRESS:PORT, in this order.
 
-    `zones` are the zones that the services stand in: aliases of a service live there, so their names
-    are asked at these servers too.
+    `zones` are the zones of the services: aliases of a service live there, so that names below them are queried at
+    these servers too.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -113,16 +112,16 @@ class Enrolment:
     version: Literal[1] = VERSION
 
     def is_service(self, name: str) -> bool:
-        """Whether the addresses of a name (lower case, no last dot) are made per client."""
+        """Whether the addresses of a name (lower case, no trailing dot) are synthesized per client."""
         return any(name in cluster.services for cluster in self.clusters)
 
     def covers(self, name: str) -> bool:
-        """Whether the enrolment's servers are the ones to ask for a name: a service, or inside its zone."""
+        """Whether a name is queried at the enrolment's servers: a service, or a name in the zone of one."""
         inside = any(name == zone or name.endswith(f".{zone}") or zone == "." for zone in self.zones)
         return inside or self.is_service(name)
 
     def cluster_of(self, address: IPv6Address) -> EnrolledCluster | None:
-        """The cluster whose prefix an address is in."""
+        """The cluster whose prefix contains an address."""
         return next((cluster for cluster in self.clusters if address in cluster.prefix), None)
 
 
@@ -161,16 +160,16 @@ def _without_secret(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problems(enrolment: Enrolment) -> list[str]:
-    found = []
+    problems = []
     for number, cluster in enumerate(enrolment.clusters):
         where = f"clusters.{number}"
         try:
             layout = cluster.address_layout
         except CodecError as error:
-            found.append(f"{where}: {error}")
+            problems.append(f"{where}: {error}")
             continue
         if cluster.plain not in cluster.prefix:
-            found.append(f"{where}.plain: {cluster.plain} is outside {cluster.prefix}")
+            problems.append(f"{where}.plain: {cluster.plain} is outside {cluster.prefix}")
         if cluster.proof and not layout.bits("client"):
-            found.append(f"{where}.proof: must be null, as the layout has no field 'client'")
-    return found
+            problems.append(f"{where}.proof: must be null, as the layout has no field 'client'")
+    return problems

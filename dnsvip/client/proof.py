@@ -1,8 +1,8 @@
-"""The client's address modifier: from an issued address to the proven one (address/README.md, "Proven").
+"""The client's address modifier: turns an issued address into the proven one (address/README.md, "Proven").
 
-Pure: source, port and clock are arguments. It says until when a proof is good, and leaves every
-address that it cannot prove as it is, with the reason. It cannot open an address: whether the DNS
-server issued it to this very client is known only to those who hold the cluster's keys.
+Source, port and time are arguments. It returns until when the proof is valid, and returns an address that it cannot
+prove unchanged, with the reason. It cannot decode an address: only holders of the cluster's keys know whether DNS
+issued it to this client.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dnsvip.client.enrolment import EnrolledCluster
 
 
 class Why(StrEnum):
-    """What became of an address."""
+    """Whether an address was proven, or why not."""
 
     PROVEN = "proven"
     PLAIN = "the plain VIP: it works for everybody and needs no proof"
@@ -31,7 +31,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An address to connect to. `valid_until` (unix seconds) ends the proof for new connections; None without one."""
+    """An address to connect to; its proof opens connections until `valid_until` (unix seconds), None without one."""
 
     address: IPv6Address
     why: Why
@@ -50,12 +50,12 @@ class Modifier:
 
     @property
     def needs_port(self) -> bool:
-        """Whether a proof is bound to the source port, so that the socket must be bound before it is made."""
+        """Whether a proof is bound to the source port: the socket must be bound before the proof is made."""
         proof = self._cluster.proof
         return proof is not None and proof.bind is Bind.ADDRESS_PORT
 
     def needs_source(self, issued: IPv6Address) -> bool:
-        """Whether the source counts for this address: it can be proven, and its proof is bound."""
+        """Whether the source address matters: the address can be proven and its proof is bound."""
         proof = self._cluster.proof
         return proof is not None and proof.bind is not Bind.NONE and issued != self._cluster.plain
 
@@ -67,11 +67,11 @@ class Modifier:
 
     @property
     def slot_seconds(self) -> int:
-        """Length of a proof's slot."""
+        """Length of a proof's time slot."""
         return self._cluster.slot_seconds
 
     def slot_end(self, now: float) -> float:
-        """When the slot of `now` ends, unix seconds."""
+        """The end of the slot that contains `now`, unix seconds."""
         return float((int(now) // self.slot_seconds + 1) * self.slot_seconds)
 
     def prove(
@@ -82,16 +82,16 @@ class Modifier:
         now: float,
         used: Container[IPv6Address] = (),
     ) -> Proven:
-        """The address to connect to from `source` and `port` (0: not known) at `now` (unix seconds).
+        """The address to connect to from `source` and `port` (0: unknown) at `now` (unix seconds).
 
-        `used` are proven addresses that a single-use client has spent. The proof is made for the slot of
-        `now`; dispatchers accept it one slot longer than `valid_until`, which leaves room for clocks that
-        differ. Only where that slot gives a spent or reserved address a neighbour slot is taken.
+        `used` are the proven addresses that a single-use client has spent. The proof is made for the current slot;
+        dispatchers accept it for one slot beyond `valid_until`, which tolerates clock skew. Where the current slot
+        yields a spent or reserved address, a neighbouring slot is used.
         """
         proof = self._cluster.proof
-        refused = self._refusal(issued, port)
-        if refused is not None or proof is None:
-            return Proven(issued, refused or Why.NO_KEY)
+        refusal = self._refusal(issued, port)
+        if refusal is not None or proof is None:
+            return Proven(issued, refusal or Why.NO_KEY)
         slot, before, after = acceptable_slots(now, self.slot_seconds)
         for candidate in (slot, after, before):
             number = prove(self._layout, int(issued), proof.key, proof.bind, int(source), port, candidate)

@@ -1,4 +1,4 @@
-"""How packets are watched: by tcpdump, or by our own sniffer where tcpdump cannot run."""
+"""Packet capture: by tcpdump, or by our own sniffer where tcpdump cannot run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dnsvip.demo.netns import Host
 
 @dataclass
 class Capture:
-    """Packets seen, a line each; complete when watching has ended."""
+    """Captured packets, one per line; complete when the capture has ended."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -22,7 +22,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One watch: what to start, the file its messages go to, the shell line that shows its packets."""
+    """One capture: the command to start, its log file, and the shell line that prints its packets."""
 
     start: tuple[str, ...]
     log: str
@@ -30,7 +30,7 @@ class Watch:
 
 
 def watch_for(host: Host, interface: str, prefix: IPv6Network) -> Watch:
-    """A watch for TCP packets from or to a prefix on an interface of a host ("any": all of them)."""
+    """A capture of TCP packets from or to a prefix on an interface of a host ("any": all of them)."""
     file, log = f"{host.name}.pcap", f"{host.name}.packets"
     if host.prefix:  # in a user namespace: see sniffer
         return Watch((sys.executable, "-m", "dnsvip.demo.sniffer", interface, str(prefix)), log, f"cat {log}")

@@ -1,6 +1,6 @@
 """One host of a small world: programs, addresses, routes and kernel settings of a network namespace.
 
-It promises that a program that failed is told with its command line and what it said. It makes and removes
+A program that fails is reported with its command line and output. It makes and removes
 no namespace: `netns` does.
 """
 
@@ -19,11 +19,11 @@ from dnsvip.errors import DnsvipError
 STOP_SECONDS = 3.0
 SET_SYSCTLS = 'for pair; do printf %s "${pair#*=}" > "/proc/sys/$(echo "${pair%%=*}" | tr . /)" || exit; done'
 BIND_ETC = 'for f in "$1"/*; do mount --bind "$f" "/etc/${f##*/}" || exit; done; shift; exec "$@"'
-"""Gives a host its own files in /etc; `ip netns exec` has made the mounts private already."""
+"""Gives a host its own files in /etc; `ip netns exec` has already made the mounts private."""
 
 
 class CommandFailed(DnsvipError):
-    """A program in a host failed or took too long; the message holds its command line and what it said."""
+    """A program in a host failed or took too long; the message has its command line and output."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Host:
     def start(
         self, *argv: str | Path, log: Path | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program that is stopped when the world ends, if not before; its output goes to `log`."""
+        """Start a program that is stopped with the world at the latest; its output goes to `log`."""
         with open(log or os.devnull, "ab") as output:
             process = subprocess.Popen(
                 self.command(*argv),
@@ -81,7 +81,7 @@ class Host:
         return process
 
     def command(self, *argv: str | Path) -> list[str]:
-        """The command line that runs `argv` in this host, for a process of one's own."""
+        """The command line that runs `argv` in this host."""
         words = [str(word) for word in argv]
         if self.etc:
             words = ["sh", "-c", BIND_ETC, "sh", str(self.etc), *words]
@@ -92,7 +92,7 @@ class Host:
         return run_plain([*self.prefix, "ip", "-n", self.namespace, *words])
 
     def address(self, interface: str, *addresses: str) -> None:
-        """Give an interface addresses such as "2001:db8::1/64"; they can be used at once."""
+        """Add addresses such as "2001:db8::1/64" to an interface; they are usable at once."""
         for address in addresses:
             self.ip("address", "add", address, "dev", interface, *(["nodad"] if ":" in address else []))
 
@@ -111,14 +111,14 @@ class Host:
         self.run("sh", "-c", SET_SYSCTLS, "sh", *pairs)
 
     def stop(self) -> None:
-        """Stop what was started here, politely first; the newest goes first."""
+        """Stop the programs started here, the newest first: SIGTERM, then SIGKILL."""
         for process in reversed(self._started):
             stop(process)
         self._started.clear()
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> int:
-    """Stop a started program by its pid and give its exit status; killed after `seconds`."""
+    """Stop a started program by its PID and return its exit status; killed after `seconds`."""
     with suppress(ProcessLookupError):
         process.terminate()
     try:

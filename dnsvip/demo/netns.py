@@ -1,6 +1,6 @@
 """A small world of hosts and cables: network namespaces, veth pairs and the programs run in them.
 
-It promises that everything made is gone when its `with` block ends, also after an exception, SIGTERM
+Everything it creates is gone when its `with` block ends, also after an exception, SIGTERM
 or SIGHUP, and that the machine's own network is never touched. It does not know what the hosts are for.
 """
 
@@ -32,7 +32,7 @@ QUIET_IPV6 = {
     "net.ipv6.conf.all.accept_ra": "0",
     "net.ipv6.conf.default.accept_ra": "0",
 }
-"""Addresses count at once (no duplicate address detection), and nobody configures hosts but us."""
+"""Addresses are usable at once (no duplicate address detection), and no router advertisement configures hosts."""
 
 __all__ = ["CommandFailed", "Host", "World", "shown", "stop", "sweep"]
 
@@ -52,7 +52,7 @@ class World:
 
     @staticmethod
     def available(*, tun: bool = True) -> str | None:
-        """What this machine lacks for a world (and for a TUN device in it), None when nothing."""
+        """What this machine lacks for a world (and for a TUN device in it), None where nothing."""
         return missing(tun=tun)
 
     def __enter__(self) -> Self:
@@ -65,23 +65,23 @@ class World:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """What goes before `ip netns exec` in a shell of this machine; empty for root."""
+        """The command prefix for `ip netns exec` in a shell of this machine; empty for root."""
         return self._entrance.prefix
 
     def at_end(self, clean: Callable[[], object]) -> None:
-        """Do this too when the world ends, after the hosts that are made from now on are gone."""
+        """Call this when the world ends, after the hosts created from now on are gone."""
         self._exits.callback(clean)
 
     def host(self, name: str, *, etc: Mapping[str, str] | None = None) -> Host:
-        """A new host with loopback up; `etc` gives it files of its own: {"resolv.conf": "nameserver ..."}."""
+        """A new host with loopback up; `etc` gives it its own files: {"resolv.conf": "nameserver ..."}."""
         return self._add(Host(name, f"{self.tag}-{name}", self.prefix, etc=self._write_etc(name, etc)))
 
     def switch(self, name: str) -> Host:
-        """A new Ethernet switch: what is linked to it shares one segment."""
-        made = self._add(Host(name, f"{self.tag}-{name}", self.prefix, bridge=BRIDGE))
-        made.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
-        made.ip("link", "set", BRIDGE, "up")
-        return made
+        """A new Ethernet switch: hosts linked to it share one segment."""
+        switch = self._add(Host(name, f"{self.tag}-{name}", self.prefix, bridge=BRIDGE))
+        switch.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+        switch.ip("link", "set", BRIDGE, "up")
+        return switch
 
     def link(
         self,
@@ -94,7 +94,7 @@ class World:
         b_name: str | None = None,
         mtu: int = 1500,
     ) -> tuple[str, str]:
-        """A cable between two hosts; the names of its ends, by default that of the host at the other end."""
+        """A cable between two hosts; returns its interface names, by default the name of the host at the other end."""
         ends = (a_name or b.name[:15], b_name or a.name[:15])
         a.ip("link", "add", "name", ends[0], "type", "veth", "peer", "name", ends[1], "netns", b.namespace)
         for host, end, addresses in ((a, ends[0], a_addrs), (b, ends[1], b_addrs)):
@@ -127,9 +127,9 @@ class World:
 
 
 def sweep() -> list[str]:
-    """Remove what runs that died by force left behind (root only); the namespaces removed."""
+    """Remove what killed runs left behind (root only); returns the removed namespaces."""
     if os.geteuid() != 0 or not Path("/run/netns").is_dir():
-        return []  # anybody else's namespaces died with their run
+        return []  # other users' namespaces died with their run
     dead = [
         name
         for name in sorted(os.listdir("/run/netns"))
@@ -141,10 +141,10 @@ def sweep() -> list[str]:
 
 
 def _delete(host: Host) -> None:
-    """Remove a namespace; what still runs in it (a program's own children) goes first."""
+    """Remove a namespace, after killing what still runs in it (children of programs)."""
     netns = (*host.prefix, "ip", "netns")
-    found = subprocess.run([*netns, "pids", host.namespace], check=False, capture_output=True, text=True)
-    for pid in found.stdout.split():
+    listing = subprocess.run([*netns, "pids", host.namespace], check=False, capture_output=True, text=True)
+    for pid in listing.stdout.split():
         with suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
     subprocess.run([*netns, "delete", host.namespace], check=False, capture_output=True)
@@ -155,8 +155,8 @@ def _signals_as_exceptions() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that `with` blocks clean up; once, not while they do."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
+        for handled in before:
+            signal.signal(handled, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     mine = threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""The demo from curtain to curtain: build the world, play the acts, report, take everything down."""
+"""The demo from start to end: build the world, play the acts, report, tear everything down."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dnsvip.demo.stage import Stage
 from dnsvip.errors import DnsvipError, PlatformError
 
 NEEDED = {"unbound": "unbound", "dig": "bind9-dnsutils", "curl": "curl", "tcpdump": "tcpdump", "ss": "iproute2"}
-"""Programs the acts run, and the Debian package each is in."""
+"""Programs that the acts run, and the Debian package of each."""
 
 
 def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
-    """Show everything, with `xdp` by the dispatcher in the kernel; whether all of it held. Raises PlatformError where
-    the machine lacks something."""
+    """Play all acts, with `xdp` on the kernel dispatcher; whether every check held. Raises PlatformError where the
+    machine lacks something."""
     _check_machine()
     sweep()
     started = time.monotonic()
@@ -44,7 +44,7 @@ def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
 
 
 def _into_the_kernel(world: World, hosts: topology.Hosts, folder: Path) -> Path:
-    """Prepare the dispatcher's links for its program; where it is pinned."""
+    """Prepare the dispatcher's links for XDP; returns the folder for pins."""
     pins = folder / "bpffs"
     kernel.mount_pins(world, pins)
     for host in (hosts.router, hosts.segment):
@@ -53,7 +53,7 @@ def _into_the_kernel(world: World, hosts: topology.Hosts, folder: Path) -> Path:
 
 
 def _play_all(hosts: topology.Hosts, folder: Path, report: Report) -> list[Act]:
-    """All acts; where the first, which starts everything, fails, the others have nothing to show."""
+    """Play all acts; if the first, which starts everything, fails, the others are skipped."""
     acts: list[Act] = []
     for play in ACTS:
         acts.append(_play_act(play, hosts, folder, report))
@@ -63,7 +63,7 @@ def _play_all(hosts: topology.Hosts, folder: Path, report: Report) -> list[Act]:
 
 
 def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report) -> Act:
-    """Run one act; what goes wrong in it is its failure, and the next act gets its chance."""
+    """Play one act; an error in it is its failure, and the next act still runs."""
     act = Act(play.__name__, (play.__doc__ or "").partition("\n")[0].rstrip("."))
     report.act(act)
 

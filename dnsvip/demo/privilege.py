@@ -1,6 +1,6 @@
-"""The right to make network namespaces: as root, or as anybody inside a user namespace of our own.
+"""The privilege to create network namespaces: as root, or as any user inside a user namespace of our own.
 
-It promises an `Entrance` through which `ip netns` works, or one line that says what this machine
+It provides an `Entrance` through which `ip netns` works, or one line that says what this machine
 lacks and how to get it. It knows nothing of hosts and links.
 """
 
@@ -35,14 +35,14 @@ SYSCTLS = {
     "user/max_user_namespaces": "0",
     "kernel/apparmor_restrict_unprivileged_userns": "1",
 }
-"""Switches that forbid user namespaces, with the value that does."""
+"""Sysctls that forbid user namespaces, with the forbidding value."""
 
 PROGRAMS = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux", "mount": "mount"}
-"""What this needs, and the Debian package it is in."""
+"""Required programs, and the Debian package of each."""
 
 
 class Entrance:
-    """Holds a user namespace open where we are not root. `prefix` goes before every command."""
+    """Holds a user namespace open where we are not root. `prefix` precedes every command."""
 
     def __init__(self) -> None:
         self.prefix: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class _Attempt:
 
 
 def missing(*, tun: bool = False) -> str | None:
-    """What stands in the way of network namespaces (and of a TUN device in them), None when nothing does."""
+    """What prevents network namespaces (and a TUN device in them), None where nothing does."""
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             return f"no program `{program}`; as root: apt-get install {package}"

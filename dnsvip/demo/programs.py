@@ -1,4 +1,4 @@
-"""The programs of the demo that run on, and how to tell that they are ready.
+"""The long-running programs of the demo, and how to tell that they are ready.
 
 It promises that a program is ready when its function returns, or says what its log said.
 """
@@ -17,7 +17,7 @@ from dnsvip.demo.topology import Hosts
 
 
 def start_surroundings(hosts: Hosts, folder: Path) -> None:
-    """Start what is there without us: the operator's web servers, the clients' resolver."""
+    """Start what exists without dnsvip: the operator's web servers, the clients' resolver."""
     web = {
         host: host.start(sys.executable, "-m", "dnsvip.demo.webserver", name, log=folder / f"{name}.log")
         for name, host in hosts.servers.items()
@@ -29,7 +29,7 @@ def start_surroundings(hosts: Hosts, folder: Path) -> None:
 
 
 def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
-    """Wait until a started program is ready; raises CommandFailed with the end of its log when it does not get so."""
+    """Wait until a started program is ready; raises CommandFailed with the end of its log if it is not in time."""
     try:
         until(ready, log.stem, process=process)
     except CommandFailed as error:
@@ -37,5 +37,5 @@ def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], 
 
 
 def listens(host: Host, transport: str, port: int) -> bool:
-    """Whether anything on a host listens on a port; `transport` is --tcp or --udp."""
+    """Whether a program on a host listens on a port; `transport` is --tcp or --udp."""
     return bool(host.run("ss", "--no-header", "--listening", "--numeric", transport, f"sport = :{port}").stdout)

@@ -1,4 +1,4 @@
-"""What is remembered of the demo: commands, checks, acts. Plain values; nothing here does anything."""
+"""The record of a demo: commands, checks, acts, as plain values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One command as it was run: where, how one would type it, what came out (both streams), its exit status.
+    """One command as it ran: host, command line as typed, output (both streams), exit status.
 
     `status` is None for a program that runs on.
     """
@@ -29,7 +29,7 @@ class Check:
 
 @dataclass
 class Act:
-    """One act as it went. A `failure` is what ended it early."""
+    """The record of one act. `failure` says what ended it early."""
 
     name: str
     title: str
@@ -39,5 +39,5 @@ class Act:
 
     @property
     def held(self) -> bool:
-        """Whether it proved what it set out to."""
+        """Whether every check of the act held."""
         return self.failure is None and bool(self.checks) and all(check.held for check in self.checks)

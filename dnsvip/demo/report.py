@@ -1,6 +1,6 @@
-"""What people and machines see of the demo: a running story on the screen, or one JSON document.
+"""The demo's output: a running account on the screen, or one JSON document.
 
-It promises to show what it was told, in order; it decides nothing.
+It shows what it is given, in order, and decides nothing.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from dnsvip.demo.record import Act, Check, Ran
 from dnsvip.demo.topology import PICTURE
 
 HEAD, TAIL = 10, 2
-"""Lines shown of a command's output, first and last ones; those between are counted."""
+"""Lines shown of a command's output, from its start and its end; the others are counted."""
 
 
 WIDTH = 60
-"""Of the first column of the table."""
+"""Width of the first column of the table."""
 
 
 class Report:
-    """Hears of everything as it happens, and keeps quiet."""
+    """Receives every event of a demo, and prints nothing."""
 
     def opening(self) -> None:
-        """The hosts are there."""
+        """The hosts exist."""
 
     def act(self, act: Act) -> None:
         """An act begins."""
 
     def command(self, ran: Ran) -> None:
-        """A command of the present act ended."""
+        """A command of the current act has ended."""
 
     def check(self, check: Check) -> None:
-        """The present act's output decided a check."""
+        """The current act's output has decided a check."""
 
     def failure(self, message: str) -> None:
-        """The present act cannot go on."""
+        """The current act cannot continue."""
 
     def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
-        """All acts are over; their files are in `folder`, for as long as the world stays."""
+        """All acts are over; their files are in `folder` while the world exists."""
 
     def kept(self, folder: Path, example: str) -> None:
-        """The world stays until told to go; `example` is a command line into one host."""
+        """The world stays until the user ends it; `example` is a command line into one host."""
 
 
 class Screen(Report):
-    """The story, in colour on a terminal and plain in a pipe."""
+    """The account on the screen, in colour on a terminal and plain in a pipe."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -77,7 +77,7 @@ class Screen(Report):
                 self._line(f"    {line}", "")
 
     def check(self, check: Check) -> None:
-        """Whether a check held, and what was seen."""
+        """Whether a check held, and the evidence."""
         self._console.print(Text.assemble("  ", _mark(check.held), f"{check.what}: ", (check.seen, "italic")))
 
     def failure(self, message: str) -> None:
@@ -123,7 +123,7 @@ class Machine(Report):
     """One JSON document on standard output, at the end."""
 
     def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
-        """Everything at once."""
+        """Print the document."""
         document = {
             "held": all(act.held for act in acts),
             "seconds": round(seconds, 1),

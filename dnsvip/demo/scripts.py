@@ -1,4 +1,4 @@
-"""Two small scripts beside the demo's files: `bin/dnsvip`, this very program, and `enter`, the door to a host."""
+"""Two small scripts next to the demo's files: `bin/dnsvip`, this program, and `enter`, which enters a host."""
 
 from __future__ import annotations
 

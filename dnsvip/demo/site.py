@@ -1,4 +1,4 @@
-"""The files the demo's operator has written: site, zone, node, resolver.
+"""The files of the demo's operator: site, zone, node, resolver.
 
 It promises files the documented commands take as they are; it runs nothing.
 """
@@ -47,13 +47,13 @@ file = "example.test.zone"
 [service."{NAME}"]
 cluster = "web"
 
-[client.acme]              # known by the network it asks from, as its resolver tells (ECS)
+[client.acme]              # identified by its network, as its resolver reports it (ECS)
 id = 1001
 tier = "gold"
 match = [{{ ecs = "2001:db8:77::/48" }}]
 [tsig."roamer-key"]
 secret = "ZGVtbyBvbmx5LCB3b3J0aCBub3RoaW5nIGVsc2V3aGVyZQ=="
-[client.roamer]            # known by its key, wherever it is
+[client.roamer]            # identified by its key, anywhere
 id = 1002
 tier = "gold"
 match = [{{ tsig = "roamer-key" }}]
@@ -95,7 +95,7 @@ server:
   do-ip4: no
   access-control: 2001:db8::/32 allow
   module-config: "subnetcache iterator"
-  send-client-subnet: {NAME_SERVER}    # tell our name server from which network a client asks (RFC 7871)
+  send-client-subnet: {NAME_SERVER}    # report the client's network to our name server (RFC 7871)
   local-zone: "test." nodefault
 stub-zone:
   name: "example.test"
@@ -106,7 +106,7 @@ FILES = {"site.toml": SITE, "example.test.zone": ZONE, "node.toml": NODE, "unbou
 
 
 def write(folder: Path, pins: Path | None = None) -> None:
-    """Write all files into `folder`; with `pins` the dispatcher is the kernel's."""
+    """Write all files into `folder`; with `pins` the dispatcher uses XDP."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
     if pins is not None:

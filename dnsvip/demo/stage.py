@@ -1,4 +1,4 @@
-"""What acts use: run a program on a host with its command line shown, watch packets, read a page.
+"""The acts' tools: run a program on a host and show its command line, capture packets, read a page.
 
 It promises that every command and its output reach whoever shows them; what the output proves is for the acts.
 """
@@ -38,14 +38,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Stage:
-    """The hosts of the demo, and the folder with its files, in which commands run. `show` is told of each."""
+    """The hosts of the demo, and the folder with its files, in which commands run. `show` receives each command."""
 
     hosts: Hosts
     folder: Path
     show: Callable[[Ran], None]
 
     def run(self, host: Host, *argv: str, timeout: float = 30) -> str:
-        """Run a program, show it, give its standard output. Its failure ends the act."""
+        """Run a program, show it, return its standard output. A failure ends the act."""
         done = self.attempt(host, *argv, timeout=timeout)
         if done.returncode != 0:
             raise CommandFailed(f"`{shown(argv)}` on {host.name} ended with exit status {done.returncode}")
@@ -58,13 +58,13 @@ class Stage:
         return done
 
     def shell(self, host: Host, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a line of shell, which may fail, and show it as it is."""
+        """Run a line of shell, which may fail, and show it verbatim."""
         done = host.run("sh", "-c", line, check=False, env=self._environment)
         self.show(Ran(host.name, line, (done.stdout + done.stderr).rstrip(), done.returncode))
         return done
 
     def start(self, host: Host, *argv: str, log: Path) -> subprocess.Popen[bytes]:
-        """Start a program that runs on, until the world ends if nobody stops it, and show it."""
+        """Start a long-running program, which ends with the world at the latest, and show it."""
         self.show(Ran(host.name, f"{shown(argv)} &", "", None))
         return host.start(*argv, log=log, env=self._environment)
 
@@ -84,7 +84,7 @@ class Stage:
             return None
 
     def page(self, host: Host, *argv: str) -> Page:
-        """What a curl, or a command around it, got from a web server."""
+        """What curl, or a command around it, got from a web server."""
         lines = self.run(host, *argv).splitlines()
         if len(lines) != 3:
             raise CommandFailed(f"`{shown(argv)}` on {host.name} got no page of our web servers")
@@ -98,7 +98,7 @@ class Stage:
             raise CommandFailed(f"the HTTP API refuses {method} {path}")
 
     def status(self) -> Any:
-        """What the HTTP API says of the whole, without showing it: for waiting and comparing."""
+        """The status from the HTTP API, without showing it: for waiting and comparing."""
         return json.loads(self.hosts.dispatcher.run("sh", "-c", f"curl -sS {BEARER} '{API}/api/v1/status'").stdout)
 
     def drops(self, reason: str) -> int:
@@ -107,7 +107,7 @@ class Stage:
         return sum(int(line.split()[-1]) for line in self.shell(self.hosts.dispatcher, status).stdout.splitlines())
 
     def settle(self) -> None:
-        """Wait until every node has reported that it works with the newest generation."""
+        """Wait until every node has reported the newest generation."""
 
         def settled() -> bool:
             status = self.status()
@@ -117,7 +117,7 @@ class Stage:
 
     @contextmanager
     def capture(self, host: Host, interface: str, prefix: IPv6Network) -> Iterator[Capture]:
-        """Watch an interface for TCP packets of a prefix while the block runs; they are shown when it ends."""
+        """Capture TCP packets of a prefix on an interface while the block runs; they are shown when it ends."""
         watch, capture = watch_for(host, interface, prefix), Capture()
         log = self.folder / watch.log
         process = self.start(host, *watch.start, log=log)
@@ -137,7 +137,7 @@ class Stage:
 def until(
     true: Callable[[], bool], what: str, *, seconds: float = 10, process: subprocess.Popen[bytes] | None = None
 ) -> None:
-    """Wait for something to become true; raises CommandFailed when it does not, or when `process` ends first."""
+    """Wait for a condition; raises CommandFailed if it does not hold in time, or if `process` ends first."""
     deadline = time.monotonic() + seconds
     while not true():
         if process is not None and process.poll() is not None:

@@ -1,6 +1,6 @@
-"""Where the demo takes place: eight hosts, a router between them, documentation addresses only.
+"""The topology of the demo: eight hosts and a router between them, documentation addresses only.
 
-It promises hosts that reach each other; what runs on them is for `programs`.
+The hosts reach each other; what runs on them is in `programs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ resolver      2001:db8:53::53 --+-- router ------------------- dispatcher (DNS, 
                                       +------ server segment ------+
                                       fast-1 fd00:10::11, slow-1 fd00:10::21, slow-2 fd00:10::22
 
-The router sends the cluster's prefix 2001:db8:a:1::/64 to the dispatcher; servers answer by the router."""
+The router sends the cluster's prefix 2001:db8:a:1::/64 to the dispatcher; servers answer through the router."""
 
 PREFIX = IPv6Network("2001:db8:a:1::/64")
 PLAIN = IPv6Address("2001:db8:a:1::1")
@@ -35,7 +35,7 @@ EDGE = {  # host: (its address, the router's on the same link)
     "dispatcher": (NAME_SERVER, "2001:db8:d::1"),
 }
 ETC = {"resolv.conf": f"nameserver {RESOLVER}\n", "nsswitch.conf": "hosts: files dns\n", "hosts": "::1 localhost\n"}
-"""Name resolution of the clients: the resolver alone, whatever this machine uses."""
+"""Name resolution of the clients: only the demo's resolver, whatever this machine uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def build(world: World) -> Hosts:
 
 
 def _connect_server(world: World, server: Host, segment: Host, address: str) -> None:
-    """A server takes every address of the cluster for its own and answers clients by the router."""
+    """A server accepts every address of the cluster and answers clients through the router."""
     world.link(server, segment, a_addrs=[f"{address}/64"], a_name="eth0")
     server.route("default", "via", "fd00:10::1")
     server.route(f"local {PREFIX}", "dev", "lo")

@@ -1,4 +1,4 @@
-"""A small web server that says who it is and which addresses a connection has.
+"""A small web server that reports its name and both addresses of a connection.
 
 Run as `python -m dnsvip.demo.webserver NAME`: any address, port 80. Every request is a line on standard output.
 It stands for the operator's own servers and knows nothing of dnsvip.
@@ -30,14 +30,14 @@ class Server(ThreadingHTTPServer):
         super().__init__(("::", port), Page)
 
     def server_bind(self) -> None:
-        """Bind without asking DNS for the host's name, as the library does."""
+        """Bind without resolving the host's name, which the library does."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.name, self.server_address[1]
 
 
 class Page(BaseHTTPRequestHandler):
-    """`/` names the server and both ends of the connection, `/download?bytes=N&seconds=S` takes its time."""
+    """`/` names the server and both ends of the connection, `/download?bytes=N&seconds=S` sends slowly."""
 
     server: Server
 
@@ -66,12 +66,12 @@ class Page(BaseHTTPRequestHandler):
             time.sleep(seconds / len(chunks))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """One line to standard output: who asked which address for what."""
+        """One line on standard output: source, destination, request."""
         print(self.client_address[0], self.connection.getsockname()[0], format % args, flush=True)  # noqa: T201
 
 
 def content(size: int) -> bytes:
-    """Bytes in which every misplaced, lost or doubled piece shows: counters of eight bytes."""
+    """Bytes that reveal misplaced, lost or duplicated pieces: eight-byte counters."""
     return b"".join(struct.pack(">Q", number) for number in range(-(-size // 8)))[:size]
 
 

@@ -1,1 +1,1 @@
-"""`dnsvip doctor`: what of a node's set-up will not work, and how to mend it. Facts are probed apart from judging."""
+"""`dnsvip doctor`: what will not work in a node's set-up, and how to fix it. Probes are separate from judgement."""

@@ -1,4 +1,4 @@
-"""Judging what the node works with: key file, database, key epochs. Pure: facts come from `probe_data`."""
+"""Judges the node's data: key file, database, key epochs. Pure: facts come from `dnsvip/store/examine.py`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
 KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
 
 SLOW_SECONDS = 0.05
-"""A round trip to the database that makes itself felt: a change takes several."""
+"""A round trip to the database above this is noticeable: a change takes several."""
 
 OLD_EPOCH_SECONDS = 400 * 86_400
-"""A key in use for longer than this was forgotten."""
+"""A key in use for longer than this is overdue for rotation."""
 
 WAITING_SECONDS = 60
-"""How long a published epoch may wait for dispatchers before it is worth a word."""
+"""How long a published epoch may wait for dispatchers without a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """`source` where the key is; `error` what keeps it from being used, `missing` where it will be made."""
+    """`source` says where the key is, `error` why it cannot be used; a `missing` one will be created."""
 
     source: str
     missing: bool = False
@@ -42,18 +42,18 @@ def judge_key_file(key: KeyFile, *, shared: bool) -> Iterator[Finding]:
         yield failure(KEY_FILE, f"{key.source} does not exist, and the database has secrets under a key already", mend)
     elif key.missing:
         yield warning(
-            KEY_FILE, f"{key.source} does not exist", "nothing: it is made at the first start; then back it up"
+            KEY_FILE, f"{key.source} does not exist", "nothing: it is created at the first start; then back it up"
         )
     else:
-        yield ok(KEY_FILE, f"{key.source} is there, and closed to others")
+        yield ok(KEY_FILE, f"{key.source} exists, and others cannot read it")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What was found of it. `error` keeps it from being used; `missing`: a SQLite file that is yet to be made.
+    """The state of the database. `error` says why it cannot be used; `missing`: an SQLite file not yet created.
 
     `schema` is its version ("" before the first node), `wanted` this program's. `latency` is the median round trip in
-    seconds. `standby`: it takes no writes. `key_fits` is None where it was not tried.
+    seconds. A `standby` accepts no writes. `key_fits` is None where it was not tried.
     """
 
     label: str
@@ -67,39 +67,43 @@ class Database:
     key_fits: bool | None = None
 
 
-def judge_database(found: Database) -> Iterator[Finding]:
-    """Whether the node can work with it."""
-    if found.missing:
-        yield warning(DATABASE, f"{found.label} does not exist", "dnsvip apply SITE.toml --config NODE.toml makes it")
+def judge_database(database: Database) -> Iterator[Finding]:
+    """Whether the node can use it."""
+    if database.missing:
+        yield warning(
+            DATABASE, f"{database.label} does not exist", "dnsvip apply SITE.toml --config NODE.toml creates it"
+        )
         return
-    if found.error:
-        mend = "start it, or mend `database` in the node file; a running node serves on from its last good snapshot"
-        yield failure(DATABASE, found.error, mend)
+    if database.error:
+        mend = "start it, or fix `database` in the node file; a running node keeps serving from its last good snapshot"
+        yield failure(DATABASE, database.error, mend)
         return
-    yield from _judge_schema(found)
-    if found.standby:
+    yield from _judge_schema(database)
+    if database.standby:
         mend = "name the primary too: postgresql://...?host=FIRST,SECOND&target_session_attrs=read-write"
-        yield failure(DATABASE, f"{found.label} is a standby and takes no writes", mend)
-    if found.key_fits is False:
+        yield failure(DATABASE, f"{database.label} is a standby and takes no writes", mend)
+    if database.key_fits is False:
         mend = "copy the key file of a node that uses this database, or set DNSVIP_KEY to its content"
         yield failure(KEY_FILE, "the key is not the one that the database's secrets are wrapped with", mend)
-    if found.latency > SLOW_SECONDS:
+    if database.latency > SLOW_SECONDS:
         mend = "put the database nearer, or look at its load: every change takes several round trips"
-        yield warning(DATABASE, f"a round trip takes {found.latency * 1000:.0f} ms", mend)
+        yield warning(DATABASE, f"a round trip takes {database.latency * 1000:.0f} ms", mend)
     else:
-        yield ok(DATABASE, f"{found.label} answers in {found.latency * 1000:.1f} ms")
+        yield ok(DATABASE, f"{database.label} answers in {database.latency * 1000:.1f} ms")
 
 
-def _judge_schema(found: Database) -> Iterator[Finding]:
-    if not found.schema:
-        yield warning(DATABASE, f"{found.label} is empty", "dnsvip apply SITE.toml --config NODE.toml makes its tables")
-    elif found.schema == found.wanted:
-        yield ok(DATABASE, f"its tables are of version {found.schema}, this program's own")
-    elif found.usable:
-        what = f"its tables are of version {found.schema}, this program's own is {found.wanted}"
-        yield warning(DATABASE, what, "finish the upgrade: the first node of the newer version brings the tables along")
+def _judge_schema(database: Database) -> Iterator[Finding]:
+    if not database.schema:
+        yield warning(
+            DATABASE, f"{database.label} has no tables", "dnsvip apply SITE.toml --config NODE.toml creates them"
+        )
+    elif database.schema == database.wanted:
+        yield ok(DATABASE, f"its tables have version {database.schema}, this program's own")
+    elif database.usable:
+        what = f"its tables have version {database.schema}, this program's is {database.wanted}"
+        yield warning(DATABASE, what, "finish the upgrade: the first node of the newer version migrates the tables")
     else:
-        what = f"its tables are of version {found.schema}, which this program ({found.wanted}) cannot use"
+        what = f"its tables have version {database.schema}, which this program ({database.wanted}) cannot use"
         yield failure(DATABASE, what, "install the version of dnsvip that the other nodes run")
 
 
@@ -108,7 +112,7 @@ def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeRepor
     dispatchers = [node for node in nodes if DISPATCH in node.roles and node.is_live(now)]
     for name, ring in rings.items():
         epochs = tuple(ring)
-        active = [each for each in epochs if each.state is EpochState.ACTIVE]
+        active = [epoch for epoch in epochs if epoch.state is EpochState.ACTIVE]
         if not active:
             yield failure(
                 EPOCHS, f"cluster {name} has no active key: its clients get the plain VIP", f"dnsvip keys rotate {name}"
@@ -118,10 +122,10 @@ def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeRepor
         age = now - active[0].activated_at
         if age > OLD_EPOCH_SECONDS:
             yield warning(
-                EPOCHS, f"cluster {name} uses its key for {age / 86_400:.0f} days", f"dnsvip keys rotate {name}"
+                EPOCHS, f"cluster {name} has used its key for {age / 86_400:.0f} days", f"dnsvip keys rotate {name}"
             )
         elif len(epochs) == EPOCH_SLOTS:
-            until = min(retires_at(each) for each in epochs if each.state is EpochState.RETIRING) - now
+            until = min(retires_at(epoch) for epoch in epochs if epoch.state is EpochState.RETIRING) - now
             mend = f"wait {max(0.0, until):.0f} s for the oldest to retire before the next rotation"
             yield warning(EPOCHS, f"cluster {name} uses all {EPOCH_SLOTS} key slots", mend)
         else:
@@ -131,11 +135,11 @@ def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeRepor
 def _judge_waiting(
     name: str, epochs: Iterable[Epoch], dispatchers: Iterable[NodeReport], now: float
 ) -> Iterator[Finding]:
-    for each in epochs:
-        if each.state is EpochState.PUBLISHED and now - each.published_at > WAITING_SECONDS:
-            behind = sorted({one.name for one in dispatchers if one.generation < each.published_generation})
-            what = f"cluster {name}: the key in slot {each.slot} waits for {', '.join(behind) or 'a DNS node'}"
-            yield warning(EPOCHS, what, "look at that node: its log, `dnsvip status`; stop it, and it holds up nothing")
+    for epoch in epochs:
+        if epoch.state is EpochState.PUBLISHED and now - epoch.published_at > WAITING_SECONDS:
+            behind = sorted({node.name for node in dispatchers if node.generation < epoch.published_generation})
+            what = f"cluster {name}: the key in slot {epoch.slot} waits for {', '.join(behind) or 'a DNS node'}"
+            yield warning(EPOCHS, what, "check that node: its log, `dnsvip status`; once stopped, it delays nothing")
 
 
 def judge_nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:
@@ -143,11 +147,11 @@ def judge_nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Ite
     for node in nodes:
         if node.is_live(now) and node.generation < generation:
             what = f"{node.name} ({', '.join(sorted(node.roles))}) is {generation - node.generation} generations behind"
-            yield warning(NODES, what, "look at its log, should it not catch up within seconds")
+            yield warning(NODES, what, "check its log if it does not catch up within seconds")
 
 
 def judge_snapshot(error: str | None, *, database_down: bool) -> Iterator[Finding]:
-    """Whether there is a last good snapshot to start from; `error` says why not, None: there is one."""
+    """Whether there is a last good snapshot to start from; `error` says why not, None where there is one."""
     if error is None:
         yield ok("snapshot", "the last good snapshot can be read: the node starts with the database down")
     elif database_down:
@@ -155,4 +159,4 @@ def judge_snapshot(error: str | None, *, database_down: bool) -> Iterator[Findin
             "snapshot", f"nothing to start from while the database is down: {error}", "bring the database back"
         )
     else:
-        yield unknown("snapshot", "no last good snapshot yet", "nothing: it is made when the node first runs")
+        yield unknown("snapshot", "no last good snapshot yet", "nothing: it is created when the node first runs")

@@ -1,4 +1,4 @@
-"""The whole examination of a node: every probe, judged, in the order in which one would mend things."""
+"""The examination of a node: every probe, judged, in the order in which an operator would fix things."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dnsvip.xdp.platform import FUNCTIONS, check_capabilities, check_functions, 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is to be looked at: the node's own work, or that of a backend server. `environ` may hold the key."""
+    """What to examine: the node itself, or this machine as a backend server. `environ` may hold the key."""
 
     node: NodeConfig
     server: bool
@@ -37,7 +37,7 @@ class Part:
 
 
 async def examine_all(part: Part) -> AsyncIterator[Finding]:
-    """Every finding about a node, as it is found."""
+    """Every finding about a node, as soon as there is one."""
     key, kek = _key(part.node, part.environ)
     database, found = await _database(part.node, kek)
     for finding in data.judge_key_file(key, shared=bool(found and found.shared)):
@@ -51,8 +51,8 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
             *data.judge_nodes(found.nodes, found.generation, now),
         ):
             yield finding
-    site, finding_ = await asyncio.to_thread(_last_good, part.node, kek, database)
-    yield finding_
+    site, snapshot_finding = await asyncio.to_thread(_last_good, part.node, kek, database)
+    yield snapshot_finding
     site = found.site if found and found.site else site
     for finding in _host(part, site, found):
         yield finding
@@ -62,7 +62,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
 
 
 def _key(node: NodeConfig, environ: Mapping[str, str]) -> tuple[data.KeyFile, KeyEncryptionKey | None]:
-    """The key, without making a file where there is none."""
+    """The key; a missing file is not created."""
     path = node.key_file
     if not environ.get(VARIABLE) and not node.key_command and not path.exists():
         return data.KeyFile(str(path), missing=True), None
@@ -87,7 +87,7 @@ async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[dat
 
 
 def _is_missing(database: str) -> bool:
-    """Whether it is a SQLite file that is not there."""
+    """Whether it is an SQLite file that does not exist."""
     return database.startswith("sqlite:") and not Path(database.partition(":///")[2]).exists()
 
 
@@ -113,7 +113,7 @@ def _host(part: Part, site: Site | None, found: Examined | None) -> Iterator[Fin
         free, writable = probe_host.disk(folder)
         yield from host.judge_disk(str(folder), free, writable=writable)
     if not part.server:
-        yield from host.judge_ports(probe_host.try_port(*each) for each in probe_host.listeners(node))
+        yield from host.judge_ports(probe_host.try_port(*listener) for listener in probe_host.listeners(node))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         yield from host.judge_files(soft, node.dns.tcp.connections)
         rmem = probe_host.sysctl("net.core.rmem_max")
@@ -133,8 +133,8 @@ def _dispatcher(settings: DispatchSettings) -> Iterator[Finding]:
     checks: Mapping[str, Callable[[], Any]] = {
         f"kernel {os.uname().release} is new enough": lambda: check_kernel(os.uname().release),
         "capabilities for XDP granted": lambda: check_capabilities(Path("/proc/self/status").read_text()),
-        "the kernel tells its types (BTF) and has bpf_crypto": lambda: check_functions(FUNCTIONS),
-        "the program was compiled, and libbpf is there": lambda: (object_file(OBJECT), library()),
+        "the kernel has BTF and bpf_crypto": lambda: check_functions(FUNCTIONS),
+        "the kernel program is compiled, and libbpf is installed": lambda: (object_file(OBJECT), library()),
         f"{settings.pins} is in a BPF file system": lambda: check_pins(settings.pins),
         f"interface {settings.interface} exists": lambda: _check_interface(settings.interface or ""),
     }
@@ -143,16 +143,16 @@ def _dispatcher(settings: DispatchSettings) -> Iterator[Finding]:
             check()
             yield ok("xdp", what)
         except PlatformError as error:
-            told, _, mend = str(error).rpartition(": ")
-            told, mend = (told, mend) if told else (mend, "see dnsvip/dispatcher/README.md")
-            yield failure("xdp", told, mend)
+            problem, _, mend = str(error).rpartition(": ")
+            problem, mend = (problem, mend) if problem else (mend, "see dnsvip/dispatcher/README.md")
+            yield failure("xdp", problem, mend)
 
 
 def _check_interface(name: str) -> None:
     try:
         socket.if_nametoindex(name)
     except OSError:
-        there = ", ".join(each for _, each in socket.if_nameindex())
+        there = ", ".join(interface for _, interface in socket.if_nameindex())
         raise PlatformError(f"dispatch.interface: {name!r} does not exist: name one that does ({there})") from None
 
 
@@ -165,13 +165,13 @@ def _folders(node: NodeConfig) -> Iterator[Path]:
 async def _network(part: Part, site: Site) -> AsyncIterator[Finding]:
     for cluster in site.clusters.values():
         prefix, address = cluster.prefix, cluster.plain
-        found = await asyncio.to_thread(probe_network.way, address, None if part.server else prefix)
+        route = await asyncio.to_thread(probe_network.route_to, address, None if part.server else prefix)
         if part.server:
-            for finding in network.judge_local(cluster.name, str(prefix), found):
+            for finding in network.judge_local(cluster.name, str(prefix), route):
                 yield finding
         elif part.node.dispatch is not None:
             taken = part.node.dispatch.mode == "xdp"
-            for finding in network.judge_prefix(cluster.name, str(prefix), found, taken=taken):
+            for finding in network.judge_prefix(cluster.name, str(prefix), route, taken=taken):
                 yield finding
     if part.server:
         return

@@ -1,4 +1,4 @@
-"""One result of a check: how bad it is, what is the case, and how to mend it."""
+"""One result of a check: its severity, what is the case, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """A failure will not work; a warning works, but not well or not for long; an unknown could not be looked at."""
+    """A failure will not work; a warning works, but not well or not for long; an unknown could not be checked."""
 
     OK = "ok"
     UNKNOWN = "unknown"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`check` names what was looked at, such as "ports"; `mend` is empty only where nothing is wrong."""
+    """`check` names the check, such as "ports"; `mend` is the remedy, empty only where nothing is wrong."""
 
     check: str
     level: Level
@@ -32,7 +32,7 @@ def ok(check: str, what: str) -> Finding:
 
 
 def unknown(check: str, what: str, mend: str) -> Finding:
-    """It could not be looked at."""
+    """It could not be checked."""
     return Finding(check, Level.UNKNOWN, what, mend)
 
 
@@ -47,11 +47,11 @@ def failure(check: str, what: str, mend: str) -> Finding:
 
 
 EXIT_CODES = {Level.OK: 0, Level.UNKNOWN: 0, Level.WARNING: 6, Level.FAILURE: 1}
-"""The worst finding's level -> the exit code; 2 is for wrong usage, as everywhere."""
+"""Exit code by the level of the worst finding; 2 means wrong usage, as everywhere."""
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """By the worst finding."""
+    """The exit code for the worst finding."""
     levels = {finding.level for finding in findings}
     worst = next((level for level in (Level.FAILURE, Level.WARNING) if level in levels), Level.OK)
     return EXIT_CODES[worst]

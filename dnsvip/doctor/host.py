@@ -1,4 +1,4 @@
-"""Judging one machine: ports, rights, kernel settings, clock, disk. Pure: facts come from `probe_host`."""
+"""Judges the machine: ports, privileges, kernel settings, clock, disk. Pure: facts come from `probe_host`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CAPABILITIES: Mapping[str, int] = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 
 """Bits of the capability masks in /proc/PID/status (capabilities(7))."""
 
 RECEIVE_BUFFER = 4 << 20
-"""What the DNS server asks for a socket (SO_RCVBUF), in bytes."""
+"""The receive buffer (SO_RCVBUF) that the DNS server requests, in bytes."""
 
 LITTLE_BYTES, LOW_BYTES = 64 << 20, 1 << 30
-"""Free disk space below which the last good snapshot may not be saved, and below which to act in time."""
+"""Free disk space below which the last good snapshot may not be saved, and below which to warn."""
 
 SPARE_FILES = 128
-"""Files a process has open beside its TCP connections."""
+"""Files that a process has open besides its TCP connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What came of trying to listen: `error` an errno, 0 where it worked; `holder` who has it, as far as is known."""
+    """The result of trying to listen: `error` is an errno, 0 on success; `holder` the program that has it, if known."""
 
     key: str
     address: str
@@ -35,7 +35,7 @@ class Port:
 
 
 def judge_ports(ports: Iterable[Port]) -> Iterator[Finding]:
-    """Whether each listener of the node file can be had; one that a dnsvip has already is as it should be."""
+    """Whether each listener of the node file is available; one that dnsvip itself holds is fine."""
     for port in ports:
         where = f"{port.key}: {port.address} ({port.protocol})"
         match port.error:
@@ -54,8 +54,8 @@ def judge_ports(ports: Iterable[Port]) -> Iterator[Finding]:
                     f"sysctl -w net.ipv4.ip_unprivileged_port_start={port.address.rpartition(':')[2]}"
                 )
                 yield failure(PORTS, f"{where}: this user may not listen on so low a port", mend)
-            case other:
-                yield failure(PORTS, f"{where}: {errno.errorcode.get(other, other)}", "name another address or port")
+            case code:
+                yield failure(PORTS, f"{where}: {errno.errorcode.get(code, code)}", "name another address or port")
 
 
 def _vacate(port: Port) -> str:
@@ -65,8 +65,8 @@ def _vacate(port: Port) -> str:
 
 
 def judge_rights(mask: int, wanted: Iterable[str], tun: str | None) -> Iterator[Finding]:
-    """Whether the capabilities (effective `mask`) are there, and the TUN device: `tun` says what is wrong with it, ""
-    nothing, None where it is not needed."""
+    """Whether the process has the capabilities (effective `mask`) and the TUN device: `tun` says what is wrong with it,
+    "" nothing, None where it is not needed."""
     names = list(wanted)
     missing = [name for name in names if not mask >> CAPABILITIES[name] & 1]
     if missing:
@@ -86,7 +86,7 @@ def judge_forwarding(values: Mapping[str, str | None], versions: Iterable[int]) 
         name = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}[version]
         value = values.get(name)
         if value is None:
-            yield unknown(SYSCTL, f"{name} cannot be read", f"look at it by hand: sysctl {name}")
+            yield unknown(SYSCTL, f"{name} cannot be read", f"check it by hand: sysctl {name}")
         elif value == "0":
             mend = f"sysctl -w {name}=1, and for good in /etc/sysctl.d (deploy/sysctl/dnsvip-dispatch.conf)"
             yield failure(SYSCTL, f"{name} is 0: this machine drops packets that are for servers", mend)
@@ -95,7 +95,7 @@ def judge_forwarding(values: Mapping[str, str | None], versions: Iterable[int]) 
 
 
 def judge_buffers(rmem_max: int | None, *, privileged: bool) -> Iterator[Finding]:
-    """Whether DNS sockets get the receive buffer they ask for; what is privileged gets it in any case."""
+    """Whether DNS sockets get the receive buffer they request; privileged processes always do."""
     if rmem_max is None or privileged or rmem_max >= RECEIVE_BUFFER:
         return
     mend = (
@@ -105,7 +105,7 @@ def judge_buffers(rmem_max: int | None, *, privileged: bool) -> Iterator[Finding
 
 
 def judge_files(soft: int, connections: int) -> Iterator[Finding]:
-    """Whether a process may open as many files as it has TCP connections at most."""
+    """Whether the file limit covers the maximum number of TCP connections."""
     if soft < connections + SPARE_FILES:
         wanted = connections + SPARE_FILES
         mend = f"raise it (ulimit -n, LimitNOFILE= in the unit) to {wanted}, or lower dns.tcp.connections"
@@ -114,8 +114,8 @@ def judge_files(soft: int, connections: int) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`synchronised` as the kernel says, None where it does not; `skew` against the database in seconds (positive:
-    ours is ahead), None where it is the same machine's."""
+    """`synchronised` as the kernel reports it, None where it does not; `skew` against the database's clock in seconds
+    (positive: ours is ahead), None where the database is on this machine."""
 
     synchronised: bool | None
     skew: float | None = None
@@ -123,7 +123,7 @@ class Clock:
 
 def judge_clock(clock: Clock, tolerance: float) -> Iterator[Finding]:
     """Whether this machine's clock can be trusted; `tolerance` is the shortest slot of a proof, in seconds."""
-    mend = "keep it by NTP on all machines: apt-get install chrony (or systemd-timesyncd)"
+    mend = "run NTP on all machines: apt-get install chrony (or systemd-timesyncd)"
     if clock.skew is not None and abs(clock.skew) >= tolerance:
         yield failure(CLOCK, f"{abs(clock.skew):.1f} s off the database's: proofs and expiries will be refused", mend)
     elif clock.skew is not None and abs(clock.skew) >= 1:
@@ -131,17 +131,17 @@ def judge_clock(clock: Clock, tolerance: float) -> Iterator[Finding]:
     elif clock.skew is not None:
         yield ok(CLOCK, f"{abs(clock.skew) * 1000:.0f} ms off the database's")
     if clock.synchronised is None:
-        yield unknown(CLOCK, "the kernel does not say whether it is synchronised", "look at it: timedatectl")
+        yield unknown(CLOCK, "the kernel does not say whether it is synchronised", "check it: timedatectl")
     elif clock.synchronised:
         yield ok(CLOCK, "synchronised")
     else:
-        yield warning(CLOCK, "not synchronised: addresses expire and proofs hold by the clock", mend)
+        yield warning(CLOCK, "not synchronised: expiry and proofs depend on the clock", mend)
 
 
 def judge_disk(folder: str, free: int | None, *, writable: bool) -> Iterator[Finding]:
     """Whether a folder can be written and has room, `free` in bytes."""
     if free is None:
-        yield failure(DISK, f"{folder} does not exist and cannot be made", f"mkdir -p {folder}, as the node's user")
+        yield failure(DISK, f"{folder} does not exist and cannot be created", f"mkdir -p {folder}, as the node's user")
     elif not writable:
         yield failure(
             DISK, f"{folder} cannot be written by this user", f"chown it to the node's user: chown dnsvip {folder}"

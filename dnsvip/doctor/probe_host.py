@@ -1,4 +1,4 @@
-"""Facts about this machine: which ports can be had, what this user may do, kernel settings, clock, disk."""
+"""Probes this machine: available ports, privileges, kernel settings, clock, disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dnsvip.site.node_file import NodeConfig
 TUN = Path("/dev/net/tun")
 _LISTENING = "0A"
 _TIME_ERROR = 5
-"""What adjtimex(2) answers while the clock is not synchronised."""
+"""The return value of adjtimex(2) while the clock is not synchronised."""
 
 
 def listeners(node: NodeConfig) -> Iterator[tuple[str, str, str]]:
-    """Key, address and protocol of everything that a node file listens on."""
+    """Key, address and protocol of every listener in a node file."""
     for listener in node.dns.listen:
         for protocol in ("udp", "tcp"):
             yield f"dns.listen {listener.name!r}", listener.address, protocol
@@ -37,7 +37,7 @@ def listeners(node: NodeConfig) -> Iterator[tuple[str, str, str]]:
 
 
 def try_port(key: str, address: str, protocol: str) -> Port:
-    """Listen there for a moment."""
+    """Listen there for a moment, and report the result."""
     host, port = parse_endpoint(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
@@ -56,7 +56,7 @@ def try_port(key: str, address: str, protocol: str) -> Port:
 
 
 def holder(port: int, protocol: str, proc: Path = Path("/proc")) -> str:
-    """Which program has a port, as "NAME, pid N"; "" where that cannot be seen (other users' need root)."""
+    """The program that holds a port, as "NAME, pid N"; "" where that is not visible (other users' need root)."""
     wanted = {f"socket:[{inode}]" for inode in _inodes(port, protocol, proc)}
     for folder in proc.glob("[0-9]*") if wanted else ():
         with suppress(OSError):
@@ -78,12 +78,12 @@ def _inodes(port: int, protocol: str, proc: Path) -> Iterator[str]:
 
 def capabilities() -> int:
     """The effective capabilities of this process, as a mask."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1], 16) if found else 0
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(match[1], 16) if match else 0
 
 
 def tun_problem(path: Path = TUN) -> str:
-    """What keeps the TUN device from being opened, and after "; " how to mend it; "" where nothing does."""
+    """Why the TUN device cannot be opened and, after "; ", the remedy; "" where it can."""
     try:
         os.close(os.open(path, os.O_RDWR))
     except FileNotFoundError:
@@ -102,15 +102,15 @@ def sysctl(name: str) -> str | None:
 
 
 def synchronised() -> bool | None:
-    """Whether the kernel's clock is (adjtimex(2)); None where it does not say."""
-    room = ctypes.create_string_buffer(512)  # struct timex, all zero: asks only
-    answer = ctypes.CDLL(None, use_errno=True).adjtimex(room)
+    """Whether the kernel's clock is synchronised (adjtimex(2)); None where it does not report it."""
+    timex = ctypes.create_string_buffer(512)  # struct timex, all zero: read only
+    answer = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
     return None if answer < 0 else answer != _TIME_ERROR
 
 
 def disk(folder: Path) -> tuple[int | None, bool]:
-    """Free bytes where a folder is or will be, and whether this user may write there."""
-    for there in (folder, *folder.parents):
-        if there.exists():
-            return shutil.disk_usage(there).free, os.access(there, os.W_OK | os.X_OK) and there.is_dir()
+    """Free bytes where a folder is or will be created, and whether this user may write there."""
+    for existing in (folder, *folder.parents):
+        if existing.exists():
+            return shutil.disk_usage(existing).free, os.access(existing, os.W_OK | os.X_OK) and existing.is_dir()
     return None, False

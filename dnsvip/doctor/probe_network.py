@@ -1,4 +1,4 @@
-"""Facts about the ways: where the kernel sends packets, which servers answer, what the resolver says of our zones."""
+"""Probes the network: the kernel's routes, which servers answer, how the resolver sees our zones."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import dns.resolver
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from dnsvip.doctor.network import Delegated, Reached, Way
+from dnsvip.doctor.network import Delegated, Reached, Route
 from dnsvip.site import Pool, Server
 
 CONNECT_SECONDS = 1.5
 RESOLVE_SECONDS = 3.0
 AT_ONCE = 64
-"""Servers that are tried at a time."""
+"""Servers tried in parallel."""
 
 _LOCAL, _UNICAST, _UNREACHABLE = 2, 1, frozenset({6, 7, 8})
 """Types of routes (rtnetlink(7)): blackhole, unreachable and prohibit lead nowhere."""
 
 
-def way(address: IPv4Address | IPv6Address, prefix: IPv4Network | IPv6Network | None = None) -> Way:
-    """Where the kernel sends a packet to `address`; with `prefix`, whether an interface has all of it on its link."""
+def route_to(address: IPv4Address | IPv6Address, prefix: IPv4Network | IPv6Network | None = None) -> Route:
+    """The kernel's route to `address`; with `prefix`, whether an interface has all of it on its link."""
     with IPRoute() as kernel:
         names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in kernel.get_links()}
         try:
@@ -36,15 +36,15 @@ def way(address: IPv4Address | IPv6Address, prefix: IPv4Network | IPv6Network | 
         except NetlinkError as error:
             if error.code not in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES):
                 raise
-            return Way("none")
+            return Route("none")
         if route["type"] in _UNREACHABLE:
-            return Way("none")
+            return Route("none")
         device = names.get(route.get_attr("RTA_OIF"), "")
         linked = _linked(kernel, prefix) if prefix else None
         if linked is not None and route["type"] != _LOCAL:
-            return Way("unicast", names.get(linked, ""), "", on_link=True)
+            return Route("unicast", names.get(linked, ""), "", on_link=True)
         kind = "local" if route["type"] == _LOCAL else "unicast"
-        return Way(kind, device, _gateway(route))
+        return Route(kind, device, _gateway(route))
 
 
 def _gateway(route: Any) -> str:
@@ -54,28 +54,28 @@ def _gateway(route: Any) -> str:
 
 def _linked(kernel: Any, prefix: IPv4Network | IPv6Network) -> int | None:
     """The interface with an address whose network overlaps the prefix."""
-    for found in kernel.get_addr():
-        network = ip_network(f"{found.get_attr('IFA_ADDRESS')}/{found['prefixlen']}", strict=False)
+    for address in kernel.get_addr():
+        network = ip_network(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}", strict=False)
         if network.version == prefix.version and network.prefixlen < network.max_prefixlen and network.overlaps(prefix):
-            return int(found["index"])
+            return int(address["index"])
     return None
 
 
 async def reach_all(pools: Iterable[Pool]) -> list[Reached]:
-    """Every server of the pools, tried as its pool checks it."""
-    turn = asyncio.Semaphore(AT_ONCE)
+    """Every server of the pools, probed as its pool's check does."""
+    limit = asyncio.Semaphore(AT_ONCE)
 
-    async def one(pool: Pool, server: Server) -> Reached:
-        async with turn:
-            found = await asyncio.to_thread(way, server.address)
-            error = await _try(pool, server) if found.kind != "none" else None
-            return Reached(pool.name, server.name, str(server.address), pool.forward.value, found, error)
+    async def reach(pool: Pool, server: Server) -> Reached:
+        async with limit:
+            route = await asyncio.to_thread(route_to, server.address)
+            error = await _try(pool, server) if route.kind != "none" else None
+            return Reached(pool.name, server.name, str(server.address), pool.forward.value, route, error)
 
-    return list(await asyncio.gather(*(one(pool, server) for pool in pools for server in pool.servers)))
+    return list(await asyncio.gather(*(reach(pool, server) for pool in pools for server in pool.servers)))
 
 
 async def _try(pool: Pool, server: Server) -> str | None:
-    """Connect to what the pool's check asks; None where it has no check that can be tried so."""
+    """Connect to the port of the pool's check; None where it has none."""
     port = _port(pool)
     if port is None:
         return None
@@ -102,19 +102,19 @@ def _port(pool: Pool) -> int | None:
 
 
 async def delegated(zone: str) -> Delegated:
-    """What this machine's resolver says of a zone's name servers."""
+    """A zone's name servers, from this machine's resolver."""
     try:
         resolver = dns.asyncresolver.Resolver()
         resolver.lifetime = RESOLVE_SECONDS
         answer = await resolver.resolve(f"{zone.rstrip('.')}.", "NS", raise_on_no_answer=False)
-        names = sorted(str(each.target).rstrip(".") for each in answer.rrset or ())
+        names = sorted(str(record.target).rstrip(".") for record in answer.rrset or ())
         addresses: list[str] = []
         for name in names:
             for kind in ("AAAA", "A"):
-                found = await resolver.resolve(f"{name}.", kind, raise_on_no_answer=False)
-                addresses += [str(ip_address(each.address)) for each in found.rrset or ()]
+                addresses_answer = await resolver.resolve(f"{name}.", kind, raise_on_no_answer=False)
+                addresses += [str(ip_address(record.address)) for record in addresses_answer.rrset or ()]
     except dns.resolver.NXDOMAIN:
         return Delegated(zone)
     except (dns.exception.DNSException, OSError) as error:
-        return Delegated(zone, error=f"this machine's resolver does not tell ({type(error).__name__})")
+        return Delegated(zone, error=f"this machine's resolver does not answer ({type(error).__name__})")
     return Delegated(zone, tuple(names), tuple(addresses))

@@ -1,10 +1,9 @@
-"""`dnsvip dispatch`: take the packets for the cluster prefixes and forward them, until stopped."""
+"""`dnsvip dispatch`: forward the packets of the cluster prefixes to their servers, until it is stopped."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
+from asyncio import Event
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,8 +16,9 @@ from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.node.health_endpoints import observed_dispatch, observing
-from dnsvip.node.reload import Live, reload_on_hangup
-from dnsvip.node.runtime_tuning import Settling, share_interpreter
+from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
+from dnsvip.node.reload import LiveConfig, reload_on_hangup
+from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
 from dnsvip.node.sampled_logs import flow_log
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site import Snapshot
@@ -34,16 +34,16 @@ log = structlog.get_logger()
 def dispatch(node_file: Path, *, detach: bool) -> None:
     """Forward packets for the cluster prefixes to their servers until SIGTERM.
 
-    With `detach` the kernel's program leaves the interface at the end, too; else it stays and goes on forwarding.
+    With `detach` the kernel program is removed at the end; otherwise it stays and keeps forwarding.
     """
     node = load_node(node_file)
     configure(node.log)
-    share_interpreter()
-    uvloop.run(_dispatch(Live(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
+    shorten_gil_interval()
+    uvloop.run(_dispatch(LiveConfig(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
 
 
 def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> DataPlane:
-    """The runner for a node's mode; with `keep` the kernel's program stays when it stops."""
+    """The runner for the node's mode; with `keep` the kernel program stays when the runner stops."""
     if settings.mode == "xdp":
         from dnsvip.dispatcher.io.xdp.runner import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
 
@@ -51,17 +51,13 @@ def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = 
     return Runner(settings, snapshot)
 
 
-async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> None:
-    node, stopped = live.node, asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    feed = SnapshotFollower(node, ["dispatch"])
-    await feed.start()
-    try:
-        runner, health = make_runner(settings, feed.snapshot, keep=keep), Health()
+async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool) -> None:
+    node, stopped = live.node, stop_on_signal()
+    async with following(node, ["dispatch"]) as follower:
+        runner, health = make_runner(settings, follower.snapshot, keep=keep), Health()
         await runner.start()
 
-        feed.describe(lambda: reported(health.status()))
+        follower.describe(lambda: reported(health.status()))
 
         flows: Callable[[], Mapping[str, int]] = dict
 
@@ -69,45 +65,38 @@ async def _dispatch(live: Live, settings: DispatchSettings, *, keep: bool) -> No
             return {**with_health(runner.status(), health), "flow_log": dict(flows())}
 
         try:
-            observed = observed_dispatch(live, feed, status)
+            observed = observed_dispatch(live, follower, status)
             async with observing(node.metrics.dispatch_listen, live, observed, "metrics.dispatch_listen"):
                 with flow_log(live, runner) as flows:
-                    await _run(live, feed, runner, health, status, stopped)
+                    await _run(live, follower, runner, health, status, stopped)
         finally:
             await health.stop()
             await runner.stop()
-    finally:
-        await feed.close()
 
 
 async def _run(
-    live: Live, feed: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopped: asyncio.Event
+    live: LiveConfig, follower: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopped: Event
 ) -> None:
-    settling, notifier = Settling(), Notifier(os.environ)
+    freezer, notifier = GcFreezer(), Notifier(os.environ)
 
     async def take(snapshot: Snapshot) -> None:
         await runner.update(health.update(snapshot))
-        settling.after(snapshot)
+        freezer.after(snapshot)
 
-    feed.subscribe(take)
-    await take(feed.snapshot)
+    follower.subscribe(take)
+    await take(follower.snapshot)
     control = Control(live.node.state_dir / SOCKET, runner, status)
     await control.start()
-    said = {name: value for name, value in runner.status().items() if name in ("mode", "prefixes", "device", "mtu")}
-    log.info("dispatching", **said)
-    serving = f"dispatching {', '.join(said['prefixes'])}"
+    summary = {name: value for name, value in runner.status().items() if name in ("mode", "prefixes", "device", "mtu")}
+    log.info("dispatching", **summary)
+    serving = f"dispatching {', '.join(summary['prefixes'])}"
     reload_on_hangup(live, notifier, serving)
     notifier.ready(serving)
-    loops = (feed.run(), runner.run(), health.run(runner.update), notifier.keep_alive(), stopped.wait())
-    work = [asyncio.ensure_future(each) for each in loops]
     try:
-        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await run_until_one_ends(
+            (follower.run(), runner.run(), health.run(runner.update), notifier.keep_alive(), stopped.wait())
+        )
         notifier.stopping()
         log.info("stopping", packets=runner.status()["packets"])
     finally:
-        for task in work:
-            task.cancel()
-        await asyncio.wait(work)
         control.stop()

@@ -1,86 +1,110 @@
-"""The first bearer token: made once for a database that holds none, and handed to the operator once.
+"""The first API token: created once for a database that has none, and handed to the operator once.
 
-It is written to a file that only its owner can read, or shown on standard output; never to the log,
-and never to a standard output that is the system's journal.
+It is written to a file that only its owner can read, or printed on standard output; never to the log, and never to a
+standard output that is the system's journal.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import structlog
 
-from dnsvip.errors import PlatformError
+from dnsvip.errors import PlatformError, StoreError
 from dnsvip.store import Store
+from dnsvip.store.follower import SnapshotFollower
 
 NAME = "first"
 HINT = "dnsvip tokens create NAME --config NODE.toml"
 
+RETRY_SECONDS = 1.0
+"""How often creation is retried while the database is down."""
+
 log = structlog.get_logger()
 
 
-async def make_first_token(store: Store, file: Path | None) -> None:
-    """Make a token where the database holds none, and hand it over; raises StoreError, PlatformError.
+async def try_first_token(follower: SnapshotFollower, file: Path | None) -> bool:
+    """Whether nothing is left to do: False while the database is down. Raises PlatformError."""
+    if follower.store is None:
+        return False
+    try:
+        await make_first_token(follower.store, file)
+    except StoreError:
+        return False
+    return True
 
-    A token that cannot be handed over is deleted again, so that the next start makes another.
+
+async def retry_first_token(follower: SnapshotFollower, file: Path | None, stopped: asyncio.Event) -> None:
+    """Create the first token once the database is back, then wait for `stopped`."""
+    while not stopped.is_set() and not await try_first_token(follower, file):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), RETRY_SECONDS)
+    await stopped.wait()
+
+
+async def make_first_token(store: Store, file: Path | None) -> None:
+    """Create a token where the database has none, and hand it over; raises StoreError, PlatformError.
+
+    A token that cannot be handed over is deleted, so that the next start creates another.
     """
     if await store.tokens():
         return
     if file is None and is_journal(sys.stdout, os.environ):
-        log.warning("the API has no token yet and this is no place to show one", make_one=HINT)
+        log.warning("the API has no token yet, and the journal is no place to print one", make_one=HINT)
         return
-    with _place(file) as hand_over:
+    with _delivery(file) as hand_over:
         clear = await store.create_first_token(NAME, "serve")
-        if clear is None:  # another node was quicker
+        if clear is None:  # another node was first
             return
         try:
             hand_over(clear)
         except OSError as error:
             await store.delete_token(NAME, "serve")
             raise _cannot_write(file, error) from None
-    log.info("the first API token was made", name=NAME, **({"file": str(file)} if file else {}))
+    log.info("created the first API token", name=NAME, **({"file": str(file)} if file else {}))
 
 
 def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
     """Whether a stream goes to the systemd journal (systemd.exec(5), JOURNAL_STREAM), which many can read."""
     try:
-        found = os.fstat(stream.fileno())
+        status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 @contextmanager
-def _place(file: Path | None) -> Iterator[Callable[[str], None]]:
-    """What hands a token over. That a file can be written is tried here, before there is a token."""
+def _delivery(file: Path | None) -> Iterator[Callable[[str], None]]:
+    """A function that delivers the token. Whether the file can be written is tried before there is a token."""
     if file is None:
-        yield _show
+        yield _print
         return
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        opened = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
+        draft_file = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
     except OSError as error:
         raise _cannot_write(file, error) from None
 
     def write(clear: str) -> None:
-        opened.write(clear + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
+        draft_file.write(clear + "\n")
+        draft_file.flush()
+        os.fsync(draft_file.fileno())
         draft.rename(file)
 
     try:
         yield write
     finally:
-        opened.close()
+        draft_file.close()
         draft.unlink(missing_ok=True)
 
 
-def _show(clear: str) -> None:
+def _print(clear: str) -> None:
     sys.stdout.write(f"API token, shown this once: {clear}\n")
     sys.stdout.flush()
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client.core import Metric
 
 from dnsvip.errors import PlatformError, StoreError
-from dnsvip.node.reload import Live
+from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.follower import SnapshotFollower
@@ -28,8 +28,8 @@ SHUTDOWN_SECONDS = 2.0
 
 
 def observed_serve(
-    live: Live,
-    feed: SnapshotFollower,
+    live: LiveConfig,
+    follower: SnapshotFollower,
     counters: Callable[[], Mapping[str, Mapping[str, int]]],
     serving: Callable[[], tuple[str, ...]],
     workers: Callable[[], Iterable[int]],
@@ -38,28 +38,28 @@ def observed_serve(
     """A process that answers DNS. `serving` names what is missing to do so, `workers` gives its workers' PIDs."""
 
     async def families() -> list[Metric]:
-        known = await _known("serve", feed)
+        known = await _known("serve", follower)
         return [*node.families(known), *dns.families(counters()), *process.families(workers()), *extra()]
 
-    return Observed(families, lambda: problems(_readiness(live, feed, serving()), time.time()))
+    return Observed(families, lambda: problems(_readiness(live, follower, serving()), time.time()))
 
 
 def observed_dispatch(
-    live: Live,
-    feed: SnapshotFollower,
+    live: LiveConfig,
+    follower: SnapshotFollower,
     status: Callable[[], Mapping[str, Any]],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
     """A dispatcher whose runner has started."""
 
     async def families() -> list[Metric]:
-        known = await _known("dispatch", feed)
+        known = await _known("dispatch", follower)
         return [*node.families(known), *dispatch.families(status()), *process.families(), *extra()]
 
-    return Observed(families, lambda: problems(_readiness(live, feed, ()), time.time()))
+    return Observed(families, lambda: problems(_readiness(live, follower, ()), time.time()))
 
 
-def observing(listen: str | None, live: Live, observed: Observed, key: str) -> AbstractAsyncContextManager[Any]:
+def observing(listen: str | None, live: LiveConfig, observed: Observed, key: str) -> AbstractAsyncContextManager[Any]:
     """Expose `observed` on `listen` (the node file's `key`) while the context lasts; not at all where it is None."""
     if listen is None:
         return nullcontext()
@@ -76,30 +76,30 @@ async def listening(app: web.Application, listen: str, key: str) -> AsyncIterato
             await web.TCPSite(runner, *parse_endpoint(listen)).start()
         except OSError as error:
             raise PlatformError(f"{key}: {listen}: cannot listen there: {error.strerror or error}") from error
-        yield f"http://{joined(*runner.addresses[0][:2])}"
+        yield f"http://{host_port(*runner.addresses[0][:2])}"
     finally:
         await runner.cleanup()
 
 
-def joined(host: str, port: int) -> str:
+def host_port(host: str, port: int) -> str:
     """HOST:PORT, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _readiness(live: Live, feed: SnapshotFollower, serving: tuple[str, ...]) -> Readiness:
-    return Readiness(serving, feed.heard_at, live.node.metrics.stale_seconds)
+def _readiness(live: LiveConfig, follower: SnapshotFollower, serving: tuple[str, ...]) -> Readiness:
+    return Readiness(serving, follower.heard_at, live.node.metrics.stale_seconds)
 
 
-async def _known(role: str, feed: SnapshotFollower) -> Known:
+async def _known(role: str, follower: SnapshotFollower) -> Known:
     """What the follower knows and, where it answers in time, the database."""
-    snapshot, now = feed.snapshot, time.time()
+    snapshot, now = follower.snapshot, time.time()
     generation: int | None = None
     nodes: tuple[NodeReport, ...] = ()
-    if feed.store is not None:
+    if follower.store is not None:
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                generation, nodes = await feed.store.generation(), tuple(await feed.store.nodes())
+                generation, nodes = await follower.store.generation(), tuple(await follower.store.nodes())
         except (StoreError, TimeoutError):
             generation = None
-    connected = feed.connected and generation is not None
-    return Known(role, snapshot, now, connected, feed.heard_at, generation, nodes)
+    connected = follower.connected and generation is not None
+    return Known(role, snapshot, now, connected, follower.heard_at, generation, nodes)

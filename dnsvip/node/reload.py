@@ -1,4 +1,4 @@
-"""SIGHUP: the node file is read again, and what can change while a process runs does. The rest is named and waits."""
+"""SIGHUP: reload the node file. Settings that can change at run time do; the others are logged and need a restart."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ LIVE = frozenset(
         "metrics.stale_seconds",
     }
 )
-"""Keys of the node file, and tables, that are taken over at once; all others need a restart."""
+"""Keys and tables of the node file that a reload applies; all others need a restart."""
 
 MOST_WAITING = 2
-"""Reloads at a time: the one that runs, and one more, which sees whatever changed meanwhile."""
+"""Reloads at a time: the running one and one more, which sees every later change."""
 
-Taken: TypeAlias = Callable[[NodeConfig], Awaitable[None] | None]
+Subscriber: TypeAlias = Callable[[NodeConfig], Awaitable[None] | None]
 
 log = structlog.get_logger()
 
 
-class Live:
-    """The node file of a running process. `node` holds it as it is in force; who depends on a part of it subscribes."""
+class LiveConfig:
+    """The node file of a running process: `node` is the one in force; parts that depend on it subscribe."""
 
     def __init__(self, node_file: Path, node: NodeConfig) -> None:
         self.node = node
         self._file = node_file
-        self._takers: list[Taken] = []
+        self._subscribers: list[Subscriber] = []
 
-    def subscribe(self, taken: Taken) -> None:
-        """Have `taken` called with each node file that is read anew."""
-        self._takers.append(taken)
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call `subscriber` with each reloaded node file."""
+        self._subscribers.append(subscriber)
 
     async def reload(self, notifier: Notifier, status: str) -> None:
-        """Read the file; where it is wrong, or cannot be read, all stays as it is, and the log says why."""
+        """Reload the file; where it is invalid or unreadable nothing changes, and the log says why."""
         notifier.reloading()
         try:
             node = load_node(self._file)
         except ConfigError as error:
-            log.error("the node file is wrong, going on as before", error=str(error))
+            log.error("the node file is invalid, keeping the previous one", error=str(error))
         else:
             await self._take(node)
         notifier.ready(status)
@@ -68,15 +68,15 @@ class Live:
         live = [key for key in changed if is_live(key)]
         self.node = node
         configure(node.log)
-        for taken in self._takers:
-            if isinstance(waiting := taken(node), Awaitable):
-                await waiting
+        for subscriber in self._subscribers:
+            if isinstance(pending := subscriber(node), Awaitable):
+                await pending
         later = [key for key in changed if key not in live]
-        log.info("node file read again", changed=live, **({"only_after_a_restart": later} if later else {}))
+        log.info("node file reloaded", changed=live, **({"only_after_a_restart": later} if later else {}))
 
 
-def reload_on_hangup(live: Live, notifier: Notifier, status: str) -> None:
-    """Reload on SIGHUP from now on; one after the other, however many come."""
+def reload_on_hangup(live: LiveConfig, notifier: Notifier, status: str) -> None:
+    """Reload on SIGHUP from now on, one at a time."""
     loop, turn, tasks = asyncio.get_running_loop(), asyncio.Lock(), set[asyncio.Task[None]]()
 
     async def reload() -> None:
@@ -92,8 +92,8 @@ def reload_on_hangup(live: Live, notifier: Notifier, status: str) -> None:
 
 
 def is_live(key: str) -> bool:
-    """Whether a key can change while the process runs."""
-    return any(key == each or key.startswith(f"{each}.") for each in LIVE)
+    """Whether a key can change at run time."""
+    return any(key == live or key.startswith(f"{live}.") for live in LIVE)
 
 
 def differences(before: Any, after: Any, head: str = "") -> Iterator[str]:
@@ -103,6 +103,6 @@ def differences(before: Any, after: Any, head: str = "") -> Iterator[str]:
     if type(before) is not type(after) or not is_dataclass(before):
         yield head
         return
-    for each in fields(before):
-        path = f"{head}.{each.name}" if head else each.name
-        yield from differences(getattr(before, each.name), getattr(after, each.name), path)
+    for field in fields(before):
+        path = f"{head}.{field.name}" if head else field.name
+        yield from differences(getattr(before, field.name), getattr(after, field.name), path)

@@ -1,8 +1,8 @@
-"""Python's own settings for a process that answers without rest: turns at the GIL, and rare GC over a large site.
+"""Interpreter settings for a busy event loop: a short GIL switch interval, and a GC that skips a large site.
 
-A thread that waits for the GIL asks for it after the switch interval. At a loop's look at its sockets the GIL is free
-for a moment, which is too short for the thread to wake up, and yet starts its waiting anew: unless it asks sooner than
-that, it waits for most of a second, every time.
+A thread that wants the GIL requests it after the switch interval. When the loop polls its sockets it releases the GIL
+for a moment that is too short for the thread to wake up, and yet the wait starts over: unless the interval is shorter
+than the time between two polls, the thread waits for most of a second, every time.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import sys
 from dnsvip.site import Snapshot
 
 SWITCH_SECONDS = 0.00001
-"""Shorter than what a loop at full load does between two looks at its sockets; Python's own is 5 ms."""
+"""Shorter than a loop at full load takes between two polls; Python's default is 5 ms."""
 
 SLACK_NANOSECONDS = 1
-"""How late the kernel may end a wait; its own 50 us more would be longer than the loop's turn."""
+"""Timer slack of the thread; the default of 50 us would exceed the time between two polls."""
 
 _PR_SET_TIMERSLACK = 29
 
 GROWTH = 1.25
 LEAST = 10_000
-"""A site is settled anew when it has so many times the clients it had, and at least so many more."""
+"""The site is frozen again when it has so many times the clients of the last time, and at least so many more."""
 
 
-def share_interpreter() -> None:
-    """Let threads take turns with the loop; to be called before any is started, as they inherit half of it."""
+def shorten_gil_interval() -> None:
+    """Let other threads interrupt the loop; call it before starting any, as they inherit the timer slack."""
     sys.setswitchinterval(SWITCH_SECONDS)
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, SLACK_NANOSECONDS, 0, 0, 0)
 
 
-class Settling:
-    """Puts what a process holds out of the collector's sight, once and after each large growth of the site.
+class GcFreezer:
+    """Exempts long-lived objects from the garbage collector at the start and whenever the site has grown a lot.
 
-    A search of a million clients would keep questions and packets waiting for most of a second. Doing this
-    after every change instead would hide each change's own cycles from the collector for good.
+    A full collection over a million clients would stall queries and packets for most of a second. Freezing after every
+    change instead would leak the cycles that each change leaves behind.
     """
 
     def __init__(self) -> None:
         self._clients = -LEAST
 
     def after(self, snapshot: Snapshot) -> None:
-        """To be called when everything that is compiled from `snapshot` is in place."""
+        """Call it when everything compiled from `snapshot` is in place."""
         clients = len(snapshot.site.clients)
         if clients >= self._clients * GROWTH and clients - self._clients >= LEAST:
             self._clients = clients

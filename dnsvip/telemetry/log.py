@@ -1,4 +1,4 @@
-"""Logging at the edges, through structlog. Secrets and client addresses never enter an event."""
+"""Log set-up with structlog. Events hold no secrets and no client addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dnsvip.site.node_file import LogSettings
 
 
 def configure(settings: LogSettings) -> None:
-    """Set form and level of all log lines of this process; they go to standard error."""
+    """Set format and level of all log lines of this process; they go to standard error."""
     console = settings.format == "console"
     structlog.configure(
         processors=[
@@ -23,7 +23,7 @@ def configure(settings: LogSettings) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,  # so that SIGHUP changes the level of loggers in use
+        cache_logger_on_first_use=False,  # a reload changes the level of existing loggers
     )
 
 

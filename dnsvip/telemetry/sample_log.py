@@ -1,7 +1,7 @@
-"""A log of samples: lines of JSON about single questions or flows, written aside, bounded, and never waited for.
+"""Sampled logs: JSON lines about single queries or flows, bounded, written by a thread that nobody waits for.
 
-Who offers a sample hands over raw values; a thread of its own renders and writes them. Where more come than it writes,
-they are counted and dropped. Of addresses only so many bits are kept as the node file says.
+The caller hands over raw values; the log's own thread renders and writes them. Samples that arrive faster than it
+writes are dropped and counted. Of addresses it keeps only as many bits as the node file allows.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import structlog
 from dnsvip.site.node_file import SampleSettings
 
 WAITING = 4096
-"""Samples that wait to be written."""
+"""Samples that may wait to be written."""
 
 STOP_SECONDS = 2.0
 
 T = TypeVar("T")
 Anonymise: TypeAlias = Callable[[IPv4Address | IPv6Address], str]
-"""An address as it is written: whole, or the prefix that is kept of it."""
+"""An address as it is logged: whole, or truncated to a prefix."""
 
 Render: TypeAlias = Callable[[T, Anonymise], Mapping[str, Any]]
 
@@ -46,22 +46,22 @@ class SampleLog(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the writing thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, but not for ever."""
+        """Write what is queued, for at most STOP_SECONDS."""
         self._stopping = True
         self._work.set()
         self._thread.join(STOP_SECONDS)
 
     def reopen(self) -> None:
-        """Write to a file of the same name, which logrotate has made way for, from the next line on."""
+        """Open the file again before the next line: logrotate has renamed it."""
         self._reopening = True
         self._work.set()
 
     def offer(self, sample: T) -> None:
-        """Have a sample written, or count it as dropped; takes no time either way."""
+        """Queue a sample, or count it as dropped; never blocks."""
         if len(self._waiting) >= WAITING:
             self.dropped += 1
         else:
@@ -73,7 +73,7 @@ class SampleLog(Generic[T]):
         return {"written": self.written, "dropped": self.dropped}
 
     def anonymise(self, address: IPv4Address | IPv6Address) -> str:
-        """The address, or the prefix of it that is kept."""
+        """The address, truncated to the configured prefix."""
         if address.version == 4:
             keep = self._settings.keep4
             return str(address) if keep == 32 else str(IPv4Network((address, keep), strict=False))
@@ -81,21 +81,21 @@ class SampleLog(Generic[T]):
         return str(address) if keep == 128 else str(IPv6Network((address, keep), strict=False))
 
     def _run(self) -> None:
-        file, said = None, False
+        file, reported = None, False
         while not self._stopping or self._waiting:
             self._work.wait()
             self._work.clear()
             try:
                 if self._reopening or file is None:
-                    self._reopening, file = False, _opened(self._settings.file, file)
+                    self._reopening, file = False, _open(self._settings.file, file)
                 self._write(file)
-                said = False
+                reported = False
             except OSError as error:
                 self.dropped += len(self._waiting)
                 self._waiting.clear()
-                if not said:
-                    log.error("samples cannot be written, dropping them", error=error.strerror, file=self._where)
-                said, file = True, None
+                if not reported:
+                    log.error("cannot write samples, dropping them", error=error.strerror, file=self._where)
+                reported, file = True, None
         if file is not None and file is not sys.stdout:
             file.close()
 
@@ -111,17 +111,17 @@ class SampleLog(Generic[T]):
         file.flush()
 
 
-def _opened(path: Path | None, before: IO[str] | None) -> IO[str]:
+def _open(path: Path | None, previous: IO[str] | None) -> IO[str]:
     if path is None:
         return sys.stdout
-    if before is not None:
+    if previous is not None:
         with suppress(OSError):
-            before.close()
+            previous.close()
     return path.open("a", encoding="utf-8")
 
 
 class Every:
-    """One of so many, by counting: the cheapest sampling there is, and it costs a batch one subtraction."""
+    """Picks one in `one_in` by counting: the cheapest sampling, one subtraction per batch."""
 
     __slots__ = ("_left", "_one_in")
 
@@ -129,7 +129,7 @@ class Every:
         self._one_in = self._left = one_in
 
     def picks(self, number: int) -> range:
-        """Which of the next `number` things are samples, by their place."""
+        """The indexes of the samples among the next `number` items."""
         self._left -= number
         if self._left > 0:
             return _NONE

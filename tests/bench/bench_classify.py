@@ -31,7 +31,7 @@ import sqlalchemy
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.dns.identity.prefixes import PrefixTable
-from dnsvip.node.runtime_tuning import share_interpreter
+from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.site import Client, Match, Snapshot, Step
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--clients", type=int, default=1_000_000)
     options = parser.parse_args()
-    share_interpreter()
+    shorten_gil_interval()
     changed = asyncio.run(change(options.clients)) if options.clients else {}
     found = [look_ups(size) for size in SIZES if size <= options.largest]
     if options.json:

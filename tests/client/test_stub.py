@@ -147,7 +147,7 @@ def test_refused() -> None:
         Stub(agent, "0.0.0.0:5300", ["192.0.2.1:53"])
     with pytest.raises(ClientError, match="bound to the source port"):
         Stub(Agent(enrolment("127.0.0.1:1", bind=Bind.ADDRESS_PORT)), "127.0.0.1:0", ["192.0.2.1:53"])
-    with pytest.raises(ClientError, match="no resolver to pass other names to"):
+    with pytest.raises(ClientError, match="no upstream resolver for other names"):
         Stub(agent, "127.0.0.1:5300", ["127.0.0.1:5300"])
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
-from dnsvip.node.runtime_tuning import share_interpreter
+from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.site import Client, Match, Site, Snapshot, Step
 from dnsvip.site.cow_map import CowMap
 from tests.samples import NOW, make_site, snapshot_of
@@ -81,7 +81,7 @@ def test_the_work_of_a_change_is_that_of_what_changed(change: Callable[[Client],
 async def test_a_thread_beside_a_busy_loop_gets_its_turns() -> None:
     """What a thread compiles for some milliseconds is ready soon, though the loop never rests."""
     before = sys.getswitchinterval()
-    share_interpreter()
+    shorten_gil_interval()
     ended = False
 
     def compile_something() -> None:

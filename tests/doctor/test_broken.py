@@ -106,7 +106,7 @@ def test_databases(made: Node) -> None:
     """A damaged database, and one that nobody serves, will not work."""
     made.write_node(NODE.replace("sqlite:///dnsvip.db", "postgresql://nobody@127.0.0.1:1/none"))
     found = findings(made)
-    assert "start it, or mend `database`" in what(found, "database", "failure")
+    assert "start it, or fix `database`" in what(found, "database", "failure")
     assert "nothing to start from while the database is down" in what(found, "snapshot", "failure")
     made.write_node()
     (made.folder / "dnsvip.db").write_bytes(b"this is no database" * 100)
@@ -120,7 +120,7 @@ def test_postgresql(made: Node) -> None:
     with postgres.running() as server:
         url = server.database()
         made.write_node(NODE.replace("sqlite:///dnsvip.db", url))
-        assert "is empty" in what(findings(made), "database", "warning")
+        assert "has no tables" in what(findings(made), "database", "warning")
         assert b"alembic_version" not in server.dump(url)
         made.apply()
         found = findings(made)

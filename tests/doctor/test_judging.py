@@ -10,11 +10,11 @@ import pytest
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.doctor import data, host, network
 from dnsvip.doctor.finding import Finding, Level, exit_code, ok, unknown, warning
-from dnsvip.doctor.network import Way
+from dnsvip.doctor.network import Route
 from dnsvip.site.epochs import NodeReport
 
 DAY = 86_400
-DIRECT = network.Reached("fast", "fast-1", "fd00::1", "direct", Way("unicast", "eth0"), "")
+DIRECT = network.Reached("fast", "fast-1", "fd00::1", "direct", Route("unicast", "eth0"), "")
 
 
 def epochs(*states: EpochState, at: int = 1000) -> list[Epoch]:
@@ -91,16 +91,16 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (host.judge_disk("/x", 1 << 20, writable=True), Level.FAILURE, "1 MiB free", "make room"),
     (host.judge_disk("/x", 1 << 29, writable=True), Level.WARNING, "512 MiB free", "make room"),
     (host.judge_disk("/x", 1 << 40, writable=True), Level.OK, "1024 GiB free", ""),
-    (data.judge_key_file(data.KeyFile("k"), shared=True), Level.OK, "k is there", ""),
-    (data.judge_key_file(data.KeyFile("k", missing=True), shared=False), Level.WARNING, "does not exist", "is made"),
+    (data.judge_key_file(data.KeyFile("k"), shared=True), Level.OK, "k exists", ""),
+    (data.judge_key_file(data.KeyFile("k", missing=True), shared=False), Level.WARNING, "does not exist", "is created"),
     (data.judge_key_file(data.KeyFile("k", missing=True), shared=True), Level.FAILURE, "secrets", "copy the key file"),
     (data.judge_key_file(data.KeyFile("k", error="bad: do so"), shared=True), Level.FAILURE, "bad", "do so"),
     (data.judge_database(data.Database("db", "3", missing=True)), Level.WARNING, "does not exist", "dnsvip apply"),
     (data.judge_database(data.Database("db", "3", error="db: refused")), Level.FAILURE, "db: refused", "start it"),
     (data.judge_database(data.Database("db", "3", schema="3", latency=0.2)), Level.WARNING, "200 ms", "nearer"),
     (data.judge_database(data.Database("db", "3", schema="3", standby=True)), Level.FAILURE, "standby", "primary"),
-    (data.judge_database(data.Database("db", "3", schema="")), Level.WARNING, "is empty", "dnsvip apply"),
-    (data.judge_database(data.Database("db", "3", schema="2")), Level.WARNING, "of version 2", "upgrade"),
+    (data.judge_database(data.Database("db", "3", schema="")), Level.WARNING, "has no tables", "dnsvip apply"),
+    (data.judge_database(data.Database("db", "3", schema="2")), Level.WARNING, "have version 2", "upgrade"),
     (
         data.judge_database(data.Database("db", "3", schema="9", usable=False)),
         Level.FAILURE,
@@ -122,35 +122,35 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (data.judge_snapshot(None, database_down=True), Level.OK, "can be read", ""),
     (data.judge_snapshot("x", database_down=True), Level.FAILURE, "nothing to start from", "bring the database back"),
     (data.judge_snapshot("x", database_down=False), Level.UNKNOWN, "no last good", "nothing"),
-    (network.judge_prefix("web", "p", Way("unicast", "dnsvip0"), taken=False), Level.OK, "to the dispatcher", ""),
-    (network.judge_prefix("web", "p", Way("local", "lo"), taken=False), Level.FAILURE, "own", "ip route del local p"),
+    (network.judge_prefix("web", "p", Route("unicast", "dnsvip0"), taken=False), Level.OK, "to the dispatcher", ""),
+    (network.judge_prefix("web", "p", Route("local", "lo"), taken=False), Level.FAILURE, "own", "ip route del local p"),
     (
-        network.judge_prefix("web", "p", Way("unicast", "eth0", on_link=True), taken=False),
+        network.judge_prefix("web", "p", Route("unicast", "eth0", on_link=True), taken=False),
         Level.FAILURE,
         "on the link of eth0",
         "via THIS-HOST",
     ),
-    (network.judge_prefix("web", "p", Way("none"), taken=False), Level.UNKNOWN, "no dispatcher", "via THIS-HOST"),
-    (network.judge_local("web", "p", Way("local", "lo")), Level.OK, "is local", ""),
-    (network.judge_local("web", "p", Way("unicast", "eth0")), Level.FAILURE, "not local", "ip route add local p"),
+    (network.judge_prefix("web", "p", Route("none"), taken=False), Level.UNKNOWN, "no dispatcher", "via THIS-HOST"),
+    (network.judge_local("web", "p", Route("local", "lo")), Level.OK, "is local", ""),
+    (network.judge_local("web", "p", Route("unicast", "eth0")), Level.FAILURE, "not local", "ip route add local p"),
     (network.judge_servers([DIRECT]), Level.OK, "answers", ""),
     (
-        network.judge_servers([network.Reached("f", "s", "a", "direct", Way("none"))]),
+        network.judge_servers([network.Reached("f", "s", "a", "direct", Route("none"))]),
         Level.FAILURE,
         "no route",
         "ip route",
     ),
     (
-        network.judge_servers([network.Reached("f", "s", "a", "direct", Way("unicast", "eth0", "g"))]),
+        network.judge_servers([network.Reached("f", "s", "a", "direct", Route("unicast", "eth0", "g"))]),
         Level.FAILURE,
         "behind g",
         "encap",
     ),
     (
-        network.judge_servers([network.Reached("f", "s", "a", "nat", Way("unicast", "eth0", "g"), "port 80: no")]),
+        network.judge_servers([network.Reached("f", "s", "a", "nat", Route("unicast", "eth0", "g"), "port 80: no")]),
         Level.WARNING,
         "port 80: no",
-        "start what",
+        "start its service",
     ),
     (
         network.judge_delegation(network.Delegated("z", error="x"), [], everywhere=False),
@@ -161,7 +161,7 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (
         network.judge_delegation(network.Delegated("z"), [], everywhere=False),
         Level.WARNING,
-        "to nobody",
+        "is not delegated",
         "glue",
     ),
     (

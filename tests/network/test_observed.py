@@ -161,7 +161,7 @@ def test_reload_of_a_dispatcher(ground: Ground) -> None:
     text = node.read_text()
     node.write_text(text + '\n[log]\nlevel = "debug"\n')
     ground.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "node file read again" in ground.log)
+    wait_until(lambda: "node file reloaded" in ground.log)
     assert "log.level" in ground.log
     assert ground.who(PLAIN)
     node.write_text(text)

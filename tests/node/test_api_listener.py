@@ -62,7 +62,7 @@ def test_tls(tmp_path: Path) -> None:
         assert (unknown.returncode, "self-signed certificate" in unknown.stderr) == (1, True), unknown.stderr
         assert shown(served) == first
         (tmp_path / "api.key").write_text("nonsense")
-        within(20, lambda: "cannot be used, going on with the one before" in served.log)
+        within(20, lambda: "cannot be used, keeping the previous one" in served.log)
         assert shown(served) == first
         second = certify(tmp_path)
         within(20, lambda: shown(served) == second)

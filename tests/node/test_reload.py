@@ -51,7 +51,7 @@ def test_what_changes_and_what_waits(made: Node, workers: int) -> None:
     assert found["only_after_a_restart"] == ["admin.listen"]
     within(10, lambda: made.dig("CH", "TXT", "id.server") == '"renamed"')
     processes = 1 if workers == 1 else 1 + workers
-    within(10, lambda: made.log.count("node file read again") == processes)
+    within(10, lambda: made.log.count("node file reloaded") == processes)
     if workers == 1:
         answers = [made.dig("+tries=1", "+time=1", "+notcp", "+ignore", "AAAA", "www.example.test") for _ in range(8)]
         assert "" in answers, "the rate limit holds"
@@ -69,7 +69,7 @@ def test_a_wrong_node_file_changes_nothing(made: Node) -> None:
     made.start("--token-file", "token")
     made.write_node(NODE + "[dns]\nworkers = 0\n")
     found = reload(made)
-    assert found["event"] == "the node file is wrong, going on as before"
+    assert found["event"] == "the node file is invalid, keeping the previous one"
     assert "dns.workers" in found["error"]
     assert made.dig("AAAA", "www.example.test") == "2001:db8:a:1::1"
 

@@ -1,4 +1,4 @@
-"""What a process holds is hidden from the collector at the start and when the site has grown, not at every change."""
+"""Long-lived objects are frozen at the start and when the site has grown, not at every change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.node.runtime_tuning import LEAST, Settling
+from dnsvip.node.runtime_tuning import LEAST, GcFreezer
 from dnsvip.site import Client, Snapshot
 
 
@@ -24,14 +24,14 @@ def sized(clients: int) -> Snapshot:
     return Snapshot(site=site)
 
 
-def test_settles_at_the_start_and_after_growth() -> None:
-    """A change of the site's own size adds nothing to what is hidden; a large growth does."""
-    settling = Settling()
-    settling.after(sized(100))
+def test_freezes_at_the_start_and_after_growth() -> None:
+    """A change that keeps the size of the site freezes nothing more; large growth does."""
+    freezer = GcFreezer()
+    freezer.after(sized(100))
     hidden = gc.get_freeze_count()
     assert hidden > 0
     kept = [[number] for number in range(1000)]
-    settling.after(sized(101))
+    freezer.after(sized(101))
     assert gc.get_freeze_count() <= hidden
-    settling.after(sized(2 * LEAST))
+    freezer.after(sized(2 * LEAST))
     assert gc.get_freeze_count() >= hidden + len(kept)

@@ -73,4 +73,4 @@ def test_off_unless_asked_for_and_live(made: Node) -> None:
 def hangup(made: Node, times: int) -> None:
     assert made.process
     made.process.send_signal(signal.SIGHUP)
-    within(10, lambda: made.log.count("node file read again") == times)
+    within(10, lambda: made.log.count("node file reloaded") == times)

@@ -1,12 +1,11 @@
-"""The client agent: asks for a name as the enrolled client, proves the address, connects from the right source.
+"""The client agent: resolves a name as the enrolled client, proves the address, connects from the right source.
 
     agent = Agent.load()
     reader, writer = await agent.open_connection("www.example.test", 443, ssl=True)
     sock = agent.create_connection("www.example.test", 80)          # the same, blocking
 
-Names that the enrolment does not cover, and every name without an enrolment, are resolved and
-connected as the system would. It moves bytes and reads the clock; what an address becomes is decided
-in `modifier`.
+Names outside the enrolment, and all names without one, are resolved and connected as the system does it. The agent
+owns sockets and the clock; `dnsvip.client.proof` decides what happens to an address.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); the socket module names it from Python 3.
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Where to connect for a name. `issued` is what DNS said; `ttl` (seconds) is what is left of it.
+    """Where to connect for a name. `issued` is DNS's answer and `ttl` (seconds) its remaining TTL.
 
-    `valid_until` (unix seconds) is when new connections need a fresh answer. `why` says what was done, or
-    why an address stands as it was issued.
+    New connections need a fresh answer after `valid_until` (unix seconds). `why` says that the address was proven, or
+    why it was not.
     """
 
     name: str
@@ -56,10 +55,10 @@ class Resolved:
 
 
 class Agent:
-    """A client of encoded addresses. Safe to share between tasks; not between threads.
+    """A client of encoded addresses. Safe to share between tasks, not between threads.
 
-    Without an enrolment names are asked at `servers` (each ADDRESS:PORT) or, without those, resolved by the
-    system. `timeout` is seconds for one try at one DNS server.
+    Without an enrolment, names are queried at `servers` (each ADDRESS:PORT) or else resolved by the system. `timeout`
+    is in seconds for one attempt at one DNS server.
     """
 
     def __init__(
@@ -77,26 +76,26 @@ class Agent:
 
     @classmethod
     def load(cls, path: Path | None = None, **settings: Any) -> Agent:
-        """An agent with the imported enrolment (or the one at `path`); none imported is no error."""
+        """An agent with the imported enrolment, or the one at `path`. It is no error if none was imported."""
         return cls(find_enrolment(path), **settings)
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The names whose addresses are made per client; none without an enrolment."""
+        """The names whose addresses are synthesized per client; none without an enrolment."""
         clusters = self.enrolment.clusters if self.enrolment else ()
         return tuple(name for cluster in clusters for name in cluster.services)
 
     @property
     def needs_port(self) -> bool:
-        """Whether some proofs are bound to the source port, so that no address can be told before connecting."""
+        """Whether some proofs are bound to the source port, so that no address is known before connecting."""
         return any(modifier.needs_port for modifier in self._modifiers.values())
 
     @property
     def proves_per_connection(self) -> bool:
-        """Whether some proofs are good for one connection only, so that an address alone cannot carry them."""
+        """Whether some proofs are valid for one connection only, so that an address alone cannot carry them."""
         return any(modifier.needs_port or modifier.single_use for modifier in self._modifiers.values())
 
-    # -- what callers use ------------------------------------------------------------------------------
+    # -- for callers ------------------------------------------------------------------------------
 
     async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0) -> Resolved:
         """The address for `name`, proven for `source` (default: the one this host would use) and source `port`.
@@ -135,11 +134,11 @@ class Agent:
         return await connected(sock, str(proven.address), port)
 
     async def ask(self, name: str, rdtype: str) -> dns.message.Message:
-        """The enrolled servers' own answer about a name, verified, addresses as issued; raises ClientError."""
+        """The enrolled servers' answer for a name, verified, with addresses as issued; raises ClientError."""
         return await self._lookup.ask(name, rdtype)
 
     def prove(self, issued: IPv6Address, *, source: IPv6Address | None = None, port: int = 0) -> Proven:
-        """What `issued` becomes now; `valid_until` is by this machine's clock. Raises ClientError without a route."""
+        """Prove `issued` now; `valid_until` is by this machine's clock. Raises ClientError without a route."""
         proven = self._prove(issued, source, port)
         return (
             proven
@@ -150,7 +149,7 @@ class Agent:
     async def open_connection(
         self, name: str, port: int, **options: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """`asyncio.open_connection` to `name`: with `ssl`, the certificate is checked against `name`."""
+        """`asyncio.open_connection` to `name`; with `ssl` the certificate is verified against `name`."""
         sock = await self.connect(name, port)
         if options.get("ssl"):
             options.setdefault("server_hostname", name)
@@ -165,7 +164,7 @@ class Agent:
         return _run(lambda: self.resolve(name, source=source, port=port))
 
     def create_connection(self, name: str, port: int, timeout: float | None = None) -> socket.socket:
-        """A connected, blocking socket, as `socket.create_connection` gives it; `timeout` in seconds."""
+        """A connected, blocking socket, as `socket.create_connection` returns it; `timeout` in seconds."""
 
         async def connect() -> socket.socket:
             async with asyncio.timeout(timeout):
@@ -206,12 +205,12 @@ class Agent:
         modifier, now = self._modifier(issued.address), self._lookup.now()
         wait = modifier.slot_end(now) - now if modifier else 0.0
         return ClientError(
-            f"{name}: this client's addresses open one connection each and the present ones are used up; the next"
+            f"{name}: this client's addresses open one connection each and the current ones are used up; the next"
             f' is free in {wait:.0f} s (with proof bind = "address+port" every connection has its own)'
         )
 
     def _bound_socket(self, issued: Issued) -> tuple[socket.socket, Proven]:
-        """A socket bound to the source that the proof is made for; its port only where the proof needs it."""
+        """A socket bound to the source address of the proof, and to a port only where the proof needs one."""
         modifier = self._modifier(issued.address)
         sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
         try:
@@ -245,4 +244,4 @@ def _run(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    raise RuntimeError("an event loop is running here: await the method's async twin")
+    raise RuntimeError("an event loop is running here: await the async method")

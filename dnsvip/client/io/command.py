@@ -1,7 +1,7 @@
-"""Runs a program so that its connections to enrolled names go through the agent (`dnsvip client exec`).
+"""`dnsvip client exec`: run a program whose connections to enrolled names go through the agent.
 
-Two ways: a proxy that programs find in their environment, or a hosts file that only the program sees.
-The program's exit status becomes ours and signals sent to us reach it.
+Two ways: a proxy named in the program's environment, or an /etc/hosts that only the program sees. We exit with the
+program's status and forward signals to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dnsvip.errors import ClientError
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
-"""A terminal sends these to the program as well, as it is in our process group."""
+"""The terminal sends these to the program too, which is in our process group."""
 
 
 class CannotRun(ClientError):
@@ -57,7 +57,7 @@ async def _run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 @contextmanager
 def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
-    """Signals as they arrive, instead of what they would do to us; from before the program starts, to miss none."""
+    """A queue of the signals we receive instead of acting on them; opened before the program starts, to miss none."""
     arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in FORWARDED + FROM_TERMINAL:
@@ -78,7 +78,7 @@ async def _forward(arrived: asyncio.Queue[signal.Signals], process: Process) -> 
 
 
 def _in_foreground() -> bool:
-    """Whether our process group is the one that the terminal sends its signals to."""
+    """Whether our process group is the terminal's foreground group."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

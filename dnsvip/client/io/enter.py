@@ -1,7 +1,7 @@
-"""Runs as a script: `enter.py FILE COMMAND...` puts FILE over /etc/hosts for COMMAND alone, then becomes it.
+"""Runs as a script: `enter.py FILE COMMAND...` mounts FILE over /etc/hosts for COMMAND alone, then execs it.
 
-In a mount namespace of its own; without the right to make one, inside a user namespace that keeps the
-user's own id. It imports only the standard library, so that it starts quickly.
+It uses a new mount namespace; without the privilege to make one, inside a user namespace that keeps the user's id. It
+imports only the standard library, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _checked(result: int) -> None:
 
 
 def enter(file: str, target: str) -> None:
-    """Move this process to where `file` lies over `target`; raises OSError."""
+    """Move this process into a mount namespace with `file` mounted over `target`; raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
     try:
@@ -40,11 +40,11 @@ def enter(file: str, target: str) -> None:
 
 
 def main(file: str, *command: str) -> int:
-    """Enter and become the command; an exit code where that fails."""
+    """Enter and exec the command; an exit code where that fails."""
     try:
         enter(file, "/etc/hosts")
     except OSError as error:
-        print(  # noqa: T201 - a script's only voice
+        print(  # noqa: T201 - a script has no other output
             f"dnsvip client exec: --hosts needs a mount namespace, and this system refuses: {error.strerror}."
             " Run without --hosts, or let users make namespaces (sysctl user.max_user_namespaces,"
             " kernel.apparmor_restrict_unprivileged_userns).",
@@ -52,7 +52,7 @@ def main(file: str, *command: str) -> int:
         )
         return NOT_ALLOWED
     try:
-        os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
+        os.execvp(command[0], command)  # noqa: S606 - exec is the purpose
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_ALLOWED

@@ -1,8 +1,7 @@
-"""One DNS question to the enrolment's servers: signed, over UDP and where needed TCP, its answer verified.
+"""One DNS exchange with the enrolment's servers: the query signed, over UDP or TCP, the response verified.
 
-A datagram that is malformed, answers another question or is not signed as it must be is dropped and
-the wait goes on (RFC 8945 section 5.3), so that a forged one cannot end a question. It knows nothing of
-encoded addresses.
+A datagram that is malformed, answers another question or lacks a valid signature is ignored and the wait continues
+(RFC 8945 section 5.3), so that a forged one cannot end the exchange. It knows nothing about encoded addresses.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from dnsvip.site import parse_endpoint
 
 UDP_PAYLOAD = 1232  # bytes; DNS flag day 2020
 ROUNDS = 2
-"""How often the whole list of servers is gone through before giving up."""
+"""Passes over the list of servers before giving up."""
 
 FINAL = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
-"""Rcodes that settle a question; with any other the next server is asked."""
+"""Rcodes that end the exchange; after any other the next server is queried."""
 
 
 async def ask(
@@ -35,9 +34,9 @@ async def ask(
     rdtype: str,
     servers: Sequence[str],
     tsig: TsigIdentity | None = None,
-    timeout: float = 2.0,  # noqa: ASYNC109 - of one try, not of the whole question
+    timeout: float = 2.0,  # noqa: ASYNC109 - of one attempt, not of the whole exchange
 ) -> dns.message.Message:
-    """The first good answer (NOERROR or NXDOMAIN) of `servers`, each ADDRESS:PORT; `timeout` seconds a try.
+    """The first final answer (NOERROR or NXDOMAIN) of `servers`, each ADDRESS:PORT; `timeout` seconds per attempt.
 
     Raises ClientError, saying for each server what went wrong.
     """
@@ -54,7 +53,7 @@ async def ask(
                 return answer
             failures[server] = f"answers {dns.rcode.to_text(answer.rcode())}"
     reasons = "; ".join(f"{server}: {reason}" for server, reason in failures.items())
-    raise ClientError(f"{name}: no DNS server gave an answer ({reasons})")
+    raise ClientError(f"{name}: no DNS server answered ({reasons})")
 
 
 def first_address(answer: dns.message.Message) -> tuple[IPv6Address, int] | None:
@@ -71,7 +70,7 @@ def first_address(answer: dns.message.Message) -> tuple[IPv6Address, int] | None
 
 
 def time_signed(answer: dns.message.Message) -> int | None:
-    """When the server says that it signed a verified answer, unix seconds; None without a signature."""
+    """When the server signed a verified answer, by its own clock, unix seconds; None without a signature."""
     return int(answer.tsig[0].time_signed) if answer.had_tsig and answer.tsig else None
 
 
@@ -80,7 +79,7 @@ def _query(name: str, rdtype: str, tsig: TsigIdentity | None) -> dns.message.Mes
         query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD)
     except dns.exception.DNSException as error:
         raise ClientError(f"{name!r} is not a domain name: {error}") from None
-    query.flags = 0  # the servers are authoritative: no recursion asked for
+    query.flags = 0  # the servers are authoritative: no recursion desired
     if tsig is not None:
         query.use_tsig(dns.tsig.Key(dns.name.from_text(tsig.name), tsig.secret, tsig.algorithm))
     return query
@@ -126,7 +125,7 @@ async def _over_tcp(query: dns.message.Message, wire: bytes, host: str, port: in
 
 
 class _Waiter(asyncio.DatagramProtocol):
-    """Waits on one connected UDP socket for a datagram that `_accept` takes."""
+    """Waits on one connected UDP socket for a datagram that `_accept` accepts."""
 
     def __init__(self, query: dns.message.Message, answer: asyncio.Future[dns.message.Message]) -> None:
         self.answer = answer
@@ -147,7 +146,7 @@ class _Waiter(asyncio.DatagramProtocol):
 
 
 def _accept(query: dns.message.Message, wire: bytes) -> dns.message.Message:
-    """The answer in `wire` if it belongs to `query` and is signed as it must be; raises ClientError."""
+    """The answer in `wire` if it matches `query` and its signature verifies; raises ClientError."""
     try:
         answer = dns.message.from_wire(
             wire, keyring=query.keyring, request_mac=query.mac, ignore_trailing=True, raise_on_truncation=False

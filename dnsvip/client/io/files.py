@@ -1,4 +1,4 @@
-"""The enrolment's file: where it lies, that only its owner can read it."""
+"""The enrolment file: its path, and that only its owner can read it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def find_enrolment(path: Path | None = None) -> Enrolment | None:
-    """The enrolment at `path`, or the imported one; None where nothing is named and nothing is imported.
+    """The enrolment at `path`, or the imported one; None where neither exists.
 
     Raises ClientError for a file that is named and missing, wrong, or open to others.
     """
@@ -34,7 +34,7 @@ def find_enrolment(path: Path | None = None) -> Enrolment | None:
 
 
 def load(path: Path) -> Enrolment:
-    """The enrolment in a file that only its owner can read; raises ClientError."""
+    """The enrolment in a file; raises ClientError, also where others can read the file."""
     text = read(path)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ClientError(f"{path}: others can read it, and it holds keys: run `chmod 600 {path}`")
@@ -50,13 +50,13 @@ def read(path: Path) -> str:
 
 
 def save(enrolment: Enrolment, path: Path) -> None:
-    """Write the document whole, mode 0600, replacing what is there; raises ClientError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the document atomically with mode 0600; raises ClientError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w") as file:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w") as file:
             file.write(dump(enrolment))
-        beside.replace(path)
+        draft.replace(path)
     except OSError as error:
         raise ClientError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,7 +1,7 @@
-"""A hosts file with the proven addresses of all services, for one program that knows no proxies.
+"""A hosts file with the proven addresses of all services, for one program that does not support proxies.
 
-Kept up to date in place while its `async with` block lasts. A proof that is bound to a source port, or
-good for one connection, cannot stand in a file.
+It is updated in place while its `async with` block lasts. A proof that is bound to a source port, or valid for a single
+connection, cannot be written to a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SYSTEM_HOSTS = Path("/etc/hosts")
 
 
 class HostsFile:
-    """Raises ClientError on entry where a service has no address, or its proofs cannot stand in a file."""
+    """Raises ClientError on entry where a service has no address, or its proofs cannot be written to a file."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -37,13 +37,13 @@ class HostsFile:
             raise ClientError(
                 "--hosts cannot serve this client: its proofs are made for one connection each; run without --hosts"
             )
-        found = await self._resolve()
+        resolved_names = await self._resolve()
         handle, name = mkstemp(prefix="dnsvip-hosts-")
         os.close(handle)
         self._path = Path(name)
         self._path.chmod(0o644)
-        self._write(found)
-        self._task = asyncio.create_task(self._keep(found))
+        self._write(resolved_names)
+        self._task = asyncio.create_task(self._keep(resolved_names))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,25 +53,25 @@ class HostsFile:
 
     @property
     def entrance(self) -> list[str]:
-        """What goes before a command so that this file is its /etc/hosts."""
+        """The command prefix that makes this file the command's /etc/hosts."""
         return [sys.executable, "-I", str(Path(__file__).with_name("enter.py")), str(self._path)]
 
     async def _resolve(self) -> dict[str, Resolved]:
         return {name: await self._agent.resolve(name) for name in self._names}
 
-    async def _keep(self, found: Mapping[str, Resolved]) -> None:
+    async def _keep(self, resolved_names: Mapping[str, Resolved]) -> None:
         while True:
-            due = min(resolved.valid_until for resolved in found.values())
+            due = min(resolved.valid_until for resolved in resolved_names.values())
             await asyncio.sleep(max(due - time.time(), RETRY_SECONDS))
             try:
-                found = await self._resolve()
+                resolved_names = await self._resolve()
             except (ClientError, OSError):
-                continue  # the old addresses stay: they are refused rather than replaced by lesser ones
-            self._write(found)
+                continue  # keep the old addresses: better refused than replaced by plain ones
+            self._write(resolved_names)
 
-    def _write(self, found: Mapping[str, Resolved]) -> None:
-        """All at once and always the same length, so that no reader sees half an address."""
-        lines = [f"{resolved.address.exploded} {name}\n" for name, resolved in found.items()]
+    def _write(self, resolved_names: Mapping[str, Resolved]) -> None:
+        """In one write and always of the same length, so that no reader sees half an address."""
+        lines = [f"{resolved.address.exploded} {name}\n" for name, resolved in resolved_names.items()]
         text = "".join([*lines, *_other_lines(self._names)]).encode()
         with self._path.open("r+b", buffering=0) as file:
             file.write(text)

@@ -1,6 +1,6 @@
-"""Asking DNS as the enrolled client, keeping what it issued for its TTL, and telling the servers' time.
+"""DNS look-ups as the enrolled client: a cache by TTL, and the servers' clock from their signed answers.
 
-It knows names and issued addresses; what becomes of an address is decided in `modifier`.
+It knows names and issued addresses, and nothing about proofs.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from dnsvip.client.io.system import is_address
 from dnsvip.errors import ClientError
 
 SKEW = 2
-"""Seconds by which clocks may differ before the DNS server's is trusted over ours (a signature has whole ones)."""
+"""Seconds of clock skew above which the DNS server's clock is used instead of ours; signatures have whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An address as DNS gave it, and when its TTL ends by `Lookup.now`."""
+    """An address as DNS issued it, and when its TTL expires by `Lookup.now`."""
 
     address: IPv6Address
     expires: float
 
 
 class Lookup:
-    """Questions of one client. `timeout` is seconds for one try at one server."""
+    """Look-ups of one client. `timeout` is in seconds for one attempt at one server."""
 
     def __init__(
         self, enrolment: Enrolment | None, servers: Sequence[str], timeout: float, clock: Callable[[], float]
@@ -40,16 +40,16 @@ class Lookup:
         self._servers = tuple(servers) or (enrolment.servers if enrolment else ())
         self._timeout = timeout
         self._clock = clock
-        self._kept: dict[str, Issued] = {}
+        self._cache: dict[str, Issued] = {}
         self.offset = 0.0
-        """Seconds that the servers' clock is ahead of ours, as far as they sign their answers."""
+        """Seconds by which the servers' clock is ahead of ours; 0 where they do not sign their answers."""
 
     def now(self) -> float:
-        """Unix seconds by the clock of the DNS server that last signed an answer, by ours before that."""
+        """Unix seconds by the clock of the DNS server that last signed an answer, else by ours."""
         return self._clock() + self.offset
 
     async def ask(self, name: str, rdtype: str) -> dns.message.Message:
-        """The servers' own answer about a name, verified, addresses as issued; raises ClientError."""
+        """The servers' answer for a name, verified, with addresses as issued; raises ClientError."""
         tsig = self._enrolment.tsig if self._enrolment else None
         answer = await ask(name, rdtype, self._servers, tsig, self._timeout)
         signed = time_signed(answer)
@@ -59,41 +59,41 @@ class Lookup:
         return answer
 
     async def issued(self, name: str, *, fresh: bool = False) -> Issued | None:
-        """The address issued for a name, kept or `fresh`; None where the system's resolver is the one to ask.
+        """The address issued for a name, cached unless `fresh`; None where the system's resolver is responsible.
 
         Raises ClientError where a service name has no address or no server answers.
         """
         if not self._asks_for(name):
             return None
-        kept = self._kept.get(name)
-        if kept and not fresh and kept.expires > self.now():
-            return kept
-        found = await self._asked(name)
-        if found is not None:
-            self._kept = {other: it for other, it in self._kept.items() if it.expires > self.now()}
-            self._kept[name] = found
-        return found
+        cached = self._cache.get(name)
+        if cached and not fresh and cached.expires > self.now():
+            return cached
+        issued = await self._query(name)
+        if issued is not None:
+            self._cache = {cached: entry for cached, entry in self._cache.items() if entry.expires > self.now()}
+            self._cache[name] = issued
+        return issued
 
     def _asks_for(self, name: str) -> bool:
         if is_address(name) or not self._servers:
             return False
         return self._enrolment is None or self._enrolment.covers(name)
 
-    async def _asked(self, name: str) -> Issued | None:
+    async def _query(self, name: str) -> Issued | None:
         required = self._enrolment is None or self._enrolment.is_service(name)
         try:
-            found = first_address(await self.ask(name, "AAAA"))
+            address_ttl = first_address(await self.ask(name, "AAAA"))
         except ClientError:
             if required:
                 raise
-            return None  # a neighbour of the services: the rest of the world may know it
-        if found is None and required:
+            return None  # a name next to the services: public DNS may have it
+        if address_ttl is None and required:
             raise ClientError(f"{name}: has no AAAA record, says the DNS server")
-        return Issued(found[0], self.now() + found[1]) if found else None
+        return Issued(address_ttl[0], self.now() + address_ttl[1]) if address_ttl else None
 
 
 def canonical(name: str) -> str:
-    """A name as the enrolment writes it: lower case, no last dot, IDNA where it is not ASCII; raises ClientError."""
+    """A name as the enrolment writes it: lower case, no trailing dot, IDNA for non-ASCII; raises ClientError."""
     if name.isascii():
         return name.lower().rstrip(".")
     try:

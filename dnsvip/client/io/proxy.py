@@ -1,8 +1,8 @@
-"""A proxy on a loopback port for one command: CONNECT, SOCKS5 and plain HTTP in, the agent's connections out.
+"""A loopback proxy for one command: CONNECT, SOCKS5 and plain HTTP in, the agent's connections out.
 
-Each connection gets its own proof and source port. TLS passes through untouched, Host stays as the
-program wrote it. Only who knows the run's password is served, as other users of the machine reach the
-port too. It knows nothing of addresses: names go to `connect`, which the agent is.
+Each connection gets its own proof and source port. TLS passes through untouched, the Host field stays as the program
+wrote it. Requests need the password of the run, since other users of the machine can reach the port. The proxy knows
+nothing about addresses: it passes names to `connect`, which is the agent's.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ HANDSHAKE_SECONDS = 30.0
 SOCKS_VERSION, SOCKS_AUTH_VERSION = 5, 1  # RFC 1928, RFC 1929
 SOCKS_PASSWORD, SOCKS_NO_METHOD = 2, 255
 SOCKS_OK, SOCKS_FAILED, SOCKS_NO_COMMAND, SOCKS_NO_ADDRESS_TYPE = 0, 1, 7, 8
-SOCKS_BOUND = b"\x00\x01" + bytes(6)  # reserved, then the bound address: "0.0.0.0:0", not told
+SOCKS_BOUND = b"\x00\x01" + bytes(6)  # reserved, then the bound address: "0.0.0.0:0", undisclosed
 
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"})
-"""Header fields that end at a proxy (RFC 9110 section 7.6.1), as far as requests have them."""
+"""Hop-by-hop header fields of requests (RFC 9110 section 7.6.1)."""
 
 
 class Refused(Exception):
-    """What the program asked cannot be done; `reply` goes to it before the connection is closed."""
+    """A request that is refused; `reply` is sent before the connection is closed."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a program wants: where to, the reply once that is done, what to send on, the reply when it fails."""
+class _Request:
+    """A request: the target, the reply once connected, bytes to forward first, and the reply on failure."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ class _Asked:
 
 
 class Proxy:
-    """Serves while its `async with` block lasts; `environment` points programs to it."""
+    """Serves while its `async with` block lasts; `environment` points programs at it."""
 
     def __init__(self, connect: Connect, password: str | None = None) -> None:
         self._connect = connect
@@ -82,7 +82,7 @@ class Proxy:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables for a program; an empty one takes away what the surroundings set."""
+        """Variables for a program; the empty `no_proxy` overrides one that is already set."""
         at = f"{USER}:{self._password}@127.0.0.1:{self.port}"
         urls = {
             "http_proxy": f"http://{at}",
@@ -108,28 +108,28 @@ class Proxy:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 first = await reader.readexactly(1)
                 if first[0] == SOCKS_VERSION:
-                    asked = await self._socks(reader, writer)
+                    request = await self._socks(reader, writer)
                 else:
-                    asked = self._http(first + await reader.readuntil(b"\r\n\r\n"))
-            sock = await self._connected(asked)
+                    request = self._http(first + await reader.readuntil(b"\r\n\r\n"))
+            sock = await self._connected(request)
         except Refused as refused:
             writer.write(refused.reply)
             await writer.drain()
             return
         far_reader, far_writer = await asyncio.open_connection(sock=sock)
-        writer.write(asked.ready)
-        far_writer.write(asked.opening)
+        writer.write(request.ready)
+        far_writer.write(request.opening)
         await _splice(reader, writer, far_reader, far_writer)
 
-    async def _connected(self, asked: _Asked) -> socket.socket:
+    async def _connected(self, request: _Request) -> socket.socket:
         try:
-            return await self._connect(asked.host, asked.port)
+            return await self._connect(request.host, request.port)
         except (ClientError, OSError) as error:
-            raise Refused(asked.failed(str(error))) from error
+            raise Refused(request.failed(str(error))) from error
 
     # -- HTTP (RFC 9110 section 9.3.6, RFC 9112 section 3.2) ------------------------------------------------
 
-    def _http(self, head: bytes) -> _Asked:
+    def _http(self, head: bytes) -> _Request:
         start, *lines = head[:-4].split(b"\r\n")
         method, target, version = (*start.split(b" "), b"", b"")[:3]
         fields = [(name.strip().lower().decode("latin-1"), line) for line in lines for name in [line.split(b":")[0]]]
@@ -140,12 +140,12 @@ class Proxy:
         scheme = b"//" if method == b"CONNECT" else b""
         host, port, path = _split_target(scheme + target)
         if method == b"CONNECT":
-            return _Asked(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", b"", _http_failed)
+            return _Request(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", b"", _http_failed)
         named = {word for name, line in fields if name == "connection" for word in _words(line)}
         kept = [line for name, line in fields if name not in HOP_BY_HOP | named]
-        # One request per connection, so that the rest is bytes: both ends are told.
+        # One request per connection: what follows is opaque bytes.
         request = [b" ".join((method, path, version)), *kept, b"Connection: close"]
-        return _Asked(host, port, b"", b"\r\n".join(request) + b"\r\n\r\n", _http_failed)
+        return _Request(host, port, b"", b"\r\n".join(request) + b"\r\n\r\n", _http_failed)
 
     def _authorized(self, fields: list[tuple[str, bytes]]) -> bool:
         given = next((line.partition(b":")[2].strip() for name, line in fields if name == "proxy-authorization"), b"")
@@ -154,15 +154,15 @@ class Proxy:
 
     # -- SOCKS5 (RFC 1928, RFC 1929) ---------------------------------------------------------------------
 
-    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Asked:
+    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request:
         methods = await _counted(reader)
         if SOCKS_PASSWORD not in methods:
             raise Refused(bytes([SOCKS_VERSION, SOCKS_NO_METHOD]))
         writer.write(bytes([SOCKS_VERSION, SOCKS_PASSWORD]))
         await reader.readexactly(1)
         user, password = await _counted(reader), await _counted(reader)
-        good = hmac.compare_digest(password, self._password.encode()) and user == USER.encode()
-        if not good:
+        is_valid = hmac.compare_digest(password, self._password.encode()) and user == USER.encode()
+        if not is_valid:
             raise Refused(bytes([SOCKS_AUTH_VERSION, 1]))
         writer.write(bytes([SOCKS_AUTH_VERSION, 0]))
         _, command, _, kind = await reader.readexactly(4)
@@ -170,7 +170,7 @@ class Proxy:
         port = int.from_bytes(await reader.readexactly(2), "big")
         if command != 1:
             raise Refused(_socks_reply(SOCKS_NO_COMMAND))
-        return _Asked(host, port, _socks_reply(SOCKS_OK), b"", _socks_failed)
+        return _Request(host, port, _socks_reply(SOCKS_OK), b"", _socks_failed)
 
 
 async def _socks_host(reader: asyncio.StreamReader, kind: int) -> str:
@@ -230,19 +230,19 @@ async def _splice(
     far_reader: asyncio.StreamReader,
     far_writer: asyncio.StreamWriter,
 ) -> None:
-    """Copy both ways until both have ended, or one breaks off."""
+    """Copy in both directions until both have ended, or one fails."""
     try:
         async with asyncio.TaskGroup() as both:
             both.create_task(_pump(reader, far_writer))
             both.create_task(_pump(far_reader, writer))
     except* OSError:
-        pass  # the other side learns it from the close
+        pass  # the close tells the other side
     finally:
         far_writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy to the end, then end the other side's direction as well."""
+    """Copy to the end, then half-close the other side."""
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()

@@ -1,7 +1,7 @@
-"""A local stub resolver: enrolled names with proven addresses, everything else from the resolver behind it.
+"""A local stub resolver: it answers enrolled names with proven addresses, and forwards all others upstream.
 
-For programs that know neither proxies nor our hosts file. Whoever asks must be this very machine: the
-proof is made for its source address. A proof bound to a source port cannot be told in an answer.
+For programs that use neither proxies nor our hosts file. Only this machine may query it, as the proof is made for its
+source address. A proof bound to a source port cannot be put into an answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 
 Transport: TypeAlias = str
-"""How a question came, and how it is passed on: "udp" or "tcp"."""
+"""The transport of a query, and of its forwarding: "udp" or "tcp"."""
 
 UPSTREAM_SECONDS = 5.0
 TCP_IDLE_SECONDS = 10.0
@@ -44,8 +44,8 @@ HINT = dns.rdtypes.svcbbase.ParamKey.IPV6HINT
 class Stub:
     """Answers on UDP and TCP at `listen` while its `async with` block lasts.
 
-    Raises ClientError for an address that is not loopback, for a client whose proofs are bound to the
-    source port, and where there is no upstream to pass other names to.
+    Raises ClientError for an address that is not loopback, for a client whose proofs are bound to the source port, and
+    without an upstream for other names.
     """
 
     def __init__(self, agent: Agent, listen: str, upstream: Sequence[str] = ()) -> None:
@@ -60,7 +60,7 @@ class Stub:
         self._agent = agent
         self._upstream = [server for server in upstream or system_servers() if server != listen]
         if not self._upstream:
-            raise ClientError("no resolver to pass other names to: name one with --upstream ADDRESS:PORT")
+            raise ClientError("no upstream resolver for other names: name one with --upstream ADDRESS:PORT")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Stub:
@@ -88,38 +88,40 @@ class Stub:
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
     async def answer(self, wire: bytes, transport: Transport) -> bytes | None:
-        """The answer to one message; None to what deserves none."""
+        """The answer to one message; None where it gets none."""
         try:
             query = dns.message.from_wire(wire, keyring=False)
         except dns.exception.DNSException:
             return None
         if query.flags & dns.flags.QR or query.had_tsig or not query.question:
-            return None  # a signature is between the requester and the one who shares its key
+            return None  # a signature is between the requester and the server that shares its key
         if self._is_ours(query):
             answer = await self._own(query)
             if answer is not None:
                 return _to_wire(query, answer, transport)
-        return await self._passed_on(query, wire, transport)
+        return await self._forward(query, wire, transport)
 
     def _is_ours(self, query: dns.message.Message) -> bool:
-        asked = query.question[0]
+        question = query.question[0]
         enrolment = self._agent.enrolment
-        usual = query.opcode() == dns.opcode.QUERY and asked.rdclass == dns.rdataclass.IN
-        return bool(usual and enrolment and enrolment.covers(_name(asked.name)))
+        is_plain_query = query.opcode() == dns.opcode.QUERY and question.rdclass == dns.rdataclass.IN
+        return bool(is_plain_query and enrolment and enrolment.covers(_name(question.name)))
 
     async def _own(self, query: dns.message.Message) -> dns.message.Message | None:
-        """The enrolled servers' answer with proven addresses; None where the upstream is the one to ask."""
-        asked = query.question[0]
-        service = _name(asked.name) in self._agent.services
+        """The enrolled servers' answer with proven addresses; None where the upstream is responsible."""
+        question = query.question[0]
+        service = _name(question.name) in self._agent.services
         answer = dns.message.make_response(query, recursion_available=True)
         try:
-            theirs = await self._agent.ask(_name(asked.name), dns.rdatatype.to_text(asked.rdtype))
-            settled = theirs.rcode() != dns.rcode.NOERROR or any(r.rdtype == asked.rdtype for r in theirs.answer)
-            if not service and not settled:
-                return None  # a delegation, or an alias that leads elsewhere
-            answer.set_rcode(theirs.rcode())
-            answer.answer = [self._proven(rrset) for rrset in theirs.answer]
-            answer.authority = [rrset for rrset in theirs.authority if rrset.rdtype == dns.rdatatype.SOA]
+            response = await self._agent.ask(_name(question.name), dns.rdatatype.to_text(question.rdtype))
+            is_final = response.rcode() != dns.rcode.NOERROR or any(
+                r.rdtype == question.rdtype for r in response.answer
+            )
+            if not service and not is_final:
+                return None  # a delegation, or an alias that leads out of our zones
+            answer.set_rcode(response.rcode())
+            answer.answer = [self._proven(rrset) for rrset in response.answer]
+            answer.authority = [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
         except (ClientError, OSError):
             if not service:
                 return None
@@ -128,7 +130,7 @@ class Stub:
         return answer
 
     def _proven(self, rrset: dns.rrset.RRset) -> dns.rrset.RRset:
-        """The same records with every address of a cluster proven, no longer valid than the proofs."""
+        """The same records with every cluster address proven; the TTL ends with the proofs."""
         until: list[float] = []
         records = [
             _REWRITE.get(rdata.rdtype, _same)(rdata, lambda issued: self._prove(issued, until)) for rdata in rrset
@@ -146,7 +148,7 @@ class Stub:
             until.append(proven.valid_until)
         return str(proven.address)
 
-    async def _passed_on(self, query: dns.message.Message, wire: bytes, transport: Transport) -> bytes:
+    async def _forward(self, query: dns.message.Message, wire: bytes, transport: Transport) -> bytes:
         for server in self._upstream:
             try:
                 async with asyncio.timeout(UPSTREAM_SECONDS):
@@ -181,7 +183,7 @@ class Stub:
                 writer.write(len(answer).to_bytes(2, "big") + answer)
                 await writer.drain()
         except (OSError, TimeoutError, EOFError):
-            pass  # the requester went away
+            pass  # the requester is gone
         finally:
             writer.close()
 
@@ -201,7 +203,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def system_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The name servers of this machine, each ADDRESS:PORT; none where the file does not say."""
+    """This machine's name servers, each ADDRESS:PORT; none where the file names none."""
     try:
         words = [line.split() for line in file.read_text().splitlines()]
     except OSError:
@@ -229,27 +231,27 @@ def _same(rdata: dns.rdata.Rdata, _prove: Callable[[str], str]) -> dns.rdata.Rda
 
 
 def _aaaa(rdata: Any, prove: Callable[[str], str]) -> dns.rdata.Rdata:
-    changed: dns.rdata.Rdata = rdata.replace(address=prove(rdata.address))
-    return changed
+    proven_rdata: dns.rdata.Rdata = rdata.replace(address=prove(rdata.address))
+    return proven_rdata
 
 
 def _svcb(rdata: Any, prove: Callable[[str], str]) -> dns.rdata.Rdata:
-    """RFC 9460 section 7.3: the hint carries the same address as AAAA."""
+    """The hint carries the same address as AAAA (RFC 9460 section 7.3)."""
     hint = rdata.params.get(HINT)
     if hint is None:
         return _same(rdata, prove)
     proven = dns.rdtypes.svcbbase.IPv6HintParam(  # type: ignore[no-untyped-call]
         [prove(address) for address in hint.addresses]
     )
-    changed: dns.rdata.Rdata = rdata.replace(params={**rdata.params, HINT: proven})
-    return changed
+    proven_rdata: dns.rdata.Rdata = rdata.replace(params={**rdata.params, HINT: proven})
+    return proven_rdata
 
 
 _REWRITE = {dns.rdatatype.AAAA: _aaaa, dns.rdatatype.HTTPS: _svcb, dns.rdatatype.SVCB: _svcb}
 
 
 async def _over_udp(wire: bytes, host: str, port: int) -> bytes:
-    """A connected socket of its own for each question, so that its port is as random as the kernel's."""
+    """One connected socket per query, so that the kernel randomizes its port."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
     transport, _ = await loop.create_datagram_endpoint(

@@ -1,4 +1,4 @@
-"""What the client takes from its system: source addresses, the ordinary resolver, ordinary connections."""
+"""The operating system's part: source address selection, the system resolver, ordinary connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dnsvip.errors import ClientError
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an IP address already."""
+    """Whether a name is an IP address literal."""
     try:
         ip_address(name.partition("%")[0])
     except ValueError:
@@ -22,7 +22,7 @@ def is_address(name: str) -> bool:
 
 
 def source_towards(address: IPv6Address) -> IPv6Address:
-    """The source address that this host would use; connecting a UDP socket sends nothing."""
+    """The source address this host selects; connecting a UDP socket sends nothing. Raises ClientError."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((str(address), 9))
@@ -32,7 +32,7 @@ def source_towards(address: IPv6Address) -> IPv6Address:
 
 
 async def connected(sock: socket.socket, address: str, port: int) -> socket.socket:
-    """Connect a non-blocking socket and give it back; closes it and raises OSError where that fails."""
+    """Connect a non-blocking socket and return it; on failure close it and raise OSError."""
     try:
         await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except BaseException:
@@ -42,7 +42,7 @@ async def connected(sock: socket.socket, address: str, port: int) -> socket.sock
 
 
 async def system_addresses(name: str, port: int) -> Sequence[AddrInfoType]:
-    """What the system's resolver says, in its order of preference; raises ClientError."""
+    """The system resolver's answer, in its order of preference; raises ClientError."""
     try:
         return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -50,6 +50,6 @@ async def system_addresses(name: str, port: int) -> Sequence[AddrInfoType]:
 
 
 async def connect_as_system(name: str, port: int) -> socket.socket:
-    """A connected TCP socket as any program would get it, trying both families; raises ClientError or OSError."""
+    """A connected TCP socket, trying both address families (RFC 8305); raises ClientError or OSError."""
     addresses = await system_addresses(name, port)
     return await start_connection(addresses, happy_eyeballs_delay=0.25)  # RFC 8305

@@ -11,7 +11,7 @@ from dnsvip.demo.topology import FAST, PLAIN, PREFIX, SLOW
 
 
 def plain_client(stage: Stage) -> Iterator[Check]:
-    """A client nobody knows gets the plain VIP and a slow server."""
+    """An unknown client gets the plain VIP and a slow server."""
     plain = stage.hosts.plain
     vip = stage.dig(plain, NAME)
     yield Check("an unknown client is answered the plain VIP", vip == PLAIN, str(vip))

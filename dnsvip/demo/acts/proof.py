@@ -1,4 +1,4 @@
-"""What an address cannot be: invented, or used by somebody else than its client."""
+"""An address can neither be forged nor, once proven, be used by another client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMED_OUT = 28
 
 
 def enrolled_client(stage: Stage) -> Iterator[Check]:
-    """A client with a key is gold wherever it is, and nobody else can use its address."""
+    """A client with a key is gold anywhere, and nobody else can use its address."""
     operator, machine = stage.hosts.dispatcher, stage.hosts.plain
     where = ("--config", "node.toml", "--server", f"[{NAME_SERVER}]:53")
     stage.run(operator, "dnsvip", "client", "enrol", "roamer", *where, "--output", "roamer.enrolment")

@@ -1,4 +1,4 @@
-"""What is on the wire: the destination arrives unchanged, answers take the short way."""
+"""On the wire: the destination arrives unchanged, answers bypass the dispatcher."""
 
 from __future__ import annotations
 

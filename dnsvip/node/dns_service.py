@@ -1,0 +1,77 @@
+"""The DNS server of one process: it answers from the newest snapshot, geo files and node file.
+
+A snapshot is compiled in a thread, so that queries do not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from dnsvip import __version__
+from dnsvip.dns.control import Identity
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.geo import GeoFiles
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.node.reload import LiveConfig
+from dnsvip.node.runtime_tuning import GcFreezer
+from dnsvip.node.sampled_logs import query_log
+from dnsvip.site import Snapshot
+from dnsvip.site.node_file import DnsSettings, NodeConfig
+from dnsvip.store.follower import SnapshotFollower
+
+GEO_SECONDS = 1.0
+"""How often the files of [geo] are checked for changes."""
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterator[DnsServer]:
+    """A DNS server that answers while the context lasts. Raises PlatformError where it cannot listen."""
+    settings, geo_files = live.node.dns, GeoFiles(live.node.geo.database)
+    engine = Engine(follower.snapshot, None, geo_files.geo, _identity(settings), settings.require_cookies)
+    server = DnsServer(settings, engine)
+    compiling, freezer = asyncio.Lock(), GcFreezer()
+    freezer.after(follower.snapshot)
+
+    async def take(snapshot: Snapshot) -> None:
+        async with compiling:
+            server.fast = await asyncio.to_thread(server.compiled, snapshot, geo_files.geo)
+        for problem in server.engine.problems:
+            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+        freezer.after(snapshot)
+
+    async def follow_geo_files() -> None:
+        while live.node.geo.database:
+            await asyncio.sleep(GEO_SECONDS)
+            if await asyncio.to_thread(geo_files.refresh):
+                log.info("geo data reloaded")
+                await take(follower.snapshot)
+
+    async def reconfigure(node: NodeConfig) -> None:
+        server.reconfigure(node.dns)
+        identity, require_cookies = _identity(node.dns), node.dns.require_cookies
+        async with compiling:
+            server.fast = await asyncio.to_thread(
+                server.compiled, follower.snapshot, geo_files.geo, identity, require_cookies
+            )
+
+    follower.subscribe(take)
+    live.subscribe(reconfigure)
+    await server.start()
+    geo_task = asyncio.create_task(follow_geo_files())
+    try:
+        with query_log(live, server):
+            yield server
+    finally:
+        geo_task.cancel()
+        await server.stop()
+
+
+def _identity(settings: DnsSettings) -> Identity:
+    version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
+    return Identity(settings.identity, version, settings.nsid)
