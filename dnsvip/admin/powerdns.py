@@ -102,7 +102,7 @@ async def zones(request: web.Request) -> web.Response:
     """The zones that the caller may see, or the one that `zone` names."""
     store, rights, wanted = request.app[NODE].store(), request[CALLER].rights, request.query.get("zone")
     names = [canonical_name("zone", wanted)] if wanted else list(request.app[NODE].snapshot().site.zones)[:MANY]
-    found = [await store.get("zone", name) for name in names if rights.allow(Action.READ, "zone", name)]
+    found = [await store.objects.get("zone", name) for name in names if rights.allow(Action.READ, "zone", name)]
     return bodies.answer(
         [await asyncio.to_thread(_shown, zone, whole=False) for zone in found if isinstance(zone, Zone)]
     )
@@ -180,7 +180,7 @@ def _name(request: web.Request) -> str:
 async def _zone(request: web.Request) -> Zone:
     name = _name(request)
     demand(request, Action.READ, "zone", name)
-    found = await request.app[NODE].store().get("zone", name)
+    found = await request.app[NODE].store().objects.get("zone", name)
     if not isinstance(found, Zone):
         raise absent(ZONE, name)
     return found

@@ -18,10 +18,11 @@ from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError
 from dnsvip.site import Cluster, Site, parse_endpoint
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
-from dnsvip.store import KeyEncryptionKey, lastgood
+from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.database.tables import SCHEMA
 from dnsvip.store.examine import Examined, examine
 from dnsvip.store.secrets.kek import VARIABLE
+from dnsvip.store.snapshots import lastgood
 from dnsvip.xdp.libbpf import library
 from dnsvip.xdp.objects import object_file
 from dnsvip.xdp.platform import FUNCTIONS, check_capabilities, check_functions, check_kernel, check_pins

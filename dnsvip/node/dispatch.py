@@ -24,7 +24,7 @@ from dnsvip.node.sd_notify import Notifier
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.log import configure
 
 Status: TypeAlias = Callable[[], dict[str, Any]]

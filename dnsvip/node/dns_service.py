@@ -21,7 +21,7 @@ from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
 from dnsvip.site import Snapshot
 from dnsvip.site.node_file import DnsSettings, NodeConfig
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 
 GEO_SECONDS = 1.0
 """How often the files of [geo] are checked for changes."""

@@ -18,7 +18,7 @@ import structlog
 
 from dnsvip.errors import PlatformError, StoreError
 from dnsvip.store import Store
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 
 NAME = "first"
 HINT = "dnsvip tokens create NAME --config NODE.toml"
@@ -53,19 +53,19 @@ async def make_first_token(store: Store, file: Path | None) -> None:
 
     A token that cannot be handed over is deleted, so that the next start creates another.
     """
-    if await store.tokens():
+    if await store.tokens.all():
         return
     if file is None and is_journal(sys.stdout, os.environ):
         log.warning("the API has no token yet, and the journal is no place to print one", make_one=HINT)
         return
     with _delivery(file) as hand_over:
-        clear = await store.create_first_token(NAME, "serve")
+        clear = await store.tokens.create_first(NAME, "serve")
         if clear is None:  # another node was first
             return
         try:
             hand_over(clear)
         except OSError as error:
-            await store.delete_token(NAME, "serve")
+            await store.tokens.delete(NAME, "serve")
             raise _cannot_write(file, error) from None
     log.info("created the first API token", name=NAME, **({"file": str(file)} if file else {}))
 

@@ -15,7 +15,7 @@ from dnsvip.errors import PlatformError, StoreError
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import Observed, Readiness, make_observed_app, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.node import Known
@@ -98,7 +98,7 @@ async def _known(role: str, follower: SnapshotFollower) -> Known:
     if follower.store is not None:
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                generation, nodes = await follower.store.generation(), tuple(await follower.store.nodes())
+                generation, nodes = await follower.store.generation(), tuple(await follower.store.nodes.all())
         except (StoreError, TimeoutError):
             generation = None
     connected = follower.connected and generation is not None

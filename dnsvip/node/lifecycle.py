@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from dnsvip.site.node_file import NodeConfig
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 
 
 def stop_on_signal() -> asyncio.Event:

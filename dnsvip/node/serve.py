@@ -36,7 +36,7 @@ from dnsvip.site import parse_endpoint
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store import Store
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import ApiCounts, Observed
 from dnsvip.telemetry.log import configure
 

@@ -1,17 +1,19 @@
-"""A whole site in one file and back: one consistent state, secrets wrapped as they stand, sealed against change.
+"""A whole site in one file and back: one consistent state, secrets wrapped as stored, sealed against change.
 
-The file is JSON lines. The first is a header; each other one is `[table, row]`, bytes as base64; the
-last holds the number of rows and a seal: HMAC-SHA256, under a key made from the key-encryption key,
-of all lines before it. It is the same for SQLite and PostgreSQL. Node reports are not in it.
+The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
+and a last line with the number of rows and a seal, HMAC-SHA256 of all lines before it under a key derived from the
+key-encryption key. Node reports are left out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,10 @@ from typing import IO, Any
 from sqlalchemy import Column, LargeBinary, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import StoreError
-from dnsvip.store.batches import ROWS
+from dnsvip.errors import Conflict, Problem, StoreError
+from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.database import ROWS
+from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import (
     KINDS,
     SCHEMA,
@@ -35,8 +39,8 @@ from dnsvip.store.database.tables import (
     state,
     token,
 )
-from dnsvip.store.rewrap import SECRETS, rewrapped
-from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.keys.rewrap import SECRETS, rewrapped
+from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip backup", 1
@@ -47,12 +51,12 @@ PARTS: tuple[Table, ...] = (
 """The tables of a backup, parents first; `state` is in the header."""
 
 Progress = Callable[[int], None]
-"""Told the number of rows done so far."""
+"""Called with the number of rows done so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a backup says of itself. `at` is in unix seconds; `key_check` tells the key-encryption key."""
+    """The header of a backup. `at` is in unix seconds; `key_check` identifies the key-encryption key."""
 
     generation: int
     identity: str
@@ -62,13 +66,54 @@ class Header:
     audit: bool
 
 
-async def write(
+class Backups:
+    """Backups of a store."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def write(
+        self, path: Path, now: float, *, with_audit: bool = True, progress: Progress = lambda _: None
+    ) -> tuple[Header, int]:
+        """Write one state of the whole database to a new file; its header and the number of rows.
+
+        Raises StoreError where the file cannot be written, or exists already.
+        """
+        async with self._session.read() as connection:
+            return await _write(connection, path, self._session.kek, now, with_audit=with_audit, progress=progress)
+
+    async def restore(
+        self,
+        path: Path,
+        actor: str,
+        *,
+        key: KeyEncryptionKey | None = None,
+        replacing: bool = False,
+        progress: Progress = lambda _: None,
+    ) -> tuple[Header, int]:
+        """Restore a backup into an empty database, or with `replacing` into any; its header and the number of rows.
+
+        `key` wraps the backup's secrets, where that is not this store's. All or nothing, in one transaction. Raises
+        StoreError for a file that cannot be used, Conflict where the database is not empty.
+        """
+        old = key or self._session.kek
+        header, _ = await asyncio.to_thread(check, path, old, progress)
+        async with self._session.database.write() as (connection, before):
+            if before and not replacing:
+                text = f"holds a site already (generation {before}); a restore would destroy it"
+                raise Conflict([Problem("database", text)])
+            start, generation = time.monotonic(), max(before, header.generation) + 1
+            count = await _restore(connection, path, old, self._session.kek, generation, progress)
+            entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
+            await record(connection, actor, time.time(), generation, [entry])
+            await self._session.conclude(connection, generation, start)
+        return header, count
+
+
+async def _write(
     connection: AsyncConnection, path: Path, kek: KeyEncryptionKey, now: float, *, with_audit: bool, progress: Progress
 ) -> tuple[Header, int]:
-    """Write what a read transaction sees to a new file, mode 0600; what it says of itself, and the number of rows.
-
-    Raises StoreError; a file that is there already, or was not finished, is never left changed.
-    """
+    """Write what a read transaction sees to a new file, mode 0600. Raises StoreError, and leaves no partial file."""
     row = (await connection.execute(select(state))).mappings().one()
     header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -114,15 +159,15 @@ async def _write_rows(
 
 
 def read_header(path: Path) -> Header:
-    """What a backup says of itself, unchecked; raises StoreError for what is none, or of a later version."""
+    """The header of a backup, not verified; raises StoreError for another file, or one of a later version."""
     with _reading(path) as file:
         return _header(file.readline(), path)
 
 
 def check(path: Path, kek: KeyEncryptionKey, progress: Progress) -> tuple[Header, int]:
-    """Read a backup to its end and hold it against its seal; the header and the number of rows.
+    """Read a whole backup and verify its seal; its header and the number of rows.
 
-    Raises StoreError for one that was cut or altered, SecretError for one under another key.
+    Raises StoreError for a truncated or altered one, SecretError for one under another key.
     """
     with _reading(path) as file:
         line = file.readline()
@@ -139,12 +184,12 @@ def check(path: Path, kek: KeyEncryptionKey, progress: Progress) -> tuple[Header
     raise StoreError(f"{path}: its end is missing; the backup was cut")
 
 
-async def restore(
+async def _restore(
     connection: AsyncConnection, path: Path, old: KeyEncryptionKey, new: KeyEncryptionKey, generation: int,
     progress: Progress,
 ) -> int:  # fmt: skip
-    """Put the rows of a checked backup in place of everything in the database, secrets wrapped with the key `new`; the
-    number of rows. The database gets a new identity and the generation given, so that nodes load it whole."""
+    """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
+    of rows. The database gets a new identity, so that nodes load it whole."""
     for table in (*reversed(PARTS), node):
         await connection.execute(delete(table))
     count = 0
@@ -165,7 +210,7 @@ async def restore(
 
 
 async def _batches(path: Path) -> AsyncIterator[tuple[Table, list[dict[str, Any]]]]:
-    """Rows of one table at a time, in the order of the file. Audit rows are numbered anew: in their order."""
+    """Rows of one table at a time, in the order of the file. Audit rows are renumbered in that order."""
     for name, rows in _grouped(path):
         table = TABLES[name]
         known = {column.name for column in _stored(table)} - ({"id"} if table is audit else set())

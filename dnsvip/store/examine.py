@@ -1,4 +1,4 @@
-"""Looking a database over without changing anything in it, for `dnsvip doctor`: an empty one stays empty."""
+"""Examines a database for `dnsvip doctor` without changing anything in it; an empty one stays empty."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.registry import COLLECTIONS
-from dnsvip.store import registry
-from dnsvip.store.database.database import Database
-from dnsvip.store.database.tables import SCHEMA, epoch, state
-from dnsvip.store.loading import MANY, current_generation, load_site
-from dnsvip.store.objects.rows import epoch_from
-from dnsvip.store.schema import CHECK_CONTEXT, is_usable, version_of
+from dnsvip.store.database.database import Database, current_generation
+from dnsvip.store.database.schema import is_usable, version_of
+from dnsvip.store.database.tables import SCHEMA, state
+from dnsvip.store.keys.epochs import load_epochs
+from dnsvip.store.nodes import load_reports
+from dnsvip.store.objects.reading import load_site
+from dnsvip.store.secrets.contexts import CHECK_CONTEXT
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.snapshots.loading import MANY
 
 ROUND_TRIPS = 5
 SECONDS = 10.0
-"""How long all of it may take."""
+"""Timeout of the whole examination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was found. `schema` is "" in an empty database. `latency` is the median round trip in seconds, `skew` how
-    far this machine's clock is ahead of the database's, None for a file. `shared`: it holds secrets under a key. What
-    needs the key is empty without one that fits; `site` comes without clients."""
+    """The state of a database. `schema` is "" in an empty one. `latency` is the median round trip in seconds, `skew`
+    how far this machine's clock is ahead of the database's (seconds, None for a file). `shared`: it holds secrets under
+    a key. Without the right key, fields that need it are empty. `site` comes without clients."""
 
     label: str
     schema: str = ""
@@ -50,7 +52,7 @@ class Examined:
 
 
 async def examine(url: str, kek: KeyEncryptionKey | None) -> Examined:
-    """Look at the database of a node file; raises StoreError where it cannot be read."""
+    """Examine the database of a node file; raises StoreError where it cannot be read."""
     database = Database(url)
     try:
         async with asyncio.timeout(SECONDS), database.read() as connection:
@@ -67,36 +69,35 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     schema = await connection.run_sync(version_of) or ""
     usable = schema <= SCHEMA or await connection.run_sync(is_usable, schema)
     known = schema == SCHEMA or (usable and schema > SCHEMA)
-    found = Examined(database.label, schema, usable, latency, skew, standby)
+    examined = Examined(database.label, schema, usable, latency, skew, standby)
     check = (await connection.execute(select(state.c.key_check))).scalar() if known else None
     if check is None:
-        return found
+        return examined
     fits = None if kek is None else _fits(kek, check)
-    nodes = tuple(await registry.all_reports(connection))
+    nodes = tuple(await load_reports(connection))
     generation = await current_generation(connection)
     rings: dict[str, tuple[Epoch, ...]] = {}
     site = None
     if kek is not None and fits:
         site = await load_site(connection, kek, [kind for kind in COLLECTIONS if kind not in MANY])
-        rows = (await connection.execute(select(epoch))).all()
-        for row in rows:
-            rings[row.cluster] = (*rings.get(row.cluster, ()), epoch_from(row, kek))
+        rings = await load_epochs(connection, kek)
     return Examined(
         database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site
     )  # fmt: skip
 
 
 async def _latency(connection: AsyncConnection) -> float:
-    took = []
+    seconds = []
     for _ in range(ROUND_TRIPS):
         start = time.perf_counter()
         await connection.execute(text("SELECT 1"))
-        took.append(time.perf_counter() - start)
-    return statistics.median(took)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 async def _server(connection: AsyncConnection) -> tuple[float, bool]:
-    """How far our clock is ahead of PostgreSQL's, read half way; and whether it only follows another server."""
+    """How far our clock is ahead of PostgreSQL's at the middle of the round trip (seconds), and whether it is a
+    standby."""
     query = text("SELECT extract(epoch FROM clock_timestamp())::float8, pg_is_in_recovery()")
     before = time.time()
     theirs, standby = (await connection.execute(query)).one()

@@ -72,8 +72,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     """The API on a fresh SQLite store that holds examples/site.toml."""
     kek = KeyEncryptionKey.load(tmp_path / "key", os.environ)
     store = await Store.open(f"sqlite:///{tmp_path}/test.db", kek)
-    await store.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
-    snapshots, down = [await store.snapshot()], list[StoreError]()
+    await store.objects.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
+    snapshots, down = [await store.snapshots.load()], list[StoreError]()
 
     def opened() -> Store:
         if down:
@@ -85,5 +85,5 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
 
     node = Node(opened, current, lambda: {"answered": 3}, tmp_path / "dispatch.sock")
     async with TestClient(TestServer(make_app(node))) as client:
-        yield Api(client, store, await store.create_token("test", "test"), tmp_path, down, snapshots)
+        yield Api(client, store, await store.tokens.create("test", "test"), tmp_path, down, snapshots)
     await store.close()

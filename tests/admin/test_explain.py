@@ -61,7 +61,7 @@ async def test_why_not(api: Api) -> None:
 async def test_a_revoked_client(api: Api) -> None:
     """A revoked client is found by its claim and named, and answered as nobody."""
     await api.ok("PATCH", "clients/acme", {"state": "revoked"})
-    api.snapshots.append(await api.store.snapshot())
+    api.snapshots.append(await api.store.snapshots.load())
     found = await explained(api, source="2001:db8:77::5")
     assert found["client"] is None
     assert found["rule"] == {"step": "source", "value": None, "client": "acme", "in_use": False}
@@ -83,7 +83,9 @@ async def test_answer_and_flow(api: Api) -> None:
         {"server": "fast-1", "address": "fd00:10::11", "weight": 100, "state": "up", "share": 1.0}
     ]
     packet = syn(ip_address("2001:db8:77::5"), 1234, ip_address(address["address"]), 443)
-    verdict = decide(packet, DispatchTables(await api.store.snapshot()), Flows(4), int(found["judged_at"] * SECOND))
+    verdict = decide(
+        packet, DispatchTables(await api.store.snapshots.load()), Flows(4), int(found["judged_at"] * SECOND)
+    )
     assert (flow["action"], flow["reason"], flow["server"]) == (
         verdict.action.value,
         verdict.reason,
@@ -98,7 +100,7 @@ async def test_weights(api: Api) -> None:
     shares = {one["server"]: one["share"] for one in flow["candidates"]}
     assert shares["slow-1"] == pytest.approx(2 / 3, abs=0.01)
     assert shares["slow-2"] == pytest.approx(1 / 3, abs=0.01)
-    tables = DispatchTables(await api.store.snapshot())
+    tables = DispatchTables(await api.store.snapshots.load())
     for port in range(5000, 5008):
         (flow,) = (await api.ok("POST", "explain", _asked(flow_port=port)))["flows"]
         packet = syn(ip_address("2001:db8::1"), port, ip_address("2001:db8:a:1::1"), 443)

@@ -25,10 +25,10 @@ def report(name: str, health: object, seen_at: float) -> NodeReport:
 async def test_each_dispatchers_finding(api: Api) -> None:
     """Servers stand once for each dispatcher, a silent one marked; what makes no sense is left out."""
     now = time.time()
-    await api.store.report(report("d1", [one("fast", "a", passing=True), one("slow", "b", passing=True)], now))
-    await api.store.report(report("d2", [one("fast", "a", passing=False)], now - 60))
-    await api.store.report(report("d3", [], now))
-    await api.store.report(report("d4", {"of": "another version"}, now))
+    await api.store.nodes.report(report("d1", [one("fast", "a", passing=True), one("slow", "b", passing=True)], now))
+    await api.store.nodes.report(report("d2", [one("fast", "a", passing=False)], now - 60))
+    await api.store.nodes.report(report("d3", [], now))
+    await api.store.nodes.report(report("d4", {"of": "another version"}, now))
     items = (await api.ok("GET", "health"))["items"]
     told = [(each["pool"], each["name"], each["node"], each["live"], each["state"]) for each in items]
     assert told == [

@@ -24,22 +24,22 @@ async def test_rotation_shows_who_holds_back_and_who_is_passed_over(api: Api) ->
     """A published epoch names the live dispatcher without its key as waited for, the silent one as passed over."""
     (old,) = (await api.ok("GET", "keys/web"))["epochs"]
     now = time.time()
-    await api.store.report(dispatcher("late", 1, now, {old["key_id"]}))
-    await api.store.report(dispatcher("gone", 1, now - 60, {old["key_id"]}))
+    await api.store.nodes.report(dispatcher("late", 1, now, {old["key_id"]}))
+    await api.store.nodes.report(dispatcher("gone", 1, now - 60, {old["key_id"]}))
     made = await api.ok("POST", "keys/web/rotate")
     assert (made["state"], made["waiting_for"], made["passed_over"], made["held_by"]) == (
         "published", ["late"], ["gone"], [],
     )  # fmt: skip
     first = (await api.ok("GET", "keys/web"))["epochs"][0]
     assert (first["held_by"], first["passed_over"]) == (["late"], [])
-    await api.store.report(dispatcher("late", 1, now, {old["key_id"], made["key_id"]}))
-    assert await api.store.advance(time.time()) == ["web/1 active", "web/0 retiring"]
+    await api.store.nodes.report(dispatcher("late", 1, now, {old["key_id"], made["key_id"]}))
+    assert await api.store.keys.advance(time.time()) == ["web/1 active", "web/0 retiring"]
 
 
 async def test_emergency_leaves_one_key(api: Api) -> None:
     """An emergency destroys every epoch, makes one that is active at once, and keeps the slots empty that had one."""
     (old,) = (await api.ok("GET", "keys/web"))["epochs"]
-    await api.store.report(dispatcher("late", 1, time.time(), {old["key_id"]}))
+    await api.store.nodes.report(dispatcher("late", 1, time.time(), {old["key_id"]}))
     await api.ok("POST", "keys/web/rotate", {"emergency": False})
     made = await api.ok("POST", "keys/web/rotate", {"emergency": True})
     assert (made["state"], made["slot"]) == ("active", 2)
@@ -75,7 +75,7 @@ async def test_schedule_is_shown(api: Api) -> None:
 async def test_nodes_are_listed_with_how_far_they_are(api: Api) -> None:
     """A process shows roles, version, uptime, what it says of itself, and how far behind it is since when."""
     now = time.time()
-    await api.store.report(dispatcher("d", 1, now, set()))
+    await api.store.nodes.report(dispatcher("d", 1, now, set()))
     generation = await api.store.generation()
     (shown,) = (await api.ok("GET", "nodes"))["items"]
     assert shown == (await api.ok("GET", "nodes/d"))["processes"][0] | {"lag_seconds": shown["lag_seconds"]}
@@ -84,7 +84,7 @@ async def test_nodes_are_listed_with_how_far_they_are(api: Api) -> None:
     assert (shown["warnings"], shown["detail"]) == (["hot"], {"held": 3})
     assert 0 < shown["lag_seconds"] < 60
     assert (await api.ok("GET", "status"))["nodes"][0]["name"] == "d"
-    await api.store.report(dispatcher("d", generation + 5, now, set()))
+    await api.store.nodes.report(dispatcher("d", generation + 5, now, set()))
     (shown,) = (await api.ok("GET", "nodes"))["items"]
     assert (shown["behind"], shown["warnings"][-1]) == (
         0,
@@ -94,8 +94,8 @@ async def test_nodes_are_listed_with_how_far_they_are(api: Api) -> None:
 
 async def test_silent_nodes_can_be_forgotten(api: Api) -> None:
     """A silent node goes off the list, a live one does not, and one that is not there is told."""
-    await api.store.report(dispatcher("gone", 1, time.time() - 60, set()))
-    await api.store.report(dispatcher("here", 1, time.time(), set()))
+    await api.store.nodes.report(dispatcher("gone", 1, time.time() - 60, set()))
+    await api.store.nodes.report(dispatcher("here", 1, time.time(), set()))
     some = {"live=true": ["here"], "live=false": ["gone"], "role=dns": [], "role=dispatch&limit=1&live=1": ["here"]}
     for query, names in some.items():
         assert [node["name"] for node in (await api.ok("GET", f"nodes?{query}"))["items"]] == names
@@ -111,7 +111,7 @@ async def test_silent_nodes_can_be_forgotten(api: Api) -> None:
 
 async def test_changed_key_is_an_outage(api: Api, tmp_path: Path) -> None:
     """Where the database's key was changed without this node, changes are refused as unavailable, saying why."""
-    await api.store.rewrap(KeyEncryptionKey.load(tmp_path / "new.key", {}), "test")
+    await api.store.keys.rewrap(KeyEncryptionKey.load(tmp_path / "new.key", {}), "test")
     answer = await api("PATCH", "clients/acme", {"tier": "standard"})
     assert answer.status == 503
     assert "is not the one that the secrets" in answer.text

@@ -101,9 +101,9 @@ async def test_filters_of_each_kind(api: Api) -> None:
     await api.ok("PUT", "tsig/spare", {"algorithm": "hmac-sha512", "secret": "c2VjcmV0"})
     for name in ("one", "two"):
         await api.ok("POST", "tokens", {"name": name, "role": "operator"})
-    two = await api.store.get_token("two")
+    two = await api.store.tokens.get("two")
     assert two
-    await api.store.change_token(two, replace(two, expires_at=1.0), "test")
+    await api.store.tokens.change(two, replace(two, expires_at=1.0), "test")
     for query, names in FILTERS:
         found = [item["name"] for item in await whole(api, query)]
         assert found == names, query
@@ -143,7 +143,7 @@ async def test_whose_key_it_is_is_told_to_readers_of_clients(api: Api) -> None:
 
 async def test_counts(many: Api) -> None:
     """A count is given where it is asked for, of a filter too."""
-    many.snapshots.append(await many.store.snapshot())
+    many.snapshots.append(await many.store.snapshots.load())
     everyone = await many.ok("GET", "clients?limit=1&count=true")
     assert (everyone["total"], everyone["total_is"]) == (32, "exact")
     gold = await many.ok("GET", "clients?limit=1&count=1&tier=gold")

@@ -95,11 +95,11 @@ WRONG: list[tuple[dict[str, Any], int]] = [
 @pytest.mark.parametrize(("wrong", "status"), WRONG, ids=lambda value: str(value)[:60])
 async def test_refusals(api: Api, wrong: dict[str, Any], status: int) -> None:
     """What the zone cannot hold is refused with its reason as `error`, and nothing of the request is stored."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     answer = await api("PATCH", ZONE, {"rrsets": [change("ok.example.test.", "A", "192.0.2.1"), wrong]})
     assert answer.status == status, answer.text
     assert answer.json["error"]
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
     assert (await api("GET", "servers/localhost/zones/other.test.")).status == 404
 
 

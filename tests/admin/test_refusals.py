@@ -48,9 +48,9 @@ BAD_BODIES: list[tuple[bytes, dict[str, str], str]] = [
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_bodies(api: Api, method: str, body: bytes, headers: dict[str, str], kind: str) -> None:
     """A body that cannot be read is refused, and says why."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     check(await api(method, "clients/acme", data=body, headers=headers), kind)
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
 
 
 INVALID: list[tuple[str, str, dict[str, Any], list[str]]] = [
@@ -82,10 +82,10 @@ INVALID: list[tuple[str, str, dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("method", "path", "body", "where"), INVALID, ids=lambda value: str(value)[:40])
 async def test_invalid(api: Api, method: str, path: str, body: dict[str, Any], where: list[str]) -> None:
     """What breaks a rule is refused with every problem under its dotted path, and nothing of it is stored."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     errors = check(await api(method, path, body), "invalid")
     assert {error["where"] for error in errors} >= set(where)
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
 
 
 async def test_secrets_are_not_echoed(api: Api) -> None:
@@ -228,7 +228,7 @@ async def test_unexpected_errors(api: Api, monkeypatch: pytest.MonkeyPatch, caps
     async def fail(*_: object) -> None:
         raise ZeroDivisionError("the inside")
 
-    monkeypatch.setattr(api.store, "places", fail)
+    monkeypatch.setattr(api.store.objects, "places", fail)
     answer = await api("GET", "tiers")
     check(answer, "internal")
     assert "inside" not in answer.text

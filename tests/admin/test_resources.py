@@ -153,12 +153,12 @@ async def test_patches_at_once_all_hold(api: Api) -> None:
 
 async def test_secrets_are_write_only(api: Api) -> None:
     """A TSIG secret is in no answer, and a patch of something else keeps it."""
-    secret = (await api.store.site()).tsig_keys["acme-key"].secret
+    secret = (await api.store.objects.site()).tsig_keys["acme-key"].secret
     for path in ("tsig", "tsig/acme-key", "audit"):
         assert secret not in (await api("GET", path)).text
     patched = await api("PATCH", "tsig/acme-key", {"algorithm": "hmac-sha512"})
     assert secret not in patched.text
-    assert (await api.store.site()).tsig_keys["acme-key"].secret == secret
+    assert (await api.store.objects.site()).tsig_keys["acme-key"].secret == secret
 
 
 async def test_zone_files(api: Api) -> None:
@@ -202,12 +202,12 @@ async def test_classify(api: Api) -> None:
 
 async def test_cookies_are_rolled(api: Api) -> None:
     """A roll changes the secret of DNS cookies, is audited, and shows none."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     answer = await api("POST", "cookies/roll")
-    after = await api.store.snapshot()
+    after = await api.store.snapshots.load()
     assert (answer.status, answer.json) == (200, {"generation": after.generation})
     assert after.cookie_secrets[0] == before.cookie_secrets[1]
-    assert (await api.store.audit(1))[0].kind == "cookies"
+    assert (await api.store.audit.rows(1))[0].kind == "cookies"
     assert (await api("GET", "cookies/roll")).status == 405
 
 
@@ -217,7 +217,7 @@ async def test_keys(api: Api) -> None:
     assert [(epoch["slot"], epoch["state"]) for epoch in web["epochs"]] == [(0, "active")]
     answer = await api("POST", "keys/web/rotate")
     assert (answer.status, answer.json["slot"], answer.json["state"]) == (202, 1, "published")
-    await api.store.advance(answer.json["published_at"] + 1)
+    await api.store.keys.advance(answer.json["published_at"] + 1)
     epochs = (await api.ok("GET", "keys/web"))["epochs"]
     assert [(epoch["slot"], epoch["state"]) for epoch in epochs] == [(0, "retiring"), (1, "active")]
     assert epochs[0]["retires_at"] == epochs[0]["retiring_since"] + 3660
@@ -248,7 +248,7 @@ async def test_tokens(api: Api) -> None:
 
 async def test_decode(api: Api) -> None:
     """An address is explained as the dispatcher judges it, by query and by body."""
-    snapshot = await api.store.snapshot()
+    snapshot = await api.store.snapshots.load()
     _, codec = snapshot.keyrings["web"].active or pytest.fail("no active epoch")
     address = codec.encode({"tier": 1, "client": 1001, "expiry": 127, "nonce": 5})
     text = ":".join(f"{address:032x}"[i : i + 4] for i in range(0, 32, 4))

@@ -54,7 +54,7 @@ async def test_apply(api: Api) -> None:
 )
 async def test_a_wrong_site(api: Api, change: dict[str, Any], where: str) -> None:
     """A site with anything wrong is refused whole; no file of the server is read for it."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     site = whole() | change
     if "tier" in change:
         site["tier"] = whole()["tier"] | {"gold": {"code": 1, "pool": "nowhere"}}
@@ -62,7 +62,7 @@ async def test_a_wrong_site(api: Api, change: dict[str, Any], where: str) -> Non
     assert answer.status == 422, answer.text
     assert where in {error["where"] for error in answer.json["errors"]}
     assert "root:" not in answer.text
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
 
 
 async def test_services_that_nobody_could_ask_for(api: Api) -> None:

@@ -124,10 +124,10 @@ async def test_expiry(api: Api) -> None:
     """An expired token is good no more; renewed it lives as long again."""
     headers = await made(api, expires_in=1000)
     assert (await api("GET", "status", headers=headers)).status == 200
-    token = await api.store.get_token("robot")
+    token = await api.store.tokens.get("robot")
     assert token is not None
     assert token.expires_at == pytest.approx(token.created_at + 1000, abs=5)
-    await api.store.change_token(token, replace(token, expires_at=1.0), "test")
+    await api.store.tokens.change(token, replace(token, expires_at=1.0), "test")
     answer = await api("GET", "status", headers=headers)
     check(answer, "unauthorized")
     assert "expired" in answer.text

@@ -39,13 +39,13 @@ async def test_many_clients_in_one_generation(api: Api) -> None:
     assert report["applied"]
     assert report["generation"] == before + 1 == int(answer.headers["Dnsvip-Generation"])
     assert await api.store.generation() == before + 1
-    assert await api.store.count("client") == 4502
+    assert await api.store.objects.count("client") == 4502
     acme = await api.ok("GET", "clients/acme")
     assert (acme["tier"], acme["match"]) == ("standard", [])
     assert (await api.ok("GET", "clients/n0007/history"))["items"][0]["after"]["id"] == 5007
     (last, _) = (await api.ok("GET", "clients/acme/history"))["items"]
     assert (last["before"]["tier"], last["after"]["tier"]) == ("gold", "standard")
-    refreshed = await api.store.refresh(api.snapshots[0])
+    refreshed = await api.store.snapshots.refresh(api.snapshots[0])
     assert (len(refreshed.site.clients), refreshed.site.clients["n0007"].id) == (4502, 5007)
     again = await put(api, "", *some)
     assert (again.json["unchanged"], again.json["generation"]) == (4500, None)
@@ -70,19 +70,19 @@ BAD: list[tuple[Any, str]] = [
 async def test_one_bad_line(api: Api, bad: Any, message: str) -> None:
     """One bad line spoils all, by its number, or with mode=per-line is left out while the others go in."""
     await api.ok("POST", "clients/acme/new-key")
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     wrong = bad if isinstance(bad, str) else json.dumps(bad)
     raw = f"{json.dumps(line('good', 7000))}\n\n{wrong}\n{json.dumps(line('fine', 7001))}\n"
     answer = await put(api, "mode=all-or-nothing", raw=raw)
     assert answer.status == 422, answer.text
     assert [error["where"] for error in answer.json["errors"]] == ["line 3"]
     assert message in answer.json["errors"][0]["message"]
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
     per_line = (await put(api, "mode=per-line", raw=raw)).json
     assert (per_line["made"], per_line["failed"], per_line["lines"]) == (2, 1, 3)
     assert per_line["errors"][0]["line"] == 3
     assert message in per_line["errors"][0]["message"]
-    assert {"good", "fine"} < (await api.store.snapshot()).site.clients.keys()
+    assert {"good", "fine"} < (await api.store.snapshots.load()).site.clients.keys()
 
 
 async def test_what_is_set_at_run_time_stays(api: Api) -> None:
@@ -107,10 +107,10 @@ async def test_clients_can_swap(api: Api) -> None:
 
 async def test_dry_run(api: Api) -> None:
     """A dry run finds the same and stores nothing."""
-    before = await api.store.snapshot()
+    before = await api.store.snapshots.load()
     report = (await put(api, "dry_run=true", line("new", 9), line("acme", 1001))).json
     assert (report["made"], report["changed"], report["applied"], report["generation"]) == (1, 1, False, None)
-    assert await api.store.refresh(before) is before
+    assert await api.store.snapshots.refresh(before) is before
 
 
 async def test_progress_is_told(api: Api) -> None:
@@ -137,10 +137,10 @@ async def test_what_comes_out_goes_in(api: Api, kind: str) -> None:
     assert len(exported.text.splitlines()) == (3 if kind == "csv" else 2)
     report = (await put(api, f"format={kind}", raw=exported.text)).json
     assert (report["unchanged"], report["changed"], report["failed"]) == (2, 0, 0), report
-    before = await api.store.site()
+    before = await api.store.objects.site()
     assert (await api("DELETE", "clients/acme")).status == 204
     assert (await put(api, f"format={kind}", raw=exported.text)).json["made"] == 1
-    assert (await api.store.site()).clients == before.clients
+    assert (await api.store.objects.site()).clients == before.clients
 
 
 async def test_an_export_is_filtered(api: Api) -> None:
@@ -173,7 +173,7 @@ async def test_an_export_takes_little_memory(api: Api, kind: str) -> None:
 async def test_an_export_that_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the database goes away in the middle, what came so far does not look like all there is."""
     await put(api, "", *(line(f"n{n:04}", 5000 + n) for n in range(2500)))
-    places = api.store.places
+    places = api.store.objects.places
     read = 0
 
     async def fails(wanted: Any) -> Any:
@@ -183,7 +183,7 @@ async def test_an_export_that_is_broken_off(api: Api, monkeypatch: pytest.Monkey
             raise StoreError("the database is gone")
         return await places(wanted)
 
-    monkeypatch.setattr(api.store, "places", fails)
+    monkeypatch.setattr(api.store.objects, "places", fails)
     with pytest.raises(ClientPayloadError):
         await api("GET", "clients/export")
     (api.folder / "token").write_text(api.token)

@@ -139,7 +139,9 @@ async def filled(path: Path, kek: KeyEncryptionKey, number: int) -> Store:
         ("zone", site.zones),
         ("service", site.services),
     )
-    await store.apply([Change(kind, n, "+", None, t) for kind, all_ in parts for n, t in all_.items()], "bench", "api")
+    await store.objects.apply(
+        [Change(kind, n, "+", None, t) for kind, all_ in parts for n, t in all_.items()], "bench", "api"
+    )
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         rows: list[dict[str, Any]] = []
@@ -180,7 +182,7 @@ async def change(number: int, changes: int = 12) -> dict[str, float]:
         store = await filled(Path(folder) / "bench.db", kek, number)
         gc.collect()
         start, busy = perf_counter(), process_time()
-        snapshot = await store.snapshot()
+        snapshot = await store.snapshots.load()
         loaded = perf_counter() - start
         start = perf_counter()
         engine = Engine(snapshot)
@@ -211,10 +213,10 @@ async def _changes(store: Store, writer: Store, snapshot: Snapshot, engine: Engi
             new = replace(new, match=(*one.match[:1], Match(Step.SOURCE, f"2a02:{i}::/32")))
         before = answering.last
         change_ = Change("client", one.name, "~", one, new)
-        await writer.apply([change_], "bench", "api")
+        await writer.objects.apply([change_], "bench", "api")
         answering.pauses.clear()
         start = perf_counter()
-        snapshot = await store.refresh(snapshot)
+        snapshot = await store.snapshots.refresh(snapshot)
         answering.engine = await asyncio.to_thread(Engine, snapshot, answering.engine)
         while new.tier != one.tier and answering.last == before:
             await asyncio.sleep(0)

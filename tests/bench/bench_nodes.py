@@ -90,21 +90,23 @@ async def _million(url: str, clients: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="dnsvip-") as folder:
         kek = KeyEncryptionKey.load(Path(folder) / "key", {})
         store = await Store.open(url, kek)
-        await store.apply(plan(Site(), make_site(), {}), "bench", "site")
+        await store.objects.apply(plan(Site(), make_site(), {}), "bench", "site")
         start = time.monotonic()
         for first in range(0, clients, BATCH):
-            await store.apply([_client(number) for number in range(first, min(first + BATCH, clients))], "bench", "api")
+            await store.objects.apply(
+                [_client(number) for number in range(first, min(first + BATCH, clients))], "bench", "api"
+            )
         stored = time.monotonic() - start
         before, start = _memory(), time.monotonic()
-        followed = await store.follow(None, None)
+        followed = await store.snapshots.follow(None, None)
         loaded, used = time.monotonic() - start, _memory() - before
         took = []
         for number in range(20):
             client = followed.snapshot.site.clients[f"c{number}"]
             after = Client(client.name, client.id, "standard", client.match)
-            await store.apply([Change("client", client.name, "~", client, after)], "bench", "api")
+            await store.objects.apply([Change("client", client.name, "~", client, after)], "bench", "api")
             start = time.monotonic()
-            followed = await store.follow(followed.snapshot, followed.mark)
+            followed = await store.snapshots.follow(followed.snapshot, followed.mark)
             took.append(time.monotonic() - start)
         await store.close()
     return {"stored": stored, "load": loaded, "bytes a client": used / clients, "difference": statistics.median(took)}

@@ -155,7 +155,7 @@ async def _codec(folder: Path) -> SuffixCodec:
     """The codec of the example cluster's active epoch."""
     store = await Store.open(f"sqlite:///{folder}/dnsvip.db", KeyEncryptionKey.load(folder / "dnsvip.key", os.environ))
     try:
-        active = (await store.snapshot()).keyrings["web"].active
+        active = (await store.snapshots.load()).keyrings["web"].active
     finally:
         await store.close()
     assert active is not None

@@ -38,7 +38,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def _apply(folder: Path) -> None:
     store = await _open(folder / "node.toml")
-    await store.apply(plan(Site(), load_site(folder / "site.toml"), {}), "test", "site")
+    await store.objects.apply(plan(Site(), load_site(folder / "site.toml"), {}), "test", "site")
     await store.close()
 
 
@@ -50,7 +50,7 @@ async def _open(node: Path) -> Store:
 async def _snapshot(node: Path) -> Snapshot:
     store = await _open(node)
     try:
-        return await store.snapshot()
+        return await store.snapshots.load()
     finally:
         await store.close()
 

@@ -161,7 +161,9 @@ def test_clash_with_what_the_api_made(apply: Run, folder: Path) -> None:
     apply()
     made = Client("from-api", 2000, "gold")
     asyncio.run(
-        _with_store(folder, lambda store: store.apply([Change("client", made.name, "+", None, made)], "t", "api"))
+        _with_store(
+            folder, lambda store: store.objects.apply([Change("client", made.name, "+", None, made)], "t", "api")
+        )
     )
     edit(folder / "site.toml", "id = 1002", "id = 2000")
     done = apply()
@@ -174,15 +176,15 @@ def test_api_objects_and_states_outlive_an_apply(apply: Run, folder: Path) -> No
     apply()
 
     async def alter(store: Store) -> None:
-        acme = await store.get("client", "acme")
+        acme = await store.objects.get("client", "acme")
         assert isinstance(acme, Client)
         made = Client("from-api", 2000, "gold")
         revoked = replace(acme, state=ClientState.REVOKED)
         changes = [Change("client", made.name, "+", None, made), Change("client", "acme", "~", acme, revoked)]
-        await store.apply(changes, "t", "api")
+        await store.objects.apply(changes, "t", "api")
 
     async def look(store: Store) -> dict[str, Client]:
-        return dict((await store.site()).clients)
+        return dict((await store.objects.site()).clients)
 
     asyncio.run(_with_store(folder, alter))
     edit(folder / "site.toml", 'lang = "fr"', 'lang = "de"')

@@ -39,8 +39,8 @@ def change(node: Path, changes: Callable[[Snapshot], tuple[Change, ...]]) -> Sna
         config = load_node(node)
         store = await Store.open(config.database, KeyEncryptionKey.load(config.key_file, {}))
         try:
-            await store.apply(changes(await store.snapshot()), "test", "api")
-            return await store.snapshot()
+            await store.objects.apply(changes(await store.snapshots.load()), "test", "api")
+            return await store.snapshots.load()
         finally:
             await store.close()
 

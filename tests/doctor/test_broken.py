@@ -142,8 +142,8 @@ def test_a_waiting_key(made: Node) -> None:
     async def prepare() -> None:
         kek = KeyEncryptionKey.load(made.folder / "dnsvip.key", {})
         store = await Store.open(f"sqlite:///{made.folder}/dnsvip.db", kek)
-        await store.report(NodeReport("disp-1", frozenset({"dispatch"}), 1, "x", time.time(), 300.0))
-        await store.rotate("web", "test", time.time())
+        await store.nodes.report(NodeReport("disp-1", frozenset({"dispatch"}), 1, "x", time.time(), 300.0))
+        await store.keys.rotate("web", "test", time.time())
         await store.close()
 
     asyncio.run(prepare())

@@ -226,7 +226,7 @@ class Capture:
 
 def read_snapshot(folder: Path, node: str = "node.toml") -> Snapshot:
     """What the database of a node file holds."""
-    return asyncio.run(with_store(folder / node, lambda store: store.snapshot()))
+    return asyncio.run(with_store(folder / node, lambda store: store.snapshots.load()))
 
 
 def apply(folder: Path, site: str, node: str = "node.toml") -> None:
@@ -234,9 +234,10 @@ def apply(folder: Path, site: str, node: str = "node.toml") -> None:
     wanted = build_site(tomllib.loads(site), zone_files(folder))
 
     async def change(store: Store) -> None:
-        changes = plan(await store.site(), wanted, await store.origins())
+        stored = await store.objects.stored()
+        changes = plan(stored.site, wanted, stored.origins)
         if changes:
-            await store.apply(changes, "test", "site")
+            await store.objects.apply(changes, "test", "site")
 
     asyncio.run(with_store(folder / node, change))
 

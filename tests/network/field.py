@@ -219,10 +219,10 @@ def rotate(folder: Path) -> None:
     """Have a new key made and used for the cluster, once every dispatcher holds it."""
 
     async def change(store: Store) -> None:
-        made = await store.rotate("web", "test", time.time())
+        made = await store.keys.rotate("web", "test", time.time())
         async with asyncio.timeout(30):
-            while (await store.snapshot()).keyrings["web"].active[0].slot != made.slot:  # type: ignore[index]
-                await store.advance(time.time())
+            while (await store.snapshots.load()).keyrings["web"].active[0].slot != made.slot:  # type: ignore[index]
+                await store.keys.advance(time.time())
                 await asyncio.sleep(0.2)
 
     asyncio.run(with_store(folder / "d1.toml", change))

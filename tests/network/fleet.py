@@ -137,7 +137,7 @@ class Fleet:
     async def start(cls, folder: Path, url: str, world: World, *, servers: int = 3, dispatchers: int = 2) -> Self:
         """Make the site, start everything and wait until it works."""
         store = await Store.open(url, KeyEncryptionKey.load(folder / "key", {}))
-        await store.apply(plan(Site(), make_site(SITE), {}), "test", "site")
+        await store.objects.apply(plan(Site(), make_site(SITE), {}), "test", "site")
         fleet = cls(folder, url, world, store)
         for number in range(servers):
             fleet._serve(f"ns{number}")
@@ -166,16 +166,16 @@ class Fleet:
 
     async def change(self, **changes: Any) -> int:
         """Change acme; by default only the number that its addresses carry, which is returned."""
-        before = await self.store.get("client", "acme")
+        before = await self.store.objects.get("client", "acme")
         assert isinstance(before, Client)
         self.seq += 1
         after = replace(before, attributes={"seq": self.seq}, **changes)
-        await self.store.apply([Change("client", "acme", "~", before, after)], "test", "api")
+        await self.store.objects.apply([Change("client", "acme", "~", before, after)], "test", "api")
         return self.seq
 
     async def snapshot(self) -> Snapshot:
         """What the database holds."""
-        return await self.store.snapshot()
+        return await self.store.snapshots.load()
 
     def _serve(self, name: str) -> None:
         port = free_port()

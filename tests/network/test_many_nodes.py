@@ -60,7 +60,7 @@ async def test_emergency_and_revocation_are_everywhere_within_a_second(fleet: Fl
 
 async def _emergency(fleet: Fleet) -> float:
     address = fleet.servers[0].ask()
-    made = await fleet.store.rotate_at_once("web", "test", time.time())
+    made = await fleet.store.keys.rotate_at_once("web", "test", time.time())
     return await _everywhere(
         fleet, address, "unknown-epoch", lambda server: ((server.ask() >> 61) & 3) == made.slot, time.monotonic()
     )
@@ -150,10 +150,10 @@ async def _killed_and_restarted(fleet: Fleet, primary: Postgres, committed: dict
 
 
 async def _rotated(fleet: Fleet) -> None:
-    made = await fleet.store.rotate("web", "test", time.time())
+    made = await fleet.store.keys.rotate("web", "test", time.time())
     async with asyncio.timeout(60):
         while True:
-            states = {epoch.slot: epoch.state for epoch in (await fleet.store.epochs("web"))["web"]}
+            states = {epoch.slot: epoch.state for epoch in (await fleet.store.keys.epochs("web"))["web"]}
             if states[made.slot] is EpochState.ACTIVE:
                 return
             await asyncio.sleep(0.1)
@@ -162,7 +162,7 @@ async def _rotated(fleet: Fleet) -> None:
 async def _all_at(fleet: Fleet, generation: int) -> None:
     async with asyncio.timeout(60):
         while True:
-            reports = [node.generation for node in await fleet.store.nodes() if node.is_live(time.time())]
+            reports = [node.generation for node in await fleet.store.nodes.all() if node.is_live(time.time())]
             if len(reports) == 5 and min(reports) >= generation:
                 return
             await asyncio.sleep(0.1)
@@ -181,7 +181,7 @@ async def _judge(fleet: Fleet, watch: Watch, committed: dict[int, float], health
     for dispatcher in fleet.dispatchers:
         assert dispatcher.rejected() == {}
         assert dispatcher.status()["counters"]["issued"] > 100
-    rows = await fleet.store.audit(1000)
+    rows = await fleet.store.audit.rows(1000)
     kept = {row.after["attributes"]["seq"] for row in rows if row.name == "acme" and row.after and row.action == "~"}
     assert committed.keys() <= kept
     took = delays(healthy, answers, [server.name for server in fleet.servers])

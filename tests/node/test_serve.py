@@ -108,7 +108,7 @@ async def _report(made: Node, generation: int) -> None:
 
     kek = KeyEncryptionKey.load(made.folder / "dnsvip.key", os.environ)
     store = await Store.open(f"sqlite:///{made.folder}/dnsvip.db", kek, migrate=False)
-    await store.report(NodeReport("disp-1", frozenset({"dispatch"}), generation, "x", time.time(), 60.0))
+    await store.nodes.report(NodeReport("disp-1", frozenset({"dispatch"}), generation, "x", time.time(), 60.0))
     await store.close()
 
 

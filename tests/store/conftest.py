@@ -15,7 +15,7 @@ from dnsvip.site.io.files import load_site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
-from dnsvip.store.schema import SCRIPTS
+from dnsvip.store.database.schema import SCRIPTS
 from tests.postgres import Postgres, running
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -60,7 +60,7 @@ def site() -> Site:
 @pytest.fixture
 async def filled(store: Store, site: Site) -> Store:
     """A store with the example site applied."""
-    await store.apply(plan(Site(), site, {}), "test", "site")
+    await store.objects.apply(plan(Site(), site, {}), "test", "site")
     return store
 
 

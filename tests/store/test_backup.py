@@ -18,7 +18,7 @@ from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.backup import PARTS, read_header
 from dnsvip.store.database import tables
-from dnsvip.store.rewrap import SECRETS
+from dnsvip.store.keys.rewrap import SECRETS
 from tests.postgres import Postgres
 from tests.store.conftest import until
 
@@ -29,25 +29,25 @@ DNSVIP = Path(sys.executable).with_name("dnsvip")
 @pytest.fixture
 async def rich(filled: Store) -> Store:
     """A store that holds something of every kind."""
-    await filled.rotate("web", "me", 1000.0)
-    await filled.rotate_at_once("web", "me", 2000.0)
-    await filled.create_token("t", "me")
+    await filled.keys.rotate("web", "me", 1000.0)
+    await filled.keys.rotate_at_once("web", "me", 2000.0)
+    await filled.tokens.create("t", "me")
     client = Client("ümlaut", 5, "gold", (Match(Step.TOKEN, "x"),))
-    await filled.apply([Change("client", "ümlaut", "+", None, client)], "me", "api")
+    await filled.objects.apply([Change("client", "ümlaut", "+", None, client)], "me", "api")
     return filled
 
 
 async def same(one: Store, other: Store) -> None:
     """Two stores hold the same but for identity, generation and the restore itself."""
-    a, b = await one.snapshot(), await other.snapshot()
+    a, b = await one.snapshots.load(), await other.snapshots.load()
     assert (a.site, a.masters, a.cookie_secrets) == (b.site, b.masters, b.cookie_secrets)
     assert {name: ring.epochs for name, ring in a.keyrings.items()} == {n: r.epochs for n, r in b.keyrings.items()}
-    assert await one.tokens() == await other.tokens()
-    assert await one.origins() == await other.origins()
-    assert await one.reserved() == await other.reserved()
-    rows = [row for row in await other.audit(1000) if row.kind != "backup"]
+    assert await one.tokens.all() == await other.tokens.all()
+    assert (await one.objects.stored()).origins == (await other.objects.stored()).origins
+    assert await one.keys.reserved() == await other.keys.reserved()
+    rows = [row for row in await other.audit.rows(1000) if row.kind != "backup"]
     assert [(row.at, row.name, row.after) for row in rows] == [
-        (row.at, row.name, row.after) for row in await one.audit(1000)
+        (row.at, row.name, row.after) for row in await one.audit.rows(1000)
     ]
 
 
@@ -57,17 +57,17 @@ async def test_round_trip_between_databases(
 ) -> None:
     """A backup of either database restored into either kind holds all that it held, and can be changed."""
     file = tmp_path / "backup"
-    header, count = await rich.backup(file, 3000.5)
+    header, count = await rich.backups.write(file, 3000.5)
     assert (header.generation, header.at, file.stat().st_mode & 0o777) == (5, 3000.5, 0o600)
     assert read_header(file) == header
     other = await Store.open(f"sqlite:///{tmp_path}/other.db" if target == "sqlite" else postgres.database(), kek)
-    restored, rows = await other.restore(file, "me")
+    restored, rows = await other.backups.restore(file, "me")
     assert (restored, rows) == (header, count)
     await same(rich, other)
     assert await other.generation() == 6
-    assert other.identity != (await other.follow(None, None)).mark.identity
-    await other.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
-    await other.backup(tmp_path / "again", 4000.0)
+    assert other.identity != (await other.snapshots.follow(None, None)).mark.identity
+    await other.objects.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
+    await other.backups.write(tmp_path / "again", 4000.0)
     await other.close()
 
 
@@ -87,23 +87,23 @@ def test_no_table_is_forgotten() -> None:
 
 async def test_without_audit(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
     """A backup can leave out the audit; a node loads what was restored from it."""
-    await rich.backup(tmp_path / "b", 1.0, with_audit=False)
+    await rich.backups.write(tmp_path / "b", 1.0, with_audit=False)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
-    await other.restore(tmp_path / "b", "me")
-    assert [row.kind for row in await other.audit()] == ["backup"]
-    assert (await other.snapshot()).site == await rich.site()
+    await other.backups.restore(tmp_path / "b", "me")
+    assert [row.kind for row in await other.audit.rows()] == ["backup"]
+    assert (await other.snapshots.load()).site == await rich.objects.site()
     await other.close()
 
 
 async def test_full_database_is_left_alone(rich: Store, tmp_path: Path) -> None:
     """A restore over a site is refused unless it is told to replace it; then the site is the backup's, and later."""
-    await rich.backup(tmp_path / "b", 1.0)
-    before = await rich.site()
-    await rich.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
+    await rich.backups.write(tmp_path / "b", 1.0)
+    before = await rich.objects.site()
+    await rich.objects.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
     with pytest.raises(Conflict, match=r"holds a site already \(generation 6\)"):
-        await rich.restore(tmp_path / "b", "me")
-    await rich.restore(tmp_path / "b", "me", replacing=True)
-    assert await rich.site() == before
+        await rich.backups.restore(tmp_path / "b", "me")
+    await rich.backups.restore(tmp_path / "b", "me", replacing=True)
+    assert await rich.objects.site() == before
     assert await rich.generation() == 7
 
 
@@ -111,7 +111,7 @@ async def test_existing_file_is_kept(rich: Store, tmp_path: Path) -> None:
     """A backup never goes over a file that is there, and leaves no part of one."""
     (tmp_path / "b").write_text("precious")
     with pytest.raises(StoreError, match="is there already"):
-        await rich.backup(tmp_path / "b", 1.0)
+        await rich.backups.write(tmp_path / "b", 1.0)
     assert (tmp_path / "b").read_text() == "precious"
     assert not list(tmp_path.glob(".*part"))
 
@@ -152,24 +152,24 @@ async def test_altered_backups_are_not_used(
 ) -> None:
     """A backup that was cut, altered or forged is refused, and the database stays empty."""
     file = tmp_path / "b"
-    await rich.backup(file, 1.0)
+    await rich.backups.write(file, 1.0)
     text = file.read_text()
     file.write_text(damage(text))
     assert file.read_text() != text
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     with pytest.raises(StoreError, match=message):
-        await other.restore(file, "me")
+        await other.backups.restore(file, "me")
     assert await other.generation() == 0
     await other.close()
 
 
 async def test_other_key(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
     """Under another key a backup needs its own key named; its secrets are then under the new one."""
-    await rich.backup(tmp_path / "b", 1.0)
+    await rich.backups.write(tmp_path / "b", 1.0)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", KeyEncryptionKey.load(tmp_path / "new.key", {}))
     with pytest.raises(SecretError, match="does not unwrap"):
-        await other.restore(tmp_path / "b", "me")
-    await other.restore(tmp_path / "b", "me", key=kek)
+        await other.backups.restore(tmp_path / "b", "me")
+    await other.backups.restore(tmp_path / "b", "me", key=kek)
     await same(rich, other)
     await other.close()
     with pytest.raises(SecretError, match="is not the one"):
@@ -185,7 +185,7 @@ def die(rows):  # the file is checked in a thread of its own, before any row is 
         os.kill(os.getpid(), signal.SIGKILL)
 async def main():
     store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
-    await store.restore(Path(sys.argv[3]), "me", progress=die)
+    await store.backups.restore(Path(sys.argv[3]), "me", progress=die)
 asyncio.run(main())
 """
 
@@ -195,17 +195,17 @@ async def test_killed_restore_leaves_nothing(
 ) -> None:
     """A restore that is killed in the middle leaves the database empty, and can be done again."""
     made = [Client(f"k{n}", 10_000 + n, "gold") for n in range(12_000)]
-    await filled.apply([Change("client", each.name, "+", None, each) for each in made], "me", "api")
-    await filled.backup(tmp_path / "b", 1.0)
+    await filled.objects.apply([Change("client", each.name, "+", None, each) for each in made], "me", "api")
+    await filled.backups.write(tmp_path / "b", 1.0)
     target = f"sqlite:///{tmp_path}/other.db" if url.startswith("sqlite") else postgres.database()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", KILLED, target, str(tmp_path / "dnsvip.key"), str(tmp_path / "b")
     )
     assert await process.wait() == -9
     other = await Store.open(target, kek)
-    assert (await other.generation(), await other.count("client")) == (0, 0)
-    await other.restore(tmp_path / "b", "me")
-    assert await other.count("client") == 12_002
+    assert (await other.generation(), await other.objects.count("client")) == (0, 0)
+    await other.backups.restore(tmp_path / "b", "me")
+    assert await other.objects.count("client") == 12_002
     await other.close()
 
 
@@ -214,27 +214,27 @@ async def test_running_nodes_notice(
 ) -> None:
     """A node on a database into which an older backup is restored loads it whole, warns, and has the slots of keys that
     the backup does not know kept empty; a rotation then waits for the new key, whatever generation was reported."""
-    await rich.backup(tmp_path / "b", 1.0)
+    await rich.backups.write(tmp_path / "b", 1.0)
     feed = await started(
         SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "s", "n"), ["dispatch"], {})
     )
-    later = await rich.rotate_at_once("web", "me", 3000.0)
+    later = await rich.keys.rotate_at_once("web", "me", 3000.0)
     await until(lambda: any(e.key_id == later.key_id for e in feed.snapshot.keyrings["web"].epochs))
-    await rich.restore(tmp_path / "b", "me", replacing=True)
+    await rich.backups.restore(tmp_path / "b", "me", replacing=True)
     await until(lambda: all(e.key_id != later.key_id for e in feed.snapshot.keyrings["web"].epochs))
     async with asyncio.timeout(20):
-        while later.key_id not in {each.key_id for each in await rich.reserved()}:
+        while later.key_id not in {each.key_id for each in await rich.keys.reserved()}:
             await asyncio.sleep(0.05)
-        while not (nodes := await rich.nodes()) or "warnings" not in nodes[0].detail:
+        while not (nodes := await rich.nodes.all()) or "warnings" not in nodes[0].detail:
             await asyncio.sleep(0.05)
     assert "the database became another one: from generation 6 to 7; keys" in nodes[0].detail["warnings"][0]
-    assert (await rich.rotate("web", "me", 3001.0)).slot != later.slot
+    assert (await rich.keys.rotate("web", "me", 3001.0)).slot != later.slot
 
 
 async def test_commands(url: str, tmp_path: Path, kek: KeyEncryptionKey, site: Site, postgres: Postgres) -> None:
     """`dnsvip backup` and `restore` take a site from one database into the other kind, and say what became of keys."""
     store = await Store.open(url, kek)
-    await store.apply(plan(Site(), site, {}), "me", "site")
+    await store.objects.apply(plan(Site(), site, {}), "me", "site")
     target = postgres.database() if url.startswith("sqlite") else f"sqlite:///{tmp_path}/other.db"
     for name, database in (("one", url), ("two", target)):
         (tmp_path / f"{name}.toml").write_text(f'database = "{database}"\n')

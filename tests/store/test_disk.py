@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from dnsvip.site import Client
-from dnsvip.store import KeyEncryptionKey, Store, lastgood
-from dnsvip.store.disk import Disk
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.following.disk import Disk
+from dnsvip.store.snapshots import lastgood
 
 
 async def test_a_node_that_stops_writes_nothing_twice(
@@ -21,7 +22,7 @@ async def test_a_node_that_stops_writes_nothing_twice(
 ) -> None:
     """Stopped in the middle of a slow save it lets that one end, in a hurry, and begins no other."""
     clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(3000)}
-    small = await filled.snapshot()
+    small = await filled.snapshots.load()
     large = replace(small, site=replace(small.site, clients=clients))
     began: list[Path] = []
     real: Callable[..., None] = lastgood.save

@@ -24,7 +24,7 @@ async def main():
     store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
     for turn in range(100000):
         print("begin", flush=True)
-        await store.apply([made(100000 + turn * size + n) for n in range(size)], "me", "api")
+        await store.objects.apply([made(100000 + turn * size + n) for n in range(size)], "me", "api")
         print("done", turn, flush=True)
 asyncio.run(main())
 """
@@ -52,10 +52,10 @@ async def test_killed_writer_loses_nothing_acknowledged(
     await asyncio.sleep(0.3)  # a server may still be finishing what the dead writer asked for
     await filled.close()
     store = await Store.open(url, kek)
-    count, generation = await store.count("client") - 2, await store.generation()
+    count, generation = await store.objects.count("client") - 2, await store.generation()
     assert count % size == 0
     assert acknowledged <= count // size <= acknowledged + 1
     assert generation == 1 + count // size
-    snapshot = await store.snapshot()
+    snapshot = await store.snapshots.load()
     assert len(snapshot.site.clients) == count + 2
     await store.close()

@@ -16,7 +16,8 @@ from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Client, Site, Snapshot
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
-from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, lastgood
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.snapshots import lastgood
 from tests.postgres import Postgres, running
 from tests.store.conftest import until
 
@@ -49,7 +50,7 @@ async def test_nodes_see_each_others_changes(node: Node, started: Start) -> None
         assert store
         await asyncio.sleep(0.07 * turn)
         start = time.perf_counter()
-        generation = await store.apply(new_client(turn + 1), "me", "api")
+        generation = await store.objects.apply(new_client(turn + 1), "me", "api")
         for _ in feeds:
             _, taken, at = await asyncio.wait_for(seen.get(), 5)
             assert taken == generation
@@ -65,10 +66,10 @@ async def test_unsubscribed_hears_no_more(node: Node, started: Start) -> None:
     heard: list[int] = []
     stop = feed.subscribe(lambda new: heard.append(new.generation))
     assert feed.store
-    await feed.store.apply(new_client(1), "me", "api")
+    await feed.store.objects.apply(new_client(1), "me", "api")
     await until(lambda: heard == [2])
     stop()
-    await feed.store.apply(new_client(2), "me", "api")
+    await feed.store.objects.apply(new_client(2), "me", "api")
     await until(lambda: feed.snapshot.generation == 3)
     assert heard == [2]
 
@@ -76,7 +77,7 @@ async def test_unsubscribed_hears_no_more(node: Node, started: Start) -> None:
 async def test_snapshot_on_disk_follows(filled: Store, node: Node, started: Start, kek: KeyEncryptionKey) -> None:
     """After each change the last good snapshot on disk is the new one."""
     feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
-    await filled.apply(new_client(1), "me", "api")
+    await filled.objects.apply(new_client(1), "me", "api")
     await until(lambda: feed.snapshot.generation == 2)
     folder = node("a").state_dir
     await until(lambda: (folder / lastgood.FILE).exists() and lastgood.load(folder, kek).generation == 2)
@@ -96,9 +97,9 @@ async def test_generation_is_reported_after_subscribers_took_it(node: Node, star
     feed.subscribe(take)
 
     async def reported() -> int:
-        return (await store.nodes())[0].generation
+        return (await store.nodes.all())[0].generation
 
-    await store.apply(new_client(1), "me", "api")
+    await store.objects.apply(new_client(1), "me", "api")
     await until(lambda: feed.snapshot.generation == 2)
     await asyncio.sleep(1.2)  # longer than the pause between two reports
     assert await reported() == 1
@@ -106,7 +107,7 @@ async def test_generation_is_reported_after_subscribers_took_it(node: Node, star
     await asyncio.sleep(1.2)
     assert await reported() == 1
     failing = False
-    await store.apply(new_client(2), "me", "api")
+    await store.objects.apply(new_client(2), "me", "api")
     start = time.monotonic()
     while await reported() != 3:
         assert time.monotonic() - start < 0.8, "reported too late"
@@ -126,7 +127,7 @@ async def test_rotation_goes_by_itself_and_waits(node: Node, started: Start, sto
         await gate.wait()
 
     dispatcher.subscribe(take)
-    await store.rotate("web", "me", time.time())
+    await store.keys.rotate("web", "me", time.time())
     await asyncio.sleep(1.5)
     ring = dns.snapshot.keyrings["web"]
     assert [epoch.state for epoch in ring.epochs] == [EpochState.ACTIVE, EpochState.PUBLISHED]
@@ -139,12 +140,12 @@ async def test_node_signs_off(filled: Store, node: Node) -> None:
     feed = SnapshotFollower(node("a"), ["dispatch"], {})
     await feed.start()
     task = asyncio.create_task(feed.run())
-    while not await filled.nodes():
+    while not await filled.nodes.all():
         await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await feed.close()
-    assert await filled.nodes() == []
+    assert await filled.nodes.all() == []
 
 
 async def test_outage_of_the_database_is_survived(
@@ -155,7 +156,7 @@ async def test_outage_of_the_database_is_survived(
     configs = [NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / name, name) for name in ("a", "b")]
     feed = await started(SnapshotFollower(configs[0], ["dns"], {}))
     assert feed.store
-    await feed.store.apply(plan(Site(), site, {}), "me", "site")
+    await feed.store.objects.apply(plan(Site(), site, {}), "me", "site")
     await until(lambda: feed.snapshot.generation == 1)
     await until(lambda: lastgood.load(tmp_path / "a", kek).generation == 1)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -172,7 +173,7 @@ async def test_outage_of_the_database_is_survived(
         mortal.start()
     await until(lambda: feed.connected and late.connected)
     start = time.perf_counter()
-    await feed.store.apply(new_client(1), "me", "api")
+    await feed.store.objects.apply(new_client(1), "me", "api")
     await until(lambda: feed.snapshot.generation == late.snapshot.generation == 2)
     assert time.perf_counter() - start < 0.5
 
@@ -197,7 +198,7 @@ async def test_unwritable_state_stops_nothing(node: Node, started: Start, tmp_pa
     (tmp_path / "file").write_text("in the way")
     feed = await started(SnapshotFollower(replace(node("a"), state_dir=tmp_path / "file" / "state"), ["dns"], {}))
     for number in (1, 2):
-        await store.apply(new_client(number), "me", "api")
+        await store.objects.apply(new_client(number), "me", "api")
         await until(lambda: f"c{number}" in feed.snapshot.site.clients)  # noqa: B023 - run within the turn
 
 
@@ -207,7 +208,7 @@ async def test_replaced_database_file_is_followed(
     """A SQLite file moved into the place of the old one is loaded whole, whatever its generation."""
     for name, clients in (("one", site.clients), ("two", {"acme": site.clients["acme"]})):
         store = await Store.open(f"sqlite:///{tmp_path}/{name}.db", kek)
-        await store.apply(plan(Site(), replace(site, clients=clients), {}), "me", "site")
+        await store.objects.apply(plan(Site(), replace(site, clients=clients), {}), "me", "site")
         await store.close()
     config = NodeConfig(f"sqlite:///{tmp_path}/one.db", tmp_path / "dnsvip.key", tmp_path / "state", "a")
     feed = await started(SnapshotFollower(config, ["dns"], {}))

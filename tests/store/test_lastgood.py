@@ -13,14 +13,15 @@ import pytest
 
 from dnsvip.errors import DnsvipError, SecretError, StoreError
 from dnsvip.site import Client, Site, Snapshot
-from dnsvip.store import KeyEncryptionKey, Store, lastgood
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.snapshots import lastgood
 
 
 @pytest.fixture
 async def snapshot(filled: Store) -> Snapshot:
     """A snapshot with two epochs."""
-    await filled.rotate("web", "me", 1000.0)
-    return await filled.snapshot()
+    await filled.keys.rotate("web", "me", 1000.0)
+    return await filled.snapshots.load()
 
 
 def clear_secrets(snapshot: Snapshot, site: Site) -> list[bytes]:

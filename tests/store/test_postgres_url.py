@@ -52,7 +52,7 @@ async def test_verified_tls_and_password_file(secure: Secure, kek: KeyEncryption
     wanted = f"{secure.database}?sslmode=verify-full&sslrootcert={secure.certificate}"
     for hosts in (f"localhost:{secure.port}", f"localhost:1,localhost:{secure.port}"):
         store = await Store.open(f"postgresql://app@{hosts}/{wanted}", kek)
-        await store.create_token(f"t{len(hosts)}", "me")
+        await store.tokens.create(f"t{len(hosts)}", "me")
         async with aclosing(store.watch()) as generations:
             assert await anext(generations) >= 1
         await store.close()

@@ -50,7 +50,7 @@ def client(number: int, tier: str = "gold", **more: Any) -> Client:
 
 async def same(store: Store, refreshed: Snapshot) -> None:
     """A snapshot brought up to date equals one loaded whole."""
-    whole = await store.snapshot()
+    whole = await store.snapshots.load()
     assert refreshed.site == whole.site
     assert refreshed.generation == whole.generation
     assert refreshed.masters == whole.masters
@@ -59,18 +59,18 @@ async def same(store: Store, refreshed: Snapshot) -> None:
 
 async def test_site_comes_back_as_applied(store: Store, site: Site) -> None:
     """What was applied is read back equal, and the generation rose by one."""
-    assert await store.apply(plan(Site(), site, {}), "me", "site") == 1
-    assert await store.site() == site
-    assert (await store.snapshot()).generation == await store.generation() == 1
-    assert set((await store.origins()).values()) == {"site"}
+    assert await store.objects.apply(plan(Site(), site, {}), "me", "site") == 1
+    assert await store.objects.site() == site
+    assert (await store.snapshots.load()).generation == await store.generation() == 1
+    assert set((await store.objects.stored()).origins.values()) == {"site"}
 
 
 async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) -> None:
     """The plan of a site that is applied already is empty and leaves the generation."""
-    stored = await filled.stored()
+    stored = await filled.objects.stored()
     changes = plan(stored.site, site, stored.origins)
     assert changes == ()
-    assert await filled.apply(changes, "me", "site") == 1
+    assert await filled.objects.apply(changes, "me", "site") == 1
 
 
 async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
@@ -78,12 +78,12 @@ async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
     for kind in COLLECTIONS:
         things = collection(site, kind)
         first, *rest = sorted(things)
-        assert await filled.get(kind, first) == things[first]
-        assert await filled.page(Listing(kind, 10, after=(first, first))) == [things[name] for name in rest]
-        assert await filled.page(Listing(kind, 1)) == [things[first]]
-        assert await filled.count(kind) == len(things)
-        assert await filled.get(kind, "nobody") is None
-    assert await filled.get("classify", "") == site.classify
+        assert await filled.objects.get(kind, first) == things[first]
+        assert await filled.objects.page(Listing(kind, 10, after=(first, first))) == [things[name] for name in rest]
+        assert await filled.objects.page(Listing(kind, 1)) == [things[first]]
+        assert await filled.objects.count(kind) == len(things)
+        assert await filled.objects.get(kind, "nobody") is None
+    assert await filled.objects.get("classify", "") == site.classify
 
 
 @pytest.mark.parametrize(
@@ -103,27 +103,27 @@ async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
 )
 async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Change, message: str) -> None:
     """A change that would break a rule is refused with its reason, and so is what came with it."""
-    before, audited = await filled.snapshot(), await filled.audit(1000)
+    before, audited = await filled.snapshots.load(), await filled.audit.rows(1000)
     with pytest.raises(InvalidSite) as caught:
-        await filled.apply([put("client", client(7)), change], "me", "api")
+        await filled.objects.apply([put("client", client(7)), change], "me", "api")
     assert message in str(caught.value)
     await same(filled, before)
-    assert await filled.site() == site
-    assert await filled.audit(1000) == audited
+    assert await filled.objects.site() == site
+    assert await filled.audit.rows(1000) == audited
 
 
 async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> None:
     """A zone's transfer must name a TSIG key of the site, and such a key cannot be removed."""
     zone = site.zones["example.test"]
     with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'nokey' is not a tsig"):
-        await filled.apply([put("zone", replace(zone, transfer=Transfer(tsig="nokey")), zone)], "me", "api")
+        await filled.objects.apply([put("zone", replace(zone, transfer=Transfer(tsig="nokey")), zone)], "me", "api")
     sharing = replace(zone, transfer=Transfer((ip_network("192.0.2.0/24"),), "x_y"))
     key = TsigKey("x_y", "c2VjcmV0")
-    await filled.apply([put("tsig", key), put("zone", sharing, zone)], "me", "api")
-    assert await filled.get("zone", zone.name) == sharing
+    await filled.objects.apply([put("tsig", key), put("zone", sharing, zone)], "me", "api")
+    assert await filled.objects.get("zone", zone.name) == sharing
     with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'x_y' is not a tsig"):
-        await filled.apply([drop("tsig", "x_y")], "me", "api")
-    await filled.apply([put("zone", zone, sharing), drop("tsig", "x_y")], "me", "api")
+        await filled.objects.apply([drop("tsig", "x_y")], "me", "api")
+    await filled.objects.apply([put("zone", zone, sharing), drop("tsig", "x_y")], "me", "api")
 
 
 async def test_changed_cluster_is_checked_against_every_client(filled: Store, site: Site) -> None:
@@ -132,7 +132,7 @@ async def test_changed_cluster_is_checked_against_every_client(filled: Store, si
     assert isinstance(web, Cluster)
     narrow = replace(web, layout=(("tier", 4), ("client", 8), ("expiry", 7), ("nonce", 18)))
     with pytest.raises(InvalidSite, match=r"client\.acme\.id: id in cluster 'web' is 1001"):
-        await filled.apply([put("cluster", narrow, web)], "me", "api")
+        await filled.objects.apply([put("cluster", narrow, web)], "me", "api")
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ async def test_changed_cluster_is_checked_against_every_client(filled: Store, si
 async def test_collisions_name_both_parties(filled: Store, change: Change, message: str) -> None:
     """What collides with something stored is a Conflict that names both, and changes nothing."""
     with pytest.raises(Conflict) as caught:
-        await filled.apply([put("client", client(7)), change], "me", "api")
+        await filled.objects.apply([put("client", client(7)), change], "me", "api")
     assert message in str(caught.value)
     assert await filled.generation() == 1
-    assert await filled.get("client", client(7).name) is None
+    assert await filled.objects.get("client", client(7).name) is None
 
 
 async def test_collisions_within_one_set_of_changes(filled: Store) -> None:
     """Two new clients with one id are refused before the database is asked."""
     twins = [put("client", client(5)), put("client", replace(client(5), name="twin"))]
     with pytest.raises(Conflict, match=r"client\.twin\.id: 5 belongs to client\.c0000005 already"):
-        await filled.apply(twins, "me", "api")
+        await filled.objects.apply(twins, "me", "api")
     with pytest.raises(Conflict, match="is changed twice at once"):
-        await filled.apply([put("client", client(5)), put("client", client(5))], "me", "api")
+        await filled.objects.apply([put("client", client(5)), put("client", client(5))], "me", "api")
 
 
 async def test_unique_numbers_can_be_swapped(filled: Store, site: Site) -> None:
@@ -177,33 +177,33 @@ async def test_unique_numbers_can_be_swapped(filled: Store, site: Site) -> None:
         put("client", replace(acme, match=reader.match, id=reader.id), acme),
         put("client", replace(reader, match=acme.match, id=acme.id), reader),
     ]
-    await filled.apply(changes, "me", "api")
-    assert (await filled.site()).clients["acme"].id == reader.id
+    await filled.objects.apply(changes, "me", "api")
+    assert (await filled.objects.site()).clients["acme"].id == reader.id
 
 
 async def test_expected_generation(filled: Store) -> None:
     """Changes made for an older generation are refused where that is asked for."""
-    await filled.apply([put("client", client(1))], "me", "api", expected=1)
+    await filled.objects.apply([put("client", client(1))], "me", "api", expected=1)
     with pytest.raises(Conflict, match="generation 2, not 1"):
-        await filled.apply([put("client", client(2))], "me", "api", expected=1)
+        await filled.objects.apply([put("client", client(2))], "me", "api", expected=1)
 
 
 async def test_concurrent_appliers_follow_each_other(filled: Store, url: str, kek: Any) -> None:
     """Twenty writers through two connections to the database make twenty generations and lose nothing."""
     other = await Store.open(url, kek)
-    writes = [(filled, other)[n % 2].apply([put("client", client(n + 1))], "me", "api") for n in range(20)]
+    writes = [(filled, other)[n % 2].objects.apply([put("client", client(n + 1))], "me", "api") for n in range(20)]
     assert sorted(await asyncio.gather(*writes)) == list(range(2, 22))
-    assert await other.count("client") == 22
+    assert await other.objects.count("client") == 22
     await other.close()
 
 
 async def test_concurrent_changes_cannot_break_a_rule_together(filled: Store, url: str, kek: Any) -> None:
     """One removes a tier while another gives it a client: exactly one of them succeeds."""
     other = await Store.open(url, kek)
-    await filled.apply([put("tier", Tier("new", 3, "fast"))], "me", "api")
+    await filled.objects.apply([put("tier", Tier("new", 3, "fast"))], "me", "api")
     results = await asyncio.gather(
-        filled.apply([drop("tier", "new")], "me", "api"),
-        other.apply([put("client", client(1, "new"))], "me", "api"),
+        filled.objects.apply([drop("tier", "new")], "me", "api"),
+        other.objects.apply([put("client", client(1, "new"))], "me", "api"),
         return_exceptions=True,
     )
     await other.close()
@@ -213,10 +213,10 @@ async def test_concurrent_changes_cannot_break_a_rule_together(filled: Store, ur
 
 async def test_dry_run_finds_problems_and_writes_nothing(filled: Store) -> None:
     """A dry run raises what applying would raise, and otherwise leaves no trace."""
-    assert await filled.apply([put("client", client(1))], "me", "api", dry_run=True) == 1
-    assert await filled.get("client", client(1).name) is None
+    assert await filled.objects.apply([put("client", client(1))], "me", "api", dry_run=True) == 1
+    assert await filled.objects.get("client", client(1).name) is None
     with pytest.raises(Conflict):
-        await filled.apply([put("client", client(1001))], "me", "api", dry_run=True)
+        await filled.objects.apply([put("client", client(1001))], "me", "api", dry_run=True)
 
 
 async def test_zones_are_checked_by_who_knows_zones(store: Store, site: Site) -> None:
@@ -226,53 +226,55 @@ async def test_zones_are_checked_by_who_knows_zones(store: Store, site: Site) ->
         return [Problem(f"zone.{zone.name}", "no SOA")]
 
     with pytest.raises(InvalidSite, match=r"zone\.example\.test: no SOA"):
-        await store.apply(plan(Site(), site, {}), "me", "site", check_zone=refuse)
+        await store.objects.apply(plan(Site(), site, {}), "me", "site", check_zone=refuse)
     assert await store.generation() == 0
 
 
 async def test_refresh_reads_the_difference(filled: Store, site: Site) -> None:
     """A snapshot follows every kind of change, keeps what did not change, and is itself where nothing did."""
-    old = await filled.snapshot()
-    assert await filled.refresh(old) is old
+    old = await filled.snapshots.load()
+    assert await filled.snapshots.refresh(old) is old
     acme = site.clients["acme"]
-    await filled.apply([put("client", client(1)), put("client", replace(acme, tier="standard"), acme)], "me", "api")
-    await filled.apply([drop("client", "newsreader"), put("tier", Tier("new", 3, "fast"))], "me", "api")
-    new = await filled.refresh(old)
+    await filled.objects.apply(
+        [put("client", client(1)), put("client", replace(acme, tier="standard"), acme)], "me", "api"
+    )
+    await filled.objects.apply([drop("client", "newsreader"), put("tier", Tier("new", 3, "fast"))], "me", "api")
+    new = await filled.snapshots.refresh(old)
     await same(filled, new)
     assert new.keyrings["web"] is old.keyrings["web"]
     assert new.site.zones is old.site.zones
     assert "newsreader" not in new.site.clients
-    await filled.apply([put("client", site.clients["newsreader"])], "me", "api")
-    await filled.apply([drop("client", "newsreader")], "me", "api")
-    await filled.apply([put("client", replace(site.clients["newsreader"], tier="new"))], "me", "api")
-    await filled.apply([put("classify", replace(site.classify, trust_ecs_from=()), site.classify)], "me", "api")
-    await same(filled, await filled.refresh(new))
-    await same(filled, await filled.refresh(old))
-    await filled.apply([drop("classify", "")], "me", "api")
-    await same(filled, await filled.refresh(new))
+    await filled.objects.apply([put("client", site.clients["newsreader"])], "me", "api")
+    await filled.objects.apply([drop("client", "newsreader")], "me", "api")
+    await filled.objects.apply([put("client", replace(site.clients["newsreader"], tier="new"))], "me", "api")
+    await filled.objects.apply([put("classify", replace(site.classify, trust_ecs_from=()), site.classify)], "me", "api")
+    await same(filled, await filled.snapshots.refresh(new))
+    await same(filled, await filled.snapshots.refresh(old))
+    await filled.objects.apply([drop("classify", "")], "me", "api")
+    await same(filled, await filled.snapshots.refresh(new))
 
 
 async def test_refresh_from_a_later_generation_loads_whole(filled: Store) -> None:
     """A snapshot newer than the database (an older backup was put back) is replaced."""
-    old = await filled.snapshot()
+    old = await filled.snapshots.load()
     ahead = replace(old, generation=99, site=Site())
-    await same(filled, await filled.refresh(ahead))
+    await same(filled, await filled.snapshots.refresh(ahead))
 
 
 async def test_cluster_brings_and_takes_its_keys(filled: Store, site: Site) -> None:
     """A new IPv6 cluster has one active epoch and a client master; removing it destroys both."""
     web = site.clusters["web"]
     assert isinstance(web, Cluster)
-    snapshot = await filled.snapshot()
+    snapshot = await filled.snapshots.load()
     assert snapshot.keyrings.keys() == snapshot.masters.keys() == {"web"}
     assert snapshot.keyrings["web"].active
     assert len(snapshot.masters["web"]) == 32
     service = site.services["www.example.test"]
-    await filled.apply([drop("service", service.name), drop("cluster", "web")], "me", "api")
-    gone = await filled.refresh(snapshot)
+    await filled.objects.apply([drop("service", service.name), drop("cluster", "web")], "me", "api")
+    gone = await filled.snapshots.refresh(snapshot)
     assert gone.keyrings == gone.masters == {}
-    await filled.apply([put("cluster", web)], "me", "api")
-    again = await filled.refresh(gone)
+    await filled.objects.apply([put("cluster", web)], "me", "api")
+    again = await filled.snapshots.refresh(gone)
     assert again.masters["web"] != snapshot.masters["web"]
     assert again.keyrings["web"].epochs[0].secret != snapshot.keyrings["web"].epochs[0].secret
 
@@ -286,8 +288,8 @@ async def test_cluster_that_turns_ipv4_loses_its_keys(filled: Store, site: Site)
         drop("cluster", "legacy"),
         put("cluster", replace(legacy, name="web"), site.clusters["web"]),
     ]
-    await filled.apply(changes, "me", "api")
-    snapshot = await filled.snapshot()
+    await filled.objects.apply(changes, "me", "api")
+    snapshot = await filled.snapshots.load()
     assert snapshot.masters == snapshot.keyrings == {}
 
 
@@ -295,20 +297,20 @@ async def test_rotation_waits_for_dispatchers_and_retires(filled: Store) -> None
     """A new epoch is published, becomes active once dispatchers hold it, and the old one goes in time."""
     now = time.time()
     behind = NodeReport("d1", frozenset({"dispatch"}), 1, "1", now, 5.0)
-    await filled.report(behind)
-    published = await filled.rotate("web", "me", now)
+    await filled.nodes.report(behind)
+    published = await filled.keys.rotate("web", "me", now)
     assert published.state is EpochState.PUBLISHED
-    assert await filled.advance(now) == []
-    await filled.report(replace(behind, generation=published.published_generation))
-    assert await filled.advance(now) == ["web/1 active", "web/0 retiring"]
-    ring = (await filled.snapshot()).keyrings["web"]
+    assert await filled.keys.advance(now) == []
+    await filled.nodes.report(replace(behind, generation=published.published_generation))
+    assert await filled.keys.advance(now) == ["web/1 active", "web/0 retiring"]
+    ring = (await filled.snapshots.load()).keyrings["web"]
     assert ring.active
     assert ring.active[0].slot == 1
     assert ring.active[0].secret == published.secret
-    assert await filled.advance(now + 3660) == []
-    assert await filled.advance(now + 3662) == ["web/0 retired"]
-    assert [epoch.slot for epoch in (await filled.snapshot()).keyrings["web"].epochs] == [1]
-    actions = [(row.action, row.name) for row in await filled.audit(10) if row.kind == "key"]
+    assert await filled.keys.advance(now + 3660) == []
+    assert await filled.keys.advance(now + 3662) == ["web/0 retired"]
+    assert [epoch.slot for epoch in (await filled.snapshots.load()).keyrings["web"].epochs] == [1]
+    actions = [(row.action, row.name) for row in await filled.audit.rows(10) if row.kind == "key"]
     assert actions == [("-", "web/0"), ("~", "web/1"), ("~", "web/0"), ("+", "web/1"), ("+", "web/0")]
 
 
@@ -316,28 +318,28 @@ async def test_rotation_of_nothing(filled: Store) -> None:
     """Rotating a cluster that does not exist or has no keys says which ones have."""
     for name in ("nobody", "legacy"):
         with pytest.raises(InvalidSite, match=r"is not an IPv6 cluster of this site \(there is: web\)"):
-            await filled.rotate(name, "me", 0.0)
+            await filled.keys.rotate(name, "me", 0.0)
 
 
 async def test_full_slots_say_when_one_is_free(filled: Store) -> None:
     """A fifth epoch is refused, with the seconds until a slot is free."""
     now = time.time()
     for _ in range(3):
-        await filled.rotate("web", "me", now)
-        await filled.advance(now)
+        await filled.keys.rotate("web", "me", now)
+        await filled.keys.advance(now)
     with pytest.raises(
         Conflict, match=r"key\.web: all 4 key slots are taken; the next one becomes free in 36\d\d seconds"
     ):
-        await filled.rotate("web", "me", now)
-    assert (await filled.rotate("web", "me", now + 3700)).slot == 0
+        await filled.keys.rotate("web", "me", now)
+    assert (await filled.keys.rotate("web", "me", now + 3700)).slot == 0
 
 
 async def test_several_nodes_advance_at_once(filled: Store, url: str, kek: Any) -> None:
     """Of many advances at once one does the step and the others find nothing to do."""
     other = await Store.open(url, kek)
     now = time.time()
-    await filled.rotate("web", "me", now)
-    events = await asyncio.gather(*((filled, other)[n % 2].advance(now) for n in range(8)))
+    await filled.keys.rotate("web", "me", now)
+    events = await asyncio.gather(*((filled, other)[n % 2].keys.advance(now) for n in range(8)))
     await other.close()
     assert sorted(events) == [*[[]] * 7, ["web/1 active", "web/0 retiring"]]
 
@@ -347,56 +349,56 @@ async def test_longer_ttl_keeps_the_epoch_longer(filled: Store, site: Site) -> N
     web = site.clusters["web"]
     assert isinstance(web, Cluster)
     long = replace(web, ttl=7200)
-    await filled.apply([put("cluster", long, web)], "me", "api")
-    await filled.apply([put("cluster", web, long)], "me", "api")
+    await filled.objects.apply([put("cluster", long, web)], "me", "api")
+    await filled.objects.apply([put("cluster", web, long)], "me", "api")
     now = time.time()
-    await filled.rotate("web", "me", now)
-    await filled.advance(now)
-    assert await filled.advance(now + 10000) == []
-    assert await filled.advance(now + 10802) == ["web/0 retired"]
+    await filled.keys.rotate("web", "me", now)
+    await filled.keys.advance(now)
+    assert await filled.keys.advance(now + 10000) == []
+    assert await filled.keys.advance(now + 10802) == ["web/0 retired"]
 
 
 async def test_site_file_keeps_api_clients_and_runtime_fields(filled: Store, site: Site) -> None:
     """Clients made by the API survive an apply; what the file made and drops is deleted; states are kept."""
     acme = site.clients["acme"]
     revoked = replace(acme, state=ClientState.REVOKED, key_generation=3)
-    await filled.apply([put("client", client(1)), put("client", revoked, acme)], "me", "api")
+    await filled.objects.apply([put("client", client(1)), put("client", revoked, acme)], "me", "api")
     clients = {"acme": replace(acme, tier="standard")}
-    stored = await filled.stored()
-    await filled.apply(plan(stored.site, replace(site, clients=clients), stored.origins), "me", "site")
-    after = (await filled.site()).clients
+    stored = await filled.objects.stored()
+    await filled.objects.apply(plan(stored.site, replace(site, clients=clients), stored.origins), "me", "site")
+    after = (await filled.objects.site()).clients
     assert after == {client(1).name: client(1), "acme": replace(revoked, tier="standard")}
-    origins = await filled.origins()
+    origins = (await filled.objects.stored()).origins
     assert origins["client", client(1).name] == "api"
     assert origins["client", "acme"] == "site"
 
 
 async def test_site_file_takes_over_what_it_names(filled: Store, site: Site) -> None:
     """An object of the API that a site file names belongs to the file from then on."""
-    await filled.apply([put("client", client(1))], "me", "api")
+    await filled.objects.apply([put("client", client(1))], "me", "api")
     named = replace(site, clients={**site.clients, client(1).name: client(1)})
     for count in (1, 0):
-        stored = await filled.stored()
+        stored = await filled.objects.stored()
         changes = plan(stored.site, named, stored.origins)
         assert len(changes) == count
-        await filled.apply(changes, "me", "site")
-    stored = await filled.stored()
-    await filled.apply(plan(stored.site, site, stored.origins), "me", "site")
-    assert await filled.get("client", client(1).name) is None
+        await filled.objects.apply(changes, "me", "site")
+    stored = await filled.objects.stored()
+    await filled.objects.apply(plan(stored.site, site, stored.origins), "me", "site")
+    assert await filled.objects.get("client", client(1).name) is None
 
 
 async def test_audit_says_who_did_what_without_secrets(filled: Store, site: Site) -> None:
     """Each change leaves who, what, before and after; no secret and no zone text stands there."""
     gold = site.tiers["gold"]
-    await filled.apply([put("tier", replace(gold, dscp=46), gold)], "carol", "api")
-    newest, *rest = await filled.audit(1000)
+    await filled.objects.apply([put("tier", replace(gold, dscp=46), gold)], "carol", "api")
+    newest, *rest = await filled.audit.rows(1000)
     assert (newest.actor, newest.action, newest.kind, newest.name) == ("carol", "~", "tier", "gold")
     assert newest.before
     assert newest.after
     assert (newest.before["dscp"], newest.after["dscp"]) == (34, 46)
     assert newest.generation == 2
     assert abs(newest.at - time.time()) < 60
-    assert [row.id for row in await filled.audit(3, before=rest[4].id)] == [row.id for row in rest[5:8]]
+    assert [row.id for row in await filled.audit.rows(3, before=rest[4].id)] == [row.id for row in rest[5:8]]
     text = repr(rest)
     assert "acme-key" in text
     assert site.tsig_keys["acme-key"].secret not in text
@@ -405,35 +407,35 @@ async def test_audit_says_who_did_what_without_secrets(filled: Store, site: Site
 
 async def test_tokens(store: Store) -> None:
     """A token is found by its clear text alone, exists once by name, and is gone when deleted."""
-    first = await store.create_first_token("first", "boot")
+    first = await store.tokens.create_first("first", "boot")
     assert first
-    assert await store.create_first_token("second", "boot") is None
-    clear = await store.create_token("ops", "me")
-    found = await store.find_token(clear)
+    assert await store.tokens.create_first("second", "boot") is None
+    clear = await store.tokens.create("ops", "me")
+    found = await store.tokens.find(clear)
     assert found
     assert (found.name, found.created_by) == ("ops", "me")
-    assert await store.find_token(clear + "x") is None
-    assert [token.name for token in await store.tokens()] == ["first", "ops"]
+    assert await store.tokens.find(clear + "x") is None
+    assert [token.name for token in await store.tokens.all()] == ["first", "ops"]
     with pytest.raises(Conflict, match=r"token\.ops: exists already"):
-        await store.create_token("ops", "me")
-    assert await store.delete_token("ops", "me")
-    assert not await store.delete_token("ops", "me")
-    assert await store.find_token(clear) is None
+        await store.tokens.create("ops", "me")
+    assert await store.tokens.delete("ops", "me")
+    assert not await store.tokens.delete("ops", "me")
+    assert await store.tokens.find(clear) is None
 
 
 async def test_node_reports(store: Store) -> None:
     """A report replaces the last of the same process; processes of one name stand apart; leaving forgets."""
     now = time.time()
     report = NodeReport("n1", frozenset({"dns", "admin"}), 1, "0.1", now, 5.0, "a")
-    await store.report(report)
-    await store.report(replace(report, generation=2))
+    await store.nodes.report(report)
+    await store.nodes.report(replace(report, generation=2))
     twin = replace(report, instance="b")
-    await store.report(twin)
-    assert await store.nodes() == [replace(report, generation=2), twin]
-    await store.leave(twin)
-    assert [node.instance for node in await store.nodes()] == ["a"]
-    await store.report(replace(twin, seen_at=now + 4000))
-    assert [node.instance for node in await store.nodes()] == ["b"]
+    await store.nodes.report(twin)
+    assert await store.nodes.all() == [replace(report, generation=2), twin]
+    await store.nodes.leave(twin)
+    assert [node.instance for node in await store.nodes.all()] == ["a"]
+    await store.nodes.report(replace(twin, seen_at=now + 4000))
+    assert [node.instance for node in await store.nodes.all()] == ["b"]
     assert await store.generation() == 0
 
 
@@ -446,7 +448,7 @@ async def test_watch_tells_generations(filled: Store, url: str, kek: Any) -> Non
         task = asyncio.ensure_future(anext(watching))
         await asyncio.sleep(0.15)
         start = time.perf_counter()
-        await other.apply([put("client", client(expected))], "me", "api")
+        await other.objects.apply([put("client", client(expected))], "me", "api")
         assert await task == expected
         assert time.perf_counter() - start < 0.5
     await watching.aclose()
@@ -472,21 +474,21 @@ async def test_filters_of_each_kind(filled: Store) -> None:
     ]
     for kind, filters, names in some:
         wanted = Listing(kind, 10, filters=filters)
-        assert [getattr(thing, "name", "") for thing in await filled.page(wanted)] == names, (kind, filters)
-        assert await filled.count_some(wanted) == len(names)
+        assert [getattr(thing, "name", "") for thing in await filled.objects.page(wanted)] == names, (kind, filters)
+        assert await filled.objects.count_some(wanted) == len(names)
 
 
 async def test_thousands_of_clients(filled: Store) -> None:
     """Ten thousand clients go in at once, come out in pages, and one change of them is cheap to follow."""
-    await filled.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
-    snapshot = await filled.snapshot()
+    await filled.objects.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
+    snapshot = await filled.snapshots.load()
     assert len(snapshot.site.clients) == 10002
-    page = await filled.page(Listing("client", 3, after=("c0005000", "c0005000")))
+    page = await filled.objects.page(Listing("client", 3, after=("c0005000", "c0005000")))
     assert [thing.name for thing in page] == ["c0005001", "c0005002", "c0005003"]
     one = client(6000)
     start = time.perf_counter()
-    await filled.apply([put("client", replace(one, tier="standard"), one)], "me", "api")
-    after = await filled.refresh(snapshot)
+    await filled.objects.apply([put("client", replace(one, tier="standard"), one)], "me", "api")
+    after = await filled.snapshots.refresh(snapshot)
     assert time.perf_counter() - start < 1.0
     assert after.site.clients[one.name].tier == "standard"
     assert after.site.clients["c0005000"] is snapshot.site.clients["c0005000"]

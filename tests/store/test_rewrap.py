@@ -14,9 +14,10 @@ from dnsvip.errors import SecretError
 from dnsvip.site import Client
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change
-from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, lastgood
-from dnsvip.store.rewrap import without_key
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.keys.rewrap import without_key
 from dnsvip.store.secrets.kek import add_to_file
+from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
 
 Node = Callable[[str], NodeConfig]
@@ -32,19 +33,19 @@ async def test_secrets_survive_and_the_old_key_opens_nothing(
     filled: Store, url: str, kek: KeyEncryptionKey, tmp_path: Path
 ) -> None:
     """After it every secret is what it was, under the new key only."""
-    await filled.rotate("web", "me", 1000.0)
-    before = await filled.snapshot()
+    await filled.keys.rotate("web", "me", 1000.0)
+    before = await filled.snapshots.load()
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
-    assert await filled.rewrap(new, "me") == 2 + 1 + 1 + 3
+    assert await filled.keys.rewrap(new, "me") == 2 + 1 + 1 + 3
     with pytest.raises(SecretError, match="is not the one that the secrets"):
         await Store.open(url, kek)
     with pytest.raises(SecretError, match="is not the one that the secrets"):
-        await filled.create_token("t", "me")
+        await filled.tokens.create("t", "me")
     store = await Store.open(url, new)
-    after = await store.snapshot()
+    after = await store.snapshots.load()
     assert (after.site, after.masters, after.cookie_secrets) == (before.site, before.masters, before.cookie_secrets)
     assert after.keyrings["web"].epochs == before.keyrings["web"].epochs
-    row = (await store.audit(1))[0]
+    row = (await store.audit.rows(1))[0]
     assert (row.kind, row.action, row.name) == ("kek", "~", new.active_id)
     await store.close()
 
@@ -57,23 +58,23 @@ async def test_nodes_take_the_new_key_without_a_pause(
     their last good snapshot under it."""
     feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b")]
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
-    await store.announce_key(new.active_id, "me")
+    await store.keys.announce(new.active_id, "me")
     async with asyncio.timeout(20):
-        while without_key(await store.nodes(), new.active_id, time.time()) != ["a", "b"]:
+        while without_key(await store.nodes.all(), new.active_id, time.time()) != ["a", "b"]:
             await asyncio.sleep(0.05)
     add_to_file(tmp_path / "dnsvip.key", tmp_path / "new.key")
     async with asyncio.timeout(20):
-        while without_key(await store.nodes(), new.active_id, time.time()):
+        while without_key(await store.nodes.all(), new.active_id, time.time()):
             await asyncio.sleep(0.05)
-    await store.rewrap(new, "me")
+    await store.keys.rewrap(new, "me")
     assert feeds[0].store
-    await feeds[0].store.apply(change(1), "me", "api")
+    await feeds[0].store.objects.apply(change(1), "me", "api")
     await until(lambda: all("c1" in feed.snapshot.site.clients for feed in feeds))
     (tmp_path / "new.key").rename(tmp_path / "dnsvip.key")
     only_new = KeyEncryptionKey.load(tmp_path / "dnsvip.key", {})
     generation = feeds[0].snapshot.generation
     await until(lambda: _saved(tmp_path / "a", only_new) == generation)
-    await feeds[0].store.apply(change(2), "me", "api")
+    await feeds[0].store.objects.apply(change(2), "me", "api")
     await until(lambda: all("c2" in feed.snapshot.site.clients for feed in feeds))
 
 
@@ -90,7 +91,7 @@ async def test_node_that_missed_the_change_catches_up(node: Node, started: Start
     feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
     await until(lambda: feed.connected)
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
-    await store.rewrap(new, "me")
+    await store.keys.rewrap(new, "me")
     await until(lambda: not feed.connected)
     assert "acme" in feed.snapshot.site.clients
     add_to_file(tmp_path / "dnsvip.key", tmp_path / "new.key")
@@ -104,9 +105,9 @@ async def test_command(url: str, tmp_path: Path, filled: Store) -> None:
     node.write_text(f'database = "{url}"\n')
     feed = SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "other", "other"), ["dns"], {})
     await feed.start()
-    await filled.report(feed._own_report())  # a node that lives and never reads its key again
+    await filled.nodes.report(feed._own_report())  # a node that lives and never reads its key again
     await feed.close()
-    await filled.report(feed._own_report())
+    await filled.nodes.report(feed._own_report())
     argv = [DNSVIP, "keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key"]
     refused = await _run(*argv, "--timeout", "0.1")
     assert refused[0] == 1

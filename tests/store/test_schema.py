@@ -18,7 +18,7 @@ from dnsvip.site import Site, Snapshot
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
 from dnsvip.store.database.database import Database
-from dnsvip.store.schema import SCRIPTS
+from dnsvip.store.database.schema import SCRIPTS
 from tests.store.test_lastgood import clear_secrets, snapshot  # noqa: F401 - a fixture
 
 OPEN = """
@@ -81,8 +81,8 @@ async def test_newer_database_that_allows_it_is_used(filled: Store, url: str, ke
     """A later version's database that says this one may is opened, read and written, and stays of its version."""
     await make_newer(url, tables.SCHEMA)
     store = await Store.open(url, kek)
-    assert await store.create_token("t", "me")
-    assert (await store.snapshot()).site == await filled.site()
+    assert await store.tokens.create("t", "me")
+    assert (await store.snapshots.load()).site == await filled.objects.site()
     await store.close()
     database = Database(url)
     async with database.read() as connection:
@@ -100,7 +100,7 @@ async def test_migrating_can_be_left_to_others(url: str, kek: KeyEncryptionKey) 
 async def test_database_file_is_the_owners(tmp_path: Path, kek: KeyEncryptionKey) -> None:
     """The SQLite file and its journals can be read by their owner only."""
     store = await Store.open(f"sqlite:///{tmp_path}/x.db", kek)
-    await store.create_token("t", "me")
+    await store.tokens.create("t", "me")
     files = list(tmp_path.glob("x.db*"))
     assert len(files) == 3
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
@@ -116,7 +116,7 @@ async def test_no_secret_in_clear_in_the_database(
     request: pytest.FixtureRequest,
 ) -> None:
     """No epoch secret, client master, TSIG secret or token stands in the database's files."""
-    token = await store.create_token("t", "me")
+    token = await store.tokens.create("t", "me")
     secrets = [*clear_secrets(snapshot, site), token.encode()]
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))

@@ -15,7 +15,7 @@ from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
 from dnsvip.store.database.database import Database, make_file
 from dnsvip.store.objects.rows import to_row
-from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
 from tests.store.conftest import alembic
 
 BEFORE = "0002"
@@ -71,14 +71,14 @@ async def test_data_survives_the_upgrade(
 ) -> None:
     """Site, keys, tokens, nodes and audit of the schema before are all there after opening, and can be changed."""
     store = await Store.open(url, kek)
-    snapshot = await store.snapshot()
+    snapshot = await store.snapshots.load()
     assert (snapshot.site, snapshot.generation) == (site, 7)
     assert [(epoch.slot, epoch.secret) for epoch in snapshot.keyrings["web"].epochs] == [(2, EPOCH_SECRET)]
     assert snapshot.masters == {"web": b"m" * 32}
-    assert [token.name for token in await store.tokens()] == ["t"]
-    assert [(node.name, node.generation) for node in await store.nodes()] == [("d", 7)]
-    assert [row.name for row in await store.audit()] == ["gold"]
-    assert (await store.rotate("web", "me", 100.0)).slot == 3
+    assert [token.name for token in await store.tokens.all()] == ["t"]
+    assert [(node.name, node.generation) for node in await store.nodes.all()] == [("d", 7)]
+    assert [row.name for row in await store.audit.rows()] == ["gold"]
+    assert (await store.keys.rotate("web", "me", 100.0)).slot == 3
     assert await store.generation() == 8
     await store.close()
 
@@ -107,7 +107,7 @@ async def test_program_of_before_goes_on_beside_the_new_one(
         for table in known.values():
             await connection.execute(select(table))
     store = await Store.open(url, kek)
-    await store.rotate("web", "me", 100.0)
+    await store.keys.rotate("web", "me", 100.0)
     for name, table in known.items():
         if name == "alembic_version":
             continue
@@ -119,7 +119,7 @@ async def test_program_of_before_goes_on_beside_the_new_one(
                 await connection.execute(delete(table).where(*where))
                 await connection.execute(insert(table).values(row))
             assert [dict(row) for row in (await connection.execute(select(table))).mappings()] == rows, name
-    snapshot = await store.snapshot()
+    snapshot = await store.snapshots.load()
     assert len(snapshot.keyrings["web"].epochs) == 2
     await store.close()
     assert (await _min_reader(url)) == tables.OLDEST == BEFORE

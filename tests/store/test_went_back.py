@@ -18,7 +18,9 @@ from dnsvip.site.epochs import waiting_for
 from dnsvip.site.history import Course
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
-from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store, lastgood, memory
+from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.following import memory
+from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
 
 Node = Callable[[str], NodeConfig]
@@ -31,28 +33,28 @@ def change(name: str, number: int) -> list[Change]:
 
 async def test_another_history_with_the_same_numbers_is_read_whole(filled: Store) -> None:
     """Where the change that was seen last is not in the database, newer generations are not taken for later ones."""
-    await filled.apply(change("one", 1), "me", "api")
-    seen = await filled.follow(None, None)
+    await filled.objects.apply(change("one", 1), "me", "api")
+    seen = await filled.snapshots.follow(None, None)
     assert seen.course is Course.ONWARD
-    await filled.apply(change("two", 2), "me", "api")
-    onward = await filled.follow(seen.snapshot, seen.mark)
+    await filled.objects.apply(change("two", 2), "me", "api")
+    onward = await filled.snapshots.follow(seen.snapshot, seen.mark)
     assert (onward.course, set(onward.snapshot.site.clients) - {"acme", "newsreader"}) == (
         Course.ONWARD,
         {"one", "two"},
     )
     lost = replace(seen.snapshot, site=replace(seen.snapshot.site, clients={"lost": Client("lost", 9, "gold")}))
     other = replace(seen.mark, stamp=seen.mark.stamp + 1)
-    back = await filled.follow(lost, other)
+    back = await filled.snapshots.follow(lost, other)
     assert back.course is Course.BACK
     assert back.snapshot.site == onward.snapshot.site
-    assert (await filled.follow(onward.snapshot, onward.mark)).snapshot is onward.snapshot
+    assert (await filled.snapshots.follow(onward.snapshot, onward.mark)).snapshot is onward.snapshot
 
 
 @pytest.fixture
 async def world(tmp_path: Path, kek: KeyEncryptionKey, site: Site) -> Store:
     """A store on a file with the example site."""
     store = await Store.open(f"sqlite:///{tmp_path}/site.db", kek)
-    await store.apply(plan(Site(), site, {}), "me", "site")
+    await store.objects.apply(plan(Site(), site, {}), "me", "site")
     return store
 
 
@@ -75,24 +77,24 @@ async def test_keys_of_a_lost_history_are_not_mixed_up(world: Store, tmp_path: P
     path, config = tmp_path / "site.db", NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key")
     feed = await started(SnapshotFollower(replace(config, state_dir=tmp_path / "s", node="d"), ["dispatch"], {}))
     copy(path, tmp_path / "old.db")
-    lost = await world.rotate_at_once("web", "me", time.time())
-    await world.apply(change("lost", 5), "me", "api")
+    lost = await world.keys.rotate_at_once("web", "me", time.time())
+    await world.objects.apply(change("lost", 5), "me", "api")
     await until(lambda: "lost" in feed.snapshot.site.clients)
     kek = KeyEncryptionKey.load(tmp_path / "dnsvip.key", {})
     await until(lambda: lastgood.load(tmp_path / "s", kek).generation == 3)
     await world.close()
     put_back(tmp_path / "old.db", path)
     world = await Store.open(config.database, kek)
-    await world.apply(change("new", 6), "me", "api")
+    await world.objects.apply(change("new", 6), "me", "api")
     await until(lambda: "new" in feed.snapshot.site.clients)
     assert "lost" not in feed.snapshot.site.clients
     async with asyncio.timeout(20):
-        while lost.key_id not in {each.key_id for each in await world.reserved()}:
+        while lost.key_id not in {each.key_id for each in await world.keys.reserved()}:
             await asyncio.sleep(0.05)
-        while "warnings" not in (report := (await world.nodes())[0]).detail:
+        while "warnings" not in (report := (await world.nodes.all())[0]).detail:
             await asyncio.sleep(0.05)
     assert "the database became an older state of itself: from generation 3 to" in report.detail["warnings"][0]
-    made = await world.rotate("web", "me", time.time())
+    made = await world.keys.rotate("web", "me", time.time())
     assert made.slot not in (0, lost.slot)
     assert waiting_for(made, [replace(report, generation=99)], time.time()) == ["d"]
     await until(lambda: any(e.key_id == made.key_id for e in feed.snapshot.keyrings["web"].epochs))
@@ -104,7 +106,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
     """What a node remembers on its disk tells it at its start that the database is an older one."""
     config = NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key", tmp_path / "s", "a")
     copy(tmp_path / "site.db", tmp_path / "old.db")
-    lost = await world.rotate_at_once("web", "me", time.time())
+    lost = await world.keys.rotate_at_once("web", "me", time.time())
     feed = SnapshotFollower(config, ["dns"], {})
     await feed.start()
     await feed.close()
@@ -116,7 +118,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
     feed = await started(SnapshotFollower(config, ["dns"], {}))
     await until(lambda: feed.snapshot.generation == 2)  # the reservation is a change
     assert feed.store
-    assert [each.key_id for each in await feed.store.reserved()] == [lost.key_id]
+    assert [each.key_id for each in await feed.store.keys.reserved()] == [lost.key_id]
 
 
 async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, started: Start) -> None:
@@ -133,15 +135,15 @@ async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, starte
 
 async def test_schedule_rotates_once_for_all_nodes(filled: Store, node: Node, started: Start) -> None:
     """With a schedule of one second and four nodes each epoch is followed by one other, none sooner than a second."""
-    web = (await filled.site()).clusters["web"]
+    web = (await filled.objects.site()).clusters["web"]
     assert isinstance(web, Cluster)
     quick = replace(web, ttl=0, session_lifetime=1, rotate_every=1)
-    await filled.apply([Change("cluster", "web", "~", web, quick)], "me", "site")
+    await filled.objects.apply([Change("cluster", "web", "~", web, quick)], "me", "site")
     feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b", "c")]
     await started(SnapshotFollower(node("d"), ["dispatch"], {}))
     async with asyncio.timeout(30):
         while True:
-            rows = await filled.audit(1000)
+            rows = await filled.audit.rows(1000)
             made = [row.after for row in rows if row.kind == "key" and row.action == "+" and row.after]
             if len(made) >= 4:
                 break

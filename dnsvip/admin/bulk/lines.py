@@ -22,7 +22,7 @@ from dnsvip.site import Step
 from dnsvip.site.declare import Declared
 from dnsvip.site.plain import JsonObject, dump_text, parse
 from dnsvip.site.registry import KINDS
-from dnsvip.store.bulk import Line, LineProblem
+from dnsvip.store.objects.bulk import Line, LineProblem
 
 LONGEST = 1 << 20
 """Bytes in one line."""

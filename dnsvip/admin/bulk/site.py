@@ -63,10 +63,12 @@ async def apply(request: web.Request) -> web.Response:
     wanted = await asyncio.to_thread(_checked, body)
     store = request.app[NODE].store()
     for attempt in range(TRIES):
-        stored = await store.stored()
+        stored = await store.objects.stored()
         changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins)
         try:
-            generation = await store.apply(changes, request[ACTOR], "site", expected=stored.generation, dry_run=dry_run)
+            generation = await store.objects.apply(
+                changes, request[ACTOR], "site", expected=stored.generation, dry_run=dry_run
+            )
             break
         except Conflict:
             if attempt + 1 == TRIES or await store.generation() == stored.generation:

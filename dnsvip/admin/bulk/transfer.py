@@ -31,7 +31,7 @@ from dnsvip.errors import DnsvipError, Problem
 from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject, SiteObject, dump, dump_text
 from dnsvip.site.rights import Action
-from dnsvip.store.bulk import LINES, Line, LineProblem, Tally
+from dnsvip.store.objects.bulk import LINES, Line, LineProblem, Tally
 
 LIMIT = 2 << 30
 """Bytes in an import."""
@@ -124,19 +124,16 @@ class _Job:
         """Put what is good into the database."""
         request, rights = self._request, self._request[CALLER].rights
         per_line = self._query.mode == "per-line"
-        self.generation = (
-            await request.app[NODE]
-            .store()
-            .import_clients(
-                self._batches(),
-                request[ACTOR],
-                settled,
-                lambda name: rights.allow(Action.WRITE, "client", name),
-                self.tally,
-                told,
-                per_line=per_line,
-                dry_run=self._query.dry_run,
-            )
+        objects = request.app[NODE].store().objects
+        self.generation = await objects.import_clients(
+            self._batches(),
+            request[ACTOR],
+            settled,
+            lambda name: rights.allow(Action.WRITE, "client", name),
+            self.tally,
+            told,
+            per_line=per_line,
+            dry_run=self._query.dry_run,
         )
         log.info("clients imported", actor=request[ACTOR], generation=self.generation, lines=self.total)
 
@@ -229,7 +226,7 @@ async def give(request: web.Request) -> web.StreamResponse:
     """Every client that the query leaves, one a line, as import takes them."""
     query = query_of(request, ExportQuery)
     wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE)
-    page = await request.app[NODE].store().places(wanted)
+    page = await request.app[NODE].store().objects.places(wanted)
     headers = {"Content-Type": f"{lines.MEDIA[query.format]}; charset=utf-8"}
     headers["Content-Disposition"] = f'attachment; filename="clients.{query.format}"'
     stream = web.StreamResponse(headers=headers)
@@ -242,7 +239,7 @@ async def give(request: web.Request) -> web.StreamResponse:
             if len(page) < LONGEST_PAGE:
                 break
             thing, place = page[-1]
-            page = await request.app[NODE].store().places(replace(wanted, after=(place, name_of_thing(thing))))
+            page = await request.app[NODE].store().objects.places(replace(wanted, after=(place, name_of_thing(thing))))
     except DnsvipError as error:
         # The status is sent: that the end is missing tells the caller, who would take a tidy one for all there is.
         log.error("an export was broken off", actor=request[ACTOR], error=str(error))

@@ -143,7 +143,7 @@ class Uses:
 
 async def _note(request: web.Request, name: str, now: float) -> None:
     with suppress(StoreError):
-        await request.app[NODE].store().note_use(name, now)
+        await request.app[NODE].store().tokens.note_use(name, now)
 
 
 ATTEMPTS_KEY = web.AppKey("attempts", Attempts)
@@ -208,7 +208,7 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
         raise _too_many("too-many-attempts", wait)
     # A token that is known good is looked up all the same: it may have been deleted since, on any node.
     node = request.app[NODE]
-    token = await node.store().find_token(clear)
+    token = await node.store().tokens.find(clear)
     if token is None:
         attempts.fail(source, time.monotonic())
         if not wait and attempts.wait(source, time.monotonic()):

@@ -140,7 +140,7 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
         demand(request, Action.READ, other, name)
     wanted = resource.listing(query)
     store = request.app[NODE].store()
-    rows = await store.places(replace(wanted, limit=wanted.limit + 1))
+    rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
     page = rows[: wanted.limit]
     rights = request[CALLER].rights
     shown = [
@@ -162,14 +162,14 @@ async def _count(request: web.Request, wanted: Listing) -> JsonObject:
     node = request.app[NODE]
     if not wanted.filtered:
         return {"total": len(collection(node.snapshot().site, wanted.kind)), "total_is": "exact"}
-    matches = await node.store().count_some(wanted)
+    matches = await node.store().objects.count_some(wanted)
     return {"total": min(matches, COUNTED), "total_is": "at-least" if matches > COUNTED else "exact"}
 
 
 async def get(resource: Resource, request: web.Request) -> web.Response:
     """One object."""
     name = name_of(resource, request)
-    thing = await request.app[NODE].store().get(resource.name, name)
+    thing = await request.app[NODE].store().objects.get(resource.name, name)
     if thing is None:
         raise absent(resource, name)
     shown = resource.shown(thing)
@@ -230,7 +230,7 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
     node, seen = request.app[NODE], seen or resource.shown
     for attempt in range(TRIES):
         store = node.store()
-        before = await store.get(resource.name, name)
+        before = await store.objects.get(resource.name, name)
         bodies.check_conditions(request, None if before is None else seen(before))
         after = make(before)
         after = after and resource.settled(before, after)
@@ -238,9 +238,9 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
             return Outcome(before, after, None)
         step = Change(resource.name, name, _action(before, after), before, after)
         try:
-            generation = await store.apply([step], request[ACTOR], "api")
+            generation = await store.objects.apply([step], request[ACTOR], "api")
         except Conflict:
-            if attempt + 1 == TRIES or await store.get(resource.name, name) == before:
+            if attempt + 1 == TRIES or await store.objects.get(resource.name, name) == before:
                 raise
             continue
         log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=generation)

@@ -17,7 +17,7 @@ CLASSIFY = Resource(KINDS["classify"])
 
 async def get(request: web.Request) -> web.Response:
     """The current settings."""
-    return shown_response(dump(await request.app[NODE].store().get("classify", "") or Classify()))
+    return shown_response(dump(await request.app[NODE].store().objects.get("classify", "") or Classify()))
 
 
 async def put(request: web.Request) -> web.Response:

@@ -60,7 +60,7 @@ async def make(request: web.Request) -> web.Response:
 async def _settled(request: web.Request, name: str) -> Snapshot:
     """This node's snapshot once it has the client as it is stored: an older one would give out an old key."""
     node = request.app[NODE]
-    stored = await node.store().get("client", name)
+    stored = await node.store().objects.get("client", name)
     if stored is None:
         raise absent(CLIENT, name)
     for _ in range(round(PATIENCE / STEP)):

@@ -138,7 +138,7 @@ def _by_name(problem: Problem, servers: list[JsonObject]) -> Problem:
 
 async def _pool(request: web.Request) -> Pool:
     name = name_of(POOL, request)
-    pool = await request.app[NODE].store().get("pool", name)
+    pool = await request.app[NODE].store().objects.get("pool", name)
     if pool is None:
         raise absent(POOL, name)
     return cast("Pool", pool)

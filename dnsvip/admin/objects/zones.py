@@ -58,7 +58,7 @@ async def get(request: web.Request) -> web.Response:
     if TEXT_DNS not in request.headers.get("Accept", ""):
         return await collection.get(ZONE, request)
     name = name_of(ZONE, request)
-    zone = await request.app[NODE].store().get("zone", name)
+    zone = await request.app[NODE].store().objects.get("zone", name)
     if zone is None:
         raise absent(ZONE, name)
     headers = {"ETag": bodies.etag(dump(zone))}

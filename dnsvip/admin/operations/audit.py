@@ -78,7 +78,7 @@ async def list_all(request: web.Request) -> web.Response:
 async def page(request: web.Request, query: HistoryQuery, about: Mapping[str, str]) -> web.Response:
     """The rows about something."""
     limit = query.limit
-    rows = await request.app[NODE].store().audit(limit + 1, query.before, about, query.since)
+    rows = await request.app[NODE].store().audit.rows(limit + 1, query.before, about, query.since)
     more = {**request.query, "limit": limit, "before": rows[limit - 1].id} if len(rows) > limit else None
     following = f"{request.path}?{urlencode(more)}" if more else None
     return bodies.answer({"items": [asdict(row) for row in rows[:limit]], "next": following})

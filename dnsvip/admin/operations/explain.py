@@ -108,7 +108,7 @@ async def _claimants(request: web.Request, trials: tuple[Trial, ...]) -> list[st
     (trial,) = [trial for trial in trials if trial.decided]
     if trial.asked is None or trial.step is Step.GEO:
         return []
-    return (await request.app[NODE].store().claimants(trial.step.value, trial.asked))[:1]
+    return (await request.app[NODE].store().objects.claimants(trial.step.value, trial.asked))[:1]
 
 
 def _client(client: Client | None) -> JsonObject | None:

@@ -53,7 +53,7 @@ class Seen:
 async def list_all(request: web.Request) -> web.Response:
     """Every checked server, once for each dispatcher, by pool, server and node."""
     query, node = query_of(request, HealthQuery), request.app[NODE]
-    reports = await node.store().nodes()
+    reports = await node.store().nodes.all()
     items = [each for report in reports for each in _seen(report, node.now())]
     about = {"pool": query.pool, "name": query.server, "node": query.node, "state": query.state}
     wanted = [each for each in items if all(value in (None, each[key]) for key, value in about.items())]

@@ -35,7 +35,7 @@ async def list_all(request: web.Request) -> web.Response:
     """The epochs of every cluster."""
     store = request.app[NODE].store()
     seen = await _seen(request)
-    items = [_cluster(name, found, seen) for name, found in sorted((await store.epochs()).items())]
+    items = [_cluster(name, found, seen) for name, found in sorted((await store.keys.epochs()).items())]
     return short_page(request, items, "cluster")
 
 
@@ -53,7 +53,8 @@ async def rotate(request: web.Request) -> web.Response:
     name, _ = await _epochs(request)
     node = request.app[NODE]
     wanted = await read_body(request, "rotate", Rotation) if request.can_read_body else Rotation()
-    change = node.store().rotate_at_once if wanted.emergency else node.store().rotate
+    keys = node.store().keys
+    change = keys.rotate_at_once if wanted.emergency else keys.rotate
     made = await change(name, request[ACTOR], node.now())
     headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(made.published_generation)}
     return bodies.answer(_shown(made, await _seen(request)), status=202, headers=headers)
@@ -61,13 +62,13 @@ async def rotate(request: web.Request) -> web.Response:
 
 async def roll_cookies(request: web.Request) -> web.Response:
     """Make DNS cookies with the next secret."""
-    generation = await request.app[NODE].store().roll_cookies(request[ACTOR])
+    generation = await request.app[NODE].store().keys.roll_cookies(request[ACTOR])
     return bodies.answer({"generation": generation}, headers={GENERATION: str(generation)})
 
 
 async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
     name = request.match_info["cluster"]
-    found = (await request.app[NODE].store().epochs(name)).get(name)
+    found = (await request.app[NODE].store().keys.epochs(name)).get(name)
     if not found:
         raise Refusal("not-found", f"There is no IPv6 cluster {name!r}; GET {ROOT}/keys lists those with keys.")
     return name, found
@@ -86,7 +87,7 @@ class _Seen:
 async def _seen(request: web.Request) -> _Seen:
     node = request.app[NODE]
     clusters = node.snapshot().site.clusters
-    return _Seen(clusters, await node.store().nodes(), await node.store().reserved(), node.now())
+    return _Seen(clusters, await node.store().nodes.all(), await node.store().keys.reserved(), node.now())
 
 
 def _cluster(name: str, found: Iterable[Epoch], seen: _Seen) -> JsonObject:

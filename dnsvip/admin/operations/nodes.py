@@ -47,7 +47,7 @@ async def forget(request: web.Request) -> web.Response:
     """Take a node's silent processes off the list; one that lives cannot be forgotten."""
     name, node = request.match_info["name"], request.app[NODE]
     processes = await _processes(request, name)
-    if not await node.store().forget_node(name, node.now()) and any(each["live"] for each in processes):
+    if not await node.store().nodes.forget(name, node.now()) and any(each["live"] for each in processes):
         raise Refusal("conflict", f"The node {name!r} lives: it would be back within a second. Stop it first.")
     log.info("node forgotten", name=name, actor=request[ACTOR])
     return web.Response(status=204)
@@ -56,8 +56,8 @@ async def forget(request: web.Request) -> web.Response:
 async def shown(node: Node) -> list[JsonObject]:
     """Every process as lists show it."""
     store = node.store()
-    reports, generation = await store.nodes(), await store.generation()
-    since = await store.lagging_since({report.generation for report in reports})
+    reports, generation = await store.nodes.all(), await store.generation()
+    since = await store.nodes.lagging_since({report.generation for report in reports})
     return [_shown(report, generation, since.get(report.generation), node.now()) for report in reports]
 
 

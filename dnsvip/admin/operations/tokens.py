@@ -91,7 +91,7 @@ async def list_all(request: web.Request) -> web.Response:
     query, now = query_of(request, TokensQuery), request.app[NODE].now()
     found = [
         each
-        for each in await request.app[NODE].store().tokens()
+        for each in await request.app[NODE].store().tokens.all()
         if query.role in (None, each.role) and query.expired in (None, each.has_expired(now))
     ]
     return short_page(request, [_shown(each) for each in found])
@@ -113,8 +113,8 @@ async def create(request: web.Request) -> web.Response:
     body = await read_body(request, "token", NewToken)
     name = body.name
     token = _with(request, Token(name, 0.0, ""), body, name)
-    clear = await request.app[NODE].store().create_token(name, request[ACTOR], token)
-    made = await request.app[NODE].store().get_token(name) or token
+    clear = await request.app[NODE].store().tokens.create(name, request[ACTOR], token)
+    made = await request.app[NODE].store().tokens.get(name) or token
     headers = {"Location": f"{ROOT}/tokens/{name}", "Cache-Control": "no-store"}
     return bodies.answer({**_shown(made), "token": clear}, status=201, headers=headers)
 
@@ -138,7 +138,7 @@ async def patch(request: web.Request) -> web.Response:
         after = replace(after, expires_at=before.expires_at)
     _demand_all(request, before)
     if after != before:
-        await request.app[NODE].store().change_token(before, after, request[ACTOR])
+        await request.app[NODE].store().tokens.change(before, after, request[ACTOR])
     return bodies.answer(_shown(after))
 
 
@@ -149,14 +149,14 @@ async def rotate(request: web.Request) -> web.Response:
     lived = before.expires_at - before.created_at if before.expires_at is not None else None
     now = request.app[NODE].now()
     after = replace(before, expires_at=now + lived if lived is not None and before.expires_at is not None else None)
-    clear = await request.app[NODE].store().change_token(before, after, request[ACTOR], renew=True)
+    clear = await request.app[NODE].store().tokens.change(before, after, request[ACTOR], renew=True)
     return bodies.answer({**_shown(after), "token": clear}, headers={"Cache-Control": "no-store"})
 
 
 async def delete(request: web.Request) -> web.Response:
     """Revoke a token, from its next request on."""
     name = request.match_info["name"]
-    if not await request.app[NODE].store().delete_token(name, request[ACTOR]):
+    if not await request.app[NODE].store().tokens.delete(name, request[ACTOR]):
         raise _absent(name)
     return web.Response(status=204)
 
@@ -194,7 +194,7 @@ def _demand_all(request: web.Request, token: Token) -> None:
 
 async def _token(request: web.Request) -> Token:
     name = request.match_info["name"]
-    found = await request.app[NODE].store().get_token(name)
+    found = await request.app[NODE].store().tokens.get(name)
     if found is None:
         raise _absent(name)
     return found

@@ -64,7 +64,7 @@ async def _backup(node: NodeConfig, file: Path, *, without_audit: bool) -> tuple
 
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=False), migrate=False)
     try:
-        header, count = await store.backup(file, time.time(), with_audit=not without_audit, progress=_progress)
+        header, count = await store.backups.write(file, time.time(), with_audit=not without_audit, progress=_progress)
     finally:
         await store.close()
     return header.generation, count
@@ -79,9 +79,9 @@ async def _restore(node: NodeConfig, file: Path, key_file: Path | None, *, repla
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=old is not None))
     try:
         actor = f"{getpass.getuser()} (restore)"
-        header, count = await store.restore(file, actor, key=old, replacing=replacing, progress=_progress)
+        header, count = await store.backups.restore(file, actor, key=old, replacing=replacing, progress=_progress)
         generation = await store.generation()
-        held = await store.epochs()
+        held = await store.keys.epochs()
     finally:
         await store.close()
     when = show.moment(header.at)

@@ -64,13 +64,13 @@ async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, t
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
     try:
         for _ in range(TRIES - 1):
-            stored = await store.stored()
+            stored = await store.objects.stored()
             try:
                 return await _apply_to(store, stored, site, dry_run=dry_run)
             except Conflict:
                 if await store.generation() == stored.generation:
                     raise
-        return await _apply_to(store, await store.stored(), site, dry_run=dry_run)
+        return await _apply_to(store, await store.objects.stored(), site, dry_run=dry_run)
     finally:
         await store.close()
 
@@ -78,7 +78,7 @@ async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, t
 async def _apply_to(store: Store, stored: Stored, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     changes = plan(stored.site, site, stored.origins)
     actor = f"{getpass.getuser()} (apply)"
-    generation = await store.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
+    generation = await store.objects.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
     return generation, changes
 
 

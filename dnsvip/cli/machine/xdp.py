@@ -19,7 +19,7 @@ from dnsvip.dispatcher.io.xdp.runner import XdpRunner
 from dnsvip.errors import ConfigError
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
-from dnsvip.store.follower import SnapshotFollower
+from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.log import configure
 from dnsvip.xdp.link import Mode
 

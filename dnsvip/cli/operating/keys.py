@@ -124,7 +124,7 @@ def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool)
 
 async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[int, str]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
-    from dnsvip.store.rewrap import without_key  # noqa: PLC0415
+    from dnsvip.store.keys.rewrap import without_key  # noqa: PLC0415
     from dnsvip.store.secrets.kek import VARIABLE, add_to_file  # noqa: PLC0415
 
     old = KeyEncryptionKey.of(node, os.environ, make=False)
@@ -133,14 +133,14 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
         click.echo(f"{node.key_file} holds the new key too")
     store = await Store.open(node.database, old.with_key(new))
     try:
-        await store.announce_key(new.active_id, ACTOR)
+        await store.keys.announce(new.active_id, ACTOR)
         until = time.monotonic() + seconds
-        while not anyway and (missing := without_key(await store.nodes(), new.active_id, time.time())):
+        while not anyway and (missing := without_key(await store.nodes.all(), new.active_id, time.time())):
             if time.monotonic() > until:
                 text = "nothing is changed yet: give them the new key and do this again, or leave them behind: --anyway"
                 raise StoreError(f"these nodes do not hold the key in {new_key_file}: {', '.join(missing)}; {text}")
             await asyncio.sleep(POLL_SECONDS)
-        return await store.rewrap(new, ACTOR), new.active_id
+        return await store.keys.rewrap(new, ACTOR), new.active_id
     finally:
         await store.close()
 

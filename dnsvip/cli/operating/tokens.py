@@ -106,7 +106,7 @@ def tokens() -> None:
 def list_(config: Path | None, role: str | None, *, expired: bool | None, as_json: bool, **where: Any) -> None:
     """List tokens; what they are is not known to anybody but their owners."""
     if config:
-        now, known = time.time(), _in_database(config, lambda store: store.tokens())
+        now, known = time.time(), _in_database(config, lambda store: store.tokens.all())
         some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
         found: Iterator[JsonObject] = (
             {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
@@ -135,7 +135,7 @@ def create(
     if config:
         if body:
             raise click.UsageError("--config makes a token that may all; give rights through the API")
-        click.echo(_in_database(config, lambda store: store.create_token(name, _actor())))
+        click.echo(_in_database(config, lambda store: store.tokens.create(name, _actor())))
     else:
         api = find_api(address, token_file, ca=ca)
         click.echo(api.call("POST", "tokens", body={"name": name, **body})["token"])
@@ -184,7 +184,7 @@ def delete(name: str, config: Path | None, **where: Any) -> None:
     """Revoke a token, from its next request on."""
     if not config:
         _api(where).call("DELETE", "tokens", name)
-    elif not _in_database(config, lambda store: store.delete_token(name, _actor())):
+    elif not _in_database(config, lambda store: store.tokens.delete(name, _actor())):
         raise ApiError(f"there is no token {name!r}", 404)
     click.echo(f"token {name} deleted")
 

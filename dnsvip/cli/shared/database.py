@@ -28,6 +28,6 @@ async def _load(node: NodeConfig) -> Snapshot:
 
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
     try:
-        return await store.snapshot()
+        return await store.snapshots.load()
     finally:
         await store.close()

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may call the API."""
+"""Bearer tokens: who may call the API, with which rights."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import hashlib
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import InvalidSite, Problem
+from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import NAME_PATTERN
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
+from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import token
 
 TOKEN_BYTES = 32
@@ -26,9 +29,9 @@ TOKEN_BYTES = 32
 class Token:
     """A bearer token without its secret. Times are in unix seconds.
 
-    It has the rights of its `role` or of its own `scopes`; with neither, as tokens had before there were scopes,
-    all. `networks` are where it may be used from, none: anywhere. `per_minute` requests are served, None: any number.
-    `last_used_at` is true to some ten minutes.
+    It has the rights of its `role` or of its own `scopes`; with neither, as tokens of versions without scopes, all
+    rights. `networks` limit where it may be used from (empty: anywhere), `per_minute` its requests (None: no limit).
+    `last_used_at` is accurate to ten minutes.
     """
 
     name: str
@@ -43,17 +46,17 @@ class Token:
 
     @property
     def rights(self) -> Rights:
-        """What it allows. A role that this version does not know allows nothing."""
+        """What it allows. A role unknown to this version allows nothing."""
         if self.role is not None:
             return Rights(ROLES.get(self.role, ()))
         return Rights(self.scopes) if self.scopes else EVERYTHING
 
     def has_expired(self, now: float) -> bool:
-        """Whether it is good no more."""
+        """Whether it is past its end."""
         return self.expires_at is not None and now >= self.expires_at
 
     def is_from(self, source: str) -> bool:
-        """Whether it may be used from an address; a Unix socket ("") counts as this machine."""
+        """Whether it may be used from an address; a Unix socket ("") is this machine."""
         if not self.networks:
             return True
         try:
@@ -63,78 +66,128 @@ class Token:
         return any(address in ip_network(network) for network in self.networks for address in addresses)
 
 
-def check_token_name(name: str) -> None:
-    """Raise InvalidSite for a name that no token may have."""
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise InvalidSite([Problem("token.name", f"must fit {NAME_PATTERN} (it is {name!r})")])
+class Tokens:
+    """The tokens of a store. Secrets are returned once and stored only as hashes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def all(self) -> list[Token]:
+        """Every token by name."""
+        async with self._session.read() as connection:
+            rows = await connection.execute(select(token).order_by(token.c.name))
+            return [_token(row) for row in rows]
+
+    async def find(self, clear: str) -> Token | None:
+        """The token with this secret, None where there is none."""
+        async with self._session.read() as connection:
+            return await _select(connection, token.c.hash == _hash(clear))
+
+    async def get(self, name: str) -> Token | None:
+        """The token with this name, None where there is none."""
+        async with self._session.read() as connection:
+            return await _select(connection, token.c.name == name)
+
+    async def create(self, name: str, actor: str, like: Token | None = None) -> str:
+        """Make a token with the rights and limits of `like`, by default all rights; its secret.
+
+        Raises InvalidSite for an invalid name, Conflict where it is taken.
+        """
+        return await self._create(name, actor, like, only_first=False) or ""
+
+    async def create_first(self, name: str, actor: str) -> str | None:
+        """As `create` where there is no token at all, else None; of several nodes that start, one makes it."""
+        return await self._create(name, actor, None, only_first=True)
+
+    async def change(self, before: Token, after: Token, actor: str, *, renew: bool = False) -> str | None:
+        """Give a token other rights and limits, and with `renew` a new secret, which is returned.
+
+        Raises Conflict where it has changed meanwhile or is gone.
+        """
+        clear = _new_secret() if renew else None
+        async with self._session.change() as change:
+            stored = await _select(change.connection, token.c.name == before.name)
+            if stored is None or replace(stored, last_used_at=before.last_used_at) != before:
+                raise Conflict([Problem(f"token.{before.name}", "has been changed meanwhile; look at it again")])
+            row = _row(after) | ({"hash": _hash(clear)} if clear else {})
+            await change.connection.execute(update(token).where(token.c.name == after.name).values(**row))
+            entry = AuditEntry("~", "token", before.name, _audit_form(before), _audit_form(after))
+            await record(change.connection, actor, change.at, change.generation, [entry])
+        return clear
+
+    async def delete(self, name: str, actor: str) -> bool:
+        """Revoke a token; False where there is none."""
+        try:
+            async with self._session.change() as change:
+                stored = await _select(change.connection, token.c.name == name)
+                if stored is None:
+                    raise Rollback
+                await change.connection.execute(delete(token).where(token.c.name == name))
+                entry = AuditEntry("-", "token", name, _audit_form(stored))
+                await record(change.connection, actor, change.at, change.generation, [entry])
+        except Rollback:
+            return False
+        return True
+
+    async def note_use(self, name: str, now: float) -> None:
+        """Store when a token was last used (unix seconds); makes no generation."""
+        async with self._session.write_unordered() as connection:
+            await connection.execute(update(token).where(token.c.name == name).values(last_used_at=now))
+
+    async def _create(self, name: str, actor: str, like: Token | None, *, only_first: bool) -> str | None:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise InvalidSite([Problem("token.name", f"must fit {NAME_PATTERN} (it is {name!r})")])
+        clear = _new_secret()
+        try:
+            async with self._session.change() as change:
+                if only_first and (await change.connection.execute(select(token.c.name).limit(1))).first():
+                    raise Rollback
+                new = replace(like or Token(name, 0, actor), name=name, created_at=change.at, created_by=actor)
+                await change.connection.execute(insert(token).values(**_row(new), hash=_hash(clear)))
+                entry = AuditEntry("+", "token", name, None, _audit_form(new))
+                await record(change.connection, actor, change.at, change.generation, [entry])
+        except Rollback:
+            return None
+        except IntegrityError:
+            raise Conflict([Problem(f"token.{name}", "exists already")]) from None
+        return clear
 
 
-def new_token() -> str:
-    """A clear token of 32 random bytes; recognisable, so that scanners for leaked secrets find it."""
+def token_form(shown: Token) -> JsonObject:
+    """A token as answers and audit rows show it."""
+    plain = asdict(shown)
+    return plain | {"scopes": [asdict(scope) for scope in shown.scopes], "networks": list(shown.networks)}
+
+
+def _audit_form(shown: Token) -> str:
+    return json.dumps({key: value for key, value in token_form(shown).items() if key != "last_used_at"})
+
+
+def _new_secret() -> str:
+    """A clear token of 32 random bytes, with a prefix that scanners for leaked secrets recognize."""
     return f"dnsvip_{secrets.token_urlsafe(TOKEN_BYTES)}"
 
 
-def token_hash(clear: str) -> str:
+def _hash(clear: str) -> str:
     """What is stored of a token. It has 256 random bits, so one round of SHA-256 cannot be searched."""
     return hashlib.sha256(clear.encode()).hexdigest()
 
 
-async def add_token(connection: AsyncConnection, made: Token, clear: str) -> None:
-    """Store a token with the hash of its secret."""
-    await connection.execute(insert(token).values(**_token_row(made), hash=token_hash(clear)))
-
-
-async def change_token(connection: AsyncConnection, changed: Token, clear: str | None = None) -> None:
-    """Store another form of a token, and another secret where one is given."""
-    row = _token_row(changed) | ({"hash": token_hash(clear)} if clear else {})
-    await connection.execute(update(token).where(token.c.name == changed.name).values(**row))
-
-
-async def note_use(connection: AsyncConnection, name: str, now: float) -> None:
-    """Note when a token was used."""
-    await connection.execute(update(token).where(token.c.name == name).values(last_used_at=now))
-
-
-async def find_token(connection: AsyncConnection, clear: str) -> Token | None:
-    """The token, None where there is no such one."""
-    query = select(token).where(token.c.hash == token_hash(clear))
-    row = (await connection.execute(query)).one_or_none()
+async def _select(connection: AsyncConnection, condition: ColumnElement[bool]) -> Token | None:
+    row = (await connection.execute(select(token).where(condition))).one_or_none()
     return None if row is None else _token(row)
 
 
-async def named_token(connection: AsyncConnection, name: str) -> Token | None:
-    """The token with a name, None where there is none."""
-    row = (await connection.execute(select(token).where(token.c.name == name))).one_or_none()
-    return None if row is None else _token(row)
-
-
-async def all_tokens(connection: AsyncConnection) -> list[Token]:
-    """Every token by name."""
-    rows = await connection.execute(select(token).order_by(token.c.name))
-    return [_token(row) for row in rows]
-
-
-def token_form(made: Token) -> JsonObject:
-    """A token as answers and audit rows show it."""
-    plain = asdict(made)
-    return plain | {"scopes": [asdict(scope) for scope in made.scopes], "networks": list(made.networks)}
-
-
-def audit_token(made: Token) -> str:
-    """A token as its audit row shows it."""
-    return json.dumps({key: value for key, value in token_form(made).items() if key != "last_used_at"})
-
-
-def _token_row(made: Token) -> JsonObject:
-    allowed = {"role": made.role, "scopes": [asdict(s) for s in made.scopes], "per_minute": made.per_minute}
+def _row(stored: Token) -> JsonObject:
+    allowed = {"role": stored.role, "scopes": [asdict(s) for s in stored.scopes], "per_minute": stored.per_minute}
     return {
-        "name": made.name,
-        "created_at": made.created_at,
-        "created_by": made.created_by,
+        "name": stored.name,
+        "created_at": stored.created_at,
+        "created_by": stored.created_by,
         "scopes": json.dumps(allowed),
-        "networks": json.dumps(list(made.networks)),
-        "expires_at": made.expires_at,
-        "last_used_at": made.last_used_at,
+        "networks": json.dumps(list(stored.networks)),
+        "expires_at": stored.expires_at,
+        "last_used_at": stored.last_used_at,
     }
 
 

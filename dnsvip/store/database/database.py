@@ -1,7 +1,7 @@
-"""One database, SQLite file or PostgreSQL: connections, transactions, errors. Knows no table but `state`.
+"""One database, a SQLite file or PostgreSQL: connections, transactions, errors. Knows no table but `state`.
 
-A read sees one consistent state; a write is alone: it holds the write lock from its first
-statement on. Foreign errors leave here as StoreError.
+A read sees one consistent state. A write holds the write lock from its first statement on. Driver errors leave
+this module as StoreError.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import asyncpg
-from sqlalchemy import URL, event, select
+from sqlalchemy import URL, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -24,21 +24,32 @@ from dnsvip.errors import StoreError
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
 from dnsvip.store.database.tables import state
 
+T = TypeVar("T")
+
 BUSY_SECONDS = 120.0
-"""How long a writer waits for another one; the longest writer is an apply of a very large site."""
+"""How long a writer waits for the lock; the longest holder is an apply of a very large site."""
 
 CONNECT_SECONDS, LEAST_CONNECT_SECONDS = 5.0, 2.0
-"""How long connecting may take: in all, and of each server at least."""
+"""Connect timeout: for all servers together, and the least for each."""
 
 POOL_SIZE = 5
 
+LOCK = 0x646E_7376_6970
+"""PostgreSQL's advisory lock for setting up a database: "dnsvip" in ASCII."""
+
+BATCH = 500
+"""Values in one IN (...): far below the limit of either database."""
+
+ROWS = 5000
+"""Rows in one INSERT: enough to hide the round trip, few enough to bound memory."""
+
 ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""All that asyncpg raises; the last is what a standby gets that was asked for a server which takes writes."""
+"""All that asyncpg raises; the last is raised where no server satisfies target_session_attrs."""
 
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # a commit is on the disk: a killed process or machine loses none
+    "PRAGMA synchronous = FULL",  # a commit is on disk: neither a killed process nor a power cut loses it
     "PRAGMA foreign_keys = ON",
 )
 
@@ -54,13 +65,14 @@ class Database:
         self.path = Path(rest.removeprefix("/")) if self.is_sqlite else Path()
         """The file of a SQLite database."""
         self.label = url if self.is_sqlite else hidden(url)
+        """The URL without its password, for messages."""
         with self.translating():
             self.engine = _sqlite_engine(self.path) if self.is_sqlite else _postgresql_engine(single_hosts(url))
         self._inode = 0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that sees one state of the database throughout and writes nothing."""
+        """A read-only transaction that sees one state of the database throughout."""
         with self.translating():
             await self._follow_file()
             async with self.engine.connect() as connection:
@@ -71,16 +83,24 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that no other writer runs beside, with the generation it starts from."""
+        """A transaction that excludes every other writer, with the generation it starts from."""
         async with self.write_unordered() as connection:
             query = select(state.c.generation)
-            # SQLite has locked the whole file already: BEGIN IMMEDIATE.
-            found = await connection.execute(query if self.is_sqlite else query.with_for_update())
-            yield connection, found.scalar_one()
+            # SQLite's BEGIN IMMEDIATE has already locked the whole file.
+            result = await connection.execute(query if self.is_sqlite else query.with_for_update())
+            yield connection, result.scalar_one()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[AsyncConnection]:
+        """A write transaction before `state` exists: nodes that start together set up the database one at a time."""
+        async with self.write_unordered() as connection:
+            if not self.is_sqlite:  # its BEGIN IMMEDIATE has locked the file
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            yield connection
 
     @asynccontextmanager
     async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction for what is not part of a generation (heartbeats), beside other writers where it can be."""
+        """A transaction for what makes no generation (heartbeats); on PostgreSQL it runs beside other writers."""
         with self.translating():
             await self._follow_file()
             async with self.engine.connect() as connection:
@@ -91,7 +111,7 @@ class Database:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncConnection]:
-        """A connection of one's own outside any transaction; it is closed afterwards, not used again."""
+        """A dedicated connection outside any transaction; closed afterwards, not returned to the pool."""
         with self.translating():
             await self._follow_file()
             async with self.engine.connect() as connection:
@@ -105,8 +125,8 @@ class Database:
                     await connection.invalidate()
 
     async def _follow_file(self) -> None:
-        """Raise OSError where a SQLite file is gone, and leave one that was replaced: connections that are open
-        still reach the old one, and what they wrote there would be lost."""
+        """Reconnect where a SQLite file was replaced: open connections still reach the old one, and what they write
+        there is lost. Raises OSError where the file is gone."""
         if not self.is_sqlite:
             return
         inode = self.path.stat().st_ino
@@ -116,7 +136,7 @@ class Database:
 
     @contextmanager
     def translating(self) -> Iterator[None]:
-        """Turn what drivers raise into StoreError; IntegrityError passes, as only the caller can explain it."""
+        """Turn driver errors into StoreError; IntegrityError passes, as only the caller can explain it."""
         try:
             yield
         except IntegrityError:
@@ -134,14 +154,14 @@ class Database:
 
 
 def _sqlite_engine(path: Path) -> AsyncEngine:
-    # mode=rw: a file that is gone is not replaced by an empty one.
+    # mode=rw: never create an empty file in place of a missing one.
     query = {"mode": "rw", "uri": "true"}
     existing = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
     engine = create_async_engine(existing, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # BEGIN is ours, below
+        connection.isolation_level = None  # `begin` below issues BEGIN
         cursor = connection.cursor()
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
@@ -156,12 +176,12 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
 
 
 def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
-    """An engine that tries one server after the other, first the one that was good last."""
+    """An engine that tries one server after the other, the last good one first."""
     order = deque(urls)
     seconds = CONNECT_SECONDS / len(urls)
 
     async def connect() -> Any:
-        failed: BaseException | None = None
+        failure: BaseException | None = None
         for _ in urls:
             try:
                 return await asyncpg.connect(
@@ -171,22 +191,33 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
                     server_settings={"application_name": "dnsvip"},
                 )
             except (OSError, *ASYNCPG_ERRORS) as error:
-                # That one of them only reads says less than why the other one cannot be reached.
-                failed = failed if isinstance(error, asyncpg.InternalClientError) and failed else error
+                # "Server is read-only" explains less than why the primary cannot be reached.
+                failure = failure if isinstance(error, asyncpg.InternalClientError) and failure else error
                 order.rotate(-1)
-        raise failed or StoreError("there is no server")
+        raise failure or StoreError("there is no server")
 
     return create_async_engine("postgresql+asyncpg://", pool_size=POOL_SIZE, pool_pre_ping=True, async_creator=connect)
 
 
 def make_file(path: Path) -> None:
-    """Make an empty SQLite file that only its owner can read; its journal files take after it."""
+    """Create an empty SQLite file, mode 0600, where there is none; SQLite gives its journal files the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreError(f"database {path}: {error.strerror}") from error
 
 
+def in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items, for one statement each (see BATCH and ROWS)."""
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+async def current_generation(connection: AsyncConnection) -> int:
+    """The generation of the database as this transaction sees it."""
+    generation: int = (await connection.execute(select(state.c.generation))).scalar_one()
+    return generation
+
+
 def _first_line(error: BaseException | None) -> str:
-    text_ = str(error).strip() or type(error).__name__
-    return text_.splitlines()[0].rpartition(">: ")[2]
+    message = str(error).strip() or type(error).__name__
+    return message.splitlines()[0].rpartition(">: ")[2]

@@ -11,7 +11,7 @@ from dnsvip.errors import Problem
 from dnsvip.site import Client, Site, Tier
 from dnsvip.site.plan import Change
 from dnsvip.site.rules import check_unique
-from dnsvip.store.batches import BATCH, in_batches
+from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import KINDS, client_match
 
 

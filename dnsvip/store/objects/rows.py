@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.proof import Bind
 from dnsvip.errors import StoreError
 from dnsvip.site import (
@@ -27,6 +26,7 @@ from dnsvip.site import (
 )
 from dnsvip.site.plain import JsonObject, SiteObject, dump
 from dnsvip.site.registry import KINDS
+from dnsvip.store.secrets.contexts import tsig_context
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 Row = dict[str, Any]
@@ -99,50 +99,6 @@ def _client(plain: JsonObject) -> Client:
 def match_rows(client: Client) -> list[Row]:
     """The rows of `client_match` for one client."""
     return [{"step": match.step.value, "value": match.value, "client": client.name} for match in client.match]
-
-
-def epoch_row(cluster: str, epoch: Epoch, kek: KeyEncryptionKey) -> Row:
-    """The row of an epoch."""
-    return {
-        "cluster": cluster,
-        "secret": kek.wrap(epoch.secret, epoch_context(cluster, epoch.slot)),
-        **epoch_dump(epoch),
-    }
-
-
-def epoch_dump(epoch: Epoch) -> JsonObject:
-    """All of an epoch but its secret."""
-    names = ("slot", "published_at", "published_generation", "activated_at", "retiring_since", "keep_seconds")
-    return {"state": epoch.state.value, **{name: getattr(epoch, name) for name in names}}
-
-
-def epoch_from(row: Any, kek: KeyEncryptionKey) -> Epoch:
-    """The epoch in a row."""
-    return Epoch(
-        row.slot,
-        EpochState(row.state),
-        kek.unwrap(row.secret, epoch_context(row.cluster, row.slot)),
-        row.published_at,
-        row.published_generation,
-        row.activated_at,
-        row.retiring_since,
-        row.keep_seconds,
-    )
-
-
-def epoch_context(cluster: str, slot: int) -> bytes:
-    """What binds an epoch's wrapped secret to its place."""
-    return f"epoch/{cluster}/{slot}".encode()
-
-
-def tsig_context(name: str) -> bytes:
-    """What binds a TSIG key's wrapped secret to its place."""
-    return f"tsig/{name}".encode()
-
-
-def master_context(cluster: str) -> bytes:
-    """What binds a cluster's wrapped client master to its place."""
-    return f"client_master/{cluster}".encode()
 
 
 def audit_form(thing: SiteObject | None) -> str | None:

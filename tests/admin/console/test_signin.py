@@ -89,7 +89,7 @@ async def test_signing_in_is_for_own_pages(api: Api) -> None:
 async def test_deleting_the_token_ends_its_sessions(api: Api) -> None:
     """The next request is 401, and polls by the dead cookie do not use up the source's attempts."""
     await sign_in(api)
-    await api.store.delete_token("test", "test")
+    await api.store.tokens.delete("test", "test")
     for _ in range(30):
         assert (await api.client.get("/api/v1/tiers")).status == 401
     assert api.client.app is not None

@@ -1,8 +1,7 @@
-"""The secrets of DNS cookies in the database: made with it, moved on by one when they are rolled.
+"""The secrets of DNS cookies in the database: made when it is first opened, replaced one at a time.
 
-There are three: the one that cookies are made with, the next one and the one before. All nodes take the cookies of
-all three, so a roll needs no barrier: who has not heard of it yet knows the next secret since the roll before
-(RFC 9018 section 5 asks for that order). Every function runs inside the caller's transaction.
+There are three: the active one, the next one and the previous one. Every node accepts the cookies of all three, so a
+roll needs no barrier: a node that has not seen it yet knows the next secret since the roll before (RFC 9018 section 5).
 """
 
 from __future__ import annotations
@@ -12,21 +11,18 @@ import secrets
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import cookie_secret
+from dnsvip.store.secrets.contexts import cookie_context
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 COOKIE_SECRET_BYTES = 16
 """A SipHash key (RFC 9018 section 4.4)."""
 
 COOKIE_KIND = "cookies"
-"""The kind under which audit rows speak of a roll."""
+"""The kind of a roll in audit rows."""
 
-_ACTIVE, _NEXT, _BEFORE = range(3)
-
-
-def cookie_context(position: int) -> bytes:
-    """What binds a wrapped secret to its place."""
-    return f"cookie_secret/{position}".encode()
+_ACTIVE, _NEXT, _PREVIOUS = range(3)
 
 
 async def load_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> tuple[bytes, ...]:
@@ -35,13 +31,20 @@ async def load_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey
     return tuple(kek.unwrap(row.secret, cookie_context(row.position)) for row in rows)
 
 
-async def make_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> None:
-    """Make all three anew."""
-    await _put(connection, kek, [secrets.token_bytes(COOKIE_SECRET_BYTES) for _ in (_ACTIVE, _NEXT, _BEFORE)])
+async def make_missing_cookie_secrets(session: Session) -> None:
+    """Make all three in a database that is new, or older than they are."""
+    query = select(cookie_secret.c.position).limit(1)
+    async with session.read() as connection:
+        if (await connection.execute(query)).first() is not None:
+            return
+    async with session.database.exclusive() as connection:
+        if (await connection.execute(query)).first() is None:
+            new = [secrets.token_bytes(COOKIE_SECRET_BYTES) for _ in (_ACTIVE, _NEXT, _PREVIOUS)]
+            await _put(connection, session.kek, new)
 
 
 async def roll_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> None:
-    """The next becomes active, the active one the one before, and a new one the next."""
+    """Make the next secret active, the active one the previous, and a new one the next."""
     held = await load_cookie_secrets(connection, kek)
     await _put(connection, kek, [held[_NEXT], secrets.token_bytes(COOKIE_SECRET_BYTES), held[_ACTIVE]])
 

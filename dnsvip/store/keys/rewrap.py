@@ -1,7 +1,7 @@
-"""Changing the key-encryption key: every secret of the database wrapped anew, in the caller's one transaction.
+"""Changing the key-encryption key: every secret of the database is rewrapped in the caller's transaction.
 
-Nodes learn of it in two steps. The id of the new key is announced, whereupon they read their key
-source again; when all of them hold it, the secrets are wrapped anew.
+It takes two steps. The id of the new key is announced, and nodes reread their key source; once all of them hold the
+key, the secrets are rewrapped.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
-from dnsvip.store.cookies import cookie_context
 from dnsvip.store.database.tables import client_master, cookie_secret, epoch, state, tsig
-from dnsvip.store.objects.rows import epoch_context, master_context, tsig_context
-from dnsvip.store.schema import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets.contexts import (
+    CHECK_CONTEXT,
+    CHECK_VALUE,
+    cookie_context,
+    epoch_context,
+    master_context,
+    tsig_context,
+)
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 SECRETS: Mapping[str, Callable[[Any], bytes]] = {
@@ -25,24 +30,24 @@ SECRETS: Mapping[str, Callable[[Any], bytes]] = {
     client_master.name: lambda row: master_context(row["cluster"]),
     cookie_secret.name: lambda row: cookie_context(row["position"]),
 }
-"""Table with a column `secret` -> what binds that to its row."""
+"""Table with a column `secret` -> the context that binds it to its row."""
 
 KEK_KIND = "kek"
-"""The kind under which audit rows speak of the key-encryption key; their name is its id."""
+"""The kind of the key-encryption key in audit rows; their name is its id."""
 
 
 async def rewrap(connection: AsyncConnection, old: KeyEncryptionKey, new: KeyEncryptionKey) -> int:
-    """Wrap every secret with another key; how many there are. Raises SecretError where one does not unwrap."""
-    done = 0
+    """Wrap every secret with another key; their number. Raises SecretError where one does not unwrap."""
+    count = 0
     for table in (tsig, epoch, client_master, cookie_secret):
         for row in (await connection.execute(select(table))).mappings().all():
             place = [column == row[column.name] for column in table.primary_key.columns]
             secret = rewrapped(table.name, dict(row), old, new)
             await connection.execute(update(table).where(*place).values(secret=secret))
-            done += 1
+            count += 1
     check = new.wrap(CHECK_VALUE, CHECK_CONTEXT)
     await connection.execute(update(state).values(key_check=check, next_key_id=None))
-    return done
+    return count
 
 
 def rewrapped(table: str, row: Mapping[str, Any], old: KeyEncryptionKey, new: KeyEncryptionKey) -> bytes:
@@ -52,5 +57,5 @@ def rewrapped(table: str, row: Mapping[str, Any], old: KeyEncryptionKey, new: Ke
 
 
 def without_key(nodes: Iterable[NodeReport], key_id: str, now: float) -> list[str]:
-    """The live nodes that have not reported to hold a key-encryption key, by name."""
+    """The names of live nodes that have not reported holding a key-encryption key."""
     return sorted({node.name for node in nodes if node.is_live(now) and key_id not in (node.keks or ())})

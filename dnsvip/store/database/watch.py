@@ -1,7 +1,7 @@
-"""Generations as they change: PostgreSQL tells (LISTEN/NOTIFY), a SQLite file is asked every 100 ms.
+"""Generations as they change: PostgreSQL notifies (LISTEN/NOTIFY), a SQLite file is polled every 100 ms.
 
-Watching never ends by an outage: it reconnects with growing pauses, and asks slowly besides, so
-that a lost notification only costs seconds.
+An outage never ends the watch: it reconnects with growing pauses. Slow polling beside the notifications bounds
+what a lost one costs to seconds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import structlog
 from sqlalchemy import text
 
 from dnsvip.errors import StoreError
-from dnsvip.store.database.database import Database
-from dnsvip.store.loading import current_generation
+from dnsvip.store.database.database import Database, current_generation
 
 CHANNEL = "dnsvip"
 POLL_SECONDS = 0.1
@@ -27,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def watch(database: Database) -> AsyncGenerator[int]:
-    """The generation now, then each one that follows; several at once may come as the last of them."""
+    """The current generation, then each later one; several in quick succession may be reported as the last."""
     pause, last, lost = FIRST_PAUSE, -1, False
     while True:
         try:
@@ -42,10 +41,10 @@ async def watch(database: Database) -> AsyncGenerator[int]:
         except StoreError as error:
             if not lost:
                 log.warning("database lost, trying again", error=str(error))
-            last, lost = -1, True  # it may come back as another one
+            last, lost = -1, True  # another database may come back in its place
             with suppress(StoreError):
-                await database.close()  # connections that the outage has cut without a word would be waited for
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all nodes come at once
+                await database.close()  # half-open connections would hang until they time out
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter: not all nodes reconnect at once
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
@@ -54,13 +53,13 @@ async def _sqlite(database: Database) -> AsyncGenerator[int]:
     async with database.listen() as connection:
         version = -1
         while _inode(database) == inode:
-            # Rises with every commit of another connection; this one never writes.
+            # Rises with every commit of another connection, and this one never writes.
             seen = (await connection.execute(text("PRAGMA data_version"))).scalar_one()
             if seen != version:
                 version = seen
                 yield await current_generation(connection)
             await asyncio.sleep(POLL_SECONDS)
-    # The file was replaced: connections to the old one would never see a change again.
+    # The file was replaced: connections to the old one never see another change.
     await database.close()
 
 
@@ -73,13 +72,13 @@ async def _postgresql(database: Database) -> AsyncGenerator[int]:
         await driver.add_listener(CHANNEL, lambda *_: woken.set())
         while True:
             woken.clear()
-            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that swallows everything is an outage too
+            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that drops everything is an outage too
                 generation = await current_generation(connection)
             yield generation
-            await _either(woken, SLOW_POLL_SECONDS)
+            await _wait(woken, SLOW_POLL_SECONDS)
 
 
-async def _either(woken: asyncio.Event, seconds: float) -> None:
+async def _wait(woken: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await woken.wait()

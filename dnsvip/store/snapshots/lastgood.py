@@ -22,10 +22,11 @@ from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
-from dnsvip.store.cookies import cookie_context
-from dnsvip.store.loading import MANY
-from dnsvip.store.objects.rows import epoch_from, epoch_row, from_row, master_context, to_row
+from dnsvip.store.keys.epochs import epoch_from, epoch_row
+from dnsvip.store.objects.rows import from_row, to_row
+from dnsvip.store.secrets.contexts import cookie_context, master_context
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.snapshots.loading import MANY
 
 FORMAT, VERSION = "dnsvip snapshot", 1
 FILE = "snapshot.jsonl"

@@ -1,13 +1,13 @@
-"""Applying changes inside one write transaction: look, write, check, or raise and leave nothing.
+"""Applies changes inside one write transaction: read, write, check; raises, and the caller rolls back.
 
-The rules are run against what is in the database *after* the changes, so that two operators who
-change different objects cannot break a rule together. Costs follow the number of changed objects;
-only a changed cluster has every client looked at.
+The rules are checked against the database *after* the changes, so that two operators who change different objects
+cannot break a rule together. The cost follows the number of changed objects; only a changed cluster has every client
+checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,15 +21,19 @@ from dnsvip.site.plan import Change, Origin
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site
 from dnsvip.store.access.audit import AuditEntry, record
-from dnsvip.store.batches import BATCH, ROWS, in_batches
+from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, client, client_match, tsig, zone
-from dnsvip.store.keys import follow_cluster
-from dnsvip.store.loading import load_site, things
+from dnsvip.store.objects.reading import load_objects, load_site
 from dnsvip.store.objects.rows import audit_form, from_row, match_rows, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
-"""What is wrong with a zone's text; `dns.zone` knows, the store does not."""
+"""The problems of a zone's text; `dns.zones` knows them, the store does not."""
+
+FollowCluster: TypeAlias = Callable[
+    [AsyncConnection, KeyEncryptionKey, Change, float, int], Awaitable[list[AuditEntry]]
+]
+"""Makes, keeps or destroys the keys of a changed cluster, at (unix seconds) and in a generation; its audit entries."""
 
 Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject, Origin]]
 
@@ -38,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes the site, through what, when (unix seconds), and the generation that it makes."""
+    """Who changes the site, by which way, when (unix seconds), and the generation that the change makes."""
 
     actor: str
     origin: Origin
@@ -51,11 +55,12 @@ async def apply_changes(
     kek: KeyEncryptionKey,
     changes: Sequence[Change],
     author: Author,
+    follow_cluster: FollowCluster,
     check_zone: ZoneCheck | None,
 ) -> None:
-    """Write every change and its audit row; raises Conflict or InvalidSite, whereupon the caller rolls back."""
-    stored = await _look(connection, kek, changes)
-    _check_fresh(changes, stored)
+    """Write every change and its audit row; raises Conflict or InvalidSite, and the caller rolls back."""
+    stored = await _read(connection, kek, changes)
+    _check_unchanged(changes, stored)
     await _write(connection, kek, changes, stored, author)
     problems = await _check(connection, kek, changes)
     problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]
@@ -68,7 +73,7 @@ async def apply_changes(
     await record(connection, author.actor, author.at, author.generation, entries)
 
 
-async def _look(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> Stored:
+async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> Stored:
     stored: Stored = {(SINGLE, ""): (Classify(), "site")}
     for kind, table in KINDS.items():
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
@@ -78,7 +83,7 @@ async def _look(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Seq
     return stored
 
 
-def _check_fresh(changes: Sequence[Change], stored: Stored) -> None:
+def _check_unchanged(changes: Sequence[Change], stored: Stored) -> None:
     problems, seen = [], set()
     for change in changes:
         key = (change.kind, change.name)
@@ -97,23 +102,23 @@ async def _write(
     connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change], stored: Stored, author: Author
 ) -> None:
     for kind, table in KINDS.items():
-        # Altered rows are removed and made anew, so that two objects can swap a unique number.
-        gone = [{"gone": change.name} for change in changes if change.kind == kind and change.action != "+"]
-        if gone:
-            await connection.execute(delete(table).where(table.c.name == bindparam("gone")), gone)
+        # Changed rows are deleted and inserted again, so that two objects can swap a unique number.
+        old = [{"old": change.name} for change in changes if change.kind == kind and change.action != "+"]
+        if old:
+            await connection.execute(delete(table).where(table.c.name == bindparam("old")), old)
     for kind, table in KINDS.items():
-        made = [change for change in changes if change.kind == kind and change.after is not None]
-        for some in in_batches(made, ROWS):
+        new = [change for change in changes if change.kind == kind and change.after is not None]
+        for some in in_batches(new, ROWS):
             await connection.execute(insert(table), [_row(change, kek, stored, author) for change in some])
-        for few in in_batches(list(_after(made, Client)), ROWS):
-            if matches := [row for thing in few for row in match_rows(thing)]:
+        for clients in in_batches(list(_after(new, Client)), ROWS):
+            if matches := [row for item in clients for row in match_rows(item)]:
                 await connection.execute(insert(client_match), matches)
     for some in in_batches(changes, ROWS):
         await record(connection, author.actor, author.at, author.generation, [_entry(c, stored) for c in some])
 
 
 def _row(change: Change, kek: KeyEncryptionKey, stored: Stored, author: Author) -> dict[str, Any]:
-    assert change.after is not None  # noqa: S101 - for mypy; chosen so by the caller
+    assert change.after is not None  # noqa: S101 - for mypy; the caller passes no removals
     made_by = stored[change.kind, change.name][1] if change.action == "~" else author.origin
     origin = "site" if "site" in (made_by, author.origin) else "api"
     row = to_row(change.kind, change.name, change.after, kek)
@@ -128,10 +133,10 @@ def _entry(change: Change, stored: Stored) -> AuditEntry:
 async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Problem]:
     kinds = {change.kind for change in changes}
     everyone = any(change.kind == "cluster" and change.after is not None for change in changes)
-    served = [*_after(changes, Zone), *await _zones_of_lost_keys(connection, kek, changes)]
+    checked = [*_after(changes, Zone), *await _zones_of_removed_keys(connection, kek, changes)]
     clients = [] if everyone else [*_after(changes, Client), *await _orphans(connection, kek, changes)]
     site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE))
-    keys = await _names(connection, tsig, None if everyone else _mentioned(clients, served))
+    keys = await _names(connection, tsig, None if everyone else _mentioned_keys(clients, checked))
     zones = await _names(connection, zone, None) if kinds - {"client"} else ()
     site = replace(
         site,
@@ -139,42 +144,42 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
         zones={name: Zone(name, "") for name in zones},
     )
     problems = check_site(site) if kinds - {"client"} else []
-    for some in clients:
-        problems += check_one("client", some.name, some, site)
-    for each in served:
-        problems += check_one("zone", each.name, each, site)
+    for item in clients:
+        problems += check_one("client", item.name, item, site)
+    for served in checked:
+        problems += check_one("zone", served.name, served, site)
     if everyone:
-        async for name, thing in things(connection, kek, "client"):
-            problems += check_one("client", name, thing, site)
+        async for name, stored in load_objects(connection, kek, "client"):
+            problems += check_one("client", name, stored, site)
     return list(dict.fromkeys(problems))
 
 
-def _mentioned(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
-    keys = {match.value for thing in clients for match in thing.match if match.step is Step.TSIG}
-    return sorted(keys | {thing.transfer.tsig for thing in zones if thing.transfer and thing.transfer.tsig})
+def _mentioned_keys(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
+    keys = {match.value for item in clients for match in item.match if match.step is Step.TSIG}
+    return sorted(keys | {served.transfer.tsig for served in zones if served.transfer and served.transfer.tsig})
 
 
-async def _zones_of_lost_keys(
+async def _zones_of_removed_keys(
     connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]
 ) -> list[Zone]:
-    """Zones whose transfers need a TSIG key that these changes remove."""
-    found: dict[str, Zone] = {}
+    """Some of the zones whose transfers use a TSIG key that these changes remove."""
+    zones: dict[str, Zone] = {}
     for name in (change.name for change in changes if change.kind == "tsig" and change.action == "-"):
         users = select(zone).where(zone.c.spec.contains(f'"tsig":"{name}"', autoescape=True)).limit(20)
         for row in await connection.execute(users):
-            thing = from_row("zone", row, kek)
-            assert isinstance(thing, Zone)  # noqa: S101 - for mypy
-            found[thing.name] = thing
-    return list(found.values())
+            user = from_row("zone", row, kek)
+            assert isinstance(user, Zone)  # noqa: S101 - for mypy
+            zones[user.name] = user
+    return list(zones.values())
 
 
 async def _names(connection: AsyncConnection, table: Any, wanted: Sequence[str] | None) -> list[str]:
     if wanted is None:
         return list((await connection.execute(select(table.c.name))).scalars())
-    found: list[str] = []
+    names: list[str] = []
     for some in in_batches(wanted, BATCH):
-        found += (await connection.execute(select(table.c.name).where(table.c.name.in_(some)))).scalars()
-    return found
+        names += (await connection.execute(select(table.c.name).where(table.c.name.in_(some)))).scalars()
+    return names
 
 
 async def _orphans(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Client]:
@@ -182,15 +187,15 @@ async def _orphans(connection: AsyncConnection, kek: KeyEncryptionKey, changes: 
     removed = [change for change in changes if change.action == "-"]
     tiers = [change.name for change in removed if change.kind == "tier"]
     keys = [change.name for change in removed if change.kind == "tsig"]
-    found: dict[str, Client] = {}
+    orphans: dict[str, Client] = {}
     for some in in_batches(sorted({*tiers, *keys}), BATCH):
         users = select(client_match.c.client).where(client_match.c.step == "tsig", client_match.c.value.in_(some))
         query = select(client).where(or_(client.c.tier.in_(some), client.c.name.in_(users))).limit(20)
         for row in await connection.execute(query):
-            thing = from_row("client", row, kek)
-            assert isinstance(thing, Client)  # noqa: S101 - for mypy
-            found[thing.name] = thing
-    return list(found.values())
+            orphan = from_row("client", row, kek)
+            assert isinstance(orphan, Client)  # noqa: S101 - for mypy
+            orphans[orphan.name] = orphan
+    return list(orphans.values())
 
 
 def _after(changes: Iterable[Change], kind: type[T]) -> Iterator[T]:

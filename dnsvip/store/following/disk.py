@@ -16,9 +16,10 @@ import structlog
 from dnsvip.errors import StoreError
 from dnsvip.site import Snapshot, history
 from dnsvip.site.history import Course, Memory
-from dnsvip.store import lastgood, memory
-from dnsvip.store.repository import Followed
+from dnsvip.store.following import memory
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.snapshots import lastgood
+from dnsvip.store.snapshots.snapshots import Followed
 
 REST_SECONDS = 0.02
 """Between two strides of saving, each of some 2 ms: a large site is written in one part of ten of the time, as answers

@@ -25,9 +25,10 @@ from dnsvip.errors import DnsvipError, SecretError, StoreError
 from dnsvip.site import Cluster, Snapshot, epochs
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.node_file import NodeConfig
-from dnsvip.store.disk import Disk
-from dnsvip.store.repository import Followed, Store
+from dnsvip.store.following.disk import Disk
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.snapshots.snapshots import Followed
+from dnsvip.store.store import Store
 
 Callback: TypeAlias = Callable[[Snapshot], object]
 Detail: TypeAlias = Callable[[], Mapping[str, Any]]
@@ -131,7 +132,7 @@ class SnapshotFollower:
         if self.store is not None:
             with suppress(StoreError):
                 async with asyncio.timeout(LONGEST_PAUSE):
-                    await self.store.leave(self._own_report())
+                    await self.store.nodes.leave(self._own_report())
             await self.store.close()
             self.store = None
 
@@ -141,7 +142,7 @@ class SnapshotFollower:
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
         if not self._from_database:
-            followed = await self.store.follow(None, self._disk.memory.mark)
+            followed = await self.store.snapshots.follow(None, self._disk.memory.mark)
             self._from_database, self.heard_at = True, time.time()
             await self._accept(followed)
         self._connected_since = self._connected_since or time.time()
@@ -169,7 +170,7 @@ class SnapshotFollower:
         assert self.store is not None  # noqa: S101 - set by _connect
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
-                yield await self.store.follow(self.snapshot, self._disk.memory.mark)
+                yield await self.store.snapshots.follow(self.snapshot, self._disk.memory.mark)
                 self._connected_since = self._connected_since or time.time()
 
     async def _accept(self, followed: Followed) -> None:
@@ -235,7 +236,7 @@ class SnapshotFollower:
             if self.store is not None:
                 try:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
-                        await self.store.report(self._own_report())
+                        await self.store.nodes.report(self._own_report())
                         await self._tell_lost()
                     self.heard_at = time.time()
                     if self._from_database:
@@ -249,7 +250,7 @@ class SnapshotFollower:
         """Have the database keep the slots empty whose keys it has lost."""
         lost = self._disk.memory.lost
         if lost and self.store is not None:
-            await self.store.reserve(lost, f"node {self.name}", time.time())
+            await self.store.keys.reserve(lost, f"node {self.name}", time.time())
             left = tuple(each for each in self._disk.memory.lost if each not in lost)
             self._disk.memory = replace(self._disk.memory, lost=left)
             self._save_now.set()
@@ -261,7 +262,7 @@ class SnapshotFollower:
             if self.store is None or self._connected_since is None or not self._epochs_wait():
                 continue
             try:
-                for step in await self.store.advance(time.time(), self._connected_since):
+                for step in await self.store.keys.advance(time.time(), self._connected_since):
                     log.info("key epoch moved", step=step)
             except DnsvipError as error:
                 log.debug("cannot advance key epochs", error=str(error))

@@ -22,9 +22,9 @@ from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject, dump_text
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rules import check_one
-from dnsvip.store.applying import Author
-from dnsvip.store.batches import BATCH, in_batches
+from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import client, client_match
+from dnsvip.store.objects.applying import Author
 from dnsvip.store.objects.rows import client_of
 
 LINES = 4000

@@ -1,0 +1,123 @@
+"""The keys of a site in the database: epochs, the key-encryption key, cookie secrets; each change a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import update
+
+from dnsvip.address.keyring import Epoch
+from dnsvip.site.epochs import Reserved
+from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.session import Rollback, Session
+from dnsvip.store.database.tables import state
+from dnsvip.store.keys import rotation
+from dnsvip.store.keys.cookies import COOKIE_KIND, roll_cookie_secrets
+from dnsvip.store.keys.epochs import load_epochs
+from dnsvip.store.keys.rewrap import KEK_KIND, rewrap
+from dnsvip.store.nodes import load_reports
+from dnsvip.store.secrets.kek import KeyEncryptionKey
+
+
+class Keys:
+    """The keys of a store. Times are in unix seconds."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def epochs(self, cluster: str | None = None) -> Mapping[str, tuple[Epoch, ...]]:
+        """The key epochs by IPv6 cluster, of one cluster where it is named; empty for an unknown one."""
+        async with self._session.read() as connection:
+            return await load_epochs(connection, self._session.kek, cluster)
+
+    async def rotate(self, cluster: str, actor: str, now: float) -> Epoch:
+        """Publish a new key epoch of a cluster; `advance` makes it active once dispatchers hold it.
+
+        Raises InvalidSite for an unknown cluster, Conflict where no key slot is free.
+        """
+        kek = self._session.kek
+        async with self._session.change() as change:
+            connection, generation = change.connection, change.generation
+            nodes = await load_reports(connection)
+            # A step that is due may free a slot.
+            _, entries = await rotation.advance(connection, kek, nodes, now, now, generation, scheduled=False)
+            epoch, published = await rotation.rotate(connection, kek, cluster, now, generation)
+            await record(connection, actor, now, generation, [*entries, *published])
+        return epoch
+
+    async def rotate_at_once(self, cluster: str, actor: str, now: float) -> Epoch:
+        """Destroy all keys of a cluster and activate a new one at once: every address given out so far is rejected.
+
+        Raises InvalidSite for an unknown cluster.
+        """
+        async with self._session.change() as change:
+            epoch, entries = await rotation.replace_at_once(
+                change.connection, self._session.kek, cluster, now, change.generation
+            )
+            await record(change.connection, actor, now, change.generation, entries)
+        return epoch
+
+    async def advance(self, now: float, watched_since: float = 0.0) -> list[str]:
+        """Take every step of key epochs that is due; a message for each. Safe from several nodes at once.
+
+        `watched_since`: see `dnsvip.site.epochs.advance`.
+        """
+        kek = self._session.kek
+        async with self._session.read() as connection:
+            nodes = await load_reports(connection)
+            if not await rotation.is_due(connection, kek, nodes, now, watched_since):
+                return []
+        try:
+            async with self._session.change() as change:
+                nodes = await load_reports(change.connection)
+                events, entries = await rotation.advance(
+                    change.connection, kek, nodes, now, watched_since, change.generation
+                )
+                if not entries:
+                    raise Rollback  # another node was quicker
+                await record(change.connection, "epochs", now, change.generation, entries)
+        except Rollback:
+            return []
+        return events
+
+    async def reserve(self, lost: Sequence[Reserved], actor: str, now: float) -> list[Reserved]:
+        """Keep the slots of keys empty that the database has lost; the newly reserved ones."""
+        try:
+            async with self._session.change() as change:
+                if not (new := await rotation.reserve(change.connection, lost, now)):
+                    raise Rollback
+                names = [f"{slot.cluster}/{slot.slot}" for slot in new]
+                entries = [AuditEntry("+", "key slot", name) for name in dict.fromkeys(names)]
+                await record(change.connection, actor, now, change.generation, entries)
+        except Rollback:
+            return []
+        return new
+
+    async def reserved(self) -> list[Reserved]:
+        """The key slots that are kept empty."""
+        async with self._session.read() as connection:
+            return await rotation.load_reserved(connection)
+
+    async def announce(self, key_id: str, actor: str) -> None:
+        """Announce the key-encryption key that secrets are about to be wrapped with: nodes reread their key source."""
+        async with self._session.change() as change:
+            await change.connection.execute(update(state).values(next_key_id=key_id))
+            entry = AuditEntry("+", KEK_KIND, key_id)
+            await record(change.connection, actor, change.at, change.generation, [entry])
+
+    async def rewrap(self, new: KeyEncryptionKey, actor: str) -> int:
+        """Wrap every secret with another key-encryption key, in one transaction; the number of secrets. A node without
+        that key continues with its last snapshot."""
+        async with self._session.change() as change:
+            count = await rewrap(change.connection, self._session.kek, new)
+            entry = AuditEntry("~", KEK_KIND, new.active_id)
+            await record(change.connection, actor, change.at, change.generation, [entry])
+        return count
+
+    async def roll_cookies(self, actor: str) -> int:
+        """Make DNS cookies with the next secret from now on; cookies of the previous one stay valid. The generation."""
+        async with self._session.change() as change:
+            await roll_cookie_secrets(change.connection, self._session.kek)
+            entry = AuditEntry("~", COOKIE_KIND, "secrets")
+            await record(change.connection, actor, change.at, change.generation, [entry])
+        return change.generation

@@ -1,0 +1,103 @@
+"""The nodes of a site: what each process last reported. Reports make no generation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.site.epochs import NodeReport
+from dnsvip.store.database.database import BATCH
+from dnsvip.store.database.session import Session
+from dnsvip.store.database.tables import audit, node
+
+FORGET_SECONDS = 3600.0
+"""How long a node that no longer reports stays listed."""
+
+
+class Nodes:
+    """The reports in a store."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def all(self) -> list[NodeReport]:
+        """Every node's last report, by name; lapsed ones (`not is_live(now)`) are included for an hour."""
+        async with self._session.read() as connection:
+            return await load_reports(connection)
+
+    async def report(self, report: NodeReport) -> None:
+        """Store that a node is alive and which generation it works with; nodes silent for long are removed."""
+        row = _row(report)
+        async with self._session.write_unordered() as connection:
+            dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+            statement = dialect_insert(node).values(row)
+            keys = [node.c.name, node.c.roles, node.c.instance]
+            await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
+            lapsed = node.c.seen_at + node.c.lease_seconds < report.seen_at - FORGET_SECONDS
+            await connection.execute(delete(node).where(lapsed))
+
+    async def leave(self, report: NodeReport) -> None:
+        """Remove a node that stops, so that nothing waits for its lease."""
+        async with self._session.write_unordered() as connection:
+            await connection.execute(delete(node).where(node.c.name == report.name, node.c.instance == report.instance))
+
+    async def forget(self, name: str, now: float) -> int:
+        """Remove the processes of a node whose lease has expired; their number."""
+        lapsed = node.c.seen_at + node.c.lease_seconds < now
+        async with self._session.write_unordered() as connection:
+            return (await connection.execute(delete(node).where(node.c.name == name, lapsed))).rowcount
+
+    async def lagging_since(self, generations: Collection[int]) -> Mapping[int, float]:
+        """Generation -> the unix second at which the next one was made; the newest is left out."""
+        successors = [generation + 1 for generation in sorted(generations)[:BATCH]]
+        query = select(audit.c.generation, func.min(audit.c.at)).where(audit.c.generation.in_(successors))
+        async with self._session.read() as connection:
+            rows = await connection.execute(query.group_by(audit.c.generation))
+            return {generation - 1: at for generation, at in rows}
+
+
+async def load_reports(connection: AsyncConnection) -> list[NodeReport]:
+    """Every node's last report, by name."""
+    rows = await connection.execute(select(node).order_by(node.c.name, node.c.roles, node.c.instance))
+    return [_report(row) for row in rows]
+
+
+def _row(report: NodeReport) -> dict[str, Any]:
+    held = {"keys": report.keys, "keks": report.keks}
+    return {
+        "name": report.name,
+        "roles": ",".join(sorted(report.roles)),
+        "instance": report.instance,
+        "generation": report.generation,
+        "version": report.version,
+        "seen_at": report.seen_at,
+        "lease_seconds": report.lease_seconds,
+        "started_at": report.started_at,
+        "taken_at": report.taken_at,
+        "keys": json.dumps({name: sorted(ids) for name, ids in held.items() if ids is not None}),
+        "detail": json.dumps(dict(report.detail)),
+    }
+
+
+def _report(row: Any) -> NodeReport:
+    held = json.loads(row.keys or "{}")
+    return NodeReport(
+        row.name,
+        frozenset(row.roles.split(",")) - {""},
+        row.generation,
+        row.version,
+        row.seen_at,
+        row.lease_seconds,
+        row.instance,
+        row.started_at,
+        row.taken_at,
+        frozenset(held["keys"]) if "keys" in held else None,
+        frozenset(held["keks"]) if "keks" in held else None,
+        json.loads(row.detail or "{}"),
+    )

@@ -1,0 +1,155 @@
+"""The objects of a site in the database: read, listed, and changed in whole transactions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from dnsvip.errors import Conflict, Problem
+from dnsvip.site import Site
+from dnsvip.site.plain import SiteObject
+from dnsvip.site.plan import Change, Origin
+from dnsvip.store.database.database import current_generation
+from dnsvip.store.database.session import Rollback, Session
+from dnsvip.store.database.tables import KINDS
+from dnsvip.store.objects.applying import Author, FollowCluster, ZoneCheck, apply_changes
+from dnsvip.store.objects.bulk import Allowed, Importer, Line, Settle, Tally
+from dnsvip.store.objects.collisions import collisions, collisions_within
+from dnsvip.store.objects.listing import Listing, claimants, counted, listed
+from dnsvip.store.objects.reading import load_origins, load_rules, load_site
+from dnsvip.store.objects.rows import from_row
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A site as read in one transaction: its generation, and who made each object."""
+
+    generation: int
+    site: Site
+    origins: Mapping[tuple[str, str], Origin]
+
+
+class Objects:
+    """The objects of a store. `follow_cluster` makes or destroys the keys of a changed cluster."""
+
+    def __init__(self, session: Session, follow_cluster: FollowCluster) -> None:
+        self._session = session
+        self._follow_cluster = follow_cluster
+
+    async def stored(self) -> Stored:
+        """The site with its generation and origins, to plan changes against."""
+        async with self._session.read() as connection:
+            generation = await current_generation(connection)
+            site = await load_site(connection, self._session.kek, KINDS)
+            return Stored(generation, site, await load_origins(connection))
+
+    async def site(self) -> Site:
+        """The site without its keys."""
+        return (await self.stored()).site
+
+    async def get(self, kind: str, name: str) -> SiteObject | None:
+        """One object, None where there is none."""
+        table = KINDS[kind]
+        async with self._session.read() as connection:
+            row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+        return None if row is None else from_row(kind, row, self._session.kek)
+
+    async def page(self, wanted: Listing) -> list[SiteObject]:
+        """The objects of a page."""
+        return [item for item, _ in await self.places(wanted)]
+
+    async def places(self, wanted: Listing) -> list[tuple[SiteObject, str | int]]:
+        """The objects of a page, each with its sort value, after which the next page may start."""
+        async with self._session.read() as connection:
+            rows = await listed(connection, wanted)
+        return [(from_row(wanted.kind, row, self._session.kek), row.place) for row in rows]
+
+    async def count_some(self, wanted: Listing) -> int:
+        """The number of objects that match the filters of a page, at most COUNTED + 1."""
+        async with self._session.read() as connection:
+            return await counted(connection, wanted)
+
+    async def count(self, kind: str) -> int:
+        """The number of objects of a kind."""
+        async with self._session.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(KINDS[kind]))).scalar_one()
+
+    async def claimants(self, step: str, value: str) -> list[str]:
+        """The clients that claim a value, or a network around an address, the most specific first."""
+        async with self._session.read() as connection:
+            return await claimants(connection, step, value)
+
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        actor: str,
+        origin: Origin,
+        *,
+        expected: int | None = None,
+        check_zone: ZoneCheck | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Make all the changes in one transaction, or none; the new generation. No changes make no generation.
+
+        Raises InvalidSite where the site would break a rule afterwards, Conflict where an object exists already, has
+        changed meanwhile (`expected` is the generation that the changes were planned against) or claims what another
+        has. `dry_run` raises the same and writes nothing.
+        """
+        if not changes:
+            async with self._session.read() as connection:
+                return await current_generation(connection)
+        if problems := collisions_within(changes):
+            raise Conflict(problems)
+        try:
+            async with self._session.change() as change:
+                if expected is not None and expected != change.generation - 1:
+                    text = (
+                        f"has changed meanwhile (generation {change.generation - 1}, not {expected}); look at it again"
+                    )
+                    raise Conflict([Problem("site", text)])
+                author = Author(actor, origin, change.at, change.generation)
+                await apply_changes(
+                    change.connection, self._session.kek, changes, author, self._follow_cluster, check_zone
+                )
+                if dry_run:
+                    raise Rollback
+        except Rollback:
+            return change.generation - 1
+        except IntegrityError as error:
+            async with self._session.read() as connection:
+                problems = await collisions(connection, changes)
+            raise Conflict(problems or [Problem("site", "has changed meanwhile; try again")]) from error
+        return change.generation
+
+    async def import_clients(
+        self,
+        batches: AsyncIterator[Sequence[Line]],
+        actor: str,
+        settle: Settle,
+        allowed: Allowed,
+        tally: Tally,
+        notify: Callable[[], Any],
+        *,
+        per_line: bool,
+        dry_run: bool = False,
+    ) -> int | None:
+        """Store very many clients in one transaction; the new generation, None where nothing was written.
+
+        `tally` counts the outcome of each line, and `notify` is called whenever it has moved on. A refused line
+        rolls all back, or with `per_line` is left out. `settle` gives the client to store in place of a stored one,
+        `allowed` says whether a name may be written.
+        """
+        try:
+            async with self._session.change() as change:
+                site = await load_rules(change.connection, self._session.kek)
+                author = Author(actor, "api", change.at, change.generation)
+                await Importer(change.connection, author, site, settle, allowed, tally).store(batches, notify)
+                if dry_run or (tally.failed and not per_line) or not tally.made + tally.changed:
+                    raise Rollback
+        except Rollback:
+            return None
+        return change.generation

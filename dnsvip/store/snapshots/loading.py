@@ -1,0 +1,139 @@
+"""From rows to a Snapshot: whole once, then by difference. Runs inside the caller's read transaction.
+
+A difference reads only rows of newer generations. A collection is copied only where something in it changed; of
+clients only the shards that hold a change are.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.address.keyring import Epoch, Keyring
+from dnsvip.site import Cluster, Site, Snapshot
+from dnsvip.site.cow_map import CowMap
+from dnsvip.site.plain import SiteObject, collection
+from dnsvip.site.registry import COLLECTIONS, SINGLE
+from dnsvip.store.database.database import current_generation
+from dnsvip.store.database.tables import KINDS, audit, client_master
+from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
+from dnsvip.store.keys.epochs import KEY_KIND, load_epochs
+from dnsvip.store.objects.reading import load_objects, load_pages, load_site
+from dnsvip.store.secrets.contexts import master_context
+from dnsvip.store.secrets.kek import KeyEncryptionKey
+
+MANY = ("client",)
+"""The kinds that are held in a CowMap, as there may be a million objects of them."""
+
+
+async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
+    """The whole site and its keys."""
+    generation = await current_generation(connection)
+    fields: dict[str, Any] = {}
+    for kind, attribute in COLLECTIONS.items():
+        with _without_gc():
+            fields[attribute] = await _load_collection(connection, kek, kind)
+    async for _, classify in load_objects(connection, kek, SINGLE):
+        fields[SINGLE] = classify
+    cookie_secrets = await load_cookie_secrets(connection, kek)
+    without_keys = Snapshot(generation, Site(**fields), cookie_secrets=cookie_secrets)
+    return await _with_keys(connection, kek, without_keys, Snapshot())
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Suspend the GC, and freeze what exists afterwards: a million new objects hold no cycle, traversing them takes
+    twice as long as making them, and answers wait meanwhile."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
+    """`old` brought up to the database's generation; the same object where it is up to date."""
+    generation = await current_generation(connection)
+    if generation == old.generation:
+        # A snapshot on disk from a version without cookies has no cookie secrets.
+        return old if old.cookie_secrets else replace(old, cookie_secrets=await load_cookie_secrets(connection, kek))
+    if generation < old.generation:  # another database, or a restored older one
+        return await load(connection, kek)
+    touched = await _touched_kinds(connection, old.generation)
+    fields: dict[str, Any] = {SINGLE: old.site.classify}
+    for kind, attribute in COLLECTIONS.items():
+        mapping = collection(old.site, kind)
+        if kind in touched:
+            mapping = await _patched(connection, kek, kind, mapping, old.generation)
+        fields[attribute] = mapping
+    if SINGLE in touched:
+        fields[SINGLE] = (await load_site(connection, kek, [SINGLE])).classify
+    site = Site(**fields) if touched & KINDS.keys() else old.site
+    cookie_secrets = old.cookie_secrets
+    if COOKIE_KIND in touched or not cookie_secrets:
+        cookie_secrets = await load_cookie_secrets(connection, kek)
+    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets)
+    if touched & {"cluster", KEY_KIND}:
+        return await _with_keys(connection, kek, new, old)
+    return new
+
+
+async def _touched_kinds(connection: AsyncConnection, since: int) -> set[str]:
+    query = select(audit.c.kind).where(audit.c.generation > since).distinct()
+    return set((await connection.execute(query)).scalars())
+
+
+async def _patched(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, SiteObject], since: int
+) -> Mapping[str, SiteObject]:
+    # Remove first: an object that was removed and made again has a row newer than its removal.
+    removals = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
+    removed = (await connection.execute(removals)).scalars().all()
+    put = [pair async for pair in load_objects(connection, kek, kind, since)]
+    if isinstance(old, CowMap):
+        return old.changed(removed, put)
+    patched = dict(old)
+    for name in removed:
+        patched.pop(name, None)
+    patched.update(put)
+    return patched
+
+
+async def _load_collection(connection: AsyncConnection, kek: KeyEncryptionKey, kind: str) -> Mapping[str, SiteObject]:
+    if kind not in MANY:
+        return {name: item async for name, item in load_objects(connection, kek, kind)}
+    objects: CowMap[str, SiteObject] = CowMap()
+    async for page in load_pages(connection, kek, kind):
+        objects.fill(page)
+    return objects
+
+
+async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapshot: Snapshot, old: Snapshot) -> Snapshot:
+    by_cluster = await load_epochs(connection, kek)
+    masters = {
+        row.cluster: kek.unwrap(row.secret, master_context(row.cluster))
+        for row in await connection.execute(select(client_master))
+    }
+    keyrings = {
+        name: _keyring(cluster, by_cluster.get(name, ()), old.keyrings.get(name))
+        for name, cluster in snapshot.site.clusters.items()
+        if isinstance(cluster, Cluster)
+    }
+    return replace(snapshot, keyrings=keyrings, masters=masters)
+
+
+def _keyring(cluster: Cluster, epochs: tuple[Epoch, ...], old: Keyring | None) -> Keyring:
+    layout = cluster.address_layout
+    if old is not None and old.epochs == epochs and old.layout == layout:
+        return old
+    return Keyring(layout, epochs)

@@ -1,0 +1,81 @@
+"""The store: one site with its keys in one database, changed only in whole transactions.
+
+Promise: every change raises `generation` by one and writes audit rows; nothing is half applied; nothing committed is
+lost; secrets are in clear only in a Snapshot. Answers and packets never wait for the store: they use the last Snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from dnsvip.store.access.audit import Audit
+from dnsvip.store.access.tokens import Tokens
+from dnsvip.store.backup import Backups
+from dnsvip.store.database.database import Database, current_generation, make_file
+from dnsvip.store.database.schema import prepare
+from dnsvip.store.database.session import Session
+from dnsvip.store.database.watch import watch
+from dnsvip.store.keys.cookies import make_missing_cookie_secrets
+from dnsvip.store.keys.keys import Keys
+from dnsvip.store.keys.rotation import follow_cluster
+from dnsvip.store.nodes import Nodes
+from dnsvip.store.objects.objects import Objects
+from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.snapshots.snapshots import Snapshots
+
+
+class Store:
+    """One open database, by parts. Safe for concurrent use by the tasks of one event loop; made by `open`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.objects = Objects(session, follow_cluster)
+        self.snapshots = Snapshots(session)
+        self.keys = Keys(session)
+        self.tokens = Tokens(session)
+        self.audit = Audit(session)
+        self.nodes = Nodes(session)
+        self.backups = Backups(session)
+
+    @classmethod
+    async def open(cls, url: str, kek: KeyEncryptionKey, *, migrate: bool = True) -> Store:
+        """Open the database of a node file, making file and tables where they are missing.
+
+        Raises StoreError where it cannot be reached or is newer than this program (or, without `migrate`, older),
+        SecretError where `kek` is not the key that its secrets are wrapped with.
+        """
+        database = Database(url)
+        if database.is_sqlite:
+            make_file(database.path)
+        try:
+            identity, key_check = await prepare(database, kek, migrate=migrate)
+            session = Session(database, kek, identity)
+            session.prefer_key(key_check)
+            await make_missing_cookie_secrets(session)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(session)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file on this machine."""
+        return self._session.database.is_sqlite
+
+    @property
+    def identity(self) -> str:
+        """The random id of the database, as last read; another database in its place has another one."""
+        return self._session.identity
+
+    async def generation(self) -> int:
+        """The number of changes so far."""
+        async with self._session.read() as connection:
+            return await current_generation(connection)
+
+    def watch(self) -> AsyncGenerator[int]:
+        """The current generation, then each later one within 0.2 s; continues through outages."""
+        return watch(self._session.database)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.database.close()
