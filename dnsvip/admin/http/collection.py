@@ -1,6 +1,6 @@
 """One kind of object over HTTP: list, get, put, patch, delete, the same for every kind.
 
-Each change is one `Store.apply` of one object, computed from the stored object; after a concurrent change it is
+Each change is one `store.objects.apply` of one object, computed from the stored object; after a concurrent change it is
 computed again, so a patch never undoes another. What is special about a kind are the values of its `Resource`.
 """
 
