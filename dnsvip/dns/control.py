@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dnsvip.dns.counters import Outcome
 from dnsvip.dns.protocol.message import Edns, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.reply import Outcome
 from dnsvip.dns.zones.lookup import Zones
 
 CHAOS = 3

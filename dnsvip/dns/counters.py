@@ -3,100 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
+from dnsvip.dns.reply import Outcome, Reply
 from dnsvip.dns.synthesis.vip import Kind
 from dnsvip.site import Step
 
 
-class Outcome(StrEnum):
-    """Why a message was answered as it was, or not at all."""
-
-    SERVICE = "service"
-    ANSWER = "answer"
-    NODATA = "nodata"
-    NXDOMAIN = "nxdomain"
-    REFERRAL = "referral"
-    NAME_TOO_LONG = "name-too-long"
-    NO_ZONE = "no-zone"
-    BROKEN_ZONE = "broken-zone"
-    SHORT = "short"
-    RESPONSE = "response"
-    BAD_PROXY = "bad-proxy"
-    BAD_HEADER = "bad-header"
-    BAD_QUESTION = "bad-question"
-    BAD_RECORD = "bad-record"
-    BAD_OPT = "bad-opt"
-    BAD_ECS = "bad-ecs"
-    BAD_COOKIE = "bad-cookie"
-    COOKIE_REQUIRED = "cookie-required"
-    BAD_TSIG = "bad-tsig"
-    TSIG_KEY = "tsig-badkey"
-    TSIG_SIGNATURE = "tsig-badsig"
-    TSIG_TIME = "tsig-badtime"
-    TSIG_TRUNCATED = "tsig-badtrunc"
-    EDNS_VERSION = "edns-version"
-    OPCODE = "opcode"
-    NOTIFY = "notify"
-    UPDATE = "update"
-    CLASS = "class"
-    IDENTITY = "identity"
-    TRANSFER = "transfer"
-    TRANSFERRED = "transferred"
-    META_TYPE = "meta-type"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer to one message (None: none is due) and how it came about.
-
-    `step`, `kind` and `tier` tell who was recognised, what address was made and the tier of the client that it was
-    made for, where a service was asked for.
-    `more` are the further messages of a zone's transfer, made as they are taken.
-    """
-
-    wire: bytes | None
-    outcome: Outcome
-    rcode: int | None = None
-    step: Step | None = None
-    kind: Kind | None = None
-    more: Iterator[bytes] | None = None
-    tier: str | None = None
-
-
 class CounterCell:
-    """How many messages were decided in one way; two are the same only if they are one."""
+    """How many messages ended in one way: with this outcome, rcode, step, kind and tier."""
 
-    __slots__ = ("number",)
+    __slots__ = ("key", "number")
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, key: CounterKey) -> None:
+        self.key, self.number = key, 0
 
 
 class Counters:
     """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them. `streams` are
     those of TCP by rcode: what is not among them came by UDP, whose path counts nothing for it."""
 
-    __slots__ = ("_ticks", "streams")
+    __slots__ = ("_cells", "streams")
 
     def __init__(self) -> None:
-        self._ticks: dict[_Key, CounterCell] = {}
+        self._cells: dict[CounterKey, CounterCell] = {}
         self.streams: Counter[int | None] = Counter()
 
-    def count(self, decision: Decision) -> None:
+    def count(self, reply: Reply, transport: str = "udp") -> None:
         """Count one message."""
-        self.tick(decision.outcome, decision.rcode, decision.step, decision.kind, decision.tier).number += 1
+        self.cell(reply.outcome, reply.rcode, reply.step, reply.kind, reply.tier).number += 1
+        if transport != "udp":
+            self.streams[reply.rcode] += 1
 
-    def tick(
+    def cell(
         self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
     ) -> CounterCell:
         """The one number of all messages decided thus: a path in a hurry adds to it by itself."""
         key = outcome, rcode, step, kind, tier
-        return self._ticks.get(key) or self._ticks.setdefault(key, CounterCell())
+        return self._cells.get(key) or self._cells.setdefault(key, CounterCell(key))
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -126,21 +71,21 @@ class Counters:
     @property
     def messages(self) -> int:
         """All messages decided on."""
-        return sum(tick.number for tick in self._ticks.values())
+        return sum(cell.number for cell in self._cells.values())
 
     def _total(
         self, part: Callable[[Outcome, int | None, Step | None, Kind | None, str | None], _Part | None]
     ) -> Counter[_Part]:
         total: Counter[_Part] = Counter()
-        for key, tick in list(self._ticks.items()):
+        for key, cell in list(self._cells.items()):
             name = part(*key)
-            if name is not None and tick.number:
-                total[name] += tick.number
+            if name is not None and cell.number:
+                total[name] += cell.number
         return total
 
 
 _Part = TypeVar("_Part")
-_Key: TypeAlias = tuple[Outcome, int | None, Step | None, Kind | None, str | None]
+CounterKey: TypeAlias = tuple[Outcome, int | None, Step | None, Kind | None, str | None]
 
 ANONYMOUS = "none"
 """Under what those are counted whom no step recognised."""

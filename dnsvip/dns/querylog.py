@@ -1,7 +1,7 @@
-"""One question and its answer as a line of the query log: dnstap's fields under dnstap's meaning, as JSON.
+"""One query and its response as a line of the query log: dnstap's fields under dnstap's meaning, as JSON.
 
-Who asked is written as the prefix that is kept of the address, of the question's ECS option too. The answer's address,
-which would tell the client, is not written at all. Pure.
+The requester is written as the prefix that is kept of its address; so is the query's ECS option. The address in the
+response, which would identify the client, is not written at all. Pure.
 """
 
 from __future__ import annotations
@@ -11,50 +11,53 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias
 
-from dnsvip.dns.protocol.message import Edns, Flag, Query, Rcode, Type
+from dnsvip.dns.protocol.message import Edns, Flag, Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
+from dnsvip.dns.reply import Reply
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Anonymise: TypeAlias = Callable[[Address], str]
 
 
-class Asked(NamedTuple):
-    """A question as it was answered at `now` (unix seconds); both messages without their ids, `answer` None: none."""
+class Sample(NamedTuple):
+    """A message that came at `now` (unix seconds), and the reply as it was sent."""
 
     now: float
     protocol: str
     listener: str
     source: Address
     wire: bytes
-    answer: bytes | None
+    reply: Reply
 
 
-def record(asked: Asked, anonymise: Anonymise) -> Mapping[str, Any]:
-    """The fields of one line."""
-    query = parse(b"\0\0" + asked.wire)
-    told: dict[str, Any] = {
-        "type": "CLIENT_QUERY" if asked.answer is None else "CLIENT_RESPONSE",
-        "time": datetime.fromtimestamp(asked.now, UTC).isoformat(timespec="microseconds"),
-        "socket_family": f"INET{'6' if asked.source.version == 6 else ''}",
-        "socket_protocol": asked.protocol.upper(),
-        "listener": asked.listener,
-        "query_address": anonymise(asked.source),
-        "query_size": len(asked.wire) + 2,
+def record(sample: Sample, anonymise: Anonymise) -> Mapping[str, Any]:
+    """The fields of one line. What the fast path recognized by its bytes is parsed here, for the first time."""
+    reply = sample.reply
+    answered = reply.wire is not None and reply.more is None
+    line: dict[str, Any] = {
+        "type": "CLIENT_RESPONSE" if answered else "CLIENT_QUERY",
+        "time": datetime.fromtimestamp(sample.now, UTC).isoformat(timespec="microseconds"),
+        "socket_family": f"INET{'6' if sample.source.version == 6 else ''}",
+        "socket_protocol": sample.protocol.upper(),
+        "listener": sample.listener,
+        "query_address": anonymise(sample.source),
+        "query_size": len(sample.wire),
     }
-    if isinstance(query, Query):
-        told |= {
-            "qname": name_of(query.key),
-            "qtype": _named(Type, query.qtype, "TYPE"),
-            "qclass": "IN" if query.qclass == 1 else f"CLASS{query.qclass}",
-            "rd": bool(query.flags & Flag.RD),
-            **_edns(query.edns, anonymise),
-        }
-    else:
-        told["malformed"] = query.flaw.value
-    if asked.answer is not None:
-        told |= _answered(asked.answer)
-    return told
+    line |= _asked(reply.query or parse(sample.wire), anonymise)
+    return line | _answered(reply) if answered else line
+
+
+def _asked(query: Query | Malformed, anonymise: Anonymise) -> dict[str, Any]:
+    if isinstance(query, Malformed):
+        return {"malformed": query.flaw.value}
+    return {
+        "qname": name_of(query.key),
+        "qtype": _named(Type, query.qtype, "TYPE"),
+        "qclass": "IN" if query.qclass == 1 else f"CLASS{query.qclass}",
+        "rd": bool(query.flags & Flag.RD),
+        **_edns(query.edns, anonymise),
+    }
 
 
 def name_of(labels: Labels) -> str:
@@ -78,20 +81,19 @@ def _named(kind: type[Type | Rcode], number: int, otherwise: str) -> str:
 def _edns(edns: Edns | None, anonymise: Anonymise) -> dict[str, Any]:
     if edns is None:
         return {}
-    told: dict[str, Any] = {"edns_size": edns.udp_size, "do": edns.do, "cookie": bool(edns.cookie)}
+    fields: dict[str, Any] = {"edns_size": edns.udp_size, "do": edns.do, "cookie": bool(edns.cookie)}
     if edns.subnet and edns.subnet.family:
         _, source, address = edns.subnet
         kept = anonymise(IPv4Address(address) if len(address) == 4 else IPv6Address(address))
-        told["ecs"] = kept if "/" in kept else f"{kept}/{source}"
-        told["ecs_source"] = source
-    return told
+        fields["ecs"] = kept if "/" in kept else f"{kept}/{source}"
+        fields["ecs_source"] = source
+    return fields
 
 
-def _answered(answer: bytes) -> dict[str, Any]:
-    flags = int.from_bytes(answer[:2], "big")
+def _answered(reply: Reply) -> dict[str, Any]:
     return {
-        "rcode": _named(Rcode, flags & 15, "RCODE"),
-        "aa": bool(flags & Flag.AA),
-        "tc": bool(flags & Flag.TC),
-        "response_size": len(answer) + 2,
+        "rcode": _named(Rcode, reply.rcode or 0, "RCODE"),
+        "aa": reply.aa,
+        "tc": reply.truncated,
+        "response_size": len(reply.wire or b""),
     }

@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - it is an error class
 
-import dns.exception
-import dns.name
-
-from dnsvip.dns.counters import Outcome
 from dnsvip.dns.protocol.builder import build
-from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_SIZE, Query, Rcode, Response, RRset, Type
+from dnsvip.dns.protocol.message import MAX_SIZE, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, name_length
+from dnsvip.dns.reply import Outcome
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.dns.zones.zonefile import labels_of
@@ -27,7 +22,6 @@ from dnsvip.site import ClassCluster, Service, Site, Transfer
 MESSAGE_SIZE = 16_000
 """Bytes of the records of one message before compression: all within reach of a compression pointer."""
 
-_FIXED = Struct("!HHIH")
 _RECORD_HEAD = 10
 _HALF = 1 << 31
 
@@ -53,9 +47,7 @@ class Transfers:
             labels_of(name): _plain(service, site) for name, service in site.services.items()
         }
 
-    def decide(
-        self, query: Query, wire: bytes, source: IPv4Address | IPv6Address, key_name: str | None, transport: str
-    ) -> Whole:
+    def decide(self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: str) -> Whole:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
         NOTAUTH for what is no zone of ours, REFUSED for whoever may not, and for AXFR by UDP. IXFR is answered
@@ -69,10 +61,9 @@ class Transfers:
         if zone is None:
             return Whole(Outcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
         if query.qtype == Type.IXFR:
-            known = _known_serial(query, wire)
-            if known is None:
+            if query.serial is None:
                 return Whole(Outcome.TRANSFER, Response(Rcode.FORMERR))
-            if transport == "udp" or (known - serial_of(zone)) % (1 << 32) < _HALF:
+            if transport == "udp" or (query.serial - serial_of(zone)) % (1 << 32) < _HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
                 return Whole(Outcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
         return Whole(Outcome.TRANSFERRED, Response(aa=True), self._records(zone))
@@ -134,19 +125,3 @@ def _single(records: Iterable[RRset]) -> Iterator[RRset]:
 
 def _length(record: RRset) -> int:
     return sum(len(piece) if isinstance(piece, bytes) else name_length(piece) for piece in record.rdatas[0])
-
-
-def _known_serial(query: Query, wire: bytes) -> int | None:
-    """The serial of the SOA record that an IXFR question has as its authority section; None where it has none."""
-    at = HEADER_SIZE + len(query.question)
-    try:
-        at += dns.name.from_wire(wire, at)[1]
-        rtype, _, _, _ = _FIXED.unpack_from(wire, at)
-        at += _FIXED.size
-        for _ in ("mname", "rname"):
-            at += dns.name.from_wire(wire, at)[1]
-    except (dns.exception.DNSException, StructError):
-        return None
-    if rtype != Type.SOA or int.from_bytes(wire[8:10], "big") != 1 or len(wire) < at + 20:
-        return None
-    return int.from_bytes(wire[at : at + 4], "big")

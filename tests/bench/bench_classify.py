@@ -117,7 +117,7 @@ def look_ups(size: int) -> dict[str, float]:
         "owner_us": per_item(table.owner, batches),
         "match_us": per_item(lambda address: table.match(address, 128), batches),
         "classify_us": per_item(classifier.classify, requesters),
-        "query_us": per_item(lambda wire: engine.answer(wire, source, "default", "udp", NOW), asked),
+        "query_us": per_item(lambda wire: engine.decide(wire, source, "default", "udp", NOW).wire, asked),
     }
 
 
@@ -168,7 +168,7 @@ class Answering:
     async def run(self) -> None:
         last = perf_counter()
         while True:
-            self.last = self.engine.answer(self._wire, self._source, "default", "udp", NOW)
+            self.last = self.engine.decide(self._wire, self._source, "default", "udp", NOW).wire
             await asyncio.sleep(0)
             now = perf_counter()
             self.pauses.append(now - last)

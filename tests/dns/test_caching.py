@@ -153,7 +153,7 @@ def test_cache_never_gives_a_wrong_address(
     def ask(address: IPv4Address, source: int) -> tuple[str, int]:
         option = dns.edns.ECSOption(str(cut(address, source)), source)
         query = dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=[option])
-        wire = engine.answer(query.to_wire(), RESOLVER, "default", "udp", NOW)
+        wire = engine.decide(query.to_wire(), RESOLVER, "default", "udp", NOW).wire
         assert wire is not None
         answer = dns.message.from_wire(wire)
         (told,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))

@@ -13,10 +13,11 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsvip.dns.counters import Counters, Decision, Outcome
+from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.tcp import Framer, frame
 from dnsvip.dns.protocol.message import UDP_SIZE
+from dnsvip.dns.reply import Outcome, Reply
 from tests.dns.protocol.test_tsig import make_key
 from tests.dns.world import world_snapshot
 
@@ -121,24 +122,24 @@ def mutated(rng: Random, wires: list[bytes]) -> Iterator[bytes]:
         yield bytes(wire)
 
 
-def check(wire: bytes, decision: Decision, limit: int) -> None:
-    """What holds for every decision, and what dnspython makes of the answer."""
-    if decision.wire is None:
-        assert decision.outcome in SILENT
+def check(wire: bytes, reply: Reply, limit: int) -> None:
+    """What holds for every reply, and what dnspython makes of the answer."""
+    if reply.wire is None:
+        assert reply.outcome in SILENT
         return
-    assert decision.outcome not in SILENT
-    answer = dns.message.from_wire(decision.wire, keyring=False)  # type: ignore[arg-type]
+    assert reply.outcome not in SILENT
+    answer = dns.message.from_wire(reply.wire, keyring=False)  # type: ignore[arg-type]
     assert answer.id == int.from_bytes(wire[:2], "big")
-    assert answer.rcode() == decision.rcode
+    assert answer.rcode() == reply.rcode
     assert answer.opcode() == wire[2] >> 3 & 15
-    assert decision.wire[2] & 0x80
-    assert len(decision.wire) <= max(limit, len(wire) + 60)  # an unsigned TSIG error repeats the requester's names
+    assert reply.wire[2] & 0x80
+    assert len(reply.wire) <= max(limit, len(wire) + 60)  # an unsigned TSIG error repeats the requester's names
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_anything_that_arrives() -> None:
-    """No message and no stream makes a decision raise, each is in exactly one counter, each answer can be read."""
+    """No message and no stream makes a reply raise, each is in exactly one counter, each answer can be read."""
     rng, engine, counters = Random(SEED), Engine(world_snapshot()), Counters()
     messages, streams, broken = 0, 0, 0
     source = mutated(rng, corpus())
@@ -146,9 +147,9 @@ def test_anything_that_arrives() -> None:
 
     def decide(wire: bytes, transport: str, limit: int) -> None:
         nonlocal messages
-        decision = engine.decide(wire, rng.choice(SOURCES), "default", transport, now)
-        counters.count(decision)
-        check(wire, decision, limit)
+        reply = engine.decide(wire, rng.choice(SOURCES), "default", transport, now)
+        counters.count(reply)
+        check(wire, reply, limit)
         messages += 1
 
     while sum(counters.outcomes[outcome] for outcome in MALFORMED) + broken < WANTED:

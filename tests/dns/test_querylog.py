@@ -5,40 +5,65 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import dns.edns
-import dns.flags
 import dns.message
 
-from dnsvip.dns.querylog import Asked, name_of, record
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.hotpath.fastpath import FastPath, reply_of
+from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.querylog import Anonymise, Sample, name_of, record
+from tests.dns.world import world_snapshot
+from tests.samples import NOW
+
+ENGINE = Engine(world_snapshot())
+KEPT: Anonymise = lambda address: f"kept {address.version}"  # noqa: E731
 
 
-def line(message: dns.message.Message, answer: bytes | None, source: str = "2001:db8:77::10") -> dict[str, object]:
-    asked = Asked(1_700_000_000.5, "udp", "public", ip_address(source), message.to_wire()[2:], answer)
-    return dict(record(asked, lambda address: f"kept {address.version}"))
+def asked(wire: bytes, protocol: str = "udp", source: str = "2001:db8:77::10") -> Sample:
+    reply = ENGINE.decide(wire, ip_address(source), "public", protocol, NOW)
+    return Sample(1_700_000_000.5, protocol, "public", ip_address(source), wire, reply)
 
 
 def test_an_answered_question() -> None:
     """Type, time, transport, who asked what, ECS, and how it was answered; the address in the answer is not told."""
     subnet = dns.edns.ECSOption("198.51.100.7", 24)
     query = dns.message.make_query("WWW.example.test", "AAAA", use_edns=0, options=[subnet], want_dnssec=True)
-    response = dns.message.make_response(query)
-    response.flags |= dns.flags.AA
-    found = line(query, response.to_wire()[2:])
+    sample = asked(query.to_wire())
+    found = record(sample, KEPT)
     assert found["type"] == "CLIENT_RESPONSE"
     assert found["time"] == "2023-11-14T22:13:20.500000+00:00"
     assert (found["socket_family"], found["socket_protocol"], found["query_address"]) == ("INET6", "UDP", "kept 6")
     assert (found["qname"], found["qtype"], found["qclass"], found["rd"]) == ("www.example.test.", "AAAA", "IN", True)
     assert (found["ecs"], found["ecs_source"], found["do"]) == ("kept 4/24", 24, True)
     assert (found["rcode"], found["aa"], found["tc"]) == ("NOERROR", True, False)
-    assert found["response_size"] == len(response.to_wire())
+    assert found["response_size"] == len(sample.reply.wire or b"")
     assert "198.51" not in str(found)
 
 
 def test_no_answer_and_no_question() -> None:
     """What is not answered is a CLIENT_QUERY; what is no question says what is wrong with it."""
-    found = line(dns.message.make_query("a.test", 65280), None)
-    assert (found["type"], found["qtype"], "rcode" in found) == ("CLIENT_QUERY", "TYPE65280", False)
-    broken = record(Asked(0, "tcp", "x", ip_address("192.0.2.1"), b"\0\0\0", None), str)
+    sample = asked(dns.message.make_query("a.test", 65280).to_wire())
+    dropped = record(sample._replace(reply=sample.reply._replace(wire=None)), str)
+    assert (dropped["type"], dropped["qtype"], "rcode" in dropped) == ("CLIENT_QUERY", "TYPE65280", False)
+    broken = record(asked(b"\0\0\0\0\0", "tcp", "192.0.2.1"), str)
     assert (broken["malformed"], broken["socket_family"]) == ("short", "INET")
+
+
+def test_a_line_is_the_same_from_the_fast_path() -> None:
+    """A ready-made reply is logged as the engine's reply to the same question."""
+    options = [dns.edns.ECSOption("198.51.100.0", 24)]
+    for message in (
+        dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=options),
+        dns.message.make_query("missing.example.test", "A"),
+        dns.message.make_query("host.sub.example.test", "A"),
+    ):
+        wire, source = message.to_wire(), ip_address("127.0.0.1")
+        keys, ids = [key_of(source.packed, wire)], bytearray(wire[:2])
+        [hit], _ = FastPath(ENGINE, NOW).answers(keys, ids, "public", WIDTH[4], NOW)
+        assert hit
+        decided = asked(wire, source=str(source))
+        assert record(decided._replace(reply=reply_of(hit, wire[:2])), KEPT) == record(decided, KEPT)
+        expected = decided.reply._replace(query=None)
+        assert reply_of(hit, wire[:2]) == expected
 
 
 def test_names_are_escaped() -> None:

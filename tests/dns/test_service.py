@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from dnsvip.dns.engine import check_services
+from dnsvip.dns.zones.catalog import check_services
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
 from tests.dns.world import KEY, ZONES, Reply, Running, site_tables, who_is

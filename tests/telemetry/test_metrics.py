@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from dnsvip.dispatcher.reason import REASONS
-from dnsvip.dns.counters import Outcome
+from dnsvip.dns.reply import Outcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process

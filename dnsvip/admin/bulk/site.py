@@ -20,7 +20,7 @@ from dnsvip.admin.http.collection import GENERATION, TRIES
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import Flag
 from dnsvip.admin.node import NODE
-from dnsvip.dns.engine import check_services
+from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite
 from dnsvip.site import STRICT, Site

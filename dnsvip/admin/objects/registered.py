@@ -15,7 +15,7 @@ from aiohttp import web
 from dnsvip.admin.http.collection import Resource, routes
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import closest
-from dnsvip.dns.engine import check_services
+from dnsvip.dns.zones.catalog import check_services
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Service, Site, Zone
 from dnsvip.site.plain import JsonObject

@@ -14,7 +14,7 @@ from dnsvip.admin.http.collection import Resource, absent, change, changed_respo
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE
-from dnsvip.dns.engine import check_services
+from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Site, Zone

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dnsvip.cli.database.changes import headline, lines
-from dnsvip.dns.engine import check_services
+from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import Site

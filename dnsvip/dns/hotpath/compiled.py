@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.templates import QTYPES, Template, learn
 from dnsvip.dns.protocol.message import IN, Type
-from dnsvip.dns.protocol.names import Labels, NameFault, flat_name, read_name
+from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import authority_node
 from dnsvip.dns.zones.zone import Node
@@ -49,13 +49,15 @@ class Templates:
         """Whether that engine's names are answered alike, but for the addresses in the holes."""
         return self._engine.same_names(engine)
 
-    def find(self, name: bytes, now: float, again: Callable[[object], bool]) -> Template | None:
-        """The template for the question `name` (name in lower case, type, class) that is not among `named` and
-        `loaded`; learned where `again` says that it, or one like it, comes again."""
+    def may_have(self, name: bytes) -> bool:
+        """Whether `find` is worth asking for a question (name in lower case, type, class) that is not among `named` and
+        `loaded`: not where there is known to be no template."""
+        return int.from_bytes(name[-4:-2], "big") in QTYPES and name not in self.named
+
+    def find(self, name: bytes, labels: Labels, now: float, again: Callable[[object], bool]) -> Template | None:
+        """The template for a question that `may_have` one, whose name is `labels`; learned where `again` says that the
+        question, or one like it, comes again."""
         qtype = int.from_bytes(name[-4:-2], "big")
-        labels = _labels(name)
-        if labels is None or qtype not in QTYPES or name in self.named:
-            return None
         top = authority_node(self._engine.zones, labels, qtype)
         if top is None:
             return None
@@ -129,12 +131,3 @@ def _below(top: Labels, lengths: range) -> Iterator[tuple[Labels, int]]:
 
 def _question(labels: Labels, qtype: int) -> bytes:
     return flat_name(labels) + qtype.to_bytes(2, "big") + _CLASS_IN
-
-
-def _labels(name: bytes) -> Labels | None:
-    """The labels of a question; None where its first zero byte is not the end of its name."""
-    try:
-        labels, end = read_name(name, 0)
-    except NameFault:
-        return None
-    return labels if end == len(name) - 4 else None

@@ -10,22 +10,24 @@ that do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.counters import CounterCell
-from dnsvip.dns.engine import Engine
+from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.compiled import Templates
 from dnsvip.dns.hotpath.keys import address_of
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
 from dnsvip.dns.hotpath.templates import Template
-from dnsvip.dns.identity.identify import Classified, Requester
-from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.identity.identify import Classified, Requester, Sender
+from dnsvip.dns.protocol.message import Malformed, Query, Type
+from dnsvip.dns.protocol.names import NameFault, lowered, read_name
+from dnsvip.dns.protocol.parser import Question, parse, parse_additional
+from dnsvip.dns.reply import Reply
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.synthesis.vip import Vip
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
-WHOLE, SOURCES, SEEN = 1 << 14, 1 << 14, 1 << 15
+WHOLE, SENDERS, SEEN = 1 << 14, 1 << 14, 1 << 15
 """How many of each are remembered at least (by listener and IP version), twice as many at most."""
 
 _ONE_QUESTION = b"\0\1\0\0\0\0\0"
@@ -33,8 +35,8 @@ _CLASS_IN = b"\0\1"
 _AT = 10
 """Where the question begins in a message without its id."""
 
-_Whole: TypeAlias = tuple[bytes, CounterCell]
-"""An answer after its id, and what to count it with."""
+Hit: TypeAlias = tuple[bytes, CounterCell, Template, Opt]
+"""An answer after its id, what to count it with, and what it consists of (`reply_of`)."""
 
 
 class FastPath:
@@ -51,20 +53,20 @@ class FastPath:
         self._rooms: dict[tuple[str, int], _Room] = {}
         self._seen: set[int] = set()
 
-    def answers(self, keys: Sequence[bytes], listener: str, width: int, now: float) -> list[bytes | None]:
-        """What to answer after the id to messages that came by UDP, None where the engine is to be asked; those
-        answered are counted. `width` as in `keys`."""
+    def answers(
+        self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int, now: float
+    ) -> tuple[list[Hit | None], Sequence[Miss]]:
+        """The hits on messages that came over UDP, counted, None for the misses; and these, which are the engine's.
+        `ids` are the messages' ids, two bytes each; `width` as in `keys`."""
         if not self._from <= now < self._until:
             self._enter(now)
         room = self._rooms.get((listener, width)) or self._rooms.setdefault((listener, width), _Room())
-        hits: list[_Whole | None] = list(map(room.whole.young.get, keys))
+        hits: list[Hit | None] = list(map(room.whole.young.get, keys))
+        misses: Sequence[Miss] = ()
         if not all(hits):
-            self._complete(hits, keys, room, _Origin(listener, width), now)
-            if not all(hits):
-                _count([hit[1] for hit in hits if hit])
-                return [hit and hit[0] for hit in hits]
-        _count([hit[1] for hit in hits])  # type: ignore[index]  # all are there
-        return [hit[0] for hit in hits]  # type: ignore[index]
+            misses = self._complete(hits, _Batch(keys, ids, listener, width, now), room)
+        _count([hit[1] for hit in (filter(None, hits) if misses else hits)])  # type: ignore[index]  # a hit each
+        return hits, misses
 
     def _enter(self, now: float) -> None:
         """Forget whole answers, whose addresses are about to change."""
@@ -75,62 +77,68 @@ class FastPath:
         for room in self._rooms.values():
             room.whole = TwoGenerationCache(WHOLE)
 
-    def _complete(
-        self, hits: list[_Whole | None], keys: Sequence[bytes], room: _Room, origin: _Origin, now: float
-    ) -> None:
-        """Put in place of None what can be made without the engine."""
+    def _complete(self, hits: list[Hit | None], batch: _Batch, room: _Room) -> list[Miss]:
+        """Put in place of None what needs no engine; the rest are misses."""
         jobs: list[_Job] = []
-        width, find = origin.width, room.whole.get
-        for place, key in enumerate(keys):
+        misses: list[Miss] = []
+        width, find = batch.width, room.whole.get
+        for place, key in enumerate(batch.keys):
             if hits[place] is not None:
                 continue
             hit = find(key)
             if hit is None:
                 peer = key[:width]
-                source = room.sources.young.get(peer) or room.sources.get(peer) or self._meet(peer, room, origin)
-                job = self._recognise(key, width, source, place, now)
-                if job is not None and job.template.holes:
+                sender = room.senders.young.get(peer) or room.senders.get(peer) or self._meet(peer, room, batch)
+                job = self._recognize(batch, place, sender)
+                if not isinstance(job, _Job):
+                    misses.append(Miss(place, Known(job, sender)))
+                elif job.template.holes:
                     jobs.append(job)
-                elif job is not None:
+                else:
                     hit = self._fill(job, (), 0, None, room)
             hits[place] = hit
         if jobs:
-            self._tailor(jobs, hits, room, now)
+            self._synthesize(jobs, hits, room, batch.now)
+            misses += [
+                Miss(job.place, Known(parse(batch.message(job.place)), job.sender))
+                for job in jobs
+                if hits[job.place] is None
+            ]
+        return misses
 
-    def _meet(self, peer: bytes, room: _Room, origin: _Origin) -> _Source:
-        address = address_of(peer, origin.width)
-        trusted = self._tables.classifier.trusts(address)
-        requester = Requester(address, origin.listener)
-        return room.sources.put(peer, _Source(address, trusted, requester, self._tables.classifier.classify(requester)))
+    def _meet(self, peer: bytes, room: _Room, batch: _Batch) -> Sender:
+        return room.senders.put(peer, self._tables.classifier.meet(address_of(peer, batch.width), batch.listener))
 
-    def _recognise(self, key: bytes, width: int, source: _Source, place: int, now: float) -> _Job | None:
-        """The template for a message and what goes with it; None for all that is unusual."""
-        wire = key[width:]
+    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> _Job | Query | Malformed:
+        """The template for a message and what goes with it; for all that is unusual, the message as parsed."""
+        key = batch.keys[place]
+        wire = key[batch.width :]
         if len(wire) < 15 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
-            return None
+            return parse(batch.message(place))
         end = wire.find(0, _AT) + 5
         if end < 15 or wire[end - 2 : end] != _CLASS_IN:
-            return None
+            return parse(batch.message(place))
         name = wire[_AT : end - 5].lower() + wire[end - 5 : end]
         template = self._loaded.get(name) or self._named.young.get(name) or self._named.get(name)
-        if template is None:
-            template = self._templates.find(name, now, self._again)
-            if template is None:
-                return None
-        opt = NO_OPT
-        if wire[9]:
-            tail = wire[end:]
-            made = self._opts.known.get(tail) or self._opts.find(tail, source.address.packed, now)
-            if made is None:
-                return None
-            opt = made
+        question = query = None
+        if template is None and self._templates.may_have(name):
+            question = _read_question(wire, end, name)
+            if question is not None:
+                template = self._templates.find(name, question.key, batch.now, self._again)
+        opt: Opt | None = NO_OPT
+        if template is not None and wire[9]:
+            tail, peer = wire[end:], sender.requester.source.packed
+            opt = self._opts.known.get(tail) or self._opts.find(tail, peer, batch.now)
+            if opt is None:
+                query = _parsed(batch.message(place), question)
+                opt = self._opts.learn(tail, query, peer, batch.now)
         elif len(wire) != end:
-            return None
-        if template.size > opt.room or (wire[9] and not template.by_edns):
-            return None
-        return _Job(place, wire, end, template, opt, source, key)
+            template = None
+        if template is None or opt is None or template.size > opt.room or (wire[9] and not template.by_edns):
+            return query or _parsed(batch.message(place), question)
+        return _Job(place, wire, end, template, opt, sender, key)
 
-    def _tailor(self, jobs: Sequence[_Job], hits: list[_Whole | None], room: _Room, now: float) -> None:
+    def _synthesize(self, jobs: Sequence[_Job], hits: list[Hit | None], room: _Room, now: float) -> None:
         """Fill in the addresses of all jobs, those of one service in one go."""
         asked = [self._asked(job) for job in jobs]
         made = self._seal(jobs, asked, now)
@@ -147,10 +155,10 @@ class FastPath:
                 hits[job.place] = self._fill(job, vips, scope, who, room)
 
     def _asked(self, job: _Job) -> tuple[Classified, Requester]:
-        source, ecs = job.source, job.opt.ecs
-        if ecs is None or not source.trusted:
-            return source.who, source.requester
-        requester = Requester(source.address, source.requester.listener, ecs, trusted=True)
+        (requester, identity), ecs = job.sender, job.opt.ecs
+        if ecs is None or not requester.trusted:
+            return identity, requester
+        requester = Requester(requester.source, requester.listener, ecs, trusted=True)
         return self._tables.classifier.classify(requester), requester
 
     def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
@@ -167,8 +175,8 @@ class FastPath:
                 made.update(zip(numbers, vips, strict=True))
         return made
 
-    def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room) -> _Whole:
-        """The whole answer, remembered where the same question was asked before."""
+    def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room) -> Hit:
+        """The hit, remembered where the same question was asked before."""
         template, opt, wire = job.template, job.opt, job.wire
         parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
         for hole, vip, piece in zip(template.holes, vips, template.pieces[1:], strict=True):
@@ -176,10 +184,11 @@ class FastPath:
         parts += opt.before, bytes((scope,)) if opt.scoped else b"", opt.after
         step, kind = (who.step, vips[-1].kind) if who else (None, None)
         tier = who.client.tier if who and who.client else None
-        whole = b"".join(parts), self._counters.tick(template.outcome, template.rcode, step, kind, tier)
+        cell = self._counters.cell(template.outcome, template.rcode, step, kind, tier)
+        hit = b"".join(parts), cell, template, opt
         if self._again(job.key):
-            room.whole.put(job.key, whole)
-        return whole
+            room.whole.put(job.key, hit)
+        return hit
 
     def _again(self, key: object) -> bool:
         """Whether this was met before, lately."""
@@ -195,46 +204,86 @@ class FastPath:
 class _Room:
     """What is remembered of one listener and IP version."""
 
-    __slots__ = ("sources", "whole")
+    __slots__ = ("senders", "whole")
 
     def __init__(self) -> None:
-        self.whole: TwoGenerationCache[bytes, _Whole] = TwoGenerationCache(WHOLE)
-        self.sources: TwoGenerationCache[bytes, _Source] = TwoGenerationCache(SOURCES)
+        self.whole: TwoGenerationCache[bytes, Hit] = TwoGenerationCache(WHOLE)
+        self.senders: TwoGenerationCache[bytes, Sender] = TwoGenerationCache(SENDERS)
 
 
-class _Origin(NamedTuple):
-    """Where messages came in, and how their keys begin."""
+class Miss(NamedTuple):
+    """A message for the engine: its place in the batch, and what is known of it (None: nothing)."""
 
+    place: int
+    known: Known | None
+
+
+class _Batch(NamedTuple):
+    """Messages as they came in. Arguments as those of `answers`."""
+
+    keys: Sequence[bytes]
+    ids: bytearray
     listener: str
     width: int
+    now: float
 
-
-class _Source(NamedTuple):
-    """Whoever sends, and who it is where no trusted ECS tells more."""
-
-    address: IPv4Address | IPv6Address
-    trusted: bool
-    requester: Requester
-    who: Classified
+    def message(self, place: int) -> bytes:
+        """The whole message."""
+        return bytes(self.ids[2 * place : 2 * place + 2]) + self.keys[place][self.width :]
 
 
 class _Job(NamedTuple):
-    """A message recognised: its place in the batch, all of it but the id, where its question ends, and what the answer
-    is made of."""
+    """A message recognized: its place in the batch, all of it but the id, where its question ends, and what the answer
+    consists of."""
 
     place: int
     wire: bytes
     end: int
     template: Template
     opt: Opt
-    source: _Source
+    sender: Sender
     key: bytes
 
 
-def _count(ticks: list[CounterCell]) -> None:
+def reply_of(hit: Hit, id_: bytes) -> Reply:
+    """A hit as the Reply that the engine would have given, for rate limiting and the query log."""
+    answer, cell, template, opt = hit
+    outcome, rcode, step, kind, tier = cell.key
+    return Reply(
+        id_ + answer,
+        outcome,
+        rcode,
+        question=answer[_AT : _AT + template.question_size],
+        opt=answer[template.size - 2 :],
+        aa=template.aa,
+        owner=template.owner,
+        cookie_valid=opt.cookie_valid,
+        step=step,
+        kind=kind,
+        tier=tier,
+    )
+
+
+def _read_question(wire: bytes, end: int, name: bytes) -> Question | None:
+    """The question of a message without its id; None where its first zero byte is not the end of its name."""
+    try:
+        qname, at = read_name(wire, _AT)
+    except NameFault:
+        return None
+    if at != end - 4:
+        return None
+    key = qname if name.startswith(wire[_AT:at]) else lowered(qname)
+    return Question(qname, key, end + 2)
+
+
+def _parsed(message: bytes, question: Question | None) -> Query | Malformed:
+    return parse(message) if question is None else parse_additional(message, question)
+
+
+def _count(cells: list[CounterCell]) -> None:
     """Add the answers of a batch to their numbers, which mostly are one."""
-    if ticks and ticks.count(ticks[0]) == len(ticks):
-        ticks[0].number += len(ticks)
+    if cells and cells.count(cells[0]) == len(cells):
+        cells[0].number += len(cells)
         return
-    for tick in ticks:
-        tick.number += 1
+    for cell in cells:
+        cell.number += 1

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from dnsvip.dns.control import NSID
 from dnsvip.dns.engine import Engine, ecs_of
 from dnsvip.dns.identity.identify import Ecs
+from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protocol.builder import build_opt, size_limit
-from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, MIN_UDP_SIZE, Query
-from dnsvip.dns.protocol.parser import parse
+from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, ECS, MIN_UDP_SIZE, Edns, Malformed, Query
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 OPTS = 1 << 12
@@ -26,8 +26,6 @@ _ECS_AT = 17
 
 _OPT_HEAD = b"\0\0\x29"
 _COOKIE_HEAD = COOKIE.to_bytes(2, "big") + b"\0\x18"
-_ANY_QUESTION = b"\0\0\0\0\0\1\0\0\0\0\0\1\0\0\1\0\1"
-"""What parsing a record needs in front of it: a header that counts one question and the record, and a question."""
 
 
 class Opt(NamedTuple):
@@ -38,6 +36,7 @@ class Opt(NamedTuple):
     after: bytes
     ecs: Ecs | None
     scoped: bool
+    cookie_valid: bool = False
 
 
 NO_OPT = Opt(MIN_UDP_SIZE, b"", b"", None, scoped=False)
@@ -48,53 +47,70 @@ class Opts:
 
     def __init__(self, engine: Engine) -> None:
         self._cookies, self._require = engine.cookies, engine.require_cookies
-        self._tells_nsid = engine.identity.nsid is not None
+        self._answers_nsid = engine.identity.nsid is not None
         self.known: TwoGenerationCache[bytes, Opt] = TwoGenerationCache(OPTS)
         self._ecs_heads: TwoGenerationCache[bytes, _EcsHead] = TwoGenerationCache(OPTS)
 
     def find(self, tail: bytes, peer: bytes, now: float) -> Opt | None:
-        """What to make of `tail`, all that follows the question of a message from an address (4 or 16 bytes) at `now`
-        (unix seconds); None where the engine is to be asked. Those of `known` are not looked for here."""
+        """What `tail`, all that follows the question of a message from an address (4 or 16 bytes), means at `now` (unix
+        seconds); None where it has to be parsed first (`learn`). Those in `known` are not looked for here."""
         head = self._ecs_heads.get(tail[:_ECS_AT])
         if head is not None:
             return head.opt(tail)
         if self._cookies is not None and (at := _cookie_at(tail)):
-            return self._with_cookie(tail, at, peer, now)
-        query = parse(_ANY_QUESTION + tail)
+            return self._with_cookie(self._cookies, tail, at, peer, now)
+        return None
+
+    def learn(self, tail: bytes, query: Query | Malformed, peer: bytes, now: float) -> Opt | None:
+        """As `find`, with the message parsed; None where it is for the engine."""
         if not isinstance(query, Query) or query.edns is None or query.edns.version or query.tsig_at:
             return None
-        if self._tells_nsid and any(code == NSID for code, _ in query.edns.options):
+        if self._answers_nsid and any(code == NSID for code, _ in query.edns.options):
             return None
-        record = build_opt(query.edns, 0, 0)
+        at = _cookie_at(tail) if self._cookies is not None else 0
+        bare = _without_option(tail, at) if at else tail
+        if at and _cookie_at(bare):  # of several only the first counts
+            return None
+        opt = self._remember(bare, query, query.edns)
+        return self._with_cookie(self._cookies, tail, at, peer, now) if self._cookies is not None and at else opt
+
+    def _remember(self, tail: bytes, query: Query, edns: Edns) -> Opt:
+        """The OPT record of a query, for all that send the same but for a cookie."""
+        record = build_opt(edns, 0, 0)
         room = size_limit(query, "udp") - len(record)
-        whole = len(tail) == _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big")
-        if query.edns.subnet is None:
+        if edns.subnet is None:
             return self.known.put(tail, Opt(room, record, b"", None, scoped=False))
-        ecs = ecs_of(query.edns)
-        if ecs and whole and tail[11:13] == b"\0\x08" and len(tail) == len(record):
+        ecs = ecs_of(edns)
+        alone = len(tail) == _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big") == len(record)
+        if ecs and alone and tail[11:13] == ECS.to_bytes(2, "big"):
             self._ecs_heads.put(tail[:_ECS_AT], _EcsHead(len(tail), room, record[:11], ecs.address.version))
         return self.known.put(tail, Opt(room, record[:18], record[19:], ecs, scoped=True))
 
-    def _with_cookie(self, tail: bytes, at: int, peer: bytes, now: float) -> Opt | None:
-        """What is made of the record without the cookie that it has at `at`, and our cookie behind it."""
+    def _with_cookie(self, cookies: Cookies, tail: bytes, at: int, peer: bytes, now: float) -> Opt | None:
+        """What the record means without its cookie at `at`, and our cookie behind that."""
         length = int.from_bytes(tail[at + 2 : at + 4], "big")
-        end = at + 4 + length
-        if self._cookies is None or length not in COOKIE_LENGTHS:
+        if length not in COOKIE_LENGTHS:
             return None
-        checked = self._cookies.check(tail[at + 4 : end], peer, now)
-        if self._require and not checked.valid:
+        checked = cookies.check(tail[at + 4 : at + 4 + length], peer, now)
+        bare = _without_option(tail, at)
+        if (self._require and not checked.valid) or _cookie_at(bare):
             return None
-        without = int.from_bytes(tail[9:11], "big") - 4 - length
-        rest = tail[:9] + without.to_bytes(2, "big") + tail[11:at] + tail[end:]
-        if _cookie_at(rest):  # of several only the first counts
-            return None
-        opt = self.known.get(rest) or self.find(rest, peer, now)
+        head = self._ecs_heads.get(bare[:_ECS_AT])
+        opt = self.known.get(bare) or (head.opt(bare) if head else None)
         if opt is None:
             return None
         added = _COOKIE_HEAD + checked.answer
         total = int.from_bytes(opt.before[9:11], "big") + len(added)
         before = opt.before[:9] + total.to_bytes(2, "big") + opt.before[11:]
-        return opt._replace(room=opt.room - len(added), before=before, after=opt.after + added)
+        room, after = opt.room - len(added), opt.after + added
+        return opt._replace(room=room, before=before, after=after, cookie_valid=checked.valid)
+
+
+def _without_option(tail: bytes, at: int) -> bytes:
+    """An OPT record without the option at `at`."""
+    size = 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
+    length = int.from_bytes(tail[9:11], "big") - size
+    return tail[:9] + length.to_bytes(2, "big") + tail[11:at] + tail[at + size :]
 
 
 class _EcsHead(NamedTuple):

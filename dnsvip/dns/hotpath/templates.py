@@ -13,21 +13,19 @@ from hashlib import blake2b
 from ipaddress import IPv6Address
 
 from dnsvip.dns.control import EXTENDED_ERRORS
-from dnsvip.dns.counters import Outcome
 from dnsvip.dns.engine import OUTCOMES, Engine
 from dnsvip.dns.identity.identify import Requester
 from dnsvip.dns.protocol.builder import build
-from dnsvip.dns.protocol.message import IN, MAX_SIZE, UDP_SIZE, Flag, Query, Response, Type
+from dnsvip.dns.protocol.message import HEADER_SIZE, IN, MAX_SIZE, UDP_SIZE, Flag, Query, Response, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
+from dnsvip.dns.reply import Outcome
 from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer, Tables
 from dnsvip.dns.synthesis.vip import Kind, Vip
-from dnsvip.dns.zones.lookup import resolve
+from dnsvip.dns.zones.lookup import Owner, resolve
 from dnsvip.site import Service
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
 """Types that get templates: those assigned, as far as anybody asks for them; so a name has only so many."""
-
-_HEADER = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +41,21 @@ class Hole:
 class Template:
     """An answer without id, question, addresses and OPT.
 
-    `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`;
-    `size` is the length of the whole without OPT. It holds for the name it was learned with, in any case; and
-    if that does not exist, for all of its length right below the same name (`lookup.deciding`) but for those
-    whose label there is in `mentioned`. Where not `by_edns`, EDNS would tell more than the template has (RFC 8914).
+    `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`. `size` is
+    the length of the whole without OPT, `question_size` that of the question; `owner` and `aa` as in `Reply`.
+
+    It holds for the name it was learned with, in any case. Where that does not exist, it holds for all names of its
+    length right below the same name (`lookup.authority_node`) but those whose label there is in `mentioned`. Where not
+    `by_edns`, EDNS would add an extended error that the template does not have (RFC 8914).
     """
 
     heads: tuple[bytes, ...]
     pieces: tuple[bytes, ...]
     holes: tuple[Hole, ...]
     size: int
+    question_size: int
+    owner: Owner | None
+    aa: bool
     outcome: Outcome
     rcode: int
     mentioned: frozenset[bytes]
@@ -67,7 +70,7 @@ def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now:
     if name != authority_node and name[-len(authority_node) - 1] in mentioned:
         return None
     wire = build(_query(name, qtype), resolution.response, MAX_SIZE)
-    start = _HEADER + len(_question(name, qtype))
+    start = HEADER_SIZE + len(_question(name, qtype))
     pieces = list(_cut(wire[start:], first.marks))
     if len(wire) > UDP_SIZE or len(pieces) != len(first.marks) + 1:
         return None
@@ -78,8 +81,20 @@ def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now:
     outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
     rcode = resolution.response.rcode
     by_edns = (outcome, rcode) not in EXTENDED_ERRORS
-    heads = tuple(_heads(wire[2:_HEADER]))
-    return Template(heads, tuple(pieces), tuple(first.holes), len(wire), outcome, rcode, mentioned, by_edns)
+    heads = tuple(_heads(wire[2:HEADER_SIZE]))
+    return Template(
+        heads,
+        tuple(pieces),
+        tuple(first.holes),
+        len(wire),
+        start - HEADER_SIZE,
+        resolution.owner,
+        resolution.response.aa,
+        outcome,
+        rcode,
+        mentioned,
+        by_edns,
+    )
 
 
 class _Marks(RecordSynthesizer):

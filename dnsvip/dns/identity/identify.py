@@ -44,6 +44,13 @@ class Requester(NamedTuple):
     trusted: bool | None = None
 
 
+class Sender(NamedTuple):
+    """Where queries come from: the requester by address and listener alone (`trusted` is set), and who that is."""
+
+    requester: Requester
+    identity: Classified
+
+
 class Classified(NamedTuple):
     """The client (None: anonymous), the step that decided (None: no step did), and what ECS had to do with it.
 
@@ -93,6 +100,11 @@ class Classifier:
             if owner:
                 return Classified(self._claims.client(owner), step, scope, ecs)
         return Classified(None, None, scope, ecs)
+
+    def meet(self, source: Address, listener: str) -> Sender:
+        """Identify the requester as far as address and listener go."""
+        requester = Requester(source, listener, trusted=self.trusts(source))
+        return Sender(requester, self.classify(requester))
 
     def tried(self, requester: Requester) -> Iterator[tuple[Step, Classified]]:
         """Each step that is in use, in order, with what it alone says, as far as the one that decides."""

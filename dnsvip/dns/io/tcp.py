@@ -15,8 +15,8 @@ from typing import TypeAlias, cast
 
 from dnsvip.dns.protection.proxy import BadHeader, read
 
-Converse: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str, str], bytes | Iterator[bytes] | None]
-"""(message, source, listener, "tcp") -> the answer, all messages of a long one as they are taken, None for none."""
+Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | None]
+"""(message, source, listener) -> the response, an iterator of its messages for a zone transfer, None for none."""
 
 
 BATCH = 32
@@ -68,7 +68,7 @@ class Stream(asyncio.Protocol):
 
     source: IPv4Address | IPv6Address
 
-    def __init__(self, listener: str, respond: Converse, gate: Gate, tally: Counter[str]) -> None:
+    def __init__(self, listener: str, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
         self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
@@ -181,7 +181,7 @@ class Stream(asyncio.Protocol):
             if not self._waiting or self._stuck or self._transport.is_closing():
                 break
             self._tally["tcp_messages"] += 1
-            answer = self._respond(self._waiting.popleft(), self.source, self._listener, "tcp")
+            answer = self._respond(self._waiting.popleft(), self.source, self._listener)
             if isinstance(answer, bytes):
                 self._transport.write(frame(answer))
             else:

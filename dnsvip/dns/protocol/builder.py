@@ -6,6 +6,8 @@ Zones, clients and keys are unknown here.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from dnslib import RD, RR, DNSHeader, DNSLabel, EDNSOption
 from dnslib.label import DNSBuffer
 
@@ -38,8 +40,21 @@ def size_limit(asked: Query | Malformed, transport: str) -> int:
     return min(max(asked.edns.udp_size, MIN_UDP_SIZE), UDP_SIZE) if asked.edns else MIN_UDP_SIZE
 
 
+class Built(NamedTuple):
+    """A response as sent, whether TC is set in it, and its OPT record."""
+
+    wire: bytes
+    truncated: bool
+    opt: bytes
+
+
 def build(asked: Query | Malformed, response: Response, limit: int, scope: int = 0) -> bytes:
-    """The answer, at most `limit` bytes. `scope` is the ECS scope prefix length, sent only where ECS was.
+    """The bytes of `compose`."""
+    return compose(asked, response, limit, scope).wire
+
+
+def compose(asked: Query | Malformed, response: Response, limit: int, scope: int = 0) -> Built:
+    """The response, at most `limit` bytes. `scope` is the ECS scope prefix length, sent only where ECS was.
 
     What does not fit is left out of `additional`; where more does not fit, no record is sent and TC is set.
     """
@@ -50,10 +65,10 @@ def build(asked: Query | Malformed, response: Response, limit: int, scope: int =
         for rrset in rrsets:
             writer.add(section, rrset)
             if len(writer) > room:
-                return _Writer(asked, response, truncated=True).finish(opt)
+                return Built(_Writer(asked, response, truncated=True).finish(opt), truncated=True, opt=opt)
     for rrset in response.additional:
         writer.add_if_fits(rrset, room)
-    return writer.finish(opt)
+    return Built(writer.finish(opt), truncated=False, opt=opt)
 
 
 def build_opt(edns: Edns, rcode: int, scope: int, more: tuple[tuple[int, bytes], ...] = ()) -> bytes:

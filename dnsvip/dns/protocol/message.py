@@ -139,7 +139,8 @@ class Edns:
 class Query:
     """A well-formed question. `qname` has the requester's case, `key` is lower; `question` is its section as sent.
 
-    `tsig_at` is where the TSIG record starts, 0 where there is none.
+    `tsig_at` is where the TSIG record starts, 0 where there is none. `serial` is the serial in an IXFR query's SOA
+    record (RFC 1995 section 3), None where there is none.
     """
 
     id: int
@@ -151,6 +152,7 @@ class Query:
     qclass: int
     edns: Edns | None = None
     tsig_at: int = 0
+    serial: int | None = None
 
     @property
     def opcode(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from struct import Struct
+from typing import NamedTuple
 
 from dnslib import DNSError, DNSHeader, DNSLabel, DNSQuestion
 from dnslib.buffer import BufferError as BufferFault
@@ -28,10 +29,11 @@ from dnsvip.dns.protocol.message import (
     Subnet,
     Type,
 )
-from dnsvip.dns.protocol.names import NameFault, lowered, read_name
+from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
 
 _TYPE_CLASS = Struct("!HH")
 _RECORD = Struct("!HHIH")
+_HEADER = Struct("!6H")
 
 
 def parse(wire: bytes) -> Query | Malformed:
@@ -61,6 +63,27 @@ def parse(wire: bytes) -> Query | Malformed:
         return Malformed(flawed.flaw, id_, flags, query.question, flawed.edns)
 
 
+class Question(NamedTuple):
+    """A question whose name has been read: as written and in lower case, and the offset behind its class."""
+
+    qname: Labels
+    key: Labels
+    end: int
+
+
+def parse_additional(wire: bytes, question: Question) -> Query | Malformed:
+    """As `parse`, for a message whose header and question have been read already: an ordinary query with no records
+    before the additional section."""
+    id_, flags, _, _, _, additional = _HEADER.unpack_from(wire)
+    qtype, qclass = _TYPE_CLASS.unpack_from(wire, question.end - _TYPE_CLASS.size)
+    section = wire[HEADER_SIZE : question.end]
+    query = Query(id_, flags, section, question.qname, question.key, qtype, qclass)
+    try:
+        return _records(wire, question.end, query, 0, additional)
+    except _Flawed as flawed:
+        return Malformed(flawed.flaw, id_, flags, section, flawed.edns)
+
+
 _READABLE = frozenset(Opcode)
 
 
@@ -82,7 +105,7 @@ def _question(buffer: _Buffer, wire: bytes, id_: int, flags: int) -> Query:
 
 def _records(wire: bytes, at: int, query: Query, before: int, additional: int) -> Query:
     """The query with what its additional section adds. Other records are only stepped over."""
-    edns, tsig_at = None, 0
+    edns, tsig_at, serial = None, 0, None
     last = before + additional - 1
     for index in range(before + additional):
         start, at, rtype, end = _step(wire, at, edns)
@@ -94,8 +117,21 @@ def _records(wire: bytes, at: int, query: Query, before: int, additional: int) -
             if index != last or index < before:
                 raise _Flawed(Flaw.TSIG, edns)
             tsig_at = start
+        elif rtype == Type.SOA and query.qtype == Type.IXFR and before == 1 and not index:
+            serial = _serial(wire, at + _RECORD.size, end)
         at = end
-    return replace(query, edns=edns, tsig_at=tsig_at) if edns or tsig_at else query
+    read = edns or tsig_at or serial is not None
+    return replace(query, edns=edns, tsig_at=tsig_at, serial=serial) if read else query
+
+
+def _serial(wire: bytes, at: int, end: int) -> int | None:
+    """The serial number in SOA data; None where it is malformed."""
+    try:
+        _, at = read_name(wire, at, compressed=True)
+        _, at = read_name(wire, at, compressed=True)
+    except NameFault:
+        return None
+    return int.from_bytes(wire[at : at + 4], "big") if at + 20 <= end else None
 
 
 def _step(wire: bytes, start: int, edns: Edns | None) -> tuple[int, int, int, int]:

@@ -34,10 +34,10 @@ class Tables:
 class RecordSynthesizer:
     """A `lookup.RecordSynthesizer` for one requester at one moment (`now` in unix seconds)."""
 
-    __slots__ = ("_asker", "_now", "_tables", "made", "scope", "who")
+    __slots__ = ("_identity", "_now", "_tables", "made", "requester", "scope", "who")
 
-    def __init__(self, tables: Tables, requester: Requester, now: float) -> None:
-        self._tables, self._asker, self._now = tables, requester, now
+    def __init__(self, tables: Tables, requester: Requester, now: float, identity: Classified | None = None) -> None:
+        self._tables, self.requester, self._now, self._identity = tables, requester, now, identity
         self.who: Classified | None = None
         self.made: Vip | None = None
         self.scope = 0
@@ -74,9 +74,9 @@ class RecordSynthesizer:
 
     def _vip(self, service: Service, rtype: int) -> Vip | None:
         if self.who is None:
-            self.who = self._tables.classifier.classify(self._asker)
+            self.who = self._identity or self._tables.classifier.classify(self.requester)
         make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
-        vip = make(service, self.who, self._asker, self._now)
+        vip = make(service, self.who, self.requester, self._now)
         if vip:
             self.made = vip
             self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import MAX_NAME, Labels, lowered, name_length
@@ -43,12 +43,22 @@ class Found(StrEnum):
     BROKEN_ZONE = "broken-zone"
 
 
+class Owner(NamedTuple):
+    """Where the data of a response is stored: the record set's name and type, a wildcard's or DNAME's own name for all
+    names that it covers; the zone's apex for NXDOMAIN and NODATA; the delegated name for a referral."""
+
+    found: Found
+    name: Labels
+    qtype: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A response and what it is."""
+    """A response, what it is, and where its data is stored (None: it has none)."""
 
     found: Found
     response: Response
+    owner: Owner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +96,59 @@ class _End(StrEnum):
     MISSING = "missing"
 
 
+_Spot: TypeAlias = tuple[CompiledZone, _Place]
+"""A zone and the place in it."""
+
+
 def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resolution:
     """The answer to a question of class IN. Aliases are followed through all our zones."""
+    start = _walk(zones, query.key, query.qtype)
+    found, response = _follow(zones, start, query, synthesizer)
+    return Resolution(found, response, _owner(start, found, response, query.qtype))
+
+
+def _follow(zones: Zones, here: _Spot | Found, query: Query, synthesizer: RecordSynthesizer) -> tuple[Found, Response]:
+    """The answer from `here` on: a place in a zone, or why there is none."""
     chain: list[RRset] = []
-    name, seen = query.qname, set[Labels]()
+    name, key, seen = query.qname, query.key, set[Labels]()
     while True:
-        key = lowered(name)
-        apex = _apex(zones, key, query.qtype)
-        zone = zones.by_apex[apex] if apex is not None else None
-        if zone is None:
-            return _leave(chain, Found.NO_ZONE if apex is None else Found.BROKEN_ZONE)
+        if isinstance(here, Found):
+            return _leave(chain, here)
         if key in seen or len(seen) == MAX_CHAIN:
             return _leave(chain, Found.ANSWER)
         seen.add(key)
-        place = _locate(zones, zone, key, query.qtype)
+        zone, place = here
         alias = _alias(zones, place, name)
         if alias is None:
             return _finish(zones, zone, place, name, query.qtype, chain, synthesizer)
         records, name = alias
         chain += [record for record in records if record not in chain]  # one DNAME may serve twice
         if name_length(name) > MAX_NAME:
-            return Resolution(Found.TOO_LONG, Response(Rcode.YXDOMAIN, aa=True, answer=tuple(chain)))
+            return Found.TOO_LONG, Response(Rcode.YXDOMAIN, aa=True, answer=tuple(chain))
         if query.qtype == Type.CNAME or (query.qtype == Type.ANY and place.kind is _End.NODE):
             return _leave(chain, Found.ANSWER)
+        key = lowered(name)
+        here = _walk(zones, key, query.qtype)
+
+
+def _owner(start: _Spot | Found, found: Found, response: Response, qtype: int) -> Owner | None:
+    """An alias owns whatever its chain ends in."""
+    if isinstance(start, Found) or found is Found.TOO_LONG:
+        return None
+    zone, place = start
+    if response.answer:
+        return Owner(Found.ANSWER, place.key, qtype)
+    return Owner(found, place.key if found is Found.REFERRAL else zone.apex)
 
 
 def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
     """The name that decides on the answer for `key`: itself where it exists, else the name under which it is missing
     or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
     answered alike. None where the answer is made of the name asked for (DNAME)."""
-    apex = _apex(zones, key, qtype)
-    zone = zones.by_apex[apex] if apex is not None else None
-    if apex is None or zone is None:
-        return apex or ()
-    place = _locate(zones, zone, key, qtype)
+    here = _walk(zones, key, qtype)
+    if isinstance(here, Found):
+        return _apex(zones, key, qtype) or ()
+    _, place = here
     if place.kind is _End.DNAME:
         return None
     wild = place.kind is _End.NODE and place.key != key
@@ -141,12 +170,21 @@ def obstacle(zones: Zones, name: Labels) -> str | None:
 _OBSTACLES: Mapping[_End, str] = {_End.CUT: "delegates that name", _End.DNAME: "redirects that name by a DNAME"}
 
 
-def _leave(chain: list[RRset], found: Found) -> Resolution:
+def _leave(chain: list[RRset], found: Found) -> tuple[Found, Response]:
     """The end where our data ends: with what the chain has, else for want of a zone that can be served."""
     if chain:
-        return Resolution(Found.ANSWER, Response(aa=True, answer=tuple(chain)))
+        return Found.ANSWER, Response(aa=True, answer=tuple(chain))
     rcode = Rcode.SERVFAIL if found is Found.BROKEN_ZONE else Rcode.REFUSED
-    return Resolution(found, Response(rcode))
+    return found, Response(rcode)
+
+
+def _walk(zones: Zones, key: Labels, qtype: int) -> _Spot | Found:
+    """The zone that answers for a name and how far it goes towards it; NO_ZONE or BROKEN_ZONE."""
+    apex = _apex(zones, key, qtype)
+    if apex is None:
+        return Found.NO_ZONE
+    zone = zones.by_apex[apex]
+    return Found.BROKEN_ZONE if zone is None else (zone, _locate(zones, zone, key, qtype))
 
 
 def _apex(zones: Zones, key: Labels, qtype: int) -> Labels | None:
@@ -209,21 +247,21 @@ def _finish(
     qtype: int,
     chain: list[RRset],
     synthesizer: RecordSynthesizer,
-) -> Resolution:
+) -> tuple[Found, Response]:
     """The end of the chain: a referral, a record set, or the lack of one."""
     answer = tuple(chain)
     if place.kind is _End.CUT:
-        return Resolution(Found.REFERRAL, _referral(zones, zone, place, answer))
+        return Found.REFERRAL, _referral(zones, zone, place, answer)
     if place.kind is _End.MISSING:
         negative = Response(Rcode.NXDOMAIN, aa=True, answer=answer, authority=(zone.negative,))
-        return Resolution(Found.NXDOMAIN, negative)
+        return Found.NXDOMAIN, negative
     rrset = _rrset(zones, place, name, qtype, synthesizer)
     if rrset is None:
-        return Resolution(Found.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,)))
+        return Found.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,))
     names = [lowered(target) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
     extra = _addresses(zones, zone, names)
     found = (*answer, rrset._replace(owner=name))
-    return Resolution(Found.ANSWER, Response(aa=True, answer=found, additional=extra))
+    return Found.ANSWER, Response(aa=True, answer=found, additional=extra)
 
 
 _WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV})

@@ -95,7 +95,7 @@ def test_long_messages(running: Running, listener: int, beyond: int) -> None:
     long = query(9, extra=padded(size - 12 - len(QUESTION)))
     assert len(long) == size
     source, name = (ip_address("::1"), "six") if listener else (ip_address("127.0.0.1"), "public")
-    right = Engine(running.snapshot).answer(long, source, name, "udp", time.time())
+    right = Engine(running.snapshot).decide(long, source, name, "udp", time.time()).wire
     with asking(running, listener) as sock:
         for _ in range(3):
             for wire in (query(1), long, query(2)):
@@ -175,7 +175,7 @@ def test_a_fault_in_the_fast_path(running: Running, monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> None:
         raise RuntimeError("made for a test")
 
-    monkeypatch.setattr("dnsvip.dns.hotpath.fastpath.FastPath._recognise", fail)
+    monkeypatch.setattr("dnsvip.dns.hotpath.fastpath.FastPath._recognize", fail)
     with asking(running) as sock:
         sock.send(query(5))
         assert sock.recv(4096)[2] & 0x80

@@ -11,8 +11,8 @@ import dns.edns
 import dns.message
 import pytest
 
-from dnsvip.dns.counters import Outcome
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.reply import Outcome
 from tests.dns.world import Running, world_snapshot
 
 SECRETS = (bytes(range(16)), bytes(16))

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.counters import Outcome
 from dnsvip.dns.protection.proxy import SIGNATURE, BadHeader, Header, read, read_whole
+from dnsvip.dns.reply import Outcome
 from dnsvip.site import Cluster
 from dnsvip.site.node_file import DnsSettings, Listener, TcpSettings
 from tests.dns.world import Running, _run, who_is, world_snapshot

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
+import dns.edns
 import dns.message
+import dns.tsig
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.protection import rrl
+from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
+from dnsvip.dns.reply import Outcome, Reply
 from dnsvip.site.node_file import DnsSettings, Listener, RateLimit
 from tests.dns.world import KEY, Running, world_snapshot
 from tests.samples import NOW
@@ -28,17 +33,14 @@ def engine() -> Engine:
     return Engine(replace(world_snapshot(), cookie_secrets=SECRETS))
 
 
-def ask(engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", **kw: object) -> tuple[bytes, bytes]:
-    """A question by UDP and the engine's answer."""
+def ask(engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", **kw: object) -> Reply:
+    """The engine's reply to a question by UDP."""
     wire = dns.message.make_query(name, qtype, **kw).to_wire()
-    answer = engine.decide(wire, ip_address(peer), "public", "udp", NOW).wire
-    assert answer
-    return wire, answer
+    return engine.decide(wire, ip_address(peer), "public", "udp", NOW)
 
 
 def judge(limiter: Limiter, engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", at: float = NOW):
-    wire, answer = ask(engine, name, qtype, peer)
-    return limiter.judge(wire, answer, ip_address(peer).packed, engine.zones, engine.cookies, at)
+    return limiter.judge(ask(engine, name, qtype, peer), ip_address(peer).packed, at)
 
 
 @pytest.mark.parametrize(
@@ -106,20 +108,19 @@ def test_steady_askers_are_served(engine: Engine) -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     """However many prefixes and names there are, only so many accounts are kept."""
     monkeypatch.setattr(rrl, "ACCOUNTS", 16)
-    monkeypatch.setattr(rrl, "ORIGINS", 16)
     limiter = Limiter(1, 2)
     for n in range(200):
         judge(limiter, engine, f"n{n}.each.example.test", "AAAA", peer=f"10.0.{n}.1")
     assert len(limiter._accounts) <= 32
-    assert len(limiter._origins) <= 32
 
 
 @pytest.mark.parametrize("name", ["mail.example.test", "nope.example.test", "no.zone", "nul\\000label.example.test"])
 @pytest.mark.parametrize("edns", [-1, 0])
 def test_slipped_answers(engine: Engine, name: str, edns: int) -> None:
     """A slipped answer is the question with TC, and the OPT record where the answer had one."""
-    _, answer = ask(engine, name, use_edns=edns)
-    before, after = dns.message.from_wire(answer), dns.message.from_wire(slipped(answer))
+    reply = ask(engine, name, use_edns=edns)
+    assert slipped(reply).truncated
+    before, after = dns.message.from_wire(reply.wire), dns.message.from_wire(slipped(reply).wire)
     assert (after.id, after.question, after.rcode()) == (before.id, before.question, before.rcode())
     assert after.flags == before.flags | dns.flags.TC
     assert (after.answer, after.authority, after.additional) == ([], [], [])
@@ -129,12 +130,29 @@ def test_slipped_answers(engine: Engine, name: str, edns: int) -> None:
 def test_malformed_are_errors(engine: Engine) -> None:
     """Answers to what is no question have one account, and slip as a bare header."""
     wire = b"ab\0\0\0\7\0\0\0\0\0\0"
-    answer = engine.decide(wire, ip_address("192.0.2.1"), "public", "udp", NOW).wire
-    assert answer
+    reply = engine.decide(wire, ip_address("192.0.2.1"), "public", "udp", NOW)
+    assert reply.wire
     limiter = Limiter(1, 1)
-    verdicts = [limiter.judge(wire, answer, bytes(4), engine.zones, None, NOW) for _ in range(2)]
+    verdicts = [limiter.judge(reply, bytes(4), NOW) for _ in range(2)]
     assert verdicts == [Verdict.SEND, Verdict.SLIP]
-    assert slipped(answer) == answer[:2] + b"\x82\1" + bytes(8)
+    assert slipped(reply).wire == reply.wire[:2] + b"\x82\1" + bytes(8)
+
+
+def test_who_is_exempt(engine: Engine) -> None:
+    """A valid cookie, a verified signature or TC exempt a reply; a signature that is wrong does not."""
+    peer = "203.0.113.9"
+    cookie = Cookies(SECRETS).check(bytes(8), ip_address(peer).packed, NOW).answer
+    good = ask(engine, "mail.example.test", options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)])
+    forged = dns.message.make_query("mail.example.test", "A")
+    forged.use_tsig(dns.tsig.Key("acme-key", base64.b64encode(b"not the secret"), dns.tsig.HMAC_SHA256))
+    bad = engine.decide(forged.to_wire(), ip_address(peer), "public", "udp", NOW)
+    assert (good.cookie_valid, bad.signature_verified, bad.outcome) == (True, False, Outcome.TSIG_SIGNATURE)
+    cases = [(good, Verdict.SEND), (bad, Verdict.DROP), (good._replace(cookie_valid=False), Verdict.DROP)]
+    cases += [(bad._replace(signature_verified=True), Verdict.SEND), (bad._replace(truncated=True), Verdict.SEND)]
+    for reply, second in cases:
+        limiter = Limiter(1, 0)
+        verdicts = [limiter.judge(reply, ip_address(peer).packed, NOW) for _ in range(2)]
+        assert verdicts == [Verdict.SEND, second]
 
 
 @pytest.fixture(scope="module")

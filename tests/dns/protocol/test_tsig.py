@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.counters import Decision, Outcome
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.reply import Outcome, Reply
 from dnsvip.site import Step
 from tests.dns.world import KEY, SECRET, Running, world_snapshot
 
@@ -30,16 +30,16 @@ def make_key(name: str = "acme-key", secret: str = SECRET, algorithm: str = "hma
     return dns.tsig.Key(name, secret, algorithm)
 
 
-def ask(query: dns.message.Message, key: dns.tsig.Key, late: float = 0.0, transport: str = "udp") -> Decision:
+def ask(query: dns.message.Message, key: dns.tsig.Key, late: float = 0.0, transport: str = "udp") -> Reply:
     """Sign a question now and have it answered `late` seconds later."""
     query.use_tsig(key)
     return ENGINE.decide(query.to_wire(), LOCAL, "default", transport, time.time() + late)
 
 
-def tsig_of(decision: Decision) -> tuple[dns.message.Message, dns.rrset.RRset]:
+def tsig_of(reply: Reply) -> tuple[dns.message.Message, dns.rrset.RRset]:
     """The answer and its TSIG record, not verified."""
-    assert decision.wire
-    message = dns.message.from_wire(decision.wire, keyring=False)  # type: ignore[arg-type]
+    assert reply.wire
+    message = dns.message.from_wire(reply.wire, keyring=False)  # type: ignore[arg-type]
     return message, message.tsig
 
 
@@ -49,31 +49,31 @@ def test_every_algorithm(number: int) -> None:
     name = "acme-key" if number == 256 else f"key-{number}"
     key = make_key(name, algorithm=f"hmac-sha{number}")
     query = dns.message.make_query(NAME, "AAAA")
-    decision = ask(query, key)
-    assert decision.wire
-    answer = dns.message.from_wire(decision.wire, keyring={key.name: key}, request_mac=query.mac)
+    reply = ask(query, key)
+    assert reply.wire
+    answer = dns.message.from_wire(reply.wire, keyring={key.name: key}, request_mac=query.mac)
     assert answer.had_tsig
-    assert decision.outcome is Outcome.SERVICE
-    assert decision.step is (Step.TSIG if number == 256 else None)
+    assert reply.outcome is Outcome.SERVICE
+    assert reply.step is (Step.TSIG if number == 256 else None)
 
 
 @pytest.mark.parametrize("key", [make_key("nobody"), make_key(algorithm="hmac-sha512")], ids=["name", "algorithm"])
 def test_unknown_key(key: dns.tsig.Key) -> None:
     """A key that is not ours, or not under this algorithm, is BADKEY, unsigned."""
-    decision = ask(dns.message.make_query(NAME, "AAAA"), key)
-    message, tsig = tsig_of(decision)
+    reply = ask(dns.message.make_query(NAME, "AAAA"), key)
+    message, tsig = tsig_of(reply)
     assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADKEY, b"")
     assert tsig.name == key.name
-    assert decision.outcome is Outcome.TSIG_KEY
+    assert reply.outcome is Outcome.TSIG_KEY
     assert not message.answer
 
 
 def test_wrong_secret() -> None:
     """A MAC that does not fit is BADSIG, unsigned, and tells nothing of the service."""
-    decision = ask(dns.message.make_query(NAME, "AAAA"), make_key(secret=WRONG))
-    message, tsig = tsig_of(decision)
+    reply = ask(dns.message.make_query(NAME, "AAAA"), make_key(secret=WRONG))
+    message, tsig = tsig_of(reply)
     assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADSIG, b"")
-    assert decision.outcome is Outcome.TSIG_SIGNATURE
+    assert reply.outcome is Outcome.TSIG_SIGNATURE
     assert not message.answer
 
 
@@ -88,13 +88,13 @@ def test_time(late: float, outcome: Outcome) -> None:
 def test_wrong_time_is_signed() -> None:
     """BADTIME has the requester's time, ours in Other Data, and a MAC, so that the requester can believe it."""
     key, query = make_key(), dns.message.make_query(NAME, "AAAA")
-    decision = ask(query, key, late=1000)
-    message, tsig = tsig_of(decision)
+    reply = ask(query, key, late=1000)
+    message, tsig = tsig_of(reply)
     rdata = tsig[0]
     assert (message.rcode(), rdata.error) == (dns.rcode.NOTAUTH, dns.rcode.BADTIME)
     assert int.from_bytes(rdata.other, "big") - rdata.time_signed == pytest.approx(1000, abs=2)
-    assert decision.wire
-    bare = bare_of(decision.wire, tsig)
+    assert reply.wire
+    bare = bare_of(reply.wire, tsig)
     assert dns.tsig.sign(bare, key, rdata, rdata.time_signed, query.mac)[0].mac == rdata.mac
 
 
@@ -122,12 +122,12 @@ def test_truncated_mac(size: int, outcome: Outcome, error: int | None) -> None:
     query.want_tsig_sign = False
     whole = query.tsig[0]
     query.tsig = dns.rrset.from_rdata(query.tsig.name, 0, whole.replace(mac=whole.mac[:size]))
-    decision = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time())
-    assert decision.outcome is outcome
+    reply = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time())
+    assert reply.outcome is outcome
     if error is not None:
-        assert tsig_of(decision)[1][0].error == error
+        assert tsig_of(reply)[1][0].error == error
     else:
-        assert decision.rcode == dns.rcode.FORMERR
+        assert reply.rcode == dns.rcode.FORMERR
 
 
 @given(st.data())
@@ -138,19 +138,19 @@ def test_any_change_is_noticed(data: st.DataObject) -> None:
     wire = bytearray(query.to_wire())
     bit = data.draw(st.integers(0, len(wire) * 8 - 1))
     wire[bit // 8] ^= 1 << bit % 8
-    decision = ENGINE.decide(bytes(wire), LOCAL, "default", "udp", time.time())
+    reply = ENGINE.decide(bytes(wire), LOCAL, "default", "udp", time.time())
     id_changed = bit < 16  # the id is not signed; the original id in the record is
     in_case = bytes(wire).lower() == query.to_wire().lower()
-    assert decision.step is not Step.TSIG or id_changed or in_case
+    assert reply.step is not Step.TSIG or id_changed or in_case
 
 
 def test_signature_has_room() -> None:
     """A signed answer stays within the requester's size with its TSIG record."""
     for size in range(512, 1300, 20):
         query = dns.message.make_query("big.example.test", "A", use_edns=0, payload=size)
-        decision = ask(query, make_key())
-        assert decision.wire
-        assert len(decision.wire) <= min(size, 1232)
+        reply = ask(query, make_key())
+        assert reply.wire
+        assert len(reply.wire) <= min(size, 1232)
 
 
 def test_refusals_are_signed_too() -> None:
@@ -158,9 +158,9 @@ def test_refusals_are_signed_too() -> None:
     key = make_key()
     for name, qtype, rcode in (("no.example.test", "A", 3), ("no.zone", "A", 5), ("example.test", "MAILB", 4)):
         query = dns.message.make_query(name, qtype)
-        decision = ask(query, key)
-        assert decision.wire
-        answer = dns.message.from_wire(decision.wire, keyring={key.name: key}, request_mac=query.mac)
+        reply = ask(query, key)
+        assert reply.wire
+        answer = dns.message.from_wire(reply.wire, keyring={key.name: key}, request_mac=query.mac)
         assert (answer.rcode(), answer.had_tsig) == (rcode, True)
 
 
