@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
+
 CLIENT_BYTES, SERVER_BYTES, SECRET_BYTES = 8, 16, 16
 
 OLDEST, NEWEST, RENEWED = 3600, -300, 1800
 """Ages in seconds: a cookie is taken from NEWEST to OLDEST, and replaced from RENEWED on (RFC 9018 section 4.3)."""
 
 _HEAD = b"\1\0\0\0"  # version 1 and three reserved bytes
-_REMEMBERED = 1 << 14
-_SPAN_BITS = 7  # what was found out about a cookie holds for at most 128 seconds
+_REMEMBERED = 1 << 13
+_SPAN_BITS = 7  # a result holds for at most 128 seconds
 
 _M = 0xFFFFFFFFFFFFFFFF
 _WORD, _WORDS = Struct("<Q"), Struct("<QQ")
@@ -36,18 +38,13 @@ class Cookies:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self.secrets = tuple(secrets)
-        self._known: dict[tuple[bytes, bytes, int], Checked] = {}
+        self._known: TwoGenerationCache[tuple[bytes, bytes, int], Checked] = TwoGenerationCache(_REMEMBERED)
 
     def check(self, option: bytes, address: bytes, now: float) -> Checked:
         """What to make of an option's data, whose length is one of COOKIE_LENGTHS, from `address` (4 or 16 bytes) at
         `now` (unix seconds). The same answer may come again for two minutes."""
         key = option, address, int(now) >> _SPAN_BITS
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            found = self._known[key] = self._check(option, address, int(now))
-        return found
+        return self._known.get(key) or self._known.put(key, self._check(option, address, int(now)))
 
     def steady(self, now: float) -> tuple[float, float]:
         """From when on and until when (unix seconds), around `now`, the same answer comes again for the same option."""
