@@ -107,7 +107,7 @@ class ApiCounts:
         self._registry = CollectorRegistry()
         text = "Requests to the API by method and status."
         self._requests = Counter("dnsvip_api_requests", text, ["method", "code"], registry=self._registry)
-        text = "How long the API took to answer."
+        text = "Duration of API requests."
         self._seconds = Histogram(
             "dnsvip_api_request_duration_seconds", text, buckets=DURATION_BUCKETS, registry=self._registry
         )

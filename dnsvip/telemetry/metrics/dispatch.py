@@ -1,7 +1,4 @@
-"""What a dispatcher tells of itself (`status` of any runner) as metrics.
-
-Groups that a runner does not tell make no samples; nothing here knows how packets are taken.
-"""
+"""Metrics of a dispatcher, from the `status` of any runner; groups that a runner lacks yield no samples."""
 
 from __future__ import annotations
 
@@ -13,31 +10,38 @@ from prometheus_client.core import Metric
 from dnsvip.telemetry.metrics.exposition import by_label, counter, counters, gauge, gauges
 
 _PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
-    "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is taken."),
-    "since": (gauge, "dnsvip_dispatch_start_timestamp_seconds", "Since when packets are taken, unix seconds."),
-    "held": (gauge, "dnsvip_dispatch_held_packets", "Packets of tiers over their rate that wait for their turn."),
-    "unseen": (counter, "dnsvip_dispatch_unseen_packets", "Packets not shown to who watched, as they were too many."),
-    "send_failed": (counter, "dnsvip_dispatch_send_failures", "Packets that the kernel would not send."),
+    "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is accepted."),
+    "since": (gauge, "dnsvip_dispatch_start_timestamp_seconds", "When forwarding started, unix seconds."),
+    "held": (
+        gauge,
+        "dnsvip_dispatch_held_packets",
+        "Packets of tiers over their rate, delayed until a token is available.",
+    ),
+    "unseen": (counter, "dnsvip_dispatch_unseen_packets", "Packets not shown to watchers because there were too many."),
+    "send_failed": (counter, "dnsvip_dispatch_send_failures", "Packets that the kernel failed to send."),
 }
 _FLOWS: Mapping[str, tuple[str, str]] = {
-    "evicted": ("dnsvip_dispatch_flows_evicted", "Flows forgotten for want of room."),
-    "expired": ("dnsvip_dispatch_flows_expired", "Flows forgotten after being idle."),
-    "not_promoted": ("dnsvip_dispatch_flows_not_promoted", "Flows that stayed among the new for want of room."),
+    "evicted": ("dnsvip_dispatch_flows_evicted", "Flows evicted because the table was full."),
+    "expired": ("dnsvip_dispatch_flows_expired", "Flows expired after being idle."),
+    "not_promoted": (
+        "dnsvip_dispatch_flows_not_promoted",
+        "Flows not promoted from probation because the table was full.",
+    ),
 }
 _CHECKS: Mapping[str, tuple[str, str]] = {
-    "probes": ("dnsvip_dispatch_probes", "Health checks made."),
+    "probes": ("dnsvip_dispatch_probes", "Health checks performed."),
     "failures": ("dnsvip_dispatch_probe_failures", "Health checks that failed."),
 }
 _SERVER = ("pool", "server")
 
 
 def families(status: Mapping[str, Any]) -> Iterator[Metric]:
-    """All that the status holds."""
-    text = "Packets by the reason of their verdict; together they are all packets."
+    """All families that the status has."""
+    text = "Packets by the reason of their verdict; they sum to all packets."
     yield counters("dnsvip_dispatch_packets", text, ("reason",), by_label(status.get("counters", {})))
     text = "New flows sent to a server, by tier."
     yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_label(status.get("new_flows", {})))
-    text = "Sampled flows by what became of their line."
+    text = "Sampled flows by result of their log line."
     yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_label(status.get("flow_log", {})))
     for key, (make, name, text) in _PLAIN.items():
         if key in status:
@@ -47,22 +51,24 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     checks = status.get("checks", {})
     yield from (counter(name, text, checks[key]) for key, (name, text) in _CHECKS.items() if key in checks)
     unreachable = len(status.get("unreachable", []))
-    yield gauge("dnsvip_dispatch_unreachable_servers", "Servers that cannot be sent to at present.", unreachable)
+    yield gauge("dnsvip_dispatch_unreachable_servers", "Servers that are currently unreachable.", unreachable)
 
 
 def _flows(flows: Mapping[str, float]) -> Iterator[Metric]:
     held = {state: flows[state] for state in ("established", "new") if state in flows}
     yield gauges("dnsvip_dispatch_flows", "Flows in the connection key table.", ("state",), by_label(held))
     if "bound" in flows:
-        yield gauge("dnsvip_dispatch_flows_limit", "How many flows the table holds at most.", flows["bound"])
+        yield gauge("dnsvip_dispatch_flows_limit", "Capacity of the connection key table.", flows["bound"])
     yield from (counter(name, text, flows[key]) for key, (name, text) in _FLOWS.items() if key in flows)
 
 
 def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:
     def of(key: str) -> Iterator[tuple[tuple[str, ...], float]]:
-        return (((one["pool"], one["name"]), float(one[key])) for one in servers if one.get(key) is not None)
+        return (
+            ((server["pool"], server["name"]), float(server[key])) for server in servers if server.get(key) is not None
+        )
 
     yield counters("dnsvip_dispatch_server_packets", "Packets sent to a server.", _SERVER, of("packets"))
     text = "Whether a server passes its pool's check: 1 or 0; absent where the pool has none."
     yield gauges("dnsvip_dispatch_server_healthy", text, _SERVER, of("healthy"))
-    yield gauges("dnsvip_dispatch_server_weight", "Share of new flows that a server takes.", _SERVER, of("weight"))
+    yield gauges("dnsvip_dispatch_server_weight", "Weight of a server for new flows.", _SERVER, of("weight"))

@@ -1,4 +1,4 @@
-"""What the DNS server counts (`DnsServer.counters`, of all workers together) as metrics."""
+"""Metrics of the DNS server, from `DnsServer.counters` summed over all workers."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from prometheus_client.core import Metric
 from dnsvip.telemetry.metrics.exposition import by_label, counters, gauge
 
 OPEN = "tcp_open"
-"""The one number of group `transport` that is a state."""
+"""The one gauge in group `transport`."""
 
 GROUPS: Mapping[str, tuple[str, str, str]] = {
-    "outcomes": ("dnsvip_dns_messages", "outcome", "Messages by what became of them; together they are all messages."),
+    "outcomes": ("dnsvip_dns_messages", "outcome", "Messages by outcome; they sum to all messages."),
     "rcodes": ("dnsvip_dns_responses", "rcode", "Answers by rcode."),
-    "vips": ("dnsvip_dns_vips", "kind", "Answers with an address made for the requester, by the sort of address."),
-    "steps": ("dnsvip_dns_identified", "step", "The same answers by the step that recognised the requester."),
+    "vips": ("dnsvip_dns_vips", "kind", "Answers with an address synthesized for the requester, by kind of address."),
+    "steps": ("dnsvip_dns_identified", "step", "The same answers by the step that identified the requester."),
     "tiers": (
         "dnsvip_dns_answers",
         "tier",
-        "The same answers by the tier of the client they are for; none: an unknown one.",
+        "The same answers by the tier of the client; none: an unknown client.",
     ),
-    "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled questions by what became of their line."),
-    "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers that were refused."),
+    "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled queries by result of their log line."),
+    "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers refused."),
 }
 """Group of counters -> name, label and help of its family."""
 
 
 def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
-    """One family a group."""
+    """One family per group."""
     for group, (name, label, text) in GROUPS.items():
         numbers = {key: number for key, number in totals.get(group, {}).items() if key != OPEN}
         yield counters(name, text, (label,), by_label(numbers))
@@ -36,7 +36,7 @@ def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     text = "Queries answered, by transport and rcode."
     yield counters("dnsvip_dns_queries", text, ("proto", "rcode"), queries)
     open_ = totals.get("transport", {}).get(OPEN, 0)
-    yield gauge("dnsvip_dns_tcp_connections", "Streams open now.", open_)
+    yield gauge("dnsvip_dns_tcp_connections", "Open TCP connections.", open_)
 
 
 def _pairs(numbers: Mapping[str, int]) -> Iterator[tuple[tuple[str, str], int]]:

@@ -1,4 +1,4 @@
-"""The node in its site: generations, the database, other nodes, key epochs, and the program itself, as metrics."""
+"""Metrics of the node and its site: generations, the database, other nodes, key epochs, the program."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a process knows of its site at the unix time `now`.
+    """What a process knows about its site at `now` (unix seconds).
 
-    `generation` is the database's and `nodes` are its reports, None and empty where it does not answer; `connected`:
-    whether the feed has it; `heard_at`: when it answered last (unix seconds).
+    `generation` and `nodes` come from the database, None and empty where it does not answer. `connected` is whether the
+    follower has a connection, `heard_at` when the database last answered (unix seconds).
     """
 
     role: str
@@ -36,13 +36,13 @@ class Known:
 
 
 def families(known: Known) -> Iterator[Metric]:
-    """All of it."""
+    """All families."""
     info = [((__version__, platform.python_version(), known.role), 1.0)]
-    yield gauges("dnsvip_build_info", "Always 1; the labels tell the program.", ("version", "python", "role"), info)
-    text = "Generation of the site that this process works by."
+    yield gauges("dnsvip_build_info", "Always 1; the labels identify the program.", ("version", "python", "role"), info)
+    text = "Generation of the site that this process uses."
     yield gauge("dnsvip_node_generation", text, known.snapshot.generation)
     yield gauge("dnsvip_database_up", "Whether the database answers: 1 or 0.", float(known.connected))
-    text = "When the database answered last, unix seconds."
+    text = "When the database last answered, unix seconds."
     yield gauge("dnsvip_database_heard_timestamp_seconds", text, known.heard_at)
     if known.generation is not None:
         yield gauge("dnsvip_store_generation", "Generation of the site in the database.", known.generation)
@@ -51,17 +51,17 @@ def families(known: Known) -> Iterator[Metric]:
 
 
 def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Metric]:
-    """By node; of its processes the one that is furthest behind counts, the silent ones only where all are."""
+    """Per node, the process furthest behind; silent processes count only where all are silent."""
     by_name: dict[tuple[str, str], list[NodeReport]] = {}
     for report in nodes:
         by_name.setdefault((report.name, "+".join(sorted(report.roles))), []).append(report)
-    live = {key: [each for each in reports if each.is_live(now)] for key, reports in by_name.items()}
+    live = {key: [report for report in reports if report.is_live(now)] for key, reports in by_name.items()}
     labels = ("node", "role")
     samples = [(key, float(bool(live[key]))) for key in sorted(by_name)]
     yield gauges("dnsvip_nodes_live", "Whether a node has reported within its lease: 1 or 0.", labels, samples)
-    behind = {key: max(generation - each.generation for each in live[key] or by_name[key]) for key in by_name}
+    behind = {key: max(generation - report.generation for report in live[key] or by_name[key]) for key in by_name}
     samples = [(key, float(max(0, behind[key]))) for key in sorted(by_name)]
-    text = "Generations that a node has yet to take."
+    text = "Generations by which a node is behind."
     yield gauges("dnsvip_nodes_lag_generations", text, labels, samples)
 
 
@@ -74,5 +74,5 @@ def _site(snapshot: Snapshot) -> Iterator[Metric]:
     ]
     yield gauges("dnsvip_epochs", "Key epochs of a cluster by state.", ("cluster", "state"), samples)
     since = {name: float(ring.active[0].activated_at) for name, ring in snapshot.keyrings.items() if ring.active}
-    text = "Since when a cluster's active key epoch is used, unix seconds."
+    text = "When a cluster's active key epoch was activated, unix seconds."
     yield gauges("dnsvip_epoch_activated_timestamp_seconds", text, ("cluster",), by_label(since))

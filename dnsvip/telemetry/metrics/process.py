@@ -1,6 +1,6 @@
-"""Processes of a node as the conventional `process_` metrics: the one that is asked and its workers, added up.
+"""The conventional `process_` metrics, summed over the scraped process and its workers.
 
-Workers that have ended stay counted: the kernel adds their time to their parent's (proc(5), cutime).
+Ended workers stay included: the kernel adds their time to their parent's (proc(5), cutime).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dnsvip.telemetry.metrics.exposition import counter, gauge
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _UTIME, _STIME, _CUTIME, _CSTIME, _START, _RSS = 11, 12, 13, 14, 19, 21
-"""Fields of /proc/PID/stat (proc(5)), counted from the one after the program's name in parentheses."""
+"""Fields of /proc/PID/stat (proc(5)), counted from the one after the name in parentheses."""
 
 
 def families(workers: Iterable[int] = (), proc: Path = Path("/proc")) -> Iterator[Metric]:
-    """The process that asks, and the workers by their pids; one that has just ended is left out."""
+    """This process and its workers by PID; a worker that has just ended is skipped."""
     own = _stat(proc / "self")
     stats = [own, *filter(None, (_stat(proc / str(pid)) for pid in workers))]
     if own is None:
         return
-    living = [each for each in stats if each]
-    ticks = sum(each[_UTIME] + each[_STIME] for each in living) + own[_CUTIME] + own[_CSTIME]
-    yield counter("process_cpu_seconds", "User and system CPU time spent, of all workers too.", ticks / _TICKS)
-    memory = sum(each[_RSS] for each in living) * _PAGE
-    yield gauge("process_resident_memory_bytes", "Resident memory, of all workers too.", memory)
+    running = [stat for stat in stats if stat]
+    ticks = sum(stat[_UTIME] + stat[_STIME] for stat in running) + own[_CUTIME] + own[_CSTIME]
+    yield counter("process_cpu_seconds", "User and system CPU time, workers included.", ticks / _TICKS)
+    memory = sum(stat[_RSS] for stat in running) * _PAGE
+    yield gauge("process_resident_memory_bytes", "Resident memory, workers included.", memory)
     yield gauge("process_open_fds", "Open file descriptors of this process.", _fds(proc / "self"))
     start = _boot_time(proc) + own[_START] / _TICKS
     yield gauge("process_start_time_seconds", "When this process started, unix seconds.", start)
-    yield gauge("dnsvip_processes", "Processes that this one is made of: itself and its workers.", len(living))
+    yield gauge("dnsvip_processes", "Processes: this one and its workers.", len(running))
 
 
 def _stat(folder: Path) -> list[int] | None:
