@@ -1,4 +1,4 @@
-"""What tests need of the kernel."""
+"""Fixtures of tests that load programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kernel() -> None:
 
 @pytest.fixture
 def bpffs(kernel: None, tmp_path: Path) -> Iterator[Path]:
-    """A BPF file system of the test's own; what is pinned in it goes with it."""
+    """A BPF file system of the test's own, unmounted with all pins afterwards."""
     folder = tmp_path / "bpffs"
     folder.mkdir()
     subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)

@@ -19,7 +19,7 @@ def test_compiles_every_program(tmp_path: Path) -> None:
     """Each NAME.bpf.c becomes a NAME.bpf.o."""
     (tmp_path / "one.bpf.c").write_text(PROGRAM)
     (tmp_path / "two.bpf.c").write_text(PROGRAM)
-    assert [made.name for made in build.compile_all(tmp_path, tmp_path / "out")] == ["one.bpf.o", "two.bpf.o"]
+    assert [path.name for path in build.compile_all(tmp_path, tmp_path / "out")] == ["one.bpf.o", "two.bpf.o"]
     assert (tmp_path / "out" / "one.bpf.o").read_bytes()[:4] == b"\x7fELF"
 
 
@@ -32,7 +32,7 @@ def test_wrong_program_fails(tmp_path: Path) -> None:
 
 
 def test_old_object_is_stale(tmp_path: Path) -> None:
-    """An object older than a header beside its source is made again."""
+    """An object older than a header beside its source is compiled again."""
     (tmp_path / "one.bpf.c").write_text(PROGRAM)
     assert build.is_stale(tmp_path, tmp_path)
     build.compile_all(tmp_path, tmp_path)
@@ -54,7 +54,7 @@ def test_goes_on_without_clang(
 
 
 def test_old_clang_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clang that is too old counts as none."""
+    """A clang that is too old is not used."""
     old = tmp_path / "clang"
     old.write_text("#!/bin/sh\necho Debian clang version 14.0.6\n")
     old.chmod(0o755)

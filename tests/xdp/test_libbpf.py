@@ -55,33 +55,37 @@ char _license[] SEC("license") = "GPL";
 def compiled(source: str, folder: Path) -> bytes:
     """The object of a source."""
     (folder / "some.bpf.c").write_text(source)
-    (made,) = build.compile_all(folder, folder)
-    return made.read_bytes()
+    (opened,) = build.compile_all(folder, folder)
+    return opened.read_bytes()
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Object:
+def opened(tmp_path: Path) -> Object:
     """The object of SOURCE, open."""
     return Object.open("some", compiled(SOURCE, tmp_path))
 
 
-def test_runs_a_program(made: Object) -> None:
+def test_runs_a_program(opened: Object) -> None:
     """A program runs on a packet with its constants as they were set before loading."""
-    made.set_variable("verdict", struct.pack("<I", XDP_PASS))
-    with made:
-        made.load()
-        program = made.program("judge")
+    opened.set_variable("verdict", struct.pack("<I", XDP_PASS))
+    with opened:
+        opened.load()
+        program = opened.program("judge")
     run = program.run(bytes(64), repeat=10)
     assert (run.result, run.data) == (XDP_PASS, bytes(64))
     assert program.name == "judge"
     assert len(program.tag) == 16
 
 
-def test_syscall_program_feeds_a_map_and_events_come_out(made: Object) -> None:
-    """What a syscall program writes, an XDP program reads and tells through the ring buffer."""
-    with made:
-        made.load()
-        judge, add, events = made.program("judge"), made.program("add"), made.map("events")
+def test_syscall_program_feeds_a_map_and_events_come_out(opened: Object) -> None:
+    """A syscall program writes a map; an XDP program reads it and sends an event through the ring buffer."""
+    with opened:
+        opened.load()
+        judge, add, events = (
+            opened.program("judge"),
+            opened.program("add"),
+            opened.map("events"),
+        )
     assert add.call(struct.pack("<I", 1234)) == 42
     got: list[bytes] = []
     with RingBuffer(events, got.append) as ring:
@@ -90,22 +94,22 @@ def test_syscall_program_feeds_a_map_and_events_come_out(made: Object) -> None:
     assert got == [struct.pack("<Q", 1234)]
 
 
-def test_only_chosen_programs_load(made: Object) -> None:
-    """A program that was not chosen is not there."""
-    made.only("add")
-    with made:
-        made.load()
-        assert made.program("add").call(bytes(4)) == 42
+def test_only_chosen_programs_load(opened: Object) -> None:
+    """A program that was not chosen is not loaded."""
+    opened.only("add")
+    with opened:
+        opened.load()
+        assert opened.program("add").call(bytes(4)) == 42
         with pytest.raises(KernelRefused):
-            made.program("judge")
+            opened.program("judge")
 
 
-def test_size_and_reuse(made: Object, tmp_path: Path) -> None:
-    """A map takes another size, and a second object takes over the living map with what is in it."""
-    made.resize("pairs", 100)
-    with made:
-        made.load()
-        pairs = made.map("pairs")
+def test_size_and_reuse(opened: Object, tmp_path: Path) -> None:
+    """A map can be resized, and a second object takes over the existing map."""
+    opened.resize("pairs", 100)
+    with opened:
+        opened.load()
+        pairs = opened.map("pairs")
     assert pairs.max_entries == 100
     pairs.put(struct.pack("<I", 7), b"x" * pairs.value_size)
     second = Object.open("some", compiled(SOURCE, tmp_path))
@@ -116,20 +120,20 @@ def test_size_and_reuse(made: Object, tmp_path: Path) -> None:
         assert second.map("pairs").id == pairs.id
 
 
-def test_layout_of_a_map(made: Object, tmp_path: Path) -> None:
+def test_layout_of_a_map(opened: Object, tmp_path: Path) -> None:
     """Two maps have the same layout exactly where every field of key and value is the same."""
     other = Object.open("some", compiled(SOURCE.replace("__u8 left, right", "__u8 right, left"), tmp_path))
     same = Object.open("some", compiled(SOURCE, tmp_path))
-    assert made.layout("pairs") == same.layout("pairs") != other.layout("pairs")
-    for each in (made, other, same):
-        each.close()
+    assert opened.layout("pairs") == same.layout("pairs") != other.layout("pairs")
+    for each_object in (opened, other, same):
+        each_object.close()
 
 
-def test_structs_by_btf(made: Object) -> None:
-    """BTF tells size and fields of a struct, those of an anonymous struct in it too."""
-    with made:
-        assert made.btf.size("pair") == 24
-        assert made.btf.struct("pair") == {
+def test_structs_by_btf(opened: Object) -> None:
+    """BTF gives size and members of a struct, those of an anonymous struct inside it included."""
+    with opened:
+        assert opened.btf.size("pair") == 24
+        assert opened.btf.struct("pair") == {
             "small": Member(0, 2),
             "large": Member(8, 8),
             "left": Member(16, 1),
@@ -137,7 +141,7 @@ def test_structs_by_btf(made: Object) -> None:
             "bits": Member(18, 4, bits=3),
         }
         with pytest.raises(PlatformError, match="no struct none"):
-            made.btf.struct("none")
+            opened.btf.struct("none")
 
 
 def test_kernel_types() -> None:
@@ -150,7 +154,7 @@ def test_kernel_types() -> None:
 
 
 def test_verifier_says_why(tmp_path: Path) -> None:
-    """A program that the verifier refuses is one error that holds the end of its log."""
+    """A rejection by the verifier is one error with the end of its log."""
     with Object.open("some", compiled(REFUSED, tmp_path)) as wrong, pytest.raises(KernelRefused) as raised:
         wrong.load()
     assert raised.value.errno == errno.EACCES
@@ -185,7 +189,7 @@ def test_map_one_by_one() -> None:
 
 
 def test_map_in_batches() -> None:
-    """Thousands of values go in and come out in a few calls, each once."""
+    """Thousands of values are written and read in a few calls, each once."""
     with Map.create(HASH, "many", 4, 4, 20_000) as many:
         keys = [struct.pack(">I", n) for n in range(10_000)]
         many.put_many(b"".join(keys), b"".join(keys))
@@ -198,11 +202,11 @@ def test_map_in_batches() -> None:
 
 
 def test_map_of_each_processor() -> None:
-    """A value on each processor is read as many values, of their own size."""
-    with Map.create(PERCPU_ARRAY, "each", 4, 12, 2) as each:
-        each.put(bytes(4), b"x" * 12)
-        assert each.get_each(bytes(4)) == [b"x" * 12] * each.cpus
-        assert len(list(each.items())) == 2
+    """A per-CPU value is read as one value per processor, without padding."""
+    with Map.create(PERCPU_ARRAY, "each", 4, 12, 2) as values:
+        values.put(bytes(4), b"x" * 12)
+        assert values.get_each(bytes(4)) == [b"x" * 12] * values.cpus
+        assert len(list(values.items())) == 2
 
 
 def test_map_of_maps(tmp_path: Path) -> None:

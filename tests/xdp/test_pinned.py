@@ -40,7 +40,7 @@ def loaded(folder: Path, pins: Path, source: str = SOURCE, entries: int = 8, tog
 
 
 def test_maps_are_taken_over(bpffs: Path, tmp_path: Path) -> None:
-    """A second load finds the maps of the first, with what is in them, after the first has gone."""
+    """A second load takes over the maps of the first, with their contents, after the first was closed."""
     first = loaded(tmp_path, bpffs / "plane")
     assert not first.taken
     first.maps["flows"].put(b"flow", b"srv1")
@@ -52,7 +52,7 @@ def test_maps_are_taken_over(bpffs: Path, tmp_path: Path) -> None:
 
 
 def test_other_layout_is_a_new_map(bpffs: Path, tmp_path: Path) -> None:
-    """A map whose value has another form is made anew, the others stay, and the old one goes when told."""
+    """A map whose value type has changed is created again, the others stay, and `tidy` removes the old one."""
     first = loaded(tmp_path, bpffs / "plane")
     first.maps["flows"].put(b"flow", b"srv1")
     second = loaded(tmp_path, bpffs / "plane", SOURCE.replace("__u32 server", "__u32 server, port"))
@@ -65,7 +65,7 @@ def test_other_layout_is_a_new_map(bpffs: Path, tmp_path: Path) -> None:
 
 
 def test_other_size_carries_over(bpffs: Path, tmp_path: Path) -> None:
-    """A map that only has another size gets what the old one held."""
+    """A map of which only the size has changed gets the contents of the old one."""
     loaded(tmp_path, bpffs / "plane").maps["flows"].put(b"flow", b"srv1")
     larger = loaded(tmp_path, bpffs / "plane", entries=16)
     assert larger.carry("flows") == 1
@@ -73,7 +73,7 @@ def test_other_size_carries_over(bpffs: Path, tmp_path: Path) -> None:
 
 
 def test_maps_that_hang_together(bpffs: Path, tmp_path: Path) -> None:
-    """Of maps that only make sense together all are made anew where one has another size."""
+    """Maps that only make sense together are all created again where one has another size."""
     group = ("flows", "counters")
     loaded(tmp_path, bpffs / "plane", together=group)
     assert loaded(tmp_path, bpffs / "plane", together=group).unchanged
@@ -81,7 +81,7 @@ def test_maps_that_hang_together(bpffs: Path, tmp_path: Path) -> None:
 
 
 def test_refused_program_changes_nothing(bpffs: Path, tmp_path: Path) -> None:
-    """A program that the verifier refuses leaves the pins as they were."""
+    """A rejection by the verifier leaves the pins as they were."""
     loaded(tmp_path, bpffs / "plane")
     before = sorted((bpffs / "plane").iterdir())
     wrong = SOURCE.replace("__u32 key = 0;", "__u32 key = *(__u32 *)(long)context->data;").replace(

@@ -1,4 +1,4 @@
-"""What a machine may lack is told with what to do about it."""
+"""What a machine lacks is named together with the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_old_kernel(release: str) -> None:
 
 @pytest.mark.parametrize("release", ["6.10.0", "6.18.44-fc", "7.0-rc1", "10.2.3"])
 def test_new_kernel(release: str) -> None:
-    """6.10 and newer are taken."""
+    """6.10 and newer are accepted."""
     check_kernel(release)
 
 
@@ -32,7 +32,7 @@ def test_new_kernel(release: str) -> None:
     ],
 )
 def test_missing_capability(mask: str, missing: str) -> None:
-    """What is missing of three capabilities is named."""
+    """Missing capabilities are named."""
     with pytest.raises(PlatformError, match=f"needs {missing}: run as root"):
         check_capabilities(f"Name:\tx\nCapEff:\t{mask}\n")
 
@@ -44,7 +44,7 @@ def test_enough_capabilities(mask: str) -> None:
 
 
 def test_missing_kernel_function(kernel: None) -> None:
-    """A kernel without a function is refused with its name and the option that brings it."""
+    """A kernel without a function is refused, naming the function and the kernel option."""
     with pytest.raises(PlatformError, match="has no bpf_no_such_function: it needs CONFIG_CRYPTO"):
         check_functions(["bpf_no_such_function"])
 
@@ -56,5 +56,5 @@ def test_no_bpf_file_system(tmp_path: Path) -> None:
 
 
 def test_this_machine(bpffs: Path) -> None:
-    """The machine of the tests is fit."""
+    """The machine that runs the tests qualifies."""
     check_platform("empty", bpffs / "dnsvip")

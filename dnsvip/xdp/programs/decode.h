@@ -17,7 +17,7 @@ static __always_inline int has_prefix_of(const struct cluster *c, const struct f
 /* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last cluster first. */
 static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
 {
-	__u32 *found;
+	__u32 *number;
 
 	if (w->cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[w->cluster], key))
 		return w->cluster;
@@ -25,16 +25,16 @@ static __always_inline __u32 cluster_of(struct work *w, const struct site *site,
 	if (key->version == 6) {
 		struct prefix6 name = {.bits = 128, .address = {key->destination[0], key->destination[1]}};
 
-		found = bpf_map_lookup_elem(&prefixes6, &name);
+		number = bpf_map_lookup_elem(&prefixes6, &name);
 	} else {
 		struct prefix4 name = {.bits = 32, .address = key->destination[1] >> 32};
 
-		found = bpf_map_lookup_elem(&prefixes4, &name);
+		number = bpf_map_lookup_elem(&prefixes4, &name);
 	}
-	if (!found || *found >= MAX_CLUSTERS || !site->clusters[*found].present)
+	if (!number || *number >= MAX_CLUSTERS || !site->clusters[*number].present)
 		return NONE;
-	w->cluster = *found;
-	return *found;
+	w->cluster = *number;
+	return *number;
 }
 
 static __always_inline __u32 *table_value(__u32 table, __u64 value)
@@ -90,9 +90,9 @@ static __noinline __u32 payload_tier(const struct work *w, const struct cluster 
 	__u32 tier = c->default_tier, n;
 
 	if (c->tier.bits) {
-		__u32 *found = table_value(c->tier.table, field_of(&c->tier, payload));
+		__u32 *meaning = table_value(c->tier.table, field_of(&c->tier, payload));
 
-		tier = found ? *found : NONE;
+		tier = meaning ? *meaning : NONE;
 	}
 	for (n = 0; n < MAX_ATTRIBUTES; n++) {
 		__u64 value;

@@ -10,15 +10,15 @@
 __noinline int reply(struct flow_key *key, __u32 reason)
 {
 	struct work *w = work();
-	struct flow_key forward, *found;
+	struct flow_key forward, *original;
 	struct flow *flow;
 
 	if (!w || !key)
 		return 0;
-	found = bpf_map_lookup_elem(&replies, key);
-	if (!found)
+	original = bpf_map_lookup_elem(&replies, key);
+	if (!original)
 		return 0;
-	forward = *found;
+	forward = *original;
 	flow = live_flow(&forward, w->seconds);
 	if (!flow)
 		return 0;

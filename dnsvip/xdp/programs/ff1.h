@@ -31,15 +31,15 @@ __noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, str
 	struct bpf_dynptr source, destination;
 	struct bpf_crypto_ctx *context;
 	struct work *w = work();
-	struct cipher *found;
+	struct cipher *entry;
 	__u32 left, right, bytes;
 	__u64 a, b, y, mask_a, mask_b, block_lo;
 	int round;
 
-	found = bpf_map_lookup_elem(&ciphers, &cipher);
-	if (!w || !found || !ciphertext || bits > 80)
+	entry = bpf_map_lookup_elem(&ciphers, &cipher);
+	if (!w || !entry || !ciphertext || bits > 80)
 		return -1;
-	context = found->context;
+	context = entry->context;
 	if (!context)
 		return -1;
 	bpf_dynptr_from_mem(w->block, sizeof(w->block), 0, &source);

@@ -75,7 +75,7 @@ static __always_inline void reply_key(struct flow_key *reply, const struct flow_
 static __noinline int close_translation(struct flow *flow)
 {
 	struct site *site = current_site();
-	struct flow_key reply, *found;
+	struct flow_key reply, *original;
 	__u32 number;
 
 	if (!site || !flow || !flow->translated)
@@ -85,8 +85,8 @@ static __noinline int close_translation(struct flow *flow)
 		return 0;
 	flow->translated = 0;
 	reply_key(&reply, &flow->key, site->servers[number].address, flow->port);
-	found = bpf_map_lookup_elem(&replies, &reply);
-	if (found && is_same(found, &flow->key))
+	original = bpf_map_lookup_elem(&replies, &reply);
+	if (original && is_same(original, &flow->key))
 		bpf_map_delete_elem(&replies, &reply);
 	return 0;
 }

@@ -75,7 +75,7 @@ static __always_inline __u32 pick(struct work *w, const struct site *site, __u32
 {
 	const struct ring *ring;
 	const __u16 *word;
-	__u32 place, found;
+	__u32 place, server;
 
 	if (pool >= MAX_POOLS)
 		return NONE;
@@ -87,9 +87,9 @@ static __always_inline __u32 pick(struct work *w, const struct site *site, __u32
 	word = place_word(ring, place);
 	if (!word)
 		return NONE;
-	found = *word >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
-	found = ring->servers[found & (MAX_SERVERS - 1)];
-	return found < MAX_SERVERS ? found : NONE;
+	server = *word >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
+	server = ring->servers[server & (MAX_SERVERS - 1)];
+	return server < MAX_SERVERS ? server : NONE;
 }
 
 /* Sets the verdict that forwards a packet to a server (whose number is under MAX_SERVERS). */

@@ -1,6 +1,6 @@
-"""An equality run: random worlds and broken packets through the kernel's program and through the reference.
+"""An equality run: random sites and packets through the kernel program and through the reference.
 
-    python -m tests.dispatcher.io.xdp.equality FIRST LAST PACKETS      worlds FIRST to LAST - 1, so many packets in each
+    python -m tests.dispatcher.io.xdp.equality FIRST LAST PACKETS      worlds FIRST to LAST - 1, PACKETS in each
     part
 
 prints one line of JSON: how many packets by reason, and the first differences.
@@ -21,22 +21,22 @@ from tests.dispatcher.io.xdp.kernel import Kernel, Reference, Seen, loaded
 from tests.dispatcher.io.xdp.worlds import World
 
 PARTS = 4
-"""How often a world changes, with its flows kept."""
+"""Parts of a world: its site changes between them, its flows stay."""
 TAGS = (b"", b"", b"", bytes.fromhex("81000064"), bytes.fromhex("88a8000281000064"))
 
 
 @dataclass
 class Outcome:
-    """What an equality run found."""
+    """The result of an equality run."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
-    def note(self, where: str, data: bytes, expected: Seen, found: Seen) -> None:
+    def note(self, where: str, data: bytes, expected: Seen, actual: Seen) -> None:
         """Count one packet."""
         self.reasons[expected.reason] += 1
-        if expected != found and len(self.differences) < 10:
-            self.differences.append(f"{where}: {data.hex()}\n  reference {expected}\n  kernel    {found}")
+        if expected != actual and len(self.differences) < 10:
+            self.differences.append(f"{where}: {data.hex()}\n  reference {expected}\n  kernel    {actual}")
 
 
 def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None:
@@ -50,8 +50,8 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
         reference.tables = tables
         for number, (now, data) in enumerate(world.packets(packets)):
             expected = reference.see(data, now)
-            found = kernel.see(data, now, TAGS[number % len(TAGS)])
-            outcome.note(f"world {seed} part {part} packet {number}", data, expected, found)
+            actual = kernel.see(data, now, TAGS[number % len(TAGS)])
+            outcome.note(f"world {seed} part {part} packet {number}", data, expected, actual)
         world.change()
         reference.flows.sweep(world.now // SECOND)
         kernel.writer.sweep(world.now // SECOND)
@@ -73,5 +73,5 @@ def run_worlds(first: int, last: int, packets: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    found = run_worlds(*map(int, sys.argv[1:]))
-    sys.stdout.write(json.dumps({"reasons": found.reasons, "differences": found.differences}))
+    outcome = run_worlds(*map(int, sys.argv[1:]))
+    sys.stdout.write(json.dumps({"reasons": outcome.reasons, "differences": outcome.differences}))

@@ -1,4 +1,4 @@
-"""The kernel's program and the reference side by side: one packet to both, what each says, and whether it is the same.
+"""The kernel program and the reference side by side: each packet goes to both, and both results are comparable.
 
 A frame is the packet behind an Ethernet header. The program counts the hop limit down itself, so the reference gets
 the packet with that done (dispatcher/egress/output.py). Next hops are known for ever here, on the interface that
@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
@@ -40,8 +42,8 @@ LOOPBACK = 1
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a packet: the verdict's action, reason and server (POOL/NAME/ADDRESS), whether it is held, and
-    the packet that left (empty where none did)."""
+    """The result for a packet: the verdict's action, reason and server (POOL/NAME/ADDRESS), whether it is held, and the
+    packet sent (empty where there is none)."""
 
     action: str
     reason: str
@@ -51,13 +53,13 @@ class Seen:
 
 
 def frame_of(data: bytes, tags: bytes = b"") -> bytes:
-    """A packet as it comes from the link. `tags` are VLAN tags: type and number, four bytes each."""
+    """A packet in a frame. `tags` are VLAN tags: type and number, four bytes each."""
     kind = b"\x08\x00" if data[:1] and data[0] >> 4 == 4 else b"\x86\xdd"
     return LINK + tags + kind + data
 
 
 def counted_down(data: bytes) -> bytes:
-    """A packet as the next router has it, with the hop limit less by one."""
+    """A packet with its hop limit decremented."""
     out = bytearray(data)
     if len(data) >= 40 and data[0] >> 4 == 6 and data[7]:
         out[7] -= 1
@@ -95,7 +97,7 @@ class Kernel:
         self.results: tuple[int, int] = (0, 0)
 
     def run(self, frame: bytes, now: int = 0) -> tuple[int, bytes]:
-        """The XDP action on a frame at `now` (unix ns), and the frame that it left."""
+        """The XDP action on a frame at `now` (unix ns), and the frame afterwards."""
         if now:
             struct.pack_into("=Q", self._config, self._now, now)
         options = self._options
@@ -106,7 +108,7 @@ class Kernel:
         return options.retval, self._out[: options.data_size_out]
 
     def see(self, data: bytes, now: int, tags: bytes = b"") -> Seen:
-        """What becomes of a packet."""
+        """The result for a packet."""
         frame = frame_of(data, tags)
         action, out = self.run(frame, now)
         last = self._last_type.unpack(self._last[: self._last_type.size])
@@ -126,7 +128,7 @@ class Kernel:
         return Seen(wanted, self._reasons[last["reason"]], name, bool(last["held"]), packet)
 
     def forget(self) -> None:
-        """Empty everything that is remembered between packets."""
+        """Clear all state between packets."""
         self.writer.sweep(0, everything=True)
         self.writer.settings(generation=self.writer.settings()["generation"] + 1)
         for number in range(self.maps["buckets"].max_entries):
@@ -134,21 +136,21 @@ class Kernel:
 
 
 class Reference:
-    """The user-space decision function with its memory."""
+    """The user-space decision function with its state."""
 
     def __init__(self, tables: DispatchTables, flows: int = FLOWS) -> None:
         self.tables = tables
         self.flows = Flows(flows)
 
     def see(self, data: bytes, now: int) -> Seen:
-        """What becomes of a packet."""
+        """The result for a packet."""
         came = counted_down(data)
         verdict = decide(came, self.tables, self.flows, now)
         return seen(verdict, data, came)
 
 
 def seen(verdict: Verdict, data: bytes, came: bytes) -> Seen:
-    """A verdict of the reference as the program shows it."""
+    """A verdict of the reference in the form of the kernel's result."""
     server = verdict.server
     name = f"{server.pool}/{server.name}/{_text(server.address)}" if server else ""
     held = bool(verdict.delay)
@@ -165,29 +167,22 @@ def _hops(data: bytes) -> int:
     return data[7] if data[0] >> 4 == 6 else data[8]
 
 
+@cache
 def _text(address: bytes) -> str:
-    found = _TEXTS.get(address)
-    if found is None:
-        from ipaddress import ip_address  # noqa: PLC0415 - here it is read best
-
-        found = _TEXTS[address] = str(ip_address(address))
-    return found
-
-
-_TEXTS: dict[bytes, str] = {}
+    return str(ip_address(address))
 
 
 @contextmanager
 def loaded(flows: int = FLOWS, **entries_of: int) -> Iterator[Kernel]:
-    """The program in the kernel, unpinned: it goes with the block. `entries_of` maps, where not the usual number."""
-    with Object.open("dispatch") as made:
+    """The program in the kernel, not pinned: it is removed after the block. `entries_of`: entries of resized maps."""
+    with Object.open("dispatch") as opened:
         for name, entries in (sizes(flows) | entries_of).items():
-            made.resize(name, entries)
-        made.load()
-        programs = {name: made.program(name) for name in ("dispatch", *HELPERS)}
-        maps = {name: made.map(name) for name in made.maps if "." not in name}
+            opened.resize(name, entries)
+        opened.load()
+        programs = {name: opened.program(name) for name in ("dispatch", *HELPERS)}
+        maps = {name: opened.map(name) for name in opened.maps if "." not in name}
     try:
         yield Kernel(programs, maps)
     finally:
-        for each in (*programs.values(), *maps.values()):
-            each.close()
+        for descriptor in (*programs.values(), *maps.values()):
+            descriptor.close()

@@ -1,4 +1,4 @@
-"""Memory is bounded, and established flows come first: what happens where a table is full, and what is given back."""
+"""Memory is bounded and established flows come first: full tables, and what sweeps free."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ START = int(NOW) * SECOND
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
-    with loaded(FLOWS) as found:
-        found.writer.apply(DispatchTables(snapshot()))
-        yield found
+    with loaded(FLOWS) as running:
+        running.writer.apply(DispatchTables(snapshot()))
+        yield running
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_flood_leaves_established_flows(full: Kernel) -> None:
 
 
 def test_sweep_gives_back_what_expired(full: Kernel) -> None:
-    """A sweep forgets expired flows and no others, counts the established ones anew, and loses no flow."""
+    """A sweep forgets expired flows and no others, recounts the established ones, and loses no flow."""
     vip = address("gold")
     for port in range(1, 101):
         full.see(segment(vip, port=port), START)
@@ -102,7 +102,7 @@ def test_sweep_gives_back_what_expired(full: Kernel) -> None:
 
 
 def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
-    """Whatever was recorded before, between and after sweeps is found again."""
+    """Flows recorded before, between and after sweeps stay known."""
     vips = [address("gold", client) for client in range(200)]
     for turn in range(4):
         for vip in vips:
@@ -114,7 +114,7 @@ def test_filter_lets_every_known_flow_through(full: Kernel) -> None:
 
 
 def test_filter_has_the_addresses_decoded_before(full: Kernel) -> None:
-    """A sweep keeps the bits of decoded addresses in the filter while they mean the same, and of no others."""
+    """A sweep keeps the filter bits of cached addresses that are still valid, and no others."""
     for client in range(100):
         full.see(segment(address("gold", client, 7)), START)
     full.writer.sweep(0, everything=True)
@@ -130,15 +130,15 @@ def test_filter_has_the_addresses_decoded_before(full: Kernel) -> None:
 
 
 def filter_bits(program: Kernel) -> int:
-    """How many bits are set in the filter that is read now."""
+    """How many bits are set in the filter in use."""
     with program.maps["filters"].mapped() as words:
         half, second = len(words) // 2, lanes(program)["phase"] >> 1 & 1
         return int.from_bytes(words[half * second : half * (second + 1)]).bit_count()
 
 
 def test_full_row_of_the_index(kernel: None) -> None:
-    """Flows whose row is full are kept in the one beside it, through sweeps; where both are full later flows are
-    forwarded all the same, and counted."""
+    """Flows of a full row go into the adjacent row and survive sweeps; where both are full later flows are still
+    forwarded, and counted."""
     with loaded(FLOWS, rows=2) as small:
         small.writer.apply(DispatchTables(snapshot()))
         vip, ports = address("gold"), range(1, 31)
@@ -158,12 +158,12 @@ def test_full_row_of_the_index(kernel: None) -> None:
 
 
 def segment_key(vip: int, port: int) -> bytes:
-    """The flow key of what `segment` makes."""
+    """The flow key of a packet of `segment`."""
     return parse(segment(vip, port=port)).key
 
 
 def test_adopted_flows(full: Kernel, kernel: None) -> None:
-    """Flows taken in by a table of another size are known there, established ones as such, and each but once."""
+    """A table of another size adopts flows, established ones as such, and each only once."""
     vip = address("gold")
     for port in range(1, 101):
         full.see(segment(vip, port=port), START)
@@ -181,7 +181,7 @@ def test_adopted_flows(full: Kernel, kernel: None) -> None:
 
 
 def test_full_replay_table_refuses(full: Kernel) -> None:
-    """Where no more uses can be remembered no single-use address is accepted; other addresses are."""
+    """A full table of uses refuses every single-use address; other addresses are accepted."""
     once = CLIENTS["once"]
     seen = [full.see(segment(proven(once, nonce, source), source=source), START).reason
             for nonce, source in ((n % 64, 5 + n // 64) for n in range(FLOWS // 4 + 40))]  # fmt: skip
@@ -194,7 +194,7 @@ def test_full_replay_table_refuses(full: Kernel) -> None:
 
 
 def test_no_port_is_left_under_nat(full: Kernel) -> None:
-    """Flows that look the same to a server get other ports, at most 64 are tried, and then the flow is refused."""
+    """Flows that look the same to a server get different ports; after 64 attempts the flow is refused."""
     vips = [address("silver", client, nonce) for client in range(6) for nonce in range(64)]
     seen = [full.see(segment(vip), START) for vip in vips[:200]]
     ports = {(found.server, found.data[40:42]) for found in seen if found.reason == "issued"}
@@ -203,13 +203,13 @@ def test_no_port_is_left_under_nat(full: Kernel) -> None:
 
 
 def test_rst_is_not_remembered(full: Kernel) -> None:
-    """A reset without a flow is forwarded and leaves nothing behind."""
+    """A reset without a flow is forwarded and not recorded."""
     assert full.see(segment(address("gold"), RST), START).action == "forward"
     assert not held(full)
 
 
 def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
-    """What may not be forwarded any further goes up untouched, for the kernel to answer with Time Exceeded."""
+    """A packet whose hop limit is over goes to the kernel unchanged, which answers Time Exceeded."""
     data = bytearray(segment(address("gold"), SYN))
     data[7] = 1
     before = full.writer.auxiliary_counters()["to-user-space"]
@@ -227,7 +227,7 @@ def test_two_processors_at_once(full: Kernel) -> None:
     ]
     full.writer.settings(now=START)
     with ThreadPoolExecutor(2) as processors:
-        for _ in processors.map(lambda some: [full.program.run(frame) for frame in some], frames):
+        for _ in processors.map(lambda batch: [full.program.run(frame) for frame in batch], frames):
             sent += len(frames[0])
     assert sum(full.writer.counters().values()) - before == sent
     assert full.writer.sweep(int(NOW)) == 0
@@ -237,13 +237,13 @@ def test_two_processors_at_once(full: Kernel) -> None:
 
 
 def test_cache_vouches_for_no_other_tag(full: Kernel) -> None:
-    """Beside an address decoded before none with another tag is good, whether the cache has its tag or (of one that
-    came proven) none."""
+    """A cached address does not make the same address with another tag valid, whether the cache has its tag or (after a
+    proven one) none."""
     layout = CLUSTER.address_layout
     client, other = address("gold"), proven(CLIENTS["acme"])
     for vip, reason in ((client, "issued"), (other, "proven")):
         assert [full.see(segment(vip, port=port), START).reason for port in (1, 2)] == [reason, reason]
         bare = vip & ~(layout.mode_bit | layout.tag_mask)
         wrong = [bare, bare | layout.tag_mask, *(client ^ 1 << n for n in range(layout.tag_bits))]
-        assert {full.see(segment(each, port=3), START).reason for each in wrong} == {"bad-tag"}
+        assert {full.see(segment(forged, port=3), START).reason for forged in wrong} == {"bad-tag"}
         assert full.see(segment(vip, port=4), START).reason == reason

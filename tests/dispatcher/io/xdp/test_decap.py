@@ -1,4 +1,4 @@
-"""The program on servers takes off what `forward = "encap"` put on, and nothing else."""
+"""The program on servers removes the outer header of `forward = "encap"`, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TAG = bytes.fromhex("81000064")
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Program]:
-    with Object.open("decap") as made:
-        made.load()
-        found, own = made.program("decap"), made.map("own")
+    with Object.open("decap") as opened:
+        opened.load()
+        decap, own = opened.program("decap"), opened.map("own")
     own.put(SERVER, DISCARD)
-    yield found
+    yield decap
     own.close()
-    found.close()
+    decap.close()
 
 
 def wrapped(inner: bytes, server: bytes = SERVER, source: bytes = DISCARD, congested: bool = False) -> bytes:
@@ -57,20 +57,20 @@ def test_unwraps(kernel: None, program: Program, vip: int, tags: bytes) -> None:
     ids=["no tunnel", "IPv4", "another server", "not from a dispatcher", "nothing"],
 )
 def test_passes_what_is_not_for_it(kernel: None, program: Program, data: bytes) -> None:
-    """What no dispatcher sent to one of the server's own addresses stays untouched."""
+    """Packets that no dispatcher sent to one of the server's own addresses pass unchanged."""
     run = sent(program, data)
     assert (run.result, run.data) == (XDP_PASS, frame_of(data))
 
 
 def test_drops_what_has_no_packet_inside(kernel: None, program: Program) -> None:
-    """A tunnel packet that ends within the inner header, or holds another version than it says, is dropped."""
+    """A tunnel packet with a truncated inner header, or one of another IP version, is dropped."""
     whole = wrapped(segment(PLAIN))
     assert sent(program, whole[:60]).result == XDP_DROP
     assert sent(program, whole[:40] + b"\x40" + whole[41:]).result == XDP_DROP
 
 
 def test_congestion_comes_through(kernel: None, program: Program) -> None:
-    """Congestion marked on the way shows on a packet whose sender knows ECN, and drops another (RFC 6040)."""
+    """A congestion mark is copied to a packet whose sender supports ECN; another packet is dropped (RFC 6040)."""
     able = segment(PLAIN)
     able = able[:1] + bytes([able[1] | 0x20]) + able[2:]
     run = sent(program, wrapped(able, congested=True))

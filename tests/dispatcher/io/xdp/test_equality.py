@@ -1,5 +1,5 @@
-"""The kernel's program gives the verdict, reason, server and bytes of the reference for every packet: a million and
-more of them in each run, of random sites and of every kind of packet."""
+"""The kernel program gives the verdict, reason, server and bytes of the reference for every packet: more than a million
+in each run, of random sites and of every kind."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.dispatcher.io.xdp.kernel import Kernel, Reference, loaded
 from tests.dispatcher.test_fuzz import mutated, seeds
 
 WORLDS, PACKETS = 20, 6000
-"""Of each of two processes; each world has four parts with so many packets."""
+"""For each of two processes; a world has four parts with so many packets each."""
 NEVER = {"replay-table-full", "no-nat-port"}
-"""Reasons of full tables, which are not the same tables on both sides: test_bounds.py has them."""
+"""Reasons of full tables, which differ between the two: see test_bounds.py."""
 
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
-    with loaded() as found:
-        yield found
+    with loaded() as running:
+        yield running
 
 
 @pytest.mark.slow
@@ -47,9 +47,9 @@ def test_random_worlds(kernel: None) -> None:
     for run in runs:
         output, _ = run.communicate()
         assert run.returncode == 0
-        found = json.loads(output)
-        assert not found["differences"], "\n".join(found["differences"])
-        seen.update(found["reasons"])
+        outcome = json.loads(output)
+        assert not outcome["differences"], "\n".join(outcome["differences"])
+        seen.update(outcome["reasons"])
     assert seen.total() == 2 * WORLDS * 4 * PACKETS
     assert set(REASONS) - seen.keys() <= NEVER, set(REASONS) - seen.keys()
 

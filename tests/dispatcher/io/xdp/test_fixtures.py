@@ -1,4 +1,4 @@
-"""One set of packets as data (tests/fixtures/dispatch.json): what the reference and the kernel make of them."""
+"""One set of packets as data (tests/fixtures/dispatch.json), with the verdicts of reference and kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.samples import NOW, make_snapshot
 FIXTURES = json.loads((Path(__file__).parents[3] / "fixtures" / "dispatch.json").read_text())
 CASES = [pytest.param(case["steps"], id=case["description"]) for case in FIXTURES["cases"]]
 ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked"}
-"""Reasons that take a full table or a change of the site: test_bounds.py and test_map_writer.py have them."""
+"""Reasons that need a full table or a change of the site: see test_bounds.py and test_map_writer.py."""
 
 
 def tables() -> DispatchTables:
@@ -29,32 +29,32 @@ def tables() -> DispatchTables:
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
-    with loaded() as found:
-        found.writer.apply(tables())
-        yield found
+    with loaded() as running:
+        running.writer.apply(tables())
+        yield running
 
 
 def check(steps: list[dict[str, Any]], see: Callable[[bytes, int], Seen]) -> None:
     for step in steps:
-        found = see(bytes.fromhex(step["packet"]), int((NOW + step["after"]) * SECOND))
+        result = see(bytes.fromhex(step["packet"]), int((NOW + step["after"]) * SECOND))
         expected = (step["action"], step["reason"], step["server"], step["held"], step["output"])
-        assert (found.action, found.reason, found.server, found.held, found.data.hex()) == expected
+        assert (result.action, result.reason, result.server, result.held, result.data.hex()) == expected
 
 
 @pytest.mark.parametrize("steps", CASES)
 def test_in_the_reference(steps: list[dict[str, Any]]) -> None:
-    """The user-space decision gives what the data says."""
+    """The user-space decision gives the expected result."""
     check(steps, Reference(tables()).see)
 
 
 @pytest.mark.parametrize("steps", CASES)
 def test_in_the_kernel(steps: list[dict[str, Any]], kernel: None, program: Kernel) -> None:
-    """The kernel's program gives what the data says."""
+    """The kernel program gives the expected result."""
     program.forget()
     check(steps, program.see)
 
 
 def test_every_reason_has_a_case() -> None:
-    """Each reason a verdict can have is in the data, but those that take more than packets."""
+    """Every reason of a verdict has a case, except those that need more than packets."""
     seen = {step["reason"] for case in FIXTURES["cases"] for step in case["steps"]}
     assert seen == set(REASONS) - ELSEWHERE

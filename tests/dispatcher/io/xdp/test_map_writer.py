@@ -1,4 +1,4 @@
-"""Snapshots in the maps: put in place whole, and flows go on through changes and through a new process."""
+"""Snapshots in the maps: replaced as a whole, and flows survive changes and a new process."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ START = int(NOW) * SECOND
 
 @pytest.fixture
 def program(kernel: None) -> Iterator[Kernel]:
-    with loaded(4096) as found:
-        found.writer.apply(DispatchTables(snapshot()))
-        yield found
+    with loaded(4096) as running:
+        running.writer.apply(DispatchTables(snapshot()))
+        yield running
 
 
 CRYPTO = """\
@@ -64,14 +64,14 @@ type         : lskcipher
     ],
 )
 def test_which_aes_the_kernel_prefers(entries: list[tuple[str, int]], wanted: bool) -> None:
-    """The faster AES in software is asked for only where the kernel would take the slower one."""
+    """The faster software AES is requested only where the kernel would use the slower one."""
     cbc = "name : cbc(aes)\ndriver : cbc(ecb(aes-fixed-time))\npriority : 500\ntype : lskcipher\n"
     assert prefers_fixed_time("\n".join([cbc, *(CRYPTO.format(*entry) for entry in entries)])) is wanted
 
 
 @pytest.mark.parametrize("fixed_time", [False, True])
 def test_either_aes_decrypts(kernel: None, fixed_time: bool) -> None:
-    """Addresses mean the same by the kernel's own choice of AES and by the faster one."""
+    """Addresses decrypt alike with the kernel's own choice of AES and with the faster one."""
     with loaded(4096) as program:
         program.writer = MapWriter(program.maps, program.programs, fixed_time=fixed_time)
         program.writer.settings(trace=1, user_space=1)
@@ -89,7 +89,8 @@ def with_client(name: str, **changes: object) -> Site:
 
 
 def test_new_process_goes_on(program: Kernel) -> None:
-    """A process that starts with the maps of another has its numbers, and an established flow keeps its server."""
+    """A process that starts with the maps of another takes over its numbers, and an established flow keeps its
+    server."""
     vip = address("gold")
     server = program.see(segment(vip), START).server
     program.see(segment(vip, ACK), START)
@@ -98,25 +99,25 @@ def test_new_process_goes_on(program: Kernel) -> None:
     program.writer.settings(trace=1, user_space=1)
     assert program.see(segment(vip, ACK), START).server == server
     change(program, moved)
-    found = program.see(segment(vip, ACK), START)
-    assert (found.reason, found.server) == ("known", server)
+    result = program.see(segment(vip, ACK), START)
+    assert (result.reason, result.server) == ("known", server)
 
 
 def test_draining_server_keeps_flows_and_down_one_does_not(program: Kernel) -> None:
-    """Draining keeps a flow on its server; down moves it to another of the pool without judging it anew."""
+    """Draining keeps a flow on its server; down moves it to another of the pool without verifying it again."""
     vip = address("gold")
     server = program.see(segment(vip), START).server
     name = server.split("/")[1]
     change(program, with_state("fast", name, ServerState.DRAIN))
     assert program.see(segment(vip, ACK), START).server == server
     change(program, with_state("fast", name, ServerState.DOWN))
-    found = program.see(segment(vip, ACK), START)
-    assert found.reason == "reselected"
-    assert found.server != server
+    result = program.see(segment(vip, ACK), START)
+    assert result.reason == "reselected"
+    assert result.server != server
 
 
 def test_change_of_a_client_acts_on_addresses_decoded_before(program: Kernel) -> None:
-    """Neither the decode cache nor what it says of a client outlives a change of the client."""
+    """A change of a client invalidates cached addresses."""
     vip = address("gold", CLIENTS["acme"].id)
     assert program.see(segment(vip, port=1), START).server.startswith("fast/")
     assert program.see(segment(vip, port=2), START).server.startswith("fast/")
@@ -129,7 +130,7 @@ def test_change_of_a_client_acts_on_addresses_decoded_before(program: Kernel) ->
 
 
 def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
-    """A client whose tier is no longer in the site has that of its address."""
+    """A client whose tier is no longer in the site gets the tier of its address."""
     change(program, with_client("acme", tier="silver"))
     fewer = {name: tier for name, tier in TIERS.items() if name != "silver"}
     change(program, replace(with_client("acme", tier="silver"), tiers=fewer))
@@ -137,7 +138,7 @@ def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
 
 
 def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
-    """A proof under a client's former key is refused, one under its new key accepted."""
+    """A proof with a client's former key is refused, one with its new key accepted."""
     old, raised = CLIENTS["acme"], replace(CLIENTS["acme"], key_generation=1)
     assert program.see(segment(proven(old), port=1), START).reason == "proven"
     change(program, with_client("acme", key_generation=1))
@@ -146,7 +147,8 @@ def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
 
 
 def test_rotation_of_keys(program: Kernel) -> None:
-    """A retired epoch's addresses are refused at once, also decoded ones; other keys in its slot are another epoch."""
+    """Addresses of a retired epoch are refused at once, cached ones included; new keys in its slot are another
+    epoch."""
     vip = address("gold")
     assert program.see(segment(vip, port=1), START).reason == "issued"
     layout = CLUSTER.address_layout
@@ -160,7 +162,7 @@ def test_rotation_of_keys(program: Kernel) -> None:
 
 
 def test_what_is_not_used_goes(program: Kernel) -> None:
-    """Rings, tables of values, prefixes and client records that only a former site had leave the maps."""
+    """Rings, value tables, prefixes and client records of a former site are removed from the maps."""
     change(program, Site())
     assert not set(program.maps["clients"].keys())
     assert not set(program.maps["client_keys"].keys())
@@ -195,7 +197,7 @@ def test_watched_address_sends_events(program: Kernel) -> None:
 
 
 def test_numbers_stay_and_are_given_anew_as_late_as_possible() -> None:
-    """A name keeps its number; that of a name out of use is taken last, and never while it is in force."""
+    """A name keeps its number; the number of an unused name is reused last, and never while it is in force."""
     numbers = Numbers("servers", 3)
     numbers.assign(["a", "b"])
     numbers.enforce()

@@ -1,4 +1,4 @@
-"""Rings in the form that the program reads: places of as many bits as the pool needs."""
+"""Rings as the program reads them: places of as many bits as the pool needs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.xdp.maps import Map
-from dnsvip.xdp.structs import u32
+from dnsvip.xdp.structs import number_of, u32
 from tests.dispatcher.build import NOW, address, segment, servers, snapshot, with_pool
 from tests.dispatcher.io.xdp.kernel import Kernel, loaded
 
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Kernel]:
-    with loaded(4096) as found:
-        yield found
+    with loaded(4096) as kernel:
+        yield kernel
 
 
 @pytest.mark.parametrize(("bits", "places"), [(1, [1, 0, 1, 1]), (2, [3, 0, 2, 1, 3]), (4, [15, 1, 9]), (8, [255, 7])])
 def test_packed_places(bits: int, places: list[int]) -> None:
-    """Each is where the program looks for it."""
+    """Each place is where the program reads it."""
     packed = int.from_bytes(packed_places(places, bits), "little")
     assert [packed >> n * bits & (1 << bits) - 1 for n in range(len(places))] == places
 
@@ -35,7 +35,7 @@ def test_packed_places(bits: int, places: list[int]) -> None:
     ("count", "bits"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 4), (16, 4), (17, 8), (256, 8), (257, 16)]
 )
 def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: int) -> None:
-    """New flows go to the servers that the reference has for them."""
+    """New flows go to the servers that the reference selects."""
     tables = DispatchTables(snapshot(with_pool("fast", servers=servers("fast", count))))
     program.forget()
     program.writer.apply(tables)
@@ -52,9 +52,9 @@ def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: in
 
 
 def rings(program: Kernel) -> Iterator[Map]:
-    """The rings that there are."""
+    """The rings in the map."""
     for number in range(64):
-        found = program.maps["rings"].get(u32(number))
-        if found:
-            with Map.by_id(int.from_bytes(found, "little")) as inner:
+        ring_id = program.maps["rings"].get(u32(number))
+        if ring_id:
+            with Map.by_id(number_of(ring_id)) as inner:
                 yield inner

@@ -1,4 +1,4 @@
-"""The parts of the kernel's shell that need no kernel."""
+"""The parts of the in-kernel runner that need no kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CROWD = replace(SITE, clients={str(n): Client(str(n), n, "gold") for n in range(
 
 
 def test_held_flows_wait_one_for_the_other() -> None:
-    """Beside the kernel, which has let the burst pass, a tier that holds lets one flow go at each interval."""
+    """Behind the kernel, which has forwarded the burst, a tier that holds releases one flow per interval."""
     limit = handed_up_tables(DispatchTables(snapshot())).limits["held"]
     buckets = Buckets()
     waits = [buckets.take("held", limit, NOW_NS) for _ in range(12)]
@@ -28,14 +28,14 @@ def test_held_flows_wait_one_for_the_other() -> None:
 
 @pytest.mark.parametrize("tier", ["limited", "counted"])
 def test_others_are_not_limited_twice(tier: str) -> None:
-    """A tier that does not hold takes no token beside the kernel, which has taken one already."""
+    """A tier that does not hold takes no token behind the kernel, which has taken one already."""
     limit = handed_up_tables(DispatchTables(snapshot())).limits[tier]
     buckets = Buckets()
     assert {buckets.take(tier, limit, NOW_NS) for _ in range(10_000)} == {0}
 
 
 def test_room_for_clients() -> None:
-    """Maps have room for twice as many clients as there are, a key of each in every IPv6 cluster, and some at least."""
+    """Maps hold twice the number of clients, with a key of each for every IPv6 cluster, and a minimum."""
     assert room_for(SITE, spare=2) == {"clients": LEAST_CLIENTS, "client_keys": LEAST_CLIENTS}
     assert room_for(CROWD, spare=2) == {"clients": 32_768, "client_keys": 32_768}
     assert all(need <= room_for(CROWD, spare=2)[name] for name, need in room_for(CROWD, spare=1).items())

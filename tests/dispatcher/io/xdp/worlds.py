@@ -1,4 +1,4 @@
-"""Random sites with random keys, and random packets that are about them: the two sides of an equality run.
+"""Random sites with random keys, and random packets for them: the input of an equality run.
 
 Everything comes from one seed. Checksums in packets are random, as neither side verifies one: a wrong one has to stay
 wrong by the same difference.
@@ -44,7 +44,7 @@ EXTENSIONS = (bytes([0]), bytes([60]), bytes([43]))
 
 
 def random_layout(random: Random, prefix: IPv6Network) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Fields and tag bits that fill what the prefix leaves."""
+    """Fields and tag bits that fill the rest of the address."""
     room = 125 - prefix.prefixlen
     tag = random.randint(max(8, room - 80), min(64, room - 20))
     left = room - tag
@@ -65,7 +65,7 @@ def random_layout(random: Random, prefix: IPv6Network) -> tuple[tuple[tuple[str,
 
 
 class World:
-    """A site, what changes in it, and packets for it."""
+    """A site, changes of it, and packets for it."""
 
     def __init__(self, seed: int) -> None:
         self.random = random = Random(seed)
@@ -88,7 +88,7 @@ class World:
         return Snapshot(1, self.site, self.keyrings, self.masters)
 
     def change(self) -> None:
-        """Something in the site changes: servers, clients, tiers, what is known of the ways to servers."""
+        """Change the site: servers, clients, tiers, reachability and path MTU of servers."""
         random = self.random
         states = (*ServerState, *(ServerState.UP,) * 4)
         pools = {
@@ -115,7 +115,7 @@ class World:
         self.renew()
 
     def renew(self) -> None:
-        """New addresses and other ways to servers."""
+        """New addresses, and new reachability and path MTU of servers."""
         random = self.random
         servers = [server.address.packed for pool in self.site.pools.values() for server in pool.servers]
         self.mtus = {packed: random.choice((68, 200, 1280, 1500, 1500)) for packed in servers if random.random() < 0.25}
@@ -123,7 +123,7 @@ class World:
         self.vips = [self._vip() for _ in range(60)]
 
     def packets(self, count: int) -> Iterator[tuple[int, bytes]]:
-        """So many packets, each with its time in unix nanoseconds."""
+        """`count` packets, each with its time in unix nanoseconds."""
         random = self.random
         for _ in range(count):
             self.now += random.choice((0, 1000, 100_000, 3_000_000)) if random.random() < 0.998 else self._pause()
@@ -132,12 +132,12 @@ class World:
                 self.flows = self.flows[-40:]
             yield self.now, self._packet(random.choice(self.flows))
 
-    # What the site is made of
+    # The parts of a site
 
     def _pools(self) -> dict[str, Pool]:
         random = self.random
         names = [f"p{n}" for n in range(random.randint(1, 4))]
-        found = {}
+        pools = {}
         for n, name in enumerate(names):
             mode = random.choice(tuple(Forward))
             servers = []
@@ -148,8 +148,8 @@ class World:
                 state = random.choice((*ServerState, *(ServerState.UP,) * 12))
                 servers.append(Server(f"s{m}", address, random.choice((0, 50, *(100,) * 8)), state))
             fallback = random.choice((None, *names[n + 1 :]))
-            found[name] = Pool(name, tuple(servers), random.choice(tuple(Stickiness)), mode, fallback=fallback)
-        return found
+            pools[name] = Pool(name, tuple(servers), random.choice(tuple(Stickiness)), mode, fallback=fallback)
+        return pools
 
     def _tiers(self, pools: tuple[str, ...]) -> dict[str, Tier]:
         random = self.random
@@ -178,13 +178,13 @@ class World:
 
     def _clusters(self, tiers: tuple[str, ...]) -> dict[str, Cluster | ClassCluster]:
         random = self.random
-        found: dict[str, Cluster | ClassCluster] = {}
+        clusters: dict[str, Cluster | ClassCluster] = {}
         for n in range(random.randint(1, 3)):
             length = random.choice((32, 40, 48, 56, 64, 64, 64, 65, 71, 80, 96))
             network = (0x2001_0DB8 + n << 96) + random.getrandbits(96)
             prefix = IPv6Network((network, length), strict=False)
             fields, tag = random_layout(random, prefix)
-            found[f"c{n}"] = Cluster(
+            clusters[f"c{n}"] = Cluster(
                 f"c{n}",
                 prefix,
                 prefix.network_address + random.randint(1, 9),
@@ -207,8 +207,10 @@ class World:
             hosts = random.sample(range(2, 15), 4)
             classes = {name: (hosts[n],) for n, name in enumerate(tiers[:3])} | {"gone": (hosts[3],)}
             network = IPv4Network("192.0.2.0/28")
-            found["legacy"] = ClassCluster("legacy", network, IPv4Address("192.0.2.1"), classes, random.choice(tiers))
-        return found
+            clusters["legacy"] = ClassCluster(
+                "legacy", network, IPv4Address("192.0.2.1"), classes, random.choice(tiers)
+            )
+        return clusters
 
     def _clients(self, tiers: tuple[str, ...]) -> dict[str, Client]:
         random = self.random
@@ -300,7 +302,7 @@ class World:
         return self.random.choice((1, 20, 31, 61, 181, 4000)) * 10**9
 
     def _flow(self) -> bytes:
-        """The addresses, ports and protocol of a flow: a whole packet of it, to be changed."""
+        """The version, protocol, ports and addresses of a flow."""
         random = self.random
         vip = random.choice(self.vips) if random.random() < 0.97 else random.getrandbits(128)
         source = self._source() + random.choice((0, 0, 0, 1, 2))
@@ -378,7 +380,7 @@ class World:
         return chain, following
 
     def _error(self, version: int, protocol: int, ports: bytes, addresses: bytes) -> bytes:
-        """An ICMP error about what the receiver of a flow sent, from somewhere."""
+        """An ICMP error from somewhere about a packet that the server of a flow sent."""
         random = self.random
         half = len(addresses) // 2
         back = addresses[half:] + addresses[:half]
@@ -392,7 +394,7 @@ class World:
         return self._ip(version, 58 if version == 6 else 1, random.randbytes(half) + addresses[half:], body)
 
     def _reply(self, version: int, protocol: int, ports: bytes, addresses: bytes) -> bytes:
-        """What some server answers a client, under nat."""
+        """A reply of some server to a client, under nat."""
         random = self.random
         servers = [s.address.packed for pool in self.site.pools.values() for s in pool.servers]
         if version == 4 or not servers:
@@ -406,7 +408,7 @@ class World:
         return self._ip(6, protocol, server + addresses[:16], upper)
 
     def _broken(self, data: bytes) -> bytes:
-        """A packet with a part missing, or too much, or changed."""
+        """A truncated, extended or corrupted packet."""
         random = self.random
         out = bytearray(data)
         match random.randrange(4):
