@@ -16,6 +16,7 @@ from tests.node.serving import Node, within
 pytestmark = pytest.mark.timeout(400)  # installs forty packages
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "dnsvip"
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".venv", ".git", "__pycache__", "*.egg-info", "build", "dist", "*.bpf.o")
 
 
@@ -52,16 +53,17 @@ def _run(*argv: str | Path, cwd: Path | None = None, expect: int = 0) -> str:
 
 def _own_files(*folders: str) -> set[str]:
     listed = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {name for name in listed.stdout.split() if not (ROOT / name).is_symlink()}
+    return set(listed.stdout.split())
 
 
 def test_the_wheel_is_whole(built: Path) -> None:
     """Every tracked file of the package is in the wheel, and so are migrations and examples."""
+    assert not [path for path in PACKAGE.rglob("*") if path.is_symlink()]
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {name for name in _own_files("dnsvip") if name not in names} == set()
-    scripts = {f"dnsvip/store/{name}" for name in _own_files("migrations") if name.endswith(".py")}
+    scripts = {f"dnsvip/store/{name}" for name in _own_files("migrations")}
     assert scripts - names == set()
     shared = {name.partition(".data/data/share/dnsvip/")[2] for name in names if ".data/data/" in name}
     assert _own_files("examples", "deploy") - shared == set()
@@ -72,7 +74,8 @@ def test_the_sdist_is_whole(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert (_own_files("dnsvip", "examples", "deploy") | {"LICENSE", "README.md", "pyproject.toml"}) - names == set()
+    own = _own_files("dnsvip", "migrations", "examples", "deploy", "setup.py", "LICENSE", "README.md", "pyproject.toml")
+    assert own - names == set()
 
 
 def test_the_program_runs(installed: Path) -> None:

@@ -1,9 +1,8 @@
 """Compiles the kernel programs: every `programs/*.bpf.c` becomes a `*.bpf.o`, which the wheel includes.
 
-Setuptools runs it (pyproject.toml, `tool.setuptools.cmdclass`); `python -m dnsvip.xdp.build` compiles
-what is out of date in an editable installation. Without clang the build continues without objects, and `mode = "xdp"`
-is refused later; a program that does not compile fails the build. Setuptools loads this file alone, so it imports
-nothing of dnsvip.
+The build command in `setup.py` runs it; `python -m dnsvip.xdp.build` compiles what is out of date in an editable
+installation. Without clang the build continues without objects, and `mode = "xdp"` is refused later; a program that
+does not compile fails the build. It imports nothing but the standard library, as a build has nothing else.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-
-from setuptools.command.build_py import build_py
 
 LEAST_CLANG = 19
 """The version that the programs are tested with; 14 lacks the BTF type tags that mark a kptr."""
@@ -61,16 +58,6 @@ def is_stale(source: Path, to: Path) -> bool:
     objects = [to / f"{program.stem}.o" for program in source.glob("*.bpf.c")]
     newest = max((file.stat().st_mtime for file in source.glob("*.[ch]")), default=0)
     return any(not path.exists() or path.stat().st_mtime < newest for path in objects)
-
-
-class BuildWithPrograms(build_py):  # type: ignore[misc]  # setuptools comes without types
-    """`build_py` that also compiles the programs: into the wheel's tree, or beside the sources for an editable
-    installation."""
-
-    def run(self) -> None:
-        """Build everything."""
-        super().run()
-        compile_all(HERE, HERE if self.editable_mode else Path(self.build_lib, "dnsvip", "xdp", "programs"))
 
 
 def _compile(clang: str, program: Path, to: Path) -> Path:

@@ -17,7 +17,9 @@ from dnsvip.store.database.tables import OLDEST, SCHEMA, state
 from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
-SCRIPTS = Path(__file__).parents[1] / "migrations"
+_PACKAGED = Path(__file__).parents[1] / "migrations"
+SCRIPTS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "migrations"
+"""The Alembic scripts: in a wheel beside this package, in a checkout at the top level."""
 
 
 async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -> tuple[str, bytes]:
