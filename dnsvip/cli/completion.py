@@ -101,15 +101,20 @@ class Pair(click.types.StringParamType):
         self._fields = fields
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Keys, or values of a key; bash takes `=` for a word of its own and expects the value alone."""
-        before = list(ctx.params.get(param.name or "") or ())
-        if incomplete == "=" or before[-1:] == ["="]:
-            key = before[-1] if incomplete == "=" else "".join(before[-2:-1])
-            return [CompletionItem(value) for value in self._values(ctx, key, incomplete.removeprefix("="))]
+        """Keys, or values of a key. Bash takes `=` for a word of its own, and click drops a final one."""
+        given: tuple[str, ...] = ctx.params.get(param.name or "") or ()
+        before, last = ("", "", *given)[-2:]
+        split = before if last == "=" else last if "=" not in last + before else ""
+        if split:
+            return [CompletionItem(value) for value in self._values(ctx, split, incomplete)]
         key, equals, value = incomplete.partition("=")
         if equals:
             return [CompletionItem(f"{key}={word}") for word in self._values(ctx, key, value)]
-        keys = {path: field.about for path, field in self._fields.items() if field.model is None or field.many}
+        keys = {
+            path: field.about
+            for path, field in self._fields.items()
+            if path != "name" and (field.model is None or field.many)
+        }
         return [CompletionItem(f"{path}=", help=about.label) for path, about in keys.items() if path.startswith(key)]
 
     def _values(self, ctx: click.Context, key: str, start: str) -> list[str]:

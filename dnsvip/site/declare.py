@@ -76,6 +76,11 @@ class Declared:
     order: int
 
     @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
+
+    @property
     def choices(self) -> tuple[StrEnum, ...]:
         """The words that the field, or each item of it, takes; empty where it takes others too."""
         enum = next((part for part in _parts(self.hint) if isinstance(part, type) and issubclass(part, StrEnum)), None)

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from dnsvip.site import STRICT
+from dnsvip.site import STRICT, registry
 
 
 class Action(StrEnum):
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 
 ALL = "*"
-OBJECTS = ("cluster", "tier", "pool", "zone", "service", "tsig", "client", "classify")
+OBJECTS = tuple(registry.KINDS)
 LOOKS = ("audit", "status", "node", "metrics", "decode", "explain")
 KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme")
 """Everything that a scope can name. `site` is a whole site at once; `acme` are TXT records at `_acme-challenge`."""

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.site.rights import KINDS
+from dnsvip.admin.http.words import models
+from dnsvip.site import rights
+from dnsvip.site.declare import declared
+from dnsvip.site.registry import KINDS
 from tests.admin.conftest import Api
 from tests.admin.stateful import BODIES
 from tests.node.serving import node
@@ -49,7 +52,7 @@ async def test_every_path_is_described(api: Api) -> None:
             assert operation["summary"]
             assert {"401", "403", "503"} <= operation["responses"].keys()
             for scope in re.findall(r"scope `\w+:(\w+)`", operation["description"]):
-                assert scope in KINDS
+                assert scope in rights.KINDS
 
 
 async def test_references_lead_somewhere(api: Api) -> None:
@@ -63,6 +66,28 @@ async def test_references_lead_somewhere(api: Api) -> None:
     client = document["components"]["schemas"]["Client"]["properties"]
     assert client["match"]["items"]["properties"].keys() >= {"source", "tsig", "ecs"}
     assert "secret" not in document["components"]["schemas"]["TsigKeyShown"]["properties"]
+
+
+async def test_forms_can_be_made_of_it(api: Api) -> None:
+    """Each field has its words, its place and its choices beside its type, and each kind its path, words and forms."""
+    document = await api.ok("GET", "openapi.json")
+    schemas = document["components"]["schemas"]
+    for model in models():
+        for name in (model.__name__, f"{model.__name__}Shown"):
+            for key, schema in schemas.get(name, {"properties": {}})["properties"].items():
+                field, shown = declared(model)[key], schema["x-ui"]
+                assert (shown["label"], shown["help"]) == (field.about.label, field.about.help)
+                assert shown["order"] == field.order
+                assert [choice["value"] for choice in shown.get("choices", [])] == list(field.choices)
+    kinds = document["x-kinds"]
+    assert [kind["kind"] for kind in kinds] == list(KINDS)
+    for kind in kinds:
+        assert f"{kind['path']}/{{name}}" in document["paths"] or not kind["named"]
+        assert all(name in schemas and f"{name}Shown" in schemas for name in kind["schemas"])
+    pair = schemas["Cluster"]["properties"]["layout"]["items"]["prefixItems"]
+    assert [item["x-ui"]["label"] for item in pair] == ["Field", "Bits"]
+    assert schemas["Zone"]["properties"]["text"]["contentMediaType"] == "text/dns"
+    assert schemas["Check"]["properties"]["ca"]["contentMediaType"] == "application/x-pem-file"
 
 
 async def test_links_lead_to_operations(api: Api) -> None:

@@ -54,6 +54,19 @@ def test_commands_and_options() -> None:
     assert "--quiet" in complete("doctor", "--")
 
 
+def test_keys_and_values(running: Node) -> None:
+    """`add` and `set` complete the keys of their kind, then the choices or names that a key takes."""
+    assert complete("tiers", "set", "gold", "rate.") == ["rate.new_flows=", "rate.burst=", "rate.over="]
+    assert complete("tiers", "set", "gold", "action", "=") == ["forward", "drop"]
+    assert complete("tiers", "set", "gold", "action", "=", "d") == ["drop"]
+    assert complete("tiers", "set", "gold", "action", "=", "drop", "dscp") == ["dscp="]
+    assert complete("tiers", "set", "gold", "action", "=", "drop", "unproven", "=", "r") == ["reject"]
+    assert complete("clients", "set", "acme", "proof.required", "=") == ["true", "false"]
+    assert complete("pools", "add", "new", "fallback", "=", "f", env=reach(running)) == ["fast"]
+    assert "trust_ecs_from=" in complete("classify", "set", "")
+    assert complete("servers", "set", "slow-1", "w") == ["weight="]
+
+
 def test_names_of_the_site(running: Node) -> None:
     """Clients, tiers, clusters and servers are named by the API; one that is typed whole is offered too."""
     env = reach(running)

@@ -49,7 +49,16 @@ def test_example_site_loads() -> None:
         ("id = 1002", "id = 0", "client.newsreader.id: input should be greater than or equal to 1 (it is 0)"),
         ('"2001:db8:77::/48"', '"2001:db8:77::1/48"', "client.acme.match.0: 2001:db8:77::1/48 has host bits set"),
         ('over = "drop"', 'over = "dorp"', "tier.standard.rate.over: input should be 'drop', 'hold' or 'pass'"),
-        ("slot_seconds = 30", "slot_second = 30", "cluster.web.slot_second: unknown key"),
+        (
+            "slot_seconds = 30",
+            "slot_second = 30",
+            "cluster.web.slot_second: unknown key; did you mean 'slot_seconds'? Known here: prefix, plain, layout",
+        ),
+        (
+            "burst = 4000",
+            "bursts = 4000",
+            "tier.standard.rate.bursts: unknown key; did you mean 'burst'? Known here: new_flows,",
+        ),
         (
             '[service."www.example.test"]',
             '[service."www.example.org"]',

@@ -1,0 +1,141 @@
+"""One object of every class of every kind with all of its fields set to other values than their defaults.
+
+Values come from the declarations; only those that depend on one another, or on the site, are written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnsvip.site import Check, ClassCluster, Cluster
+from dnsvip.site.declare import Declared, declared, walk
+from dnsvip.site.registry import KINDS, Kind
+
+PEM = (Path(__file__).parent / "fixtures" / "authority.pem").read_text()
+ZONE = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n"
+
+EXISTING = {"tier": "standard", "pool": "slow", "tsig": "acme-key", "cluster": "web"}
+"""Kind -> an object of the example site, for fields that refer to one."""
+
+OMITTED = object()
+
+VALUES: Mapping[type, Mapping[str, Any]] = {
+    Cluster: {
+        "prefix": "2001:db8:f::/64",
+        "plain": "2001:db8:f::1",
+        "layout": [["tier", 4], ["client", 20], ["plan", 2], ["expiry", 7], ["nonce", 5]],
+        "tag_bits": 23,
+        "values": {"plan": {"small": 1, "large": 2}},
+        "rotate_every": 86_400,
+    },
+    ClassCluster: {"prefix": "198.51.100.0/28", "plain": "198.51.100.1", "classes": {"gold": [4, 5]}},
+    Check: {
+        "tcp": OMITTED,
+        "http": "https://[{address}]/",
+        "host": "www.example.test",
+        "ca": PEM,
+    },
+}
+BY_PATH: Mapping[str, Any] = {
+    "zone.text": ZONE,
+    "tsig.secret": "c2VjcmV0",
+    "client.match": [{"source": "2001:db8:ff::/48"}, {"geo": "country:DE"}],
+    "client.attributes": {"lang": "en"},
+    "service.cluster4": "legacy",
+    "pool.servers.address": "fd00:10::99",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An object to set and to read back; `paths` are the fields that its body sets."""
+
+    kind: Kind
+    name: str
+    model: type
+    body: dict[str, Any]
+
+    @property
+    def paths(self) -> list[str]:
+        """The dotted paths of all that is set, those inside lists left to the list."""
+        return list(_paths(self.body))
+
+    @property
+    def required(self) -> dict[str, Any]:
+        """The part of the body that an object must have."""
+        needed = {"action"} if self.kind.name == "tier" else set()  # one that forwards needs a pool
+        return {key: value for key, value in self.body.items() if declared(self.model)[key].required or key in needed}
+
+
+def samples() -> list[Sample]:
+    """One for each class, and one for each way that excludes another."""
+    found = [
+        Sample(kind, _name(kind, model), model, _filled(kind.name, model))
+        for kind in KINDS.values()
+        for model in kind.classes
+    ]
+    pool = next(sample for sample in found if sample.kind.name == "pool")
+    return [*found, Sample(pool.kind, "tcp", pool.model, {"check": {"tcp": 81}})]
+
+
+def value_at(body: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = body
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def _name(kind: Kind, model: type) -> str:
+    names = {"zone": "every.test", "service": "www.every.test", "tsig": "every-key", "classify": ""}
+    return names.get(kind.name, f"every-{model.__name__.lower()}")
+
+
+def _filled(head: str, model: type) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for name, field in declared(model).items():
+        path = f"{head}.{name}"
+        if name == "name" and "." not in head:
+            continue
+        value = BY_PATH.get(path, VALUES.get(model, {}).get(name))
+        if value is None:
+            value = _value(path, field)
+        if value is not OMITTED:
+            body[name] = value
+    return body
+
+
+def _value(path: str, field: Declared) -> Any:
+    if field.model is not None:
+        table = _filled(path, field.model)
+        return [table] if field.many else table
+    if field.choices:
+        return [*field.choices][::-1] if field.many else next(word for word in field.choices if word != field.default)
+    if field.about.refers:
+        return EXISTING[field.about.refers]
+    if isinstance(field.default, bool):
+        return not field.default
+    if field.many:
+        return ["2001:db8:53::/48"]
+    return {int: 9, float: 9.5, str: "every"}[field.plain_type]
+
+
+def _paths(body: Mapping[str, Any], head: str = "") -> Iterator[str]:
+    for key, value in body.items():
+        if isinstance(value, dict) and key not in ("values", "attributes", "classes"):
+            yield from _paths(value, f"{head}{key}.")
+        else:
+            yield f"{head}{key}"
+
+
+def every_path(kind: Kind) -> set[str]:
+    """Dotted paths of the fields of a kind, as `Sample.paths` has them."""
+    return {
+        path
+        for model in kind.classes
+        for path, field in walk(model)
+        if path != "name" and (field.model is None or field.many) and not path.startswith("servers.")
+    }
