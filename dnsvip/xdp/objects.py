@@ -132,8 +132,8 @@ class Program:
 class Object:
     """An object file: `open`, prepare, `load`, then get its programs and maps, which outlive `close`."""
 
-    def __init__(self, opened: int, name: str) -> None:
-        self._handle = opened
+    def __init__(self, handle: int, name: str) -> None:
+        self._handle = handle
         self._name = name
         self._programs = {library().bpf_program__name(handle).decode(): handle for handle in self._handles("program")}
         self._maps = {library().bpf_map__name(handle).decode(): handle for handle in self._handles("map")}

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from dnsvip.errors import PlatformError
-from dnsvip.xdp.btf import Content, Member
+from dnsvip.xdp.btf import Btf, Content, Member
 from dnsvip.xdp.objects import Object
+
+Result = TypeVar("Result")
 
 PADDING = frozenset({"unused", "zero", "padding"})
 _ORDER = "<" if sys.byteorder == "little" else ">"
@@ -115,16 +117,15 @@ class ObjectTypes:
         """A struct."""
         known = self._structs.get(name)
         if known is None:
-            with Object.open(self._name) as open_pin:
-                known = self._structs[name] = StructType(name, open_pin.btf.size(name), open_pin.btf.struct(name))
+            size, members = self._read(lambda btf: (btf.size(name), btf.struct(name)))
+            known = self._structs[name] = StructType(name, size, members)
         return known
 
     def constants(self, enum: str) -> Mapping[str, int]:
         """The enumerators of an enum, by their C names."""
         known = self._enums.get(enum)
         if known is None:
-            with Object.open(self._name) as open_pin:
-                known = self._enums[enum] = open_pin.btf.enum(enum)
+            known = self._enums[enum] = self._read(lambda btf: btf.enum(enum))
         return known
 
     def words(self, enum: str, prefix: str) -> dict[str, int]:
@@ -134,6 +135,14 @@ class ObjectTypes:
             for label, value in self.constants(enum).items()
             if label.startswith(prefix)
         }
+
+    def _read(self, read: Callable[[Btf], Result]) -> Result:
+        with Object.open(self._name) as opened:
+            try:
+                return read(opened.btf)
+            except PlatformError as error:
+                advice = "compile it again (python -m dnsvip.xdp.build)"
+                raise PlatformError(f"{self._name}.bpf.o: {error}: {advice}") from None
 
 
 def u32(number: int) -> bytes:
