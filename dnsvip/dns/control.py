@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dnsvip.dns.protocol.message import Edns, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels
-from dnsvip.dns.reply import Outcome
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.lookup import Zones
 
 CHAOS = 3
@@ -21,7 +21,7 @@ NSID, EDE = 3, 15
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ServerIdentity:
     """What this server says about itself where it is asked; None: nothing, and the question is refused or ignored."""
 
     identity: str | None = None
@@ -29,7 +29,7 @@ class Identity:
     nsid: str | None = None
 
 
-def notice(zones: Zones, query: Query) -> tuple[Outcome, Response]:
+def notice(zones: Zones, query: Query) -> tuple[DnsOutcome, Response]:
     """The answer to NOTIFY (RFC 1996) and UPDATE (RFC 2136 section 3.1): about a zone of ours REFUSED, as it changes
     by the database alone; about another NOTAUTH; FORMERR where no zone is named."""
     outcome = _NOTICES[query.opcode]
@@ -38,18 +38,18 @@ def notice(zones: Zones, query: Query) -> tuple[Outcome, Response]:
     return outcome, Response(Rcode.REFUSED if query.key in zones.by_apex else Rcode.NOTAUTH)
 
 
-_NOTICES: Mapping[int, Outcome] = {Opcode.NOTIFY: Outcome.NOTIFY, Opcode.UPDATE: Outcome.UPDATE}
+_NOTICES: Mapping[int, DnsOutcome] = {Opcode.NOTIFY: DnsOutcome.NOTIFY, Opcode.UPDATE: DnsOutcome.UPDATE}
 
 
-def introduction(identity: Identity, query: Query) -> tuple[Outcome, Response]:
+def introduction(identity: ServerIdentity, query: Query) -> tuple[DnsOutcome, Response]:
     """The answer to class CHAOS: for a name of RFC 4892 or BIND its text where that is configured, else REFUSED."""
     name = _NAMES.get(query.key)
     text = getattr(identity, name) if name and query.qtype in (Type.TXT, Type.ANY) else None
     if text is None:
-        return Outcome.CLASS, Response(Rcode.REFUSED)
+        return DnsOutcome.CLASS, Response(Rcode.REFUSED)
     data = text.encode()
     record = RRset(query.qname, Type.TXT, 0, ((bytes([len(data)]) + data,),))
-    return Outcome.IDENTITY, Response(aa=True, answer=(record,))
+    return DnsOutcome.IDENTITY, Response(aa=True, answer=(record,))
 
 
 _NAMES: Mapping[Labels, str] = {
@@ -60,7 +60,7 @@ _NAMES: Mapping[Labels, str] = {
 }
 
 
-def options(identity: Identity, edns: Edns, outcome: Outcome, rcode: int) -> tuple[tuple[int, bytes], ...]:
+def options(identity: ServerIdentity, edns: Edns, outcome: DnsOutcome, rcode: int) -> tuple[tuple[int, bytes], ...]:
     """The EDNS options of an answer: NSID where it is asked for and configured, and why it is no answer."""
     asked = identity.nsid is not None and any(code == NSID for code, _ in edns.options)
     found = [(NSID, (identity.nsid or "").encode())] if asked else []
@@ -68,16 +68,16 @@ def options(identity: Identity, edns: Edns, outcome: Outcome, rcode: int) -> tup
     return (*found, *([(EDE, info.to_bytes(2, "big"))] if info is not None else []))
 
 
-EXTENDED_ERRORS: Mapping[tuple[Outcome, int], int] = {
-    (Outcome.NO_ZONE, Rcode.REFUSED): 20,
-    (Outcome.CLASS, Rcode.REFUSED): 20,
-    (Outcome.NOTIFY, Rcode.NOTAUTH): 20,
-    (Outcome.UPDATE, Rcode.NOTAUTH): 20,
-    (Outcome.TRANSFER, Rcode.NOTAUTH): 20,
-    (Outcome.NOTIFY, Rcode.REFUSED): 18,
-    (Outcome.UPDATE, Rcode.REFUSED): 18,
-    (Outcome.TRANSFER, Rcode.REFUSED): 18,
-    (Outcome.BROKEN_ZONE, Rcode.SERVFAIL): 24,
-    (Outcome.META_TYPE, Rcode.NOTIMP): 21,
+EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {
+    (DnsOutcome.NO_ZONE, Rcode.REFUSED): 20,
+    (DnsOutcome.CLASS, Rcode.REFUSED): 20,
+    (DnsOutcome.NOTIFY, Rcode.NOTAUTH): 20,
+    (DnsOutcome.UPDATE, Rcode.NOTAUTH): 20,
+    (DnsOutcome.TRANSFER, Rcode.NOTAUTH): 20,
+    (DnsOutcome.NOTIFY, Rcode.REFUSED): 18,
+    (DnsOutcome.UPDATE, Rcode.REFUSED): 18,
+    (DnsOutcome.TRANSFER, Rcode.REFUSED): 18,
+    (DnsOutcome.BROKEN_ZONE, Rcode.SERVFAIL): 24,
+    (DnsOutcome.META_TYPE, Rcode.NOTIMP): 21,
 }
 """RFC 8914 section 4: 18 Prohibited, 20 Not Authoritative, 21 Not Supported, 24 Invalid Data."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
-from dnsvip.dns.reply import Outcome, Reply
+from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.synthesis.vip import Kind
 from dnsvip.site import Step
 
@@ -37,16 +37,16 @@ class Counters:
             self.streams[reply.rcode] += 1
 
     def cell(
-        self, outcome: Outcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
+        self, outcome: DnsOutcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
     ) -> CounterCell:
         """The one number of all messages decided thus: a path in a hurry adds to it by itself."""
         key = outcome, rcode, step, kind, tier
         return self._cells.get(key) or self._cells.setdefault(key, CounterCell(key))
 
     @property
-    def outcomes(self) -> Mapping[Outcome, int]:
+    def outcomes(self) -> Mapping[DnsOutcome, int]:
         """Messages by outcome, each outcome named."""
-        return dict.fromkeys(Outcome, 0) | self._total(lambda outcome, _rcode, _step, _kind, _tier: outcome)
+        return dict.fromkeys(DnsOutcome, 0) | self._total(lambda outcome, _rcode, _step, _kind, _tier: outcome)
 
     @property
     def rcodes(self) -> Mapping[int, int]:
@@ -74,7 +74,7 @@ class Counters:
         return sum(cell.number for cell in self._cells.values())
 
     def _total(
-        self, part: Callable[[Outcome, int | None, Step | None, Kind | None, str | None], _Part | None]
+        self, part: Callable[[DnsOutcome, int | None, Step | None, Kind | None, str | None], _Part | None]
     ) -> Counter[_Part]:
         total: Counter[_Part] = Counter()
         for key, cell in list(self._cells.items()):
@@ -85,7 +85,7 @@ class Counters:
 
 
 _Part = TypeVar("_Part")
-CounterKey: TypeAlias = tuple[Outcome, int | None, Step | None, Kind | None, str | None]
+CounterKey: TypeAlias = tuple[DnsOutcome, int | None, Step | None, Kind | None, str | None]
 
 ANONYMOUS = "none"
 """Under what those are counted whom no step recognised."""

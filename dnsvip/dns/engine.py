@@ -1,10 +1,10 @@
-"""The one decision of the DNS server: a message in, the answer out, and why.
+"""The one decision of the DNS server: a message in, a Reply out.
 
-An Engine is compiled from a snapshot and never changes; a new snapshot gets a new Engine, which takes
-over every zone whose text is the same. It reads no clock, opens no socket and asks no database.
+An Engine is compiled from a snapshot and never changes; a new snapshot gets a new Engine, which takes over every
+zone whose text is the same. It reads no clock, opens no socket and queries no database.
 
-`fastpath` stands in front of it: it answers the most frequent questions from ready-made bytes, the same
-bytes that `decide` gives, and leaves to `decide` what it does not recognise.
+`hotpath.fastpath` stands in front of it: it answers the most frequent queries from ready-made bytes, the same bytes
+that `decide` gives, and hands the rest to `decide` with what it has learned about them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from dnsvip.dns.control import CHAOS, Identity, introduction, notice, options
+from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.identity.identify import Classifier, Ecs, Geo, Requester, Sender
-from dnsvip.dns.protection.cookies import Checked, Cookies
+from dnsvip.dns.protection.cookies import CookieCheck, Cookies
 from dnsvip.dns.protocol.builder import compose, size_limit
 from dnsvip.dns.protocol.message import (
     COOKIE,
@@ -35,23 +35,23 @@ from dnsvip.dns.protocol.message import (
 )
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
-from dnsvip.dns.reply import Outcome, Reply
-from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, Tables
+from dnsvip.dns.reply import DnsOutcome, Reply
+from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers, messages
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, zones_of
-from dnsvip.dns.zones.lookup import Found, Owner, Zones, resolve
+from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
 from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.site import Snapshot
 
 
 class Engine:
-    """Everything that answering needs from one snapshot. One per thread, as VipMaker is.
+    """All that answering needs from one snapshot. One per thread, as VipMaker is.
 
-    `before` is the engine that this one follows: its unchanged zones and clients are kept and its counters
-    go on. `geo` knows where addresses are; `identity` is what it says about itself, by default what `before` says.
-    With `require_cookies` (by default as `before`) UDP queries with a cookie that is none of ours get BADCOOKIE.
-    A zone that cannot be compiled is answered SERVFAIL and named in `problems`; the others are served.
+    `before` is the engine of the previous snapshot: its unchanged zones and clients are kept, and its counters
+    continue. `geo` locates addresses; `identity` is what the server discloses about itself, by default as `before`.
+    With `require_cookies` (by default as `before`) UDP queries with a cookie that is not ours get BADCOOKIE. Queries
+    for a zone that does not compile get SERVFAIL, and `problems` names it; the others are served.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Engine:
         snapshot: Snapshot,
         before: Engine | None = None,
         geo: Geo | None = None,
-        identity: Identity | None = None,
+        identity: ServerIdentity | None = None,
         require_cookies: bool | None = None,
     ) -> None:
         site = snapshot.site
@@ -67,7 +67,7 @@ class Engine:
         self.require_cookies: bool = (
             before.require_cookies if require_cookies is None and before else bool(require_cookies)
         )
-        self.identity: Identity = identity or (before.identity if before else Identity())
+        self.identity: ServerIdentity = identity or (before.identity if before else ServerIdentity())
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._compiled if before else {})
@@ -75,8 +75,10 @@ class Engine:
         services = {labels_of(name): service for name, service in site.services.items()}
         self._site = site
         self.zones: Zones = zones_of(self._compiled, services, before.zones if before else None)
-        known = before.tables.classifier if before else None
-        self.tables: Tables = Tables(services, Classifier(snapshot, known, geo), VipMaker(snapshot))
+        classifier = before.tables.classifier if before else None
+        self.tables: SynthesisTables = SynthesisTables(
+            services, Classifier(snapshot, classifier, geo), VipMaker(snapshot)
+        )
         self._tsig = TsigKeys(site.tsig_keys.values())
         self._transfers = Transfers(site, self.zones)
 
@@ -106,26 +108,26 @@ class Engine:
         if isinstance(query, Malformed):
             return _malformed(query, transport)
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
-        synthesizer = self._synthesizer(query, signature, source, listener, now, known.sender if known else None)
+        vips = self._vips_for(query, signature, source, listener, now, known.sender if known else None)
         cookie = self._check_cookie(query, source, now)
         if self.require_cookies and cookie and not (cookie.valid or signature) and transport == "udp":
             return _cookie_required(query, cookie)
         content = _refusal(query, signature)
         if content is None and _asks_for_all(query):
-            whole = self._transfers.decide(query, source, synthesizer.requester.tsig, transport)
-            if whole.records is not None:
-                return _transferred(query, whole.records, signature, now)
-            content = _Content(whole.outcome, whole.response)
-        content = content or self._look_up(query, synthesizer)
-        return self._reply(query, content, synthesizer, signature, cookie, transport, now)
+            transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
+            if transfer.records is not None:
+                return _transferred(query, transfer.records, signature, now)
+            content = _Content(transfer.outcome, transfer.response)
+        content = content or self._look_up(query, vips)
+        return self._reply(query, content, vips, signature, cookie, transport, now)
 
-    def look_up(self, query: Query, requester: Requester, now: float) -> tuple[Outcome, Response, RecordSynthesizer]:
-        """The response to an identified requester, and the synthesizer that says how its records were made."""
-        synthesizer = RecordSynthesizer(self.tables, requester, now)
-        content = _refusal(query, None) or self._look_up(query, synthesizer)
-        return content.outcome, content.response, synthesizer
+    def look_up(self, query: Query, requester: Requester, now: float) -> tuple[DnsOutcome, Response, RequesterVips]:
+        """The response to an identified requester, and what its addresses depend on."""
+        vips = RequesterVips(self.tables, requester, now)
+        content = _refusal(query, None) or self._look_up(query, vips)
+        return content.outcome, content.response, vips
 
-    def _synthesizer(
+    def _vips_for(
         self,
         query: Query,
         signature: Signature | None,
@@ -133,36 +135,37 @@ class Engine:
         listener: str,
         now: float,
         sender: Sender | None,
-    ) -> RecordSynthesizer:
-        """The records for this requester. Its identity as sender holds where neither ECS nor a signature says more."""
+    ) -> RequesterVips:
+        """The addresses for this requester. Its identity as sender holds where neither ECS nor a signature says
+        more."""
         ecs, key = ecs_of(query.edns), signature.key_name if signature else None
         if sender is None:
-            return RecordSynthesizer(self.tables, Requester(source, listener, ecs, key), now)
+            return RequesterVips(self.tables, Requester(source, listener, ecs, key), now)
         if ecs is None and key is None:
-            return RecordSynthesizer(self.tables, sender.requester, now, sender.identity)
-        return RecordSynthesizer(self.tables, sender.requester._replace(ecs=ecs, tsig=key), now)
+            return RequesterVips(self.tables, sender.requester, now, sender.identity)
+        return RequesterVips(self.tables, sender.requester._replace(ecs=ecs, tsig=key), now)
 
-    def _check_cookie(self, query: Query, source: IPv4Address | IPv6Address, now: float) -> Checked | None:
+    def _check_cookie(self, query: Query, source: IPv4Address | IPv6Address, now: float) -> CookieCheck | None:
         if self.cookies is None or query.edns is None or not query.edns.cookie:
             return None
         return self.cookies.check(query.edns.cookie, source.packed, now)
 
-    def _look_up(self, query: Query, synthesizer: RecordSynthesizer) -> _Content:
+    def _look_up(self, query: Query, vips: RequesterVips) -> _Content:
         if query.opcode != Opcode.QUERY:
             return _Content(*notice(self.zones, query))
         if query.qclass == CHAOS:
             return _Content(*introduction(self.identity, query))
-        resolution = resolve(self.zones, query, synthesizer)
-        outcome = Outcome.SERVICE if synthesizer.made else OUTCOMES[resolution.found]
+        resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips))
+        outcome = DnsOutcome.SERVICE if vips.made else OUTCOMES[resolution.found]
         return _Content(outcome, resolution.response, resolution.owner)
 
     def _reply(
         self,
         query: Query,
         content: _Content,
-        synthesizer: RecordSynthesizer,
+        vips: RequesterVips,
         signature: Signature | None,
-        cookie: Checked | None,
+        cookie: CookieCheck | None,
         transport: str,
         now: float,
     ) -> Reply:
@@ -173,8 +176,8 @@ class Engine:
         if cookie:
             response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
         limit = size_limit(query, transport) - (signature.size if signature else 0)
-        wire, truncated, opt = compose(query, response, limit, synthesizer.scope)
-        who, vip = synthesizer.who, synthesizer.made
+        wire, truncated, opt = compose(query, response, limit, vips.scope)
+        who, vip = vips.who, vips.made
         return Reply(
             sign(wire, signature, now) if signature else wire,
             outcome,
@@ -203,7 +206,7 @@ class Known(NamedTuple):
 class _Content(NamedTuple):
     """What a response says, before it is a message."""
 
-    outcome: Outcome
+    outcome: DnsOutcome
     response: Response
     owner: Owner | None = None
 
@@ -214,10 +217,10 @@ def _cookies(secrets: tuple[bytes, ...], before: Cookies | None) -> Cookies | No
     return Cookies(secrets) if secrets else None
 
 
-def _cookie_required(query: Query, cookie: Checked) -> Reply:
+def _cookie_required(query: Query, cookie: CookieCheck) -> Reply:
     """BADCOOKIE with the cookie to come back with (RFC 7873 section 5.2.3)."""
     response = Response(Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
-    return _error(query, response, MIN_UDP_SIZE, Outcome.COOKIE_REQUIRED)
+    return _error(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE_REQUIRED)
 
 
 def _malformed(malformed: Malformed, transport: str) -> Reply:
@@ -230,10 +233,10 @@ def _malformed(malformed: Malformed, transport: str) -> Reply:
 def failure(wire: bytes) -> Reply:
     """SERVFAIL for a message at which `decide` failed, which is a fault of ours."""
     id_, flags = int.from_bytes(wire[:2], "big"), int.from_bytes(wire[2:4], "big")
-    return _error(Malformed(Flaw.RECORD, id_, flags), Response(Rcode.SERVFAIL), MIN_UDP_SIZE, Outcome.FAILED)
+    return _error(Malformed(Flaw.RECORD, id_, flags), Response(Rcode.SERVFAIL), MIN_UDP_SIZE, DnsOutcome.FAILED)
 
 
-def _error(asked: Query | Malformed, response: Response, limit: int, outcome: Outcome) -> Reply:
+def _error(asked: Query | Malformed, response: Response, limit: int, outcome: DnsOutcome) -> Reply:
     wire, _, opt = compose(asked, response, limit)
     return Reply(wire, outcome, response.rcode, asked, asked.question, opt)
 
@@ -243,11 +246,11 @@ def _refusal(query: Query, signature: Signature | None) -> _Content | None:
     if signature and signature.rcode:
         return _Content(_SIGNATURES[signature.error], Response(signature.rcode))
     if query.edns and query.edns.version:
-        return _Content(Outcome.EDNS_VERSION, Response(Rcode.BADVERS))
+        return _Content(DnsOutcome.EDNS_VERSION, Response(Rcode.BADVERS))
     if query.opcode != Opcode.QUERY or query.qclass == CHAOS:
         return None
     if query.qclass != IN:
-        return _Content(Outcome.CLASS, Response(Rcode.REFUSED))
+        return _Content(DnsOutcome.CLASS, Response(Rcode.REFUSED))
     return _QTYPES.get(query.qtype)
 
 
@@ -259,7 +262,7 @@ def _transferred(query: Query, records: Iterator[RRset], signature: Signature | 
     first = next(wires)
     return Reply(
         first,
-        Outcome.TRANSFERRED,
+        DnsOutcome.TRANSFERRED,
         Rcode.NOERROR,
         query,
         query.question,
@@ -274,7 +277,7 @@ def _asks_for_all(query: Query) -> bool:
 
 
 def ecs_of(edns: Edns | None) -> Ecs | None:
-    """The client subnet as a claim about who asks; family 0 claims nothing (RFC 7871 section 7.1.2)."""
+    """The client subnet as a claim about the requester; family 0 claims nothing (RFC 7871 section 7.1.2)."""
     if edns is None or edns.subnet is None or edns.subnet.family == 0:
         return None
     _, source_prefix, address = edns.subnet
@@ -282,39 +285,39 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
 
 
 _QTYPES: Mapping[int, _Content] = {
-    **dict.fromkeys((Type.MAILA, Type.MAILB), _Content(Outcome.META_TYPE, Response(Rcode.NOTIMP))),
-    **dict.fromkeys((0, Type.OPT, Type.TKEY, Type.TSIG), _Content(Outcome.META_TYPE, Response(Rcode.FORMERR))),
+    **dict.fromkeys((Type.MAILA, Type.MAILB), _Content(DnsOutcome.META_TYPE, Response(Rcode.NOTIMP))),
+    **dict.fromkeys((0, Type.OPT, Type.TKEY, Type.TSIG), _Content(DnsOutcome.META_TYPE, Response(Rcode.FORMERR))),
 }
-"""Types that are no data (RFC 6895 section 3.1), answered as BIND does."""
+"""Meta types (RFC 6895 section 3.1), answered as BIND does."""
 
-_SIGNATURES: Mapping[int, Outcome] = {
-    0: Outcome.BAD_TSIG,
-    BADKEY: Outcome.TSIG_KEY,
-    BADSIG: Outcome.TSIG_SIGNATURE,
-    BADTIME: Outcome.TSIG_TIME,
-    BADTRUNC: Outcome.TSIG_TRUNCATED,
-}
-
-_FLAWS: Mapping[Flaw, Outcome] = {
-    Flaw.SHORT: Outcome.SHORT,
-    Flaw.RESPONSE: Outcome.RESPONSE,
-    Flaw.OPCODE: Outcome.OPCODE,
-    Flaw.COUNTS: Outcome.BAD_HEADER,
-    Flaw.QUESTION: Outcome.BAD_QUESTION,
-    Flaw.RECORD: Outcome.BAD_RECORD,
-    Flaw.OPT: Outcome.BAD_OPT,
-    Flaw.ECS: Outcome.BAD_ECS,
-    Flaw.COOKIE: Outcome.BAD_COOKIE,
-    Flaw.TSIG: Outcome.BAD_TSIG,
+_SIGNATURES: Mapping[int, DnsOutcome] = {
+    0: DnsOutcome.BAD_TSIG,
+    BADKEY: DnsOutcome.TSIG_KEY,
+    BADSIG: DnsOutcome.TSIG_SIGNATURE,
+    BADTIME: DnsOutcome.TSIG_TIME,
+    BADTRUNC: DnsOutcome.TSIG_TRUNCATED,
 }
 
-OUTCOMES: Mapping[Found, Outcome] = {
-    Found.ANSWER: Outcome.ANSWER,
-    Found.NODATA: Outcome.NODATA,
-    Found.NXDOMAIN: Outcome.NXDOMAIN,
-    Found.REFERRAL: Outcome.REFERRAL,
-    Found.TOO_LONG: Outcome.NAME_TOO_LONG,
-    Found.NO_ZONE: Outcome.NO_ZONE,
-    Found.BROKEN_ZONE: Outcome.BROKEN_ZONE,
+_FLAWS: Mapping[Flaw, DnsOutcome] = {
+    Flaw.SHORT: DnsOutcome.SHORT,
+    Flaw.RESPONSE: DnsOutcome.RESPONSE,
+    Flaw.OPCODE: DnsOutcome.OPCODE,
+    Flaw.COUNTS: DnsOutcome.BAD_HEADER,
+    Flaw.QUESTION: DnsOutcome.BAD_QUESTION,
+    Flaw.RECORD: DnsOutcome.BAD_RECORD,
+    Flaw.OPT: DnsOutcome.BAD_OPT,
+    Flaw.ECS: DnsOutcome.BAD_ECS,
+    Flaw.COOKIE: DnsOutcome.BAD_COOKIE,
+    Flaw.TSIG: DnsOutcome.BAD_TSIG,
 }
-"""How a look-up that made no address is counted."""
+
+OUTCOMES: Mapping[LookupResult, DnsOutcome] = {
+    LookupResult.ANSWER: DnsOutcome.ANSWER,
+    LookupResult.NODATA: DnsOutcome.NODATA,
+    LookupResult.NXDOMAIN: DnsOutcome.NXDOMAIN,
+    LookupResult.REFERRAL: DnsOutcome.REFERRAL,
+    LookupResult.TOO_LONG: DnsOutcome.NAME_TOO_LONG,
+    LookupResult.NO_ZONE: DnsOutcome.NO_ZONE,
+    LookupResult.BROKEN_ZONE: DnsOutcome.BROKEN_ZONE,
+}
+"""The outcome of a look-up that synthesized no address."""

@@ -1,7 +1,7 @@
-"""An answer told to people: which steps were tried to know the requester, which decided, what was answered and why.
+"""An answer explained: which steps tried to identify the requester, which one did, what was answered and why.
 
-Nothing is decided here. The engine that serves is asked, with its own tables, and what it did is put
-into words; the message is the one it would send, read back.
+Nothing is decided here. The serving engine is asked, with its own tables; the message is the one it would send, read
+back.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Explanation:
 def explain(engine: Engine, question: Question, now: float) -> Explanation:
     """What `engine` answers at `now` (unix seconds); raises InvalidSite for what is no question."""
     query, requester = _read(question)
-    outcome, response, synthesizer = engine.look_up(query, requester, now)
-    message = dns.message.from_wire(build(query, response, WHOLE, synthesizer.scope))
+    outcome, response, vips = engine.look_up(query, requester, now)
+    message = dns.message.from_wire(build(query, response, WHOLE, vips.scope))
     classifier = engine.tables.classifier
     return Explanation(
         tuple(_trials(engine, requester)),
@@ -101,7 +101,7 @@ def explain(engine: Engine, question: Question, now: float) -> Explanation:
         dns.rcode.to_text(message.rcode()),
         tuple(line for rrset in message.answer for line in rrset.to_text().splitlines()),
         tuple(_addresses(engine, message)),
-        synthesizer.made.kind if synthesizer.made else None,
+        vips.made.kind if vips.made else None,
         next((option.scopelen for option in message.options if isinstance(option, dns.edns.ECSOption)), None),
     )
 

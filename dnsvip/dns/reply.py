@@ -27,7 +27,7 @@ class Reply(NamedTuple):
     """
 
     wire: bytes | None
-    outcome: Outcome
+    outcome: DnsOutcome
     rcode: int | None = None
     query: Query | Malformed | None = None
     question: bytes = b""
@@ -43,7 +43,7 @@ class Reply(NamedTuple):
     more: Iterator[bytes] | None = None
 
 
-class Outcome(StrEnum):
+class DnsOutcome(StrEnum):
     """Why a message was answered as it was, or not at all; every message ends in exactly one."""
 
     SERVICE = "service"

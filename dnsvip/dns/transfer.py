@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import MAX_SIZE, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, name_length
-from dnsvip.dns.reply import Outcome
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.dns.zones.zonefile import labels_of
@@ -27,10 +27,10 @@ _HALF = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class TransferResponse:
     """What to answer to a transfer: `response`, and for a whole zone the records of which `messages` are made."""
 
-    outcome: Outcome
+    outcome: DnsOutcome
     response: Response
     records: Iterator[RRset] | None = None
 
@@ -47,7 +47,9 @@ class Transfers:
             labels_of(name): _plain(service, site) for name, service in site.services.items()
         }
 
-    def decide(self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: str) -> Whole:
+    def decide(
+        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: str
+    ) -> TransferResponse:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
         NOTAUTH for what is no zone of ours, REFUSED for whoever may not, and for AXFR by UDP. IXFR is answered
@@ -55,18 +57,18 @@ class Transfers:
         """
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
-            return Whole(Outcome.TRANSFER, Response(Rcode.NOTAUTH))
+            return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.NOTAUTH))
         if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport == "udp"):
-            return Whole(Outcome.TRANSFER, Response(Rcode.REFUSED))
+            return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.REFUSED))
         if zone is None:
-            return Whole(Outcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
+            return TransferResponse(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
         if query.qtype == Type.IXFR:
             if query.serial is None:
-                return Whole(Outcome.TRANSFER, Response(Rcode.FORMERR))
+                return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.FORMERR))
             if transport == "udp" or (query.serial - serial_of(zone)) % (1 << 32) < _HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
-                return Whole(Outcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
-        return Whole(Outcome.TRANSFERRED, Response(aa=True), self._records(zone))
+                return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
+        return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._records(zone))
 
     def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
         allowed = self._allowed.get(apex)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from dnsvip import __version__
-from dnsvip.dns.control import Identity
+from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
@@ -72,6 +72,6 @@ async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterat
         await server.stop()
 
 
-def _identity(settings: DnsSettings) -> Identity:
+def _identity(settings: DnsSettings) -> ServerIdentity:
     version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
-    return Identity(settings.identity, version, settings.nsid)
+    return ServerIdentity(settings.identity, version, settings.nsid)

@@ -18,7 +18,7 @@ from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.site import Client, Match, Site, Snapshot, Step
 from dnsvip.site.cow_map import CowMap
-from tests.samples import NOW, make_site, snapshot_of
+from tests.samples import make_site, snapshot_of
 
 SITE = make_site({"client": {"acme": None, "newsreader": None}, "tsig": {"acme-key": None}})
 
@@ -72,9 +72,9 @@ def test_the_work_of_a_change_is_that_of_what_changed(change: Callable[[Client],
     counts = []
     for number in (4_000, 40_000):
         snapshot = of_many(number)
-        fast = FastPath(Engine(snapshot), NOW)
+        fast = FastPath(Engine(snapshot))
         later = with_client(snapshot, change(client(1234)))
-        counts.append(instructions(lambda: FastPath(Engine(later, fast.engine), NOW, fast)))  # noqa: B023
+        counts.append(instructions(lambda: FastPath(Engine(later, fast.engine), fast)))  # noqa: B023
     assert 1000 < counts[1] < counts[0] * 1.1, counts
 
 

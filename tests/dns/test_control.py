@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsvip.dns.control import Identity
+from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
@@ -84,7 +84,7 @@ def test_nsupdate(server: Running, zone: str, status: str) -> None:
 
 @pytest.fixture(scope="module")
 def named() -> Iterator[Running]:
-    identity = Identity("node-1.example.test", "dnsvip for tests", "gold-7")
+    identity = ServerIdentity("node-1.example.test", "dnsvip for tests", "gold-7")
     with Running(world_snapshot()) as running:
         running.in_loop(lambda: setattr(running.server, "engine", Engine(running.snapshot, identity=identity)))
         running.in_loop(lambda: running.server.update(running.snapshot))

@@ -17,27 +17,27 @@ from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.tcp import Framer, frame
 from dnsvip.dns.protocol.message import UDP_SIZE
-from dnsvip.dns.reply import Outcome, Reply
+from dnsvip.dns.reply import DnsOutcome, Reply
 from tests.dns.protocol.test_tsig import make_key
 from tests.dns.world import world_snapshot
 
 WANTED = 200_000
 SEED = 20_261_123
-SILENT = {Outcome.SHORT, Outcome.RESPONSE}
+SILENT = {DnsOutcome.SHORT, DnsOutcome.RESPONSE}
 MALFORMED = {
     *SILENT,
-    Outcome.BAD_HEADER,
-    Outcome.BAD_QUESTION,
-    Outcome.BAD_RECORD,
-    Outcome.BAD_OPT,
-    Outcome.BAD_ECS,
-    Outcome.BAD_TSIG,
-    Outcome.TSIG_KEY,
-    Outcome.TSIG_SIGNATURE,
-    Outcome.EDNS_VERSION,
-    Outcome.OPCODE,
-    Outcome.CLASS,
-    Outcome.META_TYPE,
+    DnsOutcome.BAD_HEADER,
+    DnsOutcome.BAD_QUESTION,
+    DnsOutcome.BAD_RECORD,
+    DnsOutcome.BAD_OPT,
+    DnsOutcome.BAD_ECS,
+    DnsOutcome.BAD_TSIG,
+    DnsOutcome.TSIG_KEY,
+    DnsOutcome.TSIG_SIGNATURE,
+    DnsOutcome.EDNS_VERSION,
+    DnsOutcome.OPCODE,
+    DnsOutcome.CLASS,
+    DnsOutcome.META_TYPE,
 }
 NAMES = (
     "www.example.test",
@@ -169,5 +169,5 @@ def test_anything_that_arrives() -> None:
     assert counters.messages == messages
     assert streams > 1000
     assert broken > 1000
-    assert all(counters.outcomes[outcome] for outcome in MALFORMED - {Outcome.SHORT}), Counter(counters.outcomes)
-    assert counters.outcomes[Outcome.FAILED] == 0
+    assert all(counters.outcomes[outcome] for outcome in MALFORMED - {DnsOutcome.SHORT}), Counter(counters.outcomes)
+    assert counters.outcomes[DnsOutcome.FAILED] == 0

@@ -58,7 +58,7 @@ def test_a_line_is_the_same_from_the_fast_path() -> None:
     ):
         wire, source = message.to_wire(), ip_address("127.0.0.1")
         keys, ids = [key_of(source.packed, wire)], bytearray(wire[:2])
-        [hit], _ = FastPath(ENGINE, NOW).answers(keys, ids, "public", WIDTH[4], NOW)
+        [hit], _ = FastPath(ENGINE).answers(keys, ids, "public", WIDTH[4], NOW)
         assert hit
         decided = asked(wire, source=str(source))
         assert record(decided._replace(reply=reply_of(hit, wire[:2])), KEPT) == record(decided, KEPT)

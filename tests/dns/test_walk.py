@@ -13,7 +13,7 @@ import dns.edns
 import dns.message
 import pytest
 
-from dnsvip.dns.control import Identity
+from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import fastpath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
@@ -43,7 +43,7 @@ class Log:
 @pytest.fixture(scope="module")
 def responder() -> Responder:
     snapshot = replace(world_snapshot(), cookie_secrets=(bytes(16),))
-    one = Responder(Engine(snapshot, identity=Identity(nsid="node-1")), FrontEnds(()), Counter())
+    one = Responder(Engine(snapshot, identity=ServerIdentity(nsid="node-1")), FrontEnds(()), Counter())
     one.limiter, one.samples = Limiter(1000, 2), Log()  # type: ignore[assignment]
     return one
 

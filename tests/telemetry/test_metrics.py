@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from dnsvip.dispatcher.reason import REASONS
-from dnsvip.dns.reply import Outcome
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
@@ -50,7 +50,7 @@ def test_dns_counters() -> None:
     found = values(
         dns.families(
             {
-                "outcomes": {outcome.value: 0 for outcome in Outcome} | {"service": 5},
+                "outcomes": {outcome.value: 0 for outcome in DnsOutcome} | {"service": 5},
                 "rcodes": {"NOERROR": 5},
                 "vips": {"encoded": 5},
                 "steps": {"source": 5},
@@ -61,7 +61,7 @@ def test_dns_counters() -> None:
         )
     )
     assert found["dnsvip_dns_messages_total", "service"] == 5
-    assert len([key for key in found if key[0] == "dnsvip_dns_messages_total"]) == len(Outcome)
+    assert len([key for key in found if key[0] == "dnsvip_dns_messages_total"]) == len(DnsOutcome)
     assert found["dnsvip_dns_queries_total", "udp", "NOERROR"] == 4
     assert found["dnsvip_dns_answers_total", "gold"] == 5
     assert found["dnsvip_dns_tcp_connections",] == 2

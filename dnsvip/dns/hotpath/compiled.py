@@ -1,7 +1,7 @@
-"""The templates of one engine's zones: made when the zones are loaded, up to a bound, and learned beyond it.
+"""The templates of one engine's zones: made when zones load, up to a bound, and learned from queries beyond it.
 
-A template belongs to a question: its name in lower case, type and class as they stand in a message. What is
-asked about names that do not exist never displaces those that do: they have their own, bounded room.
+A template belongs to a question: its name in lower case, type and class as they stand in a message. Names that do not
+exist have their own, bounded room and never evict those that do.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from dnsvip.dns.zones.zone import Node
 from dnsvip.dns.zones.zonefile import WILD
 
 LOADED = 1024
-"""How many templates are made when zones are loaded, at about 0.15 ms and 1 KiB each: a change of a zone must not wait
-for more, and all of a zone of a million names would take minutes and gigabytes."""
+"""How many templates are made when zones are loaded, at about 0.15 ms and 1 KiB each: a zone change must not wait for
+more, and all names of a large zone would take minutes and gigabytes."""
 
 NAMES, OTHERS = 1 << 14, 1 << 12
-"""How many more are remembered at least, twice as many at most: of names that exist, and of those that do not."""
+"""How many more are cached at least, twice as many at most: of names that exist, and of those that do not."""
 
 LABELS = range(1, 25)
-"""Of names right below those that decide on them, how long the first label may be for the answer to be ready."""
+"""Lengths of a first label for which answers right below a deciding name are made at load."""
 
 _CLASS_IN = IN.to_bytes(2, "big")
 _ASKED = (Type.AAAA, Type.A, Type.HTTPS)
-"""Types that are asked for wherever a name exists, and where it does not."""
+"""Types queried at every name, existing or not."""
 
 
 class Templates:
     """The templates of `engine`. Where `before` are those of an engine with the same names, they are shared."""
 
-    def __init__(self, engine: Engine, now: float, before: Templates | None = None) -> None:
+    def __init__(self, engine: Engine, before: Templates | None = None) -> None:
         self._engine = engine
         kept = before if before and before.fits(engine) else None
         self.named: TwoGenerationCache[bytes, Template | None] = kept.named if kept else TwoGenerationCache(NAMES)
@@ -43,10 +43,10 @@ class Templates:
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
         if kept is None:
-            self._load(now)
+            self._load()
 
     def fits(self, engine: Engine) -> bool:
-        """Whether that engine's names are answered alike, but for the addresses in the holes."""
+        """Whether that engine answers alike for all names, but for the addresses in the holes."""
         return self._engine.same_names(engine)
 
     def may_have(self, name: bytes) -> bool:
@@ -54,7 +54,7 @@ class Templates:
         `loaded`: not where there is known to be no template."""
         return int.from_bytes(name[-4:-2], "big") in QTYPES and name not in self.named
 
-    def find(self, name: bytes, labels: Labels, now: float, again: Callable[[object], bool]) -> Template | None:
+    def find(self, name: bytes, labels: Labels, again: Callable[[object], bool]) -> Template | None:
         """The template for a question that `may_have` one, whose name is `labels`; learned where `again` says that the
         question, or one like it, comes again."""
         qtype = int.from_bytes(name[-4:-2], "big")
@@ -62,25 +62,25 @@ class Templates:
         if top is None:
             return None
         if top == labels:
-            return self.named.put(name, learn(self._engine, labels, qtype, top, now)) if again(name) else None
+            return self.named.put(name, learn(self._engine, labels, qtype, top)) if again(name) else None
         key = top, len(name), name[-4:]
         template = self._loaded_below.get(key) or self._below.get(key)
         if template is None and key not in self._below and again(key):
-            template = self._below.put(key, self._learn_below(labels, qtype, top, now))
+            template = self._below.put(key, self._learn_below(labels, qtype, top))
         if template is None or labels[-len(top) - 1] in template.mentioned:
             return None
         return template
 
-    def _learn_below(self, labels: Labels, qtype: int, top: Labels, now: float) -> Template | None:
-        """The template for all names right below `top`, by one that no record is likely to mention."""
+    def _learn_below(self, labels: Labels, qtype: int, top: Labels) -> Template | None:
+        """The template for all names right below `top`, learned with a label that no record is likely to mention."""
         at = len(labels) - len(top) - 1
         other = (*labels[:at], b"\xff" * len(labels[at]), *top)
         if authority_node(self._engine.zones, other, qtype) != top:
             return None
-        return learn(self._engine, other, qtype, top, now)
+        return learn(self._engine, other, qtype, top)
 
-    def _load(self, now: float) -> None:
-        """Make as many as may be: services first, then zone by zone what exists, and what does not."""
+    def _load(self) -> None:
+        """Make up to LOADED: services first, then zone by zone what exists, and what does not."""
         room = LOADED
         for labels, qtype in self._questions():
             if not room:
@@ -90,14 +90,14 @@ class Templates:
                 continue
             room -= 1
             if top == labels:
-                if template := learn(self._engine, labels, qtype, top, now):
+                if template := learn(self._engine, labels, qtype, top):
                     self.loaded[_question(labels, qtype)] = template
-            elif template := self._learn_below(labels, qtype, top, now):
+            elif template := self._learn_below(labels, qtype, top):
                 question = _question(labels, qtype)
                 self._loaded_below[top, len(question), question[-4:]] = template
 
     def _questions(self) -> Iterator[tuple[Labels, int]]:
-        """What is likely to be asked, the likeliest first."""
+        """Likely questions, the likeliest first."""
         zones = self._engine.zones
         served = [zone for zone in zones.by_apex.values() if zone]
         for name in zones.services:
@@ -118,12 +118,12 @@ _Below = tuple[Labels, int, bytes]
 
 
 def _types(node: Node) -> Iterator[int]:
-    """What a name is asked for: what it has, and what all names are asked for."""
+    """Types queried at a name: those it has, and those queried at every name."""
     yield from dict.fromkeys((*node, *_ASKED))
 
 
 def _below(top: Labels, lengths: range) -> Iterator[tuple[Labels, int]]:
-    """Questions for names right below `top`: one for each length, as length is what tells such answers apart."""
+    """Questions for names right below `top`, one for each length: such answers differ by length alone."""
     for length in lengths:
         for qtype in _ASKED[:2]:
             yield (b"\xff" * length, *top), qtype

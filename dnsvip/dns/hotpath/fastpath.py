@@ -1,10 +1,12 @@
-"""The most frequent questions, answered from ready-made bytes: the same bytes that the Engine gives.
+"""Frequent queries answered from ready-made bytes: the same bytes that the engine gives.
 
-A FastPath belongs to one Engine and stands in front of it. What it does not recognise at once, it leaves to the
-Engine. It keeps whole answers while no address changes, and the templates of names (`compiled`) with the requesters'
-addresses left open. It speaks of messages by their keys (`keys`), so answers are without the id. It opens no
-socket, and all that it remembers is bounded: what is asked about names that do not exist never displaces those
-that do.
+A FastPath belongs to one Engine and stands in front of it. It keeps whole answers while no address changes, and the
+templates of names (`compiled`) with the addresses left open. What it does not recognize is a miss, which goes to the
+engine with the parsed query and the identified sender. It handles messages by their keys (`keys`), so answers are
+without the id. All memory is bounded: names that do not exist never evict those that do.
+
+It reads question names with `read_name` as everybody does, and only where no template fits their bytes; options of
+an OPT record have their own walk in `opts`, as a parsed message per cookie would double the cost of a query.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ Hit: TypeAlias = tuple[bytes, CounterCell, Template, Opt]
 
 
 class FastPath:
-    """Answers in front of `engine`, whose counters it adds to. One per thread; a new engine gets a new one, which may
-    go on with the templates of the one `before`. `now` in unix seconds."""
+    """Answers in front of `engine`, and counts with its counters. One per thread. A new engine gets a new one, which
+    takes over the templates of the one `before` where names are answered alike."""
 
-    def __init__(self, engine: Engine, now: float, before: FastPath | None = None) -> None:
+    def __init__(self, engine: Engine, before: FastPath | None = None) -> None:
         self.engine = engine
         self._tables, self._counters = engine.tables, engine.counters
         self._from = self._until = 0.0
-        self._templates: Templates = Templates(engine, now, before._templates if before else None)
+        self._templates: Templates = Templates(engine, before._templates if before else None)
         self._loaded, self._named = self._templates.loaded, self._templates.named
         self._opts = Opts(engine)
         self._rooms: dict[tuple[str, int], _Room] = {}
@@ -56,8 +58,8 @@ class FastPath:
     def answers(
         self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int, now: float
     ) -> tuple[list[Hit | None], Sequence[Miss]]:
-        """The hits on messages that came over UDP, counted, None for the misses; and these, which are the engine's.
-        `ids` are the messages' ids, two bytes each; `width` as in `keys`."""
+        """The hits among UDP messages, counted, with None for misses; and the misses. `ids` are the messages' ids, two
+        bytes each; `width` as in `keys`; `now` in unix seconds."""
         if not self._from <= now < self._until:
             self._enter(now)
         room = self._rooms.get((listener, width)) or self._rooms.setdefault((listener, width), _Room())
@@ -124,7 +126,7 @@ class FastPath:
         if template is None and self._templates.may_have(name):
             question = _read_question(wire, end, name)
             if question is not None:
-                template = self._templates.find(name, question.key, batch.now, self._again)
+                template = self._templates.find(name, question.key, self._again)
         opt: Opt | None = NO_OPT
         if template is not None and wire[9]:
             tail, peer = wire[end:], sender.requester.source.packed
@@ -141,9 +143,9 @@ class FastPath:
     def _synthesize(self, jobs: Sequence[_Job], hits: list[Hit | None], room: _Room, now: float) -> None:
         """Fill in the addresses of all jobs, those of one service in one go."""
         asked = [self._asked(job) for job in jobs]
-        made = self._seal(jobs, asked, now)
+        sealed = self._seal(jobs, asked, now)
         for number, (job, (who, requester)) in enumerate(zip(jobs, asked, strict=True)):
-            vips = [made[number]] if number in made else []
+            vips = [sealed[number]] if number in sealed else []
             for hole in job.template.holes[len(vips) :]:
                 make = self._tables.vips.aaaa if hole.rtype == Type.AAAA else self._tables.vips.a
                 vip = make(hole.service, who, requester, now)
@@ -162,21 +164,21 @@ class FastPath:
         return self._tables.classifier.classify(requester), requester
 
     def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
-        """The first IPv6 addresses of the jobs by their number, where there are several to make at once."""
+        """The first IPv6 addresses of the jobs by their number, where several can be sealed at once."""
         groups: dict[str, list[int]] = {}
         for number, job in enumerate(jobs):
             if job.template.holes[0].rtype == Type.AAAA:
                 groups.setdefault(job.template.holes[0].service.name, []).append(number)
-        made: dict[int, Vip] = {}
+        sealed: dict[int, Vip] = {}
         for numbers in groups.values():
             if len(numbers) > 1:
                 service = jobs[numbers[0]].template.holes[0].service
                 vips = self._tables.vips.seal_batch(service, [asked[number] for number in numbers], now)
-                made.update(zip(numbers, vips, strict=True))
-        return made
+                sealed.update(zip(numbers, vips, strict=True))
+        return sealed
 
     def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room) -> Hit:
-        """The hit, remembered where the same question was asked before."""
+        """The hit, kept where the same query came before."""
         template, opt, wire = job.template, job.opt, job.wire
         parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
         for hole, vip, piece in zip(template.holes, vips, template.pieces[1:], strict=True):
@@ -191,7 +193,7 @@ class FastPath:
         return hit
 
     def _again(self, key: object) -> bool:
-        """Whether this was met before, lately."""
+        """Whether this was seen recently."""
         mark, seen = hash(key), self._seen
         if mark in seen:
             return True
@@ -281,7 +283,7 @@ def _parsed(message: bytes, question: Question | None) -> Query | Malformed:
 
 
 def _count(cells: list[CounterCell]) -> None:
-    """Add the answers of a batch to their numbers, which mostly are one."""
+    """Add the answers of a batch to their numbers, mostly one and the same."""
     if cells and cells.count(cells[0]) == len(cells):
         cells[0].number += len(cells)
         return

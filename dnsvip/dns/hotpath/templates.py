@@ -1,8 +1,8 @@
-"""Answers with holes: what the zones say to a question once, to be filled in for everybody who asks it.
+"""Answers with holes: what the zones answer to a question, looked up once and filled in per requester.
 
 A Template is learned from the general look-up, never worked out beside it: the look-up is made with marked
-addresses, and where the marks come out are the holes. What would depend on anything else of the question
-(its case, labels that the answer mentions or copies) is no template; `learn` then gives None.
+addresses, and the holes are where the marks appear. An answer that depends on anything else in the question (its
+case, labels that the answer mentions or copies) has no template; `learn` then returns None.
 """
 
 from __future__ import annotations
@@ -10,27 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from ipaddress import IPv6Address
 
 from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.engine import OUTCOMES, Engine
-from dnsvip.dns.identity.identify import Requester
 from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import HEADER_SIZE, IN, MAX_SIZE, UDP_SIZE, Flag, Query, Response, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
-from dnsvip.dns.reply import Outcome
-from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer, Tables
-from dnsvip.dns.synthesis.vip import Kind, Vip
+from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer
+from dnsvip.dns.synthesis.vip import Kind, Vip, VipMaker
 from dnsvip.dns.zones.lookup import Owner, resolve
 from dnsvip.site import Service
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
-"""Types that get templates: those assigned, as far as anybody asks for them; so a name has only so many."""
+"""Types that get templates: the assigned ones in use, which bounds how many a name can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Where an address goes: which service's, of which type, and the TTL that the answer gives it (seconds)."""
+    """Where an address goes: of which service and type, and its TTL in the answer (seconds)."""
 
     service: Service
     rtype: int
@@ -56,16 +54,17 @@ class Template:
     question_size: int
     owner: Owner | None
     aa: bool
-    outcome: Outcome
+    outcome: DnsOutcome
     rcode: int
     mentioned: frozenset[bytes]
     by_edns: bool
 
 
-def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now: float) -> Template | None:
-    """The template for a question about `name` (lower case), which `deciding` decides on; None where there is none."""
-    first, second = (_Marks(engine.tables, now, salt) for salt in b"\x00\x01")
-    resolution = resolve(engine.zones, _query(name, qtype), first)
+def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels) -> Template | None:
+    """The template for a question about `name` (lower case), which `authority_node` decides on; None where there is
+    none."""
+    first, second = (_Marks(engine.tables.vips, salt) for salt in b"\x00\x01")
+    resolution = resolve(engine.zones, _query(name, qtype), RecordSynthesizer(engine.tables.services, first))
     mentioned = _mentioned(resolution.response, name, authority_node)
     if name != authority_node and name[-len(authority_node) - 1] in mentioned:
         return None
@@ -75,10 +74,11 @@ def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now:
     if len(wire) > UDP_SIZE or len(pieces) != len(first.marks) + 1:
         return None
     upper = tuple([label.upper() for label in name])
-    again = build(_query(upper, qtype), resolve(engine.zones, _query(upper, qtype), second).response, MAX_SIZE)
+    shouted = resolve(engine.zones, _query(upper, qtype), RecordSynthesizer(engine.tables.services, second))
+    again = build(_query(upper, qtype), shouted.response, MAX_SIZE)
     if list(_cut(again[start:], second.marks)) != pieces:
         return None
-    outcome = Outcome.SERVICE if first.made else OUTCOMES[resolution.found]
+    outcome = DnsOutcome.SERVICE if first.marks else OUTCOMES[resolution.found]
     rcode = resolution.response.rcode
     by_edns = (outcome, rcode) not in EXTENDED_ERRORS
     heads = tuple(_heads(wire[2:HEADER_SIZE]))
@@ -97,26 +97,25 @@ def learn(engine: Engine, name: Labels, qtype: int, authority_node: Labels, now:
     )
 
 
-class _Marks(RecordSynthesizer):
-    """A tailor whose addresses are marks, told apart from all else by hashing; `salt` makes other ones."""
+class _Marks:
+    """Marks instead of addresses, unmistakable by hashing; another `salt` gives other marks."""
 
-    __slots__ = ("_salt", "holes", "marks")
+    __slots__ = ("_salt", "_vips", "holes", "marks")
 
-    def __init__(self, tables: Tables, now: float, salt: int) -> None:
-        super().__init__(tables, Requester(IPv6Address(0)), now)
-        self._salt = salt
+    def __init__(self, vips: VipMaker, salt: int) -> None:
+        self._vips, self._salt = vips, salt
         self.holes: list[Hole] = []
         self.marks: list[bytes] = []
 
-    def _vip(self, service: Service, rtype: int) -> Vip | None:
-        ttl = self._tables.vips.ttl(service, rtype)
+    def __call__(self, service: Service, rtype: int) -> Vip | None:
+        """A mark, and the hole that it stands for."""
+        ttl = self._vips.ttl(service, rtype)
         if ttl is None:
             return None
         mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
         self.holes.append(Hole(service, rtype, ttl))
         self.marks.append(mark)
-        self.made = Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
-        return self.made
+        return Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
 
 
 def _query(name: Labels, qtype: int) -> Query:
@@ -128,7 +127,7 @@ def _question(name: Labels, qtype: int) -> bytes:
 
 
 def _heads(head: bytes) -> Iterator[bytes]:
-    """Flags and counts for every kind of query, from those without RD and EDNS, which make a bit and a record."""
+    """Flags and counts for each kind of query, from those without RD (a flag) and EDNS (a record)."""
     additional = int.from_bytes(head[8:], "big")
     for edns in (0, 1):
         for flags in (0, Flag.RD >> 8):
@@ -136,19 +135,20 @@ def _heads(head: bytes) -> Iterator[bytes]:
 
 
 def _cut(body: bytes, marks: Iterable[bytes]) -> Iterator[bytes]:
-    """The parts between the marks, each of which must be there once and in this order, else fewer or more parts."""
+    """The parts between the marks, each of which must appear once and in this order; otherwise there are fewer or
+    more parts."""
     at = 0
     for mark in marks:
-        found = body.find(mark)
-        if found < at or body.count(mark) != 1:
+        start = body.find(mark)
+        if start < at or body.count(mark) != 1:
             return
-        yield body[at:found]
-        at = found + len(mark)
+        yield body[at:start]
+        at = start + len(mark)
     yield body[at:]
 
 
 def _mentioned(response: Response, name: Labels, authority_node: Labels) -> frozenset[bytes]:
-    """The labels right below `deciding` of all names in a response but those that stand for the name asked for.
+    """The labels right below `authority_node` of all names in a response but the qname itself.
 
     A name with such a label may be compressed against the question, and one with another label cannot."""
     depth = len(authority_node)
@@ -160,5 +160,5 @@ def _mentioned(response: Response, name: Labels, authority_node: Labels) -> froz
     ]
     names += [owner for owner in owners if owner != name]
     return frozenset(
-        each[-depth - 1] for each in names if len(each) > depth and each[len(each) - depth :] == authority_node
+        other[-depth - 1] for other in names if len(other) > depth and other[len(other) - depth :] == authority_node
     )

@@ -26,7 +26,7 @@ PREFIX_STEPS = (Step.ECS, Step.SOURCE)
 PAGE = 1024
 """Numbers of clients in one page."""
 
-Tables: TypeAlias = Mapping[int, PrefixTable]
+PrefixTables: TypeAlias = Mapping[int, PrefixTable]
 """IP version -> the prefixes of one step."""
 
 Difference: TypeAlias = tuple[str, Client | None, Client | None]
@@ -57,7 +57,7 @@ class Claims:
         self.words: Mapping[Step, CowMap[str, int]] = {
             step: CowMap(pairs) for step, pairs in words.items() if step not in PREFIX_STEPS
         }
-        self.prefixes: Mapping[Step, Tables] = {
+        self.prefixes: Mapping[Step, PrefixTables] = {
             step: {version: PrefixTable.of_packed(split[step, version], width) for version, width in WIDTHS.items()}
             for step in PREFIX_STEPS
         }
@@ -183,7 +183,7 @@ def _ipv6(text: str) -> int:
     return number
 
 
-def prefix_tables(networks: Iterable[str]) -> Tables:
+def prefix_tables(networks: Iterable[str]) -> PrefixTables:
     """Tables in which every network has an owner."""
     split: dict[int, list[tuple[int, int, int]]] = {version: [] for version in WIDTHS}
     for version, address, length in map(parse_network, networks):
@@ -191,7 +191,7 @@ def prefix_tables(networks: Iterable[str]) -> Tables:
     return {version: PrefixTable(prefixes, WIDTHS[version]) for version, prefixes in split.items()}
 
 
-def _changed(tables: Tables, gone: Iterable[str], put: Iterable[tuple[str, int]]) -> Tables:
+def _changed(tables: PrefixTables, gone: Iterable[str], put: Iterable[tuple[str, int]]) -> PrefixTables:
     less: dict[int, list[tuple[int, int]]] = {version: [] for version in tables}
     more: dict[int, list[tuple[int, int, int]]] = {version: [] for version in tables}
     for text in gone:

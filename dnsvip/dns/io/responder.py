@@ -19,9 +19,9 @@ from dnsvip.dns.engine import Engine, Known, failure
 from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
-from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
+from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.querylog import Sample
-from dnsvip.dns.reply import Outcome, Reply
+from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.telemetry.sample_log import Every, SampleLog
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class Responder:
     limit), and `samples`, which takes those queries that `every` picks."""
 
     def __init__(self, engine: Engine, front_ends: FrontEnds, tally: Counter[str]) -> None:
-        self.fast = FastPath(engine, time.time())
+        self.fast = FastPath(engine)
         self.limiter: Limiter | None = None
         self.samples: SampleLog[Sample] | None = None
         self.every = Every(1)
@@ -79,7 +79,7 @@ class Responder:
         """As `datagrams`, where some come from front ends: the message inside has its own id and sender."""
         wires = [bytes(ids[2 * place : 2 * place + 2] + key[width:]) for place, key in enumerate(keys)]
         inner, bad = self._front_ends.unwrap(wires, [peer_of(key, width) for key in keys])
-        self.fast.engine.counters.cell(Outcome.BAD_PROXY, None, None, None).number += bad
+        self.fast.engine.counters.cell(DnsOutcome.BAD_PROXY, None, None, None).number += bad
         answers: list[bytes | None] = [None] * len(keys)
         for size, version in _VERSIONS:
             places = [place for place, pair in enumerate(inner) if pair and len(pair[1]) == size]
@@ -99,7 +99,7 @@ class Responder:
         try:
             return self.fast.answers(keys, ids, listener, width, now)
         except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
-            self.fast = FastPath(self.fast.engine, now, self.fast)
+            self.fast = FastPath(self.fast.engine, self.fast)
             self._fast_failures += 1
             if self._fast_failures & (self._fast_failures - 1) == 0:
                 log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
@@ -132,9 +132,9 @@ class Responder:
         if reply.wire is None:
             return reply
         verdict = limiter.judge(reply, peer, now)
-        if verdict is Verdict.SEND:
+        if verdict is LimitVerdict.SEND:
             return reply
-        slip = verdict is Verdict.SLIP
+        slip = verdict is LimitVerdict.SLIP
         self._tally["udp_slipped" if slip else "udp_dropped"] += 1
         return slipped(reply) if slip else reply._replace(wire=None)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
 
-from dnsvip.dns.control import Identity
+from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
@@ -103,7 +102,7 @@ class DnsServer:
 
     @engine.setter
     def engine(self, engine: Engine) -> None:
-        self.fast = FastPath(engine, time.time(), self.fast)
+        self.fast = FastPath(engine, self.fast)
 
     def reconfigure(self, settings: DnsSettings) -> None:
         """Take over another rate limit and other bounds of streams from now on; the rest needs another server."""
@@ -117,13 +116,13 @@ class DnsServer:
         self,
         snapshot: Snapshot,
         geo: Geo | None = None,
-        identity: Identity | None = None,
+        identity: ServerIdentity | None = None,
         require_cookies: bool | None = None,
     ) -> FastPath:
         """What answers from this snapshot (the rest as Engine has it), ready to be assigned to `fast`; may be called in
         another thread."""
         engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
-        return FastPath(engine, time.time(), self.fast)
+        return FastPath(engine, self.fast)
 
     def sample(self, log: SampleLog[Sample] | None, one_in: int = 1) -> None:
         """Offer one question in `one_in` to a log from now on; None: none."""

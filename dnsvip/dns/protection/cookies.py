@@ -26,7 +26,7 @@ _M = 0xFFFFFFFFFFFFFFFF
 _WORD, _WORDS = Struct("<Q"), Struct("<QQ")
 
 
-class Checked(NamedTuple):
+class CookieCheck(NamedTuple):
     """What came of a COOKIE option: whether its server cookie is ours and fresh, and the option to answer with."""
 
     valid: bool
@@ -38,9 +38,9 @@ class Cookies:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self.secrets = tuple(secrets)
-        self._known: TwoGenerationCache[tuple[bytes, bytes, int], Checked] = TwoGenerationCache(_REMEMBERED)
+        self._known: TwoGenerationCache[tuple[bytes, bytes, int], CookieCheck] = TwoGenerationCache(_REMEMBERED)
 
-    def check(self, option: bytes, address: bytes, now: float) -> Checked:
+    def check(self, option: bytes, address: bytes, now: float) -> CookieCheck:
         """What to make of an option's data, whose length is one of COOKIE_LENGTHS, from `address` (4 or 16 bytes) at
         `now` (unix seconds). The same answer may come again for two minutes."""
         key = option, address, int(now) >> _SPAN_BITS
@@ -51,7 +51,7 @@ class Cookies:
         span = int(now) >> _SPAN_BITS
         return span << _SPAN_BITS, (span + 1) << _SPAN_BITS
 
-    def _check(self, option: bytes, address: bytes, now: int) -> Checked:
+    def _check(self, option: bytes, address: bytes, now: int) -> CookieCheck:
         client, server = option[:CLIENT_BYTES], option[CLIENT_BYTES:]
         valid = current = False
         if len(server) == SERVER_BYTES and server[0] == 1:
@@ -60,7 +60,7 @@ class Cookies:
             made_with = [secret for secret in self.secrets if _same(secret, hashed, server)]
             valid = bool(made_with) and NEWEST <= age <= OLDEST
             current = valid and age < RENEWED and made_with[0] == self.secrets[0]
-        return Checked(valid, option if current else client + self._make(client, address, now))
+        return CookieCheck(valid, option if current else client + self._make(client, address, now))
 
     def _make(self, client: bytes, address: bytes, now: int) -> bytes:
         head = _HEAD + (now % 0x100000000).to_bytes(4, "big")

@@ -14,7 +14,7 @@ from dnsvip.dns.protocol.message import Flag
 from dnsvip.dns.protocol.names import flat_name
 from dnsvip.dns.reply import Reply
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.dns.zones.lookup import Found, Owner
+from dnsvip.dns.zones.lookup import LookupResult, Owner
 
 ACCOUNTS = 1 << 16
 """How many are kept at least, twice as many at most."""
@@ -23,7 +23,7 @@ V4_BYTES, V6_BYTES = 3, 7
 """Prefixes by which requesters are told apart: /24 and /56."""
 
 
-class Verdict(Enum):
+class LimitVerdict(Enum):
     """What to do with an answer."""
 
     SEND = "send"
@@ -39,27 +39,27 @@ class Limiter:
         self._rate, self._slip = float(rate), slip
         self._accounts: TwoGenerationCache[bytes, list[float]] = TwoGenerationCache(ACCOUNTS)
 
-    def judge(self, reply: Reply, peer: bytes, now: float) -> Verdict:
+    def judge(self, reply: Reply, peer: bytes, now: float) -> LimitVerdict:
         """Whether to send a reply over UDP to `peer` (4 or 16 bytes) at `now` (unix seconds). Truncated ones are sent:
         they ask for TCP already."""
         if reply.truncated or reply.cookie_valid or reply.signature_verified:
-            return Verdict.SEND
+            return LimitVerdict.SEND
         prefix = peer[:V4_BYTES] if len(peer) == 4 else peer[:V6_BYTES]
         return self._spend(prefix + _account(reply.owner), now)
 
-    def _spend(self, key: bytes, now: float) -> Verdict:
+    def _spend(self, key: bytes, now: float) -> LimitVerdict:
         account = self._accounts.get(key)
         if account is None:
             self._accounts.put(key, [self._rate - 1, now, 0])
-            return Verdict.SEND
+            return LimitVerdict.SEND
         tokens = min(self._rate, account[0] + max(0.0, now - account[1]) * self._rate)
         account[1] = now
         if tokens >= 1:
             account[0] = tokens - 1
-            return Verdict.SEND
+            return LimitVerdict.SEND
         account[0] = tokens
         account[2] += 1
-        return Verdict.SLIP if self._slip and account[2] % self._slip == 0 else Verdict.DROP
+        return LimitVerdict.SLIP if self._slip and account[2] % self._slip == 0 else LimitVerdict.DROP
 
 
 def _account(owner: Owner | None) -> bytes:
@@ -70,11 +70,11 @@ def _account(owner: Owner | None) -> bytes:
     return _LETTERS[owner.found] + flat_name(owner.name) + owner.qtype.to_bytes(2, "big")
 
 
-_LETTERS: Mapping[Found, bytes] = {
-    Found.ANSWER: b"a",
-    Found.NODATA: b"n",
-    Found.NXDOMAIN: b"x",
-    Found.REFERRAL: b"r",
+_LETTERS: Mapping[LookupResult, bytes] = {
+    LookupResult.ANSWER: b"a",
+    LookupResult.NODATA: b"n",
+    LookupResult.NXDOMAIN: b"x",
+    LookupResult.REFERRAL: b"r",
 }
 
 

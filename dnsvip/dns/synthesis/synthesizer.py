@@ -1,12 +1,12 @@
-"""The records that differ from client to client: AAAA, A and address hints at service names.
+"""The records that differ per client: AAAA, A and address hints at service names.
 
-`Tables` is compiled once from a snapshot; a `RecordSynthesizer` lives as long as one question. What it made, for
-whom and within which ECS scope can be read from it afterwards.
+`SynthesisTables` is compiled once from a snapshot; `RequesterVips` and the `RecordSynthesizer` on top of it live as
+long as one query. What was made, for whom and within which ECS scope can be read from the former afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dnsvip.dns.identity.identify import Classified, Classifier, Requester
@@ -23,29 +23,56 @@ LENGTH: Mapping[int, int] = {Type.A: 4, Type.AAAA: 16}
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """What tailoring needs of a snapshot: services by name, who is who, and how addresses are made."""
+class SynthesisTables:
+    """What synthesis needs from a snapshot: services by name, the classifier, and the maker of addresses."""
 
     services: Mapping[Labels, Service]
     classifier: Classifier
     vips: VipMaker
 
 
-class RecordSynthesizer:
-    """A `lookup.RecordSynthesizer` for one requester at one moment (`now` in unix seconds)."""
+class RequesterVips:
+    """The addresses for one requester at one moment (`now` in unix seconds).
+
+    `identity` is who that is, where known already; else the requester is identified with the first address. Afterwards
+    `who` is the identity used, `made` the last address, and `scope` the ECS scope prefix length.
+    """
 
     __slots__ = ("_identity", "_now", "_tables", "made", "requester", "scope", "who")
 
-    def __init__(self, tables: Tables, requester: Requester, now: float, identity: Classified | None = None) -> None:
+    def __init__(
+        self, tables: SynthesisTables, requester: Requester, now: float, identity: Classified | None = None
+    ) -> None:
         self._tables, self.requester, self._now, self._identity = tables, requester, now, identity
         self.who: Classified | None = None
         self.made: Vip | None = None
         self.scope = 0
 
+    def __call__(self, service: Service, rtype: int) -> Vip | None:
+        """The address of a type at a service; None where it has none."""
+        if self.who is None:
+            self.who = self._identity or self._tables.classifier.classify(self.requester)
+        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
+        vip = make(service, self.who, self.requester, self._now)
+        if vip:
+            self.made = vip
+            self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
+        return vip
+
+
+class RecordSynthesizer:
+    """A `lookup.RecordSynthesizer`: puts the addresses that `vip` gives into the records of `services`."""
+
+    __slots__ = ("_services", "_vip")
+
+    def __init__(self, services: Mapping[Labels, Service], vip: Callable[[Service, int], Vip | None]) -> None:
+        self._services, self._vip = services, vip
+
     def __call__(self, node: Labels, rtype: int, static: RRset | None) -> RRset | None:
-        """The record set at `node`: a service's addresses are made, hints follow them, all else stays as it is."""
+        """The record set at `node`: a service's addresses are synthesized, hints follow them, anything else is
+        returned as it is."""
         if rtype in LENGTH:
-            service = self._tables.services.get(node)
+            service = self._services.get(node)
             return self._addresses(service, rtype, static) if service else static
         return self._hinted(node, static) if static else None
 
@@ -56,11 +83,11 @@ class RecordSynthesizer:
         return RRset((), rtype, vip.ttl, ((vip.address.to_bytes(LENGTH[rtype], "big"),),))
 
     def _hinted(self, node: Labels, static: RRset) -> RRset:
-        """The set with the hints of every record that points to a service; its TTL no longer than theirs."""
+        """The set with the hints of each record that points to a service; its TTL is no longer than theirs."""
         rdatas, ttl = [], static.ttl
         for (rdata,) in static.rdatas:
             target = target_of(rdata) if isinstance(rdata, bytes) else None
-            service = None if target is None else self._tables.services.get(target or node)
+            service = None if target is None else self._services.get(target or node)
             if service is None:
                 rdatas.append((rdata,))
                 continue
@@ -69,18 +96,8 @@ class RecordSynthesizer:
                 if vip := self._vip(service, rtype):
                     hints[key] = vip.address.to_bytes(LENGTH[rtype], "big")
                     ttl = min(ttl, vip.ttl)
-            rdatas.append((with_hints(rdata, hints),))  # type: ignore[arg-type]  # a service was found: it is bytes
+            rdatas.append((with_hints(rdata, hints),))  # type: ignore[arg-type]  # with a service it is bytes
         return static._replace(ttl=ttl, rdatas=tuple(rdatas))
-
-    def _vip(self, service: Service, rtype: int) -> Vip | None:
-        if self.who is None:
-            self.who = self._identity or self._tables.classifier.classify(self.requester)
-        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
-        vip = make(service, self.who, self.requester, self._now)
-        if vip:
-            self.made = vip
-            self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
-        return vip
 
 
 def target_of(rdata: bytes) -> Labels | None:
@@ -94,7 +111,7 @@ def target_of(rdata: bytes) -> Labels | None:
 
 
 def with_hints(rdata: bytes, hints: Mapping[int, bytes]) -> bytes:
-    """The record data with these parameters (key -> value) put in or replaced, all in order of their keys."""
+    """The record data with these parameters (key -> value) added or replaced, in key order."""
     _, at = read_name(rdata, 2)
     head = rdata[:at]
     params: dict[int, bytes] = {}

@@ -92,7 +92,7 @@ class VipMaker:
         sealed = iter(self._issuers[service.cluster].issue_batch(rest, now) if rest else ())
         return [vip or next(sealed) for vip in plain]
 
-    def a(self, service: Service, who: Classified, _asker: Requester, _now: float) -> Vip | None:
+    def a(self, service: Service, who: Classified, _requester: Requester, _now: float) -> Vip | None:
         """The IPv4 address for `who`, by its class; None where the service has no IPv4 cluster."""
         name, client = service.cluster4, who.client
         if name is None:

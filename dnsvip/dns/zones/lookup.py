@@ -31,7 +31,7 @@ RecordSynthesizer: TypeAlias = Callable[[Labels, int, RRset | None], RRset | Non
 """(node, type, the zone's own record set) -> the record set for whoever asks; None where there is none."""
 
 
-class Found(StrEnum):
+class LookupResult(StrEnum):
     """What came of a look-up."""
 
     ANSWER = "answer"
@@ -47,7 +47,7 @@ class Owner(NamedTuple):
     """Where the data of a response is stored: the record set's name and type, a wildcard's or DNAME's own name for all
     names that it covers; the zone's apex for NXDOMAIN and NODATA; the delegated name for a referral."""
 
-    found: Found
+    found: LookupResult
     name: Labels
     qtype: int = 0
 
@@ -56,7 +56,7 @@ class Owner(NamedTuple):
 class Resolution:
     """A response, what it is, and where its data is stored (None: it has none)."""
 
-    found: Found
+    found: LookupResult
     response: Response
     owner: Owner | None
 
@@ -107,15 +107,17 @@ def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resol
     return Resolution(found, response, _owner(start, found, response, query.qtype))
 
 
-def _follow(zones: Zones, here: _Spot | Found, query: Query, synthesizer: RecordSynthesizer) -> tuple[Found, Response]:
+def _follow(
+    zones: Zones, here: _Spot | LookupResult, query: Query, synthesizer: RecordSynthesizer
+) -> tuple[LookupResult, Response]:
     """The answer from `here` on: a place in a zone, or why there is none."""
     chain: list[RRset] = []
     name, key, seen = query.qname, query.key, set[Labels]()
     while True:
-        if isinstance(here, Found):
+        if isinstance(here, LookupResult):
             return _leave(chain, here)
         if key in seen or len(seen) == MAX_CHAIN:
-            return _leave(chain, Found.ANSWER)
+            return _leave(chain, LookupResult.ANSWER)
         seen.add(key)
         zone, place = here
         alias = _alias(zones, place, name)
@@ -124,21 +126,21 @@ def _follow(zones: Zones, here: _Spot | Found, query: Query, synthesizer: Record
         records, name = alias
         chain += [record for record in records if record not in chain]  # one DNAME may serve twice
         if name_length(name) > MAX_NAME:
-            return Found.TOO_LONG, Response(Rcode.YXDOMAIN, aa=True, answer=tuple(chain))
+            return LookupResult.TOO_LONG, Response(Rcode.YXDOMAIN, aa=True, answer=tuple(chain))
         if query.qtype == Type.CNAME or (query.qtype == Type.ANY and place.kind is _End.NODE):
-            return _leave(chain, Found.ANSWER)
+            return _leave(chain, LookupResult.ANSWER)
         key = lowered(name)
         here = _walk(zones, key, query.qtype)
 
 
-def _owner(start: _Spot | Found, found: Found, response: Response, qtype: int) -> Owner | None:
+def _owner(start: _Spot | LookupResult, found: LookupResult, response: Response, qtype: int) -> Owner | None:
     """An alias owns whatever its chain ends in."""
-    if isinstance(start, Found) or found is Found.TOO_LONG:
+    if isinstance(start, LookupResult) or found is LookupResult.TOO_LONG:
         return None
     zone, place = start
     if response.answer:
-        return Owner(Found.ANSWER, place.key, qtype)
-    return Owner(found, place.key if found is Found.REFERRAL else zone.apex)
+        return Owner(LookupResult.ANSWER, place.key, qtype)
+    return Owner(found, place.key if found is LookupResult.REFERRAL else zone.apex)
 
 
 def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
@@ -146,7 +148,7 @@ def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
     or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
     answered alike. None where the answer is made of the name asked for (DNAME)."""
     here = _walk(zones, key, qtype)
-    if isinstance(here, Found):
+    if isinstance(here, LookupResult):
         return _apex(zones, key, qtype) or ()
     _, place = here
     if place.kind is _End.DNAME:
@@ -170,21 +172,21 @@ def obstacle(zones: Zones, name: Labels) -> str | None:
 _OBSTACLES: Mapping[_End, str] = {_End.CUT: "delegates that name", _End.DNAME: "redirects that name by a DNAME"}
 
 
-def _leave(chain: list[RRset], found: Found) -> tuple[Found, Response]:
+def _leave(chain: list[RRset], found: LookupResult) -> tuple[LookupResult, Response]:
     """The end where our data ends: with what the chain has, else for want of a zone that can be served."""
     if chain:
-        return Found.ANSWER, Response(aa=True, answer=tuple(chain))
-    rcode = Rcode.SERVFAIL if found is Found.BROKEN_ZONE else Rcode.REFUSED
+        return LookupResult.ANSWER, Response(aa=True, answer=tuple(chain))
+    rcode = Rcode.SERVFAIL if found is LookupResult.BROKEN_ZONE else Rcode.REFUSED
     return found, Response(rcode)
 
 
-def _walk(zones: Zones, key: Labels, qtype: int) -> _Spot | Found:
+def _walk(zones: Zones, key: Labels, qtype: int) -> _Spot | LookupResult:
     """The zone that answers for a name and how far it goes towards it; NO_ZONE or BROKEN_ZONE."""
     apex = _apex(zones, key, qtype)
     if apex is None:
-        return Found.NO_ZONE
+        return LookupResult.NO_ZONE
     zone = zones.by_apex[apex]
-    return Found.BROKEN_ZONE if zone is None else (zone, _locate(zones, zone, key, qtype))
+    return LookupResult.BROKEN_ZONE if zone is None else (zone, _locate(zones, zone, key, qtype))
 
 
 def _apex(zones: Zones, key: Labels, qtype: int) -> Labels | None:
@@ -247,21 +249,21 @@ def _finish(
     qtype: int,
     chain: list[RRset],
     synthesizer: RecordSynthesizer,
-) -> tuple[Found, Response]:
+) -> tuple[LookupResult, Response]:
     """The end of the chain: a referral, a record set, or the lack of one."""
     answer = tuple(chain)
     if place.kind is _End.CUT:
-        return Found.REFERRAL, _referral(zones, zone, place, answer)
+        return LookupResult.REFERRAL, _referral(zones, zone, place, answer)
     if place.kind is _End.MISSING:
         negative = Response(Rcode.NXDOMAIN, aa=True, answer=answer, authority=(zone.negative,))
-        return Found.NXDOMAIN, negative
+        return LookupResult.NXDOMAIN, negative
     rrset = _rrset(zones, place, name, qtype, synthesizer)
     if rrset is None:
-        return Found.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,))
+        return LookupResult.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,))
     names = [lowered(target) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
     extra = _addresses(zones, zone, names)
     found = (*answer, rrset._replace(owner=name))
-    return Found.ANSWER, Response(aa=True, answer=found, additional=extra)
+    return LookupResult.ANSWER, Response(aa=True, answer=found, additional=extra)
 
 
 _WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV})

@@ -41,7 +41,7 @@ ANYBODY = IPv4Address(0)
 def test_the_first_question_finds_its_answer_ready(name: str, rtype: int) -> None:
     """Names that exist, that do not, delegated ones and wildcards are answered at once, as the engine answers them."""
     engine = Engine(world_snapshot())
-    [answer] = ask(FastPath(engine, NOW), [question(name, rtype)], [bytes(4)])
+    [answer] = ask(FastPath(engine), [question(name, rtype)], [bytes(4)])
     assert answer is not None
     assert answer == engine.decide(question(name, rtype), ANYBODY, "public", "udp", NOW).wire
 
@@ -49,7 +49,7 @@ def test_the_first_question_finds_its_answer_ready(name: str, rtype: int) -> Non
 def test_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more templates are made than the bound says, those of services first; the rest is learned."""
     monkeypatch.setattr(compiled, "LOADED", 5)
-    templates = Templates(Engine(world_snapshot()), NOW)
+    templates = Templates(Engine(world_snapshot()))
     assert 0 < len(templates.loaded) + len(templates._loaded_below) <= 5
     assert all(any(hole.service for hole in each.holes) or not each.holes for each in templates.loaded.values())
 
@@ -91,12 +91,12 @@ def another_ttl(site: Site) -> Site:
 def test_what_a_change_leaves(change: Callable[[Site], Site], kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of clients makes no template anew, however many there are; one of names or TTLs makes all anew."""
     snapshot = world_snapshot()
-    fast = FastPath(Engine(snapshot), NOW)
+    fast = FastPath(Engine(snapshot))
     made: list[object] = []
     learn = compiled.learn
     monkeypatch.setattr(compiled, "learn", lambda *args: made.append(args) or learn(*args))
     later = Engine(changed(snapshot, change), fast.engine)
-    after = FastPath(later, NOW, fast)
+    after = FastPath(later, fast)
     assert (after._templates.named is fast._templates.named) is kept
     assert bool(made) is not kept
     wires = [question(name, rtype) for name in ("www.example.test", "a.example.test") for rtype in (1, 28, 65)]

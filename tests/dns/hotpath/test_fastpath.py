@@ -172,7 +172,7 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
     answered, fast = 0, None
     for round_ in range(ROUNDS):
         plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
-        fast = FastPath(behind, next(times), fast)
+        fast = FastPath(behind, fast)
         for _ in range(BATCHES):
             now = next(times)
             wires = [requesters.message() for _ in range(BATCH)]
@@ -255,7 +255,7 @@ COOKIE = b"\0\x0a\0\x08"
 def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) -> None:
     """From the third question of a sort on, the fast path answers by itself, as the engine does."""
     engine = Engine(snapshot)
-    fast, source = FastPath(engine, NOW), ip_address("127.0.0.1")
+    fast, source = FastPath(engine), ip_address("127.0.0.1")
     for n in range(200):
         [answer] = ask(fast, [make(n)], [source.packed])
         assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
@@ -268,7 +268,7 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
         module = {"NAMES": "compiled", "OTHERS": "compiled", "OPTS": "opts"}.get(name, "fastpath")
         monkeypatch.setattr(f"dnsvip.dns.hotpath.{module}.{name}", limit)
     engine, pick = Engine(snapshot), random.Random(3)
-    fast, wanted = FastPath(engine, NOW), question("mail.example.test", 1)
+    fast, wanted = FastPath(engine), question("mail.example.test", 1)
     for _ in range(3):
         ask(fast, [wanted], [bytes(4)])
     for n in range(3000):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.protection.cookies import Checked, Cookies, siphash
+from dnsvip.dns.protection.cookies import CookieCheck, Cookies, siphash
 
 SECRET = bytes.fromhex("e5e973e5a6b2a43f48e7dc849e37bfcf")
 OLD = bytes.fromhex("dd3bdf9344b678b185a6f5cb60fca715")
@@ -101,7 +101,7 @@ def test_ages(age: int, valid: bool, kept: bool) -> None:
 def test_round_trip(client: bytes, address: bytes, now: int, later: int) -> None:
     """What was given out is taken back, even where the clock's 32 bits run over in between."""
     given_out = Cookies([SECRET]).check(client, address, now).answer
-    assert Cookies([SECRET]).check(given_out, address, now + later) == Checked(True, given_out)
+    assert Cookies([SECRET]).check(given_out, address, now + later) == CookieCheck(True, given_out)
     assert Cookies([NEW, SECRET]).check(given_out, address, now + later).valid
 
 
@@ -112,7 +112,7 @@ def test_any_changed_byte_is_noticed(client: bytes, address: bytes, now: int, at
     given_out[at] ^= change
     checked = Cookies([SECRET]).check(bytes(given_out), address, now)
     assert not checked.valid
-    assert Cookies([SECRET]).check(checked.answer, address, now) == Checked(True, checked.answer)
+    assert Cookies([SECRET]).check(checked.answer, address, now) == CookieCheck(True, checked.answer)
 
 
 @given(clients, addresses, addresses, st.sampled_from([8, 15, 17, 32]))

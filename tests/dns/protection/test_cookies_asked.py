@@ -12,7 +12,7 @@ import dns.message
 import pytest
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.reply import Outcome
+from dnsvip.dns.reply import DnsOutcome
 from tests.dns.world import Running, world_snapshot
 
 SECRETS = (bytes(range(16)), bytes(16))
@@ -81,10 +81,10 @@ def test_no_cookie_unasked(jar: Running, server: Running) -> None:
 def test_impossible_lengths(jar: Running, server: Running, length: int) -> None:
     """A COOKIE option of an impossible length is FORMERR, with or without secrets, and counted."""
     for running in (jar, server):
-        before = running.server.engine.counters.outcomes[Outcome.BAD_COOKIE]
+        before = running.server.engine.counters.outcomes[DnsOutcome.BAD_COOKIE]
         answer = asked(running, bytes(length))
         assert (answer.rcode(), answer.answer, cookie_of(answer)) == (dns.rcode.FORMERR, [], b"")
-        assert running.server.engine.counters.outcomes[Outcome.BAD_COOKIE] == before + 1
+        assert running.server.engine.counters.outcomes[DnsOutcome.BAD_COOKIE] == before + 1
 
 
 @pytest.mark.parametrize("length", [16, 23, 24, 25, 40])

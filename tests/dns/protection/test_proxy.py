@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.protection.proxy import SIGNATURE, BadHeader, Header, read, read_whole
-from dnsvip.dns.reply import Outcome
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site import Cluster
 from dnsvip.site.node_file import DnsSettings, Listener, TcpSettings
 from tests.dns.world import Running, _run, who_is, world_snapshot
@@ -180,7 +180,7 @@ def test_front_ends_must_say(behind: Running) -> None:
     assert by_udp(behind, V4[:27], "127.0.0.4") == b""
     assert by_tcp(behind, QUERY, "127.0.0.4") == b""
     after = behind.server.counters()
-    assert after["outcomes"][Outcome.BAD_PROXY] == before["outcomes"][Outcome.BAD_PROXY] + 2
+    assert after["outcomes"][DnsOutcome.BAD_PROXY] == before["outcomes"][DnsOutcome.BAD_PROXY] + 2
     assert after["transport"]["tcp_bad_proxy"] == before["transport"].get("tcp_bad_proxy", 0) + 1
     messages = after["transport"]["udp_messages"] + after["transport"]["tcp_messages"]
     assert sum(after["outcomes"].values()) == messages
@@ -268,5 +268,5 @@ def test_behind_dnsdist(dnsdist: tuple[Running, int]) -> None:
             reply = _run("dig", *where, "www.example.test", "AAAA", transport)
             assert client_at(server, reply.answer[0].split()[-1]) == right
     counters = server.server.counters()
-    assert counters["outcomes"][Outcome.BAD_PROXY] == 0
+    assert counters["outcomes"][DnsOutcome.BAD_PROXY] == 0
     assert counters["transport"]["tcp_messages"] >= 2

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.protection import rrl
 from dnsvip.dns.protection.cookies import Cookies
-from dnsvip.dns.protection.rrl import Limiter, Verdict, slipped
-from dnsvip.dns.reply import Outcome, Reply
+from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
+from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.site.node_file import DnsSettings, Listener, RateLimit
 from tests.dns.world import KEY, Running, world_snapshot
 from tests.samples import NOW
@@ -62,8 +62,8 @@ def test_what_is_alike(engine: Engine, name: str, qtype: str, other: str, other_
     """Data of one name (or of one wildcard) and type share an account, as do all names a zone does not have, all that
     is NODATA in it, and all errors."""
     limiter = Limiter(1, 0)
-    assert judge(limiter, engine, name, qtype) is Verdict.SEND
-    assert judge(limiter, engine, other, other_type) is (Verdict.DROP if alike else Verdict.SEND)
+    assert judge(limiter, engine, name, qtype) is LimitVerdict.SEND
+    assert judge(limiter, engine, other, other_type) is (LimitVerdict.DROP if alike else LimitVerdict.SEND)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_what_is_alike(engine: Engine, name: str, qtype: str, other: str, other_
 def test_prefixes(engine: Engine, peer: str, other: str, alike: bool) -> None:
     """Requesters of one /24 or /56 share their accounts."""
     limiter = Limiter(1, 0)
-    assert judge(limiter, engine, "mail.example.test", peer=peer) is Verdict.SEND
+    assert judge(limiter, engine, "mail.example.test", peer=peer) is LimitVerdict.SEND
     verdict = judge(limiter, engine, "mail.example.test", peer=other)
-    assert verdict is (Verdict.DROP if alike else Verdict.SEND)
+    assert verdict is (LimitVerdict.DROP if alike else LimitVerdict.SEND)
 
 
 @given(
@@ -89,20 +89,22 @@ def test_prefixes(engine: Engine, peer: str, other: str, alike: bool) -> None:
 def test_rate_is_kept(rate: int, slip: int, pauses: list[float], back: int) -> None:
     """Over any time no more is sent than the rate allows and one second's worth, also when the clock is set back; and
     of what goes beyond exactly each slip-th slips."""
-    limiter, now, seen = Limiter(rate, slip), NOW, Counter[Verdict]()
+    limiter, now, seen = Limiter(rate, slip), NOW, Counter[LimitVerdict]()
     for number, pause in enumerate(pauses):
         now += pause
         seen[limiter._spend(b"key", now - (1000 if number == back else 0))] += 1
-    beyond = len(pauses) - seen[Verdict.SEND]
+    beyond = len(pauses) - seen[LimitVerdict.SEND]
     waited = sum(pauses) + (1000 if back < len(pauses) else 0)
-    assert seen[Verdict.SEND] <= rate + rate * waited + 1e-6
-    assert seen[Verdict.SLIP] == (beyond // slip if slip else 0)
+    assert seen[LimitVerdict.SEND] <= rate + rate * waited + 1e-6
+    assert seen[LimitVerdict.SLIP] == (beyond // slip if slip else 0)
 
 
 def test_steady_askers_are_served(engine: Engine) -> None:
     """Who asks no faster than the rate always gets the answer."""
     limiter = Limiter(10, 2)
-    assert {judge(limiter, engine, "www.example.test", "AAAA", at=NOW + n / 9.9) for n in range(100)} == {Verdict.SEND}
+    assert {judge(limiter, engine, "www.example.test", "AAAA", at=NOW + n / 9.9) for n in range(100)} == {
+        LimitVerdict.SEND
+    }
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
@@ -134,7 +136,7 @@ def test_malformed_are_errors(engine: Engine) -> None:
     assert reply.wire
     limiter = Limiter(1, 1)
     verdicts = [limiter.judge(reply, bytes(4), NOW) for _ in range(2)]
-    assert verdicts == [Verdict.SEND, Verdict.SLIP]
+    assert verdicts == [LimitVerdict.SEND, LimitVerdict.SLIP]
     assert slipped(reply).wire == reply.wire[:2] + b"\x82\1" + bytes(8)
 
 
@@ -146,13 +148,20 @@ def test_who_is_exempt(engine: Engine) -> None:
     forged = dns.message.make_query("mail.example.test", "A")
     forged.use_tsig(dns.tsig.Key("acme-key", base64.b64encode(b"not the secret"), dns.tsig.HMAC_SHA256))
     bad = engine.decide(forged.to_wire(), ip_address(peer), "public", "udp", NOW)
-    assert (good.cookie_valid, bad.signature_verified, bad.outcome) == (True, False, Outcome.TSIG_SIGNATURE)
-    cases = [(good, Verdict.SEND), (bad, Verdict.DROP), (good._replace(cookie_valid=False), Verdict.DROP)]
-    cases += [(bad._replace(signature_verified=True), Verdict.SEND), (bad._replace(truncated=True), Verdict.SEND)]
+    assert (good.cookie_valid, bad.signature_verified, bad.outcome) == (True, False, DnsOutcome.TSIG_SIGNATURE)
+    cases = [
+        (good, LimitVerdict.SEND),
+        (bad, LimitVerdict.DROP),
+        (good._replace(cookie_valid=False), LimitVerdict.DROP),
+    ]
+    cases += [
+        (bad._replace(signature_verified=True), LimitVerdict.SEND),
+        (bad._replace(truncated=True), LimitVerdict.SEND),
+    ]
     for reply, second in cases:
         limiter = Limiter(1, 0)
         verdicts = [limiter.judge(reply, ip_address(peer).packed, NOW) for _ in range(2)]
-        assert verdicts == [Verdict.SEND, second]
+        assert verdicts == [LimitVerdict.SEND, second]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.reply import Outcome, Reply
+from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.site import Step
 from tests.dns.world import KEY, SECRET, Running, world_snapshot
 
@@ -53,7 +53,7 @@ def test_every_algorithm(number: int) -> None:
     assert reply.wire
     answer = dns.message.from_wire(reply.wire, keyring={key.name: key}, request_mac=query.mac)
     assert answer.had_tsig
-    assert reply.outcome is Outcome.SERVICE
+    assert reply.outcome is DnsOutcome.SERVICE
     assert reply.step is (Step.TSIG if number == 256 else None)
 
 
@@ -64,7 +64,7 @@ def test_unknown_key(key: dns.tsig.Key) -> None:
     message, tsig = tsig_of(reply)
     assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADKEY, b"")
     assert tsig.name == key.name
-    assert reply.outcome is Outcome.TSIG_KEY
+    assert reply.outcome is DnsOutcome.TSIG_KEY
     assert not message.answer
 
 
@@ -73,14 +73,14 @@ def test_wrong_secret() -> None:
     reply = ask(dns.message.make_query(NAME, "AAAA"), make_key(secret=WRONG))
     message, tsig = tsig_of(reply)
     assert (message.rcode(), tsig[0].error, tsig[0].mac) == (dns.rcode.NOTAUTH, dns.rcode.BADSIG, b"")
-    assert reply.outcome is Outcome.TSIG_SIGNATURE
+    assert reply.outcome is DnsOutcome.TSIG_SIGNATURE
     assert not message.answer
 
 
 @pytest.mark.parametrize(
-    ("late", "outcome"), [(299, Outcome.SERVICE), (302, Outcome.TSIG_TIME), (-302, Outcome.TSIG_TIME)]
+    ("late", "outcome"), [(299, DnsOutcome.SERVICE), (302, DnsOutcome.TSIG_TIME), (-302, DnsOutcome.TSIG_TIME)]
 )
-def test_time(late: float, outcome: Outcome) -> None:
+def test_time(late: float, outcome: DnsOutcome) -> None:
     """A signature holds for its fudge, 300 seconds to either side."""
     assert ask(dns.message.make_query(NAME, "AAAA"), make_key(), late).outcome is outcome
 
@@ -107,14 +107,14 @@ def bare_of(wire: bytes, tsig: dns.rrset.RRset) -> bytes:
 @pytest.mark.parametrize(
     ("size", "outcome", "error"),
     [
-        (32, Outcome.SERVICE, 0),
-        (31, Outcome.TSIG_TRUNCATED, 22),
-        (16, Outcome.TSIG_TRUNCATED, 22),
-        (15, Outcome.BAD_TSIG, None),
-        (0, Outcome.BAD_TSIG, None),
+        (32, DnsOutcome.SERVICE, 0),
+        (31, DnsOutcome.TSIG_TRUNCATED, 22),
+        (16, DnsOutcome.TSIG_TRUNCATED, 22),
+        (15, DnsOutcome.BAD_TSIG, None),
+        (0, DnsOutcome.BAD_TSIG, None),
     ],
 )
-def test_truncated_mac(size: int, outcome: Outcome, error: int | None) -> None:
+def test_truncated_mac(size: int, outcome: DnsOutcome, error: int | None) -> None:
     """A MAC cut to half at least is BADTRUNC, as whole ones are our policy; a shorter one is FORMERR."""
     query = dns.message.make_query(NAME, "AAAA")
     query.use_tsig(make_key())
