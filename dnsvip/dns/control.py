@@ -1,6 +1,6 @@
-"""What is answered that is no look-up: NOTIFY, UPDATE, who this server is, and why it refused.
+"""Replies that need no look-up: NOTIFY, UPDATE, the server's identity, and extended errors.
 
-Pure: zones are only asked which names are theirs. Transfers are in `transfer`.
+Pure: of zones only their names are used. Transfers are in `transfer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.lookup import Zones
 
 CHAOS = 3
-"""The class in which servers are asked about themselves (RFC 4892)."""
+"""The class of queries about the server itself (RFC 4892)."""
 
 NSID, EDE = 3, 15
 """EDNS options of RFC 5001 and RFC 8914."""
@@ -22,7 +22,7 @@ NSID, EDE = 3, 15
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What this server says about itself where it is asked; None: nothing, and the question is refused or ignored."""
+    """What this server discloses about itself; None: nothing, and the query is refused or the option ignored."""
 
     identity: str | None = None
     version: str | None = None
@@ -30,8 +30,8 @@ class ServerIdentity:
 
 
 def notice(zones: Zones, query: Query) -> tuple[DnsOutcome, Response]:
-    """The answer to NOTIFY (RFC 1996) and UPDATE (RFC 2136 section 3.1): about a zone of ours REFUSED, as it changes
-    by the database alone; about another NOTAUTH; FORMERR where no zone is named."""
+    """The answer to NOTIFY (RFC 1996) and UPDATE (RFC 2136 section 3.1): REFUSED for our zones, which
+    only the database changes; NOTAUTH for others; FORMERR where no zone is named."""
     outcome = _NOTICES[query.opcode]
     if query.qtype != Type.SOA:
         return outcome, Response(Rcode.FORMERR)
@@ -42,7 +42,7 @@ _NOTICES: Mapping[int, DnsOutcome] = {Opcode.NOTIFY: DnsOutcome.NOTIFY, Opcode.U
 
 
 def introduction(identity: ServerIdentity, query: Query) -> tuple[DnsOutcome, Response]:
-    """The answer to class CHAOS: for a name of RFC 4892 or BIND its text where that is configured, else REFUSED."""
+    """The answer to class CHAOS: the configured text for a name of RFC 4892 or BIND, else REFUSED."""
     name = _NAMES.get(query.key)
     text = getattr(identity, name) if name and query.qtype in (Type.TXT, Type.ANY) else None
     if text is None:
@@ -61,11 +61,11 @@ _NAMES: Mapping[Labels, str] = {
 
 
 def options(identity: ServerIdentity, edns: Edns, outcome: DnsOutcome, rcode: int) -> tuple[tuple[int, bytes], ...]:
-    """The EDNS options of an answer: NSID where it is asked for and configured, and why it is no answer."""
+    """The EDNS options of an answer: NSID where requested and configured, and the extended error."""
     asked = identity.nsid is not None and any(code == NSID for code, _ in edns.options)
-    found = [(NSID, (identity.nsid or "").encode())] if asked else []
+    own = [(NSID, (identity.nsid or "").encode())] if asked else []
     info = EXTENDED_ERRORS.get((outcome, rcode))
-    return (*found, *([(EDE, info.to_bytes(2, "big"))] if info is not None else []))
+    return (*own, *([(EDE, info.to_bytes(2, "big"))] if info is not None else []))
 
 
 EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {

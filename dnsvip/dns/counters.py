@@ -1,4 +1,4 @@
-"""What became of every message, counted: each ends in exactly one Outcome, and outcomes sum to the input."""
+"""Every message counted: each ends in exactly one outcome, and the outcomes sum to the input."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class CounterCell:
 
 
 class Counters:
-    """Totals since the start. `outcomes` sum to the messages; the others say more about parts of them. `streams` are
-    those of TCP by rcode: what is not among them came by UDP, whose path counts nothing for it."""
+    """Totals since the start. `outcomes` sum to the messages; the others break down parts of them. `streams` are the
+    TCP replies by rcode; the rest came over UDP, whose hot path does not count it."""
 
     __slots__ = ("_cells", "streams")
 
@@ -39,13 +39,13 @@ class Counters:
     def cell(
         self, outcome: DnsOutcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None
     ) -> CounterCell:
-        """The one number of all messages decided thus: a path in a hurry adds to it by itself."""
+        """The cell of all messages that end this way; the hot path adds to it by itself."""
         key = outcome, rcode, step, kind, tier
         return self._cells.get(key) or self._cells.setdefault(key, CounterCell(key))
 
     @property
     def outcomes(self) -> Mapping[DnsOutcome, int]:
-        """Messages by outcome, each outcome named."""
+        """Messages by outcome; every outcome is listed."""
         return dict.fromkeys(DnsOutcome, 0) | self._total(lambda outcome, _rcode, _step, _kind, _tier: outcome)
 
     @property
@@ -55,17 +55,17 @@ class Counters:
 
     @property
     def kinds(self) -> Mapping[Kind, int]:
-        """Answers with an address made for the requester, by what sort it is."""
+        """Replies with an address made for the requester, by kind of address."""
         return self._total(lambda _outcome, _rcode, _step, kind, _tier: kind)
 
     @property
     def steps(self) -> Mapping[str, int]:
-        """The same answers by the step that recognised the requester."""
+        """The same replies by the step that identified the requester."""
         return self._total(lambda _outcome, _rcode, step, kind, _tier: None if kind is None else step or ANONYMOUS)
 
     @property
     def tiers(self) -> Mapping[str, int]:
-        """The same answers by the tier of the client that the address was made for; a name for each of the site's."""
+        """The same replies by the tier of the client that the address was made for."""
         return self._total(lambda _outcome, _rcode, _step, kind, tier: None if kind is None else tier or ANONYMOUS)
 
     @property
@@ -88,4 +88,4 @@ _Part = TypeVar("_Part")
 CounterKey: TypeAlias = tuple[DnsOutcome, int | None, Step | None, Kind | None, str | None]
 
 ANONYMOUS = "none"
-"""Under what those are counted whom no step recognised."""
+"""The label of requesters that no step identified."""

@@ -1,7 +1,7 @@
-"""Whole zones for those who may have them: AXFR (RFC 5936), and IXFR answered by it (RFC 1995 section 4).
+"""Zone transfers: AXFR (RFC 5936), and IXFR answered by AXFR (RFC 1995 section 4).
 
-A service's addresses go out as everybody's: the plain VIP, and the plain IPv4 address. Messages are made
-while they are taken, so a large zone costs no more memory than a small one.
+A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, so a
+large zone costs no more memory than a small one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HALF = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class TransferResponse:
-    """What to answer to a transfer: `response`, and for a whole zone the records of which `messages` are made."""
+    """The reply to a transfer query: `response`, and for a whole zone the records that `messages` packs."""
 
     outcome: DnsOutcome
     response: Response
@@ -36,7 +36,7 @@ class TransferResponse:
 
 
 class Transfers:
-    """Who may have which zone of a site, and what is in it."""
+    """Who may transfer which zone of a site, and what is in it."""
 
     def __init__(self, site: Site, zones: Zones) -> None:
         self._zones = zones
@@ -52,8 +52,9 @@ class Transfers:
     ) -> TransferResponse:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
-        NOTAUTH for what is no zone of ours, REFUSED for whoever may not, and for AXFR by UDP. IXFR is answered
-        with the SOA alone where the requester is up to date, and over UDP, so that it retries over TCP (RFC 1995, 2).
+        NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR over UDP.
+        IXFR is answered with the SOA alone where the requester is up to date, and over UDP, so that it retries over
+        TCP (RFC 1995, 2).
         """
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
@@ -95,14 +96,14 @@ _NONE: Mapping[int, RRset] = {}
 
 
 def _plain(service: Service, site: Site) -> Mapping[int, RRset]:
-    """The addresses of a service as a client nobody knows gets them from a cluster that gives plain ones."""
+    """The addresses of a service as an anonymous client gets them from a cluster with `anonymous = "plain"`."""
     owner = labels_of(service.name)
-    found = {}
+    addresses = {}
     for rtype, name in ((Type.AAAA, service.cluster), (Type.A, service.cluster4)):
         cluster = site.clusters.get(name) if name else None
         if cluster is not None and isinstance(cluster, ClassCluster) is (rtype == Type.A):
-            found[int(rtype)] = RRset(owner, rtype, cluster.ttl, ((cluster.plain.packed,),))
-    return found
+            addresses[int(rtype)] = RRset(owner, rtype, cluster.ttl, ((cluster.plain.packed,),))
+    return addresses
 
 
 def messages(query: Query, records: Iterable[RRset]) -> Iterator[bytes]:

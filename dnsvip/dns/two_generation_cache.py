@@ -1,4 +1,4 @@
-"""What was used lately, bounded: a memo that forgets without ever searching or pausing."""
+"""A bounded cache that evicts without searching or pausing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _V = TypeVar("_V")
 
 
 class TwoGenerationCache(Generic[_K, _V]):
-    """Remembers the `size` keys used last, and up to as many more: older ones go all at once.
+    """Keeps the `size` keys used last, and up to as many more; a whole generation of older ones goes at once.
 
-    (Dropping the oldest one by one costs a search: a dict keeps the gaps at its front.)
-    `young` may be asked first by who is in a hurry; what is missing there, `get` may know.
+    (Evicting the oldest one by one costs a search: a dict keeps the gaps at its front.) A hot path may look into
+    `young` first; what is missing there, `get` may have.
     """
 
     __slots__ = ("_old", "_size", "young")
@@ -29,14 +29,14 @@ class TwoGenerationCache(Generic[_K, _V]):
         return len(self.young) + len(self._old)
 
     def get(self, key: _K) -> _V | None:
-        """The value, None where it is not known; used, it stays."""
+        """The value, None where there is none; using a value keeps it."""
         value = self.young.get(key)
         if value is None and (value := self._old.get(key)) is not None:
             self.put(key, value)
         return value
 
     def put(self, key: _K, value: _V) -> _V:
-        """Remember."""
+        """Store a value, and return it."""
         if len(self.young) >= self._size:
             self.young, self._old = {}, self.young
         self.young[key] = value

@@ -1,7 +1,7 @@
-"""A datagram as the fast path knows it: its sender and all of it but the id, in one piece of bytes.
+"""A datagram as the fast path's key: its sender and all of it but the id, as contiguous bytes.
 
 Two questions with the same key get the same answer. The sender stands in front as the kernel writes it into
-a socket address, so that nothing has to be put together for a message that was just received:
+a socket address, so that a received message needs no copying:
 
     IPv4: address, 8 zero bytes                   (sockaddr_in from sin_addr on)
     IPv6: address, 4 bytes of scope               (sockaddr_in6 from sin6_addr on)

@@ -1,7 +1,7 @@
-"""OPT records as requesters send them, and what of them goes into the answer: our own record, and the ECS claim.
+"""OPT records as requesters send them, and what they put into the answer: our own record, and the ECS claim.
 
-What it finds out about a record it takes from `wire`, once; then it knows that record, and of records with
-nothing but ECS it knows how they begin. All that it remembers is bounded.
+A record is learned from a parsed message, once; after that it is recognized by its bytes, and records with nothing
+but ECS by their first bytes. All memory is bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, ECS, MIN_UDP_SIZ
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 OPTS = 1 << 12
-"""How many are remembered at least, twice as many at most."""
+"""How many are cached at least, twice as many at most."""
 
 _ROOT_OPT_AT = 11
 _ECS_AT = 17
@@ -29,7 +29,8 @@ _COOKIE_HEAD = COOKIE.to_bytes(2, "big") + b"\0\x18"
 
 
 class Opt(NamedTuple):
-    """Of an OPT record: how long the answer may be without our own, ours around the ECS scope, the claim in it."""
+    """What an OPT record asks for: the room for an answer without our own record, ours before and behind the ECS
+    scope, the ECS claim, and whether its cookie is valid."""
 
     room: int
     before: bytes
@@ -43,7 +44,7 @@ NO_OPT = Opt(MIN_UDP_SIZE, b"", b"", None, scoped=False)
 
 
 class Opts:
-    """The OPT records that came to `engine`."""
+    """The OPT records sent to `engine`."""
 
     def __init__(self, engine: Engine) -> None:
         self._cookies, self._require = engine.cookies, engine.require_cookies
@@ -122,7 +123,7 @@ class _EcsHead(NamedTuple):
     version: int
 
     def opt(self, tail: bytes) -> Opt | None:
-        """What `wire.parse` and `wire.build_opt` make of such a record; None where there is something wrong with it."""
+        """The same as `parse` and `build_opt` make of such a record; None where it is malformed."""
         if len(tail) != self.length or tail[18]:
             return None
         source, address = tail[17], tail[19:]
@@ -134,7 +135,7 @@ class _EcsHead(NamedTuple):
 
 
 def _cookie_at(tail: bytes) -> int:
-    """Where in an OPT record its first COOKIE option begins; 0 where there is none, or the record is not in order."""
+    """Where the first COOKIE option of an OPT record begins; 0 where there is none, or the record is malformed."""
     at, end = _ROOT_OPT_AT, _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big")
     if tail[:3] != _OPT_HEAD or len(tail) < end:
         return 0

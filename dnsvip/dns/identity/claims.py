@@ -1,8 +1,8 @@
-"""Which client claims what, compiled once and then brought up to date client by client.
+"""Which client claims what, compiled once and then updated client by client.
 
-`changed` gives new Claims that share with the old all that the change does not touch. Inside, a client
-is a number; a client that is not enabled is the number IDLE, whoever it is, so that its claims still
-keep weaker ones off. It knows nothing of queries or of the order of steps.
+`changed` returns new Claims that share everything the change does not touch. Internally a client is a number; all
+clients that are not enabled are the number IDLE, so that their claims still shadow weaker ones. It knows neither
+queries nor the order of steps.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ WIDTHS: Mapping[int, int] = {4: 32, 6: 128}
 """IP version -> bits of its addresses."""
 
 IDLE = 1
-"""Stands for all clients that are not enabled, as these are treated alike."""
+"""The number of all clients that are not enabled, which are treated alike."""
 
 PREFIX_STEPS = (Step.ECS, Step.SOURCE)
 
 PAGE = 1024
-"""Numbers of clients in one page."""
+"""Clients per page."""
 
 PrefixTables: TypeAlias = Mapping[int, PrefixTable]
 """IP version -> the prefixes of one step."""
 
 Difference: TypeAlias = tuple[str, Client | None, Client | None]
-"""A client's name and what it was and is, None where there is none (`shards.difference`)."""
+"""A client's name and what it was and is, None where there is none (`cow_map.difference`)."""
 
 _Free: TypeAlias = tuple[int, "_Free"] | None
 _Claim: TypeAlias = tuple[Match, int]
@@ -63,17 +63,17 @@ class Claims:
         }
 
     def client(self, number: int) -> Client | None:
-        """Who has a number."""
+        """The client with a number."""
         return self._pages[number // PAGE][number % PAGE]
 
     def any(self, step: Step) -> bool:
-        """Whether any client is told by a step."""
+        """Whether any client is identified by a step."""
         if step in PREFIX_STEPS:
             return any(len(table) for table in self.prefixes[step].values())
         return bool(self.words[step])
 
     def changed(self, differences: Iterable[Difference]) -> Claims:
-        """The claims after some clients changed; what one gives up another may take at once."""
+        """The claims after some clients changed; what one releases another may claim at once."""
         new: Claims = Claims.__new__(Claims)
         new._pages, new._used, new._free = list(self._pages), self._used, self._free
         new.words, new.prefixes = self.words, self.prefixes
@@ -105,7 +105,7 @@ class Claims:
         self.words, self.prefixes = words, prefixes
 
     def _number(self, client: Client) -> int:
-        """The number of a client that is here, by what it claims; without claims it needs none."""
+        """The number of a present client, by its claims; without claims it has none."""
         if client.state is not ClientState.ENABLED:
             return IDLE
         for match in client.match:
@@ -120,7 +120,7 @@ class Claims:
         return NOBODY
 
     def _give(self, client: Client) -> int:
-        """A number for a new client, while nobody else reads these pages."""
+        """A number for a new client, before anybody else reads these pages."""
         if client.state is not ClientState.ENABLED:
             return IDLE
         if not client.match:
@@ -147,7 +147,7 @@ class Claims:
         return number
 
     def _set(self, number: int, client: Client | None, owned: set[int]) -> None:
-        """Put a client under a number; its page is copied first where it is not among those `owned`."""
+        """Put a client under a number; its page is copied first unless it is `owned`."""
         page = number // PAGE
         if page == len(self._pages):
             self._pages.append([None] * PAGE)
@@ -168,7 +168,7 @@ def parse_network(text: str) -> tuple[int, int, int]:
 
 
 def _ipv6(text: str) -> int:
-    """Three times as fast as IPv6Address for what is canonical, which is most of the time a table takes to build."""
+    """Three times as fast as IPv6Address for canonical text; parsing dominates the time to build a table."""
     left, gap, right = text.partition("::")
     if "." in right:  # an IPv4 address at the end, as some versions of Python write it
         return int(IPv6Address(text))

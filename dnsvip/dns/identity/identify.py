@@ -1,8 +1,8 @@
-"""Who asks: the first step of `classify.order` that knows the requester decides.
+"""Who the requester is: the first step of `classify.order` that identifies it decides.
 
-Strong identities (TSIG, TLS certificate, token) are told apart from claims (ECS, RFC 7871), from the
-source prefix and from where an address is by only their place in that order. Pure: it is given what the
-transport has already verified, and it reads tables compiled from the snapshot, never the snapshot itself.
+Strong identities (TSIG, TLS certificate, token), claims (ECS, RFC 7871), the source prefix and the location of an
+address differ only by their place in that order. Pure: the transport has verified what it is given, and it reads tables
+compiled from the snapshot, never the snapshot itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dnsvip.site.cow_map import difference
 Address: TypeAlias = IPv4Address | IPv6Address
 
 Geo: TypeAlias = Callable[[Address], tuple[tuple[str, ...], int]]
-"""What is known of where an address is, as values of `{ geo = ... }` with the narrowest first, and the
-length of the longest prefix around it in which that holds."""
+"""Where an address is, as values of `{ geo = ... }` with the narrowest first, and the length of the longest prefix
+around it for which that holds."""
 
 
 class Ecs(NamedTuple):
@@ -32,8 +32,8 @@ class Ecs(NamedTuple):
 
 
 class Requester(NamedTuple):
-    """What is known of whoever sent a query. `tsig`, `tls` and `token` are names already verified; `trusted` is whether
-    ECS from `source` counts, None where nobody has looked that up."""
+    """What is known of the sender of a query. `tsig`, `tls` and `token` are verified names; `trusted` is whether ECS
+    from `source` is believed, None where that has not been looked up."""
 
     source: Address
     listener: str = "default"
@@ -52,7 +52,7 @@ class Sender(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """The client (None: anonymous), the step that decided (None: no step did), and what ECS had to do with it.
+    """The client (None: anonymous), the step that decided (None: none did), and the part of ECS in it.
 
     `scope` is the ECS scope prefix length of the classification, 0 where ECS was absent, not trusted or
     not looked at; `ecs` is the option where it was looked at.
@@ -64,15 +64,15 @@ class Classified(NamedTuple):
     ecs: Ecs | None = None
 
 
-_Found: TypeAlias = tuple[int, int, Ecs | None]
+_Match: TypeAlias = tuple[int, int, Ecs | None]
 """Owner, scope, and the ECS option where it was looked at."""
 
 
 class Classifier:
     """The clients' matches of one snapshot, by step.
 
-    A disabled or revoked client still matches, so that no weaker step and no wider prefix takes it for
-    somebody else, but it is classified as nobody: it is answered as an anonymous client is.
+    A disabled or revoked client still matches, so that no weaker step and no wider prefix identifies it as another,
+    but it is classified as anonymous.
     `before` is a classifier of an earlier snapshot: what did not change since is taken over, so one
     client among millions changes within a few milliseconds. Without `geo` the step `geo` never matches.
     """
@@ -91,7 +91,7 @@ class Classifier:
         self._order = [(step, finders[step]) for step in site.classify.order if step in finders]
 
     def classify(self, requester: Requester) -> Classified:
-        """Who this is, by the first step that knows."""
+        """Identify the requester by the first step that can."""
         scope, ecs = 0, None
         for step, find in self._order:
             owner, own, looked_at = find(requester)
@@ -107,7 +107,7 @@ class Classifier:
         return Sender(requester, self.classify(requester))
 
     def tried(self, requester: Requester) -> Iterator[tuple[Step, Classified]]:
-        """Each step that is in use, in order, with what it alone says, as far as the one that decides."""
+        """Each step that is in use, in order, with its own result, up to the one that decides."""
         for step, find in self._order:
             owner, scope, ecs = find(requester)
             yield step, Classified(self._claims.client(owner) if owner else None, step if owner else None, scope, ecs)
@@ -115,18 +115,18 @@ class Classifier:
                 return
 
     def trusts(self, source: Address) -> bool:
-        """Whether ECS from this resolver counts (`classify.trust_ecs_from`)."""
+        """Whether ECS from this resolver is believed (`classify.trust_ecs_from`)."""
         return bool(self._trusted[source.version].owner(int(source)))
 
     def _trusts(self, requester: Requester) -> bool:
         return self.trusts(requester.source) if requester.trusted is None else requester.trusted
 
-    def _finders(self) -> dict[Step, Callable[[Requester], _Found]]:
+    def _finders(self) -> dict[Step, Callable[[Requester], _Match]]:
         """A look-up for each step that some client uses, and always for ECS, which has a scope in any case."""
         words = self._claims.words
         tsig, tls, token, listener = (words[step] for step in (Step.TSIG, Step.TLS, Step.TOKEN, Step.LISTENER))
         sources = self._claims.prefixes[Step.SOURCE]
-        finders: dict[Step, Callable[[Requester], _Found]] = {
+        finders: dict[Step, Callable[[Requester], _Match]] = {
             Step.TSIG: lambda requester: (
                 tsig.get(requester.tsig.lower().rstrip("."), NOBODY) if requester.tsig else 0,
                 0,
@@ -143,16 +143,16 @@ class Classifier:
             used.pop(Step.GEO, None)
         return {**used, Step.ECS: self._by_ecs}
 
-    def _by_ecs(self, requester: Requester) -> _Found:
+    def _by_ecs(self, requester: Requester) -> _Match:
         ecs = requester.ecs
         if ecs is None or not self._trusts(requester):
             return NOBODY, 0, None
         owner, scope = self._ecs[ecs.address.version].match(int(ecs.address), ecs.source_prefix)
         return owner, scope, ecs
 
-    def _by_place(self, requester: Requester) -> _Found:
-        """By where the ECS address is, if it counts, else the source. A block of which places differ is nowhere:
-        what is answered for it holds for all of it."""
+    def _by_place(self, requester: Requester) -> _Match:
+        """By the location of the ECS address, if believed, else of the source. A block whose locations differ has
+        none: its answer holds for all of it."""
         assert self._geo is not None  # noqa: S101 - else this step is not in the order
         ecs = requester.ecs if requester.ecs and self._trusts(requester) else None
         values, length = self._geo(ecs.address if ecs else requester.source)

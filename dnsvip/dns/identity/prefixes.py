@@ -1,9 +1,8 @@
-"""Whose prefix an address lies in, and how far around it that stays so (RFC 7871 section 7.2.1).
+"""Longest-prefix match, and the scope in which its result holds (RFC 7871 section 7.2.1).
 
-A PrefixTable is never altered; `changed` gives another that shares with it all that the change does
-not touch, so one prefix among ten million changes in a fraction of a millisecond. It holds 25 to 61
-bytes a prefix in packed blocks, and a look-up is two bisections among ten prefixes or ten million. It
-knows owners only as numbers; 0 is nobody.
+A PrefixTable is immutable; `changed` returns another that shares everything the change does not touch, so one prefix
+among ten million changes in a fraction of a millisecond. It takes 25 to 61 bytes per prefix in packed blocks, and a
+look-up is two bisections whatever its size. Owners are numbers; 0 is nobody.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dnsvip.dns.identity.rows import BLOCK, Row, Rows
 NOBODY = 0
 
 ANEW = 32
-"""A table of which more than one prefix in so many changes is built anew, which is faster then."""
+"""A table in which more than one prefix in this many changes is rebuilt, which is faster then."""
 
 
 def pack(address: int, length: int, owner: int) -> int:
@@ -30,8 +29,7 @@ class PrefixTable:
 
     Two views of the same prefixes are kept. The *runs* cut the address space where the owner changes,
     nested prefixes and neighbours of one owner already merged: they answer for whole addresses and
-    give the scope. The prefixes themselves answer for a question that is cut off before its owner is
-    settled.
+    give the scope. The prefixes themselves answer for blocks that contain more than one owner.
     """
 
     __slots__ = ("_count", "_prefixes", "_runs", "width")
@@ -42,7 +40,7 @@ class PrefixTable:
 
     @classmethod
     def of_packed(cls, packed: list[int], width: int) -> PrefixTable:
-        """A table of what `pack` made; sorts the list and empties it."""
+        """A table of packed prefixes; sorts the list and empties it."""
         new = cls.__new__(cls)
         new.width = width
         new._sort(packed)
@@ -91,8 +89,8 @@ class PrefixTable:
 
     def exactly(self, address: int, length: int) -> int:
         """The owner of this very prefix, NOBODY where it is not here."""
-        found = self._before(address, length)
-        return found[2] if found and found[:2] == (address, length) else NOBODY
+        prefix = self._before(address, length)
+        return prefix[2] if prefix and prefix[:2] == (address, length) else NOBODY
 
     def changed(self, gone: Iterable[tuple[int, int]], put: Iterable[tuple[int, int, int]]) -> PrefixTable:
         """The table without the prefixes of `gone` and then with those of `put`, which replace what is there."""
@@ -138,7 +136,7 @@ class PrefixTable:
         self._count += len(rows)
 
     def _put(self, address: int, length: int, owner: int) -> None:
-        """Give one prefix an owner, or take it out for NOBODY; only for a table that nobody reads yet."""
+        """Give one prefix an owner, or remove it for NOBODY; only for a table that nobody reads yet."""
         same = [row for row in self._prefixes.between(address, address + 1) if row[1] != length]
         self._count += bool(owner) - bool(self.exactly(address, length))
         own = [(address, length, owner)] if owner else []
@@ -172,14 +170,14 @@ class PrefixTable:
     def _around(self, address: int, length: int) -> int:
         """The owner of the longest prefix around `address` that is no longer than `length`.
 
-        Whatever holds both the address and what sorts right before it is no longer than they agree.
+        A prefix around both the address and its predecessor in order is no longer than their common bits.
         """
         while length >= 0:
             drop = self.width - length
-            found = self._before(address >> drop << drop, length)
-            if found is None:
+            prefix = self._before(address >> drop << drop, length)
+            if prefix is None:
                 return NOBODY
-            start, own, owner = found
+            start, own, owner = prefix
             agreed = self.width - (start ^ address).bit_length()
             if own <= agreed:
                 return owner

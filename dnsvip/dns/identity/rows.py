@@ -1,8 +1,8 @@
 """Sorted rows of numbers in small packed blocks: ten million in a few bytes each, and cheap to change one.
 
 A row is a key (an address as an integer of 32 or 128 bits) and some smaller numbers. A copy shares its
-blocks with the original, and a change makes only the blocks anew that it touches; so what answers
-questions is never altered. It knows nothing of what the numbers mean.
+blocks with the original, and a change rebuilds only the blocks it touches, so a table in use is never altered. It does
+not know what the numbers mean.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rows:
         self.wide = 0
 
     def copy(self) -> Rows:
-        """One of its own whose changes leave this one as it is. Of each block only its place is copied."""
+        """A copy that changes independently. Blocks are shared, only references are copied."""
         new = Rows(self.width, self._codes)
         new.firsts, new.keys, new._lows = list(self.firsts), list(self.keys), list(self._lows)
         new.columns = tuple(list(column) for column in self.columns)
@@ -59,7 +59,7 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """Bytes of memory, all counted but what the allocator rounds up."""
+        """Bytes of memory, without what the allocator rounds up."""
         lists: tuple[list[Any], ...] = (self.firsts, self.keys, self._lows, *self.columns)
         sizes: Iterator[int] = (part.__sizeof__() for part in chain([self.index], lists, *lists))
         return sum(sizes)

@@ -1,9 +1,9 @@
 """The memory of recvmmsg and sendmmsg: a batch of messages, their senders, and the answers to them.
 
-A message is received in pieces, so that nothing has to be cut or put together for it: its id straight to where
-the answer's id is sent from, and the rest right behind the sender's address, which together are its key
-(`hotpath.keys`). Answers with one destination and length can go to the kernel as one piece that it divides
-(UDP_SEGMENT, Linux 4.18), at a quarter of the price. Knows the C structures and nothing of DNS or of the loop.
+A message is received scattered, so that nothing needs copying: its id where the answer's id is sent from, and the rest
+right behind the sender's address, which together are its key (`hotpath.keys`). Answers with one destination and
+length can go to the kernel as one buffer that it segments (UDP_SEGMENT, Linux 4.18), at a quarter of the cost. Knows
+the C structures and neither DNS nor the event loop.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UDP_SEGMENT = 103
 _SEGMENT = struct.Struct("@QiiH6x")
 
 Run: TypeAlias = list[int]
-"""Places of messages whose answers go out as one piece."""
+"""Places of messages whose answers go out as one buffer."""
 
 
 class _Iovec(ctypes.Structure):
@@ -69,7 +69,7 @@ class _Mmsghdr(ctypes.Structure):
 _SIZE = ctypes.sizeof(_Mmsghdr)
 _PART = ctypes.sizeof(_Iovec)
 
-# PyDLL keeps the interpreter's lock: these calls never wait, and giving the lock away costs more than they take.
+# PyDLL keeps the GIL: these calls never block, and releasing it costs more than they take.
 _libc = ctypes.PyDLL(None, use_errno=True)
 _recvmmsg: Any = _libc.recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
@@ -78,7 +78,7 @@ _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
 
 
 class Buffers:
-    """Of one socket family. Where `wild`, each answer leaves from the address that its question was sent to."""
+    """For one socket family. Where `wild`, each answer leaves from the address that its query was sent to."""
 
     def __init__(self, family: int, *, wild: bool) -> None:
         self.wild, self._v4 = wild, family == socket.AF_INET
@@ -106,7 +106,7 @@ class Buffers:
         self._sent[n].hdr = _Msghdr(name, self._name, out, 2, control)
 
     def _columns(self) -> None:
-        """One field of all structures of a sort, to be read or written in one go."""
+        """Each field of all structures as one array, read or written at once."""
         self._lengths = _column(self._received, _Mmsghdr.len.offset, "I", _SIZE)
         self._controls = _column(self._received, _Msghdr.controllen.offset, "Q", _SIZE)
         self._out_controls = _column(self._sent, _Msghdr.controllen.offset, "Q", _SIZE)
@@ -126,7 +126,7 @@ class Buffers:
             self._whence += [infos[_INFO_AT // 8 + n :: _CONTROL // 8] for n in range(1 if self._v4 else 3)]
 
     def receive(self, fd: int) -> int:
-        """How many messages came; -1 and errno where there are none."""
+        """The number of messages received; -1 and errno where there are none."""
         if self.wild:
             self._controls[:] = self._room
         return int(_recvmmsg(fd, self._in_at, BATCH, _MSG_DONTWAIT, None))
@@ -154,7 +154,7 @@ class Buffers:
                 self._interfaces[n] = 0
 
     def put(self, answers: Sequence[bytes | None]) -> list[int]:
-        """Make the answers, each without its id, ready to be sent one by one; their lengths."""
+        """Lay out the answers, each without its id, to be sent one by one; returns their lengths."""
         ready = cast("Sequence[bytes]", answers if all(answers) else [answer or b"" for answer in answers])
         joined, sizes = b"".join(ready), list(map(len, ready))
         self._out[: len(joined)] = joined
@@ -163,7 +163,7 @@ class Buffers:
         return sizes
 
     def send(self, fd: int, at: int, number: int) -> int:
-        """How many answers were sent, of `number` from the one `at`; -1 and errno where the first was not."""
+        """The number of answers sent, of `number` from index `at`; -1 and errno where the first was not."""
         return int(_sendmmsg(fd, self._sent_at + at * _SIZE, number, _MSG_DONTWAIT))
 
     def runs(self, sizes: Sequence[int]) -> list[Run]:
@@ -191,15 +191,15 @@ class Buffers:
     def _prepare(self, runs: list[Run], sizes: Sequence[int]) -> list[Run]:
         """Write the headers of the runs, which stand one after the other."""
         part = self._out_parts_at
-        made: list[Run] = []
+        prepared: list[Run] = []
         for run in runs:
             most = max(1, _MOST_BYTES // (sizes[run[0]] + 2))
             for at in range(0, len(run), most):
                 places = run[at : at + most]
-                self._head(len(made), places, part, sizes[run[0]] + 2)
+                self._head(len(prepared), places, part, sizes[run[0]] + 2)
                 part += 2 * _PART * len(places)
-                made.append(places)
-        return made
+                prepared.append(places)
+        return prepared
 
     def _head(self, n: int, places: Run, part: int, size: int) -> None:
         hdr, first = self._runs[n].hdr, self._sent[places[0]].hdr

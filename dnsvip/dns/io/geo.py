@@ -1,8 +1,8 @@
 """Where addresses are, from MaxMind DB files (GeoIP2, GeoLite2, DB-IP): country, continent and network's AS number.
 
-Promise: a file that is missing or broken at the start is told clearly; later the data before stays in use until a
-good file is there. A file is copied into memory, so whatever happens to it does not reach the answers. It
-knows neither clients nor queries.
+A file that is missing or broken at the start is a clear error; later the previous data stays in use until a valid
+file is there. Files are copied into memory, so later changes on disk never reach the answers. It knows neither
+clients nor queries.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ class GeoFiles:
 
     @property
     def geo(self) -> Geo | None:
-        """The look-up in the data as it is now, which stays so; None without files."""
+        """A look-up in the data loaded now; None without files."""
         return look_up(tuple(self._data)) if self._data else None
 
     def refresh(self) -> bool:
-        """Load the files that were replaced; whether there were any. A broken one is logged once, and left."""
-        found = False
+        """Load replaced files; whether there were any. A broken one is logged once and ignored."""
+        loaded = False
         for number, path in enumerate(self._paths):
             try:
                 stamp = _stamp(path)
                 if stamp == self._stamps[number]:
                     continue
                 self._data[number] = _load(path)
-                self._stamps[number], self._said, found = stamp, "", True
+                self._stamps[number], self._said, loaded = stamp, "", True
             except ConfigError as error:
                 if str(error) != self._said:
                     self._said = str(error)
                     log.warning("geo data cannot be loaded, going on with what there is", error=self._said)
-        return found
+        return loaded
 
 
 def look_up(readers: Sequence[maxminddb.Reader]) -> Geo:
-    """What all of these know of an address, within the smallest of their networks around it."""
+    """Everything the files have about an address, within the smallest of their networks around it."""
 
     def find(address: Address) -> tuple[tuple[str, ...], int]:
         values: list[str] = []
@@ -67,7 +67,7 @@ def look_up(readers: Sequence[maxminddb.Reader]) -> Geo:
                 continue
             try:
                 record, length = reader.get_with_prefix_len(address)
-            except InvalidDatabaseError:  # damaged there: nothing is known, of this address alone
+            except InvalidDatabaseError:  # damaged there: only this address has no data
                 record, length = None, address.max_prefixlen
             longest = max(longest, length)
             if isinstance(record, dict):
@@ -99,13 +99,13 @@ PLACES: Sequence[Callable[[Mapping[str, Any]], str]] = (
 """What is read from a record, in the words of `{ geo = ... }`."""
 
 PROBES = tuple(map(ip_address, ("1.1.1.1", "129.1.1.1", "223.1.1.1", "2001:db8::1", "2a00::1")))
-"""What is asked of a file before it is used; one that was cut short does not get through."""
+"""Addresses looked up in a file before it is used; a truncated file fails."""
 
 _BREADTHS = ("asn", "country", "continent")
 
 
 def _breadth(value: str) -> int:
-    """How wide a place is; the narrowest that a client claims decides."""
+    """How wide a location is; the narrowest that a client claims decides."""
     return _BREADTHS.index(value.partition(":")[0])
 
 
@@ -118,7 +118,7 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _load(path: Path) -> maxminddb.Reader:
-    """A reader of a copy: what is mapped from the disk itself would end this process where it is cut short."""
+    """A reader of a copy: a mapping of the file itself would kill this process if it were truncated."""
     copy = os.memfd_create("geo")
     try:
         with open(copy, "wb", closefd=False) as file:

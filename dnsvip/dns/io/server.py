@@ -1,7 +1,7 @@
-"""The DNS server's shell: listeners, the clock, and one Engine that answers everything they bring.
+"""The DNS server: listeners, and the engine in force.
 
-While it answers it touches neither database nor files. A new snapshot is a new Engine put in the old
-one's place by a single assignment: each message is answered wholly by one or by the other.
+It answers without touching database or files. A new snapshot is a new Engine that replaces the old one by a single
+assignment: each message is answered entirely by one or the other.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from dnsvip.site.node_file import DnsSettings, Listener
 from dnsvip.telemetry.sample_log import Every, SampleLog
 
 PORT_TRIES = 8
-"""How often a free port is looked for that UDP and TCP can both have."""
+"""Attempts to find a port that is free for both UDP and TCP."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a listener really listens, UDP and TCP."""
+    """Where a listener actually listens, UDP and TCP."""
 
     name: str
     host: str
@@ -67,7 +67,7 @@ class DnsServer:
         self._report_problems()
 
     async def start(self) -> None:
-        """Listen everywhere; raises PlatformError naming the listener that cannot, and then listens nowhere."""
+        """Listen everywhere; raises PlatformError naming the listener that cannot, with all others closed."""
         try:
             for listener in self._settings.listen:
                 await self._listen(listener)
@@ -76,7 +76,7 @@ class DnsServer:
             raise
 
     async def stop(self) -> None:
-        """Take nothing more, send what is written, give up the ports."""
+        """Accept nothing more, flush what is written, release the ports."""
         for datagrams in self._datagrams:
             datagrams.stop()
         for server in self._servers:
@@ -97,7 +97,7 @@ class DnsServer:
 
     @property
     def engine(self) -> Engine:
-        """Who decides."""
+        """The engine in force."""
         return self.fast.engine
 
     @engine.setter
@@ -105,7 +105,7 @@ class DnsServer:
         self.fast = FastPath(engine, self.fast)
 
     def reconfigure(self, settings: DnsSettings) -> None:
-        """Take over another rate limit and other bounds of streams from now on; the rest needs another server."""
+        """Apply another rate limit and other stream limits from now on; other settings need a new server."""
         if settings.rate_limit != self._settings.rate_limit:
             self._responder.limiter = _limiter(settings)
         tcp = settings.tcp
@@ -119,13 +119,12 @@ class DnsServer:
         identity: ServerIdentity | None = None,
         require_cookies: bool | None = None,
     ) -> FastPath:
-        """What answers from this snapshot (the rest as Engine has it), ready to be assigned to `fast`; may be called in
-        another thread."""
+        """A FastPath for this snapshot (arguments as Engine's), ready to be assigned to `fast`; thread-safe."""
         engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
         return FastPath(engine, self.fast)
 
     def sample(self, log: SampleLog[Sample] | None, one_in: int = 1) -> None:
-        """Offer one question in `one_in` to a log from now on; None: none."""
+        """Offer one query in `one_in` to a log from now on; None: none."""
         self._responder.samples, self._responder.every = log, Every(one_in)
 
     def update(self, snapshot: Snapshot) -> None:
@@ -176,10 +175,10 @@ def _limiter(settings: DnsSettings) -> Limiter | None:
 
 def _by_transport(counters: Counters) -> dict[str, int]:
     """Answers by transport and rcode, as "udp NOERROR"."""
-    found = {f"tcp {Rcode(rcode).name}": number for rcode, number in counters.streams.items() if rcode is not None}
+    numbers = {f"tcp {Rcode(rcode).name}": number for rcode, number in counters.streams.items() if rcode is not None}
     for rcode, number in counters.rcodes.items():
-        found[f"udp {Rcode(rcode).name}"] = number - counters.streams.get(rcode, 0)
-    return found
+        numbers[f"udp {Rcode(rcode).name}"] = number - counters.streams.get(rcode, 0)
+    return numbers
 
 
 def _bind(host: str, port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:

@@ -1,7 +1,7 @@
-"""Streams: connections taken, questions answered in order, the idle and the stuck closed (RFC 7766).
+"""TCP streams: connections accepted, queries answered in order, idle and stuck peers closed (RFC 7766).
 
-Knows sockets and nothing of DNS but its framing. Everything a peer can use up is bounded: connections,
-connections of one source, time without a question, time without reading our answers.
+Knows sockets and of DNS only the framing. All a peer can exhaust is bounded: connections, connections per source, time
+without a query, time without reading our responses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH = 32
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64),
-    seconds to the next whole question, seconds in which a peer must take what waits for it."""
+    seconds to the next complete query, seconds in which a peer must read what waits for it."""
 
     connections: int = 1000
     per_source: int = 64
@@ -43,7 +43,7 @@ class Gate:
         self._sources: Counter[IPv4Address | IPv6Network] = Counter()
 
     def enter(self, stream: Stream) -> bool:
-        """Let a connection in; False where there is no room for it."""
+        """Admit a connection; False where a limit is reached."""
         key = _source_key(stream.source)
         full = self._sources[key] >= self.limits.per_source and stream.source not in self.front_ends
         if full or len(self.streams) >= self.limits.connections:
@@ -53,7 +53,7 @@ class Gate:
         return True
 
     def leave(self, stream: Stream) -> None:
-        """Forget a connection; one that was never let in does not count."""
+        """Release a connection; one that was never admitted changes nothing."""
         if stream not in self.streams:
             return
         self.streams.remove(stream)
@@ -82,10 +82,10 @@ class Stream(asyncio.Protocol):
         self._deadline = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or refuse it at once."""
+        """Admit the connection, or abort it."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        if not peer:  # gone before it was taken
+        if not peer:  # closed before it was accepted
             self._transport.abort()
             return
         self.source = ip_address(peer[0])
@@ -100,7 +100,7 @@ class Stream(asyncio.Protocol):
         self._idle = self._loop.call_at(self._deadline, self._check_idle)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Answer the messages that are complete."""
         if self._last:
             return
         if self._header is not None:
@@ -117,7 +117,7 @@ class Stream(asyncio.Protocol):
         self._work()
 
     def eof_received(self) -> bool:
-        """The peer sends no more; what it asked is answered yet."""
+        """The peer has closed its side; queries received are still answered."""
         if self._framer.partial:
             self._tally["tcp_cut"] += 1
         self._last = True
@@ -125,7 +125,7 @@ class Stream(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The peer does not read; it has some seconds to do so."""
+        """The peer does not read; give it some seconds."""
         self._stuck = self._loop.call_later(self._gate.limits.write, self._give_up, "tcp_stuck")
 
     def resume_writing(self) -> None:
@@ -136,7 +136,7 @@ class Stream(asyncio.Protocol):
         self._work()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Leave nothing behind."""
+        """Release everything."""
         self._gate.leave(self)
         self._waiting.clear()
         self._sending = None
@@ -145,13 +145,13 @@ class Stream(asyncio.Protocol):
                 handle.cancel()
 
     def close(self) -> None:
-        """Send what is written, take no more."""
+        """Flush what is written, accept no more."""
         self._last, self._sending = True, None
         self._waiting.clear()
         self._transport.close()
 
     def _after_header(self, data: bytes) -> bytes:
-        """What follows the front end's header, which tells who asks; nothing where its end is yet to come."""
+        """The data behind the front end's header, which names the requester; nothing while the header is incomplete."""
         try:
             header = read(data)
         except BadHeader:
@@ -170,8 +170,8 @@ class Stream(asyncio.Protocol):
         return data[header.size :]
 
     def _work(self) -> None:
-        """Answer a batch, or send one message of a long answer; then let others have their turn, reading no further
-        until all is answered."""
+        """Answer a batch, or send one message of a zone transfer, then yield to other streams; reading pauses until all
+        is answered."""
         self._more = None
         if self._sending and not self._stuck:
             self._send_on(self._sending)
@@ -222,11 +222,12 @@ def _source_key(source: IPv4Address | IPv6Address) -> IPv4Address | IPv6Network:
 
 
 MIN_MESSAGE = 12
-"""A header; a stream with a shorter message in it is no DNS, and where the next would begin cannot be trusted."""
+"""A header; a stream with a shorter message is not DNS, and its framing cannot be trusted."""
 
 
 class Framer:
-    """Cuts what arrives into messages. `broken`: the stream holds no DNS, and nothing more is taken from it."""
+    """Splits a stream into messages (RFC 1035 section 4.2.2). `broken`: it is not DNS, and nothing more is read from
+    it."""
 
     __slots__ = ("_pending", "broken")
 
@@ -258,5 +259,5 @@ class Framer:
 
 
 def frame(message: bytes) -> bytes:
-    """A message as it goes into a stream."""
+    """A message with its length in front."""
     return len(message).to_bytes(2, "big") + message

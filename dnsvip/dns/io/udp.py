@@ -1,9 +1,8 @@
 """Datagrams by the batch: recvmmsg and sendmmsg into fixed buffers, one system call for up to 64 messages.
 
-Knows sockets and nothing of DNS. It answers as `udp.Datagrams` does, which stays the way where the C library
-has no recvmmsg. Each time the loop calls it takes at most `ROUNDS` batches, so that nothing else starves.
-Answers to one and the same port, as a front end or a forwarder asks from, are sent in one piece where the kernel
-and the interface can divide it (`buffers`); where they turn out not to, the socket never tries again.
+Knows sockets and nothing of DNS. One turn of the event loop takes at most `ROUNDS` batches, so that nothing else
+starves. Answers to one port, such as a front end's or a forwarder's, are sent as one buffer where the kernel and the
+interface can segment it (`buffers`); where they cannot, the socket never tries again.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ RECEIVE_BUFFER = 4 << 20
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
 
 LEAST_IN_RUNS = 4
-"""Of fewer answers in a batch it is not looked for some with one destination."""
+"""Batches with fewer answers are not searched for common destinations."""
 
 
 class Batches:
@@ -55,7 +54,7 @@ class Batches:
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
 
     def stop(self) -> None:
-        """Read no more, and give up the port."""
+        """Stop reading, and release the port."""
         asyncio.get_running_loop().remove_reader(self._sock.fileno())
         self._sock.close()
 
@@ -74,7 +73,7 @@ class Batches:
                 return
 
     def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
-        """Send the answers, each to where its question came from; those in between that have none are left out."""
+        """Send each answer to where its query came from; messages without an answer are skipped."""
         sizes = self._buffers.put(answers)
         if self._in_runs and len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
             rest = self._send_runs(fd, runs)
@@ -94,7 +93,7 @@ class Batches:
                 self._send_run(fd, places[0], places[-1] + 1)
 
     def _send_runs(self, fd: int, runs: list[Run]) -> list[int]:
-        """Send answers in one piece each run; the places of those that have to be sent otherwise."""
+        """Send each run as one buffer; returns the places of the answers that have to be sent one by one."""
         at = 0
         while at < len(runs):
             sent = self._buffers.send_runs(fd, at, len(runs) - at)
@@ -117,7 +116,7 @@ class Batches:
             sent = self._buffers.send(fd, at, end - at)
             if sent > 0:
                 at += sent
-            elif ctypes.get_errno() in _FULL:  # UDP may lose it, the requesters will ask again
+            elif ctypes.get_errno() in _FULL:  # UDP may lose them, the requesters will retry
                 self._tally["udp_unsent"] += end - at
                 return
             elif ctypes.get_errno() != errno.EINTR:  # nowhere to send this one
@@ -128,4 +127,4 @@ class Batches:
 _NOTHING_NOW = frozenset((errno.EAGAIN, errno.EINTR))
 _FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
 _UNABLE = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
-"""The kernel or the interface cannot divide, or the path takes less than an answer."""
+"""The kernel or the interface cannot segment, or the path MTU is below an answer."""

@@ -1,8 +1,8 @@
-"""Several processes that answer on the same ports: started, watched, restarted, stopped; their counters added up.
+"""Several processes answering on the same ports: started, watched, restarted, stopped; their counters summed.
 
 Each worker is a program of its own (`argv`) with its own feed and server: it shares nothing with the others but
-the ports (SO_REUSEPORT), so one that fails takes no other with it. It tells the parent by lines of JSON on its
-standard output that it is ready, and its counters; when its standard input ends, it stops. What a worker answers
+the ports (SO_REUSEPORT), so one that fails takes no other with it. It reports to the parent by lines of JSON on its
+standard output: that it is ready, and its counters. It stops when its standard input ends. What a worker answers
 is unknown here.
 """
 
@@ -26,14 +26,14 @@ from dnsvip.errors import PlatformError
 
 Totals: TypeAlias = Mapping[str, Mapping[str, int]]
 
-TELL_SECONDS = 0.25
-"""How old the counters of a worker may be."""
+REPORT_SECONDS = 0.25
+"""Seconds between a worker's reports of its counters."""
 
 SILENT_SECONDS = 30.0
-"""A worker that tells nothing for so long is stuck, and ended."""
+"""A worker that is silent for this long is stuck, and killed."""
 
 LONGEST_LINE = 1 << 20
-"""What a worker tells at once: its counters name the tiers of the site."""
+"""Bytes of one report; its counters name the tiers of the site."""
 
 STOP_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
@@ -58,7 +58,7 @@ class Workers:
         self._ended: dict[str, dict[str, int]] = {}
 
     async def start(self) -> None:
-        """Return when all are ready; raises PlatformError with what the first says that cannot be, and stops all."""
+        """Return when all are ready; raises PlatformError with the first failure, and stops all."""
         self._tasks = [asyncio.create_task(self._keep(place)) for place in self._places]
         try:
             self.endpoints = (await asyncio.gather(*(place.ready for place in self._places)))[0]
@@ -67,7 +67,7 @@ class Workers:
             raise
 
     async def stop(self) -> None:
-        """Have all stop, and end those that do not."""
+        """Stop all, and kill those that do not."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -82,17 +82,17 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that run now."""
+        """The processes running now."""
         return [place.process.pid for place in self._places if place.process]
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all that run now; one that has just ended misses it."""
+        """Signal all that run now; one that has just ended misses it."""
         for pid in self.pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     async def _keep(self, place: _Place) -> None:
-        """Have a worker in this place, again and again."""
+        """Keep a worker running in this place."""
         pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
         while True:
             started = loop.time()
@@ -123,7 +123,7 @@ class Workers:
 
 
 class _Place:
-    """Where one worker after the other runs."""
+    """The place of one worker, and of its replacements."""
 
     def __init__(self) -> None:
         self.ready: asyncio.Future[tuple[Endpoint, ...]] = asyncio.get_running_loop().create_future()
@@ -133,28 +133,28 @@ class _Place:
 
 
 async def _listen(process: Process, place: _Place) -> None:
-    """Take what a worker tells until it ends, or is silent for too long once it was ready."""
+    """Read a worker's reports until it ends, or is silent for too long after it was ready."""
     assert process.stdout  # noqa: S101 - it was asked for
     patience: float | None = None
     while True:
         try:
             line = await asyncio.wait_for(process.stdout.readline(), patience)
         except TimeoutError:
-            place.failure = f"told nothing for {SILENT_SECONDS:g} seconds"
+            place.failure = f"was silent for {SILENT_SECONDS:g} seconds"
             process.kill()
             return
         if not line:
             return
         try:
-            told = json.loads(line)
+            report = json.loads(line)
         except ValueError:  # cut short by its end
             continue
-        place.counters = told.get("counters", place.counters)
-        place.failure = told.get("failed", "")
-        if "ready" in told:
+        place.counters = report.get("counters", place.counters)
+        place.failure = report.get("failed", "")
+        if "ready" in report:
             patience = SILENT_SECONDS
             if not place.ready.done():
-                place.ready.set_result(tuple(Endpoint(*each) for each in told["ready"]))
+                place.ready.set_result(tuple(Endpoint(*endpoint) for endpoint in report["ready"]))
 
 
 async def _end(process: Process) -> None:
@@ -178,10 +178,10 @@ def add(total: dict[str, dict[str, int]], part: Totals, without: frozenset[str] 
 
 
 class Parent:
-    """The other end, in the worker: made first of all, before anything can take long.
+    """The parent as the worker sees it; created first, before anything slow.
 
-    The worker ends when its parent does, whatever it is doing, and only then or when told: not by the signals
-    that a terminal or a service manager sends to all processes of a group.
+    The worker ends when its parent does, whatever it is doing, or when the parent says so: not by the
+    signals that a terminal or a service manager sends to a whole process group.
     """
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ class Parent:
         self._out = os.dup(sys.stdout.fileno())
         os.set_blocking(self._out, False)
         self._rest = b""
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is for people
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # anything else printed is for people
 
     def tell(self, **told: Any) -> None:
         """Tell the parent. What a full pipe does not take of a line now goes before the next one, which is left out
@@ -202,7 +202,7 @@ class Parent:
             self._rest = self._rest[os.write(self._out, self._rest) :]
 
     async def stopped(self, counters: Callable[[], Totals]) -> None:
-        """Tell the counters all the time, until the parent wants this worker to stop."""
+        """Report the counters until the parent stops this worker."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         stdin = sys.stdin.fileno()
         loop.add_reader(stdin, ended.set)  # nothing is ever written there: it can only end
@@ -210,7 +210,7 @@ class Parent:
             while not ended.is_set():
                 self.tell(counters=counters())
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), TELL_SECONDS)
+                    await asyncio.wait_for(ended.wait(), REPORT_SECONDS)
         finally:
             loop.remove_reader(stdin)
 

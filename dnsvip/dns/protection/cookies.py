@@ -1,7 +1,7 @@
-"""DNS cookies: proof that a requester gets answers at the address it asks from (RFC 7873, RFC 9018).
+"""DNS cookies: proof that a requester receives responses at its source address (RFC 7873, RFC 9018).
 
 A server cookie is a SipHash over client cookie, time and address with a secret that all nodes share, so any
-server with the same secret takes it. Pure but for what it remembers, which is bounded. It knows no messages.
+server with the same secret accepts it. Pure but for a bounded cache. It knows no messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dnsvip.dns.two_generation_cache import TwoGenerationCache
 CLIENT_BYTES, SERVER_BYTES, SECRET_BYTES = 8, 16, 16
 
 OLDEST, NEWEST, RENEWED = 3600, -300, 1800
-"""Ages in seconds: a cookie is taken from NEWEST to OLDEST, and replaced from RENEWED on (RFC 9018 section 4.3)."""
+"""Ages in seconds: a cookie is accepted from NEWEST to OLDEST, and replaced from RENEWED on (RFC 9018 section 4.3)."""
 
 _HEAD = b"\1\0\0\0"  # version 1 and three reserved bytes
 _REMEMBERED = 1 << 13
@@ -27,27 +27,27 @@ _WORD, _WORDS = Struct("<Q"), Struct("<QQ")
 
 
 class CookieCheck(NamedTuple):
-    """What came of a COOKIE option: whether its server cookie is ours and fresh, and the option to answer with."""
+    """A COOKIE option verified: whether its server cookie is ours and not expired, and the option to answer with."""
 
     valid: bool
     answer: bytes
 
 
 class Cookies:
-    """Makes server cookies with the first of `secrets` (16 bytes each) and takes those made with any."""
+    """Makes server cookies with the first of `secrets` (16 bytes each) and accepts those made with any."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self.secrets = tuple(secrets)
         self._known: TwoGenerationCache[tuple[bytes, bytes, int], CookieCheck] = TwoGenerationCache(_REMEMBERED)
 
     def check(self, option: bytes, address: bytes, now: float) -> CookieCheck:
-        """What to make of an option's data, whose length is one of COOKIE_LENGTHS, from `address` (4 or 16 bytes) at
-        `now` (unix seconds). The same answer may come again for two minutes."""
+        """Verify an option's data, whose length is one of COOKIE_LENGTHS, from `address` (4 or 16 bytes) at
+        `now` (unix seconds). The result may be reused for two minutes."""
         key = option, address, int(now) >> _SPAN_BITS
         return self._known.get(key) or self._known.put(key, self._check(option, address, int(now)))
 
     def steady(self, now: float) -> tuple[float, float]:
-        """From when on and until when (unix seconds), around `now`, the same answer comes again for the same option."""
+        """The unix seconds around `now` (from, until) in which the same option gets the same result."""
         span = int(now) >> _SPAN_BITS
         return span << _SPAN_BITS, (span + 1) << _SPAN_BITS
 

@@ -1,6 +1,7 @@
-"""PROXY protocol version 2: whom a front end such as dnsdist asks for (haproxy's proxy-protocol.txt, section 2.2).
+"""PROXY protocol version 2: for which requester a front end such as dnsdist speaks (haproxy's proxy-protocol.txt,
+section 2.2).
 
-Pure. Whether the sender may say so is for others to know; one that may must always do so, as the standard wants it.
+Pure. Only configured front ends may send the header, and they must always send it, as the standard requires.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ REMEMBERED = 1 << 12
 
 
 class FrontEnds:
-    """Those whose address is in one of `networks`."""
+    """The senders whose address is in one of `networks`."""
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
@@ -30,8 +31,8 @@ class FrontEnds:
         return any(address.version == network.version and address in network for network in self._networks)
 
     def unwrap(self, wires: Sequence[bytes], peers: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes] | None], int]:
-        """What was asked and from where, having read the front ends' headers, None where one is wrong; and how many
-        of these there are, whose messages get no answer."""
+        """Each message and its requester, with the front ends' headers removed, None where a header is wrong; and
+        how many of these there are, whose messages get no answer."""
         asked = [self._asked(wire, peer) for wire, peer in zip(wires, peers, strict=True)]
         return asked, asked.count(None)
 
@@ -52,7 +53,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 _FIXED = 16
 _MOST = 4096
-"""The longest header taken: addresses have at most 36 bytes, the rest is for TLVs, which mean nothing here."""
+"""The longest header taken: addresses have at most 36 bytes, the rest is for TLVs, which are ignored."""
 
 _ADDRESS_BYTES = {0x11: 4, 0x12: 4, 0x21: 16, 0x22: 16}
 """Family and transport (of the requester, whatever the front end uses) -> bytes of each of its two addresses."""
@@ -61,7 +62,7 @@ _LOCAL, _PROXY, _UNSPECIFIED = 0x20, 0x21, 0x00
 
 
 class BadHeader(Exception):
-    """What came is not a header of version 2, or has an address that is no IP address."""
+    """Not a header of version 2, or one without an IP address."""
 
 
 class Header(NamedTuple):

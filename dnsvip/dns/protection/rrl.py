@@ -1,8 +1,8 @@
-"""Response rate limiting: who is sent the same kind of answer over and over, by forged questions, gets fewer.
+"""Response rate limiting: a victim of forged queries gets fewer of the same kind of response.
 
 As BIND, NSD and Knot do it: accounts by prefix of the requester (/24, /56) and kind of answer, each refilled with so
 many answers a second. Of those beyond, some are sent empty with TC set, so that a real requester retries over TCP; the
-others are not sent. Whoever shows a cookie of ours, or signs, is no forger. Pure; its memory is bounded.
+others are dropped. A valid cookie or a verified signature proves the address. Pure; its memory is bounded.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ACCOUNTS = 1 << 16
 """How many are kept at least, twice as many at most."""
 
 V4_BYTES, V6_BYTES = 3, 7
-"""Prefixes by which requesters are told apart: /24 and /56."""
+"""Prefixes that requesters are grouped by: /24 and /56."""
 
 
 class LimitVerdict(Enum):
-    """What to do with an answer."""
+    """What to do with a reply."""
 
     SEND = "send"
     SLIP = "slip"
@@ -63,7 +63,7 @@ class Limiter:
 
 
 def _account(owner: Owner | None) -> bytes:
-    """What answers are alike: errors; what is missing or NODATA in one zone; referrals to one name; data of one name
+    """Which replies are alike: errors; NXDOMAIN or NODATA in one zone; referrals to one name; data of one name
     and type."""
     if owner is None:
         return b"e"

@@ -1,6 +1,6 @@
-"""What DNS messages are made of: names, record sets, questions, answers, and what can be wrong with them.
+"""DNS messages as values: record sets, queries, responses, and what can be wrong with them.
 
-Values only. How they look as bytes is known to `wire`, what they mean to `lookup` and `answer`.
+How they look as bytes is known to `parser` and `builder`, what they mean to `lookup` and `engine`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Rcode(IntEnum):
 
 
 class Opcode(IntEnum):
-    """Operations whose messages have a question that can be read."""
+    """Operations whose messages have a readable question."""
 
     QUERY = 0
     NOTIFY = 4
@@ -111,7 +111,7 @@ DUE: dict[Flaw, Rcode | None] = {
     Flaw.RESPONSE: None,
     Flaw.OPCODE: Rcode.NOTIMP,
 }
-"""The answer due to each flaw; None: silence, as there is nobody to answer or two servers would talk for ever."""
+"""The answer due to each flaw; None: none, as there is nobody to answer, or two servers would loop."""
 
 
 class Subnet(NamedTuple):
@@ -162,7 +162,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A message that is no question. `rcode` None: no answer is due. `question` and `edns` as far as they were read."""
+    """A malformed message. `rcode` None: no response is due. `question` and `edns` as far as they were read."""
 
     flaw: Flaw
     id: int = 0
@@ -172,12 +172,12 @@ class Malformed:
 
     @property
     def rcode(self) -> Rcode | None:
-        """The answer that is due."""
+        """The rcode of the response that is due."""
         return DUE[self.flaw]
 
 
 class RRset(NamedTuple):
-    """Records of one name and type. `targets` are the names their data leads to, as written."""
+    """Records of one name and type. `targets` are the names in their data that a look-up continues with, as written."""
 
     owner: Labels
     rtype: int

@@ -1,7 +1,7 @@
-"""Transaction signatures (RFC 8945): whose question this is, and our answer signed with the same key.
+"""Transaction signatures (RFC 8945): a query's signature verified, and our response signed with the same key.
 
-All cryptography of the DNS server's transport is here, in dnspython's hands. Pure: keys come from the
-snapshot, the time is an argument. What a key entitles to is not known here.
+All cryptography of DNS messages is here, done by dnspython. Pure: keys come from the snapshot, the time is an argument.
+What a key entitles to is unknown here.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _ANY_CLASS = 255
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the TSIG record of a question came to.
+    """The TSIG record of a query, verified.
 
-    `rcode` NOERROR: it is good, and `key_name` asked. FORMERR: it is no TSIG record. NOTAUTH: `error` says why.
+    `rcode` NOERROR: it is valid, and `key_name` signed. FORMERR: it is not a TSIG record. NOTAUTH: `error` says why.
     `key` signs the answer; without one the answer's TSIG record has no MAC (RFC 8945 section 5.3.2).
     """
 
@@ -93,7 +93,7 @@ class TsigKeys:
 
 
 def sign(answer: bytes, signature: Signature, now: float) -> bytes:
-    """The answer with its TSIG record; as it is, where the question had none that could be read."""
+    """The answer with its TSIG record; unchanged where the query had none that could be read."""
     request, key = signature.request, signature.key
     if request is None:
         return answer
@@ -145,7 +145,7 @@ def _read(wire: bytes, at: int) -> tuple[dns.name.Name, TSIG]:
 
 
 def _mac(wire: bytes, at: int, key: dns.tsig.Key, request: TSIG) -> bytes:
-    """The MAC that the question should have: over the message before its TSIG record was put in."""
+    """The MAC the query should have: over the message before its TSIG record was added."""
     *counts, additional = _COUNTS.unpack_from(wire, 4)
     bare = wire[:4] + _COUNTS.pack(*counts, additional - 1) + wire[12:at]
     mac: bytes = _signed(bare, key, request, b"").mac

@@ -1,8 +1,8 @@
-"""Which address a client is answered: its own encoded VIP, its IPv4 class, or the plain VIP.
+"""The address in the answer to a client: its own encoded VIP, its IPv4 class, or the plain VIP.
 
-Pure and without randomness: nonce and session are SipHashes of who asks, under keys of the epoch, and
-the nonce also of the renewal slot. So every worker and node gives the same address within a slot, and
-a repeated question costs one dictionary look-up. Who asks is decided in `classify`, not here.
+Pure and without randomness: nonce and session are SipHashes of the requester's identity under keys of the epoch, the
+nonce also of the renewal slot. So every worker and node gives the same address within a slot, and a repeated query
+costs one dictionary look-up. Who the requester is, is decided in `identify`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from dnsvip.errors import CodecError
 from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot, Tier
 
 ANONYMOUS_PREFIX: Mapping[int, int] = {4: 24, 6: 48}
-"""How much of its address tells one anonymous client from another, by IP version."""
+"""Prefix length that distinguishes anonymous clients, by IP version."""
 
 MAX_NONCES = 16
-"""How many nonces are tried where an address must not be issued; so many misses in a row do not happen."""
+"""Nonces tried where an address must not be issued; this many misses in a row do not happen."""
 
 MEMO_SIZE = 1 << 16
-"""How many addresses of the current slot a cluster remembers."""
+"""Addresses of the current slot cached per cluster."""
 
 
 class Kind(StrEnum):
-    """What sort of address it is and, for a plain VIP, why. Each answer is counted under one."""
+    """The kind of an address and, for a plain VIP, the reason. Each answer is counted under one."""
 
     ENCODED = "encoded"
     CLASS = "class"
@@ -58,10 +58,10 @@ class Vip(NamedTuple):
 
 
 class VipMaker:
-    """Makes the addresses of all clusters of one snapshot. One per thread: it remembers what it made.
+    """Makes the addresses of all clusters of one snapshot. One per thread, as it caches them.
 
     An answer is the plain VIP of kind NO_EPOCH where no epoch is active, UNFIT where tier, client id
-    or an attribute does not fit the layout, NO_NONCE where every nonce gave an address never issued.
+    or an attribute does not fit the layout, NO_NONCE where every nonce gives a reserved address.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -86,7 +86,7 @@ class VipMaker:
         return self._plainly(service, who) or self._issuers[service.cluster].issue(who, requester, now)
 
     def seal_batch(self, service: Service, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
-        """`aaaa` for many at once: the same addresses, several times faster for each that is new."""
+        """`aaaa` for many at once: the same addresses, several times faster for new ones."""
         plain = [self._plainly(service, who) for who, _ in asked]
         rest = [pair for pair, vip in zip(asked, plain, strict=True) if vip is None]
         sealed = iter(self._issuers[service.cluster].issue_batch(rest, now) if rest else ())
@@ -114,7 +114,7 @@ class VipMaker:
         )
 
     def _plainly(self, service: Service, who: Classified) -> Vip | None:
-        """The plain VIP, where that is the answer before any address is made."""
+        """The plain VIP, where no address needs to be sealed."""
         name = service.cluster
         if who.client is None and self._hides[name]:
             return self._plain[name][Kind.PLAIN]
@@ -123,7 +123,7 @@ class VipMaker:
 
 _KEY = Struct("!QBB16s?")
 """What a client's address depends on, in bytes: its id, or 0 and the IP version, length and network of its prefix and
-whether ECS told it. All but the last is what nonce and session hash."""
+whether it is from ECS. Nonce and session hash all but the last."""
 
 _NOBODY = _KEY.pack(0, 0, 0, bytes(16), False)
 _HASHED = _KEY.size - 1
@@ -151,12 +151,12 @@ class _Issuer:
         self._slot = self._expiry = -1
         self._slot_bytes = b""
         self._nobody: int | None = None
-        self._made: TwoGenerationCache[bytes, Vip] = TwoGenerationCache(MEMO_SIZE // 2)
+        self._cache: TwoGenerationCache[bytes, Vip] = TwoGenerationCache(MEMO_SIZE // 2)
 
     def issue(self, who: Classified, requester: Requester, now: float) -> Vip:
         self._enter_slot(now)
         key = self._key(who, requester)
-        return self._made.get(key) or self._made.put(key, self._seal(key, who.client))
+        return self._cache.get(key) or self._cache.put(key, self._seal(key, who.client))
 
     def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         self._enter_slot(now)
@@ -167,24 +167,24 @@ class _Issuer:
         for key, (who, _) in zip(keys, asked, strict=True):
             if key in vips or key in clients:
                 continue
-            vip = self._made.get(key)
+            vip = self._cache.get(key)
             if vip is not None:
                 vips[key] = vip
             elif (payload := self._payload(key, who.client, 0)) is not None:
                 clients[key] = who.client
                 payloads.append(payload)
             else:
-                vips[key] = self._made.put(key, self._seal(key, who.client))
+                vips[key] = self._cache.put(key, self._seal(key, who.client))
         for (key, client), address in zip(clients.items(), self._codec.seal_batch(payloads), strict=True):
             fine = not is_reserved(self._layout, address, self._plain)
             vip = self._vip(key, address, Kind.ENCODED) if fine else self._seal(key, client)
-            vips[key] = self._made.put(key, vip)
+            vips[key] = self._cache.put(key, vip)
         return [vips[key] for key in keys]
 
     def _enter_slot(self, now: float) -> None:
         slot = int(now) // self._renew
         if slot != self._slot:
-            self._slot, self._made = slot, TwoGenerationCache(MEMO_SIZE // 2)
+            self._slot, self._cache = slot, TwoGenerationCache(MEMO_SIZE // 2)
             self._slot_bytes = slot.to_bytes(8, "big")
             self._expiry = self._expiry_in(slot)
             self._nobody = self._pack({**self._values(_NOBODY, None, 0), **{name: 0 for name, _ in self._personal}})
@@ -273,4 +273,4 @@ _FIELDS: Mapping[str, Callable[[_Issuer, bytes, Client | None, int], int]] = {
     "nonce": _Issuer._nonce,
     "session": _Issuer._session,
 }
-"""How the fields of known names are made; any other name is an attribute of the client."""
+"""The values of fields with known names; any other field is an attribute of the client."""

@@ -1,7 +1,7 @@
 """A zone's text with some record sets replaced: read as the server reads it, written one record a line.
 
 What is written is canonical: a `$ORIGIN`, then every record with its owner and TTL, owners in the order that they had.
-Comments and directives of the old text are gone after the first edit. The SOA's serial is raised by every edit
+The first edit drops comments and directives of the old text. The SOA's serial is raised by every edit
 that changes something (RFC 1982).
 """
 

@@ -1,8 +1,8 @@
-"""What the zones say to a question (RFC 1034 section 4.3.2, RFC 4592, RFC 6672, RFC 2308).
+"""What the zones answer to a question (RFC 1034 section 4.3.2, RFC 4592, RFC 6672, RFC 2308).
 
-Pure: it walks compiled zones. Where it comes to a name that is a service, a `RecordSynthesizer` is asked for the
-record set, so aliases, wildcards and negative answers work alike for static and for tailored records.
-Who the client is, and how its address is made, is unknown here.
+Pure: it walks compiled zones. At the name of a service a `RecordSynthesizer` supplies the record set, so aliases,
+wildcards and negative answers work alike for static and for synthesized records. Who the client is, and how its
+address is made, is unknown here.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from dnsvip.dns.zones.zone import CompiledZone, Node
 from dnsvip.dns.zones.zonefile import WILD
 
 MAX_CHAIN = 16
-"""How many aliases are followed; a longer chain is the resolver's to go on with."""
+"""Aliases followed; the resolver continues a longer chain."""
 
 ANY_TTL = 3600
 ANY_DATA = b"\x07RFC8482\x00"
 """The HINFO record that answers ANY (RFC 8482 section 4.2)."""
 
-TAILORED = frozenset({Type.A, Type.AAAA, Type.SVCB, Type.HTTPS})
+SYNTHESIZED = frozenset({Type.A, Type.AAAA, Type.SVCB, Type.HTTPS})
 """Types that may differ from client to client."""
 
 RecordSynthesizer: TypeAlias = Callable[[Labels, int, RRset | None], RRset | None]
-"""(node, type, the zone's own record set) -> the record set for whoever asks; None where there is none."""
+"""(node, type, the zone's own record set) -> the record set for the requester; None where there is none."""
 
 
 class LookupResult(StrEnum):
-    """What came of a look-up."""
+    """The result of a look-up."""
 
     ANSWER = "answer"
     NODATA = "nodata"
@@ -146,7 +146,7 @@ def _owner(start: _Spot | LookupResult, found: LookupResult, response: Response,
 def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
     """The name that decides on the answer for `key`: itself where it exists, else the name under which it is missing
     or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
-    answered alike. None where the answer is made of the name asked for (DNAME)."""
+    answered alike. None where the answer is derived from the qname (DNAME)."""
     here = _walk(zones, key, qtype)
     if isinstance(here, LookupResult):
         return _apex(zones, key, qtype) or ()
@@ -158,7 +158,7 @@ def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
 
 
 def obstacle(zones: Zones, name: Labels) -> str | None:
-    """What keeps a service at `name` from ever being found; `zones` without services. None where it can be."""
+    """What hides a service at `name` from every query; `zones` without services. None where nothing does."""
     apex = zones.apex_of(name)
     zone = zones.by_apex[apex] if apex is not None else None
     if zone is None:
@@ -173,7 +173,7 @@ _OBSTACLES: Mapping[_End, str] = {_End.CUT: "delegates that name", _End.DNAME: "
 
 
 def _leave(chain: list[RRset], found: LookupResult) -> tuple[LookupResult, Response]:
-    """The end where our data ends: with what the chain has, else for want of a zone that can be served."""
+    """The end of our data: the chain so far, else the refusal for lack of a zone that can be served."""
     if chain:
         return LookupResult.ANSWER, Response(aa=True, answer=tuple(chain))
     rcode = Rcode.SERVFAIL if found is LookupResult.BROKEN_ZONE else Rcode.REFUSED
@@ -214,7 +214,7 @@ def _locate(zones: Zones, zone: CompiledZone, key: Labels, qtype: int) -> _Place
 
 
 _NOTHING: Node = {}
-"""The record sets of a name that the zone itself does not have; told by identity."""
+"""The record sets of a name that the zone itself does not have; compared by identity."""
 
 
 def _wildcard(zones: Zones, zone: CompiledZone, encloser: Labels) -> _Place:
@@ -262,17 +262,17 @@ def _finish(
         return LookupResult.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,))
     names = [lowered(target) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
     extra = _addresses(zones, zone, names)
-    found = (*answer, rrset._replace(owner=name))
-    return LookupResult.ANSWER, Response(aa=True, answer=found, additional=extra)
+    records = (*answer, rrset._replace(owner=name))
+    return LookupResult.ANSWER, Response(aa=True, answer=records, additional=extra)
 
 
 _WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV})
-"""Types whose targets' addresses are worth adding (RFC 1034 section 4.3.2 step 6, RFC 2782)."""
+"""Types whose targets' addresses are added (RFC 1034 section 4.3.2 step 6, RFC 2782)."""
 
 
 def _rrset(zones: Zones, place: _Place, name: Labels, qtype: int, synthesizer: RecordSynthesizer) -> RRset | None:
     static = place.node.get(qtype)
-    if qtype in TAILORED:
+    if qtype in SYNTHESIZED:
         return synthesizer(place.key, qtype, static)
     if qtype == Type.ANY and (place.node or place.key in zones.services):
         return RRset(name, Type.HINFO, ANY_TTL, ((ANY_DATA,),))
@@ -295,6 +295,6 @@ def _referral(zones: Zones, zone: CompiledZone, place: _Place, answer: tuple[RRs
 
 
 def _addresses(zones: Zones, zone: CompiledZone, names: Collection[Labels]) -> tuple[RRset, ...]:
-    """The static addresses of names in this zone; a service's differ from client to client and are not among them."""
+    """The static addresses of names in this zone; those of services differ per client and are left out."""
     nodes = [zone.nodes.get(name, _NOTHING) for name in names if name not in zones.services]
     return tuple(node[rtype] for node in nodes for rtype in (Type.A, Type.AAAA) if rtype in node)

@@ -63,7 +63,7 @@ def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RR
 
 
 def _rrset(members: Sequence[Record]) -> RRset:
-    """One set; where TTLs differ the least counts (RFC 2181 section 5.2), and a repeated record is one."""
+    """One set; where TTLs differ the lowest counts (RFC 2181 section 5.2), and a repeated record is one."""
     first, ttl = members[0], min(record.ttl for record in members)
     rdatas = tuple(dict.fromkeys(_pieces(record) for record in members))
     targets = _TARGETS.get(first.rtype)
@@ -93,13 +93,13 @@ _SPLIT: Mapping[int, Callable[[Any], Rdata]] = {
     Type.MX: lambda rdata: (rdata.preference.to_bytes(2, "big"), _labels(rdata.exchange)),
     Type.SOA: _split_soa,
 }
-"""Types whose names may be compressed (RFC 1035, RFC 3597 section 4), as pieces; of others every byte stands."""
+"""Types whose names may be compressed (RFC 1035, RFC 3597 section 4), as pieces; other data is kept as bytes."""
 
 _TARGETS: Mapping[int, Callable[[Any], Labels]] = {
     **dict.fromkeys((Type.NS, Type.CNAME, Type.DNAME, Type.SRV), lambda rdata: _labels(rdata.target)),
     Type.MX: lambda rdata: _labels(rdata.exchange),
 }
-"""Types whose data is a name that a look-up goes on with."""
+"""Types whose data is a name that a look-up continues with."""
 
 
 def _last_piece(rrset: RRset) -> bytes:

@@ -1,8 +1,8 @@
 """The text of a zone file as checked records (RFC 1035 section 5, RFC 2181, RFC 4592, RFC 6672).
 
 `read_zone` finds everything that is wrong with a zone, with the line it is on, so that a zone that
-cannot be served is refused when it is applied and not when it is asked for. It knows dnspython's reader
-and no other thing about how the zone will be served.
+cannot be served is refused when it is applied, not when it is queried. It knows dnspython's reader and nothing about
+serving.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def labels_of(name: str) -> Labels:
 
 
 def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
-    """The zone's apex and records, and every problem found; with problems, the records are of no use."""
+    """The zone's apex and records, and every problem found; with problems, the records are unusable."""
     where = f"zone.{zone.name}"
     try:
         apex = labels_of(zone.name)

@@ -142,7 +142,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     flood = [through(f"10.0.{i}.1") for i in range(50)]
     first = [maker.aaaa(WWW, NOBODY, requester, NOW) for requester in flood]
     assert [maker.aaaa(WWW, NOBODY, requester, NOW) for requester in flood] == first
-    assert len(maker._issuers["web"]._made) <= 8
+    assert len(maker._issuers["web"]._cache) <= 8
 
 
 def test_anonymous_gets_the_plain_vip() -> None:
