@@ -13,7 +13,7 @@ import pytest
 
 from tests.node.serving import Node, within
 
-pytestmark = pytest.mark.timeout(400)  # installs forty packages
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # installs forty packages
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dnsvip"

@@ -1,6 +1,6 @@
 """The acts' tools: run a program on a host and show its command line, capture packets, read a page.
 
-It promises that every command and its output reach whoever shows them; what the output proves is for the acts.
+Every command and its output reach the report; the acts decide what the output proves.
 """
 
 from __future__ import annotations

@@ -40,22 +40,22 @@ class Part:
 async def examine_all(part: Part) -> AsyncIterator[Finding]:
     """Every finding about a node, as soon as there is one."""
     key, kek = _key(part.node, part.environ)
-    database, found = await _database(part.node, kek)
-    for finding in data.judge_key_file(key, shared=bool(found and found.shared)):
+    database, examined = await _database(part.node, kek)
+    for finding in data.judge_key_file(key, shared=bool(examined and examined.shared)):
         yield finding
     for finding in data.judge_database(database):
         yield finding
     now = time.time()
-    if found and found.key_fits:
+    if examined and examined.key_fits:
         for finding in (
-            *data.judge_epochs(found.rings, found.nodes, now),
-            *data.judge_nodes(found.nodes, found.generation, now),
+            *data.judge_epochs(examined.rings, examined.nodes, now),
+            *data.judge_nodes(examined.nodes, examined.generation, now),
         ):
             yield finding
     site, snapshot_finding = await asyncio.to_thread(_last_good, part.node, kek, database)
     yield snapshot_finding
-    site = found.site if found and found.site else site
-    for finding in _host(part, site, found):
+    site = examined.site if examined and examined.site else site
+    for finding in _host(part, site, examined):
         yield finding
     if site is not None:
         async for finding in _network(part, site):
@@ -78,13 +78,19 @@ async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[dat
     if await asyncio.to_thread(_is_missing, node.database):
         return data.Database(node.database, SCHEMA, missing=True), None
     try:
-        found = await examine(node.database, kek)
+        examined = await examine(node.database, kek)
     except StoreError as error:
         return data.Database(node.database.partition("@")[2], SCHEMA, error=str(error)), None
-    judged = data.Database(
-        found.label, SCHEMA, "", False, found.schema, found.usable, found.latency, found.standby, found.key_fits
-    )  # fmt: skip
-    return judged, found
+    database = data.Database(
+        examined.label,
+        SCHEMA,
+        schema=examined.schema,
+        usable=examined.usable,
+        latency=examined.latency,
+        standby=examined.standby,
+        key_fits=examined.key_fits,
+    )
+    return database, examined
 
 
 def _is_missing(database: str) -> bool:
@@ -104,11 +110,11 @@ def _last_good(node: NodeConfig, kek: KeyEncryptionKey | None, database: data.Da
     return site, finding
 
 
-def _host(part: Part, site: Site | None, found: Examined | None) -> Iterator[Finding]:
+def _host(part: Part, site: Site | None, examined: Examined | None) -> Iterator[Finding]:
     node = part.node
     clusters = list(site.clusters.values()) if site else []
     slots = [cluster.slot_seconds for cluster in clusters if isinstance(cluster, Cluster)]
-    clock = host.Clock(probe_host.synchronised(), found.skew if found else None)
+    clock = host.Clock(probe_host.synchronised(), examined.skew if examined else None)
     yield from host.judge_clock(clock, min(slots, default=30))
     for folder in dict.fromkeys(_folders(node)):
         free, writable = probe_host.disk(folder)
