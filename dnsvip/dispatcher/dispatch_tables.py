@@ -147,10 +147,10 @@ class DispatchTables:
 
 
 def forward_to(
-    target: Target, reason: AddressReason | PacketReason, dscp: int | None, delay: int = 0, flow: int = 0
+    target: Target, reason: AddressReason | PacketReason, dscp: int | None, delay: int = 0, flow_hash: int = 0
 ) -> Verdict:
     """The verdict that sends a packet of a flow (its 64-bit hash) to a server."""
-    return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow=flow)
+    return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow_hash=flow_hash)
 
 
 def owner_of(target: Target, dscp: int | None) -> int:

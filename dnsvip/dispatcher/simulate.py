@@ -14,6 +14,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
+from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
 from dnsvip.dispatcher.verify.explain import DecodingStep
@@ -46,7 +47,7 @@ def simulate(
     """What a dispatcher with these tables does with the first packet of a TCP connection; both of one IP version."""
     packet = syn(source, port, address, service_port)
     verdict = decide(packet, tables, Flows(FLOWS), int(now * SECOND))
-    address_verdict = tables.verifier.verify(int(address), int(source), port, now)
+    address_verdict = verdict.address or AddressVerdict(AddressReason.NOT_OURS)
     steps = tables.verifier.explain(address_verdict, int(address), now)
     return SimulatedFlow(address_verdict, steps, verdict, _candidates(tables, address_verdict, address.version))
 

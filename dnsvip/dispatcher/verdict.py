@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from dnsvip.dispatcher.packet import Packet
 from dnsvip.dispatcher.reason import ACCEPTED, Action, AddressReason
 from dnsvip.site import ClassCluster, Client, Cluster, Forward, Tier
 
@@ -60,15 +62,16 @@ class Target:
         return 4 if len(self.address) == 4 else 6
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to do with a packet and why; `output.output_bytes` makes of both the bytes that leave.
+class Verdict(NamedTuple):
+    """What to do with a packet and why; `output.output_bytes` turns packet and verdict into the bytes that leave.
 
-    `dscp` (0 to 63) marks it. In `mode` nat the destination becomes the server's address, or where `vip`
-    is set (a reply, without a server) the source becomes that VIP; `port` replaces the client's port
-    where it is not empty. In mode encap `flow` is the flow's 64-bit hash (the one that picked its place on
-    the ring). `delay` is how long to hold the packet first, in nanoseconds. With ANSWER, `mtu` is what an
-    answer for `too-big` tells.
+    `dscp` (0 to 63) marks the packet. In `mode` nat the destination becomes the server's address, or where `vip` is
+    set (a reply, without a server) the source becomes that VIP; `port` replaces the client's port unless it is empty.
+    In mode encap `flow_hash` is the 64-bit hash that selected the flow's server. `delay` is how long to hold the
+    packet first, in nanoseconds. With ANSWER, `mtu` is what a `too-big` error reports.
+
+    `packet` is the packet as parsed, None for a malformed one; its key is that of the flow. `address` is the verdict on
+    its destination, where that was verified. A NamedTuple, as one is made for every packet.
     """
 
     action: Action
@@ -79,5 +82,7 @@ class Verdict:
     vip: bytes = b""
     port: bytes = b""
     delay: int = 0
-    flow: int = 0
+    flow_hash: int = 0
     mtu: int = 0
+    packet: Packet | None = None
+    address: AddressVerdict | None = None

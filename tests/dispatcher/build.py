@@ -12,6 +12,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import (
     ClassCluster,
     Client,
@@ -212,6 +213,11 @@ def valid(packet: bytes) -> bool:
     source, destination = int.from_bytes(packet[8:24], "big"), int.from_bytes(packet[24:40], "big")
     payload = packet[40:]
     return checksum(pseudo(source, destination, packet[6], len(payload)) + payload) == 0
+
+
+def bare(verdict: Verdict) -> Verdict:
+    """A verdict without its packet and address, to compare what is done."""
+    return verdict._replace(packet=None, address=None)
 
 
 def established(tables: DispatchTables, flows: Flows, tier: str, port: int) -> bytes:

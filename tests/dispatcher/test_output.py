@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 
 import pytest
 
@@ -30,7 +29,7 @@ from tests.dispatcher.build import (
 SERVER = bytes.fromhex("fd000010000000000000000000000011")
 FLOW = 0x0123_4567_89AB_CDEF
 TUNNEL = Verdict(
-    Action.FORWARD, "known", Target(1, "p", "s", SERVER, Forward.ENCAP), mode=Forward.ENCAP, flow=FLOW
+    Action.FORWARD, "known", Target(1, "p", "s", SERVER, Forward.ENCAP), mode=Forward.ENCAP, flow_hash=FLOW
 )  # fmt: skip
 
 
@@ -48,7 +47,7 @@ def test_encap_of_ipv6(inner: int, mark: int | None, outer: int) -> None:
     data = with_class(segment(PLAIN, ACK, data=b"x" * 33), inner)
     head = struct.pack("!IHBB", 6 << 28 | outer << 20 | 0xBCDEF, len(data), 41, 64)
     expected = head + DISCARD + FLOW.to_bytes(8, "big") + SERVER + data
-    assert output_bytes(data, replace(TUNNEL, dscp=mark)) == expected
+    assert output_bytes(data, TUNNEL._replace(dscp=mark)) == expected
 
 
 def test_encap_of_ipv4() -> None:

@@ -22,7 +22,7 @@ def output_bytes(data: bytes, verdict: Verdict, encap_source: bytes = DISCARD) -
     """
     if verdict.action is Action.FORWARD:
         if verdict.mode is Forward.ENCAP and verdict.server is not None:
-            return encapsulate(data, verdict.server.address, verdict.dscp, verdict.flow, encap_source)
+            return encapsulate(data, verdict.server.address, verdict.dscp, verdict.flow_hash, encap_source)
         return rewrite(data, verdict)
     if verdict.action is Action.ANSWER:
         return answer(data, verdict)

@@ -6,7 +6,7 @@ left to its receiver to drop. Nothing here decides what is to be changed.
 
 from __future__ import annotations
 
-from dnsvip.dispatcher.packet import ICMP6, TCP, UDP, Malformed, Packet, Shape, inner_place, parse
+from dnsvip.dispatcher.packet import ICMP6, TCP, UDP, Packet, Shape, inner_place
 from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import Forward
 
@@ -24,9 +24,9 @@ def rewrite(data: bytes, verdict: Verdict) -> bytes:
 
 
 def _translate(data: bytes, verdict: Verdict) -> bytes:
-    packet = parse(data)
-    if isinstance(packet, Malformed):
-        return data  # never has a FORWARD verdict
+    packet = verdict.packet
+    if packet is None:
+        return data  # malformed: never has a FORWARD verdict
     if verdict.vip:
         return to_client(data, packet, verdict.vip, verdict.port)
     address = verdict.server.address if verdict.server else data[24:40]

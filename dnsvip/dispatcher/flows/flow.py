@@ -1,17 +1,18 @@
-"""The connection key table: which server a flow has, bounded, with the established flows apart from the new ones.
+"""The flow table (the patent's connection key table): which server a flow has, in bounded memory.
 
-A flow is in one of two lanes. New flows fill a ring: under a flood the oldest new one goes, and no
-established flow ever does. A flow moves to the established lane with its second packet (TCP: the
-first without SYN). Each packet costs one or two dictionary look-ups. A flow that has been idle for longer
-than its life is not known any more (now > seen + life, whole unix seconds, as all times here); a hand that
-walks over a few slots at a time gives its memory back. Flows are held in arrays, about 250 bytes each, which
-the garbage collector never visits. The table knows addresses only as keys and servers only as numbers.
+A flow is in one of two segments. New flows are in the probation segment, a ring: under a flood the oldest new flow is
+evicted, never an established one. With its second packet (TCP: the first without SYN) a flow moves to the established
+segment. A packet costs one or two dictionary look-ups. A flow that has been idle for longer than its lifetime is
+unknown (now > seen + life; all times here are whole unix seconds); an incremental sweep frees its memory. Flows are
+held in arrays, about 250 bytes each, which the garbage collector never traverses. The table knows addresses only as
+keys and servers only as numbers.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
+from typing import TypeAlias
 
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.nat import Translations
@@ -21,17 +22,17 @@ from dnsvip.dispatcher.token_bucket import Buckets
 NEW_SECONDS = 30
 CLOSING_SECONDS = 60
 DATAGRAM_SECONDS = 180
-"""Idle seconds until a new flow, one after FIN or RST, and an established one of UDP or echo is forgotten.
+"""Idle lifetime in seconds of a new flow, of one after FIN or RST, and of an established UDP or echo flow.
 
-An established TCP flow is kept for its cluster's `session_lifetime`.
+An established TCP flow lives for its cluster's `session_lifetime`.
 """
 
 FRAGMENTED = 4096
-"""Fragmented packets that are followed at once."""
+"""Fragmented packets tracked at a time."""
 
 
 class Segment:
-    """Flows as a structure of arrays, index by key; it grows as it fills, up to `bound`."""
+    """Flows as a structure of arrays with an index by key. It grows on demand, up to `bound`."""
 
     __slots__ = ("bound", "closing", "cursor", "free", "hand", "hashes", "keys", "life", "owner", "seen", "slots")
 
@@ -52,7 +53,7 @@ class Segment:
         return len(self.slots)
 
     def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: int) -> None:
-        """Write a flow into a slot that is free, or the next one to be made."""
+        """Write a flow into a free slot, or append one."""
         if slot == len(self.keys):
             self.keys.append(key)
             self.seen.append(now)
@@ -66,7 +67,7 @@ class Segment:
         self.slots[key] = slot
 
     def clear(self, slot: int) -> bytes:
-        """Empty a slot; answers its key."""
+        """Empty a slot; returns its key."""
         key = self.keys[slot]
         assert key is not None  # noqa: S101 - only slots in `slots` are cleared
         self.keys[slot] = None
@@ -74,11 +75,15 @@ class Segment:
         return key
 
 
-class Flows:
-    """All that is remembered between packets: flows, translations, fragments, uses of proven addresses, buckets,
-    how many packets the runner holds back (`held`, which the runner counts), and how many flows each tier has opened.
+FlowRef: TypeAlias = tuple[Segment, int]
+"""A flow by its segment and slot: what one look-up finds. Valid until the table changes, so within one packet."""
 
-    `bound` is how many flows are held at most; a quarter of them may be new ones.
+
+class Flows:
+    """All state between packets: flows, translations, fragments, used single-use addresses, token buckets, the number
+    of packets the runner holds (`held`, maintained by the runner) and of flows each tier has opened.
+
+    `bound` is the maximum number of flows; at most a quarter of them are new ones.
     """
 
     __slots__ = (
@@ -108,10 +113,10 @@ class Flows:
     def __len__(self) -> int:
         return len(self.probation) + len(self.established)
 
-    def touch(self, key: bytes, flags: int, now: int) -> int | None:
-        """The owner of a known flow that a packet has come for, None for an unknown one.
+    def touch(self, key: bytes, flags: int, now: int) -> FlowRef | None:
+        """Account a packet to its flow; None where the flow is unknown.
 
-        A SYN on a flow that is closing is a new connection: the old one is forgotten.
+        A SYN on a closing flow opens a new connection: the old flow is removed.
         """
         segment = self.established
         slot = segment.slots.get(key)
@@ -123,29 +128,28 @@ class Flows:
             if not flags & SYN:
                 segment.closing[slot] = 1
             elif segment.closing[slot]:
-                self.remove(key)
+                self.drop((segment, slot))
                 return None
         segment.seen[slot] = now
-        return segment.owner[slot]
+        return segment, slot
 
-    def _touch_probation(self, key: bytes, flags: int, now: int) -> int | None:
+    def _touch_probation(self, key: bytes, flags: int, now: int) -> FlowRef | None:
         segment = self.probation
         slot = segment.slots.get(key)
         if slot is None or (segment.seen[slot] != now and self._expire(segment, slot, now)):
             return None
         if flags & SYN and segment.closing[slot]:
-            self.remove(key)
+            self.drop((segment, slot))
             return None
         segment.seen[slot] = now
-        owner = segment.owner[slot]
         if flags & (FIN | RST):
             segment.closing[slot] = 1
         elif not flags & SYN:
-            self._establish(slot, now)
-        return owner
+            return self._establish(slot, now)
+        return segment, slot
 
-    def _establish(self, slot: int, now: int) -> None:
-        """Move a new flow to the established lane; where that is full it stays new, and is forwarded all the same."""
+    def _establish(self, slot: int, now: int) -> FlowRef:
+        """Move a new flow to the established segment; where that is full it stays new and is forwarded all the same."""
         segment, new = self.established, self.probation
         if not segment.free and len(segment.keys) >= segment.bound:
             self._walk(segment, 64, now)
@@ -155,13 +159,14 @@ class Flows:
             place = len(segment.keys)
         else:
             self.kept_new += 1
-            return
+            return new, slot
         owner, life, flow_hash, closing = new.owner[slot], new.life[slot], new.hashes[slot], new.closing[slot]
         segment.put(place, new.clear(slot), owner, life, flow_hash, now)
         segment.closing[place] = closing
+        return segment, place
 
-    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> None:
-        """Remember a new flow; the oldest new one goes where there is no room."""
+    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> FlowRef:
+        """Add a new flow; where the segment is full the oldest new flow is evicted."""
         segment = self.probation
         slot = segment.cursor
         segment.cursor = slot + 1 if slot + 1 < segment.bound else 0
@@ -169,31 +174,37 @@ class Flows:
             self.translations.close(segment.clear(slot))
             self.evicted += 1
         segment.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
+        return segment, slot
 
-    def find(self, key: bytes, now: int = 0) -> tuple[Segment, int] | None:
-        """Where a flow is that is known at `now`; changes nothing."""
+    def find(self, key: bytes, now: int = 0) -> FlowRef | None:
+        """A flow that is known at `now`; changes nothing."""
         for segment in (self.established, self.probation):
             slot = segment.slots.get(key)
             if slot is not None:
                 return None if now - segment.seen[slot] > self._life(segment, slot) else (segment, slot)
         return None
 
-    def refresh(self, key: bytes, flags: int, now: int) -> None:
-        """Note a packet of the other direction (seen under nat only)."""
-        place = self.find(key, now)
-        if place:
-            segment, slot = place
-            segment.seen[slot] = now
-            segment.closing[slot] |= 1 if flags & (FIN | RST) else 0
+    def refresh(self, flow: FlowRef, flags: int, now: int) -> None:
+        """Account a packet of the reverse direction (seen under nat only)."""
+        segment, slot = flow
+        segment.seen[slot] = now
+        segment.closing[slot] |= 1 if flags & (FIN | RST) else 0
 
     def remove(self, key: bytes) -> None:
-        """Forget a flow, if it is known."""
-        place = self.find(key)
-        if place:
-            self._drop(*place)
+        """Remove a flow, if it is known."""
+        flow = self.find(key)
+        if flow:
+            self.drop(flow)
+
+    def drop(self, flow: FlowRef) -> None:
+        """Remove a flow and its translation."""
+        segment, slot = flow
+        self.translations.close(segment.clear(slot))
+        if segment is self.established:
+            segment.free.append(slot)
 
     def sweep(self, now: int, budget: int = 1 << 62) -> None:
-        """Forget expired flows among the next `budget` slots of each lane, and expired fragments and uses."""
+        """Remove expired flows among the next `budget` slots of each segment, and expired fragments and uses."""
         for segment in (self.established, self.probation):
             self._walk(segment, min(budget, len(segment.keys)), now)
         self.fragments.sweep(now, budget)
@@ -208,10 +219,10 @@ class Flows:
         segment.hand = hand
 
     def _expire(self, segment: Segment, slot: int, now: int) -> bool:
-        """Forget a flow that has been idle too long; answers whether it was."""
+        """Remove a flow that has been idle too long; returns whether it was."""
         if now - segment.seen[slot] <= self._life(segment, slot):
             return False
-        self._drop(segment, slot)
+        self.drop((segment, slot))
         self.expired += 1
         return True
 
@@ -219,8 +230,3 @@ class Flows:
         if segment.closing[slot]:
             return CLOSING_SECONDS
         return NEW_SECONDS if segment is self.probation else segment.life[slot]
-
-    def _drop(self, segment: Segment, slot: int) -> None:
-        self.translations.close(segment.clear(slot))
-        if segment is self.established:
-            segment.free.append(slot)

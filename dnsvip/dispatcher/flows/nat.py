@@ -1,40 +1,55 @@
-"""Which reply belongs to which translated flow.
+"""Maps translated flows to the keys of their replies, and back.
 
-A server sees the client's address and port, and one address of its own instead of the VIP. Two flows
-of one client that differ only in the VIP would look the same to it, so the later one gets another
-client port. Only flows of `nat` pools are here; the table of flows bounds them.
+A server sees the client's address and port, and its own address in place of the VIP. Two flows of one client that
+differ only in the VIP would look the same to it, so the later one gets another client port. Only flows of `nat` pools
+have an entry; the flow table bounds their number.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+from dnsvip.dispatcher.flows.maglev import flow_hash
 
 _FIRST_PORT, _PORTS, _TRIES = 49_152, 16_384, 64
 
 
 class Translations:
-    """Flow keys to the keys of their replies, and back."""
+    """`forth` maps flow keys to reply keys, `back` the reverse."""
 
-    __slots__ = ("back", "forth")
+    __slots__ = ("_hash", "back", "forth")
 
-    def __init__(self) -> None:
+    def __init__(self, hash_of: Callable[[bytes], int] = flow_hash) -> None:
+        self._hash = hash_of
         self.forth: dict[bytes, bytes] = {}
         self.back: dict[bytes, bytes] = {}
 
-    def open(self, key: bytes, server: bytes, flow_hash: int) -> bytes | None:
-        """The client's port (2 bytes) that a flow has at `server` (16 bytes); None where none is free."""
-        half = (len(key) - 5) // 2
-        head = key[:1] + server + key[1 : 1 + half] + key[-2:]
-        for number in range(_TRIES):
-            port = key[-4:-2] if not number else _other_port(flow_hash, number)
-            reply = head + port
-            if self.back.setdefault(reply, key) == key:
-                self.forth[key] = reply
-                return port
-        return None
+    def open(self, key: bytes, server: bytes) -> bytes | None:
+        """The client's port (2 bytes) of a flow at `server` (16 bytes), empty where it keeps its own. A flow without a
+        translation gets one; None where no port is free."""
+        reply = self.forth.get(key)
+        if reply is None:
+            reply = self._translate(key, server)
+        return None if reply is None else _changed(key, reply)
 
     def port(self, key: bytes) -> bytes:
-        """The client's port (2 bytes) at the server of a flow, empty where it is the client's own."""
+        """The client's port (2 bytes) of a flow at its server, empty where it keeps its own."""
         reply = self.forth.get(key)
-        return b"" if reply is None or reply[-2:] == key[-4:-2] else reply[-2:]
+        return b"" if reply is None else _changed(key, reply)
+
+    def _translate(self, key: bytes, server: bytes) -> bytes | None:
+        """Reserve a reply key; the client's own port is tried first, then ports picked by the flow's hash."""
+        half = (len(key) - 5) // 2
+        head = key[:1] + server + key[1 : 1 + half] + key[-2:]
+        picked = 0
+        for attempt in range(_TRIES):
+            if attempt == 1:
+                picked = self._hash(key)
+            reply = head + (_other_port(picked, attempt) if attempt else key[-4:-2])
+            if self.back.setdefault(reply, key) == key:
+                self.forth[key] = reply
+                return reply
+        return None
 
     def close(self, key: bytes) -> None:
         """Forget a flow."""
@@ -43,5 +58,9 @@ class Translations:
             del self.back[reply]
 
 
-def _other_port(flow_hash: int, number: int) -> bytes:
-    return (_FIRST_PORT + (flow_hash + number * 7919) % _PORTS).to_bytes(2, "big")
+def _changed(key: bytes, reply: bytes) -> bytes:
+    return b"" if reply[-2:] == key[-4:-2] else reply[-2:]
+
+
+def _other_port(picked: int, attempt: int) -> bytes:
+    return (_FIRST_PORT + (picked + attempt * 7919) % _PORTS).to_bytes(2, "big")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dnsvip.dispatcher.dispatch_tables import DispatchTables, dscp_of
 from dnsvip.dispatcher.flows.flow import Flows, Segment
 from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
-from dnsvip.dispatcher.packet import Packet, parse
 from dnsvip.dispatcher.reason import PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Buckets, Limit
 from dnsvip.dispatcher.verdict import Verdict
@@ -51,8 +50,7 @@ class UserEvents:
         if self._budget.take("", SHOWN, now) is None:
             self.missed += 1
             return
-        packet = parse(data)
-        key = packet.key if isinstance(packet, Packet) else b""
+        key = verdict.packet.key if verdict.packet else b""
         event = Event(
             now, key, len(data), verdict.reason, verdict.action, verdict.server, verdict.dscp, verdict.delay
         )  # fmt: skip
