@@ -17,6 +17,7 @@ from typing import IO
 import structlog
 
 from dnsvip.errors import PlatformError, StoreError
+from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
 
@@ -66,7 +67,9 @@ async def make_first_token(store: Store, file: Path | None) -> None:
             hand_over(clear)
         except OSError as error:
             await store.tokens.delete(NAME, "serve")
-            raise _cannot_write(file, error) from None
+            if file is not None:
+                raise  # the draft names the file
+            raise PlatformError(f"standard output: the first API token cannot be written: {error.strerror}") from None
     log.info("created the first API token", name=NAME, **({"file": str(file)} if file else {}))
 
 
@@ -85,30 +88,15 @@ def _delivery(file: Path | None) -> Iterator[Callable[[str], None]]:
     if file is None:
         yield _print
         return
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft_file = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
-    except OSError as error:
-        raise _cannot_write(file, error) from None
+    with draft_of(file, error=PlatformError, what=f"--token-file {file}: the first API token") as draft:
 
-    def write(clear: str) -> None:
-        draft_file.write(clear + "\n")
-        draft_file.flush()
-        os.fsync(draft_file.fileno())
-        draft.rename(file)
+        def write(clear: str) -> None:
+            draft.file.write(f"{clear}\n".encode())
+            draft.commit()
 
-    try:
         yield write
-    finally:
-        draft_file.close()
-        draft.unlink(missing_ok=True)
 
 
 def _print(clear: str) -> None:
     sys.stdout.write(f"API token, shown this once: {clear}\n")
     sys.stdout.flush()
-
-
-def _cannot_write(file: Path | None, error: OSError) -> PlatformError:
-    where = f"--token-file {file}" if file else "standard output"
-    return PlatformError(f"{where}: the first API token cannot be written: {error.strerror}")

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from sqlalchemy import Column, LargeBinary, Table, delete, insert, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, Problem, StoreError
+from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.database import ROWS
 from dnsvip.store.database.session import Session
@@ -116,19 +116,9 @@ async def _write(
     """Write what a read transaction sees to a new file, mode 0600. Raises StoreError, and leaves no partial file."""
     row = (await connection.execute(select(state))).mappings().one()
     header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            count = await _write_rows(connection, file, header, kek, progress)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # refuses to replace
-    except FileExistsError as error:
-        raise StoreError(f"{path}: is there already; name a new file") from error
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(path, exclusive=True) as draft:
+        count = await _write_rows(connection, draft.file, header, kek, progress)
+        draft.commit()
     return header, count
 
 

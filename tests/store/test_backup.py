@@ -110,7 +110,7 @@ async def test_full_database_is_left_alone(rich: Store, tmp_path: Path) -> None:
 async def test_existing_file_is_kept(rich: Store, tmp_path: Path) -> None:
     """A backup never goes over a file that is there, and leaves no part of one."""
     (tmp_path / "b").write_text("precious")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already; name a new file"):
         await rich.backups.write(tmp_path / "b", 1.0)
     assert (tmp_path / "b").read_text() == "precious"
     assert not list(tmp_path.glob(".*part"))

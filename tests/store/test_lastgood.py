@@ -148,7 +148,7 @@ def test_failed_save_keeps_the_file_before(snapshot: Snapshot, tmp_path: Path, k
         def wrap(self, secret: bytes, context: bytes) -> bytes:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StoreError, match="No space left on device; free some disk space"):
         lastgood.save(tmp_path, replace(snapshot, generation=99), "db", FullDisk(bytes(32), "x"))
     assert (tmp_path / lastgood.FILE).read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir() if "snapshot" in p.name) == [lastgood.FILE]

@@ -99,7 +99,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     """A key file that cannot be made is named with the reason."""
-    with pytest.raises(SecretError, match=r"nowhere/k: No such file or directory"):
+    with pytest.raises(SecretError, match=r"nowhere/k: cannot be written: No such file or directory"):
         KeyEncryptionKey.load(tmp_path / "nowhere" / "k", {})
 
 

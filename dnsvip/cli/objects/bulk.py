@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, told, with_api
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.errors import ConfigError
+from dnsvip.site.io.safe_file import draft_of
 from dnsvip.site.plain import JsonObject
 
 CHUNK = 1 << 18
@@ -79,15 +80,9 @@ def export(api: Api, output: Path | None, kind: str | None, **some: str | None) 
         for line in lines:
             sys.stdout.buffer.write(line)
         return
-    draft = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as out:
-            out.writelines(lines)
-        draft.rename(output)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(output, mode=0o666, error=ConfigError) as draft:  # less the umask, as any exported file
+        draft.file.writelines(lines)
+        draft.commit()
 
 
 def _opened(file: str) -> IO[bytes]:

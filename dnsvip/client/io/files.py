@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.errors import ClientError
+from dnsvip.site.io.safe_file import make_folder, write_file
 
 ENVIRONMENT = "DNSVIP_ENROLMENT"
-MODE = 0o600
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -51,12 +51,5 @@ def read(path: Path) -> str:
 
 def save(enrolment: Enrolment, path: Path) -> None:
     """Write the document atomically with mode 0600; raises ClientError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w") as file:
-            file.write(dump(enrolment))
-        draft.replace(path)
-    except OSError as error:
-        raise ClientError(f"{path}: cannot be written: {error.strerror}") from None
+    make_folder(path.parent, error=ClientError)
+    write_file(path, dump(enrolment).encode(), error=ClientError)

@@ -80,9 +80,9 @@ class Disk:
                 await asyncio.to_thread(lastgood.save, self._folder, snapshot, identity, kek, anyway=anyway, rest=rest)
             await asyncio.to_thread(memory.save, self._folder, remembered)
             self._saved, self._anyway = (snapshot, remembered), False
-        except OSError as error:
+        except StoreError as error:
             log.warning(
                 "cannot save the last good snapshot, going on without; a restart needs the database",
                 folder=str(self._folder),
-                error=error.strerror,
+                error=str(error),
             )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import StoreError
 from dnsvip.site.history import Memory
+from dnsvip.site.io.safe_file import make_folder, write_file
 
 FILE = "memory.json"
 
@@ -19,18 +18,9 @@ _adapter = TypeAdapter(Memory)
 
 
 def save(folder: Path, memory: Memory) -> None:
-    """Write it durably, whole or not at all; raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = folder / f".{FILE}.{os.getpid()}.{threading.get_ident()}"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(asdict(memory), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(folder / FILE)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    """Write it durably, whole or not at all; raises StoreError."""
+    make_folder(folder)
+    write_file(folder / FILE, json.dumps(asdict(memory)).encode())
 
 
 def load(folder: Path) -> Memory:

@@ -15,8 +15,8 @@ import os
 import secrets
 import stat
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dnsvip.errors import SecretError
+from dnsvip.site.io.safe_file import draft_of
 from dnsvip.site.node_file import NodeConfig
 
 KEY_BYTES = 32
@@ -170,17 +171,10 @@ def add_to_file(path: Path, added: Path) -> bool:
     held, new = _from_file(path, make=False), _from_file(added, make=False)
     if not (missing := [key for key in new if key not in held]):
         return False
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(b"".join(base64.b64encode(key) + b"\n" for key in (*held, *missing)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chown(draft, path.stat().st_uid, path.stat().st_gid)
-        draft.rename(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SecretError(f"key file {path}: {error.strerror or error}") from error
+    with draft_of(path, error=SecretError, what=f"key file {path}") as draft:
+        draft.file.write(b"".join(base64.b64encode(key) + b"\n" for key in (*held, *missing)))
+        os.fchown(draft.file.fileno(), path.stat().st_uid, path.stat().st_gid)
+        draft.commit()
     return True
 
 
@@ -239,18 +233,10 @@ def _make(path: Path) -> None:
     """
     if path.exists():
         return
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(new_key())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
+    with draft_of(path, exclusive=True, error=SecretError, what=f"key file {path}") as draft:
+        draft.file.write(new_key())
+        with suppress(FileExistsError):  # another process was quicker
+            draft.commit()
 
 
 def _read(path: Path) -> str:

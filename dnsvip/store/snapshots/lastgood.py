@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -20,6 +18,7 @@ from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import StoreError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
+from dnsvip.site.io.safe_file import draft_of, make_folder
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.keys.epochs import epoch_from, epoch_row
@@ -37,10 +36,6 @@ STRIDE = 100
 EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
 
 
-_drafts = count()
-"""Tells apart what several threads of this process write."""
-
-
 def save(
     folder: Path,
     snapshot: Snapshot,
@@ -50,29 +45,19 @@ def save(
     anyway: bool = False,
     rest: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write the snapshot durably; raises OSError, whereupon the file before stays. Calls `rest` after each STRIDE rows.
+    """Write the snapshot durably; raises StoreError, and the previous file stays. Calls `rest` after each STRIDE rows.
 
-    Of several processes of a node the one with the newest generation wins, but for one that saves `anyway`, as the
-    database went back.
+    Of several processes of a node the one with the newest generation wins, except that one which saves `anyway`
+    overwrites, as the database went back.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / FILE
     if not anyway and _newer(path, identity) > snapshot.generation:
         return
-    draft = folder / f".{FILE}.{os.getpid()}.{next(_drafts)}"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            _write(file, snapshot, identity, kek, rest)
-            file.flush()
-            os.fsync(file.fileno())
-        if not anyway and _newer(path, identity) > snapshot.generation:  # meanwhile
-            draft.unlink()
-            return
-        draft.rename(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _sync_folder(folder)
+    with draft_of(path) as draft:
+        _write(draft.file, snapshot, identity, kek, rest)
+        if anyway or _newer(path, identity) <= snapshot.generation:  # another process may have written meanwhile
+            draft.commit()
 
 
 def load(folder: Path, kek: KeyEncryptionKey) -> Snapshot:
@@ -184,11 +169,3 @@ def _newer(path: Path, identity: str) -> int:
         return int(header["generation"]) if header["identity"] == identity else -1
     except (OSError, ValueError, KeyError, TypeError, StoreError):
         return -1
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

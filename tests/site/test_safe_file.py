@@ -1,0 +1,131 @@
+"""The writer of files: what is there before, meanwhile and after, with links, limits and crashes in the way."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dnsvip.errors import ConfigError, StoreError
+from dnsvip.site.io.safe_file import draft_of, write_file
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    """The content is replaced, the mode is 0600 whatever it was, and no draft is left."""
+    path = tmp_path / "f"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_draft_is_private_from_the_start(tmp_path: Path) -> None:
+    """Nobody else can read the draft, whatever the umask; until the commit the file does not exist."""
+    before = os.umask(0)
+    try:
+        with draft_of(tmp_path / "f") as draft:
+            (place,) = tmp_path.iterdir()
+            assert stat.S_IMODE(place.stat().st_mode) == 0o600
+            draft.file.write(b"x")
+    finally:
+        os.umask(before)
+    assert list(tmp_path.iterdir()) == []  # not committed
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path, *, exists: bool) -> None:
+    """A link in place of the file is replaced; its target, there or dangling, is left alone."""
+    target = tmp_path / "target"
+    if exists:
+        target.write_text("theirs")
+    (tmp_path / "f").symlink_to(target)
+    write_file(tmp_path / "f", b"ours")
+    assert not (tmp_path / "f").is_symlink()
+    assert target.exists() == exists
+    assert not exists or target.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_exclusive_creation_refuses_whatever_has_the_name(tmp_path: Path, kind: str) -> None:
+    """A file, a link and a dangling link are refused and stay."""
+    path, target = tmp_path / "f", tmp_path / "target"
+    if kind == "file":
+        path.write_text("theirs")
+    else:
+        path.symlink_to(target)
+        if kind == "link":
+            target.write_text("theirs")
+    before = sorted(file.name for file in tmp_path.iterdir())
+    with pytest.raises(StoreError, match="exists already; name a new file"):
+        write_file(path, b"ours", exclusive=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
+    assert kind == "dangling" or path.read_text() == "theirs"
+    write_file(tmp_path / "g", b"ours", exclusive=True)
+    assert (tmp_path / "g").read_bytes() == b"ours"
+
+
+def test_a_folder_that_is_missing_or_a_file(tmp_path: Path) -> None:
+    """The error is of the requested class, and names the file, the reason and the remedy."""
+    with pytest.raises(ConfigError, match=r"no/f: cannot be written: No such file.*; create the folder first"):
+        write_file(tmp_path / "no" / "f", b"", error=ConfigError)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"^the key: cannot be written: Not a directory"):
+        write_file(tmp_path / "file" / "f", b"", what="the key")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match=r"Is a directory; name a file, not a folder"):
+        write_file(tmp_path / "folder", b"")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_that_is_not_writable() -> None:
+    """Where the kernel lets nobody create files, the message says so."""
+    with pytest.raises(StoreError, match="/proc/f: cannot be written"):
+        write_file(Path("/proc/f"), b"")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    """Where the disk (here the limit of file size) has no room, the old file stays and no draft is left."""
+    (tmp_path / "f").write_bytes(b"old")
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from dnsvip.errors import StoreError
+from dnsvip.site.io.safe_file import write_file
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_file(Path(sys.argv[1]), b"x" * 100_000)
+except StoreError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "f")], capture_output=True, text=True, check=True
+    )
+    assert "f: cannot be written: File too large; raise the limit of file size" in done.stdout
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_crash_before_the_commit_leaves_the_old_file(tmp_path: Path) -> None:
+    """A process that dies with the draft half written has changed nothing that a reader sees."""
+    (tmp_path / "f").write_bytes(b"old")
+    script = """
+import os, sys
+from pathlib import Path
+from dnsvip.site.io.safe_file import draft_of
+with draft_of(Path(sys.argv[1])) as draft:
+    draft.file.write(b"half")
+    draft.file.flush()
+    os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "f")], check=False)
+    assert done.returncode == 9
+    assert (tmp_path / "f").read_bytes() == b"old"
+    write_file(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
