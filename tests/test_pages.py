@@ -18,8 +18,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 QUOTED = re.compile(r"`([\w.*/-]+)`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 SOURCE = re.compile(r"^[\w*/-]+(\.bpf)?\.(py|md|c|h|js)$")
-MADE = {"tests/console/artefacts/"}
-"""Folders that a program makes."""
+MADE = {"tests/console/artefacts/", "dnsvip/store/migrations"}
+"""Folders that programs make: screenshots, and what a wheel holds."""
 
 FOLDERS = ("dnsvip/", "tests/", "deploy/", "examples/", "migrations/")
 
