@@ -1,8 +1,8 @@
-"""What a site is made of: frozen values, and the Snapshot that every decision reads.
+"""The objects of a site as frozen values, and the Snapshot that every decision reads.
 
 The shape of each class is the shape of its table in the site file and of its body in the HTTP API;
-`dnsvip.site.plain` reads and writes all three from these annotations. Nothing here does I/O, and what must
-hold *between* objects is in `dnsvip.site.rules`.
+`dnsvip.site.plain` parses and dumps all three from these annotations, and each field carries its words
+(`dnsvip.site.declare`). Nothing here does I/O; what must hold *between* objects is in `dnsvip.site.rules`.
 """
 
 from dnsvip.site.choices import (

@@ -1,17 +1,15 @@
-"""Changes as data that may be shown: which fields of which object, from what to what; secrets and whole zones are
+"""Changes as data to show: which fields of which object, the old and the new value; secrets and whole documents are
 named, never shown. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject, SiteObject, dump
 from dnsvip.site.plan import Change
-
-HIDDEN: Mapping[tuple[str, str], str] = {("tsig", "secret"): "(secret)", ("zone", "text"): "(zone text)"}
-"""(kind, field) -> what is shown in place of its value."""
+from dnsvip.site.registry import KINDS
 
 
 def describe(change: Change) -> JsonObject:
@@ -21,7 +19,7 @@ def describe(change: Change) -> JsonObject:
 
 
 def changed_fields(change: Change) -> dict[str, tuple[Any, Any]]:
-    """Dotted path -> (old, new) of everything that differs; a hidden value says only that it changed."""
+    """Dotted path -> (old, new) of everything that differs; a hidden value only says that it changed."""
     whole = change.before is not None and change.after is not None  # a default counts where it replaces something
     old, new = _fields(change.before, defaults=whole), _fields(change.after, defaults=whole)
     differing = {path: (old.get(path), new.get(path)) for path in [*new, *old] if old.get(path) != new.get(path)}
@@ -29,11 +27,12 @@ def changed_fields(change: Change) -> dict[str, tuple[Any, Any]]:
 
 
 def _hide(change: Change, path: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    word = HIDDEN.get((change.kind, path))
-    if word is None:
+    field = KINDS[change.kind].fields.get(path)
+    if field is None or not (field.about.secret or field.about.media):
         return pair
     if isinstance(change.after, Zone) and change.before is None:
         return None, f"({len(change.after.text.splitlines())} lines)"
+    word = f"({field.about.label.lower()})"
     return (None, word) if change.before is None else (word, "(changed)")
 
 

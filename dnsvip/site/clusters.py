@@ -102,7 +102,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class ClassCluster:
-    """An IPv4 cluster: host numbers of its subnet stand for tiers, without cryptography."""
+    """An IPv4 cluster: host numbers of its subnet represent tiers, without cryptography."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[Name, About("Name", "Name of the cluster.", listed=1)]

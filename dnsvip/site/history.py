@@ -1,7 +1,7 @@
-"""What a node remembers of its database, so that one which went back to an older state is noticed.
+"""What a node remembers of its database, so that it notices when the database goes back to an older state.
 
-A backup put back, or a standby that had not everything, counts the same generations again with other
-changes, and fills the same key slots with other keys. Pure: it compares values; `now` is unix seconds.
+A restored backup, or a standby that lagged, counts the same generations again with other changes, and
+fills the same key slots with other keys. Pure: it compares values; `now` is unix seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dnsvip.site.epochs import Reserved, retires_at
 
 
 class Course(StrEnum):
-    """How a database stands to what was seen of it: it grew on, cannot be told, or is another one or an older state."""
+    """A database against its last mark: it moved forward, cannot be compared, or is another one or an older state."""
 
     ONWARD = "onward"
     UNKNOWN = "unknown"
@@ -35,8 +35,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A key that a node had: where, which one, and until when addresses of it may live. In use (`until` is 0) that is
-    `keep` seconds from the moment it is lost."""
+    """A key that a node held: its cluster, slot and id, and until when its addresses may live. In use, `until`
+    is 0: its addresses may live `keep` seconds from the moment the key is lost."""
 
     cluster: str
     slot: int
@@ -47,8 +47,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a node keeps on its disk: the last mark, the keys it had then, those that the database has lost and must
-    be told of, and the last time it went back in words."""
+    """What a node keeps on its disk: the last mark, the keys it held then, those that the database has lost and must
+    reserve the slots of, and when and how the database last went back."""
 
     mark: Mark | None = None
     keys: tuple[Known, ...] = ()
@@ -58,7 +58,7 @@ class Memory:
 
 
 def course(mark: Mark | None, identity: str, generation: int, stamp: float | None) -> Course:
-    """How a database stands to a mark: it is at `generation`, and `stamp` is its stamp of the mark's generation."""
+    """The course of a database at `generation` since a mark; `stamp` is its stamp of the mark's generation."""
     if mark is None:
         return Course.ONWARD
     if identity != mark.identity or generation < mark.generation:
@@ -69,12 +69,12 @@ def course(mark: Mark | None, identity: str, generation: int, stamp: float | Non
 
 
 def follow(memory: Memory, mark: Mark, keys: Mapping[str, Sequence[Epoch]], now: float, *, back: bool) -> Memory:
-    """The memory after a state of the database was taken, whose keys by cluster these are."""
+    """The memory after a state of the database with these keys, by cluster, was loaded."""
     held = tuple(known for name, epochs in sorted(keys.items()) for known in _known(name, epochs))
     if not back or memory.mark is None:
         return Memory(mark, held, memory.lost, memory.back_at, memory.back)
     lost = tuple(dict.fromkeys((*memory.lost, *_missing(memory.keys, held, now))))
-    return Memory(mark, held, lost, now, _told(memory.mark, mark, len(lost)))
+    return Memory(mark, held, lost, now, _in_words(memory.mark, mark, len(lost)))
 
 
 def _known(cluster: str, epochs: Sequence[Epoch]) -> Iterator[Known]:
@@ -85,14 +85,14 @@ def _known(cluster: str, epochs: Sequence[Epoch]) -> Iterator[Known]:
 
 
 def _missing(before: Iterable[Known], held: Iterable[Known], now: float) -> Iterator[Reserved]:
-    present = {(each.cluster, each.slot, each.key_id) for each in held}
-    for each in before:
-        until = each.until or math.ceil(now) + each.keep
-        if now < until and (each.cluster, each.slot, each.key_id) not in present:
-            yield Reserved(each.cluster, each.slot, each.key_id, until)
+    present = {(key.cluster, key.slot, key.key_id) for key in held}
+    for key in before:
+        until = key.until or math.ceil(now) + key.keep
+        if now < until and (key.cluster, key.slot, key.key_id) not in present:
+            yield Reserved(key.cluster, key.slot, key.key_id, until)
 
 
-def _told(before: Mark, after: Mark, lost: int) -> str:
+def _in_words(before: Mark, after: Mark, lost: int) -> str:
     what = "an older state of itself" if before.identity == after.identity else "another one"
     keys = f"; keys that addresses were given out with are gone: {lost}" if lost else ""
     return f"the database became {what}: from generation {before.generation} to {after.generation}{keys}"

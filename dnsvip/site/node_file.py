@@ -20,7 +20,7 @@ from dnsvip.site.plain import problem_of
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address the DNS server answers on, UDP and TCP; `name` is what a client's listener match names."""
+    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     address: Endpoint
@@ -33,8 +33,8 @@ ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 
 @dataclass(frozen=True, slots=True)
 class TcpSettings:
-    """`[dns.tcp]`, for each worker: connections in all and of one source (an IPv4 address, an IPv6 /64), and after how
-    many seconds without a whole question one is closed."""
+    """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64), and
+    the seconds without a complete query after which a connection is closed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
@@ -44,8 +44,8 @@ class TcpSettings:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """`[dns] rate_limit`, for each worker: how many alike answers a second one prefix (/24, /56) gets by UDP; of those
-    beyond, every `slip`-th is an empty one that asks to come by TCP (0: none)."""
+    """`[dns] rate_limit`, for each worker: identical responses per second to one prefix (/24, /56) over UDP; of those
+    beyond, every `slip`-th is sent truncated, so that the client retries over TCP (0: none)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     responses_per_second: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -59,7 +59,8 @@ class DnsSettings:
     `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
     version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
     none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered. Front ends in
-    `proxy_from` say by a PROXY header of version 2 before each datagram and at the start of each stream who asks.
+    `proxy_from` give the requester's address in a PROXY header, version 2, before each datagram and at the start of
+    each stream.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -97,8 +98,8 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
-    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain,
-    which only does on this machine."""
+    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain
+    HTTP, which is safe on this machine only."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
@@ -125,7 +126,7 @@ def _checked_half(network: IPv6Network) -> IPv6Network:
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """`[dispatch]`: how packets are taken. `flows` bounds the connection key table.
+    """`[dispatch]`: how packets are received. `flows` bounds the connection key table.
 
     Under forward = "encap" the outer source is an address of `encap_source`, whose low 64 bits are the flow's hash;
     the default is the discard prefix (RFC 6666).
@@ -149,8 +150,8 @@ class DispatchSettings:
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
     """`[metrics]`: where /metrics, /healthz and /readyz are served without a token, by `serve` on `listen` and by
-    `dispatch` on `dispatch_listen`; who may scrape is in `allow`. A process that has not heard of its database for
-    `stale_seconds` (0: ever so long) is not ready any more."""
+    `dispatch` on `dispatch_listen`; `allow` lists who may scrape. A process without contact to its database for
+    `stale_seconds` (0: no limit) is no longer ready."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     listen: Endpoint | None = None
@@ -161,8 +162,8 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """`[log.queries]` and `[log.flows]`: one question or new flow in `one_in` as a line of JSON, in `file` or else on
-    standard output. Of clients' addresses the first `keep4` or `keep6` bits are written."""
+    """`[log.queries]` and `[log.flows]`: one query or new flow in `one_in` as a line of JSON, in `file` or else on
+    standard output. Client addresses are truncated to `keep4` or `keep6` bits."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     one_in: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
@@ -173,7 +174,7 @@ class SampleSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: form and level of what a process says of itself, and samples of what it does; by default none."""
+    """`[log]`: format and level of the process log, and samples of queries and flows; by default none."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     format: Literal["console", "json"] = "console"

@@ -78,7 +78,7 @@ def _unknown(key: str, table: type[Any] | None) -> str:
 
 
 def _derive(thing: SiteObject) -> None:
-    """Run what an object derives from its numbers, so that a wrong one is found now."""
+    """Compute what an object derives from its numbers, so that wrong numbers are refused here."""
     if isinstance(thing, Cluster):
         _ = thing.address_layout
     elif isinstance(thing, ClassCluster):

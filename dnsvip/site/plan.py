@@ -1,4 +1,4 @@
-"""What has to change for one site to become another: pure, and the same for `apply`, its dry run and the API.
+"""The changes from one site to another: pure, and the same for `apply`, its dry run and the API.
 
 What API and CLI set while the site runs (`Kind.runtime`) is kept, and only objects that a
 site file made are deleted for being absent from one. It knows no database and no keys.
@@ -38,7 +38,7 @@ class Change:
 
 
 def plan(old: Site, new: Site, origins: Origins) -> tuple[Change, ...]:
-    """The changes that bring a stored site to what a site file says; empty where it is so already.
+    """The changes that turn a stored site into that of a site file; empty where they are equal.
 
     Parents come before children, removals last and children first.
     """
@@ -62,7 +62,7 @@ def keep_runtime(kind: str, before: SiteObject, after: SiteObject) -> SiteObject
 
 
 def effects(changes: tuple[Change, ...]) -> list[Problem]:
-    """What a plan breaks on purpose, in words to show before it is applied."""
+    """What a plan breaks on purpose, to show before it is applied."""
     return [problem for change in changes for problem in _effects(change)]
 
 

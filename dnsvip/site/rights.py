@@ -1,7 +1,7 @@
 """What a caller of the API may do: scopes, roles as named sets of scopes, and whether one covers another. Pure.
 
-A scope allows actions on kinds of objects, and may be narrowed by patterns (`*` stands for anything) to
-clusters, zones and clients. Rights are several scopes; what none of them allows is not allowed.
+A scope allows actions on kinds of objects, and can be narrowed by patterns (`*` matches anything) to
+clusters, zones and clients. Rights are a set of scopes; what no scope allows is denied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dnsvip.site import STRICT, registry
 
 
 class Action(StrEnum):
-    """What is done: looking, making and changing, removing, and having new keys."""
+    """What a caller does to an object: read, create and change, delete, or rotate its keys."""
 
     READ = "read"
     WRITE = "write"
@@ -48,7 +48,7 @@ NARROWED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Actions on kinds, narrowed to objects whose names fit. Kinds without patterns of their own are not narrowed."""
+    """Actions on kinds, narrowed to objects whose names match. Kinds without patterns are not narrowed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     actions: tuple[Action, ...]
@@ -58,14 +58,14 @@ class Scope:
     clients: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
 
     def allows(self, action: Action, kind: str, name: str | None) -> bool:
-        """Whether this may be done to the object; `name` None stands for some object, whichever."""
+        """Whether it allows the action on the object; `name` None is any object of the kind."""
         if action not in self.actions or not {ALL, kind} & set(self.kinds):
             return False
         patterns = getattr(self, NARROWED[kind]) if kind in NARROWED else (ALL,)
         return name is None or any(_fits(kind, name, pattern) for pattern in patterns)
 
     def covers(self, other: Scope) -> bool:
-        """Whether all that `other` allows is allowed by this. Patterns are compared as they are written."""
+        """Whether it allows all that `other` allows. Patterns are compared as text."""
         return (
             set(self.actions) >= set(other.actions)
             and (ALL in self.kinds or set(self.kinds) >= set(other.kinds))
@@ -86,7 +86,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """All that a caller may do."""
+    """All that a caller is allowed to do."""
 
     scopes: tuple[Scope, ...] = field(default=())
 
@@ -95,7 +95,7 @@ class Rights:
         return any(scope.allows(action, kind, name) for scope in self.scopes)
 
     def cover(self, others: Iterable[Scope]) -> bool:
-        """Whether each of the scopes lies within one of these: nobody hands out more than he has."""
+        """Whether each of the scopes lies within one of these: nobody grants more than they have."""
         return all(any(own.covers(other) for own in self.scopes) for other in others)
 
 
@@ -119,11 +119,11 @@ ROLES: Mapping[str, tuple[Scope, ...]] = {
 """Role -> its scopes."""
 
 EVERYTHING = Rights(ROLES["admin"])
-"""The rights of the tokens made before there were scopes."""
+"""The rights of tokens from before scopes existed."""
 
 
 def wanted(action: Action, kind: str, name: str | None = None) -> str:
-    """The scope that is missing, in words: what a 403 says."""
+    """The missing scope in the words of a 403."""
     if name is not None and kind in NARROWED:
         return f"{action.value}:{kind} {NARROWED[kind]}={name}"
     return f"{action.value}:{kind}"

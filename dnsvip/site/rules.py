@@ -33,7 +33,7 @@ from dnsvip.site.registry import COLLECTIONS
 
 
 def check_site(site: Site) -> list[Problem]:
-    """Every problem of a whole site; empty where it may be applied."""
+    """Every problem of a whole site; empty where it can be applied."""
     problems = list(check_classify(site.classify, site))
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
@@ -42,25 +42,26 @@ def check_site(site: Site) -> list[Problem]:
 
 
 def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
-    """The problems of one object beside the others of `site` (which may or may not hold it yet).
+    """The problems of one object among the others of `site`, which may or may not contain it yet.
 
-    Uniqueness across clients (ids, matches) is not looked at: the store's constraints or
-    `check_site` do that.
+    Uniqueness across clients (ids, matches) is not checked here: the store's constraints or `check_site` do that.
     """
     rule = _RULES.get(kind)
     return list(rule(f"{kind}.{name}", thing, site)) if rule else []
 
 
 def warnings(site: Site) -> list[Problem]:
-    """What is allowed but probably not meant."""
-    found = []
+    """What is allowed but probably a mistake."""
+    remarks = []
     for name, cluster in site.clusters.items():
         if isinstance(cluster, ClassCluster):
-            found.append(Problem(f"cluster.{name}", "IPv4 classes are not authenticated: any client can use any class"))
+            remarks.append(
+                Problem(f"cluster.{name}", "IPv4 classes are not authenticated: any client can use any class")
+            )
         elif cluster.tag_bits < SHORT_TAG_BITS:
             odds = 1 << cluster.tag_bits
-            found.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
-    return found
+            remarks.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
+    return remarks
 
 
 def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:
@@ -83,7 +84,7 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
 
 
 def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
-    """Of the four key slots one encodes and one takes the next key, which leaves two for keys that retire."""
+    """Of the four key slots one encodes and one holds the next key, which leaves two for retiring keys."""
     least = -(-(cluster.ttl + cluster.session_lifetime) // 2)
     if cluster.rotate_every is not None and cluster.rotate_every < least:
         yield Problem(where, f"must be {least} or more, half of ttl + session_lifetime: else no key slot is free")
@@ -95,7 +96,7 @@ def _check_values(where: str, attribute: str, table: Mapping[str, int], widths: 
         return
     for word, number in table.items():
         if number == 0:
-            yield Problem(f"{where}.{word}", "0 means 'not set'; use 1 and up")
+            yield Problem(f"{where}.{word}", "0 means 'not set'; use 1 or more")
         yield from _fits(where, attribute, widths[attribute], f"value of {word!r}", number)
     if len(set(table.values())) != len(table):
         yield Problem(where, "two words share a number")
@@ -131,36 +132,36 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
 
 def _check_check(where: str, check: Check) -> Iterator[Problem]:
     if check.tcp is not None and check.http is not None:
-        yield Problem(where, "name one of tcp and http, not both (an agent may stand beside either)")
+        yield Problem(where, "set tcp or http, not both (an agent can accompany either)")
     if check.tcp is None and check.http is None and check.agent is None:
-        yield Problem(where, "name tcp or http, or an agent, or one of the first two and an agent")
+        yield Problem(where, "set tcp, http or agent")
     https = check.http is not None and check.http.startswith("https:")
     if not https and (not check.verify or check.ca is not None):
-        yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "is about certificates, which only https:// has")
+        yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "applies to https:// checks only")
     if check.host is not None and check.http is None:
-        yield Problem(f"{where}.host", "is for http checks only")
+        yield Problem(f"{where}.host", "applies to http checks only")
 
 
 def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
-    """A chain of pools ends, and soon."""
+    """A chain of fallbacks ends, and is short."""
     chain, following = [pool.name], pool.fallback
     while following is not None:
         chain.append(following)
         if following in chain[:-1]:
-            yield Problem(f"{where}.fallback", f"goes round in a circle: {' -> '.join(chain)}")
+            yield Problem(f"{where}.fallback", f"is a loop: {' -> '.join(chain)}")
             return
         if len(chain) > MAX_POOLS:
             yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
             return
-        found = site.pools.get(following)
-        following = found.fallback if found else None
+        fallback = site.pools.get(following)
+        following = fallback.fallback if fallback else None
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
     if zone.transfer is None:
         return
     if not zone.transfer.to and zone.transfer.tsig is None:
-        yield Problem(f"{where}.transfer", 'name who may have the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
+        yield Problem(f"{where}.transfer", 'say who may transfer the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
     if zone.transfer.tsig is not None:
         yield from _refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
 
@@ -205,11 +206,11 @@ def _check_attribute(where: str, attribute: str, client: Client, cluster: Cluste
 def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
     """The rules of `[classify]`."""
     for step in _repeated(classify.order):
-        yield Problem("classify.order", f"{step.value!r} stands twice")
+        yield Problem("classify.order", f"{step.value!r} is listed twice")
 
 
 def check_unique(site: Site) -> Iterator[Problem]:
-    """What two objects of a site claim at once: codes, ids, matches, addresses."""
+    """What two objects of a site claim both: codes, ids, matches, addresses."""
     yield from _once("tier", "code", ((tier.code, tier.name) for tier in site.tiers.values()))
     yield from _once("client", "id", ((client.id, client.name) for client in site.clients.values()))
     claims = ((m, client.name) for client in site.clients.values() for m in client.match)

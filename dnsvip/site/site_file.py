@@ -1,7 +1,7 @@
 """The site file: what all nodes share, from parsed TOML tables to a checked Site.
 
-Each problem is under the dotted path of its key, and all of them are found at once. `dnsvip.site.io.files` reads the
-files themselves.
+All problems are reported at once, each under the dotted path of its key. `dnsvip.site.io.files` reads the files
+themselves.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def build_site(tables: Mapping[str, Any], read_zone_file: ReadZoneFile | None = 
         Problem(name, f"unknown table; known: {', '.join([*COLLECTIONS, SINGLE])}")
         for name in tables.keys() - {*COLLECTIONS, SINGLE}
     ]
-    found: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for kind, attribute in COLLECTIONS.items():
-        found[attribute] = {}
+        objects[attribute] = {}
         for name, body in _named_tables(kind, tables, problems):
             try:
                 key = canonical_name(kind, name)
-                found[attribute][key] = parse(kind, key, _site_body(kind, name, body, read_zone_file))
+                objects[attribute][key] = parse(kind, key, _site_body(kind, name, body, read_zone_file))
             except InvalidSite as error:
                 problems += error.problems
     single = tables.get(SINGLE, {})
@@ -41,11 +41,11 @@ def build_site(tables: Mapping[str, Any], read_zone_file: ReadZoneFile | None = 
         problems.append(Problem(SINGLE, f"must be a table [{SINGLE}]"))
         single = {}
     try:
-        found[SINGLE] = parse(SINGLE, "", single)
+        objects[SINGLE] = parse(SINGLE, "", single)
     except InvalidSite as error:
         problems += error.problems
     if not problems:
-        site = Site(**found)
+        site = Site(**objects)
         problems = check_site(site)
     if problems:
         raise InvalidSite(problems)
@@ -58,7 +58,7 @@ def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem])
         problems.append(Problem(kind, f"must be tables [{kind}.NAME]"))
         return []
     wrong = [name for name, body in named.items() if not isinstance(body, dict)]
-    problems += [Problem(f"{kind}.{name}", f"must stand in a table of its own, [{kind}.NAME]") for name in wrong]
+    problems += [Problem(f"{kind}.{name}", f"must be a table of its own, [{kind}.NAME]") for name in wrong]
     return [(name, body) for name, body in named.items() if name not in wrong]
 
 
@@ -67,7 +67,9 @@ def _site_body(kind: str, name: str, body: dict[str, Any], read_zone_file: ReadZ
         head, _, tail = path.partition(".")
         named = any(tail in item for item in body.get(head, ()) if isinstance(item, dict)) if tail else head in body
         if named:
-            what = f"{path} is set while the site runs, by the API or `dnsvip {kind}s`, not by the site file"
+            what = (
+                f"{path} is set while the site runs, by the API or `dnsvip {KINDS[kind].plural}`, not by the site file"
+            )
             raise InvalidSite([Problem(f"{kind}.{name}", what)])
     if kind != "zone" or read_zone_file is None:
         return body

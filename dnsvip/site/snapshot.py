@@ -31,7 +31,7 @@ class Snapshot:
     """One immutable state of a site with its keys, as of one generation of the store.
 
     `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
-    are for DNS cookies: made with the first, taken from all; with none there are no cookies.
+    are for DNS cookies: created with the first, accepted with any; without secrets there are no cookies.
     """
 
     generation: int = 0

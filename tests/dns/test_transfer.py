@@ -201,7 +201,7 @@ def test_knot_as_secondary(serving: Running, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("transfer", "problem"),
     [
-        ({}, "name who may have the zone"),
+        ({}, "say who may transfer the zone"),
         ({"tsig": "nobody"}, "is not a tsig of this site"),
         ({"to": ["192.0.2.1/24"]}, "host bits set"),
         ({"all": True}, "unknown key"),

@@ -33,7 +33,7 @@ PIECE = 1 << 16
 EXIT_CODES: Mapping[int, int] = {400: 2, 404: 4, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2}
 """HTTP status -> exit code; every other failure is 1."""
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage or refused as invalid, 4 no such thing, 5 collides with another."
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage or refused as invalid, 4 not found, 5 conflict."
 
 F = TypeVar("F", bound=Callable[..., Any])
 
