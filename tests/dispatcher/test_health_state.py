@@ -15,12 +15,12 @@ CHECK = Check(tcp=80, fall=3, rise=2)
 SERVER = servers("fast", 1)[0]
 
 
-def checked(standing: HealthState, results: str) -> str:
+def checked(state: HealthState, results: str) -> str:
     """Which state a server is in after each result (+ or -)."""
     states = ""
     for number, result in enumerate(results):
-        standing = after_check(standing, CHECK, result == "+", "refused", float(number))
-        states += "u" if effective(SERVER, standing).state is ServerState.UP else "d"
+        state = after_check(state, CHECK, result == "+", "refused", float(number))
+        states += "u" if effective(SERVER, state).state is ServerState.UP else "d"
     return states
 
 
@@ -32,11 +32,11 @@ def test_rise_and_fall() -> None:
 
 def test_a_failure_is_noted_and_dated() -> None:
     """The last reason stands while the check fails, and `since` is when the state changed."""
-    standing = HealthState()
+    state = HealthState()
     for now in range(4):
-        standing = after_check(standing, CHECK, passed=False, note="refused" * 100, now=100.0 + now)
-    assert (standing.passing, standing.since, standing.failures, len(standing.note)) == (False, 102.0, 4, 120)
-    assert after_check(standing, CHECK, passed=True, note="", now=0).note == ""
+        state = after_check(state, CHECK, passed=False, note="refused" * 100, now=100.0 + now)
+    assert (state.passing, state.since, state.failures, len(state.note)) == (False, 102.0, 4, 120)
+    assert after_check(state, CHECK, passed=True, note="", now=0).note == ""
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_an_agents_word(report: Report, state: ServerState, weight: int) -> None
 
 def test_only_the_agent_takes_back_what_it_said() -> None:
     """A report changes what it names; ready does not undo down, up does."""
-    standing = after_report(HealthState(), Report(running=False, mode=Mode.DRAIN, note="x"), 1.0)
-    standing = after_report(standing, Report(percent=0), 2.0)
-    assert (standing.running, standing.mode, standing.percent) == (False, Mode.DRAIN, 0)
-    standing = after_report(standing, Report(mode=Mode.READY), 3.0)
-    assert effective(SERVER, standing).state is ServerState.DOWN
-    standing = after_report(standing, Report(running=True, percent=100), 4.0)
-    assert effective(SERVER, standing) == SERVER
+    state = after_report(HealthState(), Report(running=False, mode=Mode.DRAIN, note="x"), 1.0)
+    state = after_report(state, Report(percent=0), 2.0)
+    assert (state.running, state.mode, state.percent) == (False, Mode.DRAIN, 0)
+    state = after_report(state, Report(mode=Mode.READY), 3.0)
+    assert effective(SERVER, state).state is ServerState.DOWN
+    state = after_report(state, Report(running=True, percent=100), 4.0)
+    assert effective(SERVER, state) == SERVER
 
 
 @pytest.mark.parametrize("said", list(ServerState))
@@ -83,11 +83,11 @@ def test_the_operators_word_is_first(said: ServerState) -> None:
 
 def test_weights_do_not_follow_every_breath() -> None:
     """A load report acts where it differs by a tenth, and not more than every five seconds; zero acts at once."""
-    standing, seen = HealthState(), []
+    state, seen = HealthState(), []
     loads = [(0, 95), (1, 80), (2, 60), (5, 70), (6, 64), (7, 63), (8, 60), (9, 0), (9, 30), (14, 33), (20, 31)]
     for now, percent in loads:
-        standing = after_report(standing, Report(percent=percent), 100.0 + now)
-        seen.append(standing.percent)
+        state = after_report(state, Report(percent=percent), 100.0 + now)
+        seen.append(state.percent)
     assert seen == [100, 80, 80, 80, 64, 64, 64, 0, 30, 33, 33]
 
 

@@ -1,4 +1,4 @@
-"""How a server stands after its checks: which results count, and what pool its site's pool becomes.
+"""The health of a server after its checks, and the pool with the states and weights that follow from it.
 
 Pure: a HealthState and a result give the next HealthState; times are arguments (unix seconds). A check's word
 is beside the operator's, never over it: what is drained, down or in maintenance stays so.
@@ -44,7 +44,7 @@ class HealthState:
 
 
 def after_check(state: HealthState, check: Check, passed: bool, note: str, now: float) -> HealthState:
-    """The standing after a TCP or HTTP check: `fall` failures in a row take a server out, `rise` successes bring it
+    """The state after a TCP or HTTP check: `fall` failures in a row take a server out, `rise` successes bring it
     back."""
     streak = state.streak + 1 if passed is not state.passing else 0
     turns = streak >= (check.rise if passed else check.fall)
@@ -60,7 +60,7 @@ def after_check(state: HealthState, check: Check, passed: bool, note: str, now: 
 
 
 def after_report(state: HealthState, report: Report, now: float) -> HealthState:
-    """The standing after an agent's report; what it did not say stays as it was."""
+    """The state after an agent's report; what it does not mention is unchanged."""
     running = state.running if report.running is None else report.running
     mode = report.mode or state.mode
     percent, weighed = _weighed(state, report.percent, now)

@@ -1,7 +1,7 @@
 """Checks the servers of all pools, and gives the snapshot as it is to be dispatched by.
 
 A shell: it keeps the time between probes, runs at most MOST_PROBES of them at once, and leaves to
-`standing` what their results mean. Each dispatcher checks for itself, as only it knows what it can reach.
+`health_state` what their results mean. Each dispatcher checks for itself, as only it knows what it can reach.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Work:
 
 
 class Health:
-    """The standing of every checked server. `update` for each snapshot, `run` until cancelled, then `stop`."""
+    """The health of every checked server. `update` for each snapshot, `run` until cancelled, then `stop`."""
 
     def __init__(self) -> None:
         self.probes = self.failures = 0
