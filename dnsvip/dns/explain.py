@@ -117,7 +117,7 @@ def _read(question: Question) -> tuple[Query, Requester]:
         query = parse(message.to_wire())
     except (dns.exception.DNSException, ValueError) as error:
         where = "qtype" if isinstance(error, dns.rdatatype.UnknownRdatatype) else "qname"
-        raise InvalidSite([Problem(f"explain.{where}", f"cannot be asked for: {error}")]) from None
+        raise InvalidSite([Problem(f"explain.{where}", f"cannot be queried: {error}")]) from None
     if isinstance(query, Malformed):
         raise InvalidSite([Problem("explain.ecs" if ecs else "explain.qname", f"is no question: {query.flaw.value}")])
     read = Requester(

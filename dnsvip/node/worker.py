@@ -32,7 +32,7 @@ def main(node_file: str) -> int:
         shorten_gil_interval()
         uvloop.run(_work(LiveConfig(Path(node_file), node), parent))
     except DnsvipError as error:
-        parent.tell(failed=str(error)[:500])
+        parent.report(failed=str(error)[:500])
         return 1
     return 0
 
@@ -40,7 +40,7 @@ def main(node_file: str) -> int:
 async def _work(live: LiveConfig, parent: Parent) -> None:
     async with following(live.node, ["dns"]) as follower, answering(live, follower) as server:
         reload_on_hangup(live, Notifier({}), "")
-        parent.tell(ready=[[endpoint.name, endpoint.host, endpoint.port] for endpoint in server.endpoints])
+        parent.report(ready=[[endpoint.name, endpoint.host, endpoint.port] for endpoint in server.endpoints])
         await run_until_one_ends([follower.run(), parent.stopped(server.counters)])
 
 

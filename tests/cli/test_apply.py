@@ -136,7 +136,7 @@ def test_dry_run_changes_nothing(apply: Run, folder: Path) -> None:
         ("site.toml", "[cluster.web]", "[cluster.web", "site.toml: is not TOML: "),
         ("site.toml", "example.test.zone", "nope.zone", "zone.example.test.file: cannot read nope.zone: No such file"),
         ("example.test.zone", "192.0.2.25", "192.0.2.256", "site.toml: zone.example.test: line 11: "),
-        ("example.test.zone", "shop    IN CNAME www", "www IN NS ns1", "service.www.example.test: cannot be asked for"),
+        ("example.test.zone", "shop    IN CNAME www", "www IN NS ns1", "www.example.test: no query can reach it"),
         ("node.toml", "sqlite:", "mysql:", "node.toml: database: 'mysql': must be \"sqlite:///FILE\""),
     ],
 )

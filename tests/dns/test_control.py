@@ -74,7 +74,7 @@ def test_notify_and_update(server: Running, opcode: str, name: str, rtype: str, 
 
 @pytest.mark.parametrize(("zone", "status"), [("example.test", "REFUSED"), ("elsewhere.test", "NOTAUTH")])
 def test_nsupdate(server: Running, zone: str, status: str) -> None:
-    """nsupdate is told so, prerequisites and updates and all."""
+    """nsupdate is refused, with prerequisites and updates."""
     change = f"prereq yxdomain x.{zone}\nupdate add x.{zone} 60 A 192.0.2.1"
     script = f"server 127.0.0.1 {server.port}\nzone {zone}\n{change}\nsend\n"
     done = subprocess.run(["nsupdate"], input=script, capture_output=True, text=True, timeout=20, check=False)
@@ -101,7 +101,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_chaos(named: Running, server: Running, name: str) -> None:
-    """Who the server is, is told where it is configured, also after an update, and refused where it is not."""
+    """The server's identity is disclosed where configured, also after an update, and refused where not."""
     reply = named.dig(name, "TXT", "CH")
     assert reply.status == "NOERROR"
     assert reply.flags == {"qr", "aa"}
@@ -121,7 +121,7 @@ def test_chaos_knows_no_more(named: Running) -> None:
 @pytest.mark.parametrize("name", ["mail.example.test", "www.example.test", "gone.example.test", "outside.invalid"])
 @pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
 def test_nsid(named: Running, server: Running, name: str, transport: str) -> None:
-    """NSID is told to those who ask for it, however often, where it is configured."""
+    """NSID is returned where requested, however often, and configured."""
     for _ in range(4):
         assert '("gold-7")' in named.dig(name, "A", "+nsid", transport).text
         assert "NSID" not in named.dig(name, "A", transport).text

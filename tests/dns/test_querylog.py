@@ -24,7 +24,7 @@ def asked(wire: bytes, protocol: str = "udp", source: str = "2001:db8:77::10") -
 
 
 def test_an_answered_question() -> None:
-    """Type, time, transport, who asked what, ECS, and how it was answered; the address in the answer is not told."""
+    """Type, time, transport, requester, question, ECS and result; the address in the answer is not written."""
     subnet = dns.edns.ECSOption("198.51.100.7", 24)
     query = dns.message.make_query("WWW.example.test", "AAAA", use_edns=0, options=[subnet], want_dnssec=True)
     sample = asked(query.to_wire())

@@ -43,7 +43,7 @@ def test_unknown_client_gets_the_plain_vip(server: Running) -> None:
 
 @pytest.mark.parametrize("program", ["dig", "kdig"])
 def test_tsig_client(server: Running, program: str) -> None:
-    """A client known by its TSIG key gets an address that says so, and its IPv4 class."""
+    """A client identified by its TSIG key gets an address that encodes it, and its IPv4 class."""
     ask = getattr(server, program)
     assert client_of(server, address_of(ask("www.example.test", "AAAA", "-y", KEY))) == (GOLD, 1001)
     assert address_of(ask("www.example.test", "A", "-y", KEY), "A") in ("192.0.2.8", "192.0.2.9")

@@ -193,11 +193,11 @@ class Parent:
         self._rest = b""
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # anything else printed is for people
 
-    def tell(self, **told: Any) -> None:
-        """Tell the parent. What a full pipe does not take of a line now goes before the next one, which is left out
-        where the rest of the last has yet to go; the parent misses nothing but what is told again."""
+    def report(self, **fields: Any) -> None:
+        """Report to the parent. What a full pipe does not take of a line now goes before the next one, which is left
+        out where the rest of the last has yet to go; the parent misses only what the next report repeats."""
         if not self._rest:
-            self._rest = json.dumps(told).encode() + b"\n"
+            self._rest = json.dumps(fields).encode() + b"\n"
         with suppress(BlockingIOError, BrokenPipeError):
             self._rest = self._rest[os.write(self._out, self._rest) :]
 
@@ -208,7 +208,7 @@ class Parent:
         loop.add_reader(stdin, ended.set)  # nothing is ever written there: it can only end
         try:
             while not ended.is_set():
-                self.tell(counters=counters())
+                self.report(counters=counters())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), REPORT_SECONDS)
         finally:

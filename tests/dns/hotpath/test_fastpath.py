@@ -153,7 +153,8 @@ def numbers(engine: Engine) -> tuple[object, ...]:
 
 
 def changed(snapshot: Snapshot, round_: int) -> Snapshot:
-    """The same site a generation later, without some of its clients; every other time the anonymous are told apart."""
+    """The same site a generation later, without some of its clients; every other time anonymous clients get encoded
+    VIPs."""
     clients = dict(sorted(snapshot.site.clients.items())[round_ % 3 :])
     clusters = dict(snapshot.site.clusters)
     web = clusters["web"]

@@ -120,7 +120,7 @@ def test_unknown_places_are_refused(value: str) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"not a database", mmdb(COUNTRIES)[:200]])
 def test_unusable_file_at_the_start(tmp_path: Path, content: bytes | None) -> None:
-    """A file that is missing or no database is told by its path."""
+    """A missing file, or one that is not a database, is reported by its path."""
     path = tmp_path / "x.mmdb"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Who asks: order of steps, what counts as ECS, and scopes that a caching resolver can rely on."""
+"""Identifying the requester: order of steps, which ECS is believed, and scopes that a caching resolver can rely on."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def names(found: Classified) -> tuple[str | None, Step | None, int]:
     ],
 )
 def test_sample_site(who: Requester, expected: tuple[str | None, Step | None, int]) -> None:
-    """Each way to be known by the sample site leads to the right client, step and scope."""
+    """Each way of the sample site to identify a client leads to the right client, step and scope."""
     assert names(classify(who)) == expected
 
 
@@ -188,7 +188,7 @@ EVERYTHING = requester(
     ],
 )
 def test_first_match_in_the_order_decides(order: list[str], winner: str | None) -> None:
-    """A requester known in every way is the client of the first step in the site's order, and that step is told."""
+    """A requester that every step identifies is the client of the first step in the site's order, which is reported."""
     found = classify(EVERYTHING, MANY | {"classify": {**MANY["classify"], "order": order}})
     assert (found.client.name if found.client else None) == winner
     assert found.step == (None if winner is None else Step.TSIG if winner == "acme" else Step(winner))
@@ -215,7 +215,7 @@ def test_disabled_client_is_nobody(state: ClientState) -> None:
 
 
 def test_nested_prefixes_of_other_clients_lengthen_the_scope() -> None:
-    """Around a customer's /28 inside an ISP's /16 the ISP's answer is told for blocks without the customer only."""
+    """Around a customer's /28 inside an ISP's /16 the ISP's answer is given for blocks without the customer only."""
     nested = {
         "client": {
             "isp": {"id": 7, "tier": "standard", "match": [{"ecs": "10.1.0.0/16"}]},

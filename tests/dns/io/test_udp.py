@@ -183,7 +183,7 @@ def test_a_fault_in_the_fast_path(running: Running, monkeypatch: pytest.MonkeyPa
 
 
 class Sending:
-    """Stands for the buffers: sends as told, a number of answers or an error each time."""
+    """Stands for the buffers: sends as scripted, a number of answers or an error each time."""
 
     def __init__(self, results: Sequence[int]) -> None:
         self.results = list(results)

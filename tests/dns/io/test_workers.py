@@ -13,10 +13,10 @@ TELLING = """
 import sys, time
 from dnsvip.dns.io.workers import Parent
 parent = Parent()
-parent.tell(ready=[["public", "127.0.0.1", 53]])
+parent.report(ready=[["public", "127.0.0.1", 53]])
 tiers = {f"a-tier-with-a-long-name-{n}": n for n in range(20000)}
 for round in range(40):
-    parent.tell(counters={"tiers": tiers, "rounds": {"n": round}})
+    parent.report(counters={"tiers": tiers, "rounds": {"n": round}})
     time.sleep(0.01)
 sys.stdin.read()
 """

@@ -121,7 +121,7 @@ def test_secrets_are_rolled(jar: Running) -> None:
 
 
 def test_required(strict: Running) -> None:
-    """Where cookies are required, dig is told BADCOOKIE and comes again with the right one, over UDP; TCP and queries
+    """Where cookies are required, dig gets BADCOOKIE and retries with the right one, over UDP; TCP and queries
     without any cookie are answered, and a cookie once learned is enough."""
     first = strict.dig("www.example.test", "AAAA", f"+cookie={CLIENT}", "+nobadcookie")
     assert (first.status, first.answer) == ("BADCOOKIE", [])

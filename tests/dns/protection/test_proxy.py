@@ -27,7 +27,7 @@ V4 = bytes.fromhex("0d0a0d0a000d0a515549540a 21 12 000c cb007109 7f000001 d431 0
 
 
 def header(source: str, transport: int = 2, tlvs: bytes = b"") -> bytes:
-    """A header that says who asks."""
+    """A header that names the requester."""
     packed = ip_address(source).packed
     body = packed + bytes(len(packed)) + struct.pack("!HH", 4000, 53) + tlvs
     kind = (0x10 if len(packed) == 4 else 0x20) | transport

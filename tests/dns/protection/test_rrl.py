@@ -1,4 +1,4 @@
-"""Rate limiting: what counts as alike, what is kept back, who is exempt, and that it stays bounded."""
+"""Rate limiting: what is alike, what is dropped, who is exempt, and that it stays bounded."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_rate_is_kept(rate: int, slip: int, pauses: list[float], back: int) -> N
     assert seen[LimitVerdict.SLIP] == (beyond // slip if slip else 0)
 
 
-def test_steady_askers_are_served(engine: Engine) -> None:
-    """Who asks no faster than the rate always gets the answer."""
+def test_steady_requesters_are_served(engine: Engine) -> None:
+    """A requester no faster than the rate always gets the answer."""
     limiter = Limiter(10, 2)
     assert {judge(limiter, engine, "www.example.test", "AAAA", at=NOW + n / 9.9) for n in range(100)} == {
         LimitVerdict.SEND
@@ -189,7 +189,7 @@ def flood(server: Running, wire: bytes, times: int = 40) -> list[bytes]:
 
 
 def test_flood_over_sockets(limited: Running) -> None:
-    """Of forty questions at once few are answered, about half of the others slip, and the numbers are told; dig then
+    """Of forty questions at once few are answered, about half of the others slip, and both are counted; dig then
     gets its answer over TCP, or at once by a cookie or a signature."""
     for name, qtype in (("www.example.test", "AAAA"), ("random.example.test", "A")):
         before = dict(limited.server.counters()["transport"])

@@ -1,4 +1,4 @@
-"""TSIG (RFC 8945): good signatures name the client, bad ones are told what is wrong, answers are signed."""
+"""TSIG (RFC 8945): valid signatures identify the client, invalid ones get their error, responses are signed."""
 
 from __future__ import annotations
 

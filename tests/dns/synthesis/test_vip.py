@@ -257,7 +257,7 @@ def test_reserved_address_without_nonce_is_the_plain_vip() -> None:
 
 @pytest.mark.parametrize("held", [[], None])
 def test_without_active_epoch_the_plain_vip_is_answered(held: list[Any] | None) -> None:
-    """With no epoch, or no keyring at all, a known client gets the plain VIP and that is told."""
+    """With no epoch, or no keyring at all, an identified client gets the plain VIP, and its kind says why."""
     snapshot = replace(make_snapshot(), keyrings={}) if held is None else make_snapshot(epochs=held)
     vip = VipMaker(snapshot).aaaa(WWW, known(snapshot), ANYWHERE, NOW)
     assert vip == Vip(int(IPv6Address("2001:db8:a:1::1")), 60, Kind.NO_EPOCH)

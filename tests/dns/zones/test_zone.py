@@ -52,7 +52,7 @@ def test_bad_zones(text: str) -> None:
 
 
 def test_every_fault_is_found() -> None:
-    """A zone with several faults is told all of them at once."""
+    """All faults of a zone are reported at once."""
     text = HEAD + "a CNAME b\na TXT c\nother.test. A 192.0.2.1\nsub NS ns.sub\n"
     assert len(check_zone(Zone("example.test", text))) == 3
 
