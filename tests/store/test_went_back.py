@@ -19,7 +19,7 @@ from dnsvip.site.history import Course
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
-from dnsvip.store.following import memory
+from dnsvip.store.following.disk import MEMORY_FILE, load_memory
 from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
 
@@ -110,7 +110,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
     feed = SnapshotFollower(config, ["dns"], {})
     await feed.start()
     await feed.close()
-    remembered = memory.load(tmp_path / "s")
+    remembered = load_memory(tmp_path / "s")
     assert remembered.mark
     assert (remembered.mark.generation, [known.key_id for known in remembered.keys]) == (2, [lost.key_id])
     await world.close()
@@ -125,11 +125,11 @@ async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, starte
     """A memory file that cannot be read is told and made anew."""
     folder = tmp_path / "s"
     folder.mkdir()
-    (folder / memory.FILE).write_text("{")
+    (folder / MEMORY_FILE).write_text("{")
     config = NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key", folder, "a")
     await started(SnapshotFollower(config, ["dns"], {}))
-    await until(lambda: (folder / memory.FILE).read_text() != "{")
-    assert memory.load(folder).mark is not None
+    await until(lambda: (folder / MEMORY_FILE).read_text() != "{")
+    assert load_memory(folder).mark is not None
     await world.close()
 
 

@@ -1,35 +1,42 @@
-"""What a node keeps on its own disk: the last good snapshot, and what it remembers of its database.
+"""The state folder of a node: the last good snapshot, and `dnsvip.site.history.Memory` as JSON without keys.
 
-A disk that is full or cannot be written stops nothing; it is told.
+A disk that is full or cannot be written stops nothing; the node logs it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import StoreError
 from dnsvip.site import Snapshot, history
 from dnsvip.site.history import Course, Memory
-from dnsvip.store.following import memory
+from dnsvip.site.io.safe_file import make_folder, write_file
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.snapshots import lastgood
 from dnsvip.store.snapshots.snapshots import Followed
 
 REST_SECONDS = 0.02
-"""Between two strides of saving, each of some 2 ms: a large site is written in one part of ten of the time, as answers
-would wait for more."""
+"""The pause between two strides of saving of some 2 ms each: a large site takes a tenth of the time, as answers would
+wait for more."""
+
+MEMORY_FILE = "memory.json"
+
+_memory_adapter = TypeAdapter(Memory)
 
 log = structlog.get_logger(__name__)
 
 
 class Disk:
-    """The state folder of one node; `memory` is what it remembers now, on the disk or not yet."""
+    """The state folder of one node; `memory` is the current one, saved or not yet."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = Memory()
@@ -40,9 +47,9 @@ class Disk:
         self._under_way: asyncio.Task[None] | None = None
 
     def recall(self) -> None:
-        """Read what was remembered; nothing, with a warning, where that cannot be read."""
+        """Load the memory; it stays empty, with a warning, where the file cannot be read."""
         try:
-            self.memory = memory.load(self._folder)
+            self.memory = load_memory(self._folder)
         except StoreError as error:
             log.warning("cannot remember what the database was like", error=str(error))
 
@@ -57,12 +64,12 @@ class Disk:
         self.memory = history.follow(self.memory, followed.mark, keys, time.time(), back=back)
         if back:
             self._anyway = True  # what is on the disk has a later generation, and is worth nothing
-            log.error(self.memory.back, lost=[f"{each.cluster}/{each.slot}" for each in self.memory.lost])
+            log.error(self.memory.back, lost=[f"{slot.cluster}/{slot.slot}" for slot in self.memory.lost])
 
     async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, at_once: bool = False) -> None:
-        """Write what is not on the disk yet. It gives way to answers all the time, but `at_once`; from then on what is
-        under way hurries too. Who is cancelled here leaves a write to end by itself, and the next save waits for it: so
-        a node that stops writes nothing twice."""
+        """Write what is not on disk yet, with pauses for answers; `at_once` ends the pauses, also of a write in
+        progress. A cancelled save finishes in the background and the next one waits for it, so that a node that stops
+        writes nothing twice."""
         if at_once:
             self._hurry.set()
         if self._under_way is not None:
@@ -78,7 +85,7 @@ class Disk:
             if snapshot is not before:
                 rest = partial(self._hurry.wait, REST_SECONDS)
                 await asyncio.to_thread(lastgood.save, self._folder, snapshot, identity, kek, anyway=anyway, rest=rest)
-            await asyncio.to_thread(memory.save, self._folder, remembered)
+            await asyncio.to_thread(save_memory, self._folder, remembered)
             self._saved, self._anyway = (snapshot, remembered), False
         except StoreError as error:
             log.warning(
@@ -86,3 +93,22 @@ class Disk:
                 folder=str(self._folder),
                 error=str(error),
             )
+
+
+def save_memory(folder: Path, memory: Memory) -> None:
+    """Write it durably, whole or not at all; raises StoreError."""
+    make_folder(folder)
+    write_file(folder / MEMORY_FILE, json.dumps(asdict(memory)).encode())
+
+
+def load_memory(folder: Path) -> Memory:
+    """What is remembered, nothing where there is no file; raises StoreError for one that cannot be read."""
+    path = folder / MEMORY_FILE
+    try:
+        return _memory_adapter.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Memory()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise StoreError(f"{path}: is damaged: {error.errors()[0]['msg']}") from error

@@ -16,7 +16,7 @@ from dnsvip.store.database.tables import KINDS, client_match
 
 
 def collisions_within(changes: Sequence[Change]) -> list[Problem]:
-    """Objects of one set of changes that claim the same thing."""
+    """Objects of one set of changes that claim the same number or match."""
     after = [change.after for change in changes]
     tiers = {thing.name: thing for thing in after if isinstance(thing, Tier)}
     clients = {thing.name: thing for thing in after if isinstance(thing, Client)}
@@ -24,7 +24,7 @@ def collisions_within(changes: Sequence[Change]) -> list[Problem]:
 
 
 async def collisions(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
-    """Objects of the changes that claim what a stored object has which the changes do not touch."""
+    """Objects of the changes that claim what a stored object has, which the changes leave alone."""
     changed = {(change.kind, change.name) for change in changes}
     problems: list[Problem] = []
     for kind, table in KINDS.items():
