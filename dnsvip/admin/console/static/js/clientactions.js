@@ -1,23 +1,28 @@
-// What can be done to a client besides editing it: its state, its key, its enrolment, its removal.
+// @ts-check
+// What can be done to a client besides editing it: its state, its key, its enrolment.
 import { at, call } from "./api.js";
 import { h } from "./dom.js";
 import * as form from "./form.js";
 import { confirm, done, open } from "./notices.js";
 import { button, save } from "./parts.js";
 import { may } from "./rights.js";
-import { go } from "./router.js";
+import { take } from "./saving.js";
 
+/** @typedef {import("./objectform.js").ObjectForm} ObjectForm */
+/** @typedef {{ title: string, done: string, text: string, from: string[], danger?: boolean }} Change */
+
+/** @type {Record<string, Change>} */
 const STATES = {
   disabled: {
     title: "Disable",
     done: "disabled",
-    text: "Its addresses are rejected until it is enabled again. Its key stays good.",
+    text: "Its addresses are rejected until it is enabled again. Its key stays valid.",
     from: ["enabled"],
   },
   revoked: {
     title: "Revoke",
     done: "revoked",
-    text: "Its addresses are rejected from now on, everywhere, also those it holds. Enabled again, it needs a new enrolment.",
+    text: "All its addresses are rejected at once, including those it holds. If it is enabled again, it needs a new enrolment.",
     from: ["enabled", "disabled"],
     danger: true,
   },
@@ -29,101 +34,89 @@ const STATES = {
   },
 };
 
-/** The buttons for all that may be done to a client; `draw` shows it anew. */
-export function actionsOf(client, draw) {
-  if (!may("write", "client", client.name)) return [];
-  const states = Object.entries(STATES).filter(([, how]) => how.from.includes(client.state));
+/**
+ * The buttons for all that may be done to a client; `again` shows its head and history anew.
+ * @param {ObjectForm} made
+ * @param {() => Promise<void>} again
+ */
+export function actionsOf(made, again) {
+  const client = made.held?.data;
+  if (!client || !may("write", "client", client["name"])) return [];
+  const states = Object.entries(STATES).filter(([, how]) => how.from.includes(client["state"]));
   return [
-    ...states.map(([state, how]) => stateButton(client, state, how, draw)),
-    keyButton(client, draw),
+    ...states.map(([state, how]) => stateButton(made, client, state, how, again)),
+    keyButton(made, client, again),
     enrolmentButton(client),
-    may("delete", "client", client.name) && removeButton(client),
   ];
 }
 
-function stateButton(client, state, how, draw) {
+/**
+ * @param {ObjectForm} made
+ * @param {Record<string, any>} client
+ * @param {string} state
+ * @param {Change} how
+ * @param {() => Promise<void>} again
+ */
+function stateButton(made, client, state, how, again) {
+  const put = async (/** @type {string} */ wanted) => {
+    take(made, await call("PATCH", at("clients", client["name"]), { body: { state: wanted } }));
+    await again();
+  };
   const act = async () => {
-    const text = `${client.name}: ${how.text}`;
-    if (!(await confirm({ title: `${how.title} ${client.name}?`, text, action: how.title, danger: how.danger })))
-      return;
-    await call("PATCH", at("clients", client.name), { body: { state } });
-    done(
-      `${client.name} ${how.done}`,
-      how.danger
-        ? null
-        : async () => {
-            await call("PATCH", at("clients", client.name), { body: { state: client.state } });
-            await draw();
-          },
-    );
-    await draw();
+    const { title, text, danger } = how;
+    if (!(await confirm({ title: `${title} ${client["name"]}?`, text, action: title, danger }))) return;
+    await put(state);
+    done(`${client["name"]} ${how.done}`, danger ? undefined : () => put(client["state"]));
   };
   return button(how.title, act, { kind: how.danger ? "danger" : "" });
 }
 
-function keyButton(client, draw) {
+/**
+ * @param {ObjectForm} made
+ * @param {Record<string, any>} client
+ * @param {() => Promise<void>} again
+ */
+function keyButton(made, client, again) {
   return button("New key", async () => {
-    const text =
-      "What it proves with its key so far is refused from now on; it needs a new enrolment. This cannot be undone.";
-    if (!(await confirm({ title: `A new key for ${client.name}?`, text, action: "New key", danger: true }))) return;
-    await call("POST", `${at("clients", client.name)}/new-key`);
-    done(`${client.name} has a new key`);
-    await draw();
+    const text = "Proofs made with the present key are refused from now on; it needs a new enrolment. This cannot be undone.";
+    if (!(await confirm({ title: `A new key for ${client["name"]}?`, text, action: "New key", danger: true }))) return;
+    take(made, await call("POST", `${at("clients", client["name"])}/new-key`));
+    await again();
+    done(`${client["name"]} has a new key`);
   });
 }
 
-function removeButton(client) {
-  return button(
-    "",
-    async () => {
-      const text = "It is unknown from now on, and answered as anonymous. Its number should not be used again.";
-      if (!(await confirm({ title: `Remove ${client.name}?`, text, action: "Remove", danger: true }))) return;
-      await call("DELETE", at("clients", client.name));
-      done(`${client.name} removed`);
-      go("clients");
-    },
-    { name: "trash", kind: "danger", label: "Remove client" },
-  );
+/** @param {Record<string, any>} client */
+function enrolmentButton(client) {
+  return button("Enrolment", () => askEnrolment(client["name"]), { name: "download" });
 }
 
-function enrolmentButton(client) {
-  return button(
-    "Enrolment",
-    () => {
-      const servers = form.text("", { placeholder: "192.0.2.53:53, [2001:db8::53]:53" });
-      const general = form.general();
-      const send = h("button.button.main-action", { type: "submit" }, "Download");
-      const element = h(
-        "form.stack",
-        { novalidate: true },
-        h(
-          "p.soft",
-          "The file holds this client’s key: hand it over safely. Where it is used: ",
-          h("code", "dnsvip client import FILE"),
-        ),
-        general,
-        form.field("DNS servers it shall ask", "servers", servers, {
-          hint: "Addresses with ports, separated by commas. Without any it asks its own resolver.",
-        }),
-        h("div.buttons", send),
-      );
-      const dialog = open(`Enrolment of ${client.name}`, element);
-      element.addEventListener("submit", async (event) => {
-        event.preventDefault();
-        const listed = servers.value
-          .split(",")
-          .map((each) => each.trim())
-          .filter(Boolean);
-        try {
-          const { data } = await call("POST", `${at("clients", client.name)}/enrolment`, { body: { servers: listed } });
-          save(`${client.name}.enrolment.json`, `${JSON.stringify(data, null, 2)}\n`);
-          dialog.close();
-          done("The enrolment was made; the node has logged that");
-        } catch (problem) {
-          form.show(element, problem, "enrolment");
-        }
-      });
-    },
-    { name: "download" },
+/** @param {string} name */
+function askEnrolment(name) {
+  const servers = form.text("", { placeholder: "192.0.2.53:53, [2001:db8::53]:53" });
+  const about = "The file contains this client’s key: hand it over safely. Import it on the client with ";
+  const element = h(
+    "form.stack",
+    { novalidate: true },
+    h("p.soft", about, h("code", "dnsvip client import FILE")),
+    form.general(),
+    form.field("DNS servers to query", "servers", servers, {
+      hint: "Addresses with ports, separated by commas. Empty: the client queries its own resolver.",
+    }),
+    h("div.buttons", h("button.button.main-action", { type: "submit" }, "Download")),
   );
+  const dialog = open(`Enrolment of ${name}`, element);
+  element.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const listed = servers.value.split(",").map((each) => each.trim());
+    try {
+      const body = { servers: listed.filter(Boolean) };
+      const { data } = await call("POST", `${at("clients", name)}/enrolment`, { body });
+      save(`${name}.enrolment.json`, `${JSON.stringify(data, null, 2)}\n`);
+      dialog.close();
+      done("Enrolment created; the node has logged it");
+    } catch (problem) {
+      form.show(element, /** @type {form.Refused} */ (problem), "enrolment");
+    }
+  });
 }

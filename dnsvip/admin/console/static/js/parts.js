@@ -1,10 +1,17 @@
-// What most pages are put together from: heads, cards, tables, tags, and the states of loading, empty and failed.
+// @ts-check
+// What most pages are put together from: heads, cards, buttons, tags, and the states of loading, empty and failed.
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { done, failed } from "./notices.js";
-import { go } from "./router.js";
+import { reconcile } from "./reconcile.js";
 
-/** The head of a page: title, a sentence, buttons, the way back. */
+/** @typedef {import("./dom.js").Child} Child */
+
+/**
+ * The head of a page: title, a sentence, buttons, the way back.
+ * @param {string} title
+ * @param {{ lead?: Child, actions?: Child[], crumb?: { href: string, text: string } }} [more]
+ */
 export function head(title, { lead, actions = [], crumb } = {}) {
   return h(
     "div.page-head",
@@ -15,51 +22,63 @@ export function head(title, { lead, actions = [], crumb } = {}) {
   );
 }
 
-/** A card with a title; `end` stands at the right of it. */
+/**
+ * A card with a title; `end` stands at the right of it.
+ * @param {string} title
+ * @param {Child} content
+ * @param {{ end?: Child, kind?: string, flush?: boolean, id?: string }} [more]
+ */
 export function card(title, content, { end, kind = "", flush = false, id } = {}) {
   return h(
     "section.card",
-    { class: kind, id, "aria-label": title },
+    { class: kind, id, "aria-label": title, dataset: id ? { key: id } : {} },
     title ? h("header", h("h2", title), end ? h("div.end", end) : null) : null,
     h(flush ? "div.flush" : "div.body", content),
   );
 }
 
-/** A button that does something, one at a time; what fails is told. */
-export function button(text, action, { kind = "", name, small = false, label, disabled = false, why } = {}) {
-  const made = h(
+/**
+ * A button that does something, one at a time; a failure is shown.
+ * @param {string} text
+ * @param {() => unknown} action
+ * @param {{ kind?: string, name?: string, small?: boolean, label?: string }} [more]  `name` of its icon
+ */
+export function button(text, action, { kind = "", name, small = false, label } = {}) {
+  const act = async (/** @type {MouseEvent} */ event) => {
+    const pressed = /** @type {HTMLElement} */ (event.currentTarget);
+    if (pressed.hasAttribute("aria-busy")) return;
+    pressed.setAttribute("aria-busy", "true");
+    try {
+      await action();
+    } catch (error) {
+      failed(error);
+    } finally {
+      pressed.removeAttribute("aria-busy");
+    }
+  };
+  return h(
     "button.button",
     {
       type: "button",
       class: `${kind}${small ? " small" : ""}${text ? "" : " icon"}`,
       "aria-label": label,
-      title: why ?? (text ? null : label),
+      title: text ? null : label,
       dataset: label && !text ? { action: label } : {},
-      disabled,
+      onclick: act,
     },
     name ? icon(name, small ? 15 : 17) : null,
     text,
   );
-  made.addEventListener("click", async () => {
-    if (made.hasAttribute("aria-busy")) return;
-    made.setAttribute("aria-busy", "true");
-    try {
-      await action(made);
-    } catch (error) {
-      failed(error);
-    } finally {
-      made.removeAttribute("aria-busy");
-    }
-  });
-  return made;
 }
 
+/** @type {Record<string, string>} */
 const KINDS = {
   up: "good",
   enabled: "good",
   active: "good",
   live: "good",
   healthy: "good",
+  forward: "good",
   drain: "warn",
   disabled: "warn",
   retiring: "warn",
@@ -68,22 +87,34 @@ const KINDS = {
   behind: "warn",
   prepared: "info",
   down: "bad",
+  drop: "bad",
   revoked: "bad",
   silent: "bad",
   unhealthy: "bad",
   unreachable: "bad",
 };
 
-/** A word on a state, coloured by what it means. */
+/**
+ * A word on a state, coloured by what it means.
+ * @param {string} text
+ */
 export function tag(text, kind = KINDS[text] ?? "") {
   return h("span.tag", { class: kind }, h("span.dot", { class: kind, "aria-hidden": "true" }), text);
 }
 
-/** A plain label. */
+/**
+ * A plain label.
+ * @param {string} text
+ */
 export function label(text, kind = "") {
   return h("span.tag", { class: kind }, text);
 }
 
+/**
+ * @param {string} title
+ * @param {Child} [text]
+ * @param {...Child} more
+ */
 export function empty(title, text, ...more) {
   return h("div.empty", icon("inbox", 30), h("strong", title), text ? h("p", text) : null, more);
 }
@@ -95,34 +126,44 @@ export function loading(lines = 6) {
   return h("div", { role: "status", "aria-label": "Loading", class: "loading" }, bars);
 }
 
-/** An error in the place of what cannot be shown, with a way to try again. */
+/**
+ * An error in the place of what cannot be shown, with a way to try again.
+ * @param {any} error
+ * @param {() => unknown} again
+ */
 function trouble(error, again) {
   return h(
     "div.empty",
     { role: "alert" },
     icon("warn", 30),
-    h("strong", error.status === 503 ? "The database is away" : "This cannot be shown now"),
+    h("strong", error.status === 503 ? "The database is unavailable" : "This cannot be shown now"),
     h("p", error.message),
-    again ? button("Try again", again) : null,
+    button("Try again", again),
   );
 }
 
 /**
- * Show in `place` what `load` gives (null: what is there stays), with states for loading and failure; returns a function
- * to do it again, whose arguments `load` gets. An answer that is overtaken by a later one is not shown.
+ * Show in `place` what `load` gives (null: what is there stays), with states for loading and failure. Returns a function
+ * to do it again, whose arguments `load` gets. An answer that is overtaken by a later one is not shown, and what stays
+ * the same keeps its focus and what was typed.
+ * @template {unknown[]} A
+ * @param {HTMLElement} place
+ * @param {(...given: A) => Child | Promise<Child>} load
+ * @param {AbortSignal} [signal]
  */
 export function filled(place, load, signal) {
   let newest = 0;
-  const run = async (...given) => {
+  const run = async (/** @type {A} */ ...given) => {
     const turn = (newest += 1);
     const current = () => turn === newest && !signal?.aborted;
     if (!place.hasChildNodes()) fill(place, loading());
     place.setAttribute("aria-busy", "true");
     try {
       const content = await load(...given);
-      if (current() && content !== null) refill(place, content);
+      if (current() && content !== null) reconcile(place, content);
     } catch (error) {
-      if (current() && error.name !== "AbortError") fill(place, trouble(error, run));
+      const aborted = error instanceof Error && error.name === "AbortError";
+      if (current() && !aborted) fill(place, trouble(error, () => run(...given)));
     } finally {
       if (current()) place.removeAttribute("aria-busy");
     }
@@ -130,82 +171,26 @@ export function filled(place, load, signal) {
   return run;
 }
 
-/** Put other content into a place; the focus stays at the element that stands where the focused one stood. */
-export function refill(place, content) {
-  const stops = () => [...place.querySelectorAll("a, button, input, select, textarea")];
-  const at = stops().indexOf(document.activeElement);
-  fill(place, content);
-  if (at >= 0) stops()[at]?.focus({ preventScroll: true });
-}
-
 /**
- * A table. `columns`: {title, cell(row), number, sort, extra}, extra ones not on a phone; `to(row)`: where a row
- * leads; `sorting`: {by, turn(by)}.
+ * Text with a button that copies it.
+ * @param {string} text
  */
-export function table(caption, columns, rows, { to, sorting } = {}) {
-  const header = columns.map((column) =>
-    h("th", { scope: "col", class: kindOf(column), "aria-sort": sortedBy(column, sorting) }, titleOf(column, sorting)),
-  );
-  const body = rows.map((row) => {
-    const line = h(
-      "tr",
-      columns.map((column) =>
-        h("td", { class: kindOf(column), dataset: { label: column.title } }, column.cell(row) || null),
-      ),
-    );
-    if (to) leads(line, to(row));
-    return line;
-  });
-  return h(
-    "div.table-box",
-    { tabindex: "0", role: "region", "aria-label": caption },
-    h("table.stacking", h("caption.sr-only", caption), h("thead", h("tr", header)), h("tbody", body)),
-  );
-}
-
-function kindOf({ number, extra }) {
-  return [number ? "number" : "", extra ? "wide-only" : ""].join(" ").trim();
-}
-
-function titleOf(column, sorting) {
-  if (!column.title) return h("span.sr-only", "What can be done");
-  if (!column.sort || !sorting) return column.title;
-  const down = sorting.by === `-${column.sort}`;
-  const arrow = sorting.by === column.sort ? icon("up", 13) : down ? icon("down", 13) : null;
-  return h(
-    "button",
-    { type: "button", onclick: () => sorting.turn(sorting.by === column.sort ? `-${column.sort}` : column.sort) },
-    column.title,
-    arrow,
-  );
-}
-
-function sortedBy(column, sorting) {
-  if (!column.sort || !sorting) return null;
-  return sorting.by === column.sort ? "ascending" : sorting.by === `-${column.sort}` ? "descending" : "none";
-}
-
-function leads(line, place) {
-  line.dataset.go = "";
-  line.addEventListener("click", (event) => {
-    if (!event.target.closest("a, button, input, select") && !String(getSelection())) go(place);
-  });
-}
-
-/** Text with a button that copies it. */
 export function copyable(text, name = "Copy") {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
       done("Copied");
     } catch {
-      failed(new Error("The browser does not let this page copy; select the text instead."));
+      failed(new Error("The browser does not allow this page to copy; select the text instead."));
     }
   };
   return h("div.copy", h("span", text), button("", copy, { name: "copy", small: true, kind: "quiet", label: name }));
 }
 
-/** Facts as a list of terms; an entry without a value is left out. */
+/**
+ * Facts as a list of terms; an entry without a value is left out.
+ * @param {[string, Child][]} entries
+ */
 export function facts(entries) {
   return h(
     "dl.facts",
@@ -215,7 +200,11 @@ export function facts(entries) {
   );
 }
 
-/** Let the browser save `text` as a file. */
+/**
+ * Let the browser save `text` as a file.
+ * @param {string} name
+ * @param {string} text
+ */
 export function save(name, text, type = "application/json") {
   const url = URL.createObjectURL(new Blob([text], { type }));
   h("a", { href: url, download: name }).click();

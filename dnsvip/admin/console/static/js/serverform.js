@@ -1,16 +1,28 @@
+// @ts-check
 // One server of a pool: what changes it (and takes that back), and the dialogs to add, edit and remove one.
 import { at, call } from "./api.js";
 import { h } from "./dom.js";
-import * as form from "./form.js";
+import { control } from "./form.js";
 import { hurry } from "./live.js";
-import { confirm, done, failed, open } from "./notices.js";
+import { done, failed, open } from "./notices.js";
+import { objectForm } from "./objectform.js";
+import { removeObject } from "./saving.js";
 
-/** Change what `patch` names of a server; the toast's undo puts it back. */
+/** @typedef {{ name: string, address: string, weight: number, state: string }} Server */
+
+/**
+ * Change what `patch` names of a server; the toast's undo restores it.
+ * @param {string} pool
+ * @param {Server} server
+ * @param {Partial<Server>} patch
+ * @param {string} text
+ * @param {() => unknown} again
+ */
 export async function change(pool, server, patch, text, again) {
-  const before = Object.fromEntries(Object.keys(patch).map((key) => [key, server[key]]));
-  const path = at("pools", pool.name, "servers", server.name);
+  const before = Object.fromEntries(Object.entries(server).filter(([key]) => key in patch));
+  const path = at("pools", pool, "servers", server.name);
   await call("PATCH", path, { body: patch });
-  await again(); // first: who reads that it is done goes on in what is drawn by then
+  await again(); // first: after the message, the list shows the change
   done(text, async () => {
     await call("PATCH", path, { body: before });
     await again();
@@ -19,77 +31,45 @@ export async function change(pool, server, patch, text, again) {
   hurry();
 }
 
-function serverForm(title, server, send) {
-  const address = form.text(server.address ?? "", { class: "mono", placeholder: "fd00:10::11" });
-  const name = form.text(server.name ?? "", { disabled: Boolean(server.name) });
-  const size = form.number(server.weight ?? 100, { min: "0", max: "1000" });
-  const state = form.choice(server.state ?? "up", ["up", "drain", "down", "maint"]);
-  const remove = server.name ? h("button.button.danger", { type: "button" }, "Remove") : null;
-  const element = h(
-    "form.stack",
-    { novalidate: true },
-    form.general(),
-    form.field("Name", "name", name),
-    form.field("Address", "address", address),
-    h("div.pair", form.field("Weight", "weight", size), form.field("State", "state", state)),
-    h("div.buttons", remove, h("button.button.main-action", { type: "submit" }, "Save")),
-  );
-  const dialog = open(title, element);
-  element.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const values = {
-      name: name.value.trim(),
-      address: address.value.trim(),
-      weight: Number(size.value),
-      state: state.value,
-    };
-    try {
-      await send(values);
-      dialog.close();
-    } catch (problem) {
-      form.show(element, problem, problem.errors?.[0]?.where.replace(/\.[^.]+$/, "") ?? "");
-    }
-  });
-  return { dialog, remove };
+/**
+ * The part of a pool that its servers are.
+ * @param {string} pool
+ */
+function part(pool) {
+  return { schema: "Server", path: `${at("pools", pool)}/servers`, where: `pool.${pool}.servers` };
 }
 
-/** Ask for a new server of a pool. */
-export function addServer(pool, again) {
-  serverForm(`A server for ${pool.name}`, {}, async ({ name, ...body }) => {
-    await call("PUT", at("pools", pool.name, "servers", name || "?"), { body, headers: { "If-None-Match": "*" } });
-    done(`${name} added to ${pool.name}`);
-    await again();
-    hurry();
-  });
+/**
+ * Ask for a new server of a pool.
+ * @param {string} pool
+ * @param {() => unknown} again
+ */
+export async function addServer(pool, again) {
+  const made = await objectForm("pool", null, { part: part(pool), after: again, close: () => dialog.close() });
+  const dialog = open(`New server in ${pool}`, made.element);
+  control(made.element)?.focus();
 }
 
-/** Edit a server, or remove it. */
-export function editServer(pool, server, again) {
-  const path = at("pools", pool.name, "servers", server.name);
-  const { dialog, remove } = serverForm(`${server.name} of ${pool.name}`, server, async (values) => {
-    const patch = form.difference(server, { ...server, ...values });
-    if (Object.keys(patch).length) await change(pool, server, patch, `${server.name} changed`, again);
+/**
+ * Edit a server as it is now, or remove it.
+ * @param {string} pool
+ * @param {string} name
+ * @param {() => unknown} again
+ */
+export async function editServer(pool, name, again) {
+  const path = at("pools", pool, "servers", name);
+  const held = await call("GET", path);
+  const remove = h("button.button.danger", { type: "button" }, "Remove");
+  const made = await objectForm("pool", held, {
+    part: part(pool),
+    after: again,
+    buttons: remove,
+    close: () => dialog.close(),
   });
-  remove.addEventListener("click", async () => {
+  const dialog = open(`${name} in ${pool}`, made.element);
+  remove.addEventListener("click", () => {
+    const text = "Its flows move to the pool’s other servers at once. Drain it first if they should finish.";
     dialog.close();
-    if (
-      !(await confirm({
-        title: `Remove ${server.name}?`,
-        text: "Its flows go to the other servers of the pool at once. Drain it first where that matters.",
-        action: "Remove",
-        danger: true,
-      }))
-    )
-      return;
-    try {
-      await call("DELETE", path);
-      done(`${server.name} removed`, async () => {
-        await call("PUT", path, { body: server });
-        await again();
-      });
-      await again();
-    } catch (problem) {
-      failed(problem);
-    }
+    if (made.held) removeObject("pool", made.held, { text, path, after: again }).catch(failed);
   });
 }

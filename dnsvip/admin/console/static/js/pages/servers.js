@@ -1,159 +1,194 @@
-// Servers and pools: how each is, its weight, and draining it with one click that can be taken back.
+// @ts-check
+// Servers and pools: the state and weight of each server, and draining it with one click that can be undone.
 import { get } from "../api.js";
-import { fill, h } from "../dom.js";
-import * as form from "../form.js";
+import { summary } from "../cells.js";
+import { draw, fill, h } from "../dom.js";
+import { number } from "../form.js";
 import { whole } from "../format.js";
-import { healthOf, told } from "../health.js";
+import { healthOf, healthTag } from "../health.js";
+import { editInDialog } from "../kindpage.js";
 import { listen, live } from "../live.js";
 import { failed } from "../notices.js";
-import { button, card, empty, filled, head, label, table, tag } from "../parts.js";
-import { checkOf, editPool, makePool } from "../poolform.js";
+import { button, card, empty, filled, head, label, tag } from "../parts.js";
+import { reconcile } from "../reconcile.js";
 import { may } from "../rights.js";
+import { description, fieldsOf, named, resolved } from "../schema.js";
 import { addServer, change, editServer } from "../serverform.js";
+import { table } from "../table.js";
 
+/** @typedef {import("../serverform.js").Server} Server */
+/** @typedef {{ name: string, servers: Server[], [key: string]: any }} Pool */
+/** @typedef {() => Promise<void>} Again */
+
+const FORM = { omit: ["servers"] };
+
+/** @type {import("../pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div.stack");
-  const make = button("New pool", () => makePool(again, signal), { kind: "main-action" });
+  const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: again }), { kind: "main-action" });
   fill(
     view,
     head("Servers and pools", {
-      lead: "Draining keeps the flows that a server has and gives it no new ones; down and maint keep none.",
+      lead: "Draining keeps a server’s flows and gives it no new ones; down and maint end them.",
       actions: may("write", "pool") ? [make] : [],
     }),
     place,
   );
-  const typing = () =>
-    document.querySelector("dialog[open]") || place.contains(document.activeElement?.closest?.("input") ?? null);
-  const load = async (unasked) => {
+  const document = await description();
+  const load = async () => {
     const { items } = await get("pools?limit=1000", { signal });
-    return unasked === true && typing() ? null : drawn(items, again, signal); // who began to type meanwhile goes on
+    if (!items.length) return empty("No pools yet", "A pool holds servers that do the same work.");
+    return items.map((/** @type {Pool} */ pool) => poolCard(document, pool, again));
   };
   const run = filled(place, load, signal);
-  const again = async (unasked) => {
-    await run(unasked);
-    showHealth(place, live().now);
+  const again = async () => {
+    await run();
+    showLive(place, live().now);
   };
   await again();
   let generation = live().now?.generation;
   listen(({ now }) => {
-    showHealth(place, now);
-    if (now?.generation && generation && now.generation !== generation && !typing()) again(true);
+    showLive(place, now);
+    if (now?.generation && generation && now.generation !== generation) again();
     generation = now?.generation ?? generation;
   }, signal);
 }
 
-function drawn(pools, again, signal) {
-  if (!pools.length) return empty("No pools", "A pool holds the servers that do the same work.");
-  return pools.map((pool) => poolCard(pool, again, signal));
-}
-
-function poolCard(pool, again, signal) {
-  const columns = [
-    { title: "Server", cell: (server) => h("strong", server.name) },
-    { title: "Address", cell: (server) => h("span.mono", server.address) },
-    { title: "State", cell: (server) => tag(server.state) },
-    {
-      title: "Health",
-      cell: (server) =>
-        h(
-          "span",
-          { dataset: { health: `${pool.name}/${server.name}`, address: server.address } },
-          h("span.faint", "…"),
-        ),
-    },
-    {
-      title: "Weight",
-      number: true,
-      cell: (server) => (may("write", "pool") ? weight(pool, server, again) : whole(server.weight)),
-    },
-    {
-      title: "Packets",
-      number: true,
-      cell: (server) => h("span", { dataset: { packets: `${pool.name}/${server.name}` } }),
-    },
-    ...(may("write", "pool")
-      ? [{ title: "", cell: (server) => h("div.row.nowrap", actions(pool, server, again)) }]
-      : []),
-  ];
-  const about = [
-    label(`forward ${pool.forward}`),
-    label(`sticks to ${pool.stickiness}`),
-    pool.fallback ? label(`then ${pool.fallback}`) : null,
-    checkOf(pool.check),
-  ];
-  const add = button("Add server", () => addServer(pool, again), { name: "plus", small: true });
-  const edit = button("", () => editPool(pool.name, again, signal), {
+/**
+ * @param {import("../schema.js").Document} document
+ * @param {Pool} pool
+ * @param {Again} again
+ */
+function poolCard(document, pool, again) {
+  const writable = may("write", "pool");
+  const removal = pool.servers.length ? `Its ${pool.servers.length} servers are removed with it. ` : "";
+  const how = { form: FORM, after: again, removal: `${removal}This is refused while a tier or a pool refers to it.` };
+  const edit = button("", () => editInDialog("pool", pool.name, how), {
     name: "edit",
     small: true,
     kind: "quiet",
     label: `Edit pool ${pool.name}`,
   });
+  const add = button("Add server", () => addServer(pool.name, again), { name: "plus", small: true });
   const body = pool.servers.length
-    ? table(`Servers of ${pool.name}`, columns, pool.servers)
+    ? table(`Servers of ${pool.name}`, columnsOf(pool, writable, again), pool.servers)
     : empty("No servers in this pool");
-  return card(pool.name, [h("div.row.pool-about", about), body], {
+  return card(pool.name, [h("div.row.pool-about", about(document, pool)), body], {
     flush: true,
-    end: may("write", "pool") ? h("div.row", edit, add) : null,
+    end: writable ? h("div.row", edit, add) : null,
     id: `pool-${pool.name}`,
   });
 }
 
-function actions(pool, server, again) {
-  const set = (state, word) =>
-    button(
-      word,
-      () =>
-        change(
-          pool,
-          server,
-          { state },
-          `${server.name} ${state === "up" ? "takes new flows again" : `is ${state === "drain" ? "draining" : state}`}`,
-          again,
-        ),
-      { small: true, label: `${word} ${server.name}` },
-    );
-  const more = button("", () => editServer(pool, server, again), {
-    name: "edit",
-    small: true,
-    kind: "quiet",
-    label: `Edit ${server.name}`,
-  });
-  return [server.state === "up" ? set("drain", "Drain") : set("up", "Put up"), more];
+/**
+ * The settings of a pool in a few words.
+ * @param {import("../schema.js").Document} document
+ * @param {Pool} pool
+ */
+function about(document, pool) {
+  const fields = Object.fromEntries(fieldsOf(document, named(document, "Pool")));
+  const check = pool["check"] && summary(document, resolved(document, fields["check"] ?? {}), pool["check"]);
+  return [
+    label(`${pool["forward"]} forwarding`),
+    label(`sticky by ${pool["stickiness"]}`),
+    pool["fallback"] ? label(`falls back to ${pool["fallback"]}`) : null,
+    check ? label(`checked: ${check}`) : label("not checked", "warn"),
+  ];
 }
 
+/**
+ * @param {Pool} pool
+ * @param {boolean} writable
+ * @param {Again} again
+ * @returns {import("../table.js").Column<Server>[]}
+ */
+function columnsOf(pool, writable, again) {
+  const key = (/** @type {Server} */ server) => `${pool.name}/${server.name}`;
+  return [
+    { title: "Server", cell: (server) => h("strong", server.name) },
+    { title: "Address", cell: (server) => h("span.mono", server.address) },
+    { title: "State", cell: (server) => tag(server.state) },
+    { title: "Health", cell: (server) => h("output", { dataset: { health: key(server) } }, healthNow(key(server))) },
+    {
+      title: "Weight",
+      number: true,
+      cell: (server) => (writable ? weight(pool.name, server, again) : whole(server.weight)),
+    },
+    {
+      title: "Packets",
+      number: true,
+      cell: (server) => h("output", { dataset: { packets: key(server) } }, packetsNow(key(server))),
+    },
+    ...(writable
+      ? [{ title: "", cell: (/** @type {Server} */ server) => h("div.row.nowrap", actions(pool.name, server, again)) }]
+      : []),
+  ];
+}
+
+/**
+ * @param {string} pool
+ * @param {Server} server
+ * @param {Again} again
+ */
+function actions(pool, server, again) {
+  const up = server.state === "up";
+  const [word, state, said] = up ? ["Drain", "drain", "is draining"] : ["Set up", "up", "takes new flows again"];
+  const set = () => change(pool, server, { state }, `${server.name} ${said}`, again);
+  return [
+    button(word, set, { small: true, label: `${word} ${server.name}` }),
+    button("", () => editServer(pool, server.name, again), {
+      name: "edit",
+      small: true,
+      kind: "quiet",
+      label: `Edit ${server.name}`,
+    }),
+  ];
+}
+
+/**
+ * @param {string} pool
+ * @param {Server} server
+ * @param {Again} again
+ */
 function weight(pool, server, again) {
-  const input = form.number(server.weight, {
-    min: "0",
-    max: "1000",
-    step: "1",
-    class: "weight",
-    "aria-label": `Weight of ${server.name}`,
-  });
-  input.addEventListener("change", async () => {
+  const onchange = async (/** @type {Event} */ event) => {
+    const input = /** @type {HTMLInputElement} */ (event.currentTarget);
     try {
-      await change(pool, server, { weight: Number(input.value) }, `${server.name} has weight ${input.value}`, again);
+      const patch = { weight: Number(input.value) };
+      await change(pool, server, patch, `${server.name} has weight ${input.value}`, again);
     } catch (problem) {
-      input.value = server.weight;
+      draw(input, String(server.weight));
       failed(problem);
     }
-  });
-  return input;
+  };
+  const label = `Weight of ${server.name}`;
+  return number(server.weight, { min: "0", max: "1000", step: "1", class: "weight", "aria-label": label, onchange });
 }
 
-/** Health and packets as the dispatchers tell them. */
-function showHealth(place, now) {
+/** @param {string} key */
+function healthNow(key) {
+  const { now } = live();
+  if (!now) return h("span.faint", "…");
+  const server = healthOf(now).get(key);
+  return [healthTag(server), server?.notes.length ? h("div.faint.note", server.notes[0]) : null];
+}
+
+/** @param {string} key */
+function packetsNow(key) {
+  const servers = live().now?.dispatcher?.servers ?? [];
+  const own = servers.find((/** @type {any} */ server) => `${server.pool}/${server.name}` === key);
+  return own ? whole(own.packets ?? 0) : "";
+}
+
+/**
+ * Health and packets as the dispatchers report them, into the places for them and nowhere else.
+ * @param {HTMLElement} place
+ * @param {any} now
+ */
+function showLive(place, now) {
   if (!now) return;
-  const health = healthOf(now);
-  const own = new Map((now.dispatcher?.servers ?? []).map((server) => [`${server.pool}/${server.name}`, server]));
-  for (const each of place.querySelectorAll("[data-health]")) {
-    const server = health.get(each.dataset.health);
-    const said = JSON.stringify(server ?? null);
-    if (each.dataset.said === said) continue;
-    each.dataset.said = said;
-    fill(each, told(server), server?.notes.length ? h("div.faint.note", server.notes[0]) : null);
-  }
-  for (const each of place.querySelectorAll("[data-packets]")) {
-    const server = own.get(each.dataset.packets);
-    each.textContent = server ? whole(server.packets ?? 0) : "";
-  }
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll("[data-health]")))
+    reconcile(each, healthNow(each.dataset["health"] ?? ""));
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll("[data-packets]")))
+    reconcile(each, packetsNow(each.dataset["packets"] ?? ""));
 }
