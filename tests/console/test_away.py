@@ -47,7 +47,7 @@ def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postg
     """The page says what is away and what still works, keeps what it shows, tells what cannot be done, and recovers."""
     expect(page.locator("#generation .good")).to_be_visible()
     server.stop()
-    expect(page.locator("#away")).to_contain_text("The database is away", timeout=WAIT_MS)
+    expect(page.locator("#away")).to_contain_text("The database is unavailable", timeout=WAIT_MS)
     expect(page.locator("#cluster-web")).to_be_visible()
     keep(page, "database-away")
     page.get_by_role("button", name="Rotate").click()
@@ -56,7 +56,7 @@ def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postg
     page.goto(page.url.replace("#/keys", "#/overview"))
     expect(page.get_by_role("region", name="Queries by rcode")).to_be_visible()
     page.goto(page.url.replace("#/overview", "#/tokens"))
-    expect(page.get_by_text("The database is away", exact=True)).to_be_visible()
+    expect(page.get_by_text("The database is unavailable", exact=True)).to_be_visible()
     server.start()
     expect(page.locator("#away")).to_be_empty(timeout=3 * WAIT_MS)
     page.get_by_role("button", name="Try again").click()

@@ -26,11 +26,11 @@ def test_looking_for_clients(visit: Open) -> None:
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_label("Name begins with").fill("")
     page.get_by_label("Tier").select_option("")
-    page.get_by_label("Known by this address").fill("10.0.77.9")
+    page.get_by_label("Match").fill("10.0.77.9")
     expect(page.locator("tbody tr")).to_have_count(1)
     assert names(page) == ["client-077"]
-    page.get_by_label("Known by this address").fill("192.0.2.200")
-    expect(page.get_by_text("No client fits")).to_be_visible()
+    page.get_by_label("Match").fill("192.0.2.200")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
 
 
 def test_pages_and_order(visit: Open) -> None:
@@ -73,15 +73,15 @@ def test_errors_stand_at_their_fields(visit: Open, at_work: Site) -> None:
     """What the API refuses is said at the field it is about, and nothing is changed."""
     page = visit("clients/client-100", log=False)
     before = at_work.node.curl("GET", "clients/client-100")[1]
-    page.get_by_role("button", name="Add a way to know it").click()
-    page.get_by_label("Its value").last.fill("10.0.100.0/99")
+    page.get_by_role("button", name="Add to match").click()
+    page.locator("[data-path=match]").get_by_label("Value").last.fill("10.0.100.0/99")
     page.get_by_label("Id").fill("0")
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("[data-path=match] > .error")).not_to_be_empty()
+    expect(page.locator("[data-path=match] [data-path='1'] > .error")).not_to_be_empty()
     expect(page.locator("[data-path=id] > .error")).not_to_be_empty()
     expect(page.get_by_label("Id")).to_have_attribute("aria-invalid", "true")
     page.get_by_label("Id").fill("1001")
-    page.get_by_label("Its value").last.fill("10.99.0.0/24")
+    page.locator("[data-path=match]").get_by_label("Value").last.fill("10.99.0.0/24")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("[data-path=id] > .error")).to_contain_text("acme")
     assert at_work.node.curl("GET", "clients/client-100")[1] == before
@@ -103,9 +103,9 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     page.get_by_label("Name").fill("browser-made")
     page.get_by_label("Id").fill("77000")
     page.get_by_label("Tier").select_option("gold")
-    page.get_by_role("button", name="Add a way to know it").click()
+    page.get_by_role("button", name="Add to match").click()
     page.get_by_label("Its value").fill("10.77.0.0/16")
-    page.get_by_role("button", name="Make client").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.locator("h1")).to_have_text("browser-made")
     look = lambda: at_work.node.curl("GET", "clients/browser-made")[1]  # noqa: E731
     assert (look()["id"], look()["match"]) == (77000, [{"source": "10.77.0.0/16"}])
@@ -121,7 +121,7 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     does("New key", "has a new key")
     assert (look()["state"], look()["key_generation"]) == ("enabled", 1)
     page.get_by_role("button", name="Enrolment").click()
-    page.get_by_label("DNS servers it shall ask").fill("[2001:db8::53]:53")
+    page.get_by_label("DNS servers to query").fill("[2001:db8::53]:53")
     with page.expect_download() as loading:
         page.get_by_role("button", name="Download").click()
     enrolment = json.loads(loading.value.path().read_text())

@@ -23,7 +23,7 @@ def test_draining_a_server(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="Drain slow-2").click()
     expect(page.get_by_text("slow-2 is draining")).to_be_visible()
     assert state(at_work, "slow/slow-2") == "drain"
-    expect(page.get_by_role("button", name="Put up slow-2")).to_be_visible()
+    expect(page.get_by_role("button", name="Bring up slow-2")).to_be_visible()
     page.click("[data-action=undo]")
     within(10, lambda: state(at_work, "slow/slow-2") == "up")
     weight = page.get_by_label("Weight of slow-2")
@@ -39,11 +39,11 @@ def test_a_server_added_and_removed(visit: Open, at_work: Site) -> None:
     page.locator("#pool-fast").get_by_role("button", name="Add server").click()
     page.get_by_label("Name").fill("fast-9")
     page.get_by_label("Address", exact=True).fill("nowhere")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.locator("dialog [data-path=address] > .error")).not_to_be_empty()
     page.get_by_label("Address", exact=True).fill("fd00:10::19")
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("fast-9 added")).to_be_visible()
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_text("fast-9 created")).to_be_visible()
     assert state(at_work, "fast/fast-9") == "up"
     page.get_by_role("button", name="Edit fast-9").click()
     page.get_by_role("button", name="Remove").click()
@@ -154,7 +154,7 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     page = visit("tokens")
     page.get_by_role("button", name="New token").click()
     page.get_by_label("Name").fill("from-the-browser")
-    page.get_by_role("button", name="Make", exact=True).click()
+    page.get_by_role("button", name="Create", exact=True).click()
     clear = page.locator("dialog .copy span").inner_text()
     assert at_work.node.curl("GET", "tiers", token=clear)[0] == 200
     page.get_by_role("button", name="Done").click()

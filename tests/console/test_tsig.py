@@ -78,11 +78,11 @@ def test_a_secret_of_ones_own(visit: Open, at_work: Site) -> None:
     """What the API refuses stands at the field, also of a name written otherwise than it is filed; a good one is taken
     and not shown back, and a second key of that name is refused."""
     page = visit("tsig/new?make=1", log=False)
-    page.get_by_role("button", name="Make").click()
-    expect(page.locator("[data-path=name] > .error")).to_have_text("A name is needed.")
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("[data-path=name] > .error")).to_have_text("A name is required.")
     page.get_by_label("Name").fill("Own-Key")
     page.get_by_label("Secret").fill("not base64!")
-    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.locator("[data-path=secret] > .error")).to_contain_text("base64")
     expect(page.get_by_label("Secret")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("[data-path=name] > .error")).to_be_empty()
@@ -90,13 +90,13 @@ def test_a_secret_of_ones_own(visit: Open, at_work: Site) -> None:
     assert at_work.node.curl("GET", "tsig/own-key")[0] == 404
     secret = base64.b64encode(b"a secret of one's own").decode()
     page.get_by_label("Secret").fill(secret)
-    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.locator("h1")).to_have_text("own-key")
-    expect(page.get_by_label("Another secret")).to_have_value("")
+    expect(page.get_by_label("Secret")).to_have_value("")
     assert page.content().count(secret) == 0
     page.goto(f"{at_work.url}#/tsig/new?make=1")
     page.get_by_label("Name").fill("own-key")
-    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Create").click()
     expect(page.locator(".form-error")).to_contain_text("exists already")
     expect(page.locator("dialog")).to_have_count(0)
     assert at_work.node.curl("DELETE", "tsig/own-key")[0] == 204

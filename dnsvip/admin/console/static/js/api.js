@@ -1,46 +1,72 @@
-// The HTTP API by the session's cookie. Every error is a Problem (RFC 9457); a lost session is told to who listens.
+// @ts-check
+// The HTTP API by the session's cookie. Every error is a Problem (RFC 9457); listeners learn of a lost session.
 
 export const ROOT = "/api/v1";
 
 const session = { csrf: "" };
+
+/** @type {Set<(problem: Problem) => unknown>} */
 const lost = new Set();
+
+/** @typedef {{ body?: unknown, headers?: Record<string, string>, etag?: string | null, signal?: AbortSignal }} CallOptions */
+/** @typedef {{ status: number, data: any, etag: string | null, generation: string | null }} Answered */
+
+/** @typedef {import("api").components["schemas"]} Schemas  of what the API takes and answers */
 
 /** An answer that is none: `status` 0 where no answer came at all; `errors` are {where, message}. */
 export class Problem extends Error {
+  /**
+   * @param {number} status
+   * @param {Record<string, any>} body
+   */
   constructor(status, body) {
     super(body.detail || body.title || "The server's answer cannot be read.");
     this.status = status;
     this.type = (body.type || "").split(":").pop();
+    /** @type {{ where: string, message: string }[]} */
     this.errors = body.errors || [];
     this.retryAfter = Number(body.retryAfter) || 0;
   }
 }
 
-/** Call `listener` when the session has ended. */
+/**
+ * Call `listener` when the session has ended.
+ * @param {(problem: Problem) => unknown} listener
+ */
 export function onLost(listener) {
   lost.add(listener);
 }
 
-/** Note the CSRF token of the session that was just opened or found. */
+/**
+ * Note the CSRF token of the session that was just opened or found.
+ * @param {string} csrf
+ */
 export function useSession(csrf) {
   session.csrf = csrf;
 }
 
-/** One request: {status, data, etag, generation}; throws Problem. Options: body, headers, etag, signal, text. */
+/**
+ * One request: {status, data, etag, generation}; throws Problem.
+ * @param {string} method
+ * @param {string} path
+ * @param {CallOptions} options
+ * @returns {Promise<Answered>}
+ */
 export async function call(method, path, options = {}) {
-  const { body, headers = {}, etag, signal, text } = options;
-  const sent = { Accept: text ? "text/dns, application/problem+json" : "application/json", ...headers };
+  const { body, headers = {}, etag, signal } = options;
+  /** @type {Record<string, string>} */
+  const sent = { Accept: "application/json", ...headers };
   if (session.csrf && method !== "GET") sent["X-CSRF-Token"] = session.csrf;
   if (body !== undefined && !sent["Content-Type"]) sent["Content-Type"] = "application/json";
   if (etag) sent["If-Match"] = etag;
-  const payload = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+  const payload = body === undefined || typeof body === "string" ? (body ?? null) : JSON.stringify(body);
   const answer = await reach(path.startsWith("/") ? path : `${ROOT}/${path}`, {
     method,
     headers: sent,
     body: payload,
-    signal,
+    signal: signal ?? null,
   });
-  const data = await read(answer, text);
+  const data = await read(answer);
   if (!answer.ok) throw refused(answer, data);
   return {
     status: answer.status,
@@ -50,35 +76,51 @@ export async function call(method, path, options = {}) {
   };
 }
 
-/** The data of a GET. */
+/**
+ * The data of a GET.
+ * @param {string} path
+ * @param {CallOptions} [options]
+ * @returns {Promise<any>}
+ */
 export async function get(path, options) {
   return (await call("GET", path, options)).data;
 }
 
-/** A path under the API from its parts, each escaped. */
+/**
+ * A path under the API from its parts, each escaped.
+ * @param {...string} parts
+ */
 export function at(...parts) {
   return parts.map(encodeURIComponent).join("/");
 }
 
-/** A query string of what is set in `values`, with its question mark. */
+/**
+ * A query string of what is set in `values`, with its question mark.
+ * @param {Record<string, string | number | null | undefined>} values
+ */
 export function query(values) {
   const set = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return set.length ? `?${new URLSearchParams(set)}` : "";
+  return set.length ? `?${new URLSearchParams(set.map(([key, value]) => [key, String(value)]))}` : "";
 }
 
+/**
+ * @param {string} url
+ * @param {RequestInit} options
+ */
 async function reach(url, options) {
   try {
     return await fetch(url, { ...options, credentials: "same-origin", cache: "no-store", redirect: "error" });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error instanceof Error && error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "The server does not answer." });
   }
 }
 
-async function read(answer, text) {
+/** @param {Response} answer */
+async function read(answer) {
   const type = answer.headers.get("Content-Type") || "";
   if (answer.status === 204) return null;
-  if (!type.includes("json")) return text ? answer.text() : {};
+  if (!type.includes("json")) return {};
   try {
     return await answer.json();
   } catch {
@@ -86,6 +128,10 @@ async function read(answer, text) {
   }
 }
 
+/**
+ * @param {Response} answer
+ * @param {any} data
+ */
 function refused(answer, data) {
   const problem = new Problem(answer.status, { ...data, retryAfter: answer.headers.get("Retry-After") });
   if (answer.status === 401 && session.csrf) {

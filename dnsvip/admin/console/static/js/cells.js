@@ -25,7 +25,7 @@ export function cell(document, schema, value) {
   const { refers, unit } = uiOf(schema);
   if (choicesOf(schema)) return tag(String(value));
   if (refers) return label(String(value));
-  if (typeof value === "number") return unit ? `${whole(value)} ${unit}` : whole(value);
+  if (typeof value === "number") return unit ? `${whole(value)} ${unit}` : String(value);
   return h("span.mono", String(value));
 }
 
@@ -55,7 +55,10 @@ function items(document, schema, values) {
  */
 export function summary(document, schema, value) {
   if (!schema.properties) {
-    const inner = resolved(document, typeof schema.additionalProperties === "object" ? schema.additionalProperties : {});
+    const inner = resolved(
+      document,
+      typeof schema.additionalProperties === "object" ? schema.additionalProperties : {},
+    );
     return Object.entries(value)
       .map(([key, each]) => `${key}: ${words(document, inner, each)}`)
       .join(", ");
@@ -85,7 +88,8 @@ function words(document, schema, value) {
   if (value !== null && typeof value === "object") return summary(document, schema, value);
   const { unit } = uiOf(schema);
   const chosen = choicesOf(schema)?.find((each) => each.value === value);
-  return `${chosen?.label.toLowerCase() ?? value}${unit ? ` ${unit}` : ""}`;
+  const shown = unit && !labelOf("", schema).toLowerCase().includes(unit) ? ` ${unit}` : "";
+  return `${chosen?.label.toLowerCase() ?? value}${shown}`;
 }
 
 /**

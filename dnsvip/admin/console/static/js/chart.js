@@ -1,6 +1,11 @@
+// @ts-check
 // Rates over time as SVG: lines or stacked areas, a legend with the newest values, a reading under the pointer.
 import { fill, h, s } from "./dom.js";
 import { clock, rate } from "./format.js";
+
+/** @typedef {{ name: string, values: number[], colour?: number }} Series */
+/** @typedef {Series & { colour: number }} Coloured */
+/** @typedef {Coloured & { tops: number[], bottoms: number[] }} Shape */
 
 const COLOURS = 8;
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 6, 10, 22];
@@ -8,6 +13,7 @@ const STEPS = [1, 2, 2.5, 5, 10];
 
 /**
  * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up.
+ * @param {string} label
  */
 export function chart(label, { height = 200, stacked = false, unit = "per second" } = {}) {
   const svg = s("svg", { role: "img", "aria-label": label, height });
@@ -16,10 +22,14 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   const nothing = h("div.nothing", "No traffic in the last minutes");
   const box = h("div.chart", svg, tip, nothing);
   const element = h("figure", box, legend);
+  /** @type {{ times: number[], series: Coloured[] }} */
   let data = { times: [], series: [] };
+  /** @type {number | null} */
   let at = null;
   const paint = () => {
-    const shown = stacked ? pile(data.series) : data.series.map((each) => ({ ...each, tops: each.values }));
+    const shown = stacked
+      ? pile(data.series)
+      : data.series.map((each) => ({ ...each, tops: each.values, bottoms: [] }));
     draw(svg, { ...data, series: shown }, { height, stacked, at });
     legendOf(legend, data.series, label, unit, svg);
     nothing.hidden = data.series.length > 0;
@@ -40,25 +50,35 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   new ResizeObserver(paint).observe(box);
   return {
     element,
-    draw: (news) => {
+    draw: (/** @type {{ times: number[], series: Series[] }} */ news) => {
       data = { times: news.times, series: coloured(news.series) };
       paint();
     },
   };
 }
 
+/** @type {Map<string, number>} */
 const given = new Map();
 
-/** Give each name a colour that it keeps. */
+/**
+ * Give each name a colour that it keeps.
+ * @param {Series[]} series
+ * @returns {Coloured[]}
+ */
 function coloured(series) {
   return series.map((each) => {
-    if (each.colour) return each;
-    if (!given.has(each.name)) given.set(each.name, (given.size % COLOURS) + 1);
-    return { ...each, colour: given.get(each.name) };
+    const colour = each.colour ?? given.get(each.name) ?? (given.size % COLOURS) + 1;
+    if (!each.colour) given.set(each.name, colour);
+    return { ...each, colour };
   });
 }
 
+/**
+ * @param {Coloured[]} series
+ * @returns {Shape[]}
+ */
 function pile(series) {
+  /** @type {number[]} */
   const sums = [];
   return series.map((each) => {
     const bottoms = each.values.map((_, place) => sums[place] ?? 0);
@@ -67,15 +87,20 @@ function pile(series) {
   });
 }
 
+/**
+ * @param {SVGElement} svg
+ * @param {{ times: number[], series: Shape[] }} data
+ * @param {{ height: number, stacked: boolean, at: number | null }} how
+ */
 function draw(svg, { times, series }, { height, stacked, at }) {
   const width = Math.max(svg.clientWidth || svg.parentElement?.clientWidth || 300, 120);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const top = ceiling(Math.max(...series.flatMap((each) => each.tops), 0));
-  const x = (place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
-  const y = (value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
-  const lines = (values) =>
+  const x = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
+  const y = (/** @type {number} */ value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
+  const lines = (/** @type {number[]} */ values) =>
     values.map((value, place) => `${place ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const back = (values) =>
+  const back = (/** @type {number[]} */ values) =>
     values
       .map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`)
       .reverse()
@@ -87,7 +112,7 @@ function draw(svg, { times, series }, { height, stacked, at }) {
         s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }),
       );
     if (times.length === 1)
-      group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0]), r: 3, fill: "currentColor" }));
+      group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0] ?? 0), r: 3, fill: "currentColor" }));
     group.append(
       s("path", {
         d: lines(each.tops),
@@ -103,6 +128,14 @@ function draw(svg, { times, series }, { height, stacked, at }) {
   fill(svg, axes(width, height, top, times, x, y), shapes, cursor);
 }
 
+/**
+ * @param {number} width
+ * @param {number} height
+ * @param {number} top
+ * @param {number[]} times
+ * @param {(place: number) => number} x
+ * @param {(value: number) => number} y
+ */
 function axes(width, height, top, times, x, y) {
   const marks = [0, top / 2, top].map((value) => [
     s("line.axis", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
@@ -110,6 +143,7 @@ function axes(width, height, top, times, x, y) {
   ]);
   if (times.length < 2) return marks;
   const last = times.length - 1;
+  /** @type {[number, string][]} */
   const ends = [
     [0, "start"],
     [last, "end"],
@@ -118,17 +152,25 @@ function axes(width, height, top, times, x, y) {
   return [
     marks,
     ends.map(([place, anchor]) =>
-      s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place])),
+      s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place] ?? 0)),
     ),
   ];
 }
 
+/** @param {number} most */
 function ceiling(most) {
   if (most <= 0) return 1;
   const size = 10 ** Math.floor(Math.log10(most));
-  return size * STEPS.find((step) => step * size >= most);
+  return size * (STEPS.find((step) => step * size >= most) ?? 10);
 }
 
+/**
+ * @param {HTMLElement} legend
+ * @param {Coloured[]} series
+ * @param {string} label
+ * @param {string} unit
+ * @param {SVGElement} svg
+ */
 function legendOf(legend, series, label, unit, svg) {
   fill(
     legend,
@@ -145,20 +187,29 @@ function legendOf(legend, series, label, unit, svg) {
   svg.setAttribute("aria-label", `${label}, ${unit}: ${said || "nothing"}`);
 }
 
+/**
+ * @param {HTMLElement} tip
+ * @param {{ times: number[], series: Coloured[] }} data
+ * @param {number | null} at
+ * @param {HTMLElement} box
+ */
 function reading(tip, { times, series }, at, box) {
   tip.hidden = at === null || !series.length;
-  if (tip.hidden) return;
+  if (at === null || !series.length) return;
   const rows = series.map((each) =>
     h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rate(each.values[at] ?? 0))),
   );
-  fill(tip, h("div.faint", clock(times[at])), rows);
+  fill(tip, h("div.faint", clock(times[at] ?? 0)), rows);
   const share = times.length > 1 ? at / (times.length - 1) : 0;
   const place = LEFT + share * (box.clientWidth - LEFT - RIGHT);
   tip.style.left = share < 0.5 ? `${place + 10}px` : "";
   tip.style.right = share < 0.5 ? "" : `${box.clientWidth - place + 10}px`;
 }
 
-/** A small line without axes, for a number's course. */
+/**
+ * A small line without axes, for a number's course.
+ * @param {number[]} values
+ */
 export function spark(values, colour = 1) {
   const [width, height] = [120, 30];
   const top = Math.max(...values, 1e-9);

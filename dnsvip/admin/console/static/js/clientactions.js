@@ -78,7 +78,8 @@ function stateButton(made, client, state, how, again) {
  */
 function keyButton(made, client, again) {
   return button("New key", async () => {
-    const text = "Proofs made with the present key are refused from now on; it needs a new enrolment. This cannot be undone.";
+    const text =
+      "Proofs made with the present key are refused from now on; it needs a new enrolment. This cannot be undone.";
     if (!(await confirm({ title: `A new key for ${client["name"]}?`, text, action: "New key", danger: true }))) return;
     take(made, await call("POST", `${at("clients", client["name"])}/new-key`));
     await again();

@@ -3,7 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @typedef {Node | string | number | boolean | null | undefined | Child[]} Child  what an element may hold */
+/** @typedef {Node | string | number | boolean | null | undefined | any[]} Child  what an element may hold */
 
 /**
  * Attributes, properties and handlers by name; handlers start with "on".

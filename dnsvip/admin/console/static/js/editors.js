@@ -15,6 +15,8 @@ import { choicesOf, labelOf, uiOf } from "./schema.js";
  * @typedef {{
  *   document: import("./schema.js").Document,
  *   objects: Map<string, any[]>,
+ *   fresh?: boolean,
+ *   readonly?: boolean,
  *   narrow: Record<string, (object: any) => boolean>,
  * }} Kit
  */
@@ -38,7 +40,7 @@ export function plain(kit, key, schema, value, how = {}) {
   if (objects) return reference(kit, key, schema, value, objects, how);
   if (schema.type === "integer" || schema.type === "number") return number(key, schema, value, how);
   if (schema.contentMediaType) return page(key, schema, value, how);
-  return line(key, schema, value, how);
+  return line(kit, key, schema, value, how);
 }
 
 /**
@@ -51,7 +53,7 @@ export function plain(kit, key, schema, value, how = {}) {
 function labelled(key, schema, control, how, more = {}) {
   const { help, unit = "" } = uiOf(schema);
   const label = labelOf(key, schema);
-  const shown = label.toLowerCase().includes(unit) ? "" : unit;
+  const shown = !how.quiet && label.toLowerCase().includes(unit) ? "" : unit;
   return form.field(label, key, control, { hint: how.quiet ? null : help, unit: shown, ...how, ...more });
 }
 
@@ -150,15 +152,17 @@ function page(key, schema, value, how) {
 }
 
 /**
- * A line of text. Where text or a number is taken, digits are a number unless the value was that text before.
+ * A line of text. Where text or a number is taken, digits are a number unless the value was that text before. A secret is
+ * never shown: left empty, it is generated or stays.
+ * @param {Kit} kit
  * @param {string} key
  * @param {Schema} schema
  * @param {any} value
  * @param {How} how
  * @returns {Editor}
  */
-function line(key, schema, value, how) {
-  const { secret } = uiOf(schema);
+function line(kit, key, schema, value, how) {
+  const { secret, help } = uiOf(schema);
   const control = form.text(secret ? "" : value, {
     maxlength: schema.maxLength,
     placeholder: placeholderOf(schema),
@@ -169,7 +173,9 @@ function line(key, schema, value, how) {
     if (text === "") return secret ? undefined : missing(schema);
     return schema.type === "scalar" && text !== value && /^\d{1,15}$/.test(text) ? Number(text) : text;
   };
-  return { element: labelled(key, schema, control, how), value: read };
+  const empty = kit.fresh ? "Leave empty to generate one." : "Leave empty to keep it.";
+  const more = secret ? { hint: `${help ?? ""} ${empty}` } : {};
+  return { element: labelled(key, schema, control, how, more), value: read };
 }
 
 /**

@@ -4,7 +4,7 @@
 import { h } from "./dom.js";
 import { editor } from "./groups.js";
 import { difference, given } from "./patch.js";
-import { fieldsOf } from "./schema.js";
+import { fieldsOf, uiOf } from "./schema.js";
 
 /** @typedef {import("./schema.js").Schema} Schema */
 /** @typedef {import("./editors.js").Kit} Kit */
@@ -34,9 +34,13 @@ import { fieldsOf } from "./schema.js";
  */
 export function fields(kit, schema, object, omit = []) {
   const slots = fieldsOf(kit.document, schema)
-    .filter(([key]) => key !== "name" && !omit.includes(key))
+    .filter(([key, field]) => key !== "name" && !omit.includes(key) && !(kit.readonly && uiOf(field).secret))
     .map(([key, field]) => {
-      const required = Boolean(schema.required?.includes(key)) && !field.nullable && field.default === undefined;
+      const required =
+        Boolean(schema.required?.includes(key)) &&
+        !field.nullable &&
+        field.default === undefined &&
+        !uiOf(field).secret;
       return slotOf(kit, key, field, required, object[key]);
     });
   const element = h(
@@ -80,13 +84,8 @@ function slotOf(kit, key, schema, required, value) {
 /** @param {Slot} slot */
 function changed(slot) {
   const now = slot.editor.value();
-  if (isSecret(slot) && now === undefined) return {};
+  if (uiOf(slot.schema).secret && now === undefined) return {};
   return difference({ [slot.key]: slot.base }, { [slot.key]: now });
-}
-
-/** @param {Slot} slot */
-function isSecret(slot) {
-  return slot.schema["x-ui"]?.secret;
 }
 
 /**

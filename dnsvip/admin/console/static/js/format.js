@@ -1,3 +1,4 @@
+// @ts-check
 // Numbers and times as people read them.
 
 const WHOLE = new Intl.NumberFormat("en");
@@ -6,11 +7,16 @@ const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
+/** @param {number} number */
 export const whole = (number) => WHOLE.format(number);
+/** @param {number} number */
 export const rate = (number) => (number >= 10000 ? SHORT.format(number) : RATE.format(number));
+/** @param {number | null | undefined} seconds */
 export const moment = (seconds) => (seconds ? MOMENT.format(seconds * 1000) : "");
+/** @param {number} seconds */
 export const clock = (seconds) => CLOCK.format(seconds * 1000);
 
+/** @type {[number, string][]} */
 const UNITS = [
   [86400, "d"],
   [3600, "h"],
@@ -18,7 +24,7 @@ const UNITS = [
   [1, "s"],
 ];
 
-/** Seconds in at most two units: "3 h 20 min". */
+/** Seconds in at most two units: "3 h 20 min". @param {number} seconds */
 export function duration(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
@@ -31,10 +37,14 @@ export function duration(seconds) {
   return parts.join(" ") || "0 s";
 }
 
-/** How long ago a unix time is. */
+/** How long ago a unix time is. @param {number} seconds */
 export function ago(seconds, now = Date.now() / 1000) {
   const gone = now - seconds;
   return gone < 3 ? "just now" : `${duration(gone)} ago`;
 }
 
+/**
+ * @param {number} number
+ * @param {string} one
+ */
 export const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;

@@ -204,7 +204,8 @@ function table(kit, key, schema, entries) {
   const made = repeated(kit, key, schema, Object.entries(entries), row, false);
   return {
     element: made.element,
-    value: () => Object.fromEntries(made.value().filter((/** @type {any[]} */ pair) => pair[0] !== "" || pair[1] !== "")),
+    value: () =>
+      Object.fromEntries(made.value().filter((/** @type {any[]} */ pair) => pair[0] !== "" || pair[1] !== "")),
   };
 }
 
@@ -241,7 +242,7 @@ function repeated(_kit, key, schema, items, rowOf, ordered = true) {
       const next = element.nextElementSibling ?? element.previousElementSibling;
       element.remove();
       count();
-      (next?.querySelector("[data-row=remove]") ?? add).focus();
+      /** @type {HTMLElement} */ (next?.querySelector("[data-row=remove]") ?? add).focus();
     };
     /** The neighbour moves, so that the focus stays where it is. @param {number} by */
     const move = (by) => {

@@ -1,35 +1,53 @@
-// How the servers are: what all live dispatchers say of them in their reports, and the one on this machine by itself.
+// @ts-check
+// Health of the servers: as all live dispatchers report it, and the one on this machine directly.
 import { h } from "./dom.js";
 import { label, tag } from "./parts.js";
 
-/** Server ("POOL/NAME") -> {passing, load, notes}; `notes` say which dispatcher finds it failing, and why. */
+/** @typedef {{ passing: boolean, load: number | null, notes: string[] }} Health */
+
+/**
+ * The health of each server ("POOL/NAME"); `notes` name the dispatchers whose checks fail, and why.
+ * @param {any} now
+ * @returns {Map<string, Health>}
+ */
 export function healthOf(now) {
-  const found = new Map();
-  const of = (key) => found.get(key) ?? found.set(key, { passing: true, load: null, notes: [] }).get(key);
-  for (const node of now.nodes.filter((each) => each.live)) {
-    for (const one of node.detail?.health ?? []) {
-      const server = of(`${one.pool}/${one.name}`);
-      server.load = one.load || server.load;
-      if (!one.passing) fails(server, `${node.name}: ${one.note || "its check fails"}`);
+  /** @type {Map<string, Health>} */
+  const servers = new Map();
+  const of = (/** @type {string} */ key) => {
+    const server = servers.get(key) ?? { passing: true, load: null, notes: [] };
+    servers.set(key, server);
+    return server;
+  };
+  for (const node of now.nodes.filter((/** @type {any} */ each) => each.live)) {
+    for (const report of node.detail?.health ?? []) {
+      const server = of(`${report.pool}/${report.name}`);
+      server.load = report.load || server.load;
+      if (!report.passing) fails(server, `${node.name}: ${report.note || "health check fails"}`);
     }
   }
-  const own = now.dispatcher?.servers ?? [];
-  for (const one of own) {
-    const key = `${one.pool}/${one.name}`;
-    if (now.dispatcher.unreachable?.includes(one.address)) fails(of(key), "not reachable from this machine");
-    else if (one.healthy === false && of(key).passing) fails(of(key), "its check fails");
-    else if (one.healthy === true) of(key);
+  for (const report of now.dispatcher?.servers ?? []) {
+    const key = `${report.pool}/${report.name}`;
+    if (now.dispatcher.unreachable?.includes(report.address)) fails(of(key), "not reachable from this machine");
+    else if (report.healthy === false && of(key).passing) fails(of(key), "health check fails");
+    else if (report.healthy === true) of(key);
   }
-  return found;
+  return servers;
 }
 
+/**
+ * @param {Health} server
+ * @param {string} note
+ */
 function fails(server, note) {
   server.passing = false;
   server.notes.push(note);
 }
 
-/** A server's health in words. */
-export function told(server) {
+/**
+ * A server's health as a tag.
+ * @param {Health | undefined} server
+ */
+export function healthTag(server) {
   if (!server) return label("not checked");
   const load =
     server.load === null || server.load === 100 ? null : h("span.faint", ` at ${server.load} % of its weight`);

@@ -1,13 +1,23 @@
+// @ts-check
 // Audit rows: who changed what, and the old beside the new value.
 import { at, get } from "./api.js";
 import { h } from "./dom.js";
 import { ago, count, moment } from "./format.js";
 import { empty } from "./parts.js";
 
-const MOST = 24;
-const WORDS = { "+": "made", "~": "changed", "-": "removed" };
+/** @typedef {import("./api.js").Schemas["AuditRow"]} Row */
 
-/** The newest rows about one object. */
+const MOST = 24;
+
+/** What an action is called. @type {Record<string, string>} */
+export const WORDS = { "+": "created", "~": "changed", "-": "removed" };
+
+/**
+ * The newest rows about one object.
+ * @param {string} kind
+ * @param {string} name
+ * @param {AbortSignal} [signal]
+ */
 export async function historyOf(kind, name, signal) {
   const { items } = await get(
     kind === "client"
@@ -15,14 +25,17 @@ export async function historyOf(kind, name, signal) {
       : `audit?kind=${kind}&name=${encodeURIComponent(name)}&limit=20`,
     { signal },
   );
-  if (!items.length) return empty("Nothing is recorded");
+  if (!items.length) return empty("No changes recorded");
   return h(
     "ol.history",
-    items.map((row) => h("li", title(row), changes(row))),
+    items.map((/** @type {Row} */ row) => h("li", title(row), changes(row))),
   );
 }
 
-/** Who did it, and when. */
+/**
+ * Who did it, and when.
+ * @param {Row} row
+ */
 function title(row) {
   return h(
     "div.row",
@@ -32,15 +45,18 @@ function title(row) {
   );
 }
 
-/** What is different, key by key. */
+/**
+ * What is different, key by key.
+ * @param {{ before?: any, after?: any, action: string }} row
+ */
 export function changes({ before, after, action }) {
   const [old, now] = [flat(before ?? {}), flat(after ?? {})];
   const keys = [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => old[key] !== now[key]).sort();
   if (!keys.length) return null;
-  const told = keys.filter((key) => action === "~" || ((old[key] ?? now[key]) !== "none" && key !== "name"));
+  const shown = keys.filter((key) => action === "~" || ((old[key] ?? now[key]) !== "none" && key !== "name"));
   const list = h(
     "dl.diff",
-    told
+    shown
       .slice(0, MOST)
       .map((key) => [
         h("dt.mono", key),
@@ -50,13 +66,15 @@ export function changes({ before, after, action }) {
           key in now && action !== "-" ? h("ins", now[key]) : null,
         ),
       ]),
-    told.length > MOST ? h("dd.faint", `and ${told.length - MOST} more`) : null,
+    shown.length > MOST ? h("dd.faint", `and ${shown.length - MOST} more`) : null,
   );
-  return action === "~" ? list : h("details.values", h("summary", count(told.length, "value")), list);
+  return action === "~" ? list : h("details.values", h("summary", count(shown.length, "value")), list);
 }
 
-export { WORDS };
-
+/**
+ * @param {any} value
+ * @returns {Record<string, string>}
+ */
 function flat(value, path = "") {
   if (value === null || typeof value !== "object") return { [path]: value === null ? "none" : String(value) };
   if (Array.isArray(value)) {

@@ -1,6 +1,8 @@
+// @ts-check
 // Line icons on a 24 x 24 field, drawn by hand; decorative, so hidden from screen readers.
 import { s } from "./dom.js";
 
+/** @type {Record<string, string>} */
 const PATHS = {
   overview: "M4 19V9m5.3 10V5m5.4 14v-7M20 19V8",
   clients:
@@ -41,7 +43,10 @@ const PATHS = {
   inbox: "M4 13l3-8h10l3 8v6H4zM4 13h4.500l1.500 2.500h4l1.500-2.500H20",
 };
 
-/** An icon by name; `size` in pixels. */
+/**
+ * An icon by name; `size` in pixels.
+ * @param {string} name
+ */
 export function icon(name, size = 18) {
   const path = s("path", {
     d: PATHS[name],

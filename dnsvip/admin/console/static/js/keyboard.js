@@ -1,12 +1,21 @@
+// @ts-check
 // Shortcuts: one key, or g and then a key. They are off while something is typed, and while a dialog is open.
 
 const SEQUENCE_MS = 1500;
 
+/** @typedef {(event: KeyboardEvent) => unknown} Action */
+
+/** @type {Map<string, Action>} */
 const single = new Map();
+/** @type {Map<string, Action>} */
 const after = new Map();
 let waiting = 0;
 
-/** Call `action` on a key; on "g x" where `key` is such a pair. */
+/**
+ * Call `action` on a key; on "g x" where `key` is such a pair.
+ * @param {string} key
+ * @param {Action} action
+ */
 export function bind(key, action) {
   if (key.startsWith("g ")) after.set(key.slice(2), action);
   else single.set(key, action);
@@ -29,6 +38,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/** @param {EventTarget | null} element */
 function typing(element) {
-  return element.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+  return (
+    element instanceof Element && element.matches("input:not([type=checkbox]), textarea, select, [contenteditable]")
+  );
 }

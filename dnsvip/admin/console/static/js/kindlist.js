@@ -28,7 +28,7 @@ const GENERAL = new Set(["limit", "after", "sort", "q", "contains", "count"]);
  * @property {string} nothing  where there is none
  * @property {boolean} [opens]  rows lead to a page of their own
  * @property {boolean} [filters]
- * @property {Record<string, (object: any) => Child>} [cells]  by field, where they are drawn in another way
+ * @property {Record<string, ((object: any) => Child) | null>} [cells]  by field, where they are drawn in another way; null: not at all
  * @property {import("./table.js").Column<any>[]} [more]  columns after those of the fields
  */
 
@@ -81,6 +81,7 @@ function filtered(wanted) {
  */
 function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = [] }) {
   const listed = fields
+    .filter(([key]) => cells[key] !== null)
     .filter(([key, field]) => key === "name" || (uiOf(field).listed ?? !("x-ui" in field)))
     .sort(([a, x], [b, y]) => place(a, x) - place(b, y));
   const columns = listed.map(([key, field]) => {

@@ -22,7 +22,7 @@ import { description, kindOf } from "./schema.js";
  * @property {string} [lead]
  * @property {boolean} [filters]
  * @property {import("./objectform.js").Options} [form]
- * @property {Record<string, (object: any) => Child>} [cells]
+ * @property {Record<string, ((object: any) => Child) | null>} [cells]
  * @property {import("./table.js").Column<any>[]} [more]
  * @property {string} [removal]  what is said before one is removed
  */

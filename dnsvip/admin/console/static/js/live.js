@@ -1,5 +1,6 @@
-// The node as it is now: one poll for the whole console, to which pages listen. It slows down while nobody looks
-// and when the server does not answer, and goes on by itself.
+// @ts-check
+// The state of the node: one poll for the whole console, to which pages listen. It slows down while the page is hidden
+// or the server does not answer, and resumes by itself.
 import { call } from "./api.js";
 
 const SECONDS = 2;
@@ -7,20 +8,33 @@ const SLOWEST = 16;
 const KEPT = 300;
 const SOON_MS = 150;
 
+/**
+ * What was heard last; `now` is null before the first answer. Rates are per second, by counter, at `times` (unix).
+ * @typedef {{ now: any, times: number[], rates: Record<string, number[]>, problem: any }} State
+ */
+
+/** @type {Set<(heard: State) => unknown>} */
 const listeners = new Set();
+
+/** @type {State} */
 const state = { now: null, times: [], rates: {}, problem: null };
-let timer = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
 let pause = SECONDS;
 let running = false;
 let asking = false;
 let soon = false;
 
-/** What was heard last: {now, times, rates, problem}; `now` is null before the first answer. */
+/** What was heard last. */
 export function live() {
   return state;
 }
 
-/** Call `listener` with every news until `signal` is aborted, and at once where something is known. */
+/**
+ * Call `listener` with every answer until `signal` is aborted, and at once where there has been one.
+ * @param {(heard: State) => unknown} listener
+ * @param {AbortSignal} [signal]
+ */
 export function listen(listener, signal) {
   listeners.add(listener);
   signal?.addEventListener("abort", () => listeners.delete(listener));
@@ -42,7 +56,7 @@ export function stop() {
   Object.assign(state, { now: null, times: [], rates: {}, problem: null });
 }
 
-/** Ask now, as something was just changed. */
+/** Ask now, because something was just changed. */
 export function hurry() {
   soon = true;
   plan();
@@ -52,7 +66,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) hurry();
 });
 
-/** Have the next question asked in time; there is never more than one under way or planned. */
+/** Plan the next poll; there is never more than one planned or under way. */
 function plan() {
   clearTimeout(timer);
   if (running && !asking) timer = setTimeout(ask, soon ? SOON_MS : 1000 * (document.hidden ? SLOWEST : pause));
@@ -81,14 +95,17 @@ async function hear() {
   listeners.forEach((listener) => listener(state));
 }
 
+/** @param {any} data */
 function take(data) {
   const { series, ...now } = data;
   Object.assign(state, { now, problem: null });
   const before = state.times.length;
   state.times.push(...series.times);
   for (const name of new Set([...Object.keys(state.rates), ...Object.keys(series.rates)])) {
-    const column = (state.rates[name] ??= new Array(before).fill(0));
-    column.push(...(series.rates[name] ?? new Array(series.times.length).fill(0)).map((rate) => rate ?? 0));
+    const column = (state.rates[name] ??= Array.from({ length: before }, () => 0));
+    column.push(
+      ...(series.rates[name] ?? series.times.map(() => 0)).map((/** @type {number | null} */ rate) => rate ?? 0),
+    );
     column.splice(0, column.length - KEPT);
   }
   state.times.splice(0, state.times.length - KEPT);

@@ -1,21 +1,26 @@
-// Begins: who is signed in, then the frame, then the page that the address names.
+// @ts-check
+// The start: the session, then the frame, then the page that the address names.
 import { onLost } from "./api.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { start, stop } from "./live.js";
 import { toasts } from "./notices.js";
 import { PAGES } from "./pages.js";
+import { loading } from "./parts.js";
 import { here } from "./router.js";
 import { frame } from "./shell.js";
 import { askIn, resume } from "./signin.js";
 
-const root = document.querySelector("#app");
+/** @typedef {import("./signin.js").Session} Session */
+
+const root = /** @type {HTMLElement} */ (document.querySelector("#app"));
 let shown = { leave: () => {}, name: "" };
 
 document.body.append(toasts());
 onLost((problem) => begin(problem.message || "The session has ended."));
 begin();
 
+/** @param {string} [why] */
 async function begin(why) {
   shown.leave();
   stop();
@@ -27,10 +32,12 @@ async function begin(why) {
   show(main, mark, session);
 }
 
+/** @returns {Promise<Session | null>} */
 async function resumed() {
   try {
     return await resume();
   } catch (problem) {
+    const { message } = /** @type {Error} */ (problem);
     fill(
       root,
       h(
@@ -39,8 +46,8 @@ async function resumed() {
           "div.empty",
           icon("warn", 30),
           h("strong", "The console cannot start now"),
-          h("p", problem.message),
-          h("p.faint", "It tries again by itself."),
+          h("p", message),
+          h("p.faint", "It retries automatically."),
         ),
       ),
     );
@@ -51,13 +58,19 @@ async function resumed() {
   }
 }
 
+/**
+ * @param {HTMLElement} main
+ * @param {(name: string) => void} mark
+ * @param {Session} session
+ */
 async function show(main, mark, session) {
   shown.leave();
   const { parts, query } = here();
   const page = PAGES.find((each) => each.name === parts[0]);
   const left = new AbortController();
-  shown = { leave: () => left.abort(), name: parts[0] };
-  mark(parts[0]);
+  shown = { leave: () => left.abort(), name: parts[0] ?? "" };
+  const [name = ""] = parts;
+  mark(name);
   document.title = `${page?.title ?? "Not found"} · dnsvip`;
   scrollTo(0, 0);
   delete main.dataset.shown;
@@ -65,7 +78,7 @@ async function show(main, mark, session) {
   try {
     const module = await import(`./pages/${page.name}.js`);
     if (left.signal.aborted) return;
-    const view = h("div.stack");
+    const view = h("div.stack", loading());
     fill(main, view);
     await module.show(view, { parts: parts.slice(1), query, signal: left.signal, session, page });
     if (!left.signal.aborted) main.dataset.shown = page.name;
@@ -85,8 +98,13 @@ function missing() {
   );
 }
 
+/** @param {any} error */
 function broken(error) {
-  const again = h("button.button", { type: "button", onclick: () => window.onhashchange() }, "Try again");
+  const again = h(
+    "button.button",
+    { type: "button", onclick: () => dispatchEvent(new HashChangeEvent("hashchange")) },
+    "Try again",
+  );
   return h(
     "div.empty",
     { role: "alert" },

@@ -1,4 +1,5 @@
-// What comes up by itself: toasts for what has been done (with undo), dialogs for what must be asked first.
+// @ts-check
+// Toasts that report what was done, with undo, and modal dialogs that ask first.
 import { h, fresh } from "./dom.js";
 import { icon } from "./icons.js";
 
@@ -7,24 +8,39 @@ const MOST = 4;
 
 const box = h("div.toasts", { role: "status", "aria-live": "polite" });
 
-/** Where toasts appear; put into the page once. */
+/** The element in which toasts appear; put into the page once. */
 export function toasts() {
   return box;
 }
 
-/** Say that something was done. `undo`: a function that takes it back. */
+/**
+ * Say that something was done; `undo` takes it back.
+ * @param {string} text
+ * @param {(() => unknown)} [undo]
+ */
 export function done(text, undo) {
   show(text, "", undo);
 }
 
-/** Say that something failed. */
+/**
+ * Say that something failed.
+ * @param {any} error
+ */
 export function failed(error) {
   if (error?.name === "AbortError") return;
-  // of what is in use, the errors say what they refer to, but only the whole says who refers to it
-  const errors = error.type === "in-use" ? [] : (error.errors || []).slice(0, 3).map((each) => each.message);
+  // where an object is in use, only the detail names the objects that refer to it
+  const errors =
+    error.type === "in-use"
+      ? []
+      : (error.errors || []).slice(0, 3).map((/** @type {{ message: string }} */ each) => each.message);
   show(errors.length ? errors.join("; ") : error.message || String(error), "bad");
 }
 
+/**
+ * @param {string} text
+ * @param {string} kind
+ * @param {(() => unknown)} [undo]
+ */
 function show(text, kind, undo) {
   const toast = h("div.toast", { class: kind, role: kind === "bad" ? "alert" : null }, h("span.grow", text));
   const remove = () => toast.remove();
@@ -50,7 +66,7 @@ function show(text, kind, undo) {
     ),
   );
   box.append(toast);
-  while (box.children.length > MOST) box.firstElementChild.remove();
+  while (box.children.length > MOST) box.firstElementChild?.remove();
   let timer = setTimeout(remove, SHOWN_MS);
   toast.addEventListener("pointerenter", () => clearTimeout(timer));
   toast.addEventListener("focusin", () => clearTimeout(timer));
@@ -59,7 +75,11 @@ function show(text, kind, undo) {
   });
 }
 
-/** Ask before something is done; true where it shall be. */
+/**
+ * Ask before something is done; true where that is confirmed.
+ * @param {{ title: string, text: string, action: string, danger?: boolean }} question
+ * @returns {Promise<boolean>}
+ */
 export function confirm({ title, text, action, danger = false }) {
   const cancel = h("button.button", { type: "button" }, "Cancel");
   const yes = h(
@@ -69,7 +89,7 @@ export function confirm({ title, text, action, danger = false }) {
   );
   const dialog = open(title, [h("p.soft", text), h("div.buttons", cancel, yes)]);
   return new Promise((resolve) => {
-    const end = (answer) => {
+    const end = (/** @type {boolean} */ answer) => {
       resolve(answer);
       dialog.close();
     };
@@ -79,7 +99,11 @@ export function confirm({ title, text, action, danger = false }) {
   });
 }
 
-/** A modal dialog with a title and content; Esc closes it, and focus goes back to where it was. */
+/**
+ * A modal dialog with a title and content; Esc closes it, and focus goes back to where it was.
+ * @param {string} title
+ * @param {import("./dom.js").Child} content
+ */
 export function open(title, content, { wide = false } = {}) {
   const id = fresh("dialog");
   const close = h("button.button.quiet.icon.small", { type: "button", "aria-label": "Close" }, icon("cross", 16));

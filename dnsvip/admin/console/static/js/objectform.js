@@ -54,7 +54,13 @@ export async function objectForm(kind, held, options = {}) {
   const document = await description();
   const about = kindOf(document, kind);
   const schemas = (options.part ? [options.part.schema] : about.schemas).map((name) => named(document, name));
-  const kit = { document, objects: await objectsOf(document, schemas), narrow: options.narrow ?? {} };
+  const kit = {
+    document,
+    objects: await objectsOf(document, schemas),
+    narrow: options.narrow ?? {},
+    fresh: !held,
+    readonly: Boolean(options.readonly),
+  };
   const begin = held?.data ?? options.initial ?? {};
   const draw = (/** @type {Schema} */ schema) => fields(kit, schema, begin, options.omit);
   const first = (held && schemas.find((schema) => fits(schema, begin))) ?? schemas[0] ?? {};

@@ -26,7 +26,7 @@ import { description, kindOf } from "./schema.js";
  * @property {boolean} [lasting]  a removal cannot be undone
  * @property {Child} [lead]
  * @property {import("./objectform.js").Options} [form]
- * @property {Record<string, (object: any) => Child>} [cells]
+ * @property {Record<string, ((object: any) => Child) | null>} [cells]
  * @property {(made: ObjectForm, again: () => Promise<void>) => Child[]} [actions]  buttons of one object
  * @property {(object: any) => Child} [under]  below the title of one
  * @property {(object: any, signal: AbortSignal) => Child} [beside]  cards above its history

@@ -1,13 +1,29 @@
-// The pages of the console: name in the address, title, icon, the key after g, and what one
-// must be able to read for it. The file that shows it is pages/NAME.js.
+// @ts-check
+// The pages of the console: name in the address, title, icon, the key after g, and the kind that the
+// token must be able to read. The file that shows a page is pages/NAME.js.
 
+/** @typedef {{ name: string, title: string, icon: string, key: string, kind?: string }} Page */
+
+/**
+ * What a page is shown with: the rest of its address, its query, a signal that it is left.
+ * @typedef {object} Context
+ * @property {string[]} parts
+ * @property {Record<string, string>} query
+ * @property {AbortSignal} signal
+ * @property {import("./signin.js").Session} session
+ * @property {Page} page
+ */
+
+/** @typedef {(view: HTMLElement, context: Context) => any} Show  what a page's file exports as `show` */
+
+/** @type {{ title: string, pages: Page[] }[]} */
 export const SECTIONS = [
   {
     title: "",
     pages: [{ name: "overview", title: "Overview", icon: "overview", key: "o" }],
   },
   {
-    title: "Who",
+    title: "Clients",
     pages: [
       { name: "clients", kind: "client", title: "Clients", icon: "clients", key: "c" },
       { name: "address", kind: "decode", title: "Address explorer", icon: "address", key: "a" },
@@ -16,7 +32,7 @@ export const SECTIONS = [
     ],
   },
   {
-    title: "Where",
+    title: "Traffic",
     pages: [
       { name: "servers", kind: "pool", title: "Servers and pools", icon: "servers", key: "s" },
       { name: "zones", kind: "zone", title: "Zones", icon: "zones", key: "z" },
@@ -25,7 +41,7 @@ export const SECTIONS = [
     ],
   },
   {
-    title: "Running it",
+    title: "Operations",
     pages: [
       { name: "keys", kind: "key", title: "Keys", icon: "keys", key: "k" },
       { name: "nodes", kind: "status", title: "Nodes", icon: "nodes", key: "n" },

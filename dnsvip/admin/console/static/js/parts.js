@@ -163,7 +163,11 @@ export function filled(place, load, signal) {
       if (current() && content !== null) reconcile(place, content);
     } catch (error) {
       const aborted = error instanceof Error && error.name === "AbortError";
-      if (current() && !aborted) fill(place, trouble(error, () => run(...given)));
+      if (current() && !aborted)
+        fill(
+          place,
+          trouble(error, () => run(...given)),
+        );
     } finally {
       if (current()) place.removeAttribute("aria-busy");
     }

@@ -83,7 +83,8 @@ function arrange(place, nodes) {
  * @param {Element} fresh
  */
 function attributes(old, fresh) {
-  for (const { name } of [...old.attributes]) if (!OWN.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes])
+    if (!OWN.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value: text } of fresh.attributes)
     if (!OWN.has(name) && old.getAttribute(name) !== text) old.setAttribute(name, text);
   if (old instanceof HTMLElement && fresh instanceof HTMLElement && old.style.cssText !== fresh.style.cssText)

@@ -1,4 +1,5 @@
-// The frame: navigation, search, the generation's light, what is away, theme, sign-out. It shows pages in `main`.
+// @ts-check
+// The frame: navigation, search, generation, alerts, theme, sign-out. Pages are shown in its `main`.
 import { fill, h } from "./dom.js";
 import { whole } from "./format.js";
 import { showHelp } from "./help.js";
@@ -11,9 +12,16 @@ import { may } from "./rights.js";
 import { go, link } from "./router.js";
 import { signOut } from "./signin.js";
 
+/** @typedef {import("./signin.js").Session} Session */
+/** @typedef {import("./pages.js").Page} Page */
+
 const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
 
-/** Build the frame into `root`; returns the element that pages are shown in and a function to mark the page. */
+/**
+ * Build the frame into `root`; returns the element that pages are shown in and a function to mark the page.
+ * @param {HTMLElement} root
+ * @param {Session} session
+ */
 export function frame(root, session) {
   const main = h("main.page", { id: "page", tabindex: "-1" });
   const away = h("div", { id: "away", role: "status", "aria-live": "polite" });
@@ -24,10 +32,10 @@ export function frame(root, session) {
     h("div.main", top(), away, main),
   );
   fill(root, shell);
-  shell.addEventListener("click", (event) => {
-    if (event.target === shell || event.target.closest(".side nav a")) menu(false);
+  shell.addEventListener("click", ({ target }) => {
+    if (target === shell || (target instanceof Element && target.closest(".side nav a"))) menu(false);
   });
-  bind("/", () => document.querySelector("#find").focus());
+  bind("/", () => byId("find").focus());
   bind("?", showHelp);
   bind("t", switchTheme);
   bind("Escape", escape);
@@ -36,17 +44,20 @@ export function frame(root, session) {
   return { main, mark };
 }
 
+/** @param {Page} page */
 function open(page) {
   return !page.kind || may("read", page.kind);
 }
 
+/** @param {HTMLElement} main */
 function skip(main) {
-  return (event) => {
+  return (/** @type {MouseEvent} */ event) => {
     event.preventDefault();
     main.focus();
   };
 }
 
+/** @param {Session} session */
 function side(session) {
   const groups = SECTIONS.map(({ title, pages }) => [
     title && pages.some(open) ? h("p.nav-title", title) : null,
@@ -83,6 +94,7 @@ function top() {
     if (ADDRESS.test(text)) go("address", { address: text });
     else go("clients", { q: text });
   });
+  /** @param {string} name @param {string} text @param {() => unknown} action @param {import("./dom.js").Props} extra */
   const button = (name, text, action, extra = {}) =>
     h(
       "button.button.quiet.icon",
@@ -132,36 +144,50 @@ function switchTheme() {
   }
 }
 
+/** @param {boolean} [open] */
 function menu(open) {
-  const shell = document.querySelector(".shell");
+  const shell = /** @type {HTMLElement} */ (document.querySelector(".shell"));
   const now = open ?? shell.dataset.menu !== "open";
   shell.dataset.menu = now ? "open" : "";
-  document.querySelector("#menu").setAttribute("aria-expanded", String(now));
-  if (now) document.querySelector(".side nav a").focus();
+  byId("menu").setAttribute("aria-expanded", String(now));
+  if (now) /** @type {HTMLElement | null} */ (document.querySelector(".side nav a"))?.focus();
 }
 
 function escape() {
-  if (document.querySelector(".shell").dataset.menu === "open") {
+  const shell = /** @type {HTMLElement | null} */ (document.querySelector(".shell"));
+  if (shell?.dataset["menu"] === "open") {
     menu(false);
-    document.querySelector("#menu").focus();
+    byId("menu").focus();
   } else if (document.activeElement instanceof HTMLElement) {
     document.activeElement.blur();
   }
 }
 
-/** Mark a page in the navigation. */
+/** @param {string} id */
+function byId(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+/**
+ * Mark a page in the navigation.
+ * @param {string} name
+ */
 function mark(name) {
-  for (const each of document.querySelectorAll(".side nav a")) {
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".side nav a"))) {
     if (each.dataset.page === name) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
 }
 
+/**
+ * @param {import("./live.js").State} state
+ * @param {HTMLElement} away
+ */
 function showState({ now, problem }, away) {
   const troubles = problem
     ? [
         problem.status === 0
-          ? "The server does not answer; trying again. What is shown is from before."
+          ? "The server does not answer; retrying. What is shown may be out of date."
           : problem.message,
       ]
     : troublesOf(now);
@@ -175,31 +201,28 @@ function showState({ now, problem }, away) {
   const behind =
     now.generation === null || problem
       ? "warn"
-      : now.nodes.some((node) => node.live && node.behind > 0)
+      : now.nodes.some((/** @type {any} */ node) => node.live && node.behind > 0)
         ? "warn"
         : "good";
   const generation = now.generation ?? now.served_generation;
-  fill(
-    document.querySelector("#generation"),
-    h("span.dot", { class: behind }),
-    h("span.word", "generation "),
-    whole(generation),
-  );
-  const foot = document.querySelector("#foot");
+  fill(byId("generation"), h("span.dot", { class: behind }), h("span.word", "generation "), whole(generation));
+  const foot = byId("foot");
   if (!foot.dataset.version) {
     foot.dataset.version = now.version;
     foot.append(h("div", `dnsvip ${now.version}`));
   }
 }
 
+/** @param {any} now */
 function troublesOf(now) {
+  /** @type {string[]} */
   const found = [];
   if (now.database)
     found.push(
-      `The database is away: ${now.database}. DNS and dispatchers go on with generation ${now.served_generation}; changes have to wait.`,
+      `The database is unavailable: ${now.database}. DNS and dispatchers continue with generation ${now.served_generation}; changes are not possible.`,
     );
   if (now.dispatcher?.error) found.push(`The dispatcher of this machine does not answer: ${now.dispatcher.error}.`);
-  for (const node of now.nodes.filter((each) => !each.live))
-    found.push(`Node ${node.name} (${node.roles.join(", ")}) has not reported lately.`);
+  for (const node of now.nodes.filter((/** @type {any} */ each) => !each.live))
+    found.push(`Node ${node.name} (${node.roles.join(", ")}) has stopped reporting.`);
   return found;
 }

@@ -1,11 +1,17 @@
+// @ts-check
 // The sign-in page, and the session: a token is exchanged for a cookie that scripts cannot read, and then forgotten.
 import { call, useSession } from "./api.js";
 import { fill, h } from "./dom.js";
 import { setRights } from "./rights.js";
 
+/** @typedef {{ csrf: string, actor: string, scopes: import("./rights.js").Scope[] }} Session */
+
 const PATH = "/console/session";
 
-/** The session that this browser has, null where it has none. */
+/**
+ * The session that this browser has, null where it has none.
+ * @returns {Promise<Session | null>}
+ */
 export async function resume() {
   const { data } = await call("GET", `${PATH}/here`);
   if (!data.signed_in) return null;
@@ -13,7 +19,7 @@ export async function resume() {
     const found = await call("GET", PATH);
     return known(found.data);
   } catch (problem) {
-    if (problem.status === 401) return null;
+    if (/** @type {import("./api.js").Problem} */ (problem).status === 401) return null;
     throw problem;
   }
 }
@@ -24,7 +30,12 @@ export async function signOut() {
   useSession("");
 }
 
-/** Show the sign-in page in `root` until somebody is signed in; `why` says why it is shown. */
+/**
+ * Show the sign-in page in `root` until somebody is signed in; `why` says why it is shown.
+ * @param {HTMLElement} root
+ * @param {string} [why]
+ * @returns {Promise<Session>}
+ */
 export function askIn(root, why) {
   return new Promise((resolve) => {
     const error = h("p.error", { role: "alert", id: "token-error" }, why || "");
@@ -57,7 +68,7 @@ export function askIn(root, why) {
         input.value = "";
         resolve(session);
       } catch (problem) {
-        error.textContent = told(problem);
+        error.textContent = reasonOf(problem);
         input.setAttribute("aria-invalid", "true");
         button.disabled = false;
         input.select();
@@ -67,9 +78,9 @@ export function askIn(root, why) {
     const brand = h("div.brand", h("img", { src: "/console/icon.svg", alt: "" }), "dnsvip");
     const note = h(
       "p.signin-note",
-      "The token of a first start is on the node’s standard output, or in the file of ",
+      "The first start writes its token to the node’s standard output, or to the file named by ",
       h("code", "--token-file"),
-      ". Another one: ",
+      ". To create another: ",
       h("code", "dnsvip tokens create NAME --config NODE.toml"),
     );
     fill(
@@ -80,7 +91,7 @@ export function askIn(root, why) {
           "div.signin-card",
           brand,
           h("h1", "Sign in"),
-          h("p", "The token is exchanged for a session of this browser and kept nowhere else."),
+          h("p", "The token is exchanged for a session and stored nowhere in this browser."),
           form,
           note,
         ),
@@ -90,20 +101,25 @@ export function askIn(root, why) {
   });
 }
 
+/** @param {string} token */
 async function signIn(token) {
   const headers = { Authorization: `Bearer ${token}` };
   const { data } = await call("POST", PATH, { headers });
   return known(data);
 }
 
-/** Note what the session needs for changes, and what it may do. */
+/**
+ * Note what the session needs for changes, and what it may do.
+ * @param {Session} session
+ */
 function known(session) {
   useSession(session.csrf);
   setRights(session.scopes);
   return session;
 }
 
-function told(problem) {
+/** @param {any} problem */
+function reasonOf(problem) {
   if (problem.status === 401) return "This token is not known here.";
   if (problem.status === 429) return `Too many wrong tokens from here. ${problem.message}`;
   return problem.message;

@@ -1,3 +1,4 @@
+// @ts-check
 // Sets light or dark before the first paint: as chosen here, else as the system says.
 (() => {
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -1,14 +1,26 @@
+// @ts-check
 // Epochs as bars over time: from their publication through their use to their end.
 import { h, s } from "./dom.js";
 import { clock, duration } from "./format.js";
+
+/**
+ * @typedef {object} Epoch
+ * @property {number} slot
+ * @property {string} state
+ * @property {number} published_at
+ * @property {number} [activated_at]
+ * @property {number} [retiring_since]
+ * @property {number} [retires_at]
+ */
 
 const ROW = 30;
 const AHEAD = 0.25;
 const LEAST = 120;
 
 /**
- * The timeline of one cluster. Bars are coloured by state; the line is the present. It looks as far ahead as back, at
- * most; a bar at its end goes on. Times are unix seconds.
+ * The timeline of one cluster. Bars are coloured by state; the line marks the present. It looks at most as far ahead as
+ * back; a bar that reaches the end continues. Times are unix seconds.
+ * @param {{ cluster: string, epochs: Epoch[] }} keys
  */
 export function timeline({ cluster, epochs }) {
   const now = Date.now() / 1000;
@@ -16,7 +28,8 @@ export function timeline({ cluster, epochs }) {
   const first = Math.min(...epochs.map((epoch) => epoch.published_at), now - LEAST);
   const past = now - first;
   const last = now + Math.min(past, Math.max(past * AHEAD, ...epochs.map((epoch) => (epoch.retires_at ?? 0) - now)));
-  const share = (time) => (100 * (Math.min(Math.max(time, first), last) - first)) / (last - first);
+  const share = (/** @type {number} */ time) =>
+    (100 * (Math.min(Math.max(time, first), last) - first)) / (last - first);
   const height = sorted.length * ROW;
   const bars = sorted.map((epoch, row) =>
     stretches(epoch, now, last).map(([from, to, state]) =>
@@ -31,7 +44,7 @@ export function timeline({ cluster, epochs }) {
     ),
   );
   const line = s("line.now-line", { x1: `${share(now)}%`, x2: `${share(now)}%`, y1: 0, y2: height });
-  const said = sorted.map((epoch) => `slot ${epoch.slot} ${epoch.state}`).join(", ");
+  const described = sorted.map((epoch) => `slot ${epoch.slot} ${epoch.state}`).join(", ");
   const names = h(
     "div.timeline-names",
     { "aria-hidden": "true" },
@@ -54,16 +67,23 @@ export function timeline({ cluster, epochs }) {
   );
   const drawing = s(
     "svg",
-    { role: "img", "aria-label": `Epochs of ${cluster}: ${said}`, width: "100%", height },
+    { role: "img", "aria-label": `Epochs of ${cluster}: ${described}`, width: "100%", height },
     bars,
     line,
   );
   return h("figure.timeline", h("div.timeline-box", names, h("div", drawing, scale)), legend);
 }
 
-/** The states that an epoch goes through, as [from, to, state]. */
+/**
+ * The states that an epoch goes through, as [from, to, state].
+ * @param {Epoch} epoch
+ * @param {number} now
+ * @param {number} last
+ * @returns {[number, number, string][]}
+ */
 function stretches(epoch, now, last) {
   const { published_at: published, activated_at: active, retiring_since: retiring, retires_at: retires } = epoch;
+  /** @type {[number, number, string][]} */
   const parts = [[published, active ?? now, "published"]];
   if (active) parts.push([active, retiring ?? (epoch.state === "active" ? last : now), "active"]);
   if (retiring) parts.push([retiring, retires ?? now, "retiring"]);

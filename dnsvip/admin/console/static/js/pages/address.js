@@ -1,4 +1,5 @@
-// The address explorer: 128 bits coloured by what they are, the payload inside, and the judgement step by step.
+// @ts-check
+// The address explorer: 128 bits coloured by field, the payload inside, and each step of the verification.
 import { at, get, query as asQuery } from "../api.js";
 import { bitsOf, fieldsOf, parseAddress } from "../bits.js";
 import { fill, h } from "../dom.js";
@@ -7,6 +8,7 @@ import { icon } from "../icons.js";
 import { card, empty, facts, head, label, tag } from "../parts.js";
 import { note } from "../router.js";
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { query, signal }) {
   const address = form.text(query.address ?? "", {
     type: "search",
@@ -36,7 +38,8 @@ export async function show(view, { query, signal }) {
       const found = await get(`decode${asQuery(asked)}`, { signal });
       const cluster = found.cluster ? await get(at("clusters", found.cluster), { signal }).catch(() => null) : null;
       fill(answer, judged(found, cluster));
-    } catch (problem) {
+    } catch (error) {
+      const problem = /** @type {Error} */ (error);
       if (problem.name === "AbortError") return;
       fill(answer);
       form.show(whole, problem, "decode");
@@ -51,7 +54,7 @@ export async function show(view, { query, signal }) {
   fill(
     view,
     head("Address explorer", {
-      lead: "What an address says, and whether a packet to it may open a flow, as this node judges it now.",
+      lead: "What an address carries, and whether a packet to it may open a flow, as this node verifies it now.",
     }),
     card("", whole),
     answer,
@@ -63,10 +66,14 @@ export async function show(view, { query, signal }) {
 function hint() {
   return empty(
     "Paste an address",
-    "Any of this site’s: what dig printed, or the destination in a packet capture. Source and port only matter where an address is proven.",
+    "Any address of this site: from the output of dig, or the destination in a packet capture. Source and port matter only for a proven address.",
   );
 }
 
+/**
+ * @param {any} found
+ * @param {any} cluster
+ */
 function judged(found, cluster) {
   const bits = parseAddress(found.address);
   const layout = cluster?.layout ? cluster : null;
@@ -87,18 +94,19 @@ function judged(found, cluster) {
     bits
       ? card("On the wire", [
           bitMap(bits, layout ? fieldsOf(layout, found) : []),
-          layout ? null : h("p.faint", "In no IPv6 cluster of this site, so its bits stand for nothing here."),
+          layout ? null : h("p.faint", "Not in an IPv6 cluster of this site, so its bits have no meaning here."),
         ])
       : null,
     layout && Object.keys(found.values).length ? card("Inside the ciphertext", payload(layout, found)) : null,
     h(
       "div.grid",
       h("div.span-7", card("Step by step", steps(found.steps))),
-      h("div.span-5", card("What it says", said(found))),
+      h("div.span-5", card("Contents", said(found))),
     ),
   ];
 }
 
+/** @param {any[]} all */
 function steps(all) {
   return h(
     "ol.steps",
@@ -118,6 +126,7 @@ function steps(all) {
   );
 }
 
+/** @param {any} found */
 function said(found) {
   const client = found.client
     ? h("a", { href: `#/clients/${encodeURIComponent(found.client)}` }, found.client)
@@ -136,9 +145,14 @@ function said(found) {
   ]);
 }
 
-/** All bits of an address, four to a hexadecimal digit, coloured by field, with a legend that tells each. */
+/**
+ * All bits of an address, four to a hexadecimal digit, coloured by field, with a legend that tells each.
+ * @param {string} bits
+ * @param {import("../bits.js").Field[]} fields
+ */
 function bitMap(bits, fields) {
-  const of = (place) => fields.find((field) => place >= field.from && place < field.from + field.bits);
+  const of = (/** @type {number} */ place) =>
+    fields.find((field) => place >= field.from && place < field.from + field.bits);
   const digits = Array.from({ length: 32 }, (_, digit) => {
     const cells = [0, 1, 2, 3].map((offset) => {
       const place = digit * 4 + offset;
@@ -163,6 +177,7 @@ function bitMap(bits, fields) {
   ];
 }
 
+/** @param {import("../bits.js").Field[]} fields */
 function legend(fields) {
   return h(
     "ul.field-legend",
@@ -181,8 +196,13 @@ function legend(fields) {
   );
 }
 
+/**
+ * @param {any} cluster
+ * @param {any} found
+ */
 function payload(cluster, found) {
   const { bits, fields } = bitsOf(cluster.layout, found.values);
+  /** @type {Record<string, string | undefined>} */
   const meaning = { tier: found.tier, client: found.client };
   const parts = fields.map((field) =>
     h(

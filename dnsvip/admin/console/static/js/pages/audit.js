@@ -1,4 +1,5 @@
-// Audit: who changed what, the newest first, with the old and the new value.
+// @ts-check
+// Audit: who changed what, newest first, with the old and new values.
 import { query as asQuery } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
@@ -9,10 +10,13 @@ import { card, empty, head, label, tag } from "../parts.js";
 import { link, note } from "../router.js";
 
 const KINDS = ["client", "tier", "pool", "cluster", "zone", "service", "tsig", "classify", "key", "token", "cookies"];
+/** @type {Record<string, string>} */
 const COLOURS = { "+": "good", "~": "info", "-": "bad" };
+/** @type {Record<string, string>} */
 const PAGE = { client: "clients", zone: "zones", tsig: "tsig" };
 const WAIT_MS = 250;
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { query, signal }) {
   const kind = form.choice(query.kind ?? "", [["", "Any kind"], ...KINDS], { "aria-label": "Kind" });
   const name = form.text(query.name ?? "", {
@@ -22,24 +26,24 @@ export async function show(view, { query, signal }) {
   });
   const actor = form.text(query.actor ?? "", {
     type: "search",
-    placeholder: "By whom: token first",
-    "aria-label": "By whom",
+    placeholder: "Actor, such as token first",
+    "aria-label": "Actor",
   });
-  const action = form.choice(query.action ?? "", [["", "Anything"], ...Object.entries(WORDS)], {
+  const action = form.choice(query.action ?? "", [["", "Any action"], ...Object.entries(WORDS)], {
     "aria-label": "Action",
   });
   const place = h("div");
   fill(
     view,
-    head("Audit", { lead: "Every change with its old and its new value. Secrets are left out." }),
-    card("", [h("div.filters.four", { role: "search", "aria-label": "Audit" }, kind, name, actor, action), place], {
+    head("Audit", { lead: "Every change with its old and new values. Secrets are left out." }),
+    card("", [h("div.filters", { role: "search", "aria-label": "Audit" }, kind, name, actor, action), place], {
       flush: true,
     }),
   );
   const pages = paged(
     place,
     "audit",
-    (items) => (items.length ? h("ol.history.audit", items.map(entry)) : empty("Nothing fits")),
+    (items) => (items.length ? h("ol.history.audit", items.map(entry)) : empty("Nothing matches")),
     signal,
   );
   const search = () => {
@@ -47,7 +51,8 @@ export async function show(view, { query, signal }) {
     note("audit", wanted);
     return pages.show(asQuery({ limit: "50", ...wanted }));
   };
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   [kind, action].forEach((each) => each.addEventListener("change", search));
   [name, actor].forEach((each) =>
     each.addEventListener("input", () => {
@@ -58,8 +63,10 @@ export async function show(view, { query, signal }) {
   await search();
 }
 
+/** @param {import("../history.js").Row} row */
 function entry(row) {
-  const name = PAGE[row.kind] ? h("a", { href: link([PAGE[row.kind], row.name]) }, row.name) : row.name;
+  const page = PAGE[row.kind];
+  const name = page ? h("a", { href: link([page, row.name]) }, row.name) : row.name;
   return h(
     "li",
     h(

@@ -1,4 +1,5 @@
-// Explain: a question and who asks it; which rule tells the requester, what is answered, where its packets would go.
+// @ts-check
+// Explain: a query and its requester; which rule identifies it, what it is answered, where its packets would go.
 import { get, query as asQuery } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
@@ -8,6 +9,7 @@ import { link, note } from "../router.js";
 
 const TYPES = ["AAAA", "A", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "ANY"];
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { query, signal }) {
   const service = query.qname
     ? null
@@ -20,11 +22,13 @@ export async function show(view, { query, signal }) {
     tsig: form.text(query.tsig ?? "", { placeholder: "name of a key", class: "mono" }),
     listener: form.text(query.listener ?? "", { placeholder: "public" }),
   };
+  /** @type {Record<string, string>} */
   const hints = {
-    source: "Where the query comes from: the resolver, or the client itself.",
-    ecs: "Client subnet that the resolver tells; it counts from trusted resolvers only.",
-    tsig: "A key that the query is signed with.",
+    source: "Source of the query: the resolver, or the client itself.",
+    ecs: "Client subnet that the resolver reports; used from trusted resolvers only.",
+    tsig: "The key that signs the query.",
   };
+  /** @type {Record<string, string>} */
   const names = {
     qname: "Name",
     qtype: "Type",
@@ -34,7 +38,7 @@ export async function show(view, { query, signal }) {
     listener: "Listener",
   };
   const fields = Object.entries(inputs).map(([key, control]) =>
-    form.field(names[key], key, control, { hint: hints[key] }),
+    form.field(names[key] ?? key, key, control, { hint: hints[key] }),
   );
   const element = h(
     "form.stack",
@@ -49,8 +53,9 @@ export async function show(view, { query, signal }) {
     form.clear(element);
     note("explain", asked);
     try {
-      fill(answer, told(await get(`explain${asQuery(asked)}`, { signal })));
-    } catch (problem) {
+      fill(answer, explained(await get(`explain${asQuery(asked)}`, { signal })));
+    } catch (error) {
+      const problem = /** @type {Error} */ (error);
       if (problem.name === "AbortError") return;
       fill(answer);
       form.show(element, problem, "explain");
@@ -63,18 +68,19 @@ export async function show(view, { query, signal }) {
   fill(
     view,
     head("Explain", {
-      lead: "Who would be recognised by which rule, what they would be answered, and where the dispatcher would send them. Nothing is sent.",
+      lead: "Which rule would identify a requester, what it would be answered, and where the dispatcher would send its packets. Nothing is sent.",
     }),
     card("", element),
     answer,
   );
   if (query.qname) await run();
-  else fill(answer, empty("Ask something", "Give a name and where the query comes from."));
+  else fill(answer, empty("Enter a query", "Enter a name and the source of the query."));
 }
 
-function told(found) {
+/** @param {any} found */
+function explained(found) {
   const { client, rule, answer } = found;
-  const by = rule ? `recognised by ${rule.step}${rule.value ? ` = ${rule.value}` : ""}` : "recognised by no step";
+  const by = rule ? `identified by ${rule.step}${rule.value ? ` = ${rule.value}` : ""}` : "not identified by any step";
   const idle = rule && !rule.in_use ? `; it belongs to ${rule.client ?? "a client"}, which is not enabled` : "";
   return [
     h(
@@ -90,18 +96,21 @@ function told(found) {
     ),
     h(
       "div.grid",
-      h("div.span-6.stack", card("Who asks", trials(found.steps)), card("Answer", answerOf(answer))),
+      h("div.span-6.stack", card("Identification", trials(found.steps)), card("Answer", answerOf(answer))),
       h(
         "div.span-6.stack",
         found.flows.length
           ? found.flows.map(flowOf)
-          : card("Where it leads", h("p.soft", "The answer holds no address.")),
+          : card("Forwarding", h("p.soft", "The answer contains no address.")),
       ),
     ),
   ];
 }
 
-/** Each way to tell a client, in the site's order, and what came of it. */
+/**
+ * Each step of the identification, in the site's order, with its result.
+ * @param {any[]} all
+ */
 function trials(all) {
   return h(
     "ol.steps",
@@ -122,6 +131,7 @@ function trials(all) {
   );
 }
 
+/** @param {any} answer */
 function answerOf(answer) {
   const records = answer.records.length
     ? h("pre.records", answer.records.join("\n"))
@@ -137,14 +147,17 @@ function answerOf(answer) {
   ];
 }
 
-/** One address of the answer, and what the dispatcher would do with the first packet to it. */
+/**
+ * One address of the answer, and what the dispatcher would do with the first packet to it.
+ * @param {any} flow
+ */
 function flowOf(flow) {
-  const share = flow.candidates.map((one) =>
+  const share = flow.candidates.map((/** @type {any} */ candidate) =>
     h(
       "li.share",
-      h("span", one.server, one.state === "up" ? null : [" ", tag(one.state)]),
-      h("progress", { max: "1", value: one.share, "aria-label": `Share of ${one.server}` }),
-      h("span.number.faint", `${(100 * one.share).toFixed(1)} %`),
+      h("span", candidate.server, candidate.state === "up" ? null : [" ", tag(candidate.state)]),
+      h("progress", { max: "1", value: candidate.share, "aria-label": `Share of ${candidate.server}` }),
+      h("span.number.faint", `${(100 * candidate.share).toFixed(1)} %`),
     ),
   );
   return card(`To ${flow.address}`, [
@@ -154,7 +167,7 @@ function flowOf(flow) {
       ["Pool", flow.pool],
       ["Server", flow.server ? h("strong", flow.server) : null],
       ["Forward", flow.server ? `${flow.forward}${flow.dscp === null ? "" : `, DSCP ${flow.dscp}`}` : null],
-      ["As if from", h("span.mono", `${flow.source} port ${flow.port} to port ${flow.service_port}`)],
+      ["Assumed source", h("span.mono", `${flow.source} port ${flow.port} to port ${flow.service_port}`)],
     ]),
     share.length ? [h("h3.below-top", "Shares of new flows"), h("ul.shares", share)] : null,
     h(

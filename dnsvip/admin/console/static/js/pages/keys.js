@@ -1,49 +1,64 @@
-// Keys: every cluster's epochs over time, who holds them, who is waited for, and rotation.
+// @ts-check
+// Keys: the epochs of every cluster over time, which nodes hold them or are waited for, and rotation.
 import { at, call, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ago, duration, moment } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
-import { button, card, empty, filled, head, table, tag } from "../parts.js";
+import { button, card, empty, filled, head, tag } from "../parts.js";
 import { may } from "../rights.js";
+import { table } from "../table.js";
 import { timeline } from "../timeline.js";
+
+/** @typedef {() => Promise<void>} Again */
 
 const SECONDS = 2;
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div.stack");
   fill(
     view,
     head("Keys", {
-      lead: "An address is good as long as dispatchers hold the key of its epoch. DNS uses a new key only when every live dispatcher has it.",
+      lead: "An address is valid while dispatchers hold the key of its epoch. DNS uses a new key once every live dispatcher has it.",
     }),
     place,
   );
+  /** @type {Again} */
   const run = filled(place, async () => drawn(await get("keys", { signal }), () => run()), signal);
   await run();
+  /** @type {number | null} */
   let generation = null;
   let asked = Date.now();
   listen(({ now, problem }) => {
     if (!now || problem || now.database) return;
     const moved = now.generation !== generation || Date.now() - asked > SECONDS * 1000;
-    if (!moved || document.querySelector("dialog[open]")) return;
+    if (!moved) return;
     generation = now.generation;
     asked = Date.now();
     run();
   }, signal);
 }
 
+/**
+ * @param {{ items: any[] }} keys
+ * @param {Again} again
+ */
 function drawn({ items }, again) {
   if (!items.length) return empty("No IPv6 cluster", "Keys belong to clusters with encoded addresses.");
   return items.map((cluster) => clusterCard(cluster, again));
 }
 
+/**
+ * @param {any} cluster
+ * @param {Again} again
+ */
 function clusterCard(cluster, again) {
   const rotate = button(
     "Rotate",
     async () => {
       const text =
-        "A new key is published and used as soon as every live dispatcher holds it. Addresses of the present one stay good until it retires.";
+        "A new key is published, and used once every live dispatcher holds it. Addresses under the present key stay valid until it retires.";
       if (!(await confirm({ title: `Rotate the keys of ${cluster.cluster}?`, text, action: "Rotate" }))) return;
       await call("POST", `${at("keys", cluster.cluster)}/rotate`);
       done(`A new key of ${cluster.cluster} is published`);
@@ -56,7 +71,7 @@ function clusterCard(cluster, again) {
     "Emergency",
     async () => {
       const text =
-        "A new key is used at once and all others are destroyed: every address given out so far is rejected from now on, everywhere. For a key that has leaked.";
+        "A new key is used at once and all others are destroyed: every address issued so far is rejected from now on. Use this when a key has leaked.";
       if (
         !(await confirm({
           title: `Replace all keys of ${cluster.cluster} now?`,
@@ -73,7 +88,8 @@ function clusterCard(cluster, again) {
     },
     { small: true, kind: "danger" },
   );
-  const waiting = cluster.epochs.flatMap((epoch) => epoch.waiting_for ?? []);
+  const waiting = cluster.epochs.flatMap((/** @type {any} */ epoch) => epoch.waiting_for ?? []);
+  /** @type {import("../table.js").Column<any>[]} */
   const columns = [
     { title: "Slot", cell: (epoch) => h("strong", String(epoch.slot)) },
     { title: "Key", cell: (epoch) => h("span.mono.faint", epoch.key_id ?? "") },
@@ -98,6 +114,7 @@ function clusterCard(cluster, again) {
         `Epochs of ${cluster.cluster}`,
         columns,
         [...cluster.epochs].sort((a, b) => b.published_at - a.published_at),
+        { key: (epoch) => `${epoch.slot} ${epoch.published_at}` },
       ),
       notes(cluster),
     ],
@@ -108,15 +125,18 @@ function clusterCard(cluster, again) {
   );
 }
 
-/** The schedule, and the slots that stay empty. */
+/**
+ * The schedule, and the slots that stay empty.
+ * @param {any} cluster
+ */
 function notes(cluster) {
   const lines = [
     cluster.rotates_at
       ? `The next scheduled rotation is due ${cluster.rotates_at * 1000 > Date.now() ? `in ${duration(cluster.rotates_at - Date.now() / 1000)}` : "now"}.`
       : null,
     ...(cluster.reserved ?? []).map(
-      (each) =>
-        `Slot ${each.slot} stays empty for ${duration(each.until - Date.now() / 1000)}: addresses of a key that is gone may live until then.`,
+      (/** @type {any} */ each) =>
+        `Slot ${each.slot} stays empty for ${duration(each.until - Date.now() / 1000)}: addresses under its former key may live until then.`,
     ),
   ].filter(Boolean);
   return lines.length
@@ -127,12 +147,14 @@ function notes(cluster) {
     : null;
 }
 
+/** @param {number | null | undefined} seconds */
 function time(seconds) {
   return seconds
     ? h("time", { datetime: new Date(seconds * 1000).toISOString(), title: moment(seconds) }, ago(seconds))
     : h("span.faint", "not yet");
 }
 
+/** @param {any} epoch */
 function holders(epoch) {
   const held = epoch.held_by ?? [];
   const waiting = epoch.waiting_for ?? [];

@@ -1,32 +1,38 @@
-// Nodes: who reports, with which roles and version, and how far behind.
+// @ts-check
+// Nodes: which processes report, with which roles and version, and how far behind they are.
 import { at, call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ago, count, duration, moment, whole } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
-import { button, card, empty, facts, head, label, loading, refill, table, tag } from "../parts.js";
+import { button, card, empty, facts, head, label, loading, tag } from "../parts.js";
+import { reconcile } from "../reconcile.js";
 import { may } from "../rights.js";
+import { table } from "../table.js";
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div", loading(3));
   const here = h("div", loading(4));
   fill(
     view,
     head("Nodes", {
-      lead: "Every process of the site reports about once a second. One that is silent for longer than its lease is waited for no more.",
+      lead: "Every process of the site reports about once a second. Nothing waits for one that is silent for longer than its lease.",
     }),
     card("", place, { flush: true }),
     card("This node", here),
   );
   listen(({ now }) => {
-    if (!now || document.querySelector("dialog[open]")) return;
-    refill(place, now.database ? empty("The database is away", now.database) : list(now));
-    fill(here, own(now));
+    if (!now) return;
+    reconcile(place, now.database ? empty("The database is unavailable", now.database) : list(now));
+    reconcile(here, own(now));
   }, signal);
 }
 
+/** @param {any} now */
 function list(now) {
   if (!now.nodes.length) return empty("No node reports");
+  /** @type {import("../table.js").Column<any>[]} */
   const columns = [
     { title: "Node", cell: (node) => h("strong", node.name) },
     { title: "State", cell: (node) => tag(node.live ? (node.behind ? "behind" : "live") : "silent") },
@@ -35,7 +41,7 @@ function list(now) {
       cell: (node) =>
         h(
           "span.row",
-          node.roles.map((role) => label(role)),
+          node.roles.map((/** @type {string} */ role) => label(role)),
         ),
     },
     {
@@ -57,16 +63,16 @@ function list(now) {
       cell: (node) =>
         node.started_at ? h("span", { title: moment(node.started_at) }, duration(now.at - node.started_at)) : "",
     },
-    { title: "Heard of", cell: (node) => ago(node.seen_at, now.at) },
+    { title: "Last report", cell: (node) => ago(node.seen_at, now.at) },
     {
-      title: "Says",
+      title: "Warnings",
       cell: (node) =>
         node.warnings?.length
           ? h(
               "ul.warn-text",
-              node.warnings.map((warning) => h("li", warning)),
+              node.warnings.map((/** @type {string} */ warning) => h("li", warning)),
             )
-          : h("span.faint", "all well"),
+          : h("span.faint", "none"),
     },
     {
       title: "",
@@ -79,11 +85,12 @@ function list(now) {
   return table("Nodes", columns, now.nodes);
 }
 
+/** @param {any} node */
 async function forget(node) {
   if (
     !(await confirm({
       title: `Forget ${node.name}?`,
-      text: "Its silent processes are taken off the list. Where one comes back it is listed again.",
+      text: "Its silent processes are removed from the list. One that reports again is listed again.",
       action: "Forget",
     }))
   )
@@ -93,6 +100,7 @@ async function forget(node) {
   hurry();
 }
 
+/** @param {any} now */
 function own(now) {
   const dispatcher = now.dispatcher;
   const dispatch = dispatcher?.error
@@ -100,17 +108,17 @@ function own(now) {
     : dispatcher
       ? `${dispatcher.mode ?? "user"} mode on ${dispatcher.device ?? "?"}, ${whole(dispatcher.packets ?? 0)} packets, MTU ${dispatcher.mtu ?? "?"}`
       : "none on this machine";
-  const outcomes = Object.values(now.dns.outcomes ?? {}).reduce((sum, each) => sum + each, 0);
+  const outcomes = /** @type {number[]} */ (Object.values(now.dns.outcomes ?? {})).reduce((sum, each) => sum + each, 0);
   return facts([
     ["Version", now.version],
-    ["Works with", `generation ${now.served_generation}`],
-    ["Database", now.database ? tag("away", "bad") : `generation ${now.generation}`],
+    ["Serving", `generation ${now.served_generation}`],
+    ["Database", now.database ? tag("unavailable", "bad") : `generation ${now.generation}`],
     ["DNS messages", whole(outcomes)],
     ["Dispatcher", dispatch],
     [
       "Objects",
       Object.entries(now.objects ?? {})
-        .map(([kind, number]) => count(number, kind.replace("_", " ").replace(/s$/, "")))
+        .map(([kind, number]) => count(Number(number), kind.replace("_", " ").replace(/s$/, "")))
         .join(", "),
     ],
   ]);

@@ -1,11 +1,17 @@
-// Overview: what the site does now. All of it comes from the one live poll.
+// @ts-check
+// Overview: what the site does now, all of it from the one live poll.
 import { chart, spark } from "../chart.js";
 import { fill, h } from "../dom.js";
 import { ago, count, rate, whole } from "../format.js";
-import { healthOf, told } from "../health.js";
+import { healthOf, healthTag } from "../health.js";
 import { listen } from "../live.js";
-import { card, empty, head, loading, table, tag } from "../parts.js";
+import { card, empty, head, loading, tag } from "../parts.js";
+import { reconcile } from "../reconcile.js";
 import { link } from "../router.js";
+import { table } from "../table.js";
+
+/** @typedef {import("../live.js").State} State */
+/** @typedef {import("../dom.js").Child} Child */
 
 const TAKEN = new Set([
   "known",
@@ -23,8 +29,10 @@ const TAKEN = new Set([
 ]);
 const MOST = 7;
 const SERVERS = 12;
+/** @type {Record<string, string>} */
 const NAMES = { none: "anonymous" };
 
+/** @type {import("../pages.js").Show} */
 export function show(view, { signal }) {
   const tiers = chart("Answers by tier", { stacked: true, unit: "answers per second" });
   const rcodes = chart("Queries by rcode", { unit: "answers per second" });
@@ -53,18 +61,22 @@ export function show(view, { signal }) {
   fill(nodes, loading(3));
   listen((state) => {
     if (!state.now) return;
-    const of = (group) => seriesOf(state, group);
+    const of = (/** @type {string} */ group) => seriesOf(state, group);
     tiers.draw({ times: state.times, series: of("dns.tiers") });
     rcodes.draw({ times: state.times, series: of("dns.rcodes") });
     flows.draw({ times: state.times, series: of("dispatcher.new_flows") });
     rejects.draw({ times: state.times, series: of("dispatcher.counters").filter((each) => !TAKEN.has(each.name)) });
-    fill(numbers, numbersOf(state));
-    fill(servers, serversOf(state.now));
-    fill(nodes, nodesOf(state.now));
+    reconcile(numbers, numbersOf(state));
+    reconcile(servers, serversOf(state.now));
+    reconcile(nodes, nodesOf(state.now));
     flowsCard.hidden = rejectsCard.hidden = !state.now.dispatcher;
   }, signal);
 }
 
+/**
+ * @param {State} state
+ * @param {string} group
+ */
 function seriesOf(state, group) {
   const own = Object.entries(state.rates).filter(
     ([name, values]) => name.startsWith(`${group}.`) && values.some(Boolean),
@@ -83,16 +95,23 @@ function seriesOf(state, group) {
   const rest = sized.filter((each) => !biggest.has(each.name));
   const kept = sized.filter((each) => biggest.has(each.name)).sort((a, b) => a.name.localeCompare(b.name));
   if (rest.length)
-    kept.push({
-      name: "others",
-      values: rest[0].values.map((_, place) => rest.reduce((sum, each) => sum + each.values[place], 0)),
-      colour: 8,
-    });
+    return [
+      ...kept,
+      {
+        name: "others",
+        values: state.times.map((_, place) => rest.reduce((sum, each) => sum + (each.values[place] ?? 0), 0)),
+        colour: 8,
+      },
+    ];
   return kept;
 }
 
+/**
+ * @param {State} state
+ */
 function numbersOf(state) {
   const { now } = state;
+  /** @param {string} group @param {(name: string) => boolean} wanted */
   const total = (group, wanted = () => true) => {
     const columns = Object.entries(state.rates)
       .filter(([name]) => name.startsWith(`${group}.`) && wanted(name.slice(group.length + 1)))
@@ -101,7 +120,7 @@ function numbersOf(state) {
   };
   const dispatcher = now.dispatcher && !now.dispatcher.error ? now.dispatcher : null;
   const checked = [...healthOf(now).values()];
-  const live = now.nodes.filter((node) => node.live).length;
+  const live = now.nodes.filter((/** @type {any} */ node) => node.live).length;
   return [
     number("Queries", total("dns.outcomes"), 1),
     dispatcher ? number("Packets", total("dispatcher.counters"), 2) : null,
@@ -132,11 +151,16 @@ function numbersOf(state) {
       : plain(
           "Nodes live",
           `${live} of ${now.nodes.length}`,
-          now.nodes.some((node) => node.behind) ? "some are behind" : "all up to date",
+          now.nodes.some((/** @type {any} */ node) => node.behind) ? "some are behind" : "all up to date",
         ),
   ];
 }
 
+/**
+ * @param {string} title
+ * @param {number[]} values
+ * @param {number} colour
+ */
 function number(title, values, colour) {
   return h(
     "div.figure",
@@ -146,39 +170,55 @@ function number(title, values, colour) {
   );
 }
 
+/**
+ * @param {string} title
+ * @param {Child} value
+ * @param {Child} note
+ */
 function plain(title, value, note) {
   return h("div.figure", h("div.soft", title), h("div.figure-value", value), h("div.faint.figure-note", note));
 }
 
+/** @param {any} now */
 function serversOf(now) {
   const health = healthOf(now);
   const own = now.dispatcher?.error ? [] : (now.dispatcher?.servers ?? []);
-  const packets = new Map(own.map((server) => [`${server.pool}/${server.name}`, server.packets ?? 0]));
+  const packets = new Map(
+    own.map((/** @type {any} */ server) => [`${server.pool}/${server.name}`, server.packets ?? 0]),
+  );
   const keys = [...new Set([...packets.keys(), ...health.keys()])].sort(
-    (one, other) =>
-      (health.get(one)?.passing ?? true) - (health.get(other)?.passing ?? true) || one.localeCompare(other),
+    (a, b) => Number(health.get(a)?.passing ?? true) - Number(health.get(b)?.passing ?? true) || a.localeCompare(b),
   );
   if (!keys.length)
     return empty(
       now.dispatcher?.error ? "The dispatcher does not answer" : "No dispatcher reports",
-      "New flows, rejects and the servers’ health are told where one runs.",
+      "New flows, rejects and the health of servers are shown while a dispatcher runs.",
     );
+  /** @type {import("../table.js").Column<string>[]} */
   const columns = [
     { title: "Server", cell: (key) => h("a", { href: link("servers") }, key.replace("/", " / ")) },
-    { title: "Health", cell: (key) => told(health.get(key)) },
+    { title: "Health", cell: (key) => healthTag(health.get(key)) },
     ...([...health.values()].some((server) => server.notes.length)
-      ? [{ title: "Why", extra: true, cell: (key) => h("span.faint", health.get(key)?.notes[0] ?? "") }]
+      ? [
+          {
+            title: "Reason",
+            extra: true,
+            cell: (/** @type {string} */ key) => h("span.faint", health.get(key)?.notes[0] ?? ""),
+          },
+        ]
       : []),
     { title: "Packets", number: true, cell: (key) => (packets.has(key) ? whole(packets.get(key)) : "") },
   ];
-  return table("Servers as the dispatchers find them", columns, keys.slice(0, SERVERS));
+  return table("Servers as the dispatchers see them", columns, keys.slice(0, SERVERS), { key: (key) => key });
 }
 
+/** @param {any} now */
 function nodesOf(now) {
-  if (now.database) return empty("The database is away", "Who lives is known when it is back.");
-  const rows = now.nodes.map((node) =>
+  if (now.database) return empty("The database is unavailable", "Nodes are shown when it is back.");
+  const rows = now.nodes.map((/** @type {any} */ node) =>
     h(
       "li.line",
+      { dataset: { key: node.name } },
       tag(node.live ? (node.behind ? "behind" : "live") : "silent"),
       h("strong", node.name),
       h("span.soft", node.roles.join(", ")),

@@ -25,7 +25,9 @@ const FORM = { omit: ["servers"] };
 /** @type {import("../pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div.stack");
-  const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: again }), { kind: "main-action" });
+  const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: again }), {
+    kind: "main-action",
+  });
   fill(
     view,
     head("Servers and pools", {
@@ -132,7 +134,7 @@ function columnsOf(pool, writable, again) {
  */
 function actions(pool, server, again) {
   const up = server.state === "up";
-  const [word, state, said] = up ? ["Drain", "drain", "is draining"] : ["Set up", "up", "takes new flows again"];
+  const [word, state, said] = up ? ["Drain", "drain", "is draining"] : ["Bring up", "up", "takes new flows again"];
   const set = () => change(pool, server, { state }, `${server.name} ${said}`, again);
   return [
     button(word, set, { small: true, label: `${word} ${server.name}` }),

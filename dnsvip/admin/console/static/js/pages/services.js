@@ -13,8 +13,6 @@ export function show(view, context) {
     form: {
       narrow: { cluster: (cluster) => "layout" in cluster, cluster4: (cluster) => !("layout" in cluster) },
     },
-    more: [
-      { title: "", cell: (service) => h("a", { href: link("explain", { qname: service.name }) }, "Explain") },
-    ],
+    more: [{ title: "", cell: (service) => h("a", { href: link("explain", { qname: service.name }) }, "Explain") }],
   });
 }

@@ -13,7 +13,8 @@ export async function show(view, context) {
   const clusters = editableList(context, {
     kind: "cluster",
     nothing: "No clusters yet",
-    cells: { layout: carried, classes: carried },
+    cells: { layout: null, classes: null },
+    more: [{ title: "Carries", cell: carried }],
     form: { initial: NEW_CLUSTER },
   });
   const classify = h("div");
@@ -30,7 +31,11 @@ export async function show(view, context) {
     }),
     may("read", "classify") ? card("How clients are identified", classify) : null,
   );
-  await Promise.all([tiers.show(), clusters.show(), may("read", "classify") && identification(classify, context.signal)]);
+  await Promise.all([
+    tiers.show(),
+    clusters.show(),
+    may("read", "classify") && identification(classify, context.signal),
+  ]);
 }
 
 const NEW_CLUSTER = {

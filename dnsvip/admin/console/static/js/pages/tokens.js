@@ -1,16 +1,22 @@
-// Tokens: who may call the API. One is shown once, when it is made.
+// @ts-check
+// Tokens of the API. A token is shown once, when it is created.
 import { at, call, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { ago, moment } from "../format.js";
 import { confirm, done, open } from "../notices.js";
-import { button, card, copyable, empty, filled, head, label, table } from "../parts.js";
+import { button, card, copyable, empty, filled, head, label } from "../parts.js";
 import { may } from "../rights.js";
+import { table } from "../table.js";
+
+/** @typedef {() => Promise<void>} Again */
 
 const ROLES = ["admin", "operator", "viewer", "auditor", "client-editor", "zone-editor", "acme", "metrics"];
 
+/** @type {import("../pages.js").Show} */
 export async function show(view, { signal, session }) {
   const place = h("div");
+  /** @type {Again} */
   const run = filled(
     place,
     async () => {
@@ -28,7 +34,7 @@ export async function show(view, { signal, session }) {
   fill(
     view,
     head("Tokens", {
-      lead: "Whoever holds a token may do what its scopes allow. Removing it ends its sessions with the next request.",
+      lead: "A token grants what its scopes allow. Removing it ends its sessions with the next request.",
       actions: may("write", "token") ? [button("New token", () => make(() => run()), { kind: "main-action" })] : [],
     }),
     card("", place, { flush: true }),
@@ -36,6 +42,11 @@ export async function show(view, { signal, session }) {
   await run();
 }
 
+/**
+ * @param {import("../signin.js").Session} session
+ * @param {Again} again
+ * @returns {import("../table.js").Column<any>[]}
+ */
 function columns(session, again) {
   return [
     {
@@ -45,8 +56,8 @@ function columns(session, again) {
         session.actor === `token ${token.name}` ? [" ", label("this session", "info")] : null,
       ],
     },
-    { title: "May", cell: (token) => scopes(token) },
-    { title: "Made", cell: (token) => time(token.created_at) },
+    { title: "Permissions", cell: (token) => scopes(token) },
+    { title: "Created", cell: (token) => time(token.created_at) },
     { title: "By", cell: (token) => h("span.soft", token.created_by) },
     { title: "Last used", cell: (token) => time(token.last_used_at) },
     { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
@@ -74,16 +85,18 @@ function columns(session, again) {
   ];
 }
 
+/** @param {any} token */
 function scopes(token) {
   if (token.role) return label(token.role);
   if (token.rights?.length === 1 && token.rights[0] === "read,write,delete,rotate:*") return label("everything");
   if (token.rights?.length) return h("span.soft", token.rights.join("; "));
-  const texts = (token.scopes ?? []).map((scope) =>
+  const texts = (token.scopes ?? []).map((/** @type {any} */ scope) =>
     typeof scope === "string" ? scope : `${scope.actions.join(", ")}: ${scope.kinds.join(", ")}`,
   );
   return texts.length ? h("span.soft", texts.join("; ")) : label("everything");
 }
 
+/** @param {number | null | undefined} seconds */
 function time(seconds) {
   if (!seconds) return h("span.faint", "");
   const future = seconds > Date.now() / 1000;
@@ -94,11 +107,15 @@ function time(seconds) {
   );
 }
 
+/**
+ * @param {any} token
+ * @param {Again} again
+ */
 async function remove(token, again) {
   if (
     !(await confirm({
       title: `Remove ${token.name}?`,
-      text: "Whoever uses it is refused from the next request on, and signed out of the console.",
+      text: "Its requests are refused from now on, and its console sessions end.",
       action: "Remove",
       danger: true,
     }))
@@ -109,11 +126,15 @@ async function remove(token, again) {
   await again();
 }
 
+/**
+ * @param {any} token
+ * @param {Again} again
+ */
 async function renew(token, again) {
   if (
     !(await confirm({
       title: `Renew ${token.name}?`,
-      text: "It gets another secret, shown once; the old one is refused from the next request on. What it may do stays.",
+      text: "It gets a new secret, shown once; the old one is refused from the next request on. Its permissions stay.",
       action: "Renew",
       danger: true,
     }))
@@ -126,18 +147,23 @@ async function renew(token, again) {
   dialog.addEventListener("close", again);
 }
 
-/** A token, the only time that it is shown. */
+/**
+ * A token, the only time it is shown.
+ * @param {string} token
+ * @param {HTMLElement} close
+ */
 function secret(token, close) {
   return [
-    h("p.soft", "This is the only time that it is shown."),
+    h("p.soft", "This is the only time the token is shown."),
     copyable(token, "Copy the token"),
     h("div.buttons", close),
   ];
 }
 
+/** @param {Again} again */
 function make(again) {
   const name = form.text("", { placeholder: "robot" });
-  const role = form.choice("", [["", "everything that you may"], ...ROLES]);
+  const role = form.choice("", [["", "all your permissions"], ...ROLES]);
   const expires = form.choice("", [
     ["", "never"],
     [86400, "in a day"],
@@ -148,8 +174,8 @@ function make(again) {
   const networks = form.text("", { class: "mono", placeholder: "192.0.2.0/24, 2001:db8::/32" });
   const fields = [
     form.field("Name", "name", name),
-    h("div.pair", form.field("May", "role", role), form.field("Expires", "expires_in", expires)),
-    form.field("From these networks only", "networks", networks, { hint: "Empty: from anywhere." }),
+    h("div.pair", form.field("Permissions", "role", role), form.field("Expires", "expires_in", expires)),
+    form.field("Source networks", "networks", networks, { hint: "Empty: any source." }),
   ];
   const body = () => ({
     name: name.value.trim(),
@@ -162,7 +188,7 @@ function make(again) {
     { novalidate: true },
     form.general(),
     fields,
-    h("div.buttons", h("button.button.main-action", { type: "submit" }, "Make")),
+    h("div.buttons", h("button.button.main-action", { type: "submit" }, "Create")),
   );
   const dialog = open("New token", element);
   name.focus();
@@ -176,7 +202,7 @@ function make(again) {
       );
       await again();
     } catch (problem) {
-      form.show(element, problem, "token");
+      form.show(element, /** @type {form.Refused} */ (problem), "token");
     }
   });
 }

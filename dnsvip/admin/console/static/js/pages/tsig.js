@@ -8,10 +8,17 @@ import { button, copyable } from "../parts.js";
 import { may } from "../rights.js";
 import { pathOf, take } from "../saving.js";
 
+/** @typedef {import("../patch.js").Json} Json */
+
 const BYTES = 32;
 
 /** @type {import("../pages.js").Show} */
 export function show(view, context) {
+  let generated = false;
+  const prepare = (/** @type {Json} */ body) => {
+    generated = !body["secret"];
+    return generated ? { ...body, secret: random() } : body;
+  };
   return objectPage(view, context, {
     kind: "tsig",
     lead: "A query signed with a key identifies a client or permits a zone transfer. Secrets are written, never shown.",
@@ -19,17 +26,11 @@ export function show(view, context) {
     removal: "This is refused while a client or a zone refers to it, and cannot be undone: its secret is not readable.",
     lasting: true,
     form: {
-      prepare: (body) => ({ ...body, secret: body["secret"] ?? random() }),
-      made: (body, data) => (entered() ? null : shownOnce({ ...data, secret: body["secret"] })),
+      prepare,
+      made: (body, data) => (generated ? shownOnce({ ...data, secret: body["secret"] }) : null),
     },
     actions: (made, again) => (may("write", "tsig") ? [button("New secret", () => renew(made, again))] : []),
   });
-}
-
-/** Whether the secret was entered by hand. */
-function entered() {
-  const control = document.querySelector("[data-path=secret] input");
-  return control instanceof HTMLInputElement && control.value.trim() !== "";
 }
 
 /**
@@ -40,7 +41,8 @@ async function renew(made, again) {
   if (!made.held) return;
   const { data, etag } = made.held;
   const text = "The new secret is shown once. Messages signed with the present one are refused from then on.";
-  if (!(await confirm({ title: `A new secret for ${data["name"]}?`, text, action: "New secret", danger: true }))) return;
+  if (!(await confirm({ title: `A new secret for ${data["name"]}?`, text, action: "New secret", danger: true })))
+    return;
   const secret = random();
   take(made, await call("PATCH", pathOf(made.about, data["name"]), { body: { secret }, etag }));
   await again();
