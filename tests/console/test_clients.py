@@ -104,7 +104,7 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     page.get_by_label("Id").fill("77000")
     page.get_by_label("Tier").select_option("gold")
     page.get_by_role("button", name="Add to match").click()
-    page.get_by_label("Its value").fill("10.77.0.0/16")
+    page.locator("[data-path=match]").get_by_label("Value").fill("10.77.0.0/16")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("h1")).to_have_text("browser-made")
     look = lambda: at_work.node.curl("GET", "clients/browser-made")[1]  # noqa: E731

@@ -124,6 +124,14 @@ export function draw(control, value) {
 }
 
 /**
+ * Take what is in a control for what was drawn, as it has been saved.
+ * @param {HTMLInputElement} control
+ */
+export function settled(control) {
+  drawn.set(control, control.value);
+}
+
+/**
  * What a control was last drawn with; undefined where it is no control.
  * @param {Element} control
  */

@@ -92,7 +92,7 @@ function list(kit, key, schema, items, how) {
   if (schema.prefixItems) return repeated(kit, key, schema, items, tuple(kit, schema.prefixItems));
   const item = resolved(kit.document, schema.items || {});
   const ways = waysOf(kit.document, item);
-  if (ways) return repeated(kit, key, schema, items, alternative(kit, ways));
+  if (ways) return repeated(kit, key, schema, items, alternative(kit, ways, item.examples?.[0]));
   if (item.prefixItems) return repeated(kit, key, schema, items, tuple(kit, item.prefixItems));
   if (item.properties) return repeated(kit, key, schema, items, record(kit, item));
   if (choicesOf(item)) return repeated(kit, key, schema, items, single(kit, key, item));
@@ -152,10 +152,11 @@ function record(kit, item) {
  * Rows that give one of several keys, such as the ways to identify a client.
  * @param {Kit} kit
  * @param {[string, Schema][]} ways
+ * @param {any} example  its key is that of a new row
  */
-function alternative(kit, ways) {
+function alternative(kit, ways, example) {
   return (/** @type {any} */ given) => {
-    const [[step, value] = [ways[0]?.[0] ?? "", ""]] = Object.entries(given ?? {});
+    const [[step, value] = [Object.keys(example ?? {})[0] ?? "", ""]] = Object.entries(given ?? {});
     const kind = form.choice(
       step,
       ways.map(([key, schema]) => [key, labelOf(key, schema)]),
@@ -189,9 +190,8 @@ function table(kit, key, schema, entries) {
   const inner = resolved(kit.document, /** @type {Schema} */ (schema.additionalProperties));
   const names = resolved(kit.document, schema.propertyNames ?? {});
   const row = (/** @type {any} */ entry) => {
-    const name = plain(kit, "", { type: "string", ...names, "x-ui": { ...names["x-ui"], label: "Name" } }, entry?.[0], {
-      quiet: true,
-    });
+    const ui = { refers: uiOf(schema).refers, ...names["x-ui"], label: "Name" };
+    const name = plain(kit, "", { type: "string", ...names, "x-ui": ui }, entry?.[0], { quiet: true, required: true });
     const titled = { ...inner, "x-ui": { label: "Value", ...inner["x-ui"] } };
     const value = editor(kit, "", titled, entry?.[1], { quiet: true });
     for (const each of [name, value]) delete each.element.dataset.path;

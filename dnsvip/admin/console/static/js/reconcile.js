@@ -101,6 +101,9 @@ function listeners(old, fresh) {
   for (const [type, handler] of next) on(old, type, handler);
 }
 
+/** What controls show when they are left, as somebody is in them now. @type {WeakMap<Element, string | boolean>} */
+const waiting = new WeakMap();
+
 /**
  * A control takes the value that is drawn only while nobody is in it and nothing else has been typed.
  * @param {any} old
@@ -108,8 +111,24 @@ function listeners(old, fresh) {
  */
 function value(old, fresh) {
   const now = drawnIn(fresh);
-  if (now === undefined || old === document.activeElement) return;
-  const typed = typeof now === "boolean" ? old.checked : old.value;
-  if (typed === drawnIn(old)) draw(old, now);
-  else if (typed === now) draw(old, now);
+  if (now === undefined) return;
+  if (old !== document.activeElement) return show(old, now);
+  if (!waiting.has(old)) old.addEventListener("blur", left, { once: true });
+  waiting.set(old, now);
+}
+
+/** @param {FocusEvent} event */
+function left({ currentTarget }) {
+  const control = /** @type {HTMLInputElement} */ (currentTarget);
+  show(control, waiting.get(control) ?? "");
+  waiting.delete(control);
+}
+
+/**
+ * @param {any} control
+ * @param {string | boolean} now
+ */
+function show(control, now) {
+  const typed = typeof now === "boolean" ? control.checked : control.value;
+  if (typed === drawnIn(control) || typed === now) draw(control, now);
 }

@@ -2,7 +2,7 @@
 // Servers and pools: the state and weight of each server, and draining it with one click that can be undone.
 import { get } from "../api.js";
 import { summary } from "../cells.js";
-import { draw, fill, h } from "../dom.js";
+import { draw, fill, h, settled } from "../dom.js";
 import { number } from "../form.js";
 import { whole } from "../format.js";
 import { healthOf, healthTag } from "../health.js";
@@ -25,7 +25,7 @@ const FORM = { omit: ["servers"] };
 /** @type {import("../pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div.stack");
-  const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: again }), {
+  const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: () => again() }), {
     kind: "main-action",
   });
   fill(
@@ -110,7 +110,7 @@ function columnsOf(pool, writable, again) {
     { title: "Server", cell: (server) => h("strong", server.name) },
     { title: "Address", cell: (server) => h("span.mono", server.address) },
     { title: "State", cell: (server) => tag(server.state) },
-    { title: "Health", cell: (server) => h("output", { dataset: { health: key(server) } }, healthNow(key(server))) },
+    { title: "Health", cell: (server) => h("span", { dataset: { health: key(server) } }, healthNow(key(server))) },
     {
       title: "Weight",
       number: true,
@@ -119,7 +119,7 @@ function columnsOf(pool, writable, again) {
     {
       title: "Packets",
       number: true,
-      cell: (server) => h("output", { dataset: { packets: key(server) } }, packetsNow(key(server))),
+      cell: (server) => h("span", { dataset: { packets: key(server) } }, packetsNow(key(server))),
     },
     ...(writable
       ? [{ title: "", cell: (/** @type {Server} */ server) => h("div.row.nowrap", actions(pool.name, server, again)) }]
@@ -157,7 +157,10 @@ function weight(pool, server, again) {
     const input = /** @type {HTMLInputElement} */ (event.currentTarget);
     try {
       const patch = { weight: Number(input.value) };
-      await change(pool, server, patch, `${server.name} has weight ${input.value}`, again);
+      await change(pool, server, patch, `${server.name} has weight ${input.value}`, () => {
+        if (Number(input.value) === patch.weight) settled(input);
+        return again();
+      });
     } catch (problem) {
       draw(input, String(server.weight));
       failed(problem);
