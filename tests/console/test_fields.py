@@ -66,6 +66,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("cluster", "prefix"): "2001:db8:f:2::/64",
     ("cluster", "plain"): "2001:db8:f:2::9",
     ("cluster", "layout"): [["tier", 5], ["client", 20], ["expiry", 5], ["nonce", 4], ["lang", 2]],
+    ("cluster", "rotate_every"): 7200,
     ("cluster", "values"): {"lang": {"de": 1, "fr": 2}},
     ("cluster4", "prefix"): "198.18.0.16/28",
     ("cluster4", "plain"): "198.18.0.17",
@@ -73,7 +74,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "text"): ZONE.format(2),
     ("zone", "transfer", "to"): ["192.0.2.0/24", "2001:db8:77::/48"],
     ("tsig", "secret"): SECRET,
-    ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "acme-key"}],
+    ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "walk-key"}],
     ("client", "attributes"): {"lang": "de", "level": 3},
     ("service", "cluster4"): "legacy",
     ("service", "cluster"): "walk6",
@@ -180,6 +181,7 @@ class Walk:
         """Open the form of an object, enter all values, save."""
         place, button = PLACES[what]
         page.goto(f"{url}#/{place}")
+        expect(page.locator(f"#page[data-shown={place.partition('/')[0]}]")).to_be_visible()
         if button:
             page.get_by_role("button", name=button, exact=True).click()
         form = page.locator("dialog form" if button else "#page form:has(.form-grid)")

@@ -65,6 +65,7 @@ async function resumed() {
  */
 async function show(main, mark, session) {
   shown.leave();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const { parts, query } = here();
   const page = PAGES.find((each) => each.name === parts[0]);
   const left = new AbortController();

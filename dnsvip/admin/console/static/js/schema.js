@@ -32,6 +32,7 @@ import { get } from "./api.js";
  * @property {Schema | false} [items]
  * @property {Record<string, Schema>} [properties]
  * @property {Schema | boolean} [additionalProperties]
+ * @property {Record<string, Schema>} [patternProperties]
  * @property {Schema} [propertyNames]
  * @property {string[]} [required]
  * @property {(string | number)[]} [enum]
@@ -95,7 +96,9 @@ export function kindOf(document, name) {
  * @returns {Schema}
  */
 export function resolved(document, schema) {
-  const { $ref, anyOf, ...own } = schema;
+  const { $ref, anyOf, patternProperties, ...own } = schema;
+  const [pattern] = Object.values(patternProperties ?? {});
+  if (pattern) own.additionalProperties = pattern;
   if ($ref) return { ...resolved(document, named(document, $ref.split("/").at(-1) ?? "")), ...own };
   if (anyOf) return { ...united(document, anyOf), ...own };
   if (!Array.isArray(own.type)) return own;
