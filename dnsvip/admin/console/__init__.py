@@ -1,4 +1,4 @@
-"""The console in the browser: static files, sign-in sessions, live counters. README.md has the whole of it."""
+"""The console in the browser: static files, sign-in sessions, live counters. README.md describes it."""
 
 from __future__ import annotations
 

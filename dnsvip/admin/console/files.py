@@ -1,4 +1,4 @@
-"""The console's files, read once at the start: no path of a request ever reaches the disk."""
+"""The console's files, read once at the start: no path of a request reaches the disk."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def load(folder: Traversable, prefix: str = "") -> dict[str, File]:
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of the console's files, and the way there from /."""
+    """The routes of the console's files, and the redirect to it from /."""
     held = load(files("dnsvip.admin.console") / "static")
     held[""] = held["index.html"]
 
     @open_to_all
     async def get(request: web.Request) -> web.Response:
-        """One file; the browser asks each time whether it is still the same."""
+        """One file; the browser revalidates it each time."""
         file = held.get(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound
@@ -57,7 +57,7 @@ def routes() -> list[web.RouteDef]:
 
     @open_to_all
     async def to_console(_request: web.Request) -> web.Response:
-        """Whoever comes to the bare address wants the console."""
+        """Redirect the bare address to the console."""
         return web.Response(status=302, headers={"Location": ROOT})
 
     return [web.get(ROOT + "{path:.*}", get), web.get("/", to_console), web.get("/console", to_console)]

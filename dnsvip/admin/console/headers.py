@@ -1,4 +1,4 @@
-"""What browsers are told about every answer: run nothing but our own files, show them in no frame, tell nobody."""
+"""Security headers of every answer: run only our own scripts, in no frame, and send no referrer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-"""The Content Security Policy of the console: nothing inline, nothing from elsewhere, no HTML made of text."""
+"""The Content Security Policy of the console: nothing inline, nothing third-party, no HTML made from text."""
 
 ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
@@ -33,7 +33,7 @@ CONSOLE = {
 
 
 async def secured(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers to an answer that is about to go out; what a handler has set itself stays."""
+    """Add the headers to an answer before it is sent; those that a handler has set stay."""
     own = CONSOLE if request.path == "/" or request.path.startswith("/console") else {}
     for name, value in (ALWAYS | own).items():
         response.headers.setdefault(name, value)

@@ -1,7 +1,7 @@
-"""/console/live: what the charts and lights show, gathered once every two seconds however many look.
+"""/console/live: the figures of charts and indicators, gathered once every two seconds however many pages are open.
 
-One task follows the node's own counters, its dispatcher and the database. Answers are what it found last, so
-that no number of open pages costs the node more than that. Where one of the three is away, its error is the news.
+One task reads the node's counters, its dispatcher and the database; answers repeat its last result, so the cost does
+not grow with the number of open pages. Where one of the three is unavailable, its error is reported instead.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from dnsvip.site.rights import Action
 
 SECONDS = 2.0
 UNSEEN: dict[str, Any] = {"objects": {}, "dns": {}, "dispatcher": None, "nodes": []}
-"""What is shown instead to a token that may not read the status."""
+"""What a token that may not read the status gets instead."""
 
 PATIENCE = 1.0
-"""How long the database may take for its generation before it counts as away."""
+"""Seconds that the database may take for its generation before it counts as unavailable."""
 
 
 @dataclass(slots=True)
 class Live:
-    """What was found last."""
+    """The last result."""
 
     series: Series = field(default_factory=Series)
     now: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ LIVE = web.AppKey("live", Live)
 
 
 async def following(app: web.Application) -> AsyncIterator[None]:
-    """Follow the node while the application runs."""
+    """Poll the node while the application runs."""
     app[LIVE] = Live()
     task = asyncio.create_task(_follow(app[NODE], app[LIVE]))
     yield
@@ -61,7 +61,7 @@ async def following(app: web.Application) -> AsyncIterator[None]:
 async def get(request: web.Request) -> web.Response:
     """The present, and the rates since the time in the query.
 
-    It is also answered with the database down, to a session whose token was good before: then it is what says so.
+    While the database is unavailable, it still answers a session whose token was valid before, and reports that.
     """
     if SESSION not in request:
         raise Refusal("unauthorized", "Sign in to the console first.")
@@ -81,7 +81,7 @@ async def _follow(node: Node, live: Live) -> None:
         try:
             live.now, totals = await _look(node)
             live.series.add(live.now["at"], totals)
-        except Exception as error:  # noqa: BLE001 - whatever a node or dispatcher tells of itself, the next look counts
+        except Exception as error:  # noqa: BLE001 - whatever a node or dispatcher reports, the next poll must run
             log.error("cannot look at this node for the console", error=repr(error))
         await asyncio.sleep(SECONDS)
 
@@ -107,7 +107,7 @@ async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 async def _database(node: Node) -> dict[str, Any]:
-    """Its generation and the nodes that report to it, or the error that it gives."""
+    """Its generation and the nodes that report to it, or its error."""
     try:
         async with asyncio.timeout(PATIENCE):
             generation, shown = await node.store().generation(), await nodes.shown(node)

@@ -1,6 +1,6 @@
 """Counters over the last minutes as rates, for charts. Pure: times and totals are arguments.
 
-A fixed number of moments and of names is kept, whatever is fed in, so its memory is bounded and so is an answer.
+It keeps a fixed number of moments and names, so its memory and the size of an answer are bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 MOMENTS = 300
 NAMES = 400
 GROUPS = ("outcomes", "rcodes", "steps", "vips", "tiers", "counters", "new_flows")
-"""The tables of a status that are counted over time; each holds name -> total since the start."""
+"""The tables of a status that are charted over time; each holds name -> total since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Series:
         self._before: tuple[float, Mapping[str, int]] | None = None
 
     def add(self, at: float, totals: Mapping[str, int]) -> None:
-        """Note the totals at a moment. The first ones only begin; a total that fell started anew from 0."""
+        """Record the totals at a moment. The first ones give no rates; a total that fell has restarted from 0."""
         bounded = dict(sorted(totals.items())[: self._names])
         if self._before is not None and at > self._before[0]:
             since, before = self._before
@@ -47,7 +47,7 @@ class Series:
     def after(self, at: float) -> dict[str, Any]:
         """The moments later than `at` by columns: `times`, and under each name a rate or None for each of them.
 
-        Names that were 0 all the while are left out.
+        Names that were always 0 are left out.
         """
         moments = [moment for moment in self._moments if moment.at > at]
         names = sorted({name for moment in moments for name, rate in moment.rates.items() if rate})

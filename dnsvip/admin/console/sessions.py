@@ -1,7 +1,7 @@
-"""Who is signed in to the console, in this process's memory: no clock, no cookie, no request is known here.
+"""The console's sessions, in memory. Pure: no clock, no cookie and no request is used here.
 
-A session stands for one token and holds it, so that each of its requests is checked as one that carries the
-token: once the token is deleted, expired or narrowed, so is the session. Session ids are kept as hashes.
+A session stands for one token and holds it, so that each of its requests is checked like one that carries the token:
+when the token is deleted, expires or is narrowed, so is the session. Session ids are stored as hashes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 LIFETIME = 12 * 3600.0
-"""Seconds after which one has to sign in again."""
+"""Seconds after which a user must sign in again."""
 
 IDLE = 3600.0
 """Seconds without a request after which a session ends."""
 
 MOST = 256
 MOST_EACH = 16
-"""Sessions in all, and of one token; the one used longest ago gives way."""
+"""Sessions in all, and per token; the least recently used one is dropped."""
 
 ID_BYTES = 32
 
 
 @dataclass(slots=True)
 class Session:
-    """One signed-in browser. `secure`: its cookie is only good under TLS. Times are monotonic seconds.
+    """One signed-in browser. `secure`: its cookie is valid only under TLS. Times are monotonic seconds.
 
-    `sees_status`: whether its token could read the status when that was last known.
+    `sees_status`: whether its token could read the status at the last successful check.
     """
 
     token: str = field(repr=False)
@@ -50,7 +50,7 @@ class Sessions:
         self._held: OrderedDict[bytes, Session] = OrderedDict()
 
     def open(self, token: str, *, secure: bool, now: float) -> tuple[str, Session]:
-        """A new session for a token that has just been found good: its id, which is kept nowhere here, and itself."""
+        """A new session for a token that has just been verified: its id, which is not stored here, and the session."""
         self._make_room(token, now)
         name = secrets.token_urlsafe(ID_BYTES)
         session = Session(token, secrets.token_urlsafe(ID_BYTES), secure, now + LIFETIME, now)
@@ -58,7 +58,7 @@ class Sessions:
         return name, session
 
     def find(self, name: str, *, secure: bool, now: float) -> Session | None:
-        """The live session of this id whose cookie came under the name that it was given; it counts as used."""
+        """The live session of this id, if its cookie came under the name it was set with; marks it as used."""
         session = self._held.get(_key(name))
         if session is None or session.secure is not secure:
             return None

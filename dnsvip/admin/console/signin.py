@@ -1,7 +1,7 @@
-"""/console/session: a bearer token for a session cookie, and what a request by that cookie must show.
+"""/console/session: exchanges a bearer token for a session cookie, and checks the requests that carry one.
 
-A cookie travels without the user's doing, so a changing request by it also needs the session's CSRF token in a
-header, which no other site's page can read or set, and must come from a page of this very origin.
+A browser sends a cookie with any request, so a changing one also needs the session's CSRF token in a header, which no
+other site's page can read or set, and must come from a page of this origin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @web.middleware
 async def by_session(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Put the token of a request's session where `authenticate`, further in, takes it; raises Refusal for a forgery."""
+    """Pass the token of a request's session on to `authenticate`, further in; raises Refusal for a forgery."""
     _, session = _session_of(request)
     if session is None or "Authorization" in request.headers:
         return await handler(request)
@@ -43,13 +43,13 @@ async def by_session(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except Refusal as refusal:
-        if refusal.kind == "unauthorized":  # the token is gone: so is its session, lest its polls count as guesses
+        if refusal.kind == "unauthorized":  # the token is gone: end its sessions, or their polls count as guesses
             request.app[SESSIONS].close_all(session.token)
         raise
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """Open a session for the token in the Authorization header, which `authenticate` has let through."""
+    """Open a session for the token in the Authorization header, which `authenticate` has accepted."""
     _check_origin(request)
     if SESSION in request:
         raise Refusal("bad-request", "Send the token in the header `Authorization: Bearer TOKEN`.")
@@ -72,13 +72,13 @@ async def sign_in(request: web.Request) -> web.Response:
 async def look(request: web.Request) -> web.Response:
     """Who is signed in, with the CSRF token for this session's changes; 401 once its token is gone."""
     if SESSION not in request:
-        raise Refusal("bad-request", "A bearer token needs no session; this tells of a session by its cookie.")
+        raise Refusal("bad-request", "A bearer token needs no session; this describes the session of a cookie.")
     return bodies.answer(_shown(request, request[SESSION]))
 
 
 @open_to_all
 async def signed_in(request: web.Request) -> web.Response:
-    """Whether a session comes with this request at all, for a page that has just been opened; never 401."""
+    """Whether this request carries a session, for a page that has just been opened; never 401."""
     return bodies.answer({"signed_in": SESSION in request})
 
 
@@ -93,7 +93,7 @@ async def sign_out(request: web.Request) -> web.Response:
 
 
 def _session_of(request: web.Request) -> tuple[str, Session | None]:
-    """The id and session of a request's cookie; one made under TLS is only taken by the name that needs TLS."""
+    """The id and session of a request's cookie; one opened under TLS is accepted only under the name that needs TLS."""
     sessions, now = request.app[SESSIONS], time.monotonic()
     for cookie, secure in ((SECURE_COOKIE, True), (COOKIE, False)):
         name = request.cookies.get(cookie, "")
@@ -109,10 +109,10 @@ def _check_intended(request: web.Request, session: Session) -> None:
 
 
 def _check_origin(request: web.Request) -> None:
-    """Raise Refusal unless the request comes from a page of this server: the browser says so, no page can forge it."""
+    """Raise Refusal unless a page of this server sent the request; browsers set these headers, and no page can."""
     origin = urlsplit(request.headers.get("Origin", ""))
     if origin.netloc.lower() != request.host.lower() or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
-        raise Refusal("forbidden", "This may be sent by the console's own pages only; elsewhere use a bearer token.")
+        raise Refusal("forbidden", "Only the console's own pages may send this; use a bearer token elsewhere.")
 
 
 def _shown(request: web.Request, session: Session) -> dict[str, object]:

@@ -25,7 +25,7 @@ import { description, kindOf, labelOf, named, referred, uiOf } from "./schema.js
  * @property {(body: Json) => Json} [prepare]  completes a new object before it is sent
  * @property {(body: Json, data: Json) => unknown} [made]  after a new one was stored
  * @property {() => unknown} [after]  after any change
- * @property {() => unknown} [close]  when it was saved, before that is said
+ * @property {() => unknown} [close]  closes the dialog that the form is in, when it was saved
  * @property {import("./dom.js").Child} [buttons]  beside the one that saves
  * @property {boolean} [readonly]
  */
@@ -85,6 +85,8 @@ export async function objectForm(kind, held, options = {}) {
         })
       : null;
   const head = [name && nameField(document, about, name, options), family].filter(Boolean);
+  const inDialog = options.close !== undefined;
+  const reset = held && h("button.button", { type: "button", onclick: () => startOver(made) }, "Reset");
   const send = h("button.button.main-action", { type: "submit" }, held ? "Save" : "Create");
   made.element.append(
     form.general(),
@@ -95,13 +97,23 @@ export async function objectForm(kind, held, options = {}) {
       head.length ? h("div.form-grid", head) : null,
       made.shown.element,
     ),
-    options.readonly ? "" : h("div.buttons", options.buttons, send),
+    options.readonly ? "" : h("div.row.buttons", inDialog ? [options.buttons, send] : [send, options.buttons, reset]),
   );
   made.element.addEventListener("submit", (event) => {
     event.preventDefault();
     if (!send.disabled) submit(made, send);
   });
   return made;
+}
+
+/**
+ * Show the object as it was last read, without what was entered.
+ * @param {ObjectForm} made
+ */
+function startOver(made) {
+  form.clear(made.element);
+  made.meanwhile.hidden = true;
+  if (made.held) made.shown.reset(made.held.data);
 }
 
 /**
