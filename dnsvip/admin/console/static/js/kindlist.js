@@ -145,7 +145,7 @@ async function filterBar(document, title, fields, query, sorts, wanted, options,
   const limit = choice(wanted["limit"], lengths, { "aria-label": "Page length" });
   const all = /** @type {[string, import("./form.js").Control][]} */ ([
     ["q", search],
-    ...controls,
+    ...controls.sort(([, a], [, b]) => Number(b.type === "search") - Number(a.type === "search")),
     ["sort", sort],
     ["limit", limit],
   ]);
