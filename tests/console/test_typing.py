@@ -77,6 +77,28 @@ def test_in_a_form(visit: Open, at_work: Site) -> None:
     expect(page.locator("[data-path=attributes]").get_by_label("Value")).to_have_value("de")
 
 
+def test_rows_and_reset(visit: Open) -> None:
+    """A row moves with the focus on its button, a removed row hands the focus on, and a reset shows what is stored."""
+    page = visit("clients/acme")
+    rows = page.locator("[data-path=match] .form-row")
+    steps = lambda: rows.locator("> .form-cells > select").evaluate_all("all => all.map(each => each.value)")  # noqa: E731
+    expect(rows).to_have_count(3)
+    assert steps() == ["source", "tsig", "ecs"]
+    rows.nth(2).get_by_role("button", name="Move up").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert steps() == ["ecs", "source", "tsig"]
+    assert page.evaluate("document.activeElement.closest('.form-row').dataset.path") == "0"
+    rows.nth(1).get_by_role("button", name="Remove").focus()
+    page.keyboard.press("Enter")
+    assert steps() == ["ecs", "tsig"]
+    assert page.evaluate("document.activeElement.dataset.row") == "remove"
+    page.get_by_label("ID", exact=True).fill("5")
+    page.get_by_role("button", name="Reset").click()
+    assert steps() == ["source", "tsig", "ecs"]
+    expect(page.get_by_label("ID", exact=True)).to_have_value("1001")
+
+
 def generation(page: Page) -> str:
     expect(page.locator("#generation .good")).to_be_visible()
     return page.locator("#generation").inner_text()
