@@ -1,7 +1,7 @@
-"""The ICMP errors a dispatcher answers with, and to whom it never does.
+"""The ICMP errors that a dispatcher sends, and the packets about which it sends none.
 
-Their source is the VIP that was addressed: a client believes an error from there, and a server behind a
-tunnel has no other address that the client knows.
+Their source is the VIP that the packet was sent to: a client accepts an error from it, and a server behind a tunnel
+has no other address that the client knows.
 """
 
 from __future__ import annotations
@@ -43,12 +43,7 @@ def answer(data: bytes, verdict: Verdict) -> bytes:
 
 
 def _answer6(data: bytes, verdict: Verdict) -> bytes:
-    body = (
-        bytes(_KIND6[verdict.reason])
-        + bytes(2)
-        + verdict.mtu.to_bytes(4, "big")
-        + data[: min(ip_length(data), QUOTED6)]
-    )
+    body = _body(_KIND6[verdict.reason], verdict.mtu, data, QUOTED6)
     addresses = data[24:40] + data[8:24]
     size = len(body).to_bytes(2, "big")
     check = _checksum(addresses + bytes(2) + size + bytes((0, 0, 0, ICMP6)) + body)
@@ -57,12 +52,7 @@ def _answer6(data: bytes, verdict: Verdict) -> bytes:
 
 
 def _answer4(data: bytes, verdict: Verdict) -> bytes:
-    body = (
-        bytes(_KIND4[verdict.reason])
-        + bytes(2)
-        + verdict.mtu.to_bytes(4, "big")
-        + data[: min(ip_length(data), QUOTED4)]
-    )
+    body = _body(_KIND4[verdict.reason], verdict.mtu, data, QUOTED4)
     size = (20 + len(body)).to_bytes(2, "big")
     head = b"\x45\0" + size + bytes((0, 0, _DONT_FRAGMENT, 0, HOP_LIMIT, ICMP4))
     addresses = data[16:20] + data[12:16]
@@ -70,7 +60,7 @@ def _answer4(data: bytes, verdict: Verdict) -> bytes:
 
 
 def _body(kind: tuple[int, int], mtu: int, data: bytes, quoted: int) -> bytes:
-    """Type, code, room for the checksum, the MTU in 32 bits, and the packet as far as it is quoted."""
+    """Type, code, an empty checksum, the MTU in 32 bits, and the quoted part of the packet."""
     return bytes(kind) + bytes(2) + mtu.to_bytes(4, "big") + data[: min(ip_length(data), quoted)]
 
 

@@ -2,7 +2,7 @@
 rule sends to a table of its own, whose default route is that server; so the destination address can stay. Under
 encap the main table leads to the server, as to any address.
 
-A shell without decisions: it makes what a snapshot needs and says which servers it found no way to.
+It makes no decisions: it creates what a snapshot needs and reports the servers that no route leads to.
 """
 
 from __future__ import annotations

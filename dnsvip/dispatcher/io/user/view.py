@@ -1,6 +1,6 @@
-"""Shows packets of the user-space runner to who watches, and costs nothing while nobody does.
+"""Flows and packet events of the user-space runner, for observation. It costs nothing while nobody watches.
 
-So many packets a second are shown; what is more is counted and not looked at again.
+Events are rate limited; packets beyond the limit are only counted.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class UserFlows:
         self._flows, self._tables = flows, tables
 
     def flows(self) -> Iterator[Flow]:
-        """See `plane.FlowTable`. A flow that becomes established meanwhile is left out rather than told twice."""
-        told = FlowState.ESTABLISHED
+        """See `plane.FlowTable`. A flow that becomes established meanwhile is left out rather than repeated."""
+        state = FlowState.ESTABLISHED
         for segment in (self._flows.established, self._flows.probation):
             for slot in range(len(segment.keys)):
                 if segment.keys[slot] is not None:
-                    yield self._told(segment, slot, FlowState.CLOSING if segment.closing[slot] else told)
-            told = FlowState.NEW
+                    yield self._flow(segment, slot, FlowState.CLOSING if segment.closing[slot] else state)
+            state = FlowState.NEW
 
     def forget(self, key: bytes) -> bool:
         """See `plane.FlowTable`."""
@@ -80,7 +80,7 @@ class UserFlows:
         self._flows.remove(key)
         return True
 
-    def _told(self, segment: Segment, slot: int, state: FlowState) -> Flow:
+    def _flow(self, segment: Segment, slot: int, state: FlowState) -> Flow:
         tables, owner = self._tables(), segment.owner[slot]
         server = tables.targets.get(owner >> 8)
         return Flow(segment.keys[slot] or b"", segment.seen[slot], state, tables.pool_of(owner), server, dscp_of(owner))
