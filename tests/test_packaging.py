@@ -74,7 +74,7 @@ def test_the_sdist_is_whole(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    own = _own_files("dnsvip", "migrations", "examples", "deploy", "setup.py", "LICENSE", "README.md", "pyproject.toml")
+    own = _own_files("dnsvip", "migrations", "examples", "deploy", "LICENSE", "README.md", "pyproject.toml")
     assert own - names == set()
 
 

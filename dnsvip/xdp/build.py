@@ -1,6 +1,6 @@
 """Compiles the kernel programs: every `programs/*.bpf.c` becomes a `*.bpf.o`, which the wheel includes.
 
-The build command in `setup.py` runs it; `python -m dnsvip.xdp.build` compiles what is out of date in an editable
+The build command (`deploy/build.py`) runs it; `python -m dnsvip.xdp.build` compiles what is out of date in an editable
 installation. Without clang the build continues without objects, and `mode = "xdp"` is refused later; a program that
 does not compile fails the build. It imports nothing but the standard library, as a build has nothing else.
 """

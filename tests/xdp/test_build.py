@@ -67,10 +67,11 @@ def test_wheel_carries_the_objects(tmp_path: Path) -> None:
     """The wheel holds an object for each program, made from the sources in the tree."""
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "dnsvip", source / "dnsvip", ignore=shutil.ignore_patterns("*.bpf.o", "__pycache__"))
-    shutil.copytree(ROOT / "migrations", source / "migrations")
+    for name in ("migrations", "deploy"):
+        shutil.copytree(ROOT / name, source / name)
     script = f"import setuptools.build_meta as b; b.build_wheel({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

@@ -1,7 +1,7 @@
 """The build command: `build_py`, and what a package search does not find. All else is in pyproject.toml.
 
 A wheel includes the compiled kernel programs, and the migrations beside the store that runs them. An editable
-installation compiles in place and uses `migrations/` where it is. Setuptools adds this file to every sdist.
+installation compiles in place and uses `migrations/` where it is. pyproject.toml names the command.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 MIGRATIONS = ROOT / "migrations"
 
 sys.path.insert(0, str(ROOT))  # a PEP 517 build runs without the folder of the sources
@@ -39,6 +38,3 @@ class BuildPackage(build_py):
         """What an sdist includes: the sources of the package, and the migrations."""
         files = (path for path in MIGRATIONS.rglob("*") if path.is_file() and path.suffix != ".pyc")
         return [*super().get_source_files(), *(str(path.relative_to(ROOT)) for path in files)]
-
-
-setup(cmdclass={"build_py": BuildPackage})
