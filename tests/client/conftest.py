@@ -1,4 +1,4 @@
-"""What the client's tests share: a certificate of their own and a web server that says what it saw."""
+"""Fixtures shared by the client's tests: a self-signed certificate and a web server that echoes the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DNS server that issues test_agent's address to who signs: `python -m tests.client.issuer HOST PORT`."""
+"""A DNS server that issues test_agent's address to signed queries: `python -m tests.client.issuer HOST PORT`."""
 
 from __future__ import annotations
 

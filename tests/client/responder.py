@@ -1,4 +1,4 @@
-"""A small DNS server for the client's tests: says what it is told, also what no honest server would."""
+"""A small scripted DNS server for the client's tests, able to send what no honest server would."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reply(query: dns.message.Message, *records: str, rcode: int = 0, signed: boo
 
 @dataclass
 class Responder:
-    """Serves UDP and TCP on one port of `host` while its `async with` block lasts."""
+    """Serves UDP and TCP on one port of `host` during its `async with` block."""
 
     answering: Answering
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The agent against a real DNS server on loopback, honest and not."""
+"""The agent against honest and dishonest DNS servers on loopback."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def proof_holds(address: IPv6Address, now: float, bind: Bind = Bind.ADDRESS, por
 
 
 def honest(query: dns.message.Message, _transport: str) -> list[bytes]:
-    """The issued address to who signs, the plain VIP to others."""
+    """The issued address for signed queries, the plain VIP for all others."""
     address = ISSUED if query.had_tsig else CLUSTER.plain
     return [reply(query, f"{query.question[0].name} 60 IN AAAA {address}").to_wire()]
 
 
 async def test_resolves_as_the_client() -> None:
-    """The question is signed with the client's key, and the issued address comes back proven."""
+    """The query is signed with the client's TSIG key, and the issued address is returned proven."""
     async with Responder(honest) as server:
         resolved = await Agent(enrolment(server.endpoint)).resolve(NAME, source=SOURCE)
     ((transport, query),) = server.asked
@@ -76,21 +76,21 @@ async def test_resolves_as_the_client() -> None:
 
 
 async def test_plain_answer_stays_plain() -> None:
-    """Where the server gives the plain VIP, that is where to connect."""
+    """A plain VIP in the answer is returned unchanged."""
     async with Responder(honest) as server:
         resolved = await Agent(enrolment(server.endpoint, tsig=False)).resolve(NAME, source=SOURCE)
     assert (resolved.address, resolved.why) == (CLUSTER.plain, Why.PLAIN)
 
 
 async def test_without_enrolment() -> None:
-    """Without an enrolment the given servers are asked, and their answer stands as it is."""
+    """Without an enrolment the given servers are queried and their answer is returned unchanged."""
     async with Responder(honest) as server:
         resolved = await Agent(servers=[server.endpoint]).resolve(NAME)
     assert (resolved.address, resolved.why) == (CLUSTER.plain, Why.NOT_ENROLLED)
 
 
 async def test_answers_are_kept_for_their_ttl() -> None:
-    """Within the TTL nothing is asked again; after it, it is."""
+    """An answer is cached for its TTL and queried again afterwards."""
     now = [time.time() // 30 * 30]
     async with Responder(honest) as server:
         agent = Agent(servers=[server.endpoint], clock=lambda: now[0])
@@ -104,7 +104,7 @@ async def test_answers_are_kept_for_their_ttl() -> None:
 
 
 async def test_each_slot_has_its_proof() -> None:
-    """In the next slot a kept answer is proven anew."""
+    """A cached answer gets a new proof in the next slot."""
     now = [float(int(time.time()) // 30 * 30)]
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint), clock=lambda: now[0])
@@ -117,7 +117,7 @@ async def test_each_slot_has_its_proof() -> None:
 
 
 async def test_servers_clock_is_trusted_once_signed() -> None:
-    """A client whose clock is off takes the time from a verified signature, so that its proofs still hold."""
+    """A client with a wrong clock takes the time from a verified signature, so its proofs hold."""
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint), clock=lambda: time.time() - 200)
         resolved = await agent.resolve(NAME, source=SOURCE)
@@ -128,7 +128,7 @@ async def test_servers_clock_is_trusted_once_signed() -> None:
 
 
 async def test_forged_answers_are_ignored() -> None:
-    """Unsigned, wrongly signed, foreign and malformed datagrams before the true answer change nothing."""
+    """Unsigned, wrongly signed, foreign and malformed datagrams before the true answer are ignored."""
 
     def answers(query: dns.message.Message, _transport: str) -> list[bytes]:
         lie = f"{NAME}. 60 IN AAAA 2001:db8:bad::1"
@@ -147,14 +147,14 @@ async def test_forged_answers_are_ignored() -> None:
 
 
 async def test_only_forged_answers() -> None:
-    """An unsigned answer alone is no answer, and the error says what was wrong with it."""
+    """An unsigned answer alone is rejected, and the error says why."""
     async with Responder(lambda query, _: [reply(query, AAAA, signed=False).to_wire()]) as server:
         with pytest.raises(ClientError, match="no DNS server answered"):
             await Agent(enrolment(server.endpoint), timeout=0.2).resolve(NAME)
 
 
 async def test_unknown_key() -> None:
-    """A server that does not know the key is reported as that."""
+    """The error says when a server does not know the key."""
 
     def bad_key(query: dns.message.Message, _transport: str) -> list[bytes]:
         answer = reply(query, rcode=dns.rcode.NOTAUTH, signed=False)
@@ -167,7 +167,7 @@ async def test_unknown_key() -> None:
 
 
 async def test_truncated_answer_is_asked_over_tcp() -> None:
-    """TC in a UDP answer leads to the same question over TCP."""
+    """TC in a UDP answer makes the agent repeat the query over TCP."""
 
     def answers(query: dns.message.Message, transport: str) -> list[bytes]:
         if transport == "tcp":
@@ -183,7 +183,7 @@ async def test_truncated_answer_is_asked_over_tcp() -> None:
 
 
 async def test_next_server() -> None:
-    """A server that is silent, refuses, or is not there is passed over."""
+    """A server that times out, refuses, or is down is skipped."""
     async with (
         Responder(lambda _query, _transport: []) as silent,
         Responder(lambda query, _: [reply(query, rcode=dns.rcode.REFUSED).to_wire()]) as refusing,
@@ -195,7 +195,7 @@ async def test_next_server() -> None:
 
 
 async def test_all_fail() -> None:
-    """With no good server the error names each one and its failure, and no lesser address is taken instead."""
+    """If every server fails, the error lists each failure, and no unproven address is returned instead."""
     async with Responder(lambda query, _: [reply(query, rcode=dns.rcode.REFUSED).to_wire()]) as refusing:
         with pytest.raises(ClientError) as error:
             await Agent(enrolment("127.0.0.1:1", refusing.endpoint), timeout=0.2).resolve(NAME)
@@ -204,14 +204,14 @@ async def test_all_fail() -> None:
 
 
 async def test_no_record() -> None:
-    """A service name that DNS does not know is an error, not a look-up elsewhere."""
+    """A service name that DNS does not know is an error, without a fallback to another resolver."""
     async with Responder(lambda query, _: [reply(query, rcode=dns.rcode.NXDOMAIN).to_wire()]) as server:
         with pytest.raises(ClientError, match="has no AAAA record"):
             await Agent(enrolment(server.endpoint)).resolve(NAME)
 
 
 async def test_alias() -> None:
-    """An alias in the zone of a service is proven like the service."""
+    """An alias in a service's zone is proven like the service."""
 
     def answers(query: dns.message.Message, _transport: str) -> list[bytes]:
         return [reply(query, f"shop.example.test. 30 IN CNAME {NAME}.", AAAA).to_wire()]
@@ -223,7 +223,7 @@ async def test_alias() -> None:
 
 
 async def test_names_beside_the_services() -> None:
-    """A name that the enrolment does not cover is the system's to resolve, and no server of ours is asked."""
+    """A name outside the enrolment goes to the system's resolver, not to the enrolled servers."""
     async with Responder(honest) as server:
         resolved = await Agent(enrolment(server.endpoint)).resolve("localhost")
     assert resolved.address.is_loopback
@@ -232,7 +232,7 @@ async def test_names_beside_the_services() -> None:
 
 
 async def test_port_bound_proofs() -> None:
-    """Bound to the port, each source port has its own address; without a port nothing is proven, and it says so."""
+    """With port-bound proofs each source port has its own address; without a port the agent raises."""
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint, bind=Bind.ADDRESS_PORT))
         unproven = await agent.resolve(NAME, source=SOURCE)
@@ -245,7 +245,7 @@ async def test_port_bound_proofs() -> None:
 
 
 async def test_single_use() -> None:
-    """A single-use client never gets an address twice: it asks again, then says when the next one is free."""
+    """A single-use client never gets an address twice: the agent queries again, then reports the next free slot."""
     slot = float(int(time.time()) // 30 * 30)
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint, single_use=True), clock=lambda: slot)
@@ -258,7 +258,7 @@ async def test_single_use() -> None:
 
 
 async def test_single_use_takes_a_new_nonce() -> None:
-    """A used-up address is replaced at once where the server issues another."""
+    """A used address is replaced at once when the server issues another."""
     nonces = iter(range(64))
 
     def answers(query: dns.message.Message, _transport: str) -> list[bytes]:
@@ -273,14 +273,14 @@ async def test_single_use_takes_a_new_nonce() -> None:
 
 @pytest.fixture
 def loopback_cluster() -> EnrolledCluster:
-    """A cluster around ::1, so that its plain VIP can be connected to here."""
+    """A cluster around ::1, so that its plain VIP is reachable here."""
     layout = (("tier", 4), ("client", 16))
     key = ProofKey(bytes(16), Bind.ADDRESS_PORT)
     return EnrolledCluster("loop", IPv6Network("::/96"), IPv6Address("::1"), layout, 9, 30, (NAME,), key)
 
 
 async def test_connects_to_the_plain_vip(loopback_cluster: EnrolledCluster) -> None:
-    """open_connection gives asyncio streams to the address that DNS gave."""
+    """open_connection returns asyncio streams to the address from DNS."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
@@ -302,7 +302,7 @@ async def test_connects_to_the_plain_vip(loopback_cluster: EnrolledCluster) -> N
 
 
 async def test_sync_twins() -> None:
-    """resolve_sync and create_connection do the same without a loop, and say so where one is running."""
+    """resolve_sync and create_connection work without an event loop, and raise inside a running one."""
     web = await asyncio.start_server(lambda _, writer: writer.close(), "::1", 0)
     port = web.sockets[0].getsockname()[1]
 

@@ -35,13 +35,13 @@ EXEC = (sys.executable, "-m", "dnsvip", "client", "exec")
 
 @pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + 15)])
 async def test_exit_status(script: str, status: int) -> None:
-    """The command's exit status is ours; a signal's is 128 more than its number, as in a shell."""
+    """The exit status is the command's; after a signal it is 128 plus the signal number, as in a shell."""
     assert await run_with_proxy(Agent(), ["sh", "-c", script]) == status
 
 
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 126)])
 async def test_cannot_run(program: str, code: int) -> None:
-    """A program that is missing or not executable gives a shell's exit codes."""
+    """A missing or non-executable program gives a shell's exit codes."""
     with pytest.raises(CannotRun) as error:
         await run_with_proxy(Agent(), [program])
     assert error.value.exit_code == code
@@ -49,7 +49,7 @@ async def test_cannot_run(program: str, code: int) -> None:
 
 
 def test_environment(tmp_path: Path) -> None:
-    """The command finds the proxy in its environment, and the rest of it as it was."""
+    """The environment points the command at the proxy and is otherwise unchanged."""
     words = [*EXEC, "--", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
     surroundings = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "KEPT": "yes", "http_proxy": "http://192.0.2.1:1"}
     done = subprocess.run(words, env=surroundings, capture_output=True, text=True, check=True)
@@ -62,7 +62,7 @@ def test_environment(tmp_path: Path) -> None:
 
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """`client exec` of a shell that names each signal it gets, in a session of its own."""
+    """`client exec` of a shell that prints each signal, in its own session."""
     script = "; ".join(f"trap 'echo got {name}' {name}" for name in ("TERM", "HUP", "INT", "USR1"))
     script += "; echo ready; i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done"
     process = subprocess.Popen(
@@ -81,7 +81,7 @@ def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_signals_are_forwarded(waiting: subprocess.Popen[str]) -> None:
-    """Signals sent to us alone reach the command, and do not end us before it."""
+    """Signals sent to the agent alone reach the command and do not stop the agent first."""
     assert waiting.stdout
     assert waiting.stdout.readline() == "ready\n"
     for name in ("TERM", "HUP", "INT", "USR1"):
@@ -91,7 +91,7 @@ def test_signals_are_forwarded(waiting: subprocess.Popen[str]) -> None:
 
 
 def test_ctrl_c_arrives_once(tmp_path: Path) -> None:
-    """Ctrl-C on a terminal reaches the command once: from the terminal, not from us as well."""
+    """Ctrl-C on a terminal reaches the command once: from the terminal, not from the agent too."""
     count = "trap 'n=$((n+1))' INT; sleep 1 & echo ready; while kill -0 $! 2>/dev/null; do wait; done; echo got $n"
     pid, terminal = pty.fork()
     if pid == 0:
@@ -110,7 +110,7 @@ def test_ctrl_c_arrives_once(tmp_path: Path) -> None:
 
 
 async def test_hosts_file_holds_proven_addresses() -> None:
-    """A command with --hosts sees each service at its proven address through the system's resolver."""
+    """With --hosts the system's resolver gives the command each service's proven address."""
     script = f"import socket; print(socket.getaddrinfo('{NAME}', 80, socket.AF_INET6)[0][4][0])"
     async with Responder(honest) as server:
         made = enrolment(server.endpoint, bind=Bind.NONE)
@@ -133,7 +133,7 @@ async def test_hosts_file_holds_proven_addresses() -> None:
 
 
 async def test_hosts_file_follows_the_slots() -> None:
-    """While the command runs its hosts file changes to the next slot's proof, in place."""
+    """While the command runs, its hosts file is rewritten in place with the next slot's proof."""
     async with Responder(honest) as server:
         made = enrolment(server.endpoint, bind=Bind.NONE)
         assert made.clusters[0].proof
@@ -153,7 +153,7 @@ async def test_hosts_file_follows_the_slots() -> None:
 
 @pytest.mark.parametrize(("bind", "single_use"), [(Bind.ADDRESS_PORT, False), (Bind.NONE, True)])
 async def test_hosts_refused(bind: Bind, single_use: bool) -> None:
-    """Proofs for one connection each cannot stand in a file, and --hosts says so."""
+    """--hosts refuses per-connection proofs, which no file can hold."""
     with pytest.raises(ClientError, match="one connection each"):
         await run_with_hosts(Agent(enrolment("127.0.0.1:1", bind=bind, single_use=single_use)), ["true"])
     with pytest.raises(ClientError, match="needs an enrolment"):
@@ -161,7 +161,7 @@ async def test_hosts_refused(bind: Bind, single_use: bool) -> None:
 
 
 def test_unprivileged_hosts() -> None:
-    """An ordinary user gets the private hosts file too, stays who they are, and nobody else sees it."""
+    """An unprivileged user gets the private hosts file too, keeps their uid, and nobody else sees it."""
 
     def become_nobody() -> None:
         if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""The enrolment document: made from a site, read back, and refused with a reason."""
+"""The enrolment document: created from a site, parsed, and rejected with a reason."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def with_client(snapshot: Snapshot, **changes: Any) -> Snapshot:
 
 
 def test_enrolment_of_the_example(snapshot: Snapshot) -> None:
-    """The enrolment holds the client's key of its present generation, its identity, and where its services are."""
+    """The enrolment holds the client's key of the current generation, its identity, and its service locations."""
     made = make_enrolment(with_client(snapshot, key_generation=3), "acme", SERVERS)
     (web,) = made.clusters
     assert (made.client, made.id, made.servers, made.zones) == ("acme", 1001, SERVERS, ("example.test",))
@@ -53,7 +53,7 @@ def test_enrolment_of_the_example(snapshot: Snapshot) -> None:
 
 
 def test_document_round_trip(snapshot: Snapshot) -> None:
-    """What is dumped is parsed to the same enrolment, with or without a TSIG identity."""
+    """A dumped enrolment parses to an equal one, with or without a TSIG identity."""
     for name in ("acme", "newsreader"):
         made = make_enrolment(snapshot, name, SERVERS)
         assert parse(dump(made), "file") == made
@@ -61,7 +61,7 @@ def test_document_round_trip(snapshot: Snapshot) -> None:
 
 
 def test_repr_hides_secrets(snapshot: Snapshot) -> None:
-    """No repr of an enrolment shows a key or a TSIG secret."""
+    """No repr of an enrolment contains a key or a TSIG secret."""
     made = make_enrolment(snapshot, "acme", SERVERS)
     proof, tsig = made.clusters[0].proof, made.tsig
     assert proof
@@ -71,7 +71,7 @@ def test_repr_hides_secrets(snapshot: Snapshot) -> None:
 
 
 def test_no_proof_without_a_client_in_the_address(snapshot: Snapshot) -> None:
-    """A layout without a client field gets no key, as nobody could check the proof."""
+    """A layout without a client field gets no key, since no dispatcher could verify the proof."""
     cluster = replace(snapshot.site.clusters["web"], layout=(("tier", 4), ("nonce", 33)))
     site = replace(snapshot.site, clusters={**snapshot.site.clusters, "web": cluster})
     assert make_enrolment(replace(snapshot, site=site), "acme", SERVERS).clusters[0].proof is None
@@ -87,7 +87,7 @@ def test_no_proof_without_a_client_in_the_address(snapshot: Snapshot) -> None:
     ],
 )
 def test_refused(snapshot: Snapshot, change: Callable[[Snapshot], Snapshot], name: str, message: str) -> None:
-    """An unknown or revoked client, or a site without services or keys, gives an error that says so."""
+    """An unknown or revoked client, or a site without services or keys, raises an error with the reason."""
     with pytest.raises(ClientError) as error:
         make_enrolment(change(snapshot), name, SERVERS)
     assert message in str(error.value)
@@ -102,14 +102,14 @@ def test_refused(snapshot: Snapshot, change: Callable[[Snapshot], Snapshot], nam
     ],
 )
 def test_cautions(snapshot: Snapshot, changes: dict[str, Any], words: str) -> None:
-    """The operator is warned about what is valid but probably not intended."""
+    """Settings that are valid but probably unintended produce a warning."""
     assert cautions(snapshot, "acme") == []
     (caution,) = cautions(with_client(snapshot, **changes), "acme")
     assert words in caution
 
 
 def test_caution_about_encoded_strangers(snapshot: Snapshot) -> None:
-    """A client without TSIG identity gets a warning about a cluster that gives unknown clients encoded addresses."""
+    """A client without TSIG identity is warned of a cluster that gives unknown clients encoded addresses."""
     cluster = replace(snapshot.site.clusters["web"], anonymous=Anonymous.ENCODED)
     site = replace(snapshot.site, clusters={**snapshot.site.clusters, "web": cluster})
     (caution,) = cautions(replace(snapshot, site=site), "newsreader")
@@ -149,7 +149,7 @@ def broken(made: Enrolment, *path: str | int, value: Any = None) -> str:
     ],
 )
 def test_wrong_document(snapshot: Snapshot, path: tuple[str | int, ...], value: Any, message: str) -> None:
-    """Each wrong value is named with its file and place, and secrets are not repeated."""
+    """Each invalid value is named with its file and path; secrets are not repeated."""
     with pytest.raises(ClientError) as error:
         parse(broken(make_enrolment(snapshot, "acme", SERVERS), *path, value=value), "my.json")
     text = str(error.value)
@@ -161,13 +161,13 @@ def test_wrong_document(snapshot: Snapshot, path: tuple[str | int, ...], value: 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "{}"])
 def test_not_an_enrolment(text: str) -> None:
-    """A file of another kind is called so."""
+    """The error says that a file of another kind is not an enrolment."""
     with pytest.raises(ClientError, match="is not an enrolment"):
         parse(text, "my.json")
 
 
 def test_names(snapshot: Snapshot) -> None:
-    """Services are covered, and so are their zones' other names, but nothing beside them."""
+    """The enrolment covers the services and the other names of their zones, and nothing else."""
     made = make_enrolment(snapshot, "acme", SERVERS)
     assert made.is_service("www.example.test")
     assert made.covers("shop.example.test")
@@ -177,7 +177,7 @@ def test_names(snapshot: Snapshot) -> None:
 
 
 def test_file_is_private(snapshot: Snapshot, tmp_path: Path) -> None:
-    """A saved file is 0600 whatever was there, and one that others can read is not used."""
+    """A saved file gets mode 0600 in any case, and one that others can read is refused."""
     made, path = make_enrolment(snapshot, "acme", SERVERS), tmp_path / "deep" / "enrolment.json"
     files.save(made, path)
     path.chmod(0o644)
@@ -190,7 +190,7 @@ def test_file_is_private(snapshot: Snapshot, tmp_path: Path) -> None:
 
 
 def test_where_it_is_found(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None imported is no enrolment; one named and missing is an error."""
+    """No imported enrolment gives None; an explicit path to a missing file is an error."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv(files.ENVIRONMENT, raising=False)
     assert files.find_enrolment() is None

@@ -1,4 +1,4 @@
-"""Enrolment, modifier and dispatcher of one site agree."""
+"""Enrolment, modifier and dispatcher of one site agree with each other."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def modifier(snapshot: Snapshot) -> Modifier:
     after=st.floats(0, 29),
 )
 def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: int, after: float) -> None:
-    """A proof made from an imported enrolment is `proven` to the dispatcher, a slot's length later too."""
+    """The dispatcher verifies the proof of an imported enrolment as `proven`, one slot later too."""
     snapshot = with_proof(Proof(bind), generation)
     made = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
     assert made.why is Why.PROVEN
@@ -63,28 +63,28 @@ def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: in
     ],
 )
 def test_from_elsewhere(bind: Bind, source: str, port: int, reason: AddressReason) -> None:
-    """A proof used from another source is refused where it is bound to it."""
+    """A source-bound proof used from another source is refused."""
     snapshot = with_proof(Proof(bind))
     made = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
     assert AddressVerifier(snapshot).verify(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
 
 
 def test_raised_generation_ends_an_enrolment() -> None:
-    """After the client's key generation was raised, proofs of the old enrolment are refused."""
+    """After the client's key generation is raised, the old enrolment's proofs are refused."""
     old, new = with_proof(Proof(Bind.NONE), 0), with_proof(Proof(Bind.NONE), 1)
     made = modifier(old).prove(issued(old), SOURCE, 0, NOW)
     assert AddressVerifier(new).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_another_clients_address() -> None:
-    """What was issued to another client cannot be proven with this client's key."""
+    """A client's key cannot prove an address issued to another client."""
     snapshot = with_proof(Proof(Bind.NONE))
     made = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
     assert AddressVerifier(snapshot).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_single_use_addresses_all_pass_once() -> None:
-    """Each of a single-use client's addresses opens its flow at the dispatcher, neighbour slots included."""
+    """Each address of a single-use client opens one flow at the dispatcher, adjacent slots included."""
     snapshot = with_proof(Proof(Bind.ADDRESS, single_use=True))
     seen: set[int] = set()
 

@@ -49,7 +49,7 @@ def issued_in(enrolled: EnrolledCluster, payload: int = 12345) -> IPv6Address:
 
 @pytest.mark.parametrize("case", CASES)
 def test_vectors(case: dict[str, Any]) -> None:
-    """Every published proof comes out of the modifier, key derivation included."""
+    """The modifier reproduces every published proof, key derivation included."""
     proof, network = case["proof"], IPv6Network(case["prefix"])
     fields = tuple((name, bits) for name, bits in case["fields"])
     layout = Layout(network, fields, case["tag_bits"])
@@ -86,7 +86,7 @@ def test_vectors(case: dict[str, Any]) -> None:
 def test_proof_holds_until_it_says(
     bind: Bind, payload: int, source: int, port: int, now: float, later: float, slot_seconds: int
 ) -> None:
-    """A dispatcher accepts the proof at every moment until valid_until, and a slot longer, by its own check."""
+    """A dispatcher accepts the proof until valid_until and for one slot longer."""
     enrolled = cluster(bind, slot_seconds=slot_seconds)
     issued = issued_in(enrolled, payload)
     made = Modifier(enrolled).prove(issued, IPv6Address(source), port, now)
@@ -102,7 +102,7 @@ def test_proof_holds_until_it_says(
 
 @given(payload=st.integers(0, (1 << 37) - 1), port=st.integers(1, 65535), now=st.integers(0, 1 << 33))
 def test_proving_twice_changes_nothing(payload: int, port: int, now: int) -> None:
-    """A proven address given to the modifier again in the same slot stays as it is."""
+    """Proving an already proven address in the same slot changes nothing."""
     enrolled = cluster(Bind.ADDRESS_PORT)
     modifier = Modifier(enrolled)
     once = modifier.prove(issued_in(enrolled, payload), SOURCE, port, now)
@@ -111,21 +111,21 @@ def test_proving_twice_changes_nothing(payload: int, port: int, now: int) -> Non
 
 @given(address=st.integers(0, (1 << 128) - 1).map(IPv6Address))
 def test_other_addresses_stay(address: IPv6Address) -> None:
-    """An address outside the cluster prefix comes back unchanged."""
+    """An address outside the cluster prefix is returned unchanged."""
     enrolled = cluster()
     made = Modifier(enrolled).prove(address, SOURCE, 0, 1e9)
     assert address in enrolled.prefix or (made.address, made.why) == (address, Why.OUTSIDE)
 
 
 def test_plain_vip_stays() -> None:
-    """The plain VIP comes back unchanged, without an end."""
+    """The plain VIP is returned unchanged, without an end of validity."""
     enrolled = cluster()
     made = Modifier(enrolled).prove(enrolled.plain, SOURCE, 0, 1e9)
     assert (made.address, made.why, made.valid_until) == (enrolled.plain, Why.PLAIN, None)
 
 
 def test_no_key() -> None:
-    """Without a key for the cluster the issued address stays as it is."""
+    """Without a key for the cluster the issued address is returned unchanged."""
     enrolled = cluster(proof=False)
     issued = issued_in(enrolled)
     made = Modifier(enrolled).prove(issued, SOURCE, 0, 1e9)
@@ -133,7 +133,7 @@ def test_no_key() -> None:
 
 
 def test_port_must_be_known() -> None:
-    """A proof bound to the port is not made before the port is known."""
+    """A port-bound proof requires the port."""
     enrolled = cluster(Bind.ADDRESS_PORT)
     modifier = Modifier(enrolled)
     assert modifier.prove(issued_in(enrolled), SOURCE, 0, 1e9).why is Why.NEEDS_PORT
@@ -141,7 +141,7 @@ def test_port_must_be_known() -> None:
 
 
 def test_single_use_never_repeats() -> None:
-    """With what was used, the modifier gives each address once: three in the first slot, one more in each later one."""
+    """Given the used addresses, the modifier returns each once: three in the first slot, one more per later slot."""
     enrolled = cluster(single_use=True)
     modifier, issued = Modifier(enrolled), issued_in(enrolled)
     used: set[IPv6Address] = set()
@@ -158,7 +158,7 @@ def test_single_use_never_repeats() -> None:
 
 
 def test_reserved_address_is_avoided() -> None:
-    """Where the present slot's proof is the plain VIP itself, a neighbour slot's proof is taken, and it verifies."""
+    """If the current slot's proof equals the plain VIP, an adjacent slot's proof is taken, and it verifies."""
     enrolled = cluster(prefix="2001:db8:1:2:3:4::/96", tag_bits=9)
     issued = issued_in(enrolled, 7)
     now = 900_000_000.0

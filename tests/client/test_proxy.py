@@ -22,7 +22,7 @@ NAME = "www.example.test"
 
 
 class Target:
-    """Stands for the agent: knows one name, refuses one, connects literal addresses."""
+    """Replaces the agent: resolves one name, refuses one, connects to literal addresses."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -69,7 +69,7 @@ async def seen(*words: str | Path, env: dict[str, str]) -> dict[str, Any]:
 
 
 async def test_connect_keeps_tls_end_to_end(proxy: Proxy, web: Web, certificate: Path, target: Target) -> None:
-    """https goes through CONNECT: certificate name checked by curl, SNI and Host as in the URL."""
+    """https uses CONNECT: curl verifies the certificate name, SNI and Host match the URL."""
     url = f"https://{NAME}:{web.https}/path?x=1"
     found = await seen("--cacert", certificate / "cert.pem", url, env=proxy.environment)
     assert found["sni"] == NAME
@@ -85,7 +85,7 @@ async def test_wrong_certificate_is_still_refused(proxy: Proxy, web: Web) -> Non
 
 
 async def test_plain_http(proxy: Proxy, web: Web) -> None:
-    """http is passed on in origin form with Host intact and the proxy's own fields, password included, gone."""
+    """http is forwarded in origin form with Host intact and without proxy headers, password included."""
     url = f"http://{NAME}:{web.http}?q=1"
     found = await seen(
         "-d", "hello", "-H", "X-Kept: yes", "-H", "X-Hop: no", "-H", "Connection: x-hop", url, env=proxy.environment
@@ -101,7 +101,7 @@ async def test_plain_http(proxy: Proxy, web: Web) -> None:
 
 @pytest.mark.parametrize("scheme", ["socks5h", "socks5"])
 async def test_socks(proxy: Proxy, web: Web, certificate: Path, target: Target, scheme: str) -> None:
-    """SOCKS5 takes names and addresses."""
+    """SOCKS5 accepts names and addresses."""
     url = proxy.environment["all_proxy"].replace("socks5h", scheme)
     host = NAME if scheme == "socks5h" else "[::1]"
     words = ("--proxy", url, "--cacert", certificate / "cert.pem", "-k", f"https://{host}:{web.https}/")
@@ -112,7 +112,7 @@ async def test_socks(proxy: Proxy, web: Web, certificate: Path, target: Target, 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "all_proxy"])
 async def test_password_is_needed(proxy: Proxy, web: Web, target: Target, variable: str) -> None:
-    """Without the run's password nothing is connected, in any of the three ways."""
+    """Without this run's password none of the three protocols connects."""
     right = proxy.environment[variable]
     scheme, _, rest = right.partition("://")
     for credentials in ("", "dnsvip:wrong@", "other:" + rest.split(":")[1].split("@")[0] + "@"):
@@ -150,7 +150,7 @@ async def test_failures_are_told(proxy: Proxy) -> None:
     ],
 )
 async def test_malformed_requests(proxy: Proxy, target: Target, request_: bytes, answer: bytes) -> None:
-    """What is no request for a proxy gets 400 and no connection."""
+    """A malformed proxy request gets 400 and no connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(request_ + b"Proxy-Authorization: " + proxy._basic + b"\r\n\r\n")
     assert (await reader.read()).startswith(answer)
@@ -159,7 +159,7 @@ async def test_malformed_requests(proxy: Proxy, target: Target, request_: bytes,
 
 
 async def test_socks_refusals(proxy: Proxy) -> None:
-    """No method that we know, and commands other than CONNECT, get their SOCKS replies."""
+    """Unsupported methods and commands other than CONNECT get their SOCKS replies."""
     password = proxy.environment["all_proxy"].split(":")[2].split("@")[0].encode()
     login = b"\x05\x01\x02" + b"\x01\x06dnsvip" + bytes([len(password)]) + password
     cases = (
@@ -175,7 +175,7 @@ async def test_socks_refusals(proxy: Proxy) -> None:
 
 
 async def test_large_bodies_and_many_connections(proxy: Proxy, web: Web) -> None:
-    """Two megabytes up and back, and thirty connections side by side, arrive whole."""
+    """Two megabytes in each direction and thirty concurrent connections arrive intact."""
     size = 2_000_000
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     head = f"POST http://{NAME}:{web.http}/ HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {size}\r\n".encode()
@@ -188,7 +188,7 @@ async def test_large_bodies_and_many_connections(proxy: Proxy, web: Web) -> None
 
 
 async def test_environment_replaces_the_surroundings() -> None:
-    """Variables stand in both cases, and no_proxy from outside no longer counts."""
+    """Proxy variables are set in both cases, and an inherited no_proxy is dropped."""
     async with Proxy(Target()) as proxy:
         environment = proxy.environment
     assert environment["no_proxy"] == environment["NO_PROXY"] == ""

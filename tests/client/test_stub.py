@@ -1,4 +1,4 @@
-"""The stub resolver: proven answers for services, everything else from upstream as it is."""
+"""The stub resolver: proven answers for services, everything else from upstream unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.client.test_agent import CLUSTER, CODEC, ISSUED, NAME, enrolment
 
 
 def ours(query: dns.message.Message, _transport: str) -> list[bytes]:
-    """The enrolled server: a service with AAAA and HTTPS, a name with A, an alias that leads away."""
+    """The enrolled server: a service with AAAA and HTTPS, a name with A, an alias to an outside name."""
     records = {
         (f"{NAME}.", "AAAA"): f"{NAME}. 60 IN AAAA {ISSUED}",
         (f"{NAME}.", "HTTPS"): f"{NAME}. 60 IN HTTPS 1 . alpn=h2 ipv6hint={ISSUED}",
@@ -40,7 +40,7 @@ def ours(query: dns.message.Message, _transport: str) -> list[bytes]:
 
 
 def theirs(query: dns.message.Message, _transport: str) -> list[bytes]:
-    """The upstream: knows an answer to everything."""
+    """The upstream: answers every query."""
     return [reply(query, f"{query.question[0].name} 77 IN AAAA 2001:db8:ffff::1").to_wire()]
 
 
@@ -74,7 +74,7 @@ def proven(address: str) -> bool:
 
 @pytest.mark.parametrize("tcp", [False, True])
 async def test_services_are_proven(stub: Stub, upstream: Responder, tcp: bool) -> None:
-    """AAAA of a service is a proven address that lives no longer than its proof; upstream is not asked."""
+    """AAAA of a service is a proven address whose TTL ends with its proof; upstream is not queried."""
     answer = await ask(stub, NAME, "AAAA", tcp=tcp)
     (rrset,) = answer.answer
     assert proven(rrset[0].address)
@@ -85,7 +85,7 @@ async def test_services_are_proven(stub: Stub, upstream: Responder, tcp: bool) -
 
 
 async def test_https_hint_is_proven(stub: Stub) -> None:
-    """The ipv6hint of an HTTPS record is proven like the AAAA, its other parameters stay."""
+    """The ipv6hint of an HTTPS record is proven like the AAAA; its other parameters are unchanged."""
     (rrset,) = (await ask(stub, NAME, "HTTPS")).answer
     text = rrset[0].to_text()
     assert 'alpn="h2"' in text
@@ -94,13 +94,13 @@ async def test_https_hint_is_proven(stub: Stub) -> None:
 
 
 async def test_other_types_of_a_service(stub: Stub, upstream: Responder) -> None:
-    """A type that a service does not have is empty here too, not asked elsewhere."""
+    """A type that a service lacks gives NODATA, not a query upstream."""
     answer = await ask(stub, NAME, "A")
     assert (answer.rcode(), answer.answer, upstream.asked) == (dns.rcode.NOERROR, [], [])
 
 
 async def test_neighbours(stub: Stub, upstream: Responder) -> None:
-    """Names beside the services come from the enrolled server where it knows them, aliases to elsewhere do not."""
+    """Other names of a service's zone come from the enrolled server, aliases that lead outside from upstream."""
     mail = await ask(stub, "mail.example.test", "A")
     assert mail.answer[0][0].address == "192.0.2.25"
     assert not upstream.asked
@@ -110,7 +110,7 @@ async def test_neighbours(stub: Stub, upstream: Responder) -> None:
 
 @pytest.mark.parametrize("tcp", [False, True])
 async def test_other_names_pass(stub: Stub, upstream: Responder, tcp: bool) -> None:
-    """Any other name is passed on as it came and its answer comes back as it is."""
+    """Any other query and its answer are relayed unchanged."""
     answer = await ask(stub, "www.example.org", "AAAA", tcp=tcp)
     assert (answer.answer[0].ttl, answer.answer[0][0].address) == (77, "2001:db8:ffff::1")
     ((transport, _),) = upstream.asked
@@ -118,7 +118,7 @@ async def test_other_names_pass(stub: Stub, upstream: Responder, tcp: bool) -> N
 
 
 async def test_failures(upstream: Responder) -> None:
-    """A service whose servers are silent, and a name without a living upstream, get SERVFAIL and no lesser answer."""
+    """A service with silent servers, and a name without a live upstream, get SERVFAIL and no unproven answer."""
     agent = Agent(enrolment("127.0.0.1:1", bind=Bind.NONE), timeout=0.1)
     async with Stub(agent, "127.0.0.1:0", ["127.0.0.1:1"]) as stub:
         for name in (NAME, "www.example.org"):
@@ -128,7 +128,7 @@ async def test_failures(upstream: Responder) -> None:
 
 
 async def test_single_use(upstream: Responder) -> None:
-    """A single-use client's answers are all different and not to be kept; when none is left, SERVFAIL."""
+    """A single-use client's answers all differ and have TTL 0; when none is left, SERVFAIL."""
     async with Responder(ours) as server:
         made = enrolment(server.endpoint, bind=Bind.NONE, single_use=True)
         slow = replace(made, clusters=(replace(made.clusters[0], slot_seconds=3600),))
@@ -141,7 +141,7 @@ async def test_single_use(upstream: Responder) -> None:
 
 
 def test_refused() -> None:
-    """A listener that others reach, port-bound proofs and a missing upstream are refused with the reason."""
+    """A non-loopback listener, port-bound proofs and a missing upstream are refused with the reason."""
     agent = Agent(enrolment("127.0.0.1:1"))
     with pytest.raises(ClientError, match="must be a loopback address"):
         Stub(agent, "0.0.0.0:5300", ["192.0.2.1:53"])
@@ -152,7 +152,7 @@ def test_refused() -> None:
 
 
 def test_system_servers(tmp_path: Path) -> None:
-    """The name servers of resolv.conf, in order, and none where there is no such file."""
+    """The name servers of resolv.conf, in order; none if the file is missing."""
     file = tmp_path / "resolv.conf"
     file.write_text("search x\nnameserver 192.0.2.1\n# nameserver 192.0.2.2\nnameserver 2001:db8::1\nnameserver\n")
     assert system_servers(file) == ["192.0.2.1:53", "[2001:db8::1]:53"]
@@ -164,7 +164,7 @@ VALID = [dns.message.make_query(name, "AAAA", use_edns=0, id=7).to_wire() for na
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A good query with some bytes changed, cut or added."""
+    """A valid query with some bytes changed, cut or added."""
     wire = bytearray(draw(st.sampled_from(VALID)))
     for at, value in draw(st.lists(st.tuples(st.integers(0, len(wire) - 1), st.integers(0, 255)), max_size=4)):
         wire[at] = value
@@ -178,7 +178,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @settings(max_examples=500)
 @given(wire=st.one_of(st.binary(max_size=600), damaged()), transport=st.sampled_from(["udp", "tcp"]))
 def test_any_bytes(wire: bytes, transport: str) -> None:
-    """No message makes the stub raise; what is no query gets no answer, and what it cannot answer SERVFAIL."""
+    """No message makes the stub raise; a non-query gets no answer, an unanswerable query SERVFAIL."""
     stub = Stub(Agent(enrolment("127.0.0.1:1", bind=Bind.NONE)), "127.0.0.1:0", ["127.0.0.1:1"])
     answer = asyncio.run(stub.answer(wire, transport))
     assert answer is None or dns.message.from_wire(answer).rcode() == dns.rcode.SERVFAIL

@@ -1,6 +1,6 @@
-"""A web server that answers each request with what it saw of it, as JSON.
+"""A web server that echoes each request as JSON.
 
-As a script: `python -m tests.client.webserver FOLDER HOST HTTP_PORT HTTPS_PORT`.
+Run it as `python -m tests.client.webserver FOLDER HOST HTTP_PORT HTTPS_PORT`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass
 class Web:
-    """Where the server is."""
+    """The ports of the server."""
 
     host: str
     http: int

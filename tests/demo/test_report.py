@@ -1,4 +1,4 @@
-"""The demo's story is in colour on a terminal, plain in a pipe, and never says "held" of what did not hold."""
+"""The demo's report is coloured on a terminal, plain in a pipe, and never says "held" of a failed check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDED = Act("ended", "Cut short", [], [Check("it began", True, "yes")], failure=
 
 
 def told(*acts: Act, terminal: bool = False) -> str:
-    """What the screen shows of acts."""
+    """The screen output of some acts."""
     out = io.StringIO()
     screen = Screen(
         Console(
@@ -39,13 +39,13 @@ def told(*acts: Act, terminal: bool = False) -> str:
 
 
 def test_a_terminal_gets_colour_and_a_pipe_none() -> None:
-    """Escape sequences are for terminals only."""
+    """Escape sequences go to terminals only."""
     assert "\x1b[" in told(GOOD, terminal=True)
     assert "\x1b[" not in told(GOOD)
 
 
 def test_the_table_repeats_every_check() -> None:
-    """Each check is told when it is decided and again in the table, with whether it held."""
+    """Each check is reported when it is decided and again in the table, with its result."""
     table = told(GOOD, BAD).rpartition("Proven")[2]
     assert "ok      water is wet" in table
     assert "FAILED  pigs fly" in table
@@ -54,13 +54,13 @@ def test_the_table_repeats_every_check() -> None:
 
 @pytest.mark.parametrize(("act", "held"), [(GOOD, True), (BAD, False), (ENDED, False), (Act("none", "Nothing"), False)])
 def test_an_act_holds_only_whole(act: Act, held: bool) -> None:
-    """An act holds when it came to its end and all of its checks held, and it had some."""
+    """An act holds if it completed, had checks, and all of them held."""
     assert act.held is held
     assert ("FAILED" in told(act)) is not held
 
 
 def test_brackets_and_long_output_are_shown_as_they_are() -> None:
-    """Output is not taken for markup, of long output the middle is left out and counted."""
+    """Output is not parsed as markup; long output is cut in the middle and the cut is counted."""
     out = io.StringIO()
     screen = Screen(Console(file=out, highlight=False, soft_wrap=True))
     screen.command(Ran("a", "curl 'http://[2001:db8::1]/'", "\n".join(["[red]line"] * (HEAD + TAIL + 3)), 0))
@@ -70,7 +70,7 @@ def test_brackets_and_long_output_are_shown_as_they_are() -> None:
 
 
 def test_machines_get_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    """The JSON document holds acts, commands and checks, and whether all of it held."""
+    """The JSON document holds acts, commands and checks, and the overall result."""
     act = Act("good", "Good", [Ran("a", "true", "", 0)], GOOD.checks)
     Machine().closing([act], 1.25, Path("/tmp/demo"))
     document = json.loads(capsys.readouterr().out)

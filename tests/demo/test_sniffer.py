@@ -1,4 +1,4 @@
-"""The sniffer's lines are tcpdump's."""
+"""The sniffer prints packets as tcpdump does."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def tcp(source: str, destination: str, flags: int) -> bytes:
 
 @pytest.mark.parametrize(("flags", "shown"), [(0x02, "S"), (0x12, "S."), (0x18, "P."), (0x11, "F."), (0x14, "R.")])
 def test_a_packet_is_one_line_in_tcpdumps_words(flags: int, shown: str) -> None:
-    """Addresses, ports and flags stand as tcpdump writes them."""
+    """Addresses, ports and flags have tcpdump's format."""
     packet = tcp("2001:db8::1", "2001:db8:a:1::1", flags)
     assert describe(packet, PREFIX) == f"IP6 2001:db8::1.1234 > 2001:db8:a:1::1.80: Flags [{shown}]"
     assert describe(tcp("2001:db8:a:1::1", "2001:db8::1", flags), PREFIX)
 
 
 def test_other_packets_are_passed_over() -> None:
-    """Other prefixes, other protocols and pieces of packets give no line."""
+    """Other prefixes, other protocols and truncated packets give no line."""
     packet = tcp("2001:db8::1", "2001:db8:a:1::1", 2)
     assert describe(tcp("2001:db8::1", "2001:db8::2", 2), PREFIX) is None
     assert describe(packet[:6] + b"\x11" + packet[7:], PREFIX) is None

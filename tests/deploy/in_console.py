@@ -1,6 +1,6 @@
-"""What an operator does in the browser on deploy/README.md: sign in, and move a client to a tier.
+"""The browser steps of deploy/README.md: sign in and move a client to a tier.
 
-python -m tests.deploy.in_console URL TOKEN-FILE CLIENT TIER
+Run it as `python -m tests.deploy.in_console URL TOKEN-FILE CLIENT TIER`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.console.conftest import FLAGS, WAIT_MS
 
 
 def move(url: str, token: str, client: str, tier: str) -> None:
-    """Choose the tier in the client's form and save."""
+    """Select the tier in the client's form and save."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=which("chromium"), args=list(FLAGS))
         page = chromium.new_page()

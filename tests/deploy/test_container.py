@@ -1,4 +1,4 @@
-"""Container and compose file, as far as they can be looked at without an engine: syntax, files, scripts, node file."""
+"""The container and compose files, checked without an engine: syntax, files, scripts, node file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPO
 
 @pytest.fixture(scope="module")
 def composed() -> dict[str, Any]:
-    """The compose file as docker-compose understands it."""
+    """The compose file as docker-compose parses it."""
     done = subprocess.run(
         ["docker-compose", "-f", FOLDER / "compose.yaml", "config"],
         env={**os.environ, "DNSVIP_KEY": "key"},
@@ -35,13 +35,13 @@ def composed() -> dict[str, Any]:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The container file's instructions with their words, lines joined."""
+    """The container file's instructions and their arguments, continuation lines joined."""
     text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", (FOLDER / "Containerfile").read_text(), flags=re.MULTILINE))
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
 
 
 def test_the_key_must_be_given() -> None:
-    """Without a key-encryption key nothing starts, and how to make one is said."""
+    """Without a key-encryption key nothing starts, and the error shows how to generate one."""
     environment = {key: value for key, value in os.environ.items() if key != "DNSVIP_KEY"}
     argv = ["docker-compose", "-f", FOLDER / "compose.yaml", "config", "-q"]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
@@ -50,7 +50,7 @@ def test_the_key_must_be_given() -> None:
 
 
 def test_container_file() -> None:
-    """Only instructions that there are, shell lines that parse, and a user that is not root at the end."""
+    """Every instruction is known, every shell line parses, and the final user is not root."""
     found = instructions()
     assert {name for name, _ in found} <= INSTRUCTIONS
     for name, words in found:
@@ -61,7 +61,7 @@ def test_container_file() -> None:
 
 
 def test_services_are_closed(composed: dict[str, Any]) -> None:
-    """Ours drop all capabilities but those named, write nothing but volumes, and listen beyond loopback nowhere."""
+    """Our services drop all but the listed capabilities, write to volumes only, and publish ports on loopback only."""
     ours = {name: one for name, one in composed["services"].items() if one.get("image") == "dnsvip"}
     assert set(ours) == {"setup", "dns1", "dns2", "dispatch", "fast-1", "slow-1", "slow-2", "client"}
     assert all(one["cap_drop"] == ["ALL"] and one["read_only"] for one in ours.values())
@@ -73,7 +73,7 @@ def test_services_are_closed(composed: dict[str, Any]) -> None:
 
 
 def test_scripts_and_files(composed: dict[str, Any]) -> None:
-    """Every script parses, and every file that is mounted is there."""
+    """Every script parses and every mounted file exists."""
     for one in composed["services"].values():
         entry = one.get("entrypoint") or []
         if entry[:2] == ["sh", "-euc"]:
@@ -84,7 +84,7 @@ def test_scripts_and_files(composed: dict[str, Any]) -> None:
 
 
 def test_the_node_file_loads(composed: dict[str, Any]) -> None:
-    """The containers' node file is a good one, and its password is the one that PostgreSQL is given."""
+    """The containers' node file is valid and uses the password that PostgreSQL gets."""
     node = load_node(FOLDER / "node.toml")
     database = composed["services"]["db"]["environment"]
     assert f"dnsvip:{database['POSTGRES_PASSWORD']}@db/{database['POSTGRES_DB']}" in node.database

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture
 def socket_folder() -> Iterator[Path]:
-    """A folder of PostgreSQL's own user, with a short path."""
+    """A folder owned by PostgreSQL's user, with a short path."""
     if os.geteuid() != 0:
         pytest.skip("PostgreSQL's commands on the page are given as its own user, which takes root")
     folder = Path(tempfile.mkdtemp(prefix="dnsvip-walk-", dir="/tmp"))
@@ -49,7 +49,7 @@ def socket_folder() -> Iterator[Path]:
 
 @pytest.mark.timeout(240)
 def test_the_page_from_top_to_bottom(tmp_path: Path, socket_folder: Path) -> None:
-    """Every command of the page, in its order, on a fresh database; what is done in a browser is done in one."""
+    """Every command of the page runs in order on a fresh database; browser steps run in a browser."""
     if reason := World.available(tun=True):
         pytest.skip(reason)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -62,7 +62,7 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, socket_folder: Path) -> Non
 
 
 def test_a_server(tmp_path: Path) -> None:
-    """What a server of the pools needs, on a host of its own."""
+    """The steps for a pool's server work on a separate host."""
     (block,) = SERVER.findall(PAGE.read_text())
     _run(f"set -euxo pipefail\nip link set lo up\n{block}", tmp_path, {})
 

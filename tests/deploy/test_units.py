@@ -1,7 +1,7 @@
-"""The systemd units: sound, closed as far as is said, and enough for the programs, which run under their limits here.
+"""The systemd units are valid, as confined as documented, and sufficient for the programs.
 
-No systemd runs these tests, so its limits are put on by hand: capabilities by setpriv, memory that cannot become code
-by prctl; the system calls that the programs made are held against the units' filters.
+No systemd runs these tests, so they apply its limits by hand: capabilities by setpriv, the ban on
+writable and executable memory by prctl; the system calls that the programs made are compared with the units' filters.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @pytest.fixture(params=["serve", "dispatch"])
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A unit that names the program of these tests."""
+    """A unit that runs the program under test."""
     text = (UNITS / f"dnsvip-{request.param}.service").read_text()
     assert "ExecStart=/opt/dnsvip/bin/dnsvip " in text
     file = tmp_path / f"dnsvip-{request.param}.service"
@@ -57,19 +57,19 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def setting(unit: str, key: str) -> list[str]:
-    """All words of a setting, in the order of its lines."""
+    """All words of a setting, in line order."""
     text = (UNITS / f"dnsvip-{unit}.service").read_text()
     return [word for line in re.findall(rf"^{key}=(.*)$", text, re.MULTILINE) for word in line.split()]
 
 
 def test_units_are_sound(unit: Path) -> None:
-    """`systemd-analyze verify` has nothing to say."""
+    """`systemd-analyze verify` reports nothing."""
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_exposure(unit: Path) -> None:
-    """`systemd-analyze security` gives the figure that the docs state, or a better one."""
+    """`systemd-analyze security` gives the documented figure or a better one."""
     name = unit.stem.removeprefix("dnsvip-")
     argv = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -80,7 +80,7 @@ def test_exposure(unit: Path) -> None:
 
 
 def allowed(unit: str) -> set[str]:
-    """The system calls that a unit's filters leave."""
+    """The system calls that a unit's filters allow."""
     calls: set[str] = set()
     text = (UNITS / f"dnsvip-{unit}.service").read_text()
     for line in re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE):
@@ -118,7 +118,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 @pytest.mark.network
 @pytest.mark.parametrize(("command", "mode"), [("serve", ""), ("dispatch", "user"), ("dispatch", "xdp")])
 def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mode: str) -> None:
-    """The program gets ready, and ends well, with the unit's capabilities, filters and memory rules."""
+    """The program gets ready and exits cleanly with the unit's capabilities, filters and memory rules."""
     if mode == "xdp":
         _prepare_xdp(tmp_path)
     names = [word.removeprefix("CAP_").lower() for word in setting(command, "CapabilityBoundingSet")]
@@ -148,7 +148,7 @@ def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mo
 
 
 def _prepare_xdp(folder: Path) -> None:
-    """Have the program in the kernel, its maps in a BPF file system as the unit's user finds it."""
+    """Load the kernel program with its maps in a BPF file system, as the unit's user sees it."""
     if os.geteuid() != 0:
         pytest.skip("loading kernel programs needs root")
     text = NODE + f'mode = "xdp"\ninterface = "other"\ngeneric = true\npins = "{folder}/bpffs/node"\n'
@@ -156,7 +156,7 @@ def _prepare_xdp(folder: Path) -> None:
 
 
 def _traced(pid: int) -> int:
-    """The program under setpriv and strace: the youngest of the line of children that is our program."""
+    """The program under setpriv and strace: the last in the chain of child processes."""
     for _ in range(10):
         children = [
             int(each) for file in Path(f"/proc/{pid}/task").glob("*/children") for each in file.read_text().split()
@@ -168,7 +168,7 @@ def _traced(pid: int) -> int:
 
 
 def test_sysusers_and_tmpfiles(tmp_path: Path) -> None:
-    """systemd makes user and folders of them, below another root."""
+    """systemd creates the user and the folders under another root."""
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
     for name in ("passwd", "group"):
@@ -184,7 +184,7 @@ def test_sysusers_and_tmpfiles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "deploy" / "sysctl").glob("*.conf")), ids=lambda path: path.stem)
 def test_sysctls_exist(file: Path) -> None:
-    """Every kernel setting of the files is one that this kernel has."""
+    """Every sysctl in the files exists in this kernel."""
     keys = re.findall(r"^([\w.]+) = \d+$", file.read_text(), re.MULTILINE)
     assert keys
     assert [key for key in keys if not Path("/proc/sys", *key.split(".")).exists()] == []

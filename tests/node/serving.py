@@ -1,4 +1,4 @@
-"""A real `dnsvip serve` on loopback, for tests: started, asked with dig and curl, killed."""
+"""A real `dnsvip serve` on loopback for tests: start it, query it with dig and curl, kill it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ format = "json"
 
 
 def free_port() -> int:
-    """A port that is free for UDP and TCP on both loopback addresses at this moment."""
+    """A port that is currently free for UDP and TCP on both loopback addresses."""
     while True:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             first = stack.enter_context(socket.socket())
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 @dataclass
 class Node:
-    """A folder with site and node file, and the process that serves it."""
+    """A folder with a site file and a node file, and the process that serves it."""
 
     folder: Path
     dns: int = field(default_factory=free_port)
@@ -78,7 +78,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where the API is."""
+        """The base URL of the API."""
         return f"http://127.0.0.1:{self.api}/api/v1"
 
     @property
@@ -88,11 +88,11 @@ class Node:
 
     @property
     def log(self) -> str:
-        """What the process has logged."""
+        """The log of the process so far."""
         return (self.folder / "log").read_text()
 
     def dnsvip(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run our program in the folder."""
+        """Run dnsvip in the folder."""
         return subprocess.run(
             [DNSVIP, *argv],
             cwd=self.folder,
@@ -104,7 +104,7 @@ class Node:
         )
 
     def noun(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the API's nouns with address and token."""
+        """Run one of the API's commands with URL and token."""
         return self.dnsvip(*argv, env={"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token})
 
     def apply(self) -> None:
@@ -124,7 +124,7 @@ class Node:
             time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End the process by a signal; its exit status."""
+        """Stop the process with a signal and return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         status = self.process.wait(10)
@@ -132,11 +132,11 @@ class Node:
         return status
 
     def events(self) -> list[dict[str, Any]]:
-        """The log lines."""
+        """The parsed log lines."""
         return [json.loads(line) for line in self.log.splitlines()]
 
     def dig(self, *words: str) -> str:
-        """What dig prints with +short, asked on the IPv4 listener."""
+        """The output of `dig +short` against the IPv4 listener."""
         done = subprocess.run(
             ["dig", "@127.0.0.1", "-p", str(self.dns), "+short", "+tries=2", "+time=2", *words],
             capture_output=True,
@@ -149,7 +149,7 @@ class Node:
     def curl(
         self, method: str, path: str, body: Any = None, *options: str, token: str | None = None
     ) -> tuple[int, Any]:
-        """Status and JSON of a request to the API with curl."""
+        """Status and JSON of an API request made with curl."""
         bearer = self.token if token is None else token
         argv = ["curl", "-sS", "-X", method, "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {bearer}"]
         if body is not None:
@@ -162,7 +162,7 @@ class Node:
 
 @contextlib.contextmanager
 def node(folder: Path) -> Iterator[Node]:
-    """A node whose process is ended in any case."""
+    """A node whose process is stopped at the end in any case."""
     made = Node(folder)
     try:
         yield made
@@ -173,7 +173,7 @@ def node(folder: Path) -> Iterator[Node]:
 
 
 def within(seconds: float, true: Any) -> float:
-    """Wait for something to become true; how long it took."""
+    """Wait for a condition; return how long it took, in seconds."""
     start = time.monotonic()
     while not true():
         assert time.monotonic() < start + seconds, f"not within {seconds} s"

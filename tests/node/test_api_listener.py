@@ -1,4 +1,4 @@
-"""Where the API listens: under TLS with a certificate that is renewed while it runs, at a Unix socket, and plain."""
+"""The API's listeners: TLS with a certificate that is renewed at run time, a Unix socket, and plain HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TLS = 'listen = "127.0.0.1:{api}"\ntls = {{ certificate = "api.pem", key = "api.
 
 
 def certify(folder: Path) -> int:
-    """Write a new self-signed certificate for 127.0.0.1 and its key; its serial number."""
+    """Write a new self-signed certificate for 127.0.0.1 and its key; return its serial number."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dnsvip test")])
     now, serial = datetime.now(UTC), x509.random_serial_number()
@@ -39,7 +39,7 @@ def certify(folder: Path) -> int:
 
 
 def shown(served: Node) -> int:
-    """The serial number of the certificate that the API shows."""
+    """The serial number of the certificate that the API presents."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", served.api), 5) as plain, context.wrap_socket(plain) as wrapped:
@@ -47,8 +47,7 @@ def shown(served: Node) -> int:
 
 
 def test_tls(tmp_path: Path) -> None:
-    """The API under TLS is believed by --ca and not without; a renewed certificate is shown without a restart, a
-    broken one never."""
+    """--ca makes the client trust the API; a renewed certificate is served without a restart, a broken one never."""
     with node(tmp_path) as served:
         first = certify(tmp_path)
         served.write_node(NODE.replace('listen = "127.0.0.1:{api}"', TLS))
@@ -70,7 +69,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_a_wrong_certificate(tmp_path: Path) -> None:
-    """A node whose certificate cannot be read does not start, and says which file."""
+    """A node whose certificate cannot be read does not start and names the file."""
     with node(tmp_path) as served:
         served.write_node(NODE.replace('listen = "127.0.0.1:{api}"', TLS))
         served.apply()
@@ -81,7 +80,7 @@ def test_a_wrong_certificate(tmp_path: Path) -> None:
 
 
 def test_unix_socket(tmp_path: Path) -> None:
-    """At a Unix socket only owner and group come in, the command line finds it, and it is removed at the end."""
+    """Only owner and group can use the Unix socket, the command line finds it, and it is removed on exit."""
     with node(tmp_path) as served:
         served.write_node(NODE.replace("127.0.0.1:{api}", "unix:api.sock"))
         served.apply()
@@ -107,7 +106,7 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 
 def test_a_plain_listener_beyond_this_machine(tmp_path: Path) -> None:
-    """A plain API on other addresses than loopback is warned of."""
+    """A plain HTTP listener on a non-loopback address logs a warning."""
     with node(tmp_path) as served:
         served.write_node(NODE.replace("127.0.0.1:{api}", "0.0.0.0:{api}"))
         served.apply()
@@ -124,7 +123,7 @@ def test_a_plain_listener_beyond_this_machine(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings(tmp_path: Path, given: str, message: str) -> None:
-    """A wrong setting is refused by its key."""
+    """An invalid setting is refused and named by its key."""
     with node(tmp_path) as served:
         served.write_node(NODE.replace('listen = "127.0.0.1:{api}"', given))
         done = served.dnsvip("serve", "node.toml")

@@ -1,4 +1,4 @@
-"""What a site and a node file say of the DNS server itself: who may have a zone, who the server is."""
+"""DNS server settings from the site and node files: who may transfer a zone, and the server's identity (NSID)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SAYS = NODE + '[dns]\nidentity = "node-1"\nversion = true\nnsid = "n1"\n'
 
 
 def test_transfer_and_identity(tmp_path: Path) -> None:
-    """A transfer set in the site file, changed by the API, is in force at once; the server says who it is."""
+    """A transfer list set in the site file and changed by the API applies at once; the server reports its identity."""
     with node(tmp_path) as made:
         made.write_node(SAYS)
         site = made.folder / "site.toml"

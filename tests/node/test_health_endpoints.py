@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz of a real `dnsvip serve`, with several workers, checked by promtool."""
+"""/metrics, /healthz and /readyz of a real `dnsvip serve` with several workers, checked by promtool."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OBSERVED = NODE + '[dns]\nworkers = 2\n[metrics]\nlisten = "127.0.0.1:{metrics}"
 
 
 class Watched:
-    """A node with two workers and a listener for metrics."""
+    """A node with two workers and a metrics listener."""
 
     def __init__(self, made: Node, text: str = OBSERVED) -> None:
         self.node, self.port = made, free_port()
         made.write_node(text.replace("{metrics}", str(self.port)))
 
     def get(self, path: str, *options: str, port: int | None = None) -> tuple[int, str]:
-        """Status and text of what curl gets."""
+        """Status and body of a GET with curl."""
         argv = [
             "curl",
             "-sS",
@@ -41,14 +41,14 @@ class Watched:
         return int(status), text
 
     def value(self, series: str) -> float:
-        """One sample."""
+        """The value of one sample."""
         lines = (line.rpartition(" ") for line in self.get("/metrics")[1].splitlines())
         return next((float(number) for name, _, number in lines if name == series), 0.0)
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """One for the tests of this file, running."""
+    """One running node, shared by the tests of this file."""
     with node(tmp_path_factory.mktemp("watched")) as made:
         made.apply()
         found = Watched(made)
@@ -57,7 +57,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_workers_are_added_up(watched: Watched) -> None:
-    """What both workers answered is one counter; the process figures are those of all three processes."""
+    """One counter sums the answers of both workers; the process metrics cover all three processes."""
     before = watched.value('dnsvip_dns_messages_total{outcome="service"}')
     for _ in range(20):
         watched.node.dig("AAAA", "www.example.test")
@@ -70,7 +70,7 @@ def test_workers_are_added_up(watched: Watched) -> None:
 
 
 def test_promtool_finds_nothing(watched: Watched) -> None:
-    """`promtool check metrics` has nothing to say to a scrape."""
+    """`promtool check metrics` reports nothing for a scrape."""
     watched.node.curl("GET", "tiers")
     text = watched.get("/metrics")[1]
     assert 'dnsvip_api_requests_total{code="200",method="GET"}' in text
@@ -79,14 +79,14 @@ def test_promtool_finds_nothing(watched: Watched) -> None:
 
 
 def test_no_client_in_a_label(watched: Watched) -> None:
-    """Neither clients nor addresses nor names that were asked for stand in a scrape."""
+    """A scrape contains no client names, addresses or query names."""
     watched.node.dig("AAAA", "acme.example.test")
     text = watched.get("/metrics")[1]
     assert not [word for word in ("acme", "newsreader", "127.0.0.1", "example.test", "2001:db8") if word in text]
 
 
 def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
-    """/metrics beside the API takes the API's token; health is told to everybody."""
+    """On the API's listener /metrics needs an API token; the health endpoints need none."""
     api = watched.node.api
     assert watched.get("/metrics", port=api)[0] == 401
     status, text = watched.get("/metrics", "-H", f"Authorization: Bearer {watched.node.token}", port=api)
@@ -101,7 +101,7 @@ def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
 
 
 def test_not_ready_without_a_worker(watched: Watched) -> None:
-    """While a worker is missing the node is not ready, and says so; it is again when the worker is back."""
+    """A node with a missing worker reports not ready, and ready again once the worker is replaced."""
     assert json.loads(watched.get("/readyz")[1]) == {"ready": True, "problems": []}
     first, _ = workers_of(watched.node)
     os.kill(first, signal.SIGKILL)
@@ -118,7 +118,7 @@ def test_not_ready_without_a_worker(watched: Watched) -> None:
 
 
 def test_only_from_allowed_networks(tmp_path: Path) -> None:
-    """Who is not in `allow` is told 403 for the metrics, and told of health all the same."""
+    """A requester outside `allow` gets 403 for the metrics but can still read the health endpoints."""
     with node(tmp_path) as made:
         made.apply()
         watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nallow = ["192.0.2.0/24"]\n')
@@ -128,7 +128,7 @@ def test_only_from_allowed_networks(tmp_path: Path) -> None:
 
 
 def test_not_ready_when_stale(tmp_path: Path) -> None:
-    """A node that has lost its database for longer than allowed answers on, but says that it is not ready, and why."""
+    """A node without its database for longer than allowed still answers DNS but reports not ready, with the reason."""
     with node(tmp_path) as made:
         made.apply()
         watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nstale_seconds = 1.5\n')

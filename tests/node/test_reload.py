@@ -1,4 +1,4 @@
-"""SIGHUP takes over what can change and names what waits; a service manager is told each step."""
+"""SIGHUP applies live settings and names those that need a restart; systemd is notified of each step."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.node.serving import DNSVIP, NODE, Node, free_port, node, within
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site, not started yet."""
+    """A node with the example site, not yet started."""
     with node(tmp_path) as one:
         one.apply()
         yield one
 
 
 def reload(made: Node) -> dict[str, Any]:
-    """Reload, and what is logged of it."""
+    """Reload the node and return what it logs."""
     assert made.process
     before = len(made.events())
     made.process.send_signal(signal.SIGHUP)
@@ -38,7 +38,7 @@ def reload(made: Node) -> dict[str, Any]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_changes_and_what_waits(made: Node, workers: int) -> None:
-    """Identity, limits and log level change at once, in all workers; a port needs a restart and is named."""
+    """Identity, limits and log level change at once in all workers; a port is reported as needing a restart."""
     text = NODE + f"[dns]\nworkers = {workers}\n"
     made.write_node(text)
     made.start("--token-file", "token")
@@ -65,7 +65,7 @@ def test_what_changes_and_what_waits(made: Node, workers: int) -> None:
 
 
 def test_a_wrong_node_file_changes_nothing(made: Node) -> None:
-    """A node file with a mistake is named in the log, and the node goes on as before."""
+    """An invalid node file is named in the log, and the node keeps its settings."""
     made.start("--token-file", "token")
     made.write_node(NODE + "[dns]\nworkers = 0\n")
     found = reload(made)
@@ -75,7 +75,7 @@ def test_a_wrong_node_file_changes_nothing(made: Node) -> None:
 
 
 def test_every_live_key_exists(tmp_path: Path) -> None:
-    """What is said to change at once is a key of the node file."""
+    """Every live setting is a key of the node file."""
     (tmp_path / "node.toml").write_text('database = "sqlite:///x"\n')
     config = load_node(tmp_path / "node.toml")
     for key in LIVE:
@@ -87,7 +87,7 @@ def test_every_live_key_exists(tmp_path: Path) -> None:
 
 
 def test_differences(tmp_path: Path) -> None:
-    """The keys that differ are told to the depth of their table."""
+    """Differences name the keys inside a table, not only the table."""
 
     def read(text: str) -> NodeConfig:
         (tmp_path / "node.toml").write_text(f'database = "sqlite:///x"\n{text}')
@@ -99,7 +99,7 @@ def test_differences(tmp_path: Path) -> None:
 
 
 def told(path: Path) -> tuple[socket.socket, dict[str, str]]:
-    """A socket that stands for the service manager's, and the environment that names it."""
+    """A socket in place of the service manager's, and the environment that names it."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(path))
     sock.settimeout(20)
@@ -107,7 +107,7 @@ def told(path: Path) -> tuple[socket.socket, dict[str, str]]:
 
 
 def test_a_service_manager_is_told(made: Node) -> None:
-    """READY=1 comes when DNS is answered, WATCHDOG=1 all the time, RELOADING=1 around SIGHUP, STOPPING=1 at the end."""
+    """READY=1 follows the first answer, WATCHDOG=1 repeats, RELOADING=1 surrounds SIGHUP, STOPPING=1 comes last."""
     sock, environ = told(made.folder / "notify")
     with sock, (made.folder / "log").open("wb") as log:
         argv = [DNSVIP, "serve", "node.toml", "--token-file", "token"]
@@ -135,7 +135,7 @@ def _until(sock: socket.socket, word: str) -> list[str]:
 
 
 def test_no_service_manager(tmp_path: Path) -> None:
-    """Without one, with one that is gone, or with another process's watchdog, nothing is told and nothing fails."""
+    """With no service manager, a dead one, or another process's watchdog, nothing is sent and nothing fails."""
     Notifier({}).ready("x")
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("x")
     sock, environ = told(tmp_path / "notify")

@@ -1,4 +1,4 @@
-"""Long-lived objects are frozen at the start and when the site has grown, not at every change."""
+"""The GC freezes long-lived objects at the start and after the site has grown, not on every change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sized(clients: int) -> Snapshot:
 
 
 def test_freezes_at_the_start_and_after_growth() -> None:
-    """A change that keeps the size of the site freezes nothing more; large growth does."""
+    """A change that keeps the site's size freezes nothing more; large growth does."""
     freezer = GcFreezer()
     freezer.after(sized(100))
     hidden = gc.get_freeze_count()

@@ -1,4 +1,4 @@
-"""The query log of a real node: off unless asked for, anonymised, over both transports and all workers."""
+"""The query log of a real node: off by default, anonymised, over both transports and all workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGGING = NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\n[log.queries]\none_
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site, not started yet."""
+    """A node with the example site, not yet started."""
     with node(tmp_path) as one:
         one.apply()
         yield one
@@ -31,7 +31,7 @@ def lines(made: Node, file: str = "queries.log") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_question_is_logged(made: Node, workers: int) -> None:
-    """With one_in = 1 each question is a line, none of which holds a requester's or an answer's address."""
+    """With one_in = 1 every query is logged, without requester or answer addresses."""
     watched = Watched(made, LOGGING + f"[dns]\nworkers = {workers}\n")
     made.start("--token-file", "token")
     for _ in range(5):
@@ -50,7 +50,7 @@ def test_every_question_is_logged(made: Node, workers: int) -> None:
 
 
 def test_off_unless_asked_for_and_live(made: Node) -> None:
-    """Without [log.queries] nothing is written; SIGHUP turns it on, opens the file anew, and turns it off."""
+    """Without [log.queries] nothing is written; SIGHUP turns the log on, reopens the file, and turns it off."""
     watched = Watched(made, LOGGING.partition("[log.queries]")[0])
     made.start("--token-file", "token")
     made.dig("NS", "example.test")

@@ -21,7 +21,7 @@ from tests.node.serving import NAME, NODE, PLAIN, PROPAGATION, Node, node, withi
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site applied, not started yet."""
+    """A node with the example site applied, not yet started."""
     with node(tmp_path) as one:
         one.apply()
         yield one
@@ -33,7 +33,7 @@ def epoch(address: str) -> int:
 
 
 def test_dns_and_api(made: Node) -> None:
-    """One process answers DNS on both listeners and serves the API; SIGTERM ends it cleanly."""
+    """One process answers DNS on both listeners and serves the API; SIGTERM stops it cleanly."""
     made.start("--token-file", "token")
     assert made.dig(*NAME) == PLAIN
     assert made.dig("A", "ns1.example.test") == "192.0.2.53"
@@ -47,7 +47,7 @@ def test_dns_and_api(made: Node) -> None:
 
 
 def test_a_tier_change_changes_the_answer(made: Node) -> None:
-    """A client moved by curl is answered an address of its new tier within half a second."""
+    """A client moved to another tier by curl gets an address of that tier within half a second."""
     made.start("--token-file", "token")
     assert made.curl("PATCH", "clients/newsreader", {"match": [{"source": "127.0.0.0/8"}]})[0] == 200
     within(PROPAGATION, lambda: made.dig(*NAME) != PLAIN)
@@ -63,19 +63,19 @@ def test_a_tier_change_changes_the_answer(made: Node) -> None:
 
 
 def tier(made: Node) -> str:
-    """The tier that the API reads out of the address DNS gives now."""
+    """The tier that the API decodes from the address DNS gives now."""
     found = made.curl("GET", f"decode?address={made.dig(*NAME)}")[1]
     assert found["accepted"], found
     return str(found["tier"])
 
 
 def tier_code(made: Node) -> int:
-    """The tier's code inside the address DNS gives now."""
+    """The tier code in the address DNS gives now."""
     return int(made.curl("GET", f"decode?address={made.dig(*NAME)}")[1]["values"].get("tier", 0))
 
 
 def test_a_rotation(made: Node) -> None:
-    """A key rotated through the API is used by DNS at once where no dispatcher lives, and old addresses hold."""
+    """Without a dispatcher DNS uses a rotated key at once, and old addresses stay valid."""
     made.start("--token-file", "token")
     made.curl("PATCH", "clients/newsreader", {"match": [{"source": "127.0.0.0/8"}]})
     within(PROPAGATION, lambda: made.dig(*NAME) != PLAIN)
@@ -89,7 +89,7 @@ def test_a_rotation(made: Node) -> None:
 
 
 def test_a_rotation_waits_for_a_dispatcher(made: Node) -> None:
-    """While a live dispatcher has not reported the new key, DNS does not use it, and the API says who is waited for."""
+    """DNS does not use a new key until every live dispatcher reports it, and the API names the missing ones."""
     made.start("--token-file", "token")
     asyncio.run(_report(made, generation=1))
     made.curl("POST", "keys/web/rotate")
@@ -103,7 +103,7 @@ def test_a_rotation_waits_for_a_dispatcher(made: Node) -> None:
 
 
 async def _report(made: Node, generation: int) -> None:
-    """Report as a dispatcher that holds a generation."""
+    """Report a generation as a dispatcher does."""
     from dnsvip.store import KeyEncryptionKey, NodeReport, Store  # noqa: PLC0415
 
     kek = KeyEncryptionKey.load(made.folder / "dnsvip.key", os.environ)
@@ -113,7 +113,7 @@ async def _report(made: Node, generation: int) -> None:
 
 
 def test_the_first_token_is_shown_once(made: Node) -> None:
-    """The first start shows a token on standard output and never again; no log line holds it."""
+    """The first start prints a token on standard output, later starts do not, and no log line contains it."""
     made.start()
     shown = (made.folder / "out").read_text().split()[-1]
     assert made.curl("GET", "tiers", token=shown)[0] == 200
@@ -127,7 +127,7 @@ def test_the_first_token_is_shown_once(made: Node) -> None:
 
 
 def test_the_first_token_in_a_file(made: Node) -> None:
-    """With --token-file the first token is in a file that only its owner can read, and not shown."""
+    """With --token-file the first token is written to a private file and not printed."""
     made.start("--token-file", "token")
     assert stat.S_IMODE((made.folder / "token").stat().st_mode) == 0o600
     assert (made.folder / "out").read_text() == ""
@@ -137,7 +137,7 @@ def test_the_first_token_in_a_file(made: Node) -> None:
 
 
 def test_a_token_file_that_cannot_be_written(made: Node) -> None:
-    """A token that cannot be handed over is not made: the next start makes one."""
+    """A token that cannot be written is not created; the next start creates one."""
     done = made.dnsvip("serve", "node.toml", "--token-file", "nowhere/token")
     assert (done.returncode, "--token-file nowhere/token" in done.stderr) == (3, True), done.stderr
     made.start("--token-file", "token")
@@ -145,7 +145,7 @@ def test_a_token_file_that_cannot_be_written(made: Node) -> None:
 
 
 def test_killed_and_restarted(made: Node) -> None:
-    """What the API has answered is there after kill -9."""
+    """Changes that the API has confirmed survive kill -9."""
     made.start("--token-file", "token")
     assert made.curl("PUT", "clients/late", {"id": 77, "tier": "gold", "match": [{"source": "127.0.0.0/8"}]})[0] == 201
     assert made.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -155,7 +155,7 @@ def test_killed_and_restarted(made: Node) -> None:
 
 
 def test_the_database_goes_while_serving(made: Node) -> None:
-    """Without its database a node goes on answering DNS, the API says 503, and a restart serves on."""
+    """A node without its database keeps answering DNS, the API returns 503, and a restart recovers."""
     made.start("--token-file", "token")
     made.curl("PATCH", "clients/newsreader", {"match": [{"source": "127.0.0.0/8"}]})
     within(PROPAGATION, lambda: made.dig(*NAME) != PLAIN)
@@ -176,7 +176,7 @@ def test_the_database_goes_while_serving(made: Node) -> None:
 
 
 def test_starting_without_the_database(made: Node) -> None:
-    """A node starts from its last good snapshot, says so, and makes no token until the database is back."""
+    """A node starts from its last good snapshot, logs that, and creates no token until the database is back."""
     made.start()
     made.stop()
     original = (made.folder / "node.toml").read_text()
@@ -191,7 +191,7 @@ def test_starting_without_the_database(made: Node) -> None:
 
 
 def test_neither_database_nor_snapshot(tmp_path: Path) -> None:
-    """A node that has nothing to answer from says so and ends."""
+    """A node with neither database nor snapshot says so and exits."""
     with node(tmp_path) as made:
         made.write_node(NODE.replace("sqlite:///dnsvip.db", "postgresql://nobody@127.0.0.1:1/none"))
         done = made.dnsvip("serve", "node.toml")
@@ -199,7 +199,7 @@ def test_neither_database_nor_snapshot(tmp_path: Path) -> None:
 
 
 def test_an_empty_database(tmp_path: Path) -> None:
-    """A node starts on a database that does not exist yet, and the whole site can be made through the API."""
+    """A node starts on a database that does not exist yet, and the whole site can be created through the API."""
     with node(tmp_path) as made:
         made.start("--token-file", "token")
         steps = [
@@ -222,7 +222,7 @@ def test_an_empty_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "port"), [("dns.listen 'public'", "dns"), ("admin.listen", "api")])
 def test_a_port_in_use(made: Node, key: str, port: str) -> None:
-    """A port that is taken is named with its key of the node file."""
+    """A port in use is reported with its node file key."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", getattr(made, port)))
         taken.listen()
@@ -241,14 +241,14 @@ def test_a_port_in_use(made: Node, key: str, port: str) -> None:
     ],
 )
 def test_node_files_that_cannot_be_served(made: Node, text: str, options: tuple[str, ...], message: str) -> None:
-    """What a node file asks for and this version cannot do is refused by its key."""
+    """Unsupported settings of a node file are refused and named by their key."""
     made.write_node(text)
     done = made.dnsvip("serve", "node.toml", *options)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
 def test_sighup_is_survived(made: Node) -> None:
-    """SIGHUP is logged and ends nothing; SIGINT ends as SIGTERM does."""
+    """SIGHUP is logged and stops nothing; SIGINT stops the node as SIGTERM does."""
     made.start("--token-file", "token")
     assert made.process is not None
     made.process.send_signal(signal.SIGHUP)
@@ -258,7 +258,7 @@ def test_sighup_is_survived(made: Node) -> None:
 
 
 def test_without_the_api(made: Node) -> None:
-    """Without [admin] nothing listens for HTTP and no token is made."""
+    """Without [admin] there is no HTTP listener and no token."""
     made.write_node(NODE.replace('[admin]\nlisten = "127.0.0.1:{api}"\n', ""))
     made.start()
     assert made.dig(*NAME) == PLAIN

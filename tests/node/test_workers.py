@@ -1,4 +1,4 @@
-"""`dnsvip serve` with several workers: one port, shared work, crashes survived, nothing left behind."""
+"""`dnsvip serve` with several workers: one port, shared load, crash recovery, clean exit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.node.serving import NAME, NODE, PLAIN, PROPAGATION, Node, node, withi
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with two workers and the example site, not started yet."""
+    """A node with two workers and the example site, not yet started."""
     with node(tmp_path) as one:
         one.apply()
         one.write_node(NODE + "[dns]\nworkers = 2\n")
@@ -43,7 +43,7 @@ def services(made: Node) -> int:
 
 
 def test_workers_share_the_work(made: Node) -> None:
-    """Two processes answer on the same ports, a change reaches both, and the status adds up what they did."""
+    """Two processes answer on the same ports, a change reaches both, and the status sums their counters."""
     made.start("--token-file", "token")
     assert len(workers_of(made)) == 2
     assert {made.dig(*NAME) for _ in range(20)} == {PLAIN}
@@ -60,13 +60,13 @@ def test_workers_share_the_work(made: Node) -> None:
 
 
 def test_a_crashed_worker_is_replaced(made: Node) -> None:
-    """Nobody who asks misses a dead worker: another one answers, a new one comes, what it counted stays."""
+    """When a worker crashes, queries are still answered, a new worker starts, and the old counts are kept."""
     made.start("--token-file", "token")
     assert {made.dig(*NAME) for _ in range(10)} == {PLAIN}
     within(2, lambda: services(made) == 10)
     first, second = workers_of(made)
     os.kill(first, signal.SIGKILL)
-    within(5, lambda: "a DNS worker has ended" in made.log)  # until its last thread is gone, the port is half its own
+    within(5, lambda: "a DNS worker has ended" in made.log)  # it keeps half the port until its last thread exits
     assert {made.dig(*NAME) for _ in range(5)} == {PLAIN}
     within(15, lambda: len(workers_of(made)) == 2)
     assert second in workers_of(made)
@@ -74,7 +74,7 @@ def test_a_crashed_worker_is_replaced(made: Node) -> None:
 
 
 def test_workers_end_with_their_parent(made: Node) -> None:
-    """A node killed without a chance to clean up leaves no worker behind."""
+    """When the node is killed without cleanup its workers exit too."""
     made.start("--token-file", "token")
     left = workers_of(made)
     made.stop(signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_workers_end_with_their_parent(made: Node) -> None:
 
 
 def test_a_worker_that_cannot_listen(made: Node) -> None:
-    """What keeps the workers from listening is told as by one process, and nothing is left running."""
+    """A worker that cannot listen gives the same error as a single process, and no process stays behind."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", made.dns))
         taken.listen()

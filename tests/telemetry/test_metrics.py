@@ -1,4 +1,4 @@
-"""Plain numbers become families with the right names, labels and values."""
+"""Plain counters are exposed as metric families with the right names, labels and values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STATUS = {
 
 
 def values(families: object) -> dict[tuple[str, ...], float]:
-    """Samples by name and the values of their labels."""
+    """Samples by name and label values."""
     assert not isinstance(families, Metric)
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -46,7 +46,7 @@ def values(families: object) -> dict[tuple[str, ...], float]:
 
 
 def test_dns_counters() -> None:
-    """Every group of the server's counters is a family; the open streams are a gauge of their own."""
+    """Each group of the server's counters is a family; open streams are a gauge."""
     found = values(
         dns.families(
             {
@@ -69,7 +69,7 @@ def test_dns_counters() -> None:
 
 
 def test_dispatcher_status() -> None:
-    """Packets by reason, flows by state, servers by pool; what a runner does not tell has no sample."""
+    """Packets by reason, flows by state, servers by pool; a value that a runner does not report has no sample."""
     found = values(dispatch.families(STATUS))
     assert found["dnsvip_dispatch_packets_total", "bad-tag"] == 7
     assert found["dnsvip_dispatch_new_flows_total", "gold"] == 3
@@ -81,7 +81,7 @@ def test_dispatcher_status() -> None:
 
 
 def test_nodes_by_their_slowest_process() -> None:
-    """A node lags as its slowest live process does; one that nobody hears is not live."""
+    """A node lags as much as its slowest live process; a node that has stopped reporting is not live."""
     reports = (
         NodeReport("one", frozenset({"dns"}), 9, "x", 100.0, 5.0, "a"),
         NodeReport("one", frozenset({"dns"}), 7, "x", 100.0, 5.0, "b"),
@@ -99,14 +99,14 @@ def test_nodes_by_their_slowest_process() -> None:
 
 
 def test_the_database_is_down() -> None:
-    """Without the database its figures are absent, and that it is down is told."""
+    """Without the database its metrics are absent, and a gauge shows that it is down."""
     found = values(node.families(node.Known("dispatch", make_snapshot(), 1.0, False, 0.5)))
     assert found["dnsvip_database_up",] == 0
     assert ("dnsvip_store_generation",) not in found
 
 
 def test_processes_are_added_up() -> None:
-    """CPU time and memory are those of the requester and its workers; a worker that has ended is left out."""
+    """CPU time and memory sum the node and its live workers."""
     alone = values(process.families())
     argv, pipe = [sys.executable, "-c", "print(flush=True); input()"], subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as worker:
@@ -121,7 +121,7 @@ def test_processes_are_added_up() -> None:
 
 
 def test_text_forms() -> None:
-    """Prometheus' text is the default; OpenMetrics is given to who asks for it."""
+    """The Prometheus text format is the default; OpenMetrics is used when the scraper accepts it."""
     text, kind = render(dispatch.families(STATUS))
     assert kind.startswith("text/plain")
     assert b'dnsvip_dispatch_packets_total{reason="bad-tag"} 7.0' in text
@@ -131,14 +131,14 @@ def test_text_forms() -> None:
 
 
 def test_ready_or_why_not() -> None:
-    """What is missing and a database unheard of for too long keep a process from being ready; 0 is for ever."""
+    """A missing component or a database outage over the limit makes a process not ready; a limit of 0 never does."""
     assert problems(Readiness((), 100.0, 60.0), 160.0) == []
     assert problems(Readiness((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
     assert problems(Readiness(("x",), 100.0, 0.0), 1e9) == ["x"]
 
 
 def test_every_metric_is_documented() -> None:
-    """The table of README.md names every family, and none that is gone."""
+    """README.md documents every family and no others."""
     more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}}
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),

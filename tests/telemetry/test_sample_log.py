@@ -1,4 +1,4 @@
-"""Samples: the right ones, written aside, dropped and counted where they are too many, never waited for."""
+"""The sample log: exact sampling, background writes, and counted drops instead of blocking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.node.serving import within
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 64), max_size=40))
 def test_one_in_so_many(one_in: int, batches: list[int]) -> None:
-    """However things come in batches, each `one_in`-th of all is picked, once."""
+    """Each `one_in`-th item is sampled exactly once, however the items are batched."""
     every, at, picked = Every(one_in), 0, []
     for number in batches:
         picked += sorted(at + place for place in every.picks(number))
@@ -36,7 +36,7 @@ def lines(file: Path) -> list[int]:
 
 
 def test_written_and_reopened(tmp_path: Path) -> None:
-    """Lines come in order; after the file was moved away, those that follow are in a new one."""
+    """Lines keep their order; after the file is moved, later lines go to a new one."""
     file = tmp_path / "samples"
     log = SampleLog(SampleSettings(1, file), as_it_is)
     log.start()
@@ -53,7 +53,7 @@ def test_written_and_reopened(tmp_path: Path) -> None:
 
 
 def test_too_many_are_dropped(tmp_path: Path) -> None:
-    """While writing stands still, offering does not: what there is no room for is counted."""
+    """While writing stalls, offering does not block: samples over the limit are dropped and counted."""
     gate = threading.Event()
 
     def slow(sample: int, _: Anonymise) -> Mapping[str, Any]:
@@ -71,7 +71,7 @@ def test_too_many_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """Samples for a folder that is not there are dropped and counted, and written once it is."""
+    """Samples for a missing folder are dropped and counted, and written once it exists."""
     log = SampleLog(SampleSettings(1, tmp_path / "none" / "samples"), as_it_is)
     log.start()
     log.offer(1)
@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_anonymised() -> None:
-    """By default /24 and /48 are kept of an address; whole ones only where the node file says so."""
+    """By default addresses are truncated to /24 and /48; the node file can keep them whole."""
     log = SampleLog(SampleSettings(), as_it_is)
     assert log.anonymise(ip_address("198.51.100.77")) == "198.51.100.0/24"
     assert log.anonymise(ip_address("2001:db8:77:1:2::3")) == "2001:db8:77::/48"
