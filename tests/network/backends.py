@@ -1,8 +1,8 @@
-"""A dispatcher whose servers die, come back, tell their load and stand behind tunnels.
+r"""A dispatcher whose servers fail, recover, report their load and sit behind tunnels.
 
 client - router ---- dispatcher        web-1, web-2: on the dispatcher's segment (direct), each with a load agent
-            |   \\---- web-1, web-2
-            \\------- tun-1, tun-2      behind another hop, reached in a tunnel (encap)
+            |   \---- web-1, web-2
+            \------- tun-1, tun-2      behind another hop, reached through a tunnel (encap)
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             return self.answer(503 if os.path.exists("sick") else 200, 0)
-        if self.path == "/slow":  # a minute long, or the rest at once when told to finish
+        if self.path == "/slow":  # takes a minute; once `finish` exists, sends the rest at once
             self.answer(200, 12_000_000)
             for _ in range(600):
                 self.wfile.write(NAME * 4_000)
@@ -123,7 +123,7 @@ as IPv6 or IPv4 in IPv6 is taken out and received."""
 
 
 class Backends:
-    """The world above, with everything running and the dispatcher's checks passed once."""
+    """The topology above with everything running and the dispatcher's first checks passed."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world, self.folder = world, folder
@@ -163,7 +163,7 @@ class Backends:
             host.ip("-4", "route", "add", "default", "via", "inet6", gateway, "dev", "eth0")
 
     def _furnish(self, name: str, host: Host) -> None:
-        """The VIPs, a web server, a load agent, and for those away a tunnel's end."""
+        """Set up the VIPs, a web server, a load agent, and a tunnel endpoint on remote servers."""
         host.ip("-6", "route", "add", "local", "2001:db8:a:1::/64", "dev", "lo")
         host.ip("-4", "route", "add", "local", "192.0.2.0/28", "dev", "lo")
         host.sysctl({"net.ipv4.conf.all.rp_filter": "0", "net.ipv4.conf.default.rp_filter": "0"})
@@ -189,7 +189,7 @@ class Backends:
         self.web[name].wait()
 
     def agent(self, name: str, line: str) -> None:
-        """What a host's load agent says from now on."""
+        """Set the answer of a host's load agent."""
         file = self.folder / name / "agent"
         file.with_suffix(".new").write_text(line)
         file.with_suffix(".new").replace(file)
@@ -202,34 +202,34 @@ class Backends:
         return str(IPv6Address(active[1].encode(values)))
 
     def curl(self, address: str, path: str = "who", *options: str) -> subprocess.CompletedProcess[str]:
-        """A request of the client."""
+        """A curl request from the client."""
         host = f"[{address}]" if ":" in address else address
         return self.client.run("curl", "-sS", "-m", "10", *options, f"http://{host}/{path}", check=False)
 
     def download(self, address: str) -> subprocess.Popen[str]:
-        """A download that goes on for a minute or until `finish`; it prints how much it got."""
+        """A download that runs for a minute or until `finish`; it prints how much it received."""
         (self.folder / "finish").unlink(missing_ok=True)
         argv = self.client.command("curl", "-s", "-m", "60", "-o", "/dev/null", "-w", "%{size_download}",
                                    f"http://[{address}]/slow")  # fmt: skip
         return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
     def finish(self, *loads: subprocess.Popen[str]) -> list[int]:
-        """Let downloads come to their end; how much each got."""
+        """Let downloads finish; return the bytes that each received."""
         (self.folder / "finish").touch()
         return [int(load.communicate(timeout=60)[0]) for load in loads]
 
     def who(self, address: str, count: int = 1) -> set[str]:
-        """Who answers so many requests."""
+        """The servers that answer a number of requests."""
         return {self.curl(address).stdout for _ in range(count)}
 
     def dnsvip(self, *argv: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command of dnsvip on the dispatcher's host."""
+        """Run a dnsvip command on the dispatcher's host."""
         done = self.dispatcher.run(*DNSVIP, *argv, check=False)
         assert not ok or done.returncode == 0, (argv, done.stderr)
         return done
 
     def status(self) -> dict[str, Any]:
-        """The dispatcher's status; empty as long as it does not answer."""
+        """The dispatcher's status; empty while it does not answer."""
         code = (
             "import socket\ns = socket.socket(socket.AF_UNIX); s.connect('state/dispatch.sock')\n"
             's.sendall(b\'{"do": "status"}\\n\'); f = s.makefile(); next(f); print(next(f))\n'
@@ -241,11 +241,11 @@ class Backends:
         return told
 
     def states(self, pool: str) -> dict[str, str]:
-        """The states of a pool's servers, as they are dispatched by."""
+        """The states of a pool's servers, as the dispatcher uses them."""
         return {one["name"]: one["state"] for one in self.status().get("servers", []) if one["pool"] == pool}
 
     def weights(self, pool: str) -> dict[str, int]:
-        """Likewise their weights."""
+        """The weights of a pool's servers, as the dispatcher uses them."""
         return {one["name"]: one["weight"] for one in self.status().get("servers", []) if one["pool"] == pool}
 
     def count(self, reason: str) -> int:
@@ -258,5 +258,5 @@ class Backends:
         return Capture(host, expression, self.folder / f"{host.name}-{time.monotonic_ns()}.pcap")
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that must come to pass, on a machine that may be busy."""
+        """Wait for a condition, patiently enough for a busy machine."""
         wait_until(condition, 30)

@@ -1,4 +1,4 @@
-"""Worlds of network namespaces for tests."""
+"""Fixtures that create network namespaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dnsvip.demo.netns import World
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """An empty world, removed after the test; the test is skipped where the machine allows none."""
+    """An empty topology, removed after the test; skips where namespaces are not allowed."""
     if reason := World.available(tun=False):
         pytest.skip(reason)
     with World() as made:
@@ -20,6 +20,6 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def tun() -> None:
-    """Skips the test where programs cannot open a TUN device."""
+    """Skips the test where TUN devices cannot be opened."""
     if reason := World.available(tun=True):
         pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""A client, a router, a dispatcher and servers for the dispatcher's tests on real packets.
+"""A client, a router, a dispatcher and servers, for the dispatcher's tests on real packets.
 
 client - far - router ======== dispatcher      Replies to direct flows go from the server to the router.
                       segment  fast-1, fast-2  The link from far to router has an MTU of 1300.
@@ -34,7 +34,7 @@ TIERS = {"fast": 1, "translated": 2, "held": 3, "half": 4, "blocked": 15}
 
 
 def clusters(default_tier: str, classes: str) -> str:
-    """The clusters of a site file: one of IPv6, and one of IPv4 whose `classes` are given as TOML writes them."""
+    """The clusters of a site file: one IPv6 cluster, and one IPv4 cluster with the given `classes` in TOML."""
     return f"""
 [cluster.web]
 prefix = "2001:db8:a:1::/64"
@@ -96,7 +96,7 @@ while True:
 
 
 class Ground:
-    """The hosts, wired up, with web and UDP servers and the dispatcher running on the site above."""
+    """The connected hosts, with web and UDP servers and the dispatcher running on the site above."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world, self.folder = world, folder
@@ -147,11 +147,11 @@ class Ground:
         wait_until(lambda: host.run("curl", "-sf", "http://[::1]/who", check=False).stdout == name)
 
     def apply(self, fast_1: int = 100) -> None:
-        """Apply the site, with this weight for fast-1."""
+        """Apply the site with this weight for fast-1."""
         apply(self.folder, SITE.replace("FAST1", str(fast_1)))
 
     def dispatch(self) -> subprocess.Popen[bytes]:
-        """Start a dispatcher; returns when it dispatches."""
+        """Start a dispatcher; return once it forwards."""
         before = self.log.count("dispatching")
         process = self.dispatcher.start(
             *DNSVIP, "dispatch", self.folder / "node.toml", log=self.folder / "dispatch.log"
@@ -162,12 +162,12 @@ class Ground:
 
     @property
     def log(self) -> str:
-        """What the dispatcher said."""
+        """The dispatcher's log."""
         file = self.folder / "dispatch.log"
         return file.read_text() if file.exists() else ""
 
     def snapshot(self) -> Snapshot:
-        """What the database holds."""
+        """The current snapshot of the database."""
 
         return read_snapshot(self.folder)
 
@@ -179,7 +179,7 @@ class Ground:
         return str(IPv6Address(active[1].encode(values)))
 
     def status(self) -> dict[str, Any]:
-        """The dispatcher's status from its socket."""
+        """The dispatcher's status, read from its socket."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.folder / "state" / "dispatch.sock"))
             connection.sendall(b'{"do": "status"}\n')
@@ -195,7 +195,7 @@ class Ground:
         return counted
 
     def who(self, address: str, *options: str) -> str:
-        """Which server answers the client at an address; empty where none does."""
+        """The server that answers the client at an address; empty if none does."""
         host = f"[{address}]" if ":" in address else address
         return self.client.run("curl", "-s", "-m", "3", *options, f"http://{host}/who", check=False).stdout
 
@@ -205,7 +205,7 @@ class Ground:
 
 
 class Capture:
-    """Packets seen on an interface, from the moment this returns until `lines` is called."""
+    """Packets seen on an interface from construction until `lines` is called."""
 
     def __init__(self, host: Host, expression: str, file: Path) -> None:
         self._file, self._host = file, host
@@ -216,7 +216,7 @@ class Capture:
         wait_until(lambda: said.exists() and "listening" in said.read_text())
 
     def lines(self) -> list[str]:
-        """One line a packet, as tcpdump -nv tells it; waits a moment for the last ones."""
+        """One line per packet, as `tcpdump -nv` prints it; waits a moment for the last ones."""
         time.sleep(0.3)
         self._process.terminate()
         self._process.wait()
@@ -225,12 +225,12 @@ class Capture:
 
 
 def read_snapshot(folder: Path, node: str = "node.toml") -> Snapshot:
-    """What the database of a node file holds."""
+    """The current snapshot of a node file's database."""
     return asyncio.run(with_store(folder / node, lambda store: store.snapshots.load()))
 
 
 def apply(folder: Path, site: str, node: str = "node.toml") -> None:
-    """Make the database of a node file what a site file says."""
+    """Apply a site file to a node file's database."""
     wanted = build_site(tomllib.loads(site), zone_files(folder))
 
     async def change(store: Store) -> None:
@@ -243,7 +243,7 @@ def apply(folder: Path, site: str, node: str = "node.toml") -> None:
 
 
 async def with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> Result:
-    """Do something with the database of a node file."""
+    """Run a coroutine function on the store of a node file."""
     node = load_node(file)
     store = await Store.open(node.database, KeyEncryptionKey.load(node.key_file, {}))
     try:
@@ -253,7 +253,7 @@ async def with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> 
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for something that must come to pass."""
+    """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "has not happened in time"

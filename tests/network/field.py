@@ -1,7 +1,7 @@
 """Several dispatchers, of either data plane, behind one router that spreads flows over them (ECMP).
 
 client - router ======== d1, d2       mode = "xdp" or "user", each with its node file, one database
-          segment        s1 ... s4    servers; they answer by the router
+          segment        s1 ... s4    servers; they reply through the router
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ servers = [{ name = "n1", address = "fd00:10::31" }]
 
 
 class Field:
-    """The hosts, wired up, with servers running and no dispatcher yet."""
+    """The connected hosts, with servers running and no dispatcher yet."""
 
     def __init__(self, world: World, folder: Path, modes: Sequence[str], servers: int = 4) -> None:
         self.world, self.folder = world, folder
@@ -104,13 +104,13 @@ class Field:
         )
 
     def spread(self, names: Sequence[str]) -> None:
-        """Make the router send the clusters' packets to these dispatchers, by flow."""
+        """Route the clusters' packets to these dispatchers, spread by flow."""
         for family, prefix, via in (("-6", PREFIX, "fd00:10::"), ("-4", PREFIX4, "10.0.0.")):
             hops = [word for name in names for word in ("nexthop", "via", f"{via}{int(name[1:]) + 1}")]
             self.router.ip(family, "route", "replace", prefix, *hops)
 
     def wire_server(self, name: str, host: Host, address: str) -> None:
-        """Connect a server, direct and by tunnel, and start its programs."""
+        """Connect a server, directly and by tunnel, and start its programs."""
         self.world.link(host, self.segment, a_addrs=[f"{address}/64"], a_name="eth0", b_name=name)
         host.route("default", "via", "fd00:10::1")
         host.ip("-6", "route", "add", "local", PREFIX, "dev", "lo")
@@ -119,13 +119,13 @@ class Field:
         self.serve(name, host)
 
     def unwrap(self) -> None:
-        """Have the servers take what comes by tunnel, by the kernel's program."""
+        """Make the servers unwrap tunnel packets in the kernel program."""
         for name, host in self.servers.items():
             self.segment.run("ethtool", "-K", name, "tx", "off")
             host.run(*DNSVIP, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name)
 
     def wire_nat(self) -> None:
-        """The server of pool nat, whose way to the clients leads through d1."""
+        """Connect the server of pool nat, whose default route is d1."""
         host = self.world.host("n1")
         self.world.link(host, self.segment, a_addrs=["fd00:10::31/64"], a_name="eth0", b_name="n1")
         host.route("default", "via", "fd00:10::2")
@@ -138,7 +138,7 @@ class Field:
         return process
 
     def apply(self) -> None:
-        """Make the site what `weights` says."""
+        """Apply the site with these `weights`."""
         entries = (
             f'{{ name = "{name}", address = "fd00:10::2{name[1:]}", weight = {weight} }}'
             for name, weight in self.weights.items()
@@ -153,7 +153,7 @@ class Field:
         env: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
-        """Start a dispatcher; returns when it dispatches."""
+        """Start a dispatcher; return once it forwards."""
         before = self.log(name).count("dispatching")
         process = self.dispatchers[name].start(
             *(*prefix, sys.executable, *python, "dispatch", *options, self.folder / f"{name}.toml"),
@@ -165,13 +165,13 @@ class Field:
         self.processes[name] = process
 
     def settle(self) -> None:
-        """Wait until every dispatcher that runs decides by what the database holds."""
+        """Wait until every running dispatcher uses the database's current generation."""
         generation = read_snapshot(self.folder, "d1.toml").generation
         running = [name for name, process in self.processes.items() if process.poll() is None]
         wait_until(lambda: all(self.status(name)["generation"] >= generation for name in running), 30)
 
     def log(self, name: str) -> str:
-        """What a dispatcher said."""
+        """A dispatcher's log."""
         file = self.folder / f"{name}.log"
         return file.read_text() if file.exists() else ""
 
@@ -182,41 +182,41 @@ class Field:
         return str(IPv6Address(active[1].encode({"tier": TIERS[tier], "client": 0, "expiry": 127, "nonce": nonce})))
 
     def status(self, name: str) -> dict[str, Any]:
-        """A dispatcher's status from its socket."""
+        """A dispatcher's status, read from its socket."""
         return read_status(self.folder / f"state-{name}" / "dispatch.sock")
 
     def traffic(self, *words: str, timeout: float = 100) -> Mapping[str, Any]:
-        """Run one of the traffic programs in the client to its end."""
+        """Run one of the traffic programs on the client to its end."""
         done = self.client.run(sys.executable, TRAFFIC, *words, timeout=timeout)
         result: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
 
     def downloads(self, flows: int, addresses: Sequence[str], seconds: float = 60) -> Downloads:
-        """So many downloads that run; returns when all do."""
+        """Start a number of downloads; return once all run."""
         return Downloads(self, flows, addresses, seconds)
 
 
 class Downloads:
-    """Slow downloads that run in the client until `finish`."""
+    """Slow downloads that run on the client until `finish`."""
 
     def __init__(self, field: Field, flows: int, addresses: Sequence[str], seconds: float) -> None:
         command = field.client.command(
             sys.executable, TRAFFIC, "download", str(flows), str(seconds), *addresses
-        )  # not Host.start: it has to be told when to end
+        )  # not Host.start: it must be stoppable
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         said = self._process.stdout.readline()
         assert said == "running\n", said
 
     def finish(self) -> Mapping[str, Any]:
-        """End them; what became of each."""
+        """End the downloads; return what each received."""
         said, _ = self._process.communicate("\n", timeout=60)
         result: Mapping[str, Any] = json.loads(said.splitlines()[-1])
         return result
 
 
 def rotate(folder: Path) -> None:
-    """Have a new key made and used for the cluster, once every dispatcher holds it."""
+    """Create and activate a new key for the cluster once every dispatcher holds it."""
 
     async def change(store: Store) -> None:
         made = await store.keys.rotate("web", "test", time.time())
@@ -229,7 +229,7 @@ def rotate(folder: Path) -> None:
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """What a dispatcher says on its socket."""
+    """The status that a dispatcher reports on its socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         with connection.makefile() as text:

@@ -1,7 +1,7 @@
-"""A whole site of real processes on one database: DNS servers on loopback, dispatchers in namespaces of their own.
+"""A whole site of real processes on one database: DNS servers on loopback, dispatchers in their own namespaces.
 
-Each address carries, besides tier and client, the number of the change that it was made after (`seq`), so that
-an answer tells which state its server was in.
+Besides tier and client each address carries `seq`, the number of the latest change it reflects, so that an
+answer shows which state its server was in.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ HEALTHY = ("issued", "proven", "plain")
 
 @dataclass
 class Server:
-    """A DNS server, and how to ask it as the client acme."""
+    """A DNS server, queried as the client acme."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
 
     def ask(self) -> int:
-        """The address that acme gets; raises OSError or ValueError where there is no such answer."""
+        """The address that acme gets; raises OSError or ValueError if there is none."""
         query = dns.message.make_query("www.example.test", "AAAA", use_edns=True)
         query.use_edns(options=[dns.edns.ECSOption("198.51.100.7", 32)])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
@@ -91,7 +91,7 @@ class Server:
 
 @dataclass
 class Dispatcher:
-    """A dispatcher, and a host in front of it that sends it packets."""
+    """A dispatcher, and a host in front of it that sends packets to it."""
 
     name: str
     folder: Path
@@ -105,24 +105,24 @@ class Dispatcher:
         self.sender.stdin.flush()
 
     def status(self) -> dict[str, Any]:
-        """What it tells of itself."""
+        """The dispatcher's status."""
         with socket.socket(socket.AF_UNIX) as one:
             one.connect(str(self.folder / self.name / "dispatch.sock"))
             one.sendall(b'{"do": "status"}\n')
             with one.makefile() as text:
-                next(text)  # the version of what follows
+                next(text)  # the version of the stream
                 found: dict[str, Any] = json.loads(next(text))
                 return found
 
     def rejected(self) -> dict[str, int]:
-        """Packets that it took to be wrong, by reason."""
+        """Rejected packets by reason."""
         wrong = ("unknown-epoch", "bad-tag", "bad-payload", "expired", "revoked", "no-server", "unproven")
         return {reason: count for reason, count in self.status()["counters"].items() if count and reason in wrong}
 
 
 @dataclass
 class Fleet:
-    """The processes, and a store of the test's own that changes the site."""
+    """The processes, and the test's own store for changing the site."""
 
     folder: Path
     url: str
@@ -135,7 +135,7 @@ class Fleet:
 
     @classmethod
     async def start(cls, folder: Path, url: str, world: World, *, servers: int = 3, dispatchers: int = 2) -> Self:
-        """Make the site, start everything and wait until it works."""
+        """Create the site, start everything and wait until it works."""
         store = await Store.open(url, KeyEncryptionKey.load(folder / "key", {}))
         await store.objects.apply(plan(Site(), make_site(SITE), {}), "test", "site")
         fleet = cls(folder, url, world, store)
@@ -150,7 +150,7 @@ class Fleet:
         return fleet
 
     async def stop(self) -> None:
-        """End the processes that the world does not end."""
+        """Stop the processes that the topology does not stop."""
         for server in self.servers:
             server.process.terminate()
         for server in self.servers:
@@ -161,7 +161,7 @@ class Fleet:
         await self.store.close()
 
     def log(self, which: Server | Dispatcher) -> str:
-        """What a process has logged."""
+        """The log of a process."""
         return (self.folder / f"{which.name}.log").read_text()
 
     async def change(self, **changes: Any) -> int:
@@ -174,7 +174,7 @@ class Fleet:
         return self.seq
 
     async def snapshot(self) -> Snapshot:
-        """What the database holds."""
+        """The current snapshot of the database."""
         return await self.store.snapshots.load()
 
     def _serve(self, name: str) -> None:
@@ -208,7 +208,7 @@ class Fleet:
 
 @dataclass
 class Seen:
-    """One answer: when it was asked for and when it came (monotonic seconds), and the address; None without one."""
+    """One answer: when it was requested and received (monotonic seconds), and the address, or None."""
 
     server: str
     asked: float
@@ -217,7 +217,7 @@ class Seen:
 
 
 class Watch:
-    """Asks every server of a fleet again and again, and sends every answer's address to every dispatcher."""
+    """Queries every server of a fleet continuously and sends each answered address to every dispatcher."""
 
     def __init__(self, fleet: Fleet, pause: float = 0.02) -> None:
         self.seen: list[Seen] = []
@@ -252,7 +252,7 @@ class Watch:
 
 
 def decoded(seen: Iterable[Seen], snapshot: Snapshot) -> list[tuple[Seen, Mapping[str, int]]]:
-    """What each answer's address says; fails for one that is missing or forged."""
+    """The decoded payload of each answer's address; fails if one is missing or forged."""
     ring = snapshot.keyrings["web"]
     found = []
     for each in seen:
@@ -267,7 +267,7 @@ def decoded(seen: Iterable[Seen], snapshot: Snapshot) -> list[tuple[Seen, Mappin
 def delays(
     committed: Mapping[int, float], answers: Iterable[tuple[Seen, Mapping[str, int]]], servers: Iterable[str]
 ) -> list[float]:
-    """For each change and server, seconds from its commit to the first answer that has it."""
+    """For each change and server, seconds from commit to the first answer that reflects it."""
     by_server: dict[str, list[tuple[float, int]]] = {name: [] for name in servers}
     for seen, values in answers:
         by_server[seen.server].append((seen.came, values["seq"]))

@@ -1,4 +1,4 @@
-"""Tunnels, health, load, draining and what is told of all that, on real packets between real programs."""
+"""Tunnels, health, load, draining and their reporting, on real packets between real programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TUN = {"tun-1", "tun-2"}
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backends]:
-    """One world for the tests of this file, none of which leaves it changed."""
+    """One topology for the tests of this file; each leaves it unchanged."""
     if reason := World.available(tun=True):
         pytest.skip(reason)
     with World() as world:
@@ -31,7 +31,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backends]:
 
 @contextmanager
 def healthy_again(ground: Backends) -> Iterator[None]:
-    """Afterwards both web servers are up and have their full weight, whatever came between."""
+    """Wait after each test until both web servers are up with full weight."""
     try:
         yield
     finally:
@@ -43,7 +43,7 @@ def healthy_again(ground: Backends) -> Iterator[None]:
 
 
 def test_encap_reaches_servers_behind_another_hop(ground: Backends) -> None:
-    """The server gets the packet whole in an outer one from the discard prefix, and answers the client directly."""
+    """The server gets the packet in an outer one from the discard prefix, and replies to the client directly."""
     vip = ground.address("tunnel")
     captures = {name: ground.capture(ground.servers[name], "ip6 proto 41") for name in TUN}
     asked = ground.curl(vip)
@@ -62,12 +62,12 @@ def test_encap_reaches_servers_behind_another_hop(ground: Backends) -> None:
 
 
 def test_encap_carries_ipv4(ground: Backends) -> None:
-    """An IPv4 connection is carried to servers that have IPv6 alone."""
+    """A tunnel carries IPv4 connections to servers that only have IPv6."""
     assert ground.curl("192.0.2.8").stdout in TUN
 
 
 def test_upload_through_a_tunnel_is_told_the_size_that_fits(ground: Backends) -> None:
-    """A packet of 1500 bytes does not fit with its outer header: the client hears 1460 from the VIP and goes on."""
+    """A 1500-byte packet exceeds the tunnel's MTU: the client gets Packet Too Big (1460) from the VIP and continues."""
     vip, vip4 = ground.address("tunnel", 1), "192.0.2.8"
     capture = ground.capture(ground.client, "icmp6 or icmp")
     data = ground.folder / "upload"
@@ -82,7 +82,7 @@ def test_upload_through_a_tunnel_is_told_the_size_that_fits(ground: Backends) ->
 
 
 def test_no_server_is_an_error_at_once(ground: Backends) -> None:
-    """A pool without a server answers: the client's connection fails in no time, and not by a timeout."""
+    """A pool without servers rejects connections at once instead of letting them time out."""
     capture = ground.capture(ground.client, "icmp6 or icmp")
     script = "import socket, sys\ntry: socket.create_connection((sys.argv[1], 80), 10)\nexcept OSError as e: print(e)"
     for vip in (ground.address("lonely"), "192.0.2.9"):
@@ -97,12 +97,12 @@ def test_no_server_is_an_error_at_once(ground: Backends) -> None:
 
 
 def test_fallback_serves_meanwhile(ground: Backends) -> None:
-    """The pool that another falls back to takes its connections."""
+    """The fallback pool takes the connections of a pool without servers."""
     assert ground.who(ground.address("spare"), 4) <= WEB
 
 
 def test_a_server_dies_and_comes_back(ground: Backends) -> None:
-    """New connections avoid a dead server within moments; when it is back it has its share again."""
+    """New connections avoid a dead server within moments; after recovery it gets its share again."""
     vip = ground.address("web", 1)
     assert ground.who(vip, 16) == WEB
     with healthy_again(ground):
@@ -116,7 +116,7 @@ def test_a_server_dies_and_comes_back(ground: Backends) -> None:
 
 
 def test_an_answer_that_says_unwell(ground: Backends) -> None:
-    """503 takes a server out as a closed port does."""
+    """A 503 response takes a server out of rotation like a closed port."""
     with healthy_again(ground):
         (ground.folder / "web-2" / "sick").touch()
         ground.until(lambda: ground.states("web")["web-2"] == "down")
@@ -124,7 +124,7 @@ def test_an_answer_that_says_unwell(ground: Backends) -> None:
 
 
 def test_an_agent_drains_and_established_connections_finish(ground: Backends) -> None:
-    """While an agent says drain its server finishes what it has begun and gets nothing new."""
+    """While its agent reports drain, a server finishes its connections and gets no new ones."""
     vip = ground.address("web", 3)
     loads = [ground.download(vip) for _ in range(8)]
     with healthy_again(ground):
@@ -138,7 +138,7 @@ def test_an_agent_drains_and_established_connections_finish(ground: Backends) ->
 
 
 def test_an_agents_load_is_a_share(ground: Backends) -> None:
-    """A server that reports 10 % gets a tenth of the other's connections; 0 % is none."""
+    """A server reporting 10 % gets a tenth of the other's connections; one reporting 0 % gets none."""
     vip = ground.address("web", 4)
     with healthy_again(ground):
         ground.agent("web-1", "10%\n")
@@ -153,7 +153,7 @@ def test_an_agents_load_is_a_share(ground: Backends) -> None:
 
 
 def test_operators_drain_and_down(ground: Backends) -> None:
-    """By the CLI: drain keeps what is established, down moves it, up brings the server back; every node can see it."""
+    """By the CLI: drain keeps established flows, down moves them, up restores the server; every node sees it."""
     serving = ground.dispatcher.start(
         *DNSVIP, "serve", ground.folder / "node.toml", "--token-file", ground.folder / "token",
         log=ground.folder / "serve.log",
@@ -198,7 +198,7 @@ def test_operators_drain_and_down(ground: Backends) -> None:
 
 
 def test_held_flows_wait_their_turn(ground: Backends) -> None:
-    """Of six connections at once to a tier of ten a second each waits a tenth longer than the one before it."""
+    """Of six simultaneous connections to a tier limited to ten per second, each waits a tenth longer than the last."""
     script = (
         "import select, socket, time\n"
         "socks = [socket.socket(socket.AF_INET6) for _ in range(6)]\n"
@@ -212,13 +212,13 @@ def test_held_flows_wait_their_turn(ground: Backends) -> None:
     said = ground.client.run("python3", "-c", script.replace("VIP", repr(ground.address("held")))).stdout
     waits = [float(line) for line in said.split()]
     assert len(waits) == 6
-    assert 0.4 < waits[-1] < 0.98  # a repeated SYN would come after a second
+    assert 0.4 < waits[-1] < 0.98  # a retransmitted SYN would come after a second
     assert ground.count("held") >= before + 4
     assert ground.status()["held"] == 0
 
 
 def test_flows_and_packets_are_shown(ground: Backends) -> None:
-    """Flows are searched, counted and forgotten, and packets watched, by who they are of."""
+    """The CLI searches, counts and forgets flows and watches packets, by client and address."""
     config = ["--config", str(ground.folder / "node.toml")]
     vip = ground.address("web", 6, client=1001)
     argv = [*DNSVIP, "watch", *config, "acme", "--json", "--count", "4"]
@@ -241,14 +241,14 @@ def test_flows_and_packets_are_shown(ground: Backends) -> None:
     assert any(line.startswith("acme\t") for line in lines), lines
 
     assert ground.dnsvip("flows", "purge", "acme", *config).stdout == "1 flows forgotten\n"
-    assert ground.finish(load) == [WHOLE]  # judged anew, it went to the same server
+    assert ground.finish(load) == [WHOLE]  # verified again, it went to the same server
     assert ground.dnsvip("flows", "purge", *config, ok=False).returncode == 2
     wrong = ground.dnsvip("watch", "acne", *config, ok=False)
     assert (wrong.returncode, "'acne' is not a client" in wrong.stderr) == (3, True)
 
 
 def test_watching_tells_in_words(ground: Backends) -> None:
-    """A forged packet is told as what it is."""
+    """`dnsvip watch` describes a forged packet in words."""
     config = ["--config", str(ground.folder / "node.toml")]
     forged = ground.address("web")[:-1] + ("0" if ground.address("web")[-1] != "0" else "1")
     argv = [*DNSVIP, "watch", *config, forged, "--count", "1"]
@@ -264,7 +264,7 @@ def test_watching_tells_in_words(ground: Backends) -> None:
 
 
 def test_nothing_was_lost(ground: Backends) -> None:
-    """Every packet ends in one counter, and the kernel took all that was sent."""
+    """Every packet is in exactly one counter, and the kernel accepted all that were sent."""
     status = ground.status()
     assert status["packets"] == sum(status["counters"].values()) > 0
     assert status["send_failed"] == 0

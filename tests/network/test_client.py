@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Scene:
-    """A host on which client, DNS server and web server live, and the enrolment's file."""
+    """A host with client, DNS server and web server, and the enrolment file."""
 
     host: Host
     file: Path
@@ -45,7 +45,7 @@ class Scene:
         files.save(enrolled, self.file)
 
     def fetch(self, *words: str | Path) -> dict[str, Any]:
-        """What the web server saw of curl's connection."""
+        """The web server's view of curl's connection."""
         found: dict[str, Any] = json.loads(self.client("exec", *words).stdout)
         return found
 
@@ -81,7 +81,7 @@ def until(holds: Callable[[], bool], log: Path) -> None:
 
 
 def proof_of(seen: dict[str, Any], bind: Bind) -> bool:
-    """Whether the connection that the web server saw carries a proof for the very source it came from."""
+    """Whether the connection's destination carries a proof for its source."""
     address, (source, port) = int(IPv6Address(seen["to"])), seen["from"]
     return CODEC.authentic(address) and any(
         verify(CODEC.layout, address, bytes(16), bind, int(IPv6Address(source)), port, slot)
@@ -91,7 +91,7 @@ def proof_of(seen: dict[str, Any], bind: Bind) -> bool:
 
 @pytest.mark.parametrize("bind", list(Bind))
 def test_curl_by_exec(scene: Scene, bind: Bind) -> None:
-    """curl reaches the proven address from the bound source, with certificate name, SNI and Host of its URL."""
+    """curl connects to the proven address from the bound source, with certificate name, SNI and Host of its URL."""
     scene.enrol(enrolment(DNS, bind=bind))
     seen = scene.fetch(*scene.curl(f"https://{NAME}/x"))
     assert proof_of(seen, bind)
@@ -101,7 +101,7 @@ def test_curl_by_exec(scene: Scene, bind: Bind) -> None:
 
 
 def test_plain_http_by_exec(scene: Scene) -> None:
-    """A plain http URL reaches the proven address too, Host as in the URL."""
+    """A plain http URL uses the proven address too, with Host as in the URL."""
     scene.enrol(enrolment(DNS))
     seen = scene.fetch(*scene.curl(f"http://{NAME}/"))
     assert proof_of(seen, Bind.ADDRESS)
@@ -109,7 +109,7 @@ def test_plain_http_by_exec(scene: Scene) -> None:
 
 
 def test_port_bound_connections_differ(scene: Scene) -> None:
-    """With single use and address+port, parallel connections all have their own address, and each proof holds."""
+    """With single use and address+port, each parallel connection has its own address and a valid proof."""
     scene.enrol(enrolment(DNS, bind=Bind.ADDRESS_PORT, single_use=True))
     script = "; ".join(f"curl -sS --cacert {scene.certificate}/cert.pem https://{NAME}/{i}; echo" for i in range(6))
     lines = scene.client("exec", "--", "sh", "-c", script).stdout.split("\n")
@@ -120,7 +120,7 @@ def test_port_bound_connections_differ(scene: Scene) -> None:
 
 
 def test_wrong_certificate_name(scene: Scene) -> None:
-    """A service whose certificate is for another name is refused by curl: the client does not stand between."""
+    """curl rejects a certificate for another name: the client does not intercept TLS."""
     made = enrolment(DNS)
     cluster = replace(made.clusters[0], services=(NAME, "other.example.test"))
     scene.enrol(replace(made, clusters=(cluster,)))
@@ -129,7 +129,7 @@ def test_wrong_certificate_name(scene: Scene) -> None:
 
 
 def test_hosts_option(scene: Scene) -> None:
-    """A program that knows no proxies gets the proven address from an /etc/hosts of its own."""
+    """A program without proxy support gets the proven address from a private /etc/hosts."""
     scene.enrol(enrolment(DNS))
     seen = scene.fetch("--hosts", *scene.curl(f"https://{NAME}/", "--noproxy", "*"))
     assert proof_of(seen, Bind.ADDRESS)
@@ -137,7 +137,7 @@ def test_hosts_option(scene: Scene) -> None:
 
 
 def test_without_enrolment(scene: Scene, tmp_path: Path) -> None:
-    """Without an enrolment curl by exec reaches the plain VIP."""
+    """Without an enrolment curl under exec reaches the plain VIP."""
     words = ("exec", "--server", DNS, *scene.curl(f"https://{NAME}/"))
     environment = {"XDG_CONFIG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     seen = json.loads(scene.host.run(*DNSVIP, *words, env=environment).stdout)
@@ -145,7 +145,7 @@ def test_without_enrolment(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_resolve(scene: Scene) -> None:
-    """`client resolve --json` gives an address that the proof's verifier accepts from this host's source."""
+    """`client resolve --json` prints an address that verifies for this host's source."""
     scene.enrol(enrolment(DNS))
     answer = json.loads(scene.client("resolve", NAME, "--json").stdout)
     assert answer["proven"]
@@ -183,7 +183,7 @@ for answer in (asyncio.run(streams()), blocking()):
 
 
 def test_python_api(scene: Scene) -> None:
-    """A program's own connections, by streams and by socket, carry proofs bound to their ports."""
+    """Connections by streams and by socket carry proofs bound to their source ports."""
     scene.enrol(enrolment(DNS, bind=Bind.ADDRESS_PORT))
     environment = {"DNSVIP_ENROLMENT": str(scene.file), "PYTHONPATH": str(ROOT)}
     done = scene.host.run(sys.executable, "-c", PROGRAM, scene.certificate / "cert.pem", env=environment)
@@ -193,7 +193,7 @@ def test_python_api(scene: Scene) -> None:
 
 
 def test_single_use_bound_to_the_address(scene: Scene) -> None:
-    """With single use bound to the address alone, what cannot be proven fails loudly instead of reusing a proof."""
+    """With single use bound to the address alone, connecting fails with an error once no fresh proof is left."""
     made = enrolment(DNS)
     cluster = replace(made.clusters[0], proof=ProofKey(bytes(16), Bind.ADDRESS, True), slot_seconds=3600)
     scene.enrol(replace(made, clusters=(cluster,)))
@@ -204,7 +204,7 @@ def test_single_use_bound_to_the_address(scene: Scene) -> None:
 
 
 def test_stub(scene: Scene, tmp_path: Path) -> None:
-    """A program that knows nothing of us gets proven addresses through the stub in its resolv.conf."""
+    """An unmodified program gets proven addresses through the stub in its resolv.conf."""
     scene.enrol(enrolment(DNS))
     environment = {"DNSVIP_ENROLMENT": str(scene.file), "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"

@@ -1,4 +1,4 @@
-"""`dnsvip demo` holds all it shows, on real packets, and leaves nothing behind."""
+"""Every check of `dnsvip demo` holds on real packets, and the demo cleans up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MARK = "DNSVIP_DEMO_TEST"
 
 @contextmanager
 def kept_demo(demo: Sequence[str], mark: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
-    """A demo that has told its document and waits; it gets its Enter at the end."""
+    """A demo that has printed its document and waits; it gets its Enter at the end."""
     environment = {**os.environ, MARK: mark}
     with subprocess.Popen(demo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -49,14 +49,14 @@ def kept_demo(demo: Sequence[str], mark: str) -> Iterator[tuple[dict[str, Any], 
 
 
 def _marked(mark: str) -> list[str]:
-    """Command lines of living processes that inherited the mark."""
+    """Command lines of live processes that inherited the mark."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
         except OSError:
-            continue  # ended meanwhile
+            continue  # has exited
     return found
 
 
@@ -66,7 +66,7 @@ def _marked(mark: str) -> list[str]:
     "demo", [AS_WE_ARE, WITHOUT_ROOT, IN_THE_KERNEL], ids=["as we are", "without root", "in the kernel"]
 )
 def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every check of every act is decided and held; after Enter no process, namespace or file is left."""
+    """Every check of every act runs and holds; after Enter no process, namespace or file is left."""
     if demo is WITHOUT_ROOT:
         monkeypatch.setattr(privilege, "AS_ROOT", ("false",))
         if reason := privilege.missing():
@@ -95,7 +95,7 @@ def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypat
 @pytest.mark.usefixtures("tun")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_stays_of_an_interrupted_demo(number: signal.Signals) -> None:
-    """Stopped in the middle of an act, the demo takes everything with it and does not exit 0."""
+    """Interrupted in the middle of an act, the demo removes everything and does not exit 0."""
     mark = secrets.token_hex(8)
     hears = ("env", "--default-signal=INT")  # a shell's background jobs, such as these tests, ignore Ctrl-C
     command = (*hears, sys.executable, "-m", "dnsvip", "demo")

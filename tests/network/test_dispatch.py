@@ -20,7 +20,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """One world for the tests of this file, none of which leaves it changed."""
+    """One topology for the tests of this file; each leaves it unchanged."""
     if reason := World.available(tun=True):
         pytest.skip(reason)
     with World() as world:
@@ -28,7 +28,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 def test_direct_keeps_the_destination_and_replies_go_round(ground: Ground) -> None:
-    """The SYN reaches the server with its encoded destination and mark, and no reply passes the dispatcher."""
+    """The SYN reaches the server with its encoded destination and DSCP, and no reply passes the dispatcher."""
     vip = ground.address("fast", 1)
     captures = {name: ground.capture(ground.servers[name], "tcp") for name in ("fast-1", "fast-2")}
     passing = ground.capture(ground.dispatcher, "tcp")
@@ -45,7 +45,7 @@ def test_direct_keeps_the_destination_and_replies_go_round(ground: Ground) -> No
 
 
 def test_both_servers_of_a_pool_are_used_and_flows_stay(ground: Ground) -> None:
-    """Many connections spread over the pool, and each goes to one server as long as it lives."""
+    """Connections spread over the pool, and each stays on one server."""
     vip = ground.address("fast", 2)
     assert {ground.who(vip) for _ in range(24)} == {"fast-1", "fast-2"}
     known = ground.count("known")
@@ -54,7 +54,7 @@ def test_both_servers_of_a_pool_are_used_and_flows_stay(ground: Ground) -> None:
 
 
 def test_large_download_crosses_a_narrow_link(ground: Ground) -> None:
-    """ICMPv6 packet too big, sent to the VIP by a router on the way back, reaches the flow's own server."""
+    """Packet Too Big, sent to the VIP by a router on the return path, reaches the flow's own server."""
     before = ground.count("icmp-error")
     for nonce in range(10, 14):
         vip = ground.address("fast", nonce)
@@ -67,7 +67,7 @@ def test_large_download_crosses_a_narrow_link(ground: Ground) -> None:
 
 
 def test_forged_address_is_dropped_and_counted(ground: Ground) -> None:
-    """An address with one bit changed gets no answer, and its packets are counted by reason."""
+    """An address with one flipped bit gets no answer, and its packets are counted by reason."""
     forged = str(IPv6Address(int(IPv6Address(ground.address("fast", 3))) ^ 1))
     before, blocked = ground.count("bad-tag"), ground.count("tier-drop")
     assert ground.who(forged, "--connect-timeout", "1") == ""
@@ -77,7 +77,7 @@ def test_forged_address_is_dropped_and_counted(ground: Ground) -> None:
 
 
 def test_ipv4_classes_are_direct_too(ground: Ground) -> None:
-    """IPv4 packets reach IPv6-only servers by their IPv6 next hop, destination unchanged."""
+    """IPv4 packets reach IPv6-only servers through an IPv6 next hop, destination unchanged."""
     captures = [ground.capture(ground.servers[name], "ip and tcp") for name in ("fast-1", "fast-2")]
     before = ground.count("class")
     assert ground.who("192.0.2.8") in ("fast-1", "fast-2")
@@ -88,7 +88,7 @@ def test_ipv4_classes_are_direct_too(ground: Ground) -> None:
 
 
 def test_nat_translates_tcp_both_ways(ground: Ground) -> None:
-    """The server sees its own address, the client only the VIP, and every checksum is right."""
+    """The server sees its own address, the client only the VIP, and every checksum is correct."""
     vip = ground.address("translated", 1)
     captures = {name: ground.capture(ground.servers[name], "tcp or icmp6") for name in ("nat-1", "nat-2")}
     reply = ground.count("reply")
@@ -103,14 +103,14 @@ def test_nat_translates_tcp_both_ways(ground: Ground) -> None:
 
 
 def test_nat_translates_udp_and_its_errors_both_ways(ground: Ground) -> None:
-    """Datagrams come back from the VIP, and so does the ICMPv6 error of a closed port."""
+    """Datagrams return from the VIP, and so does the ICMPv6 error of a closed port."""
     vip = ground.address("translated", 2)
     assert ask(ground, vip, 7000).split()[0] in ("nat-1", "nat-2")
     assert ask(ground, vip, 7001) == "refused"
 
 
 def test_nat_keeps_flows_apart_that_differ_only_in_the_vip(ground: Ground) -> None:
-    """One client port, two VIPs, one server: both are answered, from their own VIP."""
+    """With one client port, two VIPs and one server, each VIP's reply comes from that VIP."""
     vips = [ground.address("translated", nonce) for nonce in range(20, 28)]
     answers = [ask(ground, vip, 7000, port=5555).split() for vip in vips]
     assert {answer[0] for answer in answers} <= {"nat-1", "nat-2"}
@@ -120,7 +120,7 @@ def test_nat_keeps_flows_apart_that_differ_only_in_the_vip(ground: Ground) -> No
 
 
 def test_nat_servers_keep_their_own_connections(ground: Ground) -> None:
-    """What a server under nat sends on its own account passes through untouched."""
+    """Connections that a nat server opens itself pass through untranslated."""
     ground.client.start("python3", "-m", "http.server", "--bind", "::", "8080")
     server = ground.servers["nat-1"]
     url = "http://[2001:db8:77::10]:8080/"
@@ -129,22 +129,22 @@ def test_nat_servers_keep_their_own_connections(ground: Ground) -> None:
 
 
 def test_ping_of_a_vip_is_answered(ground: Ground) -> None:
-    """An echo is a flow like others: direct and translated."""
+    """Echo requests are dispatched like other flows, direct and translated."""
     for vip in (ground.address("fast", 4), ground.address("translated", 4), "192.0.2.9"):
         assert ", 0% packet loss" in ground.client.run("ping", "-c", "3", "-i", "0.2", "-W", "2", vip).stdout
 
 
 def test_fragments_follow_the_first(ground: Ground) -> None:
-    """Echoes larger than the path arrive whole, direct and translated, once both ends have learnt its MTU."""
+    """Echoes above the path MTU arrive whole, direct and translated, once both ends have learnt the MTU."""
     for tier in ("fast", "translated"):
         ping = ground.client.run("ping", "-c", "8", "-i", "0.2", "-s", "4000", ground.address(tier, 5)).stdout
         assert int(re.findall(r"(\d+) received", ping)[0]) >= 6, ping
     assert ground.count("fragment") > 0
-    assert ground.count("fragment-without-first") > 0  # of the first echo only the small last fragment came
+    assert ground.count("fragment-without-first") > 0  # of the first echo only the small last fragment arrived
 
 
 def test_drain_keeps_established_flows(ground: Ground) -> None:
-    """A server of weight 0 finishes what it has begun and gets nothing new."""
+    """A server of weight 0 finishes its flows and gets no new ones."""
     vip = ground.address("fast", 6)
     slow = ["curl", "-s", "-m", "30", "--limit-rate", "200k", "-o", "/dev/null", "-w", "%{size_download}"]
     before = {s["name"]: s["packets"] for s in ground.status()["servers"]}
@@ -166,7 +166,7 @@ def test_drain_keeps_established_flows(ground: Ground) -> None:
 
 
 def test_a_held_flow_waits_its_turn(ground: Ground) -> None:
-    """Of two flows at once to a tier of two a second and a burst of one, the second is held half a second."""
+    """Of two simultaneous flows to a tier of two per second and burst one, the second waits half a second."""
     script = (
         "import select, socket, time\n"
         "socks = [socket.socket(socket.AF_INET6) for _ in range(2)]\n"
@@ -179,19 +179,19 @@ def test_a_held_flow_waits_its_turn(ground: Ground) -> None:
     said = ground.client.run("python3", "-c", script.replace("VIP", repr(ground.address("held")))).stdout
     first, second = (float(line) for line in said.split())
     assert first < 0.3
-    assert 0.4 < second < 0.9  # a repeated SYN would come after a second
+    assert 0.4 < second < 0.9  # a retransmitted SYN would come after a second
     assert ground.count("held") == 1
 
 
 def test_a_server_without_a_way_is_not_chosen(ground: Ground) -> None:
-    """A server that is not on the link cannot be sent to directly: it is named, and the others take its flows."""
+    """A server off the link cannot be reached directly: the log names it, and the others take its flows."""
     assert {ground.who(ground.address("half", nonce)) for nonce in range(8)} == {"fast-1"}
     assert ground.status()["unreachable"] == ["2001:db8:dead::1"]
     assert "no way to server" in ground.log
 
 
 def test_routes_come_back(ground: Ground) -> None:
-    """What somebody else removes from the kernel is put back."""
+    """Routes and rules that something else removes are restored."""
     before = kernel_settings(ground)
     for family in ("-4", "-6"):
         ground.dispatcher.ip(family, "route", "flush", "table", "all", "proto", "86")
@@ -202,7 +202,7 @@ def test_routes_come_back(ground: Ground) -> None:
 
 
 def test_counters_sum_to_the_packets(ground: Ground) -> None:
-    """Every packet read ends in exactly one counter, and none was lost on the way out."""
+    """Every packet read is in exactly one counter, and none is lost on egress."""
     status = ground.status()
     assert status["packets"] == sum(status["counters"].values()) > 0
     assert status["send_failed"] == 0
@@ -214,7 +214,7 @@ def test_counters_sum_to_the_packets(ground: Ground) -> None:
 
 
 def test_no_tcp_socket_in_the_dispatcher(ground: Ground) -> None:
-    """The dispatcher's host has no TCP socket at all while connections pass through it."""
+    """The dispatcher's host has no TCP socket while connections pass through it."""
     load = subprocess.Popen(
         ground.client.command("curl", "-s", "--limit-rate", "100k", f"http://[{ground.address('fast', 7)}]/big"),
         stdout=subprocess.DEVNULL,
@@ -228,7 +228,7 @@ def test_no_tcp_socket_in_the_dispatcher(ground: Ground) -> None:
 
 
 def test_it_goes_on_without_the_database(ground: Ground) -> None:
-    """With the database gone packets are forwarded as before."""
+    """Without the database the dispatcher keeps forwarding."""
     database = ground.folder / "site.db"
     away = ground.folder / "away.db"
     vip = ground.address("fast", 8)
@@ -262,7 +262,7 @@ def test_nothing_is_left_behind(ground: Ground) -> None:
 
 
 def test_a_host_that_does_not_forward_is_told_so(world: World, tmp_path: Path) -> None:
-    """Without forwarding no packet would ever arrive: the dispatcher says which switch to set."""
+    """On a host without IP forwarding the dispatcher names the sysctl to set."""
     host = world.host("alone")
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')
     apply(tmp_path, SITE.replace("FAST1", "1"))
@@ -272,7 +272,7 @@ def test_a_host_that_does_not_forward_is_told_so(world: World, tmp_path: Path) -
 
 
 def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
-    """Without CAP_NET_ADMIN, an interface or one that is there, one clear line says what to do."""
+    """Missing CAP_NET_ADMIN, a missing interface or a taken one gives one line that says what to do."""
     host = world.host("alone")
     host.forwarding()
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')
@@ -290,7 +290,7 @@ def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
 
 
 def kernel_settings(ground: Ground) -> str:
-    """Rules and routes of the dispatcher's host that carry our protocol number."""
+    """Rules and routes of the dispatcher's host with our protocol number."""
     shown = ""
     for family in ("-4", "-6"):
         shown += ground.dispatcher.ip(family, "-d", "rule") + ground.dispatcher.ip(
@@ -300,7 +300,7 @@ def kernel_settings(ground: Ground) -> str:
 
 
 def ask(ground: Ground, vip: str, to: int, port: int = 0) -> str:
-    """What a UDP server answers to a connected socket: only what comes from the VIP itself counts."""
+    """A UDP server's answer on a connected socket, which accepts only what comes from the VIP itself."""
     script = (
         "import socket, sys\n"
         "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(3)\n"

@@ -1,4 +1,4 @@
-"""What may happen to a running site, with 200 downloads in progress: none of them is lost, or its own server died.
+"""Operations on a running site with 200 downloads in progress: only a server's death loses any, its own.
 
 Two dispatchers behind ECMP, one in the kernel and one in user space, four servers.
 """
@@ -25,14 +25,14 @@ TIERS = ("direct", "tunnel")
 
 @pytest.fixture
 def root() -> None:
-    """Skips the test where programs cannot be loaded: only root of the machine may."""
+    """Skips the test without the privilege to load BPF programs."""
     if os.geteuid() != 0:
         pytest.skip("loading kernel programs needs root")
 
 
 @pytest.fixture
 def field(world: World, tmp_path: Path) -> Field:
-    """Both dispatchers running."""
+    """A topology with both dispatchers running."""
     made = Field(world, tmp_path, ["xdp", "user"])
     for name in made.dispatchers:
         made.dispatch(name)
@@ -40,7 +40,7 @@ def field(world: World, tmp_path: Path) -> Field:
 
 
 def unharmed(downloads: Downloads) -> dict[str, str]:
-    """End the downloads; server by flow, all of them whole."""
+    """End the downloads and require each to be complete; return server by flow."""
     result = downloads.finish()
     assert result["harmed"] == {}
     assert len(result["by_flow"]) == FLOWS
@@ -50,7 +50,7 @@ def unharmed(downloads: Downloads) -> dict[str, str]:
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_nothing_is_lost(field: Field, tier: str) -> None:
-    """A rotation of the keys, a restart, a dispatcher's death and a server's drain lose none of 200 downloads."""
+    """A key rotation, a restart, a dispatcher's death and a server's drain lose none of 200 downloads."""
     if tier == "tunnel":
         field.unwrap()
     vips = [field.address(tier, nonce) for nonce in range(4)]
@@ -66,7 +66,7 @@ def test_nothing_is_lost(field: Field, tier: str) -> None:
     field.dispatch("d1")
 
     field.spread(["d1"])
-    field.processes["d2"].kill()  # those that came through it come through the other from now on
+    field.processes["d2"].kill()  # its flows now pass the other dispatcher
     field.processes["d2"].wait(20)
     assert field.traffic("connect", "50", "10", *vips)["failed"] == 0
     field.dispatch("d2")
@@ -81,7 +81,7 @@ def test_nothing_is_lost(field: Field, tier: str) -> None:
 
 
 def test_dead_server_takes_only_its_own(field: Field) -> None:
-    """When a server dies, its flows are lost and no other; new ones go elsewhere."""
+    """When a server dies only its own flows are lost; new ones go elsewhere."""
     vip = field.address("direct")
     downloads = field.downloads(FLOWS, [vip], seconds=120)
     field.servers["s2"].ip("link", "set", "eth0", "down")
@@ -93,7 +93,7 @@ def test_dead_server_takes_only_its_own(field: Field) -> None:
 
 
 def test_established_flows_outlive_floods(field: Field) -> None:
-    """Forged packets and new flows, many times more than there is room for, harm no download, and memory stays."""
+    """A flood of forged packets and new flows, far over the table's size, harms no download and adds no memory."""
     field.spread(["d1"])
     vip = field.address("direct")
     downloads = field.downloads(FLOWS, [vip], seconds=120)
@@ -113,18 +113,18 @@ def test_established_flows_outlive_floods(field: Field) -> None:
 
 
 def healthy(field: Field, dispatcher: str, server: str) -> bool:
-    """Whether a dispatcher takes a server for healthy."""
+    """Whether a dispatcher considers a server healthy."""
     servers = [each for each in field.status(dispatcher)["servers"] if each["name"] == server]
     return any(each["pool"] == "direct" and each.get("healthy", True) for each in servers)
 
 
 def maps(field: Field) -> dict[str, int]:
-    """Bytes of each map."""
+    """The size of each map in bytes."""
     said = field.dispatchers["d1"].run(*DNSVIP, "xdp", "status", "--json", field.folder / "d1.toml").stdout
     return {each["name"]: each["bytes"] for each in json.loads(said)["maps"]}
 
 
 def memory(field: Field) -> int:
-    """Resident kilobytes of the dispatcher's process, which `ip netns exec` has become."""
+    """Resident kilobytes of the dispatcher's process, into which `ip netns exec` has turned."""
     text = Path(f"/proc/{field.processes['d1'].pid}/status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith("VmRSS")).split()[1])

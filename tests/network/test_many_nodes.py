@@ -1,4 +1,4 @@
-"""Three DNS servers and two dispatchers on one database: quick, in step, and right whatever becomes of the database."""
+"""Three DNS servers and two dispatchers on one database: fast, consistent, and correct through database failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Started = Callable[[str], Awaitable[Fleet]]
 
 @pytest.fixture
 async def started(tmp_path_factory: pytest.TempPathFactory, world: World) -> AsyncIterator[Started]:
-    """Starts a fleet on a database, and ends it after the test."""
+    """Starts a fleet on a database and stops it after the test."""
     fleets: list[Fleet] = []
 
     async def start(url: str) -> Fleet:
@@ -48,8 +48,7 @@ async def fleet(request: pytest.FixtureRequest, started: Started) -> AsyncIterat
 
 
 async def test_emergency_and_revocation_are_everywhere_within_a_second(fleet: Fleet) -> None:
-    """After an emergency every server encodes with the new key and every dispatcher rejects the old one; after a
-    revocation no server gives the client an address of its own and every dispatcher rejects the one it has."""
+    """An emergency rotation and a revocation reach every server and every dispatcher within a second."""
     took = [await _emergency(fleet) for _ in range(3)]
     print(f"emergency: {', '.join(f'{seconds * 1000:.0f}' for seconds in took)} ms")  # noqa: T201 - the figure, with -s
     assert min(took) < 1
@@ -82,7 +81,7 @@ def _is_acme(server: Server, fleet: Fleet) -> bool:
 async def _everywhere(
     fleet: Fleet, address: int, reason: str, answers: Callable[[Server], bool], start: float
 ) -> float:
-    """Seconds from `start` until all servers answer so and all dispatchers reject the address for that reason."""
+    """Seconds from `start` until every server and every dispatcher satisfies the expectation."""
 
     def rejects(dispatcher: Dispatcher, before: int) -> bool:
         dispatcher.send(address)
@@ -99,9 +98,11 @@ async def _everywhere(
 
 
 async def test_database_killed_restarted_and_failed_over_under_load(started: Started) -> None:
-    """With the primary killed and started again, and killed for good and the standby promoted, all while changes go on
-    and a key rotates: no wrong answer, no packet of a good address rejected, no acknowledged change lost, and every
-    node ends at the last one. While all is well a change is in the answers within 0.3 s, 99 times of 100."""
+    """A killed and a failed-over primary, under changes and a key rotation, cause no wrong answer and lose no change.
+
+    No packet of a valid address is rejected, and every node ends at the last change. While the database is up, 99 of
+    100 changes are in the answers within 0.3 s.
+    """
     with replicated() as (primary, standby):
         name = primary.database().partition("@/")[2].partition("?")[0]
         fleet = await started(f"postgresql://dnsvip@/{name}?host={primary.folder},{standby.folder}")
@@ -125,7 +126,7 @@ async def test_database_killed_restarted_and_failed_over_under_load(started: Sta
 
 
 async def _changes(fleet: Fleet, committed: dict[int, float], count: int) -> None:
-    """Make changes one after the other; one that fails is made again, with another number."""
+    """Make changes in sequence; repeat a failed one with a new number."""
     done = 0
     while done < count:
         try:

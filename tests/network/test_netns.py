@@ -1,4 +1,4 @@
-"""Hosts and links are real, and nothing of them stays."""
+"""Hosts and links are real namespaces and interfaces, and all are removed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.network
 
 
 def namespaces(world: World) -> set[str]:
-    """Names of all namespaces where the world makes them."""
+    """Names of all namespaces in the folder used here."""
     listed = subprocess.run([*world.prefix, "ip", "netns"], capture_output=True, text=True, check=True).stdout
     return {line.split()[0] for line in listed.splitlines()}
 
 
 def test_linked_hosts_reach_each_other_at_once(world: World) -> None:
-    """Addresses of both families answer as soon as the link is made."""
+    """Addresses of both families answer as soon as the link exists."""
     a, b = world.host("a"), world.host("b")
     world.link(a, b, a_addrs=["2001:db8::1/64", "192.0.2.1/24"], b_addrs=["2001:db8::2/64", "192.0.2.2/24"])
     a.run("ping", "-c1", "-W2", "2001:db8::2")
@@ -34,7 +34,7 @@ def test_linked_hosts_reach_each_other_at_once(world: World) -> None:
 
 
 def test_router_forwards_between_segments(world: World) -> None:
-    """Two hosts on a switch and one behind a router see each other through it."""
+    """Two hosts on a switch and one behind a router reach each other."""
     router, switch = world.host("router"), world.switch("switch")
     left, right, far = world.host("left"), world.host("right"), world.host("far")
     world.link(router, switch, a_addrs=["fd00:10::1/64"])
@@ -49,7 +49,7 @@ def test_router_forwards_between_segments(world: World) -> None:
 
 
 def test_link_takes_names_and_mtu(world: World) -> None:
-    """Interfaces are called as asked and have the asked MTU on both ends."""
+    """Interfaces have the requested names, and the requested MTU at both ends."""
     a, b = world.host("a"), world.host("b")
     assert world.link(a, b, a_name="eth0", b_name="eth7", mtu=1400) == ("eth0", "eth7")
     assert "mtu 1400" in a.ip("link", "show", "eth0")
@@ -57,14 +57,14 @@ def test_link_takes_names_and_mtu(world: World) -> None:
 
 
 def test_a_host_has_its_own_etc(world: World) -> None:
-    """A host's resolv.conf is seen by its programs, and by nobody else's."""
+    """Only a host's own programs see its resolv.conf."""
     requester, other = world.host("requester", etc={"resolv.conf": "nameserver 2001:db8::53\n"}), world.host("other")
     assert requester.run("cat", "/etc/resolv.conf").stdout == "nameserver 2001:db8::53\n"
     assert "2001:db8::53" not in other.run("cat", "/etc/resolv.conf").stdout
 
 
 def test_failures_name_host_command_and_reason(world: World) -> None:
-    """A failed or late command says what was run, where, and what it said."""
+    """A failed or timed-out command reports the command, the host and the output."""
     a = world.host("a")
     with pytest.raises(CommandFailed, match=r"(?s)a\$ ls /nowhere\n.*No such file"):
         a.run("ls", "/nowhere")
@@ -76,7 +76,7 @@ def test_failures_name_host_command_and_reason(world: World) -> None:
 
 
 def test_input_environment_and_logs_reach_programs(world: World, tmp_path: Path) -> None:
-    """Programs get the given input and environment; a started one writes to its log and is stopped by `stop`."""
+    """Programs get the given input and environment; a background one writes to its log and ends with `stop`."""
     a = world.host("a")
     assert a.run("cat", input="hello").stdout == "hello"
     script = 'echo "$WORD"; exec sleep 60'
@@ -99,7 +99,7 @@ def _wait_until(true: Callable[[], bool]) -> None:
 
 
 def test_all_is_gone_after_an_exception(world: World) -> None:
-    """Namespaces, files and programs, their children included, end with the block whatever ended it."""
+    """Namespaces, files and programs with their children end with the block, whatever ends it."""
     fails = World()
     with suppress(ZeroDivisionError), fails:
         host = fails.host("a", etc={"hosts": ""})
@@ -133,7 +133,7 @@ def _start_world() -> tuple[subprocess.Popen[str], str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_all_is_gone_after_a_signal(world: World, number: signal.Signals) -> None:
-    """A run told to stop removes its namespaces before it exits."""
+    """A run ended by a signal removes its namespaces before it exits."""
     process, name = _start_world()
     assert name.startswith("dnsvip-")
     process.send_signal(number)
@@ -143,7 +143,7 @@ def test_all_is_gone_after_a_signal(world: World, number: signal.Signals) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root namespaces die with their run, there is nothing to sweep")
 def test_sweep_removes_what_a_killed_run_left(world: World) -> None:
-    """Namespaces of a run that was killed go on request; those of living runs stay."""
+    """Sweeping removes the namespaces of a killed run and keeps those of live runs."""
     mine = world.host("mine")
     process, name = _start_world()
     process.kill()
@@ -171,7 +171,7 @@ with World() as world:
 
 
 def test_without_root_a_user_namespace_does() -> None:
-    """An ordinary user gets the same world; where a sysctl forbids it, one line names it."""
+    """An unprivileged user gets the same topology; where a sysctl forbids it, one line names it."""
     done = subprocess.run([sys.executable, "-c", AS_NOBODY], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
         assert "user namespaces, which" in done.stderr
@@ -181,7 +181,7 @@ def test_without_root_a_user_namespace_does() -> None:
 
 
 def test_a_forbidden_user_namespace_names_the_sysctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the host forbids it, the reason says by which switch."""
+    """Where user namespaces are forbidden, the error names the sysctl."""
     (tmp_path / "user").mkdir()
     (tmp_path / "user" / "max_user_namespaces").write_text("0\n")
     monkeypatch.setattr(privilege, "PROC_SYS", tmp_path)
@@ -191,7 +191,7 @@ def test_a_forbidden_user_namespace_names_the_sysctl(monkeypatch: pytest.MonkeyP
 
 
 def test_an_unusable_tun_device_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without /dev/net/tun the reason says how to get it."""
+    """Without /dev/net/tun the error says how to create it."""
     monkeypatch.setattr(privilege, "TUN", tmp_path / "tun")
     assert "modprobe tun" in (World.available(tun=True) or "")
     assert World.available(tun=False) is None

@@ -1,4 +1,4 @@
-"""Dispatcher and DNS server on real packets, scraped: every metric that dashboard and alerts use is there."""
+"""Dispatcher and DNS server on real packets, scraped: every metric that dashboard and alerts use exists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """The dispatcher's world, whose node is also scraped and serves DNS."""
+    """The dispatcher's topology, whose node is scraped and also serves DNS."""
     if reason := World.available(tun=True):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("observed")
@@ -69,7 +69,7 @@ def used(expression: str) -> set[str]:
 
 
 def expressions() -> list[str]:
-    """All of dashboard and rules."""
+    """All expressions of dashboard and rules."""
     board = json.loads((DEPLOY / "grafana" / "dnsvip.json").read_text())
     found = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
     rules = (DEPLOY / "prometheus" / "dnsvip.rules.yml").read_text()
@@ -77,7 +77,7 @@ def expressions() -> list[str]:
 
 
 def test_packets_are_counted(ground: Ground) -> None:
-    """Connections and forged packets move the counters; promtool has nothing to say."""
+    """Connections and forged packets increase their counters; promtool reports nothing."""
     assert ground.who(PLAIN)
     assert ground.who(ground.address("fast", 5))
     ground.client.run("curl", "-s", "-m", "1", "http://[2001:db8:a:1::bad]/", check=False)
@@ -97,7 +97,7 @@ def value(ground: Ground, port: int, series: str) -> float:
 
 
 def test_every_metric_in_use_exists(ground: Ground) -> None:
-    """Dashboard and alerts only use what a live scrape of both processes holds."""
+    """Dashboard and alerts use only metrics present in a live scrape of both processes."""
     ask = ("dig", "@fd00:10::2", "+time=5", "+tries=1", "CH", "TXT", "id.server")
     ground.dispatcher.run(*ask)
     ground.dispatcher.run(*ask, "+tcp")
@@ -113,7 +113,7 @@ def test_every_metric_in_use_exists(ground: Ground) -> None:
 
 
 def test_every_alert_is_tested() -> None:
-    """promtool accepts rules, their tests and the configuration; no alert is without a test."""
+    """promtool accepts rules, their tests and the configuration; every alert has a test."""
     folder = DEPLOY / "prometheus"
     for argv in (["check", "rules", "dnsvip.rules.yml"], ["test", "rules", "dnsvip.test.yml"],
                  ["check", "config", "prometheus.yml"]):  # fmt: skip
@@ -124,7 +124,7 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_the_dashboard_is_sound() -> None:
-    """Panels have numbers of their own, a place, a title and a query; labels are never clients or addresses."""
+    """Panels have unique numbers, a position, a title and a query; no label is a client or an address."""
     board = json.loads((DEPLOY / "grafana" / "dnsvip.json").read_text())
     panels: list[dict[str, Any]] = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -134,7 +134,7 @@ def test_the_dashboard_is_sound() -> None:
 
 
 def test_flows_are_logged(ground: Ground) -> None:
-    """Each new flow and each refused packet is a line, with tier and server, without client or VIP."""
+    """Each new flow and each rejected packet is logged with tier and server, without client or VIP."""
     before = len(lines(ground))
     assert ground.who(ground.address("fast", 6))
     forged = ground.address("fast", 7)[:-2] + "ff"
@@ -156,7 +156,7 @@ def lines(ground: Ground) -> list[dict[str, Any]]:
 
 
 def test_reload_of_a_dispatcher(ground: Ground) -> None:
-    """SIGHUP to a dispatcher takes the log level over, and forwards on."""
+    """SIGHUP applies a dispatcher's log level without interrupting forwarding."""
     node = ground.folder / "node.toml"
     text = node.read_text()
     node.write_text(text + '\n[log]\nlevel = "debug"\n')

@@ -1,4 +1,4 @@
-"""The dispatcher in the kernel, attached to a veth: its life, and what stands in its way."""
+"""The in-kernel dispatcher on a veth: attaching, upgrades, forwarding and refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tun", "root")]
 
 @pytest.fixture
 def root() -> None:
-    """Skips the test where programs cannot be loaded: only root of the machine may."""
+    """Skips the test without the privilege to load BPF programs."""
     if os.geteuid() != 0:
         pytest.skip("loading kernel programs needs root")
 
@@ -35,19 +35,19 @@ def field(world: World, tmp_path: Path) -> Field:
 
 
 def xdp(field: Field, *words: str) -> str:
-    """What `dnsvip xdp` says in the dispatcher's host."""
+    """The output of `dnsvip xdp` on the dispatcher's host."""
     return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml")).stdout
 
 
 def stop(process: subprocess.Popen[bytes], number: int) -> None:
-    """Stop a process and wait for its end."""
+    """Stop a process and wait for its exit."""
     process.send_signal(number)
     process.wait(20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_forwards_while_no_process_runs(field: Field, number: int) -> None:
-    """Flows go on, and new ones are opened, between the end of a process and the start of the next, which finds all."""
+    """Between one process and the next, flows continue and new ones open; the next process takes them over."""
     field.dispatch("d1")
     vip = field.address("direct")
     before = field.status("d1")
@@ -66,7 +66,7 @@ def test_forwards_while_no_process_runs(field: Field, number: int) -> None:
 
 
 def test_attached_by_hand(field: Field) -> None:
-    """`dnsvip xdp attach` forwards without any process, `status` tells it, `detach` ends it."""
+    """`dnsvip xdp attach` forwards without any process, `status` shows it, `detach` ends it."""
     vip = field.address("direct")
     assert "nothing is attached to eth0" in xdp(field, "status")
     xdp(field, "attach")
@@ -92,7 +92,7 @@ def test_detach_at_the_end(field: Field) -> None:
 
 
 def test_four_capabilities_are_enough(field: Field) -> None:
-    """A dispatcher starts, takes over what is there and stops with the capabilities that its unit gives it."""
+    """A dispatcher starts, takes over existing state and stops with the capabilities of its unit."""
     few = "-all,+net_admin,+net_raw,+bpf,+perfmon"
     for _ in range(2):
         field.dispatch("d1", prefix=("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs"))
@@ -102,7 +102,7 @@ def test_four_capabilities_are_enough(field: Field) -> None:
 
 
 def test_other_bound_keeps_flows(field: Field) -> None:
-    """A start with another `dispatch.flows` replaces the program between two packets and carries the flows over."""
+    """A start with another `dispatch.flows` replaces the program atomically and keeps the flows."""
     field.dispatch("d1")
     downloads = field.downloads(50, [field.address("direct")])
     stop(field.processes["d1"], signal.SIGTERM)
@@ -115,7 +115,7 @@ def test_other_bound_keeps_flows(field: Field) -> None:
 
 
 def test_generic_only_when_asked(field: Field) -> None:
-    """A driver without native XDP is refused with what to do; `generic = true` attaches above it."""
+    """Without native XDP the driver is refused with a remedy; `generic = true` attaches above the driver."""
     host = field.dispatchers["d1"]
     host.ip("link", "add", "plain0", "type", "bridge")
     host.ip("link", "set", "plain0", "up")
@@ -130,7 +130,7 @@ def test_generic_only_when_asked(field: Field) -> None:
 
 
 def test_program_of_somebody_else(field: Field) -> None:
-    """An interface that has a program already is refused, and that program stays."""
+    """An interface that already has another program is refused, and that program stays."""
     host = field.dispatchers["d1"]
     host.ip("link", "set", "dev", "eth0", "xdp", "pinned", str(field.pins / "empty"))
     with pytest.raises(CommandFailed, match="program of somebody else"):
@@ -147,7 +147,7 @@ def test_program_of_somebody_else(field: Field) -> None:
     ],
 )
 def test_refusals(field: Field, old: str, new: str, said: str) -> None:
-    """What is missing is said, and nothing is attached."""
+    """What is missing is named, and nothing is attached."""
     node = field.folder / "d1.toml"
     node.write_text(node.read_text().replace(old, new))
     with pytest.raises(CommandFailed, match=said):
@@ -156,7 +156,7 @@ def test_refusals(field: Field, old: str, new: str, said: str) -> None:
 
 
 def test_real_programs(field: Field) -> None:
-    """curl, iperf3 and thousands of UDP flows go through the kernel's program, IPv6 and IPv4 alike."""
+    """curl, iperf3 and thousands of UDP flows pass the kernel program, over IPv6 and IPv4."""
     for name, host in field.servers.items():
         (field.folder / name).mkdir()
         (field.folder / name / "who").write_text(name)
@@ -171,7 +171,7 @@ def test_real_programs(field: Field) -> None:
     assert (result["answered"], result["moved"]) == (2000, 0)
     result = field.traffic("echo", "1000", "2", "::ffff:192.0.2.8")
     assert (result["answered"], result["moved"]) == (1000, 0)
-    field.weights |= {"s2": 0}  # iperf3 has two connections, which have to meet
+    field.weights |= {"s2": 0}  # iperf3 has two connections, which must reach the same server
     field.apply()
     wait_until(lambda: field.status("d1")["generation"] >= 2)
     said = field.client.run("iperf3", "-c", vip, "-n", "20M", "-R").stdout
@@ -184,7 +184,7 @@ def test_real_programs(field: Field) -> None:
 
 
 def test_tunnel(field: Field) -> None:
-    """Under encap, packets reach servers that unwrap them in the kernel; what does not fit into the tunnel is told."""
+    """Under encap, servers unwrap packets in the kernel; a packet over the tunnel's MTU gets Packet Too Big."""
     field.unwrap()
     field.dispatch("d1")
     vip = field.address("tunnel")
@@ -199,7 +199,7 @@ def test_tunnel(field: Field) -> None:
 
 
 def test_nat(field: Field) -> None:
-    """Under nat, servers know nothing of VIPs, and their answers come from the VIP all the same."""
+    """Under nat, servers see no VIPs, and their replies still come from the VIP."""
     field.wire_nat()
     field.dispatch("d1")
     vip = field.address("translated")
@@ -210,7 +210,7 @@ def test_nat(field: Field) -> None:
 
 
 def test_packet_too_big_reaches_the_server(field: Field) -> None:
-    """A router's Packet Too Big about what a server sent reaches that server, which then sends smaller ones."""
+    """A router's Packet Too Big about a server's packet reaches that server, which then sends smaller ones."""
     field.dispatch("d1")
     field.router.ip("link", "set", "client", "mtu", "1300")
     assert field.traffic("fetch", "300000", field.address("direct"))["bytes"] == 300_000
@@ -218,20 +218,20 @@ def test_packet_too_big_reaches_the_server(field: Field) -> None:
 
 
 def test_held(field: Field) -> None:
-    """Of flows over a rate of five a second, each waits for its turn: in user space, whom the kernel hands it."""
+    """Flows over a rate of five per second wait their turn in user space, where the kernel passes them."""
     field.dispatch("d1")
     result = field.traffic("connect", "5", "5", field.address("held"))
     assert result["failed"] == 0
     status = field.status("d1")
     held = status["counters"]["held"]
-    assert 2 <= held <= 4  # all but the first; fewer where the client itself was slow
+    assert 2 <= held <= 4  # all but the first; fewer if the client itself was slow
     assert result["seconds"] > 0.2 * held - 0.2
     assert status["xdp"]["sides"]["to-user-space"] >= held
     assert status["user_space"]["held"] >= held - 1
 
 
 def test_flows_and_packets_are_shown(field: Field) -> None:
-    """`dnsvip flows` lists and purges the kernel's flows, `dnsvip watch` tells its packets and why."""
+    """`dnsvip flows` lists and purges the kernel's flows; `dnsvip watch` shows its packets and reasons."""
     field.dispatch("d1")
     vip, other, host = field.address("direct"), field.address("direct", 1), field.dispatchers["d1"]
     node = ("--config", str(field.folder / "d1.toml"), "--json")
@@ -254,11 +254,11 @@ def test_flows_and_packets_are_shown(field: Field) -> None:
         packets = [json.loads(line) for line in (watching.stdout or "")]
         assert {(p["vip"], p["reason"], p["action"]) for p in packets if "vip" in p} == {(other, "issued", "forward")}
     assert "10 flows forgotten" in host.run(*DNSVIP, "flows", "purge", vip, *node[:2]).stdout
-    assert downloads.finish()["harmed"] == {}  # judged anew, they are the same server's
+    assert downloads.finish()["harmed"] == {}  # verified again, they go to the same server
 
 
 def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
-    """A start with another program puts it in place of the old one between two packets, with its maps and flows."""
+    """A start with another program replaces the old one atomically and keeps its maps and flows."""
     field.dispatch("d1")
     old = field.status("d1")["xdp"]["program"]
     downloads = field.downloads(50, [field.address("direct")])

@@ -1,4 +1,4 @@
-"""Flows and packets of the kernel's program, shown by the same commands and in the same words."""
+"""The kernel program's flows and packets, shown by the same commands in the same format."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 
 def dnsvip(field: Field, *argv: str) -> str:
-    """A command beside the dispatcher."""
+    """Run a command on the dispatcher's host."""
     config = ("--config", str(field.folder / "d1.toml"))
     return field.dispatchers["d1"].run(*DNSVIP, *argv, *config).stdout
 
 
 def watching(field: Field, *argv: str) -> subprocess.Popen[str]:
-    """`dnsvip watch` that has begun."""
+    """A `dnsvip watch` that has started."""
     command = [*DNSVIP, "watch", *argv, "--json", "--config", str(field.folder / "d1.toml")]
     process = subprocess.Popen(
         field.dispatchers["d1"].command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -55,7 +55,7 @@ def packets(process: subprocess.Popen[str]) -> list[dict[str, object]]:
 
 
 def test_packets_of_an_address(field: Field) -> None:
-    """The program picks the packets of the address that is asked for, each with its reason and server."""
+    """The program filters by address and reports each packet's reason and server."""
     vip = field.address("direct", 1)
     process = watching(field, vip, "--count", "3")
     field.traffic("connect", "1", "1", field.address("direct", 2))
@@ -70,14 +70,14 @@ def test_packets_of_an_address(field: Field) -> None:
 
 
 def test_packets_of_everybody(field: Field) -> None:
-    """Where no single address is asked for the program samples: all packets, as long as they are few."""
+    """Without a single address the program samples: all packets, as long as they are few."""
     process = watching(field, "2001:db8:a:1::/64", "--reason", "issued", "--count", "8")
     field.traffic("connect", "8", "8", field.address("direct", 3))
     assert len({one["source_port"] for one in packets(process)}) == 8
 
 
 def test_who_has_the_most_packets(field: Field) -> None:
-    """Packets are added up by what is asked for; of what nobody sends there is nothing."""
+    """`flows top` sums packets by the requested key; without traffic the list is empty."""
     top, vip = ("flows", "top", "--seconds", "2", "--json"), field.address("direct", 4)
     assert json.loads(dnsvip(field, *top, vip)) == []
     downloads = field.downloads(4, [vip])
@@ -87,7 +87,7 @@ def test_who_has_the_most_packets(field: Field) -> None:
 
 
 def test_flows_are_found_and_forgotten(field: Field) -> None:
-    """The kernel's flows are searched as the runner's are; a forgotten one is judged anew and goes on."""
+    """The kernel's flows are searched like the runner's; a purged one is verified again and continues."""
     vip = field.address("direct", 5)
     downloads = field.downloads(6, [vip])
     found = json.loads(dnsvip(field, "flows", "search", vip, "--json"))
@@ -103,7 +103,7 @@ def test_flows_are_found_and_forgotten(field: Field) -> None:
 
 
 def test_nobody_listens_after_the_end(field: Field) -> None:
-    """A dispatcher that stops while somebody watches leaves a program that tells nobody of packets."""
+    """A dispatcher stopped during a watch turns off packet events in the program it leaves."""
     process = watching(field, field.address("direct", 6))
     field.processes["d1"].terminate()
     assert field.processes["d1"].wait(30) == 0

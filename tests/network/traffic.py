@@ -1,15 +1,15 @@
 """Traffic for the tests, both ends, standard library only: run as a file in a host.
 
     server NAME               TCP 8000: streams numbered lines, UDP 8001: echoes with NAME before
-    download FLOWS SECONDS ADDRESS...   slow downloads at once; prints one JSON object when told or done
+    download FLOWS SECONDS ADDRESS...   concurrent slow downloads; prints one JSON object at the end or on a line of input
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
-    fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload as fast as it goes
-    flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first ones of flows from random
+    fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload at full speed
+    flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first packets of flows from random
                                         sources to random addresses in the prefix of ADDRESS, or to ADDRESS itself;
-                                        or later ones of KNOWN_FLOWS flows
+                                        or later packets of KNOWN_FLOWS flows
 
-A download is unharmed when every line came in its order from one server until the end.
+A download is unharmed when one server sent every line in order to the end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def serve(name: str) -> None:
             if asked[1:] == ["up"]:
                 await reader.readexactly(int(asked[0]))
                 writer.write(b"got\n")
-            elif len(asked) == 2:  # so many bytes, as fast as they go
+            elif len(asked) == 2:  # this many bytes at full speed
                 for start in range(0, int(asked[0]), len(BLOCK)):
                     writer.write(BLOCK[: int(asked[0]) - start])
                     await writer.drain()
@@ -57,12 +57,12 @@ async def serve(name: str) -> None:
     datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    datagrams.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND: VIPs are no addresses of an interface
+    datagrams.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND: VIPs are not addresses of an interface
     datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     datagrams.bind(("::", UDP))
 
     def answer() -> None:
-        """From the address that was asked, which is one of many here (RFC 3542 section 6)."""
+        """Answer from the address that was queried, one of many here (RFC 3542 section 6)."""
         data, ancillary, _, peer = datagrams.recvmsg(2048, 256)
         asked = [
             (level, kind, value[:16] + bytes(4)) for level, kind, value in ancillary if kind == socket.IPV6_PKTINFO
@@ -75,7 +75,7 @@ async def serve(name: str) -> None:
 
 
 async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str, object]:
-    """What became of so many downloads; a line on standard input ends them early, in good order."""
+    """Run downloads and report on them; a line on standard input ends them early and cleanly."""
     over = asyncio.Event()
     started: Counter[str] = Counter()
     harmed: dict[str, str] = {}
@@ -130,7 +130,7 @@ async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str
 
 
 async def echo(flows: int, rounds: int, addresses: list[str]) -> dict[str, object]:
-    """How many UDP flows were answered each time, and by one server only."""
+    """The number of UDP flows answered every time, and by one server only."""
     loop = asyncio.get_running_loop()
     servers: list[set[str]] = [set() for _ in range(flows)]
     answered = [0] * flows
@@ -153,7 +153,7 @@ async def echo(flows: int, rounds: int, addresses: list[str]) -> dict[str, objec
         )
         for turn in range(rounds):
             flow.got.clear()
-            for _ in range(5):  # as QUIC does: what is lost is sent again
+            for _ in range(5):  # as QUIC does: a lost packet is sent again
                 transport.sendto(f"{number} {turn}".encode())
                 try:
                     async with asyncio.timeout(2):
@@ -206,7 +206,7 @@ async def connect(count: int, at_once: int, addresses: list[str]) -> dict[str, o
 
 
 async def fetch(size: int, address: str) -> dict[str, object]:
-    """How many bytes came, in how many seconds."""
+    """Bytes received, and the seconds that took."""
     start, got = time.perf_counter(), 0
     reader, writer = await asyncio.open_connection(address, TCP)
     writer.write(f"{size} bytes\n".encode())
@@ -217,7 +217,7 @@ async def fetch(size: int, address: str) -> dict[str, object]:
 
 
 async def push(size: int, address: str) -> dict[str, object]:
-    """Whether so many bytes arrived, within ten seconds."""
+    """Whether all bytes arrived within ten seconds."""
     reader, writer = await asyncio.open_connection(address, TCP)
     writer.write(f"{size} up\n".encode() + bytes(size))
     try:
@@ -229,7 +229,7 @@ async def push(size: int, address: str) -> dict[str, object]:
 
 
 def flood(kind: str, count: int, address: str) -> dict[str, object]:
-    """Send so many packets and no more; how long it took, seconds."""
+    """Send exactly this many packets; return the seconds that took."""
     vip = socket.inet_pton(socket.AF_INET6, address)
     source = socket.inet_pton(socket.AF_INET6, "2001:db8:77::")[:8]
     segment = struct.pack("!IIBBHHH", 1, 0, 0x50, 16 if kind == "known" else 2, 65535, 0, 0)
@@ -247,12 +247,12 @@ def flood(kind: str, count: int, address: str) -> dict[str, object]:
         except BlockingIOError:
             time.sleep(0.001)
         if number % 500 == 499:
-            time.sleep(0.005)  # leave something of the processors to the others
+            time.sleep(0.005)  # leave some CPU to the others
     return {"sent": count, "seconds": time.monotonic() - start}
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     command, *words = sys.argv[1:]
     if command == "server":
