@@ -1,7 +1,7 @@
 """Traffic for the tests, both ends, standard library only: run as a file in a host.
 
     server NAME               TCP 8000: streams numbered lines, UDP 8001: echoes with NAME before
-    download FLOWS SECONDS ADDRESS...   concurrent slow downloads; prints one JSON object at the end or on a line of input
+    download FLOWS SECONDS ADDRESS...   concurrent slow downloads; prints JSON at the end or on a line of input
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
     fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload at full speed

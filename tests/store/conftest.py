@@ -1,4 +1,4 @@
-"""Stores on both databases, with the example site at hand."""
+"""Stores on both databases, and the example site."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for all tests; each takes a database of its own."""
+    """One PostgreSQL for all tests; each test gets its own database."""
     with running() as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of either kind."""
+    """The URL of an empty database of either kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/dnsvip.db"
     server: Postgres = request.getfixturevalue("postgres")
@@ -66,13 +66,13 @@ async def filled(store: Store, site: Site) -> Store:
 
 @pytest.fixture
 def node(url: str, tmp_path: Path) -> Callable[[str], NodeConfig]:
-    """Makes the settings of a node of that name on the same database."""
+    """Creates the settings of a named node on the same database."""
     return lambda name: NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / name, name)
 
 
 @pytest.fixture
 async def started() -> AsyncIterator[Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]]:
-    """Starts and runs a feed, and ends it after the test."""
+    """Starts and runs a follower, and stops it after the test."""
     running_feeds: list[tuple[SnapshotFollower, asyncio.Task[None]]] = []
 
     async def start(feed: SnapshotFollower) -> SnapshotFollower:
@@ -89,7 +89,7 @@ async def started() -> AsyncIterator[Callable[[SnapshotFollower], Awaitable[Snap
 
 
 def alembic(connection: Connection) -> Config:
-    """What Alembic's commands need to work on a connection."""
+    """What Alembic's commands need to run on a connection."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection
@@ -97,7 +97,7 @@ def alembic(connection: Connection) -> Config:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something holds, or fail."""
+    """Wait for a condition, or fail."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Backup and restore: everything comes back, on either database, whole or not at all, and nothing altered is used."""
+"""Backup and restore: complete, between both databases, all or nothing, and only if unaltered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DNSVIP = Path(sys.executable).with_name("dnsvip")
 
 @pytest.fixture
 async def rich(filled: Store) -> Store:
-    """A store that holds something of every kind."""
+    """A store that holds objects of every kind."""
     await filled.keys.rotate("web", "me", 1000.0)
     await filled.keys.rotate_at_once("web", "me", 2000.0)
     await filled.tokens.create("t", "me")
@@ -38,7 +38,7 @@ async def rich(filled: Store) -> Store:
 
 
 async def same(one: Store, other: Store) -> None:
-    """Two stores hold the same but for identity, generation and the restore itself."""
+    """Whether two stores are equal except for identity, generation and the restore itself."""
     a, b = await one.snapshots.load(), await other.snapshots.load()
     assert (a.site, a.masters, a.cookie_secrets) == (b.site, b.masters, b.cookie_secrets)
     assert {name: ring.epochs for name, ring in a.keyrings.items()} == {n: r.epochs for n, r in b.keyrings.items()}
@@ -55,7 +55,7 @@ async def same(one: Store, other: Store) -> None:
 async def test_round_trip_between_databases(
     rich: Store, kek: KeyEncryptionKey, tmp_path: Path, target: str, postgres: Postgres
 ) -> None:
-    """A backup of either database restored into either kind holds all that it held, and can be changed."""
+    """A backup of either database, restored into either kind, holds everything and can be changed."""
     file = tmp_path / "backup"
     header, count = await rich.backups.write(file, 3000.5)
     assert (header.generation, header.at, file.stat().st_mode & 0o777) == (5, 3000.5, 0o600)
@@ -72,7 +72,7 @@ async def test_round_trip_between_databases(
 
 
 def test_no_table_is_forgotten() -> None:
-    """Every table but the nodes' reports and what the header holds is in a backup, and every secret is rewrapped."""
+    """A backup holds every table except the nodes' reports and the header's data, and every secret is rewrapped."""
     assert {table.name for table in PARTS} == tables.metadata.tables.keys() - {"node", "state"}
     secret = {name for name, table in tables.metadata.tables.items() if "secret" in table.c}
     assert SECRETS.keys() == secret
@@ -86,7 +86,7 @@ def test_no_table_is_forgotten() -> None:
 
 
 async def test_without_audit(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
-    """A backup can leave out the audit; a node loads what was restored from it."""
+    """A backup can omit the audit; a node loads what was restored from it."""
     await rich.backups.write(tmp_path / "b", 1.0, with_audit=False)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     await other.backups.restore(tmp_path / "b", "me")
@@ -96,7 +96,7 @@ async def test_without_audit(rich: Store, kek: KeyEncryptionKey, tmp_path: Path)
 
 
 async def test_full_database_is_left_alone(rich: Store, tmp_path: Path) -> None:
-    """A restore over a site is refused unless it is told to replace it; then the site is the backup's, and later."""
+    """A restore over a site needs the option to replace it; the site is then the backup's, at a later generation."""
     await rich.backups.write(tmp_path / "b", 1.0)
     before = await rich.objects.site()
     await rich.objects.apply([Change("client", "ümlaut", "-", None, None)], "me", "api")
@@ -108,7 +108,7 @@ async def test_full_database_is_left_alone(rich: Store, tmp_path: Path) -> None:
 
 
 async def test_existing_file_is_kept(rich: Store, tmp_path: Path) -> None:
-    """A backup never goes over a file that is there, and leaves no part of one."""
+    """A backup never overwrites a file and leaves no partial one."""
     (tmp_path / "b").write_text("precious")
     with pytest.raises(StoreError, match="exists already; name a new file"):
         await rich.backups.write(tmp_path / "b", 1.0)
@@ -150,7 +150,7 @@ def _sealed_again(text: str) -> str:
 async def test_altered_backups_are_not_used(
     rich: Store, kek: KeyEncryptionKey, tmp_path: Path, damage: Callable[[str], str], message: str
 ) -> None:
-    """A backup that was cut, altered or forged is refused, and the database stays empty."""
+    """A truncated, altered or forged backup is refused, and the database stays empty."""
     file = tmp_path / "b"
     await rich.backups.write(file, 1.0)
     text = file.read_text()
@@ -164,7 +164,7 @@ async def test_altered_backups_are_not_used(
 
 
 async def test_other_key(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> None:
-    """Under another key a backup needs its own key named; its secrets are then under the new one."""
+    """A backup made under another key needs that key; its secrets are then wrapped under the current one."""
     await rich.backups.write(tmp_path / "b", 1.0)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", KeyEncryptionKey.load(tmp_path / "new.key", {}))
     with pytest.raises(SecretError, match="does not unwrap"):
@@ -193,7 +193,7 @@ asyncio.run(main())
 async def test_killed_restore_leaves_nothing(
     filled: Store, kek: KeyEncryptionKey, url: str, tmp_path: Path, postgres: Postgres
 ) -> None:
-    """A restore that is killed in the middle leaves the database empty, and can be done again."""
+    """A restore killed in the middle leaves the database empty, and a second attempt succeeds."""
     made = [Client(f"k{n}", 10_000 + n, "gold") for n in range(12_000)]
     await filled.objects.apply([Change("client", each.name, "+", None, each) for each in made], "me", "api")
     await filled.backups.write(tmp_path / "b", 1.0)
@@ -212,8 +212,10 @@ async def test_killed_restore_leaves_nothing(
 async def test_running_nodes_notice(
     rich: Store, url: str, kek: KeyEncryptionKey, tmp_path: Path, started: Start, site: Site
 ) -> None:
-    """A node on a database into which an older backup is restored loads it whole, warns, and has the slots of keys that
-    the backup does not know kept empty; a rotation then waits for the new key, whatever generation was reported."""
+    """After an older backup is restored, running nodes load it whole, warn, and reserve the slots of unknown keys.
+
+    A later rotation waits for dispatchers to hold the new key, whatever generation they reported.
+    """
     await rich.backups.write(tmp_path / "b", 1.0)
     feed = await started(
         SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "s", "n"), ["dispatch"], {})
@@ -232,7 +234,7 @@ async def test_running_nodes_notice(
 
 
 async def test_commands(url: str, tmp_path: Path, kek: KeyEncryptionKey, site: Site, postgres: Postgres) -> None:
-    """`dnsvip backup` and `restore` take a site from one database into the other kind, and say what became of keys."""
+    """`dnsvip backup` and `restore` move a site to the other kind of database and report what happened to its keys."""
     store = await Store.open(url, kek)
     await store.objects.apply(plan(Site(), site, {}), "me", "site")
     target = postgres.database() if url.startswith("sqlite") else f"sqlite:///{tmp_path}/other.db"

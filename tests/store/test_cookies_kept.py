@@ -1,4 +1,4 @@
-"""The secrets of DNS cookies: made once, rolled in one step, on every node, never in clear."""
+"""DNS cookie secrets: created once, rolled in one step, the same on every node, never in clear."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.store.conftest import alembic
 
 
 async def test_every_node_has_the_same_three(store: Store, url: str, kek: KeyEncryptionKey) -> None:
-    """Three different secrets are made with the database; who opens it again finds them."""
+    """The database is created with three different secrets; a second open reads the same ones."""
     again = await Store.open(url, kek)
     held = (await again.snapshots.load()).cookie_secrets
     await again.close()
@@ -23,7 +23,7 @@ async def test_every_node_has_the_same_three(store: Store, url: str, kek: KeyEnc
 
 
 async def test_roll_moves_on_by_one(store: Store) -> None:
-    """A roll makes the known next secret the active one and keeps the one before; a refresh brings it."""
+    """A roll activates the next secret and keeps the previous one; a refresh reads it."""
     old = await store.snapshots.load()
     assert await store.keys.roll_cookies("me") == old.generation + 1
     new = await store.snapshots.refresh(old)
@@ -37,14 +37,14 @@ async def test_roll_moves_on_by_one(store: Store) -> None:
 
 
 async def test_other_changes_keep_them(filled: Store) -> None:
-    """Secrets are the same after a refresh that brings something else."""
+    """A refresh that reads other changes keeps the secrets."""
     old = await filled.snapshots.load()
     await filled.tokens.create("t", "me")
     assert (await filled.snapshots.refresh(old)).cookie_secrets == old.cookie_secrets
 
 
 async def test_older_databases_and_snapshots_get_them(store: Store, url: str, kek: KeyEncryptionKey) -> None:
-    """A database from before cookies gets secrets when opened, and a snapshot from before when refreshed."""
+    """A database without cookie secrets gets them when it is opened, a snapshot without them when it is refreshed."""
     database = Database(url)
     async with database.write_unordered() as connection:
         await connection.run_sync(lambda plain: command.downgrade(alembic(plain), "0001"))
@@ -57,7 +57,7 @@ async def test_older_databases_and_snapshots_get_them(store: Store, url: str, ke
 
 
 async def test_on_disk_wrapped(store: Store, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """The last good snapshot brings the secrets back; they stand in it in no readable form."""
+    """The last good snapshot restores the secrets and holds them only wrapped."""
     snapshot = await store.snapshots.load()
     lastgood.save(tmp_path / "state", snapshot, "db", kek)
     assert lastgood.load(tmp_path / "state", kek) == snapshot

@@ -1,4 +1,4 @@
-"""What a node writes to its own disk: once, and whole, also while it stops."""
+"""A node writes its disk files once and whole, also while it stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dnsvip.store.snapshots import lastgood
 async def test_a_node_that_stops_writes_nothing_twice(
     filled: Store, tmp_path: Path, kek: KeyEncryptionKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the middle of a slow save it lets that one end, in a hurry, and begins no other."""
+    """A node stopped during a slow save finishes that save without rests and starts no other."""
     clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(3000)}
     small = await filled.snapshots.load()
     large = replace(small, site=replace(small.site, clients=clients))

@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL: one for each server, and none that shows a password."""
+"""PostgreSQL URLs: one per server, and none that shows a password."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAID = "sslmode=verify-full&sslrootcert=/etc/ca%20dir/ca.pem"
     ],
 )
 def test_each_server_has_a_url(url: str, expected: list[str]) -> None:
-    """A URL of several servers becomes one for each, of which only one that takes writes will do."""
+    """A URL with several servers is split into one per server, each requiring a writable server."""
     assert single_hosts(url) == expected
 
 
@@ -49,13 +49,13 @@ def test_each_server_has_a_url(url: str, expected: list[str]) -> None:
     ],
 )
 def test_what_cannot_be_is_told(url: str, message: str) -> None:
-    """A URL that cannot work is refused, without its password."""
+    """An invalid URL is refused without showing its password."""
     with pytest.raises(StoreError, match=message) as caught:
         single_hosts(url)
     assert "hunter2" not in str(caught.value)
 
 
 def test_passwords_are_hidden() -> None:
-    """A password is shown neither from before the host nor from the parameters."""
+    """A password is hidden in the authority and in the parameters."""
     shown = hidden("postgresql://u:hunter2@h1,h2/db?sslpassword=hunter3&password=hunter4&sslmode=require")
     assert shown == "postgresql://u:***@h1,h2/db?sslpassword=***&password=***&sslmode=require"

@@ -1,4 +1,4 @@
-"""Processes killed with SIGKILL while they write: what was acknowledged is there, what was not is whole or absent."""
+"""Writers killed with SIGKILL: acknowledged transactions survive, others are whole or absent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ asyncio.run(main())
 
 
 async def killed_writer(url: str, key: Path, size: int, seconds: float) -> int:
-    """How many transactions of `size` clients a writer acknowledged before it was killed."""
+    """The number of transactions of `size` clients that a writer acknowledged before it was killed."""
     writer = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WRITER, url, str(key), str(size), stdout=asyncio.subprocess.PIPE
     )
@@ -47,9 +47,9 @@ async def killed_writer(url: str, key: Path, size: int, seconds: float) -> int:
 async def test_killed_writer_loses_nothing_acknowledged(
     filled: Store, url: str, tmp_path: Path, kek: KeyEncryptionKey, size: int
 ) -> None:
-    """Of a killed writer's transactions each is there whole or not at all, and every acknowledged one is there."""
+    """A killed writer loses no acknowledged transaction and leaves none in part."""
     acknowledged = await killed_writer(url, tmp_path / "dnsvip.key", size, random.uniform(0.15, 0.6))
-    await asyncio.sleep(0.3)  # a server may still be finishing what the dead writer asked for
+    await asyncio.sleep(0.3)  # a server may still be finishing the dead writer's request
     await filled.close()
     store = await Store.open(url, kek)
     count, generation = await store.objects.count("client") - 2, await store.generation()

@@ -1,4 +1,4 @@
-"""The feed of a node: quick, by difference, through outages, from its own disk, and honest in what it reports."""
+"""The snapshot follower: fast, incremental, robust in outages, started from disk, and accurate in its reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
 
 
 def new_client(number: int) -> list[Change]:
-    """The change that makes one client."""
+    """The change that creates one client."""
     return [Change("client", f"c{number}", "+", None, Client(f"c{number}", number, "gold"))]
 
 
@@ -39,7 +39,7 @@ def mortal() -> Iterator[Postgres]:
 
 @pytest.mark.usefixtures("filled")
 async def test_nodes_see_each_others_changes(node: Node, started: Start) -> None:
-    """A change through one node is in every other node's subscribers within half a second, as a rule."""
+    """A change through one node reaches every other node's subscribers within half a second."""
     feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b")]
     seen: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
     for feed in feeds:
@@ -61,7 +61,7 @@ async def test_nodes_see_each_others_changes(node: Node, started: Start) -> None
 
 @pytest.mark.usefixtures("filled")
 async def test_unsubscribed_hears_no_more(node: Node, started: Start) -> None:
-    """After unsubscribing no snapshot is handed over."""
+    """After unsubscribing no snapshot is delivered."""
     feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
     heard: list[int] = []
     stop = feed.subscribe(lambda new: heard.append(new.generation))
@@ -75,7 +75,7 @@ async def test_unsubscribed_hears_no_more(node: Node, started: Start) -> None:
 
 
 async def test_snapshot_on_disk_follows(filled: Store, node: Node, started: Start, kek: KeyEncryptionKey) -> None:
-    """After each change the last good snapshot on disk is the new one."""
+    """Each change replaces the last good snapshot on disk."""
     feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
     await filled.objects.apply(new_client(1), "me", "api")
     await until(lambda: feed.snapshot.generation == 2)
@@ -85,7 +85,7 @@ async def test_snapshot_on_disk_follows(filled: Store, node: Node, started: Star
 
 @pytest.mark.usefixtures("filled")
 async def test_generation_is_reported_after_subscribers_took_it(node: Node, started: Start, store: Store) -> None:
-    """A node that is still taking a generation, or failed to, does not report that it holds it."""
+    """A node reports a generation only after its subscribers have applied it."""
     feed = await started(SnapshotFollower(node("a"), ["dispatch"], {}))
     gate, failing = asyncio.Event(), True
 
@@ -116,7 +116,7 @@ async def test_generation_is_reported_after_subscribers_took_it(node: Node, star
 
 @pytest.mark.usefixtures("filled")
 async def test_rotation_goes_by_itself_and_waits(node: Node, started: Start, store: Store) -> None:
-    """A published epoch is used once the slow dispatcher holds it, not before, and without anybody's help."""
+    """A published epoch is activated automatically, but only after the slow dispatcher holds it."""
     dns = await started(SnapshotFollower(node("ns"), ["dns"], {}))
     dispatcher = await started(SnapshotFollower(node("d"), ["dispatch"], {}))
     gate = asyncio.Event()
@@ -136,7 +136,7 @@ async def test_rotation_goes_by_itself_and_waits(node: Node, started: Start, sto
 
 
 async def test_node_signs_off(filled: Store, node: Node) -> None:
-    """A node that is closed is gone from the list at once."""
+    """A node that closes is removed from the list at once."""
     feed = SnapshotFollower(node("a"), ["dispatch"], {})
     await feed.start()
     task = asyncio.create_task(feed.run())
@@ -151,7 +151,7 @@ async def test_node_signs_off(filled: Store, node: Node) -> None:
 async def test_outage_of_the_database_is_survived(
     mortal: Postgres, tmp_path: Path, site: Site, started: Start, kek: KeyEncryptionKey
 ) -> None:
-    """With PostgreSQL killed a node goes on, another starts from disk, and both follow again when it is back."""
+    """Without PostgreSQL a node continues, another starts from disk, and both follow again when it is back."""
     url = mortal.database()
     configs = [NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / name, name) for name in ("a", "b")]
     feed = await started(SnapshotFollower(configs[0], ["dns"], {}))
@@ -179,7 +179,7 @@ async def test_outage_of_the_database_is_survived(
 
 
 async def test_neither_database_nor_disk(tmp_path: Path) -> None:
-    """Where there is nothing to start from, both reasons are told."""
+    """With neither database nor snapshot, the error gives both reasons."""
     config = NodeConfig("postgresql://me@/x?host=/nowhere", tmp_path / "k", tmp_path / "state")
     with pytest.raises(StoreError, match=r"(?s)nowhere.* and there is no snapshot to start from \(.*snapshot\.jsonl"):
         await SnapshotFollower(config, ["dns"], {}).start()
@@ -187,14 +187,14 @@ async def test_neither_database_nor_disk(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("filled")
 async def test_wrong_key_stops_the_start(node: Node) -> None:
-    """A node with another key does not start on what it cannot read."""
+    """A node with another key does not start from a snapshot that it cannot decrypt."""
     with pytest.raises(SecretError, match="is not the one that the secrets"):
         await SnapshotFollower(node("a"), ["dns"], {"DNSVIP_KEY": "00" * 32}).start()
 
 
 @pytest.mark.usefixtures("filled")
 async def test_unwritable_state_stops_nothing(node: Node, started: Start, tmp_path: Path, store: Store) -> None:
-    """Where the state folder cannot be written, the node follows all the same."""
+    """A node whose state folder is not writable still follows."""
     (tmp_path / "file").write_text("in the way")
     feed = await started(SnapshotFollower(replace(node("a"), state_dir=tmp_path / "file" / "state"), ["dns"], {}))
     for number in (1, 2):
@@ -205,7 +205,7 @@ async def test_unwritable_state_stops_nothing(node: Node, started: Start, tmp_pa
 async def test_replaced_database_file_is_followed(
     tmp_path: Path, site: Site, started: Start, kek: KeyEncryptionKey
 ) -> None:
-    """A SQLite file moved into the place of the old one is loaded whole, whatever its generation."""
+    """A SQLite file that replaces the old one is loaded whole, whatever its generation."""
     for name, clients in (("one", site.clients), ("two", {"acme": site.clients["acme"]})):
         store = await Store.open(f"sqlite:///{tmp_path}/{name}.db", kek)
         await store.objects.apply(plan(Site(), replace(site, clients=clients), {}), "me", "site")

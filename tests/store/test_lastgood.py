@@ -1,4 +1,4 @@
-"""The snapshot on disk: comes back equal, whole or not at all, and holds no secret in clear."""
+"""The snapshot on disk: loads equal, whole or not at all, and holds no secret in clear."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def snapshot(filled: Store) -> Snapshot:
 
 
 def clear_secrets(snapshot: Snapshot, site: Site) -> list[bytes]:
-    """Every form in which a secret of the snapshot could stand in a file."""
+    """Every encoding in which a file could contain a secret of the snapshot."""
     secrets = [epoch.secret for ring in snapshot.keyrings.values() for epoch in ring.epochs]
     secrets += [*snapshot.masters.values(), *snapshot.cookie_secrets]
     secrets += [b64decode(key.secret) for key in site.tsig_keys.values()]
@@ -34,7 +34,7 @@ def clear_secrets(snapshot: Snapshot, site: Site) -> list[bytes]:
 
 
 def test_saved_comes_back(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """A saved snapshot is loaded equal, from a file for its owner only, and no draft is left."""
+    """A saved snapshot loads equal from a private file, and no draft is left."""
     folder = tmp_path / "made" / "when missing"
     lastgood.save(folder, snapshot, "db", kek)
     loaded = lastgood.load(folder, kek)
@@ -47,7 +47,7 @@ def test_saved_comes_back(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryption
 
 
 def test_no_secret_in_clear(snapshot: Snapshot, site: Site, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """No epoch secret, client master or TSIG secret stands in the file."""
+    """The file contains no epoch secret, client master or TSIG secret in clear."""
     lastgood.save(tmp_path, snapshot, "db", kek)
     content = (tmp_path / lastgood.FILE).read_bytes()
     assert b"acme-key" in content
@@ -63,7 +63,7 @@ def test_another_key_is_told(snapshot: Snapshot, tmp_path: Path, kek: KeyEncrypt
 
 
 def test_older_generation_does_not_replace_a_newer(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """Of two processes the newer snapshot stays; a snapshot of another database replaces it."""
+    """The newer of two processes' snapshots is kept; a snapshot of another database replaces it."""
     lastgood.save(tmp_path, snapshot, "db", kek)
     older = replace(snapshot, generation=1)
     lastgood.save(tmp_path, older, "db", kek)
@@ -99,7 +99,7 @@ def _newer(lines: list[str]) -> list[str]:
 def test_damage_is_told(
     snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey, damage: Callable[[list[str]], list[str]], message: str
 ) -> None:
-    """A file that was cut, altered, or is of another form is refused by name."""
+    """A truncated, altered or unknown file is refused by name."""
     lastgood.save(tmp_path, snapshot, "db", kek)
     path = tmp_path / lastgood.FILE
     lines = path.read_text().splitlines()
@@ -114,13 +114,13 @@ def test_damage_is_told(
 
 
 def test_missing_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """Where nothing was ever saved, the file is named."""
+    """Without a saved snapshot the error names the file."""
     with pytest.raises(StoreError, match=r"snapshot\.jsonl: No such file"):
         lastgood.load(tmp_path, kek)
 
 
 def test_saving_rests(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """A large site is written with a rest after every hundred rows, so that answers get their turn."""
+    """Saving a large site rests after every hundred rows, so that queries are answered meanwhile."""
     clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(1000)}
     rests: list[None] = []
     large = replace(snapshot, site=replace(snapshot.site, clients=clients))
@@ -130,7 +130,7 @@ def test_saving_rests(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey)
 
 
 def test_a_slow_save_gives_way_to_a_newer_one(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """What was saved by another while one was writing stays where it is newer."""
+    """A slow save does not replace a newer snapshot that another process saved meanwhile."""
     clients = {f"c{number}": Client(f"c{number}", number + 1, "gold", ()) for number in range(100)}
     slow = replace(snapshot, site=replace(snapshot.site, clients=clients))
     newer = replace(snapshot, generation=snapshot.generation + 1)
@@ -140,7 +140,7 @@ def test_a_slow_save_gives_way_to_a_newer_one(snapshot: Snapshot, tmp_path: Path
 
 
 def test_failed_save_keeps_the_file_before(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """A disk that is full half way leaves the last snapshot as it was, and no draft."""
+    """A full disk leaves the previous snapshot intact and no draft."""
     lastgood.save(tmp_path, snapshot, "db", kek)
     before = (tmp_path / lastgood.FILE).read_bytes()
 

@@ -1,4 +1,4 @@
-"""What a PostgreSQL URL may ask for, with a real server: TLS that is checked, a password file, several hosts."""
+"""PostgreSQL URLs with a real server: verified TLS, a password file, several hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PASSWORD = "correct horse"
 
 @dataclass(frozen=True)
 class Secure:
-    """A server that wants TLS and a password."""
+    """A server that requires TLS and a password."""
 
     port: int
     database: str
@@ -38,7 +38,7 @@ def secure() -> Iterator[Secure]:
 
 @pytest.fixture
 def passfile(secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password file as libpq takes it."""
+    """A password file in libpq's format."""
     file = tmp_path / "pass"
     file.write_text(f"localhost:{secure.port}:*:app:{PASSWORD}\n")
     file.chmod(0o600)
@@ -47,8 +47,10 @@ def passfile(secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("passfile")
 async def test_verified_tls_and_password_file(secure: Secure, kek: KeyEncryptionKey) -> None:
-    """With the certificate to trust and a password file a URL without a password works, and changes are heard of; with
-    several hosts the one that answers is used."""
+    """With a trusted certificate and a password file, a URL without password works, notifications included.
+
+    Of several hosts, the one that answers is used.
+    """
     wanted = f"{secure.database}?sslmode=verify-full&sslrootcert={secure.certificate}"
     for hosts in (f"localhost:{secure.port}", f"localhost:1,localhost:{secure.port}"):
         store = await Store.open(f"postgresql://app@{hosts}/{wanted}", kek)
@@ -60,7 +62,7 @@ async def test_verified_tls_and_password_file(secure: Secure, kek: KeyEncryption
 
 @pytest.mark.usefixtures("passfile")
 async def test_what_is_not_trusted_is_refused(secure: Secure, kek: KeyEncryptionKey) -> None:
-    """A certificate of nobody known, or for another name, no TLS, or a wrong password ends in an error that says so."""
+    """An untrusted certificate, one for another name, no TLS, or a wrong password gives a clear error."""
     place = f"localhost:{secure.port}/{secure.database}"
     for url, said in (
         (f"postgresql://app@{place}?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt", "CERTIFICATE"),

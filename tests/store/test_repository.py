@@ -1,4 +1,4 @@
-"""The store on SQLite and PostgreSQL: whole transactions, rules, collisions, difference, keys."""
+"""The store on SQLite and PostgreSQL: transactions, rules, collisions, differences, keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from dnsvip.store import Listing, Store
 
 
 def put(kind: str, after: Any, before: Any = None) -> Change:
-    """A change that makes or alters one object."""
+    """A change that creates or replaces one object."""
     return Change(kind, "" if kind == "classify" else after.name, "~" if before else "+", before, after)
 
 
@@ -44,12 +44,12 @@ def drop(kind: str, name: str) -> Change:
 
 
 def client(number: int, tier: str = "gold", **more: Any) -> Client:
-    """A client with nothing special."""
+    """A client with default values."""
     return Client(f"c{number:07}", number, tier, **more)
 
 
 async def same(store: Store, refreshed: Snapshot) -> None:
-    """A snapshot brought up to date equals one loaded whole."""
+    """Whether a refreshed snapshot equals one loaded whole."""
     whole = await store.snapshots.load()
     assert refreshed.site == whole.site
     assert refreshed.generation == whole.generation
@@ -58,7 +58,7 @@ async def same(store: Store, refreshed: Snapshot) -> None:
 
 
 async def test_site_comes_back_as_applied(store: Store, site: Site) -> None:
-    """What was applied is read back equal, and the generation rose by one."""
+    """An applied site reads back equal, and the generation rises by one."""
     assert await store.objects.apply(plan(Site(), site, {}), "me", "site") == 1
     assert await store.objects.site() == site
     assert (await store.snapshots.load()).generation == await store.generation() == 1
@@ -66,7 +66,7 @@ async def test_site_comes_back_as_applied(store: Store, site: Site) -> None:
 
 
 async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) -> None:
-    """The plan of a site that is applied already is empty and leaves the generation."""
+    """Planning a site that is already applied gives no changes and keeps the generation."""
     stored = await filled.objects.stored()
     changes = plan(stored.site, site, stored.origins)
     assert changes == ()
@@ -74,7 +74,7 @@ async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) 
 
 
 async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
-    """Every kind of object is found by its name, in pages too, and an unknown name gives None."""
+    """Objects of every kind are read by name and in pages; an unknown name gives None."""
     for kind in COLLECTIONS:
         things = collection(site, kind)
         first, *rest = sorted(things)
@@ -102,7 +102,7 @@ async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
     ],
 )
 async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Change, message: str) -> None:
-    """A change that would break a rule is refused with its reason, and so is what came with it."""
+    """A change that breaks a rule is refused with the reason, together with all changes submitted with it."""
     before, audited = await filled.snapshots.load(), await filled.audit.rows(1000)
     with pytest.raises(InvalidSite) as caught:
         await filled.objects.apply([put("client", client(7)), change], "me", "api")
@@ -113,7 +113,7 @@ async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Ch
 
 
 async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> None:
-    """A zone's transfer must name a TSIG key of the site, and such a key cannot be removed."""
+    """A zone's transfer must name an existing TSIG key, and a key in use cannot be removed."""
     zone = site.zones["example.test"]
     with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'nokey' is not a tsig"):
         await filled.objects.apply([put("zone", replace(zone, transfer=Transfer(tsig="nokey")), zone)], "me", "api")
@@ -127,7 +127,7 @@ async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> N
 
 
 async def test_changed_cluster_is_checked_against_every_client(filled: Store, site: Site) -> None:
-    """A layout that has no room for a client's id is refused, and the client is named."""
+    """A layout too small for a client's id is refused and the client named."""
     web = site.clusters["web"]
     assert isinstance(web, Cluster)
     narrow = replace(web, layout=(("tier", 4), ("client", 8), ("expiry", 7), ("nonce", 18)))
@@ -150,7 +150,7 @@ async def test_changed_cluster_is_checked_against_every_client(filled: Store, si
     ],
 )
 async def test_collisions_name_both_parties(filled: Store, change: Change, message: str) -> None:
-    """What collides with something stored is a Conflict that names both, and changes nothing."""
+    """A collision with a stored object raises Conflict naming both, and changes nothing."""
     with pytest.raises(Conflict) as caught:
         await filled.objects.apply([put("client", client(7)), change], "me", "api")
     assert message in str(caught.value)
@@ -159,7 +159,7 @@ async def test_collisions_name_both_parties(filled: Store, change: Change, messa
 
 
 async def test_collisions_within_one_set_of_changes(filled: Store) -> None:
-    """Two new clients with one id are refused before the database is asked."""
+    """Two new clients with one id are refused before the database is queried."""
     twins = [put("client", client(5)), put("client", replace(client(5), name="twin"))]
     with pytest.raises(Conflict, match=r"client\.twin\.id: 5 belongs to client\.c0000005 already"):
         await filled.objects.apply(twins, "me", "api")
@@ -168,7 +168,7 @@ async def test_collisions_within_one_set_of_changes(filled: Store) -> None:
 
 
 async def test_unique_numbers_can_be_swapped(filled: Store, site: Site) -> None:
-    """Two tiers exchange their codes, and two clients their matches, in one transaction."""
+    """Two tiers can swap codes, and two clients matches, in one transaction."""
     gold, standard = site.tiers["gold"], site.tiers["standard"]
     acme, reader = site.clients["acme"], site.clients["newsreader"]
     changes = [
@@ -182,14 +182,14 @@ async def test_unique_numbers_can_be_swapped(filled: Store, site: Site) -> None:
 
 
 async def test_expected_generation(filled: Store) -> None:
-    """Changes made for an older generation are refused where that is asked for."""
+    """With an expected generation, changes are refused if the database has moved on."""
     await filled.objects.apply([put("client", client(1))], "me", "api", expected=1)
     with pytest.raises(Conflict, match="generation 2, not 1"):
         await filled.objects.apply([put("client", client(2))], "me", "api", expected=1)
 
 
 async def test_concurrent_appliers_follow_each_other(filled: Store, url: str, kek: Any) -> None:
-    """Twenty writers through two connections to the database make twenty generations and lose nothing."""
+    """Twenty concurrent writers on two connections create twenty generations and lose nothing."""
     other = await Store.open(url, kek)
     writes = [(filled, other)[n % 2].objects.apply([put("client", client(n + 1))], "me", "api") for n in range(20)]
     assert sorted(await asyncio.gather(*writes)) == list(range(2, 22))
@@ -198,7 +198,7 @@ async def test_concurrent_appliers_follow_each_other(filled: Store, url: str, ke
 
 
 async def test_concurrent_changes_cannot_break_a_rule_together(filled: Store, url: str, kek: Any) -> None:
-    """One removes a tier while another gives it a client: exactly one of them succeeds."""
+    """Of two concurrent changes, one removing a tier and one assigning it, exactly one succeeds."""
     other = await Store.open(url, kek)
     await filled.objects.apply([put("tier", Tier("new", 3, "fast"))], "me", "api")
     results = await asyncio.gather(
@@ -212,7 +212,7 @@ async def test_concurrent_changes_cannot_break_a_rule_together(filled: Store, ur
 
 
 async def test_dry_run_finds_problems_and_writes_nothing(filled: Store) -> None:
-    """A dry run raises what applying would raise, and otherwise leaves no trace."""
+    """A dry run raises the same problems as applying and writes nothing."""
     assert await filled.objects.apply([put("client", client(1))], "me", "api", dry_run=True) == 1
     assert await filled.objects.get("client", client(1).name) is None
     with pytest.raises(Conflict):
@@ -220,7 +220,7 @@ async def test_dry_run_finds_problems_and_writes_nothing(filled: Store) -> None:
 
 
 async def test_zones_are_checked_by_who_knows_zones(store: Store, site: Site) -> None:
-    """A zone that the given check refuses stops the whole change."""
+    """A zone that the given check rejects aborts the whole change."""
 
     def refuse(zone: Zone) -> list[Problem]:
         return [Problem(f"zone.{zone.name}", "no SOA")]
@@ -231,7 +231,7 @@ async def test_zones_are_checked_by_who_knows_zones(store: Store, site: Site) ->
 
 
 async def test_refresh_reads_the_difference(filled: Store, site: Site) -> None:
-    """A snapshot follows every kind of change, keeps what did not change, and is itself where nothing did."""
+    """A refresh applies every kind of change, keeps unchanged parts, and without changes returns the same snapshot."""
     old = await filled.snapshots.load()
     assert await filled.snapshots.refresh(old) is old
     acme = site.clients["acme"]
@@ -255,14 +255,14 @@ async def test_refresh_reads_the_difference(filled: Store, site: Site) -> None:
 
 
 async def test_refresh_from_a_later_generation_loads_whole(filled: Store) -> None:
-    """A snapshot newer than the database (an older backup was put back) is replaced."""
+    """A snapshot newer than the database (after a restore) is replaced by a full load."""
     old = await filled.snapshots.load()
     ahead = replace(old, generation=99, site=Site())
     await same(filled, await filled.snapshots.refresh(ahead))
 
 
 async def test_cluster_brings_and_takes_its_keys(filled: Store, site: Site) -> None:
-    """A new IPv6 cluster has one active epoch and a client master; removing it destroys both."""
+    """A new IPv6 cluster gets one active epoch and a client master; removing it destroys both."""
     web = site.clusters["web"]
     assert isinstance(web, Cluster)
     snapshot = await filled.snapshots.load()
@@ -280,7 +280,7 @@ async def test_cluster_brings_and_takes_its_keys(filled: Store, site: Site) -> N
 
 
 async def test_cluster_that_turns_ipv4_loses_its_keys(filled: Store, site: Site) -> None:
-    """A name that passes from an IPv6 to an IPv4 cluster has no keys left."""
+    """A name that changes from an IPv6 to an IPv4 cluster loses its keys."""
     legacy, service = site.clusters["legacy"], site.services["www.example.test"]
     assert isinstance(legacy, ClassCluster)
     changes = [
@@ -294,7 +294,7 @@ async def test_cluster_that_turns_ipv4_loses_its_keys(filled: Store, site: Site)
 
 
 async def test_rotation_waits_for_dispatchers_and_retires(filled: Store) -> None:
-    """A new epoch is published, becomes active once dispatchers hold it, and the old one goes in time."""
+    """A new epoch is published, activated once dispatchers hold it, and the old one retires in time."""
     now = time.time()
     behind = NodeReport("d1", frozenset({"dispatch"}), 1, "1", now, 5.0)
     await filled.nodes.report(behind)
@@ -315,14 +315,14 @@ async def test_rotation_waits_for_dispatchers_and_retires(filled: Store) -> None
 
 
 async def test_rotation_of_nothing(filled: Store) -> None:
-    """Rotating a cluster that does not exist or has no keys says which ones have."""
+    """Rotating an unknown cluster or one without keys gives an error that names the clusters with keys."""
     for name in ("nobody", "legacy"):
         with pytest.raises(InvalidSite, match=r"is not an IPv6 cluster of this site \(there is: web\)"):
             await filled.keys.rotate(name, "me", 0.0)
 
 
 async def test_full_slots_say_when_one_is_free(filled: Store) -> None:
-    """A fifth epoch is refused, with the seconds until a slot is free."""
+    """A fifth epoch is refused with the seconds until a slot is free."""
     now = time.time()
     for _ in range(3):
         await filled.keys.rotate("web", "me", now)
@@ -335,7 +335,7 @@ async def test_full_slots_say_when_one_is_free(filled: Store) -> None:
 
 
 async def test_several_nodes_advance_at_once(filled: Store, url: str, kek: Any) -> None:
-    """Of many advances at once one does the step and the others find nothing to do."""
+    """Of several concurrent advances one performs the step and the others do nothing."""
     other = await Store.open(url, kek)
     now = time.time()
     await filled.keys.rotate("web", "me", now)
@@ -345,7 +345,7 @@ async def test_several_nodes_advance_at_once(filled: Store, url: str, kek: Any) 
 
 
 async def test_longer_ttl_keeps_the_epoch_longer(filled: Store, site: Site) -> None:
-    """A TTL that was long while an epoch was active still counts after it has been shortened."""
+    """A TTL that was long while an epoch was active still applies after it is shortened."""
     web = site.clusters["web"]
     assert isinstance(web, Cluster)
     long = replace(web, ttl=7200)
@@ -359,7 +359,7 @@ async def test_longer_ttl_keeps_the_epoch_longer(filled: Store, site: Site) -> N
 
 
 async def test_site_file_keeps_api_clients_and_runtime_fields(filled: Store, site: Site) -> None:
-    """Clients made by the API survive an apply; what the file made and drops is deleted; states are kept."""
+    """An apply keeps clients created by the API and runtime states, and deletes what the file created and drops."""
     acme = site.clients["acme"]
     revoked = replace(acme, state=ClientState.REVOKED, key_generation=3)
     await filled.objects.apply([put("client", client(1)), put("client", revoked, acme)], "me", "api")
@@ -388,7 +388,7 @@ async def test_site_file_takes_over_what_it_names(filled: Store, site: Site) -> 
 
 
 async def test_audit_says_who_did_what_without_secrets(filled: Store, site: Site) -> None:
-    """Each change leaves who, what, before and after; no secret and no zone text stands there."""
+    """Each change is audited with actor, object, before and after, without secrets and zone text."""
     gold = site.tiers["gold"]
     await filled.objects.apply([put("tier", replace(gold, dscp=46), gold)], "carol", "api")
     newest, *rest = await filled.audit.rows(1000)
@@ -406,7 +406,7 @@ async def test_audit_says_who_did_what_without_secrets(filled: Store, site: Site
 
 
 async def test_tokens(store: Store) -> None:
-    """A token is found by its clear text alone, exists once by name, and is gone when deleted."""
+    """A token is identified by its clear text only, is unique by name, and is invalid once deleted."""
     first = await store.tokens.create_first("first", "boot")
     assert first
     assert await store.tokens.create_first("second", "boot") is None
@@ -424,7 +424,7 @@ async def test_tokens(store: Store) -> None:
 
 
 async def test_node_reports(store: Store) -> None:
-    """A report replaces the last of the same process; processes of one name stand apart; leaving forgets."""
+    """A report replaces the same process's last one; processes of one name are kept apart; leaving deletes them."""
     now = time.time()
     report = NodeReport("n1", frozenset({"dns", "admin"}), 1, "0.1", now, 5.0, "a")
     await store.nodes.report(report)
@@ -440,7 +440,7 @@ async def test_node_reports(store: Store) -> None:
 
 
 async def test_watch_tells_generations(filled: Store, url: str, kek: Any) -> None:
-    """A change made by another node is told within half a second."""
+    """A change by another node is reported within half a second."""
     other = await Store.open(url, kek)
     watching = filled.watch()
     assert await anext(watching) == 1
@@ -456,7 +456,7 @@ async def test_watch_tells_generations(filled: Store, url: str, kek: Any) -> Non
 
 
 async def test_filters_of_each_kind(filled: Store) -> None:
-    """Objects are filtered by what they say, by the default where they leave it unsaid, and by who refers to them."""
+    """Filters match stored values, defaults for unset fields, and references."""
     some = [
         ("tier", {"pool": "fast"}, ["gold"]),
         ("tier", {"action": "drop"}, ["blocked"]),
@@ -479,7 +479,7 @@ async def test_filters_of_each_kind(filled: Store) -> None:
 
 
 async def test_thousands_of_clients(filled: Store) -> None:
-    """Ten thousand clients go in at once, come out in pages, and one change of them is cheap to follow."""
+    """Ten thousand clients are applied at once and read in pages, and refreshing after one change is cheap."""
     await filled.objects.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")
     snapshot = await filled.snapshots.load()
     assert len(snapshot.site.clients) == 10002

@@ -1,4 +1,4 @@
-"""Changing the key-encryption key while nodes run: no secret is lost, nobody stops, the old key opens nothing after."""
+"""Rotating the key-encryption key under running nodes: no secret lost, no downtime, a useless old key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def change(number: int) -> list[Change]:
 async def test_secrets_survive_and_the_old_key_opens_nothing(
     filled: Store, url: str, kek: KeyEncryptionKey, tmp_path: Path
 ) -> None:
-    """After it every secret is what it was, under the new key only."""
+    """After a rewrap every secret is unchanged and wrapped under the new key only."""
     await filled.keys.rotate("web", "me", 1000.0)
     before = await filled.snapshots.load()
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
@@ -54,8 +54,10 @@ async def test_secrets_survive_and_the_old_key_opens_nothing(
 async def test_nodes_take_the_new_key_without_a_pause(
     node: Node, started: Start, tmp_path: Path, kek: KeyEncryptionKey, store: Store
 ) -> None:
-    """Running nodes read an announced key by themselves, follow through the change, write with the new key, and save
-    their last good snapshot under it."""
+    """Running nodes load an announced key themselves, follow without a pause, and write under the new key.
+
+    Their last good snapshot is saved under it too.
+    """
     feeds = [await started(SnapshotFollower(node(name), ["dns"], {})) for name in ("a", "b")]
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
     await store.keys.announce(new.active_id, "me")
@@ -87,7 +89,7 @@ def _saved(folder: Path, kek: KeyEncryptionKey) -> int:
 
 @pytest.mark.usefixtures("filled")
 async def test_node_that_missed_the_change_catches_up(node: Node, started: Start, tmp_path: Path, store: Store) -> None:
-    """A node that did not hold the new key goes on with its last snapshot, and follows when it finds the key."""
+    """A node without the new key keeps its last snapshot and follows again once it gets the key."""
     feed = await started(SnapshotFollower(node("a"), ["dns"], {}))
     await until(lambda: feed.connected)
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
@@ -99,13 +101,15 @@ async def test_node_that_missed_the_change_catches_up(node: Node, started: Start
 
 
 async def test_command(url: str, tmp_path: Path, filled: Store) -> None:
-    """`dnsvip keys rewrap` makes the key, adds it to this node's file, says which live nodes it waited for in vain, and
-    with --anyway wraps everything anew; afterwards the new key alone is enough."""
+    """`dnsvip keys rewrap` adds a new key to this node's file and names live nodes that do not load it in time.
+
+    With --anyway it rewraps every secret regardless; afterwards the new key alone is enough.
+    """
     node = tmp_path / "node.toml"
     node.write_text(f'database = "{url}"\n')
     feed = SnapshotFollower(NodeConfig(url, tmp_path / "dnsvip.key", tmp_path / "other", "other"), ["dns"], {})
     await feed.start()
-    await filled.nodes.report(feed._own_report())  # a node that lives and never reads its key again
+    await filled.nodes.report(feed._own_report())  # a live node that never reloads its key
     await feed.close()
     await filled.nodes.report(feed._own_report())
     argv = [DNSVIP, "keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key"]

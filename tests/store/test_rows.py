@@ -1,4 +1,4 @@
-"""Rows: every object comes back equal, and a row that is none is named."""
+"""Rows: every object reads back equal, and an invalid row is named."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _there_and_back(kind: str, name: str, thing: SiteObject) -> SiteObject:
 
 @given(CLIENTS)
 def test_clients_come_back(client: Client) -> None:
-    """A client read from its row equals the one written and the one that the general parser reads."""
+    """A client read from its row equals the one written and the one the general parser reads."""
     back = _there_and_back("client", "c", client)
     assert back == client == parse("client", "c", dump(client))
     assert repr(back) == repr(client)
 
 
 def test_every_kind_comes_back(site: Site) -> None:
-    """Each object of the example site comes back equal."""
+    """Each object of the example site reads back equal."""
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
             assert _there_and_back(kind, name, thing) == thing
@@ -68,7 +68,7 @@ def test_every_kind_comes_back(site: Site) -> None:
     ],
 )
 def test_rows_that_cannot_be_read_are_named(kind: str, spec: Any) -> None:
-    """A row that holds no object of its kind raises StoreError with its place."""
+    """An invalid row raises StoreError with its location."""
     row = SimpleNamespace(name="n", spec=spec, secret=KEK.wrap(b"s", f"{kind}/n".encode()))
     with pytest.raises(StoreError, match=rf"the row of {kind}\.n cannot be read"):
         from_row(kind, row, KEK)

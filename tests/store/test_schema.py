@@ -1,4 +1,4 @@
-"""Opening databases: from nothing, by many at once, with a wrong key, too new, not there."""
+"""Opening databases: new, concurrently, with a wrong key, too new, unreachable."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ asyncio.run(main())
 
 
 async def test_migrations_make_the_tables_of_the_code(store: Store, url: str) -> None:
-    """After all migrations the database is what `tables.py` describes, and SCHEMA is the newest of them."""
+    """After all migrations the database matches `tables.py`, and SCHEMA is the newest revision."""
     database = Database(url)
     async with database.read() as connection:
         different = await connection.run_sync(
@@ -46,7 +46,7 @@ async def test_migrations_make_the_tables_of_the_code(store: Store, url: str) ->
 
 
 async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Path) -> None:
-    """Six processes that open the same empty database all succeed and see the same one."""
+    """Six processes that open one empty database concurrently all succeed and see the same one."""
     argv = [sys.executable, "-c", OPEN, url, str(tmp_path / "key")]
     pipe = asyncio.subprocess.PIPE
     made = [await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe) for _ in range(6)]
@@ -56,13 +56,13 @@ async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Pa
 
 
 async def test_wrong_key_is_told_at_open(store: Store, url: str) -> None:
-    """Opening with another key is refused, saying where to get the right one."""
+    """Opening with another key is refused, with a hint where the right one is."""
     with pytest.raises(SecretError, match=r"the key from other is not the one .* copy the key file"):
         await Store.open(url, KeyEncryptionKey(bytes(32), "other"))
 
 
 async def make_newer(url: str, oldest: str) -> None:
-    """Have a database say that it is of a later version which programs from `oldest` on can use."""
+    """Mark a database as a later version that programs from `oldest` on can use."""
     database = Database(url)
     async with database.write_unordered() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -71,14 +71,14 @@ async def make_newer(url: str, oldest: str) -> None:
 
 
 async def test_too_new_a_database_is_refused(store: Store, url: str, kek: KeyEncryptionKey) -> None:
-    """A later version's database that does not name this one as good enough is left alone, with both versions named."""
+    """A later version's database that does not support this version is left alone; the error names both."""
     await make_newer(url, "9998")
     with pytest.raises(StoreError, match=rf"version 9999, newer than this program can use \({tables.SCHEMA}\)"):
         await Store.open(url, kek)
 
 
 async def test_newer_database_that_allows_it_is_used(filled: Store, url: str, kek: KeyEncryptionKey) -> None:
-    """A later version's database that says this one may is opened, read and written, and stays of its version."""
+    """A later version's database that supports this version is opened, read and written, and keeps its version."""
     await make_newer(url, tables.SCHEMA)
     store = await Store.open(url, kek)
     assert await store.tokens.create("t", "me")
@@ -91,14 +91,14 @@ async def test_newer_database_that_allows_it_is_used(filled: Store, url: str, ke
 
 
 async def test_migrating_can_be_left_to_others(url: str, kek: KeyEncryptionKey) -> None:
-    """Without leave to migrate, an empty database is refused and stays empty."""
+    """Without permission to migrate, an empty database is refused and stays empty."""
     for _ in range(2):
         with pytest.raises(StoreError, match=f"this program needs {tables.SCHEMA}"):
             await Store.open(url, kek, migrate=False)
 
 
 async def test_database_file_is_the_owners(tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """The SQLite file and its journals can be read by their owner only."""
+    """Only the owner can read the SQLite file and its journals."""
     store = await Store.open(f"sqlite:///{tmp_path}/x.db", kek)
     await store.tokens.create("t", "me")
     files = list(tmp_path.glob("x.db*"))
@@ -115,7 +115,7 @@ async def test_no_secret_in_clear_in_the_database(
     store: Store,
     request: pytest.FixtureRequest,
 ) -> None:
-    """No epoch secret, client master, TSIG secret or token stands in the database's files."""
+    """The database files contain no epoch secret, client master, TSIG secret or token in clear."""
     token = await store.tokens.create("t", "me")
     secrets = [*clear_secrets(snapshot, site), token.encode()]
     if url.startswith("sqlite"):
@@ -148,7 +148,7 @@ async def test_no_secret_in_clear_in_the_database(
     ],
 )
 async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyEncryptionKey) -> None:
-    """A wrong or unreachable database is named without its password."""
+    """An invalid or unreachable database is named without its password."""
     with pytest.raises(StoreError) as caught:
         await Store.open(url, kek)
     assert message in str(caught.value)
@@ -156,7 +156,7 @@ async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyE
 
 
 async def test_what_is_no_database_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
-    """A file that is something else is refused."""
+    """A file that is not a database is refused."""
     path = tmp_path / "x.db"
     path.write_text("not a database " * 100)
     with pytest.raises(StoreError, match=re.escape(str(path)) + ".*not a database"):

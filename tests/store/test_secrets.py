@@ -1,4 +1,4 @@
-"""Wrapping: only the right key at the right place opens a secret, and the key file is the owner's alone."""
+"""Wrapping: only the right key in the right place opens a secret, and the key file is private."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEK = KeyEncryptionKey(bytes(range(32)), "test")
 
 @given(st.binary(max_size=200), st.binary(max_size=50))
 def test_wrapped_comes_back(secret: bytes, context: bytes) -> None:
-    """What was wrapped unwraps in its place, and no two wrappings are equal."""
+    """A wrapped secret unwraps in its place, and no two wrappings are equal."""
     wrapped = KEK.wrap(secret, context)
     assert KEK.unwrap(wrapped, context) == secret
     assert wrapped != KEK.wrap(secret, context)
@@ -29,7 +29,7 @@ def test_wrapped_comes_back(secret: bytes, context: bytes) -> None:
 
 @given(st.data())
 def test_altered_or_moved_does_not_unwrap(data: st.DataObject) -> None:
-    """One flipped bit, another place, another key or a cut tail is refused."""
+    """A flipped bit, another place, another key or a truncated tail is refused."""
     wrapped = KEK.wrap(b"s" * 32, b"epoch/web/0")
     bit = data.draw(st.integers(0, len(wrapped) * 8 - 1))
     flipped = (int.from_bytes(wrapped, "big") ^ 1 << bit).to_bytes(len(wrapped), "big")
@@ -46,7 +46,7 @@ def test_altered_or_moved_does_not_unwrap(data: st.DataObject) -> None:
 
 
 def test_key_file_is_made_once(tmp_path: Path) -> None:
-    """The first load makes a file for its owner only; later ones read the same key; no draft is left."""
+    """The first load creates a private file; later ones read the same key; no draft is left."""
     path = tmp_path / "dnsvip.key"
     wrapped = KeyEncryptionKey.load(path, {}).wrap(b"s", b"c")
     assert path.stat().st_mode & 0o777 == 0o600
@@ -55,7 +55,7 @@ def test_key_file_is_made_once(tmp_path: Path) -> None:
 
 
 def test_key_file_made_by_many_at_once_is_one(tmp_path: Path) -> None:
-    """Processes that start together all end up with the same key."""
+    """Processes that start together all use the same key."""
     with ThreadPoolExecutor(16) as pool:
         keys = list(pool.map(lambda _: KeyEncryptionKey.load(tmp_path / "k", {}), range(16)))
     wrapped = keys[0].wrap(b"s", b"c")
@@ -64,7 +64,7 @@ def test_key_file_made_by_many_at_once_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """A key file open to others is refused, with the command that closes it."""
+    """A key file open to others is refused, with the command that fixes it."""
     path = tmp_path / "dnsvip.key"
     KeyEncryptionKey.load(path, {})
     path.chmod(mode)
@@ -73,7 +73,7 @@ def test_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> 
 
 
 def test_environment_wins(tmp_path: Path) -> None:
-    """DNSVIP_KEY, as base64 or hex, is taken in place of the file, which is not even made."""
+    """DNSVIP_KEY, as base64 or hex, replaces the file, which is not created."""
     key = os.urandom(32)
     wrapped = KeyEncryptionKey(key, "test").wrap(b"s", b"c")
     for text in (base64.b64encode(key).decode(), key.hex(), f" {key.hex().upper()}\n"):
@@ -84,7 +84,7 @@ def test_environment_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 64, base64.b64encode(b"a" * 31).decode()])
 def test_what_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
-    """A file or variable that holds no key of 32 bytes is named, with what it should hold, never its content."""
+    """A file or variable without a 32-byte key is named, with the expected form and without its content."""
     path = tmp_path / "dnsvip.key"
     path.write_text(text)
     path.chmod(0o600)
@@ -98,18 +98,18 @@ def test_what_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    """A key file that cannot be made is named with the reason."""
+    """A key file that cannot be created is named with the reason."""
     with pytest.raises(SecretError, match=r"nowhere/k: cannot be written: No such file or directory"):
         KeyEncryptionKey.load(tmp_path / "nowhere" / "k", {})
 
 
 def test_key_is_never_shown(tmp_path: Path) -> None:
-    """The representation of a key names where it came from and nothing else."""
+    """The repr of a key names its source and nothing else."""
     assert repr(KeyEncryptionKey.load(tmp_path / "k", {})) == f"KeyEncryptionKey(from {tmp_path}/k)"
 
 
 def test_two_keys_during_a_change(tmp_path: Path) -> None:
-    """Of two keys in a source the first wraps and both unwrap; the one that fits something can be put first."""
+    """With two keys in a source the first wraps and both unwrap; the matching one can be moved first."""
     old, new = os.urandom(32), os.urandom(32)
     text = f"{old.hex()}\n{new.hex()}\n"
     both = KeyEncryptionKey.load(tmp_path / "k", {"DNSVIP_KEY": text})
@@ -127,7 +127,7 @@ def test_two_keys_during_a_change(tmp_path: Path) -> None:
 
 
 def test_key_added_to_a_file_is_read_again(tmp_path: Path) -> None:
-    """A second key put into the file is held after reading it again, and the first still wraps."""
+    """After a second key is added to the file and reloaded, the first still wraps."""
     path, added = tmp_path / "dnsvip.key", tmp_path / "new.key"
     key = KeyEncryptionKey.load(path, {})
     first, new = key.active_id, KeyEncryptionKey.load(added, {}).active_id
@@ -144,7 +144,7 @@ def test_key_added_to_a_file_is_read_again(tmp_path: Path) -> None:
 
 
 def test_command_gives_the_key(tmp_path: Path) -> None:
-    """What a command prints is the key, and no file is made; the environment still wins."""
+    """A command's output is used as the key and no file is created; the environment takes precedence."""
     key = os.urandom(32)
     loaded = KeyEncryptionKey.load(tmp_path / "k", {}, ["printf", "%s", key.hex()])
     assert loaded.active_id == KeyEncryptionKey(key, "x").active_id
@@ -162,14 +162,14 @@ def test_command_gives_the_key(tmp_path: Path) -> None:
     ],
 )
 def test_command_that_fails_is_told(tmp_path: Path, command: list[str], message: str) -> None:
-    """A command that cannot be run, fails, or prints no key is named with its last complaint, never with its output."""
+    """A command that cannot run, fails, or prints no key is named with its last error line, never with its output."""
     with pytest.raises(SecretError, match=message) as caught:
         KeyEncryptionKey.load(tmp_path / "k", {}, command)
     assert "hunter2" not in str(caught.value).replace(" ".join(command), "")
 
 
 def test_key_in_a_pkcs11_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that reads a private object of a PKCS#11 token gives the key, with the PIN and not without."""
+    """A command that reads a private object of a PKCS#11 token gives the key only with the PIN."""
     module = "/usr/lib/softhsm/libsofthsm2.so"
     (tmp_path / "tokens").mkdir()
     (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")

@@ -1,4 +1,4 @@
-"""From the schema before with data in it, and programs of that schema going on beside the new one."""
+"""Upgrading a filled database from the previous schema while programs of that schema keep running."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPOCH_SECRET = b"e" * 32
 
 
 def _tables(connection: Connection) -> dict[str, Table]:
-    """The tables as a program of the schema before knows them."""
+    """The tables as a program of the previous schema knows them."""
     known = MetaData()
     known.reflect(connection)
     return dict(known.tables)
@@ -31,7 +31,7 @@ def _tables(connection: Connection) -> dict[str, Table]:
 
 @pytest.fixture
 async def old(url: str, kek: KeyEncryptionKey, site: Site) -> AsyncIterator[tuple[Database, dict[str, Table]]]:
-    """A database of the schema before, filled as a program of then fills it, and its tables."""
+    """A database of the previous schema, filled as its program fills it, and its tables."""
     database = Database(url)
     if database.is_sqlite:
         make_file(database.path)
@@ -69,7 +69,7 @@ def _rows(kek: KeyEncryptionKey, site: Site) -> list[tuple[str, dict[str, Any]]]
 async def test_data_survives_the_upgrade(
     old: tuple[Database, dict[str, Table]], url: str, kek: KeyEncryptionKey, site: Site
 ) -> None:
-    """Site, keys, tokens, nodes and audit of the schema before are all there after opening, and can be changed."""
+    """Site, keys, tokens, nodes and audit of the previous schema survive the upgrade and can be changed."""
     store = await Store.open(url, kek)
     snapshot = await store.snapshots.load()
     assert (snapshot.site, snapshot.generation) == (site, 7)
@@ -84,7 +84,7 @@ async def test_data_survives_the_upgrade(
 
 
 async def test_upgrade_only_adds(old: tuple[Database, dict[str, Table]], url: str, kek: KeyEncryptionKey) -> None:
-    """Every table and column of the schema before is still there, and what is new may be left out by a writer."""
+    """The upgrade keeps every table and column, and a writer may omit the new ones."""
     before, known = old
     await (await Store.open(url, kek)).close()
     async with before.read() as connection:
@@ -101,9 +101,9 @@ async def test_upgrade_only_adds(old: tuple[Database, dict[str, Table]], url: st
 async def test_program_of_before_goes_on_beside_the_new_one(
     old: tuple[Database, dict[str, Table]], url: str, kek: KeyEncryptionKey
 ) -> None:
-    """Open connections of the schema before read, insert, change and delete in every table after the upgrade."""
+    """Open connections of the previous schema read, insert, change and delete in every table after the upgrade."""
     database, known = old
-    async with database.read() as connection:  # statements that are prepared before the upgrade
+    async with database.read() as connection:  # statements prepared before the upgrade
         for table in known.values():
             await connection.execute(select(table))
     store = await Store.open(url, kek)

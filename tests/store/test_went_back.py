@@ -1,4 +1,4 @@
-"""A database that went back to an older state under its nodes, and rotation by schedule among many nodes."""
+"""A database restored to an older state under running nodes, and scheduled rotation among many nodes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def change(name: str, number: int) -> list[Change]:
 
 
 async def test_another_history_with_the_same_numbers_is_read_whole(filled: Store) -> None:
-    """Where the change that was seen last is not in the database, newer generations are not taken for later ones."""
+    """If the last change seen is missing from the database, its generations count as another history and load whole."""
     await filled.objects.apply(change("one", 1), "me", "api")
     seen = await filled.snapshots.follow(None, None)
     assert seen.course is Course.ONWARD
@@ -59,21 +59,23 @@ async def world(tmp_path: Path, kek: KeyEncryptionKey, site: Site) -> Store:
 
 
 def copy(source: Path, target: Path) -> None:
-    """What a backup of the file is."""
+    """Back up the file."""
     with sqlite3.connect(source) as one, sqlite3.connect(target) as other:
         one.backup(other)
 
 
 def put_back(copied: Path, path: Path) -> None:
-    """Put a copy in place of a file, whose journals must go with it."""
+    """Put a copy in place of a file and remove that file's journals."""
     for journal in ("-wal", "-shm"):
         path.with_name(path.name + journal).unlink(missing_ok=True)
     copied.rename(path)
 
 
 async def test_keys_of_a_lost_history_are_not_mixed_up(world: Store, tmp_path: Path, started: Start) -> None:
-    """A file put back to before two rotations: the running node loads it whole, says so, and has the slots of the lost
-    keys kept; the next key goes elsewhere, and is waited for although the node had reported a later generation."""
+    """A node whose database file loses two rotations loads it whole, warns, and reserves the lost keys' slots.
+
+    The next key takes another slot, and activation waits for it although the node reported a later generation.
+    """
     path, config = tmp_path / "site.db", NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key")
     feed = await started(SnapshotFollower(replace(config, state_dir=tmp_path / "s", node="d"), ["dispatch"], {}))
     copy(path, tmp_path / "old.db")
@@ -103,7 +105,7 @@ async def test_keys_of_a_lost_history_are_not_mixed_up(world: Store, tmp_path: P
 
 
 async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path, started: Start) -> None:
-    """What a node remembers on its disk tells it at its start that the database is an older one."""
+    """A node that was down finds from its memory file that the database is older."""
     config = NodeConfig(f"sqlite:///{tmp_path}/site.db", tmp_path / "dnsvip.key", tmp_path / "s", "a")
     copy(tmp_path / "site.db", tmp_path / "old.db")
     lost = await world.keys.rotate_at_once("web", "me", time.time())
@@ -122,7 +124,7 @@ async def test_node_that_was_down_meanwhile_notices(world: Store, tmp_path: Path
 
 
 async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, started: Start) -> None:
-    """A memory file that cannot be read is told and made anew."""
+    """An unreadable memory file is logged and recreated."""
     folder = tmp_path / "s"
     folder.mkdir()
     (folder / MEMORY_FILE).write_text("{")
@@ -134,7 +136,7 @@ async def test_damaged_memory_stops_nothing(world: Store, tmp_path: Path, starte
 
 
 async def test_schedule_rotates_once_for_all_nodes(filled: Store, node: Node, started: Start) -> None:
-    """With a schedule of one second and four nodes each epoch is followed by one other, none sooner than a second."""
+    """With a one-second schedule and four nodes each epoch gets one successor, never sooner than a second."""
     web = (await filled.objects.site()).clusters["web"]
     assert isinstance(web, Cluster)
     quick = replace(web, ttl=0, session_lifetime=1, rotate_every=1)
