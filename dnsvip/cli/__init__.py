@@ -1,4 +1,4 @@
-"""The command line: one file per noun (README.md), loaded only when it is called."""
+"""The command line: modules of commands (README.md), each imported only when its command runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dnsvip.cli.examples import with_examples
 from dnsvip.errors import DnsvipError
 
 PARTS = {
-    "processes": "What runs until it is stopped",
+    "processes": "Long-running processes",
     "database": "On the database of a node file",
-    "objects": "What the site is made of, by the HTTP API",
+    "objects": "The objects of the site, by the HTTP API",
     "operating": "The running site, by the HTTP API",
     "machine": "This machine, and clients",
     "completion": "The shell",
@@ -26,11 +26,11 @@ PARTS = {
 COMMANDS = {
     "serve": ("processes", "Answer DNS, and serve the HTTP API and the console"),
     "dispatch": ("processes", "Forward packets for the cluster prefixes to their servers"),
-    "apply": ("database.site", "Make the database what a site file says"),
+    "apply": ("database.site", "Make the database match a site file"),
     "backup": ("database.backup", "Write the whole site to a file"),
     "restore": ("database.backup", "Put a site written by backup in place"),
     "decode": ("database.address", "What an address carries, step by step, and whether it is accepted"),
-    "encode": ("database.address", "The address that a client would be answered"),
+    "encode": ("database.address", "The address that a client would receive"),
     "clients": ("objects.clients", "Clients and their tiers; import and export"),
     "tiers": ("objects.registered", "Tiers: pool, rate limit, DSCP"),
     "clusters": ("objects.registered", "Clusters: prefix, address layout, proof"),
@@ -46,7 +46,7 @@ COMMANDS = {
     "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
     "audit": ("operating.audit", "What was changed, by whom"),
     "explain": ("operating.explain", "What is answered to a requester, and why"),
-    "doctor": ("machine.doctor", "What is wrong with this node, and how to mend it"),
+    "doctor": ("machine.doctor", "What is wrong with this node, and how to fix it"),
     "demo": ("machine.demo", "The main job on real packets, in network namespaces"),
     "xdp": ("machine.xdp", "The dispatcher in the kernel: attach, detach, status"),
     "flows": ("machine.flows", "Flows that the dispatcher knows: top, search, purge"),
@@ -54,7 +54,7 @@ COMMANDS = {
     "client": ("machine.client", "A client of encoded addresses: enrol, resolve, exec"),
     "completion": ("completion", "The script that completes dnsvip in a shell"),
 }
-"""Command -> the module under dnsvip.cli that holds a click command of that name, and what it does."""
+"""Command -> the module under dnsvip.cli with a click command of that name, and its summary."""
 
 
 class LazyGroup(click.Group):
@@ -73,20 +73,20 @@ class LazyGroup(click.Group):
         return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands in `--help`, by the table alone: nothing is imported for it."""
+        """The list of commands in `--help`, from the table alone: nothing is imported for it."""
         for part, title in PARTS.items():
             rows = [(name, says) for name, (module, says) in COMMANDS.items() if module.split(".")[0] == part]
             with formatter.section(title):
                 formatter.write_dl(rows)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """What a shell is told of the commands, by the table, too."""
+        """Completions of the commands, from the table too."""
         named = [CompletionItem(name, help=says) for name, (_, says) in COMMANDS.items() if name.startswith(incomplete)]
         return named + click.Command.shell_complete(self, ctx, incomplete)
 
 
 def _completed(noun: str, command: click.Command) -> click.Command:
-    """The command for a shell that asks what may come next: it completes names, too."""
+    """The command as shell completion sees it, which completes names and keys too."""
     from dnsvip.cli.completion import with_names  # noqa: PLC0415 - loaded only where it is asked for
 
     return with_names(noun, command)
@@ -99,7 +99,7 @@ def root() -> None:
 
 
 def main(argv: list[str] | None = None) -> Any:
-    """Run the command line; our own errors become one clear message and their exit code."""
+    """Run the command line; a DnsvipError ends in one clear message and its exit code."""
     try:
         return root.main(args=argv, prog_name="dnsvip", standalone_mode=True)
     except DnsvipError as error:

@@ -1,4 +1,4 @@
-"""Examples at the end of each command's `--help`; a test reads every one of them as the command would."""
+"""Examples at the end of each command's `--help`; a test parses every one of them as the command would."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 
 
 def with_examples(name: str, command: click.Command) -> click.Command:
-    """The command, its examples before whatever else its help ends with."""
+    """The command, with its examples at the end of its help."""
     lines = EXAMPLES.get(name, ())
     if lines and "Examples:" not in (command.epilog or ""):
         shown = "\n".join(["\b", "Examples:", *(f"  dnsvip {line}" for line in lines)])

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from dnsvip.cli import root
 from dnsvip.cli.machine.dispatching import ends, matching
-from dnsvip.cli.machine.watch import told
+from dnsvip.cli.machine.watch import line_of
 from dnsvip.errors import PlatformError
 
 PACKET = {
@@ -93,7 +93,7 @@ def test_packets_in_lines(node: Path) -> None:
         "13:46:40.250, tcp [2001:db8::1]:4000 > 192.0.2.1:80, 60 bytes, held: forwarded: over its tier's rate, "
         "tier gold, to fast/fast-1, dscp 0, held 250 ms\n"
     )
-    assert done.stdout == line == told(PACKET) + "\n"
+    assert done.stdout == line == line_of(PACKET) + "\n"
 
 
 def test_flows_beyond_the_limit_are_counted(node: Path) -> None:

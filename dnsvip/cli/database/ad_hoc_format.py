@@ -27,7 +27,7 @@ NEEDED = ("prefix", "layout", "secret")
 
 
 def format_options(command: _Command) -> _Command:
-    """The options that give a format by hand, for a command that else takes --config."""
+    """The options that define a format, in place of --config."""
     options = (
         click.option("--prefix", type=PREFIX, help="Without --config: the cluster prefix."),
         click.option("--layout", type=LAYOUT, metavar="NAME:BITS,...", help="Without --config: the fields."),
@@ -41,7 +41,7 @@ def format_options(command: _Command) -> _Command:
 
 
 def proof_options(command: _Command) -> _Command:
-    """The options that let a format given by hand check a proof too."""
+    """The options with which an ad hoc format checks a proof too."""
     options = (
         click.option("--client-key", type=HEX, help="Without --config: the client's key, to check a proof with."),
         click.option(
@@ -57,7 +57,7 @@ def proof_options(command: _Command) -> _Command:
 
 
 def refuse(by_hand: dict[str, Any]) -> None:
-    """A usage error where anything is given by hand beside --config."""
+    """A usage error where --config comes with options of an ad hoc format."""
     given = [f"--{name.replace('_', '-')}" for name, value in by_hand.items() if value is not None]
     if given:
         raise click.UsageError(f"{', '.join(given)}: not with --config, which knows the format")
@@ -79,7 +79,7 @@ def make_codec(by_hand: dict[str, Any]) -> SuffixCodec:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What is asked about: a packet from `source` and `port` to `address`, at `now` (unix seconds)."""
+    """The packet in question: from `source` and `port` to `address`, at `now` (unix seconds)."""
 
     address: int
     source: int
@@ -88,7 +88,7 @@ class Packet:
 
 
 def verify_ad_hoc(by_hand: dict[str, Any], packet: Packet) -> tuple[AddressVerdict, tuple[DecodingStep, ...]]:
-    """What the format alone can say of an address, up to the first step that fails."""
+    """What the format alone reveals of an address, up to the first step that fails."""
     codec, address = make_codec(by_hand), packet.address
     layout = codec.layout
     mode, epoch = 1 if address & layout.mode_bit else 0, address >> layout.epoch_shift & 3

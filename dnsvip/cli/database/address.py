@@ -1,4 +1,4 @@
-"""`dnsvip decode` and `dnsvip encode`: what an address says and why it would be rejected, and the way back.
+"""`dnsvip decode` and `dnsvip encode`: what an address carries and why it would be rejected, and the reverse.
 
 Both work on a node's database, or on a format given by hand (see `byhand`).
 """
@@ -60,9 +60,9 @@ def decode(
     as_json: bool,
     **by_hand: Any,
 ) -> None:
-    """Say step by step what ADDRESS carries and whether it would be accepted.
+    """Show step by step what ADDRESS carries and whether it would be accepted.
 
-    Exits 0 where it would be accepted as it stands, 1 where it would be rejected or is not ours.
+    Exits 0 where it would be accepted as it is, 1 where it would be rejected or is not in a cluster.
     """
     packet = byhand.Packet(int(address), int(source or 0), port or 0, time.time() if at is None else at)
     if node_file is None:
@@ -99,7 +99,7 @@ def encode(
     as_json: bool,
     **by_hand: Any,
 ) -> None:
-    """Print the address that a client would be answered now, or one with other fields.
+    """Print the address that a client would receive now, or one with other fields.
 
     VALUE is a number or, with --config, the name of a tier or a word of the attribute's table.
     """
@@ -145,7 +145,7 @@ def _encode_for(
 
 
 def _encoding_anonymous(snapshot: Snapshot, cluster: Cluster) -> Snapshot:
-    """The snapshot with `cluster` encoding for anonymous clients too: who calls `encode` wants an encoded one."""
+    """The snapshot with `cluster` encoding for anonymous clients too: `encode` is asked for an encoded address."""
     clusters = {**snapshot.site.clusters, cluster.name: replace(cluster, anonymous=Anonymous.ENCODED)}
     return replace(snapshot, site=replace(snapshot.site, clusters=clusters))
 

@@ -29,9 +29,9 @@ CONFIG = click.option(
 @CONFIG
 @click.option("--without-audit", is_flag=True, help="Leave out who changed what.")
 def backup(file: Path, node_file: Path, *, without_audit: bool) -> None:
-    """Write the whole site to FILE: objects, keys, tokens and audit, as of one moment; nodes run on meanwhile.
+    """Write the whole site to FILE: objects, keys, tokens and audit, as of one moment; nodes keep running.
 
-    Secrets stand in it as in the database, wrapped with the key-encryption key. Keep a copy of that key elsewhere:
+    It contains secrets as the database does, wrapped with the key-encryption key. Keep a copy of that key elsewhere:
     without it the file is worth nothing.
     """
     node = load_node(node_file)
@@ -49,10 +49,10 @@ def backup(file: Path, node_file: Path, *, without_audit: bool) -> None:
 @click.option("--replace", is_flag=True, help="Destroy the site that the database holds.")
 @click.option("--key-file", type=FILE, help="The key that FILE is under, where that is not this node's.")
 def restore(file: Path, node_file: Path, key_file: Path | None, *, replace: bool) -> None:
-    """Put the site in FILE into the database of NODE.toml, all of it or nothing.
+    """Restore the site in FILE into the database of NODE.toml, all or nothing.
 
-    The database is made where it is missing. Nodes that run on it notice and load everything anew. Key epochs are
-    those of the moment of the backup: addresses given out with later ones are rejected until clients have asked anew.
+    The database is made where it is missing. Nodes that use it notice and reload everything. Key epochs are
+    those of the backup: addresses issued with later ones are rejected until clients query again.
     """
     node = load_node(node_file)
     said = asyncio.run(_restore(node, file, key_file, replacing=replace))
@@ -96,7 +96,7 @@ def _keys(held: Mapping[str, Sequence[Epoch]]) -> list[str]:
         since = show.moment(active.activated_at)
         lines.append(f"cluster {name}: encodes with epoch {active.slot} (key {active.key_id}, active since {since})")
     if lines:
-        lines.append("addresses given out with keys made after the backup are rejected until clients have asked anew")
+        lines.append("addresses issued with keys made after the backup are rejected until clients query again")
         lines.append("if a key was destroyed in an emergency since then: dnsvip keys rotate CLUSTER --emergency")
     return lines
 

@@ -1,4 +1,4 @@
-"""Changes as people and machines read them; secrets and whole zones are named, never shown."""
+"""Changes as people and machines read them; secrets and whole documents are named, never shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERBS: Mapping[str, str] = {"+": "made", "~": "altered", "-": "removed"}
 
 
 def lines(change: Change) -> Iterator[str]:
-    """The lines of one change: what it is, then a line a field."""
+    """The lines of one change: a heading, then one line per field."""
     head = click.style(f"{change.action} {change.where}", fg=COLOURS[change.action])
     if change.action == "-":
         yield head
@@ -29,7 +29,7 @@ def lines(change: Change) -> Iterator[str]:
 
 
 def headline(changes: tuple[Change, ...]) -> str:
-    """How many objects are made, altered and removed."""
+    """How many objects are created, changed and removed."""
     counts: Counter[str] = Counter(change.action for change in changes)
     return ", ".join(f"{counts[action]} {verb}" for action, verb in VERBS.items() if counts[action])
 

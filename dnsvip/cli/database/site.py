@@ -1,4 +1,4 @@
-"""`dnsvip apply`: make the database what a site file says, in one transaction, after showing what that means."""
+"""`dnsvip apply`: make the database match a site file, in one transaction, after showing the changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dnsvip.site.rules import warnings
 from dnsvip.store import KeyEncryptionKey, Store, Stored
 
 TRIES = 5
-"""How often a plan is made anew because somebody else changed the site meanwhile."""
+"""How often a plan is recomputed after a concurrent change of the site."""
 
 SHOWN = 1000
 """Changes that are printed; `--json` prints every one."""
@@ -37,7 +37,7 @@ FILE = click.Path(exists=False, dir_okay=False, path_type=Path)
 @click.option("--dry-run", is_flag=True, help="Show and check what would change; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print plan and outcome as JSON.")
 def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> None:
-    """Make the database what the site file says.
+    """Make the database match the site file.
 
     Prints what changes: + made, ~ altered, - removed. Everything is applied in one transaction, or, where
     anything is wrong, nothing (exit code 2). What the API or other commands set is kept.

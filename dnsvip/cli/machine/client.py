@@ -65,7 +65,7 @@ def client() -> None:
 )
 @click.option("--output", type=FILE, help="The file to write, readable by its owner only; else standard output.")
 def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None) -> None:
-    """Make the enrolment of client NAME (for operators). It holds the client's keys: hand it over safely."""
+    """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
     enrolment = make_enrolment(snapshot, name, servers)
     for caution in cautions(snapshot, name):
@@ -141,7 +141,7 @@ def _shown(resolved: Resolved) -> str:
 @click.option("--hosts", is_flag=True, help="For programs that know no proxies: give it an /etc/hosts of its own.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, ...], *, hosts: bool) -> None:
-    """Run COMMAND so that it connects to proven addresses; its exit status becomes ours.
+    """Run COMMAND so that it connects to proven addresses; its exit status is passed on.
 
     Certificate names and Host stay those of the URL. By default through a proxy on a loopback port that
     COMMAND finds in its environment.
@@ -170,7 +170,7 @@ def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, 
     help="The resolver for all other names; default: those of /etc/resolv.conf.",
 )
 def stub(enrolment: Path | None, servers: tuple[str, ...], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:
-    """Answer DNS questions of this machine: enrolled names with proven addresses, all others from upstream."""
+    """Answer DNS queries of this machine: enrolled names with proven addresses, all others from upstream."""
     agent = Agent.load(enrolment, servers=servers)
     others = [server for server in upstream or system_servers() if server not in listen]
     with suppress(KeyboardInterrupt):

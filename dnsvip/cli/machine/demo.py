@@ -17,7 +17,7 @@ from dnsvip.demo.report import Machine, Screen
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: acts, commands, checks.")
 @click.option("--xdp", is_flag=True, help="With the dispatcher in the kernel; needs root.")
 def demo(*, keep: bool, as_json: bool, xdp: bool) -> None:
-    """Show the main job on real packets, in network namespaces that are gone afterwards.
+    """Show the main job on real packets, in temporary network namespaces.
 
     Exits 0 only if everything shown held.
     """

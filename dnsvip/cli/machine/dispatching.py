@@ -51,7 +51,7 @@ def ask(node_file: Path, request: JsonObject) -> Iterator[JsonObject]:
 
 
 def matching(what: str | None, **options: str | None) -> JsonObject:
-    """What flows and packets are chosen by, as the dispatcher takes it; `what` is an address, a prefix or a client."""
+    """The selector of flows and packets in the dispatcher's form; `what` is an address, a prefix or a client."""
     chosen = {key: value for key, value in options.items() if value is not None}
     if what is None:
         return chosen
@@ -84,6 +84,6 @@ def _document(line: bytes, path: Path) -> dict[str, Any]:
 
 
 def selecting(command: Any) -> Any:
-    """The options by which flows and packets are chosen, beside WHAT."""
+    """The options that select flows and packets, besides WHAT."""
     command = click.option("--server", metavar="[POOL/]SERVER", help="Those of one server.")(command)
     return click.option("--tier", help="Those to addresses of a tier.")(command)

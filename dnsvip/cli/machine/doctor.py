@@ -1,4 +1,4 @@
-"""`dnsvip doctor`: look a node over before it runs, or while it does, and say how to mend what is wrong."""
+"""`dnsvip doctor`: examine a node before or while it runs, and say how to fix what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dnsvip flows`: what this machine's dispatcher knows of flows, which have the most packets, and forgetting some."""
+"""`dnsvip flows`: the flow table of this machine's dispatcher: top, search, purge."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS: show.Columns = {
 
 @click.group()
 def flows() -> None:
-    """Flows that the dispatcher on this machine knows. An address is a source, a VIP or a server."""
+    """Flows in the table of this machine's dispatcher. An address is a source, a VIP or a server."""
 
 
 @flows.command()
@@ -81,7 +81,7 @@ def top(
     node_file: Path,
     as_json: bool,
 ) -> None:
-    """Look at the packets of a few seconds: which flows, sources, clients or servers have the most."""
+    """Sample the packets of a few seconds: which flows, sources, clients or servers have the most."""
     chosen = matching(what, tier=tier, server=server)
     request = {"do": "top", "match": chosen, "by": by, "seconds": seconds, "limit": limit}
     found, unseen = [], 0
@@ -127,7 +127,7 @@ def purge(
     node_file: Path,
     as_json: bool,
 ) -> None:
-    """Forget flows, so that their next packets are judged and given a server anew.
+    """Purge flows, so that their next packets are verified and dispatched again.
 
     A connection whose server is another one then breaks.
     """

@@ -30,7 +30,7 @@ def watch(
     node_file: Path,
     as_json: bool,
 ) -> None:
-    """Show each packet of an address, a prefix or a client, or of all: what becomes of it and why. Ctrl-C ends it.
+    """Show each packet of an address, a prefix or a client, or of all: its verdict and why. Ctrl-C stops it.
 
     An address is a source, a VIP or a server. Where packets are too many some are left out, and it says how many.
     With --json each packet is one line of JSON.
@@ -42,7 +42,7 @@ def watch(
             if "packet" not in document:
                 click.echo(_remark(document), err=True)
                 continue
-            click.echo(json.dumps(document["packet"]) if as_json else told(document["packet"]))
+            click.echo(json.dumps(document["packet"]) if as_json else line_of(document["packet"]))
             seen += 1
             if seen == count:
                 return
@@ -51,7 +51,7 @@ def watch(
     raise PlatformError("the dispatcher has stopped")
 
 
-def told(packet: JsonObject) -> str:
+def line_of(packet: JsonObject) -> str:
     """A packet in one line."""
     time = datetime.fromtimestamp(packet["at"], UTC).strftime("%H:%M:%S.%f")[:-3]
     parts = [time, ends(packet), f"{packet['size']} bytes", f"{packet['reason']}: {packet['words']}"]

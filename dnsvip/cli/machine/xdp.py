@@ -1,4 +1,4 @@
-"""`dnsvip xdp`: the dispatcher's program in the kernel, put in place, taken away and looked at by hand."""
+"""`dnsvip xdp`: the dispatcher's program in the kernel: attach, detach, status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def xdp() -> None:
 @xdp.command()
 @NODE
 def attach(node_file: Path) -> None:
-    """Put the program on the node's interface with the site as it is now.
+    """Attach the program to the node's interface, with the current site.
 
     It forwards from then on, without any process; `dnsvip dispatch` takes it over and keeps it up to date.
     """
@@ -48,7 +48,7 @@ def attach(node_file: Path) -> None:
 @xdp.command()
 @NODE
 def detach(node_file: Path) -> None:
-    """Take the program off the node's interface and forget its flows; a dispatcher that runs is to be stopped first."""
+    """Detach the program from the node's interface and forget its flows; stop a running dispatcher first."""
     _, settings = _settings(node_file)
     found = pinned_program.detach(settings)
     neighbours = Neighbours()
@@ -61,7 +61,7 @@ def detach(node_file: Path) -> None:
 @NODE
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(node_file: Path, as_json: bool) -> None:
-    """Say what is attached to the node's interface, and how full its maps are."""
+    """Show what is attached to the node's interface, and how full its maps are."""
     _, settings = _settings(node_file)
     found = pinned_program.describe(settings)
     if as_json:

@@ -1,4 +1,4 @@
-"""`dnsvip clients import` and `export`: very many clients, in and out, with a bar on a terminal."""
+"""`dnsvip clients import` and `export`: very many clients, with a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dnsvip.cli.shared.api import EPILOG, Api, ApiError, told, with_api
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, problem_text, with_api
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.errors import ConfigError
 from dnsvip.site.io.safe_file import draft_of
@@ -32,19 +32,19 @@ Examples:
 """
 
 format_option = click.option(
-    "--format", "kind", type=click.Choice(list(MEDIA)), help="By default what the file's name ends in, else ndjson."
+    "--format", "kind", type=click.Choice(list(MEDIA)), help="By default that of the file name's suffix, else ndjson."
 )
 
 
 @click.command("import", epilog=EXAMPLES + "\n" + EPILOG)
 @click.argument("file", metavar="FILE|-")
 @format_option
-@click.option("--per-line", is_flag=True, help="Leave bad lines out; by default one of them spoils all.")
-@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+@click.option("--per-line", is_flag=True, help="Skip bad lines; by default one of them fails the import.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @json_option
 @with_api
 def import_(api: Api, file: str, kind: str | None, *, per_line: bool, dry_run: bool, as_json: bool) -> None:
-    """Make or replace clients, one a line, in one transaction. Exits 2 where any line is refused."""
+    """Create or replace clients, one per line, in one transaction. Exits 2 where any line is refused."""
     query = {
         "format": kind or ("csv" if file.endswith(".csv") else "ndjson"),
         "mode": "per-line" if per_line else "all-or-nothing",
@@ -59,7 +59,7 @@ def import_(api: Api, file: str, kind: str | None, *, per_line: bool, dry_run: b
         for line in api.stream("POST", "clients", "import", query=query, body=body, headers=headers):
             report = _follow(bar, json.loads(line)) or report
     if report is None:
-        raise ApiError("the API ended without saying what became of the import")
+        raise ApiError("the API ended without a report of the import")
     _print(report, as_json=as_json)
     if report["failed"]:
         sys.exit(ConfigError.exit_code)
@@ -70,10 +70,10 @@ def import_(api: Api, file: str, kind: str | None, *, per_line: bool, dry_run: b
 @format_option
 @click.option("--tier", help="Only those of this tier.")
 @click.option("--state", help="Only those in this state.")
-@click.option("--prefix", "q", help="Only those whose names start so.")
+@click.option("--prefix", "q", help="Only those whose names start with this.")
 @with_api
 def export(api: Api, output: Path | None, kind: str | None, **some: str | None) -> None:
-    """Print clients, one a line, as import takes them."""
+    """Print clients, one per line, in the form of import."""
     kind = kind or ("csv" if output and output.suffix == ".csv" else "ndjson")
     lines = api.stream("GET", "clients", "export", query={**some, "format": kind}, headers={})
     if output is None:
@@ -105,10 +105,10 @@ def _pieces(source: IO[bytes], sent: Callable[[int], object]) -> Iterator[bytes]
 
 
 def _follow(bar: Progress, line: JsonObject) -> JsonObject | None:
-    """Move the bar on; the report, where the line is that. Raises ApiError for a problem."""
+    """Advance the bar; returns the report, where the line is that. Raises ApiError for a problem."""
     if "problem" in line:
         problem = line["problem"]
-        raise ApiError(told(problem), problem.get("status", 0))
+        raise ApiError(problem_text(problem), problem.get("status", 0))
     if "progress" in line:
         task = next((task.id for task in bar.tasks if task.description == "storing"), None)
         task = bar.add_task("storing") if task is None else task

@@ -23,11 +23,11 @@ clients.add_command(export)
 @clients.command(epilog=EPILOG)
 @click.argument("name")
 @click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @json_option
 @with_api
 def history(api: Api, name: str, since: str | None, limit: int, *, as_json: bool) -> None:
-    """Show what was changed about client NAME, by whom and when, the newest first."""
+    """Show what was changed about client NAME, by whom and when, newest first."""
     rows(api, "clients", name, "history", limit=limit, query={"since": since}, as_json=as_json)
 
 
@@ -42,14 +42,14 @@ def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @clients.command(epilog=EPILOG)
 @click.argument("name")
 @click.option("--id", "number", type=click.IntRange(1), required=True, help="Its number, never used before.")
-@click.option("--tier", required=True, help="The tier that it is in.")
+@click.option("--tier", required=True, help="Its tier.")
 @click.option(
     "--match",
     "matches",
     multiple=True,
     metavar="KIND=VALUE",
     callback=_matches,
-    help="How it is known, such as source=2001:db8:77::/48; may be repeated.",
+    help="How it is identified, such as source=2001:db8:77::/48; may be repeated.",
 )
 @click.argument("pairs", nargs=-1, metavar=PAIRS)
 @json_option
@@ -57,7 +57,7 @@ def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 def add(
     api: Api, name: str, number: int, tier: str, matches: list[dict[str, str]], pairs: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Make a client; it must not exist yet."""
+    """Create a client; it must not exist yet."""
     body = {"id": number, "tier": tier, "match": matches, **assigned(pairs)}
     show.item(create(api, "clients", name, body), as_json=as_json)
 
@@ -67,7 +67,7 @@ def add(
 @click.argument("tier")
 @with_api
 def move(api: Api, name: str, tier: str) -> None:
-    """Put client NAME into TIER; it acts on addresses already issued, too."""
+    """Move client NAME to TIER; addresses already issued follow."""
     api.call("PATCH", "clients", name, body={"tier": tier})
     click.echo(f"client {name} is in tier {tier}")
 
@@ -76,9 +76,9 @@ def move(api: Api, name: str, tier: str) -> None:
 @click.argument("name")
 @with_api
 def new_key(api: Api, name: str) -> None:
-    """Make the key of client NAME invalid; enrol it anew to give it another one."""
+    """Void the key of client NAME; enrol it again to give it a new one."""
     generation = api.call("POST", "clients", name, "new-key")["key_generation"]
-    click.echo(f"client {name} has key generation {generation}; enrol it anew with `dnsvip client enrol {name}`")
+    click.echo(f"client {name} has key generation {generation}; enrol it again with `dnsvip client enrol {name}`")
 
 
 def _state_command(verb: str, state: ClientState, text: str) -> None:
@@ -90,6 +90,6 @@ def _state_command(verb: str, state: ClientState, text: str) -> None:
         click.echo(f"client {name} is {state.value}")
 
 
-_state_command("enable", ClientState.ENABLED, "Accept the client's addresses; a revoked one must be enrolled anew.")
+_state_command("enable", ClientState.ENABLED, "Accept the client's addresses; a revoked one must be enrolled again.")
 _state_command("disable", ClientState.DISABLED, "Reject the client's addresses until it is enabled again.")
 _state_command("revoke", ClientState.REVOKED, "Reject the client's addresses and, for good, its key.")

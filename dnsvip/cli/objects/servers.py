@@ -37,8 +37,8 @@ def servers() -> None:
 
 
 @servers.command("list", epilog=EPILOG)
-@click.option("--pool", help="Those of one pool only.")
-@click.option("--state", type=STATES, help="Only those in this state, as it was set.")
+@click.option("--pool", help="Only those of this pool.")
+@click.option("--state", type=STATES, help="Only those in this administrative state.")
 @json_option
 @with_api
 def list_(api: Api, pool: str | None, state: str | None, *, as_json: bool) -> None:
@@ -57,14 +57,14 @@ def show_(api: Api, server: str, *, as_json: bool) -> None:
 
 
 @servers.command(epilog=EPILOG)
-@click.option("--pool", help="Those of one pool only.")
-@click.option("--server", help="Those of this name only.")
-@click.option("--node", help="As one dispatcher finds them only.")
-@click.option("--state", type=STATES, help="Only those that are dispatched by as in this state.")
+@click.option("--pool", help="Only those of this pool.")
+@click.option("--server", help="Only those of this name.")
+@click.option("--node", help="As this dispatcher sees them only.")
+@click.option("--state", type=STATES, help="Only those in this effective state.")
 @json_option
 @with_api
 def health(api: Api, *, as_json: bool, **about: str | None) -> None:
-    """Show how each dispatcher finds the servers that it checks."""
+    """Show each checked server as each dispatcher sees it."""
     show.rows(HEALTH, api.get("health", query=about)["items"], as_json=as_json)
 
 
@@ -96,7 +96,7 @@ def set_(api: Api, server: str, pairs: tuple[str, ...], *, as_json: bool) -> Non
 @click.argument("server", metavar=SERVER)
 @with_api
 def delete(api: Api, server: str) -> None:
-    """Take a server out of its pool; established flows to it break, so drain it first."""
+    """Remove a server from its pool; its established flows break, so drain it first."""
     api.call("DELETE", *_path(api, server))
     click.echo(f"server {server} deleted")
 
@@ -106,7 +106,7 @@ def delete(api: Api, server: str) -> None:
 @click.argument("weight", type=click.IntRange(0, 1000))
 @with_api
 def weight(api: Api, server: str, weight: int) -> None:
-    """Give a server its share of new flows: WEIGHT beside those of the pool's others, 0 for none."""
+    """Set a server's share of new flows: WEIGHT relative to the pool's other servers, 0 for none."""
     api.call("PATCH", *_path(api, server), body={"weight": weight})
     click.echo(f"server {server} has weight {weight}")
 
@@ -132,7 +132,7 @@ def _servers(api: Api, pool: str | None) -> Iterator[JsonObject]:
 
 
 def _path(api: Api, server: str) -> tuple[str, ...]:
-    """The path of a server, whose pool is looked for where it is not named."""
+    """The path of a server; its pool is looked up where it is not given."""
     pool, separator, name = server.partition("/")
     if separator:
         return "pools", pool, "servers", name

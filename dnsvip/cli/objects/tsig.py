@@ -1,4 +1,4 @@
-"""`dnsvip tsig`: shared secrets of RFC 8945. A secret is only written, never shown."""
+"""`dnsvip tsig`: shared secrets of RFC 8945. A secret is write-only."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ tsig = noun(KINDS["tsig"], verbs="list show set delete")
     help="Its MAC algorithm (RFC 8945).",
 )
 @click.option(
-    "--secret-file", type=click.Path(path_type=Path, dir_okay=False), help="Its secret, base64; else one is made."
+    "--secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with its secret in base64; else generated.",
 )
 @with_api
 def add(api: Api, name: str, algorithm: str, secret_file: Path | None) -> None:
-    """Make a key, and print it as nsupdate, dig -k and BIND take it: this once."""
+    """Create a key, and print it as nsupdate, dig -k and BIND read it, only this once."""
     try:
         secret = secret_file.read_text().strip() if secret_file else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -54,7 +54,7 @@ def records(api: Api, name: str, rrset_name: str | None, *, as_json: bool, rrset
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @with_api
 def load(api: Api, name: str, file: Path) -> None:
-    """Make or replace zone NAME by the zone file FILE."""
+    """Create or replace zone NAME from the zone file FILE."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""`dnsvip audit`: who changed what and when, from what to what."""
+"""`dnsvip audit`: who changed what and when, with old and new value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERBS = {"+": "made", "~": "changed", "-": "removed"}
 
 
 def _changes(row: JsonObject) -> str:
-    """What differs, in short."""
+    """The differences in short."""
     before, after = (dict(show.flat(row[key] or {})) for key in ("before", "after"))
     if not before or not after:
         return ""
@@ -45,7 +45,7 @@ COLUMNS: show.Columns = {
 
 
 def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> None:
-    """Print audit rows, the newest first."""
+    """Print audit rows, newest first."""
     show.rows(COLUMNS, api.items(*path, limit=limit, query=query), as_json=as_json)
 
 
@@ -55,10 +55,10 @@ def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> 
 @click.option("--actor", help="Only by this one, such as 'token robot'.")
 @click.option("--action", type=click.Choice(["made", "changed", "removed"]), help="Only what did this.")
 @click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @json_option
 @with_api
 def audit(api: Api, *, action: str | None, limit: int, as_json: bool, **about: str | None) -> None:
-    """Show what was changed, the newest first."""
+    """Show what was changed, newest first."""
     sign = next((sign for sign, verb in VERBS.items() if verb == action), None)
     rows(api, "audit", limit=limit, query={**about, "action": sign}, as_json=as_json)

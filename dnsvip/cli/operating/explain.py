@@ -1,4 +1,4 @@
-"""`dnsvip explain`: who a requester is taken for, what it is answered and where that leads."""
+"""`dnsvip explain`: how a requester is identified, the answer it gets, and where that leads."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CANDIDATES: show.Columns = {
 @json_option
 @with_api
 def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
-    """Say who a requester of QNAME is taken for and why, what it is answered, and where each address leads."""
+    """Explain how a requester of QNAME is identified, the answer it gets, and where each address leads."""
     found = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -73,11 +73,11 @@ def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
 def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: bool, as_json: bool) -> None:
     """Publish a new key for CLUSTER.
 
-    It becomes active when every live dispatcher holds it. The key before it retires when no address of it
+    It becomes active when every live dispatcher holds it. Its predecessor retires when no address of it
     can be in use any more.
 
     With --emergency, for a key that has leaked, all keys are destroyed and the new one is active at once:
-    clients get through again when they have asked DNS anew, after the TTL at most.
+    clients connect again after their next DNS query, within one TTL.
     """
     made = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
     if wait:
@@ -93,9 +93,9 @@ def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: boo
 @json_option
 @with_api
 def roll_cookies(api: Api, *, as_json: bool) -> None:
-    """Change the secret that DNS cookies are made with, on all nodes.
+    """Change the secret of DNS cookies on all nodes.
 
-    Cookies made with the one before are taken until the next roll.
+    Cookies made with its predecessor are accepted until the next roll.
     """
     made = api.call("POST", "cookies", "roll")
     if as_json:
@@ -166,7 +166,7 @@ def _reserved(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
 
 
 def _wait(api: Api, cluster: str, made: JsonObject, timeout: float) -> JsonObject:
-    """The epoch when it is no longer only published; raises ApiError after `timeout` seconds."""
+    """The epoch once it is active; raises ApiError after `timeout` seconds."""
     until = time.monotonic() + timeout
     while made["state"] == "published":
         if time.monotonic() > until:

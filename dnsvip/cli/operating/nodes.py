@@ -1,4 +1,4 @@
-"""`dnsvip nodes`: the processes of the site, how far each is, and forgetting those that are gone."""
+"""`dnsvip nodes`: the processes of the site, how far each is, and removing those that are gone."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @with_api
 def forget(api: Api, name: str) -> None:
-    """Take a node that is gone off the list; without this it stays an hour."""
+    """Remove a node that is gone from the list; by itself that takes an hour."""
     api.call("DELETE", "nodes", name)
     click.echo(f"node {name} forgotten")

@@ -56,7 +56,7 @@ def _dispatcher(document: Any) -> None:
 
 
 def _counters(document: JsonObject) -> None:
-    """Everything in a document that is not zero, by dotted path; lists of named things by their names."""
+    """Everything in a document that is not zero, by dotted path; lists of named objects by their names."""
     pairs = [(key, value) for key, value in show.flat(document) if value not in (0, None, [], {})]
     numbers = [{"name": key, "value": value} for key, value in pairs if not _is_table(value)]
     for key, value in pairs:

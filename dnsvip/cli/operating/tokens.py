@@ -1,4 +1,4 @@
-"""`dnsvip tokens`: bearer tokens of the API; with --config straight in the database, for when there is no API yet."""
+"""`dnsvip tokens`: bearer tokens of the API; with --config directly in the database, before there is an API."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--per-minute", type=click.IntRange(1), help="At most so many requests a minute."),
-        click.option("--expires-in", callback=_seconds, metavar="TIME", help="How long it is good, such as 90d."),
+        click.option("--per-minute", type=click.IntRange(1), help="At most this many requests per minute."),
+        click.option("--expires-in", callback=_seconds, metavar="TIME", help="How long it is valid, such as 90d."),
         click.option("--network", "networks", multiple=True, help="Where it may be used from; may be repeated."),
         click.option("--clients", multiple=True, metavar="PATTERN", help="Narrow the scopes to these clients."),
         click.option("--zones", multiple=True, metavar="PATTERN", help="Narrow the scopes to these zones."),
@@ -76,7 +76,7 @@ def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _body(scopes: tuple[str, ...], narrow: Mapping[str, tuple[str, ...]], **rest: Any) -> dict[str, Any]:
-    """What the API takes: only what was given."""
+    """The body for the API: only the given options."""
     body = {key: list(value) if isinstance(value, tuple) else value for key, value in rest.items() if value}
     patterns = {key: list(value) for key, value in narrow.items() if value}
     if scopes:
@@ -100,11 +100,11 @@ def tokens() -> None:
 
 @tokens.command("list", epilog=EPILOG)
 @click.option("--role", type=click.Choice(list(ROLES)), help="Only those of this role.")
-@click.option("--expired/--unexpired", default=None, help="Only those that are good no more, or that still are.")
+@click.option("--expired/--unexpired", default=None, help="Only those that have expired, or that have not.")
 @json_option
 @_ways
 def list_(config: Path | None, role: str | None, *, expired: bool | None, as_json: bool, **where: Any) -> None:
-    """List tokens; what they are is not known to anybody but their owners."""
+    """List tokens, without their secrets: only their owners have these."""
     if config:
         now, known = time.time(), _in_database(config, lambda store: store.tokens.all())
         some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
@@ -129,7 +129,7 @@ def create(
     scopes: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Make a token and print it, this once. Without --role and --scope it may what its maker may."""
+    """Create a token and print it, only this once. Without --role and --scope it may do what its creator may."""
     narrow = {key: given.pop(key) for key in ("clusters", "zones", "clients")}
     body = _body(scopes, narrow, **given)
     if config:
@@ -156,7 +156,7 @@ def set_(api: Api, name: str, scopes: tuple[str, ...], *, as_json: bool, **given
 @click.argument("name")
 @with_api
 def rotate(api: Api, name: str) -> None:
-    """Put another secret in the place of token NAME's and print it, this once; the old one is good no more."""
+    """Replace the secret of token NAME and print the new one, only this once; the old one is void."""
     click.echo(api.call("POST", "tokens", name, "rotate")["token"])
 
 
@@ -165,7 +165,7 @@ def rotate(api: Api, name: str) -> None:
 @json_option
 @with_api
 def show_(api: Api, name: str, *, as_json: bool) -> None:
-    """Show all of one token but what it is."""
+    """Show all of one token except its secret."""
     show.item(api.get("tokens", name), as_json=as_json)
 
 
@@ -173,7 +173,7 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
 @json_option
 @with_api
 def whoami(api: Api, *, as_json: bool) -> None:
-    """Say whose token is used here, and what it may do."""
+    """Show the token in use here, and what it may do."""
     show.item(api.get("whoami"), as_json=as_json)
 
 
@@ -207,7 +207,7 @@ def _in_database(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def _actor() -> str:
-    """Whom the audit names."""
+    """The actor that the audit names."""
     try:
         return f"cli {getpass.getuser()}"
     except (KeyError, OSError):  # a user without an entry in passwd

@@ -1,8 +1,7 @@
-"""The HTTP API as the nouns of the command line call it: one place for address, token and problems.
+"""The HTTP API as the nouns of the command line call it: one place for address, token and errors.
 
-It promises that every failure is a message with an exit code: 1 the API cannot be reached or failed, or
-takes the token for none; 2 the request was refused as wrong; 4 there is no such thing; 5 it collides
-with something.
+Every failure is a message with an exit code: 1 the API cannot be reached, fails, or rejects the token;
+2 the request is invalid; 4 not found; 5 conflict.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from dnsvip.site.plain import JsonObject
 
 ROOT = "/api/v1"
 TIMEOUT_SECONDS = 300.0
-"""A very large zone takes its time to be checked."""
+"""Checking a very large zone takes a while."""
 
 PIECE = 1 << 16
-"""Bytes of a stream that are read at once."""
+"""Bytes read from a stream at a time."""
 
 EXIT_CODES: Mapping[int, int] = {400: 2, 404: 4, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2}
 """HTTP status -> exit code; every other failure is 1."""
@@ -39,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ApiError(DnsvipError):
-    """The API refused, failed or was not reached; `status` is HTTP's, 0 where there was none."""
+    """The API refused, failed or was not reached; `status` is that of HTTP, 0 without a response."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -48,13 +47,13 @@ class ApiError(DnsvipError):
 
 
 class Api:
-    """An API at `url`, called with `token` over what `connect` opens."""
+    """An API at `url`, called with `token` over connections that `connect` opens."""
 
     def __init__(self, url: str, connect: Connect, token: str) -> None:
         self._url, self._connect, self._token = url, connect, token
 
     def get(self, *path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """What is at a path; its parts are quoted."""
+        """GET a path, whose parts are quoted here."""
         return self.call("GET", *path, query=query)
 
     def call(
@@ -71,7 +70,7 @@ class Api:
     def items(
         self, *path: str, limit: int | None = None, after: str = "", query: Mapping[str, Any] | None = None
     ) -> Iterator[JsonObject]:
-        """Everything in a list, read page by page; at most `limit` of it, and what comes after the name `after`."""
+        """The items of a list after the name `after`, at most `limit` of them, read page by page."""
         first = {**(query or {}), "limit": min(limit or 1000, 1000), **({"after": after} if after else {})}
         url = _url(path, first)
         given = 0
@@ -87,7 +86,7 @@ class Api:
     def stream(
         self, method: str, *path: str, query: Mapping[str, Any], body: Any = None, headers: Mapping[str, str]
     ) -> Iterator[bytes]:
-        """The lines of an answer as they come. `body` is a file, or what gives its pieces, sent as it is read."""
+        """The lines of a response as they arrive. `body` is a file or an iterable, sent as it is read."""
         sent = {"Authorization": f"Bearer {self._token}", **headers}
         with self._answer(method, _url(path, query), body, sent) as answer:
             if answer.status >= 300:
@@ -126,11 +125,11 @@ class Api:
             raise ApiError(f"what answers at {self._url} is not the dnsvip API (HTTP status {status})") from None
         if status < 300:
             return data
-        raise ApiError(told(data), status)
+        raise ApiError(problem_text(data), status)
 
 
 def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The lines of an answer. Not by its own `readline`, for which an answer that breaks off is one that ends."""
+    """The lines of a response. Its own `readline` would take a truncated response for a complete one."""
     rest = b""
     while piece := answer.read1(PIECE):
         *whole, rest = (rest + piece).split(b"\n")
@@ -139,8 +138,8 @@ def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         yield rest
 
 
-def told(problem: Any) -> str:
-    """A problem for people: all its errors where it lists them, else what it says."""
+def problem_text(problem: Any) -> str:
+    """A problem as text: all its errors where it lists them, else its detail."""
     if not isinstance(problem, dict):
         return str(problem)
     errors = problem.get("errors")
@@ -150,7 +149,7 @@ def told(problem: Any) -> str:
 
 
 def with_api(function: F) -> F:
-    """Give a command the options that say where the API is and who asks, and as its argument `api` what they name."""
+    """Give a command the options for API and token, and the Api that they select as its argument `api`."""
 
     @api_options
     @functools.wraps(function)
@@ -165,8 +164,8 @@ def api_options(function: F) -> F:
     file = click.Path(path_type=Path, dir_okay=False)
     where = f"Where the API is, HOST:PORT, https://HOST:PORT or unix:PATH (or $DNSVIP_API); {DEFAULT}."
     for option in (
-        click.option("--token-file", type=file, help="The file that holds the token (or it is in $DNSVIP_TOKEN)."),
-        click.option("--ca", type=file, help="Whose certificates to believe, a PEM file (or $DNSVIP_CA)."),
+        click.option("--token-file", type=file, help="File with the token (or $DNSVIP_TOKEN)."),
+        click.option("--ca", type=file, help="Trusted certificate authorities, a PEM file (or $DNSVIP_CA)."),
         click.option("--api", "address", metavar="WHERE", help=where),
     ):
         function = option(function)

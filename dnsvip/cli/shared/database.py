@@ -1,4 +1,4 @@
-"""The database of a node file, for commands that only look at it: they never make one."""
+"""The database of a node file, for commands that only read it and never create one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_snapshot(node_file: Path) -> Snapshot:
     scheme, _, path = node.database.partition(":///")
     if scheme == "sqlite" and not Path(path).exists():
         raise StoreError(
-            f"{path}: there is no database yet; make it with `dnsvip apply SITE.toml --config {node_file}`"
+            f"{path}: there is no database yet; create it with `dnsvip apply SITE.toml --config {node_file}`"
         )
     return asyncio.run(_load(node))
 

@@ -74,7 +74,7 @@ def _list(kind: Kind) -> click.Command:
     *orders, last = kind.sorts
 
     @click.command("list", help=f"List {kind.nouns}.", epilog=EPILOG)
-    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @click.option("--limit", type=click.IntRange(1), help="At most this many.")
     @click.option("--prefix", "q", metavar="TEXT", help="Only those whose names start with this.")
     @click.option("--sort", metavar="[-]FIELD", help=f"By {', '.join(orders)} or {last}; a leading - reverses it.")
     @json_option

@@ -1,4 +1,4 @@
-"""Values on the command line that need reading: each says what would be right where it is wrong."""
+"""Values on the command line that need parsing; each error says what would be right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in some versions of click only
-    """A value read by a function that raises ValueError; `right` says what it takes."""
+    """A value read by a function that raises ValueError; `right` describes a valid one."""
 
     def __init__(self, name: str, read: Callable[[str], Any], right: str) -> None:
         self.name, self._read, self._right = name, read, right

@@ -1,4 +1,4 @@
-"""How the command line reaches an API: HTTP on this machine, HTTPS with a believed certificate, a Unix socket."""
+"""How the command line reaches an API: HTTP, HTTPS with a trusted certificate, or a Unix socket."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class UnixConnection(http.client.HTTPConnection):
 def reach(given: str | None, ca: Path | None, seconds: float) -> tuple[str, Connect]:
     """The URL that an option, $DNSVIP_API or the default names, and what opens a connection to it.
 
-    `ca` (or $DNSVIP_CA) is a PEM file of whom certificates are believed from, instead of those that the system
-    believes. Raises click's UsageError. No proxy is ever asked: it would see the token.
+    `ca` (or $DNSVIP_CA) is a PEM file of trusted authorities, in place of the system's.
+    Raises click's UsageError. No proxy is used: it would see the token.
     """
     address = given or os.environ.get("DNSVIP_API") or DEFAULT
     if address.startswith(UNIX) and len(address) > len(UNIX):
@@ -51,7 +51,7 @@ def reach(given: str | None, ca: Path | None, seconds: float) -> tuple[str, Conn
         good = False
     if not good:
         text = "must be HOST:PORT, [ADDRESS]:PORT, a URL or unix:PATH"
-        raise click.UsageError(f"{address!r} is not where an API can be: {text}")
+        raise click.UsageError(f"{address!r} is not an address of an API: {text}")
     where = parts.hostname or "", parts.port
     if parts.scheme == "http":
         return f"http://{parts.netloc}", functools.partial(http.client.HTTPConnection, *where, timeout=seconds)

@@ -17,7 +17,7 @@ from rich.text import Text
 from dnsvip.site.plain import JsonObject
 
 Columns: TypeAlias = Mapping[str, Callable[[JsonObject], Any]]
-"""Heading -> what of an item stands under it."""
+"""Heading -> the cell of an item under it."""
 
 COLOURS: Mapping[str, str] = {
     **dict.fromkeys(("up", "enabled", "active", "live"), "green"),
@@ -28,7 +28,7 @@ COLOURS: Mapping[str, str] = {
 
 
 def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> None:
-    """Print a list; in a pipe each item as soon as it is there."""
+    """Print a list; in a pipe each item as soon as it arrives."""
     if as_json:
         click.echo(json.dumps(list(items), indent=2, ensure_ascii=False))
     elif sys.stdout.isatty():
