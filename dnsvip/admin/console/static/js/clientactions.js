@@ -9,6 +9,7 @@ import { may } from "./rights.js";
 import { take } from "./saving.js";
 
 /** @typedef {import("./objectform.js").ObjectForm} ObjectForm */
+/** @typedef {import("./api.js").Schemas["ClientShown"]} Client */
 /** @typedef {{ title: string, done: string, text: string, from: string[], danger?: boolean }} Change */
 
 /** @type {Record<string, Change>} */
@@ -40,9 +41,9 @@ const STATES = {
  * @param {() => Promise<void>} again
  */
 export function actionsOf(made, again) {
-  const client = made.held?.data;
-  if (!client || !may("write", "client", client["name"])) return [];
-  const states = Object.entries(STATES).filter(([, how]) => how.from.includes(client["state"]));
+  const client = /** @type {Client | undefined} */ (made.held?.data);
+  if (!client || !may("write", "client", client.name)) return [];
+  const states = Object.entries(STATES).filter(([, how]) => how.from.includes(client.state));
   return [
     ...states.map(([state, how]) => stateButton(made, client, state, how, again)),
     keyButton(made, client, again),
@@ -52,44 +53,44 @@ export function actionsOf(made, again) {
 
 /**
  * @param {ObjectForm} made
- * @param {Record<string, any>} client
+ * @param {Client} client
  * @param {string} state
  * @param {Change} how
  * @param {() => Promise<void>} again
  */
 function stateButton(made, client, state, how, again) {
   const put = async (/** @type {string} */ wanted) => {
-    take(made, await call("PATCH", at("clients", client["name"]), { body: { state: wanted } }));
+    take(made, await call("PATCH", at("clients", client.name), { body: { state: wanted } }));
     await again();
   };
   const act = async () => {
     const { title, text, danger } = how;
-    if (!(await confirm({ title: `${title} ${client["name"]}?`, text, action: title, danger }))) return;
+    if (!(await confirm({ title: `${title} ${client.name}?`, text, action: title, danger }))) return;
     await put(state);
-    done(`${client["name"]} ${how.done}`, danger ? undefined : () => put(client["state"]));
+    done(`${client.name} ${how.done}`, danger ? undefined : () => put(client.state));
   };
   return button(how.title, act, { kind: how.danger ? "danger" : "" });
 }
 
 /**
  * @param {ObjectForm} made
- * @param {Record<string, any>} client
+ * @param {Client} client
  * @param {() => Promise<void>} again
  */
 function keyButton(made, client, again) {
   return button("New key", async () => {
     const text =
       "Proofs made with the present key are refused from now on; it needs a new enrolment. This cannot be undone.";
-    if (!(await confirm({ title: `A new key for ${client["name"]}?`, text, action: "New key", danger: true }))) return;
-    take(made, await call("POST", `${at("clients", client["name"])}/new-key`));
+    if (!(await confirm({ title: `A new key for ${client.name}?`, text, action: "New key", danger: true }))) return;
+    take(made, await call("POST", `${at("clients", client.name)}/new-key`));
     await again();
-    done(`${client["name"]} has a new key`);
+    done(`${client.name} has a new key`);
   });
 }
 
-/** @param {Record<string, any>} client */
+/** @param {Client} client */
 function enrolmentButton(client) {
-  return button("Enrolment", () => askEnrolment(client["name"]), { name: "download" });
+  return button("Enrolment", () => askEnrolment(client.name), { name: "download" });
 }
 
 /** @param {string} name */

@@ -8,7 +8,7 @@ import { done, failed, open } from "./notices.js";
 import { objectForm } from "./objectform.js";
 import { removeObject } from "./saving.js";
 
-/** @typedef {{ name: string, address: string, weight: number, state: string }} Server */
+/** @typedef {import("./api.js").Schemas["Server"]} Server */
 
 /**
  * Change what `patch` names of a server; the toast's undo restores it.

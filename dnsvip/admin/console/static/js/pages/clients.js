@@ -31,7 +31,7 @@ export function show(view, context) {
 }
 
 /**
- * @param {any} client
+ * @param {import("../api.js").Schemas["ClientShown"]} client
  * @param {AbortSignal} signal
  */
 function answerOf(client, signal) {

@@ -17,7 +17,7 @@ import { addServer, change, editServer } from "../serverform.js";
 import { table } from "../table.js";
 
 /** @typedef {import("../serverform.js").Server} Server */
-/** @typedef {{ name: string, servers: Server[], [key: string]: any }} Pool */
+/** @typedef {import("../api.js").Schemas["PoolShown"]} Pool */
 /** @typedef {() => Promise<void>} Again */
 
 const FORM = { omit: ["servers"] };
@@ -134,8 +134,8 @@ function columnsOf(pool, writable, again) {
  */
 function actions(pool, server, again) {
   const up = server.state === "up";
-  const [word, state, said] = up ? ["Drain", "drain", "is draining"] : ["Bring up", "up", "takes new flows again"];
-  const set = () => change(pool, server, { state }, `${server.name} ${said}`, again);
+  const [word, said] = up ? ["Drain", "is draining"] : ["Bring up", "takes new flows again"];
+  const set = () => change(pool, server, { state: up ? "drain" : "up" }, `${server.name} ${said}`, again);
   return [
     button(word, set, { small: true, label: `${word} ${server.name}` }),
     button("", () => editServer(pool, server.name, again), {

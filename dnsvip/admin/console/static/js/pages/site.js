@@ -48,11 +48,15 @@ const NEW_CLUSTER = {
   tag_bits: 24,
 };
 
-/** What the addresses of a cluster carry. @param {any} cluster */
+/**
+ * What the addresses of a cluster carry.
+ * @param {import("../api.js").Schemas["ClusterShown"] | import("../api.js").Schemas["ClassClusterShown"]} cluster
+ */
 function carried(cluster) {
-  const parts = cluster.layout
-    ? [...cluster.layout.map((/** @type {[string, number]} */ part) => part.join(" ")), `tag ${cluster.tag_bits}`]
-    : Object.entries(cluster.classes).map(([tier, hosts]) => `${tier}: ${hosts.join(" ")}`);
+  const parts =
+    "layout" in cluster
+      ? [...cluster.layout.map((/** @type {[string, number]} */ part) => part.join(" ")), `tag ${cluster.tag_bits}`]
+      : Object.entries(cluster.classes).map(([tier, hosts]) => `${tier}: ${hosts.join(" ")}`);
   return h("span.soft", parts.join(", "));
 }
 

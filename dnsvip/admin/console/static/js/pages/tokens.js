@@ -10,6 +10,7 @@ import { may } from "../rights.js";
 import { table } from "../table.js";
 
 /** @typedef {() => Promise<void>} Again */
+/** @typedef {import("../api.js").Schemas["Shown"]} Token */
 
 const ROLES = ["admin", "operator", "viewer", "auditor", "client-editor", "zone-editor", "acme", "metrics"];
 
@@ -45,7 +46,7 @@ export async function show(view, { signal, session }) {
 /**
  * @param {import("../signin.js").Session} session
  * @param {Again} again
- * @returns {import("../table.js").Column<any>[]}
+ * @returns {import("../table.js").Column<Token>[]}
  */
 function columns(session, again) {
   return [
@@ -85,7 +86,7 @@ function columns(session, again) {
   ];
 }
 
-/** @param {any} token */
+/** @param {Token} token */
 function scopes(token) {
   if (token.role) return label(token.role);
   if (token.rights?.length === 1 && token.rights[0] === "read,write,delete,rotate:*") return label("everything");
@@ -108,7 +109,7 @@ function time(seconds) {
 }
 
 /**
- * @param {any} token
+ * @param {Token} token
  * @param {Again} again
  */
 async function remove(token, again) {
@@ -127,7 +128,7 @@ async function remove(token, again) {
 }
 
 /**
- * @param {any} token
+ * @param {Token} token
  * @param {Again} again
  */
 async function renew(token, again) {
