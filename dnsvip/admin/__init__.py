@@ -1,1 +1,1 @@
-"""The HTTP API: everything that the site file can do, one object at a time, and what only runs (README.md)."""
+"""The HTTP API: all that the site file can do, one object at a time, and operations of the running site (README.md)."""

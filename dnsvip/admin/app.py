@@ -1,4 +1,4 @@
-"""The HTTP API as one aiohttp application: who may come in, and which file serves which path.
+"""The HTTP API as one aiohttp application: authentication, and which module serves which path.
 
 It opens no port and no database; `dnsvip serve` gives it a Node and a place to listen.
 """

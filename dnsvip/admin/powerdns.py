@@ -1,4 +1,4 @@
-"""/api/v1/servers/localhost/zones: as much of PowerDNS's API as programs need that keep records in zones.
+"""/api/v1/servers/localhost/zones: the part of PowerDNS's API that programs use to maintain records.
 
 ACME clients, external-dns, lego and the like list zones, read one and patch its record sets; X-API-Key is a token.
 Zones stay texts in the store (dns/zones/edit.py says what an edit does to one). A token of the role `acme`
@@ -49,7 +49,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class RRset:
-    """What shall become of one record set."""
+    """The change of one record set."""
 
     __pydantic_config__: ClassVar[ConfigDict] = LOOSE
     name: Annotated[str, Field(min_length=1, max_length=1024)]
@@ -68,7 +68,7 @@ class Patching:
 
 
 def as_powerdns(handle: Handle) -> Handle:
-    """Have refusals say what is wrong under the key that callers of PowerDNS's API look for, too."""
+    """Add the key `error` to refusals, where callers of PowerDNS's API expect the message."""
 
     async def answered(request: web.Request) -> web.StreamResponse:
         try:
@@ -144,7 +144,7 @@ async def patch(request: web.Request) -> web.Response:
 
 
 async def notify(request: web.Request) -> web.Response:
-    """Nothing has to be done: secondaries are told when a zone changes, or ask."""
+    """Accepted without effect: secondaries are notified when a zone changes."""
     await _zone(request)
     return bodies.answer({"result": "Notification queued"})
 

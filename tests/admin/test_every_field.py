@@ -27,7 +27,7 @@ async def with_zone(api: Api) -> None:
 
 async def check(api: Api, sample: Sample, shown: Mapping[str, Any]) -> None:
     """All that the sample sets is shown, secrets excepted, which are stored."""
-    stored = await api.store.get(sample.kind.name, sample.name)
+    stored = await api.store.objects.get(sample.kind.name, sample.name)
     assert stored
     for path in sample.paths:
         seen = dump(stored) if path in sample.kind.secrets else shown

@@ -39,7 +39,7 @@ Found: TypeAlias = Line | LineProblem
 
 
 def ndjson(file: IO[bytes]) -> Iterator[tuple[int, JsonObject | Problem]]:
-    """Number and object of each line; empty lines are passed over."""
+    """Number and object of each line; empty lines are skipped."""
     number = 0
     while raw := file.readline(LONGEST + 1):
         number += 1
@@ -81,7 +81,7 @@ MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
 def checked(pairs: Iterator[tuple[int, JsonObject | Problem]], most: int) -> list[Found]:
-    """The next lines, at most so many, each as what can be stored or why it cannot be."""
+    """The next lines, at most this many, each ready to store or with the reason why not."""
     return [_checked(number, body) for number, body in islice(pairs, most)]
 
 

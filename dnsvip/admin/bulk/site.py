@@ -57,7 +57,7 @@ class Outcome:
 
 
 async def apply(request: web.Request) -> web.Response:
-    """Make the stored site what the body says, in one transaction, or with dry_run only say what that would change."""
+    """Make the stored site match the body, in one transaction; with dry_run only report the changes."""
     dry_run = query_of(request, ApplyQuery).dry_run
     body = await bodies.read_object(request, LIMIT)
     wanted = await asyncio.to_thread(_checked, body)

@@ -37,10 +37,10 @@ LIMIT = 2 << 30
 """Bytes in an import."""
 
 STEP = 500
-"""Lines that are looked at in one go, so that a thread never keeps the interpreter for long."""
+"""Lines checked at a time, so that a thread never holds the GIL for long."""
 
-TOLD_EACH = 10_000
-"""Lines between two words about how far it is."""
+PROGRESS_EVERY = 10_000
+"""Lines between two reports of progress."""
 
 NDJSON = "application/x-ndjson"
 
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ImportQuery:
-    """The `format` of the body; whether one bad line spoils all (`mode`); whether it is only tried (`dry_run`)."""
+    """The `format` of the body; whether one bad line fails all (`mode`); whether to check only (`dry_run`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     format: Literal["ndjson", "csv"] = "ndjson"
@@ -91,12 +91,12 @@ class _Job:
         self._good = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder, newline="\n")  # noqa: SIM115
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         self._raw.close()
         self._good.close()
 
     async def receive(self) -> None:
-        """Take the body; raises Refusal where it is too large."""
+        """Receive the body; raises Refusal where it is too large."""
         size = 0
         async for chunk in self._request.content.iter_chunked(1 << 18):
             size += len(chunk)
@@ -106,7 +106,7 @@ class _Job:
         self._raw.seek(0)
 
     async def check(self) -> None:
-        """Look at every line by itself."""
+        """Check every line by itself."""
         pairs = lines.FORMATS[self._query.format](self._raw)
         while some := await asyncio.to_thread(lines.checked, pairs, STEP):
             self.total += len(some)
@@ -117,11 +117,11 @@ class _Job:
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing is going to be stored whatever the database says."""
+        """Whether it is clear already that nothing will be stored."""
         return bool(self.tally.failed) and self._query.mode == "all-or-nothing"
 
     async def store(self, told: Any = lambda: None) -> None:
-        """Put what is good into the database."""
+        """Store the good lines."""
         request, rights = self._request, self._request[CALLER].rights
         per_line = self._query.mode == "per-line"
         objects = request.app[NODE].store().objects
@@ -138,7 +138,7 @@ class _Job:
         log.info("clients imported", actor=request[ACTOR], generation=self.generation, lines=self.total)
 
     def report(self) -> Report:
-        """What became of it."""
+        """Its result."""
         tally = self.tally
         errors = sorted(tally.problems, key=lambda problem: problem.line)
         counts = tally.made, tally.changed, tally.unchanged, tally.failed
@@ -151,7 +151,7 @@ class _Job:
 
 
 async def take(request: web.Request) -> web.StreamResponse:
-    """Make or replace clients, one a line. With `Accept: application/x-ndjson` progress is told while it goes on."""
+    """Create or replace clients, one per line. With `Accept: application/x-ndjson` progress is streamed."""
     job = _Job(request, query_of(request, ImportQuery))
     try:
         await job.receive()
@@ -181,7 +181,7 @@ async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
     storing = asyncio.ensure_future(job.store() if not job.hopeless else asyncio.sleep(0))
     told = -1
     while not storing.done():
-        if job.tally.seen >= told + TOLD_EACH or told < 0:
+        if job.tally.seen >= told + PROGRESS_EVERY or told < 0:
             told = job.tally.seen
             await _say(stream, {"progress": {"done": told, "of": job.total}})
         await asyncio.wait([storing], timeout=0.2)
@@ -223,7 +223,7 @@ def _some(file: IO[str]) -> Iterator[str]:
 
 
 async def give(request: web.Request) -> web.StreamResponse:
-    """Every client that the query leaves, one a line, as import takes them."""
+    """Every client that matches the query, one per line, in the form of an import."""
     query = query_of(request, ExportQuery)
     wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE)
     page = await request.app[NODE].store().objects.places(wanted)

@@ -1,4 +1,4 @@
-"""Who calls and what he may do: bearer tokens (RFC 6750), other ways to show who one is, rights, and limits.
+"""Authentication and authorization: bearer tokens (RFC 6750), other credentials, rights, and rate limits.
 
 A request is let in by the first of the application's AUTHENTICATORS that knows its caller; then the rights
 of the caller must allow its operation. A token is compared by looking its hash up, so time tells nothing
@@ -30,23 +30,23 @@ from dnsvip.site.rights import EVERYTHING, KINDS, Action, Rights, wanted
 from dnsvip.store import Token
 
 ACTOR = web.RequestKey("actor", str)
-"""Under which a request holds whom the audit names for it."""
+"""Key of a request's actor, as the audit names it."""
 
 TOKEN = web.RequestKey("token", str)
-"""Under which a middleware further out leaves the token it found for a request that carries none itself."""
+"""Key of the token that an outer middleware has for a request without one of its own."""
 
 ATTEMPTS = 10
 SECONDS_EACH = 6.0
 SOURCES = 4096
 USED_SECONDS = 600.0
-"""How coarsely a token's last use is noted."""
+"""Resolution of a token's last use."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request: whom the audit names, and what he may do."""
+    """The caller of a request: its name in the audit, and its rights."""
 
     actor: str
     rights: Rights = EVERYTHING
@@ -54,10 +54,10 @@ class Caller:
 
 
 CALLER = web.RequestKey("caller", Caller)
-"""Under which a request holds its caller."""
+"""Key of a request's caller."""
 
 Authenticator: TypeAlias = Callable[[web.Request], Awaitable[Caller | None]]
-"""Says who makes a request: None where it shows nothing of its sort, a Refusal where what it shows is wrong."""
+"""Authenticates a request: None without credentials of its kind, a Refusal for wrong ones."""
 
 
 class Attempts:
@@ -86,14 +86,14 @@ class Attempts:
 
 
 class KnownGood:
-    """The tokens that were good lately, by hash: their owners need not wait for others at the same address."""
+    """Recently valid tokens by hash: the throttling of a shared source address does not affect them."""
 
     def __init__(self, most: int = 256) -> None:
         self._most = most
         self._hashes: OrderedDict[bytes, None] = OrderedDict()
 
     def add(self, clear: str) -> None:
-        """Note a token that has just been found in the database."""
+        """Remember a token that the database has just confirmed."""
         self._hashes[_digest(clear)] = None
         self._hashes.move_to_end(_digest(clear))
         while len(self._hashes) > self._most:
@@ -121,7 +121,7 @@ class Rates:
 
 
 class Uses:
-    """Notes in the database when a token was last used, now and then and beside the requests."""
+    """Records in the database when tokens were last used, in the background and at intervals."""
 
     def __init__(self) -> None:
         self._noted: dict[str, float] = {}
@@ -137,7 +137,7 @@ class Uses:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Wait for what is being noted."""
+        """Wait for pending writes."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -151,11 +151,11 @@ KNOWN_GOOD = web.AppKey("known_good", KnownGood)
 RATES = web.AppKey("rates", Rates)
 USES = web.AppKey("uses", Uses)
 AUTHENTICATORS = web.AppKey("authenticators", list[Authenticator])
-"""Tried in this order. Others (a session of the console) put theirs in before the application starts."""
+"""Tried in this order. Others (sessions of the console) are added before the application starts."""
 
 
 def prepare(app: web.Application) -> None:
-    """Give an application what letting callers in needs."""
+    """Give an application what authentication needs."""
     app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[RATES], app[USES] = Attempts(), KnownGood(), Rates(), Uses()
     known: list[Authenticator] = [by_bearer, by_key]
     app[AUTHENTICATORS] = known
@@ -168,7 +168,7 @@ def prepare(app: web.Application) -> None:
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request in whose caller is known and may do what it asks for; else 401, 403, or 429 after too many."""
+    """Pass on requests of authenticated and authorized callers; else 401, 403, or 429 after too many."""
     operation = operation_of(request)
     if not (operation and operation.open) and not getattr(request.match_info.handler, "open_to_all", False):
         await admit(request)
@@ -189,7 +189,7 @@ async def admit(request: web.Request) -> None:
 
 
 async def by_bearer(request: web.Request) -> Caller | None:
-    """By `Authorization: Bearer TOKEN`, or the token that a middleware has found."""
+    """By `Authorization: Bearer TOKEN`, or the token of an outer middleware."""
     clear = bearer(request) or request.get(TOKEN, "")
     return await caller_of_token(request, clear) if clear else None
 
@@ -244,7 +244,7 @@ def bearer(request: web.Request) -> str:
 
 
 def demand(request: web.Request, action: Action, kind: str, name: str | None = None) -> None:
-    """Raise Refusal, naming the missing scope, where the caller of a request may not do something."""
+    """Raise Refusal, naming the missing scope, where the caller lacks the right."""
     if not request[CALLER].rights.allow(action, kind, name):
         raise Refusal("forbidden", f"This token lacks the scope {wanted(action, kind, name)}.")
 
@@ -262,7 +262,7 @@ def _check_rights(request: web.Request) -> None:
 
 
 def _kind_of_path(path: str) -> str:
-    """What scopes call that which a plain route is about: the first part of its path, in the singular."""
+    """The kind of a plain route in scopes: the first part of its path, in the singular."""
     first = path.removeprefix(f"{ROOT}/").partition("/")[0]
     return next((kind for kind in (first, first.removesuffix("s")) if kind in KINDS), "site")
 

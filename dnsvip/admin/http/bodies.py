@@ -23,9 +23,9 @@ TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 EXACT = 1 << 53
-"""Up to here a number with a point or an exponent is the one that was written."""
+"""Up to here a float is exactly the number that was written."""
 LIMIT = 1 << 20
-"""Bytes in a body, where nothing else is said."""
+"""Bytes in a body by default."""
 
 
 async def read_object(request: web.Request, limit: int = LIMIT) -> JsonObject:
@@ -117,7 +117,7 @@ def check_conditions(request: web.Request, current: JsonObject | None) -> None:
 
 
 def is_fresh(request: web.Request, shown: JsonObject) -> bool:
-    """Whether the requester holds this very form already (If-None-Match of a GET)."""
+    """Whether the caller has this representation already (If-None-Match of a GET)."""
     return bool({"*", etag(shown)} & _tags(request, "If-None-Match"))
 
 

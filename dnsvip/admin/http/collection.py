@@ -31,11 +31,11 @@ from dnsvip.store.objects.listing import COUNTED
 
 TRIES = 5
 GENERATION = "Dnsvip-Generation"
-"""The header of a change's answer that says from which generation on it holds."""
+"""Response header of a change: the generation that contains it."""
 
 Check: TypeAlias = Callable[[web.Request, str, JsonObject], Awaitable[None]]
 Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
-"""The object to store, made from the stored one; None where there is none."""
+"""From the stored object, None where there is none, to the one to store; None deletes it."""
 
 Seen: TypeAlias = Callable[[SiteObject], JsonObject | None]
 
@@ -100,7 +100,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a change did; `generation` is None where everything was so already."""
+    """What a change did; `generation` is None where nothing changed."""
 
     before: SiteObject | None
     after: SiteObject | None
@@ -108,7 +108,7 @@ class Outcome:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What an answer says of it."""
+        """The response headers for it."""
         return {} if self.generation is None else {GENERATION: str(self.generation)}
 
 
@@ -158,7 +158,7 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
 
 
 async def _count(request: web.Request, wanted: Listing) -> JsonObject:
-    """How many there are: all of a kind as this node serves them, of a filter as far as counting is cheap."""
+    """How many there are: of a kind as this node serves it, with filters up to COUNTED."""
     node = request.app[NODE]
     if not wanted.filtered:
         return {"total": len(collection(node.snapshot().site, wanted.kind)), "total_is": "exact"}
@@ -179,7 +179,7 @@ async def get(resource: Resource, request: web.Request) -> web.Response:
 
 
 async def put(resource: Resource, request: web.Request) -> web.Response:
-    """Make an object, or replace it."""
+    """Create an object, or replace it."""
     name = name_of(resource, request)
     body = _named(resource, name, await bodies.read_object(request, resource.limit))
     await resource.check(request, name, body)
@@ -206,7 +206,7 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
 
 
 async def delete(resource: Resource, request: web.Request) -> web.Response:
-    """Remove an object that nothing refers to."""
+    """Delete an object that nothing refers to."""
     name = name_of(resource, request)
 
     def make(before: SiteObject | None) -> None:
@@ -223,7 +223,7 @@ async def delete(resource: Resource, request: web.Request) -> web.Response:
 
 
 async def change(resource: Resource, request: web.Request, name: str, make: Make, seen: Seen | None = None) -> Outcome:
-    """Store what `make` makes of the stored object; made again where that was changed in between.
+    """Store what `make` returns for the stored object; repeated after a concurrent change.
 
     `seen` gives what the requester knows of it, which the conditions of the request are about.
     """
@@ -301,5 +301,5 @@ def _action(before: SiteObject | None, after: SiteObject | None) -> Sign:
 
 
 def name_of_thing(thing: SiteObject) -> str:
-    """An object's name, "" of the one that has none."""
+    """An object's name, "" where its kind has no names."""
     return getattr(thing, "name", "")

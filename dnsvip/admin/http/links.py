@@ -1,4 +1,4 @@
-"""What can be done after an answer: the links of the OpenAPI document, from an object that was made to itself.
+"""Links of the OpenAPI document: from the creation of an object to its other operations.
 
 Readers of the document see by them what belongs together; tests walk along them: make, look, change, remove.
 """
@@ -13,13 +13,13 @@ from dnsvip.site.plain import JsonObject
 
 
 def operation_id(each: Operation) -> str:
-    """A name of an operation that is its own."""
+    """A unique name of an operation."""
     path = re.sub(r"[^a-z0-9]+", "_", each.shown_path.removeprefix("/api/v1/").lower()).strip("_")
     return f"{each.method.lower()}_{path}"
 
 
 def links(each: Operation, served: Iterable[Operation]) -> JsonObject:
-    """The links of an operation's good answers: of one that makes an object, everything else that its path takes."""
+    """The links of a successful response: after a PUT, the other operations of its path."""
     if each.method != "PUT":
         return {}
     names = {name: f"$request.path.{name}" for name in parts(each)}

@@ -1,4 +1,4 @@
-"""What the API can do, as values: each operation with its path, right, query and forms, in one place.
+"""The operations of the API as values: each with its path, right, query and schemas.
 
 From these the routes are made, callers are let in or not, unknown query parameters are refused, and
 the OpenAPI document is written. A plain aiohttp route is an operation too: one without a query, that
@@ -23,7 +23,7 @@ from dnsvip.site.rights import Action
 ROOT = "/api/v1"
 Handle: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 QUERY = web.RequestKey("query", object)
-"""Under which a request holds its query, checked."""
+"""Key of a request's validated query."""
 
 NOT_RESERVED = r":(?!(?:import|export)$)[^{}/]+"
 """What follows a part of a path that names an object, where `import` and `export` stand for something else."""
@@ -92,12 +92,12 @@ class Operation:
 
     @property
     def shown_path(self) -> str:
-        """The path without what its parts must look like."""
+        """The path without the patterns of its parts."""
         return self.path.replace(NOT_RESERVED, "")
 
     @property
     def action(self) -> Action:
-        """What a caller must be allowed to do."""
+        """The action that the caller needs the right to."""
         if self.does is not None:
             return self.does
         return Action.READ if self.method in READS else Action.DELETE if self.method == "DELETE" else Action.WRITE

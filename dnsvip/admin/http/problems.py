@@ -80,7 +80,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def refusal_of(error: DnsvipError) -> Refusal:
-    """The refusal that one of our errors amounts to."""
+    """The refusal for a DnsvipError."""
     match error:
         case Refusal():
             return error

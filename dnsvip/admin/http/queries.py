@@ -1,4 +1,4 @@
-"""The queries of lists: what may stand behind the question mark, its bounds, and what it asks the store for."""
+"""The queries of lists: their parameters, bounds, and the store's listing for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def number(least: int, most: int) -> tuple[BeforeValidator, WithJsonSchema]:
-    """What makes an int a whole number in a query, in ASCII digits and within bounds."""
+    """Annotations of a whole number in a query: ASCII digits, within bounds."""
 
     def check(value: Any) -> int:
         text = str(value)
@@ -90,7 +90,7 @@ Port = Annotated[int, BeforeValidator(_port), WithJsonSchema({"type": "integer",
 
 
 async def read_body(request: web.Request, where: str, kind: type[T]) -> T:
-    """The JSON object of a request as a value of a type; raises Refusal, and InvalidSite with all that is wrong."""
+    """The JSON object of a request as a value of a type; raises Refusal, and InvalidSite with every problem."""
     return _read(await bodies.read_object(request), where, kind)
 
 
@@ -116,7 +116,7 @@ async def read_patch(request: web.Request, where: str, kind: type[T], before: Js
 
 @dataclass(frozen=True, slots=True)
 class ShortQuery:
-    """The query of a list that is never long: at most `limit` items after the name `after`."""
+    """The query of a short list: at most `limit` items after the name `after`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     limit: Limit = LONGEST_PAGE

@@ -1,6 +1,6 @@
 """/clients: known clients with their identities, proof, attributes and state.
 
-What must hold over a client's life and no rule of the site can see: an old key never becomes good
+What must hold over a client's life and no rule of the site can see: an old key never becomes valid
 again, neither by lowering the key generation nor by enabling a revoked client.
 """
 
@@ -21,7 +21,7 @@ from dnsvip.site.registry import KINDS
 
 
 def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
-    """The client to store for the one asked for: leaving `revoked` takes a new key generation."""
+    """The client to store for the requested one: leaving `revoked` takes a new key generation."""
     if not isinstance(before, Client) or not isinstance(after, Client):
         return after
     if after.key_generation < before.key_generation:
@@ -37,7 +37,7 @@ CLIENT = Resource(KINDS["client"], settled=settled, reserved=True)
 
 
 async def raise_key(request: web.Request) -> web.Response:
-    """Make the client's key invalid: its next enrolment gets another one."""
+    """Void the client's key: its next enrolment gets a new one."""
     name = name_of(CLIENT, request)
 
     def make(before: SiteObject | None) -> SiteObject:
@@ -50,7 +50,7 @@ async def raise_key(request: web.Request) -> web.Response:
 
 
 async def history(request: web.Request) -> web.Response:
-    """What was changed about a client, by whom and when, the newest first; also of one that is deleted."""
+    """The changes of a client, by whom and when, newest first; also after it is deleted."""
     return await page(request, query_of(request, HistoryQuery), {"kind": "client", "name": name_of(CLIENT, request)})
 
 

@@ -1,4 +1,4 @@
-"""/clients/NAME/enrolment: what a client needs to prove who it is, made by this node, which holds the keys.
+"""/clients/NAME/enrolment: what a client needs to prove its identity, created by this node, which holds the keys.
 
 The answer is a secret as a whole. It is a POST, so that no link, cache or history holds it, and its making is logged.
 """
@@ -29,12 +29,12 @@ from dnsvip.site import STRICT, Endpoint, Snapshot
 
 PATIENCE = 2.0
 STEP = 0.05
-"""Seconds that this node may take to work with what the database holds of the client, and between two looks."""
+"""Seconds to wait until this node has the client as it is stored, and between two polls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which DNS servers the client shall ask; without any its own resolver."""
+    """The DNS servers that the client queries; without any its own resolver."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     servers: Annotated[tuple[Endpoint, ...], Field(max_length=16)] = ()
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 async def make(request: web.Request) -> web.Response:
-    """The enrolment of a client with its present keys."""
+    """The enrolment of a client with its current keys."""
     name = name_of(CLIENT, request)
     wanted = await read_body(request, "enrolment", Wanted)
     snapshot = await _settled(request, name)
@@ -68,9 +68,7 @@ async def _settled(request: web.Request, name: str) -> Snapshot:
         if snapshot.site.clients.get(name) == stored:
             return snapshot
         await asyncio.sleep(STEP)
-    raise Refusal(
-        "unavailable", "This node does not work with the newest generation yet.", headers={"Retry-After": "2"}
-    )
+    raise Refusal("unavailable", "This node has not applied the newest generation yet.", headers={"Retry-After": "2"})
 
 
 ROUTES = [Operation("POST", f"{ROOT}/clients/{{name}}/enrolment", make, "client", body=Wanted)]

@@ -40,7 +40,7 @@ class ServersQuery:
 POOL = Resource(KINDS["pool"])
 
 Edit: TypeAlias = Callable[[list[JsonObject], JsonObject | None], None]
-"""Changes a pool's list of servers; the second argument is the named one in it, None where it is not there."""
+"""Changes a pool's list of servers; the second argument is the named server in it, None where there is none."""
 
 
 async def list_servers(request: web.Request) -> web.Response:

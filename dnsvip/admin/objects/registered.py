@@ -33,7 +33,7 @@ async def check_service(request: web.Request, name: str, _body: JsonObject) -> N
 
 
 def owners_of_keys(query: Any) -> Sequence[tuple[str, str]]:
-    """The clients that a list of TSIG keys tells about."""
+    """The clients that a list of TSIG keys reveals."""
     clients = (query.client, "*" if query.tier is not None else None)
     return [("client", name) for name in clients if name is not None]
 

@@ -25,13 +25,13 @@ TEXT_DNS = "text/dns"
 
 
 def without_text(thing: SiteObject) -> JsonObject:
-    """A zone as a list shows it: how long it is, not all that is in it."""
+    """A zone as a list shows it: with its length instead of its text."""
     zone = cast("Zone", thing)
     return {"name": zone.name, "bytes": len(zone.text.encode())}
 
 
 async def check(request: web.Request, name: str, body: JsonObject) -> None:
-    """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, as answers must not wait."""
+    """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, off the event loop."""
     text = body.get("text")
     if not isinstance(text, str):
         return
@@ -44,7 +44,7 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
 
 
 def closest(name: str, zones: Collection[str]) -> str | None:
-    """The zone that a name is in, the longest of those around it."""
+    """The zone that a name is in: the longest suffix of it that is a zone."""
     labels = name.split(".")
     around = [".".join(labels[at:]) for at in range(len(labels))] + ["."]
     return next((zone for zone in around if zone in zones), None)
@@ -54,7 +54,7 @@ ZONE = Resource(KINDS["zone"], listed=without_text, check=check, limit=16 << 20)
 
 
 async def get(request: web.Request) -> web.Response:
-    """One zone, as text/dns where that is asked for."""
+    """One zone, as text/dns where the request accepts that."""
     if TEXT_DNS not in request.headers.get("Accept", ""):
         return await collection.get(ZONE, request)
     name = name_of(ZONE, request)
@@ -66,7 +66,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Make or replace a zone; `curl --data-binary @FILE` with Content-Type text/dns takes a zone file as it is."""
+    """Create or replace a zone; `curl --data-binary @FILE` with Content-Type text/dns takes a zone file as it is."""
     if request.content_type != TEXT_DNS:
         return await collection.put(ZONE, request)
     name = name_of(ZONE, request)
@@ -81,7 +81,7 @@ async def put(request: web.Request) -> web.Response:
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:
-    """The zone with another text; who may transfer it stays."""
+    """The zone with another text and its transfer settings."""
     return parse("zone", name, {**(dump(old) if old else {}), "text": text})
 
 

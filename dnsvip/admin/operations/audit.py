@@ -1,4 +1,4 @@
-"""/audit: who changed what, the newest first, with the old and the new value."""
+"""/audit: who changed what, newest first, with old and new value."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ AuditPage: TypeAlias = Page[AuditRow]
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """A page of audit rows, the newest first; secrets are left out."""
+    """A page of audit rows, newest first, without secrets."""
     query = query_of(request, AuditQuery)
     about = {key: getattr(query, key) for key in ("kind", "name", "actor", "action")}
     return await page(request, query, {key: value for key, value in about.items() if value is not None})

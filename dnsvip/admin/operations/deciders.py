@@ -1,4 +1,4 @@
-"""What decides, for answers about decisions: the DNS engine and the dispatcher's tables of the newest snapshot.
+"""The decision functions for examinations: the DNS engine and the dispatcher's tables of the newest snapshot.
 
 The engine is the one that serves, where it runs in this process. What has to be made is made in a thread,
 when it is first asked for, and from what there was before: answers do not wait for it.
@@ -25,7 +25,7 @@ class Deciders:
         self._engine: Engine | None = None
 
     async def tables(self) -> DispatchTables:
-        """What dispatchers decide by."""
+        """The tables that dispatchers decide by."""
         async with self._turn:
             snapshot = self._node.snapshot()
             if self._tables is None or self._tables.snapshot is not snapshot:
@@ -33,7 +33,7 @@ class Deciders:
             return self._tables
 
     async def engine(self) -> Engine:
-        """What answers DNS."""
+        """The engine that answers DNS."""
         serving = self._node.engine()
         if serving is not None:
             return serving

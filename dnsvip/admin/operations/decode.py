@@ -1,4 +1,4 @@
-"""/decode: what an address says and whether it may open a flow, judged with this node's snapshot."""
+"""/decode: what an address carries and whether it may open a flow, by this node's snapshot."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Decode:
 
 
 async def by_query(request: web.Request) -> web.Response:
-    """What an address says, step by step, and whether it may open a flow."""
+    """What an address carries, step by step, and whether it may open a flow."""
     return await _decoded(request, query_of(request, Decode))
 
 
 async def by_body(request: web.Request) -> web.Response:
-    """What an address says, step by step, and whether it may open a flow."""
+    """What an address carries, step by step, and whether it may open a flow."""
     return await _decoded(request, await read_body(request, "decode", Decode))
 
 

@@ -1,4 +1,4 @@
-"""/explain: how a requester is identified, what it is answered, and where each address leads. It changes nothing."""
+"""/explain: how a requester is identified, its answer, and where each address leads. It changes nothing."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Explain:
 
 
 async def by_query(request: web.Request) -> web.Response:
-    """Who a requester is taken for and why, what it is answered, and where that leads."""
+    """How a requester is identified and why, its answer, and where that leads."""
     return await _explained(request, query_of(request, Explain))
 
 
 async def by_body(request: web.Request) -> web.Response:
-    """Who a requester is taken for and why, what it is answered, and where that leads."""
+    """How a requester is identified and why, its answer, and where that leads."""
     return await _explained(request, await read_body(request, "explain", Explain))
 
 
@@ -118,7 +118,7 @@ def _client(client: Client | None) -> JsonObject | None:
 
 
 def _rule(found: Explanation, idle: list[str]) -> JsonObject | None:
-    """The step that decided and the claim that fitted; None where nobody is known."""
+    """The step that decided and the matching claim; None for an unidentified requester."""
     trial = next((trial for trial in found.trials if trial.decided), None)
     if trial is None:
         return None

@@ -1,4 +1,4 @@
-"""/health: how every dispatcher finds the servers that it checks, from the nodes' reports."""
+"""/health: every checked server as each dispatcher sees it, from the nodes' reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HealthQuery:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A server as one dispatcher finds it. `state` and `weight` are what it dispatches by, `passing` whether its check
+    """A server as one dispatcher sees it. `state` and `weight` are what it dispatches by, `passing` whether its check
     passes, `load` the percentage that its agent reports; `since` and `seen_at` are unix seconds. `live` is whether the
     dispatcher still reports."""
 

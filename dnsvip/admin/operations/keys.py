@@ -1,4 +1,4 @@
-"""/keys: the key epochs of each cluster, rotating them, and rotating them at once. No key is ever shown."""
+"""/keys: the key epochs of each cluster, rotation, and emergency rotation. No key is ever shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def rotate(request: web.Request) -> web.Response:
 
 
 async def roll_cookies(request: web.Request) -> web.Response:
-    """Make DNS cookies with the next secret."""
+    """Roll the secret of DNS cookies."""
     generation = await request.app[NODE].store().keys.roll_cookies(request[ACTOR])
     return bodies.answer({"generation": generation}, headers={GENERATION: str(generation)})
 

@@ -1,4 +1,4 @@
-"""/nodes: every process that reports to the database, how far it is and how it is; forgetting silent ones."""
+"""/nodes: every process that reports to the database, its lag and state; removing silent ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def forget(request: web.Request) -> web.Response:
-    """Take a node's silent processes off the list; one that lives cannot be forgotten."""
+    """Remove a node's silent processes from the list; a live one cannot be removed."""
     name, node = request.match_info["name"], request.app[NODE]
     processes = await _processes(request, name)
     if not await node.store().nodes.forget(name, node.now()) and any(each["live"] for each in processes):

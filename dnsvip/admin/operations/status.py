@@ -1,4 +1,4 @@
-"""/status: generation, nodes and counters of the running whole, for people and for scripts that watch it."""
+"""/status: generation, nodes and counters of the running site, for people and for monitoring."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def ask_dispatcher(path: Path) -> Any:
-    """What this machine's dispatcher tells of itself; None where none runs, {"error": ...} where it does not answer.
+    """The status of this machine's dispatcher; None where none runs, {"error": ...} where it does not answer.
 
     One of version 0.1 answers with the document alone; later ones put a line with their protocol's version before it.
     """

@@ -1,6 +1,6 @@
-"""/tokens: bearer tokens and what each may do. One is shown in the answer that makes or renews it, and never again.
+"""/tokens: bearer tokens and their rights. A token is shown once, when it is created or rotated.
 
-Nobody hands out more than he has: the rights of a token that is made or changed lie within those of its maker.
+Nobody grants more than they have: the rights of a new or changed token lie within those of its creator.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class NewToken(Allowance):
-    """A token to be made."""
+    """A token to create."""
 
     name: Annotated[str, Field(max_length=63)] = ""
 
@@ -87,7 +87,7 @@ class TokensQuery(ShortQuery):
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """Every token, without what it is."""
+    """Every token, without its secret."""
     query, now = query_of(request, TokensQuery), request.app[NODE].now()
     found = [
         each
@@ -98,18 +98,18 @@ async def list_all(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    """One token, without what it is."""
+    """One token, without its secret."""
     return bodies.answer(_shown(await _token(request)))
 
 
 async def own(request: web.Request) -> web.Response:
-    """Who the caller is, and what he may do."""
+    """The caller and its rights."""
     caller = request[CALLER]
     return bodies.answer({"actor": caller.actor, "rights": [str(scope) for scope in caller.rights.scopes]})
 
 
 async def create(request: web.Request) -> web.Response:
-    """Make a token; the answer is the only place where it stands."""
+    """Create a token; only this response contains it."""
     body = await read_body(request, "token", NewToken)
     name = body.name
     token = _with(request, Token(name, 0.0, ""), body, name)
@@ -143,7 +143,7 @@ async def patch(request: web.Request) -> web.Response:
 
 
 async def rotate(request: web.Request) -> web.Response:
-    """Put another secret in the place of a token's: the old one is good no more, all else stays."""
+    """Replace the secret of a token: the old one is void, all else stays."""
     before = await _token(request)
     _demand_all(request, before)
     lived = before.expires_at - before.created_at if before.expires_at is not None else None
@@ -162,7 +162,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Token:
-    """The token with what is asked for, if the caller may hand that out."""
+    """The token with the requested rights, if the caller may grant them."""
     if body.role is not None and body.scopes:
         raise InvalidSite([Problem(f"token.{name}.scopes", "name a role or scopes, not both")])
     if body.role is not None and body.role not in ROLES:
