@@ -26,6 +26,8 @@ from dnsvip.site import Forward, Over, Stickiness, Tier, TierAction
 
 _make = tuple.__new__
 """Makes a NamedTuple of a plain tuple, on the path that every packet takes."""
+_FLOW, _DIRECT, _ENCAP, _ANSWER = Shape.FLOW, Forward.DIRECT, Forward.ENCAP, Action.ANSWER
+"""Members compared for every packet; looking one up in its enum costs three times the comparison."""
 
 FRAGMENT_SECONDS = 60
 """Reassembly timeout (RFC 8200 section 4.5): how long later fragments follow their first one."""
@@ -34,10 +36,10 @@ FRAGMENT_SECONDS = 60
 def decide(data: bytes, tables: DispatchTables, flows: Flows, now: int) -> Verdict:
     """The verdict on one packet at `now` (unix nanoseconds; everything but token buckets uses whole seconds)."""
     packet = parse(data)
-    if isinstance(packet, Malformed):
+    if not isinstance(packet, Packet):  # ten times faster than a test for Malformed, an enum
         return _malformed(data, packet, tables)
     seconds = now // SECOND
-    if packet.shape is not Shape.FLOW:
+    if packet.shape is not _FLOW:
         return _UNUSUAL[packet.shape](data, packet, tables, flows, seconds)
     flow = flows.touch(packet.key, packet.flags, seconds)
     if packet.fragment:
@@ -50,16 +52,16 @@ def decide(data: bytes, tables: DispatchTables, flows: Flows, now: int) -> Verdi
     if server is not None and len(data) > server.path_mtu and ip_length(data) > server.path_mtu:
         mtu = server.path_mtu
         verdict = Verdict(Action.ANSWER, PacketReason.TOO_BIG.value, mtu=mtu, packet=packet, address=verdict.address)
-    return verdict if verdict.action is not Action.ANSWER else _rate_limited(data, packet, verdict, flows, now)
+    return verdict if verdict.action is not _ANSWER else _rate_limited(data, packet, verdict, flows, now)
 
 
 def _known(packet: Packet, flow: FlowRef, tables: DispatchTables, flows: Flows) -> Verdict:
     """The verdict on a packet of a known flow."""
     segment, slot = flow
     template = tables.known(segment.owner[slot]) or _reselect(packet, flow, tables, flows)
-    if template.mode is Forward.DIRECT:
+    if template.mode is _DIRECT:
         return _make(Verdict, template[:10] + (packet, None))  # noqa: RUF005 - unpacking takes twice the time
-    if template.mode is Forward.ENCAP:
+    if template.mode is _ENCAP:
         return _of_packet(template, packet, flow_hash=segment.hashes[slot])
     assert template.server is not None  # noqa: S101 - nat has one
     port = flows.translations.open(packet.key, template.server.address)

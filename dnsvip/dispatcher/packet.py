@@ -50,6 +50,9 @@ class Shape(Enum):
     OTHER = "other"  # a protocol that is not dispatched
 
 
+_FLOW: Final = Shape.FLOW  # bound once: for every packet, a look-up in the enum is slow
+
+
 class FlowKey(NamedTuple):
     """A flow key, and the parts of it: protocol (1 byte), source and destination (16 or 4 each), source and
     destination port (2 each). ICMP echo has its identifier in place of the requester's port, and 0 for the other."""
@@ -191,14 +194,14 @@ def _upper(  # noqa: PLR0911 - one way out per protocol and fault
         flags = data[at + 13] & 63
         if not flags or (flags & SYN and flags & (FIN | RST)):
             return Malformed.FLAGS
-        return _make(Packet, (version, head + data[at : at + 4], at, flags, Shape.FLOW, fragment))
+        return _make(Packet, (version, head + data[at : at + 4], at, flags, _FLOW, fragment))
     if protocol == UDP:
         if at + 8 > end:
             return Malformed.SHORT
         size = data[at + 4] << 8 | data[at + 5]
         if size < 8 or (size > end - at and not fragment):
             return Malformed.LENGTH
-        return _make(Packet, (version, head + data[at : at + 4], at, 0, Shape.FLOW, fragment))
+        return _make(Packet, (version, head + data[at : at + 4], at, 0, _FLOW, fragment))
     if protocol == (ICMP6 if version == 6 else ICMP4):
         return _icmp(data, version, head, at, end, fragment)
     return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment)
