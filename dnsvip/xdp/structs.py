@@ -44,6 +44,11 @@ class StructType:
             (label, members[label].size, _unit(members[label])) for label in self._names if _is_bytes(members[label])
         ]
 
+    def namesakes(self, item: object) -> dict[str, int]:
+        """The members that `item` has under the same name, as a number or flag; the caller gives the others."""
+        values = {label: getattr(item, label, None) for label in self._names}
+        return {label: int(value) for label, value in values.items() if isinstance(value, int)}
+
     def pack(self, /, **values: Any) -> bytes:
         """The struct with these values. Raises PlatformError that names struct and member where one is missing,
         unknown, or does not fit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,3 +121,9 @@ def test_numbers_in_memory() -> None:
     """Numbers are in host byte order."""
     assert (u32(1), u64(2)) == ((1).to_bytes(4, sys.byteorder), (2).to_bytes(8, sys.byteorder))
     assert number_of(u64(1 << 40)) == 1 << 40
+
+
+def test_namesakes_are_packed_by_themselves(types: ObjectTypes) -> None:
+    """What an object has under a member's name, as a number or flag, needs no line in Python."""
+    item = SimpleNamespace(small=True, large=7, port="http", other=3)
+    assert types.struct("record").namesakes(item) == {"small": 1, "large": 7}

@@ -130,17 +130,17 @@ class _Compiler:
         return {self._ids.tiers[tier.name]: self._tier(tier) for tier in self._site.tiers.values()}
 
     def _tier(self, tier: Tier) -> bytes:
-        limit = self._tables.limits.get(tier.name)
-        return TYPES.struct("tier").pack(
+        """A `struct tier`. A field that C has under the same name needs no line here."""
+        limit, kind = self._tables.limits.get(tier.name), TYPES.struct("tier")
+        return kind.pack(
+            **{"dscp": self._no_dscp, **kind.namesakes(tier)},
             present=1,
             pool=self._pool(tier.pool),
             interval=limit.interval if limit else 0,
             burst=limit.burst if limit else 0,
             debt=limit.debt if limit else 0,
             drop=tier.action is TierAction.DROP,
-            require_proof=tier.require_proof,
             unproven_default=tier.unproven is Fallback.DEFAULT_TIER,
-            dscp=self._no_dscp if tier.dscp is None else tier.dscp,
             over_passes=tier.rate is not None and tier.rate.over is Over.PASS,
         )
 
