@@ -1,7 +1,7 @@
-"""A snapshot compiled for deciding about packets: the judge, the pools' rings, the servers by number.
+"""A snapshot compiled for the packet path: the address verifier, the rings of the pools, the servers by number.
 
-Made once per snapshot, read only then. A server keeps its number from one Tables to the next (pass the
-old one as `previous`), so that flows, which hold numbers, survive a change of the site.
+Built once per snapshot, read-only afterwards. A server keeps its number over snapshots (pass the old tables as
+`previous`), so flows, which hold numbers, survive a change of the site.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dnsvip.site import MAX_POOLS, ClassCluster, Cluster, Forward, Pool, Server,
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
-"""How long an idle TCP flow of an IPv4 cluster is kept; IPv6 clusters say it themselves."""
+"""Idle lifetime of TCP flows of an IPv4 cluster; IPv6 clusters configure theirs."""
 PROOF_SLOTS = 3
 """A proof is accepted in its slot, the one before and the one after."""
 
@@ -32,7 +32,7 @@ _Places: TypeAlias = tuple[list[str], "array[int]"]
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Who takes a pool's new flows; empty where nobody does."""
+    """The servers that take a pool's new flows; may be empty."""
 
     targets: tuple[Target, ...]
     places: array[int]
@@ -45,8 +45,8 @@ class Ring:
 class DispatchTables:
     """One snapshot for the dispatcher.
 
-    `unreachable` are addresses (packed) that cannot be sent to at present; `mtus` gives the MTU of the way to
-    an address (packed) in bytes, where it is known.
+    `unreachable` has the addresses (packed) without a route at present; `mtus` the path MTU in bytes by address
+    (packed), where it is known.
     """
 
     def __init__(
@@ -91,12 +91,11 @@ class DispatchTables:
         return any(address >> shift == number for shift, number in self._prefixes[version])
 
     def ring(self, pool: str | None, version: int) -> Ring:
-        """Who takes new flows of a pool and IP version: the pool's own servers, or those of the first pool it falls
-        back to that has any."""
-        return self._rings.get((pool or "", version), _NOBODY)
+        """The ring for new flows of a pool and IP version: its own, or the first non-empty one of its fallbacks."""
+        return self._rings.get((pool or "", version), _EMPTY_RING)
 
     def known(self, owner: int) -> Verdict | None:
-        """The verdict on a packet of a known flow; None where its server keeps no flows any more."""
+        """The verdict on a packet of a known flow; None if its server no longer keeps flows."""
         verdict = self._known.get(owner)
         if verdict is None:
             target = self.targets.get(owner >> 8)
@@ -106,15 +105,15 @@ class DispatchTables:
         return verdict
 
     def pool_of(self, owner: int) -> str:
-        """The pool that an owner, now or formerly a server of it, was chosen from."""
+        """The pool that an owner was selected from, even if the server has left it."""
         return self._identities[owner >> 8][0]
 
     def number_of(self, pool: Pool, server: Server) -> int:
-        """The number that a server of this snapshot has in every one."""
+        """The number of a server, the same in every snapshot."""
         return self._numbers[pool.name, server.name, server.address.packed]
 
     def _targets(self, pool: Pool, unreachable: frozenset[bytes]) -> Iterator[tuple[Target, int]]:
-        """The servers that keep their flows, each with its weight for new ones."""
+        """The servers that keep their flows, each with its weight for new flows."""
         for server in pool.servers:
             identity = (pool.name, server.name, server.address.packed)
             number = self._numbers.setdefault(identity, len(self._identities))
@@ -129,14 +128,14 @@ class DispatchTables:
     def _resolved(self, name: str, version: int, own: Mapping[tuple[str, int], Ring]) -> Ring:
         """The first ring with a server along the pools that `name` falls back to (`rules` allows no cycle)."""
         for _ in range(MAX_POOLS):
-            ring = own.get((name, version), _NOBODY)
+            ring = own.get((name, version), _EMPTY_RING)
             if ring.places:
                 return ring
             pool = self.pools.get(name)
             if pool is None or pool.fallback is None:
                 break
             name = pool.fallback
-        return _NOBODY
+        return _EMPTY_RING
 
     def _ring(self, targets: list[tuple[Target, int]], version: int, old: dict[_Weights, _Places]) -> Ring:
         fit = {target.name: (target, weight) for target, weight in targets if _carries(target, version)}
@@ -154,29 +153,29 @@ def forward_to(
 
 
 def owner_of(target: Target, dscp: int | None) -> int:
-    """What a flow holds of its server and mark: the number, and DSCP in the low 8 bits."""
+    """The server and mark of a flow as one number: the server's number, and the DSCP in the low 8 bits."""
     return target.number << 8 | (NO_DSCP if dscp is None else dscp)
 
 
 def dscp_of(owner: int) -> int | None:
-    """The mark of an owner."""
+    """The DSCP of an owner."""
     return None if owner & 255 == NO_DSCP else owner & 255
 
 
 def session_seconds(cluster: Cluster | ClassCluster | None) -> int:
-    """How long an idle TCP flow of a cluster is kept."""
+    """Idle lifetime of a cluster's TCP flows."""
     return cluster.session_lifetime if isinstance(cluster, Cluster) else SESSION_SECONDS
 
 
 def proof_seconds(cluster: Cluster | ClassCluster | None) -> int:
-    """How long a proven address can be accepted at most."""
+    """Maximum time a proven address is accepted."""
     return PROOF_SLOTS * cluster.slot_seconds if isinstance(cluster, Cluster) else 0
 
 
 def _carries(target: Target, version: int) -> bool:
-    """Whether packets of an IP version can reach a server: IPv4 by an IPv6 next hop (RFC 8950) or in a tunnel, not
-    the reverse."""
+    """Whether packets of an IP version can be sent to a server: IPv4 by an IPv6 next hop (RFC 8950) or in a tunnel, but
+    not the reverse."""
     return target.mode is not Forward.NAT if version == 4 else target.version == 6
 
 
-_NOBODY = Ring((), array("i"))
+_EMPTY_RING = Ring((), array("i"))

@@ -1,7 +1,7 @@
-"""Reads a raw IPv6 or IPv4 packet, as a TUN device gives it, down to the flow it belongs to.
+"""Parses a raw IPv6 or IPv4 packet, as read from a TUN device, down to its flow key.
 
-`parse` answers with a Packet or with the kind of Malformed; it never raises, whatever the bytes. It
-verifies no checksum (the server does that) and knows neither clusters nor flows.
+`parse` returns a Packet or the kind of Malformed; it never raises, whatever the bytes. It verifies no checksum (the
+server does) and knows neither clusters nor flows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _DESTINATION = 0, 43, 44, 60
 _EXTENSIONS = frozenset({_HOP_BY_HOP, _ROUTING, _FRAGMENT, _DESTINATION})
 MAX_EXTENSIONS = 8
-"""More extension headers than this in one packet are refused: nobody sends them in earnest."""
+"""Maximum number of extension headers; legitimate traffic never has more."""
 
 _make = tuple.__new__  # a NamedTuple of a plain tuple takes half the time
 _NO_PORTS = bytes(4)
@@ -30,23 +30,23 @@ _ERRORS4 = frozenset({3, 4, 11, 12})
 
 
 class Malformed(StrEnum):
-    """Why bytes are no packet that could be forwarded."""
+    """Why a packet cannot be forwarded."""
 
     SHORT = "short"  # ends before its headers do
     VERSION = "version"  # neither 4 nor 6
     LENGTH = "length"  # a length field that does not fit the bytes or the header
     EXTENSIONS = "extensions"  # too many extension headers, or in an order RFC 8200 does not allow
     ROUTING = "routing"  # a routing header with segments left: the destination is not the last one
-    FLAGS = "flags"  # TCP flags that no TCP sends: none at all, or SYN with FIN or RST
-    INNER = "inner"  # an ICMP error without a readable packet of its receiver inside
+    FLAGS = "flags"  # TCP flags no implementation sends: none, or SYN with FIN or RST
+    INNER = "inner"  # an ICMP error that quotes no readable packet of its receiver
 
 
 class Shape(Enum):
-    """What a packet says about its flow."""
+    """How a packet relates to a flow."""
 
-    FLOW = "flow"  # it names the flow itself
-    ERROR = "error"  # an ICMP error; it names the flow of the packet inside
-    FRAGMENT = "fragment"  # a later fragment: only the first one names the flow
+    FLOW = "flow"  # has its own flow key
+    ERROR = "error"  # an ICMP error; has the flow key of the quoted packet
+    FRAGMENT = "fragment"  # a later fragment; only the first has the ports
     OTHER = "other"  # a protocol that is not dispatched
 
 
@@ -108,7 +108,7 @@ class Packet(NamedTuple):
 
 
 def parse(data: bytes) -> Packet | Malformed:
-    """What the packet in `data` is; bytes after its stated end are ignored."""
+    """Parse one packet; bytes after its stated length are ignored."""
     if len(data) < 20:
         return Malformed.SHORT
     version = data[0] >> 4
@@ -118,12 +118,12 @@ def parse(data: bytes) -> Packet | Malformed:
 
 
 def ip_length(data: bytes) -> int:
-    """The stated length in bytes of a packet that `parse` took, its IP header included."""
+    """The stated length in bytes, IP header included, of a packet that `parse` accepted."""
     return 40 + (data[4] << 8 | data[5]) if data[0] >> 4 == 6 else data[2] << 8 | data[3]
 
 
 def reverse_key(key: bytes) -> bytes:
-    """The key of the packets in the other direction."""
+    """The flow key of the reverse direction."""
     half = (len(key) - 5) // 2
     return key[:1] + key[1 + half : 1 + 2 * half] + key[1 : 1 + half] + key[-2:] + key[-4:-2]
 
@@ -140,7 +140,7 @@ def _parse6(data: bytes) -> Packet | Malformed:
     if isinstance(chain, Malformed):
         return chain
     protocol, at, piece, identity = chain
-    fragment = data[8:40] + identity if piece & 0xFFF9 else b""  # neither offset nor M: a whole packet (RFC 6946)
+    fragment = data[8:40] + identity if piece & 0xFFF9 else b""  # neither offset nor M: an atomic fragment (RFC 6946)
     return _upper(data, 6, protocol, at, end, piece & 0xFFF8, fragment)
 
 
@@ -156,7 +156,7 @@ def _parse4(data: bytes) -> Packet | Malformed:
 def walk(data: bytes, end: int) -> tuple[int, int, int, bytes] | Malformed:
     """Upper protocol, its offset, fragment word and identification of an IPv6 packet (RFC 8200 section 4).
 
-    The walk stops at a later fragment: what follows there is not a header.
+    The walk stops at a later fragment, where no header follows.
     """
     protocol, at, piece, identity = data[6], 40, 0, b""
     for count in range(MAX_EXTENSIONS + 1):
@@ -179,7 +179,7 @@ def walk(data: bytes, end: int) -> tuple[int, int, int, bytes] | Malformed:
     return Malformed.EXTENSIONS
 
 
-def _upper(  # noqa: PLR0911 - one way out per protocol and fault
+def _upper(  # noqa: PLR0911 - one return per protocol and fault
     data: bytes, version: int, protocol: int, at: int, end: int, later: int, fragment: bytes
 ) -> Packet | Malformed:
     addresses = data[8:40] if version == 6 else data[12:20]
@@ -208,7 +208,7 @@ def _upper(  # noqa: PLR0911 - one way out per protocol and fault
 
 
 def _icmp(data: bytes, version: int, head: bytes, at: int, end: int, fragment: bytes) -> Packet | Malformed:
-    """Echo is a flow by its identifier; an error (RFC 4443 section 2.1: types under 128) is its inner packet's."""
+    """Echo is a flow by its identifier; an error (types below 128, RFC 4443 section 2.1) has the quoted packet's."""
     if at + 8 > end:
         return Malformed.SHORT
     kind = data[at]
@@ -220,13 +220,13 @@ def _icmp(data: bytes, version: int, head: bytes, at: int, end: int, fragment: b
         key = inner_key(data[at + 8 : end], version)
         half = (len(head) - 1) // 2
         if key is None or key[1 : 1 + half] != head[1 + half :]:
-            return Malformed.INNER  # a router answers whom it got the packet from: its source is our destination
+            return Malformed.INNER  # the quoted packet's source must be the error's destination
         return Packet(version, reverse_key(key), at, 0, Shape.ERROR, fragment)
     return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment)
 
 
 def inner_key(data: bytes, version: int) -> bytes | None:
-    """The key of the (usually cut off) packet inside an ICMP error; None where it cannot be read that far."""
+    """The flow key of the (usually truncated) packet quoted in an ICMP error; None if it is not readable that far."""
     place = inner_place(data, version)
     if place is None:
         return None
@@ -242,7 +242,8 @@ def inner_key(data: bytes, version: int) -> bytes | None:
 
 
 def inner_place(data: bytes, version: int) -> tuple[int, int] | None:
-    """Upper protocol and its offset in a cut-off packet; None unless its first 8 bytes are there and dispatched."""
+    """Upper protocol and its offset in a truncated packet; None unless its first 8 bytes are there and the protocol is
+    dispatched."""
     if len(data) < 20 or data[0] >> 4 != version:
         return None
     if version == 6:

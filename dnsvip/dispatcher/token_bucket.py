@@ -1,17 +1,17 @@
-"""How fast something may happen: token buckets in integers, one 64-bit number of state each.
+"""Token buckets in integer arithmetic, each with one 64-bit number of state.
 
-A token is worth `interval` nanoseconds, and a bucket is known by `full`, the moment (unix ns) at which it
+A token is worth `interval` nanoseconds, and the state of a bucket is `full`, the time (unix ns) at which it
 would be full again. This is a token bucket to the nanosecond (ITU-T I.371 calls it the virtual scheduling
 algorithm), and the kernel program computes the same with one compare-and-swap:
 
     now, full, interval, burst, debt: unsigned 64-bit nanoseconds
     floor = max(full, now)                                a bucket is never more than full
-    floor = min(floor, now + burst + debt)                a clock that went back does not stop it for long
+    floor = min(floor, now + burst + debt)                a clock set back blocks it for a short time only
     next  = floor + interval                              a token is taken
     if next > now + burst + debt:  full = floor, over
     else:                          full = next,  wait max(next - (now + burst), 0)
 
-Buckets outlive snapshots, so that a change of a site fills no bucket. Time is an argument.
+Buckets outlive snapshots, so a change of the site refills none. Time is an argument.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from dnsvip.site import Over, Rate
 SECOND = 1_000_000_000
 HOLD_NANOSECONDS = SECOND
 HOLD_PACKETS = 1024
-"""A held packet waits at most this long, and at most this many wait per tier; what would be more is dropped."""
+"""Maximum time a packet is held, and maximum number held per tier; packets beyond are dropped."""
 
 HELD_PACKETS = 4096
-"""At most so many are held at once in all tiers together (8 MiB, as a packet has at most some 2 KiB)."""
+"""Maximum number held in all tiers together (8 MiB at about 2 KiB per packet)."""
 
 MOST = 1 << 60
-"""No interval, burst or debt is longer (36 years): sums of a few of them and the time fit 64 bits."""
+"""Upper bound in nanoseconds (36 years) of interval, burst and debt, so that sums with the time fit 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A bucket's numbers, in nanoseconds: what a token is worth, a full bucket, and how far it goes into debt."""
+    """Parameters of a bucket in nanoseconds: the time per token, the depth, and the maximum debt."""
 
     interval: int
     burst: int
@@ -44,7 +44,7 @@ class Limit:
 def limit_of(rate: Rate) -> Limit:
     """A tier's rate in nanoseconds, rounded to the nearest: 10^9 / new_flows, at least 1; burst times that.
 
-    With over = "hold" the debt is what HOLD_NANOSECONDS pay back, and no more than HOLD_PACKETS tokens.
+    With over = "hold" the debt is HOLD_NANOSECONDS, or HOLD_PACKETS tokens if that is less.
     """
     interval = max(1, int(min(SECOND / rate.new_flows, MOST) + 0.5))
     debt = min(HOLD_NANOSECONDS, HOLD_PACKETS * interval) if rate.over is Over.HOLD else 0
@@ -60,7 +60,7 @@ class Buckets:
         self._full: dict[str, int] = {}
 
     def take(self, name: str, limit: Limit, now: int) -> int | None:
-        """Take a token at `now` (unix ns): nanoseconds to wait for it, 0 for none, None where none is to be had."""
+        """Take a token at `now` (unix ns): the nanoseconds to wait for it, or None if there is none."""
         bound = now + limit.burst + limit.debt
         floor = min(max(self._full.get(name, 0), now), bound)
         following = floor + limit.interval
@@ -71,5 +71,5 @@ class Buckets:
         return max(following - now - limit.burst, 0)
 
     def full_at(self, name: str) -> int:
-        """A bucket's state: the moment (unix ns) at which it is full again; 0 for one never used."""
+        """State of a bucket: the time (unix ns) at which it is full again; 0 if never used."""
         return self._full.get(name, 0)

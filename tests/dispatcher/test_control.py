@@ -1,4 +1,4 @@
-"""The control socket: real connections, slow ones, wrong ones, and the plain ones of before."""
+"""The control socket: valid, invalid and slow clients, and those of version 0.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest_asyncio
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.io.control import MOST_CLIENTS, QUEUE, Control
+from dnsvip.dispatcher.io.control import MOST_CLIENTS, Control
+from dnsvip.dispatcher.io.control_requests import QUEUE
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.errors import ConfigError
 from tests.dispatcher.build import ACK, address, segment, snapshot
@@ -70,7 +71,7 @@ async def done(path: Path, do: str, **more: Any) -> list[dict[str, Any]]:
 
 
 async def test_status(path: Path) -> None:
-    """It is told on request, and to who connects and says nothing or hangs up its half."""
+    """A client gets it on request, and one that sends nothing or closes its half of the connection gets it too."""
     assert await done(path, "status") == [{"packets": 5}, {"end": True}]
     assert await asked(path, b"") == [{"packets": 5}]
     assert await asked(path, b"\n") == [{"packets": 5}]
@@ -88,18 +89,18 @@ async def test_status(path: Path) -> None:
         (b'{"do": "flows", "match": {"client": "acne"}}\n', "'acne' is not a client"),
         (b'{"do": "flows", "limit": 0}\n', "limit: 0: must be a number from 1 to"),
         (b'{"do": "top", "seconds": 3600}\n', "seconds: 3600"),
-        (b'{"do": "top", "by": "colour"}\n', "'colour': packets are put together by flow, source"),
+        (b'{"do": "top", "by": "colour"}\n', "'colour': packets are grouped by flow, source"),
     ],
 )
 async def test_wrong_requests(path: Path, line: bytes, message: str) -> None:
-    """Each is told what would be right."""
+    """Each error says what would be valid."""
     first, error = await asked(path, line)
     assert first == {"dispatch": 1}
     assert message in error["error"]
 
 
 async def test_flows_are_searched_and_purged(path: Path, plane: Plane) -> None:
-    """As many as asked for are told, all are counted; purged ones are gone and only they."""
+    """An answer has at most `limit` flows and counts all; purging removes those that match and no other."""
     for port in range(1, 1500):
         plane.take(segment(VIP if port % 2 else address("standard"), port=port))
     *flows, end = await done(path, "flows", match={"client": "acme"}, limit=10)
@@ -125,7 +126,7 @@ async def test_who_has_said_all_is_answered(path: Path, plane: Plane) -> None:
 
 
 async def test_watching(path: Path, plane: Plane) -> None:
-    """Each packet that is asked for is told, from the moment it says so until the client goes."""
+    """A watcher gets each matching packet from `watching` on, until it hangs up."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(b'{"do": "watch", "match": {"client": "acme"}}\n')
     assert [json.loads(await reader.readline()) for _ in range(2)] == [{"dispatch": 1}, {"watching": True}]
@@ -159,7 +160,7 @@ async def test_a_slow_watcher_loses_packets(path: Path, plane: Plane) -> None:
 
 
 async def test_top(path: Path, plane: Plane) -> None:
-    """Who has the most packets comes first, put together as asked."""
+    """Packets are grouped as requested; the largest group comes first."""
 
     async def traffic() -> None:
         while not plane.events.sinks:
@@ -184,7 +185,7 @@ async def test_clients_are_bounded(path: Path) -> None:
     for reader, writer in held:
         writer.write(b'{"do": "watch"}\n')
         await reader.readline()
-    assert "looking at this dispatcher already" in (await done(path, "status"))[0]["error"]
+    assert f"already serves {MOST_CLIENTS} clients" in (await done(path, "status"))[0]["error"]
     for _, writer in held:
         writer.close()
 

@@ -10,7 +10,7 @@ import click
 from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.dispatcher.io.control import GROUPS, LONGEST_TOP
+from dnsvip.dispatcher.io.control_requests import GROUPS, LONGEST_TOP
 from dnsvip.dispatcher.observe.plane import FlowState
 from dnsvip.site.plain import JsonObject
 

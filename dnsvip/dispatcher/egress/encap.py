@@ -5,8 +5,8 @@
     next header 41 or 4, hop limit 64, source = `encap_source` with the flow's hash as its low 64 bits,
     destination = the server
 
-The inner packet is not changed. So all packets of a flow have one outer source, and a server's network card
-and equal-cost paths spread flows as they would without a tunnel.
+The inner packet is unchanged. All packets of a flow have the same outer source, so RSS on a server and ECMP spread
+flows as they would without a tunnel.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from __future__ import annotations
 from dnsvip.dispatcher.packet import ip_length
 
 OVERHEAD = 40
-"""Bytes that the outer header takes."""
+"""Size of the outer header in bytes."""
 DISCARD = bytes.fromhex("0100000000000000")
-"""The high 64 bits of 100::/64 (RFC 6666): nobody answers to it, and an error that comes for it goes nowhere."""
+"""The high 64 bits of 100::/64 (RFC 6666): errors sent to it are discarded."""
 HOP_LIMIT = 64
 
 _NEXT_HEADER = {6: 41, 4: 4}

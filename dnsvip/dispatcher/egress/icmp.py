@@ -1,7 +1,6 @@
-"""The ICMP errors that a dispatcher sends, and the packets about which it sends none.
+"""ICMP errors: which packets get one, and its bytes.
 
-Their source is the VIP that the packet was sent to: a client accepts an error from it, and a server behind a tunnel
-has no other address that the client knows.
+The source of an error is the VIP that the packet was sent to, the one address that the client knows.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from dnsvip.dispatcher.token_bucket import SECOND, Limit
 from dnsvip.dispatcher.verdict import Verdict
 
 ANSWERS = Limit(SECOND // 1000, SECOND // 10)
-"""At most 1000 answers a second and 100 at once, of each reason (RFC 4443 section 2.4 (f))."""
+"""At most 1000 errors a second in bursts of 100, per reason (RFC 4443 section 2.4 (f))."""
 
 QUOTED6 = 1280 - 48
 QUOTED4 = 576 - 28
-"""How much of the packet an error quotes at most: RFC 4443 section 2.4 (c), RFC 1812 section 4.3.2.3."""
+"""Maximum bytes quoted: RFC 4443 section 2.4 (c), RFC 1812 section 4.3.2.3."""
 
 HOP_LIMIT = 64
 _DONT_FRAGMENT = 0x40
@@ -26,8 +25,8 @@ _KIND4 = {PacketReason.TOO_BIG.value: (3, 4), PacketReason.NO_SERVER.value: (3, 
 
 
 def may_answer(data: bytes, packet: Packet, reason: str) -> bool:
-    """Whether an error about a packet to one of our VIPs may be sent at all (RFC 4443 section 2.4 (e), RFC 1122
-    section 3.2.2): not about an ICMP error or a later fragment, not to a source that is no single host; and
+    """Whether an error may be sent about a packet to one of our VIPs (RFC 4443 section 2.4 (e), RFC 1122
+    section 3.2.2): not about an ICMP error or a later fragment, not to a source that is not a single host; and
     "fragmentation needed" only where the sender forbade fragmentation (RFC 1191)."""
     if packet.shape is not Shape.FLOW:
         return False
@@ -38,7 +37,7 @@ def may_answer(data: bytes, packet: Packet, reason: str) -> bool:
 
 
 def answer(data: bytes, verdict: Verdict) -> bytes:
-    """The whole error packet for a packet and its ANSWER verdict."""
+    """The complete error packet for a packet and its ANSWER verdict."""
     return _answer6(data, verdict) if data[0] >> 4 == 6 else _answer4(data, verdict)
 
 
@@ -60,7 +59,7 @@ def _answer4(data: bytes, verdict: Verdict) -> bytes:
 
 
 def _body(kind: tuple[int, int], mtu: int, data: bytes, quoted: int) -> bytes:
-    """Type, code, an empty checksum, the MTU in 32 bits, and the quoted part of the packet."""
+    """Type, code, zero checksum, the MTU in 32 bits, and the quoted part of the packet."""
     return bytes(kind) + bytes(2) + mtu.to_bytes(4, "big") + data[: min(ip_length(data), quoted)]
 
 

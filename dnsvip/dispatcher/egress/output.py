@@ -1,8 +1,7 @@
-"""The bytes that leave for a packet and its verdict, whatever the mode: the one truth for every runner.
+"""The bytes sent for a packet and its verdict, in every mode: the reference for every runner.
 
-A pure function of the packet, the verdict and one setting of the node. It changes no hop limit: that of a
-forwarded packet is counted down by whoever took it off the wire (the kernel before the TUN device, the
-XDP program itself), before the packet is given here.
+A pure function of the packet, the verdict and one setting of the node. It leaves the hop limit alone: the receiver has
+already decremented it (the kernel before the TUN device, or the XDP program itself).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from dnsvip.site import Forward
 
 
 def output_bytes(data: bytes, verdict: Verdict, encap_source: bytes = DISCARD) -> bytes:
-    """What is sent: to the server, to the client, or on; empty where nothing is.
+    """The packet to send to the server, to the client or onwards; empty for a drop.
 
-    `encap_source` is the high half (8 bytes) of outer sources. Bytes after the packet's stated end go along.
+    `encap_source` is the high half (8 bytes) of outer sources. Bytes after the packet's stated length are kept.
     """
     if verdict.action is Action.FORWARD:
         if verdict.mode is Forward.ENCAP and verdict.server is not None:

@@ -1,7 +1,6 @@
-"""Changes headers of a packet: DSCP marks, and network address translation of IPv6 (both ways).
+"""Rewrites packet headers: the DSCP, and network address translation of IPv6 in both directions.
 
-Checksums are updated from the difference (RFC 1624), so a packet that was wrong stays wrong and is
-left to its receiver to drop. Nothing here decides what is to be changed.
+Checksums are updated incrementally (RFC 1624), so a wrong one stays wrong and the receiver drops the packet.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dnsvip.site import Forward
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP6: 2}
 _SOURCE, _DESTINATION = 8, 24
 _ASKED_BY_CLIENT = {0: 128, 2: 129}
-"""Types of ICMPv6 echo whose identifier is the client's, by where its port would be: its request, and the answer."""
+"""ICMPv6 echo types whose identifier is the client's, by the offset of its port: request to, reply from the server."""
 
 
 def rewrite(data: bytes, verdict: Verdict) -> bytes:
@@ -26,7 +25,7 @@ def rewrite(data: bytes, verdict: Verdict) -> bytes:
 def _translate(data: bytes, verdict: Verdict) -> bytes:
     packet = verdict.packet
     if packet is None:
-        return data  # malformed: never has a FORWARD verdict
+        return data  # malformed packets never have a FORWARD verdict
     if verdict.vip:
         return to_client(data, packet, verdict.vip, verdict.port)
     address = verdict.server.address if verdict.server else data[24:40]
@@ -34,12 +33,12 @@ def _translate(data: bytes, verdict: Verdict) -> bytes:
 
 
 def adjust(checksum: int, old: bytes, new: bytes) -> int:
-    """The checksum after 16-bit words `old` became `new` (RFC 1624 equation 3, as arithmetic modulo 65535)."""
+    """The checksum after 16-bit words `old` are replaced by `new` (RFC 1624 equation 3, as arithmetic modulo 65535)."""
     return (checksum + int.from_bytes(old, "big") - int.from_bytes(new, "big")) % 65535
 
 
 def mark(data: bytes, dscp: int) -> bytes:
-    """The packet with its DSCP (RFC 2474) set, 0 to 63; ECN bits (RFC 3168) stay."""
+    """The packet with its DSCP (RFC 2474) set, 0 to 63; the ECN bits (RFC 3168) are kept."""
     out = bytearray(data)
     if out[0] >> 4 == 6:
         traffic_class = dscp << 2 | out[1] >> 4 & 3
@@ -76,7 +75,7 @@ def to_client(data: bytes, packet: Packet, vip: bytes, port: bytes) -> bytes:
 def _plain(out: bytearray, packet: Packet, address_at: int, address: bytes, port: tuple[int, bytes]) -> bytes:
     difference = _put(out, address_at, address)
     if packet.shape is Shape.FRAGMENT:
-        return bytes(out)  # the checksum stands in the first fragment and covers this one too
+        return bytes(out)  # the checksum is in the first fragment
     difference += _put_port(out, packet.key[0], packet.offset, port)
     _settle(out, packet.key[0], packet.offset, len(out), difference)
     return bytes(out)
@@ -89,7 +88,7 @@ def _error(
     inner: tuple[tuple[int, bytes], ...],
     port: tuple[int, bytes],
 ) -> bytes:
-    """Change an ICMPv6 error and the packet inside it (RFC 5508 section 4.2, for IPv6)."""
+    """Rewrite an ICMPv6 error and the packet it quotes (RFC 5508 section 4.2, for IPv6)."""
     end = 40 + int.from_bytes(out[4:6], "big")
     start = packet.offset + 8
     difference = sum(_put(out, at, address) for at, address in outer)
@@ -104,8 +103,8 @@ def _error(
 
 
 def _put_port(out: bytearray, protocol: int, at: int, port: tuple[int, bytes]) -> int:
-    """Write the client's port, which is the source's (0) or the destination's (2), into an upper layer. In an echo it
-    is the identifier, where the client is the one who asked; else it has none there, and nothing is written."""
+    """Write the client's port at offset 0 (source) or 2 (destination) of the upper layer. In an echo that the client
+    requested this is the identifier; in any other ICMPv6 message nothing is written."""
     offset, new = port
     if protocol != ICMP6:
         return _put(out, at + offset, new)
@@ -113,16 +112,16 @@ def _put_port(out: bytearray, protocol: int, at: int, port: tuple[int, bytes]) -
 
 
 def _put(out: bytearray, at: int, new: bytes) -> int:
-    """Write whole 16-bit words; answers old minus new, the change of a checksum over them."""
+    """Write whole 16-bit words; returns old minus new, which is the change of a checksum over them."""
     old = out[at : at + len(new)]
     out[at : at + len(new)] = new
     return int.from_bytes(old, "big") - int.from_bytes(new, "big")
 
 
 def _settle(out: bytearray, protocol: int, at: int, end: int, difference: int) -> int:
-    """Bring the upper layer's checksum in line with a difference; answers the change of the field itself.
+    """Apply a difference to the upper layer's checksum; returns the change of the field itself.
 
-    A checksum that was cut off stays cut off, and one that UDP does not use (zero) stays zero.
+    A truncated checksum is left alone, and so is UDP's zero (no checksum).
     """
     where = at + _CHECKSUM_AT[protocol]
     if where + 2 > end:

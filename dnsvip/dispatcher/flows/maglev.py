@@ -1,8 +1,7 @@
-"""Maglev's consistent choice of a server (Eisenbud et al., NSDI 2016, section 3.4), with weights.
+"""Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4), with weights.
 
-A ring depends on nothing but names and weights, so any dispatcher builds the same one, in any
-order of servers; and when a server goes, hardly any other server's places change. It knows nothing
-of flows or of health: who may take new flows is decided by whoever lists the entries.
+A ring depends on names and weights only, whatever their order, so every dispatcher builds the same one; removing a
+server moves few places of the others. Health is the caller's matter: it lists the servers that take new flows.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from struct import Struct
 from siphash24 import siphash24
 
 RING_SIZE = 65_537
-"""Places of a ring: prime, and over 100 times the servers of a large pool, for shares true to 1 %."""
+"""Places of a ring: prime, and over 100 times the servers of a large pool, for shares within 1 %."""
 
 _OFFSET_KEY, _SKIP_KEY = b"dnsvip offset v1", b"dnsvip skip   v1"
 _STEP, _END1, _END2 = 0x9E37_79B9_7F4A_7C15, 0xFF51_AFD7_ED55_8CCD, 0xC4CE_B9FE_1A85_EC53
@@ -23,10 +22,7 @@ _WORD = Struct("<Q")
 
 
 def build_ring(weights: Iterable[tuple[str, int]], size: int = RING_SIZE) -> tuple[list[str], array[int]]:
-    """The names that have places, and for each of `size` (a prime) places the number of its name.
-
-    Entries of weight 0 have none. The names come sorted.
-    """
+    """The sorted names with a weight above 0, and for each of `size` (a prime) places the index of its name."""
     entries = sorted((name, weight) for name, weight in weights if weight > 0)
     ring = array("i", [-1]) * size if entries else array("i")
     if len(entries) == 1:
@@ -36,7 +32,7 @@ def build_ring(weights: Iterable[tuple[str, int]], size: int = RING_SIZE) -> tup
 
 
 def _fill(ring: array[int], entries: list[tuple[str, int]], size: int) -> None:
-    """Let every server in turn take the next free place of its own permutation.
+    """Each server in turn takes the next free place of its permutation.
 
     A server has a turn in a round when its weight, summed up over the rounds, has reached the next
     multiple of the largest one.
@@ -63,10 +59,10 @@ def _fill(ring: array[int], entries: list[tuple[str, int]], size: int) -> None:
 
 
 def flow_hash(key: bytes) -> int:
-    """The 64-bit hash that picks a place: of a flow key, a client id or a session.
+    """The 64-bit hash of a flow key, client id or session that selects a place.
 
-    A polynomial in words of 64 bits (the last has the length in its top byte), mixed as MurmurHash3 ends. Every
-    dispatcher has to come to the same, so there is no secret in it, and nothing that a keyed hash would be needed for.
+    A polynomial over 64-bit words (the last has the length in its top byte) with the finalizer of MurmurHash3. It has
+    no key: every dispatcher must compute the same.
     """
     padded = key + bytes(7 - len(key) % 8) + (len(key) & 255).to_bytes(1, "big")
     h = 0

@@ -1,8 +1,8 @@
-"""Reads what a load agent says: HAProxy's agent-check protocol (HAProxy configuration manual, "agent-check").
+"""Parses the line of a load agent: HAProxy's agent-check protocol (HAProxy configuration manual, "agent-check").
 
 The agent answers a connection with one line of words: `up`, `down`, `stopped`, `fail`, `drain`, `maint`, `ready`, and a
-percentage such as `75%`, in any order, separated by blanks, tabs or commas; what follows a `#` is for people. Words it
-does not say change nothing, and only the agent takes back what it said.
+percentage such as `75%`, in any order, separated by blanks, tabs or commas; a note for
+operators may follow a `#`. What a line does not mention keeps its value; only the agent itself reverts what it set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST_PERCENT = 1000
 
 
 class Mode(StrEnum):
-    """What an agent wants done with its server, beside how well it runs."""
+    """The administrative mode that an agent sets for its server."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -25,7 +25,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One line of an agent; None stands for what it did not say. `running` is false after down, stopped or fail."""
+    """One line of an agent; None for what it does not mention. `running` is false after down, stopped or fail."""
 
     running: bool | None = None
     mode: Mode | None = None
@@ -39,12 +39,11 @@ _IGNORED = re.compile(r"maxconn:[0-9]+")
 
 
 def parse_report(line: bytes) -> Report | None:
-    """What a line says; None where a word of it is none of the protocol, or there is none at all."""
+    """The report in a line; None for an empty line or one with a word outside the protocol."""
     text = re.split(rb"[\r\n]", line[:LONGEST_LINE], maxsplit=1)[0].decode("ascii", "replace")
     words, _, note = text.partition("#")
     running, mode, percent, down = None, None, None, ""
-    found = re.split(r"[ \t,]+", words.strip(" \t,").lower())
-    for word in found:
+    for word in re.split(r"[ \t,]+", words.strip(" \t,").lower()):
         if word in _RUNNING:
             running, down = _RUNNING[word], "" if _RUNNING[word] else word
         elif word in tuple(Mode):
@@ -57,5 +56,5 @@ def parse_report(line: bytes) -> Report | None:
 
 
 def _shown(note: str) -> str:
-    """A note as it may stand in a status: printable, and short."""
+    """A note as a status shows it: printable, 80 characters at most."""
     return "".join(letter if letter.isprintable() else "?" for letter in note)[:80]

@@ -1,7 +1,7 @@
-"""Checks the servers of all pools, and gives the snapshot as it is to be dispatched by.
+"""Schedules the health checks of all pools and applies their results to the snapshot.
 
-A shell: it keeps the time between probes, runs at most MOST_PROBES of them at once, and leaves to
-`health_state` what their results mean. Each dispatcher checks for itself, as only it knows what it can reach.
+It times the probes and runs at most MOST_PROBES concurrently; `health_state` interprets the results. Each dispatcher
+checks for itself, as only it knows what it can reach.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, 
 from dnsvip.site import Address, Check, Pool, Server, Snapshot
 
 MOST_PROBES = 64
-"""At once, over all pools."""
+"""Concurrently, over all pools."""
 JITTER = 0.1
-"""A probe comes up to this share of its interval sooner or later, so that probes of many dispatchers spread."""
+"""Random variation of an interval, as a fraction of it, so that the probes of many dispatchers spread."""
 FIRST_SECONDS = 0.5
-"""The first probe of a server comes within this time, or within its interval where that is shorter."""
+"""Maximum delay of a server's first probe; its interval if that is shorter."""
 SETTLE_SECONDS = 0.25
-"""Changes that come together are acted on together: rings are made at most so often."""
+"""Minimum time between two changes of the snapshot, which batches changes: each rebuilds rings."""
 
 MOST_REPORTED = 400
 """At some 150 bytes each this bounds a node's report to 64 KiB."""
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One loop of probes: what it asks, and the task that does."""
+    """A running probe loop, and the check it was started for."""
 
     check: Check
     task: asyncio.Task[None]
@@ -59,7 +59,7 @@ class Health:
         self._applied: tuple[Snapshot, Snapshot] | None = None
 
     def update(self, snapshot: Snapshot) -> Snapshot:
-        """Check the servers of another snapshot from now on; answers as `applied`. In an event loop only."""
+        """Check the servers of another snapshot from now on; returns `applied()`. Needs a running event loop."""
         self._snapshot = snapshot
         wanted = dict(_wanted(snapshot))
         for place, work in list(self._work.items()):
@@ -75,32 +75,32 @@ class Health:
         return self.applied()
 
     def applied(self) -> Snapshot:
-        """The snapshot with every server's state and weight as its checks have them; the same object as long as
-        nothing differs."""
+        """The snapshot with the state and weight of every server after its checks; the same object while nothing
+        changes."""
         base, site = self._snapshot, self._snapshot.site
         pools = {name: effective_pool(pool, self._state_in(pool)) for name, pool in site.pools.items()}
         if all(pools[name] is pool for name, pool in site.pools.items()):
             return base
         if self._applied and self._applied[0] is base and self._applied[1].site.pools == pools:
             return self._applied[1]
-        made = replace(base, site=replace(site, pools=pools))
-        self._applied = base, made
-        return made
+        applied = replace(base, site=replace(site, pools=pools))
+        self._applied = base, applied
+        return applied
 
     async def run(self, act: Callable[[Snapshot], Awaitable[object]]) -> None:
-        """Hand over what is to be dispatched by whenever a check has changed it, until cancelled."""
+        """Call `act` with the new snapshot whenever a check has changed it, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
                 await act(self.applied())
             except Exception:
-                log.exception("what checks have found could not be acted on")
+                log.exception("cannot apply the results of health checks")
                 self._changed.set()
             await asyncio.sleep(SETTLE_SECONDS)
 
     async def stop(self) -> None:
-        """Probe no more."""
+        """Stop all probes."""
         tasks = [work.task for work in self._work.values()]
         for task in tasks:
             task.cancel()
@@ -108,11 +108,11 @@ class Health:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def counters(self) -> dict[str, int]:
-        """Probes made, and those that failed."""
+        """Numbers of probes and of failures."""
         return {"probes": self.probes, "failures": self.failures}
 
     def status(self) -> list[dict[str, Any]]:
-        """How each server of a pool with a check stands, ready for JSON."""
+        """The health of each server of a pool with a check, as JSON values."""
         pools = self._snapshot.site.pools.values()
         return [
             _shown(pool, server, self._states[key])
@@ -135,17 +135,17 @@ class Health:
             await asyncio.sleep(check.interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
 
     async def _probe(self, address: Address, check: Check, kind: str) -> Result:
-        """One probe; an error that nobody thought of is a failure too, and ends no loop."""
+        """One probe; an unexpected error counts as a failure and does not end the loop."""
         try:
             return await _PROBES[kind](address, check)
         except Exception as error:
-            log.exception("a probe failed in a way of its own", kind=kind)
+            log.exception("unexpected error in a probe", kind=kind)
             return Result(passed=False, note=type(error).__name__)
 
     def _take(self, key: Key, check: Check, kind: str, result: Result) -> None:
         server, before = self._servers.get(key), self._states.get(key)
         if server is None or before is None:
-            return  # the site has changed meanwhile
+            return  # removed from the site meanwhile
         after = self._states[key] = _after(before, check, kind, result, time.time())
         was, is_now = effective(server, before), effective(server, after)
         if was != is_now:
@@ -155,7 +155,7 @@ class Health:
 
 
 def _after(state: HealthState, check: Check, kind: str, result: Result, now: float) -> HealthState:
-    """An agent beside another check says how a server is loaded, not whether it is there; alone it says both."""
+    """Beside another check an agent decides on load only, not on health; alone it decides on both."""
     if result.report is not None:
         state = after_report(state, result.report, now)
     if kind == "agent" and (check.tcp is not None or check.http is not None):
@@ -164,22 +164,22 @@ def _after(state: HealthState, check: Check, kind: str, result: Result, now: flo
 
 
 def reported(health: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a node's report says of its servers, for all nodes to show: MOST_REPORTED of them, those that are not well
-    first, and how many more there are. It is written to the database every second, so it is short."""
-    first = sorted(health, key=lambda one: (one["passing"], one["state"] == one["set"], one["pool"], one["name"]))
-    told = [{name: one[name] for name in _REPORTED} for one in first[:MOST_REPORTED]]
-    return {"health": told, "health_left_out": len(health) - len(told)} if health else {}
+    """The health part of a node's report, which all nodes show: MOST_REPORTED servers, unhealthy ones first, and the
+    number left out. It is written to the database every second, so it is short."""
+    ordered = sorted(health, key=lambda row: (row["passing"], row["state"] == row["set"], row["pool"], row["name"]))
+    rows = [{name: row[name] for name in _REPORTED} for row in ordered[:MOST_REPORTED]]
+    return {"health": rows, "health_left_out": len(health) - len(rows)} if health else {}
 
 
 def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
-    """A runner's status with the health of its servers: all of it under `health`, and whether one is well beside
-    what is counted of it."""
-    told = health.status()
-    found = {(one["pool"], one["name"], one["address"]): one for one in told}
+    """A runner's status with the health of its servers: in full under `health`, and `healthy` in each entry of
+    `servers` (None without a check)."""
+    rows = health.status()
+    by_server = {(row["pool"], row["name"], row["address"]): row for row in rows}
     for server in status["servers"]:
-        one = found.get((server["pool"], server["name"], server["address"]))
-        server["healthy"] = one["passing"] if one else None
-    return {**status, "checks": health.counters(), "health": told}
+        row = by_server.get((server["pool"], server["name"], server["address"]))
+        server["healthy"] = row["passing"] if row else None
+    return {**status, "checks": health.counters(), "health": rows}
 
 
 def _wanted(snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
@@ -214,4 +214,4 @@ def _shown(pool: Pool, server: Server, state: HealthState) -> dict[str, Any]:
 
 
 _PROBES: dict[str, Probe] = {"tcp": probe_tcp, "http": probe_http, "agent": probe_agent}
-"""What a Check may name, and who asks."""
+"""Probes by the field of Check that configures them."""

@@ -1,6 +1,6 @@
-"""Asks one server how it is: a TCP connection, an HTTP request, an agent's line. One answer each, within the timeout.
+"""Probes of one server: a TCP connection, an HTTP request, an agent's line, each within the check's timeout.
 
-A probe never raises for what the server does; it says what was wrong in a few words.
+A probe never raises for what the server does; its result names the problem in a few words.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_HEADERS = 8190
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a probe found; `report` is an agent's."""
+    """The result of a probe; only an agent has a `report`."""
 
     passed: bool
     note: str = ""
@@ -31,22 +31,22 @@ class Result:
 
 
 async def probe_tcp(address: Address, check: Check) -> Result:
-    """Whether a connection can be opened."""
+    """Passes if a connection can be opened."""
     return await _within(check, _connect(str(address), check.tcp or 0))
 
 
 async def probe_http(address: Address, check: Check) -> Result:
-    """Whether a GET is answered by 2xx or 3xx; the body is not read, no redirect followed, no proxy used."""
+    """Passes if a GET gets a 2xx or 3xx; reads no body, follows no redirect, uses no proxy."""
     return await _within(check, _request(url_of(address, check), check))
 
 
 async def probe_agent(address: Address, check: Check) -> Result:
-    """What the agent says."""
+    """Passes if the agent sends a valid line."""
     return await _within(check, _listen(str(address), check.agent or 0))
 
 
 def url_of(address: Address, check: Check) -> str:
-    """The URL of an HTTP check for one server; an IPv4 address takes no brackets."""
+    """The URL of an HTTP check for one server; brackets are removed around an IPv4 address."""
     template = check.http or ""
     if address.version == 4:
         template = template.replace("[{address}]", "{address}")
@@ -60,10 +60,10 @@ async def _within(check: Check, work: Awaitable[Result]) -> Result:
     except TimeoutError:
         return Result(passed=False, note=f"no answer within {check.timeout:g} s")
     except (OSError, aiohttp.ClientError, ValueError) as error:
-        return Result(passed=False, note=_told(error))
+        return Result(passed=False, note=_described(error))
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """An error in a few words; aiohttp wraps those of the system and of TLS."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -100,7 +100,7 @@ async def _request(url: str, check: Check) -> Result:
 
 @lru_cache(64)
 def _context(verify: bool, ca: str | None) -> ssl.SSLContext:
-    """Checks the server's certificate and name against the system's or the given authorities, unless told not to."""
+    """Verifies certificate and name against the given authorities or the system's; with verify = false nothing."""
     context = ssl.create_default_context(cadata=ca)
     if not verify:
         context.check_hostname = False

@@ -1,7 +1,7 @@
-"""The dispatcher's routes and policy rules in the kernel, as a set of values that is brought in line.
+"""The dispatcher's routes and policy rules in the kernel, reconciled with a set of wanted ones.
 
-All of them carry our routing protocol number, so that the leftovers of a run that was killed are
-found and removed. A blocking shell: one thread at a time, and not the one of the event loop.
+All of them carry our routing protocol number, so leftovers of a killed process can be identified and removed.
+Calls block: use it from one thread at a time, never from the event loop's.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 from dnsvip.errors import PlatformError
 
 PROTOCOL = 86
-"""Routing protocol number of all that is ours (`ip route show table all proto 86`)."""
+"""Routing protocol number of all our routes and rules (`ip route show table all proto 86`)."""
 PRIORITY = 8600
-"""Policy rules take this priority and the three after it."""
+"""Policy rules use this priority and the next three."""
 MARK_BASE, MARK_MASK = 0x444E_0000, 0xFFFF_0000
-"""Firewall marks of what we send: the base itself leaves by the main table, base + n goes to server n.
+"""Firewall marks of packets we send: the base is routed by the main table, base + n goes to server n.
 
-A server's routing table has the number of its mark; the base is the table that leads into the TUN device.
+A server's routing table has the number of its mark; the table numbered as the base leads into the TUN device.
 """
 MAIN_TABLE = 254
 METRIC = 86
@@ -38,7 +38,7 @@ _UNREACHABLE = 7  # FR_ACT_UNREACHABLE
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`to` (a network, or /0) in `table`, by a next hop or into a device."""
+    """A route in `table` to a network (or /0), by a next hop or into a device (interface index)."""
 
     to: IPv4Network | IPv6Network
     table: int
@@ -48,7 +48,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Packets of an IP version with a mark, or from a host, look into `table` (0: are unreachable)."""
+    """A policy rule: packets of an IP version with a mark, or from a host, use `table` (0: unreachable)."""
 
     version: int
     priority: int
@@ -58,7 +58,7 @@ class Rule:
 
 
 class Kernel:
-    """A netlink connection. Raises PlatformError where the kernel refuses the right to change anything."""
+    """A netlink connection. Raises PlatformError without the privilege to change routes."""
 
     def __init__(self) -> None:
         self._ip = IPRoute()
@@ -68,61 +68,62 @@ class Kernel:
         self._ip.close()
 
     def start_device(self, name: str, mtu: int, queue: int) -> int:
-        """Bring a device up without addresses of its own; answers its index. `queue` in packets."""
+        """Bring a device up without link-local addresses; returns its index. `queue` is in packets."""
         index: int = self._ip.link_lookup(ifname=name)[0]
-        with suppress(OSError):  # a kernel without IPv6 has nothing to switch off
+        with suppress(OSError):  # absent in a kernel without IPv6
             Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1")
         self._ip.link("set", index=index, mtu=mtu, txqlen=queue, state="up")
         return index
 
     def smallest_mtu(self, interface: str | None, but: str) -> int:
-        """MTU of an interface, without one the smallest of all that are up; raises PlatformError."""
-        found = {
+        """MTU in bytes of an interface, or with None the smallest of all that are up, `but` excepted; raises
+        PlatformError if it does not exist."""
+        mtus = {
             link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_MTU")
             for link in self._ip.get_links()
             if interface or (link["flags"] & 1 and not link["flags"] & 8)  # IFF_UP, IFF_LOOPBACK
         }
-        found.pop(but, None)
-        if interface and interface not in found:
-            raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {', '.join(found)}")
-        return int(found[interface] if interface else min(found.values(), default=1500))
+        mtus.pop(but, None)
+        if interface and interface not in mtus:
+            raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {', '.join(mtus)}")
+        return int(mtus[interface] if interface else min(mtus.values(), default=1500))
 
     def align(self, wanted: Iterable[Route | Rule]) -> list[tuple[Route | Rule, str]]:
-        """Add what is wanted and missing; answers what the kernel would not take, and why."""
+        """Add what is wanted and missing; returns what the kernel refused, each with its error."""
         wanted = list(wanted)
         have = self.ours()
         failed = []
-        for thing in sorted(set(wanted) - have, key=wanted.index):
+        for missing in sorted(set(wanted) - have, key=wanted.index):
             try:
-                self._change("add", thing)
+                self._change("add", missing)
             except NetlinkError as error:
                 if error.code in (errno.EPERM, errno.EACCES):
                     raise PlatformError("routes and rules need CAP_NET_ADMIN: run as root") from error
                 if error.code != errno.EEXIST:
-                    failed.append((thing, error.args[1] if len(error.args) > 1 else str(error)))
+                    failed.append((missing, error.args[1] if len(error.args) > 1 else str(error)))
         return failed
 
     def remove_others(self, wanted: Iterable[Route | Rule] = ()) -> None:
-        """Remove all that is ours and not wanted."""
-        for thing in self.ours() - set(wanted):
+        """Remove our routes and rules that are not wanted."""
+        for unwanted in self.ours() - set(wanted):
             with suppress(NetlinkError):  # gone with its device
-                self._change("del", thing)
+                self._change("del", unwanted)
 
     def ours(self) -> set[Route | Rule]:
         """All routes and rules in the kernel that carry our protocol number."""
-        found: set[Route | Rule] = set()
+        ours: set[Route | Rule] = set()
         for version, family in FAMILIES.items():
             routes = [r for r in self._ip.get_routes(family=family) if r["proto"] == PROTOCOL]
             rules = [r for r in self._ip.get_rules(family=family) if r.get_attr("FRA_PROTOCOL") == PROTOCOL]
-            found.update(_read_route(route, version) for route in routes)
-            found.update(_read_rule(rule, version) for rule in rules)
-        return found
+            ours.update(_read_route(route, version) for route in routes)
+            ours.update(_read_rule(rule, version) for rule in rules)
+        return ours
 
-    def _change(self, command: str, thing: Route | Rule) -> None:
-        if isinstance(thing, Route):
-            self._ip.route(command, **_route_words(thing))
+    def _change(self, command: str, item: Route | Rule) -> None:
+        if isinstance(item, Route):
+            self._ip.route(command, **_route_words(item))
         else:
-            self._ip.rule(command, **_rule_words(thing))
+            self._ip.rule(command, **_rule_words(item))
 
 
 def _route_words(route: Route) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""How packets leave the dispatcher: one raw socket per server. Under direct it has a mark of its own that a policy
-rule sends to a table of its own, whose default route is that server; so the destination address can stay. Under
-encap the main table leads to the server, as to any address.
+"""Egress of the user-space runner: one raw socket per server.
 
-It makes no decisions: it creates what a snapshot needs and reports the servers that no route leads to.
+Under direct each server has a firewall mark, a policy rule for the mark and a routing table whose default route is the
+server, so packets keep their destination address. Under encap packets are routed by the main table.
+
+No decisions here: it installs what a snapshot needs and reports unreachable servers.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ _MTU_OPTIONS = {6: (socket.IPPROTO_IPV6, 24), 4: (socket.IPPROTO_IP, 14)}
 """IPV6_MTU of linux/in6.h and IP_MTU of linux/in.h, for which the socket module has no names."""
 _SMALLEST_MTU = {6: 1280, 4: 68}
 _SOMEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
-"""What a server's socket is connected to: any address that is routed by its table's default route."""
+"""Peer of a direct server's socket: any address that the default route of its table covers."""
 
 log = structlog.get_logger()
 
 
 class Paths:
-    """Sockets, routes and rules for a snapshot. Only `senders`, `tunnels` and `send_on` are for the thread that
-    moves packets. `mtus` are those of the ways to the servers (packed), in bytes, as far as the kernel tells."""
+    """Sockets, routes and rules of a snapshot. The packet path uses `senders`, `tunnels` and `send_on` only.
+
+    `mtus` has the path MTU in bytes by server (packed), where the kernel reports one; `unreachable` the servers
+    (packed) without a route.
+    """
 
     def __init__(self) -> None:
         self.senders: dict[tuple[bytes, int], Callable[[bytes], int]] = {}
@@ -56,19 +60,19 @@ class Paths:
         self._encapsulated: set[bytes] = set()
 
     def open(self, device: int) -> None:
-        """Begin with the TUN device of this index."""
+        """Use the TUN device with this interface index."""
         self._device = device
         self._on = {version: _raw_socket(version, MARK_BASE) for version in FAMILIES}
 
     def close(self) -> None:
         """Close all sockets."""
         self.senders, self.tunnels = {}, {}
-        for each in (*self._sockets.values(), *self._tunnels.values(), *self._on.values()):
-            each.close()
+        for open_socket in (*self._sockets.values(), *self._tunnels.values(), *self._on.values()):
+            open_socket.close()
         self._sockets, self._tunnels, self._on = {}, {}, {}
 
     def extend(self, kernel: Kernel, snapshot: Snapshot) -> None:
-        """Make what the snapshot needs; `unreachable` says afterwards which servers (packed) there is no way to."""
+        """Install what the snapshot needs, and update `unreachable` and `mtus`."""
         self._versions = {cluster.prefix.version for cluster in snapshot.site.clusters.values()}
         servers = dict.fromkeys(_servers(snapshot, Forward.DIRECT))
         self._wanted = [*self._common(snapshot), *self._ways(servers), *self._returns(snapshot)]
@@ -77,8 +81,8 @@ class Paths:
         for packed in sorted(lost - self.unreachable):
             log.warning("no way to server", address=str(ip_address(packed)), error=self._why(packed, failed))
         refused = failed.keys() - {way for packed in servers for way in self._way(packed)}
-        for thing in refused - self._refused:
-            log.warning("the kernel refuses a setting, trying on", setting=str(thing), error=failed[thing])
+        for setting in refused - self._refused:
+            log.warning("the kernel refuses a setting, will retry", setting=str(setting), error=failed[setting])
         self._refused = refused
         for packed in servers:
             if packed not in lost:
@@ -87,9 +91,10 @@ class Paths:
         self.mtus = dict(self._measure(snapshot))
 
     def tidy(self, kernel: Kernel) -> list[socket.socket]:
-        """Remove what the snapshot given to `extend` last does not need; answers sockets to be closed by who sends."""
+        """Remove what the last snapshot given to `extend` does not need; returns the sockets, for the sending thread to
+        close."""
         kernel.remove_others(self._wanted)
-        marks = {thing.mark for thing in self._wanted if isinstance(thing, Rule)}
+        marks = {item.mark for item in self._wanted if isinstance(item, Rule)}
         tunnels = self._tunnels.keys() - self._encapsulated
         gone = {(packed, v) for packed, v in self._sockets if MARK_BASE + self._numbers[packed] not in marks}
         for place in gone:
@@ -111,7 +116,7 @@ class Paths:
     def _common(self, snapshot: Snapshot) -> Iterator[Route | Rule]:
         for version in FAMILIES:
             yield Rule(version, PRIORITY, MAIN_TABLE, mark=MARK_BASE)
-            # What is marked for a server whose table has no route must not come back to us by the main table.
+            # A packet marked for a server whose table has no route must not loop back by the main table.
             yield Rule(version, PRIORITY + 2, 0, mark=MARK_BASE)
         for cluster in snapshot.site.clusters.values():
             yield Route(cluster.prefix, MAIN_TABLE, device=self._device)
@@ -121,7 +126,7 @@ class Paths:
             yield from self._way(packed)
 
     def _way(self, packed: bytes) -> Iterator[Route | Rule]:
-        """Rules and default routes of a direct server; IPv4 packets go by an IPv6 next hop too (RFC 8950)."""
+        """Rules and default routes of a direct server; IPv4 packets may use an IPv6 next hop (RFC 8950)."""
         mark = MARK_BASE + self._numbers.setdefault(packed, len(self._numbers) + 1)
         for version in self._carried(packed):
             yield Rule(version, PRIORITY + 1, mark, mark=mark)
@@ -131,7 +136,7 @@ class Paths:
         return self._versions if len(packed) == 16 else self._versions & {4}
 
     def _returns(self, snapshot: Snapshot) -> Iterator[Route | Rule]:
-        """What servers under nat send comes to us, to get its VIP back."""
+        """Route packets from nat servers into the device, to restore the VIP as their source."""
         pools = [pool for pool in snapshot.site.pools.values() if pool.forward is Forward.NAT]
         if pools:
             yield Route(EVERYWHERE[6], MARK_BASE, device=self._device)
@@ -142,52 +147,52 @@ class Paths:
         for version in self._carried(packed):
             if (packed, version) in self._sockets:
                 continue
-            made = _raw_socket(version, MARK_BASE + self._numbers[packed])
-            with suppress(OSError):  # tried again: without a way the packets are counted as not sent
-                made.connect((_SOMEWHERE[version], 0))
-                self._sockets[packed, version] = made
-                self.senders[packed, version] = made.send
+            raw = _raw_socket(version, MARK_BASE + self._numbers[packed])
+            with suppress(OSError):  # retried by the next `extend`; until then the packets count as send_failed
+                raw.connect((_SOMEWHERE[version], 0))
+                self._sockets[packed, version] = raw
+                self.senders[packed, version] = raw.send
                 continue
-            made.close()
+            raw.close()
 
     def open_tunnels(self, snapshot: Snapshot) -> Iterator[bytes]:
-        """Open tunnels to the servers under encap; yields those (packed) that no route leads to."""
+        """Open a socket per encap server; yields the servers without a route."""
         self._encapsulated = set(_servers(snapshot, Forward.ENCAP))
         for packed in self._encapsulated:
-            made = self._tunnels.get(packed) or _raw_socket(6, MARK_BASE)
+            tunnel = self._tunnels.get(packed) or _raw_socket(6, MARK_BASE)
             try:
-                made.connect((str(ip_address(packed)), 0))
+                tunnel.connect((str(ip_address(packed)), 0))
             except OSError as error:
                 if packed not in self.unreachable:
                     log.warning("no way to server", address=str(ip_address(packed)), error=error.strerror)
                 if packed not in self._tunnels:
-                    made.close()
+                    tunnel.close()
                 yield packed
                 continue
-            self._tunnels[packed], self.tunnels[packed] = made, made.send
+            self._tunnels[packed], self.tunnels[packed] = tunnel, tunnel.send
 
     def _measure(self, snapshot: Snapshot) -> Iterator[tuple[bytes, int]]:
         for packed in {packed for packed, _ in self._sockets} | self._tunnels.keys():
-            ways = [(made, _SOMEWHERE[v]) for (address, v), made in self._sockets.items() if address == packed]
+            ways = [(raw, _SOMEWHERE[v]) for (address, v), raw in self._sockets.items() if address == packed]
             ways += [(self._tunnels[packed], str(ip_address(packed)))] if packed in self._tunnels else []
-            known = [mtu for made, to in ways if (mtu := _mtu(made, to))]
+            known = [mtu for raw, to in ways if (mtu := _mtu(raw, to))]
             if known:
                 yield packed, min(known)
         for packed in dict.fromkeys(_servers(snapshot, Forward.NAT)):
-            with _marked(socket.SOCK_DGRAM, 0, 6, MARK_BASE) as way:  # they share the socket of `send_on`
+            with _marked(socket.SOCK_DGRAM, 0, 6, MARK_BASE) as way:  # nat servers share the socket of `send_on`
                 if mtu := _mtu(way, str(ip_address(packed))):
                     yield packed, mtu
 
 
 def _mtu(way: socket.socket, to: str) -> int:
-    """The MTU of the way that a socket connected to `to` sends by; 0 where the kernel does not tell.
+    """The path MTU in bytes of a socket connected to `to`; 0 if the kernel reports none.
 
-    It is connected anew first: else the kernel tells of the route that it found last, be it gone by now.
+    The socket is reconnected first: otherwise the kernel reports the route it cached, which may be gone.
     """
     version = 6 if way.family == socket.AF_INET6 else 4
     level, option = _MTU_OPTIONS[version]
     with suppress(OSError):
-        way.connect((to, 9))  # a port, which raw sockets take no notice of
+        way.connect((to, 9))  # raw sockets ignore the port
         mtu = way.getsockopt(level, option)
         return mtu if mtu >= _SMALLEST_MTU[version] else 0
     return 0
@@ -200,14 +205,14 @@ def _servers(snapshot: Snapshot, mode: Forward) -> Iterator[bytes]:
 
 
 def _raw_socket(version: int, mark: int) -> socket.socket:
-    """A socket that sends ready-made packets (IPPROTO_RAW implies IP_HDRINCL)."""
-    made = _marked(socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW, version, mark)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return made
+    """A socket that sends complete IP packets (IPPROTO_RAW implies IP_HDRINCL)."""
+    raw = _marked(socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW, version, mark)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return raw
 
 
 def _marked(kind: int, protocol: int, version: int, mark: int) -> socket.socket:
-    """A socket whose packets are routed by a mark."""
-    made = socket.socket(FAMILIES[version], kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-    return made
+    """A socket whose packets carry a firewall mark."""
+    marked = socket.socket(FAMILIES[version], kind, protocol)
+    marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    return marked
