@@ -1,4 +1,4 @@
-"""FF1 for any radix and tweak, word for word from SP 800-38G, algorithms 7 and 8: slow, and obviously the standard.
+"""FF1 for any radix and tweak, a literal and slow transcription of SP 800-38G, algorithms 7 and 8.
 
 Numeral strings are lists of integers. Only the tests use it.
 """

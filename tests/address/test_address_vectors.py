@@ -36,19 +36,19 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def test_values_encode_to_the_issued_address(case: Case) -> None:
-    """Encoding the values, singly or in a batch, gives the issued address bit for bit."""
+    """Encoding the values, singly or in a batch, gives exactly the issued address."""
     assert case.codec.encode(case.data["values"]) == case.issued
     assert case.codec.seal_batch([case.layout.pack(case.data["values"])]) == [case.issued]
 
 
 def test_issued_address_decodes(case: Case) -> None:
-    """The issued address is authentic and says the values again."""
+    """The issued address is authentic and decodes to the values."""
     assert case.codec.authentic(case.issued)
     assert case.codec.decode(case.issued) == case.data["values"]
 
 
 def test_client_key_is_derived(case: Case) -> None:
-    """The client's key follows from master, client id and key generation."""
+    """The client's key is derived from master, client id and key generation."""
     proof = case.data["proof"]
     key = client_key(
         bytes.fromhex(proof["client_master"]), case.layout, case.data["values"]["client"], proof["generation"]
@@ -68,7 +68,7 @@ def test_proof_gives_the_proven_address(case: Case) -> None:
 
 
 def test_rejected_addresses_do_not_decode(case: Case) -> None:
-    """None of the damaged addresses is authentic, whether its epoch is looked up or taken as given."""
+    """No damaged address is authentic, with its epoch looked up or given."""
     keyring = Keyring(
         case.layout, [Epoch(case.data["epoch"], EpochState.ACTIVE, bytes.fromhex(case.data["secret"]), activated_at=1)]
     )

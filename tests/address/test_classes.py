@@ -1,4 +1,4 @@
-"""IPv4 classes: each host number stands for one tier, spread over a tier's numbers."""
+"""IPv4 classes: each host number encodes one tier, and a tier's numbers are used in turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tables(draw: st.DrawFn) -> tuple[ClassTable, dict[str, tuple[int, ...]]]:
 
 @given(tables(), st.integers())
 def test_decode_undoes_encode(table: tuple[ClassTable, dict[str, tuple[int, ...]]], spread: int) -> None:
-    """A tier's address, whichever of its numbers the spread picks, decodes to the tier."""
+    """Every address of a tier decodes to that tier, whichever number the spread picks."""
     made, classes = table
     for tier in classes:
         assert made.decode(made.encode(tier, spread)) == tier
@@ -36,7 +36,7 @@ def test_decode_undoes_encode(table: tuple[ClassTable, dict[str, tuple[int, ...]
 def test_spread_uses_every_number_and_nothing_else_decodes(
     table: tuple[ClassTable, dict[str, tuple[int, ...]]],
 ) -> None:
-    """Successive spreads reach all numbers of a tier; network, broadcast and plain address stand for none."""
+    """Successive spreads reach all numbers of a tier; network, broadcast and plain address decode to no tier."""
     made, classes = table
     base = int(made.prefix.network_address)
     for tier, hosts in classes.items():
@@ -46,7 +46,7 @@ def test_spread_uses_every_number_and_nothing_else_decodes(
 
 
 def test_tier_without_numbers_gets_the_plain_address() -> None:
-    """A tier that the table does not name is answered the plain address."""
+    """A tier missing from the table gets the plain address."""
     table = ClassTable(IPv4Network("192.0.2.0/28"), IPv4Address("192.0.2.1"), {"gold": (8, 9)})
     assert table.encode("bulk", 7) == int(IPv4Address("192.0.2.1"))
 
@@ -64,7 +64,7 @@ def test_tier_without_numbers_gets_the_plain_address() -> None:
     ],
 )
 def test_wrong_tables_are_refused(prefix: str, classes: dict[str, tuple[int, ...]], message: str) -> None:
-    """A subnet or host number that cannot be used is refused, naming it and what can."""
+    """An unusable subnet or host number is refused; the error names it and the valid range."""
     network = IPv4Network(prefix, strict=False)
     with pytest.raises(CodecError, match=message):
         ClassTable(network, network.network_address + 1, classes)

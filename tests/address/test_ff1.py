@@ -1,4 +1,4 @@
-"""FF1: a plain reference gives NIST's samples, and the codec's fast FF1 is that reference at radix 2."""
+"""FF1: the reference reproduces NIST's samples, and the codec's fast FF1 equals the reference at radix 2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ keys = st.sampled_from([16, 24, 32]).flatmap(lambda size: st.binary(min_size=siz
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=range(1, 10))
 def test_reference_gives_nist_samples(sample: dict[str, str | int]) -> None:
-    """The reference encrypts each of NIST's nine FF1 samples to its ciphertext, and decrypts it back."""
+    """The reference encrypts each of NIST's nine FF1 samples to its ciphertext, and decrypts it."""
     key, tweak = bytes.fromhex(str(sample["key"])), bytes.fromhex(str(sample["tweak"]))
     plain, cipher = ([DIGITS.index(c) for c in str(sample[name])] for name in ("plaintext", "ciphertext"))
     radix = int(sample["radix"])
@@ -31,7 +31,7 @@ def test_reference_gives_nist_samples(sample: dict[str, str | int]) -> None:
 
 @given(keys, st.integers(MIN_BITS, MAX_BITS), st.data())
 def test_fast_ff1_is_the_reference(key: bytes, bits: int, data: st.DataObject) -> None:
-    """For every size, key and number the codec's FF1 is the standard's at radix 2 with an empty tweak."""
+    """For every size, key and number the codec's FF1 equals the standard's at radix 2 with an empty tweak."""
     number = data.draw(st.integers(0, (1 << bits) - 1))
     numerals = reference.string(number, 2, bits)
     sealed = Ff1(key, bits).encrypt(number)
@@ -41,7 +41,7 @@ def test_fast_ff1_is_the_reference(key: bytes, bits: int, data: st.DataObject) -
 
 @pytest.mark.parametrize("bits", range(MIN_BITS, MAX_BITS + 1))
 def test_every_size_at_its_edges(bits: int) -> None:
-    """At each size the lowest and highest numbers encrypt as the reference says, singly and in a batch."""
+    """At each size the lowest and highest numbers encrypt as in the reference, singly and in a batch."""
     key = bytes(range(16))
     edges = [0, 1, (1 << bits) - 1, 1 << bits - 1, (1 << bits // 2) - 1]
     expected = [reference.num(reference.encrypt(key, b"", 2, reference.string(n, 2, bits)), 2) for n in edges]
@@ -52,7 +52,7 @@ def test_every_size_at_its_edges(bits: int) -> None:
 @settings(max_examples=50)
 @given(keys, st.integers(MIN_BITS, MAX_BITS), st.data())
 def test_batch_is_one_by_one(key: bytes, bits: int, data: st.DataObject) -> None:
-    """A batch of any size gives what encrypting its numbers one by one gives, and each decrypts back."""
+    """A batch of any size equals encrypting one by one, and each ciphertext decrypts."""
     numbers = data.draw(st.lists(st.integers(0, (1 << bits) - 1), max_size=40))
     ff1 = Ff1(key, bits)
     sealed = ff1.encrypt_batch(numbers)
@@ -61,13 +61,13 @@ def test_batch_is_one_by_one(key: bytes, bits: int, data: st.DataObject) -> None
 
 
 def test_smallest_domain_is_a_permutation() -> None:
-    """Over 20 bits no two numbers share a ciphertext: all 2^20 appear once."""
+    """Over 20 bits FF1 is a permutation: all 2^20 ciphertexts occur once."""
     size = 1 << MIN_BITS
     assert len(set(Ff1(bytes(16), MIN_BITS).encrypt_batch(range(size)))) == size
 
 
 @pytest.mark.parametrize(("key", "bits", "message"), [(16, 19, "20 to 80"), (16, 81, "20 to 80"), (15, 37, "16, 24")])
 def test_wrong_sizes_are_refused(key: int, bits: int, message: str) -> None:
-    """A key or domain of a size that FF1 does not take is refused with the sizes it takes."""
+    """An unsupported key or domain size is refused with the supported ones."""
     with pytest.raises(CodecError, match=message):
         Ff1(bytes(key), bits)

@@ -1,4 +1,4 @@
-"""Epochs of one cluster: which one encodes, which ones decode, where the next one goes."""
+"""Epochs of one cluster: which one encodes, which ones decode, which slot comes next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def epoch(slot: int, state: EpochState, published_at: int = 0) -> Epoch:
 
 @given(st.permutations(range(4)), st.integers(0, 4), st.integers(0, (1 << 37) - 1))
 def test_address_finds_its_epoch(slots: list[int], count: int, payload: int) -> None:
-    """An address of each epoch held finds that epoch's codec and payload; one of an empty slot finds none."""
+    """An address selects its epoch's codec and decodes to its payload; one of an empty slot selects none."""
     keyring = Keyring(LAYOUT, [epoch(slot, RETIRING) for slot in slots[:count]])
     for slot in range(4):
         found = keyring.of(LAYOUT.prefix_int | slot << LAYOUT.epoch_shift)
@@ -36,7 +36,7 @@ def test_address_finds_its_epoch(slots: list[int], count: int, payload: int) -> 
 
 
 def test_active_epoch_is_the_one_that_encodes() -> None:
-    """Among published, active and retiring epochs the active one encodes; without it there is none."""
+    """Of published, active and retiring epochs the active one encodes; without it none does."""
     epochs = [epoch(1, PUBLISHED), epoch(0, ACTIVE), epoch(3, RETIRING)]
     active = Keyring(LAYOUT, epochs).active
     assert active is not None
@@ -53,13 +53,13 @@ def test_active_epoch_is_the_one_that_encodes() -> None:
     ],
 )
 def test_impossible_keyrings_are_refused(epochs: list[Epoch], message: str) -> None:
-    """Two epochs in one slot, two active ones, or a slot outside 0 to 3 make no keyring."""
+    """Two epochs in one slot, two active ones, or a slot outside 0 to 3 are refused."""
     with pytest.raises(CodecError, match=message):
         Keyring(LAYOUT, epochs)
 
 
 def test_key_id_is_the_keys_own() -> None:
-    """A key has the same id in every slot and state, another key another one, and the id holds nothing of it."""
+    """A key's id depends on the key alone, differs between keys, and reveals nothing of the key."""
     one = epoch(0, ACTIVE)
     assert one.key_id == replace(one, slot=3, state=RETIRING).key_id
     assert one.key_id != replace(one, secret=b"x" * 32).key_id
@@ -67,5 +67,5 @@ def test_key_id_is_the_keys_own() -> None:
 
 
 def test_secret_is_not_shown() -> None:
-    """An epoch's repr does not hold its secret."""
+    """An epoch's repr hides its secret."""
     assert "secret" not in repr(epoch(1, ACTIVE))

@@ -1,4 +1,4 @@
-"""Where the bits stand: every layout that adds up packs and unpacks, every other one is refused by name."""
+"""Bit positions: every valid layout packs and unpacks, every other one is refused with the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = (("tier", 4), ("client", 20), ("expiry", 7), ("nonce", 6))
 
 @given(layouts(), st.data())
 def test_unpack_undoes_pack(layout: Layout, data: st.DataObject) -> None:
-    """Unpacking any payload and packing its values again gives the payload, and `get` reads the same values."""
+    """Unpacking any payload and packing its values gives the payload, and `get` reads the same values."""
     payload = data.draw(payloads(layout))
     values = layout.unpack(payload)
     assert list(values) == [name for name, _ in layout.fields]
@@ -28,7 +28,7 @@ def test_unpack_undoes_pack(layout: Layout, data: st.DataObject) -> None:
 
 @given(layouts())
 def test_bits_do_not_overlap_and_leave_none_over(layout: Layout) -> None:
-    """Prefix, mode, epoch, payload and tag fill the 128 bits, each bit once."""
+    """Prefix, mode, epoch, payload and tag cover the 128 bits, each bit once."""
     parts = [
         ((1 << layout.prefix.prefixlen) - 1) << layout.host_bits,
         layout.mode_bit,
@@ -41,14 +41,14 @@ def test_bits_do_not_overlap_and_leave_none_over(layout: Layout) -> None:
 
 
 def test_first_field_is_most_significant() -> None:
-    """The first field's lowest bit stands right above all the others."""
+    """The first field sits above all the others."""
     layout = Layout(WEB, FIELDS, 24)
     assert layout.pack({"tier": 1, "client": 0, "expiry": 0, "nonce": 0}) == 1 << 33
     assert layout.pack({"tier": 0, "client": 0, "expiry": 0, "nonce": 1}) == 1
 
 
 def test_absent_field_reads_as_zero() -> None:
-    """A field that the layout has not reads as 0 and is 0 bits wide."""
+    """A field missing from the layout reads as 0 and is 0 bits wide."""
     layout = Layout(WEB, FIELDS, 24)
     assert layout.get((1 << 37) - 1, "session") == 0
     assert layout.bits("session") == 0
@@ -64,7 +64,7 @@ def test_absent_field_reads_as_zero() -> None:
     ],
 )
 def test_wrong_values_are_named(values: dict[str, int], message: str) -> None:
-    """A value that is missing, unknown or too large is refused, naming the field and what fits."""
+    """A missing, unknown or too large value is refused; the error names the field and its range."""
     with pytest.raises(CodecError, match=message):
         Layout(WEB, FIELDS, 24).pack(values)
 
@@ -87,6 +87,6 @@ def test_wrong_values_are_named(values: dict[str, int], message: str) -> None:
 def test_wrong_layouts_are_refused(
     prefix: str, fields: tuple[tuple[str, int], ...], tag_bits: int, message: str
 ) -> None:
-    """A layout that breaks a bound is refused with the bound."""
+    """A layout that violates a bound is refused with the bound."""
     with pytest.raises(CodecError, match=message):
         Layout(IPv6Network(prefix), fields, tag_bits)

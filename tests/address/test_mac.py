@@ -11,7 +11,7 @@ VECTORS = json.loads((Path(__file__).parent.parent / "fixtures" / "siphash-2-4.j
 
 
 def test_authors_table() -> None:
-    """All 64 results of the SipHash authors' table come out, as unsigned integers."""
+    """SipHash gives all 64 results of its authors' table, as unsigned integers."""
     key, message = bytes(range(16)), bytes(range(64))
     assert [f"{siphash(key, message[:size]):016x}" for size in range(64)] == VECTORS
 

@@ -1,4 +1,4 @@
-"""A client's proof: bound to what its record says, good in its slots, worthless with another key."""
+"""A client's proof: bound as its record says, valid in its slots, invalid under another key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dnsvip.errors import CodecError
 from tests.address.strategies import codecs, layouts, payloads
 
 Caller: TypeAlias = tuple[bytes, int, int]
-"""Key, source address and source port."""
+"""A key, a source address and a source port."""
 
 LAYOUT = Layout(IPv6Network("2001:db8:a:1::/64"), (("tier", 4), ("client", 33)), 24)
 
@@ -33,7 +33,7 @@ binds = st.sampled_from(Bind)
 def test_proof_verifies(
     codec: SuffixCodec, key: bytes, bind: Bind, source: int, port: int, slot: int, data: st.DataObject
 ) -> None:
-    """Over any layout a proven address verifies, is in mode 1, passes the cheap check and says the same payload."""
+    """Over any layout a proven address verifies, is in mode 1, passes the cheap check and keeps its payload."""
     payload = data.draw(payloads(codec.layout))
     proven = prove(codec.layout, codec.seal(payload), key, bind, source, port, slot)
     assert verify(codec.layout, proven, key, bind, source, port, slot)
@@ -46,7 +46,7 @@ def test_proof_verifies(
 def test_proof_is_bound_to_what_its_setting_says(
     codec: SuffixCodec, caller: Caller, other: Caller, slot: int, data: st.DataObject
 ) -> None:
-    """Another key or slot always fails; another source address or port fails exactly where it is bound.
+    """Another key or slot always fails; another source address or port fails if it is bound.
 
     With 40 proof bits a chance hit would take 10^12 examples.
     """
@@ -63,7 +63,7 @@ def test_proof_is_bound_to_what_its_setting_says(
 
 @given(codecs(min_tag=60), keys, slots, st.data())
 def test_proof_covers_the_address(codec: SuffixCodec, key: bytes, slot: int, data: st.DataObject) -> None:
-    """A proof does not fit an address that differs in any one bit outside the cheap tag bits and the mode."""
+    """Flipping any bit outside the cheap tag bits and the mode invalidates the proof."""
     layout = codec.layout
     proven = prove(layout, codec.seal(data.draw(payloads(layout))), key, Bind.NONE, 0, 0, slot)
     proof_bits = layout.tag_bits - layout.cheap_tag_bits
@@ -73,7 +73,7 @@ def test_proof_covers_the_address(codec: SuffixCodec, key: bytes, slot: int, dat
 
 @given(layouts(), st.binary(min_size=32, max_size=32), st.integers(1, (1 << 63) - 1), st.integers(0, (1 << 32) - 2))
 def test_client_keys_differ(layout: Layout, master: bytes, client: int, generation: int) -> None:
-    """Another client, and the same client's next generation, has another key."""
+    """Each client and each key generation has its own key."""
     key = client_key(master, layout, client, generation)
     assert (
         len(
@@ -97,13 +97,13 @@ def test_client_keys_differ(layout: Layout, master: bytes, client: int, generati
     ],
 )
 def test_keys_that_cannot_be_are_refused(master: int, client: int, generation: int, message: str) -> None:
-    """A master of another length, and an id or generation that does not fit its bytes, is refused."""
+    """A master of another length, or an id or generation out of range, is refused."""
     with pytest.raises(CodecError, match=message):
         client_key(bytes(master), LAYOUT, client, generation)
 
 
 def test_short_key_is_refused() -> None:
-    """Proving with a key that has not 16 bytes is refused, not padded."""
+    """A key that is not 16 bytes long is refused, not padded."""
     with pytest.raises(CodecError, match="15 bytes: must be 16"):
         prove(LAYOUT, 0, bytes(15), Bind.NONE, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Sealing and opening over any layout: what goes in comes out, and whatever was touched is noticed."""
+"""Sealing and opening over any layout: payloads round-trip, and tampering is detected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.address.strategies import codecs, epochs, layouts, payloads, secrets
 
 @given(codecs(), st.data())
 def test_open_undoes_seal(codec: SuffixCodec, data: st.DataObject) -> None:
-    """Any payload under any layout comes back from its address, which lies in the prefix and names mode and epoch."""
+    """Any payload under any layout round-trips through its address, which has the prefix, mode and epoch."""
     layout = codec.layout
     payload = data.draw(payloads(layout))
     address = codec.seal(payload)
@@ -31,7 +31,7 @@ def test_open_undoes_seal(codec: SuffixCodec, data: st.DataObject) -> None:
 
 @given(codecs(), st.data())
 def test_batch_is_one_by_one(codec: SuffixCodec, data: st.DataObject) -> None:
-    """A batch gives what sealing one by one gives."""
+    """A batch equals sealing one by one."""
     numbers = data.draw(st.lists(payloads(codec.layout), max_size=20))
     assert codec.seal_batch(numbers) == [codec.seal(number) for number in numbers]
 
@@ -50,7 +50,7 @@ def test_any_flipped_bit_is_noticed(codec: SuffixCodec, data: st.DataObject) -> 
 
 @given(codecs(), st.data())
 def test_proven_mode_keeps_only_the_cheap_bits(codec: SuffixCodec, data: st.DataObject) -> None:
-    """In mode 1 the top T // 3 tag bits must be the issued ones, and the others are not looked at."""
+    """In mode 1 the top T // 3 tag bits must equal the issued ones, and the others are ignored."""
     layout = codec.layout
     proof_bits = layout.tag_bits - layout.cheap_tag_bits
     issued = codec.seal(data.draw(payloads(layout)))
@@ -63,7 +63,7 @@ def test_proven_mode_keeps_only_the_cheap_bits(codec: SuffixCodec, data: st.Data
 
 @given(codecs(min_tag=40), secrets, st.data())
 def test_other_secret_knows_nothing_of_it(codec: SuffixCodec, secret: bytes, data: st.DataObject) -> None:
-    """An address of one secret is a forgery under any other."""
+    """An address sealed under one secret is a forgery under any other."""
     address = codec.seal(data.draw(payloads(codec.layout)))
     other = SuffixCodec(codec.layout, secret, codec.epoch)
     assume(other.seal(0) != codec.seal(0))
@@ -72,7 +72,7 @@ def test_other_secret_knows_nothing_of_it(codec: SuffixCodec, secret: bytes, dat
 
 @given(layouts(), layouts(), secrets)
 def test_keys_differ_by_label_and_geometry(one: Layout, other: Layout, secret: bytes) -> None:
-    """The same secret gives other keys for another label, and for another prefix or another p, N or T."""
+    """A secret gives different keys for another label, prefix, p, N or T."""
     assert derive_key(secret, b"dnsvip v1 enc", one) != derive_key(secret, b"dnsvip v1 mac", one)
     same = (one.prefix, one.payload_bits, one.tag_bits) == (other.prefix, other.payload_bits, other.tag_bits)
     assert (derive_key(secret, b"dnsvip v1 enc", one) == derive_key(secret, b"dnsvip v1 enc", other)) is same
@@ -80,7 +80,7 @@ def test_keys_differ_by_label_and_geometry(one: Layout, other: Layout, secret: b
 
 @given(layouts(), epochs)
 def test_wrong_secrets_and_slots_are_refused(layout: Layout, epoch: int) -> None:
-    """A secret that has not 32 bytes, or a slot outside 0 to 3, makes no codec."""
+    """A secret that is not 32 bytes long, or a slot outside 0 to 3, is refused."""
     with pytest.raises(CodecError, match="must be 32"):
         SuffixCodec(layout, bytes(31), epoch)
     with pytest.raises(CodecError, match="must be 0 to 3"):
@@ -107,7 +107,7 @@ LAYOUT_96 = Layout(IPv6Network("2001:db8:a:1::/96"), (("client", 20),), 9)
         (LAYOUT_64, "2001:db8:a:1:200:5eff:fe00:5212", True),
         (LAYOUT_64, "2001:db8:a:1:200:5eff:feff:ffff", True),
         (LAYOUT_64, "2001:db8:a:1:200:5eff:ff00:0", False),
-        (LAYOUT_64, "2001:db8:a:1:ffff:ffff:ffff:ff80", False),  # reserved only where identifiers are not 64 bits wide
+        (LAYOUT_64, "2001:db8:a:1:ffff:ffff:ffff:ff80", False),  # reserved only for 64-bit interface identifiers
         (LAYOUT_96, "2001:db8:a:1::", True),
         (LAYOUT_96, "2001:db8:a:1::ffff:ff7f", False),
         (LAYOUT_96, "2001:db8:a:1::ffff:ff80", True),
@@ -119,5 +119,5 @@ LAYOUT_96 = Layout(IPv6Network("2001:db8:a:1::/96"), (("client", 20),), 9)
     ],
 )
 def test_reserved_identifiers(layout: Layout, address: str, reserved: bool) -> None:
-    """The plain VIP, subnet-router anycast and what RFC 2526 and RFC 5453 reserve are never issued; neighbours are."""
+    """The plain VIP, subnet-router anycast and identifiers reserved by RFC 2526 and RFC 5453 are never issued."""
     assert is_reserved(layout, int(IPv6Address(address)), int(IPv6Address("2001:db8:a:1::1"))) is reserved

@@ -1,6 +1,6 @@
 """All parts of the bench, or one: `python -m tests.bench [PART] [its options]`; `make bench` runs this.
 
-The exit code is the highest of the parts': 1 where a goal is missed, 2 where something cannot be measured here.
+The exit code is the highest of the parts': 1 if a goal is missed, 2 if something cannot be measured here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ PARTS = {
     "sizing": "tests.bench.bench_sizing",
 }
 ALSO = {"dispatcher": "dispatch"}
-"""Other names of parts."""
+"""Aliases of parts."""
 
 
 def main() -> None:
-    """Run a part that is named, else every one, each in a process of its own."""
+    """Run the named part, or every part, each in its own process."""
     wanted, options = [ALSO.get(part, part) for part in sys.argv[1:2]], sys.argv[2:]
     unknown = [part for part in wanted if part not in PARTS]
     if unknown:

@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_classify [--json] [--largest 10000000] [--clients 1000000]
 
-Times of look-ups are medians of several rounds over different addresses, in microseconds of CPU time.
-The change goes the whole way: one transaction in a SQLite file, read by difference, compiled in a thread
-beside a loop that answers questions all the time; its pause is the longest time that loop stood still.
+Look-up times are medians of several rounds over different addresses, in microseconds of CPU time. A change is
+measured end to end: one SQLite transaction, read as a difference, compiled in a thread beside a loop that
+answers queries continuously; its pause is the longest stall of that loop.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ SITE = make_site({"client": {"acme": None, "newsreader": None}, "tsig": {"acme-k
 
 
 def network(index: int) -> tuple[int, int]:
-    """The address and length of one of 2^24 IPv6 prefixes: /56 customers, of each thousand one /40."""
-    customer = index * 0x9E3779 & 0xFFFFFF  # odd, so each once, in no order
+    """The address and length of one of 2^24 IPv6 prefixes: /56 customers, a thousand in each /40."""
+    customer = index * 0x9E3779 & 0xFFFFFF  # odd, so that each occurs once, in scattered order
     if index % 1000 == 0:
         return (0x2A00 << 16 | index // 1000) << 96 >> 8 << 8, 40
     return 0x2A01 << 112 | customer << 72, 56
@@ -63,7 +63,7 @@ def address_near(random: Random, size: int) -> int:
 
 
 def per_item(call: Callable[[Any], object], batches: list[list[Any]]) -> float:
-    """Median over the batches of microseconds of CPU time an item."""
+    """Median microseconds of CPU time per item over the batches."""
     times = []
     for batch in batches:
         start = process_time()
@@ -74,7 +74,7 @@ def per_item(call: Callable[[Any], object], batches: list[list[Any]]) -> float:
 
 
 def with_table(size: int) -> Classifier:
-    """A classifier whose ECS table holds `size` prefixes of one client, without as many clients around it."""
+    """A classifier whose ECS table holds `size` prefixes of one client, without creating as many clients."""
     prefix, length = network(0)
     one = Client("one", 1, "gold", (Match(Step.ECS, f"{IPv6Address(prefix)}/{length}"),))
     classifier = Classifier(snapshot_of(replace(SITE, clients={"one": one})))
@@ -86,7 +86,7 @@ def with_table(size: int) -> Classifier:
 
 
 def queries(random: Random, size: int) -> list[bytes]:
-    """Questions with ECS, of all known prefixes."""
+    """Queries with ECS, one per known prefix."""
     return [
         dns.message.make_query(
             "www.example.test",
@@ -99,7 +99,7 @@ def queries(random: Random, size: int) -> list[bytes]:
 
 
 def look_ups(size: int) -> dict[str, float]:
-    """Cost and memory with `size` prefixes."""
+    """Look-up cost and memory with `size` prefixes."""
     start, random = process_time(), Random(size)
     classifier = with_table(size)
     table = classifier._ecs[6]
@@ -129,7 +129,7 @@ def clients(number: int) -> Iterator[Client]:
 
 
 async def filled(path: Path, kek: KeyEncryptionKey, number: int) -> Store:
-    """A store with so many clients, written past the rules, as that is not what is measured."""
+    """A store with `number` clients, written without validation, which is not measured here."""
     store = await Store.open(f"sqlite:///{path}", kek)
     site = replace(SITE, clients={})
     parts: tuple[tuple[str, Mapping[str, SiteObject]], ...] = (
@@ -158,7 +158,7 @@ async def filled(path: Path, kek: KeyEncryptionKey, number: int) -> Store:
 
 
 class Answering:
-    """A loop that answers all the time, and how long it stood still."""
+    """A loop that answers continuously and records its longest stall."""
 
     def __init__(self, engine: Engine, wire: bytes, source: IPv6Address) -> None:
         self.engine, self._wire, self._source = engine, wire, source
@@ -176,7 +176,7 @@ class Answering:
 
 
 async def change(number: int, changes: int = 12) -> dict[str, float]:
-    """Load `number` clients from SQLite, then change one again and again while answering."""
+    """Load `number` clients from SQLite, then change one repeatedly while answering."""
     with tempfile.TemporaryDirectory() as folder:
         kek = KeyEncryptionKey.load(Path(folder) / "key", {})
         store = await filled(Path(folder) / "bench.db", kek, number)

@@ -1,4 +1,4 @@
-"""What the codec and the decisions around it cost, beside one AES block in the same run.
+"""The cost of the codec and of the decisions around it, next to one AES block in the same run.
 
     python -m tests.bench.bench_codec [--json]
 
@@ -27,7 +27,7 @@ from tests.samples import MASTER, NOW, make_snapshot
 
 ROUNDS = 7
 SECONDS = 0.05
-"""Least CPU time of a round."""
+"""Minimum CPU time of a round."""
 
 BATCH = 256
 
@@ -48,7 +48,7 @@ def _run(call: Callable[[], object], count: int) -> float:
 
 
 def measure() -> dict[str, float]:
-    """Every figure by name."""
+    """Measure every figure, by name."""
     snapshot = make_snapshot({"cluster": {"web": {"anonymous": "encoded"}}})
     active = snapshot.keyrings["web"].active
     assert active is not None

@@ -1,8 +1,8 @@
-"""What the dispatcher costs, in the kernel and in user space, beside HAProxy and beside none.
+"""The dispatcher's cost, in the kernel and in user space, compared with HAProxy and with no dispatcher.
 
     python -m tests.bench.bench_dispatch [--quick] [--json FILE] [--record]
 
-The last line says which goals are met and missed; the exit code is 0, 1 where a goal is missed, 2 where something
+The last line says which goals are met and missed; the exit code is 0, 1 if a goal is missed, 2 if something
 cannot be measured here. Needs root.
 """
 
@@ -39,7 +39,7 @@ SECTION = "## Dispatcher, last result"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: rounds and packets a round of the program, rounds and connections of the ways."""
+    """How much to measure: rounds and packets per round of the program, rounds and connections per path."""
 
     program: tuple[int, int]
     ways: tuple[int, int]
@@ -50,7 +50,7 @@ FULL, QUICK = Effort((9, 2000), (5, 2000)), Effort((3, 300), (1, 300))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything measured. `decisions` in microseconds, `flow_bytes` of one flow, `moved` in percent."""
+    """Everything measured: `decisions` in microseconds, `flow_bytes` per flow, `moved` in percent."""
 
     machine: str
     program: Sequence[Figure]
@@ -70,7 +70,7 @@ class Report:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """All figures as JSON."""
         return {
             "machine": self.machine,
             "program": [asdict(figure) for figure in self.program],
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def lacking() -> str | None:
-    """What this machine lacks for it, None when nothing."""
+    """What this machine lacks for the bench; None if nothing."""
     if os.geteuid() != 0:
         return "the dispatcher part needs root: it loads programs into the kernel"
     absent = [name for name in ("haproxy", "ethtool") if shutil.which(name, path=PATH) is None]
@@ -106,7 +106,7 @@ def lacking() -> str | None:
 
 
 def run(effort: Effort, path: Path, *, record: bool) -> int:
-    """The exit code."""
+    """Run the bench and return the exit code."""
     where = machine()
     say("the program")
     program = measure(*effort.program)
@@ -161,7 +161,7 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def decisions(tables: DispatchTables) -> dict[str, float]:
-    """Microseconds of a decision, the median of five runs."""
+    """Microseconds per decision, the median of five runs."""
     runs = {
         "established": known(tables, tier="gold", send=False),
         "established, and its bytes": known(tables, tier="gold", send=True),
@@ -196,13 +196,13 @@ def forged(tables: DispatchTables) -> Callable[[], float]:
 
 
 def new(tables: DispatchTables) -> Callable[[], float]:
-    """SYNs of flows never seen, to one address."""
+    """SYNs of unseen flows to one address."""
     packets = [segment(address("gold"), port=n) for n in range(COUNT)]
     return lambda: _decide_all(packets, tables, Flows(100_000))
 
 
 def memory(tables: DispatchTables) -> float:
-    """Bytes of one of FLOWS established flows."""
+    """Bytes per flow, measured over FLOWS established flows."""
     tracemalloc.start()
     flows = Flows(1_000_000)
     vip = address("gold")
@@ -216,7 +216,7 @@ def memory(tables: DispatchTables) -> float:
 
 
 def moved() -> dict[str, float]:
-    """Percent of the places on a ring that go from one server to another though nothing has changed about either."""
+    """Percent of the ring's positions that move between two servers of which neither has changed."""
     ten = [replace(POOLS["fast"].servers[0], name=f"s{n}") for n in range(10)]
     changes = {
         "one goes": (ten, ten[:-1]),

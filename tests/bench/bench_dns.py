@@ -1,11 +1,11 @@
-"""The DNS part of `make bench`: what an answer costs here and with other servers, side by side, in one run.
+"""The DNS part of `make bench`: the cost of an answer here and on other servers, side by side, in one run.
 
     python -m tests.bench.bench_dns [--json PATH] [--quick] [--record]
 
-Every server has one worker and answers the same questions from dnsperf on loopback. For each kind of question
-there are rounds, each of which asks every server in turn, starting with another one. The tables give medians of
-the rounds; a ratio is the median of the rounds' ratios. Exits with 1 where a goal (`goals`) is missed, and with 2
-where it cannot measure here. README.md says how to read it.
+Every server has one worker and answers the same queries from dnsperf on loopback. Each round of a workload queries
+all servers in turn, starting with a different one. The tables give medians of the rounds; a ratio is the median of
+the rounds' ratios. Exits with 1 if a goal (`goals`) is missed, and with 2 if it cannot measure here. README.md
+says how to read it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ LAST_RESULT = "## Last result"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A kind of question: how so many are made for a round, how often they may be asked in it, and from how many
-    sockets."""
+    """A kind of query: how a round's queries are made, how often each may be sent in it, and from how many sockets."""
 
     make: Callable[[int, Random], list[bytes]]
     times: int
@@ -42,7 +41,7 @@ class Workload:
 
 
 AGAIN = 1_000_000
-"""As often as there is time."""
+"""No limit but the time."""
 
 WORKLOADS: Mapping[str, Workload] = {
     "plain": Workload(lambda _number, _random: [plain()], AGAIN),
@@ -50,8 +49,8 @@ WORKLOADS: Mapping[str, Workload] = {
     "new": Workload(lambda number, _random: new(number), 1),
     "spread": Workload(lambda _number, _random: [plain()], AGAIN, sockets=100),
 }
-"""The service's name without EDNS; with ECS of known prefixes; with ECS of prefixes that nobody asked with before;
-without EDNS, as from many resolvers."""
+"""The service's name without EDNS; with ECS of known prefixes; with ECS of unseen prefixes; without EDNS, as from many
+resolvers."""
 
 FLAT: Mapping[str, Workload] = {"anywhere": Workload(anywhere, 1)}
 """With ECS of any address in a space that is divided into more or fewer client prefixes."""
@@ -62,8 +61,10 @@ SIZES = (10, 10_240, 10_485_760)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: in each of `rounds` each server is asked `queries` different questions of a kind, for at
-    most `seconds`. `classify` are options of bench_classify."""
+    """How much to measure: a round sends each server `queries` different queries of a kind, for at most `seconds`.
+
+    `classify` are options of bench_classify.
+    """
 
     rounds: int
     queries: int
@@ -74,10 +75,10 @@ class Effort:
 
 FULL = Effort(7, 40_000, 1.0, SIZES)
 QUICK = Effort(3, 10_000, 0.2, SIZES[:2], ("--largest", "100000", "--clients", "20000"))
-"""To see that the bench works; its figures say nothing, and its goals are not judged."""
+"""Shows that the bench works; its figures mean nothing and its goals are not judged."""
 
 Rounds = dict[str, list[dict[str, Load]]]
-"""By kind of question, for each round: by server."""
+"""By kind of query, for each round: by server."""
 
 
 def main() -> None:
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def run(effort: Effort, path: Path, *, record: bool) -> int:
-    """The exit code of a whole bench. Raises BenchError."""
+    """Run the whole bench and return the exit code. Raises BenchError."""
     if missing := missing_packages():
         raise BenchError(f"needs the Debian packages {' '.join(missing)}: run deploy/bench-packages.sh as root")
     where = machine()
@@ -102,7 +103,7 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
 
 
 def side_by_side(effort: Effort) -> tuple[Rounds, dict[str, int]]:
-    """All kinds of questions to all servers, and then the servers' memory in bytes."""
+    """Measure all workloads on all servers, and then the servers' memory in bytes."""
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         servers = [stack.enter_context(Server(recipe, folder)) for recipe in (OURS, *PEERS)]
@@ -111,7 +112,7 @@ def side_by_side(effort: Effort) -> tuple[Rounds, dict[str, int]]:
 
 
 def flatness(effort: Effort) -> dict[int, list[Load]]:
-    """The cost of questions from anywhere in the same space, by the number of client prefixes it is divided into."""
+    """The cost of queries from anywhere in one space, by the number of client prefixes that divide it."""
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, ExitStack() as stack:
         servers = [stack.enter_context(Server(_flat(size), Path(name))) for size in effort.sizes]
         rounds = interleaved(effort, servers, FLAT, Path(name))["anywhere"]
@@ -126,7 +127,7 @@ def interleaved(
     workloads: Mapping[str, Workload],
     folder: Path,
 ) -> Rounds:
-    """One kind of question after the other: its rounds, after one that is not counted."""
+    """The rounds of each workload in sequence, after one warm-up round."""
     random = Random(1)
     found: Rounds = {name: [] for name in workloads}
     for name, work in workloads.items():
@@ -145,12 +146,12 @@ def interleaved(
 
 
 def classification(effort: Effort) -> dict[str, Any]:
-    """What `bench_classify` measures, in a process of its own."""
+    """The figures of `bench_classify`, run in a process of its own."""
     say("classification")
     argv = [sys.executable, "-m", "tests.bench.bench_classify", "--json", *effort.classify]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise BenchError("bench_classify failed; what it says stands above")
+        raise BenchError("bench_classify failed; its output is above")
     say("")
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -1,10 +1,10 @@
-"""CPU time of one DNS worker per answered query: a DnsServer on loopback, asked by dnsperf.
+"""CPU time of one DNS worker per answered query: a DnsServer on loopback, queried by dnsperf.
 
     python -m tests.bench.bench_fastpath [--seconds 5] [--rounds 3]
 
-Microseconds, user and system, medians of the rounds: for one question, with ECS over 10,000 known prefixes, with
-ECS that nobody sent before (anonymous, encoded), and for names that do not exist. The ratio to other servers is
-another bench's; this one shows what a change to the path did.
+Microseconds, user and system, medians of the rounds: for one query, with ECS over 10,000 known prefixes, with
+unseen ECS (anonymous, encoded), and for names that do not exist. Another bench compares with other servers; this
+one shows the effect of a change to the fast path.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ RANDOM, NEWS = Random(1), count(16 << 16)
 
 
 def plain() -> bytes:
-    """One question without EDNS."""
+    """One query without EDNS."""
     return b"\0\0\1\0\0\1\0\0\0\0\0\0" + QUESTION
 
 
 def with_ecs(network: int) -> bytes:
-    """The question with a /24, given as its first 24 bits."""
+    """The query with a /24, given as its first 24 bits."""
     opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\x0b\0\x08\0\x07\0\1\x18\0" + network.to_bytes(3, "big")
     return b"\0\0\1\0\0\1\0\0\0\0\0\1" + QUESTION + opt
 
 
 def missing() -> bytes:
-    """A question for a name that does not exist."""
+    """A query for a name that does not exist."""
     label = b"x%07x" % RANDOM.randrange(1 << 28)
     return b"\0\0\1\0\0\1\0\0\0\0\0\0\x08" + label + QUESTION[4:]
 
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def write(folder: Path, make: Callable[[], bytes], number: int) -> Path:
-    """A file of questions as dnsperf reads them with -B."""
+    """Write queries to a file for dnsperf -B."""
     path = folder / "questions"
     wires = (make() for _ in range(number))
     path.write_bytes(b"".join(len(wire).to_bytes(2, "big") + wire for wire in wires))
@@ -93,7 +93,7 @@ def measure(pid: int, port: int, questions: Path, seconds: float) -> tuple[float
 
 
 def ask(port: int, questions: Path, seconds: float) -> tuple[int, float]:
-    """Have dnsperf ask all questions of a file at most once, for some seconds."""
+    """Have dnsperf send each query of a file at most once, for some seconds."""
     bounds = ["-l", str(seconds), "-n", "1"] if questions.stat().st_size > 1 << 22 else ["-l", str(seconds)]
     where = ["-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-B", "-q", "200", "-c", "4", *bounds]
     done = subprocess.run(["dnsperf", *where], capture_output=True, text=True, check=True)

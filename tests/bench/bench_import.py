@@ -1,10 +1,11 @@
-"""A million clients in by the API, listed, edited, and out again: `python -m tests.bench.bench_import [--clients N]`.
+"""A million clients imported by the API, listed, edited and exported.
 
-A real node is started for each database (SQLite, and PostgreSQL where it is installed) with the example site, whose
-`client` field holds a million ids. Printed per database: seconds of the import as a caller sees it and CPU seconds of
-the node, its largest resident size before and during it; milliseconds of the first page in each order; seconds from the
-commit until DNS answers by it; then the seconds from an edit to its answer, and of exports what they take besides what
-the node holds anyway.
+    python -m tests.bench.bench_import [--clients N]
+
+For each database (SQLite, and PostgreSQL if installed) a real node starts with the example site, whose `client`
+field holds a million ids. Reported per database: wall-clock seconds of the import, CPU seconds of the node and its
+peak resident size before and during it; milliseconds of the first page in each order; seconds from the commit until
+DNS answers reflect it; seconds from an edit to its answer; time and additional memory of the exports.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PAGES += ["q=c0005", "match=2001:db8:77::1", "count=true&tier=gold", "contains=9
 
 
 def lines(count: int) -> Iterator[bytes]:
-    """Clients c0000000 and so on, each with a source prefix and an ECS prefix of its own."""
+    """Clients c0000000 and so on, each with its own source prefix and ECS prefix."""
     for number in range(count):
         body = {
             "name": f"c{number:07}",
@@ -64,7 +65,7 @@ def imported(api: Node, file: Path) -> tuple[float, dict[str, Any]]:
 
 
 def timed(api: Node, path: str, times: int = 5) -> float:
-    """Milliseconds of a GET, the median."""
+    """Median milliseconds of a GET."""
     connection = http.client.HTTPConnection("127.0.0.1", api.api, timeout=60)
     taken = []
     for _ in range(times):
@@ -78,7 +79,7 @@ def timed(api: Node, path: str, times: int = 5) -> float:
 
 
 def until(seconds: float, true: Any) -> float:
-    """Seconds until something holds."""
+    """Seconds until a condition holds."""
     start = time.perf_counter()
     while not true():
         assert time.perf_counter() - start < seconds, "never came true"
@@ -87,7 +88,7 @@ def until(seconds: float, true: Any) -> float:
 
 
 def settled(pid: int) -> float:
-    """Seconds until a process has been nearly idle for one."""
+    """Seconds until a process has been nearly idle for one second."""
     start, before = time.perf_counter(), usage(pid)[0]
     while True:
         time.sleep(1)
@@ -105,8 +106,8 @@ def usage(pid: int) -> tuple[float, int]:
 
 
 def exported(api: Node, pid: int, kind: str) -> tuple[float, int, int]:
-    """Seconds of an export, the process's resident MiB before it, and how many more it had during it at most."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the largest size is counted anew
+    """Seconds of an export, the process's resident MiB before it, and its peak increase during it."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak
     _, before = usage(pid)
     start = time.perf_counter()
     timed(api, f"clients/export?format={kind}", 1)
@@ -114,7 +115,7 @@ def exported(api: Node, pid: int, kind: str) -> tuple[float, int, int]:
 
 
 def run(folder: Path, count: int, database: str | None) -> None:
-    """All of it on one database."""
+    """Measure everything on one database."""
     file = folder / "clients.ndjson"
     with file.open("wb") as out:
         out.writelines(lines(count))
@@ -153,7 +154,7 @@ def run(folder: Path, count: int, database: str | None) -> None:
 
 
 def main() -> int:
-    """Both databases."""
+    """Measure both databases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=1_000_000)
     parser.add_argument("--only", choices=["sqlite", "postgresql"])

@@ -1,7 +1,9 @@
-"""Many nodes on PostgreSQL: how soon a committed change works everywhere, and a site of a million clients.
+"""Many nodes on PostgreSQL: the delay until a committed change is effective everywhere, and a million clients.
 
-`python -m tests.bench.bench_nodes [--changes N] [--clients N]`. Three DNS servers are asked all the time, two
-dispatchers tell the generation that they work with; all are processes of their own, the dispatchers in namespaces.
+    python -m tests.bench.bench_nodes [--changes N] [--clients N]
+
+Three DNS servers are queried continuously, two dispatchers report the generation that they use; each is a process,
+the dispatchers in their own namespaces.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ BATCH = 50_000
 
 
 def main() -> int:
-    """Measure, print, and hold against the goals."""
+    """Measure, print, and compare with the goals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", type=int, default=200)
     parser.add_argument("--clients", type=int, default=1_000_000)

@@ -1,4 +1,4 @@
-"""How large a DNS node must be: memory, disk and start by its number of clients and workers. Nothing is judged.
+"""Sizing of a DNS node: memory, disk and start time by number of clients and workers. Nothing is judged.
 
 python -m tests.bench.bench_sizing [--clients N ...] [--workers N ...] [--quick] [--record]
 """
@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 
 def main() -> None:
-    """Measure, print, and with --record put it on the page."""
+    """Measure, print, and with --record write the result to the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
@@ -55,13 +55,13 @@ def main() -> None:
 
 
 def head() -> str:
-    """When and where."""
+    """The date and the machine."""
     machine = f"{os.cpu_count()} processors, Linux {platform.release()}, Python {platform.python_version()}"
     return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, load {os.getloadavg()[0]:.1f}."
 
 
 def nodes(clients: list[int], workers: list[int]) -> Iterator[str]:
-    """The table of DNS nodes: memory is the proportional set size of all processes, CPU that until all are ready."""
+    """The table of DNS nodes: memory is the PSS of all processes, CPU is counted until all are ready."""
     yield "| clients | workers | memory MiB | ready after s | CPU s until ready | database MiB | snapshot MiB |"
     yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for number in clients:
@@ -102,7 +102,7 @@ def _node(folder: Path, number: int, workers: int) -> str:
 
 
 def _saved(file: Path) -> int:
-    """The size of the last good snapshot, waited for."""
+    """Wait for the last good snapshot and return its size."""
     end = time.monotonic() + READY_SECONDS
     while not file.exists() and time.monotonic() < end:
         time.sleep(0.1)

@@ -1,8 +1,8 @@
 """Our server with any number of client prefixes, for the bench: `python -m tests.bench.flat_server PORT PREFIXES`.
 
-The site is made in memory, as nobody writes ten million clients into a site file, and put into the same Engine
-and DnsServer that `dnsvip serve` runs. PREFIXES is 10 * 2 ** n: they divide SPACE evenly, and a client holds up
-to PER_CLIENT of them. Addresses are renewed once an hour only, so that what differs is the classification.
+The site is built in memory, since ten million clients do not fit a site file, and served by the same Engine and
+DnsServer as in `dnsvip serve`. PREFIXES is 10 * 2 ** n: they divide SPACE evenly, and a client holds up to
+PER_CLIENT of them. Addresses are renewed only once an hour, so that the runs differ in classification alone.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ async def serve(port: int, prefixes: int) -> None:
 
 
 if __name__ == "__main__":
-    gc.disable()  # what is made here stays; to search it for cycles again and again would take most of the time
+    gc.disable()  # all of it is long-lived; repeated GC passes over it would dominate
     uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))

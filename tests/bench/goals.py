@@ -1,6 +1,6 @@
-"""The goals of performance, one table: what is measured, the most it may be, and what that is compared with.
+"""The performance goals, one table: the figure, its limit, and what it is compared with.
 
-Knows names and limits; the figures come from the measuring modules, the words from here.
+Holds names and limits; the measuring modules provide the figures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The figure `figure` must be at most `most` (in `unit`). `part` is what `make bench ONLY=` calls it."""
+    """The figure `figure` must be at most `most` (in `unit`); `part` is the part's name in `make bench ONLY=`."""
 
     part: str
     figure: str
@@ -49,7 +49,7 @@ GOALS = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A goal and the figure it was held against; None where it was not measured, which is a miss."""
+    """A goal and its measured figure; None if it was not measured, which is a miss."""
 
     goal: Goal
     figure: float | None

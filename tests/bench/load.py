@@ -1,7 +1,7 @@
-"""One measurement: the same prepared questions to a server by dnsperf, and what that cost the server.
+"""One measurement: dnsperf sends the same prepared queries to a server, and /proc gives the server's cost.
 
-dnsperf reads questions as bytes (-B), so each may have an ECS of its own. It asks from one socket or more and keeps
-100 questions on the way; its own CPU time is not counted.
+dnsperf reads queries as bytes (-B), so each may have its own ECS. It sends from one or more sockets and keeps
+100 queries in flight; its own CPU time is not counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.bench.processes import cpu_seconds
 from tests.bench.servers import BenchError
 
 MOST_LOST = 0.001
-"""The share of the questions that may stay without an answer."""
+"""The share of queries that may stay unanswered."""
 
 _PATTERNS = {
     "asked": re.compile(r"Queries sent: +(\d+)"),
@@ -28,14 +28,14 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a run cost: CPU microseconds of the server for each answer, and how many answers a second it gave."""
+    """The cost of a run: CPU microseconds of the server per answer, and answers per second."""
 
     cpu_us: float
     rate: float
 
 
 def write_questions(path: Path, questions: Sequence[bytes]) -> Path:
-    """A file as dnsperf -B reads it: each message after its length, as on TCP (RFC 1035 section 4.2.2)."""
+    """A file for dnsperf -B: each message preceded by its length, as on TCP (RFC 1035 section 4.2.2)."""
     path.write_bytes(b"".join(len(question).to_bytes(2, "big") + question for question in questions))
     return path
 

@@ -1,6 +1,6 @@
-"""What a part of the bench begins and ends with, the same for each: its options; its result said, written and judged.
+"""The common frame of a bench part: its options, and printing, writing and judging its result.
 
-Knows no figure by name: what is measured is the part's own, what it may be is in `goals`.
+Knows no figure by name: the part measures them, `goals` limits them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ README = Path(__file__).with_name("README.md")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a part measured: the `text` for people, the `figures` that its goals name, and `more` for the JSON.
-    `section` is the title on the page that the last result stands under, for parts that can be recorded."""
+    """The result of a part: the `text` to print, the `figures` that its goals name, and `more` for the JSON.
+
+    `section` is the README title of the recorded result, for parts that can be recorded.
+    """
 
     part: str
     text: str
@@ -31,7 +33,7 @@ class Result:
 
 
 def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
-    """The options of a part that is long: --json, --record and --quick."""
+    """The options of a part that takes long: --json, --record and --quick."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--json",
@@ -46,8 +48,10 @@ def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
 
 
 def conclude(result: Result, path: Path | None = None, *, quick: bool = False, record: bool = False) -> int:
-    """Print a result, write it to `path` as JSON, and with `record` to the page; the exit code, 1 where it misses a
-    goal. A quick run's is neither judged nor recorded."""
+    """Print a result, write it to `path` as JSON and with `record` to the page; return the exit code.
+
+    The code is 1 if a goal is missed. A quick run is neither judged nor recorded.
+    """
     verdicts = judge(result.part, result.figures)
     print(result.text)
     if path is not None:
@@ -68,13 +72,13 @@ def conclude(result: Result, path: Path | None = None, *, quick: bool = False, r
 
 
 def write_section(page: Path, title: str, text: str) -> None:
-    """Put a result in the place of what stands under a title; what follows it stays."""
+    """Replace the section under a title; keep what follows it."""
     head, _, rest = page.read_text().partition(f"{title}\n")
     _, separator, tail = rest.partition("\n## ")
     page.write_text(f"{head}{title}\n\n{text}\n{separator}{tail}")
 
 
 def say(text: str) -> None:
-    """What is going on, on one line, where somebody looks on."""
+    """Show progress on one line if standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

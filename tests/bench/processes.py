@@ -1,4 +1,4 @@
-"""What a server has used, of all its processes and threads: CPU seconds and memory, as Linux counts them in /proc.
+"""CPU seconds and memory of a server with all its processes and threads, as Linux counts them in /proc.
 
 CPU time is the scheduler's own, user and system together, in nanoseconds (/proc/PID/task/*/schedstat).
 """
@@ -13,24 +13,24 @@ PROC = Path("/proc")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for process, parent in _parents():
         children.setdefault(parent, []).append(process)
     found = [pid]
-    for process in found:  # grows while it is walked
+    for process in found:  # grows during the walk
         found += children.get(process, [])
     return found
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and its descendants, of the threads that live now."""
+    """CPU time of a process and its descendants, over their live threads."""
     tasks = (task for process in family(pid) for task in PROC.glob(f"{process}/task/*/schedstat"))
     return sum(int(text.split()[0]) for task in tasks if (text := _read(task))) / 1e9
 
 
 def memory_bytes(pid: int) -> int:
-    """Proportional set size (PSS) of a process and its descendants: shared pages are counted once among them."""
+    """Proportional set size (PSS) of a process and its descendants, which counts shared pages once."""
     texts = (_read(PROC / str(process) / "smaps_rollup") for process in family(pid))
     return 1024 * sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:"))
 
@@ -43,7 +43,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _read(path: Path) -> str:
-    """What is in it; nothing where the process has ended meanwhile."""
+    """The file's content; empty if the process has exited."""
     with suppress(OSError):
         return path.read_text()
     return ""

@@ -1,9 +1,9 @@
-"""Nanoseconds per packet of the kernel's program by outcome, in units of E: a program that returns at once.
+"""Nanoseconds per packet of the kernel program by outcome, in units of E: a program that returns at once.
 
-Every figure is what the kernel itself counts (kernel.bpf_stats_enabled) over single BPF_PROG_TEST_RUN calls, so each
-packet comes "cold", after a system call; beside it the figure over repeats of one call. Rounds of all outcomes and
-of E alternate, and each figure is the median of its rounds. The table has room for 65,536 flows: a larger one is
-further from the processor, and a look into it takes longer.
+The kernel measures each figure (kernel.bpf_stats_enabled) over single BPF_PROG_TEST_RUN calls, so that each packet
+is "cold", after a system call; a second figure repeats one packet in one call. Rounds of all outcomes and of E
+alternate, and each figure is the median of its rounds. The flow table holds 65,536 flows: in a larger one a look-up
+misses the caches more often and takes longer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.dispatcher.io.xdp.kernel import Kernel, frame_of, loaded
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 ROUNDS, PACKETS, FLOWS = 9, 2000, 1 << 16
 GOALS = {"established": 3.9, "forged": 5.0, "new, decoded before": 13.0, "new, decrypted": 50.0}
-"""At most so many E (docs of the project: performance)."""
+"""The limits in E (project documentation: performance)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Median nanoseconds a packet, cold and repeated, and the same in E."""
+    """Median nanoseconds per packet, cold and repeated, and the same in E."""
 
     name: str
     cold: float
@@ -43,7 +43,7 @@ class Figure:
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """The kernel counts how long programs run while the block does."""
+    """The kernel measures the run time of programs during the block."""
     before = STATS.read_text()
     STATS.write_text("1")
     try:
@@ -60,13 +60,13 @@ def _spent(program: Program, work: Callable[[], None]) -> float:
 
 
 class _Runner:
-    """BPF_PROG_TEST_RUN as fast as Python calls it."""
+    """BPF_PROG_TEST_RUN with as little Python overhead as possible."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
 
     def cold(self, frames: Frames) -> float:
-        """Nanoseconds a packet, each in a call of its own; nothing but the calls in between."""
+        """Nanoseconds per packet, each in its own call, with nothing between the calls."""
         call, fd = library().bpf_prog_test_run_opts, self.program.fd
         options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1, data_size_in=frames.size)
         where, start = ctypes.byref(options), ctypes.addressof(frames.held)
@@ -79,13 +79,13 @@ class _Runner:
         return _spent(self.program, work)
 
     def repeated(self, frames: Frames) -> float:
-        """Nanoseconds a packet, the first of the frames again and again."""
+        """Nanoseconds per packet, repeating the first of the frames."""
         frame = frames.held.raw[: frames.size]
         return _spent(self.program, lambda: (self.program.run(frame, repeat=20_000), None)[1])
 
 
 class Frames:
-    """Frames of one size, one after the other, so that the memory which is read for the calls is little."""
+    """Frames of one size, contiguous, so that reading them touches little memory."""
 
     def __init__(self, frames: Iterable[bytes]) -> None:
         each = list(frames)
@@ -137,7 +137,7 @@ def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> lis
             "new, decrypted": Frames(frame_of(segment(vip, port=3000 + turn)) for vip in vips),
         }
 
-    # Made beforehand, so that nothing but calls comes between packets.
+    # Prepared in advance, so that only calls come between packets.
     turns = [made(turn) for turn in range(rounds)]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *GOALS)}
     for frames in turns:

@@ -27,13 +27,16 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "classify_us": ("classify us", 2),
     "query_us": ("query us, no fast path", 1),
 }
-"""What of bench_classify's look-ups is shown: title, decimal places."""
+"""The columns of bench_classify's look-ups: title, decimal places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything measured: `rounds` by kind of question, then by server for each; `memory` in bytes (PSS) by server;
-    `flat` by number of prefixes; `classification` as bench_classify says it."""
+    """Everything measured.
+
+    `rounds` by kind of query, then by server; `memory` in bytes (PSS) by server; `flat` by number of prefixes;
+    `classification` as bench_classify reports it.
+    """
 
     machine: str
     number: int
@@ -58,15 +61,15 @@ class Report:
         }
 
     def cost(self, kind: str, server: str) -> float:
-        """Median CPU microseconds an answer."""
+        """Median CPU microseconds per answer."""
         return median(each[server].cpu_us for each in self.rounds[kind])
 
     def rate(self, kind: str, server: str) -> float:
-        """Median answers a second."""
+        """Median answers per second."""
         return median(each[server].rate for each in self.rounds[kind])
 
     def ratio(self, kind: str, peer: str) -> float:
-        """Our CPU time by a peer's, the median of each round's."""
+        """Our CPU time divided by a peer's, the median of the rounds."""
         return median(each[OURS.name].cpu_us / each[peer].cpu_us for each in self.rounds[kind])
 
     def as_json(self) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def tables(report: Report) -> Iterator[str]:
 
 
 def machine() -> str:
-    """What this runs on, and how busy it was before."""
+    """The machine, and its load before the bench."""
     cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = cpus[0].partition(":")[2].strip() if cpus else platform.machine()
     release = ".".join(platform.release().split(".")[:2])

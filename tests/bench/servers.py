@@ -1,7 +1,7 @@
-"""The servers of the bench: each in a folder of its own, on a free loopback port, one worker, until its `with` ends.
+"""The servers of the bench, each in its own folder on a free loopback port with one worker, running during its `with`.
 
-What each is configured with is in peers/*; here is how the files are filled in, how it is started, and
-that it says what it should before anybody measures it.
+Their configurations are in peers/*; this module fills in the templates, starts each server, and checks its answers
+before anything is measured.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ _VIEW = f"{{{{'10.0.0.0/9'}},{{'{NET}2'}}}}, {{{{'10.128.0.0/9'}},{{'{NET}3'}}}}
 
 
 class BenchError(Exception):
-    """The bench cannot be run here; says why."""
+    """The bench cannot run here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a server is made. `files` maps the file made to its template; `prefix` writes one known prefix.
+    """How to run a server.
 
-    `prepare` are commands run before `argv`. Words in both may hold $dir and $port. `service` is its zone's
-    line for the name asked about. `by_prefix`: whether different prefixes get different answers.
+    `files` maps each file to its template; `prefix` formats one known prefix. `prepare` are commands to run
+    before `argv`. Words in both may hold $dir and $port. `service` is its zone's line for the queried name.
+    `by_prefix`: whether different prefixes get different answers.
     """
 
     name: str
@@ -123,12 +124,12 @@ PEERS = (
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages whose programs are not here."""
+    """The Debian packages whose programs are missing here."""
     return [recipe.package for recipe in PEERS if shutil.which(recipe.argv[0]) is None]
 
 
 class Server:
-    """A server while its `with` block lasts: started, found to answer as it should, stopped with all its children."""
+    """A server during its `with` block: started, checked, and stopped with all its children."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.name, self.port = recipe, recipe.name, free_port()
@@ -163,7 +164,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of the first process."""
+        """The pid of the first process."""
         assert self._process is not None
         return self._process.pid
 
@@ -199,7 +200,7 @@ class Server:
                 raise BenchError(f"{self.name} does not answer; it says:\n{self._log.read_text()[-2000:]}")
 
     def _check(self) -> None:
-        """It answers with an address, and with different ones where it should."""
+        """Check that it answers with an address, and with different ones if `by_prefix`."""
         answers = [
             self._address(question) for question in (plain(), with_ecs(FIRST_KNOWN, 24), with_ecs(FIRST_NEW, 32))
         ]
@@ -217,7 +218,7 @@ class Server:
 
 
 def ask_once(port: int, question: bytes, seconds: float = 0.2) -> bytes | None:
-    """The answer to one question, None where there is none in time."""
+    """The answer to one query, or None on timeout."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(seconds)
         sock.connect(("127.0.0.1", port))
@@ -232,7 +233,7 @@ def ask_once(port: int, question: bytes, seconds: float = 0.2) -> bytes | None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, TCP or UDP, at the moment."""
+    """A port that is currently free for TCP and UDP."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
         tcp.bind(("127.0.0.1", 0))
         port = int(tcp.getsockname()[1])

@@ -1,11 +1,11 @@
-"""A served node at full load while its site changes every second: nothing lost, nothing wrong, no memory growth.
+"""A node at full load while its site changes every second: nothing lost, nothing wrong, no memory growth.
 
     python -m tests.bench.soak [--seconds 600]
 
-dnsperf keeps the one worker busy with plain questions and with ECS of known and of new prefixes. Meanwhile a client's
-tier is changed by the API every second, and a prober asks as that client, reads the tier out of each address it gets,
-and calls an answer wrong that still has the old tier half a second after the change was acknowledged. The exit
-code is 1 where anything was lost, wrong or grew.
+dnsperf keeps the one worker busy with plain queries and with ECS of known and of new prefixes. Meanwhile the API
+changes a client's tier every second, and a prober queries as that client and decodes the tier of each address. An
+answer is wrong if it has the old tier half a second after the change was acknowledged. The exit code is 1 if
+anything was lost or wrong or if memory grew.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CLIENT = dns.edns.ECSOption("198.51.100.0", 24)
 
 @dataclass
 class Findings:
-    """What came of it. `slowest` is the longest time, in seconds, from an acknowledged change to its first answer."""
+    """The result; `slowest` is the longest time, in seconds, from an acknowledged change to its first answer."""
 
     asked: int = 0
     lost: int = 0
@@ -59,12 +59,12 @@ class Findings:
 
     @property
     def grown(self) -> int:
-        """Bytes that the server's memory grew after the warm-up."""
+        """Bytes of memory growth after the warm-up."""
         return self.memory[-1] - self.memory[0] if self.memory else 0
 
 
 def main() -> None:
-    """Run it, print what came of it, exit 1 where that is not clean."""
+    """Run the soak test and print its findings; exit 1 unless they are clean."""
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=600)
     seconds = options.parse_args().seconds
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def soak(folder: Path, seconds: float) -> tuple[Findings, str]:
-    """Serve the example site in `folder` under load; the findings, and what dnsperf says in one line."""
+    """Serve the example site in `folder` under load; return the findings, and dnsperf's summary in one line."""
     node = Node(folder)
     node.apply()
     node.start("--token-file", "token")
@@ -101,7 +101,7 @@ def soak(folder: Path, seconds: float) -> tuple[Findings, str]:
 
 
 def _probe(node: Node, codec: SuffixCodec, found: Findings, stop: threading.Event) -> None:
-    """Change the tier every second; between the changes ask, and look at each answer."""
+    """Change the tier every second; between changes query and check each answer."""
     names, wanted, changed = list(TIERS), "gold", 0.0
     while not stop.is_set():
         wanted = names[found.changes % 2]
@@ -121,7 +121,7 @@ def _probe(node: Node, codec: SuffixCodec, found: Findings, stop: threading.Even
 
 
 def _watch(node: Node, _codec: SuffixCodec, found: Findings, stop: threading.Event) -> None:
-    """Note the server's memory, from the end of the warm-up on."""
+    """Record the server's memory after the warm-up."""
     assert node.process is not None
     stop.wait(WARM_SECONDS)
     while True:
@@ -132,7 +132,7 @@ def _watch(node: Node, _codec: SuffixCodec, found: Findings, stop: threading.Eve
 
 
 def _tier(node: Node, codec: SuffixCodec) -> int | None:
-    """The tier in the address that acme's prefix is answered; None where there was no answer."""
+    """The tier in the address for acme's prefix; None without an answer."""
     query = dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=[CLIENT])
     try:
         answer = dns.query.udp(query, "127.0.0.1", port=node.dns, timeout=2)

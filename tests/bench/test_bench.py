@@ -1,4 +1,4 @@
-"""What the bench asks and how it judges; the measuring itself is `make bench`."""
+"""The bench's queries and how it judges its figures; `make bench` does the measuring."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def ecs_of(wire: bytes) -> ECSOption:
 
 
 def test_plain() -> None:
-    """The plain question is one for the service's AAAA, without EDNS."""
+    """The plain query asks for the service's AAAA without EDNS."""
     message = from_wire(plain())
     (question,) = message.question
     assert (question.name.to_text(), question.rdtype, message.edns) == ("www.example.test.", AAAA, -1)
 
 
 def test_known() -> None:
-    """Questions with known prefixes name every one before one comes again."""
+    """Queries with known prefixes use every prefix before one repeats."""
     asked = [ecs_of(wire) for wire in known(KNOWN, Random(1))]
     assert {each.srclen for each in asked} == {24}
     assert len({each.address for each in asked}) == KNOWN
 
 
 def test_new() -> None:
-    """Prefixes that are new are never asked with twice, nor known."""
+    """New prefixes are neither repeated nor known."""
     asked = {ecs_of(wire).address for wire in (*new(100), *new(100))}
     assert len(asked) == 200
     assert not asked & {ecs_of(wire).address for wire in known(KNOWN, Random(1))}
@@ -55,7 +55,7 @@ def test_new() -> None:
 
 @pytest.mark.parametrize("number", [10, 10_240, 20_480])
 def test_space(number: int) -> None:
-    """However many client prefixes there are, they divide the same space without gap or overlap."""
+    """Any number of client prefixes divides the same space without gap or overlap."""
     networks = [ip_network(match.value) for client in make_clients(number) for match in client.match]
     assert len(networks) == number
     at = FIRST_NEW
@@ -67,13 +67,13 @@ def test_space(number: int) -> None:
 
 
 def test_anywhere() -> None:
-    """Questions from anywhere stay in that space."""
+    """Queries from anywhere stay in that space."""
     for wire in anywhere(100, Random(1)):
         assert FIRST_NEW <= int(IPv4Address(ecs_of(wire).address)) < FIRST_NEW + SPACE
 
 
 def test_judge() -> None:
-    """A figure at its limit meets the goal, one above it or never measured misses it, and the line says so."""
+    """A figure at its limit meets the goal; one above it or unmeasured misses it, and the summary says so."""
     goals = [goal for goal in GOALS if goal.part == "codec"]
     met, missed, unmeasured = judge("codec", {goals[0].figure: goals[0].most, goals[1].figure: goals[1].most + 1})
     assert (met.met, missed.met, unmeasured.met) == (True, False, False)
@@ -84,7 +84,7 @@ def test_judge() -> None:
 
 
 def test_report() -> None:
-    """Every goal of the DNS part finds its figure in a report, ratios by round, and all of it is JSON."""
+    """Every goal of the DNS part has its figure in a report, ratios are per round, and the report is JSON."""
     loads = [{peer.name: Load(10.0, 1.0) for peer in PEERS} | {OURS.name: Load(us, 1.0)} for us in (5.0, 9.0, 10.0)]
     look_ups = [{"query_us": us, "bytes": 99.0} for us in (10.0, 12.0)]
     change = {"load_seconds": 1.0, "effect_seconds": 0.1, "pause_ms": 1.0}
@@ -98,7 +98,7 @@ def test_report() -> None:
 
 
 def test_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result is said, written and judged; only one that is whole is recorded, and a quick one misses no goal."""
+    """A result is printed, written and judged; only a complete one is recorded, and a quick one misses no goal."""
     page = tmp_path / "README.md"
     page.write_text("# Bench\n\n## Last\n\nbefore\n\n## Other\n\nstays\n")
     monkeypatch.setattr("tests.bench.outcome.README", page)
@@ -118,7 +118,7 @@ def test_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_last_result(tmp_path: Path) -> None:
-    """A result recorded takes the place of the one before, and nothing else on the page changes."""
+    """A recorded result replaces the previous one and changes nothing else on the page."""
     page = tmp_path / "README.md"
     page.write_text(README.read_text())
     head = README.read_text().partition(LAST_RESULT)[0]
@@ -128,14 +128,14 @@ def test_last_result(tmp_path: Path) -> None:
 
 
 def test_unknown_part() -> None:
-    """A part that there is not is told from a goal missed."""
+    """An unknown part has another exit code than a missed goal."""
     argv = [sys.executable, "-m", "tests.bench", "dsn"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, "known: codec, dispatch, dns" in done.stderr) == (2, True)
 
 
 def test_section_is_replaced(tmp_path: Path) -> None:
-    """A result of the dispatcher takes the place of the one before, and what stands around it stays."""
+    """A recorded result of the dispatcher replaces the previous one; the surrounding text stays."""
     page = tmp_path / "README.md"
     page.write_text(README.read_text())
     before = page.read_text()
@@ -150,5 +150,5 @@ def test_section_is_replaced(tmp_path: Path) -> None:
 
 
 def test_few_flows_move() -> None:
-    """A change of one server moves few of the flows of the others."""
+    """A change of one server moves few of the other servers' flows."""
     assert max(moved().values()) < 5

@@ -1,7 +1,7 @@
-"""The ways from a client to its servers that are compared, in network namespaces: without a dispatcher, through
-HAProxy in TCP mode, through the user-space runner, through the kernel's program.
+"""The compared paths from a client to its servers, in network namespaces.
 
-Each is measured in turn, round after round, by the same client with the same connections.
+They are: no dispatcher, HAProxy in TCP mode, the user-space runner, and the kernel program. Each is measured in turn,
+round after round, by the same client with the same connections.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FLOOD_PACKETS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """One round of connections: how many a second, and milliseconds that connecting took."""
+    """One round of connections: connections per second, and connect times in milliseconds."""
 
     per_second: float
     p50: float
@@ -59,7 +59,7 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Everything measured; rounds by way, bytes into the dispatcher for a download by way, and the runner's cost."""
+    """Everything measured; rounds by path, bytes into the dispatcher for a download by path, and the runner's cost."""
 
     rounds: Mapping[str, list[Connections]]
     download: Mapping[str, int]
@@ -67,7 +67,7 @@ class Compared:
     flood: Mapping[str, float]
 
     def typical(self, way: str) -> Connections:
-        """The medians of a way."""
+        """The medians of a path."""
         each = self.rounds[way]
         return Connections(
             *(median(values) for values in zip(*((c.per_second, c.p50, c.p99) for c in each), strict=True))
@@ -101,7 +101,7 @@ def compare(rounds: int, connections: int, say: Callable[[str], None]) -> Compar
 
 @contextmanager
 def haproxy(field: Field) -> Iterator[None]:
-    """HAProxy on a host of its own, in front of the same servers."""
+    """HAProxy on its own host, in front of the same servers."""
     host = field.world.host("haproxy")
     field.world.link(host, field.segment, a_addrs=["fd00:10::9/64"], a_name="eth0", b_name="haproxy")
     host.route("default", "via", "fd00:10::1")
@@ -116,13 +116,13 @@ def haproxy(field: Field) -> Iterator[None]:
 
 
 def by(field: Field, way: str) -> None:
-    """Send the cluster's packets one of the ways."""
+    """Route the cluster's packets along one of the paths."""
     hop = {"none": "fd00:10::21", "haproxy": "fd00:10::9", "user": "fd00:10::2", "xdp": "fd00:10::3"}[way]
     field.router.ip("-6", "route", "replace", PREFIX, "via", hop)
 
 
 def through(field: Field, way: str, vip: str) -> int:
-    """Bytes that come into the dispatcher while the client downloads DOWNLOAD_BYTES."""
+    """Bytes that enter the dispatcher while the client downloads DOWNLOAD_BYTES."""
     by(field, way)
     name = {"user": "d1", "xdp": "d2"}.get(way, "haproxy")
 
@@ -138,7 +138,7 @@ def through(field: Field, way: str, vip: str) -> int:
 
 
 def packet_us(field: Field, vip: str) -> float:
-    """CPU microseconds of the user-space runner for a packet of an established flow, the kernel's part included."""
+    """CPU microseconds of the user-space runner per packet of an established flow, kernel time included."""
     pid = field.processes["d1"].pid
     packets, spent = field.status("d1")["packets"], cpu_seconds(pid)
     field.traffic("flood", "known", str(KNOWN_PACKETS), vip)
@@ -146,7 +146,7 @@ def packet_us(field: Field, vip: str) -> float:
 
 
 def flooded(field: Field, vip: str) -> Mapping[str, float]:
-    """Connections a second through the kernel's program, alone and beside each flood."""
+    """Connections per second through the kernel program, alone and beside each flood."""
     by(field, "xdp")
     found = {}
     for kind in ("", "forged", "new"):

@@ -26,10 +26,10 @@ UNITS = ROOT / "deploy" / "systemd"
 PROGRAM = Path(sys.executable).with_name("dnsvip")
 
 EXPOSURE = {"serve": 1.4, "dispatch": 2.4}
-"""The figure of `systemd-analyze security`, 0 (closed) to 10, as stated in deploy/README.md; no more than that."""
+"""The highest allowed score of `systemd-analyze security`, 0 (confined) to 10, as stated in deploy/README.md."""
 
 AS_ROOT = {"fchown", "chown"}
-"""What SQLite calls only where it runs as root, as it does here and not by the units."""
+"""System calls that SQLite makes only as root, as in these tests and not under the units."""
 
 NODE = """\
 database = "sqlite:///site.db"

@@ -118,8 +118,7 @@ while True:
     for door in select.select(doors, [], [])[0]:
         os.write(tun, door.recv(65535))
 """
-"""A tunnel's end, as a server has it where its kernel has no ip6tnl (the one these tests ran on has none): what comes
-as IPv6 or IPv4 in IPv6 is taken out and received."""
+"""A tunnel endpoint for servers whose kernel lacks ip6tnl: it decapsulates IPv6 or IPv4 in IPv6."""
 
 
 class Backends:

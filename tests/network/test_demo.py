@@ -28,7 +28,7 @@ WITHOUT_ROOT = (
     "from dnsvip.cli import main; from dnsvip.demo import privilege; "
     f"privilege.AS_ROOT = ('false',); main(['demo', *{OPTIONS}])",
 )
-"""The second finds that it has no right to namespaces of its own and takes a user namespace."""
+"""The second run has no right to create namespaces and uses a user namespace."""
 IN_THE_KERNEL = (*AS_WE_ARE, "--xdp")
 MARK = "DNSVIP_DEMO_TEST"
 

@@ -30,7 +30,7 @@ one_in = 1
 file = "flows.log"
 """
 COMMON = {"up", "ALERTS"}
-"""Metrics that Prometheus itself makes."""
+"""Metrics that Prometheus itself adds."""
 
 pytestmark = pytest.mark.network
 

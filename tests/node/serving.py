@@ -22,10 +22,10 @@ READY_SECONDS = 20.0
 
 NAME = ("AAAA", "www.example.test")
 PLAIN = "2001:db8:a:1::1"
-"""What dig asks for, and what the examples' site has for those it does not know."""
+"""What dig queries, and the example site's answer for unknown requesters."""
 
 PROPAGATION = 0.5
-"""Seconds after which a change has reached every answer."""
+"""Seconds until a change is in every answer."""
 
 NODE = """\
 database = "sqlite:///dnsvip.db"

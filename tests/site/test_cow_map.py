@@ -1,4 +1,4 @@
-"""Shards: a mapping that changes without a copy of the rest, and what differs between two of them."""
+"""The copy-on-write map: changes copy one shard, and two maps can be compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENTRIES = st.dictionaries(KEYS, st.integers(0, 3))
 
 @given(ENTRIES, st.lists(st.tuples(st.lists(KEYS), ENTRIES), max_size=4))
 def test_changes_as_a_dict_does(first: dict[str, int], changes: list[tuple[list[str], dict[str, int]]]) -> None:
-    """After any changes it equals a dict that took the same, and the one before is as it was."""
+    """After any changes it equals a dict with the same changes, and the previous map is unchanged."""
     plain, shards = dict(first), CowMap(first.items())
     for gone, put in changes:
         before, old = dict(plain), shards
@@ -32,7 +32,7 @@ def test_changes_as_a_dict_does(first: dict[str, int], changes: list[tuple[list[
 
 
 def test_a_change_shares_the_rest() -> None:
-    """One changed entry among many makes one shard anew."""
+    """Changing one entry of many copies one shard."""
     old = CowMap((str(number), number) for number in range(20_000))
     new = old.changed([], [("7", -7)])
     assert sum(a is not b for a, b in zip(old._shards, new._shards, strict=True)) == 1

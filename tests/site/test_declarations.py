@@ -1,4 +1,4 @@
-"""Every field is declared once, with its words, and can be set and read back by the site file."""
+"""Every field is declared once, with label and help, and the site file can set it and read it back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fields() -> Iterator[tuple[str, Declared]]:
 
 @pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field in fields()])
 def test_words(path: str, field: Declared) -> None:
-    """A field has a label and one or two sentences of help; what it refers to is a kind; a filter compares text."""
+    """A field has a label and one or two sentences of help; a reference names a kind; a filter compares text."""
     about = field.about
     assert re.fullmatch(r"[A-Z][\w -]{1,30}", about.label), path
     assert re.fullmatch(r"[A-Z].{10,}[.]", about.help), path
@@ -57,7 +57,7 @@ def test_kinds() -> None:
 
 
 def test_samples_cover_every_field() -> None:
-    """The samples set every field of every kind to something else than its default."""
+    """The samples set every field of every kind to a non-default value."""
     for kind in KINDS.values():
         own = [sample for sample in samples() if sample.kind is kind]
         assert {path for sample in own for path in sample.paths} == every_path(kind)
@@ -69,7 +69,7 @@ def test_samples_cover_every_field() -> None:
 
 @pytest.mark.parametrize("sample", samples(), ids=lambda sample: f"{sample.kind.name}-{sample.name}")
 def test_site_file(sample: Sample) -> None:
-    """Each field is set by the site file and read back; a field of the running site is refused there by name."""
+    """The site file sets each field and reads it back; it refuses runtime fields by name."""
     tables: dict[str, Any] = deepcopy(dict(TABLES))
     tables["zone"] = {"example.test": {"text": ZONE}, "every.test": {"text": ZONE}}
     body = deepcopy(sample.body)
@@ -91,7 +91,7 @@ def test_site_file(sample: Sample) -> None:
 
 
 def test_no_list_is_repeated() -> None:
-    """No source names the fields of a class, or the words of a choice, in a list of its own."""
+    """No source repeats a class's field names or a choice's values."""
     sets = [frozenset(str(word) for word in field.choices) for _, field in fields() if len(field.choices) > 2]
     sets += [frozenset(kind.fields) for kind in KINDS.values() if len(kind.fields) > 3]
     sets += [frozenset(COLLECTIONS), frozenset(COLLECTIONS) | {SINGLE}]

@@ -1,4 +1,4 @@
-"""Key epochs under every order of rotations, reports, outages and time: the promises of the format hold."""
+"""Key epochs under any order of rotations, reports, outages and time keep the format's guarantees."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def _dispatcher(name: str, generation: int, seen_at: float, keys: frozenset[str]
 
 
 class Life(RuleBasedStateMachine):
-    """A cluster's epochs as store, DNS and three dispatchers see them, with clock and faults under test."""
+    """A cluster's epochs as seen by store, DNS and three dispatchers, with clock and faults under test."""
 
     @initialize(now=st.floats(1e9, 2e9))
     def begin(self, now: float) -> None:
-        """A cluster is made."""
+        """Create the cluster."""
         self.now = now
         self.generation = 1
         self.made = 0
@@ -62,33 +62,33 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("abc"))
     def report(self, name: str) -> None:
-        """A dispatcher takes the newest generation and says so."""
+        """A dispatcher takes the newest generation and reports it."""
         keys = frozenset(epoch.key_id for epoch in self.epochs)
         self.dispatchers[name] = _dispatcher(name, self.generation, self.now, keys)
         self.held[name] = frozenset(epoch.secret for epoch in self.epochs)
 
     @rule(name=st.sampled_from("abc"))
     def report_of_the_version_before(self, name: str) -> None:
-        """A dispatcher that does not tell its keys reports its generation."""
+        """A dispatcher of the previous version, which does not report its keys, reports its generation."""
         self.report(name)
         self.dispatchers[name] = replace(self.dispatchers[name], keys=None)
 
     @rule(name=st.sampled_from("abc"))
     def beat(self, name: str) -> None:
-        """A dispatcher says that it lives and still works with what it had."""
+        """A dispatcher reports that it is alive at its old generation."""
         if name in self.dispatchers:
             self.dispatchers[name] = replace(self.dispatchers[name], seen_at=self.now)
 
     @rule(seconds=st.floats(0.01, 10) | st.floats(0, 1000))
     def wait(self, seconds: float) -> None:
-        """Time passes; DNS has answered with the active epoch until now."""
+        """Time passes, and DNS answers with the active epoch meanwhile."""
         self.now += seconds
         (active,) = (epoch for epoch in self.epochs if epoch.state is EpochState.ACTIVE)
         self.last_used[active.secret] = self.now
 
     @rule()
     def rotate(self) -> None:
-        """An operator rotates, where a slot is free."""
+        """An operator rotates if a slot is free."""
         if free_slot(self.epochs, self.reserved, self.now) is None:
             with pytest.raises(Conflict, match="all 4 key slots are taken"):
                 publish("web", self.epochs, bytes(32), self.now, self.generation, self.reserved)
@@ -100,8 +100,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def emergency(self) -> None:
-        """An operator rotates because a key has leaked: one new key, active, and slots of living addresses kept empty
-        wherever a slot is free."""
+        """An operator rotates after a leak: one new active key, slots with living addresses reserved if possible."""
         free = free_slot(self.epochs, self.reserved, self.now)
         self.generation += 1
         made, lost = replace_at_once(WEB, self.epochs, self._secret(), self.now, self.generation, self.reserved)
@@ -116,7 +115,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def advance(self) -> None:
-        """A node takes the steps that are due."""
+        """A node performs the steps that are due."""
         before = {epoch.secret: epoch for epoch in self.epochs}
         progress = advance(WEB, self.epochs, self.dispatchers.values(), self.now)
         self.generation += bool(progress.events)
@@ -142,7 +141,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: free_slot(self.epochs, self.reserved, self.now) is None)
     @rule()
     def recover(self) -> None:
-        """Whatever happened, a slot becomes free once everything was reported and waited for."""
+        """In every state a slot becomes free once everything is reported and waited for."""
         for name in self.dispatchers:
             self.report(name)
         self.advance()
@@ -153,7 +152,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def exactly_one_is_active(self) -> None:
-        """One epoch is active, slots are distinct, and the keyring takes them."""
+        """One epoch is active, slots are distinct, and the keyring accepts them."""
         assert [epoch.state for epoch in self.epochs].count(EpochState.ACTIVE) == 1
         assert Keyring(WEB.address_layout, self.epochs).active
 
@@ -163,7 +162,7 @@ TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=N
 
 
 def test_no_live_dispatcher_activates_at_once() -> None:
-    """Where no dispatcher lives, or its lease has run out, nothing is waited for."""
+    """Without live dispatchers, or after their leases, activation waits for nothing."""
     old = first(WEB, bytes(32), 1000.0, 1)
     new = publish("web", [old], b"n" * 32, 2000.5, 7)
     lapsed = _dispatcher("d", 1, 1995.0)
@@ -177,7 +176,7 @@ def test_no_live_dispatcher_activates_at_once() -> None:
 
 
 def test_after_an_outage_leases_count_from_its_end() -> None:
-    """A dispatcher that could not report during an outage is waited for, for one lease from its end."""
+    """Activation waits for a dispatcher that could not report during an outage, for one lease from its end."""
     old = first(WEB, bytes(32), 1000.0, 1)
     new = publish("web", [old], b"n" * 32, 2000.0, 7)
     cut_off = _dispatcher("d", 1, 2000.0)
@@ -186,14 +185,14 @@ def test_after_an_outage_leases_count_from_its_end() -> None:
 
 
 def test_waiting_for_names_who_is_behind() -> None:
-    """The live dispatchers that have not reported the new key are named."""
+    """`waiting_for` names the live dispatchers that have not reported the new key."""
     epoch = publish("web", [], bytes(32), 0.0, 7)
     nodes = [_dispatcher("late", 6, 10.0), _dispatcher("ready", 7, 10.0), _dispatcher("dead", 1, 0.0)]
     assert waiting_for(epoch, nodes, 10.0) == ["late"]
 
 
 def test_silent_dispatchers_are_named() -> None:
-    """A dispatcher without the key whose lease has run out is named, not waited for; one with the key is neither."""
+    """A dispatcher without the key and past its lease is named as passed over, not waited for."""
     epoch = publish("web", [], b"k" * 32, 0.0, 7)
     has_it = replace(_dispatcher("had", 3, 0.0), keys=frozenset({epoch.key_id}))
     nodes = [_dispatcher("late", 6, 10.0), _dispatcher("dead", 1, 0.0), has_it]
@@ -202,7 +201,7 @@ def test_silent_dispatchers_are_named() -> None:
 
 
 def test_generation_of_an_older_history_does_not_count() -> None:
-    """A dispatcher that reports a later generation without the key is waited for: the database was put back."""
+    """Activation waits for a dispatcher that reports a later generation without the key, as after a restore."""
     old = first(WEB, bytes(32), 1000.0, 1)
     new = publish("web", [old], b"n" * 32, 2000.0, 7)
     ahead = _dispatcher("d", 90, 2000.0, frozenset({old.key_id, "0" * 16}))
@@ -213,7 +212,7 @@ def test_generation_of_an_older_history_does_not_count() -> None:
 
 
 def test_schedule() -> None:
-    """A cluster with a schedule rotates that long after its newest epoch, not while one waits, not without a slot."""
+    """A scheduled rotation is due that long after the newest epoch, unless one is pending or no slot is free."""
     daily = replace(WEB, rotate_every=86_400)
     old = first(WEB, bytes(32), 1000.0, 1)
     assert next_rotation(WEB, [old]) is None
@@ -230,7 +229,7 @@ def test_schedule() -> None:
 
 
 def test_reserved_slots_stay_empty() -> None:
-    """A slot that is reserved is left out until its time; with no other one the time is told."""
+    """A reserved slot stays empty until its time; if no other is free, the error gives the time."""
     old = first(WEB, bytes(32), 1000.0, 1)
     kept = [Reserved("web", 1, "x", 5000), Reserved("web", 2, "y", 6000), Reserved("web", 3, "z", 7000)]
     assert publish("web", [old], bytes(32), 1000.0, 2, kept[:1]).slot == 2
@@ -240,7 +239,7 @@ def test_reserved_slots_stay_empty() -> None:
 
 
 def test_emergency_without_a_free_slot_takes_the_one_that_ends_first() -> None:
-    """Where every slot has living addresses, the new key goes where they die first, and is active."""
+    """If every slot has living addresses, an emergency key takes the slot whose addresses expire first."""
     old = first(WEB, bytes(32), 1000.0, 1)
     kept = [Reserved("web", 1, "x", 5000), Reserved("web", 2, "y", 1200), Reserved("web", 3, "z", 7000)]
     made, lost = replace_at_once(WEB, [old], b"n" * 32, 1000.0, 2, kept)
@@ -249,7 +248,7 @@ def test_emergency_without_a_free_slot_takes_the_one_that_ends_first() -> None:
 
 
 def test_slots_go_round() -> None:
-    """A new epoch takes the slot after the newest, so that a slot comes back as late as possible."""
+    """A new epoch takes the slot after the newest one, so that slots are reused as late as possible."""
     held = [first(WEB, bytes(32), 0.0, 1)]
     for generation, slot in enumerate((1, 2, 3), 2):
         made = publish("web", held, bytes(32), 0.0, generation)
@@ -259,7 +258,7 @@ def test_slots_go_round() -> None:
 
 
 def test_full_slots_of_published_epochs_point_to_status() -> None:
-    """Where all slots wait for dispatchers no time can be named."""
+    """If all slots wait for dispatchers, the error points to the status instead of a time."""
     held = [first(WEB, bytes(32), 0.0, 1)]
     for generation in (2, 3, 4):
         held.append(publish("web", held, bytes(32), 0.0, generation))
@@ -268,7 +267,7 @@ def test_full_slots_of_published_epochs_point_to_status() -> None:
 
 
 def test_keep_follows_the_longest_ttl() -> None:
-    """The active epoch is kept by the longest TTL and session lifetime it ever had."""
+    """The active epoch is kept for the longest TTL and session lifetime that it had."""
     (kept,) = epochs.with_keep(replace(WEB, ttl=3600), [first(WEB, bytes(32), 0.0, 1)])
     assert kept.keep_seconds == 4200
     assert epochs.with_keep(WEB, [kept]) == (kept,)

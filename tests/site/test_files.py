@@ -1,4 +1,4 @@
-"""Site and node files: the example works as it stands, and every mistake is named where it was made."""
+"""Site and node files: the example is valid, and every mistake is reported at its location."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def site_file(tmp_path: Path) -> Path:
 
 
 def test_example_site_loads() -> None:
-    """The example site, word for word the design's, is valid and keeps every value."""
+    """The example site, identical to the design's, is valid and keeps every value."""
     site = load_site(EXAMPLES / "site.toml")
     web, legacy = site.clusters["web"], site.clusters["legacy"]
     assert isinstance(web, Cluster)
@@ -105,7 +105,7 @@ def test_example_site_loads() -> None:
     ],
 )
 def test_site_mistakes_are_named(site_file: Path, right: str, wrong: str, message: str) -> None:
-    """A wrong value is reported with file, table, key and the right form."""
+    """An invalid value is reported with file, table, key and the expected form."""
     text = site_file.read_text()
     assert right in text
     site_file.write_text(text.replace(right, wrong, 1))
@@ -125,7 +125,7 @@ def test_all_mistakes_are_reported_at_once(site_file: Path) -> None:
 
 
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
-    """What is not TOML is reported with its line."""
+    """Invalid TOML is reported with its line."""
     path = tmp_path / "site.toml"
     path.write_text("[cluster.web\n")
     with pytest.raises(ConfigError, match="line 1"):
@@ -133,13 +133,13 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """A missing file is named."""
     with pytest.raises(ConfigError, match=r"nope\.toml: cannot be read: No such file"):
         load_node(tmp_path / "nope.toml")
 
 
 def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    """Database, key file and state folder are found beside the node file, wherever the program runs."""
+    """Database, key file and state folder are relative to the node file, whatever the working directory."""
     path = tmp_path / "node.toml"
     path.write_text('database = "sqlite:///x.db"\n')
     node = load_node(path)
@@ -149,7 +149,7 @@ def test_node_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 
 def test_protection_of_dns(tmp_path: Path) -> None:
-    """Rate limit, cookies, front ends and TCP's limits are read; without them there is no limit but TCP's."""
+    """Rate limit, cookies, front ends and TCP limits are read; by default only TCP has limits."""
     path = tmp_path / "node.toml"
     path.write_text(
         'database = "sqlite:///x.db"\n[dns]\nrate_limit = { responses_per_second = 20 }\nrequire_cookies = true\n'
@@ -184,7 +184,7 @@ def test_protection_of_dns(tmp_path: Path) -> None:
     ],
 )
 def test_node_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
-    """A wrong node file names the key and the right form, and never repeats a password."""
+    """An invalid node file is reported with the key and the expected form, and never shows a password."""
     path = tmp_path / "node.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -195,7 +195,7 @@ def test_node_mistakes_are_named(tmp_path: Path, text: str, message: str) -> Non
 
 @pytest.mark.parametrize(("written", "version"), [("true", True), ("false", False), ('"mine"', "mine")])
 def test_identity(tmp_path: Path, written: str, version: bool | str) -> None:
-    """What a server says about itself is nothing, unless the node file says it."""
+    """A server identifies itself only if the node file sets an identity."""
     path = tmp_path / "node.toml"
     path.write_text('database = "sqlite:///x"\n')
     silent = load_node(path).dns

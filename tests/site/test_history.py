@@ -1,4 +1,4 @@
-"""What a node makes of a database that is not what it was."""
+"""How a node detects a database that was restored or replaced."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ WAITING = Epoch(2, EpochState.PUBLISHED, b"w" * 32)
     ],
 )
 def test_course(identity: str, generation: int, stamp: float | None, expected: Course) -> None:
-    """A database goes on where it is the same one, no younger, and the change seen last is in it."""
+    """History continues if the database is the same, no younger, and contains the last change seen."""
     assert course(SEEN, identity, generation, stamp) is expected
 
 
 def test_course_of_an_empty_one() -> None:
-    """Nothing seen yet, or an empty database seen, contradicts nothing."""
+    """An unseen or empty history contradicts no database."""
     assert course(None, "db", 7, None) is Course.ONWARD
     assert course(Mark("db", 0, 0.0), "db", 7, None) is Course.ONWARD
 
 
 def test_going_on_loses_nothing() -> None:
-    """While a database goes on, keys come and go without being missed."""
+    """While history continues, keys come and go without being reported as lost."""
     memory = follow(Memory(), SEEN, {"web": [OLD, USED]}, 1000.0, back=False)
     memory = follow(memory, Mark("db", 101, 6.0), {"web": [USED]}, 1000.0, back=False)
     assert (memory.lost, memory.back) == ((), "")
 
 
 def test_keys_that_a_database_lost_are_kept_track_of() -> None:
-    """Of a database that went back, keys that it lost are named as long as addresses of them may live."""
+    """After a restore, missing keys are tracked as long as their addresses may live."""
     memory = follow(Memory(), SEEN, {"web": [OLD, USED, WAITING]}, 1000.0, back=False)
     before = Epoch(2, EpochState.ACTIVE, b"b" * 32, keep_seconds=600)
     memory = follow(memory, Mark("db", 60, 3.0), {"web": [before]}, 1050.5, back=True)
@@ -61,7 +61,7 @@ def test_keys_that_a_database_lost_are_kept_track_of() -> None:
 
 
 def test_keys_that_are_still_there_are_not_lost() -> None:
-    """A key that the older state has in the same slot is not lost, nor one whose addresses have died."""
+    """A key that the restored state has in the same slot, or whose addresses have expired, is not lost."""
     memory = follow(Memory(), SEEN, {"web": [OLD, USED]}, 1000.0, back=False)
     memory = follow(memory, Mark("new", 60, 3.0), {"web": [USED]}, 1200.0, back=True)
     assert memory.lost == ()

@@ -1,4 +1,4 @@
-"""Plans: applying one gives the wanted site, twice gives nothing, and only what a file made is removed."""
+"""Plans: applying one gives the wanted site, planning again gives nothing, and only file-made objects are removed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SITES = st.builds(
 
 
 def _applied(site: Site, changes: tuple[Change, ...]) -> Site:
-    """What a store makes of changes."""
+    """The site after a store applies the changes."""
     found: dict[str, Any] = {attribute: dict(collection(site, kind)) for kind, attribute in COLLECTIONS.items()}
     found[SINGLE] = site.classify
     for change in changes:
@@ -71,7 +71,7 @@ def _origins(site: Site, origin: Origin = "site") -> dict[tuple[str, str], Origi
 
 @given(SITES, SITES)
 def test_plan_leads_to_the_wanted_site(old: Site, new: Site) -> None:
-    """Applying the plan between any two sites of one file gives the second, and then nothing is left to do."""
+    """Applying the plan between any two sites of one file gives the second, and the next plan is empty."""
     after = _applied(old, plan(old, new, _origins(old)))
     assert after == new
     assert plan(after, new, _origins(after)) == ()
@@ -79,7 +79,7 @@ def test_plan_leads_to_the_wanted_site(old: Site, new: Site) -> None:
 
 @given(SITES, SITES)
 def test_what_the_api_made_is_never_removed(old: Site, new: Site) -> None:
-    """Objects of the API stay; those that the file names too become what the file says."""
+    """API objects are kept; those that the file names too are set to the file's values."""
     after = _applied(old, plan(old, new, _origins(old, "api")))
     for kind in COLLECTIONS:
         assert dict(collection(after, kind)) == {**collection(old, kind), **collection(new, kind)}
@@ -87,7 +87,7 @@ def test_what_the_api_made_is_never_removed(old: Site, new: Site) -> None:
 
 @given(SITES, SITES)
 def test_parents_come_first_and_go_last(old: Site, new: Site) -> None:
-    """Made in the order of kinds, removed in the opposite order, removals last."""
+    """Objects are created in the order of kinds and removed in the reverse order, removals last."""
     order = [*COLLECTIONS, SINGLE]
     changes = plan(old, new, _origins(old))
     removals = [order.index(change.kind) for change in changes if change.action == "-"]
@@ -98,7 +98,7 @@ def test_parents_come_first_and_go_last(old: Site, new: Site) -> None:
 
 
 def test_runtime_fields_are_kept() -> None:
-    """Server states, client states and key generations that were set while running outlive an apply."""
+    """Server states, client states and key generations set at run time survive an apply."""
     acme, fast = EXAMPLE.clients["acme"], EXAMPLE.pools["fast"]
     drained = replace(fast, servers=(replace(fast.servers[0], state=ServerState.DRAIN),))
     revoked = replace(acme, state=ClientState.REVOKED, key_generation=7)
@@ -111,7 +111,7 @@ def test_runtime_fields_are_kept() -> None:
 
 
 def test_taking_over_is_a_change_without_difference() -> None:
-    """An object of the API that the file names as it is is taken over once."""
+    """An API object that the file names unchanged is taken over once."""
     changes = plan(EXAMPLE, EXAMPLE, _origins(EXAMPLE) | {("client", "acme"): "api"})
     assert [(change.where, change.action) for change in changes] == [("client.acme", "~")]
     assert changes[0].before == changes[0].after
@@ -126,7 +126,7 @@ def test_taking_over_is_a_change_without_difference() -> None:
     ],
 )
 def test_effects_warn_of_rejected_addresses(alter: Any, count: int) -> None:
-    """A changed layout or a removed cluster is announced: its addresses are rejected from then on."""
+    """A changed layout or a removed cluster is announced, since its addresses will be rejected."""
     web = EXAMPLE.clusters["web"]
     assert isinstance(web, Cluster)
     after = alter(web)

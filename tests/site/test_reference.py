@@ -1,4 +1,4 @@
-"""The reference of the site file is what the declarations say."""
+"""The reference of the site file is generated from the declarations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "deploy" / "site.md"
 
 
 def test_page_is_made_from_the_declarations() -> None:
-    """deploy/site.md is what `python -m dnsvip.site.reference` prints."""
+    """deploy/site.md equals the output of `python -m dnsvip.site.reference`."""
     assert PAGE.read_text() == markdown(), "python -m dnsvip.site.reference > deploy/site.md"
 
 

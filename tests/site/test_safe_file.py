@@ -1,4 +1,4 @@
-"""The writer of files: what is there before, meanwhile and after, with links, limits and crashes in the way."""
+"""The atomic file writer: replacement, drafts, links, permissions, full disks and crashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dnsvip.site.io.safe_file import draft_of, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    """The content is replaced, the mode is 0600 whatever it was, and no draft is left."""
+    """The content is replaced, the mode becomes 0600, and no draft is left."""
     path = tmp_path / "f"
     path.write_text("old")
     path.chmod(0o644)
@@ -26,7 +26,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_draft_is_private_from_the_start(tmp_path: Path) -> None:
-    """Nobody else can read the draft, whatever the umask; until the commit the file does not exist."""
+    """The draft is private whatever the umask, and the file does not exist before the commit."""
     before = os.umask(0)
     try:
         with draft_of(tmp_path / "f") as draft:
@@ -40,7 +40,7 @@ def test_a_draft_is_private_from_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path, *, exists: bool) -> None:
-    """A link in place of the file is replaced; its target, there or dangling, is left alone."""
+    """A symbolic link is replaced, and its target, existing or dangling, is left alone."""
     target = tmp_path / "target"
     if exists:
         target.write_text("theirs")
@@ -53,7 +53,7 @@ def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path, *, exists: boo
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
 def test_exclusive_creation_refuses_whatever_has_the_name(tmp_path: Path, kind: str) -> None:
-    """A file, a link and a dangling link are refused and stay."""
+    """Exclusive creation refuses a file, a link and a dangling link, and leaves them."""
     path, target = tmp_path / "f", tmp_path / "target"
     if kind == "file":
         path.write_text("theirs")
@@ -71,7 +71,7 @@ def test_exclusive_creation_refuses_whatever_has_the_name(tmp_path: Path, kind: 
 
 
 def test_a_folder_that_is_missing_or_a_file(tmp_path: Path) -> None:
-    """The error is of the requested class, and names the file, the reason and the remedy."""
+    """The error has the requested class and names the file, the reason and the remedy."""
     with pytest.raises(ConfigError, match=r"no/f: cannot be written: No such file.*; create the folder first"):
         write_file(tmp_path / "no" / "f", b"", error=ConfigError)
     (tmp_path / "file").touch()
@@ -84,13 +84,13 @@ def test_a_folder_that_is_missing_or_a_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_writable() -> None:
-    """Where the kernel lets nobody create files, the message says so."""
+    """If the folder is not writable, the message says so."""
     with pytest.raises(StoreError, match="/proc/f: cannot be written"):
         write_file(Path("/proc/f"), b"")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """Where the disk (here the limit of file size) has no room, the old file stays and no draft is left."""
+    """On a full disk (here a file size limit) the old file stays and no draft is left."""
     (tmp_path / "f").write_bytes(b"old")
     script = """
 import resource, signal, sys
@@ -113,7 +113,7 @@ except StoreError as error:
 
 
 def test_a_crash_before_the_commit_leaves_the_old_file(tmp_path: Path) -> None:
-    """A process that dies with the draft half written has changed nothing that a reader sees."""
+    """A process killed with a half-written draft changes nothing that a reader sees."""
     (tmp_path / "f").write_bytes(b"old")
     script = """
 import os, sys
