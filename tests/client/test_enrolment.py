@@ -189,7 +189,7 @@ def test_file_is_private(snapshot: Snapshot, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_where_it_is_found(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_file_is_loaded(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No imported enrolment gives None; an explicit path to a missing file is an error."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv(files.ENVIRONMENT, raising=False)

@@ -126,7 +126,7 @@ async def test_password_is_needed(proxy: Proxy, web: Web, target: Target, variab
     assert target.asked == []
 
 
-async def test_failures_are_told(proxy: Proxy) -> None:
+async def test_failures_are_reported(proxy: Proxy) -> None:
     """A name without an address and a port without a server give 502 with the reason, and a SOCKS failure."""
     status, output = await curl("http://nowhere.example.test/", env=proxy.environment)
     assert (status, "has no AAAA record" in output) == (0, True)

@@ -17,7 +17,7 @@ BAD = Act("bad", "Bad things", [], [Check("pigs fly", False, "they walk")])
 ENDED = Act("ended", "Cut short", [], [Check("it began", True, "yes")], failure="no more")
 
 
-def told(*acts: Act, terminal: bool = False) -> str:
+def screen_output(*acts: Act, terminal: bool = False) -> str:
     """The screen output of some acts."""
     out = io.StringIO()
     screen = Screen(
@@ -40,13 +40,13 @@ def told(*acts: Act, terminal: bool = False) -> str:
 
 def test_a_terminal_gets_colour_and_a_pipe_none() -> None:
     """Escape sequences go to terminals only."""
-    assert "\x1b[" in told(GOOD, terminal=True)
-    assert "\x1b[" not in told(GOOD)
+    assert "\x1b[" in screen_output(GOOD, terminal=True)
+    assert "\x1b[" not in screen_output(GOOD)
 
 
 def test_the_table_repeats_every_check() -> None:
     """Each check is reported when it is decided and again in the table, with its result."""
-    table = told(GOOD, BAD).rpartition("Proven")[2]
+    table = screen_output(GOOD, BAD).rpartition("Proven")[2]
     assert "ok      water is wet" in table
     assert "FAILED  pigs fly" in table
     assert "1 of 2 checks held in 1 s; the demo FAILED" in table
@@ -56,7 +56,7 @@ def test_the_table_repeats_every_check() -> None:
 def test_an_act_holds_only_whole(act: Act, held: bool) -> None:
     """An act holds if it completed, had checks, and all of them held."""
     assert act.held is held
-    assert ("FAILED" in told(act)) is not held
+    assert ("FAILED" in screen_output(act)) is not held
 
 
 def test_brackets_and_long_output_are_shown_as_they_are() -> None:

@@ -123,15 +123,15 @@ def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mo
         _prepare_xdp(tmp_path)
     names = [word.removeprefix("CAP_").lower() for word in setting(command, "CapabilityBoundingSet")]
     caps = ",".join(["-all", *(f"+{name}" for name in names)])
-    trace, told = tmp_path / "trace", tmp_path / "notify"
+    trace, notify = tmp_path / "trace", tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(told))
+        manager.bind(str(notify))
         manager.settimeout(60)
         limits = ("setpriv", "--no-new-privs", f"--bounding-set={caps}", f"--inh-caps={caps}")
         strace = ("strace", "-f", "-c", "-qq", "-o", trace)
         memory = (sys.executable, "-c", MDWE) if setting(command, "MemoryDenyWriteExecute") else ()
         argv = (*limits, *strace, *memory, PROGRAM, command, tmp_path / "node.toml")
-        process = host.start(*argv, log=tmp_path / "log", env={"NOTIFY_SOCKET": str(told)})
+        process = host.start(*argv, log=tmp_path / "log", env={"NOTIFY_SOCKET": str(notify)})
         assert manager.recv(4096).startswith(b"READY=1"), (tmp_path / "log").read_text()
         pid = _traced(process.pid)
         status = Path(f"/proc/{pid}/status").read_text()

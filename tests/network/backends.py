@@ -236,8 +236,8 @@ class Backends:
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=self.folder, check=False, capture_output=True, text=True
         )
-        told: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
-        return told
+        status: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return status
 
     def states(self, pool: str) -> dict[str, str]:
         """The states of a pool's servers, as the dispatcher uses them."""

@@ -186,8 +186,8 @@ class Ground:
             with connection.makefile() as text:
                 version, status = json.loads(next(text)), json.loads(next(text))
                 assert version == {"dispatch": 1}
-                told: dict[str, Any] = status
-                return told
+                answer: dict[str, Any] = status
+                return answer
 
     def count(self, reason: str) -> int:
         """One counter of the dispatcher."""

@@ -66,7 +66,7 @@ def test_encap_carries_ipv4(ground: Backends) -> None:
     assert ground.curl("192.0.2.8").stdout in TUN
 
 
-def test_upload_through_a_tunnel_is_told_the_size_that_fits(ground: Backends) -> None:
+def test_upload_through_a_tunnel_gets_packet_too_big(ground: Backends) -> None:
     """A 1500-byte packet exceeds the tunnel's MTU: the client gets Packet Too Big (1460) from the VIP and continues."""
     vip, vip4 = ground.address("tunnel", 1), "192.0.2.8"
     capture = ground.capture(ground.client, "icmp6 or icmp")
@@ -109,8 +109,8 @@ def test_a_server_dies_and_comes_back(ground: Backends) -> None:
         ground.kill_web("web-1")
         ground.until(lambda: ground.states("web")["web-1"] == "down")
         assert ground.who(vip, 10) == {"web-2"}
-        (told,) = [one for one in ground.status()["health"] if one["name"] == "web-1"]
-        assert (told["passing"], told["note"]) == (False, "Connection refused")
+        (server,) = [one for one in ground.status()["health"] if one["name"] == "web-1"]
+        assert (server["passing"], server["note"]) == (False, "Connection refused")
         ground.start_web("web-1")
     assert ground.who(vip, 16) == WEB
 
@@ -258,9 +258,9 @@ def test_watching_tells_in_words(ground: Backends) -> None:
     assert watching.stderr
     watching.stderr.readline()
     ground.curl(forged, "who", "--connect-timeout", "0.2")
-    told = watching.communicate(timeout=60)[0]
-    assert f"> [{forged}]:80" in told
-    assert "bad-tag: dropped: the address is forged, damaged or encoded under another key" in told
+    output = watching.communicate(timeout=60)[0]
+    assert f"> [{forged}]:80" in output
+    assert "bad-tag: dropped: the address is forged, damaged or encoded under another key" in output
 
 
 def test_nothing_was_lost(ground: Backends) -> None:

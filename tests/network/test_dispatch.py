@@ -261,7 +261,7 @@ def test_nothing_is_left_behind(ground: Ground) -> None:
     assert ground.who(PLAIN) in ("fast-1", "fast-2")
 
 
-def test_a_host_that_does_not_forward_is_told_so(world: World, tmp_path: Path) -> None:
+def test_a_host_that_does_not_forward_is_reported(world: World, tmp_path: Path) -> None:
     """On a host without IP forwarding the dispatcher names the sysctl to set."""
     host = world.host("alone")
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')

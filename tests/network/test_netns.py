@@ -190,7 +190,7 @@ def test_a_forbidden_user_namespace_names_the_sysctl(monkeypatch: pytest.MonkeyP
     assert "sysctl user.max_user_namespaces=0" in (World.available() or "")
 
 
-def test_an_unusable_tun_device_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unusable_tun_device_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without /dev/net/tun the error says how to create it."""
     monkeypatch.setattr(privilege, "TUN", tmp_path / "tun")
     assert "modprobe tun" in (World.available(tun=True) or "")

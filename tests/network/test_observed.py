@@ -104,8 +104,8 @@ def test_every_metric_in_use_exists(ground: Ground) -> None:
     token = (ground.folder / "token").read_text().strip()
     ground.dispatcher.run("curl", "-s", "-H", f"Authorization: Bearer {token}", "http://127.0.0.1:8053/api/v1/status")
     scraped = names(get(ground, 9153, "/metrics")) | names(get(ground, 9154, "/metrics"))
-    told = get(ground, 9153, "/metrics") + get(ground, 9154, "/metrics")
-    families = {line.split()[2] for line in told.splitlines() if line.startswith("# TYPE")}
+    scrapes = get(ground, 9153, "/metrics") + get(ground, 9154, "/metrics")
+    families = {line.split()[2] for line in scrapes.splitlines() if line.startswith("# TYPE")}
     found = expressions()
     assert len(found) > 40
     wanted = {name for each in found for name in used(each)} - COMMON

@@ -60,13 +60,13 @@ def test_packets_of_an_address(field: Field) -> None:
     process = watching(field, vip, "--count", "3")
     field.traffic("connect", "1", "1", field.address("direct", 2))
     field.traffic("connect", "1", "1", vip)
-    told = packets(process)
-    assert [one["reason"] for one in told] == ["issued", "known", "known"]
-    assert {(one["vip"], one["source"], one["tier"], one["action"]) for one in told} == {
+    seen = packets(process)
+    assert [one["reason"] for one in seen] == ["issued", "known", "known"]
+    assert {(one["vip"], one["source"], one["tier"], one["action"]) for one in seen} == {
         (vip, CLIENT, "direct", "forward")
     }
-    assert {one["server"] for one in told} < {"s1", "s2"}
-    assert told[0]["words"] == "forwarded: new flow to an issued address"
+    assert {one["server"] for one in seen} < {"s1", "s2"}
+    assert seen[0]["words"] == "forwarded: new flow to an issued address"
 
 
 def test_packets_of_everybody(field: Field) -> None:

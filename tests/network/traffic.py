@@ -113,11 +113,11 @@ async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str
             if not over.is_set():
                 harmed[label] = f"{type(error).__name__} {error}"
 
-    async def told() -> None:
+    async def end_on_input() -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         over.set()
 
-    teller = asyncio.ensure_future(told())
+    watcher = asyncio.ensure_future(end_on_input())
     tasks = [asyncio.ensure_future(one(number)) for number in range(flows)]
     pending: set[asyncio.Future[None]] = set(tasks)
     while pending and not over.is_set():
@@ -125,7 +125,7 @@ async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str
     for task in pending:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    teller.cancel()
+    watcher.cancel()
     return {"servers": dict(started), "by_flow": servers, "harmed": harmed}
 
 

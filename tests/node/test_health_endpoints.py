@@ -69,7 +69,7 @@ def test_workers_are_added_up(watched: Watched) -> None:
     assert host == 1
 
 
-def test_promtool_finds_nothing(watched: Watched) -> None:
+def test_promtool_accepts_the_metrics(watched: Watched) -> None:
     """`promtool check metrics` reports nothing for a scrape."""
     watched.node.curl("GET", "tiers")
     text = watched.get("/metrics")[1]

@@ -98,7 +98,7 @@ def test_differences(tmp_path: Path) -> None:
     assert list(differences(read(""), read(""))) == []
 
 
-def told(path: Path) -> tuple[socket.socket, dict[str, str]]:
+def notify_socket(path: Path) -> tuple[socket.socket, dict[str, str]]:
     """A socket in place of the service manager's, and the environment that names it."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(path))
@@ -106,9 +106,9 @@ def told(path: Path) -> tuple[socket.socket, dict[str, str]]:
     return sock, {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"}
 
 
-def test_a_service_manager_is_told(made: Node) -> None:
+def test_a_service_manager_is_notified(made: Node) -> None:
     """READY=1 follows the first answer, WATCHDOG=1 repeats, RELOADING=1 surrounds SIGHUP, STOPPING=1 comes last."""
-    sock, environ = told(made.folder / "notify")
+    sock, environ = notify_socket(made.folder / "notify")
     with sock, (made.folder / "log").open("wb") as log:
         argv = [DNSVIP, "serve", "node.toml", "--token-file", "token"]
         with subprocess.Popen(argv, cwd=made.folder, env={**os.environ, **environ}, stderr=log) as process:
@@ -138,7 +138,7 @@ def test_no_service_manager(tmp_path: Path) -> None:
     """With no service manager, a dead one, or another process's watchdog, nothing is sent and nothing fails."""
     Notifier({}).ready("x")
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("x")
-    sock, environ = told(tmp_path / "notify")
+    sock, environ = notify_socket(tmp_path / "notify")
     with sock:
         Notifier({**environ, "WATCHDOG_PID": "1"}).stopping()
         assert sock.recv(100) == b"STOPPING=1"

@@ -48,7 +48,7 @@ def test_each_server_has_a_url(url: str, expected: list[str]) -> None:
         ("postgresql://u:hunter2@/db?host=a,b,c&port=1,2", "2 ports for 3 hosts"),
     ],
 )
-def test_what_cannot_be_is_told(url: str, message: str) -> None:
+def test_invalid_urls_are_refused(url: str, message: str) -> None:
     """An invalid URL is refused without showing its password."""
     with pytest.raises(StoreError, match=message) as caught:
         single_hosts(url)

@@ -55,7 +55,7 @@ def test_no_secret_in_clear(snapshot: Snapshot, site: Site, tmp_path: Path, kek:
         assert secret not in content
 
 
-def test_another_key_is_told(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
+def test_another_key_is_refused(snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey) -> None:
     """A file wrapped with another key raises SecretError."""
     lastgood.save(tmp_path, snapshot, "db", kek)
     with pytest.raises(SecretError, match="does not unwrap with the key from other"):
@@ -96,7 +96,7 @@ def _newer(lines: list[str]) -> list[str]:
         (lambda lines: [lines[0], '["cluster", {"name": "web"}]'], "is damaged"),
     ],
 )
-def test_damage_is_told(
+def test_damage_is_refused(
     snapshot: Snapshot, tmp_path: Path, kek: KeyEncryptionKey, damage: Callable[[list[str]], list[str]], message: str
 ) -> None:
     """A truncated, altered or unknown file is refused by name."""
@@ -113,7 +113,7 @@ def test_damage_is_told(
     assert lastgood.load(tmp_path, kek).generation == snapshot.generation
 
 
-def test_missing_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, kek: KeyEncryptionKey) -> None:
     """Without a saved snapshot the error names the file."""
     with pytest.raises(StoreError, match=r"snapshot\.jsonl: No such file"):
         lastgood.load(tmp_path, kek)

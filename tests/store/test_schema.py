@@ -55,7 +55,7 @@ async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Pa
     assert len({out for out, _ in outputs}) == 1
 
 
-async def test_wrong_key_is_told_at_open(store: Store, url: str) -> None:
+async def test_wrong_key_is_refused_at_open(store: Store, url: str) -> None:
     """Opening with another key is refused, with a hint where the right one is."""
     with pytest.raises(SecretError, match=r"the key from other is not the one .* copy the key file"):
         await Store.open(url, KeyEncryptionKey(bytes(32), "other"))
@@ -155,7 +155,7 @@ async def test_unreachable_databases_are_named(url: str, message: str, kek: KeyE
     assert "hunter2" not in str(caught.value)
 
 
-async def test_what_is_no_database_is_told(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+async def test_what_is_no_database_is_refused(tmp_path: Path, kek: KeyEncryptionKey) -> None:
     """A file that is not a database is refused."""
     path = tmp_path / "x.db"
     path.write_text("not a database " * 100)

@@ -161,7 +161,7 @@ def test_command_gives_the_key(tmp_path: Path) -> None:
         (["echo", "hunter2"], "key command echo: holds no key"),
     ],
 )
-def test_command_that_fails_is_told(tmp_path: Path, command: list[str], message: str) -> None:
+def test_command_that_fails_is_named(tmp_path: Path, command: list[str], message: str) -> None:
     """A command that cannot run, fails, or prints no key is named with its last error line, never with its output."""
     with pytest.raises(SecretError, match=message) as caught:
         KeyEncryptionKey.load(tmp_path / "k", {}, command)
