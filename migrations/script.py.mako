@@ -12,10 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go from ${down_revision} to ${up_revision}."""
+    """Upgrade from ${down_revision} to ${up_revision}."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Go back to ${down_revision}."""
+    """Downgrade to ${down_revision}."""
     ${downgrades if downgrades else "pass"}

@@ -1,6 +1,6 @@
 """IPv4 classes of service: a subnet and a table tier -> host numbers (address/README.md, "IPv4").
 
-No cryptography: eight bits cannot carry it. Whoever knows the table can pick any class, so a class
+No cryptography: eight bits cannot carry it. Anyone who knows the table can pick any class, so a class
 is a preference and never an authorisation.
 """
 
@@ -17,8 +17,8 @@ MIN_PREFIX_BITS, MAX_PREFIX_BITS = 16, 30
 class ClassTable:
     """Addresses of one IPv4 subnet by tier name.
 
-    Raises CodecError for a subnet outside /16 to /30, a host number that does not exist in it, is the
-    network, broadcast or plain address, or stands for two tiers.
+    Raises CodecError for a subnet outside /16 to /30, and for a host number that is outside it, is the network,
+    broadcast or plain address, or belongs to two tiers.
     """
 
     __slots__ = ("_by_address", "_by_tier", "plain", "prefix")
@@ -53,5 +53,5 @@ class ClassTable:
         return addresses[spread % len(addresses)] if addresses else self.plain
 
     def decode(self, address: int) -> str | None:
-        """The tier that an address stands for; None for the plain and for unused addresses."""
+        """The tier that an address encodes; None for the plain and for unused addresses."""
         return self._by_address.get(address)

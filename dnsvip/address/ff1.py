@@ -51,7 +51,7 @@ class Ff1:
 
     @property
     def constant_block(self) -> int:
-        """AES of the constant block P as a number of 128 bits: all that FF1 needs of P, under this key, for good."""
+        """AES of the constant block P as a 128-bit number: all that depends on P, computed once per key."""
         return self._mid
 
     def encrypt(self, number: int) -> int:

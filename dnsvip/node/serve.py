@@ -19,6 +19,7 @@ import uvloop
 
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
+from dnsvip.dispatcher.io.control import SOCKET
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
@@ -39,9 +40,6 @@ from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import ApiCounts, Observed
 from dnsvip.telemetry.log import configure
-
-DISPATCHER = "dispatch.sock"
-"""In state_dir: the control socket of a dispatcher on this node (dispatcher/io/control.py)."""
 
 log = structlog.get_logger()
 
@@ -125,4 +123,4 @@ def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers
         return dns.engine if isinstance(dns, DnsServer) else None
 
     geo = None if isinstance(dns, DnsServer) else GeoFiles(node.geo.database).geo
-    return Node(store, lambda: follower.snapshot, dns.counters, node.state_dir / DISPATCHER, engine=engine, geo=geo)
+    return Node(store, lambda: follower.snapshot, dns.counters, node.state_dir / SOCKET, engine=engine, geo=geo)

@@ -1,8 +1,7 @@
-"""A mapping for a million entries of which one changes: what is new shares all the rest with what was.
+"""A copy-on-write map for a million entries: a changed map shares all unchanged shards with its predecessor.
 
-`changed` copies one small shard an entry, never the whole, so the old mapping goes on to be read while
-the new one is made, and `difference` of two generations looks only where they differ. It knows nothing
-of what it holds.
+`changed` copies one small shard per changed entry, never the whole, so the old map can be read meanwhile, and
+`difference` of two maps compares only the shards that differ. It knows nothing of its values.
 """
 
 from __future__ import annotations

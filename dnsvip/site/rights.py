@@ -65,7 +65,7 @@ class Scope:
         return name is None or any(_fits(kind, name, pattern) for pattern in patterns)
 
     def covers(self, other: Scope) -> bool:
-        """Whether it allows all that `other` allows. Patterns are compared as text."""
+        """Whether it allows everything that `other` allows. Patterns are compared as text."""
         return (
             set(self.actions) >= set(other.actions)
             and (ALL in self.kinds or set(self.kinds) >= set(other.kinds))
@@ -86,7 +86,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """All that a caller is allowed to do."""
+    """Everything that a caller is allowed to do."""
 
     scopes: tuple[Scope, ...] = field(default=())
 

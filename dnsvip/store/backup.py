@@ -1,7 +1,7 @@
 """A whole site in one file and back: one consistent state, secrets wrapped as stored, sealed against change.
 
 The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
-and a last line with the number of rows and a seal, HMAC-SHA256 of all lines before it under a key derived from the
+and a last line with the number of rows and a seal, HMAC-SHA256 of all preceding lines under a key derived from the
 key-encryption key. Node reports are left out.
 """
 
@@ -93,8 +93,8 @@ class Backups:
     ) -> tuple[Header, int]:
         """Restore a backup into an empty database, or with `replacing` into any; its header and the number of rows.
 
-        `key` wraps the backup's secrets, where that is not this store's. All or nothing, in one transaction. Raises
-        StoreError for a file that cannot be used, Conflict where the database is not empty.
+        `key` wraps the backup's secrets, if it is not this store's. All or nothing, in one transaction. Raises
+        StoreError for an unusable file, Conflict if the database is not empty.
         """
         old = key or self._session.kek
         header, _ = await asyncio.to_thread(check, path, old, progress)
@@ -233,7 +233,7 @@ def _grouped(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def _stored(table: Table) -> list[Column[Any]]:
-    """The columns that are written, not computed by the database."""
+    """The stored columns, without those that the database computes."""
     return [column for column in table.columns if column.computed is None]
 
 

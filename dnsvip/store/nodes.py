@@ -48,7 +48,7 @@ class Nodes:
             await connection.execute(delete(node).where(node.c.name == report.name, node.c.instance == report.instance))
 
     async def forget(self, name: str, now: float) -> int:
-        """Remove the processes of a node whose lease has expired; their number."""
+        """Remove the processes of a node whose lease has expired; return their number."""
         lapsed = node.c.seen_at + node.c.lease_seconds < now
         async with self._session.write_unordered() as connection:
             return (await connection.execute(delete(node).where(node.c.name == name, lapsed))).rowcount

@@ -25,7 +25,7 @@ from dnsvip.store.snapshots.snapshots import Snapshots
 
 
 class Store:
-    """One open database, by parts. Safe for concurrent use by the tasks of one event loop; made by `open`."""
+    """One open database, by parts. Safe for concurrent use by the tasks of one event loop; created by `open`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -64,7 +64,7 @@ class Store:
 
     @property
     def identity(self) -> str:
-        """The random id of the database, as last read; another database in its place has another one."""
+        """The random id of the database, as last read; a replacement has another one."""
         return self._session.identity
 
     async def generation(self) -> int:

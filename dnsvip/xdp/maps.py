@@ -109,7 +109,7 @@ class Map:
         return self._split(value.raw)
 
     def put(self, key: bytes, value: bytes, flags: int = 0) -> None:
-        """Set a value; in a per-CPU map either all of them, one after the other, or one for all."""
+        """Set a value; in a per-CPU map either one value for all CPUs, or all of them concatenated."""
         result = library().bpf_map_update_elem(self.fd, self._key(key), self._value(value), flags)
         check(result, f"writing map {self.name}")
 
@@ -128,7 +128,7 @@ class Map:
         return True
 
     def put_many(self, keys: bytes, values: bytes) -> None:
-        """Set many values in one system call; keys and values one after the other."""
+        """Set many values in one system call; keys and values are concatenated."""
         total = len(keys) // self.key_size
         if len(keys) != total * self.key_size or len(values) != total * self._padded * self.cpus:
             raise ValueError(f"map {self.name}: {len(keys)} bytes of keys do not fit {len(values)} bytes of values")
@@ -158,7 +158,7 @@ class Map:
                 yield key, self._split(values[n * size : (n + 1) * size])
 
     def _batches(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """All entries: how many, their keys and their values one after the other."""
+        """All entries in batches: the number, the concatenated keys and the concatenated values."""
         count, position = BATCH, None
         while True:
             keys = ctypes.create_string_buffer(count * self.key_size)

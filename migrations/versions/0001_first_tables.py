@@ -17,7 +17,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make every table."""
+    """Create every table."""
     op.create_table(
         "state",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -127,5 +127,5 @@ def _people() -> None:
 
 
 def downgrade() -> None:
-    """There is nothing before the first tables."""
+    """Refuse: nothing precedes the first tables."""
     raise NotImplementedError("remove the database instead")

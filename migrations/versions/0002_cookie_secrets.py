@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table; the secrets are made when the database is opened."""
+    """Create the table; opening the database creates the secrets."""
     op.create_table(
         "cookie_secret",
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),

@@ -1,6 +1,6 @@
-"""What operation needs: who may read the database, slots that are not free, what nodes hold, more about tokens.
+"""Operations: compatible readers, reserved key slots, what nodes hold, scopes and limits of tokens.
 
-Only additions that a program of 0002 does not notice: new tables, and columns that are empty or have a default.
+Only additions that a program of 0002 ignores: new tables, and columns that are nullable or have a default.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def upgrade() -> None:
     """Add columns, tables and indexes."""
     for table, column in COLUMNS:
         op.add_column(table, column)
-    # Computed by the database, so that it is right also for what a program of 0002 writes.
+    # Computed by the database, so that it is also correct for rows written by a program of 0002.
     sqlite = op.get_bind().dialect.name == "sqlite"
     field = "(json_extract(spec, '$.state')) VIRTUAL" if sqlite else "(spec::json ->> 'state') STORED"
     op.execute(f"ALTER TABLE client ADD COLUMN state VARCHAR(16) GENERATED ALWAYS AS {field}")
@@ -59,7 +59,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop what was added."""
+    """Drop the additions."""
     op.drop_table("key_slot")
     for table, columns in INDEXES:
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table)

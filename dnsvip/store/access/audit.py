@@ -49,8 +49,11 @@ class Audit:
     async def rows(
         self, limit: int = 100, before: int | None = None, about: Mapping[str, str] | None = None, since: float = 0.0
     ) -> list[AuditRow]:
-        """The newest rows first, none older than `since` (unix seconds); `before` is the id of the last row of the
-        previous page. `about` maps columns (kind, name, actor, action) to the values they must have."""
+        """The newest rows first, none older than `since` (unix seconds).
+
+        `before` is the id of the last row of the previous page. `about` maps columns (kind, name, actor, action) to
+        the values to match.
+        """
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.id < before)
@@ -80,7 +83,7 @@ async def record(
 
 
 async def stamp(connection: AsyncConnection, generation: int) -> float | None:
-    """When a generation was made (unix seconds), by its audit rows; None where it has none."""
+    """When a generation was made (unix seconds), by its audit rows; None if it has none."""
     query = select(audit.c.at).where(audit.c.generation == generation).limit(1)
     return (await connection.execute(query)).scalar()
 

@@ -89,14 +89,14 @@ class Tokens:
             return await _select(connection, token.c.name == name)
 
     async def create(self, name: str, actor: str, like: Token | None = None) -> str:
-        """Make a token with the rights and limits of `like`, by default all rights; its secret.
+        """Create a token with the rights and limits of `like`, by default all rights; its secret.
 
-        Raises InvalidSite for an invalid name, Conflict where it is taken.
+        Raises InvalidSite for an invalid name, Conflict if it is taken.
         """
         return await self._create(name, actor, like, only_first=False) or ""
 
     async def create_first(self, name: str, actor: str) -> str | None:
-        """As `create` where there is no token at all, else None; of several nodes that start, one makes it."""
+        """As `create` if there is no token at all, else None; of several nodes that start, one creates it."""
         return await self._create(name, actor, None, only_first=True)
 
     async def change(self, before: Token, after: Token, actor: str, *, renew: bool = False) -> str | None:

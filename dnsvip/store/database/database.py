@@ -44,7 +44,7 @@ ROWS = 5000
 """Rows in one INSERT: enough to hide the round trip, few enough to bound memory."""
 
 ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""All that asyncpg raises; the last is raised where no server satisfies target_session_attrs."""
+"""All that asyncpg raises; it raises the last if no server satisfies target_session_attrs."""
 
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
@@ -100,7 +100,7 @@ class Database:
 
     @asynccontextmanager
     async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction for what makes no generation (heartbeats); on PostgreSQL it runs beside other writers."""
+        """A transaction that makes no generation (heartbeats); PostgreSQL runs it concurrently with other writers."""
         with self.translating():
             await self._follow_file()
             async with self.engine.connect() as connection:
@@ -125,8 +125,10 @@ class Database:
                     await connection.invalidate()
 
     async def _follow_file(self) -> None:
-        """Reconnect where a SQLite file was replaced: open connections still reach the old one, and what they write
-        there is lost. Raises OSError where the file is gone."""
+        """Reconnect after a SQLite file was replaced: open connections use the old one, and their writes are lost.
+
+        Raises OSError if the file is gone.
+        """
         if not self.is_sqlite:
             return
         inode = self.path.stat().st_ino
@@ -176,7 +178,7 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
 
 
 def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
-    """An engine that tries one server after the other, the last good one first."""
+    """An engine that tries the servers in turn, the last good one first."""
     order = deque(urls)
     seconds = CONNECT_SECONDS / len(urls)
 
@@ -200,7 +202,7 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
 
 
 def make_file(path: Path) -> None:
-    """Create an empty SQLite file, mode 0600, where there is none; SQLite gives its journal files the same mode."""
+    """Create a missing SQLite file with mode 0600; SQLite gives its journal files the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The URL of a PostgreSQL database as libpq takes it: one or several hosts, TLS and password by its parameters.
+"""The URL of a PostgreSQL database in libpq's format: one or several hosts, TLS and password by its parameters.
 
-It only cuts and hides text; what the parameters mean is known to asyncpg, which reads the URL.
+It only splits and hides text; asyncpg interprets the parameters.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ WRITABLE = ("read-write", "primary")
 
 
 def single_hosts(url: str) -> list[str]:
-    """One URL for each host that a URL names, in its order; raises StoreError for one that cannot be.
+    """One URL for each host in a URL, in order; raises StoreError for an invalid one.
 
-    Of several servers only one that takes writes is of use: that is asked for where the URL does not say it.
+    Of several servers only a writable one is useful: each URL requires one unless it says otherwise.
     """
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
@@ -45,7 +45,7 @@ def single_hosts(url: str) -> list[str]:
 
 
 def hidden(url: str) -> str:
-    """A URL to be shown: without its password."""
+    """A URL for display, without its password."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")

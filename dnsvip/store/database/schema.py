@@ -23,7 +23,7 @@ SCRIPTS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "migr
 
 
 async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -> tuple[str, bytes]:
-    """Make tables and the row of `state` where they are missing; the database's identity and key check.
+    """Create missing tables and the row of `state`; return the database's identity and key check.
 
     Raises StoreError for a newer database (or, without `migrate`, an older one).
     """
@@ -36,7 +36,7 @@ async def prepare(database: Database, kek: KeyEncryptionKey, *, migrate: bool) -
 
 
 def version_of(connection: Connection) -> str | None:
-    """The schema version of a database; None where it has no tables."""
+    """The schema version of a database; None if it has no tables."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -63,7 +63,7 @@ def _upgrade(connection: Connection, database: Database) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     version = version_of(connection)
-    if version == SCHEMA or is_usable(connection, version):  # another node was quicker
+    if version == SCHEMA or is_usable(connection, version):  # another node did it first
         return
     _refuse_newer(database, version)
     config = Config()

@@ -22,7 +22,7 @@ from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 
 class Rollback(Exception):
-    """Raised inside a transaction to leave nothing behind: a dry run, or nothing to do."""
+    """Raised inside a transaction to discard it: a dry run, or nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Transaction:
 
 
 class Session:
-    """What every part of the store works with: transactions, and the key-encryption key."""
+    """What every part of the store uses: transactions, and the key-encryption key."""
 
     def __init__(self, database: Database, kek: KeyEncryptionKey, identity: str) -> None:
         self.database = database

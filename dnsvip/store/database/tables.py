@@ -1,8 +1,8 @@
-"""The tables, as SQLAlchemy Core. `migrations/` makes them; a test holds the two against each other.
+"""The tables, as SQLAlchemy Core. `migrations/` creates them; a test compares the two.
 
-Every kind of object has one row an object: its name, columns for what must be unique or is searched,
-`spec` (its JSON as `spec.dump` gives it, secrets left out), who made it, and the generation that
-last changed it. Secrets stand wrapped in columns of their own.
+Every kind of object has one row per object: its name, columns for unique and searched fields, `spec` (its JSON as
+`spec.dump` gives it, without secrets), its origin, and the generation that last changed it. Wrapped secrets have their
+own columns.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 
 SCHEMA = "0003"
-"""The newest migration that this code knows. A database beyond it is opened where its `state.min_reader` allows."""
+"""The newest migration that this code knows. It opens a newer database if that one's `state.min_reader` allows."""
 
 OLDEST = "0002"
-"""The oldest SCHEMA whose programs can use these tables beside this one: what a database says as `min_reader`."""
+"""The oldest SCHEMA whose programs can use these tables too; a database stores it as `min_reader`."""
 
 metadata = MetaData(
     naming_convention={
@@ -50,7 +50,7 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 class JsonField(ColumnElement[str]):
-    """A field of the JSON in `spec`, as each database writes that."""
+    """A field of the JSON in `spec`, in each database's syntax."""
 
     inherit_cache = False
 
@@ -73,10 +73,10 @@ state = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1", name="singleton"), primary_key=True),
     Column("generation", BigInteger, nullable=False),
-    Column("identity", String(32), nullable=False),  # of this database, random: tells a replaced one
-    Column("key_check", LargeBinary, nullable=False),  # wrapped constant: tells a wrong key
+    Column("identity", String(32), nullable=False),  # random id of this database: detects a replacement
+    Column("key_check", LargeBinary, nullable=False),  # wrapped constant: detects a wrong key
     Column("min_reader", String(8), nullable=False, server_default="0002"),  # the oldest SCHEMA that may use it
-    Column("next_key_id", String(32)),  # of the key-encryption key that is about to be changed to
+    Column("next_key_id", String(32)),  # id of the announced key-encryption key
 )
 
 
@@ -104,10 +104,10 @@ client = _kind(
     "client",
     Column("id", BigInteger, nullable=False, unique=True),
     Column("tier", Key, nullable=False, index=True),
-    # Of `spec`, by the database: what a program of an older schema writes has it too.
+    # Computed from `spec` by the database: rows written by a program of an older schema have it too.
     Column("state", String(16), Computed(JsonField("state"))),
 )
-# What lists of a million are sorted and filtered by.
+# Sort and filter columns of lists with a million objects.
 Index(None, client.c.tier, client.c.name)
 Index(None, client.c.state, client.c.name)
 classify = _kind("classify")
@@ -175,7 +175,7 @@ node = Table(
     Column("started_at", Float(53)),
     Column("taken_at", Float(53)),  # when the generation was taken
     Column("keys", Text),  # JSON: the ids of the keys it holds
-    Column("detail", Text),  # JSON: what else it says of itself
+    Column("detail", Text),  # JSON: other details that it reports
 )
 
 token = Table(
@@ -203,7 +203,7 @@ audit = Table(
     Column("name", Key, nullable=False),
     Column("before", Text),
     Column("after", Text),
-    Index(None, "name", "kind", "id"),  # not by kind first: that would lure planners away from the generation
+    Index(None, "name", "kind", "id"),  # kind is not first: that would lure planners away from the generation
     Index(None, "actor", "id"),
     Index(None, "at", "id"),
 )

@@ -1,7 +1,7 @@
 """Generations as they change: PostgreSQL notifies (LISTEN/NOTIFY), a SQLite file is polled every 100 ms.
 
-An outage never ends the watch: it reconnects with growing pauses. Slow polling beside the notifications bounds
-what a lost one costs to seconds.
+An outage never ends the watch: it reconnects with growing pauses. Slow polling in addition to the notifications bounds
+the delay of a lost one to seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def watch(database: Database) -> AsyncGenerator[int]:
         except StoreError as error:
             if not lost:
                 log.warning("database lost, trying again", error=str(error))
-            last, lost = -1, True  # another database may come back in its place
+            last, lost = -1, True  # another database may return in its place
             with suppress(StoreError):
                 await database.close()  # half-open connections would hang until they time out
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter: not all nodes reconnect at once
@@ -72,7 +72,7 @@ async def _postgresql(database: Database) -> AsyncGenerator[int]:
         await driver.add_listener(CHANNEL, lambda *_: woken.set())
         while True:
             woken.clear()
-            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that drops everything is an outage too
+            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that drops every packet is an outage too
                 generation = await current_generation(connection)
             yield generation
             await _wait(woken, SLOW_POLL_SECONDS)

@@ -25,8 +25,9 @@ from dnsvip.store.snapshots import lastgood
 from dnsvip.store.snapshots.snapshots import Followed
 
 REST_SECONDS = 0.02
-"""The pause between two strides of saving of some 2 ms each: a large site takes a tenth of the time, as answers would
-wait for more."""
+"""The pause between two strides of some 2 ms: saving a large site uses a tenth of the time, so that queries
+do not wait longer.
+"""
 
 MEMORY_FILE = "memory.json"
 
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Disk:
-    """The state folder of one node; `memory` is the current one, saved or not yet."""
+    """The state folder of one node; `memory` is the current one, saved or not."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = Memory()
@@ -47,29 +48,31 @@ class Disk:
         self._under_way: asyncio.Task[None] | None = None
 
     def recall(self) -> None:
-        """Load the memory; it stays empty, with a warning, where the file cannot be read."""
+        """Load the memory; if the file cannot be read, warn and start with an empty one."""
         try:
             self.memory = load_memory(self._folder)
         except StoreError as error:
             log.warning("cannot remember what the database was like", error=str(error))
 
     async def snapshot(self, kek: KeyEncryptionKey) -> Snapshot:
-        """The last good snapshot; raises StoreError where there is none, SecretError for another key."""
+        """The last good snapshot; raises StoreError if there is none, SecretError for another key."""
         return await asyncio.to_thread(lastgood.load, self._folder, kek)
 
     def note(self, followed: Followed) -> None:
-        """Remember a state of the database, and say so where it went back."""
+        """Remember a state of the database, and log it if the database went back."""
         keys = {name: keyring.epochs for name, keyring in followed.snapshot.keyrings.items()}
         back = followed.course is Course.BACK
         self.memory = history.follow(self.memory, followed.mark, keys, time.time(), back=back)
         if back:
-            self._anyway = True  # what is on the disk has a later generation, and is worth nothing
+            self._anyway = True  # the file on disk has a later generation of a lost history
             log.error(self.memory.back, lost=[f"{slot.cluster}/{slot.slot}" for slot in self.memory.lost])
 
     async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, at_once: bool = False) -> None:
-        """Write what is not on disk yet, with pauses for answers; `at_once` ends the pauses, also of a write in
-        progress. A cancelled save finishes in the background and the next one waits for it, so that a node that stops
-        writes nothing twice."""
+        """Write what is not on disk yet, pausing for queries; `at_once` skips the pauses, also of a save in progress.
+
+        A cancelled save finishes in the background and the next one waits for it, so that a stopping node writes
+        nothing twice.
+        """
         if at_once:
             self._hurry.set()
         if self._under_way is not None:
@@ -96,13 +99,13 @@ class Disk:
 
 
 def save_memory(folder: Path, memory: Memory) -> None:
-    """Write it durably, whole or not at all; raises StoreError."""
+    """Write the memory durably and atomically; raises StoreError."""
     make_folder(folder)
     write_file(folder / MEMORY_FILE, json.dumps(asdict(memory)).encode())
 
 
 def load_memory(folder: Path) -> Memory:
-    """What is remembered, nothing where there is no file; raises StoreError for one that cannot be read."""
+    """The stored memory, an empty one without a file; raises StoreError for an unreadable file."""
     path = folder / MEMORY_FILE
     try:
         return _memory_adapter.validate_json(path.read_bytes())

@@ -1,8 +1,8 @@
-"""The feed of a node: the newest Snapshot it can have, from the database or from its own disk.
+"""The snapshot feed of a node: the newest Snapshot available, from the database or from its own disk.
 
-Promise: once started there is always a snapshot; an outage of the database or of the disk stops
-nothing; subscribers get every new snapshot once, in order; the node reports a generation only after
-all its subscribers have taken it, since key rotation waits for that.
+Promise: once started there is always a snapshot; an outage of the database or of the disk stops nothing; subscribers
+get every new snapshot once, in order; the node reports a generation only after all its subscribers have taken it,
+since key rotation waits for that.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ LEASE_SECONDS = 5.0
 ADVANCE_SECONDS = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 REREAD_SECONDS = 2.0
-"""How often the key source is read while a key that was announced is not in it."""
+"""How often the key source is reread while an announced key is missing."""
 
 BACK_SECONDS = 86_400.0
-"""How long a node tells that its database went back."""
+"""How long a node reports that its database went back."""
 
 SAVE_SHARE = 10
-"""Saving takes at most one part in this many of the time, however large the site and busy its operators."""
+"""Saving uses at most one part in this many of the time, whatever the site's size and rate of change."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,26 +83,25 @@ class SnapshotFollower:
 
     @property
     def connected(self) -> bool:
-        """Whether the database answers, as far as is known."""
+        """Whether the database answers, as far as the node knows."""
         return self._connected_since is not None
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
-        """Have every new snapshot handed over from now on (not the present one); call the result to stop it.
+        """Call `callback` with every new snapshot from now on (not the current one); the result unsubscribes.
 
-        A callback may be a coroutine function, and is then awaited. Where one raises, the generation is not
-        reported as taken.
+        A coroutine function is awaited. If a callback raises, the generation is not reported as taken.
         """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
     def describe(self, detail: Detail) -> None:
-        """Have what this gives (JSON-ready) shown with the node wherever nodes are listed."""
+        """Report the result of `detail` (JSON-ready) with this node in lists of nodes."""
         self._detail = detail
 
     async def start(self) -> None:
-        """Get the first snapshot: from the database, or from the disk where that cannot be reached.
+        """Get the first snapshot, from the database or, if that is unreachable, from the disk.
 
-        Raises StoreError where there is neither, SecretError for a wrong key, InvalidSite never.
+        Raises StoreError if there is neither, SecretError for a wrong key, InvalidSite never.
         """
         self._kek = await asyncio.to_thread(KeyEncryptionKey.of, self._config, self._environ)
         self._disk.recall()
@@ -137,7 +136,7 @@ class SnapshotFollower:
             self.store = None
 
     async def _connect(self) -> None:
-        """Open the database where it is not, and load whole where that has not been done."""
+        """Open the database if it is not open, and load whole if that has not been done."""
         assert self._kek is not None  # noqa: S101 - set by start
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
@@ -157,7 +156,7 @@ class SnapshotFollower:
                         await self._accept(followed)
             except DnsvipError as error:
                 self._connected_since = None
-                if str(error) != said:  # once, however often it is tried
+                if str(error) != said:  # log it once, however often it is tried
                     said = str(error)
                     log.warning("cannot follow the database, going on with what there is", error=said)
                 if isinstance(error, SecretError):
@@ -180,7 +179,7 @@ class SnapshotFollower:
         await self._take(followed.snapshot)
 
     async def _expect_key(self) -> None:
-        """Get hold of a key-encryption key that was announced, before anything is wrapped with it."""
+        """Load an announced key-encryption key before anything is wrapped with it."""
         while True:
             if self._kek is not None and self._next_key is not None and self._next_key not in self._kek.ids:
                 await self._reread_key()
@@ -204,7 +203,7 @@ class SnapshotFollower:
                 if isinstance(waiting := callback(snapshot), Awaitable):
                     await waiting
         except Exception:
-            # The subscriber goes on with the snapshot before; this node must not claim to hold the new one.
+            # The subscriber keeps the previous snapshot; this node must not claim to hold the new one.
             log.exception("a generation could not be taken", generation=snapshot.generation)
             return
         self._taken, self._taken_at = snapshot, time.time()
@@ -247,7 +246,7 @@ class SnapshotFollower:
             await _wait(self._report_now, REPORT_SECONDS)
 
     async def _tell_lost(self) -> None:
-        """Have the database keep the slots empty whose keys it has lost."""
+        """Reserve the slots of keys that the database has lost."""
         lost = self._disk.memory.lost
         if lost and self.store is not None:
             await self.store.keys.reserve(lost, f"node {self.name}", time.time())
@@ -256,7 +255,7 @@ class SnapshotFollower:
             self._save_now.set()
 
     async def _advance(self) -> None:
-        """Move key epochs on. Any node may; a node that only dispatches leaves it to the others."""
+        """Advance key epochs. Any node may; a node that only dispatches leaves it to the others."""
         while self._roles != {epochs.DISPATCH}:
             await asyncio.sleep(ADVANCE_SECONDS)
             if self.store is None or self._connected_since is None or not self._epochs_wait():

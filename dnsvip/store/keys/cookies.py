@@ -1,7 +1,8 @@
-"""The secrets of DNS cookies in the database: made when it is first opened, replaced one at a time.
+"""The secrets of DNS cookies in the database: created when it is first opened, replaced one at a time.
 
 There are three: the active one, the next one and the previous one. Every node accepts the cookies of all three, so a
-roll needs no barrier: a node that has not seen it yet knows the next secret since the roll before (RFC 9018 section 5).
+roll needs no barrier: a node that has not seen it yet knows the next secret from the previous roll (RFC 9018
+section 5).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ async def load_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey
 
 
 async def make_missing_cookie_secrets(session: Session) -> None:
-    """Make all three in a database that is new, or older than they are."""
+    """Create all three in a new database or one that predates cookies."""
     query = select(cookie_secret.c.position).limit(1)
     async with session.read() as connection:
         if (await connection.execute(query)).first() is not None:
@@ -44,7 +45,7 @@ async def make_missing_cookie_secrets(session: Session) -> None:
 
 
 async def roll_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> None:
-    """Make the next secret active, the active one the previous, and a new one the next."""
+    """Make the next secret active, the active one the previous, and create a new next one."""
     held = await load_cookie_secrets(connection, kek)
     await _put(connection, kek, [held[_NEXT], secrets.token_bytes(COOKIE_SECRET_BYTES), held[_ACTIVE]])
 

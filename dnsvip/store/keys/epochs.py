@@ -23,7 +23,7 @@ KEY_KIND = "key"
 async def load_epochs(
     connection: AsyncConnection, kek: KeyEncryptionKey, cluster: str | None = None
 ) -> dict[str, tuple[Epoch, ...]]:
-    """The epochs by cluster, of one cluster where it is named."""
+    """The epochs by cluster, or those of one cluster."""
     query = select(epoch_table).order_by(epoch_table.c.cluster, epoch_table.c.slot)
     if cluster is not None:
         query = query.where(epoch_table.c.cluster == cluster)

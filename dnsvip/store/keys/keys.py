@@ -26,7 +26,7 @@ class Keys:
         self._session = session
 
     async def epochs(self, cluster: str | None = None) -> Mapping[str, tuple[Epoch, ...]]:
-        """The key epochs by IPv6 cluster, of one cluster where it is named; empty for an unknown one."""
+        """The key epochs by IPv6 cluster, or those of one cluster; empty for an unknown one."""
         async with self._session.read() as connection:
             return await load_epochs(connection, self._session.kek, cluster)
 
@@ -46,7 +46,7 @@ class Keys:
         return epoch
 
     async def rotate_at_once(self, cluster: str, actor: str, now: float) -> Epoch:
-        """Destroy all keys of a cluster and activate a new one at once: every address given out so far is rejected.
+        """Destroy all keys of a cluster and activate a new one at once: every address issued so far is rejected.
 
         Raises InvalidSite for an unknown cluster.
         """
@@ -74,14 +74,14 @@ class Keys:
                     change.connection, kek, nodes, now, watched_since, change.generation
                 )
                 if not entries:
-                    raise Rollback  # another node was quicker
+                    raise Rollback  # another node did it first
                 await record(change.connection, "epochs", now, change.generation, entries)
         except Rollback:
             return []
         return events
 
     async def reserve(self, lost: Sequence[Reserved], actor: str, now: float) -> list[Reserved]:
-        """Keep the slots of keys empty that the database has lost; the newly reserved ones."""
+        """Reserve the slots of keys that the database has lost; return the newly reserved ones."""
         try:
             async with self._session.change() as change:
                 if not (new := await rotation.reserve(change.connection, lost, now)):
@@ -94,7 +94,7 @@ class Keys:
         return new
 
     async def reserved(self) -> list[Reserved]:
-        """The key slots that are kept empty."""
+        """The reserved key slots."""
         async with self._session.read() as connection:
             return await rotation.load_reserved(connection)
 

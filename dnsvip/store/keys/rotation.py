@@ -1,7 +1,7 @@
-"""The life of key epochs and client masters: made with their cluster, moved by `dnsvip.site.epochs`, destroyed.
+"""The life cycle of key epochs and client masters: created with a cluster, advanced by `dnsvip.site.epochs`, destroyed.
 
-Every function runs inside the caller's write transaction, so that of several nodes that advance at once each sees
-what the one before it did.
+Every function runs inside the caller's write transaction, so that of several nodes that advance at once each sees what
+the previous one did.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dnsvip.store.secrets.kek import KeyEncryptionKey
 async def follow_cluster(
     connection: AsyncConnection, kek: KeyEncryptionKey, change: Change, now: float, generation: int
 ) -> list[AuditEntry]:
-    """Make, keep or destroy the keys of a cluster as its change requires; the audit entries."""
+    """Create, keep or destroy the keys of a cluster as its change requires; the audit entries."""
     name, cluster = change.name, change.after
     held = (await load_epochs(connection, kek, name)).get(name, ())
     if not isinstance(cluster, Cluster):
@@ -58,7 +58,7 @@ async def rotate(
 async def replace_at_once(
     connection: AsyncConnection, kek: KeyEncryptionKey, name: str, now: float, generation: int
 ) -> tuple[Epoch, list[AuditEntry]]:
-    """Destroy every epoch of a cluster and make a new active one; raises InvalidSite for an unknown cluster."""
+    """Destroy every epoch of a cluster and create a new active one; raises InvalidSite for an unknown cluster."""
     cluster, held = await _held(connection, kek, name)
     reserved = await load_reserved(connection, name)
     secret = secrets.token_bytes(SECRET_BYTES)
@@ -120,7 +120,7 @@ async def reserve(connection: AsyncConnection, lost: Sequence[Reserved], now: fl
 
 
 async def load_reserved(connection: AsyncConnection, cluster: str | None = None) -> list[Reserved]:
-    """The reserved slots, of one cluster where it is named."""
+    """The reserved slots, of all clusters or of one."""
     query = select(key_slot).order_by(key_slot.c.cluster, key_slot.c.slot)
     if cluster is not None:
         query = query.where(key_slot.c.cluster == cluster)

@@ -1,8 +1,8 @@
-"""Very many clients in one transaction: batch by batch, in bounded memory, each line with its own fate.
+"""Bulk import of clients in one transaction: by batches, in bounded memory, with a result for each line.
 
-A batch of new clients goes in as it stands; where the database refuses it, or a batch before it was
-refused, who has each name, id and match is looked up first, and lines that collide are told apart from those
-that do not. Work on rows is done in threads, so that answers do not wait for it.
+A batch of new clients is inserted directly. Once the database has refused a batch, the importer looks up the owners of
+each name, id and match first and separates the lines that collide from the others. Threads do the work on rows, so
+that queries do not wait for it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from dnsvip.store.objects.applying import Author
 from dnsvip.store.objects.rows import client_of
 
 LINES = 4000
-"""Lines in one batch; what one client of it gives up another may take."""
+"""Lines per batch; within one, a client may take an id or match that another gives up."""
 
-TOLD = 1000
-"""Problems that are kept; all are counted."""
+MOST_PROBLEMS = 1000
+"""The most problems that are kept; all are counted."""
 
 Settle: TypeAlias = Callable[[SiteObject | None, SiteObject], SiteObject]
 Allowed: TypeAlias = Callable[[str], bool]
@@ -39,7 +39,7 @@ Allowed: TypeAlias = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A client to store: its JSON as it is stored, and which of the fields set at run time its line names."""
+    """A client to store: its JSON as stored, and which of the run-time fields its line names."""
 
     number: int
     text: str
@@ -57,7 +57,7 @@ class LineProblem:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines so far."""
+    """The results of the lines so far."""
 
     made: int = 0
     changed: int = 0
@@ -67,19 +67,19 @@ class Tally:
 
     @property
     def seen(self) -> int:
-        """Lines that have been looked at."""
+        """Lines processed."""
         return self.made + self.changed + self.unchanged + self.failed
 
     def fail(self, line: int, problems: Iterable[Problem]) -> None:
-        """Note a refused line."""
+        """Record a refused line."""
         self.failed += 1
-        room = TOLD - len(self.problems)
+        room = MOST_PROBLEMS - len(self.problems)
         self.problems += [LineProblem(line, each.where, each.message) for each in list(problems)[:room]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A line that keeps the rules. `before` is the stored JSON that it replaces, None of a new client."""
+    """A valid line; `before` is the stored JSON that it replaces, None for a new client."""
 
     line: int
     client: Client
@@ -90,7 +90,7 @@ class _Item:
 
 
 class Importer:
-    """Stores lines inside one write transaction of `author`; `tally` says what became of them."""
+    """Stores lines inside one write transaction of `author`; `tally` counts the results."""
 
     def __init__(
         self, connection: AsyncConnection, author: Author, site: Site, settle: Settle, allowed: Allowed, tally: Tally
@@ -100,8 +100,8 @@ class Importer:
         self._insert = _copy if connection.dialect.name == "postgresql" else _executemany
         self._fresh = True
 
-    async def store(self, batches: AsyncIterator[Sequence[Line]], told: Callable[[], Any]) -> None:
-        """Store every batch; `told` is called after each."""
+    async def store(self, batches: AsyncIterator[Sequence[Line]], notify: Callable[[], Any]) -> None:
+        """Store every batch; calls `notify` after each."""
         async for lines in batches:
             items = await asyncio.to_thread(self._checked, lines)
             if not (self._fresh and await self._try(items)):
@@ -111,10 +111,10 @@ class Importer:
                 await self._put(items)
             self.tally.made += sum(item.before is None for item in items)
             self.tally.changed += sum(item.before is not None for item in items)
-            told()
+            notify()
 
     async def _try(self, items: Sequence[_Item]) -> bool:
-        """Whether all could be put in as new ones."""
+        """Insert all items as new clients; False if the database refuses."""
         try:
             async with self._connection.begin_nested():
                 await self._put(items)
@@ -136,7 +136,7 @@ class Importer:
         return items
 
     async def _resolved(self, items: Sequence[_Item]) -> list[_Item]:
-        """The items that can be stored together, each with what it replaces; the others are noted."""
+        """The items that can be stored together, each with what it replaces; the others are recorded as refused."""
         stored = await self._stored([item.client.name for item in items])
         ids = await self._owners_of_ids([item.client.id for item in items])
         matches = await self._owners_of_matches([item.client for item in items])
@@ -152,7 +152,7 @@ class Importer:
         good = self._with_before(items, stored)
         owners = {**{("id", number): name for number, name in ids.items()}, **matches}
         while True:
-            # What the clients of this batch had is free again, as far as they are stored in their new form.
+            # What this batch's stored clients had is free again if their new form is stored.
             names = {item.client.name for item in good}
             taken = {claim: name for claim, name in owners.items() if name not in names}
             bad: set[int] = set()
@@ -194,7 +194,7 @@ class Importer:
         return found
 
     def _replacing(self, item: _Item, row: Any) -> _Item | None:
-        """The item in place of a stored client: what it does not name of the run-time fields stays. None: no change."""
+        """The item that replaces a stored client and keeps the run-time fields it does not name; None: no change."""
         before = client_of(row.spec)
         kept = {key: getattr(before, key) for key in KINDS["client"].runtime if key not in item.named}
         after = self._settle(before, replace(item.client, **kept))

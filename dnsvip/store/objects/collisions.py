@@ -1,4 +1,4 @@
-"""Saying which two objects collided, after the database has refused a change for a unique column."""
+"""Names the two objects of a collision after the database has refused a duplicate in a unique column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def collisions_within(changes: Sequence[Change]) -> list[Problem]:
 
 
 async def collisions(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
-    """Objects of the changes that claim what a stored object has, which the changes leave alone."""
+    """Objects of the changes that claim a value of a stored object outside the changes."""
     changed = {(change.kind, change.name) for change in changes}
     problems: list[Problem] = []
     for kind, table in KINDS.items():

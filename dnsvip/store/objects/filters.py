@@ -1,6 +1,6 @@
-"""Filters of lists as conditions of a query: every field that is declared as filtered, and what is special.
+"""Filters of lists as SQL conditions: every field declared as filtered, and the special cases.
 
-Filters of clients have an index each. Objects of the other kinds are few, and their filters scan them all.
+Each filter of clients has an index. Objects of the other kinds are few, and their filters scan them all.
 """
 
 from __future__ import annotations

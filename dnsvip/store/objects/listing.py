@@ -1,7 +1,7 @@
 """Pages of objects: filtered, sorted, and as fast among a million as among ten.
 
-Pagination is by key, never by offset: a page starts after the last row of the page before. Every order has an
-index, and so has every filter of clients, except the search inside names, which scans them all.
+Pagination is by key, never by offset: a page starts after the last row of the previous one. Every order has an index,
+and so has every filter of clients except the search inside names, which scans them all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Listing:
 
     @property
     def filtered(self) -> bool:
-        """Whether it selects some of the objects only."""
+        """Whether it selects only some of the objects."""
         return bool(self.prefix or self.inside or self.filters)
 
 
@@ -62,7 +62,7 @@ async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
 
 
 async def counted(connection: AsyncConnection, wanted: Listing, most: int = COUNTED) -> int:
-    """How many objects match, at most `most` + 1: counting them all would take as long as reading them."""
+    """The number of matching objects, at most `most` + 1: counting them all would take as long as reading them."""
     table = KINDS[wanted.kind]
     some = _filtered(select(table.c.name), table, replace(wanted, after=None)).limit(most + 1)
     return int((await connection.execute(select(func.count()).select_from(some.subquery()))).scalar_one())

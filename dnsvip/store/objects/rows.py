@@ -1,4 +1,4 @@
-"""Objects to and from rows: what is a column, what is wrapped, and what an audit row may show."""
+"""Objects to and from rows: which fields are columns, which are wrapped, and what an audit row may show."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _PROOFS = {(b.value, s, r): Proof(b, s, r) for b in Bind for s in (False, True) 
 
 
 def to_row(kind: str, name: str, thing: SiteObject, kek: KeyEncryptionKey) -> Row:
-    """The columns of an object, `origin` and `generation` excepted.
+    """The columns of an object except `origin` and `generation`.
 
-    Of all but a client (there may be a million, and `_client` reads them) only what differs from the defaults is
-    stored, so that a program of the version before can read what does not use what is new.
+    Only non-default fields are stored, so that a program of the previous version can read objects that use nothing new.
+    Clients are stored in full: there may be a million, and `_client` reads them without a parser.
     """
     plain = dump(thing, defaults=isinstance(thing, Client))
     row: Row = {"name": name}
@@ -76,13 +76,15 @@ def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
 
 
 def client_of(text: str) -> Client:
-    """A client from its JSON as it is stored, which is checked and canonical."""
+    """A client from its stored JSON, which is validated and canonical."""
     return _client(_scan(text, 0)[0])
 
 
 def _client(plain: JsonObject) -> Client:
-    """A client from its stored form. What is stored has been checked and is canonical, and there may be a
-    million of it: without parsing every network anew this takes a third of the time."""
+    """A client from its stored form, which is validated and canonical.
+
+    There may be a million: without parsing every network again, loading takes a third of the time.
+    """
     proof = plain["proof"]
     return Client(
         plain["name"],
@@ -102,7 +104,7 @@ def match_rows(client: Client) -> list[Row]:
 
 
 def audit_form(thing: SiteObject | None) -> str | None:
-    """An object as its audit row shows it: without secrets, a zone by the hash of its text."""
+    """An object as an audit row shows it: without secrets, a zone by the hash of its text."""
     if thing is None:
         return None
     plain = dump(thing)

@@ -1,8 +1,8 @@
-"""The key-encryption key, and wrapping secrets under it: AES-256-GCM, bound to the row they stand in.
+"""The key-encryption key, and wrapping secrets under it: AES-256-GCM, bound to the row of the secret.
 
-A wrapped secret is one version byte, 12 random bytes of nonce and the sealed bytes (NIST SP 800-38D).
-It knows nothing of tables: the caller names the place in `context`, and a secret moved to another
-place does not unwrap. While the key is being changed a node holds the old one and the new one.
+A wrapped secret is one version byte, a random nonce of 12 bytes and the ciphertext with its tag (NIST SP 800-38D).
+This module knows no tables: the caller names the row in `context`, and a secret moved to another row does not
+unwrap. During a change of the key a node holds the old and the new one.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ VERSION = b"\x01"
 VARIABLE = "DNSVIP_KEY"
 COMMAND_SECONDS = 30.0
 MOST_KEYS = 4
-"""Keys that one source may give; more than two are of no use."""
+"""The most keys that one source may give; no procedure needs more than two."""
 
 Reader: TypeAlias = Callable[[], Sequence[bytes]]
 
 
 class KeyEncryptionKey:
-    """One 32-byte key or several and where they came from; neither they nor what they wrap is ever shown.
+    """One or several 32-byte keys and their source; no repr or message shows them or what they wrap.
 
     The first wraps, all unwrap. `read` reads the source again.
     """
@@ -62,10 +62,10 @@ class KeyEncryptionKey:
     def load(
         cls, path: Path, environ: Mapping[str, str], command: Sequence[str] = (), *, make: bool = True
     ) -> KeyEncryptionKey:
-        """The keys in DNSVIP_KEY where that is set, else those that the command prints where there is one, else those
-        in the file, which is made when missing. A key is base64 or hex; blanks or lines stand between two.
+        """The keys in DNSVIP_KEY if it is set, else those that `command` prints if given, else those in the file.
 
-        Raises SecretError for a file that others can read, for a source that cannot be read, or holds no key.
+        A missing file is created. A key is base64 or hex; white space separates two. Raises SecretError for a file that
+        others can read, and for a source that cannot be read or holds no key.
         """
         if text := environ.get(VARIABLE):
             source = f"environment variable {VARIABLE}"
@@ -82,7 +82,7 @@ class KeyEncryptionKey:
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of the keys held: what tells one from another, and nothing of the key."""
+        """The ids of the keys held; an id identifies a key without revealing it."""
         return frozenset(self._keys)
 
     @property
@@ -91,21 +91,23 @@ class KeyEncryptionKey:
         return next(iter(self._keys))
 
     def with_key(self, other: KeyEncryptionKey) -> KeyEncryptionKey:
-        """These keys, and those of another source after them."""
+        """These keys, followed by those of another source."""
         both = copy(self)
         both._keys, both._read = {**self._keys, **other._keys}, None
         return both
 
     def reread(self) -> None:
-        """Hold what the source gives now, and still wrap with the same key where it is among them; takes as long as
-        the source takes. Raises SecretError, whereupon nothing has changed."""
+        """Hold the keys that the source gives now, and keep wrapping with the same key if it is among them.
+
+        Blocks while the source is read. Raises SecretError, and then changes nothing.
+        """
         if self._read is not None:
             found = {key_id(each): _held(each) for each in self._read()}
             first = self.active_id
             self._keys = {each: found[each] for each in sorted(found, key=lambda each: each != first)}
 
     def prefer(self, wrapped: bytes, context: bytes) -> None:
-        """Wrap from now on with the key that this was wrapped with; raises SecretError where it is not held."""
+        """Wrap from now on with the key that `wrapped` was wrapped with; raises SecretError if it is not held."""
         for name, held in self._keys.items():
             if _opened(held.aead, wrapped, context) is not None:
                 if name != self.active_id:
@@ -114,8 +116,7 @@ class KeyEncryptionKey:
         raise self._unfit(context)
 
     def sealing(self, wrapped: bytes, context: bytes, salt: bytes) -> hmac.HMAC:
-        """An HMAC-SHA256 that only who holds the key can make which this was wrapped with; raises SecretError
-        without that key."""
+        """An HMAC-SHA256 under the key that `wrapped` was wrapped with; raises SecretError without that key."""
         for held in self._keys.values():
             if _opened(held.aead, wrapped, context) is not None:
                 return hmac.new(hmac.digest(held.seal, salt, "sha256"), digestmod="sha256")
@@ -127,7 +128,7 @@ class KeyEncryptionKey:
         return VERSION + nonce + self._keys[self.active_id].aead.encrypt(nonce, secret, _bound(context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Undo `wrap`; raises SecretError where key, place or bytes are not the ones it was sealed with."""
+        """Undo `wrap`; raises SecretError if key, context or bytes differ from those of wrapping."""
         if wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
             what = context.decode(errors="replace")
             raise SecretError(f"the secret of {what} is not in a form that this version can read")
@@ -148,7 +149,7 @@ class KeyEncryptionKey:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is made of one key: for wrapping, and for sealing files."""
+    """What is derived from one key: its cipher, and the key that seals files."""
 
     aead: AESGCM = field(repr=False)
     seal: bytes = field(repr=False)
@@ -159,14 +160,14 @@ def _held(key: bytes) -> _Held:
 
 
 def key_id(key: bytes) -> str:
-    """Tells one key-encryption key from another; says nothing about it, as a key is 256 random bits."""
+    """Identifies a key without revealing it: a key is 256 random bits, so the hash cannot be searched."""
     return hashlib.sha256(b"dnsvip key-encryption key " + key).hexdigest()[:16]
 
 
 def add_to_file(path: Path, added: Path) -> bool:
-    """Have a key file hold the keys of another one too, after its own; whether it did not already.
+    """Append the keys of another key file to this one; False if it held them already.
 
-    Raises SecretError. The file is replaced whole, so that who reads it meanwhile finds the keys of before.
+    Raises SecretError. The file is replaced atomically, so that a concurrent reader sees the old keys or all of them.
     """
     held, new = _from_file(path, make=False), _from_file(added, make=False)
     if not (missing := [key for key in new if key not in held]):
@@ -179,7 +180,7 @@ def add_to_file(path: Path, added: Path) -> bool:
 
 
 def new_key() -> bytes:
-    """A new key, as the text that a key file holds."""
+    """A new key in the format of a key file."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"
 
 
@@ -210,7 +211,7 @@ def _from_file(path: Path, *, make: bool) -> list[bytes]:
 
 
 def _run(command: Sequence[str], source: str) -> str:
-    """What a command prints on standard output, which is not shown by any message."""
+    """The standard output of a command; no message shows it."""
     try:
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False
@@ -226,10 +227,10 @@ def _run(command: Sequence[str], source: str) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new key durably where there is no file.
+    """Write a new key durably unless the file exists.
 
-    The file appears with its content at once (link of a finished one), so that of two processes that
-    start together one makes it and the other reads it whole.
+    The file is linked into place with its content, so that of two processes that start together one creates it and the
+    other reads it complete.
     """
     if path.exists():
         return

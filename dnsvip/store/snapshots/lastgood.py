@@ -1,7 +1,7 @@
 """The last good snapshot on this node's disk, so that it starts and serves while the database is down.
 
-One JSON line an object, a header before and a trailer after them; secrets stand wrapped. The file is
-replaced whole or not at all: written beside it, flushed to the disk, renamed. It knows no database.
+One JSON line per object between a header and a trailer; secrets are wrapped. The file is replaced atomically: draft,
+fsync, rename. It knows no database.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def save(
     anyway: bool = False,
     rest: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write the snapshot durably; raises StoreError, and the previous file stays. Calls `rest` after each STRIDE rows.
+    """Write the snapshot durably; on StoreError the previous file stays. Calls `rest` after each STRIDE rows.
 
-    Of several processes of a node the one with the newest generation wins, except that one which saves `anyway`
-    overwrites, as the database went back.
+    Of several processes of a node the one with the newest generation wins, unless one saves `anyway` because the
+    database went back.
     """
     make_folder(folder)
     path = folder / FILE
@@ -61,7 +61,7 @@ def save(
 
 
 def load(folder: Path, kek: KeyEncryptionKey) -> Snapshot:
-    """The snapshot on disk; raises StoreError where there is none that can be used, SecretError for another key."""
+    """The snapshot on disk; raises StoreError if none is usable, SecretError for another key."""
     path = folder / FILE
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ def _keyrings(site: Site, epochs: dict[str, list[Epoch]]) -> dict[str, Keyring]:
 
 
 def _newer(path: Path, identity: str) -> int:
-    """The generation on disk where it is of the same database, else -1."""
+    """The generation on disk if it belongs to the same database, else -1."""
     try:
         with path.open("rb") as file:
             header = _header(file.readline(), path, lambda _: None)

@@ -1,7 +1,7 @@
-"""From rows to a Snapshot: whole once, then by difference. Runs inside the caller's read transaction.
+"""From rows to a Snapshot: whole once, then by difference.
 
-A difference reads only rows of newer generations. A collection is copied only where something in it changed; of
-clients only the shards that hold a change are.
+Runs inside the caller's read transaction. A difference reads only rows of newer generations and copies only the
+collections that changed; of clients only the shards with a change.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    """Suspend the GC, and freeze what exists afterwards: a million new objects hold no cycle, traversing them takes
-    twice as long as making them, and answers wait meanwhile."""
+    """Suspend the GC, and freeze the objects created meanwhile.
+
+    A million new objects hold no cycle, traversing them takes twice as long as creating them, and queries wait for it.
+    """
     if not gc.isenabled():
         yield
         return
@@ -62,7 +64,7 @@ def _without_gc() -> Iterator[None]:
 
 
 async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
-    """`old` brought up to the database's generation; the same object where it is up to date."""
+    """`old` brought up to the database's generation; the same object if it is up to date."""
     generation = await current_generation(connection)
     if generation == old.generation:
         # A snapshot on disk from a version without cookies has no cookie secrets.

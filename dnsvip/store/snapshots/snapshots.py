@@ -37,7 +37,7 @@ class Snapshots:
             return await load(connection, self._session.kek)
 
     async def refresh(self, old: Snapshot) -> Snapshot:
-        """`old` brought up to date by reading only what changed; `old` itself where nothing did."""
+        """`old` brought up to date by reading only what changed; `old` itself if nothing did."""
         async with self._session.read() as connection:
             identity = (await connection.execute(select(state.c.identity))).scalar_one()
             if identity != self._session.identity:  # another database is in its place
@@ -46,8 +46,10 @@ class Snapshots:
             return await load_difference(connection, self._session.kek, old)
 
     async def follow(self, old: Snapshot | None, mark: Mark | None) -> Followed:
-        """`old`, which was read at `mark`, brought up to date; loaded whole where there is none, or where the
-        database's history does not lead on from the mark."""
+        """`old`, which was read at `mark`, brought up to date.
+
+        Loaded whole if `old` is None, or if the database's history does not continue from the mark.
+        """
         async with self._session.read() as connection:
             query = select(state.c.identity, state.c.generation, state.c.key_check, state.c.next_key_id)
             row = (await connection.execute(query)).one()
