@@ -17,7 +17,7 @@ MIGRATIONS = ROOT / "migrations"
 
 sys.path.insert(0, str(ROOT))  # a PEP 517 build runs without the folder of the sources
 
-from dnsvip.xdp.build import HERE, compile_all  # noqa: E402 - found from here on
+from dnsvip.xdp.build import HERE, compile_all  # noqa: E402 - importable from here on
 
 
 class BuildPackage(build_py):

@@ -114,7 +114,7 @@ def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool)
 
     The new key is added to the key file of this node. Add it to those of the other nodes too (a line of its own), or
     have their key_command print both keys: they read it without a restart, and are waited for. A node with DNSVIP_KEY
-    is to be started anew with both in it. When this has ended, the old key can go everywhere.
+    must be restarted with both in it. Afterwards the old key can be removed everywhere.
     """
     node = load_node(node_file)
     count, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
