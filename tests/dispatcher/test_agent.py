@@ -29,13 +29,13 @@ from dnsvip.dispatcher.health.agent import Mode, Report, parse_report
     ],
 )
 def test_lines(line: bytes, report: Report) -> None:
-    """Words come in any order and case, and those not said change nothing."""
+    """Words may come in any order and case; what is not mentioned is None."""
     assert parse_report(line) == report
 
 
 @pytest.mark.parametrize("line", [b"", b"\n", b"# nothing", b"hello", b"up 5", b"-5%", b"10000%", b"HTTP/1.0 400 Bad"])
 def test_what_is_not_of_the_protocol(line: bytes) -> None:
-    """A line with any other word says nothing at all."""
+    """A line with an unknown word is no report."""
     assert parse_report(line) is None
 
 

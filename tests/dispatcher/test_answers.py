@@ -97,7 +97,7 @@ def test_too_big_is_told(dispatcher: Dispatcher, tier: str, fits: int) -> None:
 
 
 def test_too_big_of_ipv4_is_told_where_fragments_are_forbidden(dispatcher: Dispatcher) -> None:
-    """Without DF nobody expects an error: such a packet is dropped and counted."""
+    """Without DF no error is sent: the packet is dropped and counted."""
     large = bytearray(sized(PLAIN4 + 7, 1401))
     assert bare(dispatcher(bytes(large))) == Verdict(Action.DROP, PacketReason.TOO_BIG)
     large[6] |= 0x40
@@ -110,7 +110,7 @@ def test_bytes_after_the_end_do_not_count(dispatcher: Dispatcher) -> None:
 
 
 def test_no_server_is_told(dispatcher: Dispatcher) -> None:
-    """A pool in which nobody takes new flows answers, and so does a version that its servers cannot carry."""
+    """A pool without a server for new flows answers, also if its servers cannot carry the IP version."""
     unreachable = Verdict(Action.ANSWER, PacketReason.NO_SERVER)
     assert bare(dispatcher(segment(address("empty")))) == unreachable
     assert bare(dispatcher(segment(PLAIN4 + 9))) == unreachable  # silver: IPv4 cannot be translated to IPv6 servers
@@ -118,7 +118,7 @@ def test_no_server_is_told(dispatcher: Dispatcher) -> None:
 
 
 def test_known_flow_waits_for_its_server(dispatcher: Dispatcher) -> None:
-    """A flow whose only server went is told so, and goes on when the server comes back."""
+    """A flow whose only server is gone gets an error, and continues when the server comes back."""
     vip = address("tunnel")
     first = dispatcher(segment(vip))
     dispatcher(segment(vip, ACK))
@@ -180,7 +180,7 @@ def test_answers_go_to_the_sender_and_are_packets(dispatcher: Dispatcher) -> Non
 
 
 def test_fallback_takes_new_flows(dispatcher: Dispatcher) -> None:
-    """While a pool has nobody, the next of its chain that has takes its new flows; flows stay there afterwards."""
+    """While a pool has no server, the next pool of its chain takes its new flows, and keeps them afterwards."""
     chain = {**POOLS, "nobody": replace(POOLS["nobody"], fallback="encapsulated")}
     chain["encapsulated"] = replace(POOLS["encapsulated"], servers=(), fallback="slow")
     dispatcher.change(replace(SITE, pools=chain))

@@ -1,4 +1,4 @@
-"""Verdicts: figure 4 of the patent, step by step, and what happens to flows when the site changes."""
+"""Verdicts: figure 4 of the patent, step by step, and flows across changes of the site."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ELSEWHERE = 0x2001_0DB9 << 96 | 1
 
 
 class Dispatcher:
-    """Tables and flows in one; verdicts at NOW unless told."""
+    """Tables and flows in one; verdicts at NOW by default."""
 
     def __init__(self, flows: int = 1000) -> None:
         self.tables = DispatchTables(snapshot())
@@ -89,7 +89,7 @@ def test_new_flow_is_judged_and_selected(dispatcher: Dispatcher) -> None:
 
 
 def test_new_flows_are_counted_by_tier(dispatcher: Dispatcher) -> None:
-    """A flow counts once for its tier, when it is recorded; what is refused or known already does not."""
+    """A flow counts once for its tier, when it is recorded; refused packets and known flows do not count."""
     for flags in (SYN, ACK, ACK):
         dispatcher(segment(address("gold"), flags))
     dispatcher(segment(PLAIN))
@@ -130,7 +130,7 @@ def test_known_flow_keeps_server_and_is_not_judged(dispatcher: Dispatcher) -> No
     ],
 )
 def test_dropped(dispatcher: Dispatcher, data: bytes, reason: str) -> None:
-    """What is not to be forwarded is dropped for its reason, and nothing is remembered of it."""
+    """A packet that is not forwarded is dropped for its reason and leaves no state."""
     verdict = dispatcher(data)
     assert (verdict.action, verdict.reason) == (Action.DROP, reason)
     assert len(dispatcher.flows) == 0
@@ -149,7 +149,7 @@ def test_dropped(dispatcher: Dispatcher, data: bytes, reason: str) -> None:
     ],
 )
 def test_not_ours_is_passed(dispatcher: Dispatcher, data: bytes) -> None:
-    """What is for nobody's prefix is passed on untouched."""
+    """A packet outside every cluster prefix is passed on unchanged."""
     assert bare(dispatcher(data)) == Verdict(Action.PASS, AddressReason.NOT_OURS)
 
 
@@ -212,7 +212,7 @@ def test_rate_drop_hold_and_pass(dispatcher: Dispatcher) -> None:
 
 
 def test_default_tier_for_invalid(dispatcher: Dispatcher) -> None:
-    """Where the cluster says so, an invalid address is served by the default tier and counted by what is wrong."""
+    """If the cluster is so configured, the default tier serves an invalid address; its reason is still counted."""
     dispatcher.change(replace(SITE, clusters={"web": replace(CLUSTER, on_invalid=OnInvalid.DEFAULT_TIER)}))
     verdict = dispatcher(segment(address("gold") ^ 1))
     assert (verdict.action, verdict.reason) == (Action.FORWARD, AddressReason.BAD_TAG)
@@ -321,7 +321,7 @@ def test_unknown_segments_are_selected_like_new_flows(dispatcher: Dispatcher) ->
 
 
 def test_icmp_error_follows_its_flow(dispatcher: Dispatcher) -> None:
-    """Packet too big for what a server sent goes to that server, whoever sent it."""
+    """Packet Too Big about a packet from a server goes to that server, whichever router sent it."""
     vip = address("gold")
     for port in range(1, 20):
         server = dispatcher(segment(vip, port=port)).server
@@ -382,7 +382,7 @@ def test_nat_collisions_get_another_port(dispatcher: Dispatcher) -> None:
 
 
 def test_nat_forgets_with_the_flow(dispatcher: Dispatcher) -> None:
-    """When a translated flow is forgotten a late reply is somebody else's packet."""
+    """After a translated flow has expired, a late reply is passed on as not ours."""
     vip = address("silver")
     verdict = dispatcher(segment(vip))
     assert verdict.server

@@ -24,7 +24,7 @@ def udp(number: int) -> bytes:
 
 
 def owner(flow: FlowRef | None) -> int | None:
-    """The owner of a flow that was found."""
+    """The owner of a flow reference."""
     return flow[0].owner[flow[1]] if flow else None
 
 
@@ -98,7 +98,7 @@ def test_sweep_gets_round_in_small_steps() -> None:
 
 
 def test_syn_on_a_closing_flow_is_a_new_connection() -> None:
-    """A client that uses a port again after FIN opens a flow anew; while the flow lives its SYN changes nothing."""
+    """A client that reuses a port after FIN opens a new flow; a SYN on a live flow changes nothing."""
     flows = Flows(100)
     key = opened(flows, tcp(1))
     assert owner(flows.touch(key, SYN, 1)) == 7
@@ -188,7 +188,7 @@ TestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 
 def test_recent_is_bounded() -> None:
-    """Old entries go first; what has expired is not found and makes room."""
+    """The oldest entry is evicted first; expired entries are absent and free their room."""
     recent = ExpiringMap(2)
     for name in (b"a", b"b", b"c"):
         recent.put(name, name.upper(), until=10)

@@ -49,7 +49,7 @@ _SENT = {
     (Action.PASS, Forward.DIRECT): len,
     (Action.DROP, Forward.DIRECT): lambda _: 0,
 }
-"""How many bytes leave for a packet, by what is done with it."""
+"""Number of bytes sent for a packet, by action."""
 ROUTER = 0x2001_0DB8 << 96 | 0xFE
 TABLES = DispatchTables(snapshot(), mtus={server.address.packed: 120 for server in POOLS["slow"].servers})
 

@@ -70,7 +70,7 @@ async def test_tcp() -> None:
     [("200 OK", True), ("204 None", True), ("302 Found", True), ("404 Gone", False), ("503 Busy", False)],
 )
 async def test_http_status(status: str, passed: bool) -> None:
-    """2xx and 3xx pass, without a redirect being followed; what else is answered is named."""
+    """2xx and 3xx pass, and no redirect is followed; the note has any other status."""
     async with listening(http(status)) as port:
         found = await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/health"))
     assert found == Result(passed, "" if passed else f"HTTP {status[:3]}")
@@ -95,7 +95,7 @@ async def test_http_noise(answer: bytes) -> None:
 
 
 async def test_timeouts() -> None:
-    """A server that says nothing fails within the timeout, whatever is asked."""
+    """A silent server fails within the timeout, whatever the probe."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -123,7 +123,7 @@ async def test_agent() -> None:
 
 
 def test_urls() -> None:
-    """An IPv6 address stands in brackets, an IPv4 address does not."""
+    """An IPv6 address has brackets, an IPv4 address does not."""
     check = Check(http="http://[{address}]:80/health")
     assert url_of(ip_address("fd00::1"), check) == "http://[fd00::1]:80/health"
     assert url_of(ip_address("10.0.0.1"), check) == "http://10.0.0.1:80/health"
@@ -193,7 +193,7 @@ async def watching(health: Health) -> AsyncIterator[list[Snapshot]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that must come to pass."""
+    """Wait until a condition holds; fails after a while."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.02)
@@ -220,7 +220,7 @@ async def test_a_server_dies_and_comes_back() -> None:
 
 
 async def test_an_agent_beside_a_check() -> None:
-    """The agent's load is the weight; when it goes away its last word stays, and the check says who lives."""
+    """The agent's load sets the weight; its last report stays when it is gone, and the check decides on health."""
     health = Health()
     async with watching(health) as acted, listening(saying(b"")) as port:
         async with listening(saying(b"25%\n")) as agent:
@@ -244,7 +244,7 @@ async def test_an_agent_alone_is_the_check() -> None:
 
 
 async def test_an_operator_changes_things_meanwhile() -> None:
-    """What was found stays through a change of the site; a server the operator brings back is as its check says."""
+    """Health survives a change of the site; a server the operator brings back has the state of its check."""
     health = Health()
     async with watching(health) as acted:
         check = Check(tcp=1, interval=0.1)
@@ -280,7 +280,7 @@ async def test_probes_are_bounded() -> None:
 
 
 async def test_status_beside_a_runners() -> None:
-    """Each server's health stands beside what the runner counted of it; without a check it is unknown."""
+    """The status has each server's health beside its counters; without a check it is unknown."""
     health = Health()
     async with watching(health):
         health.update(snapshot(Check(tcp=1, interval=0.1, fall=1)))
@@ -293,7 +293,7 @@ async def test_status_beside_a_runners() -> None:
 
 
 async def test_acting_is_tried_again() -> None:
-    """Where a finding could not be acted on, that is tried until it can."""
+    """Applying a result is retried until it succeeds."""
     tried = 0
 
     async def act(_: Snapshot) -> None:

@@ -31,7 +31,7 @@ def test_rise_and_fall() -> None:
 
 
 def test_a_failure_is_noted_and_dated() -> None:
-    """The last reason stands while the check fails, and `since` is when the state changed."""
+    """The last reason is kept while the check fails, and `since` is the time of the change of state."""
     state = HealthState()
     for now in range(4):
         state = after_check(state, CHECK, passed=False, note="refused" * 100, now=100.0 + now)
@@ -59,7 +59,7 @@ def test_an_agents_word(report: Report, state: ServerState, weight: int) -> None
 
 
 def test_only_the_agent_takes_back_what_it_said() -> None:
-    """A report changes what it names; ready does not undo down, up does."""
+    """A report changes what it mentions; up reverts down, ready does not."""
     state = after_report(HealthState(), Report(running=False, mode=Mode.DRAIN, note="x"), 1.0)
     state = after_report(state, Report(percent=0), 2.0)
     assert (state.running, state.mode, state.percent) == (False, Mode.DRAIN, 0)
@@ -71,7 +71,7 @@ def test_only_the_agent_takes_back_what_it_said() -> None:
 
 @pytest.mark.parametrize("said", list(ServerState))
 def test_the_operators_word_is_first(said: ServerState) -> None:
-    """Checks never bring up what the operator took out; a draining server that fails is down."""
+    """Checks never bring up a server that the operator took out; a draining server that fails is down."""
     server = replace(SERVER, state=said)
     assert effective(server, None) is server
     assert effective(server, HealthState()).state is said
@@ -98,7 +98,7 @@ def test_a_small_weight_stays_above_zero() -> None:
 
 
 def test_a_pool_without_changes_is_the_same_object() -> None:
-    """Nothing is made anew where every server stands as it is set."""
+    """An unchanged pool is the same object."""
     pool = Pool("p", servers("fast", 2))
     assert effective_pool(pool, lambda _: HealthState()) is pool
 

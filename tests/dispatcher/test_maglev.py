@@ -49,7 +49,7 @@ def test_ring_is_pinned() -> None:
 
 
 def test_empty() -> None:
-    """Without weight nobody has a place."""
+    """Without weights the ring is empty."""
     assert build_ring([]) == build_ring([("a", 0)])
     assert not build_ring([])[1]
     assert set(names([("only", 3)])) == {"only"}

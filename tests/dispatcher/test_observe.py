@@ -1,4 +1,4 @@
-"""Flows and packets told to people, and the choice of those that are asked for."""
+"""Flows and packets as JSON, and the filters that select them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_wrong_questions_are_named(asked: dict[str, object], message: str) -> No
 
 
 def test_a_flow_is_told() -> None:
-    """With its ends, its server, what its address carries, and since when it is idle."""
+    """It has its endpoints, server, the fields of its address, and its idle time."""
     selection = CompiledFilter(Filter(client="acme"), TABLES)
     (flow,) = (flow for flow in shown(FLOWS).flows() if selection.matches_flow(flow, NOW))
     told = flow_json(flow, selection, NOW + 7)
@@ -143,7 +143,7 @@ def test_a_flow_of_a_server_that_is_gone_is_told() -> None:
 
 
 def test_packets_are_told() -> None:
-    """What becomes of each and why; bytes that are no packet too."""
+    """Each has its action and reason; so have malformed bytes."""
     taps, events, flows = UserEvents(), list[Event](), Flows(1000)
     stop = taps.watch(events.append, Filter())
     for data in (segment(ACME), segment(ACME, ACK), segment(ACME ^ 1), b"x"):
@@ -176,7 +176,7 @@ def test_too_many_packets_are_counted() -> None:
 
 
 def test_who_wants_new_flows_alone_spends_nothing_on_known_ones() -> None:
-    """As long as nobody else watches, packets of known flows are not even looked at."""
+    """Without another watcher, packets of known flows are not examined."""
     taps, log, all_events, flows = UserEvents(), list[Event](), list[Event](), Flows(1000)
     stop = taps.watch(log.append, Filter(opening=True))
     for flags in (2, ACK, ACK):
@@ -200,7 +200,7 @@ def test_forgetting() -> None:
 
 
 def test_flows_may_change_while_they_are_told() -> None:
-    """Flows that come, go and are established meanwhile break nothing, and none is told twice."""
+    """Flows that come, go or are established during the listing do no harm; none is listed twice."""
     flows = flows_of(*(segment(ACME, port=port) for port in range(1, 200)))
     told = []
     for number, flow in enumerate(shown(flows).flows()):
@@ -213,7 +213,7 @@ def test_flows_may_change_while_they_are_told() -> None:
 
 
 def test_every_reason_has_words() -> None:
-    """Each is told in words of its own, and nothing else is."""
+    """Each reason has its own text, and there are no others."""
     assert set(WORDS) == set(REASONS)
     assert len(set(WORDS.values())) == len(WORDS)
     for action in Action:

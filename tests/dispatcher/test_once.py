@@ -1,4 +1,4 @@
-"""A packet is parsed once, and no key is looked up twice in one table, whatever becomes of the packet."""
+"""A packet is parsed once, and no key is looked up twice in one table, whatever the verdict."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CountingDict(dict[bytes, Any]):
 
 
 class Counted:
-    """The decision function and what its runner makes of a verdict, with all parsing and look-ups counted."""
+    """The decision function and its runner, with all parsing and look-ups counted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tables, self.flows, self.events = TABLES, Flows(1000), UserEvents()

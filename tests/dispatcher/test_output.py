@@ -72,7 +72,7 @@ def test_packet_too_big() -> None:
 
 @pytest.mark.parametrize("data", [segment(PLAIN), datagram(PLAIN, data=b"odd")])
 def test_address_unreachable(data: bytes) -> None:
-    """A short packet is quoted whole, without what came after its end, whatever its length."""
+    """A short packet is quoted whole, without the bytes after its stated length."""
     out = output_bytes(data + b"trailer", Verdict(Action.ANSWER, PacketReason.NO_SERVER))
     body = struct.pack("!BBHI", 1, 3, 0, 0) + data
     assert out == ip6(PLAIN, CLIENT, 58, summed(PLAIN, CLIENT, 58, body, 2))
@@ -93,7 +93,7 @@ def test_icmpv4_errors(reason: PacketReason, code: int, mtu: int, size: int) -> 
 
 
 def test_drop_and_pass() -> None:
-    """Nothing leaves for a dropped packet, and one that is not ours leaves as it came."""
+    """A dropped packet gives no bytes, and one that is not ours is sent unchanged."""
     data = ip4(CLIENT4, 1, 17, bytes(8))
     assert output_bytes(data, Verdict(Action.DROP, "bad-tag")) == b""
     assert output_bytes(data, Verdict(Action.PASS, "not-ours")) == data

@@ -142,7 +142,7 @@ def test_fragments() -> None:
 
 
 def test_other_protocols_have_no_flow() -> None:
-    """What is not dispatched is told apart from what is malformed."""
+    """Protocols that are not dispatched are not malformed."""
     for data in (
         ip6(CLIENT, PLAIN, 132, b"sctp"),
         ip6(CLIENT, PLAIN, 58, bytes([135] + [0] * 7)),

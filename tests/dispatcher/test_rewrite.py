@@ -37,7 +37,7 @@ def read(data: bytes) -> Packet:
 
 @given(st.binary(min_size=2, max_size=40).filter(lambda data: len(data) % 2 == 0 and any(data)), st.data())
 def test_adjust_is_the_sum_anew(data: bytes, draw: st.DataObject) -> None:
-    """Updating a checksum gives what summing the changed bytes gives."""
+    """An updated checksum equals the sum over the changed bytes."""
     at = draw.draw(st.integers(0, len(data) // 2 - 1)) * 2
     new = draw.draw(st.binary(min_size=2, max_size=2))
     changed = data[:at] + new + data[at + 2 :]
@@ -80,7 +80,7 @@ def test_translation_and_back(vip: int, server: int, port: int, payload: bytes) 
 
 @given(addresses, addresses, ports, ports)
 def test_echo_of_the_server_keeps_its_identifier(vip: int, server: int, port: int, identity: int) -> None:
-    """Where the server is the one who asks, the identifier is its own in both directions, also inside errors."""
+    """In an echo requested by the server the identifier is its own in both directions, also inside errors."""
     to_vip, to_us, new = vip.to_bytes(16, "big"), server.to_bytes(16, "big"), port.to_bytes(2, "big")
     asked, told = echo(CLIENT, identity, source=server), echo(CLIENT, identity, source=vip)
     assert to_client(asked, read(asked), to_vip, new) == told
@@ -94,7 +94,7 @@ def test_echo_of_the_server_keeps_its_identifier(vip: int, server: int, port: in
 
 @given(st.sampled_from([40, 48, 56, 60, 200]), st.sampled_from(["tcp", "udp", "echo"]))
 def test_errors_are_translated_with_what_is_inside(cut: int, inside: str) -> None:
-    """An error about a VIP's packet becomes one about the server's, and the other way round, also when cut off."""
+    """An error about a VIP's packet is translated to one about the server's and vice versa, also if truncated."""
     cut = max(cut, 48)
     vip, server = PLAIN.to_bytes(16, "big"), SERVER.to_bytes(16, "big")
 
@@ -116,7 +116,7 @@ def test_errors_are_translated_with_what_is_inside(cut: int, inside: str) -> Non
 
 
 def test_udp_checksums_that_are_special() -> None:
-    """A checksum of zero means none and stays; one that becomes zero is sent as 0xffff (RFC 768)."""
+    """A zero checksum (none) is kept; a result of zero is sent as 0xffff (RFC 768)."""
     data = datagram(PLAIN)
     none = data[:46] + bytes(2) + data[48:]
     assert to_server(none, read(none), SERVER.to_bytes(16, "big"), b"\x9c\x40")[46:48] == bytes(2)

@@ -1,4 +1,4 @@
-"""Stickiness end to end: what the DNS server puts into an address decides on the server, wherever the client is."""
+"""Stickiness end to end: the session that the DNS server encodes selects the server, wherever the client is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def site(stickiness: str) -> Snapshot:
 
 
 def asked(snapshot: Snapshot, source: str, client: str | None = None, now: float = NOW) -> int:
-    """The address that a resolver at `source` is answered, for a known client or for nobody."""
+    """The address in the answer to a resolver at `source`, known as a client or not."""
     who = Classified(snapshot.site.clients[client], Step.TSIG) if client else Classified(None, None)
     return VipMaker(snapshot).aaaa(WWW, who, Requester(IPv6Address(source)), now).address
 

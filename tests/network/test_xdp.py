@@ -81,7 +81,7 @@ def test_attached_by_hand(field: Field) -> None:
 
 
 def test_detach_at_the_end(field: Field) -> None:
-    """`dnsvip dispatch --detach` leaves nothing behind."""
+    """`dnsvip dispatch --detach` removes everything."""
     field.dispatch("d1", "--detach")
     assert "xdp" in field.dispatchers["d1"].ip("link", "show", "eth0")
     stop(field.processes["d1"], signal.SIGTERM)
@@ -147,7 +147,7 @@ def test_program_of_somebody_else(field: Field) -> None:
     ],
 )
 def test_refusals(field: Field, old: str, new: str, said: str) -> None:
-    """What is missing is named, and nothing is attached."""
+    """The error names what is missing, and nothing is attached."""
     node = field.folder / "d1.toml"
     node.write_text(node.read_text().replace(old, new))
     with pytest.raises(CommandFailed, match=said):

@@ -1,4 +1,4 @@
-"""Judging addresses: the eight steps in their order, for every outcome, and the same story told to people."""
+"""Address verification: the eight steps in order, for every result, and their explanation."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_record_replaces_the_payload_tier() -> None:
 
 
 def test_unknown_client_keeps_the_payload_tier_but_proves_nothing() -> None:
-    """Where the client's record is not here the payload's tier stands, and no proof can be checked."""
+    """Without the client's record the payload's tier applies, and no proof can be verified."""
     snapshot = make_snapshot()
     issued = issue(snapshot, client=77)
     assert told(verify(snapshot, issued)) == (AddressReason.ISSUED, "gold")
@@ -225,7 +225,7 @@ def test_layout_without_tier_takes_the_record_or_the_default() -> None:
 
 
 def test_layout_without_client_takes_the_tier() -> None:
-    """Without a client field the tier stands, and nobody can prove anything."""
+    """Without a client field the tier applies, and no proof is possible."""
     snapshot = make_snapshot({"cluster": {"web": {"layout": [["tier", 4], ["nonce", 33]]}}})
     entry = snapshot.keyrings["web"].active
     assert entry is not None
@@ -453,7 +453,7 @@ def test_explanation_says_what_it_is_about(address: int, title: str, words: str)
 
 
 def test_explanation_of_a_forgery_holds_no_key_material() -> None:
-    """What is told of a forged address never holds the tag that would have fitted."""
+    """The explanation of a forged address never contains the valid tag."""
     good = issue(SNAPSHOT)
     text = " ".join(step.detail for step in explained(good ^ 1))
     assert f"{good & 0xFFFF:x}" not in text
