@@ -21,7 +21,7 @@ from dnsvip.site.node_file import DispatchSettings, NodeConfig
 from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.database.tables import SCHEMA
 from dnsvip.store.examine import Examined, examine
-from dnsvip.store.secrets.kek import VARIABLE
+from dnsvip.store.secrets.sources import VARIABLE
 from dnsvip.store.snapshots import lastgood
 from dnsvip.xdp.libbpf import library
 from dnsvip.xdp.objects import object_file

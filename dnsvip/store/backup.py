@@ -40,8 +40,7 @@ from dnsvip.store.database.tables import (
     token,
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
-from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip backup", 1
 

@@ -22,8 +22,7 @@ from dnsvip.store.database.tables import SCHEMA, state
 from dnsvip.store.keys.epochs import load_epochs
 from dnsvip.store.nodes import load_reports
 from dnsvip.store.objects.reading import load_site
-from dnsvip.store.secrets.contexts import CHECK_CONTEXT
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
 from dnsvip.store.snapshots.loading import MANY
 
 ROUND_TRIPS = 5

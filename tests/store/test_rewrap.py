@@ -16,7 +16,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.keys.rewrap import without_key
-from dnsvip.store.secrets.kek import add_to_file
+from dnsvip.store.secrets.sources import add_to_file
 from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dnsvip.errors import SecretError
 from dnsvip.store import KeyEncryptionKey
-from dnsvip.store.secrets.kek import add_to_file
+from dnsvip.store.secrets.sources import add_to_file
 
 KEK = KeyEncryptionKey(bytes(range(32)), "test")
 

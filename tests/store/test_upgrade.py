@@ -15,7 +15,7 @@ from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
 from dnsvip.store.database.database import Database, make_file
 from dnsvip.store.objects.rows import to_row
-from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE
 from tests.store.conftest import alembic
 
 BEFORE = "0002"

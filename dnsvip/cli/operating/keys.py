@@ -125,7 +125,7 @@ def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool)
 async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[int, str]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
     from dnsvip.store.keys.rewrap import without_key  # noqa: PLC0415
-    from dnsvip.store.secrets.kek import VARIABLE, add_to_file  # noqa: PLC0415
+    from dnsvip.store.secrets.sources import VARIABLE, add_to_file  # noqa: PLC0415
 
     old = KeyEncryptionKey.of(node, os.environ, make=False)
     new = KeyEncryptionKey.load(new_key_file, {})

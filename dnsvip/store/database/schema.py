@@ -14,8 +14,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 from dnsvip.errors import StoreError
 from dnsvip.store.database.database import Database
 from dnsvip.store.database.tables import OLDEST, SCHEMA, state
-from dnsvip.store.secrets.contexts import CHECK_CONTEXT, CHECK_VALUE
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
 _PACKAGED = Path(__file__).parents[1] / "migrations"
 SCRIPTS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "migrations"

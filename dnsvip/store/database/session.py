@@ -17,8 +17,7 @@ from dnsvip.errors import SecretError
 from dnsvip.store.database.database import Database
 from dnsvip.store.database.tables import node, state
 from dnsvip.store.database.watch import CHANNEL
-from dnsvip.store.secrets.contexts import CHECK_CONTEXT
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
 
 
 class Rollback(Exception):

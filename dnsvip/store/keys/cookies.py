@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import cookie_secret
-from dnsvip.store.secrets.contexts import cookie_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context
 
 COOKIE_SECRET_BYTES = 16
 """A SipHash key (RFC 9018 section 4.4)."""

@@ -13,8 +13,7 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.site.plain import JsonObject
 from dnsvip.store.access.audit import AuditEntry
 from dnsvip.store.database.tables import epoch as epoch_table
-from dnsvip.store.secrets.contexts import epoch_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, epoch_context
 
 KEY_KIND = "key"
 """The kind of epochs in audit rows; their name is CLUSTER/SLOT."""

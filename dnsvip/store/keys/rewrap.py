@@ -14,15 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.database.tables import client_master, cookie_secret, epoch, state, tsig
-from dnsvip.store.secrets.contexts import (
+from dnsvip.store.secrets.kek import (
     CHECK_CONTEXT,
     CHECK_VALUE,
+    KeyEncryptionKey,
     cookie_context,
     epoch_context,
     master_context,
     tsig_context,
 )
-from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 SECRETS: Mapping[str, Callable[[Any], bytes]] = {
     tsig.name: lambda row: tsig_context(row["name"]),

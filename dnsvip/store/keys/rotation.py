@@ -24,8 +24,7 @@ from dnsvip.store.access.audit import AuditEntry
 from dnsvip.store.database.tables import client_master, key_slot
 from dnsvip.store.keys.epochs import load_epochs, store_epochs
 from dnsvip.store.objects.reading import load_site
-from dnsvip.store.secrets.contexts import master_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
 
 
 async def follow_cluster(

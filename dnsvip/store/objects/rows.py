@@ -26,8 +26,7 @@ from dnsvip.site import (
 )
 from dnsvip.site.plain import JsonObject, SiteObject, dump
 from dnsvip.site.registry import KINDS
-from dnsvip.store.secrets.contexts import tsig_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, tsig_context
 
 Row = dict[str, Any]
 

@@ -1,56 +1,67 @@
-"""The key-encryption key, and wrapping secrets under it: AES-256-GCM, bound to the row of the secret.
+"""The key-encryption key, and secrets wrapped under it: AES-256-GCM, each bound to its row.
 
-A wrapped secret is one version byte, a random nonce of 12 bytes and the ciphertext with its tag (NIST SP 800-38D).
-This module knows no tables: the caller names the row in `context`, and a secret moved to another row does not
-unwrap. During a change of the key a node holds the old and the new one.
+A wrapped secret is one version byte, a random 12-byte nonce and the ciphertext with its tag (NIST SP 800-38D).
+The row is named by a context, which is authenticated with the secret: copied to another row, it does not unwrap.
+While the key is being changed, a node holds the old one and the new one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import os
 import secrets
-import stat
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dnsvip.errors import SecretError
-from dnsvip.site.io.safe_file import draft_of
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.store.secrets.sources import KEY_BYTES, Reader, key_source
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
 VERSION = b"\x01"
-VARIABLE = "DNSVIP_KEY"
-COMMAND_SECONDS = 30.0
-MOST_KEYS = 4
-"""The most keys that one source may give; no procedure needs more than two."""
 
-Reader: TypeAlias = Callable[[], Sequence[bytes]]
+# The contexts are part of the stored form: changing one makes existing databases unreadable.
+CHECK_CONTEXT = b"key check"
+CHECK_VALUE = b"dnsvip"
+"""The constant in `state.key_check`, wrapped: it identifies the key-encryption key of the database."""
+
+
+def tsig_context(name: str) -> bytes:
+    """The context of a TSIG key's secret."""
+    return f"tsig/{name}".encode()
+
+
+def epoch_context(cluster: str, slot: int) -> bytes:
+    """The context of a key epoch's secret."""
+    return f"epoch/{cluster}/{slot}".encode()
+
+
+def master_context(cluster: str) -> bytes:
+    """The context of a cluster's client master."""
+    return f"client_master/{cluster}".encode()
+
+
+def cookie_context(position: int) -> bytes:
+    """The context of a DNS cookie secret."""
+    return f"cookie_secret/{position}".encode()
 
 
 class KeyEncryptionKey:
-    """One or several 32-byte keys and their source; no repr or message shows them or what they wrap.
+    """One or more 32-byte keys and the name of their source; no message or repr shows a key or a secret.
 
-    The first wraps, all unwrap. `read` reads the source again.
+    The first key wraps, every key unwraps. `read` rereads the source.
     """
 
     __slots__ = ("_keys", "_read", "source")
 
     def __init__(self, key: bytes, source: str, others: Sequence[bytes] = (), read: Reader | None = None) -> None:
         self.source = source
-        self._keys = {key_id(each): _held(each) for each in (key, *others) if _is_whole(each, source)}
+        self._keys = _derived((key, *others), source)
         self._read = read
 
     @classmethod
@@ -62,21 +73,12 @@ class KeyEncryptionKey:
     def load(
         cls, path: Path, environ: Mapping[str, str], command: Sequence[str] = (), *, make: bool = True
     ) -> KeyEncryptionKey:
-        """The keys in DNSVIP_KEY if it is set, else those that `command` prints if given, else those in the file.
+        """The keys of the first source configured: DNSVIP_KEY, the command, the file (`key_source`).
 
-        A missing file is created. A key is base64 or hex; white space separates two. Raises SecretError for a file that
-        others can read, and for a source that cannot be read or holds no key.
+        With `make`, a missing file is created with a new key. Raises SecretError if the source is unreadable, holds
+        no valid key, or is a file that other users can read.
         """
-        if text := environ.get(VARIABLE):
-            source = f"environment variable {VARIABLE}"
-            return cls._of(source, lambda: _parse_keys(text, source))
-        if command:
-            source = f"key command {command[0]}"
-            return cls._of(source, lambda: _parse_keys(_run(command, source), source))
-        return cls._of(str(path), lambda: _from_file(path, make=make))
-
-    @classmethod
-    def _of(cls, source: str, read: Reader) -> KeyEncryptionKey:
+        source, read = key_source(path, environ, command, make=make)
         key, *others = read()
         return cls(key, source, others, read)
 
@@ -97,44 +99,44 @@ class KeyEncryptionKey:
         return both
 
     def reread(self) -> None:
-        """Hold the keys that the source gives now, and keep wrapping with the same key if it is among them.
+        """Replace the keys by those the source holds now; the active key stays active if it is still among them.
 
-        Blocks while the source is read. Raises SecretError, and then changes nothing.
+        Blocks as long as reading the source does. Raises SecretError and then changes nothing.
         """
         if self._read is not None:
-            found = {key_id(each): _held(each) for each in self._read()}
-            first = self.active_id
-            self._keys = {each: found[each] for each in sorted(found, key=lambda each: each != first)}
+            keys, active = _derived(self._read(), self.source), self.active_id
+            self._keys = {name: keys[name] for name in sorted(keys, key=lambda name: name != active)}
 
     def prefer(self, wrapped: bytes, context: bytes) -> None:
-        """Wrap from now on with the key that `wrapped` was wrapped with; raises SecretError if it is not held."""
-        for name, held in self._keys.items():
-            if _opened(held.aead, wrapped, context) is not None:
-                if name != self.active_id:
-                    self._keys = {name: held, **self._keys}
-                return
-        raise self._unfit(context)
+        """Make the key that wrapped this secret the active one; raises SecretError if it is not held."""
+        name = self._wrapper(wrapped, context)
+        if name != self.active_id:
+            self._keys = {name: self._keys[name], **self._keys}
 
     def sealing(self, wrapped: bytes, context: bytes, salt: bytes) -> hmac.HMAC:
-        """An HMAC-SHA256 under the key that `wrapped` was wrapped with; raises SecretError without that key."""
-        for held in self._keys.values():
-            if _opened(held.aead, wrapped, context) is not None:
-                return hmac.new(hmac.digest(held.seal, salt, "sha256"), digestmod="sha256")
-        raise self._unfit(context)
+        """An HMAC-SHA256 keyed by `salt` and the key that wrapped this secret; raises SecretError if it is not held."""
+        seal = self._keys[self._wrapper(wrapped, context)].seal
+        return hmac.new(hmac.digest(seal, salt, "sha256"), digestmod="sha256")
 
     def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Seal a secret for the place that `context` names."""
+        """Encrypt a secret with the active key and bind it to `context`."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return VERSION + nonce + self._keys[self.active_id].aead.encrypt(nonce, secret, _bound(context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Undo `wrap`; raises SecretError if key, context or bytes differ from those of wrapping."""
+        """Undo `wrap`; raises SecretError for another key, another context or altered bytes."""
         if wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
             what = context.decode(errors="replace")
             raise SecretError(f"the secret of {what} is not in a form that this version can read")
-        for held in self._keys.values():
-            if (secret := _opened(held.aead, wrapped, context)) is not None:
+        for derived in self._keys.values():
+            if (secret := _decrypt(derived.aead, wrapped, context)) is not None:
                 return secret
+        raise self._unfit(context)
+
+    def _wrapper(self, wrapped: bytes, context: bytes) -> str:
+        for name, derived in self._keys.items():
+            if _decrypt(derived.aead, wrapped, context) is not None:
+                return name
         raise self._unfit(context)
 
     def _unfit(self, context: bytes) -> SecretError:
@@ -148,49 +150,26 @@ class KeyEncryptionKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What is derived from one key: its cipher, and the key that seals files."""
+class _Derived:
+    """The cipher and the sealing key derived from one key."""
 
     aead: AESGCM = field(repr=False)
     seal: bytes = field(repr=False)
 
 
-def _held(key: bytes) -> _Held:
-    return _Held(AESGCM(key), hmac.digest(key, b"dnsvip seal", "sha256"))
+def _derived(keys: Sequence[bytes], source: str) -> dict[str, _Derived]:
+    for key in keys:
+        if len(key) != KEY_BYTES:
+            raise SecretError(f"{source}: {len(key)} bytes of key: must be {KEY_BYTES}")
+    return {key_id(key): _Derived(AESGCM(key), hmac.digest(key, b"dnsvip seal", "sha256")) for key in keys}
 
 
 def key_id(key: bytes) -> str:
-    """Identifies a key without revealing it: a key is 256 random bits, so the hash cannot be searched."""
+    """Identifies a key-encryption key without revealing it: a truncated hash of 256 random bits."""
     return hashlib.sha256(b"dnsvip key-encryption key " + key).hexdigest()[:16]
 
 
-def add_to_file(path: Path, added: Path) -> bool:
-    """Append the keys of another key file to this one; False if it held them already.
-
-    Raises SecretError. The file is replaced atomically, so that a concurrent reader sees the old keys or all of them.
-    """
-    held, new = _from_file(path, make=False), _from_file(added, make=False)
-    if not (missing := [key for key in new if key not in held]):
-        return False
-    with draft_of(path, error=SecretError, what=f"key file {path}") as draft:
-        draft.file.write(b"".join(base64.b64encode(key) + b"\n" for key in (*held, *missing)))
-        os.fchown(draft.file.fileno(), path.stat().st_uid, path.stat().st_gid)
-        draft.commit()
-    return True
-
-
-def new_key() -> bytes:
-    """A new key in the format of a key file."""
-    return base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"
-
-
-def _is_whole(key: bytes, source: str) -> bool:
-    if len(key) != KEY_BYTES:
-        raise SecretError(f"{source}: {len(key)} bytes of key: must be {KEY_BYTES}")
-    return True
-
-
-def _opened(aead: AESGCM, wrapped: bytes, context: bytes) -> bytes | None:
+def _decrypt(aead: AESGCM, wrapped: bytes, context: bytes) -> bytes | None:
     try:
         return aead.decrypt(wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :], _bound(context))
     except (InvalidTag, ValueError):
@@ -199,68 +178,3 @@ def _opened(aead: AESGCM, wrapped: bytes, context: bytes) -> bytes | None:
 
 def _bound(context: bytes) -> bytes:
     return b"dnsvip v1 " + context
-
-
-def _from_file(path: Path, *, make: bool) -> list[bytes]:
-    try:
-        if make:
-            _make(path)
-        return _parse_keys(_read(path), str(path))
-    except OSError as error:
-        raise SecretError(f"key file {path}: {error.strerror or error}") from error
-
-
-def _run(command: Sequence[str], source: str) -> str:
-    """The standard output of a command; no message shows it."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False
-        )
-    except OSError as error:
-        raise SecretError(f"{source}: cannot be run: {error.strerror or error}") from error
-    except subprocess.TimeoutExpired:
-        raise SecretError(f"{source}: has not ended within {COMMAND_SECONDS:.0f} s") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise SecretError(f"{source}: exit status {done.returncode}" + (f": {said[:200]}" if said else ""))
-    return done.stdout.decode("ascii", "replace")
-
-
-def _make(path: Path) -> None:
-    """Write a new key durably unless the file exists.
-
-    The file is linked into place with its content, so that of two processes that start together one creates it and the
-    other reads it complete.
-    """
-    if path.exists():
-        return
-    with draft_of(path, exclusive=True, error=SecretError, what=f"key file {path}") as draft:
-        draft.file.write(new_key())
-        with suppress(FileExistsError):  # another process was quicker
-            draft.commit()
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SecretError(f"key file {path} can be read by others (mode {mode & 0o777:04o}): chmod 600 {path}")
-        return file.read(1024).decode("ascii", "replace")
-
-
-def _parse_keys(text: str, source: str) -> list[bytes]:
-    words = text.replace(",", " ").split()
-    if len(words) > MOST_KEYS:
-        raise SecretError(f"{source}: holds more than {MOST_KEYS} keys")
-    return [_parse_key(word, source) for word in words or [""]]
-
-
-def _parse_key(text: str, source: str) -> bytes:
-    try:
-        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
-    if len(key) != KEY_BYTES:
-        right = f"must be {KEY_BYTES} bytes as base64 or hex, such as `openssl rand -base64 32` gives"
-        raise SecretError(f"{source}: holds no key: {right}")
-    return key

@@ -23,8 +23,7 @@ from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.keys.epochs import epoch_from, epoch_row
 from dnsvip.store.objects.rows import from_row, to_row
-from dnsvip.store.secrets.contexts import cookie_context, master_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context, master_context
 from dnsvip.store.snapshots.loading import MANY
 
 FORMAT, VERSION = "dnsvip snapshot", 1

@@ -25,8 +25,7 @@ from dnsvip.store.database.tables import KINDS, audit, client_master
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.keys.epochs import KEY_KIND, load_epochs
 from dnsvip.store.objects.reading import load_objects, load_pages, load_site
-from dnsvip.store.secrets.contexts import master_context
-from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
 
 MANY = ("client",)
 """The kinds that are held in a CowMap, as there may be a million objects of them."""

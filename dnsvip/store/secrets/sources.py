@@ -1,0 +1,128 @@
+"""Where key-encryption keys come from: an environment variable, a command or a file; the first configured wins.
+
+A key is 32 bytes as base64 or hex; several are separated by white space or commas. No error message shows a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from dnsvip.errors import SecretError
+from dnsvip.site.io.safe_file import draft_of
+
+KEY_BYTES = 32
+VARIABLE = "DNSVIP_KEY"
+COMMAND_SECONDS = 30.0
+MAX_KEYS = 4
+"""Keys that one source may hold; more than two are of no use."""
+
+Reader: TypeAlias = Callable[[], Sequence[bytes]]
+"""Reads the keys of a source, at least one; raises SecretError."""
+
+
+def key_source(path: Path, environ: Mapping[str, str], command: Sequence[str], *, make: bool) -> tuple[str, Reader]:
+    """The source in use, by name, and its reader: DNSVIP_KEY if set, else the command's output, else the file.
+
+    With `make`, the reader creates a missing file with a new key.
+    """
+    if text := environ.get(VARIABLE):
+        source = f"environment variable {VARIABLE}"
+        return source, lambda: _parse_keys(text, source)
+    if command:
+        source = f"key command {command[0]}"
+        return source, lambda: _parse_keys(_run(command, source), source)
+    return str(path), lambda: _from_file(path, make=make)
+
+
+def add_to_file(path: Path, added: Path) -> bool:
+    """Append the keys of one key file to those of another; False if they were all there already.
+
+    Raises SecretError. The file is replaced atomically, so a concurrent reader gets the old keys or all of them.
+    """
+    present, new = _from_file(path, make=False), _from_file(added, make=False)
+    if not (missing := [key for key in new if key not in present]):
+        return False
+    with draft_of(path, error=SecretError, what=f"key file {path}") as draft:
+        draft.file.write(b"".join(base64.b64encode(key) + b"\n" for key in (*present, *missing)))
+        os.fchown(draft.file.fileno(), path.stat().st_uid, path.stat().st_gid)
+        draft.commit()
+    return True
+
+
+def new_key() -> bytes:
+    """A new random key, as a line of a key file."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"
+
+
+def _from_file(path: Path, *, make: bool) -> list[bytes]:
+    try:
+        if make:
+            _create(path)
+        return _parse_keys(_read(path), str(path))
+    except OSError as error:
+        raise SecretError(f"key file {path}: {error.strerror or error}") from error
+
+
+def _run(command: Sequence[str], source: str) -> str:
+    """The standard output of a command; error messages quote its standard error only."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False
+        )
+    except OSError as error:
+        raise SecretError(f"{source}: cannot be run: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        raise SecretError(f"{source}: has not ended within {COMMAND_SECONDS:.0f} s") from None
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise SecretError(f"{source}: exit status {done.returncode}" + (f": {reason[:200]}" if reason else ""))
+    return done.stdout.decode("ascii", "replace")
+
+
+def _create(path: Path) -> None:
+    """Write a new key durably if there is no file.
+
+    The finished file is linked into place: of two processes that start together, one creates it and the other reads
+    it complete.
+    """
+    if path.exists():
+        return
+    with draft_of(path, exclusive=True, error=SecretError, what=f"key file {path}") as draft:
+        draft.file.write(new_key())
+        with suppress(FileExistsError):  # another process was faster
+            draft.commit()
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SecretError(f"key file {path} can be read by others (mode {mode & 0o777:04o}): chmod 600 {path}")
+        return file.read(1024).decode("ascii", "replace")
+
+
+def _parse_keys(text: str, source: str) -> list[bytes]:
+    words = text.replace(",", " ").split()
+    if len(words) > MAX_KEYS:
+        raise SecretError(f"{source}: holds more than {MAX_KEYS} keys")
+    return [_parse_key(word, source) for word in words or [""]]
+
+
+def _parse_key(text: str, source: str) -> bytes:
+    try:
+        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        form = f"must be {KEY_BYTES} bytes as base64 or hex, such as `openssl rand -base64 32` gives"
+        raise SecretError(f"{source}: holds no key: {form}")
+    return key
