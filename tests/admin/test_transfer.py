@@ -60,7 +60,7 @@ BAD: list[tuple[Any, str]] = [
     (line("x", 5, tier="none"), "'none' is not a tier"),
     (line("x", 1001), "id 1001 belongs to client.acme already"),
     (line("x", 5, match=[{"tsig": "acme-key"}]), "tsig = acme-key belongs to client.acme already"),
-    (line("good", 6), "stands on line 1 already"),
+    (line("good", 6), "duplicates line 1"),
     (line("x", 7000), "id 7000 belongs to client.good already"),
     (line("acme", 1001, key_generation=0), "cannot go down"),
 ]

@@ -141,7 +141,7 @@ class _Job:
         """Its result."""
         tally = self.tally
         errors = sorted(tally.problems, key=lambda problem: problem.line)
-        counts = tally.made, tally.changed, tally.unchanged, tally.failed
+        counts = tally.created, tally.changed, tally.unchanged, tally.failed
         applied = not self._query.dry_run and not self.hopeless
         return Report(applied, self._query.dry_run, self.total, *counts, errors, self.generation)
 

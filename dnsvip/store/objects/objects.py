@@ -148,7 +148,7 @@ class Objects:
                 site = await load_rules(change.connection, self._session.kek)
                 author = Author(actor, "api", change.at, change.generation)
                 await Importer(change.connection, author, site, settle, allowed, tally).store(batches, notify)
-                if dry_run or (tally.failed and not per_line) or not tally.made + tally.changed:
+                if dry_run or (tally.failed and not per_line) or not tally.created + tally.changed:
                     raise Rollback
         except Rollback:
             return None

@@ -1,0 +1,105 @@
+"""Client rows in bulk: looked up, deleted and inserted thousands at a time, with their match and audit rows.
+
+PostgreSQL takes the rows by COPY, SQLite by executemany: one statement a table instead of one a client.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dnsvip.site import Client
+from dnsvip.store.database.database import BATCH, in_batches
+from dnsvip.store.database.tables import client, client_match
+from dnsvip.store.objects.applying import Author
+
+Claim: TypeAlias = tuple[str, Any]
+"""What only one client may have: `("id", number)` or `(step, value)` of a match."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """A client to insert: itself, its stored JSON and origin, and the stored JSON it replaces (None: a new client)."""
+
+    client: Client
+    text: str
+    origin: str = "api"
+    before: str | None = None
+
+
+def claims(client: Client) -> list[Claim]:
+    """The id and the matches of a client."""
+    return [("id", client.id), *((match.step.value, match.value) for match in client.match)]
+
+
+class ClientTable:
+    """The client, match and audit tables inside one write transaction of `author`."""
+
+    def __init__(self, connection: AsyncConnection, author: Author) -> None:
+        self._connection, self._author = connection, author
+        self._insert = _copy if connection.dialect.name == "postgresql" else _executemany
+
+    async def stored(self, names: Iterable[str]) -> dict[str, Any]:
+        """The rows (name, spec, origin, generation) of those names that are stored."""
+        columns = client.c.name, client.c.spec, client.c.origin, client.c.generation
+        rows: dict[str, Any] = {}
+        for batch in in_batches(list(names), BATCH):
+            for row in await self._connection.execute(select(*columns).where(client.c.name.in_(batch))):
+                rows[row.name] = row
+        return rows
+
+    async def owners(self, clients: Sequence[Client]) -> dict[Claim, str]:
+        """Who has each id and match of these clients, by name; unowned ones are left out."""
+        values: dict[str, list[Any]] = {}
+        for step, value in itertools.chain.from_iterable(map(claims, clients)):
+            values.setdefault(step, []).append(value)
+        owners: dict[Claim, str] = {}
+        match = client_match.c
+        for step, wanted in values.items():
+            for batch in in_batches(wanted, BATCH):
+                if step == "id":
+                    query = select(client.c.id, client.c.name).where(client.c.id.in_(batch))
+                else:
+                    query = select(match.value, match.client).where(match.step == step, match.value.in_(batch))
+                owners |= {(step, value): name for value, name in await self._connection.execute(query)}
+        return owners
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """Delete clients; their match rows follow."""
+        for batch in in_batches(list(names), BATCH):
+            await self._connection.execute(delete(client).where(client.c.name.in_(batch)))
+
+    async def insert(self, rows: Sequence[ClientRow]) -> None:
+        """Insert clients with their match and audit rows; raises the driver's error if one is not unique."""
+        author = self._author
+        head = author.actor, author.at, author.generation
+        clients = [(r.client.name, r.client.id, r.client.tier, r.text, r.origin, author.generation) for r in rows]
+        matches = [(m.step.value, m.value, r.client.name) for r in rows for m in r.client.match]
+        audit = [(*head, "+" if r.before is None else "~", "client", r.client.name, r.before, r.text) for r in rows]
+        for table, records in (("client", clients), ("client_match", matches), ("audit", audit)):
+            if records:
+                await self._insert(self._connection, table, _COLUMNS[table], records)
+
+
+_COLUMNS: Mapping[str, Sequence[str]] = {
+    "client": ("name", "id", "tier", "spec", "origin", "generation"),
+    "client_match": ("step", "value", "client"),
+    "audit": ("actor", "at", "generation", "action", "kind", "name", "before", "after"),
+}
+
+
+async def _executemany(connection: AsyncConnection, table: str, columns: Sequence[str], rows: list[Any]) -> None:
+    names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
+    # Only table and column names of our own are formatted in; every value is bound.
+    await connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608
+
+
+async def _copy(connection: AsyncConnection, table: str, columns: Sequence[str], rows: list[Any]) -> None:
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None  # noqa: S101 - for mypy
+    await driver.copy_records_to_table(table, records=rows, columns=columns)
