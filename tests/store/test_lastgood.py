@@ -88,9 +88,9 @@ def _newer(lines: list[str]) -> list[str]:
     ("damage", "message"),
     [
         (_cut, "is damaged: its end is missing"),
-        (_alter, "is damaged: its check sum is wrong"),
-        (_newer, "its form is version 2, this program reads 1"),
-        (lambda _: ['{"format": "x"}'], "is damaged: it is something else"),
+        (_alter, "is damaged: its checksum is wrong"),
+        (_newer, "its format is version 2, this program reads 1"),
+        (lambda _: ['{"format": "x"}'], "is damaged: it is not a dnsvip snapshot"),
         (lambda _: ["[]"], "is damaged"),
         (lambda _: [], "is damaged"),
         (lambda lines: [lines[0], '["cluster", {"name": "web"}]'], "is damaged"),

@@ -1,6 +1,7 @@
-"""The URL of a PostgreSQL database in libpq's format: one or several hosts, TLS and password by its parameters.
+"""PostgreSQL URLs in libpq's form: one or more hosts, with TLS and password parameters in the query.
 
-It only splits and hides text; asyncpg interprets the parameters.
+This module splits a URL by host and masks passwords; asyncpg interprets the parameters.
+(PostgreSQL documentation, "Connection URIs")
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ WRITABLE = ("read-write", "primary")
 
 
 def single_hosts(url: str) -> list[str]:
-    """One URL for each host in a URL, in order; raises StoreError for an invalid one.
+    """One URL for each host in a URL, in order; raises StoreError for a malformed one.
 
-    Of several servers only a writable one is useful: each URL requires one unless it says otherwise.
+    With several hosts, only one that accepts writes will do, so `target_session_attrs` defaults to read-write.
     """
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
@@ -35,17 +36,19 @@ def single_hosts(url: str) -> list[str]:
         raise StoreError(f"database {hidden(url)}: {len(ports)} ports for {len(listed)} hosts")
     if (target := named.setdefault(TARGET, WRITABLE[0])) not in WRITABLE:
         raise StoreError(f"database {hidden(url)}: {TARGET}={target}: must be {' or '.join(WRITABLE)}")
-    found = []
+    urls = []
     for number, host in enumerate(listed):
         port = ports[number % len(ports)]
-        own = {**named, **({"host": host} if in_query else {}), **({"port": port} if port else {})}
+        parameters = {**named, **({"host": host} if in_query else {}), **({"port": port} if port else {})}
         netloc = f"{user}{at}" if in_query else f"{user}{at}{host}"
-        found.append(urlunsplit((parts.scheme, netloc, parts.path, urlencode(own, safe="/", quote_via=quote), "")))
-    return found
+        urls.append(
+            urlunsplit((parts.scheme, netloc, parts.path, urlencode(parameters, safe="/", quote_via=quote), ""))
+        )
+    return urls
 
 
 def hidden(url: str) -> str:
-    """A URL for display, without its password."""
+    """The URL with its passwords masked, for messages."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")

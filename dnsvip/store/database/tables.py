@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core. `migrations/` creates them; a test compares the two.
 
-Every kind of object has one row per object: its name, columns for unique and searched fields, `spec` (its JSON as
-`spec.dump` gives it, without secrets), its origin, and the generation that last changed it. Wrapped secrets have their
-own columns.
+Each kind of object has a table with one row per object: its name, columns for fields that are unique or searched,
+`spec` (its JSON from `dnsvip.site.plain.dump`, without secrets), its origin, and the generation that last changed it.
+Secrets are wrapped, in columns of their own.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 
 SCHEMA = "0003"
-"""The newest migration that this code knows. It opens a newer database if that one's `state.min_reader` allows."""
+"""The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
-"""The oldest SCHEMA whose programs can use these tables too; a database stores it as `min_reader`."""
+"""The oldest SCHEMA whose programs can use these tables alongside this one; stored as `state.min_reader`."""
 
 metadata = MetaData(
     naming_convention={
@@ -50,7 +50,7 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 class JsonField(ColumnElement[str]):
-    """A field of the JSON in `spec`, in each database's syntax."""
+    """A field of the JSON in `spec`, in the syntax of each database."""
 
     inherit_cache = False
 
@@ -73,10 +73,10 @@ state = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1", name="singleton"), primary_key=True),
     Column("generation", BigInteger, nullable=False),
-    Column("identity", String(32), nullable=False),  # random id of this database: detects a replacement
+    Column("identity", String(32), nullable=False),  # random; differs in a replaced database
     Column("key_check", LargeBinary, nullable=False),  # wrapped constant: detects a wrong key
     Column("min_reader", String(8), nullable=False, server_default="0002"),  # the oldest SCHEMA that may use it
-    Column("next_key_id", String(32)),  # id of the announced key-encryption key
+    Column("next_key_id", String(32)),  # of the key-encryption key announced for a rewrap
 )
 
 
@@ -104,10 +104,10 @@ client = _kind(
     "client",
     Column("id", BigInteger, nullable=False, unique=True),
     Column("tier", Key, nullable=False, index=True),
-    # Computed from `spec` by the database: rows written by a program of an older schema have it too.
+    # Computed from `spec`, so that rows written by a program of an older schema have it too.
     Column("state", String(16), Computed(JsonField("state"))),
 )
-# Sort and filter columns of lists with a million objects.
+# For sorting and filtering lists of a million.
 Index(None, client.c.tier, client.c.name)
 Index(None, client.c.state, client.c.name)
 classify = _kind("classify")
@@ -139,7 +139,7 @@ epoch = Table(
     Column("keep_seconds", BigInteger, nullable=False),
 )
 
-key_slot = Table(  # slots that stay empty: addresses of a key that is no longer known may live
+key_slot = Table(  # reserved: addresses of a lost key may still be alive
     "key_slot",
     metadata,
     Column("cluster", Key, primary_key=True),
@@ -158,7 +158,7 @@ client_master = Table(
 cookie_secret = Table(
     "cookie_secret",
     metadata,
-    Column("position", Integer, primary_key=True, autoincrement=False),  # 0 active, 1 next, 2 the one before
+    Column("position", Integer, primary_key=True, autoincrement=False),  # 0 active, 1 next, 2 previous
     Column("secret", LargeBinary, nullable=False),
 )
 
@@ -173,9 +173,9 @@ node = Table(
     Column("seen_at", Float(53), nullable=False),
     Column("lease_seconds", Float(53), nullable=False),
     Column("started_at", Float(53)),
-    Column("taken_at", Float(53)),  # when the generation was taken
-    Column("keys", Text),  # JSON: the ids of the keys it holds
-    Column("detail", Text),  # JSON: other details that it reports
+    Column("taken_at", Float(53)),  # when the process applied the generation
+    Column("keys", Text),  # JSON: ids of the keys it holds
+    Column("detail", Text),  # JSON: further details it reports
 )
 
 token = Table(
@@ -186,7 +186,7 @@ token = Table(
     Column("created_at", Float(53), nullable=False),
     Column("created_by", String(255), nullable=False),
     Column("scopes", Text),  # JSON: role, scopes, per_minute; NULL: all rights
-    Column("networks", Text),  # JSON: where it may be used from
+    Column("networks", Text),  # JSON: source networks it may be used from
     Column("expires_at", Float(53)),
     Column("last_used_at", Float(53)),
 )
@@ -203,7 +203,7 @@ audit = Table(
     Column("name", Key, nullable=False),
     Column("before", Text),
     Column("after", Text),
-    Index(None, "name", "kind", "id"),  # kind is not first: that would lure planners away from the generation
+    Index(None, "name", "kind", "id"),  # not kind first: planners would choose it over the generation's
     Index(None, "actor", "id"),
     Index(None, "at", "id"),
 )

@@ -43,7 +43,7 @@ class Disk:
         self.memory = Memory()
         self._folder = folder
         self._saved: tuple[Snapshot | None, Memory] = (None, self.memory)
-        self._anyway = False
+        self._overwrite = False
         self._hurry = threading.Event()
         self._under_way: asyncio.Task[None] | None = None
 
@@ -64,7 +64,7 @@ class Disk:
         back = followed.course is Course.BACK
         self.memory = history.follow(self.memory, followed.mark, keys, time.time(), back=back)
         if back:
-            self._anyway = True  # the file on disk has a later generation of a lost history
+            self._overwrite = True  # the file has a later generation, of a lost history
             log.error(self.memory.back, lost=[f"{slot.cluster}/{slot.slot}" for slot in self.memory.lost])
 
     async def save(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey, *, at_once: bool = False) -> None:
@@ -81,15 +81,17 @@ class Disk:
         await asyncio.shield(self._under_way)
 
     async def _write(self, snapshot: Snapshot, identity: str, kek: KeyEncryptionKey) -> None:
-        (before, known), remembered, anyway = self._saved, self.memory, self._anyway
+        (before, known), remembered, overwrite = self._saved, self.memory, self._overwrite
         if snapshot is before and remembered == known:
             return
         try:
             if snapshot is not before:
                 rest = partial(self._hurry.wait, REST_SECONDS)
-                await asyncio.to_thread(lastgood.save, self._folder, snapshot, identity, kek, anyway=anyway, rest=rest)
+                await asyncio.to_thread(
+                    lastgood.save, self._folder, snapshot, identity, kek, overwrite=overwrite, rest=rest
+                )
             await asyncio.to_thread(save_memory, self._folder, remembered)
-            self._saved, self._anyway = (snapshot, remembered), False
+            self._saved, self._overwrite = (snapshot, remembered), False
         except StoreError as error:
             log.warning(
                 "cannot save the last good snapshot, going on without; a restart needs the database",

@@ -1,8 +1,8 @@
-"""The snapshot feed of a node: the newest Snapshot available, from the database or from its own disk.
+"""Follows the site: keeps a node's newest Snapshot, from the database or from the node's own disk.
 
-Promise: once started there is always a snapshot; an outage of the database or of the disk stops nothing; subscribers
-get every new snapshot once, in order; the node reports a generation only after all its subscribers have taken it,
-since key rotation waits for that.
+Promise: once started, a follower always has a snapshot, through outages of the database and of the disk. Subscribers
+get each new snapshot once, in order. The node reports a generation only after every subscriber has applied it, because
+key rotation relies on these reports.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ LEASE_SECONDS = 5.0
 ADVANCE_SECONDS = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 REREAD_SECONDS = 2.0
-"""How often the key source is reread while an announced key is missing."""
+"""Interval between reads of the key source while an announced key is missing from it."""
 
 BACK_SECONDS = 86_400.0
-"""How long a node reports that its database went back."""
+"""How long a node warns that its database went back."""
 
 SAVE_SHARE = 10
-"""Saving uses at most one part in this many of the time, whatever the site's size and rate of change."""
+"""Saving takes at most 1/SAVE_SHARE of the time, however large the site and however frequent its changes."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ class SnapshotFollower:
         self._callbacks: list[Callback] = []
         self._kek: KeyEncryptionKey | None = None
         self._snapshot: Snapshot | None = None
-        self._taken: Snapshot | None = None
-        self._taken_at = self._started_at = time.time()
+        self._applied: Snapshot | None = None
+        self._applied_at = self._started_at = time.time()
         self._from_database = False
         self._disk = Disk(config.state_dir)
         self._next_key: str | None = None
@@ -71,37 +71,37 @@ class SnapshotFollower:
         self._detail: Detail = dict
         self.store: Store | None = None
         self.heard_at = time.time()
-        """When the database answered last, else when this was made, in unix seconds."""
+        """When the database last answered, initially when this follower was created; unix seconds."""
         self.name = config.node or socket.gethostname()
 
     @property
     def snapshot(self) -> Snapshot:
         """The newest snapshot; raises StoreError before `start`."""
         if self._snapshot is None:
-            raise StoreError("the feed has not been started")
+            raise StoreError("the follower has not been started")
         return self._snapshot
 
     @property
     def connected(self) -> bool:
-        """Whether the database answers, as far as the node knows."""
+        """Whether the database answered the last request."""
         return self._connected_since is not None
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
-        """Call `callback` with every new snapshot from now on (not the current one); the result unsubscribes.
+        """Call `callback` with every new snapshot, not with the current one; returns a function that unsubscribes.
 
-        A coroutine function is awaited. If a callback raises, the generation is not reported as taken.
+        A coroutine function is awaited. If a callback raises, the generation is not reported as applied.
         """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
     def describe(self, detail: Detail) -> None:
-        """Report the result of `detail` (JSON-ready) with this node in lists of nodes."""
+        """Add the result of `detail`, called for each report and JSON-serializable, to the node's reports."""
         self._detail = detail
 
     async def start(self) -> None:
-        """Get the first snapshot, from the database or, if that is unreachable, from the disk.
+        """Load the first snapshot from the database, or from the disk if the database is unreachable.
 
-        Raises StoreError if there is neither, SecretError for a wrong key, InvalidSite never.
+        Raises StoreError if neither has one, SecretError for a wrong key.
         """
         self._kek = await asyncio.to_thread(KeyEncryptionKey.of, self._config, self._environ)
         self._disk.recall()
@@ -117,16 +117,16 @@ class SnapshotFollower:
                 error=str(error),
                 generation=self._snapshot.generation,
             )
-        self._taken = self.snapshot
+        self._applied = self.snapshot
 
     async def run(self) -> None:
-        """Follow the database, save and report, until cancelled."""
+        """Follow the database, save snapshots and report, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for work in (self._follow, self._report, self._save, self._advance, self._expect_key):
-                group.create_task(work())
+            for loop in (self._follow, self._report, self._save, self._advance, self._await_key):
+                group.create_task(loop())
 
     async def close(self) -> None:
-        """Save what is not saved, sign off and close the database."""
+        """Save the snapshot if it is not saved, withdraw the node's report and close the database."""
         await self._save_once(at_once=True)
         if self.store is not None:
             with suppress(StoreError):
@@ -136,7 +136,7 @@ class SnapshotFollower:
             self.store = None
 
     async def _connect(self) -> None:
-        """Open the database if it is not open, and load whole if that has not been done."""
+        """Open the database if it is not open, and load the whole site if that has not happened yet."""
         assert self._kek is not None  # noqa: S101 - set by start
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
@@ -147,21 +147,21 @@ class SnapshotFollower:
         self._connected_since = self._connected_since or time.time()
 
     async def _follow(self) -> None:
-        pause, said = FIRST_PAUSE, ""
+        pause, logged = FIRST_PAUSE, ""
         while True:
             try:
                 async with aclosing(self._snapshots()) as snapshots:
                     async for followed in snapshots:
-                        pause, said = FIRST_PAUSE, ""
+                        pause, logged = FIRST_PAUSE, ""
                         await self._accept(followed)
             except DnsvipError as error:
                 self._connected_since = None
-                if str(error) != said:  # log it once, however often it is tried
-                    said = str(error)
-                    log.warning("cannot follow the database, going on with what there is", error=said)
+                if str(error) != logged:  # log an error once, not at every attempt
+                    logged = str(error)
+                    log.warning("cannot follow the database, serving the last snapshot", error=logged)
                 if isinstance(error, SecretError):
                     await self._reread_key()
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all nodes come at once
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter between nodes, nothing secret
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _snapshots(self) -> AsyncGenerator[Followed]:
@@ -173,13 +173,13 @@ class SnapshotFollower:
                 self._connected_since = self._connected_since or time.time()
 
     async def _accept(self, followed: Followed) -> None:
-        """Take a state of the database; note whether it went back, and whether its key is about to change."""
+        """Apply a state of the database; note whether it went back, and the next key-encryption key announced."""
         self._disk.note(followed)
         self._next_key = followed.next_key_id
-        await self._take(followed.snapshot)
+        await self._apply(followed.snapshot)
 
-    async def _expect_key(self) -> None:
-        """Load an announced key-encryption key before anything is wrapped with it."""
+    async def _await_key(self) -> None:
+        """Reread the key source until it holds an announced key, before anything is wrapped with that key."""
         while True:
             if self._kek is not None and self._next_key is not None and self._next_key not in self._kek.ids:
                 await self._reread_key()
@@ -190,40 +190,40 @@ class SnapshotFollower:
         try:
             await asyncio.to_thread(self._kek.reread)
         except SecretError as error:
-            log.warning("cannot read the key-encryption key again, going on with the one there is", error=str(error))
+            log.warning("cannot reread the key-encryption key, keeping the current one", error=str(error))
         self._report_now.set()
 
-    async def _take(self, snapshot: Snapshot) -> None:
+    async def _apply(self, snapshot: Snapshot) -> None:
         if snapshot is self._snapshot:
             return
         self._snapshot = snapshot
         self._save_now.set()
         try:
             for callback in tuple(self._callbacks):
-                if isinstance(waiting := callback(snapshot), Awaitable):
-                    await waiting
+                if isinstance(pending := callback(snapshot), Awaitable):
+                    await pending
         except Exception:
-            # The subscriber keeps the previous snapshot; this node must not claim to hold the new one.
-            log.exception("a generation could not be taken", generation=snapshot.generation)
+            # The subscriber keeps the previous snapshot, so this node must not report the new one.
+            log.exception("a generation could not be applied", generation=snapshot.generation)
             return
-        self._taken, self._taken_at = snapshot, time.time()
+        self._applied, self._applied_at = snapshot, time.time()
         self._report_now.set()
 
     def _own_report(self) -> NodeReport:
-        taken, now = self._taken or Snapshot(-1), time.time()
-        held = (epoch.key_id for keyring in taken.keyrings.values() for epoch in keyring.epochs)
+        applied, now = self._applied or Snapshot(-1), time.time()
+        held = (epoch.key_id for keyring in applied.keyrings.values() for epoch in keyring.epochs)
         memory = self._disk.memory
         warnings = {"warnings": [memory.back]} if memory.back and now < memory.back_at + BACK_SECONDS else {}
         return NodeReport(
             self.name,
             self._roles,
-            taken.generation,
+            applied.generation,
             __version__,
             now,
             LEASE_SECONDS,
             self._instance,
             self._started_at,
-            self._taken_at,
+            self._applied_at,
             frozenset(held),
             self._kek.ids if self._kek else frozenset(),
             {**self._detail(), **warnings},
@@ -236,7 +236,7 @@ class SnapshotFollower:
                 try:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
                         await self.store.nodes.report(self._own_report())
-                        await self._tell_lost()
+                        await self._reserve_lost()
                     self.heard_at = time.time()
                     if self._from_database:
                         self._connected_since = self._connected_since or time.time()
@@ -245,12 +245,12 @@ class SnapshotFollower:
                     log.debug("cannot report", error=str(error))
             await _wait(self._report_now, REPORT_SECONDS)
 
-    async def _tell_lost(self) -> None:
-        """Reserve the slots of keys that the database has lost."""
+    async def _reserve_lost(self) -> None:
+        """Reserve the slots whose keys the database has lost, so that no new key fills them."""
         lost = self._disk.memory.lost
         if lost and self.store is not None:
             await self.store.keys.reserve(lost, f"node {self.name}", time.time())
-            left = tuple(each for each in self._disk.memory.lost if each not in lost)
+            left = tuple(slot for slot in self._disk.memory.lost if slot not in lost)
             self._disk.memory = replace(self._disk.memory, lost=left)
             self._save_now.set()
 
@@ -258,15 +258,15 @@ class SnapshotFollower:
         """Advance key epochs. Any node may; a node that only dispatches leaves it to the others."""
         while self._roles != {epochs.DISPATCH}:
             await asyncio.sleep(ADVANCE_SECONDS)
-            if self.store is None or self._connected_since is None or not self._epochs_wait():
+            if self.store is None or self._connected_since is None or not self._is_step_near():
                 continue
             try:
                 for step in await self.store.keys.advance(time.time(), self._connected_since):
-                    log.info("key epoch moved", step=step)
+                    log.info("key epoch advanced", step=step)
             except DnsvipError as error:
                 log.debug("cannot advance key epochs", error=str(error))
 
-    def _epochs_wait(self) -> bool:
+    def _is_step_near(self) -> bool:
         now, clusters = time.time(), self.snapshot.site.clusters
         return any(
             epochs.is_step_near(cluster, keyring.epochs, now)

@@ -1,4 +1,4 @@
-"""Objects to and from rows: which fields are columns, which are wrapped, and what an audit row may show."""
+"""Converts objects to rows and back: which fields are columns, which are wrapped, what an audit row may show."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Row = dict[str, Any]
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(reduce(or_, kind.classes)) for name, kind in KINDS.items()}
 
 
-_scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed takes it for another class
-"""`json.loads` without its two searches for white space, which cost more than reading a client."""
+_scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed declares another class
+"""`json.loads` without its two white space searches, which cost more than parsing a client."""
 
 _NO_ATTRIBUTES: dict[str, str | int] = {}
 _STEPS = {step.value: step for step in Step}
@@ -42,19 +42,19 @@ _STATES = {state.value: state for state in ClientState}
 _PROOFS = {(b.value, s, r): Proof(b, s, r) for b in Bind for s in (False, True) for r in (False, True)}
 
 
-def to_row(kind: str, name: str, thing: SiteObject, kek: KeyEncryptionKey) -> Row:
-    """The columns of an object except `origin` and `generation`.
+def to_row(kind: str, name: str, site_object: SiteObject, kek: KeyEncryptionKey) -> Row:
+    """The columns of an object, without `origin` and `generation`.
 
-    Only non-default fields are stored, so that a program of the previous version can read objects that use nothing new.
-    Clients are stored in full: there may be a million, and `_client` reads them without a parser.
+    Only fields that differ from their defaults are stored, so that the previous version can read an object that uses
+    nothing new. A client is stored whole: there may be a million, and `_client` reads them without defaults.
     """
-    plain = dump(thing, defaults=isinstance(thing, Client))
+    plain = dump(site_object, defaults=isinstance(site_object, Client))
     row: Row = {"name": name}
-    match thing:
+    match site_object:
         case Tier():
-            row["code"] = thing.code
+            row["code"] = site_object.code
         case Client():
-            row |= {"id": thing.id, "tier": thing.tier}
+            row |= {"id": site_object.id, "tier": site_object.tier}
         case TsigKey():
             row["secret"] = kek.wrap(plain.pop("secret").encode(), tsig_context(name))
     row["spec"] = _json(plain)
@@ -62,7 +62,7 @@ def to_row(kind: str, name: str, thing: SiteObject, kek: KeyEncryptionKey) -> Ro
 
 
 def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
-    """The object in a row (anything with the columns as attributes)."""
+    """The object of a row (anything with the columns as attributes); raises StoreError if it is not valid."""
     try:
         if kind == "client":
             return client_of(row.spec)
@@ -75,15 +75,13 @@ def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
 
 
 def client_of(text: str) -> Client:
-    """A client from its stored JSON, which is validated and canonical."""
+    """A client from its stored JSON, which must be valid and canonical."""
     return _client(_scan(text, 0)[0])
 
 
 def _client(plain: JsonObject) -> Client:
-    """A client from its stored form, which is validated and canonical.
-
-    There may be a million: without parsing every network again, loading takes a third of the time.
-    """
+    """A client from its stored form, without validation: a million take a third of the time that parsing each network
+    again would."""
     proof = plain["proof"]
     return Client(
         plain["name"],
@@ -102,16 +100,16 @@ def match_rows(client: Client) -> list[Row]:
     return [{"step": match.step.value, "value": match.value, "client": client.name} for match in client.match]
 
 
-def audit_form(thing: SiteObject | None) -> str | None:
-    """An object as an audit row shows it: without secrets, a zone by the hash of its text."""
-    if thing is None:
+def audit_form(site_object: SiteObject | None) -> str | None:
+    """The JSON of an object for its audit row: no secrets, and a hash in place of a zone's text."""
+    if site_object is None:
         return None
-    plain = dump(thing)
-    match thing:
+    plain = dump(site_object)
+    match site_object:
         case TsigKey():
-            plain["secret"] = "(secret)"  # noqa: S105 - stands for one
+            plain["secret"] = "(secret)"  # noqa: S105 - a placeholder
         case Zone():
-            plain["text"] = f"sha256:{hashlib.sha256(thing.text.encode()).hexdigest()}"
+            plain["text"] = f"sha256:{hashlib.sha256(site_object.text.encode()).hexdigest()}"
     return _json(plain)
 
 

@@ -1,7 +1,7 @@
-"""The last good snapshot on this node's disk, so that it starts and serves while the database is down.
+"""The last good snapshot on this node's disk, so that the node can start and serve while the database is down.
 
-One JSON line per object between a header and a trailer; secrets are wrapped. The file is replaced atomically: draft,
-fsync, rename. It knows no database.
+The file has a header, one JSON line per row with secrets wrapped, and a trailer with a checksum. It is replaced
+atomically: a draft is written, flushed to disk and renamed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT, VERSION = "dnsvip snapshot", 1
 FILE = "snapshot.jsonl"
 
 STRIDE = 100
-"""Rows between two rests, some 2 ms of work."""
+"""Rows between two calls of `rest`, about 2 ms of work."""
 
 EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
 
@@ -41,26 +41,26 @@ def save(
     identity: str,
     kek: KeyEncryptionKey,
     *,
-    anyway: bool = False,
+    overwrite: bool = False,
     rest: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write the snapshot durably; on StoreError the previous file stays. Calls `rest` after each STRIDE rows.
+    """Write the snapshot durably; raises StoreError, and then the previous file stays. Calls `rest` every STRIDE rows.
 
-    Of several processes of a node the one with the newest generation wins, unless one saves `anyway` because the
+    A file of a newer generation, by another process of this node, is kept, unless `overwrite` is set because the
     database went back.
     """
     make_folder(folder)
     path = folder / FILE
-    if not anyway and _newer(path, identity) > snapshot.generation:
+    if not overwrite and _newer(path, identity) > snapshot.generation:
         return
     with draft_of(path) as draft:
         _write(draft.file, snapshot, identity, kek, rest)
-        if anyway or _newer(path, identity) <= snapshot.generation:  # another process may have written meanwhile
+        if overwrite or _newer(path, identity) <= snapshot.generation:  # another process may have written meanwhile
             draft.commit()
 
 
 def load(folder: Path, kek: KeyEncryptionKey) -> Snapshot:
-    """The snapshot on disk; raises StoreError if none is usable, SecretError for another key."""
+    """The snapshot on disk; raises StoreError if it is missing or damaged, SecretError if its secrets do not unwrap."""
     path = folder / FILE
     try:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ def _write(
 
     put({"format": FORMAT, "version": VERSION, "generation": snapshot.generation, "identity": identity})
     for number, (kind, row) in enumerate(_rows(snapshot, kek), 1):
-        put([kind, {key: _armoured(value) for key, value in row.items()}])
+        put([kind, {key: _json_value(value) for key, value in row.items()}])
         if number % STRIDE == 0:
             rest()
     put({"end": digest.hexdigest()})
@@ -92,8 +92,8 @@ def _write(
 def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict[str, Any]]]:
     site = snapshot.site
     for kind in COLLECTIONS:
-        for name, thing in collection(site, kind).items():
-            yield kind, to_row(kind, name, thing, kek)
+        for name, site_object in collection(site, kind).items():
+            yield kind, to_row(kind, name, site_object, kek)
     yield SINGLE, to_row(SINGLE, "", site.classify, kek)
     for name, keyring in snapshot.keyrings.items():
         yield from ((EPOCH, epoch_row(name, epoch, kek)) for epoch in keyring.epochs)
@@ -103,16 +103,16 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield COOKIE, {"position": position, "secret": kek.wrap(secret, cookie_context(position))}
 
 
-def _armoured(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     digest = hashlib.sha256()
     header = _header(file.readline(), path, digest.update)
-    found: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
+    parts: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
     many: dict[str, CowMap[str, SiteObject]] = {kind: CowMap() for kind in MANY}
-    found |= {COLLECTIONS[kind]: shards for kind, shards in many.items()}
+    parts |= {COLLECTIONS[kind]: objects for kind, objects in many.items()}
     epochs: dict[str, list[Epoch]] = {}
     masters: dict[str, bytes] = {}
     cookie_secrets: tuple[bytes, ...] = ()
@@ -120,8 +120,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
         entry = json.loads(line)
         if isinstance(entry, dict):
             if entry["end"] != digest.hexdigest():
-                raise ValueError("its check sum is wrong")
-            site = Site(**found)
+                raise ValueError("its checksum is wrong")
+            site = Site(**parts)
             return Snapshot(header["generation"], site, _keyrings(site, epochs), masters, cookie_secrets)
         digest.update(line)
         kind, row = entry[0], SimpleNamespace(**entry[1])
@@ -134,20 +134,20 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
         elif kind == COOKIE:
             cookie_secrets += (kek.unwrap(row.secret, cookie_context(row.position)),)
         elif kind == SINGLE:
-            found[SINGLE] = from_row(kind, row, kek)
+            parts[SINGLE] = from_row(kind, row, kek)
         elif kind in many:
             many[kind].fill([(row.name, from_row(kind, row, kek))])
         else:
-            found[COLLECTIONS[kind]][row.name] = from_row(kind, row, kek)
+            parts[COLLECTIONS[kind]][row.name] = from_row(kind, row, kek)
     raise ValueError("its end is missing")
 
 
 def _header(line: bytes, path: Path, update: Callable[[bytes], None]) -> dict[str, Any]:
     header: dict[str, Any] = json.loads(line)
     if header["format"] != FORMAT:
-        raise ValueError("it is something else")
+        raise ValueError("it is not a dnsvip snapshot")
     if header["version"] != VERSION:
-        raise StoreError(f"snapshot {path}: its form is version {header['version']}, this program reads {VERSION}")
+        raise StoreError(f"snapshot {path}: its format is version {header['version']}, this program reads {VERSION}")
     update(line)
     return header
 
@@ -161,7 +161,7 @@ def _keyrings(site: Site, epochs: dict[str, list[Epoch]]) -> dict[str, Keyring]:
 
 
 def _newer(path: Path, identity: str) -> int:
-    """The generation on disk if it belongs to the same database, else -1."""
+    """The generation on disk; -1 if there is none or it is of another database."""
     try:
         with path.open("rb") as file:
             header = _header(file.readline(), path, lambda _: None)
