@@ -194,8 +194,8 @@ async def test_killed_restore_leaves_nothing(
     filled: Store, kek: KeyEncryptionKey, url: str, tmp_path: Path, postgres: Postgres
 ) -> None:
     """A restore killed in the middle leaves the database empty, and a second attempt succeeds."""
-    made = [Client(f"k{n}", 10_000 + n, "gold") for n in range(12_000)]
-    await filled.objects.apply([Change("client", each.name, "+", None, each) for each in made], "me", "api")
+    clients = [Client(f"k{n}", 10_000 + n, "gold") for n in range(12_000)]
+    await filled.objects.apply([Change("client", client.name, "+", None, client) for client in clients], "me", "api")
     await filled.backups.write(tmp_path / "b", 1.0)
     target = f"sqlite:///{tmp_path}/other.db" if url.startswith("sqlite") else postgres.database()
     process = await asyncio.create_subprocess_exec(

@@ -18,13 +18,13 @@ from dnsvip.site import Client
 from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
 size = int(sys.argv[3])
-def made(number):
+def numbered_client(number):
     return Change("client", f"k{number}", "+", None, Client(f"k{number}", number, "gold"))
 async def main():
     store = await Store.open(sys.argv[1], KeyEncryptionKey.load(Path(sys.argv[2]), {}))
     for turn in range(100000):
         print("begin", flush=True)
-        await store.objects.apply([made(100000 + turn * size + n) for n in range(size)], "me", "api")
+        await store.objects.apply([numbered_client(100000 + turn * size + n) for n in range(size)], "me", "api")
         print("done", turn, flush=True)
 asyncio.run(main())
 """

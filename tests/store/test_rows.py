@@ -36,14 +36,14 @@ CLIENTS = st.builds(
 )
 
 
-def _there_and_back(kind: str, name: str, thing: SiteObject) -> SiteObject:
-    return from_row(kind, SimpleNamespace(**to_row(kind, name, thing, KEK)), KEK)
+def _round_trip(kind: str, name: str, site_object: SiteObject) -> SiteObject:
+    return from_row(kind, SimpleNamespace(**to_row(kind, name, site_object, KEK)), KEK)
 
 
 @given(CLIENTS)
 def test_clients_come_back(client: Client) -> None:
     """A client read from its row equals the one written and the one the general parser reads."""
-    back = _there_and_back("client", "c", client)
+    back = _round_trip("client", "c", client)
     assert back == client == parse("client", "c", dump(client))
     assert repr(back) == repr(client)
 
@@ -51,9 +51,9 @@ def test_clients_come_back(client: Client) -> None:
 def test_every_kind_comes_back(site: Site) -> None:
     """Each object of the example site reads back equal."""
     for kind in COLLECTIONS:
-        for name, thing in collection(site, kind).items():
-            assert _there_and_back(kind, name, thing) == thing
-    assert _there_and_back(SINGLE, "", site.classify) == site.classify
+        for name, site_object in collection(site, kind).items():
+            assert _round_trip(kind, name, site_object) == site_object
+    assert _round_trip(SINGLE, "", site.classify) == site.classify
 
 
 @pytest.mark.parametrize(

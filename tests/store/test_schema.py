@@ -49,9 +49,9 @@ async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Pa
     """Six processes that open one empty database concurrently all succeed and see the same one."""
     argv = [sys.executable, "-c", OPEN, url, str(tmp_path / "key")]
     pipe = asyncio.subprocess.PIPE
-    made = [await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe) for _ in range(6)]
-    outputs = [await process.communicate() for process in made]
-    assert [process.returncode for process in made] == [0] * 6, outputs
+    processes = [await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe) for _ in range(6)]
+    outputs = [await process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, outputs
     assert len({out for out, _ in outputs}) == 1
 
 

@@ -177,7 +177,7 @@ def test_key_in_a_pkcs11_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DNSVIP_PIN", "1234")
     tool = ["pkcs11-tool", "--module", module, "--token-label", "dnsvip", "--type", "data", "--label", "dnsvip"]
     tool += ["--login", "--pin", "env:DNSVIP_PIN"]
-    made = KeyEncryptionKey.load(tmp_path / "k", {})
+    original = KeyEncryptionKey.load(tmp_path / "k", {})
     pins = ["--pin", "1234", "--so-pin", "5678"]
     for argv in (
         ["softhsm2-util", "--init-token", "--free", "--label", "dnsvip", *pins],
@@ -185,7 +185,7 @@ def test_key_in_a_pkcs11_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ):
         subprocess.run(argv, check=True, capture_output=True)
     (tmp_path / "k").unlink()
-    assert KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"]).active_id == made.active_id
+    assert KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"]).active_id == original.active_id
     monkeypatch.setenv("DNSVIP_PIN", "4321")
     with pytest.raises(SecretError, match="key command pkcs11-tool: exit status 1"):
         KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"])

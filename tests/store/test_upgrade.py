@@ -128,6 +128,6 @@ async def test_program_of_before_goes_on_beside_the_new_one(
 async def _min_reader(url: str) -> str:
     database = Database(url)
     async with database.read() as connection:
-        found: str = (await connection.execute(select(tables.state.c.min_reader))).scalar_one()
+        min_reader: str = (await connection.execute(select(tables.state.c.min_reader))).scalar_one()
     await database.close()
-    return found
+    return min_reader

@@ -96,10 +96,10 @@ async def test_keys_of_a_lost_history_are_not_mixed_up(world: Store, tmp_path: P
         while "warnings" not in (report := (await world.nodes.all())[0]).detail:
             await asyncio.sleep(0.05)
     assert "the database became an older state of itself: from generation 3 to" in report.detail["warnings"][0]
-    made = await world.keys.rotate("web", "me", time.time())
-    assert made.slot not in (0, lost.slot)
-    assert waiting_for(made, [replace(report, generation=99)], time.time()) == ["d"]
-    await until(lambda: any(e.key_id == made.key_id for e in feed.snapshot.keyrings["web"].epochs))
+    epoch = await world.keys.rotate("web", "me", time.time())
+    assert epoch.slot not in (0, lost.slot)
+    assert waiting_for(epoch, [replace(report, generation=99)], time.time()) == ["d"]
+    await until(lambda: any(e.key_id == epoch.key_id for e in feed.snapshot.keyrings["web"].epochs))
     await until(lambda: "new" in lastgood.load(tmp_path / "s", kek).site.clients)
     await world.close()
 
@@ -146,13 +146,13 @@ async def test_schedule_rotates_once_for_all_nodes(filled: Store, node: Node, st
     async with asyncio.timeout(30):
         while True:
             rows = await filled.audit.rows(1000)
-            made = [row.after for row in rows if row.kind == "key" and row.action == "+" and row.after]
-            if len(made) >= 4:
+            published = [row.after for row in rows if row.kind == "key" and row.action == "+" and row.after]
+            if len(published) >= 4:
                 break
             await asyncio.sleep(0.1)
-    times = sorted(each["published_at"] for each in made)
+    times = sorted(epoch["published_at"] for epoch in published)
     assert all(later - earlier >= 1 for earlier, later in pairwise(times))
-    generations = [each["published_generation"] for each in made]
+    generations = [epoch["published_generation"] for epoch in published]
     assert len(set(generations)) == len(generations)
     states = [epoch.state for epoch in feeds[0].snapshot.keyrings["web"].epochs]
     assert states.count(EpochState.ACTIVE) == 1
