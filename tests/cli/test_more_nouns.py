@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,25 @@ def test_bulk(served: Node, tmp_path: Path, kind: str) -> None:
     left = served.noun("clients", "import", str(bad), "--per-line", "--dry-run", "--json")
     assert (left.returncode, json.loads(left.stdout)["made"]) == (2, 1)
     assert served.noun("clients", "import", "nowhere").returncode == 2
+
+
+def test_export_replaces_a_file_whole(served: Node, tmp_path: Path) -> None:
+    """An exported file is readable as the umask allows; a refused export changes nothing and leaves no draft."""
+    file = tmp_path / "clients.ndjson"
+    file.write_text("previous")
+    refused = served.noun("clients", "export", "--state", "nonsense", "--output", str(file))
+    assert refused.returncode != 0
+    assert (file.read_text(), os.listdir(tmp_path)) == ("previous", [file.name])
+    umask = os.umask(0o027)
+    try:
+        ok(served, "clients", "export", "--output", str(file))
+    finally:
+        os.umask(umask)
+    assert {json.loads(line)["name"] for line in file.read_text().splitlines()} == {"acme", "newsreader"}
+    assert (file.stat().st_mode & 0o777, os.listdir(tmp_path)) == (0o640, [file.name])
+    nowhere = served.noun("clients", "export", "--output", str(tmp_path / "missing" / "clients.csv"))
+    assert (nowhere.returncode, "cannot be written" in nowhere.stderr) == (2, True), nowhere.stderr
+    assert "create the folder first" in nowhere.stderr
 
 
 SOME = {
