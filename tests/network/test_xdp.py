@@ -133,7 +133,7 @@ def test_program_of_somebody_else(field: Field) -> None:
     """An interface that already has another program is refused, and that program stays."""
     host = field.dispatchers["d1"]
     host.ip("link", "set", "dev", "eth0", "xdp", "pinned", str(field.pins / "empty"))
-    with pytest.raises(CommandFailed, match="program of somebody else"):
+    with pytest.raises(CommandFailed, match="eth0 already has another XDP program"):
         xdp(field, "attach")
     assert "dnsvip_empty" in host.ip("-d", "link", "show", "eth0")
 
@@ -267,7 +267,10 @@ def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.o", "__pycache__"))
     programs = package / "xdp" / "programs"
     program = programs / "dispatch.bpf.c"
-    program.write_text(program.read_text().replace("return act(", "note(SIDE_EVENT_LOST);\n\treturn act("))
+    source = program.read_text()
+    decided = "return w->verdict.action == ACTION_ANSWER"
+    assert decided in source
+    program.write_text(source.replace(decided, f"count_side(SIDE_EVENT_LOST);\n\t{decided}"))
     build.compile_all(programs, programs)
     field.dispatch("d1", python=("-P", "-m", "dnsvip"), env={"PYTHONPATH": str(package.parent)})
     assert field.status("d1")["xdp"]["program"] != old
