@@ -114,14 +114,14 @@ class Declared:
 def declared(model: type[Any]) -> Mapping[str, Declared]:
     """The declared fields of a class by name, in their order; none where the class declares none."""
     hints = get_type_hints(model, include_extras=True)
-    found: dict[str, Declared] = {}
+    declarations: dict[str, Declared] = {}
     for order, field in enumerate(fields(model)):
         hint = hints[field.name]
         about = next((part for part in getattr(hint, "__metadata__", ()) if isinstance(part, About)), None)
         if about is not None:
             default = field.default if field.default_factory is MISSING else field.default_factory()
-            found[field.name] = Declared(field.name, about, hint, default, order)
-    return found
+            declarations[field.name] = Declared(field.name, about, hint, default, order)
+    return declarations
 
 
 def walk(model: type, head: str = "") -> Iterator[tuple[str, Declared]]:

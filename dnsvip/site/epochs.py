@@ -148,8 +148,8 @@ def replace_at_once(
     slot = free_slot(epochs, reserved, now)
     if slot is None:
         slot = min(_in_turn(epochs), key=lambda number: ends[number])
-    made = Epoch(slot, EpochState.ACTIVE, secret, at, generation, at, 0, keep)
-    return made, tuple(each for each in lost if each.slot != slot and now < each.until)
+    epoch = Epoch(slot, EpochState.ACTIVE, secret, at, generation, at, 0, keep)
+    return epoch, tuple(each for each in lost if each.slot != slot and now < each.until)
 
 
 def reservation(cluster: str, epoch: Epoch, now: float) -> Reserved:

@@ -92,11 +92,11 @@ def _checked(number: int, body: JsonObject | Problem) -> Found:
     if not isinstance(name, str):
         return LineProblem(number, "name", "missing" if name is None else "must be a string")
     try:
-        thing = parse("client", name, body)
+        client = parse("client", name, body)
     except InvalidSite as error:
         first, *more = error.problems
         return LineProblem(number, first.where, first.message + (f" (and {len(more)} more)" if more else ""))
-    return Line(number, dump_text(thing), _RUNTIME & body.keys())
+    return Line(number, dump_text(client), _RUNTIME & body.keys())
 
 
 def csv_header() -> str:
@@ -145,17 +145,17 @@ def _from_cells(header: Sequence[str], row: Sequence[str]) -> JsonObject | Probl
 
 def _matches(cell: str) -> list[dict[str, str]]:
     """`source=2001:db8::/32 tsig=key`: a kind starts each, so that values may have spaces."""
-    found: list[dict[str, str]] = []
+    entries: list[dict[str, str]] = []
     for word in cell.split(" "):
         step, equals, value = word.partition("=")
         if equals and step in tuple(Step):
-            found.append({step: value})
-        elif found:
-            ((step, value),) = found[-1].items()
-            found[-1] = {step: f"{value} {word}"}
+            entries.append({step: value})
+        elif entries:
+            ((step, value),) = entries[-1].items()
+            entries[-1] = {step: f"{value} {word}"}
         else:
-            found.append({step: value})
-    return found
+            entries.append({step: value})
+    return entries
 
 
 def _number(cell: str) -> int | str:

@@ -120,7 +120,7 @@ class _Job:
         """Whether it is clear already that nothing will be stored."""
         return bool(self.tally.failed) and self._query.mode == "all-or-nothing"
 
-    async def store(self, told: Any = lambda: None) -> None:
+    async def store(self, progress: Any = lambda: None) -> None:
         """Store the good lines."""
         request, rights = self._request, self._request[CALLER].rights
         per_line = self._query.mode == "per-line"
@@ -131,7 +131,7 @@ class _Job:
             settled,
             lambda name: rights.allow(Action.WRITE, "client", name),
             self.tally,
-            told,
+            progress,
             per_line=per_line,
             dry_run=self._query.dry_run,
         )
@@ -179,11 +179,11 @@ async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
     stream = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await stream.prepare(request)
     storing = asyncio.ensure_future(job.store() if not job.hopeless else asyncio.sleep(0))
-    told = -1
+    reported = -1
     while not storing.done():
-        if job.tally.seen >= told + PROGRESS_EVERY or told < 0:
-            told = job.tally.seen
-            await _say(stream, {"progress": {"done": told, "of": job.total}})
+        if job.tally.seen >= reported + PROGRESS_EVERY or reported < 0:
+            reported = job.tally.seen
+            await _say(stream, {"progress": {"done": reported, "of": job.total}})
         await asyncio.wait([storing], timeout=0.2)
     try:
         await storing
@@ -207,11 +207,11 @@ def _packed(line: Line) -> str:
 
 
 def _unpacked(file: IO[str]) -> list[Line]:
-    found = []
+    parsed = []
     for packed in _some(file):
         number, named, text = packed.rstrip("\n").split(" ", 2)
-        found.append(Line(int(number), text, frozenset(named.split(",")) - {""}))
-    return found
+        parsed.append(Line(int(number), text, frozenset(named.split(",")) - {""}))
+    return parsed
 
 
 def _some(file: IO[str]) -> Iterator[str]:
@@ -235,11 +235,11 @@ async def give(request: web.Request) -> web.StreamResponse:
         await stream.write(lines.csv_header().encode())
     try:
         while page:
-            await stream.write(_text(request, [thing for thing, _ in page], query.format).encode())
+            await stream.write(_text(request, [client for client, _ in page], query.format).encode())
             if len(page) < LONGEST_PAGE:
                 break
-            thing, place = page[-1]
-            page = await request.app[NODE].store().objects.places(replace(wanted, after=(place, name_of_thing(thing))))
+            client, place = page[-1]
+            page = await request.app[NODE].store().objects.places(replace(wanted, after=(place, name_of_thing(client))))
     except DnsvipError as error:
         # The status is sent: that the end is missing tells the caller, who would take a tidy one for all there is.
         log.error("an export was broken off", actor=request[ACTOR], error=str(error))
@@ -250,13 +250,13 @@ async def give(request: web.Request) -> web.StreamResponse:
     return stream
 
 
-def _text(request: web.Request, things: Sequence[SiteObject], form: str) -> str:
+def _text(request: web.Request, clients: Sequence[SiteObject], form: str) -> str:
     """The lines of those clients that the caller may see."""
     rights = request[CALLER].rights
-    shown = [thing for thing in things if rights.allow(Action.READ, "client", name_of_thing(thing))]
+    shown = [client for client in clients if rights.allow(Action.READ, "client", name_of_thing(client))]
     if form == "csv":
-        return "".join(lines.csv_line(dump(thing)) for thing in shown)
-    return "".join(dump_text(thing) + "\n" for thing in shown)
+        return "".join(lines.csv_line(dump(client)) for client in shown)
+    return "".join(dump_text(client) + "\n" for client in shown)
 
 
 _BODY = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}

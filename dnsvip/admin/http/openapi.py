@@ -258,20 +258,20 @@ def _responses(each: Operation, schemas: _Schemas, following: JsonObject) -> Jso
     good["headers"] = dict(HEADERS)
     if following:
         good["links"] = following
-    found = {str(each.status): good}
+    responses = {str(each.status): good}
     if each.method == "PUT":
-        found["201"] = {**good, "description": "Made."}
+        responses["201"] = {**good, "description": "Made."}
     if each.method == "GET" and isinstance(each.answer, str):
-        found["304"] = {"description": "It is still that form (If-None-Match)."}
+        responses["304"] = {"description": "It is still that form (If-None-Match)."}
     problems = [*ALWAYS, *(WITH_BODY if each.method not in ("GET", "HEAD") else (422,))]
-    return found | {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)}
+    return responses | {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)}
 
 
 def _titles() -> dict[int, str]:
-    found: dict[int, str] = {}
+    titles: dict[int, str] = {}
     for status, title in PROBLEMS.values():
-        found[status] = f"{found[status]}; {title}" if status in found else title
-    return found
+        titles[status] = f"{titles[status]}; {title}" if status in titles else title
+    return titles
 
 
 def _problem() -> JsonObject:

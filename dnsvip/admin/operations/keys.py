@@ -35,14 +35,14 @@ async def list_all(request: web.Request) -> web.Response:
     """The epochs of every cluster."""
     store = request.app[NODE].store()
     seen = await _seen(request)
-    items = [_cluster(name, found, seen) for name, found in sorted((await store.keys.epochs()).items())]
+    items = [_cluster(name, epochs, seen) for name, epochs in sorted((await store.keys.epochs()).items())]
     return short_page(request, items, "cluster")
 
 
 async def get(request: web.Request) -> web.Response:
     """The epochs of one cluster."""
-    name, found = await _epochs(request)
-    return bodies.answer(_cluster(name, found, await _seen(request)))
+    name, epochs = await _epochs(request)
+    return bodies.answer(_cluster(name, epochs, await _seen(request)))
 
 
 async def rotate(request: web.Request) -> web.Response:
@@ -55,9 +55,9 @@ async def rotate(request: web.Request) -> web.Response:
     wanted = await read_body(request, "rotate", Rotation) if request.can_read_body else Rotation()
     keys = node.store().keys
     change = keys.rotate_at_once if wanted.emergency else keys.rotate
-    made = await change(name, request[ACTOR], node.now())
-    headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(made.published_generation)}
-    return bodies.answer(_shown(made, await _seen(request)), status=202, headers=headers)
+    epoch = await change(name, request[ACTOR], node.now())
+    headers = {"Location": f"{ROOT}/keys/{name}", GENERATION: str(epoch.published_generation)}
+    return bodies.answer(_shown(epoch, await _seen(request)), status=202, headers=headers)
 
 
 async def roll_cookies(request: web.Request) -> web.Response:
@@ -68,10 +68,10 @@ async def roll_cookies(request: web.Request) -> web.Response:
 
 async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
     name = request.match_info["cluster"]
-    found = (await request.app[NODE].store().keys.epochs(name)).get(name)
-    if not found:
+    epochs = (await request.app[NODE].store().keys.epochs(name)).get(name)
+    if not epochs:
         raise Refusal("not-found", f"There is no IPv6 cluster {name!r}; GET {ROOT}/keys lists those with keys.")
-    return name, found
+    return name, epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ async def _seen(request: web.Request) -> _Seen:
     return _Seen(clusters, await node.store().nodes.all(), await node.store().keys.reserved(), node.now())
 
 
-def _cluster(name: str, found: Iterable[Epoch], seen: _Seen) -> JsonObject:
+def _cluster(name: str, stored: Iterable[Epoch], seen: _Seen) -> JsonObject:
     """A cluster's epochs, its schedule, and the slots that stay empty until addresses of lost keys have died."""
-    held, cluster = list(found), seen.clusters.get(name)
+    held, cluster = list(stored), seen.clusters.get(name)
     due = epochs.next_rotation(cluster, held) if isinstance(cluster, Cluster) else None
     kept = [each for each in seen.reserved if each.cluster == name and seen.now < each.until]
     return {

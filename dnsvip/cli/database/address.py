@@ -66,19 +66,19 @@ def decode(
     """
     packet = byhand.Packet(int(address), int(source or 0), port or 0, time.time() if at is None else at)
     if node_file is None:
-        found, steps = byhand.verify_ad_hoc(by_hand, packet)
+        verdict, steps = byhand.verify_ad_hoc(by_hand, packet)
     else:
         byhand.refuse(by_hand)
         verifier = AddressVerifier(load_snapshot(node_file))
-        found = verifier.verify(packet.address, packet.source, packet.port, packet.now)
-        steps = verifier.explain(found, packet.address, packet.now)
-    if found.reason is AddressReason.BAD_PROOF and source is None:
+        verdict = verifier.verify(packet.address, packet.source, packet.port, packet.now)
+        steps = verifier.explain(verdict, packet.address, packet.now)
+    if verdict.reason is AddressReason.BAD_PROOF and source is None:
         steps = (*steps, DecodingStep("hint", "--source was not given, and the proof may be bound to it", ok=False))
     if as_json:
-        click.echo(json.dumps(verdict_json(address, found, steps), indent=2))
+        click.echo(json.dumps(verdict_json(address, verdict, steps), indent=2))
     else:
         _print(address, steps)
-    sys.exit(0 if found.accepted else 1)
+    sys.exit(0 if verdict.accepted else 1)
 
 
 @click.command()
@@ -162,10 +162,10 @@ def _cluster(snapshot: Snapshot, name: str | None) -> Cluster | ClassCluster:
 
 def _client(snapshot: Snapshot, who: str) -> Client:
     clients = snapshot.site.clients
-    found = clients.get(who) or next((client for client in clients.values() if str(client.id) == who), None)
-    if found is None:
+    client = clients.get(who) or next((client for client in clients.values() if str(client.id) == who), None)
+    if client is None:
         raise click.UsageError(f"--client: no client has the name or id {who!r}")
-    return found
+    return client
 
 
 def _number(field: str, value: str, table: Mapping[str, int]) -> int:

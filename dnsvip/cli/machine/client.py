@@ -83,10 +83,10 @@ def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None
 def import_(file: Path, enrolment: Path | None) -> None:
     """Check the enrolment in FILE (- is standard input) and keep it for the commands below."""
     text = sys.stdin.read() if str(file) == "-" else files.read(file)
-    found = parse(text, "standard input" if str(file) == "-" else str(file))
+    parsed = parse(text, "standard input" if str(file) == "-" else str(file))
     target = enrolment or files.default_path()
-    files.save(found, target)
-    click.echo(f"{target}: enrolled as {found.client} for {_services(found)}")
+    files.save(parsed, target)
+    click.echo(f"{target}: enrolled as {parsed.client} for {_services(parsed)}")
 
 
 def _services(enrolment: Enrolment) -> str:

@@ -54,13 +54,13 @@ def search(
 ) -> None:
     """Show flows: all, or those of an address, a prefix or a client."""
     chosen = matching(what, tier=tier, server=server, state=state)
-    found: list[JsonObject] = []
+    rows: list[JsonObject] = []
     for document in ask(node_file, {"do": "flows", "match": chosen, "limit": limit}):
         if "flow" in document:
-            found.append(document["flow"])
-        elif document["flows"] > len(found):
-            click.echo(f"{len(found)} of {document['flows']} flows; --limit shows more", err=True)
-    show.rows(COLUMNS, found, as_json=as_json)
+            rows.append(document["flow"])
+        elif document["flows"] > len(rows):
+            click.echo(f"{len(rows)} of {document['flows']} flows; --limit shows more", err=True)
+    show.rows(COLUMNS, rows, as_json=as_json)
 
 
 @flows.command()
@@ -84,15 +84,15 @@ def top(
     """Sample the packets of a few seconds: which flows, sources, clients or servers have the most."""
     chosen = matching(what, tier=tier, server=server)
     request = {"do": "top", "match": chosen, "by": by, "seconds": seconds, "limit": limit}
-    found, unseen = [], 0
+    rows, unseen = [], 0
     for document in ask(node_file, request):
         if "top" in document:
-            found.append({**document["top"], "rate": round(document["top"]["packets"] / seconds, 1)})
+            rows.append({**document["top"], "rate": round(document["top"]["packets"] / seconds, 1)})
         else:
             unseen = document["unseen"]
     if unseen:
         click.echo(f"{unseen} more packets were not looked at, as they were too many", err=True)
-    show.rows(_top_columns(by), found, as_json=as_json)
+    show.rows(_top_columns(by), rows, as_json=as_json)
 
 
 def _top_columns(by: str) -> show.Columns:

@@ -50,11 +50,13 @@ def attach(node_file: Path) -> None:
 def detach(node_file: Path) -> None:
     """Detach the program from the node's interface and forget its flows; stop a running dispatcher first."""
     _, settings = _settings(node_file)
-    found = pinned_program.detach(settings)
+    was_attached = pinned_program.detach(settings)
     neighbours = Neighbours()
     neighbours.keep([])
     neighbours.close()
-    click.echo(f"detached from {settings.interface}" if found else f"nothing was attached to {settings.interface}")
+    click.echo(
+        f"detached from {settings.interface}" if was_attached else f"nothing was attached to {settings.interface}"
+    )
 
 
 @xdp.command()
@@ -63,13 +65,13 @@ def detach(node_file: Path) -> None:
 def status(node_file: Path, as_json: bool) -> None:
     """Show what is attached to the node's interface, and how full its maps are."""
     _, settings = _settings(node_file)
-    found = pinned_program.describe(settings)
+    program = pinned_program.describe(settings)
     if as_json:
-        click.echo(json.dumps(found))
-    elif found is None:
+        click.echo(json.dumps(program))
+    elif program is None:
         click.echo(f"nothing is attached to {settings.interface}")
     else:
-        _show(found)
+        _show(program)
 
 
 @xdp.command()
@@ -82,8 +84,8 @@ def status(node_file: Path, as_json: bool) -> None:
 def decap(interface: str, addresses: tuple[str, ...], source: str, generic: bool, off: bool, pins: Path) -> None:
     """On a server of a pool with forward = "encap": unwrap what dispatchers send to ADDRESS, in the kernel."""
     if off:
-        found = tunnel.detach(interface, pins)
-        click.echo(f"detached from {interface}" if found else f"nothing was attached to {interface}")
+        was_attached = tunnel.detach(interface, pins)
+        click.echo(f"detached from {interface}" if was_attached else f"nothing was attached to {interface}")
         return
     try:
         own, prefix = [IPv6Address(each) for each in addresses], IPv6Network(source)
@@ -95,14 +97,12 @@ def decap(interface: str, addresses: tuple[str, ...], source: str, generic: bool
     click.echo(f"attached to {interface}")
 
 
-def _show(found: dict[str, Any]) -> None:
-    program = found["program"]
-    click.echo(
-        f"{found['interface']}: {found['attached']}, program {program['name']} {program['tag']} ({program['id']})"
-    )
-    click.echo(f"pinned in {found['pins']}")
+def _show(attachment: dict[str, Any]) -> None:
+    program, interface = attachment["program"], attachment["interface"]
+    click.echo(f"{interface}: {attachment['attached']}, program {program['name']} {program['tag']} ({program['id']})")
+    click.echo(f"pinned in {attachment['pins']}")
     table = Table("map", "entries", "used", "KiB")
-    for each in found["maps"]:
+    for each in attachment["maps"]:
         used = "" if each["used"] is None else f"{each['used']:,}"
         table.add_row(each["name"], f"{each['entries']:,}", used, f"{each['bytes'] / 1024:,.0f}")
     Console().print(table)

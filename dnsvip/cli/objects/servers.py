@@ -43,8 +43,8 @@ def servers() -> None:
 @with_api
 def list_(api: Api, pool: str | None, state: str | None, *, as_json: bool) -> None:
     """List servers."""
-    found = (server for server in _servers(api, pool) if state in (None, server["state"]))
-    show.rows(COLUMNS, found, as_json=as_json)
+    matching = (server for server in _servers(api, pool) if state in (None, server["state"]))
+    show.rows(COLUMNS, matching, as_json=as_json)
 
 
 @servers.command("show", epilog=EPILOG)
@@ -128,7 +128,7 @@ _state_command(ServerState.MAINT, "Do not use a server, as it is being worked on
 
 def _servers(api: Api, pool: str | None) -> Iterator[JsonObject]:
     pools = [api.get("pools", pool)] if pool else api.items("pools")
-    return ({"pool": found["name"], **server} for found in pools for server in found["servers"])
+    return ({"pool": pool_["name"], **server} for pool_ in pools for server in pool_["servers"])
 
 
 def _path(api: Api, server: str) -> tuple[str, ...]:
@@ -136,9 +136,9 @@ def _path(api: Api, server: str) -> tuple[str, ...]:
     pool, separator, name = server.partition("/")
     if separator:
         return "pools", pool, "servers", name
-    found = [each["pool"] for each in _servers(api, None) if each["name"] == server]
-    if not found:
+    pools = [each["pool"] for each in _servers(api, None) if each["name"] == server]
+    if not pools:
         raise ApiError(f"no pool has a server {server!r}; `dnsvip servers list` shows them", 404)
-    if len(found) > 1:
-        raise click.UsageError(f"{server!r} is in several pools: say {' or '.join(f'{p}/{server}' for p in found)}")
-    return "pools", found[0], "servers", server
+    if len(pools) > 1:
+        raise click.UsageError(f"{server!r} is in several pools: say {' or '.join(f'{p}/{server}' for p in pools)}")
+    return "pools", pools[0], "servers", server

@@ -40,10 +40,10 @@ def add(api: Api, name: str, algorithm: str, secret_file: Path | None) -> None:
         secret = secret_file.read_text().strip() if secret_file else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{secret_file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    made = not secret
+    is_new = not secret
     secret = secret or base64.b64encode(secrets.token_bytes(BYTES)).decode()
     create(api, "tsig", name, {"algorithm": algorithm, "secret": secret})
-    if made:
+    if is_new:
         click.echo(f'key "{name}" {{\n\talgorithm {algorithm};\n\tsecret "{secret}";\n}};')
     else:
         click.echo(f"TSIG key {name} made")

@@ -49,23 +49,23 @@ CANDIDATES: show.Columns = {
 @with_api
 def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
     """Explain how a requester of QNAME is identified, the answer it gets, and where each address leads."""
-    found = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
+    explained = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(explained, indent=2, ensure_ascii=False))
         return
-    _who(found)
-    show.rows(STEPS, found["steps"], as_json=False)
-    answer = found["answer"]
+    _who(explained)
+    show.rows(STEPS, explained["steps"], as_json=False)
+    answer = explained["answer"]
     scope = "" if answer["ecs_scope"] is None else f", ECS scope {answer['ecs_scope']}"
     click.echo(f"\nanswer: {answer['rcode']}, {answer['why'] or answer['outcome']}{scope}")
     for record in answer["records"]:
         click.echo(f"  {record}")
-    for flow in found["flows"]:
+    for flow in explained["flows"]:
         _flow(flow)
 
 
-def _who(found: JsonObject) -> None:
-    client, rule = found["client"], found["rule"]
+def _who(explained: JsonObject) -> None:
+    client, rule = explained["client"], explained["rule"]
     if client:
         click.secho(f"client {client['name']} (id {client['id']}), tier {client['tier']}, by {rule['step']}", bold=True)
     elif rule:

@@ -59,8 +59,8 @@ def keys() -> None:
 @with_api
 def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
     """List the epochs of CLUSTER, or of all, and the slots that stay empty while addresses of a lost key may live."""
-    found = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
-    show.rows(COLUMNS, _epochs(found) if as_json else [*_epochs(found), *_reserved(found)], as_json=as_json)
+    clusters = [api.get("keys", cluster)] if cluster else api.get("keys")["items"]
+    show.rows(COLUMNS, _epochs(clusters) if as_json else [*_epochs(clusters), *_reserved(clusters)], as_json=as_json)
 
 
 @keys.command(epilog=EPILOG)
@@ -79,14 +79,14 @@ def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: boo
     With --emergency, for a key that has leaked, all keys are destroyed and the new one is active at once:
     clients connect again after their next DNS query, within one TTL.
     """
-    made = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
+    epoch = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
     if wait:
-        made = _wait(api, cluster, made, timeout)
+        epoch = _wait(api, cluster, epoch, timeout)
     if as_json:
-        show.item(made, as_json=True)
+        show.item(epoch, as_json=True)
     else:
-        waits = _next(made)
-        click.echo(f"cluster {cluster}: epoch {made['slot']} is {made['state']}" + (f", {waits}" if waits else ""))
+        waits = _next(epoch)
+        click.echo(f"cluster {cluster}: epoch {epoch['slot']} is {epoch['state']}" + (f", {waits}" if waits else ""))
 
 
 @keys.command("roll-cookies", epilog=EPILOG)
@@ -97,11 +97,11 @@ def roll_cookies(api: Api, *, as_json: bool) -> None:
 
     Cookies made with its predecessor are accepted until the next roll.
     """
-    made = api.call("POST", "cookies", "roll")
+    rolled = api.call("POST", "cookies", "roll")
     if as_json:
-        show.item(made, as_json=True)
+        show.item(rolled, as_json=True)
     else:
-        click.echo(f"DNS cookies are made with the next secret from generation {made['generation']} on")
+        click.echo(f"DNS cookies are made with the next secret from generation {rolled['generation']} on")
 
 
 @keys.command(epilog=EPILOG)
@@ -165,16 +165,16 @@ def _reserved(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
         yield from ({**head, **each} for each in one["reserved"])
 
 
-def _wait(api: Api, cluster: str, made: JsonObject, timeout: float) -> JsonObject:
+def _wait(api: Api, cluster: str, epoch: JsonObject, timeout: float) -> JsonObject:
     """The epoch once it is active; raises ApiError after `timeout` seconds."""
     until = time.monotonic() + timeout
-    while made["state"] == "published":
+    while epoch["state"] == "published":
         if time.monotonic() > until:
-            waits = _next(made) or "no node moves it on"
-            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is still published: {waits}")
+            waits = _next(epoch) or "no node moves it on"
+            raise ApiError(f"cluster {cluster}: epoch {epoch['slot']} is still published: {waits}")
         time.sleep(POLL_SECONDS)
-        same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == made["generation"]]
+        same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == epoch["generation"]]
         if not same:
-            raise ApiError(f"cluster {cluster}: epoch {made['slot']} is gone")
-        made = same[0]
-    return made
+            raise ApiError(f"cluster {cluster}: epoch {epoch['slot']} is gone")
+        epoch = same[0]
+    return epoch

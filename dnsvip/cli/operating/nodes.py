@@ -54,11 +54,11 @@ def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:
 @with_api
 def show_(api: Api, name: str, *, as_json: bool) -> None:
     """Show all of one node."""
-    found = api.get("nodes", name)
+    node = api.get("nodes", name)
     if as_json:
-        show.item(found, as_json=True)
+        show.item(node, as_json=True)
         return
-    for number, process in enumerate(found["processes"]):
+    for number, process in enumerate(node["processes"]):
         if number:
             click.echo()
         show.item(process, as_json=False)

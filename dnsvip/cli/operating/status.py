@@ -22,23 +22,23 @@ COUNTERS: show.Columns = {"COUNTER": lambda pair: pair["name"], "": lambda pair:
 @with_api
 def status(api: Api, *, as_json: bool) -> None:
     """Show generation, nodes and counters."""
-    found = api.get("status")
+    site_status = api.get("status")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(site_status, indent=2))
         return
-    served = f" (this node answers from {found['served_generation']})" if _lags(found) else ""
-    click.echo(f"generation {found['generation']}{served}, dnsvip {found['version']}")
-    click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found["objects"].items()))
+    served = f" (this node answers from {site_status['served_generation']})" if _lags(site_status) else ""
+    click.echo(f"generation {site_status['generation']}{served}, dnsvip {site_status['version']}")
+    click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in site_status["objects"].items()))
     _section("nodes")
-    show.rows(nodes.COLUMNS, found["nodes"], as_json=False)
+    show.rows(nodes.COLUMNS, site_status["nodes"], as_json=False)
     _section("dns")
-    _counters(found["dns"])
+    _counters(site_status["dns"])
     _section("dispatcher")
-    _dispatcher(found["dispatcher"])
+    _dispatcher(site_status["dispatcher"])
 
 
-def _lags(found: JsonObject) -> bool:
-    return bool(found["generation"] != found["served_generation"])
+def _lags(site_status: JsonObject) -> bool:
+    return bool(site_status["generation"] != site_status["served_generation"])
 
 
 def _section(title: str) -> None:

@@ -108,12 +108,12 @@ def list_(config: Path | None, role: str | None, *, expired: bool | None, as_jso
     if config:
         now, known = time.time(), _in_database(config, lambda store: store.tokens.all())
         some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
-        found: Iterator[JsonObject] = (
+        listed: Iterator[JsonObject] = (
             {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
         )
     else:
-        found = _api(where).items("tokens", query={"role": role, "expired": expired})
-    show.rows(COLUMNS, found, as_json=as_json)
+        listed = _api(where).items("tokens", query={"role": role, "expired": expired})
+    show.rows(COLUMNS, listed, as_json=as_json)
 
 
 @tokens.command(epilog=EXAMPLES + "\n" + EPILOG)
