@@ -260,8 +260,8 @@ def test_refusals(served: Node, argv: tuple[str, ...], code: int, message: str) 
         ({"DNSVIP_TOKEN": "", "DNSVIP_API": ""}, 2, "a token is needed"),
         ({"DNSVIP_TOKEN": "two words"}, 2, "holds no token"),
         ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "127.0.0.1:1"}, 1, "no API at http://127.0.0.1:1: Connection refused"),
-        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "ftp://a"}, 2, "is not where an API can be"),
-        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "host:port"}, 2, "is not where an API can be"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "ftp://a"}, 2, "is not an address of an API"),
+        ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "host:port"}, 2, "is not an address of an API"),
         ({"DNSVIP_TOKEN": "x", "DNSVIP_API": "API"}, 1, "This token is not (or no longer) known"),
     ],
 )
