@@ -89,6 +89,7 @@ def by_udp(responder: Responder, wire: bytes) -> bytes | None:
         query("a.b.C.example.test", "LOC", options=[NSID]),
         query("no.such.zone", 65281, options=[NSID]),
     ],
+    ids=["private-type", "options", "location", "no-zone"],
 )
 def test_a_miss_starts_nothing_over(responder: Responder, passed: Counter[str], wire: bytes) -> None:
     """What the fast path leaves to the engine is parsed, identified and looked up once; limit and log parse nothing."""
