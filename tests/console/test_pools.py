@@ -73,7 +73,7 @@ def test_what_is_refused(visit: Open, at_work: Site) -> None:
     page.get_by_label("TCP port").fill("80")
     page.get_by_label("HTTP URL").fill("http://[{address}]:80/")
     page.get_by_role("button", name="Create").click()
-    expect(page.locator("dialog [data-path=check] > .error")).to_contain_text("tcp and http")
+    expect(page.locator("dialog [data-path=check] > .error")).to_contain_text("tcp or http")
     page.get_by_label("HTTP URL").fill("")
     page.get_by_label("TCP port").fill("0")
     page.get_by_role("button", name="Create").click()
