@@ -25,6 +25,7 @@ class Why(StrEnum):
     OUTSIDE = "outside the cluster's prefix"
     NO_KEY = "the enrolment has no key for this cluster"
     NOT_ENROLLED = "not a name of the enrolment"
+    NO_IPV6 = "this host cannot reach the IPv6 address: the service's IPv4 address, which carries no proof"
     NEEDS_PORT = "the proof is bound to the source port, which is not known yet"
     USED_UP = "single use: no unused proof of this address is left in this slot"
 

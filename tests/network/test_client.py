@@ -219,3 +219,67 @@ def test_stub(scene: Scene, tmp_path: Path) -> None:
     assert seen["sni"] == NAME
     stub.terminate()
     assert stub.wait(5) == 0
+
+
+# -- a network without IPv6 --------------------------------------------------------------------------------
+
+IPV4 = "198.51.100.80"
+
+
+@pytest.fixture(scope="module", params=["no IPv6", "no route"])
+def scene4(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    certificate: Path,  # noqa: F811
+) -> Iterator[Scene]:
+    """A host whose network has IPv4 only: the kernel has IPv6 switched off, or has nowhere to send it."""
+    if reason := World.available(tun=False):
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("client4")
+    with World() as world:
+        host = world.host("four")
+        host.address("lo", f"{IPV4}/32")
+        if request.param == "no IPv6":
+            host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+        environment = {"PYTHONPATH": str(ROOT)}
+        log = folder / "log"
+        host.start(sys.executable, "-m", "tests.client.issuer", *DNS.split(":"), IPV4, env=environment, log=log)
+        web = (sys.executable, "-m", "tests.client.webserver", certificate, IPV4, "80", "443")
+        host.start(*web, env=environment, log=log)
+        until(lambda: host.run("ss", "-Hltn").stdout.count("LISTEN") == 3, log)
+        yield Scene(host, folder / "enrolment.json", certificate)
+
+
+@pytest.mark.parametrize("bind", list(Bind))
+def test_ipv4_by_exec(scene4: Scene, bind: Bind) -> None:
+    """By the proxy, an enrolled client reaches the service's IPv4 address, with TLS to the service as ever."""
+    scene4.enrol(enrolment(DNS, bind=bind))
+    seen = scene4.fetch(*scene4.curl(f"https://{NAME}/x"))
+    assert (seen["to"], seen["sni"], seen["start"]) == (IPV4, NAME, "GET /x HTTP/1.1")
+
+
+def test_ipv4_by_hosts_and_resolve(scene4: Scene) -> None:
+    """The hosts file and `client resolve` give the IPv4 address, and `resolve` says why."""
+    scene4.enrol(enrolment(DNS))
+    seen = scene4.fetch("--hosts", *scene4.curl(f"https://{NAME}/", "--noproxy", "*"))
+    assert seen["to"] == IPV4
+    answer = json.loads(scene4.client("resolve", NAME, "--json").stdout)
+    assert (answer["address"], answer["proven"], answer["why"]) == (IPV4, False, "no-ipv6")
+
+
+def test_ipv4_by_the_stub(scene4: Scene, tmp_path: Path) -> None:
+    """The stub answers A, and no AAAA that this host could not connect to."""
+    scene4.enrol(enrolment(DNS))
+    environment = {"DNSVIP_ENROLMENT": str(scene4.file), "PYTHONPATH": str(ROOT)}
+    stub = ("stub", "--listen", "127.0.0.1:5300", "--upstream", "127.0.0.1:1")
+    process = scene4.host.start(*DNSVIP, *stub, env=environment, log=tmp_path / "log")
+    try:
+        until(lambda: ":5300" in scene4.host.run("ss", "-Hlun").stdout, tmp_path / "log")
+        dig = ("dig", "@127.0.0.1", "-p", "5300", "+tries=1", NAME)
+        assert scene4.host.run(*dig, "A", "+short").stdout.split() == [IPV4]
+        answer = scene4.host.run(*dig, "AAAA").stdout
+        assert "status: NOERROR" in answer
+        assert "ANSWER: 0" in answer
+    finally:
+        process.terminate()
+        process.wait(10)

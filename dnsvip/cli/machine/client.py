@@ -19,7 +19,8 @@ from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
 from dnsvip.client.io.agent import Agent, Resolved
 from dnsvip.client.io.command import run_with_hosts, run_with_proxy
-from dnsvip.client.io.stub import Stub, system_servers
+from dnsvip.client.io.stub import Stub
+from dnsvip.client.io.upstream import system_servers
 from dnsvip.site import parse_endpoint
 
 

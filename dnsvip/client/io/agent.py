@@ -24,7 +24,14 @@ import dns.message
 from dnsvip.client.enrolment import Enrolment
 from dnsvip.client.io.files import find_enrolment
 from dnsvip.client.io.lookup import Issued, Lookup, canonical
-from dnsvip.client.io.system import connect_as_system, connected, source_towards, system_addresses
+from dnsvip.client.io.system import (
+    Unreachable,
+    connect_as_system,
+    connected,
+    is_unreachable,
+    source_towards,
+    system_addresses,
+)
 from dnsvip.client.proof import Modifier, Proven, Why
 from dnsvip.errors import ClientError, CodecError
 
@@ -100,12 +107,15 @@ class Agent:
     async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0) -> Resolved:
         """The address for `name`, proven for `source` (default: the one this host would use) and source `port`.
 
-        A single-use client gets another address with each call. Raises ClientError where there is none.
+        A single-use client gets another address with each call. Where this host has no way to the IPv6 address and
+        the service has an IPv4 address, that one. Raises ClientError where there is none.
         """
         name = canonical(name)
         issued = await self._lookup.issued(name)
         if issued is None:
             return await self._system(name)
+        if source is None and (ipv4 := await self._ipv4_instead(name, issued)) is not None:
+            return ipv4
         proven = self._prove(issued.address, source, port)
         if proven.why is Why.USED_UP:
             issued = await self._lookup.issued(name, fresh=True) or issued
@@ -117,12 +127,24 @@ class Agent:
     async def connect(self, name: str, port: int) -> socket.socket:
         """A connected, non-blocking TCP socket to `name`, from the source that the proof is bound to.
 
+        Where this host has no way to the IPv6 address, and the service has an IPv4 address, to that one.
         Raises ClientError where there is no usable address, OSError where connecting fails.
         """
         name = canonical(name)
         issued = await self._lookup.issued(name)
         if issued is None:
             return await connect_as_system(name, port)
+        try:
+            return await self._connect_proven(name, issued, port)
+        except (ClientError, OSError) as error:
+            ipv4 = await self._lookup.ipv4(name) if is_unreachable(error) else None
+            if ipv4 is None:
+                raise
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        return await connected(sock, str(ipv4.address), port)
+
+    async def _connect_proven(self, name: str, issued: Issued, port: int) -> socket.socket:
         sock, proven = self._bound_socket(issued)
         if proven.why is Why.USED_UP:
             sock.close()
@@ -178,6 +200,19 @@ class Agent:
         infos = await system_addresses(name, 0)
         address = ip_address(infos[0][4][0].partition("%")[0])
         return Resolved(name, address, address, 0, self._lookup.now() - self._lookup.offset, Why.NOT_ENROLLED)
+
+    async def _ipv4_instead(self, name: str, issued: Issued) -> Resolved | None:
+        """The name's IPv4 address where this host has no way to the issued one; None where it has, or without A."""
+        try:
+            source_towards(issued.address)
+        except Unreachable:
+            ipv4 = await self._lookup.ipv4(name)
+        else:
+            return None
+        if ipv4 is None or ipv4.address is None:
+            return None
+        ttl = max(0, round(ipv4.expires - self._lookup.now()))
+        return Resolved(name, ipv4.address, ipv4.address, ttl, ipv4.expires - self._lookup.offset, Why.NO_IPV6)
 
     # -- proving ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv6Address
 
 import dns.exception
 import dns.message
@@ -56,8 +55,8 @@ async def ask(
     raise ClientError(f"{name}: no DNS server answered ({reasons})")
 
 
-def first_address(answer: dns.message.Message) -> tuple[IPv6Address, int] | None:
-    """The first AAAA at the end of the answer's CNAME chain and its TTL in seconds; None where there is none."""
+def first_address(answer: dns.message.Message) -> tuple[str, int] | None:
+    """The first address at the end of the answer's CNAME chain and its TTL in seconds; None where there is none."""
     if not isinstance(answer, dns.message.QueryMessage):
         return None
     try:
@@ -66,7 +65,7 @@ def first_address(answer: dns.message.Message) -> tuple[IPv6Address, int] | None
         raise ClientError(f"the DNS server's answer makes no sense: {type(error).__name__}") from error
     if chain.answer is None:
         return None
-    return IPv6Address(chain.answer[0].address), int(chain.minimum_ttl)
+    return str(chain.answer[0].address), int(chain.minimum_ttl)
 
 
 def time_signed(answer: dns.message.Message) -> int | None:

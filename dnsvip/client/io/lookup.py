@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import dns.exception
 import dns.message
@@ -21,12 +21,23 @@ from dnsvip.errors import ClientError
 SKEW = 2
 """Seconds of clock skew above which the DNS server's clock is used instead of ours; signatures have whole seconds."""
 
+NO_IPV4_SECONDS = 30
+"""How long an answer without A record is kept, for hosts without IPv6 that keep asking."""
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
     """An address as DNS issued it, and when its TTL expires by `Lookup.now`."""
 
     address: IPv6Address
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedIPv4:
+    """An IPv4 address of a service, None where it has none, and when its TTL expires by `Lookup.now`."""
+
+    address: IPv4Address | None
     expires: float
 
 
@@ -41,6 +52,7 @@ class Lookup:
         self._timeout = timeout
         self._clock = clock
         self._cache: dict[str, Issued] = {}
+        self._ipv4: dict[str, IssuedIPv4] = {}
         self.offset = 0.0
         """Seconds by which the servers' clock is ahead of ours; 0 where they do not sign their answers."""
 
@@ -74,6 +86,20 @@ class Lookup:
             self._cache[name] = issued
         return issued
 
+    async def ipv4(self, name: str) -> IssuedIPv4 | None:
+        """The name's A record at the same servers, cached; None where it has none or nobody answers."""
+        cached = self._ipv4.get(name)
+        if cached is None or cached.expires <= self.now():
+            try:
+                address_ttl = first_address(await self.ask(name, "A"))
+            except ClientError:
+                return None
+            address, ttl = (IPv4Address(address_ttl[0]), address_ttl[1]) if address_ttl else (None, NO_IPV4_SECONDS)
+            cached = IssuedIPv4(address, self.now() + ttl)
+            self._ipv4 = {key: entry for key, entry in self._ipv4.items() if entry.expires > self.now()}
+            self._ipv4[name] = cached
+        return cached if cached.address else None
+
     def _asks_for(self, name: str) -> bool:
         if is_address(name) or not self._servers:
             return False
@@ -89,7 +115,7 @@ class Lookup:
             return None  # a name next to the services: public DNS may have it
         if address_ttl is None and required:
             raise ClientError(f"{name}: has no AAAA record, says the DNS server")
-        return Issued(address_ttl[0], self.now() + address_ttl[1]) if address_ttl else None
+        return Issued(IPv6Address(address_ttl[0]), self.now() + address_ttl[1]) if address_ttl else None
 
 
 def canonical(name: str) -> str:

@@ -11,11 +11,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.opcode
@@ -28,16 +26,24 @@ import dns.rrset
 
 from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.lookup import canonical
+from dnsvip.client.io.places import Places
+from dnsvip.client.io.system import Unreachable
+from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
+from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, failure, outline, truncated
 from dnsvip.client.proof import Why
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 
-Transport: TypeAlias = str
-"""The transport of a query, and of its forwarding: "udp" or "tcp"."""
-
-UPSTREAM_SECONDS = 5.0
 TCP_IDLE_SECONDS = 10.0
-PLAIN_UDP_SIZE = 512  # bytes, RFC 1035 section 4.2.1
+ANSWER_SECONDS = 20.0
+"""The longest that a query waits, with every server of the enrolment and every upstream silent; then SERVFAIL."""
+QUERIES = 256
+"""Datagrams worked on at a time; each holds a descriptor. When all wait, the one waiting longest gets SERVFAIL."""
+STREAMS = 64
+"""TCP connections at a time, two descriptors each; when all are taken, the one idle longest is closed."""
+QUERY_LIMIT = 4096
+"""Octets of a query; other opcodes, such as UPDATE, may be as long as a message."""
+MESSAGE_LIMIT = 65_535  # octets, RFC 1035 section 4.2.2
 HINT = dns.rdtypes.svcbbase.ParamKey.IPV6HINT
 
 
@@ -61,14 +67,15 @@ class Stub:
         self._upstream = [server for server in upstream or system_servers() if server != listen]
         if not self._upstream:
             raise ClientError("no upstream resolver for other names: name one with --upstream ADDRESS:PORT")
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._queries, self._streams = Places(QUERIES), Places(STREAMS)
 
     async def __aenter__(self) -> Stub:
         try:
             self._tcp = await asyncio.start_server(self._serve_stream, self._host, self._port)
             port = self._tcp.sockets[0].getsockname()[1]
             self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: _Datagrams(self._serve_datagram), (self._host, port)
+                lambda: Datagrams(self._serve_datagram), (self._host, port)
             )
         except OSError as error:
             raise ClientError(f"cannot listen at {self._host} port {self._port}: {error.strerror}") from None
@@ -88,24 +95,36 @@ class Stub:
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
     async def answer(self, wire: bytes, transport: Transport) -> bytes | None:
-        """The answer to one message; None where it gets none."""
+        """The answer to one message: ours, the upstream's, or an error; None to what cannot be a query."""
+        if len(wire) < HEADER or wire[2] & 0x80:
+            return None  # answering an answer could go on for ever
+        if len(wire) > QUERY_LIMIT and wire[2] & 0x78 == dns.opcode.QUERY:
+            return failure(wire, dns.rcode.FORMERR)
         try:
-            query = dns.message.from_wire(wire, keyring=False)
-        except dns.exception.DNSException:
-            return None
-        if query.flags & dns.flags.QR or query.had_tsig or not query.question:
-            return None  # a signature is between the requester and the server that shares its key
-        if self._is_ours(query):
-            answer = await self._own(query)
-            if answer is not None:
-                return _to_wire(query, answer, transport)
-        return await self._forward(query, wire, transport)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._answer(outline(wire), wire, transport)
+        except Malformed:
+            return failure(wire, dns.rcode.FORMERR)
+        except Exception:  # noqa: BLE001 - whatever one query raises must not reach the others
+            return failure(wire, dns.rcode.SERVFAIL)
 
-    def _is_ours(self, query: dns.message.Message) -> bool:
-        question = query.question[0]
+    async def _answer(self, query: Outline, wire: bytes, transport: Transport) -> bytes:
+        if query.is_signed:  # between the requester and the server that shares its key (RFC 8945 section 5.5)
+            return await forward(query, wire, transport, self._upstream)
+        if query.edns_version not in (None, EDNS_VERSION):
+            return failure(wire, dns.rcode.BADVERS)
+        if self._is_ours(query):
+            answer = await self._own(_parsed(wire))
+            if answer is not None:
+                return _to_wire(answer, wire, query.udp_limit if transport == "udp" else MESSAGE_LIMIT)
+        return await forward(query, wire, transport, self._upstream)
+
+    def _is_ours(self, query: Outline) -> bool:
         enrolment = self._agent.enrolment
-        is_plain_query = query.opcode() == dns.opcode.QUERY and question.rdclass == dns.rdataclass.IN
-        return bool(is_plain_query and enrolment and enrolment.covers(_name(question.name)))
+        if enrolment is None or query.opcode != dns.opcode.QUERY or not query.questions:
+            return False
+        question = query.questions[0]
+        return question.rdclass == dns.rdataclass.IN and enrolment.covers(_name(question.name))
 
     async def _own(self, query: dns.message.Message) -> dns.message.Message | None:
         """The enrolled servers' answer with proven addresses; None where the upstream is responsible."""
@@ -120,7 +139,10 @@ class Stub:
             if not service and not is_final:
                 return None  # a delegation, or an alias that leads out of our zones
             answer.set_rcode(response.rcode())
-            answer.answer = [self._proven(rrset) for rrset in response.answer]
+            try:
+                answer.answer = [self._proven(rrset) for rrset in response.answer]
+            except Unreachable:
+                answer.answer = await self._without_ipv6(_name(question.name), response)
             answer.authority = [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
         except (ClientError, OSError):
             if not service:
@@ -128,6 +150,17 @@ class Stub:
             answer.set_rcode(dns.rcode.SERVFAIL)
             answer.answer.clear()
         return answer
+
+    async def _without_ipv6(self, name: str, response: dns.message.Message) -> list[dns.rrset.RRset]:
+        """The answer without addresses that this host cannot reach, where A has one that it can; else ClientError."""
+        ipv4 = await self._agent.ask(name, "A")
+        if not any(rrset.rdtype == dns.rdatatype.A for rrset in ipv4.answer):
+            raise ClientError(f"{name}: this host cannot reach its IPv6 address, and it has no other")
+        kept = [rrset for rrset in response.answer if rrset.rdtype != dns.rdatatype.AAAA]
+        return [
+            dns.rrset.from_rdata_list(rrset.name, rrset.ttl, [_without_hint(rdata) for rdata in rrset])
+            for rrset in kept
+        ]
 
     def _proven(self, rrset: dns.rrset.RRset) -> dns.rrset.RRset:
         """The same records with every cluster address proven; the TTL ends with the proofs."""
@@ -148,82 +181,75 @@ class Stub:
             until.append(proven.valid_until)
         return str(proven.address)
 
-    async def _forward(self, query: dns.message.Message, wire: bytes, transport: Transport) -> bytes:
-        for server in self._upstream:
-            try:
-                async with asyncio.timeout(UPSTREAM_SECONDS):
-                    return await _EXCHANGE[transport](wire, *parse_endpoint(server))
-            except (OSError, TimeoutError, EOFError):
-                continue
-        failed = dns.message.make_response(query, recursion_available=True)
-        failed.set_rcode(dns.rcode.SERVFAIL)
-        return failed.to_wire()
-
     # -- transports ------------------------------------------------------------------------------------
 
     def _serve_datagram(self, data: bytes, reply: Callable[[bytes], None]) -> None:
         async def serve() -> None:
-            answer = await self.answer(data, "udp")
+            try:
+                with self._queries.take():
+                    answer = await self.answer(data, "udp")
+            except asyncio.CancelledError:
+                answer = failure(data, dns.rcode.SERVFAIL)  # its place went to a later query
             if answer is not None:
                 reply(answer)
 
-        task = asyncio.create_task(serve())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if len(data) < HEADER:
+            return
+        self._keep(asyncio.create_task(serve()))
+
+    def _keep(self, task: asyncio.Task[Any] | None) -> None:
+        """Cancel a task when the stub ends."""
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._keep(asyncio.current_task())
         try:
-            while True:
-                async with asyncio.timeout(TCP_IDLE_SECONDS):
-                    size = int.from_bytes(await reader.readexactly(2), "big")
-                    wire = await reader.readexactly(size)
-                answer = await self.answer(wire, "tcp")
-                if answer is None:
-                    break
-                writer.write(len(answer).to_bytes(2, "big") + answer)
-                await writer.drain()
+            with self._streams.take() as active:
+                await self._answer_stream(reader, writer, active)
         except (OSError, TimeoutError, EOFError):
-            pass  # the requester is gone
+            pass  # the requester is gone, or slow
+        except asyncio.CancelledError:
+            pass  # its place went to a newcomer, or the stub ends
         finally:
-            writer.close()
+            writer.transport.abort()
 
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, received: Callable[[bytes, Callable[[bytes], None]], None]) -> None:
-        self._received = received
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._received(data, lambda answer: self._transport.sendto(answer, addr))
-
-    def error_received(self, _error: Exception) -> None:
-        self._received(b"", lambda _: None)
-
-
-def system_servers(file: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """This machine's name servers, each ADDRESS:PORT; none where the file names none."""
-    try:
-        words = [line.split() for line in file.read_text().splitlines()]
-    except OSError:
-        return []
-    hosts = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and "%" not in line[1]]
-    return [f"[{host}]:53" if ":" in host else f"{host}:53" for host in hosts]
+    async def _answer_stream(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, active: Callable[[], None]
+    ) -> None:
+        while True:
+            async with asyncio.timeout(TCP_IDLE_SECONDS):
+                wire = await framed(reader)
+            active()
+            answer = await self.answer(wire, "tcp")
+            if answer is None:
+                break
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            async with asyncio.timeout(TCP_IDLE_SECONDS):
+                await writer.drain()
+        writer.close()
+        async with asyncio.timeout(TCP_IDLE_SECONDS):
+            await writer.wait_closed()
 
 
 def _name(name: dns.name.Name) -> str:
     return canonical(name.to_text())
 
 
-def _to_wire(query: dns.message.Message, answer: dns.message.Message, transport: Transport) -> bytes:
-    limit = 65_535 if transport == "tcp" else max(query.payload if query.edns >= 0 else 0, PLAIN_UDP_SIZE)
+def _parsed(wire: bytes) -> dns.message.Message:
+    """A query that we answer ourselves, so that every part of it must make sense; raises Malformed."""
+    try:
+        return dns.message.from_wire(wire, keyring=False)
+    except dns.exception.DNSException as error:
+        raise Malformed(str(error)) from error
+
+
+def _to_wire(answer: dns.message.Message, query: bytes, limit: int) -> bytes:
     try:
         return answer.to_wire(max_size=limit)
     except dns.exception.TooBig:
-        short = dns.message.make_response(query, recursion_available=True)
-        short.flags |= dns.flags.TC
-        return short.to_wire()
+        return truncated(query, bytes(HEADER))
 
 
 def _same(rdata: dns.rdata.Rdata, _prove: Callable[[str], str]) -> dns.rdata.Rdata:
@@ -250,32 +276,7 @@ def _svcb(rdata: Any, prove: Callable[[str], str]) -> dns.rdata.Rdata:
 _REWRITE = {dns.rdatatype.AAAA: _aaaa, dns.rdatatype.HTTPS: _svcb, dns.rdatatype.SVCB: _svcb}
 
 
-async def _over_udp(wire: bytes, host: str, port: int) -> bytes:
-    """One connected socket per query, so that the kernel randomizes its port."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[bytes] = asyncio.Queue()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Datagrams(lambda data, _: arrived.put_nowait(data)), remote_addr=(host, port)
-    )
-    try:
-        transport.sendto(wire)
-        while True:
-            answer = await arrived.get()
-            if not answer:
-                raise ConnectionRefusedError
-            if answer[:2] == wire[:2] and len(answer) >= 12 and answer[2] & 0x80:
-                return answer
-    finally:
-        transport.close()
-
-
-async def _over_tcp(wire: bytes, host: str, port: int) -> bytes:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(len(wire).to_bytes(2, "big") + wire)
-        return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
-    finally:
-        writer.close()
-
-
-_EXCHANGE = {"udp": _over_udp, "tcp": _over_tcp}
+def _without_hint(rdata: Any) -> dns.rdata.Rdata:
+    params = {key: value for key, value in getattr(rdata, "params", {}).items() if key != HINT}
+    kept: dns.rdata.Rdata = rdata.replace(params=params) if hasattr(rdata, "params") else rdata
+    return kept

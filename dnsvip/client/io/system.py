@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
@@ -21,14 +22,29 @@ def is_address(name: str) -> bool:
     return True
 
 
+NO_ROUTE = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES}
+)
+"""What connecting fails with where this host has no IPv6, no route or none of its kind (EACCES: `prohibit`)."""
+
+
+class Unreachable(ClientError):
+    """This host has no way to an address: no IPv6, no route or no source address."""
+
+
 def source_towards(address: IPv6Address) -> IPv6Address:
-    """The source address this host selects; connecting a UDP socket sends nothing. Raises ClientError."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        try:
+    """The source address this host selects; connecting a UDP socket sends nothing. Raises Unreachable."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.connect((str(address), 9))
-        except OSError as error:
-            raise ClientError(f"{address} cannot be reached from here: {error.strerror}") from None
-        return IPv6Address(probe.getsockname()[0].partition("%")[0])
+            return IPv6Address(probe.getsockname()[0].partition("%")[0])
+    except OSError as error:
+        raise Unreachable(f"{address} cannot be reached from here: {error.strerror}") from None
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether an error says that this host has no way to the address, and not that the other side refused."""
+    return isinstance(error, Unreachable) or (isinstance(error, OSError) and error.errno in NO_ROUTE)
 
 
 async def connected(sock: socket.socket, address: str, port: int) -> socket.socket:
