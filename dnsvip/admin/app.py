@@ -65,7 +65,7 @@ def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | N
     if observed:
         app[OBSERVED] = observed
         app.add_routes(OBSERVED_ROUTES)
-    app[NODE], app[DECIDERS] = node, Deciders(node)
+    app[NODE], app[DECIDERS], app[powerdns.EDITING] = node, Deciders(node), powerdns.Editing()
     auth.prepare(app)
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES

@@ -2,69 +2,79 @@
 
 ACME clients, external-dns, lego and the like list zones, read one and patch its record sets; X-API-Key is a token.
 Zones stay texts in the store (dns/zones/edit.py says what an edit does to one). A token of the role `acme`
-may only change TXT records at `_acme-challenge`.
+may only change TXT records at `_acme-challenge`. Edits of one zone take turns, so that none is refused for another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
-from pydantic import ConfigDict, Field, ValidationError
 
-from dnsvip import __version__
+from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER, demand
-from dnsvip.admin.http.collection import TRIES, absent, change
-from dnsvip.admin.http.operation import ROOT, Handle, Operation, adapter
-from dnsvip.admin.http.problems import refusal_of, response
+from dnsvip.admin.http.collection import absent, change
+from dnsvip.admin.http.operation import ROOT, Handle, Operation
+from dnsvip.admin.http.problems import Refusal, refusal_of, response
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import ZONE, check
-from dnsvip.dns.zones.edit import RecordSet, Replacement, edited, record_sets
-from dnsvip.errors import Conflict, DnsvipError, InvalidSite, Problem
+from dnsvip.admin.objects.zones import ZONE, check, closest
+from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
+from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.sets import ZoneSets, read_sets
+from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
-from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, problem_of
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
 from dnsvip.site.rights import Action
+from dnsvip.store import Listing
 
-SERVERS = f"{ROOT}/servers"
-SERVER = f"{SERVERS}/localhost"
 LIMIT = 4 << 20
 CHALLENGE = "_acme-challenge"
-MANY = 1000
-LOOSE = ConfigDict(extra="ignore")  # comments, priorities of old versions, set-ptr: what others send along
+TRIES = 12
+"""How often an edit is made again that another node, or a PUT of the zone, overtook."""
+
+PAGE = 100
+KEPT, KEPT_TEXT = 2, 1 << 20
+"""Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """One record."""
+class Editing:
+    """Whose turn it is to edit a zone, and the sets of the zones that were edited last."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    content: Annotated[str, Field(min_length=1, max_length=65_535)]
-    disabled: bool = False
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._known: OrderedDict[str, ZoneSets] = OrderedDict()
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """The lock of a zone."""
+        return self._turns.setdefault(name, asyncio.Lock())
+
+    async def sets(self, zone: Zone) -> ZoneSets:
+        """The sets of a zone; raises InvalidSite. In a thread, as answers must not wait for it."""
+        known = self._known.get(zone.name)
+        if known is None or known.zone != zone:
+            known = await asyncio.to_thread(read_sets, zone)
+            self.keep(known)
+        return known
+
+    def keep(self, zone: ZoneSets) -> None:
+        """Remember a zone's sets for the next request."""
+        self._known.pop(zone.zone.name, None)
+        if len(zone.zone.text) <= KEPT_TEXT:
+            self._known[zone.zone.name] = zone
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RRset:
-    """The change of one record set."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    name: Annotated[str, Field(min_length=1, max_length=1024)]
-    type: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,16}$")]
-    changetype: Literal["REPLACE", "DELETE"]
-    ttl: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] | None = None
-    records: tuple[Content, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Patching:
-    """The changes of a PATCH."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    rrsets: tuple[RRset, ...] = ()
+EDITING = web.AppKey("editing", Editing)
 
 
 def as_powerdns(handle: Handle) -> Handle:
@@ -90,56 +100,53 @@ async def versions(_request: web.Request) -> web.Response:
 
 async def servers(_request: web.Request) -> web.Response:
     """The one server there is."""
-    return bodies.answer([_server()])
+    return bodies.answer([forms.server()])
 
 
 async def server(_request: web.Request) -> web.Response:
     """The one server there is."""
-    return bodies.answer(_server())
+    return bodies.answer(forms.server())
 
 
 async def zones(request: web.Request) -> web.Response:
     """The zones that the caller may see, or the one that `zone` names."""
-    store, rights, wanted = request.app[NODE].store(), request[CALLER].rights, request.query.get("zone")
-    names = [canonical_name("zone", wanted)] if wanted else list(request.app[NODE].snapshot().site.zones)[:MANY]
-    found = [await store.objects.get("zone", name) for name in names if rights.allow(Action.READ, "zone", name)]
-    return bodies.answer(
-        [await asyncio.to_thread(_shown, zone, whole=False) for zone in found if isinstance(zone, Zone)]
-    )
+    wanted = request.query.get("zone")
+    name = None if wanted is None else canonical_name("zone", wanted)
+    heads: list[JsonObject] = []
+    async for page in _pages(request, name):
+        heads += await asyncio.to_thread(list, map(forms.zone_head, page))
+    return bodies.answer(heads)
 
 
 async def zone(request: web.Request) -> web.Response:
     """A zone with its record sets, or those of `rrset_name`, of `rrset_type`, or of both."""
-    found = await _zone(request)
-    shown = await asyncio.to_thread(_shown, found, whole=request.query.get("rrsets", "true") != "false")
-    name, rtype = request.query.get("rrset_name", "").lower(), request.query.get("rrset_type", "").upper()
-    if "rrsets" in shown:
-        shown["rrsets"] = [
-            each for each in shown["rrsets"] if name in ("", each["name"]) and rtype in ("", each["type"])
-        ]
+    stored, query = await _zone(request), request.query
+    if (whole := query.get("rrsets", "true")) not in ("true", "false"):
+        raise Refusal("bad-request", f"rrsets: is {whole!r}; true and false are known here.")
+    shown = forms.zone_details(stored)
+    if whole == "true":
+        sets = await request.app[EDITING].sets(stored)
+        name, rtype = query.get("rrset_name"), query.get("rrset_type")
+        shown["rrsets"] = await asyncio.to_thread(forms.rrsets, sets, name, rtype)
     return bodies.answer(shown)
 
 
 async def patch(request: web.Request) -> web.Response:
     """Replace or delete record sets of a zone, all of them or, where one is wrong, none."""
     name = _name(request)
-    wanted = _read(name, await bodies.read_object(request, LIMIT))
-    challenges = all(each.type.upper() == "TXT" and each.name.lower().startswith(f"{CHALLENGE}.") for each in wanted)
-    if not (challenges and request[CALLER].rights.allow(Action.WRITE, "acme", name)):
+    body = bodies.parse_object(await bodies.read_bytes(request, LIMIT))  # whatever Content-Type says, as PowerDNS does
+    replacements = forms.replacements_of(name, body, int(request.app[NODE].now()))
+    if not (all(map(_is_challenge, replacements)) and request[CALLER].rights.allow(Action.WRITE, "acme", name)):
         demand(request, Action.WRITE, "zone", name)
-    replacements = [_replacement(each) for each in wanted]
-    for attempt in range(TRIES):
-        before = await _zone(request)
-        after = await asyncio.to_thread(edited, before, replacements)
-        if after is before:
-            break
-        await check(request, name, {"text": after.text})
-        try:
-            await change(ZONE, request, name, partial(_unless_changed, before, after))
-            break
-        except Conflict:
-            if attempt + 1 == TRIES:
-                raise
+    async with request.app[EDITING].turn(name):
+        for attempt in range(1, TRIES + 1):
+            try:
+                await _edit(request, name, replacements)
+                break
+            except Conflict:
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - so that nodes do not keep step
     return web.Response(status=204)
 
 
@@ -149,69 +156,60 @@ async def notify(request: web.Request) -> web.Response:
     return bodies.answer({"result": "Notification queued"})
 
 
+async def _edit(request: web.Request, name: str, replacements: Sequence[Replacement]) -> None:
+    """One edit of the zone as it is stored now; raises Conflict where that changes meanwhile."""
+    editing = request.app[EDITING]
+    before = await editing.sets(await _zone(request))
+    after = await asyncio.to_thread(edited, before, replacements)
+    if after is before:
+        return
+    if _concerns_services(request, name, replacements):
+        await check(request, name, {"text": after.zone.text})
+    await change(ZONE, request, name, partial(_unless_changed, before.zone, after.zone))
+    editing.keep(after)
+
+
+def _concerns_services(request: web.Request, name: str, replacements: Sequence[Replacement]) -> bool:
+    """Whether an edit is at or above the name of a service in the zone; others need no second look at the whole."""
+    site = request.app[NODE].snapshot().site
+    touched = {each.name.lower().rstrip(".") for each in replacements}
+    inside = [service for service in site.services if closest(service, site.zones) == name]
+    return any(service == each or service.endswith(f".{each}") or not each for service in inside for each in touched)
+
+
+def _is_challenge(wanted: Replacement) -> bool:
+    return wanted.rtype == "TXT" and wanted.name.lower().startswith(f"{CHALLENGE}.")
+
+
 def _unless_changed(before: Zone, after: Zone, stored: SiteObject | None) -> Zone:
     if stored != before:
         raise Conflict([Problem(f"zone.{before.name}", "has been changed meanwhile; try again")])
     return after
 
 
-def _read(name: str, body: JsonObject) -> tuple[RRset, ...]:
-    try:
-        read: Patching = adapter(Patching).validate_python(body)
-    except ValidationError as error:
-        raise InvalidSite([problem_of(f"zone.{name}", Patching, item) for item in error.errors()]) from None
-    return read.rrsets
-
-
-def _replacement(each: RRset) -> Replacement:
-    name = each.name if each.name.endswith(".") else f"{each.name}."
-    records = tuple(one.content for one in each.records if not one.disabled) if each.changetype == "REPLACE" else ()
-    return Replacement(name, each.type.upper(), 3600 if each.ttl is None else each.ttl, records)
-
-
 def _name(request: web.Request) -> str:
-    """The zone in a path; PowerDNS writes what a path cannot hold as `=XX`."""
-    text = request.match_info["zone"]
-    for code, character in (("=2F", "/"), ("=2f", "/"), ("=5F", "_"), ("=2A", "*"), ("=3D", "=")):
-        text = text.replace(code, character)
-    return canonical_name("zone", text)
+    return canonical_name("zone", forms.zone_of_id(request.match_info["zone"]))
 
 
 async def _zone(request: web.Request) -> Zone:
     name = _name(request)
     demand(request, Action.READ, "zone", name)
-    found = await request.app[NODE].store().objects.get("zone", name)
-    if not isinstance(found, Zone):
+    stored = await request.app[NODE].store().objects.get("zone", name)
+    if not isinstance(stored, Zone):
         raise absent(ZONE, name)
-    return found
+    return stored
 
 
-def _server() -> JsonObject:
-    return {
-        "type": "Server",
-        "id": "localhost",
-        "daemon_type": "authoritative",
-        "version": f"dnsvip {__version__}",
-        "url": SERVER,
-        "config_url": f"{SERVER}/config{{/config_setting}}",
-        "zones_url": f"{SERVER}/zones{{/zone}}",
-    }
-
-
-def _shown(zone: Zone, *, whole: bool) -> JsonObject:
-    found = record_sets(zone)
-    dotted = f"{zone.name.rstrip('.')}."
-    soa = next((each.records[0] for each in found if each.rtype == "SOA"), "")
-    serial = int(soa.split()[2]) if soa else 0
-    head = {"id": dotted, "name": dotted, "type": "Zone", "kind": "Native", "url": f"{SERVER}/zones/{dotted}"}
-    more = {"serial": serial, "edited_serial": serial, "notified_serial": serial, "dnssec": False, "account": ""}
-    shown = {**head, **more, "masters": [], "api_rectify": False}
-    return {**shown, "rrsets": [_rrset(each) for each in found]} if whole else shown
-
-
-def _rrset(each: RecordSet) -> JsonObject:
-    records = [{"content": content, "disabled": False} for content in each.records]
-    return {"name": each.name.lower(), "type": each.rtype, "ttl": each.ttl, "records": records, "comments": []}
+async def _pages(request: web.Request, name: str | None) -> AsyncIterator[list[Zone]]:
+    """The zones that the caller may see, some at a time: all texts at once would be too much; or the one named."""
+    objects, rights = request.app[NODE].store().objects, request[CALLER].rights
+    wanted: Listing | None = Listing("zone", PAGE)
+    while wanted is not None:
+        page = await objects.page(wanted) if name is None else [await objects.get("zone", name)]
+        stored = [each for each in page if isinstance(each, Zone)]
+        yield [each for each in stored if rights.allow(Action.READ, "zone", each.name)]
+        last = stored[-1].name if len(stored) == PAGE else None
+        wanted = None if last is None else replace(wanted, after=(last, last))
 
 
 def _operation(method: str, path: str, handle: Handle, **more: Any) -> Operation:

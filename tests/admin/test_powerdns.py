@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dns.name
+import dns.rdata
+import dns.rdatatype
 import dns.zone
+import octodns.record
+import octodns.zone
 import pytest
+from octodns_powerdns import PowerDnsProvider
 
-from dnsvip.dns.zones.edit import Replacement, edited, record_sets
+from dnsvip.dns.zones.content import content_of, read_content
+from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.sets import Comment, ZoneSets, read_sets
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Zone
+from dnsvip.site.plan import Change
 from tests.admin.conftest import Api
 from tests.node.serving import node, within
 
@@ -118,21 +130,279 @@ async def test_a_token_for_challenges(api: Api) -> None:
         assert (await api("PUT", "zones/example.test", {"text": ""}, headers=headers)).status == 403
 
 
+def put(name: str, rtype: str, *contents: str, ttl: int = 60, disabled: bool = False) -> Replacement:
+    """A set that is to have these records."""
+    return Replacement(name, rtype, ttl, tuple((content, disabled) for content in contents))
+
+
+def all_but(zone: Zone, *types: str) -> set[tuple[str, str, int, tuple[str, ...]]]:
+    """Name, type, TTL and contents of the sets of a zone, without some types."""
+    shown = [(each, tuple(entry.content for entry in each.entries)) for each in read_sets(zone).sets.values()]
+    return {(s.name, s.type_name, s.ttl, contents) for s, contents in shown if s.type_name not in types}
+
+
 def test_an_edit_keeps_all_else() -> None:
     """An edited zone has the same records as before but for the edit, whatever form its text had."""
     text = "$TTL 1h\n@ SOA ns1 host 4294967295 1 2 3 4 ; serial\n NS ns1\n$ORIGIN sub.example.test.\nns1 A 192.0.2.1\n"
     text += 'x.example.test. 5 IN TXT "a;b" "c\\"d"\n\\@odd A 192.0.2.3\n'
     zone = Zone("example.test", text)
-    after = edited(zone, [Replacement("New.example.test.", "AAAA", 60, ("2001:db8::1",))])
-    assert {(s.name, s.rtype, s.ttl, s.records) for s in record_sets(after) if s.rtype not in ("SOA", "AAAA")} == {
-        (s.name, s.rtype, s.ttl, s.records) for s in record_sets(zone) if s.rtype != "SOA"
-    }
-    parsed = dns.zone.from_text(after.text, "example.test.", check_origin=False)
+    after = edited(read_sets(zone), [put("New.example.test.", "AAAA", "2001:db8::1")])
+    assert all_but(after.zone, "SOA", "AAAA") == all_but(zone, "SOA")
+    parsed = dns.zone.from_text(after.zone.text, "example.test.", check_origin=False)
     assert parsed.find_rrset("new", "AAAA").ttl == 60
     assert parsed.find_rrset("@", "SOA")[0].serial == 1  # after 4294967295 comes 0, which some take for none
     assert edited(after, []) is after
     with pytest.raises(InvalidSite):
-        edited(Zone("example.test", "nonsense"), [])
+        read_sets(Zone("example.test", "nonsense"))
+
+
+async def test_comments_and_records_are_replaced_apart(api: Api) -> None:
+    """REPLACE with comments alone keeps the records, with records alone the comments; with neither it is refused."""
+    name, key = "mail.example.test.", {"name": "mail.example.test.", "type": "A", "changetype": "REPLACE"}
+    comment = {"content": "line\nbreak; ü", "account": "ops"}
+    assert (await api("PATCH", ZONE, {"rrsets": [{**key, "comments": [comment]}]})).status == 204
+    kept = await rrset(api, name, "A")
+    assert kept["records"] == [{"content": "192.0.2.25", "disabled": False}]
+    assert {**comment, "modified_at": kept["comments"][0]["modified_at"]} == kept["comments"][0]
+    assert kept["comments"][0]["modified_at"] > 1_700_000_000
+    assert (await api("PATCH", ZONE, {"rrsets": [change(name, "A", "192.0.2.99")]})).status == 204
+    assert (await rrset(api, name, "A"))["comments"] == kept["comments"]
+    for nothing in (key, {**key, "records": None}, {**key, "ttl": 60}):
+        assert (await api("PATCH", ZONE, {"rrsets": [nothing]})).status == 422
+    assert (await api("PATCH", ZONE, {"rrsets": [{**key, "ttl": 60, "records": []}]})).status == 204
+    assert await rrset(api, name, "A") is None
+
+
+async def test_disabled_records_are_kept_and_not_served(api: Api) -> None:
+    """A disabled record stays in the zone's text as a comment: no query, transfer or zone file reader sees it."""
+    name = "off.example.test."
+    records = [{"content": "192.0.2.1", "disabled": True}, {"content": "192.0.2.2"}]
+    assert (await api("PATCH", ZONE, {"rrsets": [{**change(name, "A"), "records": records}]})).status == 204
+    strings = [{"content": f'"{"x" * 300}"', "disabled": True}, {"content": '"\\195\\188 ü"', "disabled": True}]
+    assert (await api("PATCH", ZONE, {"rrsets": [{**change(name, "TXT"), "records": strings}]})).status == 204
+    text = (await api.ok("GET", "zones/example.test"))["text"]
+    assert ";dnsvip-disabled off 60 IN A 192.0.2.1\n" in text
+    parsed = dns.zone.from_text(text, "example.test.", check_origin=False)
+    assert [r.to_text() for r in parsed.find_rrset("off", "A")] == ["192.0.2.2"]
+    assert parsed.get_rrset("off", "TXT") is None
+    # Another edit, and the text put back as it is, keep them.
+    assert (await api("PATCH", ZONE, {"rrsets": [change("other.example.test.", "A", "192.0.2.7")]})).status == 204
+    await api.ok("PUT", "zones/example.test", await api.ok("GET", "zones/example.test"))
+    assert {r["content"]: r["disabled"] for r in (await rrset(api, name, "A"))["records"]} == {
+        "192.0.2.1": True,
+        "192.0.2.2": False,
+    }
+    assert (await rrset(api, name, "TXT"))["records"] == strings
+    assert (await api("PATCH", ZONE, {"rrsets": [change(name, "A", changetype="DELETE")]})).status == 204
+    assert "off 60 IN A" not in (await api.ok("GET", "zones/example.test"))["text"]
+
+
+async def test_a_remark_that_cannot_be_read_is_not_lost(api: Api) -> None:
+    """A disabled record that somebody broke by hand is an error with its line, not a record gone."""
+    text = (await api.ok("GET", "zones/example.test"))["text"] + "\n;dnsvip-disabled x 60 IN A nonsense\n"
+    await api.ok("PUT", "zones/example.test", {"text": text})
+    answer = await api("PATCH", ZONE, {"rrsets": [change("a.example.test.", "A", "192.0.2.1")]})
+    assert answer.status == 422
+    assert f"line {text.count(chr(10))}: ';dnsvip-disabled" in answer.json["error"]
+
+
+LOST = ["v=DKIM1; k=rsa; p=AB", '"a" ; remark', '"a"\n"b"', '"a\nb"', '"a""b"', '"a" b', "bare", '"open']
+
+
+@pytest.mark.parametrize("content", LOST)
+async def test_no_part_of_a_content_is_lost(api: Api, content: str) -> None:
+    """What a zone file's reader would take for a remark, or leave, is refused."""
+    assert (await api("PATCH", ZONE, {"rrsets": [change("t.example.test.", "TXT", content)]})).status == 422
+
+
+async def test_long_strings_are_split_at_255_bytes(api: Api) -> None:
+    """A TXT string of any length is served as strings of 255 bytes and shown as it was sent."""
+    content = f'"{"é" * 150}"'
+    assert (await api("PATCH", ZONE, {"rrsets": [change("t.example.test.", "TXT", content)]})).status == 204
+    assert (await rrset(api, "t.example.test.", "TXT"))["records"] == [{"content": content, "disabled": False}]
+    parsed = dns.zone.from_text((await api.ok("GET", "zones/example.test"))["text"], "example.test", check_origin=False)
+    assert [len(part) for part in parsed.find_rrset("t", "TXT")[0].strings] == [255, 45]
+
+
+async def test_lenient_where_powerdns_is(api: Api) -> None:
+    """A changetype has no case, no Content-Type is needed, and rrset_name finds a name without its last dot."""
+    body = json.dumps({"rrsets": [{**change("b.example.test.", "a", "192.0.2.1"), "changetype": "replace"}]})
+    for media in ("text/plain", "application/x-www-form-urlencoded"):
+        assert (await api("PATCH", ZONE, data=body, headers={"Content-Type": media})).status == 204
+    (found,) = (await api.ok("GET", f"{ZONE}?rrset_name=B.example.test"))["rrsets"]
+    assert found["records"][0]["content"] == "192.0.2.1"
+
+
+async def test_strict_where_powerdns_is(api: Api) -> None:
+    """One set twice, no set at all, a set without TTL: 422, and nothing is made up."""
+    one = change("b.example.test.", "A", "192.0.2.1")
+    without = {key: value for key, value in one.items() if key != "ttl"}
+    for body in ({"rrsets": [one, {**one, "name": "B.example.test."}]}, {}, {"rrsets": [without]}, {"rrsets": None}):
+        assert (await api("PATCH", ZONE, body)).status == 422, body
+    assert await rrset(api, "b.example.test.", "A") is None
+
+
+async def test_ids_of_zones(api: Api) -> None:
+    """A zone's id has `=2F` for a slash, and is taken in every form that leads to its name."""
+    text = "@ 60 IN SOA a. b. 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
+    await api.ok("PUT", "zones/0%2F26.2.0.192.in-addr.arpa", {"text": text})
+    shown = await api.ok("GET", "servers/localhost/zones/0=2F26.2.0.192.in-addr.arpa.")
+    assert (shown["id"], shown["name"]) == ("0=2F26.2.0.192.in-addr.arpa.", "0/26.2.0.192.in-addr.arpa.")
+    name = "5.0/26.2.0.192.in-addr.arpa."
+    path = shown["url"].removeprefix("/api/v1/")
+    assert (await api("PATCH", path, {"rrsets": [change(name, "PTR", "a.example.test.")]})).status == 204
+    assert len((await api.ok("GET", path))["rrsets"]) == 3
+
+
+async def test_all_zones_are_listed(api: Api) -> None:
+    """Every zone is listed, also those that this node does not serve yet, with the serial of its SOA."""
+    text = '@ 60 IN TXT "the SOA is below"\n@ 60 IN SOA a. b. ( 7 ; serial (\n 2 3 4 5 )\n@ 60 IN NS a.other.test.\n'
+    changes = [Change("zone", name, "+", None, Zone(name, text)) for name in (f"z{at}.test" for at in range(1005))]
+    await api.store.objects.apply(changes, "test", "site")
+    listed = await api.ok("GET", "servers/localhost/zones")
+    assert len({zone["id"] for zone in listed}) == 1006
+    assert {zone["serial"] for zone in listed if zone["id"] != "example.test."} == {7}
+
+
+async def test_edits_at_once_are_all_made(api: Api) -> None:
+    """40 PATCHes of one zone at the same time to different names are all made, also while another writer interferes."""
+
+    async def interfere() -> int:
+        text = (await api.ok("GET", "zones/example.test"))["text"]
+        return (await api("PATCH", "zones/example.test", {"text": f"{text};\n"})).status
+
+    patches = [api("PATCH", ZONE, {"rrsets": [change(f"n{at}.example.test.", "A", "192.0.2.1")]}) for at in range(40)]
+    answers = await asyncio.gather(*patches)
+    assert {answer.status for answer in answers} == {204}
+    names = {each["name"] for each in (await api.ok("GET", ZONE))["rrsets"]}
+    assert {f"n{at}.example.test." for at in range(40)} <= names
+    more = [api("PATCH", ZONE, {"rrsets": [change(f"m{at}.example.test.", "A", "192.0.2.1")]}) for at in range(10)]
+    *answers, _ = await asyncio.gather(*more, interfere())
+    assert {answer.status for answer in answers} == {204}
+
+
+def test_edits_take_linear_time() -> None:
+    """3,000 sets in a zone of 10,000 records take a small multiple of one, and little more than reading the zone."""
+    head = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
+    zone = Zone("example.test", head + "".join(f"h{at} 300 IN A 192.0.2.1\n" for at in range(10_000)))
+    reading, before = seconds(lambda: read_sets(zone))
+    wanted = [put(f"{'h' if at % 2 else 'new'}{at}.example.test.", "A", "192.0.2.9") for at in range(3000)]
+    one, _ = seconds(lambda: edited(before, wanted[:1]))
+    many, after = seconds(lambda: edited(before, wanted))
+    assert len(after.sets) == 2 + 10_000 + 1500
+    assert many < 6 * reading
+    assert many < 40 * one
+
+
+def seconds(make: Callable[[], ZoneSets]) -> tuple[float, ZoneSets]:
+    """The CPU time of a call and what it gives."""
+    began = time.process_time()
+    result = make()
+    return time.process_time() - began, result
+
+
+async def test_other_records_stay_byte_for_byte(api: Api) -> None:
+    """After the first edit has made the text canonical, an edit changes its own lines and the SOA's only."""
+    assert (await api("PATCH", ZONE, {"rrsets": [change("a.example.test.", "A", "192.0.2.1")]})).status == 204
+    before = (await api.ok("GET", "zones/example.test"))["text"].splitlines()
+    assert (await api("PATCH", ZONE, {"rrsets": [change("b.example.test.", "TXT", '"x"')]})).status == 204
+    after = (await api.ok("GET", "zones/example.test"))["text"].splitlines()
+    assert [line for line in after if line not in before] == [
+        next(line for line in after if "\tSOA\t" in line),
+        'b\t60\tIN\tTXT\t"x"',
+    ]
+    assert [line for line in before if line not in after] == [next(line for line in before if "\tSOA\t" in line)]
+
+
+SHOWN = {
+    "LOC": ("51 56 0.123 N 5 54 0 E 4m", "51 56 0.123 N 5 54 0.000 E 4.00m 1.00m 10000.00m 10.00m"),
+    "HTTPS": ('1 . alpn="h2,h3" port=8443 key99="a b"', '1 . alpn=h2,h3 port=8443 key99="a b"'),
+    "DNSKEY": (f"257 3 13 {'AAAA ' * 20}", f"257 3 13 {'AAAA' * 20}"),
+    "CERT": ("PKIX 2 3 AAAA", "1 2 3 AAAA"),
+    "TYPE65280": ("\\# 2 AB CD", "\\# 2 abcd"),
+    "TYPE65281": ("\\# 0", "\\# 0"),
+    "TXT": ('a \'b "c;\\"" \\000', '"a" "\'b" "c;\\"" "\\000"'),
+    "NAPTR": ('1 1 "u" "a b" "!^.*$!\\\\1!" .', '1 1 "u" "a b" "!^.*$!\\\\1!" .'),
+    "CAA": ('0 issue "a;b\\"c"', '0 issue "a;b\\"c"'),
+    "PTR": ("a\\032b\\.c.", "a\\032b\\.c."),
+    "CSYNC": ("1 1 A", "1 1 A"),
+    "SVCB": ('1 a. alpn="a\\\\,b"', '1 a. alpn="a\\\\,b"'),
+    "HINFO": ("a b", '"a" "b"'),
+    "L64": ("10 2001:0DB8:1140:1000", "10 2001:0DB8:1140:1000"),
+}
+"""Record data in a zone file, and as the API shows it."""
+
+
+@pytest.mark.parametrize("rtype", SHOWN)
+def test_what_is_shown_can_be_sent_back(rtype: str) -> None:
+    """A content that the API shows is one that it takes, and means the same record."""
+    text, shown = SHOWN[rtype]
+    number = dns.rdatatype.from_text(rtype)
+    rdata = dns.rdata.from_text("IN", rtype, text, dns.name.root, relativize=False)
+    assert content_of(rdata) == shown
+    assert read_content(number, shown) == rdata
+
+
+def test_a_text_holds_all_that_sets_hold() -> None:
+    """Sets written as text are the same when read: disabled records, comments, and strings as they were written."""
+    zone = Zone("example.test", "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n")
+    comment = Comment('a "quoted"; line\nü\u2028', "ops", 7)
+    records = (('"\\097 b"', False), ('"c;d"', True), (f'"{"x" * 600}"', False))
+    wanted = [
+        Replacement("a\\032b.example.test.", "TXT", 60, records, (comment, comment)),
+        Replacement("example.test.", "MX", 60, (("0 .", True), ("1 X.Example.", False))),
+        Replacement("only.example.test.", "A", 0, None, (comment,)),
+        Replacement("off.example.test.", "LOC", 5, ((SHOWN["LOC"][1], True),)),
+    ]
+    after = edited(read_sets(zone), wanted)
+    assert read_sets(after.zone) == after
+    assert edited(after, wanted) is after
+
+
+async def test_octodns(api: Api) -> None:
+    """octoDNS's PowerDNS provider reads the version, makes records of many kinds, and then finds nothing to change."""
+    url = api.client.make_url("")
+    text = "@ 60 IN SOA a. b. 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
+    await api.ok("PUT", "zones/octo.test", {"text": text})
+
+    def plans() -> list[int]:
+        options = {"host": url.host, "port": url.port, "scheme": "http", "api_key": api.token}
+        provider = PowerDnsProvider("dnsvip", **options)
+        assert provider.powerdns_version == [4, 7, 3]
+        counts = []
+        for _ in range(2):
+            plan = provider.plan(octo_zone())
+            counts.append(len(plan.changes) if plan else 0)
+            if plan:
+                provider.apply(plan)
+        return counts
+
+    assert await asyncio.to_thread(plans) == [len(OCTO), 0]
+
+
+def octo_zone() -> octodns.zone.Zone:
+    """What octoDNS is to make of the zone."""
+    zone = octodns.zone.Zone("octo.test.", [])
+    for name, data in OCTO.items():
+        zone.add_record(octodns.record.Record.new(zone, name, {"ttl": 300, **data}))
+    return zone
+
+
+OCTO: dict[str, dict[str, Any]] = {
+    "": {"type": "CAA", "value": {"flags": 0, "tag": "issue", "value": "ca.example"}},
+    "a": {"type": "A", "values": ["192.0.2.1", "192.0.2.2"]},
+    "txt": {"type": "TXT", "values": ["v=DKIM1\\; k=rsa", "x" * 300]},
+    "mx": {"type": "MX", "value": {"preference": 10, "exchange": "mail.octo.test."}},
+    "_sip._tcp": {"type": "SRV", "value": {"priority": 1, "weight": 2, "port": 3, "target": "a.octo.test."}},
+    "alias": {"type": "CNAME", "value": "a.octo.test."},
+}
+
+
+async def test_versions_of_clients(api: Api) -> None:
+    """The version is one that powerdns-cli parses, `int` of what stands before the first dot, and names no other's."""
+    (server,) = await api.ok("GET", "servers")
+    assert int(server["version"].split(".")[0]) == 4
+    assert server["product"].startswith("dnsvip ")
 
 
 def test_a_real_client(tmp_path: Path) -> None:

@@ -1,134 +1,162 @@
-"""A zone's text with some record sets replaced: read as the server reads it, written one record a line.
+"""A zone with some record sets replaced, by PowerDNS's rules, in time linear in the zone and in the edit.
 
-What is written is canonical: a `$ORIGIN`, then every record with its owner and TTL, owners in the order that they had.
-The first edit drops comments and directives of the old text. The SOA's serial is raised by every edit
-that changes something (RFC 1982).
+Only what is new is read again; all other records stay as they were, byte for byte. The result is canonical text
+(sets.py): the first edit drops other comments and directives of the old text. The SOA's serial is raised by every
+edit that changes what is served (RFC 1982).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import dns.exception
 import dns.name
-import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.SOA
 
 from dnsvip.dns.protocol.names import Labels, lowered
-from dnsvip.dns.zones.zonefile import Record, read_zone
+from dnsvip.dns.zones.content import UNREADABLE
+from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, text_of
+from dnsvip.dns.zones.zonefile import labels_of, read_zone, zone_problems
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 
-SOA = dns.rdatatype.SOA
+SOA, CNAME = dns.rdatatype.SOA, dns.rdatatype.CNAME
+SINGLE = frozenset({SOA, CNAME, dns.rdatatype.DNAME})
+AT_APEX: Mapping[int, bool] = {
+    SOA: True,
+    dns.rdatatype.DNSKEY: True,
+    dns.rdatatype.NSEC3PARAM: True,
+    dns.rdatatype.DS: False,
+}
+"""Types that only the apex can have, or only other names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """One record set as it shall be: no records remove it. `name` and names in `records` are absolute."""
+    """A set as it shall be; None leaves its records, or its comments, alone. `name` is absolute, `ttl` in seconds.
+
+    `records` are (content, disabled). No records and no word of comments removes the comments too, as in PowerDNS.
+    """
 
     name: str
     rtype: str
-    ttl: int
-    records: tuple[str, ...]
+    ttl: int = 0
+    records: tuple[tuple[str, bool], ...] | None = None
+    comments: tuple[Comment, ...] | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether nothing is to be left of the set, which is always right."""
+        return self.records == () and self.comments == ()
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSet:
-    """One record set of a zone, its names absolute."""
-
-    name: str
-    rtype: str
-    ttl: int
-    records: tuple[str, ...]
-
-
-def record_sets(zone: Zone) -> list[RecordSet]:
-    """All record sets of a zone, in the order of its text; raises InvalidSite for a text that cannot be read."""
-    grouped: dict[tuple[Labels, int], list[Record]] = {}
-    for record in _records(zone):
-        grouped.setdefault((record.key, record.rdata.rdtype), []).append(record)
-    return [
-        RecordSet(
-            _name(some[0].owner).to_text(),
-            dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype)),
-            some[0].ttl,
-            tuple(record.rdata.to_text() for record in some),
-        )
-        for (_, rtype), some in grouped.items()
-    ]
-
-
-def edited(zone: Zone, replacements: Sequence[Replacement]) -> Zone:
+def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
     """The zone after the replacements, the same object where they change nothing; raises InvalidSite."""
-    before = _records(zone)
-    records, problems = before, []
-    for each in replacements:
+    sets, changed = dict(before.sets), set[Key]()
+    types: dict[Labels, set[int]] = {}
+    for each in before.sets.values():
+        _note(types, each)
+    problems, seen = [], set[tuple[Key, bool]]()
+    for wanted in replacements:
         try:
-            records = _with(records, zone, each)
-        except (dns.exception.DNSException, ValueError) as error:
-            problems.append(Problem(f"zone.{zone.name}.{each.name}.{each.rtype}", f"cannot be stored: {error}"))
+            key = _put(sets, types, before.zone.name, wanted)
+            if (key, wanted.removes) in seen:
+                raise ValueError("stands twice in one request")
+            seen.add((key, wanted.removes))
+            changed.add(key)
+        except UNREADABLE as error:
+            where = f"zone.{before.zone.name}.{wanted.name}.{wanted.rtype}"
+            problems.append(Problem(where, f"cannot be stored: {error}"))
     if problems:
         raise InvalidSite(problems)
-    if _content(records) == _content(before):
-        return zone
-    if _serials(records) == _serials(before):
-        records = [_raised(record) for record in records]
-    return replace(zone, text=_text(zone, records))
+    return _finished(before, sets, [key for key in changed if _shown(sets, key) != _shown(before.sets, key)])
 
 
-def _records(zone: Zone) -> list[Record]:
-    _, records, problems = read_zone(zone)
-    if problems:
-        raise InvalidSite(problems)
-    return records
+def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, wanted: Replacement) -> Key:
+    """Make one set what it shall be; the key of it. Raises ValueError, or what dnspython does for names and types."""
+    owner, rtype = dns.name.from_text(wanted.name).labels[:-1], int(dns.rdatatype.from_text(wanted.rtype))
+    key = (lowered(owner), rtype)
+    old = sets.get(key, RecordSet(owner, rtype))
+    if not wanted.removes:
+        _check_place(key, labels_of(apex), types, wanted.records)
+    entries, comments = old.entries, old.comments if wanted.comments is None else wanted.comments
+    if wanted.records is not None:
+        entries = tuple(entry_of(rtype, wanted.ttl, text, disabled=off) for text, off in wanted.records)
+        entries = tuple(sorted(entries, key=lambda entry: entry.disabled))  # as they will be read again
+        if len(entries) > 1 and rtype in SINGLE:
+            raise ValueError("can have one record only")
+        if len({entry.rdata for entry in entries}) < len(entries):
+            raise ValueError("has the same record twice")
+        if not entries and wanted.comments is None:
+            comments = ()
+    new = RecordSet(old.owner, rtype, entries, comments)
+    if entries or comments:
+        sets[key] = new
+    else:
+        sets.pop(key, None)
+    _note(types, new)
+    return key
 
 
-def _with(records: list[Record], zone: Zone, each: Replacement) -> list[Record]:
-    name, rtype = dns.name.from_text(each.name), dns.rdatatype.from_text(each.rtype)
-    if not name.is_subdomain(dns.name.from_text(zone.name)):
-        raise ValueError(f"is not in the zone {zone.name}")
-    if dns.rdatatype.is_metatype(rtype):
+def _check_place(key: Key, apex: Labels, types: Mapping[Labels, set[int]], records: Sequence[object] | None) -> None:
+    """Raise ValueError where a set cannot be at its name; PowerDNS checks CNAMEs set by set, also for no records."""
+    owner, rtype = key
+    if owner[len(owner) - len(apex) :] != apex:
+        raise ValueError("is out of zone")
+    if dns.rdatatype.is_metatype(dns.rdatatype.RdataType.make(rtype)):
         raise ValueError("is no type of data")
-    owner = name.labels[:-1]
-    key = lowered(owner)
-    read = dns.rdata.from_text
-    rdatas = [read(dns.rdataclass.IN, rtype, t, dns.name.root, relativize=False) for t in dict.fromkeys(each.records)]
-    new = [Record(0, key, owner, each.ttl, rdata) for rdata in rdatas]
-    if rtype == SOA and len(new) != 1:
-        raise ValueError("a zone has one SOA record")
-    same = [at for at, record in enumerate(records) if (record.key, record.rdata.rdtype) == (key, rtype)]
-    at = same[0] if same else len(records)
-    rest = [record for number, record in enumerate(records) if number not in set(same)]
-    return [*rest[:at], *new, *rest[at:]]
+    if records and AT_APEX.get(rtype, owner == apex) != (owner == apex):
+        raise ValueError(f"can be {'at' if AT_APEX[rtype] else 'below'} the apex only")
+    others = types.get(owner, set()) - {rtype}
+    if records is not None and others and (rtype == CNAME or CNAME in others):
+        raise ValueError("a CNAME must be alone, and this name has other records already")
 
 
-def _content(records: Iterable[Record]) -> set[tuple[Labels, int, str]]:
-    return {(record.key, record.ttl, f"{record.rtype} {record.rdata.to_text()}") for record in records}
+def _note(types: dict[Labels, set[int]], each: RecordSet) -> None:
+    """Keep which types a name serves."""
+    here = types.setdefault(each.key[0], set())
+    (here.add if each.served else here.discard)(each.rtype)
 
 
-def _serials(records: Iterable[Record]) -> list[int]:
-    return [record.rdata.serial for record in records if isinstance(record.rdata, dns.rdtypes.ANY.SOA.SOA)]
+def _finished(before: ZoneSets, sets: dict[Key, RecordSet], changed: Sequence[Key]) -> ZoneSets:
+    if not changed:
+        return before
+    name = before.zone.name
+    soa = (labels_of(name), int(SOA))
+    if len(sets[soa].entries if soa in sets else ()) != 1 or sets[soa].entries[0].disabled:
+        raise InvalidSite([Problem(f"zone.{name}", "a zone has one SOA record, which is served")])
+    if soa not in changed and any(_served(sets, key) != _served(before.sets, key) for key in changed):
+        sets[soa] = replace(sets[soa], entries=(_raised(sets[soa].entries[0]),))
+    _check(name, sets, [sets[key] for key in changed if key in sets])
+    return ZoneSets(replace(before.zone, text=text_of(name, sets)), sets)
 
 
-def _raised(record: Record) -> Record:
-    if not isinstance(record.rdata, dns.rdtypes.ANY.SOA.SOA):
-        return record
-    return replace(record, rdata=record.rdata.replace(serial=(record.rdata.serial + 1) % (1 << 32) or 1))
+def _check(name: str, sets: Mapping[Key, RecordSet], changed: Iterable[RecordSet]) -> None:
+    """Raise InvalidSite unless what changed reads back as it is, and the whole can be served."""
+    apex = labels_of(name)
+    wanted = [record.rdata for each in changed for record in each.records()]
+    text = text_of(name, {each.key: each for each in changed})
+    _, written, problems = read_zone(Zone(name, text))
+    if [record.rdata for record in written] != wanted:
+        raise InvalidSite(problems[:1] or [Problem(f"zone.{name}", "holds a record that no zone file can hold")])
+    found = zone_problems(apex, [record for each in sets.values() for record in each.records()])
+    if problems := [Problem(f"zone.{name}", re.sub(r"^line 0: ", "", text)) for text in found]:
+        raise InvalidSite(problems)
 
 
-def _text(zone: Zone, records: Iterable[Record]) -> str:
-    apex = dns.name.from_text(zone.name)
-    lines = [f"$ORIGIN {apex.to_text()}"]
-    for record in records:
-        owner = _name(record.owner).relativize(apex).to_text()
-        lines.append(
-            f"{owner}\t{record.ttl}\tIN\t{dns.rdatatype.to_text(record.rdata.rdtype)}\t{record.rdata.to_text()}"
-        )
-    return "\n".join(lines) + "\n"
+def _shown(sets: Mapping[Key, RecordSet], key: Key) -> object:
+    """What the API shows of a set, in no order."""
+    each = sets.get(key)
+    return each and ({(e.ttl, e.content, e.disabled) for e in each.entries}, each.comments)
 
 
-def _name(owner: Labels) -> dns.name.Name:
-    return dns.name.Name((*owner, b""))
+def _served(sets: Mapping[Key, RecordSet], key: Key) -> object:
+    return {(entry.ttl, entry.rdata.to_text()) for entry in sets[key].served} if key in sets else set()
+
+
+def _raised(entry: Entry) -> Entry:
+    soa = entry.rdata
+    assert isinstance(soa, dns.rdtypes.ANY.SOA.SOA)  # noqa: S101 - the set of that type
+    return replace(entry, rdata=soa.replace(serial=(soa.serial + 1) % (1 << 32) or 1))

@@ -66,7 +66,7 @@ def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
     records, problem = _read(zone, apex)
     if problem:
         return apex, records, [Problem(where, problem)]
-    return apex, records, [Problem(where, text) for text in _problems(apex, records)]
+    return apex, records, [Problem(where, text) for text in zone_problems(apex, records)]
 
 
 def _read(zone: Zone, apex: Labels) -> tuple[list[Record], str]:
@@ -75,7 +75,7 @@ def _read(zone: Zone, apex: Labels) -> tuple[list[Record], str]:
     tokens = _Tokens(zone.text)
     sink = _Sink(tokens, origin)
     reader = dns.zonefile.Reader(tokens, dns.rdataclass.IN, cast("dns.transaction.Transaction", sink))
-    reader.zone_origin = dns.name.root  # the reader would skip what is out of zone without a word; _problems names it
+    reader.zone_origin = dns.name.root  # the reader would skip in silence what is out of zone; zone_problems names it
     try:
         reader.read()
     except (dns.exception.DNSException, ValueError, TypeError, IndexError, OverflowError) as error:
@@ -117,13 +117,14 @@ class _Sink:
         self.records.append(Record(self._tokens.entry, lowered(owner), owner, ttl, rdata))
 
     def check_put_rdataset(self, _check: Callable[..., None]) -> None:
-        """The reader's own check of CNAMEs is not used: `_problems` has one that says the line."""
+        """The reader's own check of CNAMEs is not used: `zone_problems` has one that says the line."""
 
     def _set_origin(self, _origin: dns.name.Name) -> None:
         """$ORIGIN; the reader keeps it."""
 
 
-def _problems(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
+def zone_problems(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
+    """What keeps records that can be read from being served as a zone; each problem begins with its line."""
     nodes: defaultdict[Labels, list[Record]] = defaultdict(list)
     outside = [record for record in records if record.key[len(record.key) - len(apex) :] != apex]
     for record in records:

@@ -1,0 +1,192 @@
+"""What goes in and out of PowerDNS's API: bodies as replacements, zones and record sets as JSON, zone ids.
+
+A body is read as PowerDNS 4.7 reads it: unknown keys are ignored, `changetype` has no case, a TTL may be a string, and
+`records` or `comments` that are no list are not there. What it would read wrongly is refused instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+
+from dnsvip import __version__
+from dnsvip.admin.http.operation import ROOT, adapter
+from dnsvip.dns.zones.edit import Replacement
+from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets, soa_serial
+from dnsvip.errors import InvalidSite, Problem
+from dnsvip.site import Zone
+from dnsvip.site.plain import JsonObject, problem_of
+
+SERVERS = f"{ROOT}/servers"
+SERVER = f"{SERVERS}/localhost"
+COMPATIBLE = "4.7.3"
+"""The PowerDNS whose API this is. Clients choose by it what they send, and take nothing but numbers and dots."""
+
+LOOSE = ConfigDict(extra="ignore")  # priorities of old versions, set-ptr: what others send along
+LONGEST = 1 << 18
+"""Characters in a content: 65,535 bytes, each as an escape."""
+
+
+def _whole(value: Any) -> Any:
+    """A number as JSON or a string of digits has it; anything else is left for the type to refuse."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else None
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _flag(value: Any) -> Any:
+    return False if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBody:
+    """One record."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
+    content: Annotated[str, Field(min_length=1, max_length=LONGEST)]
+    disabled: Annotated[bool, Field(strict=True), BeforeValidator(_flag)] = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommentBody:
+    """A comment on a record set."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
+    content: Annotated[str, Field(max_length=65_535)]
+    account: Annotated[str, Field(max_length=255)]
+    modified_at: Annotated[int, BeforeValidator(_whole)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RRsetBody:
+    """How a record set is to change."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
+    name: Annotated[str, Field(max_length=1024, pattern=r"\.$")]
+    type: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,16}$")]
+    changetype: Annotated[Literal["REPLACE", "DELETE"], BeforeValidator(_upper)]
+    ttl: Annotated[int, Field(ge=0, le=(1 << 31) - 1), BeforeValidator(_whole)] | None = None
+    records: Annotated[tuple[RecordBody, ...] | None, BeforeValidator(_listed)] = None
+    comments: Annotated[tuple[CommentBody, ...] | None, BeforeValidator(_listed)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patching:
+    """The changes of a PATCH."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
+    rrsets: tuple[RRsetBody, ...]
+
+
+def replacements_of(zone: str, body: JsonObject, now: int) -> list[Replacement]:
+    """What a PATCH of a zone asks for; raises InvalidSite. Comments without a time get `now`, in unix seconds."""
+    try:
+        patching: Patching = adapter(Patching).validate_python(body)
+    except ValidationError as error:
+        raise InvalidSite([problem_of(f"zone.{zone}", Patching, item) for item in error.errors()]) from None
+    if problems := [problem for each in patching.rrsets for problem in _missing(zone, each)]:
+        raise InvalidSite(problems)
+    return [_replacement(each, now) for each in patching.rrsets]
+
+
+def _missing(zone: str, each: RRsetBody) -> Iterator[Problem]:
+    where = f"zone.{zone}.{each.name}.{each.type}"
+    if each.changetype == "REPLACE" and each.records is None and each.comments is None:
+        yield Problem(where, "has neither records nor comments; nothing would change")
+    if each.changetype == "REPLACE" and each.records is not None and each.ttl is None:
+        yield Problem(f"{where}.ttl", "is missing")
+
+
+def _replacement(each: RRsetBody, now: int) -> Replacement:
+    rtype = each.type.upper()
+    if each.changetype == "DELETE":
+        return Replacement(each.name, rtype, 0, (), ())
+    records = None if each.records is None else tuple((one.content, one.disabled) for one in each.records)
+    comments = None if each.comments is None else tuple(_comment(one, now) for one in each.comments)
+    return Replacement(each.name, rtype, each.ttl or 0, records, comments)
+
+
+def _comment(one: CommentBody, now: int) -> Comment:
+    return Comment(one.content, one.account, now if one.modified_at is None else one.modified_at)
+
+
+def zone_id(name: str) -> str:
+    """A zone's id: absolute, and what is not a letter, digit, dot or dash as `=XX`."""
+    dotted = f"{name.rstrip('.')}."
+    return "=2E" if dotted == "." else re.sub(r"[^A-Za-z0-9.-]", lambda odd: f"={ord(odd[0]):02X}", dotted)
+
+
+def zone_of_id(text: str) -> str:
+    """The name that an id stands for; names that need no `=XX` may be written as they are."""
+    return re.sub(r"=([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), text)
+
+
+def server() -> JsonObject:
+    """The one server there is."""
+    return {
+        "type": "Server",
+        "id": "localhost",
+        "daemon_type": "authoritative",
+        "version": COMPATIBLE,
+        "product": f"dnsvip {__version__}",
+        "url": SERVER,
+        "config_url": f"{SERVER}/config{{/config_setting}}",
+        "zones_url": f"{SERVER}/zones{{/zone}}",
+    }
+
+
+def zone_head(zone: Zone) -> JsonObject:
+    """A zone as the list shows it."""
+    serial, key = soa_serial(zone), zone_id(zone.name)
+    numbers = {"serial": serial, "edited_serial": serial, "notified_serial": serial, "last_check": 0}
+    names = {"id": key, "name": f"{zone.name.rstrip('.')}.", "type": "Zone", "kind": "Native"}
+    return {
+        **names,
+        "url": f"{SERVER}/zones/{key}",
+        **numbers,
+        "account": "",
+        "catalog": "",
+        "dnssec": False,
+        "masters": [],
+    }
+
+
+def zone_details(zone: Zone) -> JsonObject:
+    """A zone by itself, without its record sets."""
+    keys: JsonObject = {"master_tsig_key_ids": [], "slave_tsig_key_ids": []}
+    rules = {"api_rectify": False, "nsec3narrow": False, "nsec3param": "", "soa_edit": "", "soa_edit_api": "DEFAULT"}
+    return {**zone_head(zone), **keys, **rules}
+
+
+def rrsets(zone: ZoneSets, name: str | None, rtype: str | None) -> list[JsonObject]:
+    """The record sets of a zone as JSON: those of a name and of a type where these are given."""
+    wanted = None if name is None else f"{name.lower().rstrip('.')}."
+    return [
+        _rrset(each)
+        for each in zone.sets.values()
+        if (wanted is None or each.name.lower() == wanted) and (rtype is None or rtype.upper() == each.type_name)
+    ]
+
+
+def _rrset(each: RecordSet) -> JsonObject:
+    records = [{"content": entry.content, "disabled": entry.disabled} for entry in each.entries]
+    comments = [asdict(comment) for comment in each.comments]
+    return {
+        "name": each.name.lower(),
+        "type": each.type_name,
+        "ttl": each.ttl,
+        "records": records,
+        "comments": comments,
+    }
