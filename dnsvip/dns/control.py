@@ -79,5 +79,7 @@ EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {
     (DnsOutcome.TRANSFER, Rcode.REFUSED): 18,
     (DnsOutcome.BROKEN_ZONE, Rcode.SERVFAIL): 24,
     (DnsOutcome.META_TYPE, Rcode.NOTIMP): 21,
+    (DnsOutcome.META_TYPE, Rcode.FORMERR): 30,
 }
-"""RFC 8914 section 4: 18 Prohibited, 20 Not Authoritative, 21 Not Supported, 24 Invalid Data."""
+"""RFC 8914 section 4: 18 Prohibited, 20 Not Authoritative, 21 Not Supported, 24 Invalid Data; RFC 9824: 30 Invalid
+Query Type."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.identity.identify import Classifier, Ecs, Geo, Requester, Sender
-from dnsvip.dns.protection.cookies import CookieCheck, Cookies
+from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies
 from dnsvip.dns.protocol.builder import compose, size_limit
 from dnsvip.dns.protocol.message import (
     COOKIE,
@@ -110,8 +110,11 @@ class Engine:
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
         vips = self._vips_for(query, signature, source, listener, now, known.sender if known else None)
         cookie = self._check_cookie(query, source, now)
-        if self.require_cookies and cookie and not (cookie.valid or signature) and transport == "udp":
+        verified = signature is not None and not signature.rcode
+        if self.require_cookies and cookie and not (cookie.valid or verified) and transport == "udp":
             return _cookie_required(query, cookie)
+        if not query.question and not (signature and signature.rcode):
+            return self._cookie_alone(query, cookie, signature, now)
         content = _refusal(query, signature)
         if content is None and _asks_for_all(query):
             transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
@@ -149,6 +152,18 @@ class Engine:
         if self.cookies is None or query.edns is None or not query.edns.cookie:
             return None
         return self.cookies.check(query.edns.cookie, source.packed, now)
+
+    def _cookie_alone(self, query: Query, cookie: CookieCheck | None, signature: Signature | None, now: float) -> Reply:
+        """The answer to a query for a cookie without a question (RFC 7873 section 5.4): NOERROR, or BADCOOKIE where it
+        had a server cookie that is not ours."""
+        if cookie is None or query.edns is None:  # this server has no secret to make one with
+            return _error(query, Response(Rcode.FORMERR), MIN_UDP_SIZE, DnsOutcome.BAD_HEADER)
+        fine = cookie.valid or len(query.edns.cookie) == CLIENT_BYTES
+        response = Response(Rcode.NOERROR if fine else Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
+        reply = _error(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE if fine else DnsOutcome.BAD_COOKIE)
+        if signature and reply.wire:
+            reply = reply._replace(wire=sign(reply.wire, signature, now), signature_verified=True)
+        return reply._replace(cookie_valid=cookie.valid)
 
     def _look_up(self, query: Query, vips: RequesterVips) -> _Content:
         if query.opcode != Opcode.QUERY:
@@ -286,9 +301,10 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
 
 _QTYPES: Mapping[int, _Content] = {
     **dict.fromkeys((Type.MAILA, Type.MAILB), _Content(DnsOutcome.META_TYPE, Response(Rcode.NOTIMP))),
-    **dict.fromkeys((0, Type.OPT, Type.TKEY, Type.TSIG), _Content(DnsOutcome.META_TYPE, Response(Rcode.FORMERR))),
+    **dict.fromkeys((0, Type.OPT, *range(128, 251)), _Content(DnsOutcome.META_TYPE, Response(Rcode.FORMERR))),
 }
-"""Meta types (RFC 6895 section 3.1), answered as BIND does."""
+"""Types that are no data. Query and meta types are 128 to 255 (RFC 6895 section 3.1); nobody may query 128, NXNAME (RFC
+9824 section 3.5). Answered as BIND does."""
 
 _SIGNATURES: Mapping[int, DnsOutcome] = {
     0: DnsOutcome.BAD_TSIG,

@@ -63,6 +63,7 @@ class DnsOutcome(StrEnum):
     BAD_OPT = "bad-opt"
     BAD_ECS = "bad-ecs"
     BAD_COOKIE = "bad-cookie"
+    COOKIE = "cookie"
     COOKIE_REQUIRED = "cookie-required"
     BAD_TSIG = "bad-tsig"
     TSIG_KEY = "tsig-badkey"

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
+ROOM = 16 << 20
+"""Bytes of a generation whose keys and values are weighed."""
+
 
 class TwoGenerationCache(Generic[_K, _V]):
     """Keeps the `size` keys used last, and up to as many more; a whole generation of older ones goes at once.
 
-    (Evicting the oldest one by one costs a search: a dict keeps the gaps at its front.) A hot path may look into
-    `young` first; what is missing there, `get` may have.
+    Where `weigh` says how many bytes a key and its value take, a generation has no more than ROOM of them either: what
+    a requester makes us remember may be long. (Evicting the oldest one by one costs a search: a dict keeps the gaps at
+    its front.) A hot path may look into `young` first; what is missing there, `get` may have.
     """
 
-    __slots__ = ("_old", "_size", "young")
+    __slots__ = ("_filled", "_old", "_size", "_weigh", "young")
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, weigh: Callable[[_K, _V], int] | None = None) -> None:
+        self._size, self._weigh, self._filled = size, weigh, 0
         self.young: dict[_K, _V] = {}
         self._old: dict[_K, _V] = {}
 
@@ -37,7 +42,9 @@ class TwoGenerationCache(Generic[_K, _V]):
 
     def put(self, key: _K, value: _V) -> _V:
         """Store a value, and return it."""
-        if len(self.young) >= self._size:
-            self.young, self._old = {}, self.young
+        if self._weigh is not None:
+            self._filled += self._weigh(key, value)
+        if len(self.young) >= self._size or self._filled > ROOM:
+            self.young, self._old, self._filled = {}, self.young, 0
         self.young[key] = value
         return value

@@ -54,7 +54,8 @@ HELP: Mapping[str, str] = {
     "dns.rate_limit.responses_per_second": "identical UDP answers per second to one prefix (/24, /56), per worker",
     "dns.rate_limit.slip": "every n-th answer beyond that is truncated, so that requesters retry over TCP; 0: none",
     "dns.tcp.connections": "maximum connections per worker",
-    "dns.tcp.per_source": "maximum connections per source (an IPv4 address, an IPv6 /64)",
+    "dns.tcp.per_source": "maximum connections per source (an IPv4 address, an IPv6 /64; a /56 twice, a /48 four times"
+    " as many)",
     "dns.tcp.idle_seconds": "close a connection after this long without a complete query",
     "dns.proxy_from": "front ends whose PROXY header, version 2, gives the requester's address",
     "admin.listen": "address of HTTP API and console: ADDRESS:PORT or `unix:PATH`; without the table there are none",

@@ -33,8 +33,9 @@ ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 
 @dataclass(frozen=True, slots=True)
 class TcpSettings:
-    """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64), and
-    the seconds without a complete query after which a connection is closed."""
+    """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64;
+    twice as many per /56, four times per /48), and the seconds without a complete query after which a connection is
+    closed. Where the total is reached, the connection idle longest makes room."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000

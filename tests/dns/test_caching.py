@@ -34,12 +34,13 @@ PLACES: Mapping[str, str] = {"10.20.30.0/30": "country:DE", "10.20.30.4/31": "co
 Clients: TypeAlias = dict[str, Client]
 
 
-def geo(address: Address) -> tuple[tuple[str, ...], int]:
+def geo(address: Address) -> tuple[tuple[tuple[str, int], ...], int]:
     """A place for some networks, and around any other address the longest prefix that holds none of them."""
     networks = [ip_network(text) for text in PLACES]
     for network, value in zip(networks, PLACES.values(), strict=True):
         if address in network:
-            return (value,), _alone(address, networks, network.prefixlen)
+            length = _alone(address, networks, network.prefixlen)
+            return ((value, length),), length
     return (), _alone(address, networks, 0)
 
 
@@ -117,19 +118,22 @@ def site_of(clients: Mapping[str, Client], order: tuple[Step, ...], anonymous: s
 
 @dataclass
 class Resolver:
-    """A cache by RFC 7871 section 7.3.1: the entry with the longest matching scope answers a question that is at
-    least as long as that scope; an answer whose scope is all of SOURCE may stand for its own length only, as
-    more bits might have told more."""
+    """A cache by RFC 7871 section 7.3.1, as Unbound's: the entry with the longest matching scope answers a question
+    that is at least as long as that scope; an answer whose scope is longer than SOURCE is for questions of its own
+    length only, as more bits would have told more."""
 
     ask: Callable[[IPv4Address, int], tuple[Any, int]]
     kept: list[tuple[IPv4Network, int, Any]] = field(default_factory=list)
+    """Network, the only SOURCE that the answer is for or -1, and answer."""
 
     def resolve(self, address: IPv4Address, source: int) -> Any:
         for network, asked, answer in sorted(self.kept, key=lambda entry: -entry[0].prefixlen):
-            if address in network and (source == asked or (source >= network.prefixlen and network.prefixlen < asked)):
+            if address in network and (source == asked or (source >= network.prefixlen and asked < 0)):
                 return answer
         answer, scope = self.ask(address, source)
-        self.kept.append((IPv4Network((int(address) >> 32 - scope << 32 - scope, scope)), source, answer))
+        length = min(scope, source)
+        network = IPv4Network((int(address) >> 32 - length << 32 - length, length))
+        self.kept.append((network, source if scope > source else -1, answer))
         return answer
 
 
@@ -157,7 +161,6 @@ def test_cache_never_gives_a_wrong_address(
         assert wire is not None
         answer = dns.message.from_wire(wire)
         (told,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))
-        assert told.scopelen <= source
         return answer.answer[0][0].to_text(), told.scopelen
 
     resolver = Resolver(ask)

@@ -154,3 +154,22 @@ def test_silence(server: Running) -> None:
     after = server.counters()["outcomes"]
     assert after["short"] - before["short"] == 3
     assert after["response"] - before["response"] == 1
+
+
+@pytest.mark.parametrize("number", [0, 41, 128, 129, 200, 248, 249, 250])
+def test_types_that_are_no_data(server: Running, number: int) -> None:
+    """A question for a meta type, NXNAME (128) among them, is FORMERR with the extended error of RFC 9824."""
+    wire = HEADER[:10] + b"\0\1" + QUESTION[:-4] + number.to_bytes(2, "big") + b"\0\1"
+    answer = dns.message.from_wire(ask(server, wire + b"\0\0\x29\x04\xd0\0\0\0\0\0\0"))
+    assert answer.rcode() == dns.rcode.FORMERR
+    assert [option.to_wire()[:2] for option in answer.options] == [b"\0\x1e"]
+    assert ask(server, HEADER + wire[12:])[3] & 15 == FORMERR
+
+
+@pytest.mark.parametrize("opcode", [1, 2, 3, 6, 15])
+@pytest.mark.parametrize("rd", [0, 1])
+def test_not_implemented(server: Running, opcode: int, rd: int) -> None:
+    """An operation that is not implemented is NOTIMP with nothing but the header, RD as it came: as NSD 4.6 has it."""
+    flags = opcode << 11 | rd << 8
+    wire = b"\x12\x34" + flags.to_bytes(2, "big") + HEADER[4:] + QUESTION
+    assert ask(server, wire) == b"\x12\x34" + (0x8004 | flags).to_bytes(2, "big") + bytes(8)

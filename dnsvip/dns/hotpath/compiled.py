@@ -38,8 +38,12 @@ class Templates:
     def __init__(self, engine: Engine, before: Templates | None = None) -> None:
         self._engine = engine
         kept = before if before and before.fits(engine) else None
-        self.named: TwoGenerationCache[bytes, Template | None] = kept.named if kept else TwoGenerationCache(NAMES)
-        self._below: TwoGenerationCache[_Below, Template | None] = kept._below if kept else TwoGenerationCache(OTHERS)
+        self.named: TwoGenerationCache[bytes, Template | None] = (
+            kept.named if kept else TwoGenerationCache(NAMES, _weight)
+        )
+        self._below: TwoGenerationCache[_Below, Template | None] = (
+            kept._below if kept else TwoGenerationCache(OTHERS, _weight)
+        )
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
         if kept is None:
@@ -112,6 +116,13 @@ class Templates:
                 elif name != zone.apex:
                     yield from ((name, qtype) for qtype in _types(node))
 
+
+def _weight(_question: object, template: Template | None) -> int:
+    """Bytes of a template, of which most are objects."""
+    return _OVERHEAD + (2 * template.size if template else 0)
+
+
+_OVERHEAD = 1000
 
 _Below = tuple[Labels, int, bytes]
 """The name that decides, the length of the question, its type and class."""

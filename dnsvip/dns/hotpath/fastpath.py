@@ -29,6 +29,10 @@ from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.synthesis.vip import Vip
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
+LONGEST = 512
+"""Bytes of the longest message that is recognized, and so remembered: others are the engine's. Queries padded to blocks
+(RFC 8467) are shorter."""
+
 WHOLE, SENDERS, SEEN = 1 << 14, 1 << 14, 1 << 15
 """How many of each are remembered at least (by listener and IP version), twice as many at most."""
 
@@ -77,7 +81,7 @@ class FastPath:
             begin, end = self.engine.cookies.steady(now)
             self._from, self._until = max(self._from, begin), min(self._until, end)
         for room in self._rooms.values():
-            room.whole = TwoGenerationCache(WHOLE)
+            room.whole = TwoGenerationCache(WHOLE, _weight)
 
     def _complete(self, hits: list[Hit | None], batch: _Batch, room: _Room) -> list[Miss]:
         """Put in place of None what needs no engine; the rest are misses."""
@@ -115,7 +119,7 @@ class FastPath:
         """The template for a message and what goes with it; for all that is unusual, the message as parsed."""
         key = batch.keys[place]
         wire = key[batch.width :]
-        if len(wire) < 15 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
+        if not 15 <= len(wire) <= LONGEST - 2 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
             return parse(batch.message(place))
         end = wire.find(0, _AT) + 5
         if end < 15 or wire[end - 2 : end] != _CLASS_IN:
@@ -203,13 +207,21 @@ class FastPath:
         return False
 
 
+def _weight(key: bytes, hit: Hit) -> int:
+    """Bytes of an answer and its key, and of the objects around them."""
+    return len(key) + len(hit[0]) + _OVERHEAD
+
+
+_OVERHEAD = 300
+
+
 class _Room:
     """What is remembered of one listener and IP version."""
 
     __slots__ = ("senders", "whole")
 
     def __init__(self) -> None:
-        self.whole: TwoGenerationCache[bytes, Hit] = TwoGenerationCache(WHOLE)
+        self.whole: TwoGenerationCache[bytes, Hit] = TwoGenerationCache(WHOLE, _weight)
         self.senders: TwoGenerationCache[bytes, Sender] = TwoGenerationCache(SENDERS)
 
 

@@ -19,9 +19,9 @@ from dnsvip.site.cow_map import difference
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-Geo: TypeAlias = Callable[[Address], tuple[tuple[str, ...], int]]
-"""Where an address is, as values of `{ geo = ... }` with the narrowest first, and the length of the longest prefix
-around it for which that holds."""
+Geo: TypeAlias = Callable[[Address], tuple[tuple[tuple[str, int], ...], int]]
+"""Where an address is: values of `{ geo = ... }` with the narrowest first, each with the length of the prefix around
+the address for which it holds, and the length of the longest prefix for which all of this does."""
 
 
 class Ecs(NamedTuple):
@@ -54,8 +54,9 @@ class Sender(NamedTuple):
 class Classified(NamedTuple):
     """The client (None: anonymous), the step that decided (None: none did), and the part of ECS in it.
 
-    `scope` is the ECS scope prefix length of the classification, 0 where ECS was absent, not trusted or
-    not looked at; `ecs` is the option where it was looked at.
+    `scope` is the ECS scope prefix length of the classification, longer than SOURCE where clients inside its block
+    differ (RFC 7871 section 7.2.1), 0 where ECS was absent, not trusted or not looked at; `ecs` is the option where it
+    was looked at.
     """
 
     client: Client | None
@@ -151,13 +152,12 @@ class Classifier:
         return owner, scope, ecs
 
     def _by_place(self, requester: Requester) -> _Match:
-        """By the location of the ECS address, if believed, else of the source. A block whose locations differ has
-        none: its answer holds for all of it."""
+        """By the location of the ECS address, if believed, else of the source. Of a block, as in `_by_ecs`, what holds
+        for all of it counts."""
         assert self._geo is not None  # noqa: S101 - else this step is not in the order
         ecs = requester.ecs if requester.ecs and self._trusts(requester) else None
         values, length = self._geo(ecs.address if ecs else requester.source)
-        if ecs and length > ecs.source_prefix:
-            return NOBODY, ecs.source_prefix, ecs
+        most = ecs.source_prefix if ecs else WIDTHS[requester.source.version]
         places: Mapping[str, int] = self._claims.words[Step.GEO]
-        owner = next((owner for value in values if (owner := places.get(value, NOBODY))), NOBODY)
+        owner = next((owner for value, own in values if own <= most and (owner := places.get(value, NOBODY))), NOBODY)
         return owner, length if ecs else 0, ecs

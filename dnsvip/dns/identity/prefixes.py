@@ -67,9 +67,10 @@ class PrefixTable:
     def match(self, address: int, length: int) -> tuple[int, int]:
         """The owner of the block `address/length`, and the scope in which that answer holds.
 
-        Where every address of the block has the same owner, the answer is that owner, and the scope is
-        the shortest prefix around it of which the same is true. Where owners differ inside the block it
-        is the owner of the longest prefix around the whole block, and the scope is `length`.
+        Where every address of the block has the same owner, the answer is that owner. Where owners differ inside it,
+        the block says too little, and the answer is the owner of the longest prefix around all of it. The scope is in
+        both cases the shortest prefix around `address` within which all addresses have one owner, in the second one
+        longer than `length`: a resolver then keeps the answer for questions as short as this one.
         """
         runs = self._runs
         if runs.wide:
@@ -85,7 +86,7 @@ class PrefixTable:
             scope = max(scope, self.width + 1 - (address ^ after).bit_length())
         if scope <= length:
             return runs.columns[0][at][run], scope
-        return self._around(address, length), length
+        return self._around(address, length), scope
 
     def exactly(self, address: int, length: int) -> int:
         """The owner of this very prefix, NOBODY where it is not here."""

@@ -59,8 +59,8 @@ class GeoFiles:
 def look_up(readers: Sequence[maxminddb.Reader]) -> Geo:
     """Everything the files have about an address, within the smallest of their networks around it."""
 
-    def find(address: Address) -> tuple[tuple[str, ...], int]:
-        values: list[str] = []
+    def find(address: Address) -> tuple[tuple[tuple[str, int], ...], int]:
+        values: list[tuple[str, int]] = []
         longest = 0
         for reader in readers:
             if address.version > reader.metadata().ip_version:
@@ -71,8 +71,8 @@ def look_up(readers: Sequence[maxminddb.Reader]) -> Geo:
                 record, length = None, address.max_prefixlen
             longest = max(longest, length)
             if isinstance(record, dict):
-                values += (name for name in (place(record) for place in PLACES) if name)
-        return tuple(sorted(values, key=_breadth)), longest
+                values += ((name, length) for name in (place(record) for place in PLACES) if name)
+        return tuple(sorted(values, key=lambda value: _breadth(value[0]))), longest
 
     return find
 

@@ -1,32 +1,42 @@
 """TCP streams: connections accepted, queries answered in order, idle and stuck peers closed (RFC 7766).
 
-Knows sockets and of DNS only the framing. All a peer can exhaust is bounded: connections, connections per source, time
-without a query, time without reading our responses.
+Knows sockets and of DNS only the framing (`framing`). All a peer can exhaust is bounded: connections, connections per
+source, time without a query, time without reading our responses, bytes held, and the time that answering takes away
+from everybody else: reading only queues, and `Turns` answers a little at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from time import perf_counter
 from typing import TypeAlias, cast
 
-from dnsvip.dns.protection.proxy import BadHeader, read
+from dnsvip.dns.io.framing import MESSAGE, Framer, frame
+from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 
 Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | None]
 """(message, source, listener) -> the response, an iterator of its messages for a zone transfer, None for none."""
 
+SLICE = 0.001
+"""Seconds that all streams together may take before datagrams get their turn: what a datagram waits for them."""
 
-BATCH = 32
-"""Messages of one stream answered before other streams get their turn."""
+READ = 1 << 13
+"""Bytes read at once."""
+
+PREFIXES = ((64, 1), (56, 2), (48, 4))
+"""IPv6 prefixes that connections are counted by, and how many times `per_source` each may have: a requester with a /48
+has 65,536 sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64),
-    seconds to the next complete query, seconds in which a peer must read what waits for it."""
+    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64; twice
+    as many of a /56, four times of a /48), seconds to the next complete query, seconds in which a peer must read what
+    waits for it."""
 
     connections: int = 1000
     per_source: int = 64
@@ -35,35 +45,81 @@ class StreamLimits:
 
 
 class Gate:
-    """Counts the connections of one server and keeps them within its limits."""
+    """Counts the connections of one server and keeps them within its limits.
+
+    `streams` stand in the order of their last query: where there is no room, the one idle longest goes.
+    """
 
     def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
         self.limits, self.front_ends = limits, front_ends
-        self.streams: set[Stream] = set()
-        self._sources: Counter[IPv4Address | IPv6Network] = Counter()
+        self.streams: OrderedDict[Stream, None] = OrderedDict()
+        self.turns = Turns()
+        self.buffer = bytearray(READ)
+        self._sources: Counter[_Source] = Counter()
 
     def enter(self, stream: Stream) -> bool:
-        """Admit a connection; False where a limit is reached."""
-        key = _source_key(stream.source)
-        full = self._sources[key] >= self.limits.per_source and stream.source not in self.front_ends
-        if full or len(self.streams) >= self.limits.connections:
+        """Admit a connection; False where its source has too many."""
+        keys = _source_keys(stream.source)
+        full = any(self._sources[key] >= times * self.limits.per_source for key, times in keys)
+        if full and stream.source not in self.front_ends:
             return False
-        self.streams.add(stream)
-        self._sources[key] += 1
+        while len(self.streams) >= self.limits.connections:
+            oldest = next(iter(self.streams))
+            self.leave(oldest)
+            oldest.evict()
+        self.streams[stream] = None
+        self._sources.update(key for key, _ in keys)
         return True
 
     def leave(self, stream: Stream) -> None:
         """Release a connection; one that was never admitted changes nothing."""
         if stream not in self.streams:
             return
-        self.streams.remove(stream)
-        key = _source_key(stream.source)
-        self._sources[key] -= 1
-        if not self._sources[key]:
-            del self._sources[key]
+        del self.streams[stream]
+        for key, _ in _source_keys(stream.source):
+            self._sources[key] -= 1
+            if not self._sources[key]:
+                del self._sources[key]
+
+    def touch(self, stream: Stream) -> None:
+        """Note that a connection is in use."""
+        if stream in self.streams:
+            self.streams.move_to_end(stream)
 
 
-class Stream(asyncio.Protocol):
+class Turns:
+    """Answers for the streams that have messages waiting: one message of each in turn, for a SLICE of time, then
+    whatever else the event loop has to do."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Stream] = deque()
+        self._scheduled = False
+
+    def add(self, stream: Stream) -> None:
+        """Give a stream its turns; it must not have any."""
+        self._ready.append(stream)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        loop, end, ready = asyncio.get_running_loop(), perf_counter() + SLICE, self._ready
+        while ready:
+            stream = ready.popleft()
+            try:
+                if stream.work():
+                    ready.append(stream)
+            except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
+                loop.call_exception_handler({"message": "a stream failed", "exception": error})
+                stream.fail()
+            if perf_counter() >= end:
+                break
+        self._scheduled = bool(ready)
+        if ready:
+            loop.call_soon(self._run)
+
+
+class Stream(asyncio.BufferedProtocol):
     """One connection. `listener` is the name of where it arrived."""
 
     source: IPv4Address | IPv6Address
@@ -72,12 +128,10 @@ class Stream(asyncio.Protocol):
         self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
-        self._waiting: deque[bytes] = deque()
         self._sending: Iterator[bytes] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
-        self._more: asyncio.Handle | None = None
-        self._last = False
+        self._queued = self._paused = self._last = False
         self._header: bytes | None = None
         self._deadline = 0.0
 
@@ -88,7 +142,7 @@ class Stream(asyncio.Protocol):
         if not peer:  # closed before it was accepted
             self._transport.abort()
             return
-        self.source = ip_address(peer[0])
+        self.source = unmapped(ip_address(peer[0]))
         if not self._gate.enter(self):
             self._tally["tcp_refused"] += 1
             self._transport.abort()
@@ -99,29 +153,29 @@ class Stream(asyncio.Protocol):
         self._deadline = self._loop.time() + self._gate.limits.idle
         self._idle = self._loop.call_at(self._deadline, self._check_idle)
 
-    def data_received(self, data: bytes) -> None:
-        """Answer the messages that are complete."""
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        """Room to read into. All streams share it: what is read is copied before another reads."""
+        return self._gate.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Queue what was read; reading pauses where that is more than one message can have."""
         if self._last:
             return
+        data = bytes(memoryview(self._gate.buffer)[:nbytes])
         if self._header is not None:
             data = self._after_header(self._header + data)
             if not data:
                 return
-        messages = self._framer.feed(data)
-        if self._framer.broken:
-            self._tally["tcp_bad_frames"] += 1
-            self._last = True
-        if messages:
-            self._deadline = self._loop.time() + self._gate.limits.idle
-            self._waiting += messages
-        self._work()
+        self._framer.feed(data)
+        if len(self._framer) > MESSAGE + 2 and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._queue()
 
     def eof_received(self) -> bool:
         """The peer has closed its side; queries received are still answered."""
-        if self._framer.partial:
-            self._tally["tcp_cut"] += 1
         self._last = True
-        self._work()
+        self._queue()
         return True
 
     def pause_writing(self) -> None:
@@ -133,22 +187,80 @@ class Stream(asyncio.Protocol):
         if self._stuck:
             self._stuck.cancel()
             self._stuck = None
-        self._work()
+        self._queue()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Release everything."""
         self._gate.leave(self)
-        self._waiting.clear()
-        self._sending = None
-        for handle in (self._idle, self._stuck, self._more):
+        self._framer, self._sending = Framer(), None
+        for handle in (self._idle, self._stuck):
             if handle:
                 handle.cancel()
 
     def close(self) -> None:
         """Flush what is written, accept no more."""
-        self._last, self._sending = True, None
-        self._waiting.clear()
+        self._last, self._framer, self._sending = True, Framer(), None
         self._transport.close()
+
+    def evict(self) -> None:
+        """Make room for another connection."""
+        self._give_up("tcp_evicted")
+
+    def fail(self) -> None:
+        """End the connection after a fault of ours."""
+        self._give_up("tcp_failed")
+
+    def work(self) -> bool:
+        """Answer one message, or send one of a zone transfer; whether there may be more to do now."""
+        self._queued = self._turn()
+        return self._queued
+
+    def _turn(self) -> bool:
+        if self._transport.is_closing() or self._stuck:
+            return False
+        if self._sending:
+            self._send_on(self._sending)
+        elif (message := self._framer.next()) is not None:
+            self._answer(message)
+        else:
+            self._drained()
+            return False
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._gate.touch(self)
+        return not (self._transport.is_closing() or self._stuck)
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._gate.turns.add(self)
+
+    def _answer(self, message: bytes) -> None:
+        self._tally["tcp_messages"] += 1
+        answer = self._respond(message, self.source, self._listener)
+        if isinstance(answer, bytes):
+            self._transport.write(frame(answer))
+        else:
+            self._sending = answer
+
+    def _send_on(self, sending: Iterator[bytes]) -> None:
+        message = next(sending, None)
+        if message is None:
+            self._sending = None
+        else:
+            self._transport.write(frame(message))
+
+    def _drained(self) -> None:
+        """All complete messages are answered: read on, or end with the peer or with what is no DNS."""
+        if self._framer.broken:
+            self._tally["tcp_bad_frames"] += 1
+        elif self._last and self._framer.partial:
+            self._tally["tcp_cut"] += 1
+        if self._framer.broken or self._last:
+            self._last = True
+            self._transport.close()
+        elif self._paused:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _after_header(self, data: bytes) -> bytes:
         """The data behind the front end's header, which names the requester; nothing while the header is incomplete."""
@@ -169,44 +281,8 @@ class Stream(asyncio.Protocol):
                 return b""
         return data[header.size :]
 
-    def _work(self) -> None:
-        """Answer a batch, or send one message of a zone transfer, then yield to other streams; reading pauses until all
-        is answered."""
-        self._more = None
-        if self._sending and not self._stuck:
-            self._send_on(self._sending)
-        for _ in range(BATCH):
-            if self._sending:
-                break
-            if not self._waiting or self._stuck or self._transport.is_closing():
-                break
-            self._tally["tcp_messages"] += 1
-            answer = self._respond(self._waiting.popleft(), self.source, self._listener)
-            if isinstance(answer, bytes):
-                self._transport.write(frame(answer))
-            else:
-                self._sending = answer
-        if self._transport.is_closing():
-            return
-        if self._waiting or self._sending:
-            self._transport.pause_reading()
-            if not self._stuck:
-                self._more = self._loop.call_soon(self._work)
-        elif self._last:
-            self._transport.close()
-        else:
-            self._transport.resume_reading()
-
-    def _send_on(self, sending: Iterator[bytes]) -> None:
-        message = next(sending, None)
-        if message is None:
-            self._sending = None
-            return
-        self._deadline = self._loop.time() + self._gate.limits.idle
-        self._transport.write(frame(message))
-
     def _check_idle(self) -> None:
-        if self._loop.time() < self._deadline or self._waiting or self._stuck:
+        if self._loop.time() < self._deadline or self._queued or self._stuck:
             later = max(self._deadline, self._loop.time() + 0.1)
             self._idle = self._loop.call_at(later, self._check_idle)
         else:
@@ -217,47 +293,12 @@ class Stream(asyncio.Protocol):
         self._transport.abort()
 
 
-def _source_key(source: IPv4Address | IPv6Address) -> IPv4Address | IPv6Network:
-    return source if isinstance(source, IPv4Address) else IPv6Network((int(source) >> 64 << 64, 64))
+_Source: TypeAlias = tuple[int, int]
+"""Prefix length and prefix of a source, its bits only; 32 for an IPv4 address."""
 
 
-MIN_MESSAGE = 12
-"""A header; a stream with a shorter message is not DNS, and its framing cannot be trusted."""
-
-
-class Framer:
-    """Splits a stream into messages (RFC 1035 section 4.2.2). `broken`: it is not DNS, and nothing more is read from
-    it."""
-
-    __slots__ = ("_pending", "broken")
-
-    def __init__(self) -> None:
-        self._pending = b""
-        self.broken = False
-
-    @property
-    def partial(self) -> bool:
-        """Whether a message has begun that is not complete."""
-        return bool(self._pending)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes, in order."""
-        if self.broken:
-            return []
-        data, at, messages = self._pending + data, 0, []
-        while len(data) - at >= 2:
-            end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-            if end - at - 2 < MIN_MESSAGE:
-                self.broken = True
-                break
-            if end > len(data):
-                break
-            messages.append(data[at + 2 : end])
-            at = end
-        self._pending = b"" if self.broken else data[at:]
-        return messages
-
-
-def frame(message: bytes) -> bytes:
-    """A message with its length in front."""
-    return len(message).to_bytes(2, "big") + message
+def _source_keys(source: IPv4Address | IPv6Address) -> list[tuple[_Source, int]]:
+    """What a source is counted by, and how many times `per_source` each may have."""
+    if isinstance(source, IPv4Address):
+        return [((32, int(source)), 1)]
+    return [((length, int(source) >> 128 - length), times) for length, times in PREFIXES]

@@ -2,7 +2,10 @@
 
 Knows sockets and nothing of DNS. One turn of the event loop takes at most `ROUNDS` batches, so that nothing else
 starves. Answers to one port, such as a front end's or a forwarder's, are sent as one buffer where the kernel and the
-interface can segment it (`buffers`); where they cannot, the socket never tries again.
+interface can segment it (`buffers`); after they could not, the next SINGLY batches go out one by one.
+
+Path MTUs that ICMP errors report are ignored (IP_PMTUDISC_OMIT), as NSD, Knot, BIND and PowerDNS do: anyone can forge
+one, which would fragment answers that fit every path. What an interface cannot carry is fragmented (RFC 9715).
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ RECEIVE_BUFFER = 4 << 20
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
 
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_OMIT = 10, 23, 5
+"""Options of linux/in.h and linux/in6.h that the socket module does not name; OMIT is the same for both."""
+
+SINGLY = 1024
+"""Batches sent one by one after the kernel could not segment one: it may have been for one destination only."""
+
 LEAST_IN_RUNS = 4
 """Batches with fewer answers are not searched for common destinations."""
 
@@ -40,7 +49,7 @@ class Batches:
         self._sock, self._listener, self._respond, self._tally = sock, listener, respond, tally
         self._buffers = Buffers(sock.family, wild=ip_address(sock.getsockname()[0]).is_unspecified)
         self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
-        self._in_runs = True
+        self._singly = 0
 
     def start(self) -> None:
         """Read as datagrams come."""
@@ -51,6 +60,10 @@ class Batches:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif self._buffers.wild:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_OMIT)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_OMIT)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
 
     def stop(self) -> None:
@@ -75,11 +88,13 @@ class Batches:
     def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
         """Send each answer to where its query came from; messages without an answer are skipped."""
         sizes = self._buffers.put(answers)
-        if self._in_runs and len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
+        if self._singly:
+            self._singly -= 1
+        elif len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
             rest = self._send_runs(fd, runs)
             self._buffers.in_order()
             if rest:
-                self._in_runs = False
+                self._singly = SINGLY
                 self._buffers.put(answers)
                 for place in rest:
                     self._send_run(fd, place, place + 1)

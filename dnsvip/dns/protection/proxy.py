@@ -60,13 +60,17 @@ _ADDRESS_BYTES = {0x11: 4, 0x12: 4, 0x21: 16, 0x22: 16}
 
 _LOCAL, _PROXY, _UNSPECIFIED = 0x20, 0x21, 0x00
 
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv4 client's address begins that the front end has from a dual-stack socket."""
+
 
 class BadHeader(Exception):
     """Not a header of version 2, or one without an IP address."""
 
 
 class Header(NamedTuple):
-    """The requester's address (4 or 16 bytes), None where the front end speaks for itself; and the header's length."""
+    """The requester's address (4 or 16 bytes; 4 for an IPv4-mapped one), None where the front end speaks for itself;
+    and the header's length."""
 
     source: bytes | None
     size: int
@@ -86,7 +90,15 @@ def read(data: bytes) -> Header | None:
     if len(data) < _FIXED + length:
         return None
     source = data[_FIXED : _FIXED + width] if command == _PROXY and width else None
+    if source and width == 16 and source.startswith(_MAPPED):
+        source = source[len(_MAPPED) :]
     return Header(source, _FIXED + length)
+
+
+def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that a dual-stack socket writes as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2); others as they
+    are."""
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def read_whole(data: bytes) -> Header:

@@ -17,7 +17,10 @@ from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import LookupResult, Owner
 
 ACCOUNTS = 1 << 16
-"""How many are kept at least, twice as many at most."""
+"""How many are kept at least, twice as many at most; fewer of long names (`two_generation_cache`)."""
+
+_OVERHEAD = 250
+"""Bytes of an account but for its key."""
 
 V4_BYTES, V6_BYTES = 3, 7
 """Prefixes that requesters are grouped by: /24 and /56."""
@@ -37,12 +40,14 @@ class Limiter:
 
     def __init__(self, rate: int, slip: int) -> None:
         self._rate, self._slip = float(rate), slip
-        self._accounts: TwoGenerationCache[bytes, list[float]] = TwoGenerationCache(ACCOUNTS)
+        self._accounts: TwoGenerationCache[bytes, list[float]] = TwoGenerationCache(
+            ACCOUNTS, lambda key, _account: len(key) + _OVERHEAD
+        )
 
     def judge(self, reply: Reply, peer: bytes, now: float) -> LimitVerdict:
-        """Whether to send a reply over UDP to `peer` (4 or 16 bytes) at `now` (unix seconds). Truncated ones are sent:
-        they ask for TCP already."""
-        if reply.truncated or reply.cookie_valid or reply.signature_verified:
+        """Whether to send a reply over UDP to `peer` (4 or 16 bytes) at `now` (unix seconds). Only what proves the
+        address is exempt: truncated replies and those to a wrong signature reach a victim like any other."""
+        if reply.cookie_valid or reply.signature_verified:
             return LimitVerdict.SEND
         prefix = peer[:V4_BYTES] if len(peer) == 4 else peer[:V6_BYTES]
         return self._spend(prefix + _account(reply.owner), now)

@@ -29,6 +29,9 @@ UDP_SIZE = 1232
 ECS, COOKIE = 8, 10
 """Codes of EDNS options (RFC 7871, RFC 7873)."""
 
+MOST_OPTIONS, MOST_RECORDS = 32, 32
+"""EDNS options, and additional records, of the longest list that is read: no query needs more, and each costs time."""
+
 COOKIE_LENGTHS = frozenset((8, *range(16, 41)))
 """How long the data of a COOKIE option may be; any other is malformed (RFC 7873 section 4)."""
 
@@ -137,7 +140,8 @@ class Edns:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A well-formed question. `qname` has the requester's case, `key` is lower; `question` is its section as sent.
+    """A well-formed question. `qname` has the requester's case, `key` is lower; `question` is its section as sent,
+    empty in a query for nothing but a cookie (RFC 7873 section 5.4).
 
     `tsig_at` is where the TSIG record starts, 0 where there is none. `serial` is the serial in an IXFR query's SOA
     record (RFC 1995 section 3), None where there is none.

@@ -20,6 +20,9 @@ from dnsvip.dns.protocol.message import (
     COOKIE_LENGTHS,
     ECS,
     HEADER_SIZE,
+    IN,
+    MOST_OPTIONS,
+    MOST_RECORDS,
     Edns,
     Flag,
     Flaw,
@@ -50,7 +53,8 @@ def parse(wire: bytes) -> Query | Malformed:
     if opcode not in _READABLE:
         return Malformed(Flaw.OPCODE, id_, flags)
     if header.q != 1:
-        return Malformed(Flaw.COUNTS, id_, flags)
+        bare = opcode == Opcode.QUERY and not (header.q or header.a or header.auth)
+        return _for_cookie(wire, id_, flags, header.ar) if bare else Malformed(Flaw.COUNTS, id_, flags)
     try:
         query = _question(buffer, wire, id_, flags)
     except (DNSError, _Flawed):
@@ -61,6 +65,15 @@ def parse(wire: bytes) -> Query | Malformed:
         return _records(wire, buffer.offset, query, header.a + header.auth, header.ar)
     except _Flawed as flawed:
         return Malformed(flawed.flaw, id_, flags, query.question, flawed.edns)
+
+
+def _for_cookie(wire: bytes, id_: int, flags: int, additional: int) -> Query | Malformed:
+    """A message without a question, which is a query only where it has a COOKIE option (RFC 7873 section 5.4)."""
+    try:
+        query = _records(wire, HEADER_SIZE, Query(id_, flags, b"", (), (), 0, IN), 0, additional)
+    except _Flawed as flawed:
+        return Malformed(flawed.flaw, id_, flags, b"", flawed.edns)
+    return query if query.edns and query.edns.cookie else Malformed(Flaw.COUNTS, id_, flags, b"", query.edns)
 
 
 class Question(NamedTuple):
@@ -104,7 +117,13 @@ def _question(buffer: _Buffer, wire: bytes, id_: int, flags: int) -> Query:
 
 
 def _records(wire: bytes, at: int, query: Query, before: int, additional: int) -> Query:
-    """The query with what its additional section adds. Other records are only stepped over."""
+    """The query with what its additional section adds. Other records are only stepped over.
+
+    There are at most MOST_RECORDS of them, but for an UPDATE's, whose records come before the additional section; their
+    number is bounded by the length of its message.
+    """
+    if additional > MOST_RECORDS or (before > MOST_RECORDS and query.opcode != Opcode.UPDATE):
+        raise _Flawed(Flaw.COUNTS)
     edns, tsig_at, serial = None, 0, None
     last = before + additional - 1
     for index in range(before + additional):
@@ -155,7 +174,8 @@ def _edns(wire: bytes, at: int, end: int) -> Edns:
     if edns.version:  # another version's options mean nothing to us; it gets BADVERS
         return edns
     at += _RECORD.size
-    subnet, options, cookie = None, [], b""
+    subnet, cookie = None, b""
+    options: list[tuple[int, bytes]] = []
     while at < end:
         if at + 4 > end:
             raise _Flawed(Flaw.OPT, edns)
@@ -169,6 +189,8 @@ def _edns(wire: bytes, at: int, end: int) -> Edns:
                 raise _Flawed(Flaw.COOKIE, edns)
             cookie = data
         elif code != ECS:
+            if len(options) == MOST_OPTIONS:
+                raise _Flawed(Flaw.OPT, edns)
             options.append((code, data))
         elif subnet:
             raise _Flawed(Flaw.ECS, edns)

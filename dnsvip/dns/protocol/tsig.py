@@ -24,7 +24,8 @@ from dnsvip.dns.protocol.message import Rcode, Type
 from dnsvip.site import TsigKey
 
 FUDGE = 300
-"""Seconds of clock difference that our own signatures allow (RFC 8945 section 10)."""
+"""Seconds of clock difference that our own signatures allow, and the most that a query's may (RFC 8945 section 10): a
+captured query can be replayed for as long."""
 
 BADSIG, BADKEY, BADTIME, BADTRUNC = 16, 17, 18, 22
 _FIXED = Struct("!HHIH")
@@ -85,7 +86,7 @@ class TsigKeys:
         if not hmac.compare_digest(_mac(wire, at, key, request)[: len(request.mac)], request.mac):
             return Signature(Rcode.NOTAUTH, None, BADSIG, owner, request)
         error = BADTRUNC if len(request.mac) < full else 0
-        if abs(request.time_signed - int(now)) > request.fudge:
+        if abs(request.time_signed - int(now)) > min(request.fudge, FUDGE):
             error = BADTIME
         if error:
             return Signature(Rcode.NOTAUTH, None, error, owner, request, key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import dns.message
 import dns.query
@@ -18,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.dns.io.tcp import Framer, StreamLimits, frame
+from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.node_file import DnsSettings, Listener
@@ -148,20 +153,117 @@ def refused(sock: socket.socket) -> bool:
 
 
 def test_connections_are_bounded(tight: Running) -> None:
-    """One source gets its share, all together get no more than there is; it is free again when they leave."""
+    """One source gets its share, all together get no more than there is: where they are full the longest idle goes, and
+    it is free again when they leave."""
     assert eventually(lambda: tight.counters()["transport"]["tcp_open"] == 0)
     socks = [socket.create_connection(("127.0.0.1", tight.port), 5, ("127.0.0.1", 0)) for _ in range(6)]
     time.sleep(0.05)
     assert [refused(sock) for sock in socks] == [False] * 4 + [True] * 2
     others = [socket.create_connection(("127.0.0.1", tight.port), 5, (f"127.0.0.{n}", 0)) for n in (2, 3, 4)]
     time.sleep(0.05)
-    assert [refused(sock) for sock in others] == [False, False, True]
-    assert tight.counters()["transport"]["tcp_refused"] == 3
+    assert [refused(sock) for sock in others] == [False, False, False]
+    transport = tight.counters()["transport"]
+    assert (transport["tcp_refused"], transport["tcp_evicted"], transport["tcp_open"]) == (2, 1, LIMITS.connections)
+    assert [refused(sock) for sock in socks[:4]] == [True, False, False, False]
     for sock in socks + others:
         sock.close()
     assert eventually(lambda: tight.counters()["transport"]["tcp_open"] == 0)
     with stream(tight) as sock:
         assert not refused(sock)
+
+
+class Connected:
+    """Stands for a stream at the gate."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.evicted = ip_address(source), False
+
+    def evict(self) -> None:
+        self.evicted = True
+
+
+def gate_of(limits: StreamLimits) -> Any:
+    """A gate that takes what stands for streams."""
+    return Gate(limits)
+
+
+@pytest.mark.parametrize(
+    ("networks", "admitted"),
+    [
+        (lambda n: f"2001:db8:{n:x}::1", 100),  # a /48 each
+        (lambda n: f"2001:db8:0:{n:x}::1", 8),  # a /64 each of one /56
+        (lambda n: f"2001:db8:0:{n:x}00::1", 16),  # a /56 each of one /48
+        (lambda n: f"2001:db8::{n:x}", 4),
+        (lambda n: f"192.0.2.{n}", 100),
+    ],
+)
+def test_a_source_is_its_network(networks: Callable[[int], str], admitted: int) -> None:
+    """Who has a /48 or a /56 has not as much as all the addresses in it would; what leaves gives its room back."""
+    gate = gate_of(StreamLimits(connections=1000, per_source=4))
+    for _ in range(2):
+        streams = [Connected(networks(number)) for number in range(100)]
+        let_in = [stream for stream in streams if gate.enter(stream)]
+        assert len(let_in) == admitted
+        for stream in streams:
+            gate.leave(stream)
+    assert not gate._sources
+
+
+def test_the_longest_idle_goes() -> None:
+    """Where a thousand connections stand open with a question now and then, a newcomer takes the place of the one whose
+    last is the longest ago."""
+    gate = gate_of(StreamLimits(connections=3))
+    streams = [Connected(f"192.0.2.{number}") for number in range(6)]
+    for stream in streams[:3]:
+        assert gate.enter(stream)
+    gate.touch(streams[0])
+    assert gate.enter(streams[3])
+    gate.touch(streams[2])
+    assert gate.enter(streams[4])
+    assert [stream.evicted for stream in streams] == [True, True, False, False, False, False]
+    assert list(gate.streams) == [streams[3], streams[2], streams[4]]
+
+
+async def test_the_client_of_a_dual_stack_socket() -> None:
+    """A peer that a dual-stack socket writes as ::ffff:a.b.c.d is the IPv4 client, for identity and limits."""
+    tally: Counter[str] = Counter()
+    stream = Stream("default", lambda *_: None, Gate(StreamLimits()), tally)
+    transport = asyncio.Transport({"peername": ("::ffff:192.0.2.200", 4000, 0, 0)})
+    stream.connection_made(transport)
+    assert stream.source == ip_address("192.0.2.200")
+    stream.connection_lost(None)
+
+
+OPTIONS = b"\0\0\x29\x04\xd0\0\0\0\0" + (64_000).to_bytes(2, "big") + b"\xfd\xe9\0\0" * 16_000
+
+
+def test_long_questions_are_refused(server: Running) -> None:
+    """A question over 4 kB is FORMERR on a stream, however it comes, and the next one is answered."""
+    long = question(id_=7)[:10] + b"\0\1" + question(id_=7)[12:] + OPTIONS
+    with stream(server) as sock:
+        for pause in (0.0, 0.01):
+            for piece in (frame(long)[:9], frame(long)[9:40], frame(long)[40:5000], frame(long)[5000:]):
+                sock.sendall(piece)
+                time.sleep(pause)
+            sock.sendall(frame(question(id_=8)))
+            refusal = receive(sock)
+            assert (refusal[:2], refusal[3] & 15, len(refusal)) == (b"\0\7", 1, 12)
+            assert ids(sock, 1) == [8]
+
+
+def test_a_stream_that_fails_costs_no_other(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours while a stream is answered ends that stream; the others go on."""
+
+    def fail(_stream: Stream, _message: bytes) -> None:
+        raise RuntimeError("made for a test")
+
+    with monkeypatch.context() as patch, stream(server) as sock:
+        patch.setattr(Stream, "_answer", fail)
+        sock.sendall(frame(question()))
+        assert receive(sock) == b""
+    with stream(server) as sock:
+        sock.sendall(frame(question(id_=4)))
+        assert ids(sock, 1) == [4]
 
 
 def test_idle_connections_are_closed(tight: Running) -> None:
@@ -299,7 +401,9 @@ def test_framer(messages: list[bytes], cuts: list[int]) -> None:
     data, framer, found = b"".join(map(frame, messages)), Framer(), []
     at = 0
     for size in [*cuts, len(data)]:
-        found += framer.feed(data[at : at + size])
+        framer.feed(data[at : at + size])
+        while (message := framer.next()) is not None:
+            found.append(message)
         at += size
     assert found == messages
     assert not framer.partial

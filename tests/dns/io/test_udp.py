@@ -234,7 +234,21 @@ def test_runs_that_cannot_be_sent(results: list[int], sent: list[int], unsent: i
         batches = Batches(sock, "default", lambda keys, ids, listener, width: [], tally)
     batches._buffers = sending = SendingRuns(results)  # type: ignore[assignment]
     batches._send(0, [b"0", b"1", None, b"3", b"4", b"5"])
-    assert (sending.sent, tally["udp_unsent"], batches._in_runs) == (sent, unsent, True)
+    assert (sending.sent, tally["udp_unsent"], batches._singly) == (sent, unsent, 0)
+
+
+def test_runs_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be segmented once, for whatever destination, is segmented again some batches later."""
+    monkeypatch.setattr(udp, "SINGLY", 3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        batches = Batches(sock, "default", lambda keys, ids, listener, width: [], Counter())
+    batches._buffers = sending = SendingRuns([-errno.EMSGSIZE])  # type: ignore[assignment]
+    tried: list[int] = []
+    monkeypatch.setattr(sending, "runs", lambda sizes: tried.append(len(sizes)) or [[0, 1], [3, 4, 5]])
+    for _ in range(6):
+        batches._send(0, [b"0", b"1", None, b"3", b"4", b"5"])
+    assert len(tried) == 3
 
 
 @pytest.mark.parametrize(

@@ -151,3 +151,34 @@ def test_defaults_of_the_tools(jar: Running, ask: Callable[[Running], str]) -> N
     text = ask(jar)
     assert "status: NOERROR" in text
     assert "WARNING" not in text
+
+
+def bare(*cookies: bytes, edns: bool = True) -> bytes:
+    """A query without a question."""
+    options = b"".join(b"\0\x0a" + len(cookie).to_bytes(2, "big") + cookie for cookie in cookies)
+    opt = b"\0\0\x29\x04\xd0\0\0\0\0" + len(options).to_bytes(2, "big") + options if edns else b""
+    return b"\x12\x34\1\0" + bytes(7) + bytes([bool(opt)]) + opt
+
+
+def exchanged(server: Running, wire: bytes) -> dns.message.Message:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3)
+        sock.sendto(wire, ("127.0.0.1", server.port))
+        return dns.message.from_wire(sock.recv(65535))
+
+
+def test_a_cookie_without_a_question(jar: Running, server: Running) -> None:
+    """A query for a cookie alone gets it (RFC 7873 section 5.4): NOERROR, BADCOOKIE where its server cookie is not
+    ours; FORMERR without a cookie, or where the server has no secret."""
+    first = exchanged(jar, bare(bytes(8)))
+    assert (first.id, first.rcode(), first.question, first.answer) == (0x1234, dns.rcode.NOERROR, [], [])
+    cookie = cookie_of(first)
+    assert (cookie[:12], len(cookie)) == (bytes(8) + b"\1\0\0\0", 24)
+    again = exchanged(jar, bare(cookie))
+    assert (again.rcode(), cookie_of(again)) == (dns.rcode.NOERROR, cookie)
+    other = exchanged(jar, bare(bytes(24)))
+    assert (other.rcode(), len(cookie_of(other))) == (dns.rcode.BADCOOKIE, 24)
+    for running, wire in ((jar, bare()), (jar, bare(edns=False)), (server, bare(bytes(8)))):
+        assert exchanged(running, wire).rcode() == dns.rcode.FORMERR
+    assert jar.server.engine.counters.outcomes[DnsOutcome.COOKIE] == 2
+    assert exchanged(jar, bare(bytes(7))).rcode() == dns.rcode.FORMERR

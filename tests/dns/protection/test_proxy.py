@@ -41,6 +41,7 @@ def header(source: str, transport: int = 2, tlvs: bytes = b"") -> bytes:
         (V4 + b"more", Header(bytes([203, 0, 113, 9]), 28)),
         (header("2001:db8::7", 1), Header(ip_address("2001:db8::7").packed, 52)),
         (header("2001:db8::7", 2, b"\4\0\2ab"), Header(ip_address("2001:db8::7").packed, 57)),
+        (header("::ffff:203.0.113.9"), Header(bytes([203, 0, 113, 9]), 52)),  # of a dual-stack front end
         (SIGNATURE + b"\x20\0\0\0", Header(None, 16)),  # LOCAL: a health check
         (SIGNATURE + b"\x20\x11\0\x0c" + bytes(12), Header(None, 28)),
         (SIGNATURE + b"\x21\0\0\3abc", Header(None, 19)),  # of an unspecified family
@@ -148,10 +149,10 @@ def client_at(server: Running, address: str) -> int:
     return who_is(server.snapshot, int(IPv6Address(address)))["client"]
 
 
-@pytest.mark.parametrize("source", ["127.0.0.3", "2001:db8:77::5", "203.0.113.9"])
+@pytest.mark.parametrize("source", ["127.0.0.3", "::ffff:127.0.0.3", "2001:db8:77::5", "203.0.113.9"])
 def test_header_says_who_asks(behind: Running, source: str) -> None:
     """A front end's header makes the one it names the requester, over both transports, from one header to the next."""
-    right = {"127.0.0.3": 1003, "2001:db8:77::5": 1001, "203.0.113.9": 0}[source]
+    right = {"127.0.0.3": 1003, "::ffff:127.0.0.3": 1003, "2001:db8:77::5": 1001, "203.0.113.9": 0}[source]
     for _ in range(4):
         assert client_of(behind, by_udp(behind, header(source) + QUERY, "127.0.0.4")) == right
     for slowly in (False, True):

@@ -141,7 +141,7 @@ def test_malformed_are_errors(engine: Engine) -> None:
 
 
 def test_who_is_exempt(engine: Engine) -> None:
-    """A valid cookie, a verified signature or TC exempt a reply; a signature that is wrong does not."""
+    """A valid cookie or a verified signature exempts a reply; a signature that is wrong does not, nor does TC."""
     peer = "203.0.113.9"
     cookie = Cookies(SECRETS).check(bytes(8), ip_address(peer).packed, NOW).answer
     good = ask(engine, "mail.example.test", options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)])
@@ -156,7 +156,7 @@ def test_who_is_exempt(engine: Engine) -> None:
     ]
     cases += [
         (bad._replace(signature_verified=True), LimitVerdict.SEND),
-        (bad._replace(truncated=True), LimitVerdict.SEND),
+        (bad._replace(truncated=True), LimitVerdict.DROP),
     ]
     for reply, second in cases:
         limiter = Limiter(1, 0)

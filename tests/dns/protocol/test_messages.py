@@ -60,6 +60,34 @@ def test_reads_ecs(prefix: str, subnet: Subnet) -> None:
     assert query.edns.options == ((12, b"12345678"),)
 
 
+EMPTY = b"\xfd\xe9\0\0"
+"""An option that means nothing here."""
+
+
+def additional(*options: bytes, records: int = 0) -> bytes:
+    """A query with an OPT record of these options behind other records."""
+    data = b"".join(options)
+    opt = b"\0\0\x29\x04\xd0\0\0\0\0" + len(data).to_bytes(2, "big") + data
+    count = (records + 1).to_bytes(2, "big")
+    asked = b"\3www\7example\4test\0\0\x1c\0\1"
+    return b"\0\1\0\0\0\1\0\0\0\0" + count + asked + b"\0\0\1\0\1\0\0\0\0\0\0" * records + opt
+
+
+def test_long_lists_are_not_read() -> None:
+    """Up to 32 options and 32 additional records are read; a query with more is FORMERR."""
+    cookie, subnet = b"\0\x0a\0\x08" + bytes(8), b"\0\x08\0\x07\0\1\x18\0" + bytes([198, 51, 100])
+    query = parse(additional(*[EMPTY] * 32, cookie, subnet))
+    assert isinstance(query, Query)
+    assert query.edns
+    assert len(query.edns.options) == 32
+    assert isinstance(parse(additional(records=31)), Query)
+    for wire, flaw in ((additional(*[EMPTY] * 33), Flaw.OPT), (additional(records=32), Flaw.COUNTS)):
+        malformed = parse(wire)
+        assert isinstance(malformed, Malformed)
+        assert (malformed.flaw, malformed.rcode) == (flaw, Rcode.FORMERR)
+    assert isinstance(parse(additional(*[cookie] * 34)), Malformed)
+
+
 @given(st.binary(max_size=80))
 def test_never_raises(wire: bytes) -> None:
     """Any bytes are a Query or a Malformed."""

@@ -85,6 +85,15 @@ def test_time(late: float, outcome: DnsOutcome) -> None:
     assert ask(dns.message.make_query(NAME, "AAAA"), make_key(), late).outcome is outcome
 
 
+@pytest.mark.parametrize("late", [-60_000, -302, 302, 60_000])
+def test_a_long_fudge_is_not_believed(late: float) -> None:
+    """However much difference a signature allows, 300 seconds are the most: it cannot be replayed for a day."""
+    query = dns.message.make_query(NAME, "AAAA")
+    query.use_tsig(make_key(), fudge=65_535)
+    reply = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time() + late)
+    assert reply.outcome is DnsOutcome.TSIG_TIME
+
+
 def test_wrong_time_is_signed() -> None:
     """BADTIME has the requester's time, ours in Other Data, and a MAC, so that the requester can believe it."""
     key, query = make_key(), dns.message.make_query(NAME, "AAAA")
