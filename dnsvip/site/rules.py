@@ -28,6 +28,7 @@ from dnsvip.site import (
     TierAction,
     Zone,
 )
+from dnsvip.site.nested import hidden_networks
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
 
@@ -61,7 +62,7 @@ def warnings(site: Site) -> list[Problem]:
         elif cluster.tag_bits < SHORT_TAG_BITS:
             odds = 1 << cluster.tag_bits
             remarks.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
-    return remarks
+    return [*remarks, *hidden_networks(site.clients.values())]
 
 
 def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:

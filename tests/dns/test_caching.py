@@ -18,6 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.explain import Question, explain
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity import prefixes, rows
 from dnsvip.dns.identity.identify import Address, Classifier, Ecs, Geo, Requester
 from dnsvip.dns.identity.prefixes import PrefixTable
@@ -248,3 +251,31 @@ def test_scope_of_two_steps_is_the_longer() -> None:
         found = classifier.classify(Requester(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
         assert found.client == clients[name]
         assert found.scope == scope
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "scope"), [(24, "outer", 28), (28, "outer", 32), (32, "inner", 32), (16, None, 20)]
+)
+def test_scope_on_all_paths(source: int, name: str | None, scope: int) -> None:
+    """The fast path, the engine and an explanation answer a block whose clients differ alike: for the client who has all
+    of it, with the scope that tells them apart."""
+    clients = {
+        "outer": Client("outer", 1, "standard", (Match(Step.ECS, "10.20.16.0/20"),)),
+        "inner": Client("inner", 2, "gold", (Match(Step.ECS, "10.20.30.16/32"),)),
+    }
+    engine = Engine(snapshot_of(site_of(clients, (Step.ECS,), "plain")))
+    fast = FastPath(engine)
+    block = Ecs(cut(IPv4Address("10.20.30.16"), source), source)
+    option = dns.edns.ECSOption(str(block.address), source)
+    wire = dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=[option]).to_wire()
+    decided = engine.decide(wire, RESOLVER, "default", "udp", NOW).wire
+    key, ids = key_of(RESOLVER.packed, wire), bytearray(wire[:2])
+    for _ in range(4):
+        [hit], _misses = fast.answers([key], ids, "default", WIDTH[4], NOW)
+    assert hit
+    assert wire[:2] + hit[0] == decided
+    explained = explain(engine, Question("www.example.test", "AAAA", Requester(RESOLVER, ecs=block)), NOW)
+    [sent] = (each for each in dns.message.from_wire(decided).options if isinstance(each, dns.edns.ECSOption))
+    assert sent.scopelen == explained.scope == engine.tables.classifier.classify(Requester(RESOLVER, ecs=block)).scope
+    assert (explained.who.client.name if explained.who.client else None) == name
+    assert explained.scope == scope

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
+from dnsvip.dns import two_generation_cache
 from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity.identify import Address
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protocol.names import Labels, flat_name
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.site import Anonymous, Cluster, Snapshot
 from tests.dns.world import world_snapshot
 from tests.samples import NOW
@@ -287,3 +290,49 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
     kept += [(opts.known, "OPTS"), (opts._ecs_heads, "OPTS")]
     assert all(len(memory) <= 2 * limits[limit] for memory, limit in kept)
     assert len(fast._seen) <= limits["SEEN"]
+
+
+def padded(wire: bytes, size: int) -> bytes:
+    """A query without EDNS, made `size` bytes long by padding (RFC 7830)."""
+    room = size - len(wire) - 15
+    return wire[:11] + b"\1" + wire[12:] + opt(b"\0\x0c" + room.to_bytes(2, "big") + bytes(room))
+
+
+@pytest.mark.parametrize(("size", "kept"), [(512, True), (513, False), (4096, False), (65_000, False)])
+def test_long_messages_are_not_remembered(snapshot: Snapshot, size: int, kept: bool) -> None:
+    """A query over 512 bytes leaves nothing behind, and its answer is the engine's."""
+    engine = Engine(snapshot)
+    fast = FastPath(engine)
+    wire = padded(question("www.example.test"), size)
+    assert len(wire) == size
+    answers = [ask(fast, [wire], [bytes([192, 0, 2, 1])]) for _ in range(4)]
+    assert all(answer == [None] for answer in answers) is not kept
+    room = fast._rooms["public", WIDTH[4]]
+    assert (len(room.whole), len(fast._opts.known)) == ((1, 1) if kept else (0, 0))
+
+
+def test_memory_of_a_flood(snapshot: Snapshot) -> None:
+    """Padded queries without end, each other, take bounded memory, whatever their length."""
+    fast, pick = FastPath(Engine(snapshot)), random.Random(5)
+    kept = 0
+    for size in (500, 65_000):
+        tracemalloc.start()
+        for _ in range(600):
+            wires = [padded(question("www.example.test"), size)[:-4] + pick.randbytes(4) for _ in range(8)]
+            for _ in range(2):  # what comes again is remembered
+                ask(fast, wires, [bytes([192, 0, 2, 1])] * 8)
+        kept += tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert kept < 32 << 20, f"{kept >> 20} MiB"
+
+
+def test_a_cache_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generation that is full of bytes goes though there are few keys in it, and what is used stays."""
+    monkeypatch.setattr(two_generation_cache, "ROOM", 1000)
+    cache: TwoGenerationCache[int, bytes] = TwoGenerationCache(1 << 20, lambda _key, value: len(value))
+    cache.put(0, b"used")
+    for number in range(1, 500):
+        cache.put(number, bytes(100))
+        assert cache.get(0) == b"used"
+        assert len(cache) <= 22
+    assert cache.get(499)

@@ -395,6 +395,20 @@ def test_answers_come_from_where_they_were_asked() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.network
+def test_forged_path_mtu() -> None:
+    """An ICMP error that reports a short path neither fragments answers nor stops them from going out in batches."""
+    done = subprocess.run(
+        isolated(sys.executable, "-m", "tests.dns.io.forged_icmp"),
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @given(st.lists(st.binary(min_size=12, max_size=40), max_size=6), st.lists(st.integers(0, 60), max_size=8))
 def test_framer(messages: list[bytes], cuts: list[int]) -> None:
     """However a stream is cut, the same messages come out, in order."""
