@@ -257,8 +257,8 @@ def test_scope_of_two_steps_is_the_longer() -> None:
     ("source", "name", "scope"), [(24, "outer", 28), (28, "outer", 32), (32, "inner", 32), (16, None, 20)]
 )
 def test_scope_on_all_paths(source: int, name: str | None, scope: int) -> None:
-    """The fast path, the engine and an explanation answer a block whose clients differ alike: for the client who has all
-    of it, with the scope that tells them apart."""
+    """The fast path, the engine and an explanation answer a block whose clients differ alike: for the client who has
+    all of it, with the scope that tells them apart."""
     clients = {
         "outer": Client("outer", 1, "standard", (Match(Step.ECS, "10.20.16.0/20"),)),
         "inner": Client("inner", 2, "gold", (Match(Step.ECS, "10.20.30.16/32"),)),
