@@ -33,15 +33,17 @@ from dnsvip.dns.protocol.message import (
     RRset,
     Type,
 )
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers, messages
-from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, zones_of
+from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, fault, zones_of
 from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
-from dnsvip.dns.zones.zonefile import labels_of
+from dnsvip.dns.zones.record import labels_of
+from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 
 
@@ -51,7 +53,8 @@ class Engine:
     `before` is the engine of the previous snapshot: its unchanged zones and clients are kept, and its counters
     continue. `geo` locates addresses; `identity` is what the server discloses about itself, by default as `before`.
     With `require_cookies` (by default as `before`) UDP queries with a cookie that is not ours get BADCOOKIE. Queries
-    for a zone that does not compile get SERVFAIL, and `problems` names it; the others are served.
+    for a zone that does not compile, or that makes any step of answering raise, get SERVFAIL, and `problems` names
+    it; the others are served.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Engine:
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._compiled if before else {})
-        self.problems = [problem for entry in self._compiled.values() for problem in entry.problems]
+        self._faults: dict[Labels, Problem] = {}
         services = {labels_of(name): service for name, service in site.services.items()}
         self._site = site
         self.zones: Zones = zones_of(self._compiled, services, before.zones if before else None)
@@ -81,6 +84,23 @@ class Engine:
         )
         self._tsig = TsigKeys(site.tsig_keys.values())
         self._transfers = Transfers(site, self.zones)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What keeps zones from being served, of those that did not compile and those that raised since."""
+        compiled = (problem for entry in self._compiled.values() for problem in entry.problems)
+        return [*compiled, *self._faults.copy().values()]
+
+    def blame(self, name: Labels, error: Exception) -> None:
+        """Note an error that a question about `name` (lower case) raised, once for each zone."""
+        try:
+            apex = self.zones.apex_of(name) or ()
+        except Exception:  # noqa: BLE001 - what is being reported may be this very look-up
+            apex = ()
+        if apex not in self._faults:
+            self._faults[apex] = fault(
+                ".".join(label.decode(errors="backslashreplace") for label in apex) or ".", error
+            )
 
     def same_names(self, other: Engine) -> bool:
         """Whether both answer alike for all names, but for the addresses made per requester."""
@@ -117,12 +137,19 @@ class Engine:
             return self._cookie_alone(query, cookie, signature, now)
         content = _refusal(query, signature)
         if content is None and _asks_for_all(query):
-            transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
-            if transfer.records is not None:
-                return _transferred(query, transfer.records, signature, now)
-            content = _Content(transfer.outcome, transfer.response)
+            try:
+                transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
+                if transfer.records is not None:
+                    return self._transferred(query, transfer.records, signature, now)
+                content = _Content(transfer.outcome, transfer.response)
+            except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
+                content = self._broken(query, error)
         content = content or self._look_up(query, vips)
-        return self._reply(query, content, vips, signature, cookie, transport, now)
+        try:
+            return self._reply(query, content, vips, signature, cookie, transport, now)
+        except Exception as error:
+            self.blame(query.key, error)
+            raise
 
     def look_up(self, query: Query, requester: Requester, now: float) -> tuple[DnsOutcome, Response, RequesterVips]:
         """The response to an identified requester, and what its addresses depend on."""
@@ -170,9 +197,41 @@ class Engine:
             return _Content(*notice(self.zones, query))
         if query.qclass == CHAOS:
             return _Content(*introduction(self.identity, query))
-        resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips))
+        try:
+            resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips))
+        except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
+            return self._broken(query, error)
         outcome = DnsOutcome.SERVICE if vips.made else OUTCOMES[resolution.found]
         return _Content(outcome, resolution.response, resolution.owner)
+
+    def _broken(self, query: Query, error: Exception) -> _Content:
+        """SERVFAIL for a question that raised, which is reported with its zone."""
+        self.blame(query.key, error)
+        return _Content(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
+
+    def _transferred(self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float) -> Reply:
+        wires = self._blaming(query, messages(query, records))
+        if signature:
+            wires = sign_all(wires, signature, now)
+        verified = signature is not None and not signature.rcode
+        return Reply(
+            next(wires),
+            DnsOutcome.TRANSFERRED,
+            Rcode.NOERROR,
+            query,
+            query.question,
+            aa=True,
+            signature_verified=verified,
+            more=wires,
+        )
+
+    def _blaming(self, query: Query, wires: Iterator[bytes]) -> Iterator[bytes]:
+        """The messages; an error in the midst of them ends the stream, and is reported with the zone."""
+        try:
+            yield from wires
+        except Exception as error:
+            self.blame(query.key, error)
+            raise
 
     def _reply(
         self,
@@ -267,24 +326,6 @@ def _refusal(query: Query, signature: Signature | None) -> _Content | None:
     if query.qclass != IN:
         return _Content(DnsOutcome.CLASS, Response(Rcode.REFUSED))
     return _QTYPES.get(query.qtype)
-
-
-def _transferred(query: Query, records: Iterator[RRset], signature: Signature | None, now: float) -> Reply:
-    wires = messages(query, records)
-    if signature:
-        wires = sign_all(wires, signature, now)
-    verified = signature is not None and not signature.rcode
-    first = next(wires)
-    return Reply(
-        first,
-        DnsOutcome.TRANSFERRED,
-        Rcode.NOERROR,
-        query,
-        query.question,
-        aa=True,
-        signature_verified=verified,
-        more=wires,
-    )
 
 
 def _asks_for_all(query: Query) -> bool:

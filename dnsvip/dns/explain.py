@@ -23,7 +23,7 @@ from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import Malformed, Query, Type
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.synthesis.vip import Kind
-from dnsvip.dns.zones.zonefile import labels_of
+from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, Match, Step
 

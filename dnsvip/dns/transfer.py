@@ -1,7 +1,7 @@
 """Zone transfers: AXFR (RFC 5936), and IXFR answered by AXFR (RFC 1995 section 4).
 
 A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, so a
-large zone costs no more memory than a small one.
+large zone costs no more memory than a small one. Every name keeps its case (RFC 5936 section 3.4).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dnsvip.dns.protocol.message import MAX_SIZE, Query, Rcode, Response, RRset,
 from dnsvip.dns.protocol.names import Labels, name_length
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
-from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.site import ClassCluster, Service, Site, Transfer
 
 MESSAGE_SIZE = 16_000
@@ -113,11 +113,11 @@ def messages(query: Query, records: Iterable[RRset]) -> Iterator[bytes]:
     for record in _single(records):
         more = name_length(record.owner) + _RECORD_HEAD + _length(record)
         if answer and size + more > MESSAGE_SIZE:
-            yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE)
+            yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE, exact=True)
             query, answer, size = replace(query, edns=None), [], 0
         answer.append(record)
         size += more
-    yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE)
+    yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE, exact=True)
 
 
 def _single(records: Iterable[RRset]) -> Iterator[RRset]:

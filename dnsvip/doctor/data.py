@@ -142,6 +142,13 @@ def _judge_waiting(
             yield warning(EPOCHS, what, "check that node: its log, `dnsvip status`; once stopped, it delays nothing")
 
 
+def judge_reports(nodes: Iterable[NodeReport], now: float) -> Iterator[Finding]:
+    """What the live nodes warn of themselves: zones they cannot serve, generations they could not take."""
+    for node in nodes:
+        for text in node.detail.get("warnings", ()) if node.is_live(now) else ():
+            yield warning(NODES, f"{node.name}: {text}", "change what it names; `dnsvip status` shows when it is taken")
+
+
 def judge_nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:
     """Whether the nodes that report are up to date."""
     for node in nodes:

@@ -50,6 +50,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
         for finding in (
             *data.judge_epochs(examined.rings, examined.nodes, now),
             *data.judge_nodes(examined.nodes, examined.generation, now),
+            *data.judge_reports(examined.nodes, now),
         ):
             yield finding
     site, snapshot_finding = await asyncio.to_thread(_last_good, part.node, kek, database)

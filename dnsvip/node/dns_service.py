@@ -1,13 +1,16 @@
 """The DNS server of one process: it answers from the newest snapshot, geo files and node file.
 
-A snapshot is compiled in a thread, so that queries do not wait for it.
+A snapshot is compiled in a thread, so that queries do not wait for it. Zones that cannot be served are reported with
+the node; a snapshot that cannot be compiled at all leaves the one before in force, at the start zones that answer
+SERVFAIL, so that what is wrong can be mended by way of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -16,15 +19,19 @@ from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
+from dnsvip.errors import Problem
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
-from dnsvip.site import Snapshot
+from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.node_file import DnsSettings, NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
 
 GEO_SECONDS = 1.0
 """How often the files of [geo] are checked for changes."""
+
+SHOWN = 100
+"""Zones that cannot be served which a node names in its report."""
 
 log = structlog.get_logger()
 
@@ -33,7 +40,7 @@ log = structlog.get_logger()
 async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterator[DnsServer]:
     """A DNS server that answers while the context lasts. Raises PlatformError where it cannot listen."""
     settings, geo_files = live.node.dns, GeoFiles(live.node.geo.database)
-    engine = Engine(follower.snapshot, None, geo_files.geo, _identity(settings), settings.require_cookies)
+    engine = _first_engine(follower.snapshot, geo_files, settings)
     server = DnsServer(settings, engine)
     compiling, freezer = asyncio.Lock(), GcFreezer()
     freezer.after(follower.snapshot)
@@ -61,6 +68,7 @@ async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterat
             )
 
     follower.subscribe(take)
+    follower.describe(lambda: _reported(server.engine.problems))
     live.subscribe(reconfigure)
     await server.start()
     geo_task = asyncio.create_task(follow_geo_files())
@@ -70,6 +78,26 @@ async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterat
     finally:
         geo_task.cancel()
         await server.stop()
+
+
+def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings) -> Engine:
+    """The engine to start with; SERVFAIL for every zone where the snapshot makes it raise."""
+    identity = _identity(settings)
+    try:
+        return Engine(snapshot, None, geo_files.geo, identity, settings.require_cookies)
+    except Exception:
+        log.exception("the snapshot cannot be compiled, all zones get SERVFAIL", generation=snapshot.generation)
+        empty = Site(zones={name: Zone(name, "") for name in snapshot.site.zones})
+        return Engine(Snapshot(snapshot.generation, empty), None, geo_files.geo, identity, settings.require_cookies)
+
+
+def _reported(problems: Sequence[Problem]) -> dict[str, Any]:
+    """The zones that cannot be served, as the node reports them: their names, and the first problem of each."""
+    first = {problem.where: problem for problem in reversed(problems)}
+    if not first:
+        return {}
+    warnings = [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in list(first.values())[:SHOWN]]
+    return {"warnings": warnings, "broken_zones": sorted(where.removeprefix("zone.") for where in first)[:SHOWN]}
 
 
 def _identity(settings: DnsSettings) -> ServerIdentity:

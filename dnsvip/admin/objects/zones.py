@@ -18,6 +18,7 @@ from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Site, Zone
+from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.registry import KINDS
 
@@ -70,10 +71,7 @@ async def put(request: web.Request) -> web.Response:
     if request.content_type != TEXT_DNS:
         return await collection.put(ZONE, request)
     name = name_of(ZONE, request)
-    try:
-        text = (await bodies.read_bytes(request, ZONE.limit)).decode()
-    except UnicodeDecodeError:
-        raise Refusal("bad-request", "The zone file is not UTF-8.") from None
+    text = zone_text(await bodies.read_bytes(request, ZONE.limit))
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})

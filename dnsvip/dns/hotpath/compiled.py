@@ -14,8 +14,8 @@ from dnsvip.dns.protocol.message import IN, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import authority_node
+from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import Node
-from dnsvip.dns.zones.zonefile import WILD
 
 LOADED = 1024
 """How many templates are made when zones are loaded, at about 0.15 ms and 1 KiB each: a zone change must not wait for
@@ -62,11 +62,11 @@ class Templates:
         """The template for a question that `may_have` one, whose name is `labels`; learned where `again` says that the
         question, or one like it, comes again."""
         qtype = int.from_bytes(name[-4:-2], "big")
-        top = authority_node(self._engine.zones, labels, qtype)
+        top = self._top(labels, qtype)
         if top is None:
             return None
         if top == labels:
-            return self.named.put(name, learn(self._engine, labels, qtype, top)) if again(name) else None
+            return self.named.put(name, self._learn(labels, qtype, top)) if again(name) else None
         key = top, len(name), name[-4:]
         template = self._loaded_below.get(key) or self._below.get(key)
         if template is None and key not in self._below and again(key):
@@ -75,13 +75,29 @@ class Templates:
             return None
         return template
 
+    def _top(self, labels: Labels, qtype: int) -> Labels | None:
+        """`lookup.authority_node`; None also where that raises, which is reported with the zone."""
+        try:
+            return authority_node(self._engine.zones, labels, qtype)
+        except Exception as error:  # noqa: BLE001 - the engine gets the question, and the others keep their templates
+            self._engine.blame(labels, error)
+            return None
+
+    def _learn(self, labels: Labels, qtype: int, top: Labels) -> Template | None:
+        """`templates.learn`; None also where that raises, which is reported with the zone."""
+        try:
+            return learn(self._engine, labels, qtype, top)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._engine.blame(labels, error)
+            return None
+
     def _learn_below(self, labels: Labels, qtype: int, top: Labels) -> Template | None:
         """The template for all names right below `top`, learned with a label that no record is likely to mention."""
         at = len(labels) - len(top) - 1
         other = (*labels[:at], b"\xff" * len(labels[at]), *top)
-        if authority_node(self._engine.zones, other, qtype) != top:
+        if self._top(other, qtype) != top:
             return None
-        return learn(self._engine, other, qtype, top)
+        return self._learn(other, qtype, top)
 
     def _load(self) -> None:
         """Make up to LOADED: services first, then zone by zone what exists, and what does not."""
@@ -89,12 +105,12 @@ class Templates:
         for labels, qtype in self._questions():
             if not room:
                 return
-            top = authority_node(self._engine.zones, labels, qtype)
+            top = self._top(labels, qtype)
             if top is None:
                 continue
             room -= 1
             if top == labels:
-                if template := learn(self._engine, labels, qtype, top):
+                if template := self._learn(labels, qtype, top):
                     self.loaded[_question(labels, qtype)] = template
             elif template := self._learn_below(labels, qtype, top):
                 question = _question(labels, qtype)

@@ -48,19 +48,20 @@ class Built(NamedTuple):
     opt: bytes
 
 
-def build(asked: Query | Malformed, response: Response, limit: int, scope: int = 0) -> bytes:
+def build(asked: Query | Malformed, response: Response, limit: int, scope: int = 0, *, exact: bool = False) -> bytes:
     """The bytes of `compose`."""
-    return compose(asked, response, limit, scope).wire
+    return compose(asked, response, limit, scope, exact=exact).wire
 
 
-def compose(asked: Query | Malformed, response: Response, limit: int, scope: int = 0) -> Built:
+def compose(asked: Query | Malformed, response: Response, limit: int, scope: int = 0, *, exact: bool = False) -> Built:
     """The response, at most `limit` bytes. `scope` is the ECS scope prefix length, sent only where ECS was.
 
-    What does not fit is left out of `additional`; where more does not fit, no record is sent and TC is set.
+    What does not fit is left out of `additional`; where more does not fit, no record is sent and TC is set. With
+    `exact` names are compressed only where their case is the same too, so that every record keeps its own.
     """
     opt = build_opt(asked.edns, response.rcode, scope, response.options) if asked.edns else b""
     room = limit - len(opt)
-    writer = _Writer(asked, response)
+    writer = _Writer(asked, response, exact=exact)
     for section, rrsets in enumerate((response.answer, response.authority, response.glue)):
         for rrset in rrsets:
             writer.add(section, rrset)
@@ -91,17 +92,20 @@ _ROOT = DNSLabel(())
 class _Writer:
     """A message as it grows."""
 
-    def __init__(self, asked: Query | Malformed, response: Response, *, truncated: bool = False) -> None:
+    def __init__(
+        self, asked: Query | Malformed, response: Response, *, truncated: bool = False, exact: bool = False
+    ) -> None:
         flags = Flag.QR | asked.flags & (Flag.OPCODE | Flag.RD) | response.rcode & 15
         flags |= (Flag.AA if response.aa else 0) | (Flag.TC if truncated else 0)
         self._header = DNSHeader(asked.id, flags, q=1 if asked.question else 0)
         self._class = asked.qclass if isinstance(asked, Query) else IN
         self._counts = [0, 0, 0]
         self._buffer = _Buffer()
+        self._buffer.exact = exact
         self._header.pack(self._buffer)
         self._buffer.append(asked.question)  # as it came, in the requester's case
         if isinstance(asked, Query):
-            self._buffer.learn(asked.key, HEADER_SIZE)
+            self._buffer.learn(asked.qname if exact else asked.key, HEADER_SIZE)
 
     def __len__(self) -> int:
         return len(self._buffer)
@@ -132,11 +136,13 @@ class _Writer:
 
 class _Buffer(DNSBuffer):  # type: ignore[misc]  # dnslib has no annotations
     """dnslib's buffer, compressing names without regard to case (RFC 4343): the case of a question never changes the
-    length of its answer."""
+    length of its answer. With `exact`, only names of the same case."""
+
+    exact = False
 
     def encode_name(self, name: DNSLabel) -> None:
         """Append a name, its end by a pointer where that has been written before."""
-        key = lowered(name.label)
+        key = name.label if self.exact else lowered(name.label)
         for index, label in enumerate(name.label):
             at = self.names.get(key[index:])
             if at is not None:
@@ -148,7 +154,7 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]  # dnslib has no annotations
         self.append(b"\0")
 
     def learn(self, key: Labels, at: int) -> None:
-        """Note a lower-case name, and its parents, that stand at offset `at` already."""
+        """Note a name as names are compared here, and its parents, that stand at offset `at` already."""
         for index, label in enumerate(key):
             self.names[key[index:]] = at
             at += 1 + len(label)

@@ -1,6 +1,7 @@
 """The zones of a whole site, compiled: unchanged ones are kept from one snapshot to the next.
 
-A zone that does not compile keeps its place: queries for it get SERVFAIL, and its problems are listed.
+A zone that does not compile, whatever it makes the compiler raise, keeps its place: queries for it get SERVFAIL, and
+its problems are listed.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.lookup import Zones, obstacle
+from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.zone import CompiledZone, compile_zone
-from dnsvip.dns.zones.zonefile import labels_of
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Service, Site, Zone
 
@@ -28,6 +29,13 @@ class ZoneEntry:
             self.zone = compile_zone(zone)
         except ZoneError as error:
             self.problems = error.problems
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this zone, not the others
+            self.problems = [fault(zone.name, error)]
+
+
+def fault(zone: str, error: Exception) -> Problem:
+    """A problem for an error that no zone should be able to raise."""
+    return Problem(f"zone.{zone}", f"cannot be served for a fault of this program: {type(error).__name__}: {error}")
 
 
 def check_services(site: Site) -> list[Problem]:

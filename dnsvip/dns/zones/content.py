@@ -20,6 +20,8 @@ import dns.rdatatype
 import dns.tokenizer
 from dns.rdtypes.ANY.TXT import TXT
 
+from dnsvip.dns.zones.rdata import MESSAGE_ROOM, read_rdata, wire_of
+
 IN = dns.rdataclass.IN
 T = dns.rdatatype
 UNREADABLE = (dns.exception.DNSException, ValueError, TypeError, IndexError, OverflowError)
@@ -27,8 +29,6 @@ UNREADABLE = (dns.exception.DNSException, ValueError, TypeError, IndexError, Ove
 
 LONGEST_STRING = 255
 """Bytes of a character-string (RFC 1035 section 3.3); a longer one is split."""
-
-LONGEST_RDATA = 65_535
 
 _QUOTED = r'"(?:[^"\\\r\n]|\\[^\r\n])*"'
 _WORD = re.compile(rf'((?:[^\s"\\]|\\[^\s])*)({_QUOTED})?')
@@ -40,8 +40,8 @@ Shape: TypeAlias = list[tuple[str, bytes | None]]
 def read_content(rtype: int, text: str) -> dns.rdata.Rdata:
     """The record that a content stands for; raises ValueError where it is not written as `content_of` writes it."""
     rdata = _strings(rtype, _shape(text)) if rtype in (T.TXT, T.SPF) else _parsed(rtype, text)
-    if len(cast("bytes", rdata.to_wire())) > LONGEST_RDATA:
-        raise ValueError(f"has more than {LONGEST_RDATA} bytes")
+    if len(wire_of(rdata)) > MESSAGE_ROOM:
+        raise ValueError(f"has more than the {MESSAGE_ROOM} bytes that fit a message with the owner and a TSIG")
     if rtype in _HOSTS and not _HOSTNAME.fullmatch(host := text.rpartition(" ")[2]):
         raise ValueError(f"{host!r} is not a hostname")
     return rdata
@@ -55,7 +55,7 @@ def content_of(rdata: dns.rdata.Rdata) -> str:
 
 def _parsed(rtype: int, text: str) -> dns.rdata.Rdata:
     try:
-        rdata = dns.rdata.from_text(IN, T.RdataType.make(rtype), text, dns.name.root, relativize=False)
+        rdata = read_rdata(rtype, text, dns.name.root)
     except UNREADABLE as error:
         raise ValueError(f"is not a record of this type: {error}") from None
     expected = content_of(rdata)

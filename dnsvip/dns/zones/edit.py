@@ -18,7 +18,10 @@ import dns.rdtypes.ANY.SOA
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.content import UNREADABLE
 from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, text_of
-from dnsvip.dns.zones.zonefile import labels_of, read_zone, zone_problems
+from dnsvip.dns.zones.rdata import read_type
+from dnsvip.dns.zones.record import labels_of
+from dnsvip.dns.zones.rules import zone_problems
+from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 
@@ -76,7 +79,7 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
 
 def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, wanted: Replacement) -> Key:
     """Make one set what it shall be; the key of it. Raises ValueError, or what dnspython does for names and types."""
-    owner, rtype = dns.name.from_text(wanted.name).labels[:-1], int(dns.rdatatype.from_text(wanted.rtype))
+    owner, rtype = dns.name.from_text(wanted.name).labels[:-1], read_type(wanted.rtype)
     key = (lowered(owner), rtype)
     old = sets.get(key, RecordSet(owner, rtype))
     if not wanted.removes:

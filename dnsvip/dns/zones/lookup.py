@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import MAX_NAME, Labels, lowered, name_length
+from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import CompiledZone, Node
-from dnsvip.dns.zones.zonefile import WILD
 
 MAX_CHAIN = 16
 """Aliases followed; the resolver continues a longer chain."""
@@ -112,7 +112,7 @@ def _follow(
 ) -> tuple[LookupResult, Response]:
     """The answer from `here` on: a place in a zone, or why there is none."""
     chain: list[RRset] = []
-    name, key, seen = query.qname, query.key, set[Labels]()
+    name, key, seen, below = query.qname, query.key, set[Labels](), set[Labels]()
     while True:
         if isinstance(here, LookupResult):
             return _leave(chain, here)
@@ -123,6 +123,10 @@ def _follow(
         alias = _alias(zones, place, name)
         if alias is None:
             return _finish(zones, zone, place, name, query.qtype, chain, synthesizer)
+        if place.kind is _End.DNAME and _leads_below(place):
+            if place.key in below:  # the same DNAME would lengthen the name for ever
+                return _leave(chain, LookupResult.ANSWER)
+            below.add(place.key)
         records, name = alias
         chain += [record for record in records if record not in chain]  # one DNAME may serve twice
         if name_length(name) > MAX_NAME:
@@ -131,6 +135,12 @@ def _follow(
             return _leave(chain, LookupResult.ANSWER)
         key = lowered(name)
         here = _walk(zones, key, query.qtype)
+
+
+def _leads_below(place: _Place) -> bool:
+    """Whether the DNAME at a place leads to names that it redirects itself."""
+    target = lowered(place.node[Type.DNAME].targets[0])
+    return target[len(target) - len(place.key) :] == place.key
 
 
 def _owner(start: _Spot | LookupResult, found: LookupResult, response: Response, qtype: int) -> Owner | None:
@@ -260,14 +270,14 @@ def _finish(
     rrset = _rrset(zones, place, name, qtype, synthesizer)
     if rrset is None:
         return LookupResult.NODATA, Response(aa=True, answer=answer, authority=(zone.negative,))
-    names = [lowered(target) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
+    names = [lowered(target or name) for target in rrset.targets] if qtype in _WITH_ADDRESSES else []
     extra = _addresses(zones, zone, names)
     records = (*answer, rrset._replace(owner=name))
     return LookupResult.ANSWER, Response(aa=True, answer=records, additional=extra)
 
 
-_WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV})
-"""Types whose targets' addresses are added (RFC 1034 section 4.3.2 step 6, RFC 2782)."""
+_WITH_ADDRESSES = frozenset({Type.NS, Type.MX, Type.SRV, Type.SVCB, Type.HTTPS})
+"""Types whose targets' addresses are added (RFC 1034 section 4.3.2 step 6, RFC 2782, RFC 9460 section 4.1)."""
 
 
 def _rrset(zones: Zones, place: _Place, name: Labels, qtype: int, synthesizer: RecordSynthesizer) -> RRset | None:

@@ -26,7 +26,8 @@ import dns.rdtypes.ANY.SOA
 
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.content import UNREADABLE, content_of, read_content
-from dnsvip.dns.zones.zonefile import Record, labels_of, read_zone
+from dnsvip.dns.zones.record import Record, labels_of, record_of
+from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 
@@ -99,8 +100,7 @@ class RecordSet:
 
     def records(self) -> list[Record]:
         """Those that are served, as a zone's reader gives them; they have no line."""
-        key = lowered(self.owner)
-        return [Record(0, key, self.owner, entry.ttl, entry.rdata) for entry in self.served]
+        return [record_of(0, self.owner, entry.ttl, entry.rdata) for entry in self.served]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from dnsvip.dns.protocol.message import Rdata, RRset, Type
 from dnsvip.dns.protocol.names import Labels
-from dnsvip.dns.zones.zonefile import Record, read_zone
+from dnsvip.dns.zones.record import Record
+from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Zone
 
@@ -63,9 +64,9 @@ def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RR
 
 
 def _rrset(members: Sequence[Record]) -> RRset:
-    """One set; where TTLs differ the lowest counts (RFC 2181 section 5.2), and a repeated record is one."""
+    """One set; where TTLs differ the lowest counts (RFC 2181 section 5.2)."""
     first, ttl = members[0], min(record.ttl for record in members)
-    rdatas = tuple(dict.fromkeys(_pieces(record) for record in members))
+    rdatas = tuple(_pieces(record) for record in members)
     targets = _TARGETS.get(first.rtype)
     names = tuple(targets(record.rdata) for record in members) if targets else ()
     return RRset(first.owner, first.rtype, ttl, rdatas, names)
@@ -73,7 +74,7 @@ def _rrset(members: Sequence[Record]) -> RRset:
 
 def _pieces(record: Record) -> Rdata:
     split = _SPLIT.get(record.rtype)
-    return split(record.rdata) if split else (record.rdata.to_wire(),)  # type: ignore[return-value]  # bytes without a file
+    return split(record.rdata) if split else (record.wire,)
 
 
 def _labels(name: Any) -> Labels:
@@ -96,10 +97,12 @@ _SPLIT: Mapping[int, Callable[[Any], Rdata]] = {
 """Types whose names may be compressed (RFC 1035, RFC 3597 section 4), as pieces; other data is kept as bytes."""
 
 _TARGETS: Mapping[int, Callable[[Any], Labels]] = {
-    **dict.fromkeys((Type.NS, Type.CNAME, Type.DNAME, Type.SRV), lambda rdata: _labels(rdata.target)),
+    **dict.fromkeys(
+        (Type.NS, Type.CNAME, Type.DNAME, Type.SRV, Type.SVCB, Type.HTTPS), lambda rdata: _labels(rdata.target)
+    ),
     Type.MX: lambda rdata: _labels(rdata.exchange),
 }
-"""Types whose data is a name that a look-up continues with."""
+"""Types whose data has a name that a look-up continues with, or whose addresses it adds."""
 
 
 def _last_piece(rrset: RRset) -> bytes:

@@ -1,191 +1,232 @@
-"""The text of a zone file as checked records (RFC 1035 section 5, RFC 2181, RFC 4592, RFC 6672).
+"""The text of a zone file as checked records (RFC 1035 section 5, RFC 2308 section 4), read as BIND reads it.
 
-`read_zone` finds everything that is wrong with a zone, with the line it is on, so that a zone that
-cannot be served is refused when it is applied, not when it is queried. It knows dnspython's reader and nothing about
-serving.
+`read_zone` finds everything that is wrong with a zone, with the line it is on, so that a zone that cannot be served is
+refused when it is applied, not when it is queried. What can be made of a short text is bounded before it is made. It
+knows nothing about serving.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable, Mapping
 
 import dns.exception
 import dns.name
-import dns.rdata
 import dns.rdataclass
-import dns.rdatatype
-import dns.tokenizer
-import dns.transaction
-import dns.zonefile
+import dns.rdtypes.ANY.SOA
 
-from dnsvip.dns.protocol.message import Type
-from dnsvip.dns.protocol.names import Labels, lowered
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.zones.generate import parse_range, substituted
+from dnsvip.dns.zones.lexer import BYTE_ORDER_MARK, Entry, entries, quoted_word, word
+from dnsvip.dns.zones.rdata import read_rdata, read_type
+from dnsvip.dns.zones.record import MAX_TTL, Record, labels_of, record_of, unique
+from dnsvip.dns.zones.rules import conflicts, missing
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Zone
 
-WILD = b"*"
-DNSSEC_BESIDE_CNAME = frozenset({dns.rdatatype.RRSIG, dns.rdatatype.NSEC, dns.rdatatype.KEY})
+MOST_RECORDS = 1_000_000
+"""Records of one zone; each takes about 1 KiB once it is compiled."""
 
+MOST_GENERATED = 65_536
+"""Records of one zone that its `$GENERATE` lines make together: a /16 of addresses."""
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record: the line it begins on, its owner in lower case and as written, TTL in seconds, dnspython's rdata."""
+MOST_PROBLEMS = 200
+"""Problems of one zone that are listed; the rest are counted."""
 
-    line: int
-    key: Labels
-    owner: Labels
-    ttl: int
-    rdata: dns.rdata.Rdata
-
-    @property
-    def rtype(self) -> int:
-        """Its type as a number."""
-        return int(self.rdata.rdtype)
-
-
-def labels_of(name: str) -> Labels:
-    """A name such as "www.example.test" as labels in lower case; raises ZoneError."""
-    try:
-        return lowered(dns.name.from_text(name).labels[:-1])
-    except (dns.exception.DNSException, UnicodeError) as error:
-        raise ZoneError([Problem(name, f"is not a domain name: {error}")]) from error
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
-    """The zone's apex and records, and every problem found; with problems, the records are unusable."""
-    where = f"zone.{zone.name}"
+    """The zone's apex and records, each once, and its problems; with problems, the records are unusable."""
     try:
         apex = labels_of(zone.name)
     except ZoneError as error:
         return (), [], error.problems
-    records, problem = _read(zone, apex)
-    if problem:
-        return apex, records, [Problem(where, problem)]
-    return apex, records, [Problem(where, text) for text in zone_problems(apex, records)]
+    if zone.text.startswith(BYTE_ORDER_MARK):
+        text = "line 1: begins with a byte order mark (U+FEFF); save the zone file without it"
+        return apex, [], [Problem(f"zone.{zone.name}", text)]
+    lines, unreadable = read_lines(apex, zone.text)
+    records = unique(lines)
+    problems = [*unreadable, *conflicts(apex, records)]
+    if not unreadable:
+        problems += missing(apex, records)
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more problems"]
+    return apex, records, [Problem(f"zone.{zone.name}", text) for text in problems]
 
 
-def _read(zone: Zone, apex: Labels) -> tuple[list[Record], str]:
-    """All records up to the first that cannot be read, and what is wrong with that one."""
-    origin = dns.name.Name((*apex, b""))
-    tokens = _Tokens(zone.text)
-    sink = _Sink(tokens, origin)
-    reader = dns.zonefile.Reader(tokens, dns.rdataclass.IN, cast("dns.transaction.Transaction", sink))
-    reader.zone_origin = dns.name.root  # the reader would skip in silence what is out of zone; zone_problems names it
-    try:
-        reader.read()
-    except (dns.exception.DNSException, ValueError, TypeError, IndexError, OverflowError) as error:
-        return sink.records, _reading_problem(error, zone.text, tokens.entry)
-    return sink.records, ""
+def read_lines(apex: Labels, text: str) -> tuple[list[Record], list[str]]:
+    """The records of a zone file, line by line, and what is wrong with lines that cannot be read."""
+    reader = _Reader(apex)
+    reader.read(text)
+    return reader.records, reader.problems
 
 
-def _reading_problem(error: Exception, text: str, line: int) -> str:
-    reason = re.sub(r"^<?\w+>?:\d+: ", "", str(error)).rstrip(".")
-    source = text.splitlines()[line - 1].strip() if text else ""
-    return f"line {line}: {source[:80]!r} cannot be read: {reason}"
+def parse_ttl(text: str) -> int | None:
+    """A TTL such as "300" or "1h30m" in seconds; None where the text is something else."""
+    if text.isdigit():
+        ttl = int(text) if len(text) <= 10 else None
+    else:
+        ttl, digits = 0, ""
+        for letter in text.lower():
+            if letter.isdigit():
+                digits += letter
+            elif not digits or letter not in UNITS:
+                return None
+            else:
+                ttl, digits = ttl + int(digits) * UNITS[letter], ""
+        if digits or not text:
+            return None
+    return None if ttl is None or ttl >= 1 << 32 else ttl if ttl <= MAX_TTL else 0
 
 
-class _Tokens(dns.tokenizer.Tokenizer):
-    """dnspython's tokens, remembering on which line the entry began that is being read."""
-
-    entry = 1
-
-    def get(self, want_leading: bool = False, want_comment: bool = False) -> dns.tokenizer.Token:
-        """The next token. Only the first one of an entry is asked for with its comment."""
-        line = self.line_number  # where reading begins; it may have gone on to the next line afterwards
-        token = super().get(want_leading, want_comment)
-        if want_comment and not token.is_eol_or_eof():
-            self.entry = line
-        return token
+class _Fault(ValueError):
+    """What is wrong with an entry."""
 
 
-class _Sink:
-    """What dnspython's reader takes for a transaction: it keeps each record with its line."""
+class _TooMany(_Fault):
+    """A bound is reached, and nothing more is read."""
 
-    def __init__(self, tokens: _Tokens, origin: dns.name.Name) -> None:
-        self._tokens = tokens
+
+class _Reader:
+    """Reads entries into `records`, and lists the `problems` of those that cannot be read."""
+
+    def __init__(self, apex: Labels) -> None:
         self.records: list[Record] = []
-        self.manager = SimpleNamespace(origin_information=lambda: (origin, False, origin))
+        self.problems: list[str] = []
+        self._origin = dns.name.Name((*apex, b""))
+        self._owner: Labels | None = None
+        self._default_ttl: int | None = None
+        self._last_ttl: int | None = None
+        self._generated = 0
+        self._lost = False  # the owner of the records that follow is not known, and that has been said
 
-    def add(self, name: dns.name.Name, ttl: int, rdata: dns.rdata.Rdata) -> None:
-        """One record read."""
-        owner = name.labels[:-1]
-        self.records.append(Record(self._tokens.entry, lowered(owner), owner, ttl, rdata))
+    def read(self, text: str) -> None:
+        """Read a whole zone file."""
+        for entry in entries(text):
+            try:
+                if entry.fault:
+                    self._lost = self._lost or not entry.blank
+                    raise _Fault(entry.fault)
+                directive = None if entry.blank or entry.text[0] != "$" else self._directive(entry)
+                if directive is None:
+                    self._record(entry)
+            except _TooMany as error:
+                self.problems.append(f"line {entry.line}: {error}")
+                return
+            except ValueError as error:
+                self.problems.append(f"line {entry.line}: {entry.text.strip()[:80]!r} cannot be read: {error}")
 
-    def check_put_rdataset(self, _check: Callable[..., None]) -> None:
-        """The reader's own check of CNAMEs is not used: `zone_problems` has one that says the line."""
+    def _directive(self, entry: Entry) -> bool:
+        name, at = word(entry.text, 0)
+        read = _DIRECTIVES.get(name.upper())
+        if read is None:
+            raise _Fault(f"{name} is not a directive taken here; those are {', '.join(_DIRECTIVES)}")
+        read(self, entry, at)
+        return True
 
-    def _set_origin(self, _origin: dns.name.Name) -> None:
-        """$ORIGIN; the reader keeps it."""
+    def _ttl_directive(self, entry: Entry, at: int) -> None:
+        text, at = word(entry.text, at)
+        ttl = parse_ttl(text)
+        if ttl is None:
+            raise _Fault(f"{text!r} is not a TTL; write seconds, or numbers with units such as 1h30m")
+        self._end(entry, at)
+        self._default_ttl = ttl
+
+    def _origin_directive(self, entry: Entry, at: int) -> None:
+        text, at = word(entry.text, at)
+        self._end(entry, at)
+        self._origin = self._name(text)
+
+    def _generate(self, entry: Entry, at: int) -> None:
+        """$GENERATE RANGE OWNER [TTL] [CLASS] TYPE DATA."""
+        text, at = word(entry.text, at)
+        numbers = parse_range(text)
+        self._generated += len(numbers)
+        if self._generated > MOST_GENERATED:
+            raise _TooMany(f"$GENERATE lines make {self._generated} records; {MOST_GENERATED} is the most in a zone")
+        owner, at = word(entry.text, at)
+        ttl, rtype, at = self._head(entry, at)
+        data, at = quoted_word(entry.text, at)
+        self._end(entry, at)
+        for number in numbers:
+            name = self._name(substituted(owner, number)).labels[:-1]
+            self._add(entry.line, name, ttl, rtype, substituted(data, number))
+
+    def _record(self, entry: Entry) -> None:
+        at = 0
+        if not entry.blank:
+            self._lost = True
+            text, at = quoted_word(entry.text, 0)
+            self._owner = self._name(text).labels[:-1]
+            self._lost = False
+        if self._lost:
+            return
+        if self._owner is None:
+            raise _Fault("has no owner, and no record before it has one")
+        ttl, rtype, at = self._head(entry, at)
+        self._add(entry.line, self._owner, ttl, rtype, entry.text[at:])
+
+    def _head(self, entry: Entry, at: int) -> tuple[int | None, int, int]:
+        """TTL (None: not given), type, and where the data begins: [CLASS] [TTL] TYPE or [TTL] [CLASS] TYPE."""
+        text, after = word(entry.text, at)
+        rdclass = _class(text)
+        if rdclass is not None:
+            text, after = word(entry.text, after)
+        ttl = parse_ttl(text)
+        if ttl is not None:
+            self._last_ttl = ttl
+            text, after = word(entry.text, after)
+        if rdclass is None and (rdclass := _class(text)) is not None:
+            text, after = word(entry.text, after)
+        if not text:
+            raise _Fault("has no type")
+        rtype = read_type(text)
+        if rdclass not in (None, dns.rdataclass.IN):
+            raise _Fault("is of another class than IN, the only one served")
+        return ttl, rtype, after
+
+    def _add(self, line: int, owner: Labels, ttl: int | None, rtype: int, data: str) -> None:
+        rdata = read_rdata(rtype, data, self._origin)
+        if ttl is None:
+            ttl = self._implicit_ttl(rdata)
+        if len(self.records) >= MOST_RECORDS:
+            raise _TooMany(f"is one of more than {MOST_RECORDS} records, the most in a zone")
+        self.records.append(record_of(line, owner, ttl, rdata))
+
+    def _implicit_ttl(self, rdata: object) -> int:
+        """The TTL of a record that has none: of $TTL, of the record before; an SOA's own minimum, from then on."""
+        if self._default_ttl is not None:
+            return self._default_ttl
+        if self._last_ttl is not None:
+            return self._last_ttl
+        if not isinstance(rdata, dns.rdtypes.ANY.SOA.SOA):
+            raise _Fault("has no TTL; write $TTL before it")
+        self._default_ttl = rdata.minimum if rdata.minimum <= MAX_TTL else 0
+        return self._default_ttl
+
+    def _name(self, text: str) -> dns.name.Name:
+        if not text:
+            raise _Fault("a name is missing")
+        try:
+            return dns.name.from_text(text, self._origin)
+        except (dns.exception.DNSException, UnicodeError, ValueError) as error:
+            raise _Fault(f"{text[:80]!r} is not a domain name: {error}") from None
+
+    def _end(self, entry: Entry, at: int) -> None:
+        if entry.text[at:].strip(" "):
+            raise _Fault(f"{entry.text[at:].strip(' ')[:80]!r} is too much")
 
 
-def zone_problems(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
-    """What keeps records that can be read from being served as a zone; each problem begins with its line."""
-    nodes: defaultdict[Labels, list[Record]] = defaultdict(list)
-    outside = [record for record in records if record.key[len(record.key) - len(apex) :] != apex]
-    for record in records:
-        nodes[record.key].append(record)
-    for record in outside:
-        yield f"line {record.line}: {_text(record.owner)} is outside the zone {_text(apex)}"
-    yield from _apex_problems(apex, nodes)
-    for key, here in nodes.items():
-        yield from _node_problems(key, here, apex)
-    yield from _dname_problems(nodes)
-    yield from _glue_problems(apex, nodes)
+_DIRECTIVES: Mapping[str, Callable[[_Reader, Entry, int], None]] = {
+    "$ORIGIN": _Reader._origin_directive,
+    "$TTL": _Reader._ttl_directive,
+    "$GENERATE": _Reader._generate,
+}
 
 
-def _apex_problems(apex: Labels, nodes: Mapping[Labels, Sequence[Record]]) -> Iterator[str]:
-    types = Counter(record.rtype for record in nodes.get(apex, ()))
-    if not types[Type.SOA]:
-        yield f"has no SOA record at {_text(apex)}; a zone begins with one"
-    if types[Type.SOA] > 1:
-        yield f"has {types[Type.SOA]} SOA records; there must be one"
-    if not types[Type.NS]:
-        yield f"has no NS record at {_text(apex)}; name at least one server"
-    for record in (record for key, here in nodes.items() if key != apex for record in here):
-        if record.rtype == Type.SOA:
-            yield f"line {record.line}: SOA at {_text(record.owner)}: only {_text(apex)} can have one"
-
-
-def _node_problems(key: Labels, here: Sequence[Record], apex: Labels) -> Iterator[str]:
-    types = Counter(record.rtype for record in here)
-    name, line = _text(key), here[-1].line
-    if types[Type.CNAME] and types.keys() - DNSSEC_BESIDE_CNAME - {Type.CNAME}:
-        others = ", ".join(sorted({dns.rdatatype.to_text(r.rdata.rdtype) for r in here if r.rtype != Type.CNAME}))
-        yield f"line {line}: {name} has a CNAME beside other data ({others}); a CNAME must be alone"
-    for only in (Type.CNAME, Type.DNAME):
-        if types[only] > 1:
-            yield f"line {line}: {name} has {types[only]} {only.name} records; there can be one"
-    if types[Type.DNAME] and types[Type.NS] and key != apex:
-        yield f"line {line}: {name} has a DNAME beside NS; it can be redirected or delegated, not both"
-    if key[:1] == (WILD,) and (types[Type.NS] or types[Type.DNAME]):
-        yield f"line {line}: {name}: NS and DNAME records of a wildcard mean nothing (RFC 4592 section 4)"
-
-
-def _dname_problems(nodes: Mapping[Labels, Sequence[Record]]) -> Iterator[str]:
-    redirected = {key for key, here in nodes.items() if any(record.rtype == Type.DNAME for record in here)}
-    if not redirected:
-        return
-    for key, here in nodes.items():
-        above = next((key[i:] for i in range(1, len(key) + 1) if key[i:] in redirected), None)
-        if above is not None:
-            yield f"line {here[0].line}: {_text(key)} lies below the DNAME of {_text(above)} and can never be found"
-
-
-def _glue_problems(apex: Labels, nodes: Mapping[Labels, Sequence[Record]]) -> Iterator[str]:
-    for key, here in nodes.items():
-        for record in here:
-            if record.rtype != Type.NS or key == apex:
-                continue
-            target = lowered(cast("Any", record.rdata).target.labels[:-1])
-            addressed = any(other.rtype in (Type.A, Type.AAAA) for other in nodes.get(target, ()))
-            if target[len(target) - len(key) :] == key and not addressed:
-                yield f"line {record.line}: {_text(target)} lies below this delegation and needs an A or AAAA record"
-
-
-def _text(name: Labels) -> str:
-    return dns.name.Name((*name, b"")).to_text()
+def _class(text: str) -> int | None:
+    """The number of a class, None where the text is none."""
+    try:
+        return int(dns.rdataclass.from_text(text)) if text else None
+    except (dns.exception.DNSException, ValueError):
+        return None

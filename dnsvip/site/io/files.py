@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,30 @@ def load_node(path: Path) -> NodeConfig:
 
 def zone_files(folder: Path) -> ReadZoneFile:
     """Reads zone files by their names relative to `folder`; what it returns raises ConfigError."""
-    return lambda name: _read_text(folder / name)
+    return lambda name: _read_zone_file(folder / name)
 
 
-def _read_text(path: Path) -> str:
+def zone_text(octets: bytes) -> str:
+    """The octets of a zone file as text. What is not UTF-8 (a remark in Latin-1) becomes escapes such as `\\252`, which
+    in a name or string stand for the same octets (RFC 1035 section 5.1)."""
+    return octets.decode(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(f"\\{octet:03d}" for octet in error.object[error.start : error.end]), error.end
+
+
+_ESCAPED = "dnsvip-escaped"
+codecs.register_error(_ESCAPED, _escaped)
+
+
+def _read_zone_file(path: Path) -> str:
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        return zone_text(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

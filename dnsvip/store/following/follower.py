@@ -69,6 +69,7 @@ class SnapshotFollower:
         self._report_now = asyncio.Event()
         self._save_now = asyncio.Event()
         self._detail: Detail = dict
+        self._failures: tuple[str, ...] = ()
         self.store: Store | None = None
         self.heard_at = time.time()
         """When the database last answered, initially when this follower was created; unix seconds."""
@@ -89,13 +90,15 @@ class SnapshotFollower:
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """Call `callback` with every new snapshot, not with the current one; returns a function that unsubscribes.
 
-        A coroutine function is awaited. If a callback raises, the generation is not reported as applied.
+        A coroutine function is awaited. If a callback raises, the others are still called, the generation is not
+        reported as applied, and the node reports the error as a warning.
         """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
     def describe(self, detail: Detail) -> None:
-        """Add the result of `detail`, called for each report and JSON-serializable, to the node's reports."""
+        """Add the result of `detail`, called for each report and JSON-serializable, to the node's reports; texts under
+        "warnings" are added to the node's own."""
         self._detail = detail
 
     async def start(self) -> None:
@@ -198,22 +201,28 @@ class SnapshotFollower:
             return
         self._snapshot = snapshot
         self._save_now.set()
-        try:
-            for callback in tuple(self._callbacks):
+        failures = []
+        for callback in tuple(self._callbacks):
+            try:
                 if isinstance(pending := callback(snapshot), Awaitable):
                     await pending
-        except Exception:
-            # The subscriber keeps the previous snapshot, so this node must not report the new one.
-            log.exception("a generation could not be applied", generation=snapshot.generation)
-            return
-        self._applied, self._applied_at = snapshot, time.time()
+            except Exception as error:
+                # The subscriber keeps the previous snapshot, so this node must not report the new one.
+                log.exception("a generation could not be applied", generation=snapshot.generation)
+                text = f"generation {snapshot.generation} could not be applied: {type(error).__name__}: {error}"
+                failures.append(text)
+        self._failures = tuple(failures)
+        if not failures:
+            self._applied, self._applied_at = snapshot, time.time()
         self._report_now.set()
 
     def _own_report(self) -> NodeReport:
         applied, now = self._applied or Snapshot(-1), time.time()
         held = (epoch.key_id for keyring in applied.keyrings.values() for epoch in keyring.epochs)
         memory = self._disk.memory
-        warnings = {"warnings": [memory.back]} if memory.back and now < memory.back_at + BACK_SECONDS else {}
+        back = [memory.back] if memory.back and now < memory.back_at + BACK_SECONDS else []
+        detail = dict(self._detail())
+        warnings = [*self._failures, *back, *detail.pop("warnings", ())]
         return NodeReport(
             self.name,
             self._roles,
@@ -226,7 +235,7 @@ class SnapshotFollower:
             self._applied_at,
             frozenset(held),
             self._kek.ids if self._kek else frozenset(),
-            {**self._detail(), **warnings},
+            {**detail, "warnings": warnings} if warnings else detail,
         )
 
     async def _report(self) -> None:

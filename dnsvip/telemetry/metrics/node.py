@@ -61,8 +61,16 @@ def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator
     yield gauges("dnsvip_nodes_live", "Whether a node has reported within its lease: 1 or 0.", labels, samples)
     behind = {key: max(generation - report.generation for report in live[key] or by_name[key]) for key in by_name}
     samples = [(key, float(max(0, behind[key]))) for key in sorted(by_name)]
+    broken = sorted({(name, zone) for (name, _), some in live.items() for report in some for zone in _broken(report)})
+    text = "A zone that a node answers SERVFAIL for, always 1; the node's warnings say why."
+    yield gauges("dnsvip_zone_broken", text, ("node", "zone"), [(pair, 1.0) for pair in broken])
     text = "Generations by which a node is behind."
     yield gauges("dnsvip_nodes_lag_generations", text, labels, samples)
+
+
+def _broken(report: NodeReport) -> list[str]:
+    zones = report.detail.get("broken_zones", ())
+    return [zone for zone in zones if isinstance(zone, str)]
 
 
 def _site(snapshot: Snapshot) -> Iterator[Metric]:

@@ -31,9 +31,9 @@ BAD = {
     HEAD + "x A 192.0.2.300\n": ["line 5: 'x A 192.0.2.300' cannot be read"],
     HEAD + "x BLAH y\n": ["line 5: 'x BLAH y' cannot be read: unknown rdatatype 'BLAH'"],
     HEAD + "x (\nA 192.0.2.1\n": ["line 5: 'x (' cannot be read: unbalanced parentheses"],
-    HEAD + "$INCLUDE /etc/hostname\n": ["line 5: '$INCLUDE /etc/hostname' cannot be read: zone file directive"],
-    HEAD + "x CH A 192.0.2.1\n": ["line 5: 'x CH A 192.0.2.1' cannot be read: RR class is not zone's class"],
-    "x A 192.0.2.1\n": ["line 1: 'x A 192.0.2.1' cannot be read: Missing default TTL value"],
+    HEAD + "$INCLUDE /etc/hostname\n": ["line 5: '$INCLUDE /etc/hostname' cannot be read: $INCLUDE is not a directive"],
+    HEAD + "x CH A 192.0.2.1\n": ["line 5: 'x CH A 192.0.2.1' cannot be read: is of another class than IN"],
+    "x A 192.0.2.1\n": ["line 1: 'x A 192.0.2.1' cannot be read: has no TTL; write $TTL before it"],
 }
 
 

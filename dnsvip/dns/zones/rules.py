@@ -1,0 +1,165 @@
+"""The rules that the records of a zone keep together (RFC 1034, RFC 2181, RFC 4592, RFC 6672).
+
+Each problem is one line of text with the line of a record. `missing` says what a complete zone lacks; it must not be
+asked where some records could not be read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import dns.name
+import dns.rdatatype
+
+from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.protocol.names import Labels, lowered, name_length
+from dnsvip.dns.zones.rdata import MESSAGE_ROOM, SIGNING
+from dnsvip.dns.zones.record import WILD, Record
+
+DNSSEC_BESIDE_CNAME = frozenset({dns.rdatatype.RRSIG, dns.rdatatype.NSEC, dns.rdatatype.KEY})
+RECORD_HEAD, POINTER = 10, 2
+"""Bytes of a record between owner and data, and of a compressed owner (RFC 1035 sections 4.1.3 and 4.1.4)."""
+
+HINTS = 28
+"""Bytes that address hints add to a SVCB or HTTPS record (RFC 9460 section 7.3)."""
+
+SHOWN = 5
+"""Lines named where a problem has many."""
+
+Nodes = Mapping[Labels, Sequence[Record]]
+
+
+def conflicts(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
+    """What is wrong with the records that there are."""
+    nodes = _nodes(records)
+    for record in records:
+        if record.key[len(record.key) - len(apex) :] != apex:
+            yield f"line {record.line}: {_text(record.owner)} is outside the zone {_text(apex)}"
+    yield from _soa_problems(apex, nodes)
+    yield from _signing_problems(records)
+    for key, here in nodes.items():
+        yield from _node_problems(key, here, apex)
+        yield from _size_problems(key, here)
+    yield from _dname_problems(nodes)
+
+
+def missing(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
+    """What the zone lacks, where `records` are all it has."""
+    nodes = _nodes(records)
+    types = {record.rtype for record in nodes.get(apex, ())}
+    if Type.SOA not in types:
+        yield f"has no SOA record at {_text(apex)}; a zone begins with one"
+    if Type.NS not in types:
+        yield f"has no NS record at {_text(apex)}; name at least one server"
+    yield from _glue_problems(apex, nodes)
+
+
+def zone_problems(apex: Labels, records: Sequence[Record]) -> list[str]:
+    """What keeps records from being served as a zone, where they are all it has; each problem begins with its line."""
+    return [*conflicts(apex, records), *missing(apex, records)]
+
+
+def _nodes(records: Sequence[Record]) -> Nodes:
+    nodes: defaultdict[Labels, list[Record]] = defaultdict(list)
+    for record in records:
+        nodes[record.key].append(record)
+    return nodes
+
+
+def _soa_problems(apex: Labels, nodes: Nodes) -> Iterator[str]:
+    some = [record for record in nodes.get(apex, ()) if record.rtype == Type.SOA]
+    if len(some) > 1:
+        lines = ", ".join(str(record.line) for record in some)
+        yield f"has {len(some)} SOA records (lines {lines}); there must be one"
+    for record in (record for key, here in nodes.items() if key != apex for record in here):
+        if record.rtype == Type.SOA:
+            yield f"line {record.line}: SOA at {_text(record.owner)}: only {_text(apex)} can have one"
+
+
+def _signing_problems(records: Sequence[Record]) -> Iterator[str]:
+    """One line for each type: a signed zone has thousands of such records."""
+    lines: defaultdict[int, list[int]] = defaultdict(list)
+    for record in records:
+        if record.rtype in SIGNING:
+            lines[record.rtype].append(record.line)
+    for rtype, some in lines.items():
+        shown = ", ".join(map(str, some[:SHOWN])) + (f" and {len(some) - SHOWN} more" if len(some) > SHOWN else "")
+        yield (
+            f"line {some[0]}: {_type(rtype)} records (lines {shown}): the zone is signed, and signed zones cannot be"
+            " served yet; use the unsigned zone, and remove its DS record from the parent first"
+        )
+
+
+def _node_problems(key: Labels, here: Sequence[Record], apex: Labels) -> Iterator[str]:
+    types = Counter(record.rtype for record in here)
+    name, line = _text(key), here[-1].line
+    if types[Type.CNAME] and types.keys() - DNSSEC_BESIDE_CNAME - {Type.CNAME}:
+        others = ", ".join(sorted({dns.rdatatype.to_text(r.rdata.rdtype) for r in here if r.rtype != Type.CNAME}))
+        yield f"line {line}: {name} has a CNAME beside other data ({others}); a CNAME must be alone"
+    for only in (Type.CNAME, Type.DNAME):
+        if types[only] > 1:
+            yield f"line {line}: {name} has {types[only]} {only.name} records; there can be one"
+    if types[Type.DNAME] and types[Type.NS] and key != apex:
+        yield f"line {line}: {name} has a DNAME beside NS; it can be redirected or delegated, not both"
+    if types[Type.DS] and key == apex:
+        yield f"line {line}: {name} has a DS record at the apex; it belongs into the parent zone"
+    if key[:1] == (WILD,) and (types[Type.NS] or types[Type.DNAME]):
+        yield f"line {line}: {name}: NS and DNAME records of a wildcard mean nothing (RFC 4592 section 4)"
+
+
+def _size_problems(key: Labels, here: Sequence[Record]) -> Iterator[str]:
+    """Record sets that do not fit a message, which nobody could ever be given whole."""
+    sizes: Counter[int] = Counter()
+    for record in here:
+        hints = HINTS if record.rtype in (Type.SVCB, Type.HTTPS) else 0
+        size = len(record.wire) + RECORD_HEAD + hints
+        sizes[record.rtype] += size + POINTER
+        if size + name_length(key) > MESSAGE_ROOM:
+            yield (
+                f"line {record.line}: {_text(key)}: a {_type(record.rtype)} record of {size + name_length(key)} bytes"
+                f" with its owner; {MESSAGE_ROOM} fit a message"
+            )
+    for rtype, size in sizes.items():
+        some = [record for record in here if record.rtype == rtype]
+        if size > MESSAGE_ROOM and len(some) > 1:
+            yield (
+                f"line {some[0].line}: {_text(key)}: its {len(some)} {_type(rtype)} records have {size} bytes"
+                f" together; {MESSAGE_ROOM} fit a message"
+            )
+
+
+def _dname_problems(nodes: Nodes) -> Iterator[str]:
+    redirected = {key for key, here in nodes.items() if any(record.rtype == Type.DNAME for record in here)}
+    if not redirected:
+        return
+    for key, here in nodes.items():
+        above = next((key[i:] for i in range(1, len(key) + 1) if key[i:] in redirected), None)
+        if above is not None:
+            yield f"line {here[0].line}: {_text(key)} lies below the DNAME of {_text(above)} and can never be found"
+
+
+def _glue_problems(apex: Labels, nodes: Nodes) -> Iterator[str]:
+    """Servers below their own delegation: each needs an address, and all must fit a message with the delegation."""
+    for key, here in nodes.items():
+        servers = [record for record in here if record.rtype == Type.NS and key != apex]
+        size = sum(len(record.wire) + RECORD_HEAD + POINTER for record in servers)
+        for record in servers:
+            target = lowered(cast("Any", record.rdata).target.labels[:-1])
+            if target[len(target) - len(key) :] != key:
+                continue
+            addresses = [other for other in nodes.get(target, ()) if other.rtype in (Type.A, Type.AAAA)]
+            size += sum(len(address.wire) + RECORD_HEAD + name_length(target) for address in addresses)
+            if not addresses:
+                yield f"line {record.line}: {_text(target)} lies below this delegation and needs an A or AAAA record"
+        if size > MESSAGE_ROOM:
+            yield f"line {servers[0].line}: {_text(key)}: delegation and glue have {size} bytes; {MESSAGE_ROOM} fit"
+
+
+def _type(rtype: int) -> str:
+    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))
+
+
+def _text(name: Labels) -> str:
+    return dns.name.Name((*name, b"")).to_text()
