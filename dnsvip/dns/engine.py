@@ -40,9 +40,8 @@ from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers, messages
-from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, fault, zones_of
+from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, fault, labels_or_split, zones_of
 from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
-from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 
@@ -75,7 +74,7 @@ class Engine:
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._compiled if before else {})
         self._faults: dict[Labels, Problem] = {}
-        services = {labels_of(name): service for name, service in site.services.items()}
+        services = {labels_or_split(name): service for name, service in site.services.items()}
         self._site = site
         self.zones: Zones = zones_of(self._compiled, services, before.zones if before else None)
         classifier = before.tables.classifier if before else None

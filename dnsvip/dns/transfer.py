@@ -14,8 +14,8 @@ from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import MAX_SIZE, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, name_length
 from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.lookup import Zones
-from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.site import ClassCluster, Service, Site, Transfer
 
@@ -41,10 +41,10 @@ class Transfers:
     def __init__(self, site: Site, zones: Zones) -> None:
         self._zones = zones
         self._allowed: Mapping[Labels, Transfer] = {
-            labels_of(name): zone.transfer for name, zone in site.zones.items() if zone.transfer
+            labels_or_split(name): zone.transfer for name, zone in site.zones.items() if zone.transfer
         }
         self._plain: Mapping[Labels, Mapping[int, RRset]] = {
-            labels_of(name): _plain(service, site) for name, service in site.services.items()
+            labels_or_split(name): _plain(service, site) for name, service in site.services.items()
         }
 
     def decide(
@@ -97,7 +97,7 @@ _NONE: Mapping[int, RRset] = {}
 
 def _plain(service: Service, site: Site) -> Mapping[int, RRset]:
     """The addresses of a service as an anonymous client gets them from a cluster with `anonymous = "plain"`."""
-    owner = labels_of(service.name)
+    owner = labels_or_split(service.name)
     addresses = {}
     for rtype, name in ((Type.AAAA, service.cluster), (Type.A, service.cluster4)):
         cluster = site.clusters.get(name) if name else None

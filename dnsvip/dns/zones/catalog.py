@@ -22,7 +22,7 @@ class ZoneEntry:
     __slots__ = ("apex", "problems", "text", "zone")
 
     def __init__(self, zone: Zone) -> None:
-        self.text, self.apex = zone.text, labels_of(zone.name)
+        self.text, self.apex = zone.text, labels_or_split(zone.name)
         self.zone: CompiledZone | None = None
         self.problems: list[Problem] = []
         try:
@@ -31,6 +31,14 @@ class ZoneEntry:
             self.problems = error.problems
         except Exception as error:  # noqa: BLE001 - a fault of ours costs this zone, not the others
             self.problems = [fault(zone.name, error)]
+
+
+def labels_or_split(name: str) -> Labels:
+    """The labels of a name of the site; those between its dots where it cannot be read, so that it keeps its place."""
+    try:
+        return labels_of(name)
+    except Exception:  # noqa: BLE001 - compiling the zone reports it; other objects go on
+        return tuple(label for label in name.lower().encode().split(b".") if label)
 
 
 def fault(zone: str, error: Exception) -> Problem:
