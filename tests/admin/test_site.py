@@ -41,6 +41,23 @@ async def test_apply(api: Api) -> None:
     assert "c2VjcmV0" not in done.text
 
 
+async def test_a_serial_that_is_not_raised(api: Api) -> None:
+    """A zone whose records change while its serial does not is warned of, by apply and in the answer to a PUT."""
+    site, warning = whole(), "has changed, but its serial"
+    site["zone"]["example.test"]["text"] += "more 60 A 192.0.2.77\n"
+    done = await api.ok("POST", "apply", site)
+    assert [each["where"] for each in done["warnings"] if warning in each["message"]] == ["zone.example.test"]
+    assert not [each for each in (await api.ok("POST", "apply", site))["warnings"] if warning in each["message"]]
+    text = site["zone"]["example.test"]["text"]
+    for line, warned in (("; a remark\n", False), ("again 60 A 192.0.2.78\n", True)):
+        answer = await api("PUT", "zones/example.test", {"text": text + line})
+        assert (warning in answer.headers.get("Warning", "")) is warned
+    assert (await api("PUT", "zones/example.test", {"text": text + "$UNICODE 2008\n"})).status == 422
+    hostile = await api("PUT", "zones/example.test", {"text": text + "m TYPE41 \\# 0\n"})
+    assert hostile.status == 422
+    assert "pseudo-record" in hostile.text
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [

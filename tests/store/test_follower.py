@@ -84,6 +84,31 @@ async def test_snapshot_on_disk_follows(filled: Store, node: Node, started: Star
 
 
 @pytest.mark.usefixtures("filled")
+async def test_a_failing_subscriber(node: Node, started: Start, store: Store) -> None:
+    """Where a subscriber raises, the others get the snapshot and every later one, and the node warns until it is well."""
+    feed, heard, failing = await started(SnapshotFollower(node("a"), ["dns"], {})), list[int](), True
+
+    def take(_: Snapshot) -> None:
+        if failing:
+            raise ValueError("cannot compile")
+
+    feed.subscribe(take)
+    feed.subscribe(lambda new: heard.append(new.generation))
+    feed.describe(lambda: {"warnings": ["of its own"], "more": 1})
+    await store.objects.apply(new_client(1), "me", "api")
+    await until(lambda: heard == [2])
+    await asyncio.sleep(1.2)
+    detail = (await store.nodes.all())[0].detail
+    assert detail["warnings"] == ["generation 2 could not be applied: ValueError: cannot compile", "of its own"]
+    assert detail["more"] == 1
+    failing = False
+    await store.objects.apply(new_client(2), "me", "api")
+    await until(lambda: heard == [2, 3])
+    await asyncio.sleep(1.2)
+    assert (await store.nodes.all())[0].detail["warnings"] == ["of its own"]
+
+
+@pytest.mark.usefixtures("filled")
 async def test_generation_is_reported_after_subscribers_took_it(node: Node, started: Start, store: Store) -> None:
     """A node reports a generation only after its subscribers have applied it."""
     feed = await started(SnapshotFollower(node("a"), ["dispatch"], {}))

@@ -80,6 +80,17 @@ def test_dispatcher_status() -> None:
     assert values(dispatch.families({}))["dnsvip_dispatch_unreachable_servers",] == 0
 
 
+def test_broken_zones() -> None:
+    """A zone that a live node answers SERVFAIL for is named."""
+    reports = (
+        NodeReport("one", frozenset({"dns"}), 9, "x", 100.0, 5.0, "a", detail={"broken_zones": ["bad.test"]}),
+        NodeReport("two", frozenset({"dns"}), 9, "x", 10.0, 5.0, "b", detail={"broken_zones": ["old.test"]}),
+    )
+    found = values(node.families(node.Known("serve", make_snapshot(), 101.0, True, 100.5, 9, reports)))
+    assert found["dnsvip_zone_broken", "one", "bad.test"] == 1
+    assert ("dnsvip_zone_broken", "two", "old.test") not in found
+
+
 def test_nodes_by_their_slowest_process() -> None:
     """A node lags as much as its slowest live process; a node that has stopped reporting is not live."""
     reports = (

@@ -7,8 +7,9 @@ and the body does not name is removed; what the API made, and what is set at run
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import structlog
 from aiohttp import web
@@ -21,9 +22,9 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import Flag
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.catalog import check_services
-from dnsvip.dns.zones.zone import check_zone
-from dnsvip.errors import Conflict, InvalidSite
-from dnsvip.site import STRICT, Site
+from dnsvip.dns.zones.zone import check_zone, serial_warnings
+from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.site import STRICT, Site, Zone
 from dnsvip.site.changes import describe
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.plan import Change, effects, plan
@@ -89,7 +90,7 @@ def _checked(body: JsonObject) -> Site:
 
 
 def _outcome(site: Site, changes: tuple[Change, ...], generation: int, *, applied: bool) -> JsonObject:
-    remarks = [*warnings(site), *effects(changes)]
+    remarks = [*warnings(site), *effects(changes), *_serials(changes)]
     return {
         "generation": generation,
         "applied": applied,
@@ -97,6 +98,11 @@ def _outcome(site: Site, changes: tuple[Change, ...], generation: int, *, applie
         "changes": [describe(change) for change in changes[:SHOWN]],
         "warnings": [{"where": remark.where, "message": remark.message} for remark in remarks],
     }
+
+
+def _serials(changes: Iterable[Change]) -> list[Problem]:
+    zones = (change for change in changes if change.kind == "zone")
+    return serial_warnings((cast("Zone | None", change.before), cast("Zone | None", change.after)) for change in zones)
 
 
 _TABLE = {"type": "object", "additionalProperties": {"type": "object"}}

@@ -6,6 +6,7 @@ computed again, so a patch never undoes another. What is special about a kind ar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -46,6 +47,10 @@ async def _unchecked(_request: web.Request, _name: str, _body: JsonObject) -> No
     pass
 
 
+def _unremarked(_before: SiteObject | None, _after: SiteObject) -> Sequence[Problem]:
+    return ()
+
+
 def _as_wanted(_before: SiteObject | None, after: SiteObject) -> SiteObject:
     return after
 
@@ -65,7 +70,8 @@ class Resource:
     """How a kind of object is served.
 
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
-    `check` raises for a body whose examination takes long. `discloses` names the objects of other kinds, (kind, name),
+    `check` raises for a body whose examination takes long. `remarks`, run in a thread, gives warnings about a change,
+    which the answer has in Warning headers. `discloses` names the objects of other kinds, (kind, name),
     that the answer to a query tells about. `limit` is that of a body, in bytes. With `reserved` no object can be called
     import or export.
     """
@@ -75,6 +81,7 @@ class Resource:
     listed: Callable[[SiteObject], JsonObject] = without_secrets
     settled: Callable[[SiteObject | None, SiteObject], SiteObject] = _as_wanted
     check: Check = _unchecked
+    remarks: Callable[[SiteObject | None, SiteObject], Sequence[Problem]] = _unremarked
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
     limit: int = bodies.LIMIT
     reserved: bool = False
@@ -188,7 +195,7 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
         whole = body if before is None else bodies.with_runtime(resource.name, dump(before), body)
         return parse(resource.name, name, whole)
 
-    return changed_response(resource, await change(resource, request, name, make))
+    return await changed_response(resource, await change(resource, request, name, make))
 
 
 async def patch(resource: Resource, request: web.Request) -> web.Response:
@@ -202,7 +209,7 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
             raise absent(resource, name)
         return parse(resource.name, name, bodies.merged(dump(before), body))
 
-    return changed_response(resource, await change(resource, request, name, make))
+    return await changed_response(resource, await change(resource, request, name, make))
 
 
 async def delete(resource: Resource, request: web.Request) -> web.Response:
@@ -248,14 +255,18 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
     raise AssertionError("unreachable")
 
 
-def changed_response(resource: Resource, outcome: Outcome) -> web.Response:
-    """The answer to a change: the object as it is now."""
+async def changed_response(resource: Resource, outcome: Outcome) -> web.Response:
+    """The answer to a change: the object as it is now, with what there is to remark on the change."""
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
     shown = resource.shown(outcome.after)
     if outcome.before is not None:
-        return shown_response(shown, outcome.headers)
-    headers = {**outcome.headers, "Location": resource.url(shown["name"])}
-    return shown_response(shown, headers, status=201)
+        response = shown_response(shown, outcome.headers)
+    else:
+        headers = {**outcome.headers, "Location": resource.url(shown["name"])}
+        response = shown_response(shown, headers, status=201)
+    for remark in await asyncio.to_thread(resource.remarks, outcome.before, outcome.after):
+        response.headers.add("Warning", f'299 - "{remark}"')
+    return response
 
 
 def shown_response(shown: JsonObject, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:

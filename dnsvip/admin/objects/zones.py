@@ -15,8 +15,8 @@ from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.catalog import check_services
-from dnsvip.dns.zones.zone import check_zone
-from dnsvip.errors import InvalidSite
+from dnsvip.dns.zones.zone import check_zone, serial_warnings
+from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Site, Zone
 from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
@@ -44,6 +44,11 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
         raise InvalidSite(problems)
 
 
+def remarks(before: SiteObject | None, after: SiteObject) -> list[Problem]:
+    """A warning where the records have changed and the serial has not been raised."""
+    return serial_warnings([(cast("Zone | None", before), cast("Zone", after))])
+
+
 def closest(name: str, zones: Collection[str]) -> str | None:
     """The zone that a name is in: the longest suffix of it that is a zone."""
     labels = name.split(".")
@@ -51,7 +56,7 @@ def closest(name: str, zones: Collection[str]) -> str | None:
     return next((zone for zone in around if zone in zones), None)
 
 
-ZONE = Resource(KINDS["zone"], listed=without_text, check=check, limit=16 << 20)
+ZONE = Resource(KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit=16 << 20)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -75,7 +80,7 @@ async def put(request: web.Request) -> web.Response:
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})
-    return changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
+    return await changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:

@@ -6,15 +6,17 @@ import asyncio
 import getpass
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import click
 
 from dnsvip.cli.database.changes import headline, lines
 from dnsvip.dns.zones.catalog import check_services
-from dnsvip.dns.zones.zone import check_zone
+from dnsvip.dns.zones.zone import check_zone, serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.site import Site
+from dnsvip.site import Site, Zone
 from dnsvip.site.changes import describe
 from dnsvip.site.io.files import load_node, load_site
 from dnsvip.site.node_file import NodeConfig
@@ -51,7 +53,7 @@ def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> 
         raise Conflict(error.problems, str(site_file)) from None
     except InvalidSite as error:
         raise InvalidSite(error.problems, str(site_file)) from None
-    remarks = [*warnings(site), *effects(changes)]
+    remarks = [*warnings(site), *effects(changes), *_serials(changes)]
     if as_json:
         _print_json(generation, changes, remarks, applied=bool(changes) and not dry_run)
     else:
@@ -91,6 +93,11 @@ def _check_zones(site: Site) -> None:
     problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
     if problems:
         raise InvalidSite(problems)
+
+
+def _serials(changes: Iterable[Change]) -> list[Problem]:
+    zones = (change for change in changes if change.kind == "zone")
+    return serial_warnings((cast("Zone | None", change.before), cast("Zone | None", change.after)) for change in zones)
 
 
 def _print(generation: int, changes: tuple[Change, ...], remarks: list[Problem], *, dry_run: bool) -> None:

@@ -30,6 +30,9 @@ MESSAGE_ROOM = MAX_SIZE - 2048
 """Bytes of a message that one record set may take: the rest is for header, question, owner, OPT and TSIG, each as long
 as it can be."""
 
+LONGEST_REASON = 200
+"""Characters of a problem; the library's may quote the whole record."""
+
 SIGNING = frozenset(
     {
         dns.rdatatype.RRSIG,
@@ -83,7 +86,8 @@ def wire_of(rdata: dns.rdata.Rdata) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return re.sub(r"^<?\w+>?:\d+: ", "", str(error)).rstrip(".") or type(error).__name__
+    text = re.sub(r"^<?\w+>?:\d+: ", "", str(error)).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def _plain(rtype: int, text: str, origin: dns.name.Name) -> dns.rdata.Rdata:

@@ -40,6 +40,32 @@ def check_zone(zone: Zone) -> list[Problem]:
     return read_zone(zone)[2]
 
 
+def serial_warnings(pairs: Iterable[tuple[Zone | None, Zone | None]]) -> list[Problem]:
+    """A warning for each zone, before and after a change, whose records differ and whose serial is not higher (RFC
+    1982): secondaries would not notice."""
+    return [warning for before, after in pairs if before and after and (warning := _serial_warning(before, after))]
+
+
+def _serial_warning(before: Zone, after: Zone) -> Problem | None:
+    if before.text == after.text:
+        return None
+    (_, old, _), (_, new, _) = read_zone(before), read_zone(after)
+    was, now = _soa_serial(old), _soa_serial(new)
+    if was is None or now is None or 0 < (now - was) % (1 << 32) < 1 << 31 or _content(old) == _content(new):
+        return None
+    return Problem(
+        f"zone.{after.name}", f"has changed, but its serial {now} is not higher than before ({was}); raise it"
+    )
+
+
+def _soa_serial(records: Iterable[Record]) -> int | None:
+    return next((int.from_bytes(record.wire[-20:-16], "big") for record in records if record.rtype == Type.SOA), None)
+
+
+def _content(records: Iterable[Record]) -> set[tuple[Labels, int, int, bytes]]:
+    return {(record.key, record.rtype, record.ttl, record.wire) for record in records}
+
+
 def compile_zone(zone: Zone) -> CompiledZone:
     """The zone ready for look-ups; raises ZoneError with every problem and its line."""
     apex, records, problems = read_zone(zone)

@@ -167,9 +167,10 @@ class ZoneText:
                     "60 60 A 192.0.2.2",
                 ]
             )
-        return self._record()
+        return self.record()
 
-    def _record(self) -> str:
+    def record(self) -> str:
+        """One record, mostly good, on one line or several."""
         pick = self._below(20)
         rtype = self._one(TYPES if pick < 13 else RARE if pick < 16 else RARER if pick < 18 else RAREST)
         data = self._data.get(rtype, self._name)()
