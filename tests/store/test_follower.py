@@ -85,7 +85,7 @@ async def test_snapshot_on_disk_follows(filled: Store, node: Node, started: Star
 
 @pytest.mark.usefixtures("filled")
 async def test_a_failing_subscriber(node: Node, started: Start, store: Store) -> None:
-    """Where a subscriber raises, the others get the snapshot and every later one, and the node warns until it is well."""
+    """Where a subscriber raises, the others get this snapshot and later ones, and the node warns until it is well."""
     feed, heard, failing = await started(SnapshotFollower(node("a"), ["dns"], {})), list[int](), True
 
     def take(_: Snapshot) -> None:

@@ -47,7 +47,10 @@ class Templates:
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
         if kept is None:
-            self._load()
+            try:
+                self._load()
+            except Exception as error:  # noqa: BLE001 - templates are learned from queries as well
+                engine.blame((), error)
 
     def fits(self, engine: Engine) -> bool:
         """Whether that engine answers alike for all names, but for the addresses in the holes."""
