@@ -17,10 +17,10 @@ import dns.rdtypes.ANY.SOA
 
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.content import UNREADABLE
-from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, text_of
 from dnsvip.dns.zones.rdata import read_type
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.rules import zone_problems
+from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, text_of
 from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
