@@ -93,12 +93,26 @@ class Patching:
 def replacements_of(zone: str, body: JsonObject, now: int) -> list[Replacement]:
     """What a PATCH of a zone asks for; raises InvalidSite. Comments without a time get `now`, in unix seconds."""
     try:
-        patching: Patching = adapter(Patching).validate_python(body)
+        patching: Patching = adapter(Patching).validate_python({**body, "rrsets": _relevant(body.get("rrsets"))})
     except ValidationError as error:
         raise InvalidSite([problem_of(f"zone.{zone}", Patching, item) for item in error.errors()]) from None
     if problems := [problem for each in patching.rrsets for problem in _missing(zone, each)]:
         raise InvalidSite(problems)
     return [_replacement(each, now) for each in patching.rrsets]
+
+
+def _relevant(rrsets: Any) -> Any:
+    """What PowerDNS looks at of the sets: a DELETE is about a name and a type, and a TTL is one of records."""
+    if not isinstance(rrsets, list):
+        return rrsets
+    return [_relevant_keys(each) if isinstance(each, dict) else each for each in rrsets]
+
+
+def _relevant_keys(rrset: JsonObject) -> JsonObject:
+    if _upper(rrset.get("changetype")) == "DELETE":
+        return {key: rrset[key] for key in rrset if key in ("name", "type", "changetype")}
+    with_records = isinstance(rrset.get("records"), list)
+    return {key: rrset[key] for key in rrset if key != "ttl" or with_records}
 
 
 def _missing(zone: str, each: RRsetBody) -> Iterator[Problem]:

@@ -44,7 +44,7 @@ CONTENTS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix("
 
 OWN_TYPES = ("ALIAS", "LUA")
 ODD_NAMES = ["a\\032b", "a\\.b", "@", "a=b", "a+b", "a.*"]
-WRONG_NAMES = ["a.judge.test", "a.other.test.", "", ".", " ", f"a..{ZONE}", f"{'x' * 64}.{ZONE}"]
+WRONG_NAMES = [f"ü.{ZONE}", "a.judge.test", "a.other.test.", "", ".", " ", f"a..{ZONE}", f"{'x' * 64}.{ZONE}"]
 TTLS: list[tuple[Any, str]] = [
     *[(ttl, "") for ttl in (60, 300, 0, 2147483647, "60", 60.0, None, True, [])],
     *[(ttl, "ttl") for ttl in (-1, 1.5, 2147483648, 4294967296, "x", "1h", "")],
@@ -181,7 +181,7 @@ class Calls:
         if body["changetype"] == "DELETE" and body["name"] == ZONE:
             call.odd.add("unserved")
         if str(body["changetype"]).upper() != "REPLACE":
-            return body
+            return body | ({"ttl": "x", "records": [{}], "comments": 5} if chance() < 0.2 else {})
         if chance() < 0.9:
             body["ttl"], odd = (pick((60, 300)), "") if chance() < 0.9 else pick(TTLS)
             call.odd |= {odd} - {""}
@@ -189,6 +189,8 @@ class Calls:
             body["records"] = self._records(call, rtype) if chance() < 0.97 else pick((None, {}, "x", [1], [{}]))
         if chance() < 0.25:
             body["comments"] = pick(COMMENTS)
+        if "records" not in body and chance() < 0.2:
+            body["ttl"] = "x"
         return body
 
     def _name(self, call: Call, rtype: str) -> str:

@@ -79,6 +79,8 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
 
 def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, wanted: Replacement) -> Key:
     """Make one set what it shall be; the key of it. Raises ValueError, or what dnspython does for names and types."""
+    if not wanted.name.isascii():
+        raise ValueError("has letters that are not ASCII in its name; write them as xn-- (RFC 5890) or as \\DDD")
     owner, rtype = dns.name.from_text(wanted.name).labels[:-1], read_type(wanted.rtype)
     key = (lowered(owner), rtype)
     old = sets.get(key, RecordSet(owner, rtype))
