@@ -1,7 +1,7 @@
-"""What goes in and out of PowerDNS's API: bodies as replacements, zones and record sets as JSON, zone ids.
+"""Request and response forms of PowerDNS's API: bodies as replacements, zones and record sets as JSON, zone ids.
 
-A body is read as PowerDNS 4.7 reads it: unknown keys are ignored, `changetype` has no case, a TTL may be a string, and
-`records` or `comments` that are no list are not there. What it would read wrongly is refused instead.
+Bodies are read as PowerDNS 4.7 reads them: unknown keys are ignored, `changetype` is case-insensitive, a TTL may be a
+string, and `records` or `comments` that are not lists count as absent. Values that PowerDNS would misread are refused.
 """
 
 from __future__ import annotations

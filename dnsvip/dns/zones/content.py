@@ -1,9 +1,9 @@
-"""Record contents as PowerDNS's API writes them, to rdata and back, without loss.
+"""Lossless conversion between rdata and record contents as PowerDNS's API writes them.
 
-PowerDNS takes a content only in its own form: what follows a remark, a second line, or a missing quote would be lost
-in silence. `read_content` does the same. The form is the zone file's (RFC 1035 section 5.1) with absolute names, except
-that strings are in quotes and as long as they like, LOC (RFC 1876) has all twelve fields, and base64 and hexadecimal
-data have no spaces. It knows nothing of zones.
+PowerDNS accepts a content only in its canonical form, so that nothing after a `;`, a line break or a missing quote is
+silently dropped; `read_content` does the same. The form is that of zone files (RFC 1035 section 5.1) with absolute
+names, but strings are quoted and of any length, LOC (RFC 1876) has all twelve fields, and base64 and hexadecimal data
+contain no spaces. This module knows nothing about zones.
 """
 
 from __future__ import annotations

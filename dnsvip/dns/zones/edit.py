@@ -1,6 +1,6 @@
 """A zone with some record sets replaced, by PowerDNS's rules, in time linear in the zone and in the edit.
 
-Only what is new is read again; all other records stay as they were, byte for byte. The result is canonical text
+Only new records are parsed; all others stay byte for byte as they were. The result is canonical text
 (sets.py): the first edit drops other comments and directives of the old text. The SOA's serial is raised by every
 edit that changes what is served (RFC 1982).
 """
@@ -66,7 +66,7 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
         try:
             key = _put(sets, types, before.zone.name, wanted)
             if (key, wanted.removes) in seen:
-                raise ValueError("stands twice in one request")
+                raise ValueError("occurs twice in one request")
             seen.add((key, wanted.removes))
             changed.add(key)
         except UNREADABLE as error:

@@ -1,7 +1,7 @@
-"""A zone as record sets with all that PowerDNS's API keeps in them, to zone text and back.
+"""A zone as record sets with everything PowerDNS's API stores in them, converted from and to zone text.
 
-What a zone file cannot say stands in comments of it, one a line, so that every reader of the text sees the same
-records, and the text carries them through site files, backups and the API:
+What a zone file cannot express is kept in structured comments, one per line. Other readers of the text see the same
+records, and site files, backups and the API carry the comments along:
 
     ;dnsvip-disabled OWNER TTL IN TYPE CONTENT     a record that is kept and not served
     ;dnsvip-content OWNER TYPE CONTENT             how the strings of a record were written, if not as in its line
