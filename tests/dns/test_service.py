@@ -86,9 +86,9 @@ def test_ecs_is_not_volunteered(server: Running) -> None:
 
 
 def test_ecs_opt_out(server: Running) -> None:
-    """SOURCE 0 hides the client: it is answered as nobody, and SCOPE tells caches that it is not everybody's answer;
-    family 0 is returned as it was sent."""
-    for subnet, scope in (("0.0.0.0/0", 1), ("::/0", 3), ("0", 0)):
+    """SOURCE 0 hides the client: it is answered as nobody, and SCOPE tells caches that others
+    are not."""
+    for subnet, scope in (("0.0.0.0/0", 1), ("::/0", 3), ("0", 1)):
         reply = server.dig("www.example.test", "AAAA", f"+subnet={subnet}")
         assert address_of(reply) == PLAIN
         assert (ecs_of(reply) or "").endswith(f"/0/{scope}")
