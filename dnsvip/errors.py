@@ -45,10 +45,17 @@ class PlatformError(DnsvipError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a site: `where` is a dotted path such as `tier.gold.pool`."""
+    """One thing wrong in a site: `where` is a dotted path such as `tier.gold.pool`.
+
+    `about` is the object of the path and `names` are others that the message names, each as (kind, name): who may not
+    see them reads `hidden` instead.
+    """
 
     where: str
     message: str
+    names: tuple[tuple[str, str], ...] = ()
+    hidden: str = ""
+    about: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"

@@ -84,7 +84,7 @@ def as_powerdns(handle: Handle) -> Handle:
         try:
             return await handle(request)
         except DnsvipError as error:
-            refused = response(refusal_of(error))
+            refused = response(refusal_of(error, request))
             body = json.loads(refused.text or "{}")
             refused.text = json.dumps({**body, "error": body.get("detail", "")}, ensure_ascii=False) + "\n"
             return refused
@@ -151,9 +151,9 @@ async def patch(request: web.Request) -> web.Response:
 
 
 async def notify(request: web.Request) -> web.Response:
-    """Accepted without effect: secondaries are notified when a zone changes."""
+    """Not done by request: secondaries are notified when a zone changes."""
     await _zone(request)
-    return bodies.answer({"result": "Notification queued"})
+    raise Refusal("not-implemented", "NOTIFY is sent when the zone changes, not by request.")
 
 
 async def _edit(request: web.Request, name: str, replacements: Sequence[Replacement]) -> None:

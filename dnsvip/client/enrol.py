@@ -13,8 +13,10 @@ from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot,
 def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enrolment:
     """The enrolment of client `name` with its current keys, to query `servers` (each ADDRESS:PORT).
 
-    Raises ClientError for a client that is unknown or revoked, and where the site has no service name.
+    Raises ClientError for a client that is unknown or revoked, without servers, and where the site has no service name.
     """
+    if not servers:
+        raise ClientError("an enrolment needs at least one DNS server to query, as ADDRESS:PORT")
     site = snapshot.site
     client = _enrollable(site, name)
     clusters = [cluster for cluster in site.clusters.values() if isinstance(cluster, Cluster)]

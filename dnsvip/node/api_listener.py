@@ -20,6 +20,7 @@ from aiohttp import web
 
 from dnsvip.errors import PlatformError
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
+from dnsvip.node.http_connections import Connections
 from dnsvip.site import parse_endpoint
 from dnsvip.site.node_file import UNIX, AdminSettings, TlsFiles
 
@@ -42,11 +43,13 @@ async def api_listening(app: web.Application, settings: AdminSettings) -> AsyncI
         app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE
     )
     certificate = Certificate(settings.tls) if settings.tls else None
+    connections = Connections()
+    app.middlewares.insert(0, connections.middleware())
     await runner.setup()
-    where = ""
+    where, server = "", None
     try:
         try:
-            where = await _listen(runner, settings, certificate)
+            where, server = await _listen(runner, settings, certificate, connections)
         except OSError as error:
             text = f"admin.listen: {settings.listen}: cannot listen there: {error.strerror or error}"
             raise PlatformError(text) from error
@@ -57,16 +60,21 @@ async def api_listening(app: web.Application, settings: AdminSettings) -> AsyncI
             if renewal:
                 renewal.cancel()
     finally:
+        if server is not None:
+            server.close()
         await runner.cleanup()
         if where.startswith(UNIX):  # bound by us
             _remove(Path(settings.listen.removeprefix(UNIX)))
 
 
-async def _listen(runner: web.AppRunner, settings: AdminSettings, certificate: Certificate | None) -> str:
+async def _listen(
+    runner: web.AppRunner, settings: AdminSettings, certificate: Certificate | None, connections: Connections
+) -> tuple[str, asyncio.Server]:
     if settings.listen.startswith(UNIX):
         path = Path(settings.listen.removeprefix(UNIX))
-        await web.SockSite(runner, _unix_socket(path)).start()
-        return settings.listen
+        loop, sock = asyncio.get_running_loop(), _unix_socket(path)
+        assert runner.server is not None  # noqa: S101 - it is set up
+        return settings.listen, await loop.create_unix_server(connections.factory(runner.server), sock=sock)
     host, port = parse_endpoint(settings.listen)
     if certificate is None and not ip_address(host).is_loopback:
         log.warning(
@@ -74,8 +82,9 @@ async def _listen(runner: web.AppRunner, settings: AdminSettings, certificate: C
             listen=settings.listen,
             mend='set [admin] tls = { certificate = "FILE", key = "FILE" }, or listen on 127.0.0.1 or "unix:PATH"',
         )
-    await web.TCPSite(runner, host, port, ssl_context=certificate.context if certificate else None).start()
-    return f"{'https' if certificate else 'http'}://{host_port(*runner.addresses[0][:2])}"
+    context = certificate.context if certificate else None
+    server = await connections.listen(runner, host, port, context)
+    return f"{'https' if certificate else 'http'}://{host_port(*server.sockets[0].getsockname()[:2])}", server
 
 
 def _remove(path: Path) -> None:

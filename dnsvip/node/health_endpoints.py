@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client.core import Metric
 
 from dnsvip.errors import PlatformError, StoreError
+from dnsvip.node.http_connections import Connections
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
@@ -70,14 +71,19 @@ def observing(listen: str | None, live: LiveConfig, observed: Observed, key: str
 async def listening(app: web.Application, listen: str, key: str) -> AsyncIterator[str]:
     """Serve an application while the context lasts; yields its URL. Raises PlatformError naming the node file's key."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    connections, server = Connections(), None
+    app.middlewares.insert(0, connections.middleware())
     await runner.setup()
+    host, port = parse_endpoint(listen)
     try:
         try:
-            await web.TCPSite(runner, *parse_endpoint(listen)).start()
+            server = await connections.listen(runner, host, port)
         except OSError as error:
             raise PlatformError(f"{key}: {listen}: cannot listen there: {error.strerror or error}") from error
-        yield f"http://{host_port(*runner.addresses[0][:2])}"
+        yield f"http://{host_port(*server.sockets[0].getsockname()[:2])}"
     finally:
+        if server is not None:
+            server.close()
         await runner.cleanup()
 
 

@@ -6,9 +6,10 @@ under the dotted path an operator knows; `dump` is its inverse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,6 +34,8 @@ def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
         raise InvalidSite([Problem(f"{where}.name", f"does not fit the name {name!r}")])
     body = {**data, "name": name} if KINDS[kind].named else dict(data)
     target = KINDS[kind].class_of(body)
+    if problems := list(_too_large(where, body)):
+        raise InvalidSite(problems)
     try:
         parsed: SiteObject = _adapter(target).validate_python(body)
         _derive(parsed)
@@ -67,6 +70,20 @@ def canonical_name(kind: str, name: str) -> str:
 
 def _adapter(target: type[SiteObject]) -> TypeAdapter[Any]:
     return _ADAPTERS[target]
+
+
+def _too_large(where: str, value: Any) -> Iterator[Problem]:
+    """Numbers that neither JSON nor a database can hold: infinities, NaN, and whole numbers of more than 63 bits."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _too_large(f"{where}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for at, item in enumerate(value):
+            yield from _too_large(f"{where}.{at}", item)
+    elif isinstance(value, float) and not isfinite(value):
+        yield Problem(where, "must be a finite number")
+    elif isinstance(value, int) and abs(value) >= 1 << 63:
+        yield Problem(where, f"must be less than {1 << 63}")
 
 
 def _unknown(key: str, table: type[Any] | None) -> str:

@@ -1,20 +1,23 @@
 """What a caller of the API may do: scopes, roles as named sets of scopes, and whether one covers another. Pure.
 
 A scope allows actions on kinds of objects, and can be narrowed by patterns (`*` matches anything) to
-clusters, zones and clients. Rights are a set of scopes; what no scope allows is denied.
+clusters, zones, clients, tiers and TSIG keys, and to networks. Rights are a set of scopes; what no scope allows
+is denied. What a client reaches through its fields counts too: its tier, its networks and its TSIG keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from dnsvip.site import STRICT, registry
+from dnsvip.errors import Problem
+from dnsvip.site import STRICT, Client, Match, Step, registry
 
 
 class Action(StrEnum):
@@ -29,10 +32,18 @@ class Action(StrEnum):
 ALL = "*"
 OBJECTS = tuple(registry.KINDS)
 LOOKS = ("audit", "status", "node", "metrics", "decode", "explain")
-KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme")
-"""Everything that a scope can name. `site` is a whole site at once; `acme` are TXT records at `_acme-challenge`."""
+KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme", "enrolment")
+"""Everything that a scope can name. `site` is a whole site at once; `acme` are TXT records at `_acme-challenge`;
+`enrolment` is what a client proves its identity by, which holds its keys."""
 
 Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*/-]{1,254}$", examples=["acme-*"])]
+
+
+def _checked_network(text: str) -> str:
+    return text if text == ALL else str(ip_network(text))
+
+
+NetworkPattern = Annotated[str, AfterValidator(_checked_network), Field(max_length=49, examples=["192.0.2.0/24"])]
 KindName = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)}|\*)$", examples=["client"])]
 
 NARROWED: Mapping[str, str] = {
@@ -42,8 +53,20 @@ NARROWED: Mapping[str, str] = {
     "acme": "zones",
     "service": "zones",
     "client": "clients",
+    "enrolment": "clients",
+    "tier": "tiers",
+    "tsig": "tsig",
 }
 """Kind -> the patterns that the name of one of its objects must fit; a service's is its zone."""
+
+NARROWINGS = ("clusters", "zones", "clients", "tiers", "tsig", "networks")
+"""The fields by which a scope is narrowed."""
+
+PREFIX_STEPS = (Step.SOURCE, Step.ECS)
+"""The steps that identify a client by its network."""
+
+PLACE_STEPS = (*PREFIX_STEPS, Step.GEO, Step.LISTENER)
+"""The steps that identify a client by where it is, not by what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +79,46 @@ class Scope:
     clusters: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
     zones: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
     clients: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
+    tiers: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
+    tsig: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
+    networks: Annotated[tuple[NetworkPattern, ...], Field(max_length=64)] = (ALL,)
 
     def allows(self, action: Action, kind: str, name: str | None) -> bool:
         """Whether it allows the action on the object; `name` None is any object of the kind."""
         if action not in self.actions or not {ALL, kind} & set(self.kinds):
             return False
-        patterns = getattr(self, NARROWED[kind]) if kind in NARROWED else (ALL,)
-        return name is None or any(_fits(kind, name, pattern) for pattern in patterns)
+        return name is None or fits_any(kind, name, self.patterns(kind))
+
+    def patterns(self, kind: str) -> tuple[str, ...]:
+        """The patterns that the name of an object of a kind must fit."""
+        patterns: tuple[str, ...] = getattr(self, NARROWED[kind]) if kind in NARROWED else (ALL,)
+        return patterns
+
+    def holds(self, tier: str | None, matches: Iterable[Match]) -> bool:
+        """Whether a client may get the tier (None: it keeps its own) and the matches: networks within its `networks`,
+        and where those are narrowed neither a place nor a listener."""
+        if tier is not None and not fits_any("tier", tier, self.tiers):
+            return False
+        places = [match for match in matches if match.step in PLACE_STEPS]
+        return ALL in self.networks or all(
+            match.step in PREFIX_STEPS and _inside(match.value, self.networks) for match in places
+        )
 
     def covers(self, other: Scope) -> bool:
-        """Whether it allows everything that `other` allows. Patterns are compared as text."""
+        """Whether it allows everything that `other` allows. Patterns are compared as text, networks as networks."""
         return (
             set(self.actions) >= set(other.actions)
             and (ALL in self.kinds or set(self.kinds) >= set(other.kinds))
             and all(
                 ALL in getattr(self, patterns) or set(getattr(self, patterns)) >= set(getattr(other, patterns))
-                for patterns in ("clusters", "zones", "clients")
+                for patterns in NARROWINGS
+                if patterns != "networks"
             )
+            and (ALL in self.networks or all_inside(other.networks, self.networks))
         )
 
     def __str__(self) -> str:
-        narrow = (
-            f" {what}={','.join(getattr(self, what))}"
-            for what in ("clusters", "zones", "clients")
-            if getattr(self, what) != (ALL,)
-        )
+        narrow = (f" {what}={','.join(getattr(self, what))}" for what in NARROWINGS if getattr(self, what) != (ALL,))
         return f"{','.join(self.actions)}:{','.join(self.kinds)}{''.join(narrow)}"
 
 
@@ -93,6 +131,46 @@ class Rights:
     def allow(self, action: Action, kind: str, name: str | None = None) -> bool:
         """Whether any scope allows it."""
         return any(scope.allows(action, kind, name) for scope in self.scopes)
+
+    def patterns(self, action: Action, kind: str, of: str | None = None) -> tuple[str, ...] | None:
+        """The patterns that the name of an object of a kind must fit so that the action is allowed; None: any name.
+
+        With `of` the right is one to that kind of look at the site (status, explain, decode), which tells about
+        objects of `kind` as far as its scopes are narrowed.
+        """
+        patterns = [p for scope in self.scopes if scope.allows(action, of or kind, None) for p in scope.patterns(kind)]
+        return None if ALL in patterns else tuple(dict.fromkeys(patterns))
+
+    def allow_client(self, before: Client | None, after: Client) -> bool:
+        """Whether one scope allows a client to be written with the tier and the matches that it did not have before."""
+        matches = new_matches(before, after)
+        tier = None if before is not None and before.tier == after.tier else after.tier
+        return any(
+            scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches) for scope in self.scopes
+        )
+
+    def shown(self, problem: Problem) -> Problem:
+        """A problem as the caller may read it: without the names of objects that it may neither read nor write."""
+        if problem.about is not None and not self._knows(*problem.about):
+            kind = problem.about[0]
+            return Problem(kind, f"concerns a {kind} that this token may not see")
+        if not all(self._knows(kind, name) for kind, name in problem.names):
+            return Problem(problem.where, problem.hidden or "collides with an object that this token may not see")
+        return problem
+
+    def _knows(self, kind: str, name: str) -> bool:
+        return self.allow(Action.READ, kind, name) or self.allow(Action.WRITE, kind, name)
+
+    @property
+    def writes_any_client(self) -> bool:
+        """Whether every client may be written, with every tier, network and TSIG key."""
+        return self.patterns(Action.WRITE, "tsig") is None and any(
+            scope.allows(Action.WRITE, "client", None)
+            and ALL in scope.clients
+            and ALL in scope.tiers
+            and ALL in scope.networks
+            for scope in self.scopes
+        )
 
     def cover(self, others: Iterable[Scope]) -> bool:
         """Whether each of the scopes lies within one of these: nobody grants more than they have."""
@@ -107,6 +185,7 @@ ROLES: Mapping[str, tuple[Scope, ...]] = {
     "operator": (
         Scope((READ,), (ALL,)),
         Scope((WRITE, DELETE), ("client", "tier", "pool", "service", "zone")),
+        Scope((WRITE,), ("enrolment",)),
         Scope((ROTATE,), ("key", "cookies")),
     ),
     "viewer": (Scope((READ,), _VISIBLE),),
@@ -129,7 +208,34 @@ def wanted(action: Action, kind: str, name: str | None = None) -> str:
     return f"{action.value}:{kind}"
 
 
+def new_matches(before: Client | None, after: Client) -> list[Match]:
+    """The matches of a client that it did not have before."""
+    old = set(before.match) if before is not None else set()
+    return [match for match in after.match if match not in old]
+
+
+def fits_any(kind: str, name: str, patterns: Iterable[str]) -> bool:
+    """Whether the name of an object of a kind fits one of the patterns; a service's is in its zone."""
+    return any(_fits(kind, name, pattern) for pattern in patterns)
+
+
+def all_inside(networks: Iterable[str], others: Sequence[str]) -> bool:
+    """Whether each network lies within one of the others."""
+    return all(_inside(network, others) for network in networks)
+
+
+def _inside(network: str, networks: Iterable[str]) -> bool:
+    """Whether a network lies within one of others."""
+    if network == ALL:
+        return False
+    inner = ip_network(network)
+    outer = (ip_network(text) for text in networks)
+    return any(inner.version == one.version and inner.subnet_of(one) for one in outer)  # type: ignore[arg-type]
+
+
 def _fits(kind: str, name: str, pattern: str) -> bool:
     if kind == "service":  # of a zone: at its apex or below
         return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+    if kind == "key":  # CLUSTER/SLOT
+        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")
     return fnmatchcase(name, pattern)

@@ -6,7 +6,9 @@ change of one client costs the same among ten clients and among a million.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +34,9 @@ from dnsvip.site.nested import hidden_networks
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
 
+OWN_HOST = r"https?://(\[\{address\}\]|\{address\})(:[0-9]{1,5})?([/?#]|$)"
+"""How the URL of a health check begins: its host is the address of the server that is checked."""
+
 
 def check_site(site: Site) -> list[Problem]:
     """Every problem of a whole site; empty where it can be applied."""
@@ -39,7 +44,22 @@ def check_site(site: Site) -> list[Problem]:
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
             problems += check_one(kind, name, thing, site)
-    return list(dict.fromkeys(problems)) + list(check_unique(site))
+    return list(dict.fromkeys(problems)) + list(check_unique(site)) + list(check_keys(site))
+
+
+def check_keys(site: Site) -> Iterator[Problem]:
+    """A TSIG key that zones are transferred with identifies no client: an enrolment would hand it out."""
+    transfers = {zone.transfer.tsig for zone in site.zones.values() if zone.transfer and zone.transfer.tsig}
+    for name, client in site.clients.items() if transfers else ():
+        for match in client.match:
+            if match.step is Step.TSIG and match.value in transfers:
+                yield transfer_key(name, match.value)
+
+
+def transfer_key(client: str, key: str) -> Problem:
+    """The problem of a client that is identified by a key of zone transfers."""
+    text = f"{key!r} is a key of zone transfers, which no client may have; make another TSIG key for the client"
+    return Problem(f"client.{client}.match", text, about=("client", client))
 
 
 def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
@@ -48,7 +68,8 @@ def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
     Uniqueness across clients (ids, matches) is not checked here: the store's constraints or `check_site` do that.
     """
     rule = _RULES.get(kind)
-    return list(rule(f"{kind}.{name}", thing, site)) if rule else []
+    problems = rule(f"{kind}.{name}", thing, site) if rule else ()
+    return [replace(problem, about=(kind, name)) for problem in problems]
 
 
 def warnings(site: Site) -> list[Problem]:
@@ -62,7 +83,32 @@ def warnings(site: Site) -> list[Problem]:
         elif cluster.tag_bits < SHORT_TAG_BITS:
             odds = 1 << cluster.tag_bits
             remarks.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
-    return [*remarks, *hidden_networks(site.clients.values())]
+    return [*remarks, *hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
+
+
+def _never_matching(site: Site) -> Iterator[Problem]:
+    """Matches that no listener can establish yet, with the first client that has one."""
+    for step in (Step.TLS, Step.TOKEN):
+        names = [name for name, client in site.clients.items() if any(match.step is step for match in client.match)]
+        if names:
+            text = f"a match by {step.value} never matches: no DNS listener verifies one yet"
+            yield Problem(f"client.{names[0]}.match", text + _and_others(names))
+
+
+def _carried_nowhere(site: Site) -> Iterator[Problem]:
+    """Attributes of clients that no cluster's layout carries, with the first client that has each."""
+    carried = {name for c in site.clusters.values() if isinstance(c, Cluster) for name in dict(c.layout)}
+    users: dict[str, list[str]] = {}
+    for name, client in site.clients.items():
+        for attribute in client.attributes.keys() - carried:
+            users.setdefault(attribute, []).append(name)
+    for attribute, names in sorted(users.items()):
+        text = f"no cluster's layout has a field {attribute!r}, so no address carries it"
+        yield Problem(f"client.{names[0]}.attributes.{attribute}", text + _and_others(names))
+
+
+def _and_others(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more clients)" if len(names) > 1 else ""
 
 
 def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:
@@ -72,6 +118,7 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
     if isinstance(cluster, ClassCluster):
         for name in cluster.classes:
             yield from _refers(f"{where}.classes.{name}", "tier", name, site.tiers)
+            yield from _serves_ipv4(f"{where}.classes.{name}", site.tiers.get(name), site)
         return
     if int(cluster.plain) == int(cluster.prefix.network_address):
         yield Problem(f"{where}.plain", "is the subnet-router anycast address; take another one in the prefix")
@@ -82,6 +129,16 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
             yield from _tier_fits(tier, cluster.name, widths["tier"])
     for attribute, table in cluster.values.items():
         yield from _check_values(f"{where}.values.{attribute}", attribute, table, widths)
+
+
+def _serves_ipv4(where: str, tier: Tier | None, site: Site) -> Iterator[Problem]:
+    """A nat pool has IPv6 servers only, to which no IPv4 packet can be rewritten."""
+    pool = site.pools.get(tier.pool or "") if tier else None
+    if pool is not None and pool.forward is Forward.NAT:
+        text = (
+            f'tier {tier.name if tier else ""!r} is served by pool {pool.name!r}, whose forward = "nat" takes IPv6 only'
+        )
+        yield Problem(where, text, (("pool", pool.name),), "its pool takes IPv6 only")
 
 
 def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
@@ -114,7 +171,8 @@ def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
 
 
 def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
-    return _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code)
+    for problem in _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code):
+        yield replace(problem, names=(("cluster", cluster),), hidden=f"code {tier.code} is too large for a cluster")
 
 
 def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
@@ -136,6 +194,8 @@ def _check_check(where: str, check: Check) -> Iterator[Problem]:
         yield Problem(where, "set tcp or http, not both (an agent can accompany either)")
     if check.tcp is None and check.http is None and check.agent is None:
         yield Problem(where, "set tcp, http or agent")
+    if check.http is not None and not re.match(OWN_HOST, check.http):
+        yield Problem(f"{where}.http", 'must ask the server itself: "http://[{address}]:PORT/PATH"')
     https = check.http is not None and check.http.startswith("https:")
     if not https and (not check.verify or check.ca is not None):
         yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "applies to https:// checks only")
@@ -149,7 +209,8 @@ def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
     while following is not None:
         chain.append(following)
         if following in chain[:-1]:
-            yield Problem(f"{where}.fallback", f"is a loop: {' -> '.join(chain)}")
+            names = tuple(("pool", name) for name in chain[1:])
+            yield Problem(f"{where}.fallback", f"is a loop: {' -> '.join(chain)}", names, "is a loop")
             return
         if len(chain) > MAX_POOLS:
             yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
@@ -185,7 +246,8 @@ def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
             continue
         widths = dict(cluster.layout)
         if "client" in widths:
-            yield from _fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id)
+            for problem in _fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id):
+                yield replace(problem, names=(("cluster", name),), hidden=f"id {client.id} is too large for a cluster")
         for attribute in client.attributes.keys() & widths.keys() - RESERVED_NAMES:
             yield from _check_attribute(f"{where}.attributes.{attribute}", attribute, client, cluster)
     for attribute in client.attributes.keys() & RESERVED_NAMES:
@@ -197,9 +259,11 @@ def _check_attribute(where: str, attribute: str, client: Client, cluster: Cluste
     table = cluster.values.get(attribute)
     if table is not None:
         if value not in table and value not in table.values():
-            yield Problem(where, f"{value!r} is not in cluster.{cluster.name}.values: {', '.join(table)}")
+            text = f"{value!r} is not in cluster.{cluster.name}.values: {', '.join(table)}"
+            yield Problem(where, text, (("cluster", cluster.name),), f"{value!r} is not a value that a cluster knows")
     elif not isinstance(value, int):
-        yield Problem(where, f"must be a number, as cluster.{cluster.name} has no table values.{attribute}")
+        text = f"must be a number, as cluster.{cluster.name} has no table values.{attribute}"
+        yield Problem(where, text, (("cluster", cluster.name),), "must be a number")
     else:
         yield from _fits(where, attribute, dict(cluster.layout)[attribute], "value", value)
 
@@ -219,20 +283,29 @@ def check_unique(site: Site) -> Iterator[Problem]:
     for match, name in claims:
         if seen.setdefault(match, name) != name:
             text = f'{{ {match.step.value} = "{match.value}" }}'
-            yield Problem(f"client.{name}.match", f"{text} belongs to client {seen[match]!r} already")
+            yield taken("client", name, "match", text, f"client {seen[match]!r}", seen[match])
     ordered = sorted(
         site.clusters.values(), key=lambda c: (c.prefix.version, c.prefix.network_address, c.prefix.prefixlen)
     )
     for one, other in pairwise(ordered):
         if one.prefix.version == other.prefix.version and one.prefix.overlaps(other.prefix):
-            yield Problem(f"cluster.{other.name}.prefix", f"{other.prefix} overlaps cluster.{one.name} ({one.prefix})")
+            text = f"{other.prefix} overlaps cluster.{one.name} ({one.prefix})"
+            names = (("cluster", one.name),)
+            yield Problem(f"cluster.{other.name}.prefix", text, names, about=("cluster", other.name))
+
+
+def taken(kind: str, name: str, key: str, claim: str, owner: str, owner_name: str) -> Problem:
+    """What an object claims belongs to another of its kind."""
+    text, hidden = f"{claim} belongs to {owner} already", f"{claim} belongs to another {kind} already"
+    return Problem(f"{kind}.{name}.{key}", text, ((kind, owner_name),), hidden, (kind, name))
 
 
 def _once(kind: str, key: str, claims: Iterable[tuple[int, str]]) -> Iterator[Problem]:
     owners: dict[int, str] = {}
     for number, name in claims:
         if owners.setdefault(number, name) != name:
-            yield Problem(f"{kind}.{name}.{key}", f"{number} belongs to {kind}.{owners[number]} already")
+            owner = owners[number]
+            yield taken(kind, name, key, f"{number}", f"{kind}.{owner}", owner)
 
 
 def _refers(
@@ -243,7 +316,8 @@ def _refers(
     names = [key for key, value in known.items() if family is None or isinstance(value, family)]
     sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
     some = ", ".join(sorted(names)[:8]) or "none"
-    yield Problem(where, f"{name!r} is not {sort}{kind} of this site (there is: {some})")
+    text = f"{name!r} is not {sort}{kind} of this site"
+    yield Problem(where, f"{text} (there is: {some})", tuple((kind, known) for known in sorted(names)[:8]), text)
 
 
 def _fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[Problem]:

@@ -195,6 +195,26 @@ async def test_too_many_wrong_tokens(api: Api) -> None:
     assert (await api("GET", "tiers")).status == 200
 
 
+async def test_a_revoked_token_counts_against_itself(api: Api) -> None:
+    """A program that polls on with a revoked token locks nobody else out, and waits a minute at most."""
+    revoked = await api.store.tokens.create("gone", "test")
+    fresh = await api.store.tokens.create("fresh", "test")
+    await api.store.tokens.delete("gone", "test")
+    answers = [await api("GET", "tiers", headers={"Authorization": f"Bearer {revoked}"}) for _ in range(60)]
+    check(answers[-1], "too-many-attempts")
+    assert int(answers[-1].headers["Retry-After"]) <= 60
+    assert (await api("GET", "tiers", headers={"Authorization": f"Bearer {fresh}"})).status == 200
+
+
+def test_waits_are_capped() -> None:
+    """However many wrong tokens came from a source, it waits a minute at most."""
+    attempts = Attempts()
+    for number in range(600):
+        attempts.fail("192.0.2.1", 0, f"wrong-{number}")
+    assert 0 < attempts.wait("192.0.2.1", 0) <= 60
+    assert attempts.wait("192.0.2.1", 61) == 0
+
+
 def test_attempts_are_forgiven_and_bounded() -> None:
     """One attempt comes back every few seconds, an IPv6 /64 is one source, and the table does not grow."""
     attempts = Attempts(allowed=3, seconds_each=10, sources=100)

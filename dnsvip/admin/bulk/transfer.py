@@ -85,7 +85,7 @@ class _Job:
 
     def __init__(self, request: web.Request, query: ImportQuery, folder: str | None = None) -> None:
         self._request, self._query = request, query
-        self.tally, self.total = Tally(), 0
+        self.tally, self.total = Tally(rights=request[CALLER].rights), 0
         self.generation: int | None = None
         self._raw = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
         self._good = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder, newline="\n")  # noqa: SIM115
@@ -97,11 +97,7 @@ class _Job:
 
     async def receive(self) -> None:
         """Receive the body; raises Refusal where it is too large."""
-        size = 0
-        async for chunk in self._request.content.iter_chunked(1 << 18):
-            size += len(chunk)
-            if size > LIMIT:
-                raise Refusal("too-large", f"At most {LIMIT} bytes are taken here.", headers={"Connection": "close"})
+        async for chunk in bodies.chunks(self._request, LIMIT):
             await asyncio.to_thread(self._raw.write, chunk)
         self._raw.seek(0)
 
@@ -129,7 +125,7 @@ class _Job:
             self._batches(),
             request[ACTOR],
             settled,
-            lambda name: rights.allow(Action.WRITE, "client", name),
+            rights,
             self.tally,
             progress,
             per_line=per_line,
@@ -189,7 +185,7 @@ async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
         await storing
         await _say(stream, {"report": asdict(job.report())})
     except DnsvipError as error:
-        refused = response(refusal_of(error))
+        refused = response(refusal_of(error, request))
         await _say(stream, {"problem": json.loads(refused.text or "{}")})
     await stream.write_eof()
     return stream
@@ -225,7 +221,8 @@ def _some(file: IO[str]) -> Iterator[str]:
 async def give(request: web.Request) -> web.StreamResponse:
     """Every client that matches the query, one per line, in the form of an import."""
     query = query_of(request, ExportQuery)
-    wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE)
+    visible = request[CALLER].rights.patterns(Action.READ, "client")
+    wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE, visible=visible)
     page = await request.app[NODE].store().objects.places(wanted)
     headers = {"Content-Type": f"{lines.MEDIA[query.format]}; charset=utf-8"}
     headers["Content-Disposition"] = f'attachment; filename="clients.{query.format}"'
@@ -235,7 +232,7 @@ async def give(request: web.Request) -> web.StreamResponse:
         await stream.write(lines.csv_header().encode())
     try:
         while page:
-            await stream.write(_text(request, [client for client, _ in page], query.format).encode())
+            await stream.write(_text([client for client, _ in page], query.format).encode())
             if len(page) < LONGEST_PAGE:
                 break
             client, place = page[-1]
@@ -250,13 +247,11 @@ async def give(request: web.Request) -> web.StreamResponse:
     return stream
 
 
-def _text(request: web.Request, clients: Sequence[SiteObject], form: str) -> str:
-    """The lines of those clients that the caller may see."""
-    rights = request[CALLER].rights
-    shown = [client for client in clients if rights.allow(Action.READ, "client", name_of_thing(client))]
+def _text(clients: Sequence[SiteObject], form: str) -> str:
+    """The lines of clients."""
     if form == "csv":
-        return "".join(lines.csv_line(dump(client)) for client in shown)
-    return "".join(dump_text(client) + "\n" for client in shown)
+        return "".join(lines.csv_line(dump(client)) for client in clients)
+    return "".join(dump_text(client) + "\n" for client in clients)
 
 
 _BODY = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}

@@ -68,8 +68,11 @@ async def get(request: web.Request) -> web.Response:
     session, live = request[SESSION], request.app[LIVE]
     with suppress(StoreError):
         await admit(request)
-        session.sees_status = request[CALLER].rights.allow(Action.READ, "status")
-    shown = live.now if session.sees_status else {**live.now, **UNSEEN}
+        rights = request[CALLER].rights
+        session.sees_status = rights.allow(Action.READ, "status")
+        session.narrowed = await status.narrowed_sizes(request.app[NODE], rights) if session.sees_status else {}
+    seen = {"objects": {**live.now.get("objects", {}), **session.narrowed}} if session.sees_status else UNSEEN
+    shown = {**live.now, **seen, "sees_status": session.sees_status}
     series = live.series.after(_since(request)) if session.sees_status else Series().after(0)
     response = bodies.answer({**shown, "series": series})
     response.enable_compression()

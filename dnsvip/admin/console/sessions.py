@@ -31,7 +31,8 @@ ID_BYTES = 32
 class Session:
     """One signed-in browser. `secure`: its cookie is valid only under TLS. Times are monotonic seconds.
 
-    `sees_status`: whether its token could read the status at the last successful check.
+    `sees_status`: whether its token could read the status at the last successful check, and
+    `narrowed`: how many objects of each kind it saw there, where its scope is narrowed.
     """
 
     token: str = field(repr=False)
@@ -40,6 +41,7 @@ class Session:
     ends: float
     used: float
     sees_status: bool = False
+    narrowed: dict[str, int] = field(default_factory=dict)
 
 
 class Sessions:

@@ -22,11 +22,11 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin.http.operation import ROOT, operation_of
-from dnsvip.admin.http.problems import Handler, Refusal
+from dnsvip.admin.http.problems import SHOWN, Handler, Refusal
 from dnsvip.admin.node import NODE
 from dnsvip.errors import StoreError
 from dnsvip.site.plain import canonical_name
-from dnsvip.site.rights import EVERYTHING, KINDS, Action, Rights, wanted
+from dnsvip.site.rights import EVERYTHING, KINDS, Action, Rights, fits_any, wanted
 from dnsvip.store import Token
 
 ACTOR = web.RequestKey("actor", str)
@@ -38,6 +38,9 @@ TOKEN = web.RequestKey("token", str)
 ATTEMPTS = 10
 SECONDS_EACH = 6.0
 SOURCES = 4096
+LONGEST_WAIT = 60.0
+"""Seconds that a source or a wrong token waits at most."""
+
 USED_SECONDS = 600.0
 """Resolution of a token's last use."""
 
@@ -63,24 +66,37 @@ Authenticator: TypeAlias = Callable[[web.Request], Awaitable[Caller | None]]
 class Attempts:
     """How many wrong tokens each source may still try: `allowed` at once, one more every `seconds_each`.
 
-    At most `sources` are remembered, the one heard of longest ago is forgotten first; an IPv6 /64 is one source.
-    Times are monotonic seconds.
+    A wrong token that comes again (a program whose token was revoked polls on) is no further guess: it counts against
+    itself, not against its source. Nobody waits longer than `longest` seconds. At most `sources` are remembered, the
+    one heard of longest ago is forgotten first; an IPv6 /64 is one source. Times are monotonic seconds.
     """
 
-    def __init__(self, allowed: int = ATTEMPTS, seconds_each: float = SECONDS_EACH, sources: int = SOURCES) -> None:
-        self._allowed, self._seconds_each, self._sources = allowed, seconds_each, sources
+    def __init__(
+        self,
+        allowed: int = ATTEMPTS,
+        seconds_each: float = SECONDS_EACH,
+        sources: int = SOURCES,
+        longest: float = LONGEST_WAIT,
+    ) -> None:
+        self._allowed, self._seconds_each, self._sources, self._longest = allowed, seconds_each, sources, longest
         # Source -> when all its attempts are forgiven: each wrong one moves that moment by `seconds_each`.
         self._clear_at: OrderedDict[str, float] = OrderedDict()
 
-    def wait(self, source: str, now: float) -> float:
-        """Seconds until this source may try again; 0 where it may now."""
-        clear_at = self._clear_at.get(_place(source), now)
+    def wait(self, source: str, now: float, clear: str = "") -> float:
+        """Seconds until this token may be tried from this source; 0 where it may now."""
+        own = _own(clear)
+        clear_at = self._clear_at.get(own if own in self._clear_at else _place(source), now)
         return max(0.0, clear_at - now - (self._allowed - 1) * self._seconds_each)
 
-    def fail(self, source: str, now: float) -> None:
-        """Note a wrong token."""
-        place = _place(source)
-        self._clear_at[place] = max(now, self._clear_at.pop(place, now)) + self._seconds_each
+    def fail(self, source: str, now: float, clear: str = "") -> None:
+        """Note a wrong token: the first time against its source too."""
+        own = _own(clear)
+        for key in (own,) if own in self._clear_at else (own, _place(source)) if clear else (_place(source),):
+            self._note(key, now)
+
+    def _note(self, key: str, now: float) -> None:
+        latest = now + self._longest + (self._allowed - 1) * self._seconds_each
+        self._clear_at[key] = min(latest, max(now, self._clear_at.pop(key, now)) + self._seconds_each)
         while len(self._clear_at) > self._sources:
             self._clear_at.popitem(last=False)
 
@@ -184,7 +200,7 @@ async def admit(request: web.Request) -> None:
             break
     if caller is None:
         raise _unauthorized("Send the header `Authorization: Bearer TOKEN`.", "")
-    request[CALLER], request[ACTOR] = caller, caller.actor
+    request[CALLER], request[ACTOR], request[SHOWN] = caller, caller.actor, caller.rights.shown
     _check_rights(request)
 
 
@@ -203,14 +219,14 @@ async def by_key(request: web.Request) -> Caller | None:
 async def caller_of_token(request: web.Request, clear: str) -> Caller:
     """The owner of a token in clear; raises Refusal where it is none, not good any more, not from here or too often."""
     attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], request.remote or ""
-    wait = attempts.wait(source, time.monotonic())
+    wait = attempts.wait(source, time.monotonic(), clear)
     if wait and clear not in known_good:
         raise _too_many("too-many-attempts", wait)
     # A token that is known good is looked up all the same: it may have been deleted since, on any node.
     node = request.app[NODE]
     token = await node.store().tokens.find(clear)
     if token is None:
-        attempts.fail(source, time.monotonic())
+        attempts.fail(source, time.monotonic(), clear)
         if not wait and attempts.wait(source, time.monotonic()):
             log.warning("too many wrong tokens from one source, which has to wait now")
         raise _unauthorized(
@@ -249,6 +265,16 @@ def demand(request: web.Request, action: Action, kind: str, name: str | None = N
         raise Refusal("forbidden", f"This token lacks the scope {wanted(action, kind, name)}.")
 
 
+def demand_seen(request: web.Request, look: str, kind: str, name: str | None) -> None:
+    """Raise Refusal where an answer would tell about an object that the caller's right to look does not reach.
+
+    It does not name the object.
+    """
+    patterns = request[CALLER].rights.patterns(Action.READ, kind, look)
+    if name is not None and patterns is not None and not fits_any(kind, name, patterns):
+        raise Refusal("forbidden", f"The answer is about a {kind} that this token may not see (read:{look}).")
+
+
 def _check_rights(request: web.Request) -> None:
     operation = operation_of(request)
     if request.match_info.http_exception is not None or not request.path.startswith(ROOT):
@@ -278,6 +304,10 @@ def _unauthorized(detail: str, error: str) -> Refusal:
 
 def _digest(clear: str) -> bytes:
     return hashlib.sha256(clear.encode()).digest()
+
+
+def _own(clear: str) -> str:
+    return f"token {_digest(clear).hex()}"
 
 
 def _place(source: str) -> str:

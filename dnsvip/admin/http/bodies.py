@@ -5,11 +5,13 @@ It knows HTTP and JSON, and nothing of what the objects mean.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +29,9 @@ EXACT = 1 << 53
 LIMIT = 1 << 20
 """Bytes in a body by default."""
 
+BODY_SECONDS, SLOWEST = 10.0, 1 << 16
+"""Seconds that a body may take, and bytes a second at which a large one may take longer."""
+
 
 async def read_object(request: web.Request, limit: int = LIMIT) -> JsonObject:
     """The JSON object in a request's body; raises Refusal."""
@@ -38,11 +43,29 @@ async def read_object(request: web.Request, limit: int = LIMIT) -> JsonObject:
 async def read_bytes(request: web.Request, limit: int = LIMIT) -> bytes:
     """The body, at most `limit` bytes of it; raises Refusal."""
     body = bytearray()
-    async for chunk in request.content.iter_any():
+    async for chunk in chunks(request, limit):
         body += chunk
-        if len(body) > limit:
-            raise Refusal("too-large", f"At most {limit} bytes are taken here.", headers={"Connection": "close"})
     return bytes(body)
+
+
+async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """The body piece by piece, at most `limit` bytes, in BODY_SECONDS and as much longer as SLOWEST takes; raises
+    Refusal."""
+    size, begun = 0, time.monotonic()
+    pieces = aiter(request.content.iter_any())
+    while True:
+        left = begun + BODY_SECONDS + size / SLOWEST - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                chunk = await anext(pieces, b"")
+        except TimeoutError:
+            raise Refusal("timeout", "The body took too long.", headers={"Connection": "close"}) from None
+        if not chunk:
+            return
+        size += len(chunk)
+        if size > limit:
+            raise Refusal("too-large", f"At most {limit} bytes are taken here.", headers={"Connection": "close"})
+        yield chunk
 
 
 def parse_object(body: bytes) -> JsonObject:

@@ -26,7 +26,7 @@ from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
 from dnsvip.site.registry import Kind, secrets_of
-from dnsvip.site.rights import Action
+from dnsvip.site.rights import Action, Rights
 from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED
 
@@ -35,6 +35,7 @@ GENERATION = "Dnsvip-Generation"
 """Response header of a change: the generation that contains it."""
 
 Check: TypeAlias = Callable[[web.Request, str, JsonObject], Awaitable[None]]
+Permit: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[None]]
 Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
 """From the stored object, None where there is none, to the one to store; None deletes it."""
 
@@ -49,6 +50,10 @@ async def _unchecked(_request: web.Request, _name: str, _body: JsonObject) -> No
 
 def _unremarked(_before: SiteObject | None, _after: SiteObject) -> Sequence[Problem]:
     return ()
+
+
+async def _permitted(_request: web.Request, _before: SiteObject | None, _after: SiteObject) -> None:
+    pass
 
 
 def _as_wanted(_before: SiteObject | None, after: SiteObject) -> SiteObject:
@@ -70,8 +75,9 @@ class Resource:
     """How a kind of object is served.
 
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
-    `check` raises for a body whose examination takes long. `remarks`, run in a thread, gives warnings about a change,
-    which the answer has in Warning headers. `discloses` names the objects of other kinds, (kind, name),
+    `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
+    stored object is to become. `remarks`, run in a thread, gives warnings about a change, which the answer has in
+    Warning headers. `discloses` names the objects of other kinds, (kind, name),
     that the answer to a query tells about. `limit` is that of a body, in bytes. With `reserved` no object can be called
     import or export.
     """
@@ -82,6 +88,7 @@ class Resource:
     settled: Callable[[SiteObject | None, SiteObject], SiteObject] = _as_wanted
     check: Check = _unchecked
     remarks: Callable[[SiteObject | None, SiteObject], Sequence[Problem]] = _unremarked
+    permit: Permit = _permitted
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
     limit: int = bodies.LIMIT
     reserved: bool = False
@@ -145,14 +152,12 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     query = query_of(request, PageQuery)
     for other, name in resource.discloses(query):
         demand(request, Action.READ, other, name)
-    wanted = resource.listing(query)
+    rights = request[CALLER].rights
+    wanted = replace(resource.listing(query), visible=rights.patterns(Action.READ, resource.name))
     store = request.app[NODE].store()
     rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
     page = rows[: wanted.limit]
-    rights = request[CALLER].rights
-    shown = [
-        resource.listed(thing) for thing, _ in page if rights.allow(Action.READ, resource.name, name_of_thing(thing))
-    ]
+    shown = [resource.listed(thing) for thing, _ in page]
     more = None
     if len(rows) > len(page):
         thing, place = page[-1]
@@ -225,7 +230,7 @@ async def delete(resource: Resource, request: web.Request) -> web.Response:
     except Conflict:
         raise
     except InvalidSite as error:
-        raise _in_use(resource, name, error) from None
+        raise _in_use(resource, name, error, request[CALLER].rights) from None
     return web.Response(status=204, headers=outcome.headers)
 
 
@@ -243,6 +248,8 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
         after = after and resource.settled(before, after)
         if after == before:
             return Outcome(before, after, None)
+        if after is not None:
+            await resource.permit(request, before, after)
         step = Change(resource.name, name, _action(before, after), before, after)
         try:
             generation = await store.objects.apply([step], request[ACTOR], "api")
@@ -300,10 +307,11 @@ def _named(resource: Resource, name: str, body: JsonObject) -> JsonObject:
     return {key: value for key, value in body.items() if key != "name"}
 
 
-def _in_use(resource: Resource, name: str, error: InvalidSite) -> Refusal:
-    users = list(dict.fromkeys(problem.where.rpartition(".")[0] for problem in error.problems))
+def _in_use(resource: Resource, name: str, error: InvalidSite, rights: Rights) -> Refusal:
+    problems = [replace(problem, message=f"refers to {resource.name}.{name}", names=()) for problem in error.problems]
+    errors = list(dict.fromkeys(map(rights.shown, problems)))
+    users = list(dict.fromkeys(problem.where.rpartition(".")[0] or "others" for problem in errors))
     some = ", ".join(users[:8]) + (" and others" if len(users) > 8 else "")
-    errors = [Problem(problem.where, f"refers to {resource.name}.{name}") for problem in error.problems]
     return Refusal("in-use", f"{resource.name}.{name} is still referred to by {some}.", errors)
 
 

@@ -27,6 +27,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "forbidden": (403, "This is not allowed"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "This cannot be done here"),
+    "timeout": (408, "The request took too long"),
     "conflict": (409, "This collides with what is stored"),
     "in-use": (409, "It is still referred to"),
     "precondition-failed": (412, "It is not in the state that you expect"),
@@ -36,9 +37,16 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "too-many-attempts": (429, "Too many requests without a good token"),
     "rate-limited": (429, "Too many requests with this token"),
     "internal": (500, "The server failed"),
+    "not-implemented": (501, "This node does not do that"),
     "unavailable": (503, "The database cannot be used now"),
 }
 """The last part of a problem's `type` -> its status and title."""
+
+SHOWN: web.RequestKey[Callable[[Problem], Problem]] = web.RequestKey("shown")
+"""Key of what makes a problem one that the caller of a request may read."""
+
+WARNINGS: web.RequestKey[list[str]] = web.RequestKey("warnings")
+"""Key of what is allowed but probably a mistake; an answer has a header `Dnsvip-Warning` for each."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,25 +77,28 @@ def response(refusal: Refusal) -> web.Response:
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every exception of a handler with its problem."""
     try:
-        return await handler(request)
+        answer = await handler(request)
+        for text in request.get(WARNINGS, ()):
+            answer.headers.add("Dnsvip-Warning", text)
+        return answer
     except web.HTTPException as error:
         return response(_of_http(error, request))
     except DnsvipError as error:
-        return response(refusal_of(error))
+        return response(refusal_of(error, request))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client gets a problem and the log the rest
         log.error("request failed", method=request.method, error=type(error).__name__, traceback=traceback.format_exc())
         return response(Refusal("internal", "An unexpected error; the node's log has more."))
 
 
-def refusal_of(error: DnsvipError) -> Refusal:
-    """The refusal for a DnsvipError."""
+def refusal_of(error: DnsvipError, request: web.Request) -> Refusal:
+    """The refusal for a DnsvipError, without the names of objects that the caller of the request may not see."""
     match error:
         case Refusal():
             return error
-        case Conflict():
-            return Refusal("conflict", _said(error), error.problems)
         case InvalidSite():
-            return Refusal("invalid", _said(error), error.problems)
+            shown = request.get(SHOWN, _as_it_is)
+            problems = list(dict.fromkeys(shown(problem) for problem in error.problems))
+            return Refusal("conflict" if isinstance(error, Conflict) else "invalid", _said(problems), problems)
         case ConfigError():
             return Refusal("invalid", str(error))
         case StoreError() | SecretError():  # it cannot be reached, or its key was changed without this node
@@ -96,8 +107,12 @@ def refusal_of(error: DnsvipError) -> Refusal:
     return Refusal("internal", str(error))
 
 
-def _said(error: InvalidSite) -> str:
-    first, *more = error.problems
+def _as_it_is(problem: Problem) -> Problem:
+    return problem
+
+
+def _said(problems: Sequence[Problem]) -> str:
+    first, *more = problems
     return f"{first} (and {len(more)} more)" if more else str(first)
 
 

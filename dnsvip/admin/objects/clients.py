@@ -11,8 +11,11 @@ from typing import cast
 
 from aiohttp import web
 
+from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, ClientState
@@ -33,7 +36,15 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     return after
 
 
-CLIENT = Resource(KINDS["client"], settled=settled, reserved=True)
+async def permit(request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
+    """Raise Refusal where the caller's rights do not reach the tier, the networks or the TSIG keys of a client."""
+    old, new = cast("Client | None", before), cast("Client", after)
+    why = await request.app[NODE].store().objects.forbidden(request[CALLER].rights, old, new)
+    if why is not None:
+        raise Refusal("forbidden", f"This token {why}.")
+
+
+CLIENT = Resource(KINDS["client"], settled=settled, permit=permit, reserved=True)
 
 
 async def raise_key(request: web.Request) -> web.Response:

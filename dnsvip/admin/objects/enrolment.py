@@ -34,7 +34,7 @@ STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The DNS servers that the client queries; without any its own resolver."""
+    """The DNS servers that the client queries, at least one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     servers: Annotated[tuple[Endpoint, ...], Field(max_length=16)] = ()
@@ -71,4 +71,4 @@ async def _settled(request: web.Request, name: str) -> Snapshot:
     raise Refusal("unavailable", "This node has not applied the newest generation yet.", headers={"Retry-After": "2"})
 
 
-ROUTES = [Operation("POST", f"{ROOT}/clients/{{name}}/enrolment", make, "client", body=Wanted)]
+ROUTES = [Operation("POST", f"{ROOT}/clients/{{name}}/enrolment", make, "enrolment", body=Wanted)]

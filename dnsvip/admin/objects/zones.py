@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -12,17 +12,20 @@ from aiohttp import web
 from dnsvip.admin.http import bodies, collection
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT
-from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.catalog import check_services
+from dnsvip.dns.zones.record import labels_of
+from dnsvip.dns.zones.sets import read_sets
 from dnsvip.dns.zones.zone import check_zone, serial_warnings
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Site, Zone
+from dnsvip.site import Service, Site, Zone
 from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.registry import KINDS
 
 TEXT_DNS = "text/dns"
+ADDRESS_TYPES = {"A": 1, "AAAA": 28}
 
 
 def without_text(thing: SiteObject) -> JsonObject:
@@ -42,6 +45,21 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
     problems = problems or await asyncio.to_thread(check_services, Site(zones={name: zone}, services=inside))
     if problems:
         raise InvalidSite(problems)
+    if inside:
+        request[WARNINGS] = await asyncio.to_thread(_unserved, zone, inside)
+
+
+def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[str]:
+    """What is said of address records at the names of services, which are never served."""
+    sets = read_sets(zone).sets
+    synthesized = [(name, "AAAA") for name in services]
+    synthesized += [(name, "A") for name, service in services.items() if service.cluster4]
+    text = "service.{}: its {} records in zone {} are not served: the service's addresses are made per client"
+    return [
+        text.format(name, rtype, zone.name)
+        for name, rtype in synthesized
+        if (labels_of(name), ADDRESS_TYPES[rtype]) in sets
+    ]
 
 
 def remarks(before: SiteObject | None, after: SiteObject) -> list[Problem]:

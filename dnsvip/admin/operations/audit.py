@@ -12,11 +12,14 @@ from aiohttp import web
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.queries import PAGE, Id, Limit, Text
 from dnsvip.admin.node import NODE
 from dnsvip.site import STRICT
+from dnsvip.site.rights import KINDS, Action, Rights
 from dnsvip.store import AuditRow
+from dnsvip.store.access.audit import VisibleKinds
 
 LATEST = 253_402_300_800.0
 """The year 10000, unix seconds."""
@@ -77,11 +80,16 @@ async def list_all(request: web.Request) -> web.Response:
 
 async def page(request: web.Request, query: HistoryQuery, about: Mapping[str, str]) -> web.Response:
     """The rows about something."""
-    limit = query.limit
-    rows = await request.app[NODE].store().audit.rows(limit + 1, query.before, about, query.since)
+    limit, visible = query.limit, _visible(request[CALLER].rights)
+    rows = await request.app[NODE].store().audit.rows(limit + 1, query.before, about, query.since, visible)
     more = {**request.query, "limit": limit, "before": rows[limit - 1].id} if len(rows) > limit else None
     following = f"{request.path}?{urlencode(more)}" if more else None
     return bodies.answer({"items": [asdict(row) for row in rows[:limit]], "next": following})
+
+
+def _visible(rights: Rights) -> VisibleKinds:
+    """The objects whose changes the caller may see: those that it may read."""
+    return VisibleKinds({kind: rights.patterns(Action.READ, kind) for kind in KINDS}, rights.allow(Action.READ, ""))
 
 
 ROUTES = [Operation("GET", f"{ROOT}/audit", list_all, "audit", query=AuditQuery, answer=AuditPage)]

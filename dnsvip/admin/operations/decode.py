@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, read_body
 from dnsvip.admin.node import NODE
@@ -44,6 +45,8 @@ async def _decoded(request: web.Request, asked: Decode) -> web.Response:
     node, address = request.app[NODE], asked.address
     now = node.now()
     verdict = verifier.verify(int(address), int(asked.source), asked.port, now)
+    demand_seen(request, "decode", "cluster", verdict.cluster.name if verdict.cluster else None)
+    demand_seen(request, "decode", "client", verdict.record.name if verdict.record else None)
     answer = verdict_json(address, verdict, verifier.explain(verdict, int(address), now))
     return bodies.answer({**answer, "generation": node.snapshot().generation})
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
@@ -21,7 +22,7 @@ from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, expl
 from dnsvip.dns.identity.identify import Ecs, Requester
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Client, DnsName, Step
-from dnsvip.site.plain import JsonObject
+from dnsvip.site.plain import JsonObject, canonical_name
 from dnsvip.site.rights import Action
 
 FLOW_PORT, SERVICE_PORT = 50_000, 443
@@ -84,11 +85,16 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     requester = Requester(
         asked.source, asked.listener, read_ecs(asked.ecs) if asked.ecs else None, asked.tsig, asked.tls, asked.token
     )
+    demand_seen(request, "explain", "tsig", asked.tsig and canonical_name("tsig", asked.tsig))
     if asked.tsig and asked.tsig.lower().rstrip(".") not in tables.snapshot.site.tsig_keys:
         raise InvalidSite([Problem("explain.tsig", f"there is no TSIG key {asked.tsig!r}; GET {ROOT}/tsig lists them")])
     now = node.now()
     found = explain(engine, Question(asked.qname, asked.qtype.upper(), requester), now)
     idle = await _claimants(request, found.trials) if found.who.step and not found.who.client else []
+    for name in (found.who.client.name if found.who.client else None, *idle):
+        demand_seen(request, "explain", "client", name)
+    for answered in found.addresses:
+        demand_seen(request, "explain", "service", answered.service)
     return bodies.answer(
         {
             "generation": engine.generation,

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, StrictBool
 
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.auth import ACTOR, CALLER
 from dnsvip.admin.http.collection import GENERATION
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
@@ -35,7 +35,9 @@ async def list_all(request: web.Request) -> web.Response:
     """The epochs of every cluster."""
     store = request.app[NODE].store()
     seen = await _seen(request)
-    items = [_cluster(name, epochs, seen) for name, epochs in sorted((await store.keys.epochs()).items())]
+    epochs_of, rights = await store.keys.epochs(), request[CALLER].rights
+    names = [name for name in sorted(epochs_of) if rights.allow(Action.READ, "key", name)]
+    items = [_cluster(name, epochs_of[name], seen) for name in names]
     return short_page(request, items, "cluster")
 
 

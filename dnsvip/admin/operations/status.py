@@ -13,12 +13,14 @@ from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin.http import bodies
+from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.operation import ROOT, Operation
-from dnsvip.admin.node import NODE
+from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes
 from dnsvip.site import Snapshot
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
+from dnsvip.site.rights import Action, Rights
 
 LONGEST = 16 << 20
 SECONDS = 1.0
@@ -33,7 +35,7 @@ async def get(request: web.Request) -> web.Response:
             "version": __version__,
             "generation": await store.generation(),
             "served_generation": snapshot.generation,
-            "objects": sizes(snapshot),
+            "objects": {**sizes(snapshot), **await narrowed_sizes(node, request[CALLER].rights)},
             "nodes": await nodes.shown(node),
             "dns": dict(node.dns()),
             "dispatcher": await ask_dispatcher(node.dispatcher),
@@ -71,6 +73,17 @@ async def _asked(path: Path) -> bytes:
                 if len(document) > LONGEST:
                     raise ValueError(f"more than {LONGEST} bytes")
     return bytes(document)
+
+
+async def narrowed_sizes(node: Node, rights: Rights) -> dict[str, int]:
+    """How many objects there are of the kinds that the scopes of a status are narrowed in: those that fit them."""
+    narrow = {kind: rights.patterns(Action.READ, kind, "status") for kind in COLLECTIONS}
+    store = node.store()
+    return {
+        COLLECTIONS[kind]: await store.objects.count(kind, patterns)
+        for kind, patterns in narrow.items()
+        if patterns is not None
+    }
 
 
 def sizes(snapshot: Snapshot) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """/tokens: bearer tokens and their rights. A token is shown once, when it is created or rotated.
 
-Nobody grants more than they have: the rights of a new or changed token lie within those of its creator.
+Nobody grants more than they have: the rights and the limits of a new or changed token lie within those of the caller,
+also where the caller changes its own token; and only who has all rights of a token may change or delete it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
+from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope, all_inside
 from dnsvip.store import Token
 from dnsvip.store.access.tokens import token_form
 
 LONGEST = 10 * 366 * 86_400
 """Seconds that a token may live at most."""
+
+EVERYWHERE = Token("", 0.0, "")
+"""A caller without a token of its own has no limits."""
 
 
 def _network(value: Any) -> str:
@@ -113,6 +117,7 @@ async def create(request: web.Request) -> web.Response:
     body = await read_body(request, "token", NewToken)
     name = body.name
     token = _with(request, Token(name, 0.0, ""), body, name)
+    _demand_within(request, token)
     clear = await request.app[NODE].store().tokens.create(name, request[ACTOR], token)
     made = await request.app[NODE].store().tokens.get(name) or token
     headers = {"Location": f"{ROOT}/tokens/{name}", "Cache-Control": "no-store"}
@@ -137,6 +142,7 @@ async def patch(request: web.Request) -> web.Response:
     if "expires_in" not in named:
         after = replace(after, expires_at=before.expires_at)
     _demand_all(request, before)
+    _demand_within(request, after)
     if after != before:
         await request.app[NODE].store().tokens.change(before, after, request[ACTOR])
     return bodies.answer(_shown(after))
@@ -146,9 +152,12 @@ async def rotate(request: web.Request) -> web.Response:
     """Replace the secret of a token: the old one is void, all else stays."""
     before = await _token(request)
     _demand_all(request, before)
+    caller = request[CALLER].token or EVERYWHERE
     lived = before.expires_at - before.created_at if before.expires_at is not None else None
     now = request.app[NODE].now()
-    after = replace(before, expires_at=now + lived if lived is not None and before.expires_at is not None else None)
+    ends = None if lived is None else _earlier(now + lived, caller.expires_at)
+    after = replace(before, expires_at=ends)
+    _demand_within(request, after)
     clear = await request.app[NODE].store().tokens.change(before, after, request[ACTOR], renew=True)
     return bodies.answer({**_shown(after), "token": clear}, headers={"Cache-Control": "no-store"})
 
@@ -156,6 +165,7 @@ async def rotate(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Revoke a token, from its next request on."""
     name = request.match_info["name"]
+    _demand_all(request, await _token(request))
     if not await request.app[NODE].store().tokens.delete(name, request[ACTOR]):
         raise _absent(name)
     return web.Response(status=204)
@@ -167,8 +177,8 @@ def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Tok
         raise InvalidSite([Problem(f"token.{name}.scopes", "name a role or scopes, not both")])
     if body.role is not None and body.role not in ROLES:
         raise InvalidSite([Problem(f"token.{name}.role", f"{body.role!r} is no role; there is {', '.join(ROLES)}")])
-    expires_at = None if body.expires_in is None else request.app[NODE].now() + body.expires_in
-    rights = request[CALLER].rights
+    rights, caller = request[CALLER].rights, request[CALLER].token or EVERYWHERE
+    ends = None if body.expires_in is None else request.app[NODE].now() + body.expires_in
     scopes = body.scopes
     if body.role is None and not scopes and rights != EVERYTHING:
         scopes = rights.scopes  # not more than the maker has
@@ -176,9 +186,9 @@ def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Tok
         token,
         role=body.role,
         scopes=scopes,
-        networks=body.networks,
-        expires_at=expires_at,
-        per_minute=body.per_minute,
+        networks=body.networks or caller.networks,  # what the body leaves open is limited as the maker is
+        expires_at=caller.expires_at if ends is None else ends,
+        per_minute=body.per_minute or caller.per_minute,
     )
     _demand_all(request, made)
     return made
@@ -190,6 +200,24 @@ def _demand_all(request: web.Request, token: Token) -> None:
     beyond = next((str(scope) for scope in token.rights.scopes if not rights.cover([scope])), None)
     if beyond is not None:
         raise Refusal("forbidden", f"This token lacks the scope {beyond}, so it cannot give it or take it.")
+
+
+def _demand_within(request: web.Request, token: Token) -> None:
+    """Raise Refusal where a token is less limited than that of the caller."""
+    caller = request[CALLER].token or EVERYWHERE
+    limits = {
+        "networks": not caller.networks or (bool(token.networks) and all_inside(token.networks, caller.networks)),
+        "expires_in": _earlier(token.expires_at, caller.expires_at) == token.expires_at,
+        "per_minute": _earlier(token.per_minute, caller.per_minute) == token.per_minute,
+    }
+    for name, kept in limits.items():
+        if not kept:
+            raise Refusal("forbidden", f"{name}: goes beyond the limit of the token that asks for it.")
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    """The lesser of two limits, of which None is no limit."""
+    return one if other is None else other if one is None else min(one, other)
 
 
 async def _token(request: web.Request) -> Token:

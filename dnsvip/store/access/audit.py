@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
+from dnsvip.store.access.visible import Visible, rows_visible
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import audit
 
@@ -40,6 +41,14 @@ class AuditRow:
     after: JsonObject | None
 
 
+@dataclass(frozen=True, slots=True)
+class VisibleKinds:
+    """The objects that a caller may see: by kind, and whether rows of `others` are visible too."""
+
+    kinds: Mapping[str, Visible]
+    others: bool = False
+
+
 class Audit:
     """The audit rows of a store."""
 
@@ -47,18 +56,25 @@ class Audit:
         self._session = session
 
     async def rows(
-        self, limit: int = 100, before: int | None = None, about: Mapping[str, str] | None = None, since: float = 0.0
+        self,
+        limit: int = 100,
+        before: int | None = None,
+        about: Mapping[str, str] | None = None,
+        since: float = 0.0,
+        visible: VisibleKinds | None = None,
     ) -> list[AuditRow]:
         """The newest rows first, none older than `since` (unix seconds).
 
         `before` is the id of the last row of the previous page. `about` maps columns (kind, name, actor, action) to
-        the values to match.
+        the values to match. `visible` narrows them to the objects that a caller may see.
         """
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.id < before)
         for column, value in (about or {}).items():
             query = query.where(audit.c[column] == value)
+        if visible is not None:
+            query = query.where(rows_visible(audit.c.kind, audit.c.name, visible.kinds, others=visible.others))
         async with self._session.read() as connection:
             if since:
                 # By id, the order of the scan: a condition on `at` reads and discards every older row.

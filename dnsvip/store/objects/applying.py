@@ -7,6 +7,7 @@ checked.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
@@ -19,10 +20,10 @@ from dnsvip.site import Classify, Client, Step, TsigKey, Zone
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.registry import SINGLE
-from dnsvip.site.rules import check_one, check_site
+from dnsvip.site.rules import check_one, check_site, transfer_key
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
-from dnsvip.store.database.tables import KINDS, client, client_match, tsig, zone
+from dnsvip.store.database.tables import KINDS, JsonField, client, client_match, tsig, zone
 from dnsvip.store.objects.reading import load_objects, load_site
 from dnsvip.store.objects.rows import audit_form, from_row, match_rows, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
@@ -151,7 +152,32 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
     if everyone:
         async for name, stored in load_objects(connection, kek, "client"):
             problems += check_one("client", name, stored, site)
+    problems += await _check_keys(connection, changes)
     return list(dict.fromkeys(problems))
+
+
+async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
+    """No key of a zone transfer becomes one that identifies a client, nor the reverse."""
+    users = [(item.name, key) for item in _after(changes, Client) for key in keys_of(item)]
+    transfers = await transfer_keys(connection) if users else frozenset()
+    problems = [transfer_key(name, key) for name, key in users if key in transfers]
+    new = sorted({item.transfer.tsig for item in _after(changes, Zone) if item.transfer and item.transfer.tsig})
+    for some in in_batches(new, BATCH):
+        rows = select(client_match).where(client_match.c.step == Step.TSIG.value, client_match.c.value.in_(some))
+        problems += [transfer_key(row.client, row.value) for row in await connection.execute(rows.limit(20))]
+    return problems
+
+
+async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
+    """The TSIG keys that zones are transferred with."""
+    with_transfer = select(JsonField("transfer")).where(zone.c.spec.contains('"transfer":{', autoescape=True))
+    found = [json.loads(text) for text in (await connection.execute(with_transfer)).scalars() if text]
+    return frozenset(transfer["tsig"] for transfer in found if transfer.get("tsig"))
+
+
+def keys_of(item: Client) -> Iterator[str]:
+    """The TSIG keys that identify a client."""
+    return (match.value for match in item.match if match.step is Step.TSIG)
 
 
 def _mentioned_keys(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:

@@ -20,8 +20,10 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject, dump_text
 from dnsvip.site.registry import KINDS
-from dnsvip.site.rules import check_one
-from dnsvip.store.objects.applying import Author
+from dnsvip.site.rights import EVERYTHING, Action, Rights
+from dnsvip.site.rules import check_one, transfer_key
+from dnsvip.store.access.permit import forbidden
+from dnsvip.store.objects.applying import Author, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
 from dnsvip.store.objects.rows import client_of
 
@@ -32,7 +34,6 @@ MAX_PROBLEMS = 1000
 """Problems that are kept; all refused lines are counted."""
 
 Settle: TypeAlias = Callable[[SiteObject | None, SiteObject], SiteObject]
-Allowed: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Tally:
     unchanged: int = 0
     failed: int = 0
     problems: list[LineProblem] = field(default_factory=list)
+    rights: Rights = EVERYTHING
 
     @property
     def seen(self) -> int:
@@ -72,7 +74,8 @@ class Tally:
         """Count a refused line and keep its problems."""
         self.failed += 1
         room = MAX_PROBLEMS - len(self.problems)
-        self.problems += [LineProblem(line, problem.where, problem.message) for problem in list(problems)[:room]]
+        shown = (self.rights.shown(problem) for problem in list(problems)[:room])
+        self.problems += [LineProblem(line, problem.where, problem.message) for problem in shown]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +95,17 @@ class Importer:
     """Stores lines inside one write transaction of `author`, and counts their outcomes in `tally`."""
 
     def __init__(
-        self, connection: AsyncConnection, author: Author, site: Site, settle: Settle, allowed: Allowed, tally: Tally
+        self, connection: AsyncConnection, author: Author, site: Site, settle: Settle, rights: Rights, tally: Tally
     ) -> None:
         self._connection, self._generation, self._site = connection, author.generation, site
-        self._settle, self._allowed, self.tally = settle, allowed, tally
+        self._settle, self._rights, self.tally = settle, rights, tally
         self._table = ClientTable(connection, author)
-        self._all_new = True
+        self._transfer_keys: frozenset[str] = frozenset()
+        self._all_new = rights.writes_any_client
 
     async def store(self, batches: AsyncIterator[Sequence[Line]], notify: Callable[[], Any]) -> None:
         """Store every batch; calls `notify` after each."""
+        self._transfer_keys = await transfer_keys(self._connection)
         async for lines in batches:
             items = await asyncio.to_thread(self._valid, lines)
             if not (self._all_new and await self._try_insert(items)):
@@ -127,7 +132,8 @@ class Importer:
         for line in lines:
             client = client_of(line.text)
             problems = check_one("client", client.name, client, self._site)
-            if not self._allowed(client.name):
+            problems += [transfer_key(client.name, key) for key in keys_of(client) if key in self._transfer_keys]
+            if not self._rights.allow(Action.WRITE, "client", client.name):
                 problems.append(Problem(f"client.{client.name}", "the token lacks the scope write:client for it"))
             if problems:
                 self.tally.fail(line.number, problems)
@@ -139,7 +145,23 @@ class Importer:
         """The items that can be stored together, each with the row it replaces; the others are counted as refused."""
         stored = await self._table.stored([item.client.name for item in items])
         owners = await self._table.owners([item.client for item in items])
+        items = await self._permitted(items, stored)
         return await asyncio.to_thread(self._without_collisions, items, stored, owners)
+
+    async def _permitted(self, items: Sequence[_Item], stored: Mapping[str, Any]) -> Sequence[_Item]:
+        """The items that the rights reach; the others are noted."""
+        if self._rights.writes_any_client:
+            return items
+        good = []
+        for item in items:
+            name, row = item.client.name, stored.get(item.client.name)
+            before = client_of(row.spec) if row is not None else None
+            why = await forbidden(self._connection, self._rights, before, item.client)
+            if why is None:
+                good.append(item)
+            else:
+                self.tally.fail(item.line, [Problem(f"client.{name}", f"the token {why}")])
+        return good
 
     def _without_collisions(
         self, items: Sequence[_Item], stored: Mapping[str, Any], owners: Mapping[Claim, str]
@@ -153,7 +175,7 @@ class Importer:
             for item in good:
                 name = item.client.name
                 problems = [
-                    Problem(f"client.{name}", f"{_text(claim)} belongs to client.{taken[claim]} already")
+                    _taken(name, _text(claim), taken[claim])
                     for claim in claims(item.client)
                     if taken.setdefault(claim, name) != name
                 ]
@@ -196,6 +218,11 @@ class Importer:
             return None
         assert isinstance(after, Client)  # noqa: S101 - for mypy
         return replace(item, row=ClientRow(after, dump_text(after), row.origin, row.spec))
+
+
+def _taken(name: str, claim: str, owner: str) -> Problem:
+    text = f"{claim} belongs to client.{owner} already"
+    return Problem(f"client.{name}", text, (("client", owner),), f"{claim} belongs to another client already")
 
 
 def _text(claim: Claim) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Site, Tier
 from dnsvip.site.plan import Change
-from dnsvip.site.rules import check_unique
+from dnsvip.site.rules import check_unique, taken
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import KINDS, client_match
 
@@ -50,9 +50,8 @@ async def _numbers(
     for batch in in_batches(list(claims), BATCH):
         for row in await connection.execute(select(table.c.name, column.label("number")).where(column.in_(batch))):
             if (kind, row.name) not in changed:
-                yield Problem(
-                    f"{kind}.{claims[row.number]}.{key}", f"{row.number} belongs to {kind}.{row.name} already"
-                )
+                owner = f"{kind}.{row.name}"
+                yield taken(kind, claims[row.number], key, f"{row.number}", owner, row.name)
 
 
 async def _matches(
@@ -63,5 +62,4 @@ async def _matches(
         for row in await connection.execute(select(client_match).where(key.in_(batch))):
             if ("client", row.client) not in changed:
                 text = f'{{ {row.step} = "{row.value}" }}'
-                where = f"client.{claims[row.step, row.value]}.match"
-                yield Problem(where, f"{text} belongs to client {row.client!r} already")
+                yield taken("client", claims[row.step, row.value], "match", text, f"client {row.client!r}", row.client)

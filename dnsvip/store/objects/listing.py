@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from dnsvip.store.access.visible import Visible, name_fits
 from dnsvip.store.database.tables import KINDS, client_match
 from dnsvip.store.objects.filters import Filters, around, conditions
 
@@ -27,7 +28,7 @@ class Listing:
     """Which objects of a kind, in which order: one of the kind's `sorts`.
 
     `after` is the position of the last object seen, (value, name). `prefix` is the start of a name and `inside` text in
-    it; `filters` are the kind's own.
+    it; `filters` are the kind's own. `visible` are patterns that names must fit, None where all objects are visible.
     """
 
     kind: str
@@ -38,11 +39,12 @@ class Listing:
     prefix: str | None = None
     inside: str | None = None
     filters: Filters = field(default_factory=dict)
+    visible: Visible = None
 
     @property
     def filtered(self) -> bool:
-        """Whether it selects only some of the objects."""
-        return bool(self.prefix or self.inside or self.filters)
+        """Whether it selects some of the objects only."""
+        return bool(self.prefix or self.inside or self.filters or self.visible is not None)
 
 
 async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
@@ -109,4 +111,6 @@ def _filtered(query: Select[Any], table: Any, wanted: Listing) -> Select[Any]:
         query = query.where(table.c.name >= wanted.prefix, table.c.name < wanted.prefix + "\U0010ffff")
     if wanted.inside:
         query = query.where(_Inside(table.c.name, literal(wanted.inside)))
+    if wanted.visible is not None:
+        query = query.where(name_fits(table.c.name, wanted.kind, wanted.visible))
     return query.where(*conditions(wanted.kind, wanted.filters))

@@ -10,14 +10,17 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from dnsvip.errors import Conflict, Problem
-from dnsvip.site import Site
+from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
+from dnsvip.site.rights import Rights
+from dnsvip.store.access.permit import forbidden
+from dnsvip.store.access.visible import Visible, name_fits
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import KINDS
 from dnsvip.store.objects.applying import Author, FollowCluster, ZoneCheck, apply_changes
-from dnsvip.store.objects.bulk import Allowed, Importer, Line, Settle, Tally
+from dnsvip.store.objects.bulk import Importer, Line, Settle, Tally
 from dnsvip.store.objects.collisions import collisions, collisions_within
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.reading import load_origins, load_rules, load_site
@@ -73,15 +76,23 @@ class Objects:
         async with self._session.read() as connection:
             return await counted(connection, wanted)
 
-    async def count(self, kind: str) -> int:
-        """The number of objects of a kind."""
+    async def count(self, kind: str, visible: Visible = None) -> int:
+        """The number of objects of a kind, or of those whose names fit one of the patterns `visible`."""
+        query = select(func.count()).select_from(KINDS[kind])
+        if visible is not None:
+            query = query.where(name_fits(KINDS[kind].c.name, kind, visible))
         async with self._session.read() as connection:
-            return (await connection.execute(select(func.count()).select_from(KINDS[kind]))).scalar_one()
+            return (await connection.execute(query)).scalar_one()
 
     async def claimants(self, step: str, value: str) -> list[str]:
         """The clients that claim a value, or a network around an address, the most specific first."""
         async with self._session.read() as connection:
             return await claimants(connection, step, value)
+
+    async def forbidden(self, rights: Rights, before: Client | None, after: Client) -> str | None:
+        """Why rights do not reach a client that is to be stored in place of `before`; None where they do."""
+        async with self._session.read() as connection:
+            return await forbidden(connection, rights, before, after)
 
     async def apply(
         self,
@@ -130,7 +141,7 @@ class Objects:
         batches: AsyncIterator[Sequence[Line]],
         actor: str,
         settle: Settle,
-        allowed: Allowed,
+        rights: Rights,
         tally: Tally,
         notify: Callable[[], Any],
         *,
@@ -141,13 +152,13 @@ class Objects:
 
         `tally` counts the outcome of each line, and `notify` is called whenever it has moved on. A refused line
         rolls all back, or with `per_line` is left out. `settle` gives the client to store in place of a stored one,
-        `allowed` says whether a name may be written.
+        `rights` are what the caller may write and see.
         """
         try:
             async with self._session.change() as change:
                 site = await load_rules(change.connection, self._session.kek)
                 author = Author(actor, "api", change.at, change.generation)
-                await Importer(change.connection, author, site, settle, allowed, tally).store(batches, notify)
+                await Importer(change.connection, author, site, settle, rights, tally).store(batches, notify)
                 if dry_run or (tally.failed and not per_line) or not tally.created + tally.changed:
                     raise Rollback
         except Rollback:

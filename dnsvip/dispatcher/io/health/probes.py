@@ -115,7 +115,7 @@ async def _listen(address: str, port: int) -> Result:
     finally:
         writer.close()
     report = parse_report(line) if line.strip() else None
-    return Result(report is not None, "" if report else f"says {line[:40]!r}, which is not of the protocol", report)
+    return Result(report is not None, "" if report else "says what is not of the agent protocol", report)
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

@@ -1,0 +1,66 @@
+"""Which rows a caller may see, as conditions of a query: the patterns of its rights on the names of objects.
+
+A condition selects exactly the names that `rights.fits_any` accepts; pages, cursors and counts hold
+visible rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, and_, false, literal, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+Visible: TypeAlias = Sequence[str] | None
+"""Patterns that a visible object's name fits; None where all are visible."""
+
+
+def name_fits(column: ColumnElement[str], kind: str, patterns: Sequence[str]) -> ColumnElement[bool]:
+    """Whether the name of an object of a kind fits one of the patterns."""
+    some = [_fits(column, text) for pattern in patterns for text in _forms(kind, pattern)]
+    return or_(false(), *some)
+
+
+def rows_visible(kind: Any, name: Any, visible: Mapping[str, Visible], *, others: bool) -> ColumnElement[bool]:
+    """Whether a row about an object, in two columns, is visible: `visible` by kind; kinds that it lacks by `others`."""
+    whole = [key for key, patterns in visible.items() if patterns is None]
+    some = [and_(kind == key, name_fits(name, key, patterns)) for key, patterns in visible.items() if patterns]
+    rest = [kind.not_in(list(visible))] if others else []
+    return or_(false(), kind.in_(whole), *some, *rest)
+
+
+def _forms(kind: str, pattern: str) -> tuple[str, ...]:
+    """The patterns of whole names: a service is at or below its zone, a key's name is CLUSTER/SLOT."""
+    if kind == "service":
+        return pattern, f"*.{pattern}"
+    return (pattern, f"{pattern}/*") if kind == "key" else (pattern,)
+
+
+def _fits(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return column == pattern
+    if not tail:  # a range, for the index
+        return and_(column >= head, column < head + "\U0010ffff")
+    like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    return _Glob(column, literal(pattern), literal(like))
+
+
+class _Glob(FunctionElement[bool]):
+    """Whether a text fits a pattern, case by case; the second form of the pattern is LIKE's, which SQLite folds."""
+
+    inherit_cache = True
+
+
+@compiles(_Glob, "sqlite")
+def _glob(element: _Glob, compiler: Any, **kw: Any) -> str:
+    column, pattern, _ = element.clauses
+    return f"{compiler.process(column, **kw)} GLOB {compiler.process(pattern, **kw)}"
+
+
+@compiles(_Glob)
+def _like(element: _Glob, compiler: Any, **kw: Any) -> str:
+    column, _, like = element.clauses
+    return f"{compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)}"

@@ -1,0 +1,158 @@
+"""Rights reach as far as a token's scope: what a client may be given, and who may make, change and delete tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dnsvip.site import Client, Match, Step
+from dnsvip.site.rights import Action, Rights, Scope
+from tests.admin.conftest import Api
+from tests.admin.test_refusals import check
+from tests.admin.test_tokens import made
+
+EDITOR = {"actions": ["read", "write"], "kinds": ["client"], "clients": ["news*"]}
+KEY = {"algorithm": "hmac-sha256", "secret": "c2VjcmV0IHNlY3JldCBzZWNyZXQ="}
+
+
+async def test_a_tsig_match_needs_a_right_on_the_key(api: Api) -> None:
+    """Who may write a client does not thereby get a TSIG key: neither as its match nor by its enrolment."""
+    await api.ok("PUT", "tsig/spare-key", KEY)
+    headers = await made(api, scopes=[EDITOR])
+    body = {"match": [{"tsig": "spare-key"}]}
+    check(await api("PATCH", "clients/newsreader", body, headers=headers), "forbidden")
+    line = b'{"name": "newsreader", "id": 1002, "tier": "standard", "match": [{"tsig": "spare-key"}]}\n'
+    check(await api("POST", "clients/import", data=line, headers=headers), "invalid")
+    check(
+        await api("POST", "clients/newsreader/enrolment", {"servers": ["192.0.2.1:53"]}, headers=headers), "forbidden"
+    )
+    key = {"actions": ["write"], "kinds": ["tsig"], "tsig": ["spare-*"]}
+    may = await made(api, "keys", scopes=[EDITOR, key])
+    assert (await api("PATCH", "clients/newsreader", body, headers=may)).status == 200
+    enrol = {"actions": ["write"], "kinds": ["enrolment"], "clients": ["news*"]}
+    may = await made(api, "enroller", scopes=[enrol])
+    assert (await api("POST", "clients/newsreader/enrolment", {"servers": ["192.0.2.1:53"]}, headers=may)).status == 200
+    check(await api("POST", "clients/acme/enrolment", {"servers": ["192.0.2.1:53"]}, headers=may), "forbidden")
+
+
+async def test_a_transfer_key_identifies_no_client(api: Api) -> None:
+    """A key that zones are transferred with is no client's, whichever of the two comes first."""
+    await api.ok("PUT", "tsig/transfer-key", KEY)
+    await api.ok("PATCH", "zones/example.test", {"transfer": {"tsig": "transfer-key"}})
+    body = {"match": [{"tsig": "transfer-key"}]}
+    errors = check(await api("PATCH", "clients/newsreader", body), "invalid")
+    assert "zone transfers" in errors[0]["message"]
+    line = b'{"name": "newsreader", "id": 1002, "tier": "standard", "match": [{"tsig": "transfer-key"}]}\n'
+    check(await api("POST", "clients/import", data=line), "invalid")
+    await api.ok("PATCH", "zones/example.test", {"transfer": None})
+    await api.ok("PATCH", "clients/newsreader", body)
+    check(await api("PATCH", "zones/example.test", {"transfer": {"tsig": "transfer-key"}}), "invalid")
+
+
+REACH: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({"networks": ["192.0.2.0/24"]}, {"match": [{"source": "192.0.2.64/26"}]}, True),
+    ({"networks": ["192.0.2.0/24"]}, {"match": [{"source": "127.0.0.0/8"}]}, False),
+    ({"networks": ["192.0.2.0/24"]}, {"match": [{"geo": "country:DE"}]}, False),
+    ({"networks": ["192.0.2.0/24"]}, {"match": [{"listener": "default"}]}, False),
+    ({"networks": ["192.0.2.0/24"]}, {"match": [{"ecs": "2001:db8:9::/48"}]}, False),
+    ({"tiers": ["standard"]}, {"tier": "gold"}, False),
+    ({"tiers": ["standard", "go*"]}, {"tier": "gold"}, True),
+    ({}, {"match": [{"source": "2001:db8:77:1::/64"}]}, False),  # inside a network of acme
+    ({}, {"match": [{"ecs": "198.51.100.128/25"}]}, False),
+    ({}, {"match": [{"source": "198.51.100.128/25"}]}, False),
+    ({}, {"match": [{"source": "2001:db8:78::/48"}]}, True),
+]
+
+
+@pytest.mark.parametrize(("narrow", "body", "allowed"), REACH, ids=[f"{n}-{b}" for n, b, _ in REACH])
+async def test_what_a_client_may_be_given(
+    api: Api, narrow: dict[str, Any], body: dict[str, Any], allowed: bool
+) -> None:
+    """A narrowed token gives its clients tiers and networks within its scope, and nothing inside another's network."""
+    headers = await made(api, scopes=[EDITOR | narrow])
+    answer = await api("PATCH", "clients/newsreader", body, headers=headers)
+    assert (answer.status == 200) is allowed, answer.text
+    if not allowed:
+        check(answer, "forbidden")
+        assert "acme" not in answer.text
+
+
+async def test_errors_do_not_name_what_one_may_not_see(api: Api) -> None:
+    """A collision with another client, or a reference to nothing, names no object outside the scope."""
+    headers = await made(api, scopes=[EDITOR])
+    acme = await api.ok("GET", "clients/acme")
+    for body in ({"id": acme["id"]}, {"match": [acme["match"][0]]}, {"tier": "none"}):
+        answer = await api("PATCH", "clients/newsreader", body, headers=headers)
+        assert answer.status in (403, 409, 422), answer.text
+        assert not any(word in answer.text for word in ("acme", "gold", "standard")), answer.text
+    line = f'{{"name": "news2", "id": {acme["id"]}, "tier": "gold"}}\n'.encode()
+    answer = await api("POST", "clients/import", data=line, headers=headers)
+    assert answer.status == 422
+    assert "acme" not in answer.text
+    tiers = await made(api, "tiers", scopes=[{"actions": ["delete", "read"], "kinds": ["tier"]}])
+    answer = await api("DELETE", "tiers/gold", headers=tiers)
+    check(answer, "in-use")
+    assert "acme" not in answer.text
+
+
+async def test_cursors_and_counts_hold_visible_rows_only(api: Api) -> None:
+    """Pages, cursors, totals and filters of a narrowed list tell nothing about other clients."""
+    headers = await made(api, scopes=[EDITOR])
+    for query in (
+        "limit=1&sort=tier",
+        "limit=1&sort=-changed&count=true",
+        "count=true",
+        "count=true&match=198.51.100.7",
+    ):
+        answer = await api("GET", f"clients?{query}", headers=headers)
+        assert answer.json["next"] is None
+        assert answer.json.get("total", 1) == len(answer.json["items"]) <= 1
+        assert "acme" not in answer.text
+
+
+async def test_a_child_lies_within_its_maker(api: Api) -> None:
+    """A token limited in networks, time and rate makes no token that is less limited, and does not widen itself."""
+    limits = {"networks": ["127.0.0.0/8", "::1"], "expires_in": 1000, "per_minute": 500}
+    headers = await made(api, role="admin", **limits)
+    own = await api.ok("GET", "tokens/robot")
+    child = await api.ok("POST", "tokens", {"name": "child"}, headers=headers)
+    assert {key: child[key] for key in ("networks", "expires_at", "per_minute")} == {
+        key: own[key] for key in ("networks", "expires_at", "per_minute")
+    }
+    less = {"networks": ["127.0.0.1/32"], "expires_in": 10, "per_minute": 5}
+    assert (await api("POST", "tokens", {"name": "less"} | less, headers=headers)).status == 201
+    for beyond in ({"networks": ["0.0.0.0/0"]}, {"expires_in": 5000}, {"per_minute": 501}):
+        check(await api("POST", "tokens", {"name": "more"} | beyond, headers=headers), "forbidden")
+        check(await api("PATCH", "tokens/robot", beyond, headers=headers), "forbidden")
+    for open_ in ({"networks": None}, {"per_minute": None}, {"expires_in": None}):
+        assert (await api("PATCH", "tokens/robot", open_, headers=headers)).status == 200
+    now = await api.ok("GET", "tokens/robot")
+    assert (now["networks"], now["per_minute"]) == (own["networks"], 500)
+    assert now["expires_at"] <= own["expires_at"]
+    renewed = await api.ok("POST", "tokens/robot/rotate", headers=headers)
+    assert renewed["expires_at"] <= own["expires_at"]
+
+
+async def test_deleting_a_token_needs_its_rights(api: Api) -> None:
+    """Who may delete tokens deletes none that may do more than he."""
+    headers = await made(api, scopes=[{"actions": ["read", "write", "delete"], "kinds": ["token", "tier"]}])
+    check(await api("DELETE", "tokens/test", headers=headers), "forbidden")
+    assert (await api("GET", "tokens/test")).status == 200
+    await api.ok("POST", "tokens", {"name": "less"}, headers=headers)
+    assert (await api("DELETE", "tokens/less", headers=headers)).status == 204
+
+
+def test_new_narrowings_cover() -> None:
+    """Scopes of tiers, keys and networks cover what lies within them; a stored scope without them is not narrowed."""
+    old = Scope((Action.READ, Action.WRITE), ("client",))
+    narrow = replace(old, networks=("192.0.2.0/24",), tiers=("gold",))
+    assert old.covers(narrow)
+    assert not narrow.covers(old)
+    assert narrow.covers(replace(narrow, networks=("192.0.2.128/25",)))
+    assert str(narrow) == "read,write:client tiers=gold networks=192.0.2.0/24"
+    client = Client("a", 1, "gold", (Match(Step.SOURCE, "198.51.100.0/24"),))
+    assert Rights((old,)).allow_client(None, client)
+    assert not Rights((narrow,)).allow_client(None, client)
+    assert Rights((narrow,)).allow_client(client, client)

@@ -1,0 +1,34 @@
+"""What the API says of changes that do nothing: a header where they are taken, a refusal where they are not."""
+
+from __future__ import annotations
+
+from tests.admin.conftest import Api
+from tests.admin.test_refusals import check
+
+
+async def test_addresses_at_a_service_name_are_warned_of(api: Api) -> None:
+    """An AAAA record at a service's name is never served: the answer says so, with the service's name."""
+    record = {"name": "www.example.test.", "type": "AAAA", "ttl": 60, "changetype": "REPLACE"}
+    body = {"rrsets": [{**record, "records": [{"content": "2001:db8::7"}]}]}
+    answer = await api("PATCH", "servers/localhost/zones/example.test.", body)
+    assert answer.status == 204
+    assert "service.www.example.test" in answer.headers["Dnsvip-Warning"]
+    elsewhere = {"rrsets": [{**record, "name": "other.example.test.", "records": [{"content": "2001:db8::7"}]}]}
+    body["rrsets"][0] |= {"changetype": "DELETE", "records": []}
+    await api("PATCH", "servers/localhost/zones/example.test.", body)
+    answer = await api("PATCH", "servers/localhost/zones/example.test.", elsewhere)
+    assert "Dnsvip-Warning" not in answer.headers
+
+
+async def test_notify_is_not_pretended(api: Api) -> None:
+    """NOTIFY by request is answered 501, as none is sent."""
+    answer = await api("PUT", "servers/localhost/zones/example.test./notify")
+    assert (answer.status, answer.json["type"].rpartition(":")[2]) == (501, "not-implemented")
+
+
+async def test_an_enrolment_needs_a_server(api: Api) -> None:
+    """An enrolment without a DNS server to query is refused where it is made."""
+    for body in ({}, {"servers": []}):
+        answer = await api("POST", "clients/acme/enrolment", body)
+        check(answer, "invalid")
+        assert "at least one DNS server" in answer.text

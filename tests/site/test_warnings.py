@@ -1,0 +1,66 @@
+"""What is declared but can do nothing: warned of, or refused where every packet would be lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dnsvip.site import Check, Client, Forward, Match, Site, Step
+from dnsvip.site.io.files import load_site
+from dnsvip.site.rules import check_site, warnings
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """The example site."""
+    return load_site(EXAMPLE)
+
+
+def test_matches_that_no_listener_establishes(site: Site) -> None:
+    """A match by TLS certificate or by token never matches, and is warned of once for each."""
+    clients = {
+        name: Client(name, number, "gold", (Match(step, name),))
+        for number, (name, step) in enumerate((("a", Step.TLS), ("b", Step.TLS), ("c", Step.TOKEN)), 1)
+    }
+    remarks = [str(remark) for remark in warnings(replace(site, clients=clients)) if ".match" in remark.where]
+    assert remarks == [
+        "client.a.match: a match by tls never matches: no DNS listener verifies one yet (and 1 more clients)",
+        "client.c.match: a match by token never matches: no DNS listener verifies one yet",
+    ]
+
+
+def test_attributes_that_no_layout_carries(site: Site) -> None:
+    """An attribute that is in no cluster's layout is warned of."""
+    clients = {"a": Client("a", 1, "gold", attributes={"hat": 1})}
+    remarks = [remark.where for remark in warnings(replace(site, clients=clients))]
+    assert "client.a.attributes.hat" in remarks
+
+
+def test_ipv4_classes_need_a_pool_that_takes_ipv4(site: Site) -> None:
+    """An IPv4 class whose tier is served by a nat pool is refused."""
+    pools = {name: replace(pool, forward=Forward.NAT) for name, pool in site.pools.items()}
+    wheres = [problem.where for problem in check_site(replace(site, pools=pools))]
+    assert any(where.startswith("cluster.legacy.classes.") for where in wheres)
+    assert not check_site(site)
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://[{address}]:80/health", True),
+        ("https://{address}/", True),
+        ("http://[{address}]", True),
+        ("http://192.0.2.9/x", False),
+        ("http://{address}.example.test/", False),
+        ("http://{address}@192.0.2.9/", False),
+        ("http://example.test/{address}", False),
+    ],
+)
+def test_a_check_asks_its_own_server(site: Site, url: str, own: bool) -> None:
+    """The host of an HTTP check is the address of the server that is checked."""
+    pools = {name: replace(pool, check=Check(http=url)) for name, pool in site.pools.items()}
+    assert (not check_site(replace(site, pools=pools))) is own
