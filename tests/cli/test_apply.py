@@ -110,7 +110,7 @@ def test_json_says_the_same(apply: Run, folder: Path) -> None:
             "fields": {"secret": {"old": "(secret)", "new": "(changed)"}},
         },
     ]
-    assert [warning["where"] for warning in outcome["warnings"]] == ["cluster.legacy"]
+    assert [warning["where"] for warning in outcome["warnings"]] == ["cluster.legacy", "client.acme.attributes.lang"]
     assert json.loads(apply("--json").stdout)["applied"] is False
 
 

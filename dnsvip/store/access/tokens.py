@@ -17,12 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import NAME_PATTERN
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope
+from dnsvip.site.rights import ALL, EVERYTHING, ROLES, Rights, Scope
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import token
 
 TOKEN_BYTES = 32
+NEWER = ("tiers", "tsig", "networks")
+"""Narrowings that a scope of version 0.2 does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,17 @@ async def _select(connection: AsyncConnection, condition: ColumnElement[bool]) -
     return None if row is None else _token(row)
 
 
+def _scope_row(scope: Scope) -> JsonObject:
+    """A scope as it is stored: narrowings of later versions only where it has them, as older ones know no others."""
+    return {key: value for key, value in asdict(scope).items() if key not in NEWER or value != (ALL,)}
+
+
 def _row(stored: Token) -> JsonObject:
-    allowed = {"role": stored.role, "scopes": [asdict(s) for s in stored.scopes], "per_minute": stored.per_minute}
+    allowed = {
+        "role": stored.role,
+        "scopes": [_scope_row(scope) for scope in stored.scopes],
+        "per_minute": stored.per_minute,
+    }
     return {
         "name": stored.name,
         "created_at": stored.created_at,

@@ -22,9 +22,9 @@ from dnsvip.site.plain import SiteObject, dump_text
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import EVERYTHING, Action, Rights
 from dnsvip.site.rules import check_one, transfer_key
-from dnsvip.store.access.permit import forbidden
 from dnsvip.store.objects.applying import Author, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
+from dnsvip.store.objects.permit import forbidden
 from dnsvip.store.objects.rows import client_of
 
 LINES = 4000

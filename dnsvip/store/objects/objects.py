@@ -14,7 +14,6 @@ from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.rights import Rights
-from dnsvip.store.access.permit import forbidden
 from dnsvip.store.access.visible import Visible, name_fits
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
@@ -23,6 +22,7 @@ from dnsvip.store.objects.applying import Author, FollowCluster, ZoneCheck, appl
 from dnsvip.store.objects.bulk import Importer, Line, Settle, Tally
 from dnsvip.store.objects.collisions import collisions, collisions_within
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
+from dnsvip.store.objects.permit import forbidden
 from dnsvip.store.objects.reading import load_origins, load_rules, load_site
 from dnsvip.store.objects.rows import from_row
 
