@@ -23,6 +23,9 @@ HEAD_SECONDS = 10.0
 IDLE_SECONDS = 75.0
 """Between two requests."""
 
+LINGER_SECONDS = 1.0
+"""From a request whose body took too long to the end of the connection: time to read the answer."""
+
 MOST_EACH = 128
 """Connections of one source; a Unix socket is one source."""
 
@@ -84,10 +87,14 @@ class Connections:
             if guard is None:
                 return await handler(request)
             guard.begin()
+            seconds = self.idle
             try:
-                return await handler(request)
+                response = await handler(request)
+                if response.status == web.HTTPRequestTimeout.status_code:
+                    seconds = LINGER_SECONDS
+                return response
             finally:
-                guard.rest()
+                guard.rest(seconds)
 
         return noted
 
@@ -134,10 +141,10 @@ class Guard(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def rest(self) -> None:
-        """A request is answered."""
+    def rest(self, seconds: float) -> None:
+        """A request is answered; the next one must begin within so many seconds."""
         self.busy = False
-        self._wait(self._connections.idle)
+        self._wait(seconds)
 
     def end(self) -> None:
         """Close it at once."""

@@ -31,6 +31,7 @@ async def test_a_tsig_match_needs_a_right_on_the_key(api: Api) -> None:
     key = {"actions": ["write"], "kinds": ["tsig"], "tsig": ["spare-*"]}
     may = await made(api, "keys", scopes=[EDITOR, key])
     assert (await api("PATCH", "clients/newsreader", body, headers=may)).status == 200
+    api.snapshots.append(await api.store.snapshots.load())
     enrol = {"actions": ["write"], "kinds": ["enrolment"], "clients": ["news*"]}
     may = await made(api, "enroller", scopes=[enrol])
     assert (await api("POST", "clients/newsreader/enrolment", {"servers": ["192.0.2.1:53"]}, headers=may)).status == 200
@@ -110,6 +111,23 @@ async def test_cursors_and_counts_hold_visible_rows_only(api: Api) -> None:
         assert answer.json["next"] is None
         assert answer.json.get("total", 1) == len(answer.json["items"]) <= 1
         assert "acme" not in answer.text
+
+
+async def test_audit_alone_shows_every_change_that_it_is_not_narrowed_from(api: Api) -> None:
+    """A scope of the audit shows changes of every kind without a right to read them, within its own patterns."""
+    await api.ok("PATCH", "clients/acme", {"tier": "standard"})
+    await api.ok("PATCH", "clients/newsreader", {"tier": "gold"})
+    await api.ok("PATCH", "tiers/gold", {"dscp": 10})
+    scope = {"actions": ["read"], "kinds": ["audit"]}
+    whole = await made(api, "whole", scopes=[scope])
+    part = await made(api, "part", scopes=[scope | {"clients": ["news*"]}])
+    everything = (await api.ok("GET", "audit?limit=1000"))["items"]
+    assert {"client", "tier", "token"} <= {row["kind"] for row in everything}
+    assert (await api.ok("GET", "audit?limit=1000", headers=whole))["items"] == everything
+    seen = (await api.ok("GET", "audit?limit=1000", headers=part))["items"]
+    assert seen == [row for row in everything if row["kind"] != "client" or row["name"].startswith("news")]
+    auditor = await made(api, "auditor", role="auditor")
+    assert (await api.ok("GET", "audit?kind=client&name=acme", headers=auditor))["items"]
 
 
 async def test_a_child_lies_within_its_maker(api: Api) -> None:

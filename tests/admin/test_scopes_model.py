@@ -49,7 +49,7 @@ async def fill(api: Api) -> None:
     things: list[tuple[str, str, dict[str, Any]]] = []
     for number, word in enumerate(WORDS):
         things += [
-            ("tier", f"t{word}", {"code": 20 + number, "action": "drop"}),
+            ("tier", f"t{word}", {"code": 3 + number, "action": "drop"}),
             ("zone", f"{word.lower()}.test", {"text": ZONE}),
             ("tsig", f"{word.lower()}-{number}-key", {"secret": "c2VjcmV0LXNlY3JldC1zZWNyZXQ="}),
         ]
@@ -170,7 +170,7 @@ async def check_gets(api: Api, all_: Everything, scopes: Any, headers: dict[str,
 async def check_looks(api: Api, all_: Everything, scopes: Any, headers: dict[str, str], dice: random.Random) -> None:
     """Audit, keys, export and the counts of the status."""
     if sees(scopes, "audit", None):
-        wanted = [row for row in all_.audit if sees(scopes, row["kind"], row["name"])]
+        wanted = [row for row in all_.audit if sees(scopes, row["kind"], row["name"], "audit")]
         items, sizes = await walked(api, "audit", dice.randint(5, 40), headers, "&since=1")
         known = {row["id"] for row in all_.audit}
         assert [row for row in items if row["id"] in known] == wanted, scopes

@@ -64,6 +64,7 @@ def test_example_works_as_it_stands(apply: Run) -> None:
     assert first.stdout.endswith("12 made, 1 altered; applied as generation 1\n")
     assert first.stderr == (
         "warning: cluster.legacy: IPv4 classes are not authenticated: any client can use any class\n"
+        "warning: client.acme.attributes.lang: no cluster's layout has a field 'lang', so no address carries it\n"
     )
     second = apply()
     assert (second.returncode, second.stdout) == (0, "nothing to change (generation 1)\n")

@@ -72,24 +72,28 @@ AuditPage: TypeAlias = Page[AuditRow]
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """A page of audit rows, newest first, without secrets."""
+    """A page of the audit rows that the caller's scopes of the audit reach, newest first, without secrets."""
     query = query_of(request, AuditQuery)
-    about = {key: getattr(query, key) for key in ("kind", "name", "actor", "action")}
-    return await page(request, query, {key: value for key, value in about.items() if value is not None})
+    asked = {key: getattr(query, key) for key in ("kind", "name", "actor", "action")}
+    about = {key: value for key, value in asked.items() if value is not None}
+    return await page(request, query, about, _visible(request[CALLER].rights))
 
 
-async def page(request: web.Request, query: HistoryQuery, about: Mapping[str, str]) -> web.Response:
-    """The rows about something."""
-    limit, visible = query.limit, _visible(request[CALLER].rights)
+async def page(
+    request: web.Request, query: HistoryQuery, about: Mapping[str, str], visible: VisibleKinds | None = None
+) -> web.Response:
+    """The rows about something; with `visible` only those that a caller may see."""
+    limit = query.limit
     rows = await request.app[NODE].store().audit.rows(limit + 1, query.before, about, query.since, visible)
     more = {**request.query, "limit": limit, "before": rows[limit - 1].id} if len(rows) > limit else None
     following = f"{request.path}?{urlencode(more)}" if more else None
     return bodies.answer({"items": [asdict(row) for row in rows[:limit]], "next": following})
 
 
-def _visible(rights: Rights) -> VisibleKinds:
-    """The objects whose changes the caller may see: those that it may read."""
-    return VisibleKinds({kind: rights.patterns(Action.READ, kind) for kind in KINDS}, rights.allow(Action.READ, ""))
+def _visible(rights: Rights) -> VisibleKinds | None:
+    """The objects whose changes the caller may see: all whose names fit its scopes of the audit; None: every row."""
+    narrowed = {kind: rights.patterns(Action.READ, kind, "audit") for kind in KINDS}
+    return None if all(patterns is None for patterns in narrowed.values()) else VisibleKinds(narrowed, others=True)
 
 
 ROUTES = [Operation("GET", f"{ROOT}/audit", list_all, "audit", query=AuditQuery, answer=AuditPage)]
