@@ -17,7 +17,7 @@ from dnsvip.site.registry import KINDS, Kind
 PEM = (Path(__file__).parent / "fixtures" / "authority.pem").read_text()
 ZONE = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n"
 
-EXISTING = {"tier": "standard", "pool": "slow", "tsig": "acme-key", "cluster": "web"}
+EXISTING = {"tier": "standard", "pool": "slow", "tsig": "spare-key", "cluster": "web"}
 """Kind -> an object of the example site, for fields that refer to one."""
 
 OMITTED = object()

@@ -69,7 +69,7 @@ def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
     """
     rule = _RULES.get(kind)
     problems = rule(f"{kind}.{name}", thing, site) if rule else ()
-    return [replace(problem, about=(kind, name)) for problem in problems]
+    return [replace(problem, about=problem.about or (kind, name)) for problem in problems]
 
 
 def warnings(site: Site) -> list[Problem]:
@@ -172,7 +172,8 @@ def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
 
 def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
     for problem in _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code):
-        yield replace(problem, names=(("cluster", cluster),), hidden=f"code {tier.code} is too large for a cluster")
+        text = f"code {tier.code} is too large for a cluster"
+        yield replace(problem, names=(("cluster", cluster),), hidden=text, about=("tier", tier.name))
 
 
 def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:

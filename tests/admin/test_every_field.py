@@ -21,7 +21,8 @@ EACH = pytest.mark.parametrize("sample", samples(), ids=lambda sample: f"{sample
 
 @pytest.fixture(autouse=True)
 async def with_zone(api: Api) -> None:
-    """The zone that the sample of a service is in."""
+    """The zone that the sample of a service is in, and the TSIG key that the sample of a zone is transferred with."""
+    await api.ok("PUT", "tsig/spare-key", {"secret": "c2VjcmV0"})
     await api.ok("PUT", "zones/every.test", {"text": ZONE})
 
 

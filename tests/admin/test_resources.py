@@ -174,7 +174,8 @@ async def test_zone_files(api: Api) -> None:
 async def test_a_zone_file_leaves_its_transfer(api: Api) -> None:
     """A zone's transfer can be set and read, and stays when a zone file is sent."""
     text = "$ORIGIN new.test.\n@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"
-    transfer = {"to": ["192.0.2.0/24"], "tsig": "acme-key"}
+    transfer = {"to": ["192.0.2.0/24"], "tsig": "spare-key"}
+    await api.ok("PUT", "tsig/spare-key", {"secret": "c2VjcmV0"})
     await api.ok("PUT", "zones/new.test", {"text": text, "transfer": transfer})
     changed = await api("PUT", "zones/new.test", data=f"{text}; more\n", headers={"Content-Type": "text/dns"})
     assert changed.status == 200

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from dnsvip.site import Client, Match, Step
 from dnsvip.site.rights import Action, Rights, Scope
+from dnsvip.store.objects import applying
 from tests.admin.conftest import Api
 from tests.admin.test_refusals import check
 from tests.admin.test_tokens import made
@@ -50,6 +52,17 @@ async def test_a_transfer_key_identifies_no_client(api: Api) -> None:
     await api.ok("PATCH", "zones/example.test", {"transfer": None})
     await api.ok("PATCH", "clients/newsreader", body)
     check(await api("PATCH", "zones/example.test", {"transfer": {"tsig": "transfer-key"}}), "invalid")
+
+
+async def test_a_transfer_key_from_before_stays(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that an older version gave a key of zone transfers can still be changed and revoked."""
+    await api.ok("PUT", "tsig/transfer-key", KEY)
+    await api.ok("PATCH", "clients/newsreader", {"match": [{"tsig": "transfer-key"}]})
+    with monkeypatch.context() as older:
+        older.setattr(applying, "_check_keys", AsyncMock(return_value=[]))
+        await api.ok("PATCH", "zones/example.test", {"transfer": {"tsig": "transfer-key"}})
+    assert (await api.ok("PATCH", "clients/newsreader", {"state": "revoked"}))["state"] == "revoked"
+    await api.ok("PATCH", "zones/example.test", {"transfer": {"to": ["192.0.2.0/24"]}})
 
 
 REACH: list[tuple[dict[str, Any], dict[str, Any], bool]] = [

@@ -72,6 +72,7 @@ def test_site_file(sample: Sample) -> None:
     """The site file sets each field and reads it back; it refuses runtime fields by name."""
     tables: dict[str, Any] = deepcopy(dict(TABLES))
     tables["zone"] = {"example.test": {"text": ZONE}, "every.test": {"text": ZONE}}
+    tables["tsig"]["spare-key"] = {"secret": "c2VjcmV0"}
     body = deepcopy(sample.body)
     for path in sample.kind.runtime:
         head, _, tail = path.partition(".")

@@ -157,11 +157,14 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
-    """No key of a zone transfer becomes one that identifies a client, nor the reverse."""
-    users = [(item.name, key) for item in _after(changes, Client) for key in keys_of(item)]
+    """No key of a zone transfer becomes one that identifies a client, nor the reverse.
+
+    What is stored since before this rule stays, so such a client can still be revoked.
+    """
+    users = [(change.name, key) for change in changes for key in sorted(_keys(change.after) - _keys(change.before))]
     transfers = await transfer_keys(connection) if users else frozenset()
     problems = [transfer_key(name, key) for name, key in users if key in transfers]
-    new = sorted({item.transfer.tsig for item in _after(changes, Zone) if item.transfer and item.transfer.tsig})
+    new = sorted({key for change in changes for key in _transfer(change.after) - _transfer(change.before)})
     for some in in_batches(new, BATCH):
         rows = select(client_match).where(client_match.c.step == Step.TSIG.value, client_match.c.value.in_(some))
         problems += [transfer_key(row.client, row.value) for row in await connection.execute(rows.limit(20))]
@@ -178,6 +181,15 @@ async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
 def keys_of(item: Client) -> Iterator[str]:
     """The TSIG keys that identify a client."""
     return (match.value for match in item.match if match.step is Step.TSIG)
+
+
+def _keys(item: SiteObject | None) -> frozenset[str]:
+    return frozenset(keys_of(item)) if isinstance(item, Client) else frozenset()
+
+
+def _transfer(item: SiteObject | None) -> frozenset[str]:
+    key = item.transfer.tsig if isinstance(item, Zone) and item.transfer else None
+    return frozenset([key] if key else ())
 
 
 def _mentioned_keys(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
