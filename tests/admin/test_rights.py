@@ -145,7 +145,7 @@ async def test_audit_alone_shows_every_change_that_it_is_not_narrowed_from(api: 
 
 async def test_a_child_lies_within_its_maker(api: Api) -> None:
     """A token limited in networks, time and rate makes no token that is less limited, and does not widen itself."""
-    limits = {"networks": ["127.0.0.0/8", "::1"], "expires_in": 1000, "per_minute": 500}
+    limits: dict[str, Any] = {"networks": ["127.0.0.0/8", "::1"], "expires_in": 1000, "per_minute": 500}
     headers = await made(api, role="admin", **limits)
     own = await api.ok("GET", "tokens/robot")
     child = await api.ok("POST", "tokens", {"name": "child"}, headers=headers)
