@@ -28,7 +28,8 @@ async def test_notify_is_not_pretended(api: Api) -> None:
 
 async def test_an_enrolment_needs_a_server(api: Api) -> None:
     """An enrolment without a DNS server to query is refused where it is made."""
-    for body in ({}, {"servers": []}):
+    empty: list[dict[str, list[str]]] = [{}, {"servers": []}]
+    for body in empty:
         answer = await api("POST", "clients/acme/enrolment", body)
         check(answer, "invalid")
         assert "at least one DNS server" in answer.text
