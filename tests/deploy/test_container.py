@@ -16,7 +16,7 @@ from dnsvip.site.io.files import load_node
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "container"
-INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "ENTRYPOINT", "CMD"}
+INSTRUCTIONS = {"FROM", "ARG", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "ENTRYPOINT", "CMD"}
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,96 @@ def test_the_node_file_loads(composed: dict[str, Any]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert all(f'"{name}:' in jobs for name in ("dns1", "dns2", "dispatch"))
+
+
+DIGEST = "@sha256:" + "0a" * 32
+PINS = {
+    "DEBIAN_IMAGE": f"docker.example/debian{DIGEST}",
+    "POSTGRES_IMAGE": f"postgres{DIGEST}",
+    "PROMETHEUS_IMAGE": f"prom/prometheus{DIGEST}",
+}
+
+
+def images(word: str, file: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FOLDER / "images.sh", word],
+        env={**os.environ, "IMAGES": str(file), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("bad", [None, *PINS])
+def test_unpinned_images_are_refused(tmp_path: Path, bad: str | None) -> None:
+    """`images.sh check` passes where every image has a digest, and names each that has none."""
+    file = tmp_path / "images.env"
+    lines = [f"{name}={image if name != bad else 'debian:bookworm'}" for name, image in PINS.items()]
+    file.write_text("\n".join(lines) + "\n")
+    done = images("check", file)
+    assert done.returncode == (1 if bad else 0), done.stderr
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ([bad] if bad else [])
+
+
+def test_nothing_is_pinned_yet(tmp_path: Path) -> None:
+    """Without a file of pins all are refused, and how to pin is said."""
+    done = images("check", tmp_path / "none")
+    assert done.returncode == 1
+    assert {line.split(":")[0] for line in done.stderr.splitlines()} == set(PINS)
+    assert "images.sh pin" in done.stderr
+
+
+def test_pinning(tmp_path: Path) -> None:
+    """`images.sh pin` asks the engine for each image's digest and writes a file that passes the check."""
+    engine = tmp_path / "engine"
+    engine.write_text(f"""#!/bin/sh
+echo "$*" >> {tmp_path}/asked
+[ "$1" = image ] && echo "registry.example/${{5%%:*}}{DIGEST}"
+exit 0
+""")
+    engine.chmod(0o755)
+    done = images("pin", tmp_path / "images.env", ENGINE=str(engine))
+    assert done.returncode == 0, done.stderr
+    written = dict(line.split("=") for line in (tmp_path / "images.env").read_text().splitlines())
+    assert written == {
+        "DEBIAN_IMAGE": f"registry.example/debian{DIGEST}",
+        "POSTGRES_IMAGE": f"registry.example/postgres{DIGEST}",
+        "PROMETHEUS_IMAGE": f"registry.example/prom/prometheus{DIGEST}",
+    }
+    assert (tmp_path / "asked").read_text().count("pull --quiet") == 3
+
+
+def test_images_can_be_pinned(composed: dict[str, Any]) -> None:
+    """Every image that is not ours comes from a variable, which compose and build take from the file of pins."""
+    done = subprocess.run(
+        ["docker-compose", "-f", FOLDER / "compose.yaml", "config"],
+        env={**os.environ, "DNSVIP_KEY": "key", **PINS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    services = yaml.safe_load(done.stdout)["services"]
+    foreign = {service["image"] for service in services.values()} - {"dnsvip"}
+    assert foreign == {PINS["POSTGRES_IMAGE"], PINS["PROMETHEUS_IMAGE"]}
+    built = [service["build"]["args"] for service in services.values() if "build" in service]
+    assert all(args["DEBIAN_IMAGE"] == PINS["DEBIAN_IMAGE"] for args in built)
+    assert {words.split()[0] for name, words in instructions() if name == "FROM"} == {"${DEBIAN_IMAGE}"}
+
+
+def test_every_package_is_locked() -> None:
+    """Every pip of the container file checks hashes, but for the sources themselves, built without isolation."""
+    parts = [part for name, words in instructions() if name == "RUN" for part in words.split("&&")]
+    installs = [part for part in parts if "pip install" in part]
+    assert len(installs) == 2
+    assert "--require-hashes" in installs[0]
+    assert "--no-deps --no-build-isolation /src" in installs[1]
+
+
+def test_what_goes_into_a_build() -> None:
+    """All that the build copies is let in, and neither version control nor virtual environment nor secrets are."""
+    lines = (ROOT / ".containerignore").read_text().splitlines()
+    assert lines[1] == "**"
+    let_in = {line[1:] for line in lines if line.startswith("!")}
+    assert let_in == {"deploy", "dnsvip", "examples", "migrations", "LICENSE", "README.md", "pyproject.toml"}
+    assert all((ROOT / name).exists() for name in let_in)
+    assert {"**/*.key", "**/*.pem", "deploy/container/images.env"} <= set(lines)

@@ -79,6 +79,19 @@ def test_exposure(unit: Path) -> None:
     assert f"{name} {EXPOSURE[name]} of 10" in " ".join((ROOT / "deploy" / "README.md").read_text().split())
 
 
+@pytest.mark.parametrize("unit_name", ["serve", "dispatch"])
+def test_bounds(unit_name: str) -> None:
+    """No core dump, bounded tasks and memory as the page on sizing says, and a state folder for the user alone."""
+    assert setting(unit_name, "LimitCORE") == ["0"]
+    (tasks,) = setting(unit_name, "TasksMax")
+    page = " ".join((ROOT / "deploy" / "README.md").read_text().split())
+    assert f"{tasks} for {unit_name}" in page
+    assert setting(unit_name, "MemoryMax") == ["4G"]
+    assert "`MemoryMax=4G`" in page
+    assert setting(unit_name, "StateDirectoryMode") == ["0700"]
+    assert setting(unit_name, "UMask") == ["0077"]
+
+
 def allowed(unit: str) -> set[str]:
     """The system calls that a unit's filters allow."""
     calls: set[str] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +142,16 @@ def test_not_ready_when_stale(tmp_path: Path) -> None:
         assert made.dig("AAAA", "www.example.test")
         within(10, lambda: watched.value("dnsvip_database_up") == 0)
         assert watched.get("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("listener", ["metrics", "api"])
+@pytest.mark.parametrize("request_", [b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\x01\x02 nonsense\r\n\r\n"])
+def test_no_versions_in_server(watched: Watched, listener: str, request_: bytes) -> None:
+    """The Server field names no software version, in answers and in errors alike."""
+    port = watched.port if listener == "metrics" else watched.node.api
+    with socket.create_connection(("127.0.0.1", port), 5) as sock:
+        sock.sendall(request_)
+        head = sock.recv(65_536).partition(b"\r\n\r\n")[0].decode().lower()
+    fields = [line for line in head.split("\r\n") if line.startswith("server:")]
+    assert fields == ["server: dnsvip"]
+    assert "aiohttp" not in head

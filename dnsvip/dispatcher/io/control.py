@@ -19,6 +19,7 @@ from typing import Any
 from dnsvip.dispatcher.io.control_requests import REQUESTS, Answer, Request, Responder
 from dnsvip.dispatcher.observe.plane import ObservedPlane
 from dnsvip.errors import ConfigError, DnsvipError
+from dnsvip.site.io.safe_file import make_folder
 
 SOCKET = "dispatch.sock"
 """Its name in state_dir."""
@@ -112,8 +113,8 @@ async def _write(writer: asyncio.StreamWriter, document: dict[str, Any]) -> None
 
 def _bound(path: Path) -> socket.socket:
     """A Unix socket at `path`, mode 0600; a leftover of a killed process is replaced."""
+    make_folder(path.parent, error=ConfigError)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
