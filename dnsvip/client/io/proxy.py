@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from dnsvip.client.io.places import Places
 from dnsvip.errors import ClientError
 
 Connect: TypeAlias = Callable[[str, int], Awaitable[socket.socket]]
@@ -27,7 +28,14 @@ Connect: TypeAlias = Callable[[str, int], Awaitable[socket.socket]]
 USER = "dnsvip"
 HEAD_LIMIT = 65_536  # bytes of a request's head
 CHUNK = 65_536
-HANDSHAKE_SECONDS = 30.0
+HEAD_SECONDS = 10.0
+"""The longest that a request's head may take to arrive."""
+CONNECT_SECONDS = 30.0
+"""The longest that resolving and connecting may take."""
+HANDSHAKES = 64
+"""Connections without a valid request yet; when all wait, the one waiting longest is closed. Others can open these."""
+CONNECTIONS = 400
+"""Connections that are passed through, two descriptors each; when all are taken, the one idle longest is closed."""
 
 SOCKS_VERSION, SOCKS_AUTH_VERSION = 5, 1  # RFC 1928, RFC 1929
 SOCKS_PASSWORD, SOCKS_NO_METHOD = 2, 255
@@ -65,6 +73,7 @@ class Proxy:
         self._password = password or secrets.token_urlsafe(24)
         self._basic = b"basic " + b64encode(f"{USER}:{self._password}".encode())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes, self._connections = Places(HANDSHAKES), Places(CONNECTIONS)
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -97,29 +106,37 @@ class Proxy:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        try:
-            with suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError):
+        with suppress(OSError, EOFError, TimeoutError, asyncio.CancelledError):
+            try:
                 await self._serve(reader, writer)
-        finally:
-            writer.close()
+            finally:
+                writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                first = await reader.readexactly(1)
-                if first[0] == SOCKS_VERSION:
-                    request = await self._socks(reader, writer)
-                else:
-                    request = self._http(first + await reader.readuntil(b"\r\n\r\n"))
-            sock = await self._connected(request)
+            with self._handshakes.take():
+                async with asyncio.timeout(HEAD_SECONDS):
+                    request = await self._request(reader, writer)
+            with self._connections.take() as active:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    sock = await self._connected(request)
+                far_reader, far_writer = await asyncio.open_connection(sock=sock)
+                writer.write(request.ready)
+                far_writer.write(request.opening)
+                await _splice((reader, writer), (far_reader, far_writer), active)
         except Refused as refused:
             writer.write(refused.reply)
-            await writer.drain()
-            return
-        far_reader, far_writer = await asyncio.open_connection(sock=sock)
-        writer.write(request.ready)
-        far_writer.write(request.opening)
-        await _splice(reader, writer, far_reader, far_writer)
+            async with asyncio.timeout(HEAD_SECONDS):
+                await _flushed(writer)
+
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request:
+        first = await reader.readexactly(1)
+        if first[0] == SOCKS_VERSION:
+            return await self._socks(reader, writer)
+        try:
+            return self._http(first + await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.LimitOverrunError:
+            raise Refused(_http_reply(431, "Request Header Fields Too Large", "the head is too long")) from None
 
     async def _connected(self, request: _Request) -> socket.socket:
         try:
@@ -224,27 +241,35 @@ def _words(line: bytes) -> list[str]:
     return [word.strip().lower() for word in line.partition(b":")[2].decode("latin-1").split(",")]
 
 
-async def _splice(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    far_reader: asyncio.StreamReader,
-    far_writer: asyncio.StreamWriter,
-) -> None:
-    """Copy in both directions until both have ended, or one fails."""
+Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _splice(near: Stream, far: Stream, active: Callable[[], None]) -> None:
+    """Copy in both directions until both have ended and arrived, or one fails; `active` hears of every piece."""
     try:
         async with asyncio.TaskGroup() as both:
-            both.create_task(_pump(reader, far_writer))
-            both.create_task(_pump(far_reader, writer))
+            both.create_task(_pump(near[0], far[1], active))
+            both.create_task(_pump(far[0], near[1], active))
+        await _flushed(far[1])
+        await _flushed(near[1])
     except* OSError:
         pass  # the close tells the other side
     finally:
-        far_writer.close()
+        far[1].transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, active: Callable[[], None]) -> None:
     """Copy to the end, then half-close the other side."""
     while data := await reader.read(CHUNK):
+        active()
         writer.write(data)
         await writer.drain()
     with suppress(OSError):
         writer.write_eof()
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """Close, and wait until all that was written is with the kernel; the caller aborts a peer that does not read."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
