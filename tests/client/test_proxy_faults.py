@@ -138,7 +138,7 @@ async def test_the_longest_idle_gives_way(port: int, monkeypatch: pytest.MonkeyP
 
 
 async def test_peers_that_do_not_read(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections whose peers send and never read stay counted, also after half a close, and give way like idle ones."""
+    """Connections whose peers send and never read stay counted and give way like idle ones."""
     monkeypatch.setattr(proxy_module, "CONNECTIONS", 3)
     async with Proxy(direct) as proxy:
         stuck = []
