@@ -41,8 +41,8 @@ bench: packages $(PROGRAMS)  ## performance compared with other servers and with
 packages:  ## Debian packages for demo and tests: root installs them, other users get a list of what is missing
 	@deploy/debian-packages.sh
 
-lock:  ## remake the locks in deploy/ after a change of pyproject.toml; UPGRADE=1 raises every version to the newest
-	@PYTHON=$(PYTHON) deploy/lock.sh $(if $(UPGRADE),--upgrade)
+lock: $(READY)  ## remake the locks in deploy/ after a change of pyproject.toml; UPGRADE=1 raises every version to the newest
+	@deploy/lock.sh $(if $(UPGRADE),--upgrade)
 
 $(READY): pyproject.toml deploy/requirements-dev.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,19 +5,12 @@
 #   make lock UPGRADE=1   raises every version to the newest that fits
 #
 # One lock holds for every supported Python: uv resolves for all of them at once and notes where a package is needed.
-# Only wheels are locked, as building from an sdist would run code and fetch tools that no hash covers.
+# Only wheels are locked, as building from an sdist would run code and fetch tools that no hash covers. uv is in the lock too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-UV=0.13.9
-tool=.venv/lock
-"$tool/bin/uv" --version 2>/dev/null | grep -q " $UV " || {
-  "${PYTHON:-python3}" -m venv "$tool"
-  "$tool/bin/pip" --quiet --disable-pip-version-check install "uv==$UV"
-}
-
 lock() {  # NAME SOURCE [OPTION...]: what SOURCE asks for, to deploy/NAME.lock
-  "$tool/bin/uv" --no-config --quiet pip compile "${@:2}" --output-file "deploy/$1.lock" \
+  .venv/bin/uv --no-config --quiet pip compile "${@:2}" --output-file "deploy/$1.lock" \
     --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-emit-index-url \
     --custom-compile-command "make lock" "${upgrade[@]}"
 }
@@ -25,7 +18,7 @@ lock() {  # NAME SOURCE [OPTION...]: what SOURCE asks for, to deploy/NAME.lock
 upgrade=("$@")
 lock requirements pyproject.toml
 lock requirements-dev pyproject.toml --extra dev --constraint deploy/requirements.lock
-"$tool/bin/python" - <<'END' | lock requirements-build -
+.venv/bin/python - <<'END' | lock requirements-build -
 import pathlib
 text = pathlib.Path("pyproject.toml").read_text().split("requires = [", 1)[1]
 print(*text.split("]", 1)[0].replace('"', "").split(","), sep="\n")

