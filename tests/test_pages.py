@@ -85,6 +85,14 @@ def test_workflow_asks_for_little() -> None:
     assert yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["permissions"] == {"contents": "read"}
 
 
+def test_workflow_actions_are_pinned() -> None:
+    """Every action of the CI workflow is one commit: a tag could be moved."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    actions = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert actions
+    assert [name for name in actions if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name)] == []
+
+
 def test_hooks_are_local() -> None:
     """The pre-commit hooks are the project's own tools, not versions of somebody else's."""
     repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
