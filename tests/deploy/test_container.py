@@ -60,6 +60,13 @@ def test_container_file() -> None:
     assert ("ENTRYPOINT", '["dnsvip"]') in found
 
 
+def test_state_is_private() -> None:
+    """The folder of state in the image has mode 0700, also where useradd makes home folders readable."""
+    (words,) = [words for name, words in instructions() if name == "RUN" and "useradd" in words]
+    assert "-m 700 /certs /var/lib/dnsvip" in words
+    assert words.index("useradd") < words.index("-m 700")
+
+
 def test_services_are_closed(composed: dict[str, Any]) -> None:
     """Our services drop all but the listed capabilities, write to volumes only, and publish ports on loopback only."""
     ours = {name: one for name, one in composed["services"].items() if one.get("image") == "dnsvip"}

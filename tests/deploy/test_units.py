@@ -86,8 +86,9 @@ def test_bounds(unit_name: str) -> None:
     (tasks,) = setting(unit_name, "TasksMax")
     page = " ".join((ROOT / "deploy" / "README.md").read_text().split())
     assert f"{tasks} for {unit_name}" in page
-    assert setting(unit_name, "MemoryMax") == ["4G"]
-    assert "`MemoryMax=4G`" in page
+    assert setting(unit_name, "MemoryMax") == ["75%"]
+    assert "`MemoryMax=75%`" in page
+    assert setting(unit_name, "MemorySwapMax") == ["0"]
     assert setting(unit_name, "StateDirectoryMode") == ["0700"]
     assert setting(unit_name, "UMask") == ["0077"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dnsvip.errors import ConfigError, StoreError
-from dnsvip.site.io.safe_file import draft_of, write_file
+from dnsvip.site.io import safe_file
+from dnsvip.site.io.safe_file import draft_of, make_folder, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -129,3 +131,28 @@ with draft_of(Path(sys.argv[1])) as draft:
     assert (tmp_path / "f").read_bytes() == b"old"
     write_file(tmp_path / "f", b"new")
     assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_folders_are_private(tmp_path: Path) -> None:
+    """A folder of state has mode 0700 whatever the umask is, and an existing one keeps its mode."""
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "state")
+        (tmp_path / "shared").mkdir(mode=0o750)
+        make_folder(tmp_path / "shared")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("state", "shared")]
+    assert modes == [0o700, 0o750]
+
+
+def test_nobody_else_makes_folders() -> None:
+    """All that makes folders for state uses `make_folder`; pins, the build and the demo have folders of their own."""
+    package = Path(safe_file.__file__).parents[2]
+    makers = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\b(mkdir|makedirs|mkdtemp)\(", file.read_text())
+    }
+    own = {"site/io/safe_file.py", "xdp/pinned.py", "xdp/build.py"}
+    assert {name for name in makers if not name.startswith("demo/")} == own
