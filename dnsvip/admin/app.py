@@ -12,13 +12,14 @@ from aiohttp import web
 from dnsvip.admin import powerdns
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
-from dnsvip.admin.http import auth, docs, openapi
+from dnsvip.admin.http import auth, bodies, docs, openapi
 from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zones
 from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
+from dnsvip.site.node_file import AdminLimits
 from dnsvip.site.rights import Action
 from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
 
@@ -58,7 +59,12 @@ OBSERVED_ROUTES = (
 )
 
 
-def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | None = None) -> web.Application:
+def make_app(
+    node: Node,
+    observed: Observed | None = None,
+    counts: ApiCounts | None = None,
+    limits: AdminLimits | None = None,
+) -> web.Application:
     """The API of a node; with `observed` /metrics, /healthz and /readyz too, requests being counted in `counts`."""
     counting = [counts.middleware] if counts else []
     app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate])
@@ -66,6 +72,7 @@ def make_app(node: Node, observed: Observed | None = None, counts: ApiCounts | N
         app[OBSERVED] = observed
         app.add_routes(OBSERVED_ROUTES)
     app[NODE], app[DECIDERS], app[powerdns.EDITING] = node, Deciders(node), powerdns.Editing()
+    app[bodies.LIMITS] = limits or AdminLimits()
     auth.prepare(app)
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES

@@ -163,8 +163,8 @@ async def _edit(request: web.Request, name: str, replacements: Sequence[Replacem
     after = await asyncio.to_thread(edited, before, replacements)
     if after is before:
         return
-    if len(after.zone.text.encode()) > ZONE.limit:
-        raise Refusal("too-large", f"The zone's text would have more than {ZONE.limit} bytes.")
+    if len(after.zone.text.encode()) > ZONE.most(request):
+        raise Refusal("too-large", f"The zone's text would have more than {ZONE.most(request)} bytes.")
     if _concerns_services(request, name, replacements):
         await check(request, name, {"text": after.zone.text})
     await change(ZONE, request, name, partial(_unless_changed, before.zone, after.zone))

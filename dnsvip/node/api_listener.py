@@ -20,7 +20,7 @@ from aiohttp import web
 
 from dnsvip.errors import PlatformError
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
-from dnsvip.node.http_connections import Connections
+from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.site import parse_endpoint
 from dnsvip.site.node_file import UNIX, AdminSettings, TlsFiles
 
@@ -37,19 +37,19 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def api_listening(app: web.Application, settings: AdminSettings) -> AsyncIterator[str]:
-    """Serve the API where the node file says; yields its URL. Raises PlatformError."""
+async def api_listening(app: web.Application, settings: AdminSettings, most: int | None = None) -> AsyncIterator[str]:
+    """Serve the API where the node file says, on at most `most` connections; yields its URL. Raises PlatformError."""
     runner = web.AppRunner(
         app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE
     )
     certificate = Certificate(settings.tls) if settings.tls else None
-    connections = Connections()
+    connections = Connections(settings.limits, most)
     app.middlewares.insert(0, connections.middleware())
     await runner.setup()
     where, server = "", None
     try:
         try:
-            where, server = await _listen(runner, settings, certificate, connections)
+            where, server = _listen(runner, settings, certificate, connections)
         except OSError as error:
             text = f"admin.listen: {settings.listen}: cannot listen there: {error.strerror or error}"
             raise PlatformError(text) from error
@@ -67,14 +67,11 @@ async def api_listening(app: web.Application, settings: AdminSettings) -> AsyncI
             _remove(Path(settings.listen.removeprefix(UNIX)))
 
 
-async def _listen(
+def _listen(
     runner: web.AppRunner, settings: AdminSettings, certificate: Certificate | None, connections: Connections
-) -> tuple[str, asyncio.Server]:
+) -> tuple[str, Listening]:
     if settings.listen.startswith(UNIX):
-        path = Path(settings.listen.removeprefix(UNIX))
-        loop, sock = asyncio.get_running_loop(), _unix_socket(path)
-        assert runner.server is not None  # noqa: S101 - it is set up
-        return settings.listen, await loop.create_unix_server(connections.factory(runner.server), sock=sock)
+        return settings.listen, connections.listen(runner, _unix_socket(Path(settings.listen.removeprefix(UNIX))))
     host, port = parse_endpoint(settings.listen)
     if certificate is None and not ip_address(host).is_loopback:
         log.warning(
@@ -82,9 +79,8 @@ async def _listen(
             listen=settings.listen,
             mend='set [admin] tls = { certificate = "FILE", key = "FILE" }, or listen on 127.0.0.1 or "unix:PATH"',
         )
-    context = certificate.context if certificate else None
-    server = await connections.listen(runner, host, port, context)
-    return f"{'https' if certificate else 'http'}://{host_port(*server.sockets[0].getsockname()[:2])}", server
+    listening = connections.listen(runner, bound(host, port), certificate.context if certificate else None)
+    return f"{'https' if certificate else 'http'}://{host_port(*listening.address)}", listening
 
 
 def _remove(path: Path) -> None:

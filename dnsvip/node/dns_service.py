@@ -37,11 +37,14 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def answering(live: LiveConfig, follower: SnapshotFollower) -> AsyncIterator[DnsServer]:
-    """A DNS server that answers while the context lasts. Raises PlatformError where it cannot listen."""
+async def answering(
+    live: LiveConfig, follower: SnapshotFollower, most_streams: int | None = None
+) -> AsyncIterator[DnsServer]:
+    """A DNS server that answers while the context lasts, on at most `most_streams` TCP connections. Raises
+    PlatformError where it cannot listen."""
     settings, geo_files = live.node.dns, GeoFiles(live.node.geo.database)
     engine = _first_engine(follower.snapshot, geo_files, settings)
-    server = DnsServer(settings, engine)
+    server = DnsServer(settings, engine, most_streams=most_streams)
     compiling, freezer = asyncio.Lock(), GcFreezer()
     freezer.after(follower.snapshot)
 

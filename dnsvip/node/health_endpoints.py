@@ -12,7 +12,8 @@ from aiohttp import web, web_response
 from prometheus_client.core import Metric
 
 from dnsvip.errors import PlatformError, StoreError
-from dnsvip.node.http_connections import Connections
+from dnsvip.node.descriptors import METRICS
+from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
@@ -66,27 +67,31 @@ def observed_dispatch(
     return Observed(families, lambda: problems(_readiness(live, follower, ()), time.time()))
 
 
-def observing(listen: str | None, live: LiveConfig, observed: Observed, key: str) -> AbstractAsyncContextManager[Any]:
+def observing(
+    listen: str | None, live: LiveConfig, observed: Observed, key: str, most: int = METRICS
+) -> AbstractAsyncContextManager[Any]:
     """Expose `observed` on `listen` (the node file's `key`) while the context lasts; not at all where it is None."""
     if listen is None:
         return nullcontext()
-    return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key)
+    return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key, most)
 
 
 @asynccontextmanager
-async def listening(app: web.Application, listen: str, key: str) -> AsyncIterator[str]:
-    """Serve an application while the context lasts; yields its URL. Raises PlatformError naming the node file's key."""
+async def listening(app: web.Application, listen: str, key: str, most: int = METRICS) -> AsyncIterator[str]:
+    """Serve an application while the context lasts, on at most `most` connections; yields its URL. Raises PlatformError
+    naming the node file's key."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    connections, server = Connections(), None
+    connections = Connections(most=most)
+    server: Listening | None = None
     app.middlewares.insert(0, connections.middleware())
     await runner.setup()
     host, port = parse_endpoint(listen)
     try:
         try:
-            server = await connections.listen(runner, host, port)
+            server = connections.listen(runner, bound(host, port))
         except OSError as error:
             raise PlatformError(f"{key}: {listen}: cannot listen there: {error.strerror or error}") from error
-        yield f"http://{host_port(*server.sockets[0].getsockname()[:2])}"
+        yield f"http://{host_port(*server.address)}"
     finally:
         if server is not None:
             server.close()

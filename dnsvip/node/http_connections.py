@@ -2,92 +2,83 @@
 
 aiohttp waits for a head as long as its sender likes. A Guard stands between the transport and aiohttp's protocol and
 ends what takes too long; where there are too many, the longest waiting one without a request in progress goes first.
+A TLS handshake that has not ended is a head that has not ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any, cast
 
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Handler
-
-HEAD_SECONDS = 10.0
-"""From the first moment of a connection, and from the first byte of a later request, to the end of its head."""
-
-IDLE_SECONDS = 75.0
-"""Between two requests."""
+from dnsvip.site.node_file import AdminLimits
 
 LINGER_SECONDS = 1.0
 """From a request whose body took too long to the end of the connection: time to read the answer."""
 
-MOST_EACH = 128
-"""Connections of one source; a Unix socket is one source."""
+BACKLOG = 512
+ACCEPTED = 8
+"""Connections accepted in one turn of the event loop, so that a stream of them leaves time for answers."""
 
-
-def most_connections() -> int:
-    """Connections in all: a quarter of the descriptors that the process may open, the rest being for DNS."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if soft == resource.RLIM_INFINITY else max(16, min(1024, soft // 4))
+PAUSE_SECONDS = 0.1
+"""Without accepting, where there is no descriptor."""
 
 
 class Connections:
-    """The connections of one listener. Seconds and numbers are those of this module unless others are given."""
+    """The connections of one listener within `limits`; `most` (descriptors) bounds them further."""
 
-    def __init__(
-        self,
-        most: int | None = None,
-        most_each: int = MOST_EACH,
-        head: float = HEAD_SECONDS,
-        idle: float = IDLE_SECONDS,
-    ) -> None:
-        self.most, self.most_each = most or most_connections(), most_each
-        self.head, self.idle = head, idle
-        self._held: dict[asyncio.BaseTransport, Guard] = {}
+    def __init__(self, limits: AdminLimits | None = None, most: int | None = None) -> None:
+        self.limits = limits or AdminLimits()
+        self.most = min(self.limits.connections, most or self.limits.connections)
+        self.by_transport: dict[asyncio.BaseTransport, Guard] = {}
+        self._held: dict[Guard, None] = {}
         self._sources: Counter[str] = Counter()
 
-    def admit(self, guard: Guard) -> None:
-        """Take a connection in; where there are too many the longest waiting one goes, or this one."""
-        if self._sources[guard.source] >= self.most_each:
+    def admit(self, guard: Guard) -> bool:
+        """Take a connection in; where there are too many the longest waiting one goes, or this one: False."""
+        if self._sources[guard.source] >= self.limits.per_source:
             self._make_room(guard.source)
         elif len(self._held) >= self.most:
             self._make_room(None)
-        self._held[guard.transport] = guard
+        if self._sources[guard.source] >= self.limits.per_source or len(self._held) >= self.most:
+            return False
+        self._held[guard] = None
         self._sources[guard.source] += 1
-        if self._sources[guard.source] > self.most_each or len(self._held) > self.most:
-            guard.end()
+        return True
 
     def forget(self, guard: Guard) -> None:
         """A connection is over."""
-        if self._held.pop(guard.transport, None) is not None:
+        if guard.transport is not None:
+            self.by_transport.pop(guard.transport, None)
+        if guard in self._held:
+            del self._held[guard]
             self._sources[guard.source] -= 1
             if not self._sources[guard.source]:
                 del self._sources[guard.source]
 
     def _make_room(self, source: str | None) -> None:
-        waiting = (guard for guard in self._held.values() if not guard.busy and source in (None, guard.source))
+        waiting = (guard for guard in self._held if not guard.busy and source in (None, guard.source))
         if (oldest := next(waiting, None)) is not None:
             oldest.end()
-
-    def factory(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """Makes guarded protocols."""
-        return lambda: Guard(self, make())
 
     def middleware(self) -> Any:
         """A middleware, the outermost one, that notes which connections have a request in progress."""
 
         @web.middleware
         async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
-            guard = self._held.get(request.transport) if request.transport is not None else None
+            guard = self.by_transport.get(request.transport) if request.transport is not None else None
             if guard is None:
                 return await handler(request)
             guard.begin()
-            seconds = self.idle
+            seconds = self.limits.idle_seconds
             try:
                 response = await handler(request)
                 if response.status == web.HTTPRequestTimeout.status_code:
@@ -98,41 +89,104 @@ class Connections:
 
         return noted
 
-    async def listen(
-        self, runner: web.BaseRunner, host: str, port: int, context: ssl.SSLContext | None = None
-    ) -> asyncio.Server:
-        """Serve a runner's application at an address; the caller closes the server. Raises OSError."""
+    def listen(self, runner: web.BaseRunner, sock: socket.socket, context: ssl.SSLContext | None = None) -> Listening:
+        """Serve a runner's application at a bound socket, until that is closed. Raises OSError."""
         assert runner.server is not None  # noqa: S101 - it is set up
-        handshake = self.head if context else None
-        return await asyncio.get_running_loop().create_server(
-            self.factory(runner.server), host, port, ssl=context, ssl_handshake_timeout=handshake
-        )
+        return Listening(sock, lambda inner=runner.server: Guard(self, inner()), context)  # type: ignore[misc]
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A TCP socket at an address. Raises OSError."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+class Listening:
+    """A listening socket whose connections are bounded from the moment they are accepted, TLS or not."""
+
+    def __init__(self, sock: socket.socket, make: Callable[[], Guard], context: ssl.SSLContext | None = None) -> None:
+        self._loop, self._sock, self._make, self._context = asyncio.get_running_loop(), sock, make, context
+        self._pause: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._resume()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port."""
+        name = self._sock.getsockname()
+        return str(name[0]), int(name[1])
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _resume(self) -> None:
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor: the kernel keeps them waiting
+                self._loop.remove_reader(self._sock.fileno())
+                self._pause = self._loop.call_later(PAUSE_SECONDS, self._resume)
+                return
+            self._make().open(sock, peer, self._context)
 
 
 class Guard(asyncio.Protocol):
-    """One connection: passes everything on to `inner`, and ends it where a head takes too long."""
+    """One connection: passes everything on to `inner`, and ends it where a head takes too long.
+
+    A TLS handshake is part of the first head: a peer that never begins one holds a connection like any other.
+    """
 
     def __init__(self, connections: Connections, inner: asyncio.Protocol) -> None:
         self._connections, self._inner = connections, inner
         self._timer: asyncio.TimerHandle | None = None
-        self.busy = False
-        self._in_head = False
+        self._stuck: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self.transport: asyncio.Transport | None = None
+        self.source = ""
+        self.busy = self._lost = False
+        self._in_head = True
+
+    def open(self, sock: socket.socket, peer: object, context: ssl.SSLContext | None) -> None:
+        """Admit an accepted connection, or close it."""
+        self.source = _source(peer)
+        if not self._connections.admit(self):
+            sock.close()
+            return
+        self._wait(self._connections.limits.head_seconds)
+        self._sock = sock
+        self._opening = asyncio.ensure_future(self._open(sock, context))
+
+    async def _open(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = self._connections.limits.head_seconds if context else None
+        try:
+            await loop.connect_accepted_socket(lambda: self, sock, ssl=context, ssl_handshake_timeout=seconds)
+        except (OSError, EOFError, asyncio.CancelledError):  # the peer's fault, it is gone, or it made room
+            sock.detach()  # the transport closes the descriptor
+            self.end()
+        finally:
+            self._opening = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit it, and wait for the head of its first request."""
-        self.transport = transport
-        peer = transport.get_extra_info("peername")
-        self.source = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._wait(self._connections.head)
-        self._in_head = True
+        """Wait for the head of its first request."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
+        self._connections.by_transport[transport] = self
         self._inner.connection_made(transport)
-        self._connections.admit(self)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes after a request start the clock of the next head; more of them do not restart it."""
         if not self.busy and not self._in_head:
             self._in_head = True
-            self._wait(self._connections.head)
+            self._wait(self._connections.limits.head_seconds)
         self._inner.data_received(data)
 
     def begin(self) -> None:
@@ -144,13 +198,20 @@ class Guard(asyncio.Protocol):
     def rest(self, seconds: float) -> None:
         """A request is answered; the next one must begin within so many seconds."""
         self.busy = False
-        self._wait(seconds)
+        if not self._lost:
+            self._wait(seconds)
 
     def end(self) -> None:
         """Close it at once."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._connections.forget(self)
-        if isinstance(self.transport, asyncio.WriteTransport):
+        if self.transport is not None:
             self.transport.abort()
+        elif self._opening is not None:
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # a transport in its handshake would say goodbye first
+            self._opening.cancel()
 
     def _wait(self, seconds: float) -> None:
         if self._timer is not None:
@@ -162,16 +223,29 @@ class Guard(asyncio.Protocol):
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Passed on."""
+        """Passed on; the peer has some time to read."""
+        self._stuck = asyncio.get_running_loop().call_later(self._connections.limits.write_seconds, self.end)
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """Passed on."""
+        if self._stuck is not None:
+            self._stuck.cancel()
         self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget it."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._lost = True
+        for handle in (self._timer, self._stuck):
+            if handle is not None:
+                handle.cancel()
         self._connections.forget(self)
         self._inner.connection_lost(error)
+
+
+def _source(peer: object) -> str:
+    """What connections are counted by: an IPv4 address, an IPv6 /64; a Unix socket is one source."""
+    if not isinstance(peer, tuple):
+        return ""
+    address = ip_address(str(peer[0]).partition("%")[0])
+    return str(address) if address.version == 4 else str(int(address) >> 64)

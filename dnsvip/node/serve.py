@@ -26,6 +26,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.node.api_listener import api_listening
+from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
 from dnsvip.node.first_token import retry_first_token, try_first_token
 from dnsvip.node.health_endpoints import host_port, observed_serve, observing
@@ -64,19 +65,22 @@ def serve(node_file: Path, token_file: Path | None) -> None:
 
 async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> None:
     stopped, live, notifier = stop_on_signal(), LiveConfig(node_file, node), Notifier(os.environ)
+    shares = divide(node)
     async with AsyncExitStack() as stack:
         follower = await stack.enter_async_context(following(node, ["dns", "admin"] if node.admin else ["dns"]))
         dns: DnsServer | Workers = await stack.enter_async_context(
-            _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower)
+            _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower, shares.dns)
         )
         work: list[Awaitable[object]] = [follower.run(), stopped.wait()]
         endpoints: dict[str, Any] = {"dns": [f"{host_port(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
         observed = _observed(live, follower, dns, counts)
-        await stack.enter_async_context(observing(node.metrics.listen, live, observed, "metrics.listen"))
+        await stack.enter_async_context(
+            observing(node.metrics.listen, live, observed, "metrics.listen", shares.metrics)
+        )
         if node.admin is not None:
-            app = make_app(_node(node, follower, dns), observed, counts)
-            endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin))
+            app = make_app(_node(node, follower, dns), observed, counts, node.admin.limits)
+            endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api))
             if not await try_first_token(follower, token_file):
                 work.append(retry_first_token(follower, token_file, stopped))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -97,6 +97,41 @@ class TlsFiles:
     key: Path
 
 
+Number: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes: TypeAlias = Annotated[int, Field(ge=1 << 10, le=1 << 40)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminLimits:
+    """`[admin.limits]`: what one peer, one token and all together may take of the node by way of the API.
+
+    Expensive operations (checks of zones over a few kB, edits of zones, `apply`, imports, exports) run in processes,
+    `processes` at a time and `per_token` for one token; `waiting` others wait, more are refused. Each ends when its
+    caller goes away.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    connections: Number = 1024
+    per_source: Number = 128
+    head_seconds: Seconds = 10.0
+    idle_seconds: Seconds = 75.0
+    body_seconds: Seconds = 10.0
+    body_rate: Number = 1 << 16
+    write_seconds: Seconds = 30.0
+    body_bytes: Bytes = 1 << 20
+    zone_bytes: Bytes = 16 << 20
+    apply_bytes: Bytes = 256 << 20
+    import_bytes: Bytes = 2 << 30
+    import_lines: Annotated[int, Field(ge=1, le=1 << 40)] = 10_000_000
+    processes: Annotated[int, Field(ge=1, le=256)] = 2
+    per_token: Annotated[int, Field(ge=1, le=256)] = 1
+    waiting: Number = 64
+    check_seconds: Seconds = 120.0
+    transfer_seconds: Seconds = 3600.0
+    process_bytes: Annotated[int, Field(ge=128 << 20, le=1 << 40)] = 2 << 30
+
+
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
     """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain
@@ -105,6 +140,7 @@ class AdminSettings:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
     tls: TlsFiles | None = None
+    limits: AdminLimits = field(default_factory=AdminLimits)
 
 
 def _paths(value: Any) -> Any:
@@ -236,7 +272,7 @@ def _absolute_admin(admin: AdminSettings, folder: Path) -> AdminSettings:
     path = admin.listen.removeprefix(UNIX)
     listen = f"{UNIX}{folder / path}" if path != admin.listen else admin.listen
     tls = admin.tls and TlsFiles(folder / admin.tls.certificate, folder / admin.tls.key)
-    return AdminSettings(listen, tls)
+    return replace(admin, listen=listen, tls=tls)
 
 
 def _absolute_database(url: str, folder: Path, path: Path) -> str:

@@ -112,11 +112,15 @@ class Node:
         done = self.dnsvip("apply", "site.toml", "--config", "node.toml")
         assert done.returncode == 0, done.stderr
 
-    def start(self, *options: str) -> None:
-        """Start serving and wait for the ready line."""
+    def start(self, *options: str, new_session: bool = False, descriptors: int | None = None) -> None:
+        """Start serving and wait for the ready line; in a session of its own, with so many descriptors at most."""
         with (self.folder / "log").open("wb") as log, (self.folder / "out").open("wb") as out:
-            argv = [DNSVIP, "serve", "node.toml", *options]
-            self.process = subprocess.Popen(argv, cwd=self.folder, stdout=out, stderr=log)
+            argv: list[str | Path] = [DNSVIP, "serve", "node.toml", *options]
+            if descriptors is not None:
+                argv = ["prlimit", f"--nofile={descriptors}", *argv]
+            self.process = subprocess.Popen(
+                argv, cwd=self.folder, stdout=out, stderr=log, start_new_session=new_session
+            )
         deadline = time.monotonic() + READY_SECONDS
         while '"event": "ready"' not in self.log:
             assert self.process.poll() is None, self.log

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
+import uvloop
 from aiohttp import ClientSession, web
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.problems import as_problems
-from dnsvip.node.http_connections import Connections, most_connections
+from dnsvip.node.http_connections import Connections, bound
+from dnsvip.site.node_file import AdminLimits
+from tests.node.test_api_listener import certify
+
+LARGE = 32 << 20
+
+
+LOOPS = pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+"""The loop of the program, whose transports differ from Python's, and Python's own."""
+
+Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -19,15 +34,22 @@ async def answer(request: web.Request) -> web.Response:
     return web.Response(text=str(len(await bodies.read_bytes(request))))
 
 
+async def large(_: web.Request) -> web.Response:
+    """More than sockets hold."""
+    return web.Response(body=bytes(LARGE))
+
+
 @asynccontextmanager
-async def listening(connections: Connections) -> AsyncIterator[int]:
+async def listening(connections: Connections, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A small application behind the bounds; yields its port."""
     app = web.Application(middlewares=[connections.middleware(), as_problems])
+    app[bodies.LIMITS] = connections.limits
     app.router.add_route("*", "/", answer)
+    app.router.add_get("/large", large)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    server = await connections.listen(runner, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
+    server = connections.listen(runner, bound("127.0.0.1", 0), context)
+    yield server.address[1]
     server.close()
     await runner.cleanup()
 
@@ -40,9 +62,14 @@ async def ended(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def test_half_heads_end() -> None:
+@LOOPS
+def test_half_heads_end(run: Run) -> None:
     """A connection without a whole head is closed in time, however it is fed; whole ones are answered."""
-    async with listening(Connections(head=0.3)) as port:
+    run(_half_heads_end())
+
+
+async def _half_heads_end() -> None:
+    async with listening(Connections(AdminLimits(head_seconds=0.3))) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for letter in b"GET / HT":
             if reader.at_eof():
@@ -61,9 +88,14 @@ async def test_half_heads_end() -> None:
         writer.close()
 
 
-async def test_many_half_heads_keep_nobody_out() -> None:
+@LOOPS
+def test_many_half_heads_keep_nobody_out(run: Run) -> None:
     """Where a source, or all together, hold too many connections, the longest waiting one goes for the newcomer."""
-    for connections in (Connections(most_each=8), Connections(most=8)):
+    run(_many_half_heads_keep_nobody_out())
+
+
+async def _many_half_heads_keep_nobody_out() -> None:
+    for connections in (Connections(AdminLimits(per_source=8)), Connections(AdminLimits(connections=8))):
         async with listening(connections) as port:
             held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
             async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/") as response:
@@ -74,16 +106,56 @@ async def test_many_half_heads_keep_nobody_out() -> None:
                 writer.close()
 
 
-async def test_slow_bodies_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@LOOPS
+def test_slow_bodies_end(run: Run) -> None:
     """A body that does not arrive in time is answered 408, and the connection is closed."""
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
-    async with listening(Connections()) as port:
+    run(_slow_bodies_end())
+
+
+async def _slow_bodies_end() -> None:
+    async with listening(Connections(AdminLimits(body_seconds=0.3))) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 408")
         writer.close()
 
 
-def test_descriptors_are_kept_back() -> None:
-    """No listener takes more than a quarter of the descriptors of the process."""
-    assert 16 <= most_connections() <= 1024
+@LOOPS
+def test_readers_that_do_not_read_end(run: Run) -> None:
+    """A peer that takes nothing of a large answer is cut off."""
+    run(_readers_that_do_not_read_end())
+
+
+async def _readers_that_do_not_read_end() -> None:
+    async with listening(Connections(AdminLimits(write_seconds=0.3))) as port:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(1)
+            size = 0
+            with suppress(ConnectionResetError):
+                while piece := sock.recv(1 << 20):
+                    size += len(piece)
+        assert size < LARGE
+
+
+@LOOPS
+def test_peers_without_a_handshake_are_counted(run: Run, tmp_path: Path) -> None:
+    """On a listener with TLS, connections that do not begin a handshake are bounded in number and time."""
+    run(_peers_without_a_handshake_are_counted(tmp_path))
+
+
+async def _peers_without_a_handshake_are_counted(tmp_path: Path) -> None:
+    certify(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "api.pem", tmp_path / "api.key")
+    trusting = ssl.create_default_context(cafile=tmp_path / "api.pem")
+    async with listening(Connections(AdminLimits(per_source=8, head_seconds=0.5)), server) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
+        assert await ended(held[0][0])
+        async with ClientSession() as session:
+            for body in (b"", b"x" * 500_000):
+                async with session.post(f"https://127.0.0.1:{port}/", data=body, ssl=trusting) as response:
+                    assert await response.text() == str(len(body))
+        assert all(await asyncio.gather(*(ended(reader) for reader, _ in held)))
+        for _, writer in held:
+            writer.close()

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.site.node_file import AdminLimits
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
 
@@ -26,35 +27,37 @@ TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 EXACT = 1 << 53
 """Up to here a float is exactly the number that was written."""
-LIMIT = 1 << 20
-"""Bytes in a body by default."""
-
-BODY_SECONDS, SLOWEST = 10.0, 1 << 16
-"""Seconds that a body may take, and bytes a second at which a large one may take longer."""
+LIMITS = web.AppKey("limits", AdminLimits)
+"""Key of an application's limits."""
 
 
-async def read_object(request: web.Request, limit: int = LIMIT) -> JsonObject:
+def limits_of(request: web.Request) -> AdminLimits:
+    """The limits of the application that a request came to."""
+    return request.app.get(LIMITS, AdminLimits())
+
+
+async def read_object(request: web.Request, limit: int | None = None) -> JsonObject:
     """The JSON object in a request's body; raises Refusal."""
     if request.content_type not in JSON_TYPES:
         raise Refusal("unsupported-media-type", f"Content-Type must be {JSON_TYPES[0]} (it is {request.content_type}).")
     return parse_object(await read_bytes(request, limit))
 
 
-async def read_bytes(request: web.Request, limit: int = LIMIT) -> bytes:
-    """The body, at most `limit` bytes of it; raises Refusal."""
+async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
+    """The body, at most `limit` bytes of it, by default `body_bytes`; raises Refusal."""
     body = bytearray()
-    async for chunk in chunks(request, limit):
+    async for chunk in chunks(request, limit or limits_of(request).body_bytes):
         body += chunk
     return bytes(body)
 
 
 async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """The body piece by piece, at most `limit` bytes, in BODY_SECONDS and as much longer as SLOWEST takes; raises
+    """The body piece by piece, at most `limit` bytes, in `body_seconds` and as much longer as `body_rate` takes; raises
     Refusal."""
-    size, begun = 0, time.monotonic()
+    limits, size, begun = limits_of(request), 0, time.monotonic()
     pieces = aiter(request.content.iter_any())
     while True:
-        left = begun + BODY_SECONDS + size / SLOWEST - time.monotonic()
+        left = begun + limits.body_seconds + size / limits.body_rate - time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, left)):
                 chunk = await anext(pieces, b"")

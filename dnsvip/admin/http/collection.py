@@ -78,7 +78,7 @@ class Resource:
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
     stored object is to become. `remarks`, run in a thread, gives warnings about a change, which the answer has in
     Warning headers. `discloses` names the objects of other kinds, (kind, name),
-    that the answer to a query tells about. `limit` is that of a body, in bytes. With `reserved` no object can be called
+    that the answer to a query tells about. `limit` names that of a body. With `reserved` no object can be called
     import or export.
     """
 
@@ -90,7 +90,7 @@ class Resource:
     remarks: Callable[[SiteObject | None, SiteObject], Sequence[Problem]] = _unremarked
     permit: Permit = _permitted
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
-    limit: int = bodies.LIMIT
+    limit: str = "body_bytes"
     reserved: bool = False
 
     @property
@@ -106,6 +106,10 @@ class Resource:
     def listing(self, query: PageQuery) -> Listing:
         """The store's listing that a list's query asks for; raises Refusal."""
         return query.listing(self.name)
+
+    def most(self, request: web.Request) -> int:
+        """Bytes in a body."""
+        return int(getattr(bodies.limits_of(request), self.limit))
 
     def url(self, name: str) -> str:
         """The path of one object."""
@@ -193,7 +197,7 @@ async def get(resource: Resource, request: web.Request) -> web.Response:
 async def put(resource: Resource, request: web.Request) -> web.Response:
     """Create an object, or replace it."""
     name = name_of(resource, request)
-    body = _named(resource, name, await bodies.read_object(request, resource.limit))
+    body = _named(resource, name, await bodies.read_object(request, resource.most(request)))
     await resource.check(request, name, body)
 
     def make(before: SiteObject | None) -> SiteObject:
@@ -206,7 +210,7 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
 async def patch(resource: Resource, request: web.Request) -> web.Response:
     """Change what the body names, and nothing else."""
     name = name_of(resource, request)
-    body = _named(resource, name, await bodies.read_object(request, resource.limit))
+    body = _named(resource, name, await bodies.read_object(request, resource.most(request)))
     await resource.check(request, name, body)
 
     def make(before: SiteObject | None) -> SiteObject:

@@ -74,7 +74,7 @@ def closest(name: str, zones: Collection[str]) -> str | None:
     return next((zone for zone in around if zone in zones), None)
 
 
-ZONE = Resource(KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit=16 << 20)
+ZONE = Resource(KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit="zone_bytes")
 
 
 async def get(request: web.Request) -> web.Response:
@@ -94,7 +94,7 @@ async def put(request: web.Request) -> web.Response:
     if request.content_type != TEXT_DNS:
         return await collection.put(ZONE, request)
     name = name_of(ZONE, request)
-    text = zone_text(await bodies.read_bytes(request, ZONE.limit))
+    text = zone_text(await bodies.read_bytes(request, ZONE.most(request)))
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})

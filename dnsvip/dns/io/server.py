@@ -49,16 +49,22 @@ class Endpoint:
 class DnsServer:
     """Answers on every listener of `settings` from `start` to `stop`. Belongs to the running event loop.
 
-    `engine`, or `fast`, the FastPath in front of it, may be replaced at any time. With `settings.workers` above 1 the
+    `engine`, or `fast`, the FastPath in front of it, may be replaced at any time. `most_streams` bounds the connections
+    further than `settings` (file descriptors). With `settings.workers` above 1 the
     ports are shared (SO_REUSEPORT), so that as many processes can each run a DnsServer.
     """
 
-    def __init__(self, settings: DnsSettings, engine: Engine, limits: StreamLimits | None = None) -> None:
+    def __init__(
+        self,
+        settings: DnsSettings,
+        engine: Engine,
+        limits: StreamLimits | None = None,
+        most_streams: int | None = None,
+    ) -> None:
         self.endpoints: tuple[Endpoint, ...] = ()
-        self._settings = settings
-        tcp = settings.tcp
+        self._settings, self._most_streams = settings, most_streams
         self._front_ends = FrontEnds(settings.proxy_from)
-        self._gate = Gate(limits or StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds), self._front_ends)
+        self._gate = Gate(limits or self._limits(settings), self._front_ends)
         self._tally: Counter[str] = Counter()
         self._responder = Responder(engine, self._front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
@@ -108,9 +114,13 @@ class DnsServer:
         """Apply another rate limit and other stream limits from now on; other settings need a new server."""
         if settings.rate_limit != self._settings.rate_limit:
             self._responder.limiter = _limiter(settings)
-        tcp = settings.tcp
-        self._gate.limits = StreamLimits(tcp.connections, tcp.per_source, tcp.idle_seconds)
-        self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=tcp)
+        self._gate.limits = self._limits(settings)
+        self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=settings.tcp)
+
+    def _limits(self, settings: DnsSettings) -> StreamLimits:
+        tcp, most = settings.tcp, self._most_streams
+        connections = tcp.connections if most is None else min(most, tcp.connections)
+        return StreamLimits(connections, tcp.per_source, tcp.idle_seconds)
 
     def compiled(
         self,
