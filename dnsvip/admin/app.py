@@ -15,11 +15,12 @@ from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, bodies, docs, openapi
 from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
+from dnsvip.admin.http.source import PROXIES, Proxies
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zones
 from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.site.node_file import AdminSettings
 from dnsvip.site.rights import Action
 from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
 
@@ -63,16 +64,19 @@ def make_app(
     node: Node,
     observed: Observed | None = None,
     counts: ApiCounts | None = None,
-    limits: AdminLimits | None = None,
+    settings: AdminSettings | None = None,
 ) -> web.Application:
-    """The API of a node; with `observed` /metrics, /healthz and /readyz too, requests being counted in `counts`."""
+    """The API of a node as its `settings` say; with `observed` /metrics, /healthz and /readyz too, requests being
+    counted in `counts`."""
+    settings = settings or AdminSettings()
     counting = [counts.middleware] if counts else []
     app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate])
     if observed:
         app[OBSERVED] = observed
         app.add_routes(OBSERVED_ROUTES)
+    app[PROXIES] = Proxies(settings.proxy_from, settings.proxy_header)
     app[NODE], app[DECIDERS], app[powerdns.EDITING] = node, Deciders(node), powerdns.Editing()
-    app[bodies.LIMITS] = limits or AdminLimits()
+    app[bodies.LIMITS] = settings.limits
     auth.prepare(app)
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES

@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from dnsvip.cli.shared.api import Api, find_api
+from dnsvip.cli.shared.parameters import NARROW
 from dnsvip.errors import DnsvipError
 from dnsvip.site import Server
 from dnsvip.site.declare import Declared, declared
@@ -77,6 +78,8 @@ def _collection(noun: str, verb: str, parameter: str) -> str | None:
     """The list of the objects that an argument or option names; None where it names none."""
     if parameter == "name" and noun in NOUNS and verb not in NEW:
         return noun
+    if parameter.startswith(NARROW):
+        return next((plural for plural in NOUNS if plural == parameter.removeprefix(NARROW)), None)
     field = FIELDS.get(noun, {}).get(parameter)
     kind = NAMED.get(field.about.refers if field else parameter)
     return "servers" if parameter == "server" else kind.plural if kind else None

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from dnsvip.admin.http.source import PROXIES
 from dnsvip.errors import PlatformError
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound
@@ -43,7 +44,7 @@ async def api_listening(app: web.Application, settings: AdminSettings, most: int
         app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE
     )
     certificate = Certificate(settings.tls) if settings.tls else None
-    connections = Connections(settings.limits, most)
+    connections = Connections(settings.limits, most, app[PROXIES].trust)
     app.middlewares.insert(0, connections.middleware())
     await runner.setup()
     where, server = "", None

@@ -33,9 +33,18 @@ PAUSE_SECONDS = 0.1
 
 
 class Connections:
-    """The connections of one listener within `limits`; `most` (descriptors) bounds them further."""
+    """The connections of one listener within `limits`; `most` (descriptors) bounds them further.
 
-    def __init__(self, limits: AdminLimits | None = None, most: int | None = None) -> None:
+    A peer that is `shared`, such as a proxy, speaks for many: its connections are bounded like all together.
+    """
+
+    def __init__(
+        self,
+        limits: AdminLimits | None = None,
+        most: int | None = None,
+        shared: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.shared = shared
         self.limits = limits or AdminLimits()
         self.most = min(self.limits.connections, most or self.limits.connections)
         self.by_transport: dict[asyncio.BaseTransport, Guard] = {}
@@ -44,11 +53,12 @@ class Connections:
 
     def admit(self, guard: Guard) -> bool:
         """Take a connection in; where there are too many the longest waiting one goes, or this one: False."""
-        if self._sources[guard.source] >= self.limits.per_source:
+        per_source = self.most if guard.shared else self.limits.per_source
+        if self._sources[guard.source] >= per_source:
             self._make_room(guard.source)
         elif len(self._held) >= self.most:
             self._make_room(None)
-        if self._sources[guard.source] >= self.limits.per_source or len(self._held) >= self.most:
+        if self._sources[guard.source] >= per_source or len(self._held) >= self.most:
             return False
         self._held[guard] = None
         self._sources[guard.source] += 1
@@ -151,13 +161,14 @@ class Guard(asyncio.Protocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport | None = None
-        self.source = ""
+        self.source, self.shared = "", False
         self.busy = self._lost = False
         self._in_head = True
 
     def open(self, sock: socket.socket, peer: object, context: ssl.SSLContext | None) -> None:
         """Admit an accepted connection, or close it."""
         self.source = _source(peer)
+        self.shared = self._connections.shared(str(peer[0]) if isinstance(peer, tuple) else "")
         if not self._connections.admit(self):
             sock.close()
             return

@@ -79,7 +79,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
             observing(node.metrics.listen, live, observed, "metrics.listen", shares.metrics)
         )
         if node.admin is not None:
-            app = make_app(_node(node, follower, dns), observed, counts, node.admin.limits)
+            app = make_app(_node(node, follower, dns), observed, counts, node.admin)
             endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api))
             if not await try_first_token(follower, token_file):
                 work.append(retry_first_token(follower, token_file, stopped))

@@ -61,6 +61,8 @@ HELP: Mapping[str, str] = {
     "admin.listen": "address of HTTP API and console: ADDRESS:PORT or `unix:PATH`; without the table there are none",
     "admin.tls.certificate": "PEM file with the API's certificate and chain; reloaded when renewed",
     "admin.tls.key": "PEM file of its key",
+    "admin.proxy_from": "HTTP proxies in front of the API, which say for whom they ask; a Unix socket is 127.0.0.1",
+    "admin.proxy_header": "the header to which each appends the address of its peer; that of any other is ignored",
     "admin.limits.connections": "maximum connections; fewer where the process may open few descriptors",
     "admin.limits.per_source": "maximum connections of one source (an IPv4 address, an IPv6 /64)",
     "admin.limits.head_seconds": "for a TLS handshake and a request's head",

@@ -78,6 +78,10 @@ class DnsSettings:
 
 UNIX = "unix:"
 
+X_FORWARDED_FOR: Literal["X-Forwarded-For"] = "X-Forwarded-For"
+FORWARDED: Literal["Forwarded"] = "Forwarded"
+"""Headers in which HTTP proxies say for whom they ask; the second is that of RFC 7239."""
+
 
 def _checked_admin_listen(text: str) -> str:
     if text.startswith(UNIX):
@@ -135,11 +139,14 @@ class AdminLimits:
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
     """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain
-    HTTP, which is safe on this machine only."""
+    HTTP, which is safe on this machine only. Proxies in `proxy_from` append the address of their peer to the header
+    `proxy_header`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
     tls: TlsFiles | None = None
+    proxy_from: tuple[Network, ...] = ()
+    proxy_header: Literal["X-Forwarded-For", "Forwarded"] = X_FORWARDED_FOR
     limits: AdminLimits = field(default_factory=AdminLimits)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -38,6 +38,9 @@ KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme", "enrolment
 
 Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*/-]{1,254}$", examples=["acme-*"])]
 
+MOST_PATTERNS = 64
+"""In one narrowing of a scope."""
+
 
 def _checked_network(text: str) -> str:
     return text if text == ALL else str(ip_network(text))
@@ -59,8 +62,21 @@ NARROWED: Mapping[str, str] = {
 }
 """Kind -> the patterns that the name of one of its objects must fit; a service's is its zone."""
 
-NARROWINGS = ("clusters", "zones", "clients", "tiers", "tsig", "networks")
-"""The fields by which a scope is narrowed."""
+NARROWINGS: Mapping[str, str] = {
+    "clusters": "clusters and their keys",
+    "zones": "zones, and the services and ACME challenges in them",
+    "clients": "clients and their enrolments",
+    "tiers": "tiers, also as what a client is given",
+    "tsig": "TSIG keys, also as what a client is given",
+    "networks": "networks that a client may be given",
+}
+"""The fields by which a scope is narrowed, and to what."""
+
+
+def _narrows(name: str) -> Any:
+    """The form of a narrowing, with what it is about."""
+    return Field(max_length=MOST_PATTERNS, description=f"Patterns of the {NARROWINGS[name]}.")
+
 
 PREFIX_STEPS = (Step.SOURCE, Step.ECS)
 """The steps that identify a client by its network."""
@@ -76,12 +92,12 @@ class Scope:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     actions: tuple[Action, ...]
     kinds: tuple[KindName, ...]
-    clusters: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
-    zones: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
-    clients: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
-    tiers: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
-    tsig: Annotated[tuple[Pattern, ...], Field(max_length=64)] = (ALL,)
-    networks: Annotated[tuple[NetworkPattern, ...], Field(max_length=64)] = (ALL,)
+    clusters: Annotated[tuple[Pattern, ...], _narrows("clusters")] = (ALL,)
+    zones: Annotated[tuple[Pattern, ...], _narrows("zones")] = (ALL,)
+    clients: Annotated[tuple[Pattern, ...], _narrows("clients")] = (ALL,)
+    tiers: Annotated[tuple[Pattern, ...], _narrows("tiers")] = (ALL,)
+    tsig: Annotated[tuple[Pattern, ...], _narrows("tsig")] = (ALL,)
+    networks: Annotated[tuple[NetworkPattern, ...], _narrows("networks")] = (ALL,)
 
     def allows(self, action: Action, kind: str, name: str | None) -> bool:
         """Whether it allows the action on the object; `name` None is any object of the kind."""

@@ -181,6 +181,12 @@ def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.servers", f"two servers are called {seen!r}")
     for address in _repeated(server.address for server in pool.servers):
         yield Problem(f"{where}.servers", f"two servers have the address {address}")
+    for server in pool.servers:
+        if getattr(server.address, "scope_id", None) is not None:
+            text = (
+                f"{server.name!r} has the address {server.address}: a zone (%) names an interface of one machine only"
+            )
+            yield Problem(f"{where}.servers", f"{text}; take an address without one")
     if pool.check is not None:
         yield from _check_check(f"{where}.check", pool.check)
     if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):

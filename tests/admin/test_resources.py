@@ -251,7 +251,7 @@ async def test_decode(api: Api) -> None:
     """An address is explained as the dispatcher judges it, by query and by body."""
     snapshot = await api.store.snapshots.load()
     _, codec = snapshot.keyrings["web"].active or pytest.fail("no active epoch")
-    address = codec.encode({"tier": 1, "client": 1001, "expiry": 127, "nonce": 5})
+    address = codec.encode({"tier": 1, "client": 1001, "lang": 1, "expiry": 127, "nonce": 5})
     text = ":".join(f"{address:032x}"[i : i + 4] for i in range(0, 32, 4))
     found = await api.ok("GET", f"decode?address={text}&source=2001:db8::9&port=5000")
     judged = AddressVerifier(snapshot).verify(address, 0, 0, 0.0)

@@ -130,7 +130,7 @@ async def test_progress_is_told(api: Api) -> None:
 async def test_what_comes_out_goes_in(api: Api, kind: str) -> None:
     """An export is taken by import, and changes nothing."""
     layout = [["tier", 4], ["client", 20], ["lang", 6], ["nonce", 7]]
-    await api.ok("PATCH", "clusters/web", {"layout": layout, "values": {"lang": {"fr": 1, "5": 2}}})
+    await api.ok("PATCH", "clusters/web", {"layout": layout, "values": {"lang": {"fr": 1, "en": 2, "5": 3}}})
     body = {"proof": {"bind": "none", "single_use": True}, "attributes": {"lang": "5"}, "state": "disabled"}
     await api.ok("PATCH", "clients/acme", body | {"match": [{"tls": "CN=a b, O=c"}, {"geo": "country:DE"}]})
     exported = await api("GET", f"clients/export?format={kind}")

@@ -76,6 +76,8 @@ def test_names_of_the_site(running: Node) -> None:
     assert complete("servers", "drain", "slow/", env=env) == ["slow/slow-1", "slow/slow-2"]
     assert complete("clients", "show", "acme", env=env) == ["acme"]
     assert complete("clients", "add", "a", env=env) == []
+    assert complete("tokens", "create", "a", "--tiers", "go", env=env) == ["gold"]
+    assert complete("tokens", "set", "a", "--tsig", "", env=env) == ["acme-key"]
 
 
 def test_token_file(running: Node) -> None:

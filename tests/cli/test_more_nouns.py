@@ -68,12 +68,16 @@ def test_classify(served: Node) -> None:
 def test_tokens_with_rights(served: Node) -> None:
     """A token made with scopes may just that; it is changed, renewed and told of."""
     argv = ["--scope", "read:client,tier", "--clients", "ac*", "--expires-in", "2h", "--per-minute", "100"]
+    argv += ["--tiers", "gold", "--tsig", "ac*", "--tsig", "x", "--match-network", "192.0.2.0/24"]
     clear = ok(served, "tokens", "create", "narrow", *argv, "--network", "127.0.0.0/8").strip()
     env = {"DNSVIP_API": f"127.0.0.1:{served.api}", "DNSVIP_TOKEN": clear}
     assert served.dnsvip("clients", "show", "acme", env=env).returncode == 0
     refused = served.dnsvip("clients", "move", "acme", "gold", env=env)
     assert (refused.returncode, "lacks the scope write:client" in refused.stderr) == (1, True)
-    assert "read:client,tier clients=ac*" in served.dnsvip("tokens", "whoami", env=env).stdout
+    assert (
+        "read:client,tier clients=ac* tiers=gold tsig=ac*,x networks=192.0.2.0/24"
+        in served.dnsvip("tokens", "whoami", env=env).stdout
+    )
     shown = as_json(served, "tokens", "show", "narrow")
     assert (shown["networks"], shown["per_minute"]) == (["127.0.0.0/8"], 100)
     assert shown["expires_at"] == pytest.approx(shown["created_at"] + 7200, abs=60)
@@ -84,6 +88,7 @@ def test_tokens_with_rights(served: Node) -> None:
     assert served.dnsvip("tokens", "whoami", env=env | {"DNSVIP_TOKEN": fresh}).returncode == 0
     assert "narrow\toperator\t127.0.0.0/8" in ok(served, "tokens", "list")
     assert served.noun("tokens", "create", "x", "--zones", "a").returncode == 2
+    assert served.noun("tokens", "create", "x", "--match-network", "192.0.2.0/24").returncode == 2
     assert served.noun("tokens", "create", "x", "--scope", "nonsense").returncode == 2
 
 

@@ -40,7 +40,10 @@ def as_json(served: Node, *argv: str) -> Any:
 LISTS = [
     ("tiers", "gold\t1\tforward\tfast\t34\t\tno"),
     ("clients", "newsreader\t1002\tstandard\tenabled\tsource=203.0.113.0/24"),
-    ("clusters", "web\t2001:db8:a:1::/64\t2001:db8:a:1::1\t60\tstandard\ttier 4, client 20, expiry 7, nonce 6, tag 24"),
+    (
+        "clusters",
+        "web\t2001:db8:a:1::/64\t2001:db8:a:1::1\t60\tstandard\ttier 4, client 20, lang 2, expiry 7, nonce 4, tag 24",
+    ),
     ("pools", "fast\tdirect\tflow\ttcp 80\t\tfast-1"),
     ("servers", "fast\tfast-1\tfd00:10::11\t100\tup"),
     ("services", "www.example.test\tweb\tlegacy"),

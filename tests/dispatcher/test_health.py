@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dnsvip.dispatcher.io.health import checks as health_module
-from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
+from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, reported, with_health
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.site import Check, Pool, Server, ServerState, Site, Snapshot
+from dnsvip.site.rules import check_one
 
 LOOPBACK = ip_address("::1")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -127,6 +128,75 @@ def test_urls() -> None:
     check = Check(http="http://[{address}]:80/health")
     assert url_of(ip_address("fd00::1"), check) == "http://[fd00::1]:80/health"
     assert url_of(ip_address("10.0.0.1"), check) == "http://10.0.0.1:80/health"
+    assert url_of(ip_address("fd00::1"), Check(http="http://{address}/{address}")) == "http://[fd00::1]/fd00::1"
+
+
+@pytest.mark.parametrize(
+    "http",
+    [
+        "http://192.0.2.9/x",
+        "http://{address}@192.0.2.9/",
+        "http://192.0.2.9@{address}/",
+        "http://{address}.example.test/",
+        "http://{address}:80@192.0.2.9/",
+        "http://x[{address}]/",
+        "http://[{address}%25x]/",
+        "http://{address}\\@192.0.2.9/",
+        "ftp://[{address}]/",
+    ],
+)
+async def test_an_http_check_asks_the_server_only(http: str) -> None:
+    """A check whose host is another one is refused by the site, and fails unasked where an older version took it."""
+    pool = Pool("p", (Server("s", LOOPBACK),), check=Check(http=http))
+    assert [problem.where for problem in check_one("pool", "p", pool, Site())] == ["pool.p.check.http"]
+    if http.startswith("http:"):
+        found = await probe_http(LOOPBACK, Check(http=http))
+        assert not found.passed
+        assert "URL" in found.note
+
+
+def test_a_zone_of_an_address_is_refused() -> None:
+    """An address with a zone (RFC 4007) names an interface of whichever machine reads it."""
+    pool = Pool("p", (Server("s", ip_address("fe80::1%eth0")),), check=Check(tcp=80))
+    (problem,) = check_one("pool", "p", pool, Site())
+    assert "take an address without one" in problem.message
+
+
+BANNERS = [
+    b"SSH-2.0-OpenSSH_9.2 secret-banner\r\n",
+    b"220 mail.example.test ESMTP secret-banner\r\n",
+    b"up 75% secret-banner\n",
+    b"secret-banner\n",
+    b"# secret-banner\n",
+    b"HTTP/1.1 secret-banner\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nsecret-banner\r\n\r\n",
+    b"HTTP/1.1 503 secret-banner\r\nX: secret-banner\r\n\r\nsecret-banner",
+    b"HTTP/1.1 200 OK\r\nContent-Length: secret-banner\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.9/secret-banner\r\n\r\n",
+    b"\x15\x03\x01\x00\x0dsecret-banner",
+]
+
+
+@pytest.mark.parametrize("banner", BANNERS)
+async def test_no_banner_is_quoted(banner: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """What some other service says to a check stands nowhere: not in a status or a report, not in a log."""
+    async with listening(saying(banner)) as port:
+        checks = [Check(agent=port), Check(http=f"http://[{{address}}]:{port}/", agent=port), Check(tcp=port)]
+        checks.append(Check(http=f"https://[{{address}}]:{port}/", verify=False))
+        pools = {
+            f"p{number}": Pool(f"p{number}", (Server("s", LOOPBACK),), check=replace(check, interval=0.05, fall=1))
+            for number, check in enumerate(checks)
+        }
+        health = Health()
+        health.update(Snapshot(1, Site(pools=pools)))
+        async with asyncio.timeout(10):
+            while health.probes < 12:
+                await asyncio.sleep(0.02)
+        rows = health.status()
+        await health.stop()
+    assert not any(row["passing"] for row in rows if row["pool"] in ("p0", "p3"))
+    told = repr([rows, reported(rows), with_health({"servers": []}, health)]) + "".join(capsys.readouterr())
+    assert "secret-banner" not in told
 
 
 @pytest.fixture(scope="module")

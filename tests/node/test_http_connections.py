@@ -107,6 +107,24 @@ async def _many_half_heads_keep_nobody_out() -> None:
 
 
 @LOOPS
+def test_a_proxy_speaks_for_many(run: Run) -> None:
+    """A trusted proxy may hold as many connections as all together, and no more."""
+    run(_a_proxy_speaks_for_many())
+
+
+async def _a_proxy_speaks_for_many() -> None:
+    connections = Connections(AdminLimits(connections=12, per_source=4), shared=lambda peer: peer == "127.0.0.1")
+    async with listening(connections) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        ends = [await asyncio.wait_for(reader.read(), 3) for reader, _ in held[:8]]
+        assert ends == [b""] * 8
+        for reader, writer in held[8:]:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+@LOOPS
 def test_slow_bodies_end(run: Run) -> None:
     """A body that does not arrive in time is answered 408, and the connection is closed."""
     run(_slow_bodies_end())

@@ -18,6 +18,7 @@ from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
 from dnsvip.admin.http.problems import Handler, Refusal
+from dnsvip.admin.http.source import source_of
 
 PATH = "/console/session"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"
@@ -55,7 +56,7 @@ async def sign_in(request: web.Request) -> web.Response:
         raise Refusal("bad-request", "Send the token in the header `Authorization: Bearer TOKEN`.")
     secure = request.secure or urlsplit(request.headers.get("Origin", "")).scheme == "https"
     name, session = request.app[SESSIONS].open(bearer(request), secure=secure, now=time.monotonic())
-    log.info("signed in to the console", actor=request[ACTOR])
+    log.info("signed in to the console", actor=request[ACTOR], source=source_of(request))
     response = bodies.answer(_shown(request, session), status=201)
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,

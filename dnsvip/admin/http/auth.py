@@ -23,6 +23,7 @@ from aiohttp import web
 
 from dnsvip.admin.http.operation import ROOT, operation_of
 from dnsvip.admin.http.problems import SHOWN, Handler, Refusal
+from dnsvip.admin.http.source import source_of
 from dnsvip.admin.node import NODE
 from dnsvip.errors import StoreError
 from dnsvip.site.plain import canonical_name
@@ -218,7 +219,7 @@ async def by_key(request: web.Request) -> Caller | None:
 
 async def caller_of_token(request: web.Request, clear: str) -> Caller:
     """The owner of a token in clear; raises Refusal where it is none, not good any more, not from here or too often."""
-    attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], request.remote or ""
+    attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], source_of(request)
     wait = attempts.wait(source, time.monotonic(), clear)
     if wait and clear not in known_good:
         raise _too_many("too-many-attempts", wait)
@@ -228,7 +229,7 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
     if token is None:
         attempts.fail(source, time.monotonic(), clear)
         if not wait and attempts.wait(source, time.monotonic()):
-            log.warning("too many wrong tokens from one source, which has to wait now")
+            log.warning("too many wrong tokens from one source, which has to wait now", source=source)
         raise _unauthorized(
             "This token is not (or no longer) known; make one with `dnsvip tokens create NAME --config NODE.toml`.",
             ', error="invalid_token"',

@@ -15,9 +15,10 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import NARROW
 from dnsvip.site.io.files import load_node
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import ROLES
+from dnsvip.site.rights import NARROWINGS, ROLES
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.access.tokens import token_form
 
@@ -39,7 +40,10 @@ Examples:
   dnsvip tokens create robot --role operator --expires-in 90d --network 192.0.2.0/24
   dnsvip tokens create certbot --role acme
   dnsvip tokens create partner --scope read,write:client --clients 'partner-*'
+  dnsvip tokens create reseller --scope write:client --tiers silver --match-network 192.0.2.0/24
 """
+
+MATCHED = "--match-network"
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -60,29 +64,36 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     return int(number) * UNITS[unit]
 
 
+def _narrowing(name: str) -> Callable[[Any], Any]:
+    what, metavar = (MATCHED, "NETWORK") if name == "networks" else (f"--{name}", "PATTERN")
+    text = f"Narrow the scopes to these {NARROWINGS[name]}; may be repeated."
+    return click.option(what, NARROW + name, multiple=True, metavar=metavar, help=text)
+
+
 def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
+    options: tuple[Callable[[Any], Any], ...] = (
         click.option("--per-minute", type=click.IntRange(1), help="At most this many requests per minute."),
         click.option("--expires-in", callback=_seconds, metavar="TIME", help="How long it is valid, such as 90d."),
         click.option("--network", "networks", multiple=True, help="Where it may be used from; may be repeated."),
-        click.option("--clients", multiple=True, metavar="PATTERN", help="Narrow the scopes to these clients."),
-        click.option("--zones", multiple=True, metavar="PATTERN", help="Narrow the scopes to these zones."),
-        click.option("--clusters", multiple=True, metavar="PATTERN", help="Narrow the scopes to these clusters."),
+        *(_narrowing(name) for name in reversed(tuple(NARROWINGS))),
         click.option("--scope", "scopes", multiple=True, metavar="ACTIONS:KINDS", help="Such as read,write:client."),
         click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes."),
-    ):
+    )
+    for option in options:
         function = option(function)
     return function
 
 
-def _body(scopes: tuple[str, ...], narrow: Mapping[str, tuple[str, ...]], **rest: Any) -> dict[str, Any]:
+def _body(scopes: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Any]:
     """The body for the API: only the given options."""
-    body = {key: list(value) if isinstance(value, tuple) else value for key, value in rest.items() if value}
-    patterns = {key: list(value) for key, value in narrow.items() if value}
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}
+    body = {key: value for key, value in options.items() if not key.startswith(NARROW)}
+    patterns = {key.removeprefix(NARROW): value for key, value in options.items() if key not in body}
     if scopes:
         body["scopes"] = [_scope(text) | patterns for text in scopes]
     elif patterns:
-        raise click.UsageError("--clusters, --zones and --clients narrow a --scope; there is none")
+        names = ", ".join(MATCHED if name == "networks" else f"--{name}" for name in patterns)
+        raise click.UsageError(f"{names}: narrows a --scope, and there is none")
     return body
 
 
@@ -130,8 +141,7 @@ def create(
     **given: Any,
 ) -> None:
     """Create a token and print it, only this once. Without --role and --scope it may do what its creator may."""
-    narrow = {key: given.pop(key) for key in ("clusters", "zones", "clients")}
-    body = _body(scopes, narrow, **given)
+    body = _body(scopes, given)
     if config:
         if body:
             raise click.UsageError("--config makes a token that may all; give rights through the API")
@@ -148,8 +158,7 @@ def create(
 @with_api
 def set_(api: Api, name: str, scopes: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
     """Change what token NAME may do, from its next request on."""
-    narrow = {key: given.pop(key) for key in ("clusters", "zones", "clients")}
-    show.item(api.call("PATCH", "tokens", name, body=_body(scopes, narrow, **given)), as_json=as_json)
+    show.item(api.call("PATCH", "tokens", name, body=_body(scopes, given)), as_json=as_json)
 
 
 @tokens.command(epilog=EPILOG)

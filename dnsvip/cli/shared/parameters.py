@@ -52,3 +52,6 @@ HEX = Parsed("hex", bytes.fromhex, "hexadecimal digits")
 PREFIX = Parsed("prefix", IPv6Network, "an IPv6 prefix such as 2001:db8:a:1::/64")
 LAYOUT = Parsed("layout", _read_layout, "NAME:BITS,NAME:BITS,..., such as tier:4,client:20,expiry:7,nonce:6")
 FIELD = Parsed("field", _read_field, "NAME=VALUE")
+
+NARROW = "narrow_"
+"""What the parameters that narrow the scopes of a token begin with; then follows the list of the objects."""

@@ -179,7 +179,7 @@ class _Reader:
         if rdclass is None and (rdclass := _class(text)) is not None:
             text, after = word(entry.text, after)
         if not text:
-            raise _Fault("has no type")
+            raise _Fault("has no type; a record is [NAME] [TTL] [CLASS] TYPE DATA")
         rtype = read_type(text)
         if rdclass not in (None, dns.rdataclass.IN):
             raise _Fault("is of another class than IN, the only one served")

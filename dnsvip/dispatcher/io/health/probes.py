@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ async def probe_tcp(address: Address, check: Check) -> Result:
 
 async def probe_http(address: Address, check: Check) -> Result:
     """Passes if a GET gets a 2xx or 3xx; reads no body, follows no redirect, uses no proxy."""
-    return await _within(check, _request(url_of(address, check), check))
+    return await _within(check, _request(address, check))
 
 
 async def probe_agent(address: Address, check: Check) -> Result:
@@ -46,11 +47,22 @@ async def probe_agent(address: Address, check: Check) -> Result:
 
 
 def url_of(address: Address, check: Check) -> str:
-    """The URL of an HTTP check for one server; brackets are removed around an IPv4 address."""
-    template = check.http or ""
-    if address.version == 4:
-        template = template.replace("[{address}]", "{address}")
-    return template.replace("{address}", str(address))
+    """The URL of an HTTP check for one server; only an IPv6 address is in brackets."""
+    host = _host(address)
+    template = (check.http or "").replace("[{address}]", "{address}", 1)
+    return template.replace("{address}", host, 1).replace("{address}", str(address))
+
+
+def _own_url(address: Address, check: Check) -> str:
+    """The same, if it asks the server itself; raises ValueError for a check of an older version that does not."""
+    url = url_of(address, check)
+    if not re.match(rf"https?://{re.escape(_host(address))}(:[0-9]{{1,5}})?([/?#]|$)", url):
+        raise ValueError("the URL is not one of the server")
+    return url
+
+
+def _host(address: Address) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 async def _within(check: Check, work: Awaitable[Result]) -> Result:
@@ -70,6 +82,8 @@ def _described(error: Exception) -> str:
         return f"certificate: {cause.verify_message}"
     if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
         return os.strerror(cause.errno)
+    if isinstance(cause, aiohttp.ClientError):  # its text quotes what the other side says, which may be a secret
+        return "the answer is not HTTP"
     return str(cause) or type(cause).__name__
 
 
@@ -79,7 +93,7 @@ async def _connect(address: str, port: int) -> Result:
     return Result(passed=True)
 
 
-async def _request(url: str, check: Check) -> Result:
+async def _request(address: Address, check: Check) -> Result:
     headers = {"Host": check.host} if check.host else {}
     connector = aiohttp.TCPConnector(force_close=True, use_dns_cache=False)
     async with (
@@ -87,7 +101,7 @@ async def _request(url: str, check: Check) -> Result:
             connector=connector, trust_env=False, max_line_size=MOST_HEADERS, cookie_jar=aiohttp.DummyCookieJar()
         ) as session,
         session.get(
-            url,
+            _own_url(address, check),
             headers={"User-Agent": "dnsvip-check", **headers},
             allow_redirects=False,
             ssl=_context(check.verify, check.ca),

@@ -1,0 +1,115 @@
+"""The address that a request comes from: that of its peer, or what a trusted proxy in front of the API says.
+
+A proxy appends the address of its own peer to a header. Only the header that the node file names counts, and only what
+trusted proxies appended to it: read from the right, the first address that is none of theirs. All before that is the
+requester's own word. Proxies that terminate TLS for many tell requesters apart by it for throttling, `networks`
+of tokens, and log lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
+
+from aiohttp import web
+
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.site.node_file import FORWARDED, X_FORWARDED_FOR
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+LOCAL = (ip_address("127.0.0.1"), ip_address("::1"))
+"""The peer at a Unix socket is this machine."""
+
+_NODE = re.compile(
+    r"(?P<four>[0-9.]+)(:[0-9]{1,5})?|\[(?P<bracketed>[0-9a-fA-F:.]+)\](:[0-9]{1,5})?|(?P<plain>[0-9a-fA-F:.]+)"
+)
+"""An address, with or without a port (RFC 7239 section 6; X-Forwarded-For is written in all these ways)."""
+
+_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+_PAIR = re.compile(
+    r'\s*(?P<name>[A-Za-z0-9!#$%&\'*+.^_`|~-]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^";\s]*))\s*(?:;|$)'
+)
+"""The elements of the header Forwarded, and the pairs of one (RFC 7239 section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Trusted proxies by network, and the header in which they say for whom they ask; none by default."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    header: str = X_FORWARDED_FOR
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, IPv4Address | IPv6Address) and any(
+            address.version == network.version and address in network for network in self.networks
+        )
+
+    def trust(self, peer: str) -> bool:
+        """Whether the peer of a connection is one of them; "" is that of a Unix socket."""
+        address = _of_peer(peer)
+        return any(each in self for each in ((address,) if address else LOCAL if not peer else ()))
+
+    def source(self, peer: str, lines: Sequence[str]) -> str:
+        """Who asks by way of `peer`, whose request has these lines of the header; raises ValueError for a hop that is
+        no address."""
+        if not self.trust(peer):
+            return str(_of_peer(peer) or peer)
+        hops = [hop for line in lines for hop in _HOPS[self.header](line)]
+        source: Address | None = None
+        for hop in reversed(hops):
+            source = _address(hop)
+            if source not in self:
+                break
+        return str(source) if source else str(_of_peer(peer) or peer)
+
+
+PROXIES = web.AppKey("proxies", Proxies)
+
+
+def source_of(request: web.Request) -> str:
+    """The address that a request comes from, "" for this machine at a Unix socket; raises Refusal."""
+    proxies = request.app[PROXIES]
+    try:
+        return proxies.source(request.remote or "", request.headers.getall(proxies.header, ()))
+    except ValueError as error:
+        raise Refusal("bad-request", f"{proxies.header}: {error}.") from None
+
+
+def _of_peer(peer: str) -> Address | None:
+    try:
+        return _plain(ip_address(peer.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def _address(hop: str) -> Address:
+    node = _NODE.fullmatch(hop)
+    text = node and (node["four"] or node["bracketed"] or node["plain"])
+    try:
+        return _plain(ip_address(text or ""))
+    except ValueError:
+        raise ValueError(f"{hop[:64]!r} is no address; a trusted proxy must append that of its peer") from None
+
+
+def _plain(address: Address) -> Address:
+    """An IPv4 address that came as IPv4-mapped, as such."""
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _of_list(line: str) -> Iterator[str]:
+    return (hop for part in line.split(",") if (hop := part.strip()))
+
+
+def _of_forwarded(line: str) -> Iterator[str]:
+    for element in _ELEMENT.findall(line):
+        if element.strip():
+            pairs = {pair["name"].lower(): pair for pair in _PAIR.finditer(element)}
+            found = pairs.get("for")
+            yield (re.sub(r"\\(.)", r"\1", found["quoted"] or "") or found["token"] or "") if found else "unknown"
+
+
+_HOPS = {X_FORWARDED_FOR: _of_list, FORWARDED: _of_forwarded}
