@@ -1,4 +1,4 @@
-"""Hundreds of thousands of broken packets: none raises, each is counted once, and memory stays bounded."""
+"""Broken packets: none raises, each is counted once, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ from tests.dispatcher.build import (
     segment,
     snapshot,
 )
+from tests.long import long_or
 
-PACKETS = 220_000
+PACKETS = long_or(100_000, long=220_000)
 _SENT = {
     (Action.FORWARD, Forward.DIRECT): len,
     (Action.FORWARD, Forward.NAT): len,
@@ -101,7 +102,7 @@ def mutated(random: Random, originals: list[bytes]) -> Iterator[bytes]:
 
 
 def test_no_packet_breaks_a_decision() -> None:
-    """At least 200,000 mutated packets: no exception, one counter each, the counters sum to the packets."""
+    """Mutated packets: no exception, one counter each, the counters sum to the packets."""
     flows = Flows(2000)
     counters: Counter[str] = Counter()
     now = NOW_NS
@@ -114,7 +115,7 @@ def test_no_packet_breaks_a_decision() -> None:
         assert verdict.action is Action.ANSWER or sent == _SENT[verdict.action, verdict.mode](data)
         if counters.total() % 500 == 0:
             flows.sweep(now // SECOND, 100)
-    assert counters.total() == PACKETS >= 200_000
+    assert counters.total() == PACKETS
     assert counters.keys() <= set(REASONS)
     never = {"reselected", "unproven", "revoked", "no-nat-port", "replay-table-full"}  # not with this site
     assert set(REASONS) - counters.keys() <= never

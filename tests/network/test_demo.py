@@ -17,6 +17,7 @@ import pytest
 
 from dnsvip.demo import privilege
 from dnsvip.demo.acts import ACTS
+from tests.long import LONG
 
 pytestmark = pytest.mark.network
 
@@ -30,6 +31,8 @@ WITHOUT_ROOT = (
 )
 """The second run has no right to create namespaces and uses a user namespace."""
 IN_THE_KERNEL = (*AS_WE_ARE, "--xdp")
+DEMOS = {"without root": WITHOUT_ROOT, "in the kernel": IN_THE_KERNEL} | ({"as we are": AS_WE_ARE} if LONG else {})
+"""As root in user space it differs from these two by nothing that one of them has not."""
 MARK = "DNSVIP_DEMO_TEST"
 
 
@@ -62,9 +65,7 @@ def _marked(mark: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tun")
-@pytest.mark.parametrize(
-    "demo", [AS_WE_ARE, WITHOUT_ROOT, IN_THE_KERNEL], ids=["as we are", "without root", "in the kernel"]
-)
+@pytest.mark.parametrize("demo", [pytest.param(DEMOS[name], id=name) for name in DEMOS])
 def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every check of every act runs and holds; after Enter no process, namespace or file is left."""
     if demo is WITHOUT_ROOT:

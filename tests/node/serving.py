@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import filecmp
+import functools
 import json
 import os
 import shutil
@@ -10,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,8 +31,10 @@ PLAIN = "2001:db8:a:1::1"
 PROPAGATION = 0.5
 """Seconds until a change is in every answer."""
 
-NODE = """\
-database = "sqlite:///dnsvip.db"
+DATABASE = 'database = "sqlite:///dnsvip.db"\n'
+NODE = (
+    DATABASE
+    + """\
 [[dns.listen]]
 name = "public"
 address = "127.0.0.1:{dns}"
@@ -40,6 +46,7 @@ listen = "127.0.0.1:{api}"
 [log]
 format = "json"
 """
+)
 
 
 def free_port() -> int:
@@ -108,7 +115,16 @@ class Node:
         return self.dnsvip(*argv, env={"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token})
 
     def apply(self) -> None:
-        """Apply the example site."""
+        """Apply the example site; the first time to SQLite by a copy of a database and key that `apply` has made."""
+        files = ("site.toml", "example.test.zone")
+        fresh = DATABASE in (self.folder / "node.toml").read_text() and not (self.folder / "dnsvip.db").exists()
+        if fresh and not filecmp.cmpfiles(self.folder, EXAMPLES, files, shallow=False)[1]:
+            for name in ("dnsvip.db", "dnsvip.key"):
+                shutil.copy(_applied() / name, self.folder / name)
+        else:
+            self._apply()
+
+    def _apply(self) -> None:
         done = self.dnsvip("apply", "site.toml", "--config", "node.toml")
         assert done.returncode == 0, done.stderr
 
@@ -162,6 +178,15 @@ class Node:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
         text, _, status = done.stdout.rpartition("\n")
         return int(status), json.loads(text) if text.strip() else None
+
+
+@functools.cache
+def _applied() -> Path:
+    """A folder of this process with the example site applied once."""
+    folder = Path(tempfile.mkdtemp(prefix="dnsvip-applied-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Node(folder)._apply()
+    return folder
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A million broken questions over real sockets: no worker stops, and every answer can be read by a resolver."""
+"""Broken questions over real sockets: no worker stops, and every answer can be read by a resolver."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import dns.message
 import pytest
 
 from tests.dns.test_fuzz import corpus, mutated
+from tests.long import long_or
 from tests.node.serving import Node, node
 
-SENT = 1_000_000
+SENT = long_or(60_000, long=1_000_000)
 SORTS = 20_000
 WINDOW = 100
 LAST = dns.message.make_query("end-of-window.example.test", "A").to_wire()
@@ -73,7 +74,7 @@ def _exchange(port: int, good: list[bytes]) -> set[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_million_broken_questions(served: Node) -> None:
+def test_broken_questions(served: Node) -> None:
     """The worker lives, its memory does not grow with them, every message is counted, every answer can be read."""
     assert served.process is not None
     before = served.dig("AAAA", "www.example.test")
