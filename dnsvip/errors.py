@@ -70,6 +70,9 @@ class InvalidSite(ConfigError):
         head = f"{source}: " if source else ""
         super().__init__("\n".join(f"{head}{problem}" for problem in problems))
 
+    def __reduce__(self) -> tuple[type[InvalidSite], tuple[list[Problem], str]]:
+        return type(self), (self.problems, self.source)
+
 
 class Conflict(InvalidSite):
     """Changes that collide with what is stored: a number, name or match of another object, an object that

@@ -18,7 +18,7 @@ FLOORS = (
     {"errors"},
     {"address"},
     {"site"},
-    {"store", "telemetry", "xdp"},
+    {"jobs", "store", "telemetry", "xdp"},
     {"dns", "dispatcher", "client"},
     {"admin", "doctor", "demo"},
     {"node"},

@@ -12,7 +12,8 @@ from aiohttp import web
 from dnsvip.admin import powerdns
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
-from dnsvip.admin.http import auth, bodies, docs, openapi
+from dnsvip.admin.http import auth, docs, openapi, work
+from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
@@ -76,7 +77,8 @@ def make_app(
         app.add_routes(OBSERVED_ROUTES)
     app[PROXIES] = Proxies(settings.proxy_from, settings.proxy_header)
     app[NODE], app[DECIDERS], app[powerdns.EDITING] = node, Deciders(node), powerdns.Editing()
-    app[bodies.LIMITS] = settings.limits
+    app[LIMITS] = settings.limits
+    work.prepare(app, settings.limits)
     auth.prepare(app)
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,14 +24,15 @@ from dnsvip.admin.http.auth import CALLER, demand
 from dnsvip.admin.http.collection import absent, change
 from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
+from dnsvip.admin.http.work import SMALL, worked
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import ZONE, check, closest
+from dnsvip.admin.objects.zones import ZONE, check, closest, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
-from dnsvip.dns.zones.edit import Replacement, edited
-from dnsvip.dns.zones.sets import ZoneSets, read_sets
+from dnsvip.admin.powerdns_jobs import edit, heads, read_patch, shown_sets
+from dnsvip.dns.zones.edit import Replacement
 from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
-from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
+from dnsvip.site.plain import SiteObject, canonical_name
 from dnsvip.site.rights import Action
 from dnsvip.store import Listing
 
@@ -41,37 +41,18 @@ CHALLENGE = "_acme-challenge"
 TRIES = 12
 """How often an edit is made again that another node, or a PUT of the zone, overtook."""
 
-PAGE = 100
-KEPT, KEPT_TEXT = 2, 1 << 20
-"""Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
+PAGE = 20
 
 
 class Editing:
-    """Whose turn it is to edit a zone, and the sets of the zones that were edited last."""
+    """Whose turn it is to edit a zone."""
 
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._known: OrderedDict[str, ZoneSets] = OrderedDict()
 
     def turn(self, name: str) -> asyncio.Lock:
         """The lock of a zone."""
         return self._turns.setdefault(name, asyncio.Lock())
-
-    async def sets(self, zone: Zone) -> ZoneSets:
-        """The sets of a zone; raises InvalidSite. In a thread, as answers must not wait for it."""
-        known = self._known.get(zone.name)
-        if known is None or known.zone != zone:
-            known = await asyncio.to_thread(read_sets, zone)
-            self.keep(known)
-        return known
-
-    def keep(self, zone: ZoneSets) -> None:
-        """Remember a zone's sets for the next request."""
-        self._known.pop(zone.zone.name, None)
-        if len(zone.zone.text) <= KEPT_TEXT:
-            self._known[zone.zone.name] = zone
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
 
 
 EDITING = web.AppKey("editing", Editing)
@@ -112,10 +93,12 @@ async def zones(request: web.Request) -> web.Response:
     """The zones that the caller may see, or the one that `zone` names."""
     wanted = request.query.get("zone")
     name = None if wanted is None else canonical_name("zone", wanted)
-    heads: list[JsonObject] = []
-    async for page in _pages(request, name):
-        heads += await asyncio.to_thread(list, map(forms.zone_head, page))
-    return bodies.answer(heads)
+    shown = [
+        await of_zone(request, heads, max(page, key=lambda zone: len(zone.text)), page)
+        async for page in _pages(request, name)
+        if page
+    ]
+    return web.Response(text=f"[{', '.join(shown)}]\n", content_type="application/json")
 
 
 async def zone(request: web.Request) -> web.Response:
@@ -124,18 +107,19 @@ async def zone(request: web.Request) -> web.Response:
     if (whole := query.get("rrsets", "true")) not in ("true", "false"):
         raise Refusal("bad-request", f"rrsets: is {whole!r}; true and false are known here.")
     shown = forms.zone_details(stored)
+    text = json.dumps(shown, ensure_ascii=False)
     if whole == "true":
-        sets = await request.app[EDITING].sets(stored)
-        name, rtype = query.get("rrset_name"), query.get("rrset_type")
-        shown["rrsets"] = await asyncio.to_thread(forms.rrsets, sets, name, rtype)
-    return bodies.answer(shown)
+        sets = await of_zone(request, shown_sets, stored, query.get("rrset_name"), query.get("rrset_type"))
+        text = f'{text[:-1]}, "rrsets": {sets}}}'
+    return web.Response(text=text + "\n", content_type="application/json")
 
 
 async def patch(request: web.Request) -> web.Response:
     """Replace or delete record sets of a zone, all of them or, where one is wrong, none."""
     name = _name(request)
-    body = bodies.parse_object(await bodies.read_bytes(request, LIMIT))  # whatever Content-Type says, as PowerDNS does
-    replacements = forms.replacements_of(name, body, int(request.app[NODE].now()))
+    body = await bodies.read_bytes(request, LIMIT)  # whatever Content-Type says, as PowerDNS does
+    now = int(request.app[NODE].now())
+    replacements = await worked(request, read_patch, name, body, now, small=len(body) <= SMALL)
     if not (all(map(_is_challenge, replacements)) and request[CALLER].rights.allow(Action.WRITE, "acme", name)):
         demand(request, Action.WRITE, "zone", name)
     async with request.app[EDITING].turn(name):
@@ -158,17 +142,15 @@ async def notify(request: web.Request) -> web.Response:
 
 async def _edit(request: web.Request, name: str, replacements: Sequence[Replacement]) -> None:
     """One edit of the zone as it is stored now; raises Conflict where that changes meanwhile."""
-    editing = request.app[EDITING]
-    before = await editing.sets(await _zone(request))
-    after = await asyncio.to_thread(edited, before, replacements)
-    if after is before:
+    before = await _zone(request)
+    after = await of_zone(request, edit, before, replacements)
+    if after == before:
         return
-    if len(after.zone.text.encode()) > ZONE.most(request):
+    if len(after.text.encode()) > ZONE.most(request):
         raise Refusal("too-large", f"The zone's text would have more than {ZONE.most(request)} bytes.")
     if _concerns_services(request, name, replacements):
-        await check(request, name, {"text": after.zone.text})
-    await change(ZONE, request, name, partial(_unless_changed, before.zone, after.zone))
-    editing.keep(after)
+        await check(request, name, {"text": after.text})
+    await change(ZONE, request, name, partial(_unless_changed, before, after))
 
 
 def _concerns_services(request: web.Request, name: str, replacements: Sequence[Replacement]) -> bool:

@@ -15,6 +15,7 @@ import uvloop
 from aiohttp import ClientSession, web
 
 from dnsvip.admin.http import bodies
+from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.node.http_connections import Connections, bound
 from dnsvip.site.node_file import AdminLimits
@@ -43,7 +44,7 @@ async def large(_: web.Request) -> web.Response:
 async def listening(connections: Connections, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A small application behind the bounds; yields its port."""
     app = web.Application(middlewares=[connections.middleware(), as_problems])
-    app[bodies.LIMITS] = connections.limits
+    app[LIMITS] = connections.limits
     app.router.add_route("*", "/", answer)
     app.router.add_get("/large", large)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -16,8 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.problems import Refusal
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.admin.http.work import worked
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
 
@@ -27,20 +28,19 @@ TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 EXACT = 1 << 53
 """Up to here a float is exactly the number that was written."""
-LIMITS = web.AppKey("limits", AdminLimits)
-"""Key of an application's limits."""
+AT_ONCE = 1 << 16
+"""Bytes of JSON that are read on the event loop, in some milliseconds."""
 
-
-def limits_of(request: web.Request) -> AdminLimits:
-    """The limits of the application that a request came to."""
-    return request.app.get(LIMITS, AdminLimits())
+MOST_VALUES = 200_000
+"""Values in a larger body."""
 
 
 async def read_object(request: web.Request, limit: int | None = None) -> JsonObject:
     """The JSON object in a request's body; raises Refusal."""
     if request.content_type not in JSON_TYPES:
         raise Refusal("unsupported-media-type", f"Content-Type must be {JSON_TYPES[0]} (it is {request.content_type}).")
-    return parse_object(await read_bytes(request, limit))
+    body = await read_bytes(request, limit)
+    return parse_object(body) if len(body) <= AT_ONCE else await worked(request, parse_large, body, small=False)
 
 
 async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
@@ -69,6 +69,20 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         if size > limit:
             raise Refusal("too-large", f"At most {limit} bytes are taken here.", headers={"Connection": "close"})
         yield chunk
+
+
+def parse_large(body: bytes) -> JsonObject:
+    """The object in a large body: large texts, not very many values."""
+    data = parse_object(body)
+    if _values(data) > MOST_VALUES:
+        raise Refusal("too-large", f"The body has more than {MOST_VALUES} values.")
+    return data
+
+
+def _values(data: Any) -> int:
+    if isinstance(data, dict):
+        return 1 + sum(map(_values, data.values()))
+    return 1 + (sum(map(_values, data)) if isinstance(data, list) else 0)
 
 
 def parse_object(body: bytes) -> JsonObject:

@@ -6,7 +6,6 @@ computed again, so a patch never undoes another. What is special about a kind ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import PageQuery, page_query
@@ -36,6 +36,7 @@ GENERATION = "Dnsvip-Generation"
 
 Check: TypeAlias = Callable[[web.Request, str, JsonObject], Awaitable[None]]
 Permit: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[None]]
+Remark: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[Sequence[Problem]]]
 Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
 """From the stored object, None where there is none, to the one to store; None deletes it."""
 
@@ -48,7 +49,7 @@ async def _unchecked(_request: web.Request, _name: str, _body: JsonObject) -> No
     pass
 
 
-def _unremarked(_before: SiteObject | None, _after: SiteObject) -> Sequence[Problem]:
+async def _unremarked(_request: web.Request, _before: SiteObject | None, _after: SiteObject) -> Sequence[Problem]:
     return ()
 
 
@@ -76,7 +77,7 @@ class Resource:
 
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
-    stored object is to become. `remarks`, run in a thread, gives warnings about a change, which the answer has in
+    stored object is to become. `remarks` gives warnings about a change, which the answer has in
     Warning headers. `discloses` names the objects of other kinds, (kind, name),
     that the answer to a query tells about. `limit` names that of a body. With `reserved` no object can be called
     import or export.
@@ -87,7 +88,7 @@ class Resource:
     listed: Callable[[SiteObject], JsonObject] = without_secrets
     settled: Callable[[SiteObject | None, SiteObject], SiteObject] = _as_wanted
     check: Check = _unchecked
-    remarks: Callable[[SiteObject | None, SiteObject], Sequence[Problem]] = _unremarked
+    remarks: Remark = _unremarked
     permit: Permit = _permitted
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
     limit: str = "body_bytes"
@@ -109,7 +110,7 @@ class Resource:
 
     def most(self, request: web.Request) -> int:
         """Bytes in a body."""
-        return int(getattr(bodies.limits_of(request), self.limit))
+        return int(getattr(limits_of(request), self.limit))
 
     def url(self, name: str) -> str:
         """The path of one object."""
@@ -204,7 +205,7 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
         whole = body if before is None else bodies.with_runtime(resource.name, dump(before), body)
         return parse(resource.name, name, whole)
 
-    return await changed_response(resource, await change(resource, request, name, make))
+    return await changed_response(resource, request, await change(resource, request, name, make))
 
 
 async def patch(resource: Resource, request: web.Request) -> web.Response:
@@ -218,7 +219,7 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
             raise absent(resource, name)
         return parse(resource.name, name, bodies.merged(dump(before), body))
 
-    return await changed_response(resource, await change(resource, request, name, make))
+    return await changed_response(resource, request, await change(resource, request, name, make))
 
 
 async def delete(resource: Resource, request: web.Request) -> web.Response:
@@ -266,7 +267,7 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
     raise AssertionError("unreachable")
 
 
-async def changed_response(resource: Resource, outcome: Outcome) -> web.Response:
+async def changed_response(resource: Resource, request: web.Request, outcome: Outcome) -> web.Response:
     """The answer to a change: the object as it is now, with what there is to remark on the change."""
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
     shown = resource.shown(outcome.after)
@@ -275,7 +276,7 @@ async def changed_response(resource: Resource, outcome: Outcome) -> web.Response
     else:
         headers = {**outcome.headers, "Location": resource.url(shown["name"])}
         response = shown_response(shown, headers, status=201)
-    for remark in await asyncio.to_thread(resource.remarks, outcome.before, outcome.after):
+    for remark in await resource.remarks(request, outcome.before, outcome.after):
         response.headers.add("Warning", f'299 - "{remark}"')
     return response
 

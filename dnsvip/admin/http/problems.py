@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip.errors import ConfigError, Conflict, DnsvipError, InvalidSite, Problem, SecretError, StoreError
+from dnsvip.jobs.jobs import Busy, TooLong
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,10 +35,12 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not taken here"),
     "invalid": (422, "It breaks rules of the site"),
+    "gone": (499, "The caller has gone"),
     "too-many-attempts": (429, "Too many requests without a good token"),
     "rate-limited": (429, "Too many requests with this token"),
     "internal": (500, "The server failed"),
     "not-implemented": (501, "This node does not do that"),
+    "busy": (503, "The node has too much of this to do"),
     "unavailable": (503, "The database cannot be used now"),
 }
 """The last part of a problem's `type` -> its status and title."""
@@ -61,6 +64,9 @@ class Refusal(DnsvipError):
         self.kind = kind
         self.errors = errors
         self.headers = headers or {}
+
+    def __reduce__(self) -> tuple[type[Refusal], tuple[object, ...]]:
+        return type(self), (self.kind, str(self), self.errors, self.headers)
 
 
 def response(refusal: Refusal) -> web.Response:
@@ -101,6 +107,10 @@ def refusal_of(error: DnsvipError, request: web.Request) -> Refusal:
             return Refusal("conflict" if isinstance(error, Conflict) else "invalid", _said(problems), problems)
         case ConfigError():
             return Refusal("invalid", str(error))
+        case Busy():
+            return Refusal("busy", str(error), headers={"Retry-After": "5"})
+        case TooLong():
+            return Refusal("invalid", f"It {error}.")
         case StoreError() | SecretError():  # it cannot be reached, or its key was changed without this node
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
     log.error("request failed", error=str(error))

@@ -57,7 +57,7 @@ async def raise_key(request: web.Request) -> web.Response:
         client = cast("Client", before)
         return replace(client, key_generation=client.key_generation + 1)
 
-    return await changed_response(CLIENT, await change(CLIENT, request, name, make))
+    return await changed_response(CLIENT, request, await change(CLIENT, request, name, make))
 
 
 async def history(request: web.Request) -> web.Response:

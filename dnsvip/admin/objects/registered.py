@@ -6,7 +6,6 @@ The others have files of their own beside this one. A cluster's keys are made an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,10 @@ from aiohttp import web
 
 from dnsvip.admin.http.collection import Resource, routes
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import closest
-from dnsvip.dns.zones.catalog import check_services
+from dnsvip.admin.objects.zones import closest, of_zone
+from dnsvip.dns.zones.examine import service_problems
 from dnsvip.errors import InvalidSite
-from dnsvip.site import Service, Site, Zone
+from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
 
@@ -26,10 +25,8 @@ async def check_service(request: web.Request, name: str, _body: JsonObject) -> N
     """Raise InvalidSite where the service's zone delegates, redirects or aliases its name: no query would reach it."""
     node = request.app[NODE]
     zone = await node.store().objects.get("zone", closest(name, node.snapshot().site.zones) or "")
-    if isinstance(zone, Zone):
-        site = Site(zones={zone.name: zone}, services={name: Service(name, "")})
-        if problems := await asyncio.to_thread(check_services, site):
-            raise InvalidSite(problems)
+    if isinstance(zone, Zone) and (problems := await of_zone(request, service_problems, zone, name)):
+        raise InvalidSite(problems)
 
 
 def owners_of_keys(query: Any) -> Sequence[tuple[str, str]]:

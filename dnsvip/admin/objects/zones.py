@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
@@ -13,19 +12,18 @@ from dnsvip.admin.http import bodies, collection
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import WARNINGS, Refusal
+from dnsvip.admin.http.work import is_small, worked
 from dnsvip.admin.node import NODE
-from dnsvip.dns.zones.catalog import check_services
-from dnsvip.dns.zones.record import labels_of
-from dnsvip.dns.zones.sets import read_sets
-from dnsvip.dns.zones.zone import check_zone, serial_warnings
+from dnsvip.dns.zones.examine import examined
+from dnsvip.dns.zones.zone import serial_warnings
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Service, Site, Zone
+from dnsvip.site import Zone
 from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.registry import KINDS
 
 TEXT_DNS = "text/dns"
-ADDRESS_TYPES = {"A": 1, "AAAA": 28}
+T = TypeVar("T")
 
 
 def without_text(thing: SiteObject) -> JsonObject:
@@ -35,39 +33,35 @@ def without_text(thing: SiteObject) -> JsonObject:
 
 
 async def check(request: web.Request, name: str, body: JsonObject) -> None:
-    """Raise InvalidSite where a body's text is no zone, or hides a service; in a thread, off the event loop."""
+    """Raise InvalidSite where a body's text is no zone, or hides a service."""
     text = body.get("text")
     if not isinstance(text, str):
         return
     zone, site = Zone(name, text), request.app[NODE].snapshot().site
     inside = {service: each for service, each in site.services.items() if closest(service, site.zones) == name}
-    problems = await asyncio.to_thread(check_zone, zone)
-    problems = problems or await asyncio.to_thread(check_services, Site(zones={name: zone}, services=inside))
-    if problems:
-        raise InvalidSite(problems)
-    if inside:
-        request[WARNINGS] = await asyncio.to_thread(_unserved, zone, inside)
+    found = await of_zone(request, examined, zone, inside)
+    if found.problems:
+        raise InvalidSite(found.problems)
+    if found.unserved:
+        request[WARNINGS] = found.unserved
 
 
-def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[str]:
-    """What is said of address records at the names of services, which are never served."""
-    try:
-        sets = read_sets(zone).sets
-    except InvalidSite:  # only remarks, which the records of a checked zone do not need
-        return []
-    synthesized = [(name, "AAAA") for name in services]
-    synthesized += [(name, "A") for name, service in services.items() if service.cluster4]
-    text = "service.{}: its {} records in zone {} are not served: the service's addresses are made per client"
-    return [
-        text.format(name, rtype, zone.name)
-        for name, rtype in synthesized
-        if (labels_of(name), ADDRESS_TYPES[rtype]) in sets
-    ]
+async def of_zone(request: web.Request, function: Callable[..., T], zone: Zone, *arguments: Any) -> T:
+    """What a function says of a zone: in a thread where the zone is small, else in a process, in the caller's turn."""
+    return await worked(request, function, zone, *arguments, small=is_small(zone.text))
 
 
-def remarks(before: SiteObject | None, after: SiteObject) -> list[Problem]:
+async def remarks(request: web.Request, before: SiteObject | None, after: SiteObject) -> Sequence[Problem]:
     """A warning where the records have changed and the serial has not been raised."""
-    return serial_warnings([(cast("Zone | None", before), cast("Zone", after))])
+    old, new = cast("Zone | None", before), cast("Zone", after)
+    if old is None or old.text == new.text:
+        return ()
+    larger = max(old, new, key=lambda zone: len(zone.text))
+    return await of_zone(request, _serial_warnings, larger, old, new)
+
+
+def _serial_warnings(_larger: Zone, before: Zone, after: Zone) -> Sequence[Problem]:
+    return serial_warnings([(before, after)])
 
 
 def closest(name: str, zones: Collection[str]) -> str | None:
@@ -101,7 +95,9 @@ async def put(request: web.Request) -> web.Response:
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})
-    return await changed_response(ZONE, await change(ZONE, request, name, lambda old: _with_text(name, old, text)))
+    return await changed_response(
+        ZONE, request, await change(ZONE, request, name, lambda old: _with_text(name, old, text))
+    )
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:

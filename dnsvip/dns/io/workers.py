@@ -9,7 +9,6 @@ is unknown here.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -23,6 +22,7 @@ import structlog
 
 from dnsvip.dns.io.server import Endpoint
 from dnsvip.errors import PlatformError
+from dnsvip.jobs.parent import die_with_parent
 
 Totals: TypeAlias = Mapping[str, Mapping[str, int]]
 
@@ -41,8 +41,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 
 _LIVE_NUMBERS = frozenset(["tcp_open"])
 """Numbers of a state, which a worker that has ended does not leave behind."""
-
-_PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger()
 
@@ -185,7 +183,7 @@ class Parent:
     """
 
     def __init__(self) -> None:
-        _die_with_parent()
+        die_with_parent()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         self._out = os.dup(sys.stdout.fileno())
@@ -213,8 +211,3 @@ class Parent:
                     await asyncio.wait_for(ended.wait(), REPORT_SECONDS)
         finally:
             loop.remove_reader(stdin)
-
-
-def _die_with_parent() -> None:
-    """PR_SET_PDEATHSIG; a parent that has ended before has left standard input at its end, which is noticed later."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

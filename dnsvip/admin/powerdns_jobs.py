@@ -1,0 +1,59 @@
+"""What PowerDNS's API does apart from the event loop: read a PATCH, edit a zone, show its record sets.
+
+The process that does it remembers the sets of the zones that it read last, so that edits in a row read a zone once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from dnsvip.admin import powerdns_forms as forms
+from dnsvip.admin.http.bodies import parse_object
+from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.sets import ZoneSets, read_sets
+from dnsvip.site import Zone
+
+KEPT, KEPT_TEXT = 2, 1 << 20
+"""Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
+
+_known: OrderedDict[str, ZoneSets] = OrderedDict()
+
+
+def read_patch(name: str, body: bytes, now: int) -> list[Replacement]:
+    """What the body of a PATCH asks for; raises Refusal and InvalidSite."""
+    return forms.replacements_of(name, parse_object(body), now)
+
+
+def edit(zone: Zone, replacements: Sequence[Replacement]) -> Zone:
+    """The zone after the replacements, an equal one where they change nothing; raises InvalidSite."""
+    after = edited(_sets(zone), replacements)
+    _keep(after)
+    return after.zone
+
+
+def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
+    """The zone's record sets, of a name and of a type where these are given, as JSON; raises InvalidSite."""
+    return json.dumps(forms.rrsets(_sets(zone), name, rtype), ensure_ascii=False)
+
+
+def heads(_larger: Zone, zones: Sequence[Zone]) -> str:
+    """Zones as the list shows them, as JSON without brackets."""
+    return json.dumps([forms.zone_head(zone) for zone in zones], ensure_ascii=False)[1:-1]
+
+
+def _sets(zone: Zone) -> ZoneSets:
+    known = _known.get(zone.name)
+    if known is None or known.zone != zone:
+        known = read_sets(zone)
+        _keep(known)
+    return known
+
+
+def _keep(zone: ZoneSets) -> None:
+    _known.pop(zone.zone.name, None)
+    if len(zone.zone.text) <= KEPT_TEXT:
+        _known[zone.zone.name] = zone
+    while len(_known) > KEPT:
+        _known.popitem(last=False)

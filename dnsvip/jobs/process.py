@@ -1,0 +1,74 @@
+"""One job process as the process that started it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from dnsvip.errors import DnsvipError
+from dnsvip.jobs.channel import Job, Kind, read_frame, send_job
+
+Take: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of a job's output; the job waits meanwhile."""
+
+MOST_ARGUMENTS = 1 << 20
+"""Bytes of a pickled result that is read on the event loop; larger ones are read in a thread."""
+
+
+class JobProcess:
+    """A running job process; it does one job at a time, and is killed where a job is not to go on."""
+
+    def __init__(self, process: Process, sock: socket.socket) -> None:
+        self._process, self._sock = process, sock
+
+    @classmethod
+    async def start(cls, bytes_: int) -> JobProcess:
+        """Start one with an address space of so many bytes. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        try:
+            argv = [sys.executable, "-m", "dnsvip.jobs.child", str(os.getpid()), str(bytes_)]
+            process = await asyncio.create_subprocess_exec(*argv, stdin=theirs.fileno(), stdout=sys.stderr.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours)
+
+    @property
+    def pid(self) -> int:
+        """Its PID."""
+        return self._process.pid
+
+    async def run(self, job: Job, files: Sequence[int], take: Take | None) -> Any:
+        """The result of a job. Raises what the job raised, DnsvipError where the process ended."""
+        try:
+            await send_job(self._sock, job, files)
+            while True:
+                kind, body = await read_frame(self._sock)
+                if kind is not Kind.PIECE:
+                    break
+                if take is not None:
+                    await take(body)
+        except (EOFError, OSError) as error:
+            raise DnsvipError("the process of this operation has ended") from error
+        loads = pickle.loads  # from a program of our own
+        value = loads(body) if len(body) < MOST_ARGUMENTS else await asyncio.to_thread(loads, body)
+        if kind is Kind.ERROR:
+            raise value
+        return value
+
+    async def end(self) -> None:
+        """Kill it."""
+        self._sock.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
