@@ -1,5 +1,7 @@
 """`make quick`: lint, the import layers, and the tests near what changed since the branch left main; a minute at most.
 
+The console's scripts are checked (`make scripts`) where they, their tools or the API may have changed.
+
     python -m tests.quick [REVISION]
 
 "Near" is what the tree says: tests mirror modules. A module's tests are `test_NAME.py` in the mirrored folder and the
@@ -13,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +31,9 @@ ELSEWHERE = {
     "migrations/": "tests/store/test_schema.py",
 }
 """What has no mirror: the start of a path, and where its tests are."""
+
+SCRIPTS = ("dnsvip/admin/", "dnsvip/site/", "tests/console/javascript/")
+"""What `make scripts` checks: the scripts against types that are made from the declarations."""
 
 
 def targets_of(path: str) -> set[str]:
@@ -70,10 +75,14 @@ def _git(*argv: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _steps(targets: Iterable[str]) -> Iterator[list[str]]:
+def steps(paths: Sequence[str]) -> Iterator[list[str]]:
+    """The commands for changed files, in the order they run in."""
+    targets = {target for path in paths for target in targets_of(path)}
     bin_folder = Path(sys.executable).parent
     yield [str(bin_folder / "ruff"), "check", "--quiet", "."]
     yield [str(bin_folder / "ruff"), "format", "--quiet", "--check", "."]
+    if any(path.startswith(SCRIPTS) for path in paths):
+        yield ["make", "--no-print-directory", "scripts"]
     chosen = sorted({LAYERS, *targets})
     # Files first, then folders: the nearest tests have run when the time is up.
     chosen.sort(key=lambda target: not target.endswith(".py"))
@@ -83,9 +92,8 @@ def _steps(targets: Iterable[str]) -> Iterator[list[str]]:
 
 def main(since: str | None = None) -> int:
     """Run the steps; the first status that is not 0, or 1 when the time is up."""
-    targets = {target for path in changed(since) for target in targets_of(path)}
     deadline = time.monotonic() + SECONDS
-    for argv in _steps(targets):
+    for argv in steps(changed(since)):
         sys.stdout.write(f"{' '.join([Path(argv[0]).name, *argv[1:]])}\n")
         sys.stdout.flush()
         with subprocess.Popen(argv, cwd=ROOT) as process:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.quick import ELSEWHERE, LAYERS, ROOT, changed, targets_of
+from tests.quick import ELSEWHERE, LAYERS, ROOT, SCRIPTS, changed, steps, targets_of
 
 
 def tracked(*patterns: str) -> list[str]:
@@ -55,3 +55,22 @@ def test_importers_are_near() -> None:
 def test_changed_files_exist() -> None:
     """What has been deleted since is not asked for."""
     assert all((ROOT / name).exists() for name in changed("HEAD"))
+
+
+@pytest.mark.parametrize(
+    ("path", "checked"),
+    [
+        ("dnsvip/admin/console/static/js/schema.js", True),
+        ("tests/console/javascript/package-lock.json", True),
+        ("dnsvip/site/traffic.py", True),
+        ("dnsvip/dns/engine.py", False),
+    ],
+)
+def test_scripts_are_checked(path: str, checked: bool) -> None:
+    """`make scripts` is a step where the scripts or what their types are made from have changed."""
+    assert (["make", "--no-print-directory", "scripts"] in steps([path])) == checked
+
+
+def test_what_scripts_depend_on_exists() -> None:
+    """Each start of a path that makes `make scripts` a step leads to files."""
+    assert [head for head in SCRIPTS if not tracked(f"{head}*")] == []
