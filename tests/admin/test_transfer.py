@@ -113,7 +113,7 @@ async def test_dry_run(api: Api) -> None:
     assert await api.store.snapshots.refresh(before) is before
 
 
-async def test_progress_is_told(api: Api) -> None:
+async def test_progress_comes_before_the_report(api: Api) -> None:
     """To who asks for NDJSON, lines of progress come first and the report last."""
     accept = {"Accept": "application/x-ndjson"}
     answer = await put(api, "", *(line(f"n{n}", 5000 + n) for n in range(9000)), headers=accept)

@@ -199,14 +199,14 @@ def test_usage_errors_exit_with_two(command: Any, args: list[str], message: str)
         (["--prefix", "2001:db8::/64"], "--prefix: not with --config, which knows the format"),
     ],
 )
-def test_wrong_names_are_told(node: Path, args: list[str], message: str) -> None:
+def test_unknown_names_are_refused(node: Path, args: list[str], message: str) -> None:
     """What the site does not have exits with 2 and names what it has."""
     result = run(encode, "--config", node, *args)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
 
 
-def test_missing_database_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     """Decoding with a node file that has no database yet says how to make one, and makes none."""
     shutil.copy(ROOT.parent / "examples" / "node.toml", tmp_path / "node.toml")
     result = run(decode, "::1", "--config", tmp_path / "node.toml")

@@ -88,7 +88,7 @@ def test_encap_carries_ipv4() -> None:
 
 
 @pytest.mark.parametrize(("tier", "fits"), [("gold", 1400), ("silver", 1400), ("tunnel", 1360)])
-def test_too_big_is_told(dispatcher: Dispatcher, tier: str, fits: int) -> None:
+def test_oversized_packets_get_packet_too_big(dispatcher: Dispatcher, tier: str, fits: int) -> None:
     """The largest packet that fits goes; one byte more is answered with the size that does, known flow or not."""
     assert dispatcher(sized(address(tier), fits)).action is Action.FORWARD
     assert bare(dispatcher(sized(address(tier), fits + 1))) == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=fits)
@@ -96,7 +96,7 @@ def test_too_big_is_told(dispatcher: Dispatcher, tier: str, fits: int) -> None:
     assert bare(new) == Verdict(Action.ANSWER, PacketReason.TOO_BIG, mtu=fits)
 
 
-def test_too_big_of_ipv4_is_told_where_fragments_are_forbidden(dispatcher: Dispatcher) -> None:
+def test_oversized_ipv4_with_df_gets_fragmentation_needed(dispatcher: Dispatcher) -> None:
     """Without DF no error is sent: the packet is dropped and counted."""
     large = bytearray(sized(PLAIN4 + 7, 1401))
     assert bare(dispatcher(bytes(large))) == Verdict(Action.DROP, PacketReason.TOO_BIG)
@@ -109,7 +109,7 @@ def test_bytes_after_the_end_do_not_count(dispatcher: Dispatcher) -> None:
     assert dispatcher(sized(address("gold"), 1400) + bytes(100)).action is Action.FORWARD
 
 
-def test_no_server_is_told(dispatcher: Dispatcher) -> None:
+def test_a_pool_without_servers_answers_unreachable(dispatcher: Dispatcher) -> None:
     """A pool without a server for new flows answers, also if its servers cannot carry the IP version."""
     unreachable = Verdict(Action.ANSWER, PacketReason.NO_SERVER)
     assert bare(dispatcher(segment(address("empty")))) == unreachable

@@ -227,7 +227,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
     return context, pem.decode()
 
 
-async def test_https_is_verified_unless_told_not_to(certificate: tuple[ssl.SSLContext, str]) -> None:
+async def test_https_is_verified_unless_verify_is_off(certificate: tuple[ssl.SSLContext, str]) -> None:
     """An unknown authority and a wrong name fail; the right ones pass, and so does anything with verify = false."""
     context, pem = certificate
     async with listening(http("200 OK"), tls=context) as port:

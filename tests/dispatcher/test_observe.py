@@ -120,7 +120,7 @@ def test_wrong_questions_are_named(asked: dict[str, object], message: str) -> No
     assert message in str(caught.value)
 
 
-def test_a_flow_is_told() -> None:
+def test_a_flow_is_described() -> None:
     """It has its endpoints, server, the fields of its address, and its idle time."""
     selection = CompiledFilter(Filter(client="acme"), TABLES)
     (flow,) = (flow for flow in shown(FLOWS).flows() if selection.matches_flow(flow, NOW))
@@ -135,14 +135,14 @@ def test_a_flow_is_told() -> None:
     }  # fmt: skip
 
 
-def test_a_flow_of_a_server_that_is_gone_is_told() -> None:
+def test_a_flow_outlives_its_server() -> None:
     """Its pool is still known."""
     tables = DispatchTables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
     told = [flow_json(flow, CompiledFilter(Filter(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
     assert {(one["server"], one["pool"]) for one in told} == {(None, "fast"), (None, "slow")}
 
 
-def test_packets_are_told() -> None:
+def test_packets_are_described() -> None:
     """Each has its action and reason; so have malformed bytes."""
     taps, events, flows = UserEvents(), list[Event](), Flows(1000)
     stop = taps.watch(events.append, Filter())
@@ -199,7 +199,7 @@ def test_forgetting() -> None:
     assert (table.forget(packet.key), table.forget(packet.key), len(flows)) == (True, False, 0)
 
 
-def test_flows_may_change_while_they_are_told() -> None:
+def test_flows_may_change_while_they_are_listed() -> None:
     """Flows that come, go or are established during the listing do no harm; none is listed twice."""
     flows = flows_of(*(segment(ACME, port=port) for port in range(1, 200)))
     told = []
@@ -220,6 +220,6 @@ def test_every_reason_has_words() -> None:
         assert in_words("known", action).endswith(": known flow")
 
 
-def test_states_are_told_apart() -> None:
-    """Each lane and a closed flow have a word."""
+def test_every_flow_state_has_a_word() -> None:
+    """Each segment and a closed flow have a word."""
     assert {flow.state for flow in shown(FLOWS).flows()} == set(FlowState)

@@ -348,8 +348,8 @@ def test_earlier_steps_come_first() -> None:
         assert verify(snapshot, address).reason is reason
 
 
-def test_two_clusters_are_told_apart() -> None:
-    """Addresses of clusters with prefixes of other lengths are judged each by its own."""
+def test_each_cluster_decides_its_own_addresses() -> None:
+    """Addresses of clusters with prefixes of different lengths are verified by their own cluster."""
     other = {
         "prefix": "2001:db8:c::/48",
         "plain": "2001:db8:c::1",
