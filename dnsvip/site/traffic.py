@@ -54,6 +54,7 @@ class Tier:
             "Accept only addresses that their client has proven with its key.",
             listed=7,
             heading="PROOF",
+            filtered=True,
         ),
     ] = False
     unproven: Annotated[

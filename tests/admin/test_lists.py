@@ -109,6 +109,14 @@ async def test_filters_of_each_kind(api: Api) -> None:
         assert found == names, query
 
 
+async def test_filters_by_flag(api: Api) -> None:
+    """A list is filtered by a flag, and what is no flag is refused."""
+    await api.ok("PATCH", "tiers/gold", {"require_proof": True})
+    names = {value: [t["name"] for t in await whole(api, f"tiers?require_proof={value}")] for value in ("true", "0")}
+    assert names == {"true": ["gold"], "0": ["blocked", "standard"]}
+    assert (await api("GET", "tiers?require_proof=x")).status == 400
+
+
 async def test_counts_of_filters(api: Api) -> None:
     """A count is that of what the filter leaves."""
     page = await api.ok("GET", "tiers?action=forward&count=true&limit=1")
@@ -124,13 +132,14 @@ async def test_every_declared_filter_and_order_works(api: Api, kind: Kind) -> No
     assert described.keys() - common == kind.list_filters.keys()
     for name in kind.list_filters:
         assert described[name]["x-ui"]["label"]
-        value = kind.fields[name].choices[0] if name in kind.fields and kind.fields[name].choices else "x"
+        field = kind.fields.get(name)
+        value = "true" if field and field.plain_type is bool else field.choices[0] if field and field.choices else "x"
         await api.ok("GET", f"{kind.plural}?{name}={value}")
     for sort in kind.sorts:
         assert (await api.ok("GET", f"{kind.plural}?sort=-{sort}"))["items"]
 
 
-async def test_whose_key_it_is_is_told_to_readers_of_clients(api: Api) -> None:
+async def test_the_client_of_a_key_is_shown_to_readers_of_clients(api: Api) -> None:
     """Who may not read a client is not told by which key it is known."""
     scope = {"actions": ["read"], "kinds": ["tsig", "client"], "clients": ["news*"]}
     made = await api.ok("POST", "tokens", {"name": "narrow", "scopes": [scope]})

@@ -158,6 +158,26 @@ async def test_filters_of_each_kind(filled: Store) -> None:
         assert await filled.objects.count_some(wanted) == len(names)
 
 
+async def test_filters_by_flags_and_numbers(filled: Store, site: Site) -> None:
+    """Both databases match flags and numbers, stored or left out as defaults, in JSON and in columns."""
+    gold = replace(site.tiers["gold"], require_proof=True)
+    stored = await filled.objects.stored()
+    with_proof = replace(site, tiers={**site.tiers, "gold": gold})
+    await filled.objects.apply(plan(stored.site, with_proof, stored.origins), "me", "site")
+    cases = [
+        ("tier", {"require_proof": "true"}, ["gold"]),
+        ("tier", {"require_proof": "false"}, ["blocked", "standard"]),
+        ("tier", {"code": "2"}, ["standard"]),
+        ("tier", {"dscp": "34", "require_proof": "true"}, ["gold"]),
+        ("tier", {"dscp": "0"}, []),
+        ("client", {"id": "1001"}, ["acme"]),
+    ]
+    for kind, filters, names in cases:
+        wanted = Listing(kind, 10, filters=filters)
+        assert [getattr(item, "name", "") for item in await filled.objects.page(wanted)] == names, filters
+        assert await filled.objects.count_some(wanted) == len(names)
+
+
 async def test_thousands_of_clients(filled: Store) -> None:
     """Ten thousand clients are applied at once and read in pages, and refreshing after one change is cheap."""
     await filled.objects.apply([put("client", client(n, match=())) for n in range(2000, 12000)], "me", "api")

@@ -149,7 +149,7 @@ class PageQuery:
         """The store's listing that it asks for; raises Refusal."""
         sort = self.sort.removeprefix("-")
         given = {name: getattr(self, name) for name in KINDS[kind].list_filters}
-        filters = {name: str(value) for name, value in given.items() if value is not None}
+        filters = {name: _filter_text(value) for name, value in given.items() if value is not None}
         place = _place(sort, self.after)
         return Listing(kind, self.limit, sort, self.sort.startswith("-"), place, self.q, self.contains, filters)
 
@@ -168,9 +168,17 @@ def page_query(kind: str) -> type[PageQuery]:
 
 
 def _filter_type(kind: str, name: str) -> Any:
-    """What a filter takes: one of the field's choices, or text."""
+    """What a filter takes: one of the field's choices, a flag, a whole number, or text."""
     declared = KINDS[kind].fields.get(name)
-    return type(declared.choices[0]) if declared and declared.choices and not declared.many else Text
+    if declared is None or declared.many:
+        return Text
+    if declared.choices:
+        return type(declared.choices[0])
+    return {bool: Flag, int: Annotated[int, *number(0, BIGGEST)]}.get(declared.plain_type, Text)
+
+
+def _filter_text(value: object) -> str:
+    return ("false", "true")[value] if isinstance(value, bool) else str(value)
 
 
 def _place(sort: str, after: str | None) -> tuple[str | int, str] | None:

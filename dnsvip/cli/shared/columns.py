@@ -33,11 +33,13 @@ def filters(kind: Kind) -> list[click.Option]:
 
 
 def option(name: str, about: About, field: Declared | None) -> click.Option:
-    """The option of one filter; that of a field with choices takes one of them."""
-    choices = field.choices if field else ()
-    kind = click.Choice([choice.value for choice in choices]) if choices else click.STRING
+    """The option of one filter; that of a field with choices takes one of them, that of a flag true or false."""
+    is_flag = field is not None and field.plain_type is bool
+    choices = ["true", "false"] if is_flag else [choice.value for choice in (field.choices if field else ())]
+    kind = click.Choice(choices) if choices else click.STRING
     label = f"{about.label[0].lower()}{about.label[1:]}"
     text = f"Only those with this {label}." if field else f"Only {about.help[0].lower()}{about.help[1:]}"
+    text = f'Only those with this value of "{label}".' if is_flag else text
     metavar = None if choices else (about.refers or "value").upper()
     return click.Option([f"--{name.replace('_', '-')}"], type=kind, metavar=metavar, help=text)
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, Select, Text, cast, func, literal, or_, select
+from sqlalchemy.types import TypeEngine
 
 from dnsvip.site import ClientState, Step, registry
 from dnsvip.store.database.tables import KINDS, JsonField, client, client_match
 
 Filters: TypeAlias = Mapping[str, str]
-"""The name of a filter -> the value to match; a filter that is absent selects everything."""
+"""The name of a filter -> the value to match, a flag as `true` or `false`; an absent filter selects everything."""
 
 Filter: TypeAlias = Callable[[str, Filters], ColumnElement[bool]]
 """From the value to match, and all filters of the query, to the condition."""
@@ -43,15 +44,30 @@ def _shorter(network: IPv4Network | IPv6Network, length: int) -> IPv4Network | I
 
 def _field(kind: str, name: str) -> Filter:
     """A field of the object has the value: its column, or else the JSON of the object, which leaves defaults out."""
-    table, default = KINDS[kind], registry.KINDS[kind].fields[name].default
+    table, declared = KINDS[kind], registry.KINDS[kind].fields[name]
+    sql_type, parse = _TYPED.get(declared.plain_type, _TEXT)
 
     def condition(value: str, _filters: Filters) -> ColumnElement[bool]:
+        wanted = literal(parse(value), sql_type)
         if name in table.c:
-            return table.c[name] == value
-        field: Any = JsonField(name)
-        return (func.coalesce(field, literal(str(default))) if isinstance(default, str) else field) == value
+            return table.c[name] == wanted
+        stored: ColumnElement[Any] = cast(JsonField(name), sql_type)
+        default = declared.default
+        if isinstance(default, str | float | int):
+            stored = func.coalesce(stored, literal(str(default) if isinstance(default, str) else default, sql_type))
+        return stored == wanted
 
     return condition
+
+
+_TEXT: tuple[TypeEngine[Any], Callable[[str], Any]] = (Text(), str)
+_TYPED: Mapping[type, tuple[TypeEngine[Any], Callable[[str], Any]]] = {
+    bool: (Boolean(), "true".__eq__),
+    int: (BigInteger(), int),
+    float: (Double(), float),
+}
+"""Type of a field -> its type in SQL, and its value from the text of a filter; SQLite has flags in JSON as 0 and 1,
+PostgreSQL as text."""
 
 
 def _either(*names: str) -> Filter:
