@@ -61,6 +61,15 @@ class Problem:
         return f"{self.where}: {self.message}"
 
 
+class ObjectError(Exception):
+    """An unexpected `error` while the object of a site at `where` was dealt with: no deliberate error, a fault of this
+    program. Who guards a decision reports it, and drops or refuses what it was about."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        self.where, self.error = where, error
+        super().__init__(f"{where}: {type(error).__name__}: {error}")
+
+
 class InvalidSite(ConfigError):
     """A site that breaks rules; `problems` lists every one of them, not only the first."""
 

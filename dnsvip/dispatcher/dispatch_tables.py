@@ -14,16 +14,22 @@ from typing import TypeAlias
 from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.flows.maglev import build_ring
 from dnsvip.dispatcher.reason import Action, AddressReason, PacketReason
+from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import Limit, limit_of
 from dnsvip.dispatcher.verdict import NO_LIMIT, Target, Verdict
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
+from dnsvip.errors import Problem
 from dnsvip.site import MAX_POOLS, ClassCluster, Cluster, Forward, Pool, Server, ServerState, Snapshot
+from dnsvip.site.isolation import Isolated, fault_of, isolate
 
 NO_DSCP = 255
 SESSION_SECONDS = 3600
 """Idle lifetime of TCP flows of an IPv4 cluster; IPv6 clusters configure theirs."""
 PROOF_SLOTS = 3
 """A proof is accepted in its slot, the one before and the one after."""
+
+MOST_FAULTS = 1000
+"""How many objects that raised while packets were decided are named."""
 
 _KEEPS_FLOWS = frozenset({ServerState.UP, ServerState.DRAIN})
 _Weights: TypeAlias = tuple[tuple[str, int], ...]
@@ -46,7 +52,8 @@ class DispatchTables:
     """One snapshot for the dispatcher.
 
     `unreachable` has the addresses (packed) without a route at present; `mtus` the path MTU in bytes by address
-    (packed), where it is known.
+    (packed), where it is known. Packets are decided by `sound`, the snapshot with stand-ins (`stand_ins.py`) for the
+    objects that make code raise; `problems` names them, and those that raised since (`blame`).
     """
 
     def __init__(
@@ -57,11 +64,38 @@ class DispatchTables:
         mtus: Mapping[bytes, int] | None = None,
     ) -> None:
         self.snapshot = snapshot
-        self._mtus = mtus or {}
-        same = previous is not None and previous.snapshot is snapshot
+        self._mtus, self._unreachable = mtus or {}, unreachable
+        self._faults: dict[str, Problem] = {}
+        self.isolated: Isolated[None] = isolate(
+            snapshot, lambda sound: self._compile(sound, previous), STAND_INS, previous.isolated if previous else None
+        )
+
+    @property
+    def sound(self) -> Snapshot:
+        """The snapshot that packets are decided by."""
+        return self.isolated.snapshot
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The objects that make code raise, one problem of each."""
+        return [*self.isolated.problems, *self._faults.copy().values()]
+
+    def blame(self, error: Exception) -> Problem | None:
+        """Note an error that a packet raised, once for each object; the problem where it is a new one."""
+        problem = fault_of("dispatcher", error)
+        if problem.where in self._faults or len(self._faults) >= MOST_FAULTS:
+            return None
+        self._faults[problem.where] = problem
+        return problem
+
+    def of(self, snapshot: Snapshot) -> DispatchTables:
+        """The tables of another snapshot, with the same servers in reach."""
+        return DispatchTables(snapshot, self, self._unreachable, self._mtus)
+
+    def _compile(self, snapshot: Snapshot, previous: DispatchTables | None) -> None:
         self.verifier: AddressVerifier = (
             previous.verifier
-            if previous and same
+            if previous and previous.sound is snapshot
             else AddressVerifier(snapshot, previous.verifier if previous else None)
         )
         self.pools = snapshot.site.pools
@@ -71,7 +105,7 @@ class DispatchTables:
         self._identities: list[tuple[str, str, bytes]] = list(previous._identities) if previous else []
         self._numbers = {identity: number for number, identity in enumerate(self._identities)}
         self._known: dict[int, Verdict] = {}
-        targets = {pool.name: list(self._targets(pool, unreachable)) for pool in self.pools.values()}
+        targets = {pool.name: list(self._targets(pool, self._unreachable)) for pool in self.pools.values()}
         self.targets = {target.number: target for pool in targets.values() for target, _ in pool}
         self._places: dict[_Weights, _Places] = {}
         old = previous._places if previous else {}

@@ -2,7 +2,8 @@
 
 Parse the packet and look up its flow in the connection key table. For a new flow verify the destination address,
 apply quality of service, select a server and record the flow. A packet is parsed once and no flow key is looked up
-twice. Pure but for `flows`, the state between packets; the clock is an argument. It never raises, whatever the bytes.
+twice. Pure but for `flows`, the state between packets; the clock is an argument. It never raises, whatever the bytes;
+`outcome` makes a verdict of what an object of the site makes it raise all the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dnsvip.dispatcher.packet import RST, FlowKey, Malformed, Packet, Shape, ip_
 from dnsvip.dispatcher.reason import MALFORMED, Action, AddressReason, PacketReason
 from dnsvip.dispatcher.token_bucket import HELD_PACKETS, SECOND
 from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
+from dnsvip.errors import ObjectError, Problem
 from dnsvip.site import Forward, Over, Stickiness, Tier, TierAction
 
 _make = tuple.__new__
@@ -53,6 +55,18 @@ def decide(data: bytes, tables: DispatchTables, flows: Flows, now: int) -> Verdi
         mtu = server.path_mtu
         verdict = Verdict(Action.ANSWER, PacketReason.TOO_BIG.value, mtu=mtu, packet=packet, address=verdict.address)
     return verdict if verdict.action is not _ANSWER else _rate_limited(data, packet, verdict, flows, now)
+
+
+def outcome(data: bytes, tables: DispatchTables, flows: Flows, now: int) -> tuple[Verdict, Problem | None]:
+    """As `decide`; a packet at which the program fails is dropped, and the object that it is put down to is named, the
+    first time."""
+    try:
+        return decide(data, tables, flows, now), None
+    except Exception as error:  # noqa: BLE001 - it costs this packet, not the others
+        return FAILED, tables.blame(error)
+
+
+FAILED = Verdict(Action.DROP, PacketReason.FAILED.value)
 
 
 def _known(packet: Packet, flow: FlowRef, tables: DispatchTables, flows: Flows) -> Verdict:
@@ -101,6 +115,25 @@ def _new(packet: Packet, tables: DispatchTables, flows: Flows, now: int) -> Verd
     if tier is None:
         action = Action.PASS if address.reason is AddressReason.NOT_OURS else Action.DROP
         return Verdict(action, address.reason.value, packet=packet, address=address)
+    try:
+        return _admitted(packet, address, tier, use, tables, flows, now)
+    except ObjectError:
+        raise
+    except Exception as error:
+        raise ObjectError(f"pool.{tier.pool}", error) from error
+
+
+def _admitted(
+    packet: Packet,
+    address: AddressVerdict,
+    tier: Tier,
+    use: _SingleUse,
+    tables: DispatchTables,
+    flows: Flows,
+    now: int,
+) -> Verdict:
+    """As `_new`, of a flow that has a tier. Raises ObjectError where that makes it fail."""
+    seconds = now // SECOND
     single = use.asked and address.reason is AddressReason.PROVEN
     if single and not flows.uses.has_room(seconds):
         return Verdict(Action.DROP, PacketReason.USES_FULL.value, packet=packet, address=address)
@@ -116,15 +149,23 @@ def _new(packet: Packet, tables: DispatchTables, flows: Flows, now: int) -> Verd
     verdict = verdict._replace(packet=packet, address=address)
     if packet.flags & RST:
         return verdict  # it ends a flow that is unknown: there is nothing to record
-    life = session_seconds(address.cluster)
+    life, proof_life = _lives(address)
     flow = flows.record(packet.key, owner_of(target, tier.dscp), life, sticky, seconds)
     flows.opened[tier.name] += 1
     if single:
-        flows.uses.put(use.name, packet.key, seconds + proof_seconds(address.cluster))
+        flows.uses.put(use.name, packet.key, seconds + proof_life)
     if target.mode is not Forward.NAT:
         return verdict
     port = flows.translations.open(packet.key, target.address)
     return _no_port(packet, flow, flows, address) if port is None else verdict._replace(port=port)
+
+
+def _lives(address: AddressVerdict) -> tuple[int, int]:
+    """Seconds for which an idle flow, and a use of a proven address, is remembered."""
+    try:
+        return session_seconds(address.cluster), proof_seconds(address.cluster)
+    except Exception as error:
+        raise ObjectError(f"cluster.{address.cluster.name if address.cluster else ''}", error) from error
 
 
 def _verify(packet: Packet, tables: DispatchTables, seconds: int, use: _SingleUse) -> AddressVerdict:
@@ -159,7 +200,10 @@ def _admit(
         return PacketReason.TIER_DROP, 0
     if tier.rate is None:
         return accepted, 0
-    delay = flows.buckets.take(tier.name, tables.limits[tier.name], now)
+    try:
+        delay = flows.buckets.take(tier.name, tables.limits[tier.name], now)
+    except Exception as error:
+        raise ObjectError(f"tier.{tier.name}", error) from error
     if delay is None:
         return (PacketReason.OVER_RATE_PASSED if tier.rate.over is Over.PASS else PacketReason.OVER_RATE), 0
     if delay and flows.held >= HELD_PACKETS:

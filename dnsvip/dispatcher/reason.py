@@ -61,6 +61,7 @@ class PacketReason(StrEnum):
     TOO_BIG = "too-big"
     NAT_PORTS = "no-nat-port"
     USES_FULL = "replay-table-full"
+    FAILED = "failed"
 
 
 MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
@@ -88,6 +89,7 @@ WORDS: Mapping[str, str] = {
     "too-big": "larger than the path MTU to the server",
     "no-nat-port": "no free client port at the server for NAT",
     "replay-table-full": "the table of used single-use addresses is full",
+    "failed": "the program fails at it, a fault of the program; `dnsvip status` names the object that it is about",
     "not-ours": "destination in no cluster prefix",
     "plain": "new flow to the plain VIP",
     "class": "new flow to a class address",

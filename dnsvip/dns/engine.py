@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
 from dnsvip.dns.counters import Counters
-from dnsvip.dns.identity.identify import Classifier, Ecs, Geo, Requester, Sender
+from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
 from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies
 from dnsvip.dns.protocol.builder import compose, size_limit
 from dnsvip.dns.protocol.message import (
@@ -35,15 +35,19 @@ from dnsvip.dns.protocol.message import (
 )
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
-from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, TsigKeys, sign, sign_all
+from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, sign, sign_all
 from dnsvip.dns.reply import DnsOutcome, Reply
+from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
-from dnsvip.dns.synthesis.vip import VipMaker
-from dnsvip.dns.transfer import Transfers, messages
-from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones, fault, labels_or_split, zones_of
+from dnsvip.dns.transfer import messages
+from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
 from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
+from dnsvip.site.isolation import Isolated, fault_of, isolate
+
+MOST_FAULTS = 1000
+"""How many objects that raised while answering are named."""
 
 
 class Engine:
@@ -53,7 +57,7 @@ class Engine:
     continue. `geo` locates addresses; `identity` is what the server discloses about itself, by default as `before`.
     With `require_cookies` (by default as `before`) UDP queries with a cookie that is not ours get BADCOOKIE. Queries
     for a zone that does not compile, or that makes any step of answering raise, get SERVFAIL, and `problems` names
-    it; the others are served.
+    it; the others are served. So it is with every other object that makes code raise (`isolated`).
     """
 
     def __init__(
@@ -73,33 +77,36 @@ class Engine:
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._compiled if before else {})
-        self._faults: dict[Labels, Problem] = {}
-        services = {labels_or_split(name): service for name, service in site.services.items()}
-        self._site = site
-        self.zones: Zones = zones_of(self._compiled, services, before.zones if before else None)
-        classifier = before.tables.classifier if before else None
-        self.tables: SynthesisTables = SynthesisTables(
-            services, Classifier(snapshot, classifier, geo), VipMaker(snapshot)
+        self._faults: dict[str, Problem] = {}
+        self._isolated: Isolated[CompiledSite] = isolate(
+            snapshot,
+            lambda sound: compile_site(sound, self._compiled, before._isolated.value if before else None, geo),
+            STAND_INS,
+            before._isolated if before else None,
         )
-        self._tsig = TsigKeys(site.tsig_keys.values())
-        self._transfers = Transfers(site, self.zones)
+        self._site = self._isolated.snapshot.site
+        compiled = self._isolated.value
+        self.zones: Zones = compiled.zones
+        self.tables: SynthesisTables = compiled.tables
+        self._tsig, self._transfers = compiled.tsig, compiled.transfers
 
     @property
     def problems(self) -> list[Problem]:
-        """What keeps zones from being served, of those that did not compile and those that raised since."""
+        """What keeps objects from being served, of those that did not compile and those that raised since."""
         compiled = (problem for entry in self._compiled.values() for problem in entry.problems)
-        return [*compiled, *self._faults.copy().values()]
+        return [*compiled, *self._isolated.problems, *self._faults.copy().values()]
 
     def blame(self, name: Labels, error: Exception) -> None:
-        """Note an error that a question about `name` (lower case) raised, once for each zone."""
+        """Note an error that a question about `name` (lower case) raised, once for each object: the zone's where the
+        error does not say whose it is."""
         try:
             apex = self.zones.apex_of(name) or ()
         except Exception:  # noqa: BLE001 - what is being reported may be this very look-up
             apex = ()
-        if apex not in self._faults:
-            self._faults[apex] = fault(
-                ".".join(label.decode(errors="backslashreplace") for label in apex) or ".", error
-            )
+        zone = ".".join(label.decode(errors="backslashreplace") for label in apex) or "."
+        problem = fault_of(f"zone.{zone}", error)
+        if len(self._faults) < MOST_FAULTS:
+            self._faults.setdefault(problem.where, problem)
 
     def same_names(self, other: Engine) -> bool:
         """Whether both answer alike for all names, but for the addresses made per requester."""
@@ -126,8 +133,25 @@ class Engine:
         query = known.query if known else parse(wire)
         if isinstance(query, Malformed):
             return _malformed(query, transport)
+        try:
+            return self._decide(query, wire, source, listener, transport, now, known.sender if known else None)
+        except Exception as error:
+            self.blame(query.key, error)
+            raise
+
+    def _decide(
+        self,
+        query: Query,
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        transport: str,
+        now: float,
+        sender: Sender | None,
+    ) -> Reply:
+        """As `decide`, of a well-formed query."""
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
-        vips = self._vips_for(query, signature, source, listener, now, known.sender if known else None)
+        vips = self._vips_for(query, signature, source, listener, now, sender)
         cookie = self._check_cookie(query, source, now)
         verified = signature is not None and not signature.rcode
         if self.require_cookies and cookie and not (cookie.valid or verified) and transport == "udp":
@@ -144,11 +168,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
                 content = self._broken(query, error)
         content = content or self._look_up(query, vips)
-        try:
-            return self._reply(query, content, vips, signature, cookie, transport, now)
-        except Exception as error:
-            self.blame(query.key, error)
-            raise
+        return self._reply(query, content, vips, signature, cookie, transport, now)
 
     def look_up(self, query: Query, requester: Requester, now: float) -> tuple[DnsOutcome, Response, RequesterVips]:
         """The response to an identified requester, and what its addresses depend on."""

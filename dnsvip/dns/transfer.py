@@ -36,12 +36,12 @@ class TransferResponse:
 
 
 class Transfers:
-    """Who may transfer which zone of a site, and what is in it."""
+    """Who may transfer which zone of a site, and what is in it. `apexes` has the zones that have a place in it."""
 
-    def __init__(self, site: Site, zones: Zones) -> None:
+    def __init__(self, site: Site, zones: Zones, apexes: Mapping[str, Labels]) -> None:
         self._zones = zones
         self._allowed: Mapping[Labels, Transfer] = {
-            labels_or_split(name): zone.transfer for name, zone in site.zones.items() if zone.transfer
+            apex: transfer for name, apex in apexes.items() if (transfer := site.zones[name].transfer)
         }
         self._plain: Mapping[Labels, Mapping[int, RRset]] = {
             labels_or_split(name): _plain(service, site) for name, service in site.services.items()

@@ -145,7 +145,8 @@ def _judge_waiting(
 def judge_reports(nodes: Iterable[NodeReport], now: float) -> Iterator[Finding]:
     """What the live nodes warn of themselves: zones they cannot serve, generations they could not take."""
     for node in nodes:
-        for text in node.detail.get("warnings", ()) if node.is_live(now) else ():
+        texts = node.detail.get("warnings") if node.is_live(now) else None
+        for text in texts if isinstance(texts, list) else ():
             yield warning(NODES, f"{node.name}: {text}", "change what it names; `dnsvip status` shows when it is taken")
 
 

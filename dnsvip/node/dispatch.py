@@ -57,7 +57,7 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
         runner, health = make_runner(settings, follower.snapshot, keep=keep), Health()
         await runner.start()
 
-        follower.describe(lambda: reported(health.status()))
+        follower.describe(lambda: _report(runner, health))
 
         flows: Callable[[], Mapping[str, int]] = dict
 
@@ -72,6 +72,11 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
         finally:
             await health.stop()
             await runner.stop()
+
+
+def _report(runner: DataPlane, health: Health) -> dict[str, Any]:
+    problems = [*runner.problems, *health.problems]
+    return reported(health.status(), ({"where": each.where, "message": each.message} for each in problems))
 
 
 async def _run(

@@ -31,7 +31,7 @@ GEO_SECONDS = 1.0
 """How often the files of [geo] are checked for changes."""
 
 SHOWN = 100
-"""Zones that cannot be served which a node names in its report."""
+"""Objects that cannot be served which a node names in its report."""
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ async def answering(
         async with compiling:
             server.fast = await asyncio.to_thread(server.compiled, snapshot, geo_files.geo)
         for problem in server.engine.problems:
-            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+            log.error("an object cannot be served", where=problem.where, problem=problem.message)
         freezer.after(snapshot)
 
     async def follow_geo_files() -> None:
@@ -95,12 +95,22 @@ def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings
 
 
 def _reported(problems: Sequence[Problem]) -> dict[str, Any]:
-    """The zones that cannot be served, as the node reports them: their names, and the first problem of each."""
+    """The objects that cannot be served, as the node reports them: their names, and the first problem of each."""
     first = {problem.where: problem for problem in reversed(problems)}
     if not first:
         return {}
-    warnings = [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in list(first.values())[:SHOWN]]
-    return {"warnings": warnings, "broken_zones": sorted(where.removeprefix("zone.") for where in first)[:SHOWN]}
+    some = list(first.values())[:SHOWN]
+    zones = sorted(problem.where.removeprefix("zone.") for problem in some if _is_zone(problem))
+    others = sorted(problem.where for problem in some if not _is_zone(problem))
+    return {
+        "warnings": [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in some],
+        **({"broken_zones": zones} if zones else {}),
+        **({"broken_objects": others} if others else {}),
+    }
+
+
+def _is_zone(problem: Problem) -> bool:
+    return problem.where.startswith("zone.")
 
 
 def _identity(settings: DnsSettings) -> ServerIdentity:

@@ -20,6 +20,7 @@ from dnsvip.site.epochs import NodeReport
 from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import Observed, Readiness, make_observed_app, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
+from dnsvip.telemetry.metrics.exposition import collected
 from dnsvip.telemetry.metrics.node import Known
 
 STORE_SECONDS = 2.0
@@ -47,7 +48,13 @@ def observed_serve(
 
     async def families() -> list[Metric]:
         known = await _known("serve", follower)
-        return [*node.families(known), *dns.families(counters()), *process.families(workers()), *extra()]
+        return collected(
+            node=lambda: node.families(known),
+            site=lambda: node.site_families(known.snapshot),
+            dns=lambda: dns.families(counters()),
+            process=lambda: process.families(workers()),
+            api=extra,
+        )
 
     return Observed(families, lambda: problems(_readiness(live, follower, serving()), time.time()))
 
@@ -62,7 +69,13 @@ def observed_dispatch(
 
     async def families() -> list[Metric]:
         known = await _known("dispatch", follower)
-        return [*node.families(known), *dispatch.families(status()), *process.families(), *extra()]
+        return collected(
+            node=lambda: node.families(known),
+            site=lambda: node.site_families(known.snapshot),
+            dispatch=lambda: dispatch.families(status()),
+            process=process.families,
+            api=extra,
+        )
 
     return Observed(families, lambda: problems(_readiness(live, follower, ()), time.time()))
 

@@ -86,7 +86,7 @@ def _row(report: NodeReport) -> dict[str, Any]:
 
 
 def _report(row: Any) -> NodeReport:
-    held = json.loads(row.keys or "{}")
+    held, detail = _json_object(row.keys), _json_object(row.detail)
     return NodeReport(
         row.name,
         frozenset(row.roles.split(",")) - {""},
@@ -99,5 +99,14 @@ def _report(row: Any) -> NodeReport:
         row.taken_at,
         frozenset(held["keys"]) if "keys" in held else None,
         frozenset(held["keks"]) if "keks" in held else None,
-        json.loads(row.detail or "{}"),
+        detail,
     )
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    """What a node of any version has written; nothing where that cannot be read."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

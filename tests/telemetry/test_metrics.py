@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client.core import Metric
@@ -16,7 +17,7 @@ from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
-from dnsvip.telemetry.metrics.exposition import render
+from dnsvip.telemetry.metrics.exposition import collected, gauge, render
 from tests.samples import make_snapshot
 
 STATUS = {
@@ -91,6 +92,27 @@ def test_broken_zones() -> None:
     assert ("dnsvip_zone_broken", "two", "old.test") not in found
 
 
+def test_broken_objects() -> None:
+    """So is any other object; a report that says something else than names is passed over."""
+    names = ({"broken_objects": ["pool.fast"]}, {"broken_objects": 7, "broken_zones": [None, {}]})
+    reports = tuple(
+        NodeReport(f"n{n}", frozenset({"dns"}), 9, "x", 100.0, 5.0, detail=each) for n, each in enumerate(names)
+    )
+    found = values(node.families(node.Known("serve", make_snapshot(), 101.0, True, 100.5, 9, reports)))
+    assert [key for key in found if "broken" in key[0]] == [("dnsvip_object_broken", "n0", "pool.fast")]
+
+
+def test_a_part_that_fails() -> None:
+    """What one part raises leaves the others, and what that part had said before, and names the part."""
+
+    def failing() -> Iterator[Metric]:
+        yield gauge("dnsvip_before", "Before.", 1)
+        raise ZeroDivisionError
+
+    found = values(collected(bad=failing, good=lambda: [gauge("dnsvip_good", "Good.", 2)]))
+    assert found == {("dnsvip_before",): 1, ("dnsvip_good",): 2, ("dnsvip_metrics_failed", "bad"): 1}
+
+
 def test_nodes_by_their_slowest_process() -> None:
     """A node lags as much as its slowest live process; a node that has stopped reporting is not live."""
     reports = (
@@ -104,6 +126,7 @@ def test_nodes_by_their_slowest_process() -> None:
     assert found["dnsvip_nodes_live", "one", "dns"] == 1
     assert found["dnsvip_nodes_live", "two", "dispatch"] == 0
     assert found["dnsvip_nodes_lag_generations", "two", "dispatch"] == 5
+    found = values(node.site_families(make_snapshot()))
     assert found["dnsvip_epochs", "web", "active"] == 1
     assert found["dnsvip_epochs", "web", "retiring"] == 0
     assert found["dnsvip_site_objects", "client"] == 2
@@ -153,6 +176,8 @@ def test_every_metric_is_documented() -> None:
     more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}}
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
+        *node.site_families(make_snapshot()),
+        *collected(),
         *process.families(),
         *dns.families({}),
         *ApiCounts().families(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import structlog
@@ -58,7 +58,7 @@ async def shown(node: Node) -> list[JsonObject]:
     store = node.store()
     reports, generation = await store.nodes.all(), await store.generation()
     since = await store.nodes.lagging_since({report.generation for report in reports})
-    return [_shown(report, generation, since.get(report.generation), node.now()) for report in reports]
+    return [_shown_or_named(report, generation, since.get(report.generation), node.now()) for report in reports]
 
 
 async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
@@ -66,6 +66,15 @@ async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
     if not found:
         raise Refusal("not-found", f"There is no node {name!r}; GET {ROOT}/nodes lists them.")
     return found
+
+
+def _shown_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+    """As `_shown`; without its own account of itself where that cannot be shown."""
+    try:
+        return _shown(report, generation, lagging_since, now)
+    except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
+        detail = {"warnings": [f"its report cannot be shown: {type(error).__name__}: {error}"]}
+        return _shown(replace(report, detail=detail), generation, lagging_since, now)
 
 
 def _shown(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dnsvip.dispatcher.observe.plane import ObservedPlane
+from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 
 
@@ -22,6 +23,10 @@ class DataPlane(ObservedPlane, Protocol):
 
     async def stop(self) -> None:
         """Release what the process holds."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The objects of the site that make code raise, one problem of each."""
 
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""

@@ -17,6 +17,7 @@ from dnsvip.address.proof import acceptable_slots, client_key, verify
 from dnsvip.dispatcher.reason import ACCEPTED, AddressReason
 from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.explain import DecodingStep, explain
+from dnsvip.errors import ObjectError
 from dnsvip.site import ClassCluster, Client, ClientState, Cluster, Fallback, OnInvalid, Site, Snapshot, Tier
 from dnsvip.site.cow_map import CowMap, difference
 
@@ -53,7 +54,8 @@ class AddressVerifier:
     def verify(self, address: int, source: int, port: int, now: float, used: Used = lambda _: False) -> AddressVerdict:
         """The verdict on a new flow from `source` and `port` to `address` at `now` (unix seconds).
 
-        Addresses are integers; one below 2^32 is read as IPv4, since nothing in ::/96 is ever routed.
+        Addresses are integers; one below 2^32 is read as IPv4, since nothing in ::/96 is ever routed. Raises
+        ObjectError where a client or cluster makes it fail.
         """
         if address < 1 << 32:
             class_cluster = _matching(self._class_clusters, address)
@@ -63,7 +65,12 @@ class AddressVerifier:
             return AddressVerdict(AddressReason.NOT_OURS)
         if address == cluster.plain:
             return AddressVerdict(AddressReason.PLAIN, cluster.default_tier, cluster.cluster)
-        return self._decode(cluster, _NewFlow(address, source, port, now, used))
+        try:
+            return self._decode(cluster, _NewFlow(address, source, port, now, used))
+        except ObjectError:
+            raise
+        except Exception as error:
+            raise ObjectError(f"cluster.{cluster.name}", error) from error
 
     def explain(self, verdict: AddressVerdict, address: int, now: float) -> tuple[DecodingStep, ...]:
         """The steps that led to `verdict`, which `verify` returned for `address` at `now`."""
@@ -75,7 +82,7 @@ class AddressVerifier:
         return client
 
     def _decode(self, cluster: CompiledCluster, flow: _NewFlow) -> AddressVerdict:
-        """Steps 3 to 6: authenticity, payload, expiry; then `_admit`."""
+        """Step 3, authenticity; then `_judge`."""
         address = flow.address
         entry = cluster.keyring.of(address) if cluster.keyring else None
         if entry is None:
@@ -85,6 +92,18 @@ class AddressVerifier:
             return cluster.reject(AddressReason.BAD_TAG, address)
         values = codec.decode(address)
         client = self._clients.get(values.get("client", 0))
+        try:
+            return self._judge(cluster, epoch, values, client, flow)
+        except Exception as error:
+            if client is None:
+                raise
+            raise ObjectError(f"client.{client.name}", error) from error
+
+    def _judge(
+        self, cluster: CompiledCluster, epoch: Epoch, values: Mapping[str, int], client: Client | None, flow: _NewFlow
+    ) -> AddressVerdict:
+        """Steps 4 to 8 of an address that is authentic."""
+        address = flow.address
         tier = cluster.tier(values, client)
         if tier is None:
             return cluster.reject(AddressReason.BAD_PAYLOAD, address, values, client)

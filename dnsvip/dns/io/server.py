@@ -175,7 +175,7 @@ class DnsServer:
 
     def _report_problems(self) -> None:
         for problem in self.engine.problems:
-            log.error("a zone cannot be served", where=problem.where, problem=problem.message)
+            log.error("an object cannot be served", where=problem.where, problem=problem.message)
 
 
 def _limiter(settings: DnsSettings) -> Limiter | None:

@@ -21,6 +21,7 @@ import dns.tsig
 from dns.rdtypes.ANY.TSIG import TSIG
 
 from dnsvip.dns.protocol.message import Rcode, Type
+from dnsvip.errors import ObjectError
 from dnsvip.site import TsigKey
 
 FUDGE = 300
@@ -72,25 +73,35 @@ class TsigKeys:
             self._keys[name] = key.name, dns.tsig.Key(name, base64.b64decode(key.secret), key.algorithm)
 
     def check(self, wire: bytes, at: int, now: float) -> Signature:
-        """Verify the TSIG record that starts at `at`, the last of the message (RFC 8945 section 5.2)."""
+        """Verify the TSIG record that starts at `at`, the last of the message (RFC 8945 section 5.2). Raises
+        ObjectError where a key makes that fail."""
         try:
             owner, request = _read(wire, at)
         except (dns.exception.DNSException, ValueError):
             return MALFORMED
         name, key = self._keys.get(owner, (None, None))
-        if key is None or key.algorithm != request.algorithm:
-            return Signature(Rcode.NOTAUTH, None, BADKEY, owner, request)
-        full = dns.tsig.mac_sizes[key.algorithm]
-        if not max(10, full // 2) <= len(request.mac) <= full:
-            return MALFORMED  # section 5.2.2.1
-        if not hmac.compare_digest(_mac(wire, at, key, request)[: len(request.mac)], request.mac):
-            return Signature(Rcode.NOTAUTH, None, BADSIG, owner, request)
-        error = BADTRUNC if len(request.mac) < full else 0
-        if abs(request.time_signed - int(now)) > min(request.fudge, FUDGE):
-            error = BADTIME
-        if error:
-            return Signature(Rcode.NOTAUTH, None, error, owner, request, key)
-        return Signature(Rcode.NOERROR, name, 0, owner, request, key)
+        try:
+            return _verified(wire, at, now, owner, request, name, key)
+        except Exception as error:
+            raise ObjectError(f"tsig.{name}", error) from error
+
+
+def _verified(
+    wire: bytes, at: int, now: float, owner: dns.name.Name, request: TSIG, name: str | None, key: dns.tsig.Key | None
+) -> Signature:
+    if key is None or key.algorithm != request.algorithm:
+        return Signature(Rcode.NOTAUTH, None, BADKEY, owner, request)
+    full = dns.tsig.mac_sizes[key.algorithm]
+    if not max(10, full // 2) <= len(request.mac) <= full:
+        return MALFORMED  # section 5.2.2.1
+    if not hmac.compare_digest(_mac(wire, at, key, request)[: len(request.mac)], request.mac):
+        return Signature(Rcode.NOTAUTH, None, BADSIG, owner, request)
+    error = BADTRUNC if len(request.mac) < full else 0
+    if abs(request.time_signed - int(now)) > min(request.fudge, FUDGE):
+        error = BADTIME
+    if error:
+        return Signature(Rcode.NOTAUTH, None, error, owner, request, key)
+    return Signature(Rcode.NOERROR, name, 0, owner, request, key)
 
 
 def sign(answer: bytes, signature: Signature, now: float) -> bytes:

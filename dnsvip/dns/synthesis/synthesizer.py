@@ -13,6 +13,7 @@ from dnsvip.dns.identity.identify import Classified, Classifier, Requester
 from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered, read_name
 from dnsvip.dns.synthesis.vip import Vip, VipMaker
+from dnsvip.errors import ObjectError
 from dnsvip.site import Service
 
 IPV4HINT, IPV6HINT = 4, 6
@@ -49,15 +50,33 @@ class RequesterVips:
         self.scope = 0
 
     def __call__(self, service: Service, rtype: int) -> Vip | None:
-        """The address of a type at a service; None where it has none."""
+        """The address of a type at a service; None where it has none. Raises ObjectError where a client, or without
+        one a cluster, makes that fail."""
         if self.who is None:
-            self.who = self._identity or self._tables.classifier.classify(self.requester)
+            self.who = self._identity or self._identified()
         make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
-        vip = make(service, self.who, self.requester, self._now)
+        try:
+            vip = make(service, self.who, self.requester, self._now)
+        except Exception as error:
+            raise ObjectError(self._concerned(service, rtype), error) from error
         if vip:
             self.made = vip
             self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
         return vip
+
+    def _identified(self) -> Classified:
+        try:
+            return self._tables.classifier.classify(self.requester)
+        except Exception as error:
+            raise ObjectError("classify", error) from error
+
+    def _concerned(self, service: Service, rtype: int) -> str:
+        """The object that an error is put down to."""
+        cluster = service.cluster if rtype == Type.AAAA else service.cluster4
+        if not self._tables.vips.has(cluster):
+            return f"service.{service.name}"
+        client = self.who.client if self.who else None
+        return f"client.{client.name}" if client else f"cluster.{cluster}"
 
 
 class RecordSynthesizer:

@@ -20,7 +20,7 @@ from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved
 from dnsvip.dns.identity.identify import WIDTHS, Classified, Requester
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.errors import CodecError
+from dnsvip.errors import CodecError, ObjectError
 from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot, Tier
 
 ANONYMOUS_PREFIX: Mapping[int, int] = {4: 24, 6: 48}
@@ -81,6 +81,10 @@ class VipMaker:
                 self._renewals.add(cluster.renew_seconds)
                 self._issuers[name] = _Issuer(cluster, snapshot.site.tiers, *keyring.active)
 
+    def has(self, cluster: str | None) -> bool:
+        """Whether it makes addresses of a cluster."""
+        return cluster in self._plain
+
     def aaaa(self, service: Service, who: Classified, requester: Requester, now: float) -> Vip:
         """The IPv6 address for `who`. `now` in unix seconds."""
         return self._plainly(service, who) or self._issuers[service.cluster].issue(who, requester, now)
@@ -102,8 +106,11 @@ class VipMaker:
         return plain if address == plain.address else Vip(address, plain.ttl, Kind.CLASS)
 
     def ttl(self, service: Service, rtype: int) -> int | None:
-        """The TTL in seconds that every address of the type has for this service, None where it has none."""
+        """The TTL in seconds that every address of the type has for this service, None where it has none. Raises
+        ObjectError where its cluster is missing."""
         name = service.cluster if rtype == Type.AAAA else service.cluster4
+        if name is not None and name not in self._plain:
+            raise ObjectError(f"service.{service.name}", KeyError(name))
         return None if name is None else self._plain[name][Kind.PLAIN].ttl
 
     def steady(self, now: float) -> tuple[float, float]:

@@ -14,23 +14,27 @@ from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.zone import CompiledZone, compile_zone
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Service, Site, Zone
+from dnsvip.site.isolation import fault_of
 
 
 class ZoneEntry:
-    """A zone's text and what it compiles to: the zone, or None and the problems."""
+    """A zone's text and what it compiles to: the zone, or None and the problems. One whose `apex` cannot be told (None)
+    has no place among the zones, so that queries for it are refused."""
 
     __slots__ = ("apex", "problems", "text", "zone")
 
     def __init__(self, zone: Zone) -> None:
-        self.text, self.apex = zone.text, labels_or_split(zone.name)
+        self.text = zone.text
+        self.apex: Labels | None = None
         self.zone: CompiledZone | None = None
         self.problems: list[Problem] = []
         try:
+            self.apex = labels_or_split(zone.name)
             self.zone = compile_zone(zone)
         except ZoneError as error:
             self.problems = error.problems
         except Exception as error:  # noqa: BLE001 - a fault of ours costs this zone, not the others
-            self.problems = [fault(zone.name, error)]
+            self.problems = [fault_of(f"zone.{zone.name}", error)]
 
 
 def labels_or_split(name: str) -> Labels:
@@ -41,14 +45,9 @@ def labels_or_split(name: str) -> Labels:
         return tuple(label for label in name.lower().encode().split(b".") if label)
 
 
-def fault(zone: str, error: Exception) -> Problem:
-    """A problem for an error that no zone should be able to raise."""
-    return Problem(f"zone.{zone}", f"cannot be served for a fault of this program: {type(error).__name__}: {error}")
-
-
 def check_services(site: Site) -> list[Problem]:
     """Services that no query ever reaches, because their zone delegates, redirects or aliases their name."""
-    zones = zones_of(compile_zones(site, {}), {})
+    zones = zones_of(by_apex(compile_zones(site, {})), {})
     obstacles = ((name, obstacle(zones, labels_of(name))) for name in site.services)
     return [Problem(f"service.{name}", f"no query can reach it: its zone {what}") for name, what in obstacles if what]
 
@@ -59,16 +58,20 @@ def compile_zones(site: Site, known: Mapping[str, ZoneEntry]) -> dict[str, ZoneE
     return {name: kept.get(name) or ZoneEntry(zone) for name, zone in site.zones.items()}
 
 
+def by_apex(compiled: Mapping[str, ZoneEntry]) -> dict[Labels, CompiledZone | None]:
+    """The zones that have a place, None for those that cannot be served."""
+    return {entry.apex: entry.zone for entry in compiled.values() if entry.apex is not None}
+
+
 def zones_of(
-    compiled: Mapping[str, ZoneEntry], services: Mapping[Labels, Service], before: Zones | None = None
+    zones: Mapping[Labels, CompiledZone | None], services: Mapping[Labels, Service], before: Zones | None = None
 ) -> Zones:
     """All zones and service names; `before` itself where nothing changed, so whatever derives from it stays valid."""
-    by_apex = {entry.apex: entry.zone for entry in compiled.values()}
-    bare = Zones(by_apex)
-    if before and before.services == services.keys() and _same(before.by_apex, by_apex):
+    bare = Zones(zones)
+    if before and before.services == services.keys() and _same(before.by_apex, zones):
         return before
     above = frozenset(up for name in services for up in _between(name, bare.apex_of(name)))
-    return Zones(by_apex, services.keys(), above)
+    return Zones(zones, services.keys(), above)
 
 
 def _same(one: Mapping[Labels, CompiledZone | None], other: Mapping[Labels, CompiledZone | None]) -> bool:

@@ -7,7 +7,7 @@ number of series.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
@@ -23,7 +23,7 @@ def counters(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
     """A counter family; `name` is without `_total`. A sample is the label values and the number."""
     family = CounterMetricFamily(name, text, labels=labels)
     for values, number in samples:
-        family.add_metric(values, number)
+        family.add_metric([str(value) for value in values], float(number))
     return family
 
 
@@ -31,7 +31,7 @@ def gauges(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
     """A gauge family."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for values, number in samples:
-        family.add_metric(values, number)
+        family.add_metric([str(value) for value in values], float(number))
     return family
 
 
@@ -48,6 +48,20 @@ def gauge(name: str, text: str, number: float) -> Metric:
 def by_label(numbers: Mapping[str, float]) -> Samples:
     """Samples of a family with a single label."""
     return (((name,), number) for name, number in sorted(numbers.items()))
+
+
+def collected(**parts: Callable[[], Iterable[Metric]]) -> list[Metric]:
+    """The families of all parts. One that raises costs its later families alone, and is named by a metric."""
+    families: list[Metric] = []
+    failed: list[str] = []
+    for name, part in parts.items():
+        try:
+            for family in part():
+                families.append(family)  # noqa: PERF402 - those before an error count
+        except Exception:  # noqa: BLE001 - as above
+            failed.append(name)
+    text = "A part of the metrics that a fault of the program leaves out, always 1."
+    return [*families, gauges("dnsvip_metrics_failed", text, ("part",), (((name,), 1.0) for name in failed))]
 
 
 def render(families: Iterable[Metric], accept: str = "") -> tuple[bytes, str]:

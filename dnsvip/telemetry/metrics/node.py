@@ -36,7 +36,7 @@ class Known:
 
 
 def families(known: Known) -> Iterator[Metric]:
-    """All families."""
+    """The families of this process, the database and other nodes."""
     info = [((__version__, platform.python_version(), known.role), 1.0)]
     yield gauges("dnsvip_build_info", "Always 1; the labels identify the program.", ("version", "python", "role"), info)
     text = "Generation of the site that this process uses."
@@ -47,7 +47,6 @@ def families(known: Known) -> Iterator[Metric]:
     if known.generation is not None:
         yield gauge("dnsvip_store_generation", "Generation of the site in the database.", known.generation)
         yield from _nodes(known.nodes, known.generation, known.now)
-    yield from _site(known.snapshot)
 
 
 def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Metric]:
@@ -61,19 +60,37 @@ def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator
     yield gauges("dnsvip_nodes_live", "Whether a node has reported within its lease: 1 or 0.", labels, samples)
     behind = {key: max(generation - report.generation for report in live[key] or by_name[key]) for key in by_name}
     samples = [(key, float(max(0, behind[key]))) for key in sorted(by_name)]
-    broken = sorted({(name, zone) for (name, _), some in live.items() for report in some for zone in _broken(report)})
-    text = "A zone that a node answers SERVFAIL for, always 1; the node's warnings say why."
-    yield gauges("dnsvip_zone_broken", text, ("node", "zone"), [(pair, 1.0) for pair in broken])
+    for key, name, label, text in _BROKEN:
+        pairs = sorted({(node, it) for (node, _), some in live.items() for each in some for it in _broken(each, key)})
+        yield gauges(name, text, ("node", label), [(pair, 1.0) for pair in pairs])
     text = "Generations by which a node is behind."
     yield gauges("dnsvip_nodes_lag_generations", text, labels, samples)
 
 
-def _broken(report: NodeReport) -> list[str]:
-    zones = report.detail.get("broken_zones", ())
-    return [zone for zone in zones if isinstance(zone, str)]
+_BROKEN = (
+    (
+        "broken_zones",
+        "dnsvip_zone_broken",
+        "zone",
+        "A zone that a node answers SERVFAIL for, always 1; the node's warnings say why.",
+    ),
+    (
+        "broken_objects",
+        "dnsvip_object_broken",
+        "object",
+        "Another object (KIND.NAME) that makes a node fail, always 1; the node's warnings say why.",
+    ),
+)
+"""Key of a report, and its metric's name, label and help."""
 
 
-def _site(snapshot: Snapshot) -> Iterator[Metric]:
+def _broken(report: NodeReport, key: str) -> list[str]:
+    names = report.detail.get(key)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def site_families(snapshot: Snapshot) -> Iterator[Metric]:
+    """The families of the site."""
     sizes = {kind: float(len(collection(snapshot.site, kind))) for kind in COLLECTIONS}
     yield gauges("dnsvip_site_objects", "Objects of the site by kind.", ("kind",), by_label(sizes))
     states = Counter((name, e.state.value) for name, ring in snapshot.keyrings.items() for e in ring.epochs)

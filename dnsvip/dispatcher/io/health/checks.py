@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,7 +17,9 @@ import structlog
 
 from dnsvip.dispatcher.health.health_state import HealthState, after_check, after_report, effective, effective_pool
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp
+from dnsvip.errors import Problem
 from dnsvip.site import Address, Check, Pool, Server, Snapshot
+from dnsvip.site.isolation import fault_of
 
 MOST_PROBES = 64
 """Concurrently, over all pools."""
@@ -28,8 +30,12 @@ FIRST_SECONDS = 0.5
 SETTLE_SECONDS = 0.25
 """Minimum time between two changes of the snapshot, which batches changes: each rebuilds rings."""
 
+RETRY_SECONDS = 3.0
+"""Time between two attempts to apply a change of the snapshot."""
+
 MOST_REPORTED = 400
 """At some 150 bytes each this bounds a node's report to 64 KiB."""
+MOST_PROBLEMS = 100
 _REPORTED = ("pool", "name", "state", "weight", "passing", "load", "note", "since")
 
 Key: TypeAlias = tuple[str, str, bytes]
@@ -46,10 +52,12 @@ class _Work:
 
 
 class Health:
-    """The health of every checked server. `update` for each snapshot, `run` until cancelled, then `stop`."""
+    """The health of every checked server. `update` for each snapshot, `run` until cancelled, then `stop`. A pool that
+    makes code raise stays as it is set, a check that does so fails; `problems` names them."""
 
     def __init__(self) -> None:
         self.probes = self.failures = 0
+        self._faults: dict[str, Problem] = {}
         self._states: dict[Key, HealthState] = {}
         self._servers: dict[Key, Server] = {}
         self._work: dict[tuple[Key, str], _Work] = {}
@@ -61,7 +69,8 @@ class Health:
     def update(self, snapshot: Snapshot) -> Snapshot:
         """Check the servers of another snapshot from now on; returns `applied()`. Needs a running event loop."""
         self._snapshot = snapshot
-        wanted = dict(_wanted(snapshot))
+        self._faults.clear()
+        wanted = dict(self._wanted(snapshot))
         for place, work in list(self._work.items()):
             if place not in wanted or wanted[place][1] != work.check:
                 work.task.cancel()
@@ -78,7 +87,7 @@ class Health:
         """The snapshot with the state and weight of every server after its checks; the same object while nothing
         changes."""
         base, site = self._snapshot, self._snapshot.site
-        pools = {name: effective_pool(pool, self._state_in(pool)) for name, pool in site.pools.items()}
+        pools = {name: self._effective(pool) for name, pool in site.pools.items()}
         if all(pools[name] is pool for name, pool in site.pools.items()):
             return base
         if self._applied and self._applied[0] is base and self._applied[1].site.pools == pools:
@@ -92,12 +101,14 @@ class Health:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            pause = SETTLE_SECONDS
             try:
                 await act(self.applied())
             except Exception:
                 log.exception("cannot apply the results of health checks")
                 self._changed.set()
-            await asyncio.sleep(SETTLE_SECONDS)
+                pause = RETRY_SECONDS
+            await asyncio.sleep(pause)
 
     async def stop(self) -> None:
         """Stop all probes."""
@@ -113,26 +124,67 @@ class Health:
 
     def status(self) -> list[dict[str, Any]]:
         """The health of each server of a pool with a check, as JSON values."""
-        pools = self._snapshot.site.pools.values()
-        return [
-            _shown(pool, server, self._states[key])
-            for pool in pools
-            for server in pool.servers
-            if (key := _key(pool, server)) in self._states
-        ]
+        return [row for pool in self._snapshot.site.pools.values() for row in self._shown(pool)]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The pools that make code raise, one problem of each."""
+        return list(self._faults.values())
+
+    def _shown(self, pool: Pool) -> list[dict[str, Any]]:
+        try:
+            keys = [(server, _key(pool, server)) for server in pool.servers]
+            return [_shown(pool, server, self._states[key]) for server, key in keys if key in self._states]
+        except Exception as error:  # noqa: BLE001 - it costs this pool, not the others
+            self._blame(pool.name, error)
+            return []
+
+    def _effective(self, pool: Pool) -> Pool:
+        try:
+            return effective_pool(pool, self._state_in(pool))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._blame(pool.name, error)
+            return pool
+
+    def _wanted(self, snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
+        for pool in snapshot.site.pools.values():
+            try:
+                yield from list(_wanted(pool))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._blame(pool.name, error)
+
+    def _blame(self, pool: str, error: Exception) -> None:
+        """Put an error down to a pool, and log it the first time."""
+        problem = fault_of(f"pool.{pool}", error)
+        if problem.where not in self._faults:
+            self._faults[problem.where] = problem
+            log.error("a pool makes its checks fail", where=problem.where, problem=problem.message)
 
     def _state_in(self, pool: Pool) -> Callable[[Server], HealthState | None]:
         return lambda server: self._states.get(_key(pool, server))
 
     async def _watch(self, key: Key, address: Address, check: Check, kind: str) -> None:
-        await asyncio.sleep(random.uniform(0, min(FIRST_SECONDS, check.interval)))  # noqa: S311 - no secret
+        try:
+            pause = random.uniform(0, min(FIRST_SECONDS, check.interval))  # noqa: S311 - no secret
+        except Exception as error:  # noqa: BLE001 - as above
+            self._blame(key[0], error)
+            pause = RETRY_SECONDS
         while True:
-            async with self._slots:
-                result = await self._probe(address, check, kind)
-            self.probes += 1
-            self.failures += not result.passed
-            self._take(key, check, kind, result)
-            await asyncio.sleep(check.interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
+            await asyncio.sleep(pause)
+            try:
+                pause = await self._round(key, address, check, kind)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._blame(key[0], error)
+                pause = RETRY_SECONDS
+
+    async def _round(self, key: Key, address: Address, check: Check, kind: str) -> float:
+        """One probe and what follows from it; the seconds to the next one."""
+        async with self._slots:
+            result = await self._probe(address, check, kind)
+        self.probes += 1
+        self.failures += not result.passed
+        self._take(key, check, kind, result)
+        return check.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     async def _probe(self, address: Address, check: Check, kind: str) -> Result:
         """One probe; an unexpected error counts as a failure and does not end the loop."""
@@ -163,12 +215,16 @@ def _after(state: HealthState, check: Check, kind: str, result: Result, now: flo
     return after_check(state, check, result.passed, result.note or state.note, now)
 
 
-def reported(health: list[dict[str, Any]]) -> dict[str, Any]:
-    """The health part of a node's report, which all nodes show: MOST_REPORTED servers, unhealthy ones first, and the
-    number left out. It is written to the database every second, so it is short."""
+def reported(health: list[dict[str, Any]], problems: Iterable[Mapping[str, str]] = ()) -> dict[str, Any]:
+    """What a dispatcher reports of itself: a warning of each broken object, and the health of MOST_REPORTED servers,
+    unhealthy ones first, with the number left out. It is written to the database every second, so it is short."""
     ordered = sorted(health, key=lambda row: (row["passing"], row["state"] == row["set"], row["pool"], row["name"]))
     rows = [{name: row[name] for name in _REPORTED} for row in ordered[:MOST_REPORTED]]
-    return {"health": rows, "health_left_out": len(health) - len(rows)} if health else {}
+    report: dict[str, Any] = {"health": rows, "health_left_out": len(health) - len(rows)} if health else {}
+    first = {problem["where"]: problem["message"] for problem in problems}
+    some = list(first.items())[:MOST_PROBLEMS]
+    warnings = [f"{where} {message}; its packets are dropped or refused" for where, message in some]
+    return report | ({"broken_objects": [where for where, _ in some], "warnings": warnings} if some else {})
 
 
 def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
@@ -179,15 +235,15 @@ def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
     for server in status["servers"]:
         row = by_server.get((server["pool"], server["name"], server["address"]))
         server["healthy"] = row["passing"] if row else None
-    return {**status, "checks": health.counters(), "health": rows}
+    problems = [{"where": problem.where, "message": problem.message} for problem in health.problems]
+    return {**status, "checks": health.counters(), "health": rows, "problems": [*status.get("problems", ()), *problems]}
 
 
-def _wanted(snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
-    for pool in snapshot.site.pools.values():
-        if pool.check is not None:
-            for kind in _PROBES:
-                if getattr(pool.check, kind) is not None:
-                    yield from (((_key(pool, server), kind), (server, pool.check)) for server in pool.servers)
+def _wanted(pool: Pool) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
+    if pool.check is not None:
+        for kind in _PROBES:
+            if getattr(pool.check, kind) is not None:
+                yield from (((_key(pool, server), kind), (server, pool.check)) for server in pool.servers)
 
 
 def _key(pool: Pool, server: Server) -> Key:

@@ -11,9 +11,11 @@ import asyncio
 import os
 import time
 
+import structlog
+
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
-from dnsvip.dispatcher.engine import decide
+from dnsvip.dispatcher.engine import outcome
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
@@ -26,6 +28,8 @@ from dnsvip.site import Forward, Snapshot
 
 BATCH = 256
 """Packets read in a row before the event loop gets its turn; they share one reading of the clock."""
+
+log = structlog.get_logger()
 
 
 class PacketLoop:
@@ -64,8 +68,10 @@ class PacketLoop:
         try:
             for _ in range(BATCH):
                 data = read(fd, size)
-                verdict = decide(data, tables, flows, now)
+                verdict, problem = outcome(data, tables, flows, now)
                 counters[verdict.reason] += 1
+                if problem is not None:
+                    log.error("packets make the program fail", where=problem.where, problem=problem.message)
                 if events.sinks:
                     events.show(data, verdict, now)
                 if verdict.action is not Action.DROP:

@@ -29,8 +29,10 @@ from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
-from dnsvip.errors import DnsvipError, PlatformError
+from dnsvip.dispatcher.stand_ins import STAND_INS
+from dnsvip.errors import DnsvipError, PlatformError, Problem
 from dnsvip.site import Forward, Snapshot
+from dnsvip.site.isolation import Isolated, isolate
 from dnsvip.site.node_file import DispatchSettings
 
 QUEUE_PACKETS = 4096
@@ -82,6 +84,7 @@ class Runner:
         self._worker = ThreadPoolExecutor(1, "dispatch-kernel")
         self._kernel: Kernel | None = None
         self._paths = Paths()
+        self._extended: Isolated[None] | None = None
         self._events = UserEvents()
         encap_source = settings.encap_source.network_address.packed[:8]
         self._packets = PacketLoop(self.flows, self._paths, self._events, encap_source)
@@ -140,9 +143,14 @@ class Runner:
         """Packets by the reason of their verdict; they sum to the packets read."""
         return dict(self._packets.counters)
 
+    @property
+    def problems(self) -> list[Problem]:
+        """See DataPlane.problems."""
+        return self.tables.problems
+
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""
-        site = self.tables.snapshot.site
+        site = self.tables.sound.site
         return {
             "mode": "user",
             "since": self._since,
@@ -166,6 +174,7 @@ class Runner:
             "held": self.flows.held,
             "unseen": self.events.missed,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
+            "problems": [{"where": problem.where, "message": problem.message} for problem in self.problems],
         }
 
     def _servers(self) -> Iterator[dict[str, Any]]:
@@ -230,11 +239,20 @@ class Runner:
     def _compile(self, kernel: Kernel, snapshot: Snapshot) -> DispatchTables | None:
         """The tables for a snapshot; None where nothing has changed."""
         before = self._paths.unreachable, self._paths.mtus
-        self._paths.extend(kernel, snapshot)
+        self._extended = isolate(
+            snapshot,
+            lambda sound: self._paths.extend(kernel, sound),
+            STAND_INS,
+            self._extended,
+            (OSError, NetlinkError, DnsvipError),
+        )
         if snapshot is self.tables.snapshot and (self._paths.unreachable, self._paths.mtus) == before:
             return None
-        self._warn(snapshot)
-        return DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
+        tables = DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
+        for problem in tables.problems:
+            log.error("packets of an object are dropped", where=problem.where, problem=problem.message)
+        self._warn(tables.sound)
+        return tables
 
     def _warn(self, snapshot: Snapshot) -> None:
         try:

@@ -13,6 +13,10 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.errors import PlatformError
 
 
+class TooMany(PlatformError):
+    """More objects of a kind than the program holds: a fault of no single one."""
+
+
 class Numbers:
     """Numbers 0 to `bound` - 1 for the names of one kind; `kind` names it in errors."""
 
@@ -36,7 +40,7 @@ class Numbers:
         that of a name in force; raises PlatformError where there are too many names."""
         wanted = list(dict.fromkeys(names))
         if len(wanted) > self.bound:
-            raise PlatformError(
+            raise TooMany(
                 f'mode = "xdp" holds {self.bound} {self.kind}, the site has {len(wanted)}: use fewer, or mode = "user"'
             )
         self._wanted = frozenset(wanted)
@@ -56,7 +60,7 @@ class Numbers:
         else:
             number = next((n for n, old in self.names.items() if old not in keep), -1)
             if number < 0:
-                raise PlatformError(f"too many {self.kind} at once; try again after the next change")
+                raise TooMany(f"too many {self.kind} at once; try again after the next change")
             del self._numbers[self.names.pop(number)]
         self.names[number] = name
         self._numbers[name] = number

@@ -88,7 +88,7 @@ class _Compiler:
 
     def __init__(self, tables: DispatchTables, ids: IdAllocator) -> None:
         self._tables, self._ids = tables, ids
-        self._site: Site = tables.snapshot.site
+        self._site: Site = tables.sound.site
         self._none = absent()
         self._no_dscp = TYPES.constants("absent")["NO_DSCP"]
         ids.servers.assign(
@@ -101,7 +101,7 @@ class _Compiler:
         ids.tiers.assign(self._site.tiers)
         ids.pools.assign(self._site.pools)
         ids.translates |= any(pool.forward is Forward.NAT for pool in self._site.pools.values())
-        self._clusters = Clusters(tables.snapshot, ids)
+        self._clusters = Clusters(tables.sound, ids)
 
     def image(self, encap_source: bytes) -> Image:
         ids, clusters, none = self._ids, self._clusters, self._none

@@ -9,7 +9,7 @@ from dnsvip.address.suffix import derive_key
 from dnsvip.dispatcher.dispatch_tables import SESSION_SECONDS
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, digest
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent, padded, wide
-from dnsvip.errors import PlatformError
+from dnsvip.errors import ObjectError, PlatformError
 from dnsvip.site import ClassCluster, Cluster, OnInvalid, Snapshot
 from dnsvip.xdp.structs import u32
 
@@ -126,10 +126,10 @@ class Clusters:
         names = [name for name, _ in layout.fields if name in cluster.values and name not in RESERVED_NAMES]
         bound = TYPES.constants("bounds")["MAX_ATTRIBUTES"]
         if len(names) > bound:
-            raise PlatformError(
-                f'cluster.{cluster.name}.values: {len(names)} tables; mode = "xdp" takes at most {bound}, '
-                'use fewer or mode = "user"'
+            limit = PlatformError(
+                f'{len(names)} tables; mode = "xdp" takes at most {bound}, use fewer or mode = "user"'
             )
+            raise ObjectError(f"cluster.{cluster.name}.values", limit)
         return [
             _field(layout, name, self._table({(number, 0) for number in cluster.values[name].values()}))
             for name in names

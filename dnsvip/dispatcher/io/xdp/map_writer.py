@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import hmac
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -21,13 +21,15 @@ from typing import Protocol
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.encap import DISCARD
-from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator
+from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
 from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image
-from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
 from dnsvip.dispatcher.io.xdp.table import divide
-from dnsvip.errors import PlatformError
-from dnsvip.site import Client, Snapshot
+from dnsvip.dispatcher.stand_ins import STAND_INS
+from dnsvip.errors import PlatformError, Problem
+from dnsvip.site import Client, ClientState, Snapshot
 from dnsvip.site.cow_map import difference
+from dnsvip.site.isolation import Isolated, fault_of, isolate
 from dnsvip.xdp.maps import ARRAY, MMAPABLE, Map
 from dnsvip.xdp.structs import number_of, u32, u64
 
@@ -80,6 +82,8 @@ class MapWriter:
         self._config: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
+        self._isolated: Isolated[Image] | None = None
+        self._client_faults: dict[str, Problem] = {}
         self._ciphers: dict[int, bytes] = {}
         self._swept = 0.0
         divide(maps)
@@ -92,18 +96,50 @@ class MapWriter:
     # Snapshots and settings
 
     def apply(self, tables: DispatchTables) -> None:
-        """Decide by these tables from now on. Raises PlatformError where the maps cannot hold them; the old ones then
-        stay in force."""
-        image = compile_image(tables, self.ids, self._encap_source)
+        """Decide by these tables from now on, with stand-ins for objects that make that fail (`problems`). Raises
+        PlatformError where the maps cannot hold them; the old ones then stay in force, but revocations do not wait."""
+        self._revoke(tables.sound)
+        self._isolated = isolate(
+            tables.sound,
+            lambda sound: compile_image(
+                tables if sound is tables.sound else tables.of(sound), self.ids, self._encap_source
+            ),
+            STAND_INS,
+            self._isolated,
+            (TooMany,),
+        )
+        image = self._isolated.value
         self._prepare(image)
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
-        self._write_clients(tables.snapshot, image)
-        self.settings(generation=self._config["generation"] % MOST_GENERATIONS + 1)
+        self._write_clients(self._isolated.snapshot, image)
+        self._next_generation()
         self._remove_unused(image)
         self.ids.enforce(image.tables)
-        self._snapshot, self._image = tables.snapshot, image
+        self._snapshot, self._image = self._isolated.snapshot, image
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The objects that have stand-ins in the maps, one problem of each."""
+        return [*(self._isolated.problems if self._isolated else ()), *self._client_faults.values()]
+
+    def _revoke(self, snapshot: Snapshot) -> None:
+        """Refuse the clients that are no longer enabled, before anything that might fail."""
+        before = self._snapshot
+        if before is None:
+            return
+        changes = difference(before.site.clients, snapshot.site.clients)
+        refused = [new for _, _, new in changes if new and new.state is not ClientState.ENABLED]
+        for batch in _batches(refused, BATCH):
+            keys = b"".join(u64(client.id) for client in batch)
+            self._maps["clients"].put_many(keys, _REFUSED * len(batch))
+        if refused:
+            self._next_generation()
+
+    def _next_generation(self) -> None:
+        """What the program has cached of earlier decisions does not count any more."""
+        self.settings(generation=self._config["generation"] % MOST_GENERATIONS + 1)
 
     def settings(self, **changes: int) -> Mapping[str, int]:
         """Set members of `struct config` (sample, watched, trace, user_space, now for tests); all as they are now."""
@@ -236,11 +272,26 @@ class MapWriter:
             if set(before.site.tiers) != set(snapshot.site.tiers):
                 changed = list(snapshot.site.clients.values())
         self._remove_clients(gone, image)
-        record = client_records(snapshot.site, self.ids)
-        for batch in _batches(changed, BATCH):
-            keys = b"".join(u64(client.id) for client in batch)
-            self._maps["clients"].put_many(keys, b"".join(map(record, batch)))
+        self._write_records(changed, client_records(snapshot.site, self.ids))
         self._write_keys(snapshot, image, changed)
+
+    def _write_records(self, clients: Iterable[Client], record: Callable[[Client], bytes]) -> None:
+        """Write the records of clients; one that makes that fail is refused, and named."""
+        for batch in _batches(clients, BATCH):
+            for client in batch if self._client_faults else ():
+                self._client_faults.pop(client.name, None)
+            try:
+                records = b"".join(map(record, batch))
+            except Exception:  # noqa: BLE001 - the batch is gone through one by one
+                records = b"".join(self._one_record(client, record) for client in batch)
+            self._maps["clients"].put_many(b"".join(u64(client.id) for client in batch), records)
+
+    def _one_record(self, client: Client, record: Callable[[Client], bytes]) -> bytes:
+        try:
+            return record(client)
+        except Exception as error:  # noqa: BLE001 - it costs this client, not the others
+            self._client_faults[client.name] = fault_of(f"client.{client.name}", error)
+            return _REFUSED
 
     def _unknown(self, snapshot: Snapshot) -> list[int]:
         """Clients in the map of an earlier process that the snapshot does not have."""
@@ -261,7 +312,8 @@ class MapWriter:
             known = self._image.masters.get(number) if self._image else None
             wanted = changed if known == (master, layout) else snapshot.site.clients.values()
             extracted = hmac.digest(bytes(32), master, "sha256")
-            for batch in _batches(wanted, BATCH):
+            sound = (client for client in wanted if client.name not in self._client_faults)
+            for batch in _batches(sound, BATCH):
                 names = b"".join(pack_name(client=client.id, master=number) for client in batch)
                 keys = b"".join(_client_key(extracted, layout, client) for client in batch)
                 self._maps["client_keys"].put_many(names, keys)
@@ -274,6 +326,10 @@ class MapWriter:
             label = name_key.unpack(key)
             names.setdefault(label["kind"], {})[label["number"]] = name.unpack(values[0])["text"].rstrip(b"\0").decode()
         return names
+
+
+_REFUSED = TYPES.struct("client").pack_sparse(tier=absent())
+"""The record of a client that is not enabled."""
 
 
 def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:

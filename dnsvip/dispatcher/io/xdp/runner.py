@@ -28,8 +28,8 @@ from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, deta
 from dnsvip.dispatcher.io.xdp.table import states
 from dnsvip.dispatcher.io.xdp.view import KernelEvents, KernelFlows
 from dnsvip.dispatcher.token_bucket import MOST, Limit
-from dnsvip.errors import PlatformError
-from dnsvip.site import Snapshot
+from dnsvip.errors import PlatformError, Problem
+from dnsvip.site import Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
 from dnsvip.xdp.link import Mode
 from dnsvip.xdp.maps import Map
@@ -83,6 +83,12 @@ class XdpRunner:
         maps = self.kernel_maps()
         return maps[1].counters() if maps else self._runner.counters()
 
+    @property
+    def problems(self) -> list[Problem]:
+        """See DataPlane.problems."""
+        writer = self._offload.writer
+        return [*self._runner.problems, *(writer.problems if writer else ())]
+
     def status(self) -> dict[str, Any]:
         """The user-space runner's status with the kernel's figures: `xdp` is particular to the kernel, `user_space`
         counts the packets handed up."""
@@ -112,6 +118,7 @@ class XdpRunner:
                 "program": program.programs[PROGRAM].tag,
                 "sides": auxiliary_counters,
             },
+            "problems": [{"where": problem.where, "message": problem.message} for problem in self.problems],
             "user_space": {reason: count for reason, count in self._runner.counters().items() if count},
         }
 
@@ -151,6 +158,7 @@ class KernelOffload:
         self._settings, self._keep = settings, keep
         self._neighbours: Neighbours | None = None
         self._attached = self._ran = False
+        self._site = Site()
 
     def open(self, snapshot: Snapshot) -> None:
         """See Offload.open."""
@@ -160,17 +168,13 @@ class KernelOffload:
     def apply(self, snapshot: Snapshot, tables: DispatchTables | None) -> DispatchTables | None:
         """See Offload.apply."""
         if self._neighbours is not None:
-            servers = [server.address for pool in snapshot.site.pools.values() for server in pool.servers]
+            site = tables.sound.site if tables else self._site
+            servers = [server.address for pool in site.pools.values() for server in pool.servers]
             self._neighbours.keep(dict.fromkeys(servers))
         if tables is None:
             return None
-        try:
-            self._decide_by(tables)
-        except PlatformError as error:
-            if not self._ran:
-                raise
-            log.error("the kernel continues with the snapshot before", error=str(error))
-            return None
+        self._site = tables.sound.site
+        self._decide_by(tables)
         return handed_up_tables(tables)
 
     def tick(self) -> int:
@@ -209,8 +213,8 @@ class KernelOffload:
 
     def _decide_by(self, tables: DispatchTables) -> None:
         """Write these tables into the maps, and attach the program where it is not yet."""
-        if self.program is None or not self.program.holds(tables.snapshot.site):
-            self._load(tables.snapshot)
+        if self.program is None or not self.program.holds(tables.sound.site):
+            self._load(tables.sound)
         assert self.program is not None and self.writer is not None  # noqa: S101, PT018 - loaded just now
         self.writer.apply(tables)
         if not self._attached:

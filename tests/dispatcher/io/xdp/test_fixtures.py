@@ -18,8 +18,9 @@ from tests.samples import NOW, make_snapshot
 
 FIXTURES = json.loads((Path(__file__).parents[3] / "fixtures" / "dispatch.json").read_text())
 CASES = [pytest.param(case["steps"], id=case["description"]) for case in FIXTURES["cases"]]
-ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked"}
-"""Reasons that need a full table or a change of the site: see test_bounds.py and test_map_writer.py."""
+ELSEWHERE = {"no-nat-port", "replay-table-full", "reselected", "revoked", "failed"}
+"""Reasons that need a full table, a change or a fault of the site: see test_bounds.py, test_map_writer.py, and
+test_isolation.py of the dispatcher."""
 
 
 def tables() -> DispatchTables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -178,6 +179,47 @@ def test_too_much_changes_nothing(program: Kernel) -> None:
     with pytest.raises(PlatformError, match="256 tiers, the site has 300"):
         change(program, replace(SITE, tiers=many))
     assert program.see(segment(address("gold")), START).reason == "issued"
+
+
+def test_revocations_do_not_wait(program: Kernel) -> None:
+    """Of a site that the maps cannot hold, what it refuses is in force all the same."""
+    vip, acme = address("gold", CLIENTS["acme"].id), replace(CLIENTS["acme"], state=ClientState.DISABLED)
+    assert program.see(segment(vip, port=1), START).reason == "issued"
+    many = {f"t{n}": replace(TIERS["gold"], name=f"t{n}", code=n + 100) for n in range(300)}
+    with pytest.raises(PlatformError):
+        change(program, replace(SITE, tiers=many, clients={**CLIENTS, "acme": acme}))
+    assert program.see(segment(vip, port=2), START).reason == "revoked"
+    assert program.see(segment(address("gold", CLIENTS["once"].id), port=3), START).reason == "issued"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "broken", "reason"),
+    [
+        ("pools", "fast", {"stickiness": None}, "no-server"),
+        ("pools", "fast", {"servers": (None,)}, "no-server"),
+        ("tiers", "gold", {"rate": 7}, "tier-drop"),
+        ("clients", "acme", {"proof": None}, "revoked"),
+        ("clusters", "web", {"session_lifetime": "x"}, "unknown-epoch"),
+    ],
+    ids=str,
+)
+def test_a_broken_object(program: Kernel, kind: str, name: str, broken: dict[str, Any], reason: str) -> None:
+    """A record that makes an image fail costs its own flows alone: it is named, the rest of the change is taken, and
+    once it is mended nothing is left of it."""
+    objects = getattr(SITE, kind)
+    blocked = replace(SITE.clients["once"], state=ClientState.DISABLED)
+    site = replace(SITE, clients={**SITE.clients, "once": blocked})
+    bad = replace(site, **{kind: {**getattr(site, kind), name: replace(objects[name], **broken)}})
+    tables = DispatchTables(snapshot(bad))
+    program.writer.apply(tables)
+    assert {problem.where.split(".")[1] for problem in (*tables.problems, *program.writer.problems)} == {name}
+    assert program.see(segment(address("gold", CLIENTS["acme"].id), port=4), START).reason == reason
+    if kind != "clusters":
+        assert program.see(segment(address("standard"), port=5), START).reason == "issued"
+        assert program.see(segment(address("gold", blocked.id), port=6), START).reason == "revoked"
+    change(program, SITE)
+    assert not program.writer.problems
+    assert program.see(segment(address("gold", CLIENTS["acme"].id), port=7), START).reason == "issued"
 
 
 def test_watched_address_sends_events(program: Kernel) -> None:
