@@ -85,6 +85,18 @@ async def test_one_bad_line(api: Api, bad: Any, message: str) -> None:
     assert {"good", "fine"} < (await api.store.snapshots.load()).site.clients.keys()
 
 
+async def test_every_fault_is_listed(api: Api) -> None:
+    """All faults of all lines are listed with their lines: of their form, of the site's rules, of what is stored."""
+    text = "name,id,tier,match\nx,0,gold,source=10.0.0.1/8\ny,1001,gold,\nz,7,none,\n,8,gold,\nfine,9,gold,\n"
+    answer = await put(api, "format=csv", raw=text)
+    assert answer.status == 422
+    errors = [(error["where"], error["message"]) for error in answer.json["errors"]]
+    assert [where for where, _ in errors] == ["line 2", "line 2", "line 3", "line 4", "line 5"]
+    found = " ".join(message for _, message in errors)
+    for part in ("client.x.id", "client.x.match", "id 1001 belongs to client.acme", "'none' is not a tier", "missing"):
+        assert part in found, part
+
+
 async def test_what_is_set_at_run_time_stays(api: Api) -> None:
     """A line that does not name state and key generation leaves them; one that does sets them."""
     await api.ok("PATCH", "clients/acme", {"state": "revoked"})

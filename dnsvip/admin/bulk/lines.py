@@ -35,7 +35,8 @@ COLUMNS = tuple(FIELDS)
 _CELLS = [(path.split("."), field.default) for path, field in FIELDS.items()]
 _RUNTIME = frozenset(KINDS["client"].runtime)
 
-Found: TypeAlias = Line | LineProblem
+Found: TypeAlias = Line | tuple[LineProblem, ...]
+"""A line to store, or all that is wrong with it."""
 
 
 def ndjson(file: IO[bytes]) -> Iterator[tuple[int, JsonObject | Problem]]:
@@ -81,21 +82,20 @@ MEDIA = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
 def checked(pairs: Iterator[tuple[int, JsonObject | Problem]], most: int) -> list[Found]:
-    """The next lines, at most this many, each ready to store or with the reason why not."""
+    """The next lines, at most this many, each ready to store or with every reason why not."""
     return [_checked(number, body) for number, body in islice(pairs, most)]
 
 
 def _checked(number: int, body: JsonObject | Problem) -> Found:
     if isinstance(body, Problem):
-        return LineProblem(number, body.where, body.message)
+        return (LineProblem(number, body.where, body.message),)
     name = body.pop("name", None)
     if not isinstance(name, str):
-        return LineProblem(number, "name", "missing" if name is None else "must be a string")
+        return (LineProblem(number, "name", "missing" if name is None else "must be a string"),)
     try:
         client = parse("client", name, body)
     except InvalidSite as error:
-        first, *more = error.problems
-        return LineProblem(number, first.where, first.message + (f" (and {len(more)} more)" if more else ""))
+        return tuple(LineProblem(number, problem.where, problem.message) for problem in error.problems)
     return Line(number, dump_text(client), _RUNTIME & body.keys())
 
 

@@ -106,8 +106,8 @@ class _Job:
         pairs = lines.FORMATS[self._query.format](self._raw)
         while some := await asyncio.to_thread(lines.checked, pairs, STEP):
             self.total += len(some)
-            for problem in (each for each in some if isinstance(each, LineProblem)):
-                self.tally.fail(problem.line, [Problem(problem.where, problem.message)])
+            for problems in (each for each in some if isinstance(each, tuple)):
+                self.tally.fail(problems[0].line, [Problem(each.where, each.message) for each in problems])
             await asyncio.to_thread(self._good.writelines, map(_packed, (e for e in some if isinstance(e, Line))))
         self._good.seek(0)
 
@@ -117,7 +117,7 @@ class _Job:
         return bool(self.tally.failed) and self._query.mode == "all-or-nothing"
 
     async def store(self, progress: Any = lambda: None) -> None:
-        """Store the good lines."""
+        """Store the good lines; where nothing will be stored, find what else is wrong with them."""
         request, rights = self._request, self._request[CALLER].rights
         per_line = self._query.mode == "per-line"
         objects = request.app[NODE].store().objects
@@ -129,7 +129,7 @@ class _Job:
             self.tally,
             progress,
             per_line=per_line,
-            dry_run=self._query.dry_run,
+            dry_run=self._query.dry_run or self.hopeless,
         )
         log.info("clients imported", actor=request[ACTOR], generation=self.generation, lines=self.total)
 
@@ -154,8 +154,7 @@ async def take(request: web.Request) -> web.StreamResponse:
         await job.check()
         if NDJSON in request.headers.get("Accept", ""):
             return await _tell(request, job)
-        if not job.hopeless:
-            await job.store()
+        await job.store()
         return _answer(job)
     finally:
         job.close()
@@ -174,7 +173,7 @@ async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
     """Lines of progress, and the report or the problem as the last one: the status was sent before that was known."""
     stream = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await stream.prepare(request)
-    storing = asyncio.ensure_future(job.store() if not job.hopeless else asyncio.sleep(0))
+    storing = asyncio.ensure_future(job.store())
     reported = -1
     while not storing.done():
         if job.tally.seen >= reported + PROGRESS_EVERY or reported < 0:
