@@ -30,13 +30,13 @@ def fields() -> Iterator[tuple[str, Declared]]:
 
 @pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field in fields()])
 def test_words(path: str, field: Declared) -> None:
-    """A field has a label and one or two sentences of help; a reference names a kind; a filter compares text."""
+    """A field has a label and one or two sentences of help; a reference names a kind; a filter has one value."""
     about = field.about
     assert re.fullmatch(r"[A-Z][\w -]{1,30}", about.label), path
     assert re.fullmatch(r"[A-Z].{10,}[.]", about.help), path
     assert about.help.count(". ") < 2, path
     assert not about.refers or KINDS[about.refers].named
-    assert not about.filtered or field.choices or field.plain_type is str or path == "client.match"
+    assert not about.filtered or field.choices or field.plain_type in (str, bool, int) or path == "client.match"
     for choice in field.choices:
         label, text = words(choice)
         assert label, choice
