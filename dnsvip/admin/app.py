@@ -21,7 +21,7 @@ from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zones
 from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
-from dnsvip.site.node_file import AdminSettings
+from dnsvip.site.node_admin import AdminSettings
 from dnsvip.site.rights import Action
 from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
 

@@ -23,7 +23,7 @@ from dnsvip.errors import PlatformError
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.site import parse_endpoint
-from dnsvip.site.node_file import UNIX, AdminSettings, TlsFiles
+from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
 
 CHECK_SECONDS = 2.0
 """How often the certificate files are checked for changes."""

@@ -24,7 +24,8 @@ from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
 from dnsvip.site import Site, Snapshot, Zone
-from dnsvip.site.node_file import DnsSettings, NodeConfig
+from dnsvip.site.node_dns import DnsSettings
+from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
 
 GEO_SECONDS = 1.0

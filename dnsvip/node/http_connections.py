@@ -19,7 +19,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Handler
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.site.node_admin import AdminLimits
 
 LINGER_SECONDS = 1.0
 """From a request whose body took too long to the end of the connection: time to read the answer."""

@@ -1,6 +1,7 @@
 """The node file: what only one node needs, from parsed TOML tables to checked settings.
 
-One class for each table; deploy/node.md lists every setting. `dnsvip.site.io.files` reads the file itself.
+One class for each table, here and in `node_dns` and `node_admin`. Each setting is declared once, and deploy/node.md is
+made of the declarations. `dnsvip.site.io.files` reads the file itself.
 """
 
 from __future__ import annotations
@@ -9,145 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.site import STRICT, Endpoint, Name, Network, parse_endpoint
+from dnsvip.site import STRICT, Endpoint, Name, Network
+from dnsvip.site.declare import About
+from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
+from dnsvip.site.node_dns import DnsSettings
 from dnsvip.site.plain import problem_of
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    address: Endpoint
-    name: Name = "default"
-
-
-ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
-"""Printable ASCII, as much as one string of a TXT record holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class TcpSettings:
-    """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64;
-    twice as many per /56, four times per /48), and the seconds without a complete query after which a connection is
-    closed. Where the total is reached, the connection idle longest makes room."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    per_source: Annotated[int, Field(ge=1, le=1_000_000)] = 64
-    idle_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """`[dns] rate_limit`, for each worker: identical responses per second to one prefix (/24, /56) over UDP; of those
-    beyond, every `slip`-th is sent truncated, so that the client retries over TCP (0: none)."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    responses_per_second: Annotated[int, Field(ge=1, le=1_000_000)]
-    slip: Annotated[int, Field(ge=0, le=100)] = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DnsSettings:
-    """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
-
-    `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
-    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
-    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered. Front ends in
-    `proxy_from` give the requester's address in a PROXY header, version 2, before each datagram and at the start of
-    each stream.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    listen: tuple[Listener, ...] = (Listener("127.0.0.1:5353"), Listener("[::1]:5353"))
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    identity: ShortText | None = None
-    version: bool | ShortText = False
-    nsid: ShortText | None = None
-    require_cookies: bool = False
-    rate_limit: RateLimit | None = None
-    tcp: TcpSettings = field(default_factory=TcpSettings)
-    proxy_from: tuple[Network, ...] = ()
-
-
-UNIX = "unix:"
-
-X_FORWARDED_FOR: Literal["X-Forwarded-For"] = "X-Forwarded-For"
-FORWARDED: Literal["Forwarded"] = "Forwarded"
-"""Headers in which HTTP proxies say for whom they ask; the second is that of RFC 7239."""
-
-
-def _checked_admin_listen(text: str) -> str:
-    if text.startswith(UNIX):
-        if len(text) == len(UNIX) or "\0" in text:
-            raise ValueError("must be unix:PATH")
-    else:
-        parse_endpoint(text)
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """A certificate (with its chain) and its key, PEM files; read again when they change."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    certificate: Path
-    key: Path
-
-
-Number: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
-Bytes: TypeAlias = Annotated[int, Field(ge=1 << 10, le=1 << 40)]
-Seconds: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class AdminLimits:
-    """`[admin.limits]`: what one peer, one token and all together may take of the node by way of the API.
-
-    Expensive operations (checks of zones over a few kB, edits of zones, `apply`, imports, exports) run in processes,
-    `processes` at a time and `per_token` for one token; `waiting` others wait, more are refused. Each ends when its
-    caller goes away.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    connections: Number = 1024
-    per_source: Number = 128
-    head_seconds: Seconds = 10.0
-    idle_seconds: Seconds = 75.0
-    body_seconds: Seconds = 10.0
-    body_rate: Number = 1 << 16
-    write_seconds: Seconds = 30.0
-    body_bytes: Bytes = 1 << 20
-    zone_bytes: Bytes = 16 << 20
-    apply_bytes: Bytes = 256 << 20
-    import_bytes: Bytes = 2 << 30
-    import_lines: Annotated[int, Field(ge=1, le=1 << 40)] = 10_000_000
-    processes: Annotated[int, Field(ge=1, le=256)] = 2
-    per_token: Annotated[int, Field(ge=1, le=256)] = 1
-    waiting: Number = 64
-    check_seconds: Seconds = 120.0
-    transfer_seconds: Seconds = 3600.0
-    process_bytes: Annotated[int, Field(ge=128 << 20, le=1 << 40)] = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class AdminSettings:
-    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain
-    HTTP, which is safe on this machine only. Proxies in `proxy_from` append the address of their peer to the header
-    `proxy_header`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    listen: Annotated[str, AfterValidator(_checked_admin_listen)] = "127.0.0.1:8053"
-    tls: TlsFiles | None = None
-    proxy_from: tuple[Network, ...] = ()
-    proxy_header: Literal["X-Forwarded-For", "Forwarded"] = X_FORWARDED_FOR
-    limits: AdminLimits = field(default_factory=AdminLimits)
 
 
 def _paths(value: Any) -> Any:
@@ -159,7 +31,11 @@ class GeoSettings:
     """`[geo]`: MaxMind DB files, one or several, such as one of countries and one of AS numbers."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    database: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
+    database: Annotated[
+        tuple[Path, ...],
+        BeforeValidator(_paths),
+        About("Databases", "MaxMind DB files, for clients with `match = [{ geo = ... }]`; reloaded when they change."),
+    ] = ()
 
 
 def _checked_half(network: IPv6Network) -> IPv6Network:
@@ -181,14 +57,35 @@ class DispatchSettings:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    mode: Literal["user", "xdp"] = "user"
-    interface: str | None = None
-    flows: Annotated[int, Field(ge=1024, le=64_000_000)] = 1_000_000
-    encap_source: Annotated[IPv6Network, AfterValidator(_checked_half)] = IPv6Network("100::/64")
+    mode: Annotated[
+        Literal["user", "xdp"],
+        About("Mode", "Where packets are taken: `user` from a TUN device, `xdp` in the kernel; same verdicts."),
+    ] = "user"
+    interface: Annotated[
+        str | None,
+        About("Interface", "Interface of the clients' packets; required for `xdp`, otherwise used for its MTU."),
+    ] = None
+    flows: Annotated[int, Field(ge=1024, le=64_000_000), About("Flows", "Capacity of the flow table.")] = 1_000_000
+    encap_source: Annotated[
+        IPv6Network,
+        AfterValidator(_checked_half),
+        About("Encap source", 'The /64 of the outer source address under `forward = "encap"`.'),
+    ] = IPv6Network("100::/64")
 
-    generic: bool = False
-    fixed_time_aes: bool = False
-    pins: Path = Path("/sys/fs/bpf/dnsvip")
+    generic: Annotated[bool, About("Generic", "Attach in generic mode, for drivers without native XDP; slower.")] = (
+        False
+    )
+    fixed_time_aes: Annotated[
+        bool,
+        About(
+            "Fixed-time AES",
+            "Without AES in hardware: use the kernel's slower fixed-time AES, which leaks less timing to other "
+            "programs on the same CPU.",
+        ),
+    ] = False
+    pins: Annotated[
+        Path, About("Pins", "Folder in a BPF file system, which keeps the program while no process runs.")
+    ] = Path("/sys/fs/bpf/dnsvip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +95,27 @@ class MetricsSettings:
     `stale_seconds` (0: no limit) is no longer ready."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    listen: Endpoint | None = None
-    dispatch_listen: Endpoint | None = None
-    allow: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-    stale_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
+    listen: Annotated[
+        Endpoint | None,
+        About(
+            "Listen",
+            "Address of /metrics, /healthz, /readyz of `serve`, without a token; by default only with the API.",
+        ),
+    ] = None
+    dispatch_listen: Annotated[Endpoint | None, About("Dispatcher", "The same for `dispatch`, which has no API.")] = (
+        None
+    )
+    allow: Annotated[tuple[Network, ...], About("Allow", "Networks that may read /metrics there.")] = (
+        ip_network("127.0.0.0/8"),
+        ip_network("::1/128"),
+    )
+    stale_seconds: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False),
+        About(
+            "Stale", "A process whose database has been silent for longer is not ready; 0: it stays ready.", unit="s"
+        ),
+    ] = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +124,27 @@ class SampleSettings:
     standard output. Client addresses are truncated to `keep4` or `keep6` bits."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    one_in: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
-    file: Path | None = None
-    keep4: Annotated[int, Field(ge=0, le=32)] = 24
-    keep6: Annotated[int, Field(ge=0, le=128)] = 48
+    one_in: Annotated[
+        int,
+        Field(ge=1, le=1_000_000_000),
+        About("One in", "One query, or new or refused flow, in this many is logged; without the table none."),
+    ] = 1000
+    file: Annotated[
+        Path | None, About("File", "Log file; by default standard output (standard error with several workers).")
+    ] = None
+    keep4: Annotated[
+        int,
+        Field(ge=0, le=32),
+        About("IPv4 bits", "Bits of client IPv4 addresses that are logged; 32: whole addresses."),
+    ] = 24
+    keep6: Annotated[
+        int,
+        Field(ge=0, le=128),
+        About(
+            "IPv6 bits",
+            "Bits of client IPv6 addresses that are logged; 128: whole addresses, and of flows the VIP and client too.",
+        ),
+    ] = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +152,14 @@ class LogSettings:
     """`[log]`: format and level of the process log, and samples of queries and flows; by default none."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    format: Literal["console", "json"] = "console"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    queries: SampleSettings | None = None
-    flows: SampleSettings | None = None
+    format: Annotated[Literal["console", "json"], About("Format", "Lines for people, or JSON; on standard error.")] = (
+        "console"
+    )
+    level: Annotated[Literal["debug", "info", "warning", "error"], About("Level", "Lowest level that is logged.")] = (
+        "info"
+    )
+    queries: Annotated[SampleSettings | None, About("Queries", "Sample of the queries.")] = None
+    flows: Annotated[SampleSettings | None, About("Flows", "Sample of the new and refused flows.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,17 +170,38 @@ class NodeConfig:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    database: str
-    key_file: Path = Path("dnsvip.key")
-    state_dir: Path = Path("state")
-    node: Name | None = None
-    dns: DnsSettings = field(default_factory=DnsSettings)
-    admin: AdminSettings | None = None
-    dispatch: DispatchSettings | None = None
-    geo: GeoSettings = field(default_factory=GeoSettings)
-    log: LogSettings = field(default_factory=LogSettings)
-    metrics: MetricsSettings = field(default_factory=MetricsSettings)
-    key_command: tuple[str, ...] = ()
+    database: Annotated[
+        str,
+        About(
+            "Database",
+            "URL `sqlite:///FILE`, or `postgresql://USER@HOST/NAME` as libpq takes it (dnsvip/store/README.md).",
+        ),
+    ]
+    key_file: Annotated[
+        Path,
+        About(
+            "Key file",
+            "File of the key-encryption key, mode 0600, created if missing; the variable `DNSVIP_KEY` precedes it.",
+        ),
+    ] = Path("dnsvip.key")
+    state_dir: Annotated[
+        Path, About("State folder", "Folder of the last good snapshot and the dispatcher's control socket.")
+    ] = Path("state")
+    node: Annotated[Name | None, About("Node", "Name of the node in the registry; by default the host name.")] = None
+    dns: Annotated[DnsSettings, About("DNS", "The DNS server.")] = field(default_factory=DnsSettings)
+    admin: Annotated[AdminSettings | None, About("API", "HTTP API and console.")] = None
+    dispatch: Annotated[DispatchSettings | None, About("Dispatcher", "How packets are received.")] = None
+    geo: Annotated[GeoSettings, About("Geography", "Where addresses are.")] = field(default_factory=GeoSettings)
+    log: Annotated[LogSettings, About("Log", "The process log, and samples of queries and flows.")] = field(
+        default_factory=LogSettings
+    )
+    metrics: Annotated[MetricsSettings, About("Metrics", "Metrics and health without a token.")] = field(
+        default_factory=MetricsSettings
+    )
+    key_command: Annotated[
+        tuple[str, ...],
+        About("Key command", "Program and arguments that print the key-encryption key, instead of `key_file`."),
+    ] = ()
 
 
 def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:

@@ -45,11 +45,12 @@ def takes(schema: Mapping[str, Any]) -> str:
 def _section(kind: Kind, model: type) -> str:
     title = f"[{kind.name}.NAME]" if kind.named else f"[{kind.name}]"
     family = f", {model.__doc__.split(':')[0].split(' ')[1]}" if len(kind.classes) > 1 and model.__doc__ else ""
-    rows = "".join(_row(path, field, schema) for path, field, schema in _rows(model))
-    return f"\n## `{title}`{family}\n\n{kind.help}\n\n{COLUMNS}{rows}"
+    lines = "".join(_row(path, field, schema) for path, field, schema in rows(model))
+    return f"\n## `{title}`{family}\n\n{kind.help}\n\n{COLUMNS}{lines}"
 
 
-def _rows(model: type, head: str = "") -> Iterator[tuple[str, Declared, Mapping[str, Any]]]:
+def rows(model: type, head: str = "") -> Iterator[tuple[str, Declared, Mapping[str, Any]]]:
+    """Path, declaration and JSON schema of every field of a class and of the tables in it."""
     schema: Mapping[str, Any] = TypeAdapter(model).json_schema()
     for name, field in declared(model).items():
         if name == "name" and not head:
@@ -57,7 +58,7 @@ def _rows(model: type, head: str = "") -> Iterator[tuple[str, Declared, Mapping[
         if field.model is None:
             yield f"{head}{name}", field, schema["properties"][name]
         else:
-            yield from _rows(field.model, f"{head}{name}{'[]' if field.many else ''}.")
+            yield from rows(field.model, f"{head}{name}{'[]' if field.many else ''}.")
 
 
 def _row(path: str, field: Declared, schema: Mapping[str, Any]) -> str:

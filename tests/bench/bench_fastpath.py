@@ -28,7 +28,7 @@ import uvloop
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 from tests.samples import make_snapshot
 
 KNOWN = 10_000

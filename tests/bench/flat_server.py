@@ -19,7 +19,7 @@ import uvloop
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.site import Client, Match, Step
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 from tests.bench.questions import FIRST_NEW, SPACE
 from tests.samples import make_site, snapshot_of
 

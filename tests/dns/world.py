@@ -17,7 +17,7 @@ from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.tcp import StreamLimits
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import zone_files
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 from dnsvip.site.site_file import build_site
 from tests.samples import TABLES, snapshot_of
 

@@ -18,7 +18,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.node.http_connections import Connections, bound
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.site.node_admin import AdminLimits
 from tests.node.test_api_listener import certify
 
 LARGE = 32 << 20

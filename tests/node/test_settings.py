@@ -1,23 +1,29 @@
-"""The table of settings: each has help, no help is stale, and deploy/node.md matches."""
+"""The table of settings: each is declared once, and deploy/node.md matches."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
-from dnsvip.node.settings import HELP, markdown, settings
+from dnsvip.node.settings import markdown, settings
+from dnsvip.site.declare import declared
+from dnsvip.site.node_file import NodeConfig
 
 PAGE = Path(__file__).parents[2] / "deploy" / "node.md"
 
 
-def test_every_setting_has_help() -> None:
-    """Every setting has help; the failure names those without."""
-    assert [each.name for each in settings() if not each.help] == []
-
-
-def test_no_help_for_what_is_gone() -> None:
-    """Every help text belongs to an existing setting or table."""
-    names = {each.name for each in settings()}
-    assert [key for key in HELP if key not in names and not any(name.startswith(f"{key}.") for name in names)] == []
+def test_every_setting_is_declared() -> None:
+    """Every field of every table has a label, and a sentence of help."""
+    tables: list[type] = [NodeConfig]
+    for table in tables:
+        fields = declared(table)
+        assert fields.keys() == {field.name for field in dataclasses.fields(table)}, table
+        tables += [field.model for field in fields.values() if field.model is not None]
+        for field in fields.values():
+            assert re.fullmatch(r"[A-Z][\w -]{1,30}", field.about.label), (table, field.name)
+            assert re.fullmatch(r"[A-Z].{8,}[.]", field.about.help), (table, field.name)
+    assert len(tables) > 10
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -12,7 +12,7 @@ from dnsvip.dns.io.tcp import StreamLimits
 from dnsvip.errors import ConfigError, InvalidSite
 from dnsvip.site import ClassCluster, Cluster, Step, parse_endpoint
 from dnsvip.site.io.files import load_node, load_site
-from dnsvip.site.node_file import RateLimit, TcpSettings
+from dnsvip.site.node_dns import RateLimit, TcpSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.site.node_admin import AdminLimits
 
 LIMITS = web.AppKey("limits", AdminLimits)
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Refusal
-from dnsvip.site.node_file import FORWARDED, X_FORWARDED_FOR
+from dnsvip.site.node_admin import FORWARDED, X_FORWARDED_FOR
 
 Address: TypeAlias = IPv4Address | IPv6Address
 

@@ -15,7 +15,7 @@ from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.jobs.process import Take
-from dnsvip.site.node_file import AdminLimits
+from dnsvip.site.node_admin import AdminLimits
 
 JOBS = web.AppKey("jobs", Jobs)
 GONE_SECONDS = 0.1

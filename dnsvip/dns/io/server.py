@@ -28,7 +28,7 @@ from dnsvip.dns.protocol.message import Rcode
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot, parse_endpoint
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 from dnsvip.telemetry.sample_log import Every, SampleLog
 
 PORT_TRIES = 8

@@ -17,7 +17,7 @@ from pathlib import Path
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.site import Site, Snapshot, Zone
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 
 START_SECONDS = 15.0
 

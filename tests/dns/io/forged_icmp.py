@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import dns.message
 
 from dnsvip.dns.io.buffers import BATCH
-from dnsvip.site.node_file import Listener
+from dnsvip.site.node_dns import Listener
 from tests.dns.world import Running, world_snapshot
 
 SERVER, CLIENT, FORGER = "192.0.2.1", "192.0.2.2", "192.0.2.66"

@@ -27,7 +27,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
-from dnsvip.site.node_file import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener
 from tests.dns.world import Running, world_snapshot
 from tests.test_docs import isolated
 

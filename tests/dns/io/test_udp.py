@@ -21,7 +21,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.io import udp
 from dnsvip.dns.io.buffers import BATCH, NEAR, Buffers
 from dnsvip.dns.io.udp import Batches
-from dnsvip.site.node_file import Listener
+from dnsvip.site.node_dns import Listener
 from tests.dns.world import Running, world_snapshot
 
 QUESTION = b"\3www\7example\4test\0\0\x1c\0\1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 
-from dnsvip.site.node_file import Listener
+from dnsvip.site.node_dns import Listener
 from tests.dns.io.test_transport import question
 from tests.dns.world import Running, world_snapshot
 

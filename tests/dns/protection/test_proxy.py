@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dnsvip.dns.protection.proxy import SIGNATURE, BadHeader, Header, read, read_whole
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site import Cluster
-from dnsvip.site.node_file import DnsSettings, Listener, TcpSettings
+from dnsvip.site.node_dns import DnsSettings, Listener, TcpSettings
 from tests.dns.world import Running, _run, who_is, world_snapshot
 
 V4 = bytes.fromhex("0d0a0d0a000d0a515549540a 21 12 000c cb007109 7f000001 d431 0035")

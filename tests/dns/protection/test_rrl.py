@@ -21,7 +21,7 @@ from dnsvip.dns.protection import rrl
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.reply import DnsOutcome, Reply
-from dnsvip.site.node_file import DnsSettings, Listener, RateLimit
+from dnsvip.site.node_dns import DnsSettings, Listener, RateLimit
 from tests.dns.world import KEY, Running, world_snapshot
 from tests.samples import NOW
 

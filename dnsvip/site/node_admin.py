@@ -1,0 +1,132 @@
+"""The table `[admin]` of the node file: each setting declared once, with what people read about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from dnsvip.site import STRICT, Network, parse_endpoint
+from dnsvip.site.declare import About
+
+UNIX = "unix:"
+
+X_FORWARDED_FOR: Literal["X-Forwarded-For"] = "X-Forwarded-For"
+FORWARDED: Literal["Forwarded"] = "Forwarded"
+"""Headers in which HTTP proxies say for whom they ask; the second is that of RFC 7239."""
+
+
+def _checked_admin_listen(text: str) -> str:
+    if text.startswith(UNIX):
+        if len(text) == len(UNIX) or "\0" in text:
+            raise ValueError("must be unix:PATH")
+    else:
+        parse_endpoint(text)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate (with its chain) and its key, PEM files; read again when they change."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    certificate: Annotated[
+        Path, About("Certificate", "PEM file with the API's certificate and chain; reloaded when renewed.")
+    ]
+    key: Annotated[Path, About("Key", "PEM file of its key.")]
+
+
+Number: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes: TypeAlias = Annotated[int, Field(ge=1 << 10, le=1 << 40)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminLimits:
+    """`[admin.limits]`: what one peer, one token and all together may take of the node by way of the API.
+
+    Expensive operations (checks of zones over a few kB, edits of zones, `apply`, imports, exports) run in processes,
+    `processes` at a time and `per_token` for one token; `waiting` others wait, more are refused. Each ends when its
+    caller goes away.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    connections: Annotated[
+        Number, About("Connections", "Maximum connections; fewer where the process may open few descriptors.")
+    ] = 1024
+    per_source: Annotated[
+        Number, About("Per source", "Maximum connections of one source (an IPv4 address, an IPv6 /64).")
+    ] = 128
+    head_seconds: Annotated[Seconds, About("Head", "Time for a TLS handshake and a request's head.", unit="s")] = 10.0
+    idle_seconds: Annotated[Seconds, About("Idle time", "Time between two requests of a connection.", unit="s")] = 75.0
+    body_seconds: Annotated[
+        Seconds, About("Body", "Time for a body, and as much longer as `body_rate` takes.", unit="s")
+    ] = 10.0
+    body_rate: Annotated[Number, About("Body rate", "Rate at which a large body may take longer.", unit="bytes/s")] = (
+        1 << 16
+    )
+    write_seconds: Annotated[
+        Seconds, About("Write", "Close a connection whose peer reads nothing of its answer for this long.", unit="s")
+    ] = 30.0
+    body_bytes: Annotated[
+        Bytes, About("Largest body", "Maximum body of a request that has no limit of its own.", unit="bytes")
+    ] = 1 << 20
+    zone_bytes: Annotated[
+        Bytes, About("Largest zone", "Maximum body of a zone, and maximum text of one that is edited.", unit="bytes")
+    ] = 16 << 20
+    apply_bytes: Annotated[Bytes, About("Largest site", "Maximum body of `apply`.", unit="bytes")] = 256 << 20
+    import_bytes: Annotated[Bytes, About("Largest import", "Maximum body of an import.", unit="bytes")] = 2 << 30
+    import_lines: Annotated[int, Field(ge=1, le=1 << 40), About("Longest import", "Maximum lines of an import.")] = (
+        10_000_000
+    )
+    processes: Annotated[
+        int,
+        Field(ge=1, le=256),
+        About("Processes", "Processes for expensive operations (zones, `apply`, imports, exports) at a time."),
+    ] = 2
+    per_token: Annotated[
+        int, Field(ge=1, le=256), About("Per token", "Expensive operations of one token at a time; its others wait.")
+    ] = 1
+    waiting: Annotated[Number, About("Waiting", "Expensive operations that wait; more are refused with 503.")] = 64
+    check_seconds: Annotated[Seconds, About("Check", "Maximum time of a zone's check or edit.", unit="s")] = 120.0
+    transfer_seconds: Annotated[
+        Seconds, About("Transfer", "Maximum time of an `apply`, import or export.", unit="s")
+    ] = 3600.0
+    process_bytes: Annotated[
+        int,
+        Field(ge=128 << 20, le=1 << 40),
+        About("Process memory", "Address space of each such process.", unit="bytes"),
+    ] = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """`[admin]`: where the HTTP API listens, ADDRESS:PORT or unix:PATH, and its certificate; without one it is plain
+    HTTP, which is safe on this machine only. Proxies in `proxy_from` append the address of their peer to the header
+    `proxy_header`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Annotated[
+        str,
+        AfterValidator(_checked_admin_listen),
+        About(
+            "Listen", "Address of HTTP API and console, ADDRESS:PORT or `unix:PATH`; without the table there are none."
+        ),
+    ] = "127.0.0.1:8053"
+    tls: Annotated[
+        TlsFiles | None,
+        About("TLS", "Certificate of the API; without one it is plain HTTP, which is safe on this machine only."),
+    ] = None
+    proxy_from: Annotated[
+        tuple[Network, ...],
+        About("Proxies", "HTTP proxies in front of the API, which say for whom they ask; a Unix socket is 127.0.0.1."),
+    ] = ()
+    proxy_header: Annotated[
+        Literal["X-Forwarded-For", "Forwarded"],
+        About("Proxy header", "Header to which each appends the address of its peer; that of any other is ignored."),
+    ] = X_FORWARDED_FOR
+    limits: Annotated[
+        AdminLimits, About("Limits", "What one peer, one token and all together may take of the node.")
+    ] = field(default_factory=AdminLimits)

@@ -1,0 +1,111 @@
+"""The table `[dns]` of the node file: each setting declared once, with what people read about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from dnsvip.site import STRICT, Endpoint, Name, Network
+from dnsvip.site.declare import About
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    address: Annotated[
+        Endpoint, About("Address", "Address for DNS, UDP and TCP; by default `127.0.0.1:5353` and `[::1]:5353`.")
+    ]
+    name: Annotated[Name, About("Name", 'What a client\'s `match = [{ listener = "NAME" }]` refers to.')] = "default"
+
+
+ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
+"""Printable ASCII, as much as one string of a TXT record holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64;
+    twice as many per /56, four times per /48), and the seconds without a complete query after which a connection is
+    closed. Where the total is reached, the connection idle longest makes room."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    connections: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        About("Connections", "Maximum connections per worker; beyond, the one idle longest makes room."),
+    ] = 1000
+    per_source: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        About(
+            "Per source",
+            "Maximum connections per source (an IPv4 address, an IPv6 /64; a /56 twice, a /48 four times as many).",
+        ),
+    ] = 64
+    idle_seconds: Annotated[
+        float,
+        Field(ge=0.1, le=3600, allow_inf_nan=False),
+        About("Idle time", "Close a connection after this long without a complete query.", unit="s"),
+    ] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """`[dns] rate_limit`, for each worker: identical responses per second to one prefix (/24, /56) over UDP; of those
+    beyond, every `slip`-th is sent truncated, so that the client retries over TCP (0: none)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    responses_per_second: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        About("Responses", "Identical UDP answers per second to one prefix (/24, /56), per worker."),
+    ]
+    slip: Annotated[
+        int,
+        Field(ge=0, le=100),
+        About("Slip", "Every n-th answer beyond that is truncated, so that requesters retry over TCP; 0: none."),
+    ] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
+
+    `identity` answers CHAOS TXT hostname.bind and id.server, `version` (true: the program's own) version.bind and
+    version.server (RFC 4892), `nsid` the EDNS option of RFC 5001. With `require_cookies` a UDP query whose cookie is
+    none of ours gets BADCOOKIE and a good one (RFC 7873); queries without any cookie are answered. Front ends in
+    `proxy_from` give the requester's address in a PROXY header, version 2, before each datagram and at the start of
+    each stream.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    listen: Annotated[tuple[Listener, ...], About("Listeners", "Addresses that the DNS server answers on.")] = (
+        Listener("127.0.0.1:5353"),
+        Listener("[::1]:5353"),
+    )
+    workers: Annotated[
+        int, Field(ge=1, le=256), About("Workers", "DNS processes that share the ports; one per core.")
+    ] = 1
+    identity: Annotated[
+        ShortText | None,
+        About("Identity", "Answer to CHAOS TXT id.server and hostname.bind (RFC 4892); by default none."),
+    ] = None
+    version: Annotated[
+        bool | ShortText,
+        About("Version", "Answer to version.server and version.bind (RFC 4892); true: the program's version."),
+    ] = False
+    nsid: Annotated[ShortText | None, About("NSID", "EDNS option NSID (RFC 5001); by default none.")] = None
+    require_cookies: Annotated[
+        bool,
+        About("Require cookies", "Answer UDP queries whose cookie has no valid server part with BADCOOKIE (RFC 7873)."),
+    ] = False
+    rate_limit: Annotated[RateLimit | None, About("Rate limit", "Limits on identical responses.")] = None
+    tcp: Annotated[TcpSettings, About("TCP", "Limits on connections.")] = field(default_factory=TcpSettings)
+    proxy_from: Annotated[
+        tuple[Network, ...],
+        About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),
+    ] = ()
