@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dnsvip.address.keyring import Keyring
+from dnsvip.errors import Problem
 from dnsvip.site.clients import Classify, Client
 from dnsvip.site.clusters import ClassCluster, Cluster
 from dnsvip.site.dns import Service, TsigKey, Zone
@@ -31,7 +32,8 @@ class Snapshot:
     """One immutable state of a site with its keys, as of one generation of the store.
 
     `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
-    are for DNS cookies: created with the first, accepted with any; without secrets there are no cookies.
+    are for DNS cookies: created with the first, accepted with any; without secrets there are no cookies. `unreadable`
+    names the objects of the store that this version cannot read: the site lacks them, or has them disabled (clients).
     """
 
     generation: int = 0
@@ -39,3 +41,4 @@ class Snapshot:
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     masters: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     cookie_secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    unreadable: tuple[Problem, ...] = ()

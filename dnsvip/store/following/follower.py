@@ -46,6 +46,9 @@ BACK_SECONDS = 86_400.0
 SAVE_SHARE = 10
 """Saving takes at most 1/SAVE_SHARE of the time, however large the site and however frequent its changes."""
 
+MOST_NAMED = 100
+"""How many objects that cannot be read a report names."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -178,6 +181,10 @@ class SnapshotFollower:
     async def _accept(self, followed: Followed) -> None:
         """Apply a state of the database; note whether it went back, and the next key-encryption key announced."""
         self._disk.note(followed)
+        known = self._snapshot.unreadable if self._snapshot else ()
+        for problem in followed.snapshot.unreadable:
+            if problem not in known:
+                log.error("an object is left out", where=problem.where, problem=problem.message)
         self._next_key = followed.next_key_id
         await self._apply(followed.snapshot)
 
@@ -222,7 +229,12 @@ class SnapshotFollower:
         memory = self._disk.memory
         back = [memory.back] if memory.back and now < memory.back_at + BACK_SECONDS else []
         detail = dict(self._detail())
-        warnings = [*self._failures, *back, *detail.pop("warnings", ())]
+        unreadable = self._snapshot.unreadable if self._snapshot else ()
+        if unreadable:
+            names = [problem.where for problem in unreadable]
+            detail["broken_objects"] = [*names, *detail.get("broken_objects", ())][:MOST_NAMED]
+        left_out = [f"{problem.where} is left out: {problem.message}" for problem in unreadable[:MOST_NAMED]]
+        warnings = [*self._failures, *back, *left_out, *detail.pop("warnings", ())]
         return NodeReport(
             self.name,
             self._roles,

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.site import Classify, Site, TsigKey
+from dnsvip.errors import Problem, StoreError
+from dnsvip.site import Classify, Client, ClientState, Site, TsigKey
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Origin
 from dnsvip.site.registry import COLLECTIONS, SINGLE
@@ -48,18 +49,27 @@ async def load_origins(connection: AsyncConnection) -> dict[tuple[str, str], Ori
 
 
 async def load_objects(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    kind: str,
+    since: int = -1,
+    unreadable: list[Problem] | None = None,
 ) -> AsyncIterator[tuple[str, SiteObject]]:
     """Every object of a kind that changed after generation `since`, with its name, the oldest change first."""
-    async for page in load_pages(connection, kek, kind, since):
+    async for page in load_pages(connection, kek, kind, since, unreadable):
         for pair in page:
             yield pair
 
 
 async def load_pages(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int = -1
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    kind: str,
+    since: int = -1,
+    unreadable: list[Problem] | None = None,
 ) -> AsyncIterator[list[tuple[str, SiteObject]]]:
-    """As `load_objects`, PAGE objects at a time."""
+    """As `load_objects`, PAGE objects at a time. A row that cannot be read is added to `unreadable` and left out, but a
+    client comes disabled, so that its addresses are refused; without that list StoreError is raised."""
     table = KINDS[kind]
     place = tuple_(table.c.generation, table.c.name)
     last: tuple[int, str] | None = None
@@ -68,8 +78,27 @@ async def load_pages(
         query = select(*columns).order_by(table.c.generation, table.c.name).limit(PAGE)
         query = query.where(place > tuple_(*last) if last else table.c.generation > since)
         rows = (await connection.execute(query)).all()
-        yield [(row.name, from_row(kind, row, kek)) for row in rows]
+        try:
+            page = [(row.name, from_row(kind, row, kek)) for row in rows]
+        except StoreError:
+            if unreadable is None:
+                raise
+            page = [pair for row in rows async for pair in _one(connection, kek, kind, row, unreadable)]
+        yield page
         if len(rows) < PAGE:
             return
         last = (rows[-1].generation, rows[-1].name)
         await asyncio.sleep(0)
+
+
+async def _one(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, row: Any, unreadable: list[Problem]
+) -> AsyncIterator[tuple[str, SiteObject]]:
+    try:
+        yield row.name, from_row(kind, row, kek)
+    except StoreError as error:
+        unreadable.append(Problem(f"{kind}.{row.name}", str(error)[:500]))
+        if kind == "client":
+            table = KINDS[kind]
+            found = await connection.execute(select(table.c.id).where(table.c.name == row.name))
+            yield row.name, Client(row.name, found.scalar_one(), "", state=ClientState.DISABLED)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from dnsvip.address.keyring import Epoch, Keyring
-from dnsvip.errors import StoreError
+from dnsvip.errors import Problem, StoreError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.io.safe_file import draft_of, make_folder
@@ -116,13 +116,15 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     epochs: dict[str, list[Epoch]] = {}
     masters: dict[str, bytes] = {}
     cookie_secrets: tuple[bytes, ...] = ()
+    unreadable: list[Problem] = []
     for line in file:
         entry = json.loads(line)
         if isinstance(entry, dict):
             if entry["end"] != digest.hexdigest():
                 raise ValueError("its checksum is wrong")
             site = Site(**parts)
-            return Snapshot(header["generation"], site, _keyrings(site, epochs), masters, cookie_secrets)
+            keyrings = _keyrings(site, epochs)
+            return Snapshot(header["generation"], site, keyrings, masters, cookie_secrets, tuple(unreadable))
         digest.update(line)
         kind, row = entry[0], SimpleNamespace(**entry[1])
         if hasattr(row, "secret"):
@@ -133,12 +135,18 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
             masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
         elif kind == COOKIE:
             cookie_secrets += (kek.unwrap(row.secret, cookie_context(row.position)),)
-        elif kind == SINGLE:
-            parts[SINGLE] = from_row(kind, row, kek)
-        elif kind in many:
-            many[kind].fill([(row.name, from_row(kind, row, kek))])
         else:
-            parts[COLLECTIONS[kind]][row.name] = from_row(kind, row, kek)
+            try:
+                site_object = from_row(kind, row, kek)
+            except StoreError as error:  # an object of another version costs itself, not the start
+                unreadable.append(Problem(f"{kind}.{row.name}".rstrip("."), str(error)[:500]))
+                continue
+            if kind == SINGLE:
+                parts[SINGLE] = site_object
+            elif kind in many:
+                many[kind].fill([(row.name, site_object)])
+            else:
+                parts[COLLECTIONS[kind]][row.name] = site_object
     raise ValueError("its end is missing")
 
 

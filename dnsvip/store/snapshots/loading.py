@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.address.keyring import Epoch, Keyring
+from dnsvip.errors import Problem
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
@@ -35,13 +36,14 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     """The whole site and its keys."""
     generation = await current_generation(connection)
     fields: dict[str, Any] = {}
+    unreadable: list[Problem] = []
     for kind, attribute in COLLECTIONS.items():
         with _without_gc():
-            fields[attribute] = await _load_collection(connection, kek, kind)
+            fields[attribute] = await _load_collection(connection, kek, kind, unreadable)
     async for _, classify in load_objects(connection, kek, SINGLE):
         fields[SINGLE] = classify
     cookie_secrets = await load_cookie_secrets(connection, kek)
-    without_keys = Snapshot(generation, Site(**fields), cookie_secrets=cookie_secrets)
+    without_keys = Snapshot(generation, Site(**fields), cookie_secrets=cookie_secrets, unreadable=tuple(unreadable))
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
 
@@ -72,10 +74,11 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
         return await load(connection, kek)
     touched = await _touched_kinds(connection, old.generation)
     fields: dict[str, Any] = {SINGLE: old.site.classify}
+    unreadable = list(old.unreadable)
     for kind, attribute in COLLECTIONS.items():
         mapping = collection(old.site, kind)
         if kind in touched:
-            mapping = await _patched(connection, kek, kind, mapping, old.generation)
+            mapping = await _patched(connection, kek, kind, mapping, old.generation, unreadable)
         fields[attribute] = mapping
     if SINGLE in touched:
         fields[SINGLE] = (await load_site(connection, kek, [SINGLE])).classify
@@ -83,7 +86,7 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     cookie_secrets = old.cookie_secrets
     if COOKIE_KIND in touched or not cookie_secrets:
         cookie_secrets = await load_cookie_secrets(connection, kek)
-    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets)
+    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets, tuple(unreadable))
     if touched & {"cluster", KEY_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
@@ -95,12 +98,22 @@ async def _touched_kinds(connection: AsyncConnection, since: int) -> set[str]:
 
 
 async def _patched(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, old: Mapping[str, SiteObject], since: int
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    kind: str,
+    old: Mapping[str, SiteObject],
+    since: int,
+    unreadable: list[Problem],
 ) -> Mapping[str, SiteObject]:
     # Remove first: an object that was removed and made again has a row newer than its removal.
     removals = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
-    removed = (await connection.execute(removals)).scalars().all()
-    put = [pair async for pair in load_objects(connection, kek, kind, since)]
+    removed = list((await connection.execute(removals)).scalars())
+    faults: list[Problem] = []
+    put = [pair async for pair in load_objects(connection, kek, kind, since, faults)]
+    settled = {f"{kind}.{name}" for name in (*removed, *(name for name, _ in put))}
+    unreadable[:] = [problem for problem in unreadable if problem.where not in settled | {f.where for f in faults}]
+    unreadable += faults
+    removed = [*removed, *(fault.where.removeprefix(f"{kind}.") for fault in faults)]
     if isinstance(old, CowMap):
         return old.changed(removed, put)
     patched = dict(old)
@@ -110,11 +123,13 @@ async def _patched(
     return patched
 
 
-async def _load_collection(connection: AsyncConnection, kek: KeyEncryptionKey, kind: str) -> Mapping[str, SiteObject]:
+async def _load_collection(
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, unreadable: list[Problem]
+) -> Mapping[str, SiteObject]:
     if kind not in MANY:
-        return {name: item async for name, item in load_objects(connection, kek, kind)}
+        return {name: item async for name, item in load_objects(connection, kek, kind, -1, unreadable)}
     objects: CowMap[str, SiteObject] = CowMap()
-    async for page in load_pages(connection, kek, kind):
+    async for page in load_pages(connection, kek, kind, -1, unreadable):
         objects.fill(page)
     return objects
 
