@@ -117,11 +117,7 @@ class Objects:
             raise Conflict(problems)
         try:
             async with self._session.change() as change:
-                if expected is not None and expected != change.generation - 1:
-                    text = (
-                        f"has changed meanwhile (generation {change.generation - 1}, not {expected}); look at it again"
-                    )
-                    raise Conflict([Problem("site", text)])
+                _check_unchanged(change.generation - 1, expected)
                 author = Author(actor, origin, change.at, change.generation)
                 await apply_changes(
                     change.connection, self._session.kek, changes, author, self._follow_cluster, check_zone
@@ -164,3 +160,10 @@ class Objects:
         except Rollback:
             return None
         return change.generation
+
+
+def _check_unchanged(generation: int, expected: int | None) -> None:
+    """Raise Conflict unless the site still has the generation that changes were planned against."""
+    if expected is not None and expected != generation:
+        text = f"has changed meanwhile (generation {generation}, not {expected}); look at it again"
+        raise Conflict([Problem("site", text)])
