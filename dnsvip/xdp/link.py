@@ -11,7 +11,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
-from dnsvip.xdp.libbpf import LinkCreateOptions, LinkInfo, check, library, open_pin, pin, query_info
+from dnsvip.xdp.libbpf import check, library, open_pin, pin, query_info
+from dnsvip.xdp.libbpf_structs import LinkCreateOptions, LinkInfo
 from dnsvip.xdp.objects import Program
 
 BPF_XDP = 37

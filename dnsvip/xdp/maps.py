@@ -16,18 +16,8 @@ from ctypes import c_uint32
 from pathlib import Path
 from typing import Self
 
-from dnsvip.xdp.libbpf import (
-    SAMPLE,
-    KernelRefused,
-    MapCreateOptions,
-    MapInfo,
-    check,
-    check_pointer,
-    library,
-    open_pin,
-    pin,
-    query_info,
-)
+from dnsvip.xdp.libbpf import SAMPLE, KernelRefused, check, check_pointer, library, open_pin, pin, query_info
+from dnsvip.xdp.libbpf_structs import MapCreateOptions, MapInfo
 
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE = 1, 2, 5, 6, 9, 10, 11
 ARRAY_OF_MAPS, HASH_OF_MAPS = 12, 13

@@ -21,19 +21,8 @@ from typing import Self
 
 from dnsvip.errors import PlatformError
 from dnsvip.xdp.btf import Btf
-from dnsvip.xdp.libbpf import (
-    KernelRefused,
-    OpenOptions,
-    ProgramInfo,
-    TestRunOptions,
-    captured_log,
-    check,
-    check_pointer,
-    library,
-    open_pin,
-    pin,
-    query_info,
-)
+from dnsvip.xdp.libbpf import KernelRefused, captured_log, check, check_pointer, library, open_pin, pin, query_info
+from dnsvip.xdp.libbpf_structs import OpenOptions, ProgramInfo, TestRunOptions
 from dnsvip.xdp.maps import Map
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.site import Forward
-from dnsvip.xdp.libbpf import TestRunOptions, library
+from dnsvip.xdp.libbpf import library
+from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.objects import Object, Program
 from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import ACK, PUSH, address, segment, snapshot, with_pool

@@ -27,7 +27,8 @@ from dnsvip.dispatcher.io.xdp.pinned_program import HELPERS
 from dnsvip.dispatcher.io.xdp.table import sizes
 from dnsvip.dispatcher.reason import Action
 from dnsvip.dispatcher.verdict import Verdict
-from dnsvip.xdp.libbpf import TestRunOptions, library
+from dnsvip.xdp.libbpf import library
+from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
 from dnsvip.xdp.structs import u32
