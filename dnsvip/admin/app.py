@@ -14,6 +14,7 @@ from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, docs, openapi, work
 from dnsvip.admin.http.limits import LIMITS
+from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
@@ -49,9 +50,10 @@ RESOURCES = (
 
 
 async def get_metrics_by_right(request: web.Request) -> web.Response:
-    """All metrics, for a caller whose token may read them."""
+    """The metrics that a caller may read."""
     auth.demand(request, Action.READ, "metrics")
-    return await get_metrics(request)
+    seen = narrowed(request[auth.CALLER].rights, "metrics")
+    return await get_metrics(request, seen.metrics if seen else None)
 
 
 OBSERVED_ROUTES = (

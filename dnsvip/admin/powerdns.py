@@ -26,13 +26,14 @@ from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
 from dnsvip.admin.http.work import SMALL, worked
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import ZONE, check, closest, of_zone
+from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
 from dnsvip.admin.powerdns_jobs import edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
 from dnsvip.site.plain import SiteObject, canonical_name
+from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
 from dnsvip.store import Listing
 
@@ -116,11 +117,13 @@ async def zone(request: web.Request) -> web.Response:
 
 async def patch(request: web.Request) -> web.Response:
     """Replace or delete record sets of a zone, all of them or, where one is wrong, none."""
-    name = _name(request)
+    name, rights = _name(request), request[CALLER].rights
+    if not rights.allow(Action.WRITE, "acme", name):
+        demand(request, Action.WRITE, "zone", name)
     body = await bodies.read_bytes(request, LIMIT)  # whatever Content-Type says, as PowerDNS does
     now = int(request.app[NODE].now())
     replacements = await worked(request, read_patch, name, body, now, small=len(body) <= SMALL)
-    if not (all(map(_is_challenge, replacements)) and request[CALLER].rights.allow(Action.WRITE, "acme", name)):
+    if not (all(map(_is_challenge, replacements)) and rights.allow(Action.WRITE, "acme", name)):
         demand(request, Action.WRITE, "zone", name)
     async with request.app[EDITING].turn(name):
         for attempt in range(1, TRIES + 1):

@@ -105,6 +105,7 @@ def _reported(problems: Sequence[Problem]) -> dict[str, Any]:
     others = sorted(problem.where for problem in some if not _is_zone(problem))
     return {
         "warnings": [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in some],
+        "about": [problem.where.split(".", 1) for problem in some],
         **({"broken_zones": zones} if zones else {}),
         **({"broken_objects": others} if others else {}),
     }

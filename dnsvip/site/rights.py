@@ -78,6 +78,9 @@ def _narrows(name: str) -> Any:
     return Field(max_length=MOST_PATTERNS, description=f"Patterns of the {NARROWINGS[name]}.")
 
 
+WHOLE = ("site",)
+"""Kinds that hold objects of all others: no narrowed scope reaches them."""
+
 PREFIX_STEPS = (Step.SOURCE, Step.ECS)
 """The steps that identify a client by its network."""
 
@@ -103,7 +106,14 @@ class Scope:
         """Whether it allows the action on the object; `name` None is any object of the kind."""
         if action not in self.actions or not {ALL, kind} & set(self.kinds):
             return False
+        if kind in WHOLE and self.is_narrowed:
+            return False
         return name is None or fits_any(kind, name, self.patterns(kind))
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it reaches only some of the objects of some kind."""
+        return any(ALL not in getattr(self, patterns) for patterns in NARROWINGS)
 
     def patterns(self, kind: str) -> tuple[str, ...]:
         """The patterns that the name of an object of a kind must fit."""
@@ -164,6 +174,18 @@ class Rights:
         return any(
             scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches) for scope in self.scopes
         )
+
+    def unreached(self, kind: str, name: str, references: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+        """One of the objects (kind, name) that an object is to refer to newly and that no scope which allows to write
+        it reaches; None where one scope reaches all."""
+        missed = [
+            next(
+                (kind_name for kind_name in references if not fits_any(*kind_name, scope.patterns(kind_name[0]))), None
+            )
+            for scope in self.scopes
+            if scope.allows(Action.WRITE, kind, name)
+        ]
+        return None if not missed or None in missed else missed[0]
 
     def shown(self, problem: Problem) -> Problem:
         """A problem as the caller may read it: without the names of objects that it may neither read nor write."""

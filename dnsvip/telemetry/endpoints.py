@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -58,9 +59,13 @@ class Observed:
 OBSERVED = web.AppKey("observed", Observed)
 
 
-async def get_metrics(request: web.Request) -> web.Response:
-    """All metrics, in the format the scraper asks for."""
-    body, content_type = render(await request.app[OBSERVED].families(), request.headers.get("Accept", ""))
+Keep: TypeAlias = Callable[[Iterable[Metric]], Iterable[Metric]]
+
+
+async def get_metrics(request: web.Request, keep: Keep | None = None) -> web.Response:
+    """All metrics, or what `keep` leaves of them, in the format the scraper asks for."""
+    families = await request.app[OBSERVED].families()
+    body, content_type = render(keep(families) if keep else families, request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -91,7 +91,7 @@ def test_somebody_else_was_quicker(visit: Open, at_work: Site) -> None:
     """A form that shows an older state overwrites nothing."""
     page = visit("clients/client-101", log=False)
     page.get_by_label("Id").fill("99101")
-    assert at_work.node.curl("PATCH", "clients/client-101", {"attributes": {"lang": "de"}})[0] == 200
+    assert at_work.node.curl("PATCH", "clients/client-101", {"attributes": {"lang": "en"}})[0] == 200
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#client-form .form-error")).to_contain_text("Somebody else has changed")
     assert at_work.node.curl("GET", "clients/client-101")[1]["id"] == 2101
@@ -147,7 +147,7 @@ def test_an_address_taken_apart(visit: Open, at_work: Site) -> None:
     assert sizes == {"prefix": 64, "mode": 1, "epoch": 2, "cipher": 37, "tag": 24}
     told = at_work.node.curl("GET", f"decode?address={address}")[1]
     values = [text.split()[0] for text in page.locator(".payload-value").all_inner_texts()]
-    assert values == [str(told["values"][name]) for name in ("tier", "client", "expiry", "nonce")]
+    assert values == [str(told["values"][name]) for name in ("tier", "client", "lang", "expiry", "nonce")]
     assert page.locator(".steps li").count() == len(told["steps"])
     expect(page.locator(".steps")).to_contain_text("acme is enabled")
     page.get_by_label("Address", exact=True).fill(str(ip_address(int(ip_address(address)) ^ 1)))

@@ -22,6 +22,8 @@ Json = dict[str, Any]
 
 ZONE = "$TTL 300\n@ IN SOA ns1 hostmaster {0} 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n"
 SECRET = base64.b64encode(b"a secret for the walk").decode()
+TRANSFER_KEY = "walk-transfer-key"
+"""No client can have it: it is that of a zone."""
 LAYOUT = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
 SIX = {"prefix": "2001:db8:f:1::/64", "plain": "2001:db8:f:1::1", "layout": LAYOUT, "tag_bits": 24}
 FOUR = {"prefix": "198.18.0.0/28", "plain": "198.18.0.1", "classes": {"gold": [2]}}
@@ -67,15 +69,16 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("cluster", "plain"): "2001:db8:f:2::9",
     ("cluster", "layout"): [["tier", 5], ["client", 20], ["expiry", 5], ["nonce", 4], ["lang", 2]],
     ("cluster", "rotate_every"): 7200,
-    ("cluster", "values"): {"lang": {"de": 1, "fr": 2}},
+    ("cluster", "values"): {"lang": {"en": 1, "fr": 2}},
     ("cluster4", "prefix"): "198.18.0.16/28",
     ("cluster4", "plain"): "198.18.0.17",
     ("cluster4", "classes"): {"gold": [2, 3], "blocked": [5]},
     ("zone", "text"): ZONE.format(2),
     ("zone", "transfer", "to"): ["192.0.2.0/24", "2001:db8:77::/48"],
+    ("zone", "transfer", "tsig"): TRANSFER_KEY,
     ("tsig", "secret"): SECRET,
     ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "walk-key"}],
-    ("client", "attributes"): {"lang": "de", "level": 3},
+    ("client", "attributes"): {"lang": "fr", "level": 3},
     ("service", "cluster4"): "legacy",
     ("service", "cluster"): "walk6",
     ("classify", "order"): ["listener", "tsig", "ecs", "source"],
@@ -99,6 +102,7 @@ def walked(at_work: Site) -> Iterator[None]:
     curl = at_work.node.curl
     order = curl("GET", "classify")[1]
     named = {what: each for what, each in OBJECTS.items() if what != "classify"}
+    assert curl("PUT", f"tsig/{TRANSFER_KEY}", {"secret": "c2VjcmV0LXNlY3JldA=="})[0] == 201
     for path, _, body in named.values():
         status, answer = curl("PUT", path, body)
         assert status == 201, answer
@@ -106,6 +110,7 @@ def walked(at_work: Site) -> Iterator[None]:
     assert curl("PUT", "classify", order)[0] == 200
     for what in ("service", "client", "tier", "server", "pool", "cluster", "cluster4", "zone", "tsig"):
         assert curl("DELETE", named[what][0])[0] == 204
+    assert curl("DELETE", f"tsig/{TRANSFER_KEY}")[0] == 204
 
 
 @pytest.mark.timeout(300)

@@ -117,6 +117,7 @@ def test_somebody_else_was_quicker(visit: Open, at_work: Site) -> None:
 def test_a_key_in_use_stays(visit: Open, at_work: Site) -> None:
     """A key that a client is known by is not removed, and the console says who is."""
     page = visit("tsig", log=False)
+    expect(page.locator("tbody")).to_contain_text("acme-key")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("acme-key")

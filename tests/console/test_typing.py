@@ -59,7 +59,7 @@ def test_in_a_form(visit: Open, at_work: Site) -> None:
     caret = network.evaluate("field => field.selectionStart")
     page.evaluate(HOLD)
     shown = generation(page)
-    assert at_work.node.curl("PATCH", "clients/client-102", {"attributes": {"lang": "de"}})[0] == 200
+    assert at_work.node.curl("PATCH", "clients/client-102", {"attributes": {"lang": "en"}})[0] == 200
     expect(page.locator("#generation")).not_to_have_text(shown)
     page.wait_for_timeout(2500)
     assert page.evaluate(HELD)
@@ -73,8 +73,8 @@ def test_in_a_form(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("client-102 changed")).to_be_visible()
     stored = at_work.node.curl("GET", "clients/client-102")[1]
-    assert (stored["match"], stored["attributes"]) == ([{"ecs": "10.0.102.0/25"}], {"lang": "de"})
-    expect(page.locator("[data-path=attributes]").get_by_label("Value")).to_have_value("de")
+    assert (stored["match"], stored["attributes"]) == ([{"ecs": "10.0.102.0/25"}], {"lang": "en"})
+    expect(page.locator("[data-path=attributes]").get_by_label("Value")).to_have_value("en")
 
 
 def test_rows_and_reset(visit: Open) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from alembic import command
 from sqlalchemy import Connection, MetaData, Table, delete, insert, select, update
 
-from dnsvip.site import Site
+from dnsvip.site import Client, Match, Site, Step
 from dnsvip.site.plan import plan
+from dnsvip.site.rights import Action
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
 from dnsvip.store.database.database import Database, make_file
@@ -80,6 +84,68 @@ async def test_data_survives_the_upgrade(
     assert [row.name for row in await store.audit.rows()] == ["gold"]
     assert (await store.keys.rotate("web", "me", 100.0)).slot == 3
     assert await store.generation() == 8
+    await store.close()
+
+
+TOKENS: dict[str, tuple[str | None, str, str]] = {
+    "first": (None, "read,write,delete,rotate:*", ""),
+    "operating": (
+        '{"role": "operator", "scopes": [], "per_minute": null}',
+        "read:client write:client delete:tier rotate:key",
+        "write:tsig delete:token",
+    ),
+    "partner": (
+        '{"role": null, "scopes": [{"actions": ["read", "write"], "kinds": ["client", "tier"], "clusters": ["*"], '
+        '"zones": ["*"], "clients": ["partner-*"]}], "per_minute": 60}',
+        "write:client=partner-1 read:tier",
+        "write:client=other write:enrolment write:tsig read:zone",
+    ),
+    "narrow": (
+        '{"role": null, "scopes": [{"actions": ["write"], "kinds": ["*"], "clusters": ["web"], "zones": ["a.test"], '
+        '"clients": ["*"]}], "per_minute": null}',
+        "write:zone=a.test write:key=web write:pool write:enrolment",
+        "write:zone=b.test write:site read:client",
+    ),
+}
+"""Token -> what versions 0.1 and 0.2.0 stored of its rights, and some that it has and has not in this version.
+
+Two rights are smaller than they were: enrolment and `tsig` matches need a scope of their own, and a narrowed
+scope no longer replaces the whole site.
+"""
+
+
+async def test_tokens_keep_their_rights(
+    old: tuple[Database, dict[str, Table]], url: str, kek: KeyEncryptionKey
+) -> None:
+    """Tokens of older versions work with their rights; those that this one stores stay readable to older ones."""
+    database, _ = old
+    async with database.write_unordered() as connection:
+        await connection.run_sync(
+            lambda plain: command.upgrade(alembic(plain), "0003")
+        )  # the schema of 0.1.0 and 0.2.0
+        known = await connection.run_sync(_tables)
+        for name, (scopes, _, _) in TOKENS.items():
+            digest = hashlib.sha256(f"dnsvip_{name}".encode()).hexdigest()
+            row = {"name": name, "hash": digest, "created_at": 1.5, "created_by": "me", "scopes": scopes}
+            await connection.execute(insert(known["token"]).values(row))
+    store = await Store.open(url, kek)
+    for name, (scopes, may, may_not) in TOKENS.items():
+        token = await store.tokens.find(f"dnsvip_{name}")
+        assert token is not None
+        for texts, allowed in ((may, True), (may_not, False)):
+            for text in texts.split():
+                action, _, kind_name = text.partition(":")
+                kind, _, target = kind_name.partition("=")
+                for one in action.split(","):
+                    assert token.rights.allow(Action(one), kind, target or None) is allowed, (name, text)
+        client = Client("partner-1", 5, "gold", (Match(Step.SOURCE, "192.0.2.0/24"), Match(Step.ECS, "2001:db8::/48")))
+        assert token.rights.allow_client(None, client) is token.rights.allow(Action.WRITE, "client", "partner-1")
+        await store.tokens.change(token, replace(token, per_minute=7), "me")
+        async with database.read() as connection:
+            table = known["token"]
+            stored = (await connection.execute(select(table.c.scopes).where(table.c.name == name))).scalar()
+        if scopes is not None:
+            assert json.loads(stored or "") == json.loads(scopes) | {"per_minute": 7}
     await store.close()
 
 

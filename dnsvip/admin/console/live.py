@@ -17,13 +17,16 @@ from aiohttp import web
 
 from dnsvip import __version__
 from dnsvip.admin.console.series import Series, totals_of
+from dnsvip.admin.console.sessions import Session
 from dnsvip.admin.console.signin import SESSION
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER, admit, open_to_all
+from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes, status
 from dnsvip.errors import StoreError
+from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import Action
 
 SECONDS = 2.0
@@ -70,13 +73,29 @@ async def get(request: web.Request) -> web.Response:
         await admit(request)
         rights = request[CALLER].rights
         session.sees_status = rights.allow(Action.READ, "status")
-        session.narrowed = await status.narrowed_sizes(request.app[NODE], rights) if session.sees_status else {}
-    seen = {"objects": {**live.now.get("objects", {}), **session.narrowed}} if session.sees_status else UNSEEN
-    shown = {**live.now, **seen, "sees_status": session.sees_status}
-    series = live.series.after(_since(request)) if session.sees_status else Series().after(0)
-    response = bodies.answer({**shown, "series": series})
+        session.seen = narrowed(rights, "status")
+        session.sizes = await status.narrowed_sizes(request.app[NODE], rights) if session.sees_status else {}
+    response = bodies.answer(_shown(live, session, _since(request)))
     response.enable_compression()
     return response
+
+
+def _shown(live: Live, session: Session, since: float) -> JsonObject:
+    """The last result as the session's token may see it."""
+    if not session.sees_status:
+        return {**live.now, **UNSEEN, "sees_status": False, "series": Series().after(0)}
+    seen, now = session.seen, live.now
+    series = live.series.after(since)
+    kept = seen.totals(series["rates"])
+    return {
+        **now,
+        "objects": {**now.get("objects", {}), **session.sizes},
+        "dns": seen.document(now.get("dns", {})),
+        "dispatcher": seen.document(now.get("dispatcher")),
+        "nodes": [nodes.as_seen(row, seen) for row in now.get("nodes", ())],
+        "sees_status": True,
+        "series": {**series, "rates": {name: rates for name, rates in series["rates"].items() if name in kept}},
+    }
 
 
 async def _follow(node: Node, live: Live) -> None:
@@ -113,7 +132,7 @@ async def _database(node: Node) -> dict[str, Any]:
     """Its generation and the nodes that report to it, or its error."""
     try:
         async with asyncio.timeout(PATIENCE):
-            generation, shown = await node.store().generation(), await nodes.shown(node)
+            generation, shown = await node.store().generation(), await nodes.told(node)
     except (StoreError, TimeoutError) as error:
         return {"database": str(error) or f"no answer within {PATIENCE:g} s", "generation": None, "nodes": []}
     return {"database": None, "generation": generation, "nodes": shown}

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from dnsvip.admin.http.narrowing import Narrowed
+
 LIFETIME = 12 * 3600.0
 """Seconds after which a user must sign in again."""
 
@@ -31,8 +33,8 @@ ID_BYTES = 32
 class Session:
     """One signed-in browser. `secure`: its cookie is valid only under TLS. Times are monotonic seconds.
 
-    `sees_status`: whether its token could read the status at the last successful check, and
-    `narrowed`: how many objects of each kind it saw there, where its scope is narrowed.
+    `sees_status`: whether its token could read the status at the last successful check, `seen`: what of it, and
+    `sizes`: how many objects it saw there of each kind that its scope is narrowed in.
     """
 
     token: str = field(repr=False)
@@ -41,7 +43,8 @@ class Session:
     ends: float
     used: float
     sees_status: bool = False
-    narrowed: dict[str, int] = field(default_factory=dict)
+    seen: Narrowed = field(default=Narrowed({}))
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 class Sessions:

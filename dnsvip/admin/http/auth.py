@@ -266,14 +266,14 @@ def demand(request: web.Request, action: Action, kind: str, name: str | None = N
         raise Refusal("forbidden", f"This token lacks the scope {wanted(action, kind, name)}.")
 
 
-def demand_seen(request: web.Request, look: str, kind: str, name: str | None) -> None:
+def demand_seen(request: web.Request, look: str, kind: str, name: str | None, *, must: bool = False) -> None:
     """Raise Refusal where an answer would tell about an object that the caller's right to look does not reach.
 
-    It does not name the object.
+    It does not name the object; with `must` it does not tell either whether there is one (`name` None: there is none).
     """
     patterns = request[CALLER].rights.patterns(Action.READ, kind, look)
-    if name is not None and patterns is not None and not fits_any(kind, name, patterns):
-        raise Refusal("forbidden", f"The answer is about a {kind} that this token may not see (read:{look}).")
+    if patterns is not None and (must if name is None else not fits_any(kind, name, patterns)):
+        raise Refusal("forbidden", f"The answer is about no {kind} that this token may see (read:{look}).")
 
 
 def _check_rights(request: web.Request) -> None:

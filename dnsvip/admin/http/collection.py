@@ -25,6 +25,7 @@ from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection, dump, parse
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
+from dnsvip.site.references import new_references
 from dnsvip.site.registry import Kind, secrets_of
 from dnsvip.site.rights import Action, Rights
 from dnsvip.store import Listing
@@ -254,6 +255,7 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
         if after == before:
             return Outcome(before, after, None)
         if after is not None:
+            _permit_references(request, resource.name, name, before, after)
             await resource.permit(request, before, after)
         step = Change(resource.name, name, _action(before, after), before, after)
         try:
@@ -265,6 +267,19 @@ async def change(resource: Resource, request: web.Request, name: str, make: Make
         log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=generation)
         return Outcome(before, after, generation)
     raise AssertionError("unreachable")
+
+
+def _permit_references(
+    request: web.Request, kind: str, name: str, before: SiteObject | None, after: SiteObject
+) -> None:
+    """Raise Refusal where an object is to refer to one that the scope which allows to write it does not reach."""
+    new = new_references(before, after)
+    beyond = request[CALLER].rights.unreached(kind, name, new) if new else None
+    if beyond is not None:
+        other, named = beyond
+        raise Refusal(
+            "forbidden", f"This token lacks a scope write:{kind} for {name} that reaches the {other} {named!r}."
+        )
 
 
 async def changed_response(resource: Resource, request: web.Request, outcome: Outcome) -> web.Response:

@@ -13,11 +13,12 @@ from aiohttp import web
 
 from dnsvip.admin.http.collection import Resource, routes
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import closest, of_zone
+from dnsvip.admin.objects.zones import of_zone
 from dnsvip.dns.zones.examine import service_problems
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject
+from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
 from dnsvip.admin.http import bodies, collection
+from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import WARNINGS, Refusal
@@ -20,6 +21,7 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
 
 TEXT_DNS = "text/dns"
@@ -43,7 +45,8 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
     if found.problems:
         raise InvalidSite(found.problems)
     if found.unserved:
-        request[WARNINGS] = found.unserved
+        shown = request[CALLER].rights.shown
+        request[WARNINGS] = list(dict.fromkeys(str(shown(remark)) for remark in found.unserved))
 
 
 async def of_zone(request: web.Request, function: Callable[..., T], zone: Zone, *arguments: Any) -> T:
@@ -62,13 +65,6 @@ async def remarks(request: web.Request, before: SiteObject | None, after: SiteOb
 
 def _serial_warnings(_larger: Zone, before: Zone, after: Zone) -> Sequence[Problem]:
     return serial_warnings([(before, after)])
-
-
-def closest(name: str, zones: Collection[str]) -> str | None:
-    """The zone that a name is in: the longest suffix of it that is a zone."""
-    labels = name.split(".")
-    around = [".".join(labels[at:]) for at in range(len(labels))] + ["."]
-    return next((zone for zone in around if zone in zones), None)
 
 
 ZONE = Resource(KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit="zone_bytes")

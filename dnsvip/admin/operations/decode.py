@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import ClassVar
@@ -15,8 +16,9 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
+from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.explain import verdict_json
-from dnsvip.site import STRICT
+from dnsvip.site import STRICT, Tier
 from dnsvip.site.rights import Action
 
 
@@ -45,10 +47,19 @@ async def _decoded(request: web.Request, asked: Decode) -> web.Response:
     node, address = request.app[NODE], asked.address
     now = node.now()
     verdict = verifier.verify(int(address), int(asked.source), asked.port, now)
-    demand_seen(request, "decode", "cluster", verdict.cluster.name if verdict.cluster else None)
+    demand_seen(request, "decode", "cluster", verdict.cluster.name if verdict.cluster else None, must=True)
     demand_seen(request, "decode", "client", verdict.record.name if verdict.record else None)
+    for tier in _tiers(node.snapshot().site.tiers.values(), verdict):
+        demand_seen(request, "decode", "tier", tier)
     answer = verdict_json(address, verdict, verifier.explain(verdict, int(address), now))
     return bodies.answer({**answer, "generation": node.snapshot().generation})
+
+
+def _tiers(tiers: Iterable[Tier], verdict: AddressVerdict) -> set[str]:
+    """The tier of a verdict, and the one whose code the address carries."""
+    carried = verdict.values.get("tier")
+    found = {tier.name for tier in tiers if tier.code == carried}
+    return found | ({verdict.tier.name} if verdict.tier else set())
 
 
 ROUTES = [

@@ -21,8 +21,9 @@ from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain
 from dnsvip.dns.identity.identify import Ecs, Requester
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import STRICT, Client, DnsName, Step
+from dnsvip.site import STRICT, Client, DnsName, Site, Step
 from dnsvip.site.plain import JsonObject, canonical_name
+from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
 
 FLOW_PORT, SERVICE_PORT = 50_000, 443
@@ -93,8 +94,7 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     idle = await _claimants(request, found.trials) if found.who.step and not found.who.client else []
     for name in (found.who.client.name if found.who.client else None, *idle):
         demand_seen(request, "explain", "client", name)
-    for answered in found.addresses:
-        demand_seen(request, "explain", "service", answered.service)
+    _demand_seen(request, asked.qname, found, tables.snapshot.site)
     return bodies.answer(
         {
             "generation": engine.generation,
@@ -107,6 +107,21 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
             "flows": [_flow(tables, asked, answered, now) for answered in found.addresses],
         }
     )
+
+
+def _demand_seen(request: web.Request, qname: str, found: Explanation, site: Site) -> None:
+    """Raise Refusal where the answer tells of a zone, service, cluster or tier that the caller may not see."""
+    owners = {line.partition(" ")[0].lower().rstrip(".") or "." for line in found.records}
+    for name in sorted(owners | {qname}):
+        demand_seen(request, "explain", "zone", closest(name, site.zones))
+    for name in sorted(owners & site.services.keys()):
+        demand_seen(request, "explain", "service", name)
+    for answered in found.addresses:
+        demand_seen(request, "explain", "service", answered.service)
+        demand_seen(request, "explain", "cluster", answered.cluster)
+        cluster = site.clusters.get(answered.cluster or "")
+        who = found.who.client
+        demand_seen(request, "explain", "tier", who.tier if who else cluster.default_tier if cluster else None)
 
 
 async def _claimants(request: web.Request, trials: tuple[Trial, ...]) -> list[str]:

@@ -11,7 +11,8 @@ from aiohttp import web
 from pydantic import Field
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.auth import ACTOR, CALLER
+from dnsvip.admin.http.narrowing import ABOUT, WARNINGS, Narrowed, narrowed
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, ShortQuery, short_page
@@ -32,7 +33,7 @@ class NodesQuery(ShortQuery):
 
 async def list_all(request: web.Request) -> web.Response:
     """Every process, by name."""
-    query, found = query_of(request, NodesQuery), await shown(request.app[NODE])
+    query, found = query_of(request, NodesQuery), await shown(request.app[NODE], _seen(request))
     some = (each for each in found if query.role is None or query.role in each["roles"])
     return short_page(request, [each for each in some if query.live in (None, each["live"])])
 
@@ -53,34 +54,54 @@ async def forget(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def shown(node: Node) -> list[JsonObject]:
-    """Every process as lists show it."""
+def _seen(request: web.Request) -> Narrowed:
+    return narrowed(request[CALLER].rights, "node")
+
+
+async def shown(node: Node, seen: Narrowed) -> list[JsonObject]:
+    """Every process as lists show it, without what it tells of objects that are not seen."""
+    return [as_seen(row, seen) for row in await told(node)]
+
+
+def as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
+    """A process of `told`, without what it tells of objects that are not seen."""
+    account = seen.node({**row["detail"], WARNINGS: row[WARNINGS], ABOUT: row[ABOUT]})
+    head = {key: value for key, value in row.items() if key not in (WARNINGS, ABOUT, "detail")}
+    return {**head, WARNINGS: account.pop(WARNINGS), "detail": account}
+
+
+async def told(node: Node) -> list[JsonObject]:
+    """Every process with all that it tells, for `as_seen`."""
     store = node.store()
     reports, generation = await store.nodes.all(), await store.generation()
     since = await store.nodes.lagging_since({report.generation for report in reports})
-    return [_shown_or_named(report, generation, since.get(report.generation), node.now()) for report in reports]
+    return [_told_or_named(report, generation, since.get(report.generation), node.now()) for report in reports]
 
 
 async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
-    found = [each for each in await shown(request.app[NODE]) if each["name"] == name]
+    found = [each for each in await shown(request.app[NODE], _seen(request)) if each["name"] == name]
     if not found:
         raise Refusal("not-found", f"There is no node {name!r}; GET {ROOT}/nodes lists them.")
     return found
 
 
-def _shown_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
-    """As `_shown`; without its own account of itself where that cannot be shown."""
+def _told_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+    """As `_told`; without its own account of itself where that cannot be shown."""
     try:
-        return _shown(report, generation, lagging_since, now)
+        row = _told(report, generation, lagging_since, now)
+        as_seen(row, Narrowed({}))
     except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
-        detail = {"warnings": [f"its report cannot be shown: {type(error).__name__}: {error}"]}
-        return _shown(replace(report, detail=detail), generation, lagging_since, now)
+        detail = {WARNINGS: [f"its report cannot be shown: {type(error).__name__}: {error}"]}
+        row = _told(replace(report, detail=detail), generation, lagging_since, now)
+    return row
 
 
-def _shown(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+def _told(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
     """A process. Times are unix seconds; `lag_seconds` counts from the first generation that it has not taken."""
     behind, live = generation - report.generation, report.is_live(now)
     gone = ["it works with a generation that the database no longer knows"] if behind < 0 else []
+    warnings = report.detail.get(WARNINGS, ())
+    about = report.detail.get(ABOUT, [""] * len(warnings))
     return {
         "name": report.name,
         "instance": report.instance,
@@ -96,8 +117,9 @@ def _shown(report: NodeReport, generation: int, lagging_since: float | None, now
         "seen_at": report.seen_at,
         "lease_seconds": report.lease_seconds,
         "key_encryption_keys": sorted(report.keks or ()),
-        "warnings": [*report.detail.get("warnings", ()), *gone],
-        "detail": {key: value for key, value in report.detail.items() if key != "warnings"},
+        WARNINGS: [*warnings, *gone],
+        ABOUT: [*about, *[("node", report.name)] * len(gone)],
+        "detail": {key: value for key, value in report.detail.items() if key not in (WARNINGS, ABOUT)},
     }
 
 

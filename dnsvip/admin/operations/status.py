@@ -14,6 +14,7 @@ from aiohttp import web
 from dnsvip import __version__
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
+from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes
@@ -28,17 +29,17 @@ SECONDS = 1.0
 
 async def get(request: web.Request) -> web.Response:
     """The status as this node and the database know it."""
-    node = request.app[NODE]
-    snapshot, store = node.snapshot(), node.store()
+    node, rights = request.app[NODE], request[CALLER].rights
+    snapshot, store, seen = node.snapshot(), node.store(), narrowed(rights, "status")
     return bodies.answer(
         {
             "version": __version__,
             "generation": await store.generation(),
             "served_generation": snapshot.generation,
-            "objects": {**sizes(snapshot), **await narrowed_sizes(node, request[CALLER].rights)},
-            "nodes": await nodes.shown(node),
-            "dns": dict(node.dns()),
-            "dispatcher": await ask_dispatcher(node.dispatcher),
+            "objects": {**sizes(snapshot), **await narrowed_sizes(node, rights)},
+            "nodes": await nodes.shown(node, seen),
+            "dns": seen.document(dict(node.dns())),
+            "dispatcher": seen.document(await ask_dispatcher(node.dispatcher)),
         }
     )
 

@@ -49,7 +49,11 @@ def check_services(site: Site) -> list[Problem]:
     """Services that no query ever reaches, because their zone delegates, redirects or aliases their name."""
     zones = zones_of(by_apex(compile_zones(site, {})), {})
     obstacles = ((name, obstacle(zones, labels_of(name))) for name in site.services)
-    return [Problem(f"service.{name}", f"no query can reach it: its zone {what}") for name, what in obstacles if what]
+    return [
+        Problem(f"service.{name}", f"no query can reach it: its zone {what}", about=("service", name))
+        for name, what in obstacles
+        if what
+    ]
 
 
 def compile_zones(site: Site, known: Mapping[str, ZoneEntry]) -> dict[str, ZoneEntry]:

@@ -17,10 +17,10 @@ ADDRESS_TYPES = {"A": 1, "AAAA": 28}
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Problems that forbid the zone; where there are none, texts that are worth a warning."""
+    """Problems that forbid the zone; where there are none, what is worth a warning."""
 
     problems: list[Problem]
-    unserved: list[str]
+    unserved: list[Problem]
 
 
 def examined(zone: Zone, services: Mapping[str, Service]) -> Examined:
@@ -34,7 +34,7 @@ def service_problems(zone: Zone, service: str) -> list[Problem]:
     return check_services(Site(zones={zone.name: zone}, services={service: Service(service, "")}))
 
 
-def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[str]:
+def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[Problem]:
     """What is said of address records at the names of services, which are never served."""
     try:
         sets = read_sets(zone).sets
@@ -42,9 +42,9 @@ def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[str]:
         return []
     synthesized = [(name, "AAAA") for name in services]
     synthesized += [(name, "A") for name, service in services.items() if service.cluster4]
-    text = "service.{}: its {} records in zone {} are not served: the service's addresses are made per client"
+    text = "its {} records in zone {} are not served: the service's addresses are made per client"
     return [
-        text.format(name, rtype, zone.name)
+        Problem(f"service.{name}", text.format(rtype, zone.name), about=("service", name))
         for name, rtype in synthesized
         if (labels_of(name), ADDRESS_TYPES[rtype]) in sets
     ]

@@ -234,7 +234,10 @@ class SnapshotFollower:
             names = [problem.where for problem in unreadable]
             detail["broken_objects"] = [*names, *detail.get("broken_objects", ())][:MOST_NAMED]
         left_out = [f"{problem.where} is left out: {problem.message}" for problem in unreadable[:MOST_NAMED]]
-        warnings = [*self._failures, *back, *left_out, *detail.pop("warnings", ())]
+        own = [*self._failures, *back]
+        warnings = [*own, *left_out, *detail.pop("warnings", ())]
+        left_out_about = [problem.where.split(".", 1) for problem in unreadable[:MOST_NAMED]]
+        about = [*[""] * len(own), *left_out_about, *detail.pop("about", ())]
         return NodeReport(
             self.name,
             self._roles,
@@ -247,7 +250,7 @@ class SnapshotFollower:
             self._applied_at,
             frozenset(held),
             self._kek.ids if self._kek else frozenset(),
-            {**detail, "warnings": warnings} if warnings else detail,
+            {**detail, "warnings": warnings, "about": about} if warnings else detail,
         )
 
     async def _report(self) -> None:

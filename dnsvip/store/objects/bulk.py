@@ -107,7 +107,10 @@ class Importer:
         """Store every batch; calls `notify` after each."""
         self._transfer_keys = await transfer_keys(self._connection)
         async for lines in batches:
-            items = await asyncio.to_thread(self._valid, lines)
+            items = await asyncio.to_thread(self._parsed, lines)
+            if not self._rights.writes_any_client:
+                items = await self._permitted(items)
+            items = await asyncio.to_thread(self._valid, items)
             if not (self._all_new and await self._try_insert(items)):
                 self._all_new = False
                 items = await self._resolved(items)
@@ -127,31 +130,31 @@ class Importer:
             return False
         return True
 
-    def _valid(self, lines: Sequence[Line]) -> list[_Item]:
-        items = []
-        for line in lines:
-            client = client_of(line.text)
+    def _parsed(self, lines: Sequence[Line]) -> list[_Item]:
+        return [_Item(line.number, line.named, ClientRow(client_of(line.text), line.text)) for line in lines]
+
+    def _valid(self, items: Sequence[_Item]) -> list[_Item]:
+        good = []
+        for item in items:
+            client = item.client
             problems = check_one("client", client.name, client, self._site)
             problems += [transfer_key(client.name, key) for key in keys_of(client) if key in self._transfer_keys]
-            if not self._rights.allow(Action.WRITE, "client", client.name):
-                problems.append(Problem(f"client.{client.name}", "the token lacks the scope write:client for it"))
             if problems:
-                self.tally.fail(line.number, problems)
+                self.tally.fail(item.line, problems)
             else:
-                items.append(_Item(line.number, line.named, ClientRow(client, line.text)))
-        return items
+                good.append(item)
+        return good
 
     async def _resolved(self, items: Sequence[_Item]) -> list[_Item]:
         """The items that can be stored together, each with the row it replaces; the others are counted as refused."""
         stored = await self._table.stored([item.client.name for item in items])
         owners = await self._table.owners([item.client for item in items])
-        items = await self._permitted(items, stored)
         return await asyncio.to_thread(self._without_collisions, items, stored, owners)
 
-    async def _permitted(self, items: Sequence[_Item], stored: Mapping[str, Any]) -> Sequence[_Item]:
-        """The items that the rights reach; the others are noted."""
-        if self._rights.writes_any_client:
-            return items
+    async def _permitted(self, items: Sequence[_Item]) -> list[_Item]:
+        """The items that the rights reach; the others are noted, before their rules tell what there is."""
+        allowed = [item for item in items if self._rights.allow(Action.WRITE, "client", item.client.name)]
+        stored = await self._table.stored([item.client.name for item in allowed])
         good = []
         for item in items:
             name, row = item.client.name, stored.get(item.client.name)

@@ -224,7 +224,9 @@ def reported(health: list[dict[str, Any]], problems: Iterable[Mapping[str, str]]
     first = {problem["where"]: problem["message"] for problem in problems}
     some = list(first.items())[:MOST_PROBLEMS]
     warnings = [f"{where} {message}; its packets are dropped or refused" for where, message in some]
-    return report | ({"broken_objects": [where for where, _ in some], "warnings": warnings} if some else {})
+    about = [where.split(".", 1) for where, _ in some]
+    broken = {"broken_objects": [where for where, _ in some], "warnings": warnings, "about": about}
+    return report | (broken if some else {})
 
 
 def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
