@@ -92,7 +92,7 @@ async def test_metrics(api: Api) -> None:
         objects = GaugeMetricFamily("objects", "Objects.", labels=["kind"])
         for name in ("gold", "standard"):
             flows.add_metric([name], 1)
-        for name in ("tiers", "pools"):
+        for name in ("tier", "pool"):
             objects.add_metric([name], 7)
         return [flows, objects]
 
@@ -105,11 +105,11 @@ async def test_metrics(api: Api) -> None:
         async with TestClient(TestServer(observed)) as client, client.get("/metrics", headers=headers) as response:
             texts.append((await read(response)).text)
     assert 'tier="standard"' in texts[0]
-    assert 'kind="tiers"' in texts[0]
+    assert 'kind="tier"' in texts[0]
     assert 'tier="gold"' in texts[1]
-    assert 'kind="pools"' in texts[1]
+    assert 'kind="pool"' in texts[1]
     assert "standard" not in texts[1]
-    assert "tiers" not in texts[1]
+    assert 'kind="tier"' not in texts[1]
 
 
 async def test_what_an_object_refers_to(api: Api) -> None:

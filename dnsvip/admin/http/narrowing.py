@@ -14,7 +14,6 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.registry import NAMED
 from dnsvip.site.rights import NARROWED, Action, Rights, fits_any
 
 TABLES: Mapping[str, str] = {
@@ -102,11 +101,7 @@ class Narrowed:
             return True
         named = all(not isinstance(row.get(kind), str) or self.shows(kind, row[kind]) for kind in self.patterns)
         placed = all(self._shows_place(row[key]) for key in PLACES if key in row)
-        return (
-            named
-            and placed
-            and row.get("kind") not in {NAMED[kind].collection for kind in self.patterns if kind in NAMED}
-        )
+        return named and placed and row.get("kind") not in self.patterns
 
     def _shows_place(self, place: object) -> bool:
         kind, _, name = str(place).partition(".")
