@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsvip.cli import main
 from dnsvip.site import Client, ClientState
 from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store
@@ -31,12 +32,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def apply(folder: Path) -> Run:
-    """Runs `dnsvip apply site.toml --config node.toml` with more arguments."""
+def apply(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `dnsvip apply site.toml --config node.toml` with more arguments, in this process."""
+    monkeypatch.chdir(folder)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "dnsvip", "apply", "site.toml", "--config", "node.toml", *arguments]
-        return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+        argv = ["apply", "site.toml", "--config", "node.toml", *arguments]
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(argv, int(ended.value.code or 0), out, err)
 
     return run
 
