@@ -20,6 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from dnsvip.cli import main
+
 DNSVIP = Path(sys.executable).with_name("dnsvip")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 READY_SECONDS = 60.0
@@ -112,8 +116,16 @@ class Node:
         )
 
     def noun(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the API's commands with URL and token."""
-        return self.dnsvip(*argv, env={"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token})
+        """Run one of the API's commands with URL and token, in the folder and in this process, which has it loaded."""
+        env, code = {"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token}, 0
+        with contextlib.chdir(self.folder), CliRunner(env=env).isolation() as (out, err, *_):
+            try:
+                main(list(argv))
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        return subprocess.CompletedProcess(argv, code, out.getvalue().decode(), err.getvalue().decode())
 
     def apply(self) -> None:
         """Apply the example site; the first time to SQLite by a copy of a database and key that `apply` has made."""
