@@ -57,12 +57,15 @@ def _own_files(*folders: str) -> set[str]:
 
 
 def test_the_wheel_is_whole(built: Path) -> None:
-    """Every tracked file of the package is in the wheel, and so are migrations and examples."""
+    """Every tracked file of the package is in the wheel, and so are kernel programs, migrations and examples."""
     assert not [path for path in PACKAGE.rglob("*") if path.is_symlink()]
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {name for name in _own_files("dnsvip") if name not in names} == set()
+    programs = {name.removesuffix(".c") for name in names if name.endswith(".bpf.c")}
+    assert programs
+    assert {f"{name}.o" for name in programs} <= names  # compiled from the sources in the sdist
     scripts = {f"dnsvip/store/{name}" for name in _own_files("migrations")}
     assert scripts - names == set()
     shared = {name.partition(".data/data/share/dnsvip/")[2] for name in names if ".data/data/" in name}

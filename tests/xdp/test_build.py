@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from dnsvip.xdp import build
 
-ROOT = Path(__file__).parent.parent.parent
 PROGRAM = 'int answer(void) { return 1; }\n__attribute__((section("license"), used)) char _license[] = "GPL";\n'
 
 
@@ -60,22 +56,3 @@ def test_old_clang_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}")
     assert build.compiler() is None
-
-
-@pytest.mark.slow
-def test_wheel_carries_the_objects(tmp_path: Path) -> None:
-    """The wheel holds an object for each program, made from the sources in the tree."""
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "dnsvip", source / "dnsvip", ignore=shutil.ignore_patterns("*.bpf.o", "__pycache__"))
-    for name in ("migrations", "deploy"):
-        shutil.copytree(ROOT / name, source / name)
-    script = f"import setuptools.build_meta as b; b.build_wheel({str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    held = set(zipfile.ZipFile(wheel).namelist())
-    programs = {path.stem for path in (ROOT / "dnsvip" / "xdp" / "programs").glob("*.bpf.c")}
-    assert programs
-    assert {f"dnsvip/xdp/programs/{name}.o" for name in programs} <= held
