@@ -47,6 +47,11 @@ class Jobs:
         """The processes."""
         return [process.pid for process in (*self._idle, *self._running)]
 
+    @property
+    def running(self) -> int:
+        """How many work now."""
+        return len(self._running)
+
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """The turn of an owner; raises Busy at once where too many wait."""

@@ -8,8 +8,8 @@ import pickle
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from dnsvip.errors import DnsvipError
@@ -50,21 +50,27 @@ class JobProcess:
 
     async def run(self, job: Job, files: Sequence[int], take: Take | None) -> Any:
         """The result of a job. Raises what the job raised, DnsvipError where the process ended."""
-        try:
+        with self._ended():
             await send_job(self._sock, job, files)
-            while True:
+        while True:
+            with self._ended():
                 kind, body = await read_frame(self._sock)
-                if kind is not Kind.PIECE:
-                    break
-                if take is not None:
-                    await take(body)
-        except (EOFError, OSError) as error:
-            raise DnsvipError("the process of this operation has ended") from error
+            if kind is not Kind.PIECE:
+                break
+            if take is not None:
+                await take(body)
         loads = pickle.loads  # from a program of our own
         value = loads(body) if len(body) < MOST_ARGUMENTS else await asyncio.to_thread(loads, body)
         if kind is Kind.ERROR:
             raise value
         return value
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            raise DnsvipError("the process of this operation has ended") from error
 
     async def end(self) -> None:
         """Kill it."""

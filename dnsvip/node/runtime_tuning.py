@@ -35,8 +35,8 @@ def shorten_gil_interval() -> None:
 class GcFreezer:
     """Exempts long-lived objects from the garbage collector at the start and whenever the site has grown a lot.
 
-    A full collection over a million clients would stall queries and packets for most of a second. Freezing after every
-    change instead would leak the cycles that each change leaves behind.
+    A full collection over a million clients would stall queries and packets for most of a second, so only the first
+    freeze follows one. Freezing after every change would leak the cycles that each change leaves behind.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,7 @@ class GcFreezer:
         """Call it when everything compiled from `snapshot` is in place."""
         clients = len(snapshot.site.clients)
         if clients >= self._clients * GROWTH and clients - self._clients >= LEAST:
+            if self._clients < 0:  # nobody waits at the start
+                gc.collect()
             self._clients = clients
-            gc.collect()
             gc.freeze()

@@ -7,6 +7,7 @@ lost; secrets are in clear only in a Snapshot. Answers and packets never wait fo
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 
 from dnsvip.store.access.audit import Audit
 from dnsvip.store.access.tokens import Tokens
@@ -22,6 +23,15 @@ from dnsvip.store.nodes import Nodes
 from dnsvip.store.objects.objects import Objects
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.snapshots.snapshots import Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """What another process of this node needs to open the store that this one has open; secret."""
+
+    url: str = field(repr=False)
+    kek: KeyEncryptionKey = field(repr=False)
+    identity: str
 
 
 class Store:
@@ -56,6 +66,16 @@ class Store:
             await database.close()
             raise
         return cls(session)
+
+    @property
+    def access(self) -> StoreAccess:
+        """For another process to `join`."""
+        return StoreAccess(self._session.database.url, self._session.kek, self._session.identity)
+
+    @classmethod
+    def join(cls, access: StoreAccess) -> Store:
+        """The store that another process has opened, by connections of its own; they are made when they are needed."""
+        return cls(Session(Database(access.url), access.kek, access.identity))
 
     @property
     def is_sqlite(self) -> bool:

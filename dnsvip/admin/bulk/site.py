@@ -7,9 +7,10 @@ and the body does not name is removed; what the API made, and what is set at run
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import IO, Any, ClassVar, cast
 
 import structlog
 from aiohttp import web
@@ -18,8 +19,11 @@ from pydantic import ConfigDict
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
 from dnsvip.admin.http.collection import GENERATION, TRIES
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag
+from dnsvip.admin.http.work import run, turn
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.zone import check_zone, serial_warnings
@@ -31,9 +35,13 @@ from dnsvip.site.plan import Change, effects, plan
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.site.rules import warnings
 from dnsvip.site.site_file import build_site
+from dnsvip.store import Store
+from dnsvip.store.store import StoreAccess
 
-LIMIT = 256 << 20
 SHOWN = 1000
+
+SMALL, SMALL_SITE = 1 << 14, 1000
+"""Bytes of a body, and clients of the stored site, that are worked on by a thread."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,28 +65,62 @@ class Outcome:
     warnings: list[dict[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply answers, how many changes it made, and the generation that has them."""
+
+    outcome: JsonObject
+    changes: int
+    generation: int
+
+
 async def apply(request: web.Request) -> web.Response:
     """Make the stored site match the body, in one transaction; with dry_run only report the changes."""
-    dry_run = query_of(request, ApplyQuery).dry_run
-    body = await bodies.read_object(request, LIMIT)
-    wanted = await asyncio.to_thread(_checked, body)
-    store = request.app[NODE].store()
+    dry_run, limits = query_of(request, ApplyQuery).dry_run, limits_of(request)
+    if request.content_type not in bodies.JSON_TYPES:
+        raise Refusal("unsupported-media-type", f"Content-Type must be {bodies.JSON_TYPES[0]}.")
+    store, clients = request.app[NODE].store(), request.app[NODE].snapshot().site.clients
+    async with turn(request):
+        with tempfile.TemporaryFile() as file:
+            async for chunk in bodies.chunks(request, limits.apply_bytes):
+                await asyncio.to_thread(file.write, chunk)
+            size = file.tell()
+            file.seek(0)
+            if size <= SMALL and len(clients) <= SMALL_SITE:
+                done = await applied(store, request[ACTOR], dry_run, file)
+            else:
+                seconds = limits.transfer_seconds
+                wanted = store.access, request[ACTOR], dry_run
+                done = await run(request, applied_apart, *wanted, seconds=seconds, files=(file,))
+    if done.changes and not dry_run:
+        log.info("site applied", actor=request[ACTOR], changes=done.changes, generation=done.generation)
+    headers = {GENERATION: str(done.generation)} if done.changes and not dry_run else {}
+    return bodies.answer(done.outcome, headers=headers)
+
+
+async def applied_apart(access: StoreAccess, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
+    """`applied` in a process of its own."""
+    store = Store.join(access)
+    try:
+        return await applied(store, actor, dry_run, file)
+    finally:
+        await store.close()
+
+
+async def applied(store: Store, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
+    """Read the site in a file, and make the stored site match it. Raises Refusal and InvalidSite."""
+    wanted = await asyncio.to_thread(lambda: _checked(bodies.parse_object(file.read())))
     for attempt in range(TRIES):
         stored = await store.objects.stored()
         changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins)
         try:
-            generation = await store.objects.apply(
-                changes, request[ACTOR], "site", expected=stored.generation, dry_run=dry_run
-            )
+            generation = await store.objects.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
             break
         except Conflict:
             if attempt + 1 == TRIES or await store.generation() == stored.generation:
                 raise
-    applied = bool(changes) and not dry_run
-    if applied:
-        log.info("site applied", actor=request[ACTOR], changes=len(changes), generation=generation)
-    headers = {GENERATION: str(generation)} if applied else {}
-    return bodies.answer(_outcome(wanted, changes, generation, applied=applied), headers=headers)
+    outcome = await asyncio.to_thread(_outcome, wanted, changes, generation, applied=bool(changes) and not dry_run)
+    return Applied(outcome, len(changes), generation)
 
 
 def _checked(body: JsonObject) -> Site:

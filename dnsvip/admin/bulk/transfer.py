@@ -1,8 +1,9 @@
 """/clients/import and /clients/export: very many clients in and out, as NDJSON or CSV, in bounded memory.
 
-What comes in is first written to a file without a name and looked at line by line; the database is only
-taken when all of it is there, so that a slow sender keeps nobody waiting. What goes out is read page by
-page, each in a transaction of its own: a slow reader holds neither the database nor more than a page.
+What comes in is first written to a file without a name; the database is only taken when all of it is there, so that a
+slow sender keeps nobody waiting. All but small ones are read, stored and written out in a process of their own
+(importing.py), one at a time for a token, which ends where the caller goes away: nothing is imported then. An export
+waits for its reader, page by page.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import IO, Any, ClassVar, Literal
 
 import structlog
@@ -19,30 +20,28 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.bulk import lines
+from dnsvip.admin.bulk.importing import Format, Import, Report, exported, exported_apart, imported, imported_apart
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
-from dnsvip.admin.http.collection import GENERATION, name_of_thing
+from dnsvip.admin.http.collection import GENERATION
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
 from dnsvip.admin.http.queries import LONGEST_PAGE, Flag, page_query
+from dnsvip.admin.http.work import run, turn
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.clients import CLIENT, settled
+from dnsvip.admin.objects.clients import CLIENT
 from dnsvip.errors import DnsvipError, Problem
+from dnsvip.jobs.process import Take
 from dnsvip.site import STRICT
-from dnsvip.site.plain import JsonObject, SiteObject, dump, dump_text
+from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import Action
-from dnsvip.store.objects.bulk import LINES, Line, LineProblem, Tally
-
-LIMIT = 2 << 30
-"""Bytes in an import."""
-
-STEP = 500
-"""Lines checked at a time, so that a thread never holds the GIL for long."""
-
-PROGRESS_EVERY = 10_000
-"""Lines between two reports of progress."""
+from dnsvip.store import Listing
 
 NDJSON = "application/x-ndjson"
+
+SMALL_IMPORT, SMALL_EXPORT = 1 << 16, 1000
+"""Bytes of an import and clients of the site that are worked on by a thread: a process would take longer to start."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,157 +63,87 @@ class ExportQuery(page_query("client")):  # type: ignore[misc]  # made from the 
     format: Literal["ndjson", "csv"] = "ndjson"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of an import. `errors` are at most the first 1000, `failed` counts all of them. `generation` is that
-    from which on it holds, null where nothing was stored."""
-
-    applied: bool
-    dry_run: bool
-    lines: int
-    made: int
-    changed: int
-    unchanged: int
-    failed: int
-    errors: list[LineProblem] = field(default_factory=list)
-    generation: int | None = None
-
-
-class _Job:
-    """One import from its first byte to its report."""
-
-    def __init__(self, request: web.Request, query: ImportQuery, folder: str | None = None) -> None:
-        self._request, self._query = request, query
-        self.tally, self.total = Tally(rights=request[CALLER].rights), 0
-        self.generation: int | None = None
-        self._raw = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
-        self._good = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder, newline="\n")  # noqa: SIM115
-
-    def close(self) -> None:
-        """Close the files."""
-        self._raw.close()
-        self._good.close()
-
-    async def receive(self) -> None:
-        """Receive the body; raises Refusal where it is too large."""
-        async for chunk in bodies.chunks(self._request, LIMIT):
-            await asyncio.to_thread(self._raw.write, chunk)
-        self._raw.seek(0)
-
-    async def check(self) -> None:
-        """Check every line by itself."""
-        pairs = lines.FORMATS[self._query.format](self._raw)
-        while some := await asyncio.to_thread(lines.checked, pairs, STEP):
-            self.total += len(some)
-            for problems in (each for each in some if isinstance(each, tuple)):
-                self.tally.fail(problems[0].line, [Problem(each.where, each.message) for each in problems])
-            await asyncio.to_thread(self._good.writelines, map(_packed, (e for e in some if isinstance(e, Line))))
-        self._good.seek(0)
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether it is clear already that nothing will be stored."""
-        return bool(self.tally.failed) and self._query.mode == "all-or-nothing"
-
-    async def store(self, progress: Any = lambda: None) -> None:
-        """Store the good lines; where nothing will be stored, find what else is wrong with them."""
-        request, rights = self._request, self._request[CALLER].rights
-        per_line = self._query.mode == "per-line"
-        objects = request.app[NODE].store().objects
-        self.generation = await objects.import_clients(
-            self._batches(),
-            request[ACTOR],
-            settled,
-            rights,
-            self.tally,
-            progress,
-            per_line=per_line,
-            dry_run=self._query.dry_run or self.hopeless,
-        )
-        log.info("clients imported", actor=request[ACTOR], generation=self.generation, lines=self.total)
-
-    def report(self) -> Report:
-        """Its result."""
-        tally = self.tally
-        errors = sorted(tally.problems, key=lambda problem: problem.line)
-        counts = tally.created, tally.changed, tally.unchanged, tally.failed
-        applied = not self._query.dry_run and not self.hopeless
-        return Report(applied, self._query.dry_run, self.total, *counts, errors, self.generation)
-
-    async def _batches(self) -> AsyncIterator[Sequence[Line]]:
-        while some := await asyncio.to_thread(_unpacked, self._good):
-            yield some
-
-
 async def take(request: web.Request) -> web.StreamResponse:
-    """Create or replace clients, one per line. With `Accept: application/x-ndjson` progress is streamed."""
-    job = _Job(request, query_of(request, ImportQuery))
-    try:
-        await job.receive()
-        await job.check()
-        if NDJSON in request.headers.get("Accept", ""):
-            return await _tell(request, job)
-        await job.store()
-        return _answer(job)
-    finally:
-        job.close()
+    """Create or replace clients, one per line. With `Accept: application/x-ndjson` progress is streamed.
+
+    Nothing is imported where the caller goes away before its end.
+    """
+    query, limits = query_of(request, ImportQuery), limits_of(request)
+    wanted = Import(
+        query.format,
+        query.mode == "per-line",
+        query.dry_run,
+        request[ACTOR],
+        request[CALLER].rights,
+        limits.import_lines,
+    )
+    async with turn(request):
+        with tempfile.TemporaryFile() as file:
+            async for chunk in bodies.chunks(request, limits.import_bytes):
+                await asyncio.to_thread(file.write, chunk)
+            size = file.tell()
+            file.seek(0)
+            if NDJSON in request.headers.get("Accept", ""):
+                return await _tell(request, wanted, file, size)
+            told = _Told(None)
+            await _import(request, wanted, file, size, told.take)
+            return _answer(request, wanted, told.report)
 
 
-def _answer(job: _Job) -> web.Response:
-    report = job.report()
-    if job.hopeless:
-        errors = [Problem(f"line {each.line}", f"{each.where}: {each.message}") for each in report.errors]
-        raise Refusal("invalid", f"{report.failed} of {report.lines} lines are refused, so none is stored.", errors)
-    headers = {GENERATION: str(report.generation)} if report.generation is not None else {}
-    return bodies.answer(asdict(report), headers=headers)
+class _Told:
+    """What an import has told: progress goes on to the caller who wants it, the report is kept."""
+
+    def __init__(self, stream: web.StreamResponse | None) -> None:
+        self._stream = stream
+        self.report: JsonObject = {}
+
+    async def take(self, line: bytes) -> None:
+        """A line."""
+        self.report = json.loads(line).get("report", {})
+        if self._stream is not None:
+            await self._stream.write(line)
 
 
-async def _tell(request: web.Request, job: _Job) -> web.StreamResponse:
+async def _import(request: web.Request, wanted: Import, file: IO[bytes], size: int, tell: Take) -> None:
+    store = request.app[NODE].store()
+    if size > SMALL_IMPORT:
+        seconds = limits_of(request).transfer_seconds
+        await run(request, imported_apart, store.access, wanted, seconds=seconds, files=(file,), take=tell)
+        return
+    async with aclosing(imported(store, wanted, file)) as told:
+        async for line in told:
+            await tell(line)
+
+
+def _note(request: web.Request, report: JsonObject) -> None:
+    log.info("clients imported", actor=request[ACTOR], generation=report["generation"], lines=report["lines"])
+
+
+def _answer(request: web.Request, wanted: Import, report: JsonObject) -> web.Response:
+    if report["failed"] and not wanted.per_line:
+        errors = [Problem(f"line {each['line']}", f"{each['where']}: {each['message']}") for each in report["errors"]]
+        raise Refusal(
+            "invalid", f"{report['failed']} of {report['lines']} lines are refused, so none is stored.", errors
+        )
+    _note(request, report)
+    headers = {GENERATION: str(report["generation"])} if report["generation"] is not None else {}
+    return bodies.answer(report, headers=headers)
+
+
+async def _tell(request: web.Request, wanted: Import, file: IO[bytes], size: int) -> web.StreamResponse:
     """Lines of progress, and the report or the problem as the last one: the status was sent before that was known."""
     stream = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await stream.prepare(request)
-    storing = asyncio.ensure_future(job.store())
-    reported = -1
-    while not storing.done():
-        if job.tally.seen >= reported + PROGRESS_EVERY or reported < 0:
-            reported = job.tally.seen
-            await _say(stream, {"progress": {"done": reported, "of": job.total}})
-        await asyncio.wait([storing], timeout=0.2)
+    told = _Told(stream)
     try:
-        await storing
-        await _say(stream, {"report": asdict(job.report())})
+        await _import(request, wanted, file, size, told.take)
+        _note(request, told.report)
     except DnsvipError as error:
         refused = response(refusal_of(error, request))
-        await _say(stream, {"problem": json.loads(refused.text or "{}")})
+        document = {"problem": json.loads(refused.text or "{}")}
+        await stream.write((json.dumps(document, ensure_ascii=False) + "\n").encode())
     await stream.write_eof()
     return stream
-
-
-async def _say(stream: web.StreamResponse, line: JsonObject) -> None:
-    try:
-        await stream.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
-    except (ConnectionError, RuntimeError):  # nobody listens any more; what is begun is ended all the same
-        return
-
-
-def _packed(line: Line) -> str:
-    return f"{line.number} {','.join(sorted(line.named))} {line.text}\n"
-
-
-def _unpacked(file: IO[str]) -> list[Line]:
-    parsed = []
-    for packed in _some(file):
-        number, named, text = packed.rstrip("\n").split(" ", 2)
-        parsed.append(Line(int(number), text, frozenset(named.split(",")) - {""}))
-    return parsed
-
-
-def _some(file: IO[str]) -> Iterator[str]:
-    for _ in range(LINES):
-        line = file.readline()
-        if not line:
-            return
-        yield line
 
 
 async def give(request: web.Request) -> web.StreamResponse:
@@ -222,38 +151,36 @@ async def give(request: web.Request) -> web.StreamResponse:
     query = query_of(request, ExportQuery)
     visible = request[CALLER].rights.patterns(Action.READ, "client")
     wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE, visible=visible)
-    page = await request.app[NODE].store().objects.places(wanted)
+    await request.app[NODE].store().objects.places(replace(wanted, limit=1))  # an error now has a status of its own
     headers = {"Content-Type": f"{lines.MEDIA[query.format]}; charset=utf-8"}
     headers["Content-Disposition"] = f'attachment; filename="clients.{query.format}"'
     stream = web.StreamResponse(headers=headers)
-    await stream.prepare(request)
-    if query.format == "csv":
-        await stream.write(lines.csv_header().encode())
-    try:
-        while page:
-            await stream.write(_text([client for client, _ in page], query.format).encode())
-            if len(page) < LONGEST_PAGE:
-                break
-            client, place = page[-1]
-            page = await request.app[NODE].store().objects.places(replace(wanted, after=(place, name_of_thing(client))))
-    except DnsvipError as error:
-        # The status is sent: that the end is missing tells the caller, who would take a tidy one for all there is.
-        log.error("an export was broken off", actor=request[ACTOR], error=str(error))
-        if request.transport is not None:
-            request.transport.close()
-        return stream
+    async with turn(request):
+        await stream.prepare(request)
+        try:
+            await _export(request, wanted, query.format, stream.write)
+        except DnsvipError as error:
+            # The status is sent: that the end is missing tells the caller, who would take a tidy one for all there is.
+            log.error("an export was broken off", actor=request[ACTOR], error=str(error))
+            if request.transport is not None:
+                request.transport.close()
+            return stream
     await stream.write_eof()
     return stream
 
 
-def _text(clients: Sequence[SiteObject], form: str) -> str:
-    """The lines of clients."""
-    if form == "csv":
-        return "".join(lines.csv_line(dump(client)) for client in clients)
-    return "".join(dump_text(client) + "\n" for client in clients)
+async def _export(request: web.Request, wanted: Listing, form: Format, give: Take) -> None:
+    node = request.app[NODE]
+    if len(node.snapshot().site.clients) > SMALL_EXPORT:
+        seconds = limits_of(request).transfer_seconds
+        await run(request, exported_apart, node.store().access, wanted, form, seconds=seconds, take=give)
+        return
+    async with aclosing(exported(node.store(), wanted, form)) as pages:
+        async for page in pages:
+            await give(page)
 
 
-_BODY = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}
+_BODY: Any = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}
 
 ROUTES = [
     Operation("GET", f"{ROOT}/clients/export", give, "client", query=ExportQuery, media=_BODY),

@@ -7,6 +7,7 @@ computed again, so a patch never undoes another. What is special about a kind ar
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -20,6 +21,7 @@ from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import PageQuery, page_query
+from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection, dump, parse
@@ -161,7 +163,8 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     rights = request[CALLER].rights
     wanted = replace(resource.listing(query), visible=rights.patterns(Action.READ, resource.name))
     store = request.app[NODE].store()
-    rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
+    async with turn(request) if wanted.inside else nullcontext():  # a look at every name
+        rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
     page = rows[: wanted.limit]
     shown = [resource.listed(thing) for thing, _ in page]
     more = None
@@ -180,7 +183,8 @@ async def _count(request: web.Request, wanted: Listing) -> JsonObject:
     node = request.app[NODE]
     if not wanted.filtered:
         return {"total": len(collection(node.snapshot().site, wanted.kind)), "total_is": "exact"}
-    matches = await node.store().objects.count_some(wanted)
+    async with turn(request) if wanted.inside else nullcontext():
+        matches = await node.store().objects.count_some(wanted)
     return {"total": min(matches, COUNTED), "total_is": "at-least" if matches > COUNTED else "exact"}
 
 

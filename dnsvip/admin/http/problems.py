@@ -91,6 +91,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return response(_of_http(error, request))
     except DnsvipError as error:
         return response(refusal_of(error, request))
+    except ConnectionError:  # nobody is there to read it
+        return response(Refusal("gone", "The caller has gone."))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client gets a problem and the log the rest
         log.error("request failed", method=request.method, error=type(error).__name__, traceback=traceback.format_exc())
         return response(Refusal("internal", "An unexpected error; the node's log has more."))

@@ -53,7 +53,7 @@ async def turn(request: web.Request) -> AsyncIterator[None]:
 
 async def run(
     request: web.Request,
-    function: Callable[..., T] | Callable[..., Awaitable[T]] | Callable[..., AsyncIterator[bytes]],
+    function: Callable[..., Any],
     *arguments: Any,
     seconds: float | None = None,
     files: tuple[IO[Any], ...] = (),

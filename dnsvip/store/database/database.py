@@ -61,7 +61,7 @@ class Database:
         scheme, _, rest = url.partition("://")
         if scheme not in ("sqlite", "postgresql") or (scheme == "sqlite" and not rest.removeprefix("/")):
             raise StoreError(f'database {scheme[:40]!r}: must be "sqlite:///FILE" or {FORM}')
-        self.is_sqlite = scheme == "sqlite"
+        self.is_sqlite, self.url = scheme == "sqlite", url
         self.path = Path(rest.removeprefix("/")) if self.is_sqlite else Path()
         """The file of a SQLite database."""
         self.label = url if self.is_sqlite else hidden(url)

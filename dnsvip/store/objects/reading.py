@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import select, tuple_
@@ -19,8 +20,11 @@ from dnsvip.store.database.tables import KINDS
 from dnsvip.store.objects.rows import from_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
-PAGE = 2000
-"""Rows at a time; the event loop runs between pages."""
+PAGE = 500
+"""Rows at a time."""
+
+SLICE = 0.002
+"""Seconds of reading rows after which the event loop runs."""
 
 
 async def load_site(connection: AsyncConnection, kek: KeyEncryptionKey, kinds: Iterable[str]) -> Site:
@@ -78,12 +82,17 @@ async def load_pages(
         query = select(*columns).order_by(table.c.generation, table.c.name).limit(PAGE)
         query = query.where(place > tuple_(*last) if last else table.c.generation > since)
         rows = (await connection.execute(query)).all()
-        try:
-            page = [(row.name, from_row(kind, row, kek)) for row in rows]
-        except StoreError:
-            if unreadable is None:
-                raise
-            page = [pair for row in rows async for pair in _one(connection, kek, kind, row, unreadable)]
+        page, end = [], perf_counter() + SLICE
+        for row in rows:
+            try:
+                page.append((row.name, from_row(kind, row, kek)))
+            except StoreError:
+                if unreadable is None:
+                    raise
+                page += [pair async for pair in _one(connection, kek, kind, row, unreadable)]
+            if perf_counter() > end:
+                await asyncio.sleep(0)
+                end = perf_counter() + SLICE
         yield page
         if len(rows) < PAGE:
             return

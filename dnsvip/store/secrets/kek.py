@@ -82,6 +82,11 @@ class KeyEncryptionKey:
         key, *others = read()
         return cls(key, source, others, read)
 
+    def __reduce__(self) -> tuple[type[KeyEncryptionKey], tuple[bytes, str, list[bytes]]]:
+        """For a process that works for this one; it does not reread the source."""
+        key, *others = (derived.key for derived in self._keys.values())
+        return KeyEncryptionKey, (key, self.source, others)
+
     @property
     def ids(self) -> frozenset[str]:
         """The ids of the keys held; an id identifies a key without revealing it."""
@@ -155,13 +160,14 @@ class _Derived:
 
     aead: AESGCM = field(repr=False)
     seal: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 def _derived(keys: Sequence[bytes], source: str) -> dict[str, _Derived]:
     for key in keys:
         if len(key) != KEY_BYTES:
             raise SecretError(f"{source}: {len(key)} bytes of key: must be {KEY_BYTES}")
-    return {key_id(key): _Derived(AESGCM(key), hmac.digest(key, b"dnsvip seal", "sha256")) for key in keys}
+    return {key_id(key): _Derived(AESGCM(key), hmac.digest(key, b"dnsvip seal", "sha256"), key) for key in keys}
 
 
 def key_id(key: bytes) -> str:

@@ -6,9 +6,10 @@ collections that changed; of clients only the shards with a change.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,9 @@ from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
 
 MANY = ("client",)
 """The kinds that are held in a CowMap, as there may be a million objects of them."""
+
+MANY_OBJECTS = 100_000
+"""New objects that are worth exempting from the garbage collector, with whatever cycles there are at the moment."""
 
 
 async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
@@ -57,10 +61,12 @@ def _without_gc() -> Iterator[None]:
         yield
         return
     gc.disable()
+    begun = gc.get_count()[0]
     try:
         yield
     finally:
-        gc.freeze()
+        if gc.get_count()[0] - begun > MANY_OBJECTS:
+            gc.freeze()
         gc.enable()
 
 
@@ -109,13 +115,14 @@ async def _patched(
     removals = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
     removed = list((await connection.execute(removals)).scalars())
     faults: list[Problem] = []
-    put = [pair async for pair in load_objects(connection, kek, kind, since, faults)]
+    with _without_gc() if isinstance(old, CowMap) else nullcontext():
+        put = [pair async for pair in load_objects(connection, kek, kind, since, faults)]
     settled = {f"{kind}.{name}" for name in (*removed, *(name for name, _ in put))}
     unreadable[:] = [problem for problem in unreadable if problem.where not in settled | {f.where for f in faults}]
     unreadable += faults
     removed = [*removed, *(fault.where.removeprefix(f"{kind}.") for fault in faults)]
     if isinstance(old, CowMap):
-        return old.changed(removed, put)
+        return await asyncio.to_thread(old.changed, removed, put)
     patched = dict(old)
     for name in removed:
         patched.pop(name, None)
