@@ -96,16 +96,16 @@ def replacements_of(zone: str, body: JsonObject, now: int) -> list[Replacement]:
         patching: Patching = adapter(Patching).validate_python({**body, "rrsets": _relevant(body.get("rrsets"))})
     except ValidationError as error:
         raise InvalidSite([problem_of(f"zone.{zone}", Patching, item) for item in error.errors()]) from None
-    if problems := [problem for each in patching.rrsets for problem in _missing(zone, each)]:
+    if problems := [problem for rrset in patching.rrsets for problem in _missing(zone, rrset)]:
         raise InvalidSite(problems)
-    return [_replacement(each, now) for each in patching.rrsets]
+    return [_replacement(rrset, now) for rrset in patching.rrsets]
 
 
 def _relevant(rrsets: Any) -> Any:
     """What PowerDNS looks at of the sets: a DELETE is about a name and a type, and a TTL is one of records."""
     if not isinstance(rrsets, list):
         return rrsets
-    return [_relevant_keys(each) if isinstance(each, dict) else each for each in rrsets]
+    return [_relevant_keys(rrset) if isinstance(rrset, dict) else rrset for rrset in rrsets]
 
 
 def _relevant_keys(rrset: JsonObject) -> JsonObject:
@@ -115,21 +115,21 @@ def _relevant_keys(rrset: JsonObject) -> JsonObject:
     return {key: rrset[key] for key in rrset if key != "ttl" or with_records}
 
 
-def _missing(zone: str, each: RRsetBody) -> Iterator[Problem]:
-    where = f"zone.{zone}.{each.name}.{each.type}"
-    if each.changetype == "REPLACE" and each.records is None and each.comments is None:
+def _missing(zone: str, rrset: RRsetBody) -> Iterator[Problem]:
+    where = f"zone.{zone}.{rrset.name}.{rrset.type}"
+    if rrset.changetype == "REPLACE" and rrset.records is None and rrset.comments is None:
         yield Problem(where, "has neither records nor comments; nothing would change")
-    if each.changetype == "REPLACE" and each.records is not None and each.ttl is None:
+    if rrset.changetype == "REPLACE" and rrset.records is not None and rrset.ttl is None:
         yield Problem(f"{where}.ttl", "is missing")
 
 
-def _replacement(each: RRsetBody, now: int) -> Replacement:
-    rtype = each.type.upper()
-    if each.changetype == "DELETE":
-        return Replacement(each.name, rtype, 0, (), ())
-    records = None if each.records is None else tuple((one.content, one.disabled) for one in each.records)
-    comments = None if each.comments is None else tuple(_comment(one, now) for one in each.comments)
-    return Replacement(each.name, rtype, each.ttl or 0, records, comments)
+def _replacement(rrset: RRsetBody, now: int) -> Replacement:
+    rtype = rrset.type.upper()
+    if rrset.changetype == "DELETE":
+        return Replacement(rrset.name, rtype, 0, (), ())
+    records = None if rrset.records is None else tuple((one.content, one.disabled) for one in rrset.records)
+    comments = None if rrset.comments is None else tuple(_comment(one, now) for one in rrset.comments)
+    return Replacement(rrset.name, rtype, rrset.ttl or 0, records, comments)
 
 
 def _comment(one: CommentBody, now: int) -> Comment:
@@ -188,19 +188,20 @@ def rrsets(zone: ZoneSets, name: str | None, rtype: str | None) -> list[JsonObje
     """The record sets of a zone as JSON: those of a name and of a type where these are given."""
     wanted = None if name is None else f"{name.lower().rstrip('.')}."
     return [
-        _rrset(each)
-        for each in zone.sets.values()
-        if (wanted is None or each.name.lower() == wanted) and (rtype is None or rtype.upper() == each.type_name)
+        _rrset(record_set)
+        for record_set in zone.sets.values()
+        if (wanted is None or record_set.name.lower() == wanted)
+        and (rtype is None or rtype.upper() == record_set.type_name)
     ]
 
 
-def _rrset(each: RecordSet) -> JsonObject:
-    records = [{"content": entry.content, "disabled": entry.disabled} for entry in each.entries]
-    comments = [asdict(comment) for comment in each.comments]
+def _rrset(record_set: RecordSet) -> JsonObject:
+    records = [{"content": entry.content, "disabled": entry.disabled} for entry in record_set.entries]
+    comments = [asdict(comment) for comment in record_set.comments]
     return {
-        "name": each.name.lower(),
-        "type": each.type_name,
-        "ttl": each.ttl,
+        "name": record_set.name.lower(),
+        "type": record_set.type_name,
+        "ttl": record_set.ttl,
         "records": records,
         "comments": comments,
     }

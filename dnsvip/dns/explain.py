@@ -128,15 +128,15 @@ def _read(question: Question) -> tuple[Query, Requester]:
 
 def _trials(engine: Engine, requester: Requester) -> Iterator[Trial]:
     classifier = engine.tables.classifier
-    found = dict(classifier.tried(requester))
+    identities = dict(classifier.tried(requester))
     over = False
     for step in (*classifier.order, *(step for step in Step if step not in classifier.order)):
         asked = ASKED[step](requester)
         if step not in classifier.order:
             yield Trial(step, asked, decided=False, value=None, detail="not in classify.order, so never looked at")
-        elif step in found:
-            over = found[step].step is not None
-            yield _trial(engine, step, asked, requester, found[step])
+        elif step in identities:
+            over = identities[step].step is not None
+            yield _trial(engine, step, asked, requester, identities[step])
         else:
             why = "not looked at: a step before it decided" if over else _unused(step)
             yield Trial(step, asked, decided=False, value=None, detail=why)
@@ -146,14 +146,14 @@ def _unused(step: Step) -> str:
     return "no client is known by it" + (", or this node has no geo data" if step is Step.GEO else "")
 
 
-def _trial(engine: Engine, step: Step, asked: str | None, requester: Requester, found: Classified) -> Trial:
-    if found.step is None:
+def _trial(engine: Engine, step: Step, asked: str | None, requester: Requester, identity: Classified) -> Trial:
+    if identity.step is None:
         return Trial(step, asked, decided=False, value=None, detail=_missed(engine, step, asked, requester))
-    if found.client is None:
+    if identity.client is None:
         detail = "belongs to a client that is disabled or revoked: answered as nobody, and no later step is asked"
         return Trial(step, asked, decided=True, value=None, detail=detail)
-    match = fitting(found.client, step, requester)
-    detail = f"fits {found.client.name}" + (f" by {step.value} = {match.value}" if match else "")
+    match = fitting(identity.client, step, requester)
+    detail = f"fits {identity.client.name}" + (f" by {step.value} = {match.value}" if match else "")
     return Trial(step, asked, decided=True, value=match.value if match else None, detail=detail)
 
 

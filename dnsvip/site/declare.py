@@ -162,6 +162,6 @@ def _unions(hint: Any) -> Iterator[Any]:
     if origin is Annotated:
         yield from _unions(get_args(hint)[0])
     elif origin in (Union, UnionType):
-        yield from (part for each in get_args(hint) for part in _unions(each))
+        yield from (part for member in get_args(hint) for part in _unions(member))
     elif hint is not NoneType:
         yield hint

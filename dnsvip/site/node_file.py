@@ -222,7 +222,7 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
         key_file=folder / config.key_file,
         state_dir=folder / config.state_dir,
         admin=config.admin and _absolute_admin(config.admin, folder),
-        geo=GeoSettings(tuple(folder / each for each in config.geo.database)),
+        geo=GeoSettings(tuple(folder / file for file in config.geo.database)),
         log=replace(config.log, queries=_beside(folder, config.log.queries), flows=_beside(folder, config.log.flows)),
     )
 

@@ -88,7 +88,7 @@ def _too_large(where: str, value: Any) -> Iterator[Problem]:
 
 def _unknown(key: str, table: type[Any] | None) -> str:
     """What to say of an unknown key: the known ones, and that which is probably meant."""
-    known = [each.name for each in fields(table) if each.name != "name"] if table else []
+    known = [known_field.name for known_field in fields(table) if known_field.name != "name"] if table else []
     close = get_close_matches(key, known, 1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown key{meant}" + (f"{' K' if meant else '; k'}nown here: {', '.join(known)}" if known else "")

@@ -70,12 +70,12 @@ class Kind:
     @property
     def list_filters(self) -> Mapping[str, About]:
         """The filters of its lists by name, the fields' first."""
-        return {name: each.about for name, each in self.fields.items() if each.about.filtered} | dict(self.filters)
+        return {name: field.about for name, field in self.fields.items() if field.about.filtered} | dict(self.filters)
 
     @property
     def sorts(self) -> tuple[str, ...]:
         """What its lists can be sorted by: the name, fields, and the generation of the last change."""
-        return ("name", *(name for name, each in self.fields.items() if each.about.sorted), "changed")
+        return ("name", *(name for name, field in self.fields.items() if field.about.sorted), "changed")
 
     def class_of(self, body: Mapping[str, Any]) -> type[Any]:
         """The class for plain data; where there are two, a prefix without a colon selects the second, of IPv4."""
@@ -92,7 +92,7 @@ def _noun(label: str) -> str:
 
 @cache
 def _fields(classes: tuple[type[Any], ...]) -> Mapping[str, Declared]:
-    return {name: each for name, each in _paths(classes).items() if "." not in name}
+    return {name: field for name, field in _paths(classes).items() if "." not in name}
 
 
 @cache
@@ -106,7 +106,7 @@ def _paths(classes: tuple[type[Any], ...]) -> Mapping[str, Declared]:
 
 @cache
 def _runtime(classes: tuple[type[Any], ...]) -> tuple[str, ...]:
-    return tuple(path for path, each in _paths(classes).items() if each.about.runtime)
+    return tuple(path for path, field in _paths(classes).items() if field.about.runtime)
 
 
 _ALL = (
@@ -209,4 +209,4 @@ COLLECTIONS: Mapping[str, str] = {kind.name: kind.collection for kind in NAMED.v
 
 def secrets_of(model: type) -> frozenset[str]:
     """The fields of a class that are only ever written."""
-    return frozenset(name for name, each in declared(model).items() if each.about.secret)
+    return frozenset(name for name, field in declared(model).items() if field.about.secret)

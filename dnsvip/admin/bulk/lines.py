@@ -27,7 +27,9 @@ from dnsvip.store.objects.bulk import Line, LineProblem
 LONGEST = 1 << 20
 """Bytes in one line."""
 
-FIELDS: Mapping[str, Declared] = {path: each for path, each in KINDS["client"].walk() if each.model is None}
+FIELDS: Mapping[str, Declared] = {
+    path: declared_field for path, declared_field in KINDS["client"].walk() if declared_field.model is None
+}
 COLUMNS = tuple(FIELDS)
 """The columns of a CSV file, nested fields by their dotted path. A table (`attributes`) is a JSON object; columns
 `attributes.NAME` are read as well."""

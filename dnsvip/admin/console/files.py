@@ -26,15 +26,15 @@ class File:
 
 def load(folder: Traversable, prefix: str = "") -> dict[str, File]:
     """All files below a folder by their path in it; index.html is also the folder itself."""
-    found: dict[str, File] = {}
+    files: dict[str, File] = {}
     for entry in folder.iterdir():
         path = prefix + entry.name
         if entry.is_dir():
-            found |= load(entry, path + "/")
+            files |= load(entry, path + "/")
         elif (suffix := path[path.rfind(".") :]) in TYPES:
             body = entry.read_bytes()
-            found[path] = File(body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-    return found
+            files[path] = File(body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return files
 
 
 def routes() -> list[web.RouteDef]:

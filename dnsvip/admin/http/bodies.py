@@ -176,11 +176,11 @@ def _with_field(item: Any, field: str, known: Mapping[str, Any]) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {key!r} stands more than once")
-    return found
+    return members
 
 
 def _number(word: str) -> float | int:

@@ -36,7 +36,8 @@ def render(document: JsonObject) -> str:
     info, groups = document["info"], _groups(document)
     index = "".join(f'<li><a href="#{escape(tag)}">{escape(tag)}</a></li>' for tag in groups)
     body = "".join(
-        f'<section id="{escape(tag)}"><h2>{escape(tag)}</h2>{"".join(found)}</section>' for tag, found in groups.items()
+        f'<section id="{escape(tag)}"><h2>{escape(tag)}</h2>{"".join(sections)}</section>'
+        for tag, sections in groups.items()
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -76,10 +77,10 @@ def _operation(document: JsonObject, method: str, path: str, operation: JsonObje
 
 def _parameters(document: JsonObject, parameters: list[JsonObject]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(each['name'])}</code></td><td>{each['in']}</td>"
-        f"<td>{'needed' if each['required'] else ''}</td>"
-        f"<td>{escape(json.dumps(_plain(document, each['schema'], 1), ensure_ascii=False))}</td></tr>"
-        for each in parameters
+        f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{parameter['in']}</td>"
+        f"<td>{'needed' if parameter['required'] else ''}</td>"
+        f"<td>{escape(json.dumps(_plain(document, parameter['schema'], 1), ensure_ascii=False))}</td></tr>"
+        for parameter in parameters
     )
     return f"<table><tr><th>parameter</th><th>in</th><th></th><th>form</th></tr>{rows}</table>" if rows else ""
 
@@ -101,7 +102,7 @@ def _plain(document: JsonObject, schema: Any, depth: int) -> Any:
     if schema.get("type") == "array" and depth:
         return [_plain(document, schema.get("items", {}), depth - 1)]
     if "anyOf" in schema and depth:
-        return {"any of": [_plain(document, each, depth) for each in schema["anyOf"]]}
+        return {"any of": [_plain(document, option, depth) for option in schema["anyOf"]]}
     left = ("title", "description", "$defs", "examples", "x-ui")
     short = {key: value for key, value in schema.items() if key not in left}
     return short["type"] if list(short) == ["type"] else short

@@ -56,8 +56,10 @@ def document(served: Iterable[Operation]) -> JsonObject:
     """The OpenAPI document of these operations."""
     schemas, every = Schemas(), list(served)
     paths: JsonObject = {}
-    for each in every:
-        paths.setdefault(each.shown_path, {})[each.method.lower()] = _operation(each, schemas, links(each, every))
+    for operation in every:
+        paths.setdefault(operation.shown_path, {})[operation.method.lower()] = _operation(
+            operation, schemas, links(operation, every)
+        )
     complete(schemas.definitions)
     return {
         "openapi": "3.1.0",
@@ -97,47 +99,50 @@ def _described_kind(order: int, kind: Kind) -> JsonObject:
     }
 
 
-def _operation(each: Operation, schemas: Schemas, following: JsonObject) -> JsonObject:
-    words = " ".join((each.handle.__doc__ or "").split())
+def _operation(operation: Operation, schemas: Schemas, following: JsonObject) -> JsonObject:
+    words = " ".join((operation.handle.__doc__ or "").split())
     shown: JsonObject = {
-        "operationId": operation_id(each),
-        "summary": words.partition(". ")[0].rstrip(".") or operation_id(each),
+        "operationId": operation_id(operation),
+        "summary": words.partition(". ")[0].rstrip(".") or operation_id(operation),
         "description": words,
-        "tags": [each.shown_path.split("/")[3] if each.shown_path.count("/") > 2 else "api"],
-        "parameters": [*_of_path(each), *_of_query(each, schemas)],
-        "responses": _responses(each, schemas, following),
+        "tags": [operation.shown_path.split("/")[3] if operation.shown_path.count("/") > 2 else "api"],
+        "parameters": [*_of_path(operation), *_of_query(operation, schemas)],
+        "responses": _responses(operation, schemas, following),
     }
-    if each.open:
+    if operation.open:
         shown["security"] = []
-    elif each.kind:
-        shown["description"] += f" Needs the scope `{wanted(each.action, each.kind)}`."
-    if each.method in ("PUT", "PATCH", "DELETE") and isinstance(each.answer, str) and each.answer:
+    elif operation.kind:
+        shown["description"] += f" Needs the scope `{wanted(operation.action, operation.kind)}`."
+    if operation.method in ("PUT", "PATCH", "DELETE") and isinstance(operation.answer, str) and operation.answer:
         shown["parameters"] += CONDITIONS
-    if each.body is not None:
-        shown["requestBody"] = {"required": not isinstance(each.body, dict), "content": _content(each, schemas)}
+    if operation.body is not None:
+        shown["requestBody"] = {
+            "required": not isinstance(operation.body, dict),
+            "content": _content(operation, schemas),
+        }
     return shown
 
 
-def _content(each: Operation, schemas: Schemas) -> JsonObject:
-    if isinstance(each.body, dict):
-        return {media: {"schema": schema} for media, schema in each.body.items()}
-    schema = schemas.of(each.body, "validation")
-    if each.method == "PUT" and "required" in schema:  # the name is that of the path
+def _content(operation: Operation, schemas: Schemas) -> JsonObject:
+    if isinstance(operation.body, dict):
+        return {media: {"schema": schema} for media, schema in operation.body.items()}
+    schema = schemas.of(operation.body, "validation")
+    if operation.method == "PUT" and "required" in schema:  # the name is that of the path
         schema = {**schema, "required": [key for key in schema["required"] if key != "name"]}
     return {"application/json": {"schema": schema}}
 
 
-def _of_path(each: Operation) -> list[JsonObject]:
+def _of_path(operation: Operation) -> list[JsonObject]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 253}}
-        for name in parts(each)
+        for name in parts(operation)
     ]
 
 
-def _of_query(each: Operation, schemas: Schemas) -> list[JsonObject]:
-    if each.raw or not is_dataclass(each.query):
+def _of_query(operation: Operation, schemas: Schemas) -> list[JsonObject]:
+    if operation.raw or not is_dataclass(operation.query):
         return []
-    schema = schemas.of(each.query, "validation")
+    schema = schemas.of(operation.query, "validation")
     if "$ref" in schema:
         schema = schemas.definitions[schema["$ref"].rpartition("/")[2]]
     required = schema.get("required", [])
@@ -148,7 +153,7 @@ def _of_query(each: Operation, schemas: Schemas) -> list[JsonObject]:
             "required": each_field.name in required,
             "schema": _plain_parameter(schema["properties"][each_field.name]),
         }
-        for each_field in fields(each.query)
+        for each_field in fields(operation.query)
     ]
 
 
@@ -161,21 +166,21 @@ def _plain_parameter(schema: JsonObject) -> JsonObject:
     return {**rest, **some[0]} if len(some) == 1 else {**rest, **({"anyOf": some} if some else {})}
 
 
-def _responses(each: Operation, schemas: Schemas, following: JsonObject) -> JsonObject:
+def _responses(operation: Operation, schemas: Schemas, following: JsonObject) -> JsonObject:
     good: JsonObject = {"description": "Done."}
-    if each.media is not None:
-        good["content"] = {media: {"schema": schema} for media, schema in each.media.items()}
-    elif each.status != web.HTTPNoContent.status_code:
-        good["content"] = {"application/json": {"schema": schemas.of(each.answer, "serialization")}}
+    if operation.media is not None:
+        good["content"] = {media: {"schema": schema} for media, schema in operation.media.items()}
+    elif operation.status != web.HTTPNoContent.status_code:
+        good["content"] = {"application/json": {"schema": schemas.of(operation.answer, "serialization")}}
     good["headers"] = dict(HEADERS)
     if following:
         good["links"] = following
-    responses = {str(each.status): good}
-    if each.method == "PUT":
+    responses = {str(operation.status): good}
+    if operation.method == "PUT":
         responses["201"] = {**good, "description": "Made."}
-    if each.method == "GET" and isinstance(each.answer, str):
+    if operation.method == "GET" and isinstance(operation.answer, str):
         responses["304"] = {"description": "It is still that form (If-None-Match)."}
-    problems = [*ALWAYS, *(WITH_BODY if each.method not in ("GET", "HEAD") else (422,))]
+    problems = [*ALWAYS, *(WITH_BODY if operation.method not in ("GET", "HEAD") else (422,))]
     return responses | {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)}
 
 

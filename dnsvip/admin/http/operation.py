@@ -125,13 +125,13 @@ class Served:
 
 def add(app: web.Application, routes: Iterable[Operation | web.RouteDef]) -> None:
     """Serve operations (and plain routes)."""
-    for each in routes:
-        if isinstance(each, Operation):
-            app.router.add_route(each.method, each.path, _handler(each))
-            if each.method == "GET":  # as aiohttp does for plain routes
-                app.router.add_route("HEAD", each.path, _handler(each))
+    for operation in routes:
+        if isinstance(operation, Operation):
+            app.router.add_route(operation.method, operation.path, _handler(operation))
+            if operation.method == "GET":  # as aiohttp does for plain routes
+                app.router.add_route("HEAD", operation.path, _handler(operation))
         else:
-            each.register(app.router)
+            operation.register(app.router)
 
 
 def _handler(operation: Operation) -> Any:
@@ -146,21 +146,21 @@ def _handler(operation: Operation) -> Any:
 
 def operations(app: web.Application) -> list[Operation]:
     """Every operation that an application serves."""
-    found = [getattr(route.handler, "operation", None) for route in app.router.routes() if route.method != "HEAD"]
-    return [each for each in found if isinstance(each, Operation)]
+    handlers = [getattr(route.handler, "operation", None) for route in app.router.routes() if route.method != "HEAD"]
+    return [operation for operation in handlers if isinstance(operation, Operation)]
 
 
 def operation_of(request: web.Request) -> Operation | None:
     """The operation that a request asks for; None where its route is a plain one, or there is none."""
-    found: Operation | None = getattr(request.match_info.handler, "operation", None)
-    return found
+    operation: Operation | None = getattr(request.match_info.handler, "operation", None)
+    return operation
 
 
 def query_of(request: web.Request, kind: type[T]) -> T:
     """The query of a request, which its operation says is of this type."""
-    found = request[QUERY]
-    assert isinstance(found, kind)  # noqa: S101 - the operation's own type
-    return found
+    query = request[QUERY]
+    assert isinstance(query, kind)  # noqa: S101 - the operation's own type
+    return query
 
 
 def adapter(kind: Any) -> TypeAdapter[Any]:

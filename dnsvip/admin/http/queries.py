@@ -95,7 +95,7 @@ async def read_body(request: web.Request, where: str, kind: type[T]) -> T:
 
 
 def _read(body: JsonObject, where: str, kind: type[T]) -> T:
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # dataclasses all
+    known = [parameter.name for parameter in fields(kind)]  # type: ignore[arg-type]  # dataclasses all
     problems = [
         Problem(f"{where}.{key}", f"unknown key; known here: {', '.join(known)}") for key in body if key not in known
     ]

@@ -40,10 +40,10 @@ class Schemas:
 
     def _kind(self, kind: str, mode: Literal["validation", "serialization"]) -> JsonObject:
         refs = []
-        for each in KINDS[kind].classes:
-            name = each.__name__ + ("" if mode == "validation" else "Shown")
+        for model in KINDS[kind].classes:
+            name = model.__name__ + ("" if mode == "validation" else "Shown")
             if name not in self.definitions:
-                schema = self.of(each, mode)
+                schema = self.of(model, mode)
                 if "$ref" in schema:
                     schema = dict(self.definitions[schema["$ref"].rpartition("/")[2]])
                 self.definitions[name] = _as_body(kind, schema) if mode == "validation" else _as_shown(kind, schema)
@@ -78,7 +78,7 @@ def _as_shown(kind: str, schema: JsonObject) -> JsonObject:
 
 def _brief(kind: Kind) -> JsonObject:
     """An object as a list shows it where that leaves most of it out: its listed fields and the computed ones."""
-    properties: JsonObject = {name: {"type": "string"} for name, each in kind.fields.items() if each.about.listed}
+    properties: JsonObject = {name: {"type": "string"} for name, field in kind.fields.items() if field.about.listed}
     properties |= {name: {"type": "integer", "x-ui": about.ui()} for name, about in kind.extras.items()}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
@@ -86,11 +86,11 @@ def _brief(kind: Kind) -> JsonObject:
 def _patch(schema: JsonObject, definitions: JsonObject) -> JsonObject:
     """A merge patch (RFC 7396): any of the fields, null for the default."""
     some = schema.get("anyOf", [schema])
-    whole = [definitions[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in some]
+    whole = [definitions[form["$ref"].rpartition("/")[2]] if "$ref" in form else form for form in some]
     properties = {
         key: {"anyOf": [_without_default(value), {"type": "null"}]}
-        for each in whole
-        for key, value in each["properties"].items()
+        for form in whole
+        for key, value in form["properties"].items()
     }
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

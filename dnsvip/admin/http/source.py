@@ -51,7 +51,7 @@ class Proxies:
     def trust(self, peer: str) -> bool:
         """Whether the peer of a connection is one of them; "" is that of a Unix socket."""
         address = _of_peer(peer)
-        return any(each in self for each in ((address,) if address else LOCAL if not peer else ()))
+        return any(hop in self for hop in ((address,) if address else LOCAL if not peer else ()))
 
     def source(self, peer: str, lines: Sequence[str]) -> str:
         """Who asks by way of `peer`, whose request has these lines of the header; raises ValueError for a hop that is
@@ -108,8 +108,8 @@ def _of_forwarded(line: str) -> Iterator[str]:
     for element in _ELEMENT.findall(line):
         if element.strip():
             pairs = {pair["name"].lower(): pair for pair in _PAIR.finditer(element)}
-            found = pairs.get("for")
-            yield (re.sub(r"\\(.)", r"\1", found["quoted"] or "") or found["token"] or "") if found else "unknown"
+            node = pairs.get("for")
+            yield (re.sub(r"\\(.)", r"\1", node["quoted"] or "") or node["token"] or "") if node else "unknown"
 
 
 _HOPS = {X_FORWARDED_FOR: _of_list, FORWARDED: _of_forwarded}

@@ -46,27 +46,27 @@ Edit: TypeAlias = Callable[[list[JsonObject], JsonObject | None], None]
 async def list_servers(request: web.Request) -> web.Response:
     """All servers of a pool, or those in a state."""
     state = query_of(request, ServersQuery).state
-    found = [each for each in _servers(await _pool(request)) if state in (None, each["state"])]
-    return page_response(request, found, None)
+    servers = [server for server in _servers(await _pool(request)) if state in (None, server["state"])]
+    return page_response(request, servers, None)
 
 
 async def get_server(request: web.Request) -> web.Response:
     """One server."""
-    found = _find(_servers(await _pool(request)), request.match_info["server"])
-    if found is None:
+    server = _find(_servers(await _pool(request)), request.match_info["server"])
+    if server is None:
         raise _absent(request)
-    return shown_response(found)
+    return shown_response(server)
 
 
 async def put_server(request: web.Request) -> web.Response:
     """Add a server, or replace it; a state that the body does not name stays."""
     body = await _named_body(request)
 
-    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
-        if found is None:
+    def edit(servers: list[JsonObject], stored: JsonObject | None) -> None:
+        if stored is None:
             servers.append(body)
         else:
-            servers[servers.index(found)] = {"state": found["state"], **body}
+            servers[servers.index(stored)] = {"state": stored["state"], **body}
 
     return await _edit(request, edit)
 
@@ -75,10 +75,10 @@ async def patch_server(request: web.Request) -> web.Response:
     """Change what the body names of a server."""
     body = await _named_body(request)
 
-    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
-        if found is None:
+    def edit(servers: list[JsonObject], stored: JsonObject | None) -> None:
+        if stored is None:
             raise _absent(request)
-        servers[servers.index(found)] = bodies.merged(found, body)
+        servers[servers.index(stored)] = bodies.merged(stored, body)
 
     return await _edit(request, edit)
 
@@ -86,10 +86,10 @@ async def patch_server(request: web.Request) -> web.Response:
 async def delete_server(request: web.Request) -> web.Response:
     """Remove a server from its pool."""
 
-    def edit(servers: list[JsonObject], found: JsonObject | None) -> None:
-        if found is None:
+    def edit(servers: list[JsonObject], stored: JsonObject | None) -> None:
+        if stored is None:
             raise _absent(request)
-        servers.remove(found)
+        servers.remove(stored)
 
     return await _edit(request, edit)
 

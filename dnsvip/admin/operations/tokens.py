@@ -93,12 +93,12 @@ class TokensQuery(ShortQuery):
 async def list_all(request: web.Request) -> web.Response:
     """Every token, without its secret."""
     query, now = query_of(request, TokensQuery), request.app[NODE].now()
-    found = [
-        each
-        for each in await request.app[NODE].store().tokens.all()
-        if query.role in (None, each.role) and query.expired in (None, each.has_expired(now))
+    tokens = [
+        token
+        for token in await request.app[NODE].store().tokens.all()
+        if query.role in (None, token.role) and query.expired in (None, token.has_expired(now))
     ]
-    return short_page(request, [_shown(each) for each in found])
+    return short_page(request, [_shown(token) for token in tokens])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -119,9 +119,9 @@ async def create(request: web.Request) -> web.Response:
     token = _with(request, Token(name, 0.0, ""), body, name)
     _demand_within(request, token)
     clear = await request.app[NODE].store().tokens.create(name, request[ACTOR], token)
-    made = await request.app[NODE].store().tokens.get(name) or token
+    created = await request.app[NODE].store().tokens.get(name) or token
     headers = {"Location": f"{ROOT}/tokens/{name}", "Cache-Control": "no-store"}
-    return bodies.answer({**_shown(made), "token": clear}, status=201, headers=headers)
+    return bodies.answer({**_shown(created), "token": clear}, status=201, headers=headers)
 
 
 async def patch(request: web.Request) -> web.Response:
@@ -182,7 +182,7 @@ def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Tok
     scopes = body.scopes
     if body.role is None and not scopes and rights != EVERYTHING:
         scopes = rights.scopes  # not more than the maker has
-    made = replace(
+    renewed = replace(
         token,
         role=body.role,
         scopes=scopes,
@@ -190,8 +190,8 @@ def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Tok
         expires_at=caller.expires_at if ends is None else ends,
         per_minute=body.per_minute or caller.per_minute,
     )
-    _demand_all(request, made)
-    return made
+    _demand_all(request, renewed)
+    return renewed
 
 
 def _demand_all(request: web.Request, token: Token) -> None:
@@ -222,10 +222,10 @@ def _earlier(one: float | None, other: float | None) -> float | None:
 
 async def _token(request: web.Request) -> Token:
     name = request.match_info["name"]
-    found = await request.app[NODE].store().tokens.get(name)
-    if found is None:
+    token = await request.app[NODE].store().tokens.get(name)
+    if token is None:
         raise _absent(name)
-    return found
+    return token
 
 
 def _absent(name: str) -> Refusal:

@@ -182,7 +182,7 @@ async def _serve(stubs: list[Stub]) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with AsyncExitStack() as running:
-        for each in stubs:
-            await running.enter_async_context(each)
-            click.echo(f"answering at {each.endpoint}", err=True)
+        for stub in stubs:
+            await running.enter_async_context(stub)
+            click.echo(f"answering at {stub.endpoint}", err=True)
         await stopped.wait()

@@ -32,7 +32,7 @@ def doctor(node_file: Path, *, server: bool, as_json: bool, quiet: bool) -> None
     part = Part(load_node(node_file), server, os.environ)
     findings: list[Finding] = asyncio.run(_all(part, show=not as_json, quiet=quiet))
     if as_json:
-        shown = [asdict(each) for each in findings if not quiet or each.level is not Level.OK]
+        shown = [asdict(finding) for finding in findings if not quiet or finding.level is not Level.OK]
         click.echo(json.dumps({"findings": shown, "exit_code": exit_code(findings)}, indent=2))
     sys.exit(exit_code(findings))
 

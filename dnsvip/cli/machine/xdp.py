@@ -88,7 +88,7 @@ def decap(interface: str, addresses: tuple[str, ...], source: str, generic: bool
         click.echo(f"detached from {interface}" if was_attached else f"nothing was attached to {interface}")
         return
     try:
-        own, prefix = [IPv6Address(each) for each in addresses], IPv6Network(source)
+        own, prefix = [IPv6Address(address) for address in addresses], IPv6Network(source)
     except ValueError as error:
         raise ConfigError(f"{error}: give IPv6 addresses of this server, and a prefix of 64 bits") from error
     if not own or prefix.prefixlen != 64:
@@ -102,9 +102,9 @@ def _show(attachment: dict[str, Any]) -> None:
     click.echo(f"{interface}: {attachment['attached']}, program {program['name']} {program['tag']} ({program['id']})")
     click.echo(f"pinned in {attachment['pins']}")
     table = Table("map", "entries", "used", "KiB")
-    for each in attachment["maps"]:
-        used = "" if each["used"] is None else f"{each['used']:,}"
-        table.add_row(each["name"], f"{each['entries']:,}", used, f"{each['bytes'] / 1024:,.0f}")
+    for bpf_map in attachment["maps"]:
+        used = "" if bpf_map["used"] is None else f"{bpf_map['used']:,}"
+        table.add_row(bpf_map["name"], f"{bpf_map['entries']:,}", used, f"{bpf_map['bytes'] / 1024:,.0f}")
     Console().print(table)
 
 

@@ -136,7 +136,7 @@ def _path(api: Api, server: str) -> tuple[str, ...]:
     pool, separator, name = server.partition("/")
     if separator:
         return "pools", pool, "servers", name
-    pools = [each["pool"] for each in _servers(api, None) if each["name"] == server]
+    pools = [entry["pool"] for entry in _servers(api, None) if entry["name"] == server]
     if not pools:
         raise ApiError(f"no pool has a server {server!r}; `dnsvip servers list` shows them", 404)
     if len(pools) > 1:

@@ -118,9 +118,9 @@ def list_(config: Path | None, role: str | None, *, expired: bool | None, as_jso
     """List tokens, without their secrets: only their owners have these."""
     if config:
         now, known = time.time(), _in_database(config, lambda store: store.tokens.all())
-        some = (each for each in known if role in (None, each.role) and expired in (None, each.has_expired(now)))
+        some = (token for token in known if role in (None, token.role) and expired in (None, token.has_expired(now)))
         listed: Iterator[JsonObject] = (
-            {**token_form(each), "rights": [str(scope) for scope in each.rights.scopes]} for each in some
+            {**token_form(token), "rights": [str(scope) for scope in token.rights.scopes]} for token in some
         )
     else:
         listed = _api(where).items("tokens", query={"role": role, "expired": expired})

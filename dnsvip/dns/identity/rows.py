@@ -120,7 +120,7 @@ class Rows:
         """Put blocks with these rows in the place of the blocks from `low` to before `high`."""
         pieces = [tuple(zip(*piece, strict=True)) for piece in _cut(rows)]
         firsts, lows = [numbers[0][0] for numbers in pieces], [self._lower(numbers[0]) for numbers in pieces]
-        self.wide += sum(each is not None for each in lows) - sum(each is not None for each in self._lows[low:high])
+        self.wide += sum(bound is not None for bound in lows) - sum(bound is not None for bound in self._lows[low:high])
         self.index[low:high] = array(self._code, [key >> self.shift for key in firsts])
         self.firsts[low:high], self._lows[low:high] = firsts, lows
         self.keys[low:high] = [array(self._code, [key >> self.shift for key in numbers[0]]) for numbers in pieces]

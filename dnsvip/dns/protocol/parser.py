@@ -196,8 +196,8 @@ def _edns(wire: bytes, at: int, end: int) -> Edns:
             raise _Flawed(Flaw.ECS, edns)
         else:
             subnet = _subnet(data, edns)
-    found = subnet or options or cookie
-    return replace(edns, subnet=subnet, options=tuple(options), cookie=cookie) if found else edns
+    fault = subnet or options or cookie
+    return replace(edns, subnet=subnet, options=tuple(options), cookie=cookie) if fault else edns
 
 
 _FAMILY_BYTES = {0: 0, 1: 4, 2: 16}

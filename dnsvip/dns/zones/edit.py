@@ -59,8 +59,8 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
     """The zone after the replacements, the same object where they change nothing; raises InvalidSite."""
     sets, changed = dict(before.sets), set[Key]()
     types: dict[Labels, set[int]] = {}
-    for each in before.sets.values():
-        _note(types, each)
+    for record_set in before.sets.values():
+        _note(types, record_set)
     problems, seen = [], set[tuple[Key, bool]]()
     for wanted in replacements:
         try:
@@ -119,10 +119,10 @@ def _check_place(key: Key, apex: Labels, types: Mapping[Labels, set[int]], recor
         raise ValueError("a CNAME must be alone, and this name has other records already")
 
 
-def _note(types: dict[Labels, set[int]], each: RecordSet) -> None:
+def _note(types: dict[Labels, set[int]], record_set: RecordSet) -> None:
     """Keep which types a name serves."""
-    here = types.setdefault(each.key[0], set())
-    (here.add if each.served else here.discard)(each.rtype)
+    here = types.setdefault(record_set.key[0], set())
+    (here.add if record_set.served else here.discard)(record_set.rtype)
 
 
 def _finished(before: ZoneSets, sets: dict[Key, RecordSet], changed: Sequence[Key]) -> ZoneSets:
@@ -141,20 +141,20 @@ def _finished(before: ZoneSets, sets: dict[Key, RecordSet], changed: Sequence[Ke
 def _check(name: str, sets: Mapping[Key, RecordSet], changed: Iterable[RecordSet]) -> None:
     """Raise InvalidSite unless what changed reads back as it is, and the whole can be served."""
     apex = labels_of(name)
-    wanted = [record.rdata for each in changed for record in each.records()]
-    text = text_of(name, {each.key: each for each in changed})
+    wanted = [record.rdata for record_set in changed for record in record_set.records()]
+    text = text_of(name, {record_set.key: record_set for record_set in changed})
     _, written, problems = read_zone(Zone(name, text))
     if [record.rdata for record in written] != wanted:
         raise InvalidSite(problems[:1] or [Problem(f"zone.{name}", "holds a record that no zone file can hold")])
-    found = zone_problems(apex, [record for each in sets.values() for record in each.records()])
-    if problems := [Problem(f"zone.{name}", re.sub(r"^line 0: ", "", text)) for text in found]:
+    faults = zone_problems(apex, [record for record_set in sets.values() for record in record_set.records()])
+    if problems := [Problem(f"zone.{name}", re.sub(r"^line 0: ", "", text)) for text in faults]:
         raise InvalidSite(problems)
 
 
 def _shown(sets: Mapping[Key, RecordSet], key: Key) -> object:
     """What the API shows of a set, in no order."""
-    each = sets.get(key)
-    return each and ({(e.ttl, e.content, e.disabled) for e in each.entries}, each.comments)
+    record_set = sets.get(key)
+    return record_set and ({(e.ttl, e.content, e.disabled) for e in record_set.entries}, record_set.comments)
 
 
 def _served(sets: Mapping[Key, RecordSet], key: Key) -> object:

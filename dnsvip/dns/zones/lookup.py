@@ -103,8 +103,8 @@ _Spot: TypeAlias = tuple[CompiledZone, _Place]
 def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resolution:
     """The answer to a question of class IN. Aliases are followed through all our zones."""
     start = _walk(zones, query.key, query.qtype)
-    found, response = _follow(zones, start, query, synthesizer)
-    return Resolution(found, response, _owner(start, found, response, query.qtype))
+    result, response = _follow(zones, start, query, synthesizer)
+    return Resolution(result, response, _owner(start, result, response, query.qtype))
 
 
 def _follow(
@@ -143,14 +143,14 @@ def _leads_below(place: _Place) -> bool:
     return target[len(target) - len(place.key) :] == place.key
 
 
-def _owner(start: _Spot | LookupResult, found: LookupResult, response: Response, qtype: int) -> Owner | None:
+def _owner(start: _Spot | LookupResult, result: LookupResult, response: Response, qtype: int) -> Owner | None:
     """An alias owns whatever its chain ends in."""
-    if isinstance(start, LookupResult) or found is LookupResult.TOO_LONG:
+    if isinstance(start, LookupResult) or result is LookupResult.TOO_LONG:
         return None
     zone, place = start
     if response.answer:
         return Owner(LookupResult.ANSWER, place.key, qtype)
-    return Owner(found, place.key if found is LookupResult.REFERRAL else zone.apex)
+    return Owner(result, place.key if result is LookupResult.REFERRAL else zone.apex)
 
 
 def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
@@ -182,12 +182,12 @@ def obstacle(zones: Zones, name: Labels) -> str | None:
 _OBSTACLES: Mapping[_End, str] = {_End.CUT: "delegates that name", _End.DNAME: "redirects that name by a DNAME"}
 
 
-def _leave(chain: list[RRset], found: LookupResult) -> tuple[LookupResult, Response]:
+def _leave(chain: list[RRset], result: LookupResult) -> tuple[LookupResult, Response]:
     """The end of our data: the chain so far, else the refusal for lack of a zone that can be served."""
     if chain:
         return LookupResult.ANSWER, Response(aa=True, answer=tuple(chain))
-    rcode = Rcode.SERVFAIL if found is LookupResult.BROKEN_ZONE else Rcode.REFUSED
-    return found, Response(rcode)
+    rcode = Rcode.SERVFAIL if result is LookupResult.BROKEN_ZONE else Rcode.REFUSED
+    return result, Response(rcode)
 
 
 def _walk(zones: Zones, key: Labels, qtype: int) -> _Spot | LookupResult:
@@ -243,8 +243,8 @@ def _alias(zones: Zones, place: _Place, name: Labels) -> tuple[list[RRset], Labe
     if place.kind is _End.DNAME:
         dname = place.node[Type.DNAME]
         target = name[: len(name) - len(place.key)] + dname.targets[0]
-        made = [RRset(name, Type.CNAME, dname.ttl, ((target,),))] if name_length(target) <= MAX_NAME else []
-        return [dname, *made], target
+        synthesized = [RRset(name, Type.CNAME, dname.ttl, ((target,),))] if name_length(target) <= MAX_NAME else []
+        return [dname, *synthesized], target
     cname = place.node.get(Type.CNAME) if place.kind is _End.NODE else None
     if cname is None or place.key in zones.services:
         return None

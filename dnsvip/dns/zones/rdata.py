@@ -151,7 +151,7 @@ def _nxt(text: str, origin: dns.name.Name) -> dns.rdata.Rdata:
     """A name, and the types that exist there as a bitmap (RFC 2535 section 5.2)."""
     name, *types = text.split()
     bitmap = bytearray(16)
-    numbers = [int(dns.rdatatype.from_text(each)) for each in types]
+    numbers = [int(dns.rdatatype.from_text(rtype)) for rtype in types]
     for number in numbers:
         if number >= 8 * len(bitmap):
             raise ValueError(f"type {number} does not fit an NXT record")

@@ -130,15 +130,15 @@ def read_sets(zone: Zone) -> ZoneSets:
 def text_of(name: str, sets: Mapping[Key, RecordSet]) -> str:
     """A zone's text, canonical: `$ORIGIN`, then each set with its remarks, one record a line."""
     apex = _apex(name)
-    lines = (line for each in sets.values() for line in _lines(apex, each))
+    lines = (line for record_set in sets.values() for line in _lines(apex, record_set))
     return "".join(f"{line}\n" for line in (f"$ORIGIN {apex.to_text()}", *lines))
 
 
-def _lines(apex: dns.name.Name, each: RecordSet) -> Iterator[str]:
-    owner, rtype = _relative(each.owner, apex), each.type_name
-    for comment in each.comments:
+def _lines(apex: dns.name.Name, record_set: RecordSet) -> Iterator[str]:
+    owner, rtype = _relative(record_set.owner, apex), record_set.type_name
+    for comment in record_set.comments:
         yield f";dnsvip-comment {owner} {rtype} {json.dumps(asdict(comment))}"
-    for entry in each.entries:
+    for entry in record_set.entries:
         if entry.disabled:
             yield f";dnsvip-disabled {owner} {entry.ttl} IN {rtype} {entry.content}"
             continue
@@ -182,22 +182,24 @@ def _add_remark(apex: dns.name.Name, sets: dict[Key, RecordSet], kind: str, rest
         raise ValueError("it has too few words")
     name, *ttl, mnemonic, value = words.groups()
     owner, rtype = dns.name.from_text(name, apex).labels[:-1], int(dns.rdatatype.from_text(mnemonic))
-    each = sets.get((lowered(owner), rtype), RecordSet(owner, rtype))
+    record_set = sets.get((lowered(owner), rtype), RecordSet(owner, rtype))
     match kind:
         case "disabled":
-            each = replace(each, entries=(*each.entries, entry_of(rtype, int(ttl[0]), value, disabled=True)))
+            record_set = replace(
+                record_set, entries=(*record_set.entries, entry_of(rtype, int(ttl[0]), value, disabled=True))
+            )
         case "content":
-            each = replace(each, entries=_written(each.entries, read_content(rtype, value), value))
+            record_set = replace(record_set, entries=_written(record_set.entries, read_content(rtype, value), value))
         case _:
-            each = replace(each, comments=(*each.comments, Comment(**json.loads(value))))
-    if each.entries or each.comments:
-        sets[each.key] = each
+            record_set = replace(record_set, comments=(*record_set.comments, Comment(**json.loads(value))))
+    if record_set.entries or record_set.comments:
+        sets[record_set.key] = record_set
 
 
 def _written(entries: tuple[Entry, ...], rdata: dns.rdata.Rdata, written: str) -> tuple[Entry, ...]:
     """The entries, of which that with this data was written so; one that is gone by now has left its remark behind."""
     return tuple(
-        replace(each, written=written) if not each.disabled and each.rdata == rdata else each for each in entries
+        replace(entry, written=written) if not entry.disabled and entry.rdata == rdata else entry for entry in entries
     )
 
 

@@ -36,7 +36,7 @@ class UserEvents:
         """See `plane.Events`."""
         entry = (sink, criteria)
         self._settle([*self._watchers, entry])
-        return lambda: self._settle([each for each in self._watchers if each is not entry])
+        return lambda: self._settle([watcher for watcher in self._watchers if watcher is not entry])
 
     def _settle(self, watchers: list[tuple[Sink, Filter]]) -> None:
         self._watchers = watchers
