@@ -72,13 +72,13 @@ class Sample:
 
 def samples() -> list[Sample]:
     """One for each class, and one for each way that excludes another."""
-    found = [
+    values = [
         Sample(kind, _name(kind, model), model, _filled(kind.name, model))
         for kind in KINDS.values()
         for model in kind.classes
     ]
-    pool = next(sample for sample in found if sample.kind.name == "pool")
-    return [*found, Sample(pool.kind, "tcp", pool.model, {"check": {"tcp": 81}})]
+    pool = next(sample for sample in values if sample.kind.name == "pool")
+    return [*values, Sample(pool.kind, "tcp", pool.model, {"check": {"tcp": 81}})]
 
 
 def value_at(body: Mapping[str, Any], path: str) -> Any:

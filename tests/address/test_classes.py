@@ -27,9 +27,9 @@ def tables(draw: st.DrawFn) -> tuple[ClassTable, dict[str, tuple[int, ...]]]:
 @given(tables(), st.integers())
 def test_decode_undoes_encode(table: tuple[ClassTable, dict[str, tuple[int, ...]]], spread: int) -> None:
     """Every address of a tier decodes to that tier, whichever number the spread picks."""
-    made, classes = table
+    subnet, classes = table
     for tier in classes:
-        assert made.decode(made.encode(tier, spread)) == tier
+        assert subnet.decode(subnet.encode(tier, spread)) == tier
 
 
 @given(tables())
@@ -37,12 +37,12 @@ def test_spread_uses_every_number_and_nothing_else_decodes(
     table: tuple[ClassTable, dict[str, tuple[int, ...]]],
 ) -> None:
     """Successive spreads reach all numbers of a tier; network, broadcast and plain address decode to no tier."""
-    made, classes = table
-    base = int(made.prefix.network_address)
+    subnet, classes = table
+    base = int(subnet.prefix.network_address)
     for tier, hosts in classes.items():
-        assert {made.encode(tier, i) - base for i in range(len(hosts))} == set(hosts)
-    for address in (base, made.plain, int(made.prefix.broadcast_address)):
-        assert made.decode(address) is None
+        assert {subnet.encode(tier, i) - base for i in range(len(hosts))} == set(hosts)
+    for address in (base, subnet.plain, int(subnet.prefix.broadcast_address)):
+        assert subnet.decode(address) is None
 
 
 def test_tier_without_numbers_gets_the_plain_address() -> None:

@@ -14,8 +14,8 @@ async def test_an_enrolment(api: Api) -> None:
     answer = await api("POST", "clients/acme/enrolment", {"servers": ["[2001:db8::53]:53"]})
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
-    made = make_enrolment(await api.store.snapshots.load(), "acme", ["[2001:db8::53]:53"])
-    assert parse(json.dumps(answer.json), "the answer") == made
+    enrolled = make_enrolment(await api.store.snapshots.load(), "acme", ["[2001:db8::53]:53"])
+    assert parse(json.dumps(answer.json), "the answer") == enrolled
 
 
 @pytest.mark.parametrize(

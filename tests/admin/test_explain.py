@@ -19,12 +19,12 @@ from tests.admin.conftest import Api
 async def explained(api: Api, **asked: Any) -> Any:
     """The explanation, which is the same by query and by body."""
     asked = {"qname": "www.example.test", "source": "192.0.2.200"} | asked
-    found = await api.ok("POST", "explain", asked)
+    explanation = await api.ok("POST", "explain", asked)
     query = {key: str(value) for key, value in asked.items()}
     again = await api.ok("GET", "explain", params=query)
-    assert [step["detail"] for step in again["steps"]] == [step["detail"] for step in found["steps"]]
-    assert again.keys() == found.keys()
-    return found
+    assert [step["detail"] for step in again["steps"]] == [step["detail"] for step in explanation["steps"]]
+    assert again.keys() == explanation.keys()
+    return explanation
 
 
 WHO: list[tuple[dict[str, Any], str | None, dict[str, Any] | None]] = [
@@ -40,12 +40,20 @@ WHO: list[tuple[dict[str, Any], str | None, dict[str, Any] | None]] = [
 @pytest.mark.parametrize(("asked", "client", "rule"), WHO, ids=lambda value: str(value)[:50])
 async def test_who(api: Api, asked: dict[str, Any], client: str | None, rule: dict[str, Any] | None) -> None:
     """The rule that matched is named with step, value and client, and every step says why it did or did not."""
-    found = await explained(api, **asked)
-    assert (found["client"] and found["client"]["name"]) == client
-    assert (found["rule"] and {key: found["rule"][key] for key in ("step", "value")}) == rule
-    assert [step["step"] for step in found["steps"]] == ["tsig", "tls", "token", "ecs", "source", "geo", "listener"]
-    assert [step["step"] for step in found["steps"] if step["decided"]] == ([rule["step"]] if rule else [])
-    assert all(step["detail"] for step in found["steps"])
+    explanation = await explained(api, **asked)
+    assert (explanation["client"] and explanation["client"]["name"]) == client
+    assert (explanation["rule"] and {key: explanation["rule"][key] for key in ("step", "value")}) == rule
+    assert [step["step"] for step in explanation["steps"]] == [
+        "tsig",
+        "tls",
+        "token",
+        "ecs",
+        "source",
+        "geo",
+        "listener",
+    ]
+    assert [step["step"] for step in explanation["steps"] if step["decided"]] == ([rule["step"]] if rule else [])
+    assert all(step["detail"] for step in explanation["steps"])
 
 
 async def test_why_not(api: Api) -> None:
@@ -62,21 +70,21 @@ async def test_a_revoked_client(api: Api) -> None:
     """A revoked client is found by its claim and named, and answered as nobody."""
     await api.ok("PATCH", "clients/acme", {"state": "revoked"})
     api.snapshots.append(await api.store.snapshots.load())
-    found = await explained(api, source="2001:db8:77::5")
-    assert found["client"] is None
-    assert found["rule"] == {"step": "source", "value": None, "client": "acme", "in_use": False}
-    assert found["answer"]["addresses"][0]["address"] == "2001:db8:a:1::1"
-    assert "acme, which is disabled or revoked" in json.dumps(found["steps"])
+    explanation = await explained(api, source="2001:db8:77::5")
+    assert explanation["client"] is None
+    assert explanation["rule"] == {"step": "source", "value": None, "client": "acme", "in_use": False}
+    assert explanation["answer"]["addresses"][0]["address"] == "2001:db8:a:1::1"
+    assert "acme, which is disabled or revoked" in json.dumps(explanation["steps"])
 
 
 async def test_answer_and_flow(api: Api) -> None:
     """Each address of the answer comes with the decision of the dispatcher on a connection to it."""
-    found = await explained(api, source="2001:db8:77::5", flow_port=1234)
-    answer = found["answer"]
+    explanation = await explained(api, source="2001:db8:77::5", flow_port=1234)
+    answer = explanation["answer"]
     assert (answer["rcode"], answer["outcome"], answer["kind"]) == ("NOERROR", "service", "encoded")
     (address,) = answer["addresses"]
     assert (address["ttl"], address["cluster"], address["service"]) == (60, "web", "www.example.test")
-    (flow,) = found["flows"]
+    (flow,) = explanation["flows"]
     assert (flow["tier"], flow["pool"], flow["server"], flow["dscp"]) == ("gold", "fast", "fast-1", 34)
     assert flow["judgement"]["client"] == "acme"
     assert flow["candidates"] == [
@@ -84,7 +92,7 @@ async def test_answer_and_flow(api: Api) -> None:
     ]
     packet = syn(ip_address("2001:db8:77::5"), 1234, ip_address(address["address"]), 443)
     verdict = decide(
-        packet, DispatchTables(await api.store.snapshots.load()), Flows(4), int(found["judged_at"] * SECOND)
+        packet, DispatchTables(await api.store.snapshots.load()), Flows(4), int(explanation["judged_at"] * SECOND)
     )
     assert (flow["action"], flow["reason"], flow["server"]) == (
         verdict.action.value,
@@ -95,8 +103,8 @@ async def test_answer_and_flow(api: Api) -> None:
 
 async def test_weights(api: Api) -> None:
     """The pool's servers stand with weights and shares, and the port chooses among them as it does in earnest."""
-    found = await explained(api)
-    (flow,) = found["flows"]
+    explanation = await explained(api)
+    (flow,) = explanation["flows"]
     shares = {one["server"]: one["share"] for one in flow["candidates"]}
     assert shares["slow-1"] == pytest.approx(2 / 3, abs=0.01)
     assert shares["slow-2"] == pytest.approx(1 / 3, abs=0.01)

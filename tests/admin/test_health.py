@@ -30,14 +30,14 @@ async def test_each_dispatchers_finding(api: Api) -> None:
     await api.store.nodes.report(report("d3", [], now))
     await api.store.nodes.report(report("d4", {"of": "another version"}, now))
     items = (await api.ok("GET", "health"))["items"]
-    told = [(each["pool"], each["name"], each["node"], each["live"], each["state"]) for each in items]
+    told = [(item["pool"], item["name"], item["node"], item["live"], item["state"]) for item in items]
     assert told == [
         ("fast", "a", "d1", True, "up"),
         ("fast", "a", "d2", False, "down"),
         ("slow", "b", "d1", True, "up"),
     ]
     assert items[1]["note"] == "Connection refused"
-    assert [each["name"] for each in (await api.ok("GET", "health?pool=slow"))["items"]] == ["b"]
+    assert [item["name"] for item in (await api.ok("GET", "health?pool=slow"))["items"]] == ["b"]
     assert len((await api.ok("GET", "health?server=a"))["items"]) == 2
     assert (await api.ok("GET", "health?node=d1"))["items"] == [items[0], items[2]]
     assert (await api.ok("GET", "health?state=down&pool=fast"))["items"] == [items[1]]

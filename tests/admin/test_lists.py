@@ -127,7 +127,7 @@ async def test_counts_of_filters(api: Api) -> None:
 async def test_every_declared_filter_and_order_works(api: Api, kind: Kind) -> None:
     """What a kind declares as filtered or sorted is in the document, and the store has a condition or order for it."""
     parameters = (await api.ok("GET", "openapi.json"))["paths"][f"/api/v1/{kind.plural}"]["get"]["parameters"]
-    described = {each["name"]: each["schema"] for each in parameters}
+    described = {parameter["name"]: parameter["schema"] for parameter in parameters}
     common = {field.name for field in fields(PageQuery)}
     assert described.keys() - common == kind.list_filters.keys()
     for name in kind.list_filters:
@@ -142,8 +142,8 @@ async def test_every_declared_filter_and_order_works(api: Api, kind: Kind) -> No
 async def test_the_client_of_a_key_is_shown_to_readers_of_clients(api: Api) -> None:
     """Who may not read a client is not told by which key it is known."""
     scope = {"actions": ["read"], "kinds": ["tsig", "client"], "clients": ["news*"]}
-    made = await api.ok("POST", "tokens", {"name": "narrow", "scopes": [scope]})
-    narrow = replace(api, token=made["token"])
+    created = await api.ok("POST", "tokens", {"name": "narrow", "scopes": [scope]})
+    narrow = replace(api, token=created["token"])
     assert (await narrow("GET", "tsig?client=newsreader")).status == 200
     for query in ("client=acme", "tier=gold"):
         answer = await narrow("GET", f"tsig?{query}")

@@ -119,8 +119,8 @@ async def test_a_token_for_challenges(api: Api) -> None:
     """A token of the role acme changes TXT records at _acme-challenge and nothing else, narrowed to its zones."""
     scopes = [{"actions": ["read"], "kinds": ["zone"]}, {"actions": ["write"], "kinds": ["acme"], "zones": ["other.*"]}]
     for body, allowed in (({"role": "acme"}, True), ({"scopes": scopes}, False)):
-        made = await api.ok("POST", "tokens", {"name": "acme" if allowed else "narrow"} | body)
-        headers = {"X-API-Key": made["token"], "Authorization": ""}
+        created = await api.ok("POST", "tokens", {"name": "acme" if allowed else "narrow"} | body)
+        headers = {"X-API-Key": created["token"], "Authorization": ""}
         answer = await api("PATCH", ZONE, {"rrsets": [change(TXT, "TXT", '"x"')]}, headers=headers)
         assert (answer.status == 204) is allowed, answer.text
         for other in (change("www.example.test.", "TXT", '"x"'), change(TXT, "A", "192.0.2.1")):

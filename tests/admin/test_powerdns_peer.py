@@ -80,13 +80,13 @@ class Side:
 def sets_of(rrsets: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
     """Record sets in a form that compares, without the SOA, whose serial each server counts by itself."""
     return {
-        (each["name"].lower(), each["type"]): (
-            each["ttl"],
-            sorted((record["content"], record["disabled"]) for record in each["records"]),
-            sorted((one["content"], one["account"], min(one["modified_at"], 99)) for one in each["comments"]),
+        (rrset["name"].lower(), rrset["type"]): (
+            rrset["ttl"],
+            sorted((record["content"], record["disabled"]) for record in rrset["records"]),
+            sorted((one["content"], one["account"], min(one["modified_at"], 99)) for one in rrset["comments"]),
         )
-        for each in rrsets
-        if each["type"] != "SOA"
+        for rrset in rrsets
+        if rrset["type"] != "SOA"
     }
 
 
@@ -95,7 +95,7 @@ def shown(call: Call, answer: Any) -> Any:
     if isinstance(answer, list):
         return sorted((zone["id"], zone["name"], zone["url"], zone["kind"]) for zone in answer)
     if "rrset_name" in call.path:
-        answer["rrsets"] = [active(each) for each in answer["rrsets"] if active(each)["records"]]
+        answer["rrsets"] = [active(rrset) for rrset in answer["rrsets"] if active(rrset)["records"]]
     return answer["id"], answer["name"], answer["url"], sets_of(answer["rrsets"]) if "rrsets" in answer else None
 
 

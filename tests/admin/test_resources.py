@@ -46,20 +46,20 @@ async def test_life_of_an_object(api: Api, path: str, body: dict[str, Any], patc
     if "/servers/" in path:
         await api.ok("PUT", "pools/third", {})
     before = await api.store.generation()
-    made = await api("PUT", path, body)
-    assert made.status == 201
-    assert made.headers["Location"] == f"/api/v1/{path}"
-    assert made.headers["Dnsvip-Generation"] == str(before + 1)
+    created = await api("PUT", path, body)
+    assert created.status == 201
+    assert created.headers["Location"] == f"/api/v1/{path}"
+    assert created.headers["Dnsvip-Generation"] == str(before + 1)
     again = await api("PUT", path, body)
-    assert (again.status, again.json) == (200, made.json)
+    assert (again.status, again.json) == (200, created.json)
     assert "Dnsvip-Generation" not in again.headers
     patched = await api.ok("PATCH", path, patch)
-    assert patched == made.json | patch
+    assert patched == created.json | patch
     assert await api.ok("GET", path) == patched
     collection, _, name = path.rpartition("/")
     assert name in [item["name"] for item in (await api.ok("GET", collection))["items"]]
     back = await api.ok("PUT", path, body)
-    assert back == made.json
+    assert back == created.json
     assert (await api("DELETE", path)).status == 204
     assert (await api("GET", path)).status == 404
     assert (await api("DELETE", path)).status == 404
@@ -91,8 +91,8 @@ async def test_paging(api: Api) -> None:
 async def test_names_of_dns_in_paths(api: Api) -> None:
     """A zone is found by any writing of its name, also one with a slash in it."""
     text = {"text": "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.other.test.\n"}
-    made = await api("PUT", "zones/0%2F25.2.0.192.IN-ADDR.arpa.", text | {"name": "0/25.2.0.192.in-addr.ARPA"})
-    assert made.headers["Location"] == "/api/v1/zones/0%2F25.2.0.192.in-addr.arpa"
+    created = await api("PUT", "zones/0%2F25.2.0.192.IN-ADDR.arpa.", text | {"name": "0/25.2.0.192.in-addr.ARPA"})
+    assert created.headers["Location"] == "/api/v1/zones/0%2F25.2.0.192.in-addr.arpa"
     assert (await api("GET", "zones/0%2f25.2.0.192.in-addr.arpa")).status == 200
 
 
@@ -233,13 +233,13 @@ async def test_keys(api: Api) -> None:
 
 async def test_tokens(api: Api) -> None:
     """A token is shown once, works at once, and no more when deleted."""
-    made = await api("POST", "tokens", {"name": "robot"})
-    assert made.status == 201
-    robot = {"Authorization": f"Bearer {made.json['token']}"}
+    created = await api("POST", "tokens", {"name": "robot"})
+    assert created.status == 201
+    robot = {"Authorization": f"Bearer {created.json['token']}"}
     assert (await api("GET", "status", headers=robot)).status == 200
     listed = await api("GET", "tokens")
     assert [token["name"] for token in listed.json["items"]] == ["robot", "test"]
-    assert made.json["token"] not in listed.text
+    assert created.json["token"] not in listed.text
     assert (await api("POST", "tokens", {"name": "robot"})).status == 409
     assert (await api("POST", "tokens", {"name": "no name"})).status == 422
     assert (await api("DELETE", "tokens/robot")).status == 204
@@ -253,11 +253,11 @@ async def test_decode(api: Api) -> None:
     _, codec = snapshot.keyrings["web"].active or pytest.fail("no active epoch")
     address = codec.encode({"tier": 1, "client": 1001, "lang": 1, "expiry": 127, "nonce": 5})
     text = ":".join(f"{address:032x}"[i : i + 4] for i in range(0, 32, 4))
-    found = await api.ok("GET", f"decode?address={text}&source=2001:db8::9&port=5000")
+    explanation = await api.ok("GET", f"decode?address={text}&source=2001:db8::9&port=5000")
     judged = AddressVerifier(snapshot).verify(address, 0, 0, 0.0)
-    assert (found["reason"], found["tier"], found["client"]) == (judged.reason, "gold", "acme")
-    assert [step["title"] for step in found["steps"]][-1] == "verdict"
-    assert await api.ok("POST", "decode", {"address": text}) == found
+    assert (explanation["reason"], explanation["tier"], explanation["client"]) == (judged.reason, "gold", "acme")
+    assert [step["title"] for step in explanation["steps"]][-1] == "verdict"
+    assert await api.ok("POST", "decode", {"address": text}) == explanation
     forged = await api.ok("POST", "decode", {"address": text[:-1] + "fe"[text[-1] == "f"], "port": 1})
     assert (forged["accepted"], forged["reason"], forged["tier"]) == (False, "bad-tag", None)
     wrong = await api("GET", "decode?address=2001:db8::/64&port=99999&sauce=1")

@@ -116,8 +116,8 @@ async def test_no_more_than_one_has(api: Api) -> None:
 async def test_whoami(api: Api) -> None:
     """Everybody may ask who he is and what he may do."""
     headers = await made(api, role="metrics")
-    found = await api.ok("GET", "whoami", headers=headers)
-    assert found == {"actor": "token robot", "rights": ["read:metrics,status"]}
+    caller = await api.ok("GET", "whoami", headers=headers)
+    assert caller == {"actor": "token robot", "rights": ["read:metrics,status"]}
 
 
 async def test_expiry(api: Api) -> None:

@@ -243,15 +243,15 @@ def main() -> None:
     options = parser.parse_args()
     shorten_gil_interval()
     changed = asyncio.run(change(options.clients)) if options.clients else {}
-    found = [look_ups(size) for size in SIZES if size <= options.largest]
+    measured = [look_ups(size) for size in SIZES if size <= options.largest]
     if options.json:
-        print(json.dumps({"look_ups": found, "change": changed}))
+        print(json.dumps({"look_ups": measured, "change": changed}))
         return
-    for row in [*found, changed]:
+    for row in [*measured, changed]:
         print("  ".join(f"{name} {value:,.2f}".replace(".00", "") for name, value in row.items()))
-    if len(found) > 1:
+    if len(measured) > 1:
         for name in ("owner_us", "match_us", "classify_us", "query_us"):
-            print(f"{name}: largest / smallest {found[-1][name] / found[0][name]:.2f} (goal {FLAT})")
+            print(f"{name}: largest / smallest {measured[-1][name] / measured[0][name]:.2f} (goal {FLAT})")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ class Report:
             "decisions_us": dict(self.decisions),
             "flow_bytes": self.flow_bytes,
             "moved_percent": dict(self.moved),
-            "connections": {way: [asdict(each) for each in rounds] for way, rounds in self.ways.rounds.items()},
+            "connections": {
+                way: [asdict(connections) for connections in rounds] for way, rounds in self.ways.rounds.items()
+            },
             "bytes_into_dispatcher": dict(self.ways.download),
             "user_space_us": self.ways.user_us,
             "connections_under_flood": dict(self.ways.flood),
@@ -233,7 +235,7 @@ def _moved(before: Sequence[Any], after: Sequence[Any]) -> float:
         for servers in (before, after)
     ]
     names = [[ring.targets[place].name for place in ring.places] for ring in rings]
-    stay = {each.name for each in before if each in after}
+    stay = {server.name for server in before if server in after}
     changed = sum(old != new and {old, new} <= stay for old, new in zip(*names, strict=True))
     return 100 * changed / len(names[0])
 

@@ -117,7 +117,7 @@ def flatness(effort: Effort) -> dict[int, list[Load]]:
         servers = [stack.enter_context(Server(_flat(size), Path(name))) for size in effort.sizes]
         rounds = interleaved(effort, servers, FLAT, Path(name))["anywhere"]
         return {
-            size: [each[server.name] for each in rounds] for size, server in zip(effort.sizes, servers, strict=True)
+            size: [turn[server.name] for turn in rounds] for size, server in zip(effort.sizes, servers, strict=True)
         }
 
 
@@ -129,20 +129,20 @@ def interleaved(
 ) -> Rounds:
     """The rounds of each workload in sequence, after one warm-up round."""
     random = Random(1)
-    found: Rounds = {name: [] for name in workloads}
+    rounds: Rounds = {name: [] for name in workloads}
     for name, work in workloads.items():
         for number in range(-1, effort.rounds):
             say(f"{name}, round {number + 1} of {effort.rounds}")
             file = write_questions(folder / name, work.make(effort.queries, random))
             turn = [*servers[number % len(servers) :], *servers[: number % len(servers)]]
             loads = {
-                each.name: run_load(each.pid, each.port, file, work.times, effort.seconds, work.sockets)
-                for each in turn
+                workload.name: run_load(workload.pid, workload.port, file, work.times, effort.seconds, work.sockets)
+                for workload in turn
             }
             if number >= 0:
-                found[name].append(loads)
+                rounds[name].append(loads)
     say("")
-    return found
+    return rounds
 
 
 def classification(effort: Effort) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def classification(effort: Effort) -> dict[str, Any]:
     if done.returncode:
         raise BenchError("bench_classify failed; its output is above")
     say("")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
 
 
 def _flat(prefixes: int) -> Recipe:

@@ -97,8 +97,8 @@ def ask(port: int, questions: Path, seconds: float) -> tuple[int, float]:
     bounds = ["-l", str(seconds), "-n", "1"] if questions.stat().st_size > 1 << 22 else ["-l", str(seconds)]
     where = ["-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-B", "-q", "200", "-c", "4", *bounds]
     done = subprocess.run(["dnsperf", *where], capture_output=True, text=True, check=True)
-    found = [re.search(rf"{key}: +([\d.]+)", done.stdout) for key in ("Queries completed", "Queries per second")]
-    numbers = [float(match[1]) for match in found if match]
+    matches = [re.search(rf"{key}: +([\d.]+)", done.stdout) for key in ("Queries completed", "Queries per second")]
+    numbers = [float(match[1]) for match in matches if match]
     return int(numbers[0]), numbers[1]
 
 

@@ -52,7 +52,7 @@ async def _effect(url: str, changes: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="dnsvip-") as folder, World() as world:
         fleet = await Fleet.start(Path(folder), url, world)
         try:
-            taken: dict[str, list[tuple[float, int]]] = {each.name: [] for each in fleet.dispatchers}
+            taken: dict[str, list[tuple[float, int]]] = {dispatcher.name: [] for dispatcher in fleet.dispatchers}
             ended = threading.Event()
             threads = [threading.Thread(target=_follow, args=(d, taken[d.name], ended)) for d in fleet.dispatchers]
             for thread in threads:

@@ -39,7 +39,7 @@ def make_clients(prefixes: int) -> Iterator[Client]:
 async def serve(port: int, prefixes: int) -> None:
     """Answer until killed."""
     site = make_site({"cluster": {"web": {"renew": 3600}}, "client": {"acme": None, "newsreader": None}})
-    clients = {each.name: each for each in make_clients(prefixes)}
+    clients = {client.name: client for client in make_clients(prefixes)}
     engine = Engine(snapshot_of(replace(site, clients=clients)))
     server = DnsServer(DnsSettings(listen=(Listener(f"127.0.0.1:{port}"),)), engine)
     await server.start()

@@ -60,8 +60,8 @@ class Verdict:
 
     def __str__(self) -> str:
         goal = self.goal
-        found = "not measured" if self.figure is None else f"{self.figure:.3g}"
-        return f"{goal.text} {found} (at most {goal.most:g} {goal.unit})"
+        figure = "not measured" if self.figure is None else f"{self.figure:.3g}"
+        return f"{goal.text} {figure} (at most {goal.most:g} {goal.unit})"
 
 
 def judge(part: str, figures: Mapping[str, float]) -> list[Verdict]:
@@ -71,5 +71,5 @@ def judge(part: str, figures: Mapping[str, float]) -> list[Verdict]:
 
 def summary(verdicts: list[Verdict]) -> str:
     """One line: which goals are missed and which are met."""
-    met, missed = ("; ".join(str(each) for each in verdicts if each.met is wanted) for wanted in (True, False))
+    met, missed = ("; ".join(str(verdict) for verdict in verdicts if verdict.met is wanted) for wanted in (True, False))
     return f"goals missed: {missed or 'none'} | met: {met or 'none'}"

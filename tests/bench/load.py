@@ -50,10 +50,10 @@ def run_load(pid: int, port: int, questions: Path, times: int, seconds: float, s
     before = cpu_seconds(pid)
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     used = cpu_seconds(pid) - before
-    found = {name: match[1] for name, pattern in _PATTERNS.items() if (match := pattern.search(done.stdout))}
-    if len(found) < len(_PATTERNS):
+    figures = {name: match[1] for name, pattern in _PATTERNS.items() if (match := pattern.search(done.stdout))}
+    if len(figures) < len(_PATTERNS):
         raise BenchError(f"dnsperf does not say what it did:\n{done.stdout}{done.stderr}")
-    asked, answered, good = (int(found[name]) for name in ("asked", "answered", "good"))
+    asked, answered, good = (int(figures[name]) for name in ("asked", "answered", "good"))
     if asked - answered > MOST_LOST * asked or good != answered:
         raise BenchError(f"of {asked} questions to port {port} {answered} were answered, {good} of them with NOERROR")
-    return Load(1e6 * used / answered, answered / float(found["seconds"]))
+    return Load(1e6 * used / answered, answered / float(figures["seconds"]))

@@ -17,10 +17,10 @@ def family(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for process, parent in _parents():
         children.setdefault(parent, []).append(process)
-    found = [pid]
-    for process in found:  # grows during the walk
-        found += children.get(process, [])
-    return found
+    family_pids = [pid]
+    for process in family_pids:  # grows during the walk
+        family_pids += children.get(process, [])
+    return family_pids
 
 
 def cpu_seconds(pid: int) -> float:

@@ -89,9 +89,9 @@ class Frames:
     """Frames of one size, contiguous, so that reading them touches little memory."""
 
     def __init__(self, frames: Iterable[bytes]) -> None:
-        each = list(frames)
-        self.count, self.size = len(each), len(each[0])
-        self.held = ctypes.create_string_buffer(b"".join(each))
+        packets = list(frames)
+        self.count, self.size = len(packets), len(packets[0])
+        self.held = ctypes.create_string_buffer(b"".join(packets))
         if len(self.held) != self.count * self.size + 1:
             raise ValueError("frames of several sizes")
 
@@ -140,7 +140,7 @@ def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> lis
 
     # Prepared in advance, so that only calls come between packets.
     turns = [made(turn) for turn in range(rounds)]
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *GOALS)}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in ("E", *GOALS)}
     for frames in turns:
         kernel.writer.sweep(0, everything=True)
         for frame in flows * 2:
@@ -153,14 +153,14 @@ def _measure(kernel: Kernel, nothing: _Runner, rounds: int, packets: int) -> lis
             cold[name] = nothing.cold(some), runner.cold(some)
         for name, some in frames.items():
             e, figure = cold[name]
-            found["E"].append((e, nothing.repeated(some)))
-            found[name].append((figure, runner.repeated(some)))
-    return [_figure(name, found) for name in found]
+            samples["E"].append((e, nothing.repeated(some)))
+            samples[name].append((figure, runner.repeated(some)))
+    return [_figure(name, samples) for name in samples]
 
 
-def _figure(name: str, found: dict[str, list[tuple[float, float]]]) -> Figure:
+def _figure(name: str, samples: dict[str, list[tuple[float, float]]]) -> Figure:
     (cold, repeated), (e, e_repeated) = (
-        tuple(statistics.median(values) for values in zip(*found[each], strict=True)) for each in (name, "E")
+        tuple(statistics.median(values) for values in zip(*samples[kind], strict=True)) for kind in (name, "E")
     )
     return Figure(name, cold, repeated, cold / e, repeated / e_repeated, GOALS.get(name))
 

@@ -62,15 +62,15 @@ class Report:
 
     def cost(self, kind: str, server: str) -> float:
         """Median CPU microseconds per answer."""
-        return median(each[server].cpu_us for each in self.rounds[kind])
+        return median(loads[server].cpu_us for loads in self.rounds[kind])
 
     def rate(self, kind: str, server: str) -> float:
         """Median answers per second."""
-        return median(each[server].rate for each in self.rounds[kind])
+        return median(loads[server].rate for loads in self.rounds[kind])
 
     def ratio(self, kind: str, peer: str) -> float:
         """Our CPU time divided by a peer's, the median of the rounds."""
-        return median(each[OURS.name].cpu_us / each[peer].cpu_us for each in self.rounds[kind])
+        return median(loads[OURS.name].cpu_us / loads[peer].cpu_us for loads in self.rounds[kind])
 
     def as_json(self) -> dict[str, Any]:
         """All of it, with every round."""
@@ -108,15 +108,15 @@ def tables(report: Report) -> Iterator[str]:
         yield from table(head, rows)
     yield "\nNumber of client prefixes (dnsvip, ECS /32 from anywhere in them, each new)\n"
     sizes = [
-        (f"{size:,}", f"{median(each.cpu_us for each in loads):.2f}", f"{median(each.rate for each in loads):,.0f}")
+        (f"{size:,}", f"{median(load.cpu_us for load in loads):.2f}", f"{median(load.rate for load in loads):,.0f}")
         for size, loads in report.flat.items()
     ]
     yield from table(("prefixes", "CPU us/query", "queries/s"), sizes)
     yield "\nClassification, in process (bench_classify)\n"
-    found = report.classification["look_ups"]
+    look_ups = report.classification["look_ups"]
     yield from table(
         tuple(title for title, _ in COLUMNS.values()),
-        [tuple(f"{row[key]:,.{places}f}" for key, (_, places) in COLUMNS.items()) for row in found],
+        [tuple(f"{row[key]:,.{places}f}" for key, (_, places) in COLUMNS.items()) for row in look_ups],
     )
     change = report.classification["change"]
     yield (

@@ -209,12 +209,12 @@ class Server:
 
     def _address(self, question: bytes) -> str:
         wire = ask_once(self.port, question)
-        found = (
+        addresses = (
             [str(rdata) for rrset in from_wire(wire).answer for rdata in rrset if rdata.rdtype == AAAA] if wire else []
         )
-        if len(found) != 1:
-            raise BenchError(f"{self.name} gives {len(found)} addresses where it should give one")
-        return found[0]
+        if len(addresses) != 1:
+            raise BenchError(f"{self.name} gives {len(addresses)} addresses where it should give one")
+        return addresses[0]
 
 
 def ask_once(port: int, question: bytes, seconds: float = 0.2) -> bytes | None:

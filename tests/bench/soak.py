@@ -69,12 +69,12 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=600)
     seconds = options.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder:
-        found, load = soak(Path(folder), seconds)
+        findings, load = soak(Path(folder), seconds)
     print(f"load        {load}")
-    print(f"prober      {found.asked} questions, {found.lost} lost, {found.wrong} wrong")
-    print(f"changes     {found.changes}, the slowest in effect after {found.slowest * 1000:.0f} ms")
-    print(f"memory      {found.memory[0] >> 20} MiB after warming up, {found.memory[-1] >> 20} MiB at the end")
-    clean = not (found.lost or found.wrong) and found.grown < MAY_GROW and "lost 0," in load
+    print(f"prober      {findings.asked} questions, {findings.lost} lost, {findings.wrong} wrong")
+    print(f"changes     {findings.changes}, the slowest in effect after {findings.slowest * 1000:.0f} ms")
+    print(f"memory      {findings.memory[0] >> 20} MiB after warming up, {findings.memory[-1] >> 20} MiB at the end")
+    clean = not (findings.lost or findings.wrong) and findings.grown < MAY_GROW and "lost 0," in load
     sys.exit(0 if clean else 1)
 
 
@@ -85,9 +85,9 @@ def soak(folder: Path, seconds: float) -> tuple[Findings, str]:
     node.start("--token-file", "token")
     try:
         codec = asyncio.run(_codec(folder))
-        found = Findings()
+        findings = Findings()
         stop = threading.Event()
-        threads = [threading.Thread(target=work, args=(node, codec, found, stop)) for work in (_probe, _watch)]
+        threads = [threading.Thread(target=work, args=(node, codec, findings, stop)) for work in (_probe, _watch)]
         load = _start_load(node, folder, seconds)
         for thread in threads:
             thread.start()
@@ -95,39 +95,39 @@ def soak(folder: Path, seconds: float) -> tuple[Findings, str]:
         stop.set()
         for thread in threads:
             thread.join()
-        return found, _summary(said)
+        return findings, _summary(said)
     finally:
         node.stop()
 
 
-def _probe(node: Node, codec: SuffixCodec, found: Findings, stop: threading.Event) -> None:
+def _probe(node: Node, codec: SuffixCodec, findings: Findings, stop: threading.Event) -> None:
     """Change the tier every second; between changes query and check each answer."""
     names, wanted, changed = list(TIERS), "gold", 0.0
     while not stop.is_set():
-        wanted = names[found.changes % 2]
+        wanted = names[findings.changes % 2]
         _change(node, wanted)
-        found.changes += 1
+        findings.changes += 1
         changed, seen = time.monotonic(), False
         while time.monotonic() < changed + 1 and not stop.is_set():
             tier, asked_at = _tier(node, codec), time.monotonic()
-            found.asked += 1
+            findings.asked += 1
             if tier is None:
-                found.lost += 1
+                findings.lost += 1
             elif tier != TIERS[wanted] and (seen or asked_at > changed + EFFECT_SECONDS):
-                found.wrong += 1
+                findings.wrong += 1
             elif tier == TIERS[wanted] and not seen:
-                seen, found.slowest = True, max(found.slowest, asked_at - changed)
+                seen, findings.slowest = True, max(findings.slowest, asked_at - changed)
             time.sleep(0.005)
 
 
-def _watch(node: Node, _codec: SuffixCodec, found: Findings, stop: threading.Event) -> None:
+def _watch(node: Node, _codec: SuffixCodec, findings: Findings, stop: threading.Event) -> None:
     """Record the server's memory after the warm-up."""
     assert node.process is not None
     stop.wait(WARM_SECONDS)
     while True:
-        found.memory.append(memory_bytes(node.process.pid))
+        findings.memory.append(memory_bytes(node.process.pid))
         if stop.wait(5):
-            found.memory.append(memory_bytes(node.process.pid))
+            findings.memory.append(memory_bytes(node.process.pid))
             return
 
 

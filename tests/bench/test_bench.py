@@ -42,8 +42,8 @@ def test_plain() -> None:
 def test_known() -> None:
     """Queries with known prefixes use every prefix before one repeats."""
     asked = [ecs_of(wire) for wire in known(KNOWN, Random(1))]
-    assert {each.srclen for each in asked} == {24}
-    assert len({each.address for each in asked}) == KNOWN
+    assert {subnet.srclen for subnet in asked} == {24}
+    assert len({subnet.address for subnet in asked}) == KNOWN
 
 
 def test_new() -> None:

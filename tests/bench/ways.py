@@ -68,9 +68,9 @@ class Compared:
 
     def typical(self, way: str) -> Connections:
         """The medians of a path."""
-        each = self.rounds[way]
+        rounds = self.rounds[way]
         return Connections(
-            *(median(values) for values in zip(*((c.per_second, c.p50, c.p99) for c in each), strict=True))
+            *(median(values) for values in zip(*((c.per_second, c.p50, c.p99) for c in rounds), strict=True))
         )
 
 
@@ -78,8 +78,8 @@ def compare(rounds: int, connections: int, say: Callable[[str], None]) -> Compar
     """Measure all of it; needs root."""
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, World() as world:
         field = Field(world, Path(name), ["user", "xdp"])
-        for each in field.dispatchers:
-            field.dispatch(each)
+        for dispatcher in field.dispatchers:
+            field.dispatch(dispatcher)
         with haproxy(field):
             vip = field.address("direct")
             found: dict[str, list[Connections]] = {way: [] for way in WAYS}
@@ -148,15 +148,15 @@ def packet_us(field: Field, vip: str) -> float:
 def flooded(field: Field, vip: str) -> Mapping[str, float]:
     """Connections per second through the kernel program, alone and beside each flood."""
     by(field, "xdp")
-    found = {}
+    figures = {}
     for kind in ("", "forged", "new"):
         command = field.client.command("python3", str(TRAFFIC), "flood", kind, str(FLOOD_PACKETS), vip)
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL) if kind else None
         said = field.traffic("connect", "1000", "50", vip)
-        found[kind or "alone"] = said["per_second"]
+        figures[kind or "alone"] = said["per_second"]
         if said["failed"]:
-            found[f"{kind or 'alone'}, failed"] = said["failed"]
+            figures[f"{kind or 'alone'}, failed"] = said["failed"]
         if running:
             running.terminate()
             running.wait()
-    return found
+    return figures

@@ -73,17 +73,22 @@ def decoded(node: Path, *args: str) -> tuple[int, dict[str, Any]]:
 @pytest.mark.parametrize("who", ["acme", "1001"])
 def test_encoded_address_of_a_client_decodes(node: Path, who: str) -> None:
     """The address of a client, by name or id, is accepted and told to be that client's."""
-    code, told = decoded(node, encoded(node, "--cluster", "web", "--client", who))
+    code, explanation = decoded(node, encoded(node, "--cluster", "web", "--client", who))
     assert code == 0
-    assert (told["accepted"], told["reason"], told["cluster"]) == (True, "issued", "web")
-    assert (told["client"], told["tier"], told["values"]["client"]) == ("acme", "gold", 1001)
-    assert all(step["ok"] for step in told["steps"])
+    assert (explanation["accepted"], explanation["reason"], explanation["cluster"]) == (True, "issued", "web")
+    assert (explanation["client"], explanation["tier"], explanation["values"]["client"]) == ("acme", "gold", 1001)
+    assert all(step["ok"] for step in explanation["steps"])
 
 
 def test_encode_without_client_is_anonymous(node: Path) -> None:
     """Without a client an anonymous client's address is made, whatever DNS would answer it."""
-    code, told = decoded(node, encoded(node))
-    assert (code, told["client"], told["tier"], told["values"]["client"]) == (0, None, "standard", 0)
+    code, explanation = decoded(node, encoded(node))
+    assert (code, explanation["client"], explanation["tier"], explanation["values"]["client"]) == (
+        0,
+        None,
+        "standard",
+        0,
+    )
 
 
 def test_fields_are_set_by_number_or_name(node: Path) -> None:
@@ -96,9 +101,9 @@ def test_fields_are_set_by_number_or_name(node: Path) -> None:
 def test_ipv4_classes(node: Path) -> None:
     """In an IPv4 cluster a client's address is one of its tier's, and decodes to the tier."""
     address = encoded(node, "--cluster", "legacy", "--client", "acme")
-    code, told = decoded(node, address)
+    code, explanation = decoded(node, address)
     assert address in ("192.0.2.8", "192.0.2.9")
-    assert (code, told["reason"], told["tier"]) == (0, "class", "gold")
+    assert (code, explanation["reason"], explanation["tier"]) == (0, "class", "gold")
 
 
 def test_people_see_each_step(node: Path) -> None:
@@ -117,9 +122,9 @@ def test_people_see_each_step(node: Path) -> None:
 )
 def test_rejected_addresses_exit_with_one(node: Path, address: str, reason: str) -> None:
     """An address that would be rejected, or is not ours, exits with 1 and says why."""
-    code, told = decoded(node, address)
-    assert (code, told["accepted"], told["reason"]) == (1, False, reason)
-    assert not told["steps"][-1]["ok"]
+    code, explanation = decoded(node, address)
+    assert (code, explanation["accepted"], explanation["reason"]) == (1, False, reason)
+    assert not explanation["steps"][-1]["ok"]
 
 
 def test_time_of_judgement(node: Path) -> None:
@@ -141,8 +146,8 @@ def test_proof_is_checked_against_source_and_time(node: Path) -> None:
     proven = str(IPv6Address(prove(layout, issued, key, Bind.ADDRESS, int(IPv6Address(source)), 0, slot)))
     at = ["--at", str(slot * 30)]
     assert decoded(node, proven, "--source", source, *at)[1]["reason"] == "proven"
-    code, told = decoded(node, proven, *at)
-    assert (code, told["reason"], told["steps"][-1]["title"]) == (1, "bad-proof", "hint")
+    code, explanation = decoded(node, proven, *at)
+    assert (code, explanation["reason"], explanation["steps"][-1]["title"]) == (1, "bad-proof", "hint")
     assert decoded(node, proven, "--source", "2001:db8:77::6", *at)[1]["reason"] == "bad-proof"
 
 
@@ -153,8 +158,8 @@ def test_vectors_by_hand(case: dict[str, Any]) -> None:
     known = ["--prefix", case["prefix"], "--layout", layout, "--secret", case["secret"], "--epoch", str(case["epoch"])]
     fields = [arg for name, value in case["values"].items() for arg in ("--field", f"{name}={value}")]
     assert run(encode, *known, *fields).stdout == case["issued"] + "\n"
-    told = run(decode, case["issued"], *known, "--json")
-    assert (told.exit_code, json.loads(told.stdout)["values"]) == (0, case["values"])
+    explanation = run(decode, case["issued"], *known, "--json")
+    assert (explanation.exit_code, json.loads(explanation.stdout)["values"]) == (0, case["values"])
     for address in case["rejected"]:
         assert run(decode, address, *known).exit_code == 1
     proof = case["proof"]

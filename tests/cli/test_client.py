@@ -68,9 +68,9 @@ def test_enrol_and_import(node: Path, tmp_path: Path) -> None:
     """An operator's file holds the key of the client's present generation, and the client keeps it privately."""
     snapshot = alter(node, key_generation=2)
     output = tmp_path / "acme.json"
-    made = enrol(node, "acme", "--output", output)
-    assert made.exit_code == 0, made.output
-    assert "www.example.test" in made.output
+    done = enrol(node, "acme", "--output", output)
+    assert done.exit_code == 0, done.output
+    assert "www.example.test" in done.output
     assert output.stat().st_mode & 0o777 == 0o600
     output.chmod(0o644)  # as it may arrive by mail
     taken = run("import", output)
@@ -81,15 +81,15 @@ def test_enrol_and_import(node: Path, tmp_path: Path) -> None:
     (cluster,) = enrolment.clusters
     assert cluster.proof
     assert cluster.proof.key == client_key(snapshot.masters["web"], cluster.address_layout, 1001, 2)
-    assert cluster.proof.key.hex() not in made.output + taken.output
+    assert cluster.proof.key.hex() not in done.output + taken.output
 
 
 def test_through_a_pipe(node: Path, tmp_path: Path) -> None:
     """Without --output the document goes to standard output, and import takes it from standard input."""
-    made = enrol(node)
-    assert json.loads(made.stdout)["client"] == "acme"
+    done = enrol(node)
+    assert json.loads(done.stdout)["client"] == "acme"
     target = tmp_path / "elsewhere.json"
-    taken = run("import", "-", "--enrolment", target, text=made.stdout)
+    taken = run("import", "-", "--enrolment", target, text=done.stdout)
     assert taken.exit_code == 0, taken.output
     assert load(target).servers == ("192.0.2.53:53", "[2001:db8:53::1]:53")
 
@@ -123,9 +123,9 @@ def test_enrol_without_a_database(tmp_path: Path) -> None:
 
 def test_cautions_go_to_standard_error(node: Path) -> None:
     """A client without a TSIG identity is enrolled, with a word of caution beside the document."""
-    made = enrol(node, "newsreader")
-    assert json.loads(made.stdout)["tsig"] is None
-    assert "caution: client 'newsreader' has no TSIG identity" in made.stderr
+    done = enrol(node, "newsreader")
+    assert json.loads(done.stdout)["tsig"] is None
+    assert "caution: client 'newsreader' has no TSIG identity" in done.stderr
 
 
 @pytest.mark.parametrize("server", ["192.0.2.53", "2001:db8::1:53", "ns1.example.test:53", "192.0.2.53:dns"])
@@ -149,9 +149,9 @@ def test_wrong_import_leaves_what_was(node: Path, tmp_path: Path) -> None:
 
 def test_resolve_without_enrolment(node: Path) -> None:
     """Without an enrolment names resolve as the system does, and the answer says that nothing is proven."""
-    found = run("resolve", "localhost", "--json")
-    assert found.exit_code == 0, found.output
-    answer = json.loads(found.stdout)
+    resolved = run("resolve", "localhost", "--json")
+    assert resolved.exit_code == 0, resolved.output
+    answer = json.loads(resolved.stdout)
     assert (answer["proven"], answer["why"]) == (False, "not-enrolled")
     assert answer["address"] in ("::1", "127.0.0.1")
 

@@ -37,14 +37,14 @@ def complete(*words: str, env: Mapping[str, str] | None = None) -> list[str]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that runs, to name things of its site."""
-    with node(tmp_path_factory.mktemp("running")) as made:
-        made.apply()
-        made.start("--token-file", "token")
-        yield made
+    with node(tmp_path_factory.mktemp("running")) as server:
+        server.apply()
+        server.start("--token-file", "token")
+        yield server
 
 
-def reach(made: Node) -> dict[str, str]:
-    return {"DNSVIP_API": f"127.0.0.1:{made.api}", "DNSVIP_TOKEN": made.token}
+def reach(server: Node) -> dict[str, str]:
+    return {"DNSVIP_API": f"127.0.0.1:{server.api}", "DNSVIP_TOKEN": server.token}
 
 
 def test_commands_and_options() -> None:

@@ -16,10 +16,10 @@ from tests.node.serving import Node, node
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node with the example site for all tests here, which change different objects."""
-    with node(tmp_path_factory.mktemp("more")) as made:
-        made.apply()
-        made.start("--token-file", "token")
-        yield made
+    with node(tmp_path_factory.mktemp("more")) as server:
+        server.apply()
+        server.start("--token-file", "token")
+        yield server
 
 
 def test_explain(served: Node) -> None:
@@ -47,10 +47,10 @@ def test_audit_and_history(served: Node) -> None:
 
 def test_tsig(served: Node, tmp_path: Path) -> None:
     """A key is made and printed once in the form that dig takes, and its secret is shown by nothing else."""
-    made = ok(served, "tsig", "add", "new-key")
-    (tmp_path / "key").write_text(made)
+    created = ok(served, "tsig", "add", "new-key")
+    (tmp_path / "key").write_text(created)
     assert ok(served, "tsig", "list").splitlines()[-1] == "new-key\thmac-sha256"
-    secret = made.split('"')[3]
+    secret = created.split('"')[3]
     assert secret not in ok(served, "tsig", "show", "new-key")
     assert served.noun("tsig", "add", "new-key").returncode == 5
     assert served.dig("-k", str(tmp_path / "key"), "AAAA", "www.example.test") == "2001:db8:a:1::1"

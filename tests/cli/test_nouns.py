@@ -20,10 +20,10 @@ from tests.node.serving import DNSVIP, Node, node
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node with the example site for all tests here, which change different objects."""
-    with node(tmp_path_factory.mktemp("nouns")) as made:
-        made.apply()
-        made.start("--token-file", "token")
-        yield made
+    with node(tmp_path_factory.mktemp("nouns")) as server:
+        server.apply()
+        server.start("--token-file", "token")
+        yield server
 
 
 def ok(served: Node, *argv: str) -> str:
@@ -181,9 +181,9 @@ def test_cookies_are_rolled(served: Node) -> None:
 
 def test_tokens(served: Node) -> None:
     """Tokens are made and deleted through the API, and with --config in the database; each works at once."""
-    made = ok(served, "tokens", "create", "one").strip()
+    created = ok(served, "tokens", "create", "one").strip()
     direct = served.dnsvip("tokens", "create", "two", "--config", "node.toml").stdout.strip()
-    for token in (made, direct):
+    for token in (created, direct):
         assert served.curl("GET", "tiers", token=token)[0] == 200
     names = {line.split("\t")[0] for line in ok(served, "tokens", "list").splitlines()}
     assert {"one", "two"} < names
@@ -192,7 +192,7 @@ def test_tokens(served: Node) -> None:
     ok(served, "tokens", "delete", "one")
     assert served.dnsvip("tokens", "delete", "two", "--config", "node.toml").returncode == 0
     assert served.dnsvip("tokens", "delete", "two", "--config", "node.toml").returncode == 4
-    assert [served.curl("GET", "tiers", token=token)[0] for token in (made, direct)] == [401, 401]
+    assert [served.curl("GET", "tiers", token=token)[0] for token in (created, direct)] == [401, 401]
     assert served.dnsvip("tokens", "create", "no name", "--config", "node.toml").returncode == 2
 
 

@@ -236,10 +236,10 @@ async def test_port_bound_proofs() -> None:
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint, bind=Bind.ADDRESS_PORT))
         unproven = await agent.resolve(NAME, source=SOURCE)
-        found = [await agent.resolve(NAME, source=SOURCE, port=port) for port in (4001, 4002)]
+        answers = [await agent.resolve(NAME, source=SOURCE, port=port) for port in (4001, 4002)]
     assert (unproven.address, unproven.why) == (ISSUED, Why.NEEDS_PORT)
-    assert found[0].address != found[1].address
-    for resolved, port in zip(found, (4001, 4002), strict=True):
+    assert answers[0].address != answers[1].address
+    for resolved, port in zip(answers, (4001, 4002), strict=True):
         assert isinstance(resolved.address, IPv6Address)
         assert proof_holds(resolved.address, time.time(), Bind.ADDRESS_PORT, port)
 
@@ -249,8 +249,8 @@ async def test_single_use() -> None:
     slot = float(int(time.time()) // 30 * 30)
     async with Responder(honest) as server:
         agent = Agent(enrolment(server.endpoint, single_use=True), clock=lambda: slot)
-        found = {(await agent.resolve(NAME, source=SOURCE)).address for _ in range(3)}
-        assert len(found) == 3
+        answers = {(await agent.resolve(NAME, source=SOURCE)).address for _ in range(3)}
+        assert len(answers) == 3
         asked = len(server.asked)
         with pytest.raises(ClientError, match="used up; the next is free in"):
             await agent.resolve(NAME, source=SOURCE)

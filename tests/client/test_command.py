@@ -53,11 +53,11 @@ def test_environment(tmp_path: Path) -> None:
     words = [*EXEC, "--", sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
     surroundings = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "KEPT": "yes", "http_proxy": "http://192.0.2.1:1"}
     done = subprocess.run(words, env=surroundings, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["KEPT"] == "yes"
-    assert found["http_proxy"].startswith("http://dnsvip:")
-    assert "@127.0.0.1:" in found["http_proxy"]
-    assert found["all_proxy"].startswith("socks5h://dnsvip:")
+    document = json.loads(done.stdout)
+    assert document["KEPT"] == "yes"
+    assert document["http_proxy"].startswith("http://dnsvip:")
+    assert "@127.0.0.1:" in document["http_proxy"]
+    assert document["all_proxy"].startswith("socks5h://dnsvip:")
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ async def test_hosts_file_holds_proven_addresses() -> None:
     """With --hosts the system's resolver gives the command each service's proven address."""
     script = f"import socket; print(socket.getaddrinfo('{NAME}', 80, socket.AF_INET6)[0][4][0])"
     async with Responder(honest) as server:
-        made = enrolment(server.endpoint, bind=Bind.NONE)
-        agent = Agent(made)
+        enrolled = enrolment(server.endpoint, bind=Bind.NONE)
+        agent = Agent(enrolled)
         expected = await agent.resolve(NAME)
-        async with HostsFile(Agent(made)) as hosts:
+        async with HostsFile(Agent(enrolled)) as hosts:
             process = await asyncio.create_subprocess_exec(
                 *hosts.entrance, sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
             )
@@ -135,9 +135,9 @@ async def test_hosts_file_holds_proven_addresses() -> None:
 async def test_hosts_file_follows_the_slots() -> None:
     """While the command runs, its hosts file is rewritten in place with the next slot's proof."""
     async with Responder(honest) as server:
-        made = enrolment(server.endpoint, bind=Bind.NONE)
-        assert made.clusters[0].proof
-        fast = replace(made, clusters=(replace(made.clusters[0], slot_seconds=1),))
+        enrolled = enrolment(server.endpoint, bind=Bind.NONE)
+        assert enrolled.clusters[0].proof
+        fast = replace(enrolled, clusters=(replace(enrolled.clusters[0], slot_seconds=1),))
         async with HostsFile(Agent(fast)) as hosts:
             file = hosts._path.open()
             seen = set()

@@ -41,33 +41,38 @@ def with_client(snapshot: Snapshot, **changes: Any) -> Snapshot:
 
 def test_enrolment_of_the_example(snapshot: Snapshot) -> None:
     """The enrolment holds the client's key of the current generation, its identity, and its service locations."""
-    made = make_enrolment(with_client(snapshot, key_generation=3), "acme", SERVERS)
-    (web,) = made.clusters
-    assert (made.client, made.id, made.servers, made.zones) == ("acme", 1001, SERVERS, ("example.test",))
+    enrolled = make_enrolment(with_client(snapshot, key_generation=3), "acme", SERVERS)
+    (web,) = enrolled.clusters
+    assert (enrolled.client, enrolled.id, enrolled.servers, enrolled.zones) == (
+        "acme",
+        1001,
+        SERVERS,
+        ("example.test",),
+    )
     assert (web.name, web.services, web.slot_seconds) == ("web", ("www.example.test",), 30)
     assert web.proof
     assert web.proof.key == client_key(MASTER, web.address_layout, 1001, 3)
     assert (web.proof.bind, web.proof.single_use, web.proof.key_generation) == (Bind.ADDRESS, False, 3)
-    assert made.tsig
-    assert (made.tsig.name, made.tsig.algorithm) == ("acme-key", "hmac-sha256")
+    assert enrolled.tsig
+    assert (enrolled.tsig.name, enrolled.tsig.algorithm) == ("acme-key", "hmac-sha256")
 
 
 def test_document_round_trip(snapshot: Snapshot) -> None:
     """A dumped enrolment parses to an equal one, with or without a TSIG identity."""
     for name in ("acme", "newsreader"):
-        made = make_enrolment(snapshot, name, SERVERS)
-        assert parse(dump(made), "file") == made
+        enrolled = make_enrolment(snapshot, name, SERVERS)
+        assert parse(dump(enrolled), "file") == enrolled
     assert make_enrolment(snapshot, "newsreader", SERVERS).tsig is None
 
 
 def test_repr_hides_secrets(snapshot: Snapshot) -> None:
     """No repr of an enrolment contains a key or a TSIG secret."""
-    made = make_enrolment(snapshot, "acme", SERVERS)
-    proof, tsig = made.clusters[0].proof, made.tsig
+    enrolled = make_enrolment(snapshot, "acme", SERVERS)
+    proof, tsig = enrolled.clusters[0].proof, enrolled.tsig
     assert proof
     assert tsig
     for secret in (proof.key.hex(), str(proof.key), tsig.secret):
-        assert secret not in repr(made)
+        assert secret not in repr(enrolled)
 
 
 def test_no_proof_without_a_client_in_the_address(snapshot: Snapshot) -> None:
@@ -168,24 +173,24 @@ def test_not_an_enrolment(text: str) -> None:
 
 def test_names(snapshot: Snapshot) -> None:
     """The enrolment covers the services and the other names of their zones, and nothing else."""
-    made = make_enrolment(snapshot, "acme", SERVERS)
-    assert made.is_service("www.example.test")
-    assert made.covers("shop.example.test")
-    assert not made.is_service("shop.example.test")
-    assert not made.covers("example.org")
-    assert not made.covers("notexample.test")
+    enrolled = make_enrolment(snapshot, "acme", SERVERS)
+    assert enrolled.is_service("www.example.test")
+    assert enrolled.covers("shop.example.test")
+    assert not enrolled.is_service("shop.example.test")
+    assert not enrolled.covers("example.org")
+    assert not enrolled.covers("notexample.test")
 
 
 def test_file_is_private(snapshot: Snapshot, tmp_path: Path) -> None:
     """A saved file gets mode 0600 in any case, and one that others can read is refused."""
-    made, path = make_enrolment(snapshot, "acme", SERVERS), tmp_path / "deep" / "enrolment.json"
-    files.save(made, path)
+    enrolled, path = make_enrolment(snapshot, "acme", SERVERS), tmp_path / "deep" / "enrolment.json"
+    files.save(enrolled, path)
     path.chmod(0o644)
     with pytest.raises(ClientError, match="chmod 600"):
         files.load(path)
-    files.save(made, path)
+    files.save(enrolled, path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert files.load(path) == made
+    assert files.load(path) == enrolled
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -194,9 +199,9 @@ def test_which_file_is_loaded(snapshot: Snapshot, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv(files.ENVIRONMENT, raising=False)
     assert files.find_enrolment() is None
-    made = make_enrolment(snapshot, "acme", SERVERS)
-    files.save(made, tmp_path / "dnsvip" / "enrolment.json")
-    assert files.find_enrolment() == made
+    enrolled = make_enrolment(snapshot, "acme", SERVERS)
+    files.save(enrolled, tmp_path / "dnsvip" / "enrolment.json")
+    assert files.find_enrolment() == enrolled
     monkeypatch.setenv(files.ENVIRONMENT, str(tmp_path / "missing.json"))
     with pytest.raises(ClientError, match="cannot be read"):
         files.find_enrolment()

@@ -47,9 +47,9 @@ def modifier(snapshot: Snapshot) -> Modifier:
 def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: int, after: float) -> None:
     """The dispatcher verifies the proof of an imported enrolment as `proven`, one slot later too."""
     snapshot = with_proof(Proof(bind), generation)
-    made = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
-    assert made.why is Why.PROVEN
-    address_verdict = AddressVerifier(snapshot).verify(int(made.address), int(SOURCE), 4711, NOW + after)
+    proven = modifier(snapshot).prove(issued(snapshot, nonce=nonce), SOURCE, 4711, NOW)
+    assert proven.why is Why.PROVEN
+    address_verdict = AddressVerifier(snapshot).verify(int(proven.address), int(SOURCE), 4711, NOW + after)
     assert (address_verdict.reason, address_verdict.client) == (AddressReason.PROVEN, 1001)
 
 
@@ -65,22 +65,22 @@ def test_the_dispatcher_accepts_the_proof(bind: Bind, generation: int, nonce: in
 def test_from_elsewhere(bind: Bind, source: str, port: int, reason: AddressReason) -> None:
     """A source-bound proof used from another source is refused."""
     snapshot = with_proof(Proof(bind))
-    made = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
-    assert AddressVerifier(snapshot).verify(int(made.address), int(IPv6Address(source)), port, NOW).reason is reason
+    proven = modifier(snapshot).prove(issued(snapshot), SOURCE, 4711, NOW)
+    assert AddressVerifier(snapshot).verify(int(proven.address), int(IPv6Address(source)), port, NOW).reason is reason
 
 
 def test_raised_generation_ends_an_enrolment() -> None:
     """After the client's key generation is raised, the old enrolment's proofs are refused."""
     old, new = with_proof(Proof(Bind.NONE), 0), with_proof(Proof(Bind.NONE), 1)
-    made = modifier(old).prove(issued(old), SOURCE, 0, NOW)
-    assert AddressVerifier(new).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
+    proven = modifier(old).prove(issued(old), SOURCE, 0, NOW)
+    assert AddressVerifier(new).verify(int(proven.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_another_clients_address() -> None:
     """A client's key cannot prove an address issued to another client."""
     snapshot = with_proof(Proof(Bind.NONE))
-    made = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
-    assert AddressVerifier(snapshot).verify(int(made.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
+    proven = modifier(snapshot).prove(issued(snapshot, client=1002), SOURCE, 0, NOW)
+    assert AddressVerifier(snapshot).verify(int(proven.address), int(SOURCE), 0, NOW).reason is AddressReason.BAD_PROOF
 
 
 def test_single_use_addresses_all_pass_once() -> None:
@@ -95,7 +95,7 @@ def test_single_use_addresses_all_pass_once() -> None:
 
     verifier, own, spent = AddressVerifier(snapshot), modifier(snapshot), set[IPv6Address]()
     for _ in range(3):
-        made = own.prove(issued(snapshot), SOURCE, 0, NOW, spent)
-        spent.add(made.address)
-        assert verifier.verify(int(made.address), int(SOURCE), 1, NOW, used).reason is AddressReason.PROVEN
+        proven = own.prove(issued(snapshot), SOURCE, 0, NOW, spent)
+        spent.add(proven.address)
+        assert verifier.verify(int(proven.address), int(SOURCE), 1, NOW, used).reason is AddressReason.PROVEN
     assert own.prove(issued(snapshot), SOURCE, 0, NOW, spent).why is Why.USED_UP

@@ -65,13 +65,13 @@ def test_vectors(case: dict[str, Any]) -> None:
         ProofKey(key, Bind(proof["bind"])),
     )
     now = proof["slot"] * 30 + 29.9
-    made = Modifier(enrolled).prove(
+    proven = Modifier(enrolled).prove(
         IPv6Address(case["issued"]), IPv6Address(proof["source"]), proof["source_port"], now
     )
     assert key.hex() == proof["client_key"]
-    assert made.why is Why.PROVEN
-    assert made.address == IPv6Address(proof["proven"])
-    assert made.valid_until == (proof["slot"] + 1) * 30
+    assert proven.why is Why.PROVEN
+    assert proven.address == IPv6Address(proof["proven"])
+    assert proven.valid_until == (proof["slot"] + 1) * 30
 
 
 @given(
@@ -89,13 +89,13 @@ def test_proof_holds_until_it_says(
     """A dispatcher accepts the proof until valid_until and for one slot longer."""
     enrolled = cluster(bind, slot_seconds=slot_seconds)
     issued = issued_in(enrolled, payload)
-    made = Modifier(enrolled).prove(issued, IPv6Address(source), port, now)
-    assert made.why is Why.PROVEN
-    assert made.valid_until is not None
-    assert now < made.valid_until <= now + slot_seconds + 1
-    for moment in (now, now + later * (made.valid_until - now), made.valid_until + slot_seconds * 0.99):
+    proven = Modifier(enrolled).prove(issued, IPv6Address(source), port, now)
+    assert proven.why is Why.PROVEN
+    assert proven.valid_until is not None
+    assert now < proven.valid_until <= now + slot_seconds + 1
+    for moment in (now, now + later * (proven.valid_until - now), proven.valid_until + slot_seconds * 0.99):
         assert any(
-            verify(enrolled.address_layout, int(made.address), KEY, bind, source, port, slot)
+            verify(enrolled.address_layout, int(proven.address), KEY, bind, source, port, slot)
             for slot in acceptable_slots(moment, slot_seconds)
         )
 
@@ -113,23 +113,23 @@ def test_proving_twice_changes_nothing(payload: int, port: int, now: int) -> Non
 def test_other_addresses_stay(address: IPv6Address) -> None:
     """An address outside the cluster prefix is returned unchanged."""
     enrolled = cluster()
-    made = Modifier(enrolled).prove(address, SOURCE, 0, 1e9)
-    assert address in enrolled.prefix or (made.address, made.why) == (address, Why.OUTSIDE)
+    proven = Modifier(enrolled).prove(address, SOURCE, 0, 1e9)
+    assert address in enrolled.prefix or (proven.address, proven.why) == (address, Why.OUTSIDE)
 
 
 def test_plain_vip_stays() -> None:
     """The plain VIP is returned unchanged, without an end of validity."""
     enrolled = cluster()
-    made = Modifier(enrolled).prove(enrolled.plain, SOURCE, 0, 1e9)
-    assert (made.address, made.why, made.valid_until) == (enrolled.plain, Why.PLAIN, None)
+    proven = Modifier(enrolled).prove(enrolled.plain, SOURCE, 0, 1e9)
+    assert (proven.address, proven.why, proven.valid_until) == (enrolled.plain, Why.PLAIN, None)
 
 
 def test_no_key() -> None:
     """Without a key for the cluster the issued address is returned unchanged."""
     enrolled = cluster(proof=False)
     issued = issued_in(enrolled)
-    made = Modifier(enrolled).prove(issued, SOURCE, 0, 1e9)
-    assert (made.address, made.why) == (issued, Why.NO_KEY)
+    proven = Modifier(enrolled).prove(issued, SOURCE, 0, 1e9)
+    assert (proven.address, proven.why) == (issued, Why.NO_KEY)
 
 
 def test_port_must_be_known() -> None:
@@ -149,10 +149,10 @@ def test_single_use_never_repeats() -> None:
     for slot in range(4):
         now = (1000 + slot) * 30
         before = len(used)
-        while (made := modifier.prove(issued, SOURCE, 0, now, used)).why is Why.PROVEN:
-            assert made.address not in used
-            used.add(made.address)
-        assert made.why is Why.USED_UP
+        while (proven := modifier.prove(issued, SOURCE, 0, now, used)).why is Why.PROVEN:
+            assert proven.address not in used
+            used.add(proven.address)
+        assert proven.why is Why.USED_UP
         counts.append(len(used) - before)
     assert counts == [3, 1, 1, 1]
 
@@ -164,8 +164,10 @@ def test_reserved_address_is_avoided() -> None:
     now = 900_000_000.0
     usual = Modifier(enrolled).prove(issued, SOURCE, 0, now)
     unlucky = replace(enrolled, plain=usual.address)
-    made = Modifier(unlucky).prove(issued, SOURCE, 0, now)
-    assert made.why is Why.PROVEN
-    assert made.address != usual.address
+    proven = Modifier(unlucky).prove(issued, SOURCE, 0, now)
+    assert proven.why is Why.PROVEN
+    assert proven.address != usual.address
     slots = acceptable_slots(now, 30)
-    assert any(verify(enrolled.address_layout, int(made.address), KEY, Bind.ADDRESS, int(SOURCE), 0, s) for s in slots)
+    assert any(
+        verify(enrolled.address_layout, int(proven.address), KEY, Bind.ADDRESS, int(SOURCE), 0, s) for s in slots
+    )

@@ -64,8 +64,8 @@ async def curl(*words: str | Path, env: dict[str, str]) -> tuple[int, str]:
 async def seen(*words: str | Path, env: dict[str, str]) -> dict[str, Any]:
     status, output = await curl(*words, env=env)
     assert status == 0, output
-    found: dict[str, Any] = json.loads(output)
-    return found
+    document: dict[str, Any] = json.loads(output)
+    return document
 
 
 async def test_connect_keeps_tls_end_to_end(proxy: Proxy, web: Web, certificate: Path, target: Target) -> None:

@@ -131,8 +131,8 @@ async def test_failures(upstream: Responder) -> None:
 async def test_single_use(upstream: Responder) -> None:
     """A single-use client's answers all differ and have TTL 0; when none is left, SERVFAIL."""
     async with Responder(ours) as server:
-        made = enrolment(server.endpoint, bind=Bind.NONE, single_use=True)
-        slow = replace(made, clusters=(replace(made.clusters[0], slot_seconds=3600),))
+        enrolled = enrolment(server.endpoint, bind=Bind.NONE, single_use=True)
+        slow = replace(enrolled, clusters=(replace(enrolled.clusters[0], slot_seconds=3600),))
         async with Stub(Agent(slow), "127.0.0.1:0", [upstream.endpoint]) as stub:
             answers = [await ask(stub, NAME, "AAAA") for _ in range(4)]
     good = [answer.answer[0] for answer in answers[:3]]

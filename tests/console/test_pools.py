@@ -127,19 +127,19 @@ def test_how_the_form_looks(visit: Open, keep: Callable[..., None], look: str) -
 
 def test_who_may_only_read(visit: Open, at_work: Site) -> None:
     """A viewer sees pools and is offered no change; who may change but not delete is not offered to remove one."""
-    status, made = at_work.node.curl("POST", "tokens", {"name": "pool-looker", "role": "viewer"})
-    assert status == 201, made
+    status, created = at_work.node.curl("POST", "tokens", {"name": "pool-looker", "role": "viewer"})
+    assert status == 201, created
     page = visit("servers", signed_in=False)
-    page.fill("#token", made["token"])
+    page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     expect(page.locator("#pool-fast")).to_contain_text("fast-1")
     for name in ("New pool", "Edit pool fast", "Add server"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
     scope = {"actions": ["read", "write"], "kinds": ["pool"]}
-    status, made = at_work.node.curl("POST", "tokens", {"name": "pool-writer", "scopes": [scope]})
-    assert status == 201, made
+    status, created = at_work.node.curl("POST", "tokens", {"name": "pool-writer", "scopes": [scope]})
+    assert status == 201, created
     page = visit("servers", signed_in=False, log=False)
-    page.fill("#token", made["token"])
+    page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Edit pool fast").click()
     expect(page.get_by_role("button", name="Save")).to_be_visible()

@@ -180,10 +180,10 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
 
 def test_a_token_that_may_little(visit: Open, at_work: Site) -> None:
     """The console offers a token what its scopes allow, and nothing else."""
-    status, made = at_work.node.curl("POST", "tokens", {"name": "looker", "role": "viewer"})
-    assert status == 201, made
+    status, created = at_work.node.curl("POST", "tokens", {"name": "looker", "role": "viewer"})
+    assert status == 201, created
     page = visit("clients", signed_in=False, log=False)
-    page.fill("#token", made["token"])
+    page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Clients")
     expect(page.get_by_role("link", name="New client")).to_have_count(0)
@@ -197,10 +197,10 @@ def test_a_token_for_some_clients(visit: Open, at_work: Site) -> None:
     """What a token may change is offered for the objects that its scopes name, and not for others."""
     scope = {"actions": ["read", "write"], "kinds": ["client", "tier"], "clients": ["client-02*"]}
     anything = {"actions": ["read"], "kinds": ["client"]}
-    status, made = at_work.node.curl("POST", "tokens", {"name": "narrow", "scopes": [scope, anything]})
-    assert status == 201, made
+    status, created = at_work.node.curl("POST", "tokens", {"name": "narrow", "scopes": [scope, anything]})
+    assert status == 201, created
     page = visit("clients/client-020", signed_in=False, log=False)
-    page.fill("#token", made["token"])
+    page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Save")).to_be_visible()
     page.goto(f"{at_work.url}#/clients/client-030")

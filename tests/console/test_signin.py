@@ -52,9 +52,9 @@ def test_signing_out(visit: Open) -> None:
 
 def test_the_end_of_a_token_is_the_end_of_its_sessions(visit: Open, at_work: Site) -> None:
     """An open console is back at the sign-in page with its next request, and says why."""
-    _, made = at_work.node.curl("POST", "tokens", {"name": "short-lived"})
+    _, created = at_work.node.curl("POST", "tokens", {"name": "short-lived"})
     page = visit(signed_in=False, log=False)
-    page.fill("#token", made["token"])
+    page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     page.wait_for_selector(".shell h1")
     assert at_work.node.curl("DELETE", "tokens/short-lived")[0] == 204

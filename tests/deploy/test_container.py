@@ -30,8 +30,8 @@ def composed() -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = yaml.safe_load(done.stdout)
-    return found
+    document: dict[str, Any] = yaml.safe_load(done.stdout)
+    return document
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -51,13 +51,13 @@ def test_the_key_must_be_given() -> None:
 
 def test_container_file() -> None:
     """Every instruction is known, every shell line parses, and the final user is not root."""
-    found = instructions()
-    assert {name for name, _ in found} <= INSTRUCTIONS
-    for name, words in found:
+    steps = instructions()
+    assert {name for name, _ in steps} <= INSTRUCTIONS
+    for name, words in steps:
         if name == "RUN":
             subprocess.run(["sh", "-n", "-c", words], check=True)
-    assert [words for name, words in found if name == "USER"][-1] == "dnsvip"
-    assert ("ENTRYPOINT", '["dnsvip"]') in found
+    assert [words for name, words in steps if name == "USER"][-1] == "dnsvip"
+    assert ("ENTRYPOINT", '["dnsvip"]') in steps
 
 
 def test_state_is_private() -> None:

@@ -73,9 +73,9 @@ def test_exposure(unit: Path) -> None:
     name = unit.stem.removeprefix("dnsvip-")
     argv = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
-    assert found, done.stdout + done.stderr
-    assert float(found[1]) <= EXPOSURE[name]
+    match = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert match, done.stdout + done.stderr
+    assert float(match[1]) <= EXPOSURE[name]
     assert f"{name} {EXPOSURE[name]} of 10" in " ".join((ROOT / "deploy" / "README.md").read_text().split())
 
 
@@ -123,10 +123,10 @@ def host(tmp_path: Path) -> Iterator[Host]:
         if os.geteuid() == 0:
             subprocess.run(["mount", "-t", "bpf", "bpf", tmp_path / "bpffs"], check=True)
             world.at_end(lambda: subprocess.run(["umount", tmp_path / "bpffs"], check=True))
-        made, other = world.host("node"), world.host("other")
-        world.link(made, other, a_addrs=["2001:db8:d::2/64", "fd00:10::2/64"], b_addrs=["2001:db8:d::9/64"])
-        made.forwarding()
-        yield made
+        node, other = world.host("node"), world.host("other")
+        world.link(node, other, a_addrs=["2001:db8:d::2/64", "fd00:10::2/64"], b_addrs=["2001:db8:d::9/64"])
+        node.forwarding()
+        yield node
 
 
 @pytest.mark.network
@@ -156,9 +156,9 @@ def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mo
             assert "timed out" not in done.stdout
         os.kill(pid, 15)
         assert process.wait(30) == 0, (tmp_path / "log").read_text()
-    made = {line.split()[-1] for line in trace.read_text().splitlines() if re.match(r"\s+[\d.]+ ", line)} - {"total"}
-    assert len(made) > 20
-    assert made - allowed(command) - AS_ROOT == set()
+    calls = {line.split()[-1] for line in trace.read_text().splitlines() if re.match(r"\s+[\d.]+ ", line)} - {"total"}
+    assert len(calls) > 20
+    assert calls - allowed(command) - AS_ROOT == set()
 
 
 def _prepare_xdp(folder: Path) -> None:
@@ -173,7 +173,7 @@ def _traced(pid: int) -> int:
     """The program under setpriv and strace: the last in the chain of child processes."""
     for _ in range(10):
         children = [
-            int(each) for file in Path(f"/proc/{pid}/task").glob("*/children") for each in file.read_text().split()
+            int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()
         ]
         if not children or b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid

@@ -132,8 +132,8 @@ async def test_watching(path: Path, plane: Plane) -> None:
     assert [json.loads(await reader.readline()) for _ in range(2)] == [{"dispatch": 1}, {"watching": True}]
     for data in (segment(VIP), segment(address("standard")), segment(VIP, ACK)):
         plane.take(data)
-    told = [json.loads(await reader.readline())["packet"] for _ in range(2)]
-    assert [one["reason"] for one in told] == ["issued", "known"]
+    packets = [json.loads(await reader.readline())["packet"] for _ in range(2)]
+    assert [one["reason"] for one in packets] == ["issued", "known"]
     writer.close()
     async with asyncio.timeout(20):
         while plane.events.sinks:

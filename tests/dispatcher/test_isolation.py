@@ -176,7 +176,7 @@ def test_broken_records(kind: str, broken: dict[str, Any], reasons: dict[int, st
     before = DispatchTables(bad_snapshot())
     for tables in (DispatchTables(bad_snapshot(site)), DispatchTables(bad_snapshot(site), before)):
         flows = Flows(100)
-        seen = [outcome(each, tables, flows, NOW_NS)[0] for each in packets()]
+        seen = [outcome(packet, tables, flows, NOW_NS)[0] for packet in packets()]
         assert {at: seen[at].reason for at in reasons} == reasons
         assert outcome(segment(address("gold")), tables, flows, NOW_NS)[0].reason == "issued"
         assert [problem.where.split(".")[1] for problem in tables.problems] == ["bad"]

@@ -13,8 +13,8 @@ from dnsvip.dispatcher.flows.maglev import RING_SIZE, build_ring, flow_hash
 
 
 def names(weights: list[tuple[str, int]], size: int = RING_SIZE) -> list[str]:
-    found, ring = build_ring(weights, size)
-    return [found[number] for number in ring]
+    servers, ring = build_ring(weights, size)
+    return [servers[number] for number in ring]
 
 
 def test_shares_follow_weights() -> None:
@@ -59,7 +59,7 @@ def test_empty() -> None:
 @given(st.dictionaries(st.text(max_size=5), st.integers(0, 1000), max_size=8))
 def test_every_place_is_taken(weights: dict[str, int]) -> None:
     """Any weights fill the whole ring with exactly the servers that have some."""
-    found, ring = build_ring(weights.items(), 251)
-    assert sorted(found) == sorted(name for name, weight in weights.items() if weight)
-    assert all(0 <= number < len(found) for number in ring)
-    assert len(ring) == (251 if found else 0)
+    servers, ring = build_ring(weights.items(), 251)
+    assert sorted(servers) == sorted(name for name, weight in weights.items() if weight)
+    assert all(0 <= number < len(servers) for number in ring)
+    assert len(ring) == (251 if servers else 0)

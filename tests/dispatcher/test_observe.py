@@ -124,10 +124,10 @@ def test_a_flow_is_described() -> None:
     """It has its endpoints, server, the fields of its address, and its idle time."""
     selection = CompiledFilter(Filter(client="acme"), TABLES)
     (flow,) = (flow for flow in shown(FLOWS).flows() if selection.matches_flow(flow, NOW))
-    told = flow_json(flow, selection, NOW + 7)
+    flow_document = flow_json(flow, selection, NOW + 7)
     server = flow.server
     assert server
-    assert told == {
+    assert flow_document == {
         "protocol": "tcp", "source": text(CLIENT), "source_port": 1, "vip": text(ACME), "port": 80,
         "state": "established", "idle": 7, "pool": "fast", "server": server.name,
         "server_address": str(IPv6Address(server.address)), "dscp": 34,
@@ -138,8 +138,8 @@ def test_a_flow_is_described() -> None:
 def test_a_flow_outlives_its_server() -> None:
     """Its pool is still known."""
     tables = DispatchTables(replace(snapshot(), site=replace(snapshot().site, pools={})), TABLES)
-    told = [flow_json(flow, CompiledFilter(Filter(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
-    assert {(one["server"], one["pool"]) for one in told} == {(None, "fast"), (None, "slow")}
+    documents = [flow_json(flow, CompiledFilter(Filter(), tables), NOW) for flow in shown(FLOWS, tables).flows()]
+    assert {(one["server"], one["pool"]) for one in documents} == {(None, "fast"), (None, "slow")}
 
 
 def test_packets_are_described() -> None:
@@ -151,13 +151,13 @@ def test_packets_are_described() -> None:
     stop()
     assert taps.sinks == ()
     selection = CompiledFilter(Filter(), TABLES)
-    told = [event_json(event, selection) for event in events]
-    assert [one["reason"] for one in told] == ["issued", "known", "bad-tag", "malformed-short"]
-    assert [one["client"] for one in told] == ["acme", "acme", None, None]
-    assert told[0]["words"] == "forwarded: new flow to an issued address"
-    assert (told[0]["at"], told[0]["size"], told[0]["dscp"]) == (NOW, 60, 34)
-    assert (told[2]["action"], told[2]["server"]) == ("drop", None)
-    assert [told[3][name] for name in ("protocol", "source", "tier", "server")] == [None] * 4
+    documents = [event_json(event, selection) for event in events]
+    assert [one["reason"] for one in documents] == ["issued", "known", "bad-tag", "malformed-short"]
+    assert [one["client"] for one in documents] == ["acme", "acme", None, None]
+    assert documents[0]["words"] == "forwarded: new flow to an issued address"
+    assert (documents[0]["at"], documents[0]["size"], documents[0]["dscp"]) == (NOW, 60, 34)
+    assert (documents[2]["action"], documents[2]["server"]) == ("drop", None)
+    assert [documents[3][name] for name in ("protocol", "source", "tier", "server")] == [None] * 4
     chosen = [[e.reason for e in events if CompiledFilter(q, TABLES).matches_event(e, NOW)] for q in (
         Filter(client="acme"), Filter(reason="bad-tag"), read_filter({"address": text(ACME)}, TABLES))]  # fmt: skip
     assert chosen == [["issued", "known"], ["bad-tag"], ["issued", "known"]]

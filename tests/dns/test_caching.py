@@ -71,14 +71,14 @@ def claims(draw: st.DrawFn) -> Match:
 def client_sets(draw: st.DrawFn) -> Clients:
     """Up to five clients, none of which claims what another does."""
     left = draw(st.lists(claims(), max_size=14, unique=True))
-    made: Clients = {}
+    clients: Clients = {}
     for number in draw(st.lists(st.integers(1, 5), max_size=5, unique=True)):
         count = draw(st.integers(0, 4))
         state = draw(st.sampled_from([ClientState.ENABLED, ClientState.ENABLED, ClientState.DISABLED]))
         tier = draw(st.sampled_from(["gold", "standard"]))
-        made[f"c{number}"] = Client(f"c{number}", number, tier, tuple(left[:count]), state=state)
+        clients[f"c{number}"] = Client(f"c{number}", number, tier, tuple(left[:count]), state=state)
         left = left[count:]
-    return made
+    return clients
 
 
 @st.composite
@@ -163,8 +163,8 @@ def test_cache_never_gives_a_wrong_address(
         wire = engine.decide(query.to_wire(), RESOLVER, "default", "udp", NOW).wire
         assert wire is not None
         answer = dns.message.from_wire(wire)
-        (told,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))
-        return answer.answer[0][0].to_text(), told.scopelen
+        (ecs,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))
+        return answer.answer[0][0].to_text(), ecs.scopelen
 
     resolver = Resolver(ask)
     known = {}
@@ -185,7 +185,7 @@ def test_changed_is_as_made_anew(
     look_up: Geo | None = geo if places else None
 
     def found(classifier: Classifier) -> list[Any]:
-        requesters = [Requester(RESOLVER, ecs=Ecs(cut(*each), each[1])) for each in questions]
+        requesters = [Requester(RESOLVER, ecs=Ecs(cut(*question), question[1])) for question in questions]
         return [classifier.classify(who) for who in (*requesters, *(Requester(address) for address, _ in questions))]
 
     follower: Classifier | None = None
@@ -248,9 +248,9 @@ def test_scope_of_two_steps_is_the_longer() -> None:
     }
     classifier = Classifier(snapshot_of(site_of(clients, (Step.ECS, Step.GEO))), geo=geo)
     for address, name, scope in (("10.20.30.8", "one", 32), ("10.20.30.15", "place", 30), ("10.20.30.9", "place", 32)):
-        found = classifier.classify(Requester(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
-        assert found.client == clients[name]
-        assert found.scope == scope
+        classified = classifier.classify(Requester(RESOLVER, ecs=Ecs(IPv4Address(address), 32)))
+        assert classified.client == clients[name]
+        assert classified.scope == scope
 
 
 @pytest.mark.parametrize(

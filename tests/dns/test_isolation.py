@@ -43,8 +43,8 @@ def snapshot(serial: int, address: str = "192.0.2.7") -> Snapshot:
 
 def modules() -> list[ModuleType]:
     """All modules of `dnsvip.dns`."""
-    found = pkgutil.walk_packages(package.__path__, "dnsvip.dns.")
-    return [importlib.import_module(each.name) for each in found if ".io" not in each.name]
+    walked = pkgutil.walk_packages(package.__path__, "dnsvip.dns.")
+    return [importlib.import_module(module.name) for module in walked if ".io" not in module.name]
 
 
 def functions() -> Iterator[tuple[str, str]]:

@@ -28,15 +28,15 @@ def test_an_answered_question() -> None:
     subnet = dns.edns.ECSOption("198.51.100.7", 24)
     query = dns.message.make_query("WWW.example.test", "AAAA", use_edns=0, options=[subnet], want_dnssec=True)
     sample = asked(query.to_wire())
-    found = record(sample, KEPT)
-    assert found["type"] == "CLIENT_RESPONSE"
-    assert found["time"] == "2023-11-14T22:13:20.500000+00:00"
-    assert (found["socket_family"], found["socket_protocol"], found["query_address"]) == ("INET6", "UDP", "kept 6")
-    assert (found["qname"], found["qtype"], found["qclass"], found["rd"]) == ("www.example.test.", "AAAA", "IN", True)
-    assert (found["ecs"], found["ecs_source"], found["do"]) == ("kept 4/24", 24, True)
-    assert (found["rcode"], found["aa"], found["tc"]) == ("NOERROR", True, False)
-    assert found["response_size"] == len(sample.reply.wire or b"")
-    assert "198.51" not in str(found)
+    line = record(sample, KEPT)
+    assert line["type"] == "CLIENT_RESPONSE"
+    assert line["time"] == "2023-11-14T22:13:20.500000+00:00"
+    assert (line["socket_family"], line["socket_protocol"], line["query_address"]) == ("INET6", "UDP", "kept 6")
+    assert (line["qname"], line["qtype"], line["qclass"], line["rd"]) == ("www.example.test.", "AAAA", "IN", True)
+    assert (line["ecs"], line["ecs_source"], line["do"]) == ("kept 4/24", 24, True)
+    assert (line["rcode"], line["aa"], line["tc"]) == ("NOERROR", True, False)
+    assert line["response_size"] == len(sample.reply.wire or b"")
+    assert "198.51" not in str(line)
 
 
 def test_no_answer_and_no_question() -> None:

@@ -29,8 +29,8 @@ def client_of(server: Running, address: str) -> tuple[int, int]:
 
 
 def ecs_of(reply: Reply) -> str | None:
-    found = re.search(r"CLIENT-SUBNET: (\S+)", reply.text)
-    return found[1] if found else None
+    match = re.search(r"CLIENT-SUBNET: (\S+)", reply.text)
+    return match[1] if match else None
 
 
 def test_unknown_client_gets_the_plain_vip(server: Running) -> None:

@@ -209,7 +209,7 @@ def test_knot_as_secondary(serving: Running, tmp_path: Path) -> None:
 )
 def test_wrong_transfers(transfer: dict[str, object], problem: str) -> None:
     """A transfer key that cannot be meant so is refused with the zone's file."""
-    found = tables()
-    found["zone"]["example.test"]["transfer"] = transfer
+    tables_read = tables()
+    tables_read["zone"]["example.test"]["transfer"] = transfer
     with pytest.raises(InvalidSite, match=problem):
-        build_site(found, zone_files(ZONES))
+        build_site(tables_read, zone_files(ZONES))

@@ -68,9 +68,9 @@ def world_snapshot() -> Snapshot:
 
 def who_is(snapshot: Snapshot, address: int, cluster: str = "web") -> dict[str, int]:
     """What an encoded VIP says, having checked its tag."""
-    found = snapshot.keyrings[cluster].of(address)
-    assert found
-    _, codec = found
+    epoch = snapshot.keyrings[cluster].of(address)
+    assert epoch
+    _, codec = epoch
     assert codec.authentic(address)
     return codec.layout.unpack(codec.open(address))
 

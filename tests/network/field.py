@@ -219,9 +219,9 @@ def rotate(folder: Path) -> None:
     """Create and activate a new key for the cluster once every dispatcher holds it."""
 
     async def change(store: Store) -> None:
-        made = await store.keys.rotate("web", "test", time.time())
+        rotated = await store.keys.rotate("web", "test", time.time())
         async with asyncio.timeout(30):
-            while (await store.snapshots.load()).keyrings["web"].active[0].slot != made.slot:  # type: ignore[index]
+            while (await store.snapshots.load()).keyrings["web"].active[0].slot != rotated.slot:  # type: ignore[index]
                 await store.keys.advance(time.time())
                 await asyncio.sleep(0.2)
 

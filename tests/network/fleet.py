@@ -111,8 +111,8 @@ class Dispatcher:
             one.sendall(b'{"do": "status"}\n')
             with one.makefile() as text:
                 next(text)  # the version of the stream
-                found: dict[str, Any] = json.loads(next(text))
-                return found
+                document: dict[str, Any] = json.loads(next(text))
+                return document
 
     def rejected(self) -> dict[str, int]:
         """Rejected packets by reason."""
@@ -155,9 +155,9 @@ class Fleet:
             server.process.terminate()
         for server in self.servers:
             await asyncio.to_thread(server.process.wait, 20)
-        for each in self.dispatchers:
-            each.sender.kill()
-            each.sender.wait()
+        for dispatcher in self.dispatchers:
+            dispatcher.sender.kill()
+            dispatcher.sender.wait()
         await self.store.close()
 
     def log(self, which: Server | Dispatcher) -> str:

@@ -46,8 +46,8 @@ class Scene:
 
     def fetch(self, *words: str | Path) -> dict[str, Any]:
         """The web server's view of curl's connection."""
-        found: dict[str, Any] = json.loads(self.client("exec", *words).stdout)
-        return found
+        document: dict[str, Any] = json.loads(self.client("exec", *words).stdout)
+        return document
 
     def curl(self, url: str, *words: str) -> tuple[str | Path, ...]:
         return ("curl", "-sS", "--max-time", "10", "--cacert", self.certificate / "cert.pem", *words, url)
@@ -121,9 +121,9 @@ def test_port_bound_connections_differ(scene: Scene) -> None:
 
 def test_wrong_certificate_name(scene: Scene) -> None:
     """curl rejects a certificate for another name: the client does not intercept TLS."""
-    made = enrolment(DNS)
-    cluster = replace(made.clusters[0], services=(NAME, "other.example.test"))
-    scene.enrol(replace(made, clusters=(cluster,)))
+    enrolled = enrolment(DNS)
+    cluster = replace(enrolled.clusters[0], services=(NAME, "other.example.test"))
+    scene.enrol(replace(enrolled, clusters=(cluster,)))
     done = scene.client("exec", *scene.curl("https://other.example.test/"), check=False)
     assert (done.returncode, "subject name" in done.stderr) == (60, True)
 
@@ -194,9 +194,9 @@ def test_python_api(scene: Scene) -> None:
 
 def test_single_use_bound_to_the_address(scene: Scene) -> None:
     """With single use bound to the address alone, connecting fails with an error once no fresh proof is left."""
-    made = enrolment(DNS)
-    cluster = replace(made.clusters[0], proof=ProofKey(bytes(16), Bind.ADDRESS, True), slot_seconds=3600)
-    scene.enrol(replace(made, clusters=(cluster,)))
+    enrolled = enrolment(DNS)
+    cluster = replace(enrolled.clusters[0], proof=ProofKey(bytes(16), Bind.ADDRESS, True), slot_seconds=3600)
+    scene.enrol(replace(enrolled, clusters=(cluster,)))
     script = "; ".join(f"curl -sS --max-time 5 http://{NAME}/{i}; echo" for i in range(4))
     lines = [line for line in scene.client("exec", "--", "sh", "-c", script).stdout.split("\n") if line]
     assert len({json.loads(line)["to"] for line in lines[:3]}) == 3

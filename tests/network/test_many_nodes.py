@@ -59,9 +59,9 @@ async def test_emergency_and_revocation_are_everywhere_within_a_second(fleet: Fl
 
 async def _emergency(fleet: Fleet) -> float:
     address = fleet.servers[0].ask()
-    made = await fleet.store.keys.rotate_at_once("web", "test", time.time())
+    rotated = await fleet.store.keys.rotate_at_once("web", "test", time.time())
     return await _everywhere(
-        fleet, address, "unknown-epoch", lambda server: ((server.ask() >> 61) & 3) == made.slot, time.monotonic()
+        fleet, address, "unknown-epoch", lambda server: ((server.ask() >> 61) & 3) == rotated.slot, time.monotonic()
     )
 
 
@@ -151,11 +151,11 @@ async def _killed_and_restarted(fleet: Fleet, primary: Postgres, committed: dict
 
 
 async def _rotated(fleet: Fleet) -> None:
-    made = await fleet.store.keys.rotate("web", "test", time.time())
+    rotated = await fleet.store.keys.rotate("web", "test", time.time())
     async with asyncio.timeout(60):
         while True:
             states = {epoch.slot: epoch.state for epoch in (await fleet.store.keys.epochs("web"))["web"]}
-            if states[made.slot] is EpochState.ACTIVE:
+            if states[rotated.slot] is EpochState.ACTIVE:
                 return
             await asyncio.sleep(0.1)
 

@@ -90,10 +90,10 @@ def test_flows_are_found_and_forgotten(field: Field) -> None:
     """The kernel's flows are searched like the runner's; a purged one is verified again and continues."""
     vip = field.address("direct", 5)
     downloads = field.downloads(6, [vip])
-    found = json.loads(dnsvip(field, "flows", "search", vip, "--json"))
-    assert [(one["vip"], one["state"], one["tier"]) for one in found] == [(vip, "established", "direct")] * 6
-    assert {one["server"] for one in found} <= {"s1", "s2"}
-    assert {one["source"] for one in found} == {CLIENT}
+    document = json.loads(dnsvip(field, "flows", "search", vip, "--json"))
+    assert [(one["vip"], one["state"], one["tier"]) for one in document] == [(vip, "established", "direct")] * 6
+    assert {one["server"] for one in document} <= {"s1", "s2"}
+    assert {one["source"] for one in document} == {CLIENT}
     before = field.status("d1")["counters"]["issued"]
     assert dnsvip(field, "flows", "purge", vip) == "6 flows forgotten\n"
     wait_until(lambda: field.status("d1")["counters"]["issued"] >= before + 6, 30)

@@ -54,11 +54,11 @@ def test_broken_objects(broken: Node) -> None:
     assert status == 200
 
     def taken() -> bool:
-        found = broken.curl("GET", "status")[1]
-        return bool(found["generation"] == found["served_generation"] == found["nodes"][0]["generation"])
+        document = broken.curl("GET", "status")[1]
+        return bool(document["generation"] == document["served_generation"] == document["nodes"][0]["generation"])
 
     within(10, taken)
-    found = json.loads(broken.dnsvip("doctor", "node.toml", "--json").stdout)["findings"]
-    told = "\n".join(each["what"] for each in found if each["level"] == "warning")
+    document = json.loads(broken.dnsvip("doctor", "node.toml", "--json").stdout)["findings"]
+    told = "\n".join(each["what"] for each in document if each["level"] == "warning")
     assert "zone.bad.test gets SERVFAIL" in told
     assert "client.acme is left out" in told

@@ -21,9 +21,9 @@ OBSERVED = NODE + '[dns]\nworkers = 2\n[metrics]\nlisten = "127.0.0.1:{metrics}"
 class Watched:
     """A node with two workers and a metrics listener."""
 
-    def __init__(self, made: Node, text: str = OBSERVED) -> None:
-        self.node, self.port = made, free_port()
-        made.write_node(text.replace("{metrics}", str(self.port)))
+    def __init__(self, server: Node, text: str = OBSERVED) -> None:
+        self.node, self.port = server, free_port()
+        server.write_node(text.replace("{metrics}", str(self.port)))
 
     def get(self, path: str, *options: str, port: int | None = None) -> tuple[int, str]:
         """Status and body of a GET with curl."""
@@ -50,10 +50,10 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """One running node, shared by the tests of this file."""
-    with node(tmp_path_factory.mktemp("watched")) as made:
-        made.apply()
-        found = Watched(made)
-        made.start("--token-file", "token")
+    with node(tmp_path_factory.mktemp("watched")) as server:
+        server.apply()
+        found = Watched(server)
+        server.start("--token-file", "token")
         yield found
 
 
@@ -94,8 +94,8 @@ def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
     assert (status, "dnsvip_build_info" in text) == (200, True)
     for kind, status in (("metrics", 200), ("zone", 403)):
         scope = {"actions": ["read"], "kinds": [kind]}
-        made, answer = watched.node.curl("POST", "tokens", {"name": f"only-{kind}", "scopes": [scope]})
-        assert made == 201, answer
+        created, answer = watched.node.curl("POST", "tokens", {"name": f"only-{kind}", "scopes": [scope]})
+        assert created == 201, answer
         assert watched.get("/metrics", "-H", f"Authorization: Bearer {answer['token']}", port=api)[0] == status
     assert watched.get("/healthz", port=api) == (200, "ok\n")
     assert watched.get("/readyz", port=api)[0] == 200
@@ -120,26 +120,26 @@ def test_not_ready_without_a_worker(watched: Watched) -> None:
 
 def test_only_from_allowed_networks(tmp_path: Path) -> None:
     """A requester outside `allow` gets 403 for the metrics but can still read the health endpoints."""
-    with node(tmp_path) as made:
-        made.apply()
-        watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nallow = ["192.0.2.0/24"]\n')
-        made.start("--token-file", "token")
+    with node(tmp_path) as server:
+        server.apply()
+        watched = Watched(server, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nallow = ["192.0.2.0/24"]\n')
+        server.start("--token-file", "token")
         assert watched.get("/metrics")[0] == 403
         assert watched.get("/healthz")[0] == 200
 
 
 def test_not_ready_when_stale(tmp_path: Path) -> None:
     """A node without its database for longer than allowed still answers DNS but reports not ready, with the reason."""
-    with node(tmp_path) as made:
-        made.apply()
-        watched = Watched(made, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nstale_seconds = 1.5\n')
-        made.start("--token-file", "token")
+    with node(tmp_path) as server:
+        server.apply()
+        watched = Watched(server, NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\nstale_seconds = 1.5\n')
+        server.start("--token-file", "token")
         assert watched.get("/readyz")[0] == 200
         for file in list(tmp_path.glob("dnsvip.db*")):
             file.rename(file.with_name(f"away-{file.name}"))
         within(10, lambda: watched.get("/readyz")[0] == 503)
         assert "the database has not answered for " in watched.get("/readyz")[1]
-        assert made.dig("AAAA", "www.example.test")
+        assert server.dig("AAAA", "www.example.test")
         within(10, lambda: watched.value("dnsvip_database_up") == 0)
         assert watched.get("/metrics")[0] == 200
 

@@ -27,13 +27,13 @@ def made(tmp_path: Path) -> Iterator[Node]:
         yield one
 
 
-def reload(made: Node) -> dict[str, Any]:
+def reload(server: Node) -> dict[str, Any]:
     """Reload the node and return what it logs."""
-    assert made.process
-    before = len(made.events())
-    made.process.send_signal(signal.SIGHUP)
-    within(10, lambda: len(made.events()) > before)
-    return made.events()[before]
+    assert server.process
+    before = len(server.events())
+    server.process.send_signal(signal.SIGHUP)
+    within(10, lambda: len(server.events()) > before)
+    return server.events()[before]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -46,9 +46,9 @@ def test_what_changes_and_what_waits(made: Node, workers: int) -> None:
     made.write_node(
         text.replace("{api}", str(free_port())) + 'identity = "renamed"\nrate_limit.responses_per_second = 1\n'
     )
-    found = reload(made)
-    assert found["changed"] == ["dns.identity", "dns.rate_limit"]
-    assert found["only_after_a_restart"] == ["admin.listen"]
+    logged = reload(made)
+    assert logged["changed"] == ["dns.identity", "dns.rate_limit"]
+    assert logged["only_after_a_restart"] == ["admin.listen"]
     within(10, lambda: made.dig("CH", "TXT", "id.server") == '"renamed"')
     processes = 1 if workers == 1 else 1 + workers
     within(10, lambda: made.log.count("node file reloaded") == processes)
@@ -68,9 +68,9 @@ def test_a_wrong_node_file_changes_nothing(made: Node) -> None:
     """An invalid node file is named in the log, and the node keeps its settings."""
     made.start("--token-file", "token")
     made.write_node(NODE + "[dns]\nworkers = 0\n")
-    found = reload(made)
-    assert found["event"] == "the node file is invalid, keeping the previous one"
-    assert "dns.workers" in found["error"]
+    logged = reload(made)
+    assert logged["event"] == "the node file is invalid, keeping the previous one"
+    assert "dns.workers" in logged["error"]
     assert made.dig("AAAA", "www.example.test") == "2001:db8:a:1::1"
 
 

@@ -24,8 +24,8 @@ def made(tmp_path: Path) -> Iterator[Node]:
         yield one
 
 
-def lines(made: Node, file: str = "queries.log") -> list[dict[str, Any]]:
-    path = made.folder / file
+def lines(server: Node, file: str = "queries.log") -> list[dict[str, Any]]:
+    path = server.folder / file
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -70,7 +70,7 @@ def test_off_unless_asked_for_and_live(made: Node) -> None:
     assert len(lines(made)) == len(lines(made, "queries.log.1")) == 1
 
 
-def hangup(made: Node, times: int) -> None:
-    assert made.process
-    made.process.send_signal(signal.SIGHUP)
-    within(10, lambda: made.log.count("node file reloaded") == times)
+def hangup(server: Node, times: int) -> None:
+    assert server.process
+    server.process.send_signal(signal.SIGHUP)
+    within(10, lambda: server.log.count("node file reloaded") == times)

@@ -62,16 +62,16 @@ def test_a_tier_change_changes_the_answer(made: Node) -> None:
     within(PROPAGATION, lambda: made.curl("GET", f"decode?address={address}")[1]["reason"] in ("revoked", "plain"))
 
 
-def tier(made: Node) -> str:
+def tier(server: Node) -> str:
     """The tier that the API decodes from the address DNS gives now."""
-    found = made.curl("GET", f"decode?address={made.dig(*NAME)}")[1]
-    assert found["accepted"], found
-    return str(found["tier"])
+    explanation = server.curl("GET", f"decode?address={server.dig(*NAME)}")[1]
+    assert explanation["accepted"], explanation
+    return str(explanation["tier"])
 
 
-def tier_code(made: Node) -> int:
+def tier_code(server: Node) -> int:
     """The tier code in the address DNS gives now."""
-    return int(made.curl("GET", f"decode?address={made.dig(*NAME)}")[1]["values"].get("tier", 0))
+    return int(server.curl("GET", f"decode?address={server.dig(*NAME)}")[1]["values"].get("tier", 0))
 
 
 def test_a_rotation(made: Node) -> None:
@@ -102,12 +102,12 @@ def test_a_rotation_waits_for_a_dispatcher(made: Node) -> None:
     assert within(2, lambda: made.curl("GET", "keys/web")[1]["epochs"][-1]["state"] == "active") >= 0
 
 
-async def _report(made: Node, generation: int) -> None:
+async def _report(server: Node, generation: int) -> None:
     """Report a generation as a dispatcher does."""
     from dnsvip.store import KeyEncryptionKey, NodeReport, Store  # noqa: PLC0415
 
-    kek = KeyEncryptionKey.load(made.folder / "dnsvip.key", os.environ)
-    store = await Store.open(f"sqlite:///{made.folder}/dnsvip.db", kek, migrate=False)
+    kek = KeyEncryptionKey.load(server.folder / "dnsvip.key", os.environ)
+    store = await Store.open(f"sqlite:///{server.folder}/dnsvip.db", kek, migrate=False)
     await store.nodes.report(NodeReport("disp-1", frozenset({"dispatch"}), generation, "x", time.time(), 60.0))
     await store.close()
 
@@ -192,16 +192,16 @@ def test_starting_without_the_database(made: Node) -> None:
 
 def test_neither_database_nor_snapshot(tmp_path: Path) -> None:
     """A node with neither database nor snapshot says so and exits."""
-    with node(tmp_path) as made:
-        made.write_node(NODE.replace("sqlite:///dnsvip.db", "postgresql://nobody@127.0.0.1:1/none"))
-        done = made.dnsvip("serve", "node.toml")
+    with node(tmp_path) as server:
+        server.write_node(NODE.replace("sqlite:///dnsvip.db", "postgresql://nobody@127.0.0.1:1/none"))
+        done = server.dnsvip("serve", "node.toml")
         assert (done.returncode, "no snapshot to start from" in done.stderr) == (1, True)
 
 
 def test_an_empty_database(tmp_path: Path) -> None:
     """A node starts on a database that does not exist yet, and the whole site can be created through the API."""
-    with node(tmp_path) as made:
-        made.start("--token-file", "token")
+    with node(tmp_path) as server:
+        server.start("--token-file", "token")
         steps = [
             ("pools/p", {"servers": [{"name": "a", "address": "fd00::1"}]}),
             ("tiers/t", {"code": 1, "pool": "p"}),
@@ -215,9 +215,9 @@ def test_an_empty_database(tmp_path: Path) -> None:
             ("clients/me", {"id": 1, "tier": "t", "match": [{"listener": "public"}]}),
         ]
         for path, body in steps:
-            assert made.curl("PUT", path, body)[0] == 201, path
-        within(PROPAGATION, lambda: made.dig(*NAME).startswith("2001:db8:c:"))
-        assert tier(made) == "t"
+            assert server.curl("PUT", path, body)[0] == 201, path
+        within(PROPAGATION, lambda: server.dig(*NAME).startswith("2001:db8:c:"))
+        assert tier(server) == "t"
 
 
 @pytest.mark.parametrize(("key", "port"), [("dns.listen 'public'", "dns"), ("admin.listen", "api")])

@@ -33,7 +33,7 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_types_and_defaults() -> None:
     """The table shows the defaults, bounds and choices of the classes."""
-    found = {each.name: each for each in settings()}
+    found = {setting.name: setting for setting in settings()}
     assert found["database"].default is None
     assert (found["dns.workers"].takes, found["dns.workers"].default) == ("whole number 1 to 256", "1")
     assert found["dispatch.mode"].takes == "user, xdp"

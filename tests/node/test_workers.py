@@ -23,10 +23,10 @@ def made(tmp_path: Path) -> Iterator[Node]:
         yield one
 
 
-def workers_of(made: Node) -> list[int]:
+def workers_of(server: Node) -> list[int]:
     """The pids of the workers."""
-    assert made.process is not None
-    tasks = Path(f"/proc/{made.process.pid}/task").glob("*/children")
+    assert server.process is not None
+    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
     children = [int(pid) for task in tasks for pid in task.read_text().split()]
     return [pid for pid in children if alive(pid)]
 
@@ -38,8 +38,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def services(made: Node) -> int:
-    return int(made.curl("GET", "status")[1]["dns"]["outcomes"]["service"])
+def services(server: Node) -> int:
+    return int(server.curl("GET", "status")[1]["dns"]["outcomes"]["service"])
 
 
 def test_workers_share_the_work(made: Node) -> None:

@@ -64,27 +64,27 @@ def query(question: Question, number: int, *, edns: bool) -> bytes:
 
 def ask_tcp(port: int, messages: Sequence[bytes]) -> list[bytes]:
     """The answers to all messages, whose ids are their positions, over one connection."""
-    found: dict[int, bytes] = {}
+    answers: dict[int, bytes] = {}
     with socket.create_connection(("127.0.0.1", port), 10) as stream, stream.makefile("rb") as reading:
         for start in range(0, len(messages), BATCH):
             batch = messages[start : start + BATCH]
             stream.sendall(b"".join(len(message).to_bytes(2, "big") + message for message in batch))
             for _ in batch:
                 wire = reading.read(int.from_bytes(reading.read(2), "big"))
-                found[int.from_bytes(wire[:2], "big")] = wire
-    return [found[number] for number in range(len(messages))]
+                answers[int.from_bytes(wire[:2], "big")] = wire
+    return [answers[number] for number in range(len(messages))]
 
 
 def ask_udp(port: int, messages: Sequence[bytes]) -> list[bytes]:
     """The same by UDP, one after another; on loopback none is lost."""
-    found = []
+    answers = []
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.settimeout(10)
         datagrams.connect(("127.0.0.1", port))
         for message in messages:
             datagrams.send(message)
-            found.append(datagrams.recv(65535))
-    return found
+            answers.append(datagrams.recv(65535))
+    return answers
 
 
 def read(wire: bytes) -> Answer:

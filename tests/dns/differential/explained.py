@@ -53,12 +53,12 @@ def section(records: Sequence[Record]) -> Section:
 
 def differences(ours: Answer, theirs: Answer) -> list[str]:
     """In what two answers differ: flags, sections as sets, and the order of the aliases that lead to the answer."""
-    found = [part for part in ("rcode", "aa", "tc", "question", "edns") if getattr(ours, part) != getattr(theirs, part)]
+    parts = [part for part in ("rcode", "aa", "tc", "question", "edns") if getattr(ours, part) != getattr(theirs, part)]
     sections = ("answer", "authority", "additional")
-    found += [part for part in sections if section(getattr(ours, part)) != section(getattr(theirs, part))]
-    if "answer" not in found and _aliases(ours) != _aliases(theirs):
-        found.append("alias order")
-    return found
+    parts += [part for part in sections if section(getattr(ours, part)) != section(getattr(theirs, part))]
+    if "answer" not in parts and _aliases(ours) != _aliases(theirs):
+        parts.append("alias order")
+    return parts
 
 
 def _aliases(answer: Answer) -> list[tuple[object, ...]]:
@@ -101,9 +101,9 @@ def _any(_: World, question: Question, ours: Answer, theirs: Answer) -> bool:
         theirs.tc,
         section(theirs.authority),
     )
-    made = [record for record in ours.answer if record.rtype == "HINFO" and record.shown == '"RFC8482" ""']
-    real = [record for record in theirs.answer if record.owner == made[0].owner] if made else []
-    return question.rtype == "ANY" and same and len(made) == 1 and bool(real)
+    synthesized = [record for record in ours.answer if record.rtype == "HINFO" and record.shown == '"RFC8482" ""']
+    real = [record for record in theirs.answer if record.owner == synthesized[0].owner] if synthesized else []
+    return question.rtype == "ANY" and same and len(synthesized) == 1 and bool(real)
 
 
 def _stays_in_zone(world: World, question: Question, ours: Answer, theirs: Answer) -> bool:

@@ -210,14 +210,14 @@ class Generator:
             name for zone in zones for name, node in zone.nodes.items() if node.keys() & {"DNAME", "CNAME", "NS"}
         ]
         wild = [name for zone in zones for name in zone.nodes if name[:1] == (b"*",)]
-        found = [Question((b"many", *zone.apex), "AAAA") for zone in zones]
-        found.append(Question((b"f" * 60, b"f" * 60, b"long", b"test"), "A"))
-        while len(found) < count:
+        questions = [Question((b"many", *zone.apex), "AAAA") for zone in zones]
+        questions.append(Question((b"f" * 60, b"f" * 60, b"long", b"test"), "A"))
+        while len(questions) < count:
             name = self.asked(names, interesting, wild)
             if length(name) <= MAX_NAME and all(name):
                 rtype = "DS" if self.rng.random() < 0.05 else self.rng.choice(ASKED_TYPES)
-                found.append(Question(self.mixed(name), rtype))
-        return found
+                questions.append(Question(self.mixed(name), rtype))
+        return questions
 
     def asked(self, names: Sequence[Name], interesting: Sequence[Name], wild: Sequence[Name]) -> Name:
         rng = self.rng

@@ -77,18 +77,18 @@ def test_peers_serve_every_zone(compared: Compared) -> None:
 
 def test_tcp_answers(compared: Compared) -> None:
     """Header flags and every section are those of NSD, Knot and BIND, or the table of differences says why not."""
-    found = list(compared.found(compared.tcp))
-    unexplained = [compared.report(compared.tcp, number, peer) for number, peer, why in found if why is None]
+    differences = list(compared.found(compared.tcp))
+    unexplained = [compared.report(compared.tcp, number, peer) for number, peer, why in differences if why is None]
     assert not unexplained, "\n\n".join(unexplained[:5])
     for peer in PEERS:
-        assert sum(of == peer for _, of, _ in found) < MOST_EXPLAINED * QUESTIONS, peer
+        assert sum(of == peer for _, of, _ in differences) < MOST_EXPLAINED * QUESTIONS, peer
 
 
 def test_udp_answers(compared: Compared) -> None:
     """By UDP the same records come or the same truncation, where the answers by TCP are the same."""
     differ = {(number, peer) for number, peer, _ in compared.found(compared.tcp)}
-    found = [item for item in compared.found(compared.udp) if item[:2] not in differ]
-    unexplained = [compared.report(compared.udp, number, peer) for number, peer, why in found if why is None]
+    differences = [item for item in compared.found(compared.udp) if item[:2] not in differ]
+    unexplained = [compared.report(compared.udp, number, peer) for number, peer, why in differences if why is None]
     assert not unexplained, "\n\n".join(unexplained[:5])
 
 

@@ -51,7 +51,9 @@ def test_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "LOADED", 5)
     templates = Templates(Engine(world_snapshot()))
     assert 0 < len(templates.loaded) + len(templates._loaded_below) <= 5
-    assert all(any(hole.service for hole in each.holes) or not each.holes for each in templates.loaded.values())
+    assert all(
+        any(hole.service for hole in template.holes) or not template.holes for template in templates.loaded.values()
+    )
 
 
 def without_a_client(site: Site) -> Site:

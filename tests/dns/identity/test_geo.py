@@ -104,10 +104,10 @@ def test_classified_by_place(
     """The narrowest place that a client claims decides, by the ECS address where that counts, else by the source."""
     classifier = Classifier(make_snapshot(PLACED), geo=GeoFiles(files).geo)
     told = Ecs(ip_address(ecs[0]), ecs[1]) if ecs else None
-    found = classifier.classify(Requester(ip_address(source), ecs=told))
-    assert (found.client.name if found.client else None) == name
-    assert found.scope == scope
-    assert found.step == (Step.GEO if name else None)
+    classified = classifier.classify(Requester(ip_address(source), ecs=told))
+    assert (classified.client.name if classified.client else None) == name
+    assert classified.scope == scope
+    assert classified.step == (Step.GEO if name else None)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_no_files_no_step(files: list[Path]) -> None:
     engine = Engine(snapshot)
     for geo, name in ((GeoFiles(files).geo, "germany"), (GeoFiles([]).geo, None)):
         engine = Engine(snapshot, engine, geo)
-        found = engine.tables.classifier.classify(Requester(ip_address("192.0.2.200")))
-        assert (found.client.name if found.client else None) == name
+        classified = engine.tables.classifier.classify(Requester(ip_address("192.0.2.200")))
+        assert (classified.client.name if classified.client else None) == name
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,8 @@ def classify(who: Requester, changes: dict[str, Any] | None = None) -> Classifie
     return Classifier(make_snapshot(changes)).classify(who)
 
 
-def names(found: Classified) -> tuple[str | None, Step | None, int]:
-    return found.client.name if found.client else None, found.step, found.scope
+def names(classified: Classified) -> tuple[str | None, Step | None, int]:
+    return classified.client.name if classified.client else None, classified.step, classified.scope
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ EVERYTHING = requester(
 )
 def test_first_match_in_the_order_decides(order: list[str], winner: str | None) -> None:
     """A requester that every step identifies is the client of the first step in the site's order, which is reported."""
-    found = classify(EVERYTHING, MANY | {"classify": {**MANY["classify"], "order": order}})
-    assert (found.client.name if found.client else None) == winner
-    assert found.step == (None if winner is None else Step.TSIG if winner == "acme" else Step(winner))
+    classified = classify(EVERYTHING, MANY | {"classify": {**MANY["classify"], "order": order}})
+    assert (classified.client.name if classified.client else None) == winner
+    assert classified.step == (None if winner is None else Step.TSIG if winner == "acme" else Step(winner))
 
 
 def test_scope_counts_where_ecs_was_looked_at_in_vain() -> None:
@@ -265,9 +265,9 @@ def test_scope_is_over_source_only_where_it_must_be(lengths: list[int], address:
         v4 = Ecs(IPv4Network((address >> 32 - source << 32 - source, source)).network_address, source)
         v6 = Ecs(IPv6Network((address >> 32 - source << 128 - source, source)).network_address, source)
         for ecs in (v4, v6):
-            found = classifier.classify(Requester(ip_address("127.0.0.1"), ecs=ecs))
+            classified = classifier.classify(Requester(ip_address("127.0.0.1"), ecs=ecs))
             asked = ip_network((ecs.address, source))
             inside = [net for net in claimed if net.version == asked.version and net.subnet_of(asked) and net != asked]
-            assert found.scope <= source or inside
-            assert found.ecs == ecs
-            assert found.client is None or found.client.id <= source or found.client.name == "acme"
+            assert classified.scope <= source or inside
+            assert classified.ecs == ecs
+            assert classified.client is None or classified.client.id <= source or classified.client.name == "acme"

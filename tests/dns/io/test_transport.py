@@ -412,13 +412,13 @@ def test_forged_path_mtu() -> None:
 @given(st.lists(st.binary(min_size=12, max_size=40), max_size=6), st.lists(st.integers(0, 60), max_size=8))
 def test_framer(messages: list[bytes], cuts: list[int]) -> None:
     """However a stream is cut, the same messages come out, in order."""
-    data, framer, found = b"".join(map(frame, messages)), Framer(), []
+    data, framer, messages_read = b"".join(map(frame, messages)), Framer(), []
     at = 0
     for size in [*cuts, len(data)]:
         framer.feed(data[at : at + size])
         while (message := framer.next()) is not None:
-            found.append(message)
+            messages_read.append(message)
         at += size
-    assert found == messages
+    assert messages_read == messages
     assert not framer.partial
     assert not framer.broken

@@ -304,8 +304,8 @@ def test_dnsperf_loses_nothing(running: Running, tmp_path: Path) -> None:
             running.in_loop(lambda: running.server.update(running.snapshot))
         assert process.stdout
         text = process.stdout.read()
-    found = re.search(r"Queries lost: +(\d+).*Response codes: +(.*?)\n", text, re.DOTALL)
-    assert found, text
-    assert found[1] == "0", text
-    assert set(re.findall(r"[A-Z]+", found[2])) == {"NOERROR", "NXDOMAIN"}
+    match = re.search(r"Queries lost: +(\d+).*Response codes: +(.*?)\n", text, re.DOTALL)
+    assert match, text
+    assert match[1] == "0", text
+    assert set(re.findall(r"[A-Z]+", match[2])) == {"NOERROR", "NXDOMAIN"}
     assert "Warning" not in text

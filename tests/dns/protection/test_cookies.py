@@ -93,8 +93,8 @@ def test_reserved_bytes_are_hashed_as_they_came() -> None:
 )
 def test_ages(age: int, valid: bool, kept: bool) -> None:
     """A cookie is taken from five minutes before its time to an hour after, and the same again for half an hour."""
-    found, answer = check((SECRET,), "198.51.100.100", GIVEN, ISSUED + age)
-    assert (found, answer == GIVEN) == (valid, kept)
+    verdict, answer = check((SECRET,), "198.51.100.100", GIVEN, ISSUED + age)
+    assert (verdict, answer == GIVEN) == (valid, kept)
 
 
 @given(clients, addresses, now_s, st.integers(0, 1799))

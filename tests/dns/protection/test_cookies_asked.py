@@ -49,9 +49,9 @@ def asked(server: Running, *cookies: bytes, name: str = "mail.example.test", **k
 
 def cookie_of(answer: dns.message.Message) -> bytes:
     """The whole COOKIE option of an answer, empty where it has none."""
-    found = [option.to_wire() for option in answer.options if option.otype == 10]
-    assert len(found) <= 1
-    return found[0] if found else b""
+    cookies = [option.to_wire() for option in answer.options if option.otype == 10]
+    assert len(cookies) <= 1
+    return cookies[0] if cookies else b""
 
 
 @pytest.mark.parametrize("name", ["mail.example.test", "www.example.test", "no.such.example.test"])

@@ -86,15 +86,15 @@ def test_nothing_else_is_raised(data: bytes, signed: bool) -> None:
     """Whatever comes gives a header within it, patience, or BadHeader."""
     wire = SIGNATURE + data if signed else data
     try:
-        found = read(wire)
+        header = read(wire)
     except BadHeader:
         return
-    assert found is None or found.size <= len(wire)
+    assert header is None or header.size <= len(wire)
 
 
 def serving(*front_ends: str, **tcp: float) -> Running:
     listen = (Listener("127.0.0.1:0", "public"),)
-    networks = tuple(ip_network(each) for each in front_ends)
+    networks = tuple(ip_network(text) for text in front_ends)
     return Running(world_snapshot(), settings=DnsSettings(listen=listen, proxy_from=networks, tcp=TcpSettings(**tcp)))  # type: ignore[arg-type]
 
 
