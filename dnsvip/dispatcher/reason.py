@@ -1,12 +1,14 @@
 """Every reason a packet can be handled for: the interface of counters, logs and `dnsvip watch`.
 
-A packet ends in exactly one reason, and each reason is one counter. `WORDS` says in English what each one means.
+A packet ends in exactly one reason, and each reason is one counter for each action that it can lead to (`ACTIONS`).
+`WORDS` says in English what each one means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum
+from typing import TypeAlias
 
 from dnsvip.dispatcher.packet import Malformed
 
@@ -71,6 +73,34 @@ REASONS = tuple(
     dict.fromkeys([*(r.value for r in PacketReason), *(r.value for r in AddressReason), *MALFORMED.values()])
 )
 """Every reason; the kernel program numbers its counters in this order."""
+
+_REJECTED = [reason for reason in AddressReason if reason not in ACCEPTED and reason is not AddressReason.NOT_OURS]
+ACTIONS: Mapping[str, tuple[Action, ...]] = {
+    **dict.fromkeys(REASONS, (Action.DROP,)),
+    **dict.fromkeys((reason.value for reason in ACCEPTED), (Action.FORWARD,)),
+    **dict.fromkeys((reason.value for reason in _REJECTED), (Action.DROP, Action.FORWARD)),
+    **dict.fromkeys(("known", "reselected", "reply", "icmp-error", "fragment"), (Action.FORWARD,)),
+    **dict.fromkeys(("over-rate-passed", "held"), (Action.FORWARD,)),
+    **dict.fromkeys(("no-server", "too-big"), (Action.DROP, Action.ANSWER)),
+    AddressReason.PLAIN.value: (Action.FORWARD, Action.DROP),
+    AddressReason.NOT_OURS.value: (Action.PASS,),
+}
+"""What may be done with a packet for each reason. A rejected address is forwarded where its cluster's `on_invalid` (or
+its tier's `unproven`) says so; the plain VIP is dropped where its cluster has no default tier."""
+
+PairCounts: TypeAlias = dict[str, dict[str, int]]
+"""Packets by reason and action (their values): a packet is in exactly one."""
+
+
+def zero_counts() -> PairCounts:
+    """Nothing counted yet, for every reason with its actions."""
+    return {reason: {action.value: 0 for action in actions} for reason, actions in ACTIONS.items()}
+
+
+def totals(counts: PairCounts) -> dict[str, int]:
+    """Packets by reason, whatever was done with them."""
+    return {reason: sum(by_action.values()) for reason, by_action in counts.items()}
+
 
 WORDS: Mapping[str, str] = {
     "known": "known flow",

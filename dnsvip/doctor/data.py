@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.layout import EPOCH_SLOTS
 from dnsvip.doctor.finding import Finding, failure, ok, unknown, warning
+from dnsvip.site import Site
 from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
+from dnsvip.site.fleet import TroubleKind, troubles
 
 KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
 
@@ -150,12 +152,22 @@ def judge_reports(nodes: Iterable[NodeReport], now: float) -> Iterator[Finding]:
             yield warning(NODES, f"{node.name}: {text}", "change what it names; `dnsvip status` shows when it is taken")
 
 
-def judge_nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:
-    """Whether the nodes that report are up to date."""
-    for node in nodes:
-        if node.is_live(now) and node.generation < generation:
-            what = f"{node.name} ({', '.join(sorted(node.roles))}) is {generation - node.generation} generations behind"
-            yield warning(NODES, what, "check its log if it does not catch up within seconds")
+def judge_nodes(site: Site, nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:
+    """Whether the nodes report, are up to date, and do all that the site needs."""
+    reports = tuple(nodes)
+    if not reports:
+        yield unknown(NODES, "no node reports", "nothing, before the first one has been started")
+        return
+    for trouble in troubles(site, reports, generation, now):
+        since = f" ({now - trouble.since:.0f} s ago)" if trouble.since else ""
+        yield warning(NODES, f"{trouble.text.removesuffix('.')}{since}", _MENDS[trouble.kind])
+
+
+_MENDS = {
+    TroubleKind.IDLE: "start one: systemctl start dnsvip-dispatch, or dnsvip-serve, where it should run",
+    TroubleKind.GONE: "start it again, or dnsvip nodes forget NAME",
+    TroubleKind.BEHIND: "check its log if it does not catch up within seconds",
+}
 
 
 def judge_snapshot(error: str | None, *, database_down: bool) -> Iterator[Finding]:

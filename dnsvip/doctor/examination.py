@@ -49,7 +49,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
     if examined and examined.key_fits:
         for finding in (
             *data.judge_epochs(examined.rings, examined.nodes, now),
-            *data.judge_nodes(examined.nodes, examined.generation, now),
+            *data.judge_nodes(examined.site or Site(), examined.nodes, examined.generation, now),
             *data.judge_reports(examined.nodes, now),
         ):
             yield finding

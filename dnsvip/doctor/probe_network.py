@@ -62,7 +62,7 @@ def _linked(kernel: Any, prefix: IPv4Network | IPv6Network) -> int | None:
 
 
 async def reach_all(pools: Iterable[Pool]) -> list[Reached]:
-    """Every server of the pools, probed as its pool's check does."""
+    """Every server of the pools that is in service, probed as its pool's check does."""
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def reach(pool: Pool, server: Server) -> Reached:
@@ -71,7 +71,8 @@ async def reach_all(pools: Iterable[Pool]) -> list[Reached]:
             error = await _try(pool, server) if route.kind != "none" else None
             return Reached(pool.name, server.name, str(server.address), pool.forward.value, route, error)
 
-    return list(await asyncio.gather(*(reach(pool, server) for pool in pools for server in pool.servers)))
+    serving = ((pool, server) for pool in pools for server in pool.servers if not server.state.out)
+    return list(await asyncio.gather(*(reach(*each) for each in serving)))
 
 
 async def _try(pool: Pool, server: Server) -> str | None:

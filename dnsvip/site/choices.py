@@ -69,6 +69,11 @@ class ServerState(Choice):
     DOWN = "down", "Down", "The server is not used; its flows go to other servers."
     MAINT = "maint", "Maintenance", "The server is being worked on and is not used."
 
+    @property
+    def out(self) -> bool:
+        """Whether an operator has taken the server out of service: whether it passes its check matters to nobody."""
+        return self in (ServerState.DOWN, ServerState.MAINT)
+
 
 class ClientState(Choice):
     """Whether the addresses of a client are accepted."""

@@ -44,9 +44,14 @@ class NodeReport:
     keks: frozenset[str] | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it took its leave, at `seen_at`; nothing waits for it any more."""
+        return isinstance(self.detail, Mapping) and self.detail.get("stopped") is True
+
     def is_live(self, now: float, watched_since: float = 0.0) -> bool:
         """Whether its lease has not run out. Who could not look before `watched_since` counts from there."""
-        return now <= max(self.seen_at, watched_since) + self.lease_seconds
+        return not self.stopped and now <= max(self.seen_at, watched_since) + self.lease_seconds
 
     def holds(self, epoch: Epoch) -> bool:
         """Whether it has reported to hold the key of an epoch. A generation alone says little: that of a database

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,20 +32,28 @@ class Nodes:
             return await load_reports(connection)
 
     async def report(self, report: NodeReport) -> None:
-        """Store that a node is alive and which generation it works with; nodes silent for long are removed."""
+        """Store that a node is alive and which generation it works with.
+
+        Removed are nodes silent for long, and processes of this node that were gone before this one started.
+        """
         row = _row(report)
         async with self._session.write_unordered() as connection:
             dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
             statement = dialect_insert(node).values(row)
             keys = [node.c.name, node.c.roles, node.c.instance]
             await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
-            lapsed = node.c.seen_at + node.c.lease_seconds < report.seen_at - FORGET_SECONDS
-            await connection.execute(delete(node).where(lapsed))
+            lapses_at = node.c.seen_at + node.c.lease_seconds
+            started_at = report.seen_at if report.started_at is None else report.started_at
+            mine = (node.c.name == row["name"], node.c.roles == row["roles"], node.c.instance != report.instance)
+            replaced = and_(*mine, lapses_at < report.seen_at, node.c.seen_at <= started_at)
+            await connection.execute(delete(node).where(or_(lapses_at < report.seen_at - FORGET_SECONDS, replaced)))
 
     async def leave(self, report: NodeReport) -> None:
-        """Remove a node that stops, so that nothing waits for its lease."""
+        """Note that a node has stopped, so that nothing waits for its lease; it stays listed like a silent one."""
+        values = {"seen_at": report.seen_at, "lease_seconds": 0.0, "detail": json.dumps({"stopped": True})}
+        own = node.c.name == report.name, node.c.instance == report.instance
         async with self._session.write_unordered() as connection:
-            await connection.execute(delete(node).where(node.c.name == report.name, node.c.instance == report.instance))
+            await connection.execute(update(node).where(*own).values(values))
 
     async def forget(self, name: str, now: float) -> int:
         """Remove the processes of a node whose lease has expired; return their number."""

@@ -15,7 +15,7 @@ from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import ip_length
-from dnsvip.dispatcher.reason import REASONS, Action
+from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import Forward
 from tests.dispatcher.build import (
@@ -110,6 +110,7 @@ def test_no_packet_breaks_a_decision() -> None:
         now += SECOND // 2000
         verdict = decide(data, TABLES, flows, now)
         counters[verdict.reason] += 1
+        assert verdict.action in ACTIONS[verdict.reason]
         sent = len(output_bytes(data, verdict))
         assert verdict.server is None or ip_length(data) <= verdict.server.path_mtu
         assert verdict.action is Action.ANSWER or sent == _SENT[verdict.action, verdict.mode](data)

@@ -355,11 +355,33 @@ async def test_status_beside_a_runners() -> None:
     async with watching(health):
         health.update(snapshot(Check(tcp=1, interval=0.1, fall=1)))
         await until(lambda: not health.status()[0]["passing"])
-        servers = [{"pool": "p", "name": "s0", "address": "::1"}, {"pool": "p", "name": "b", "address": "::2"}]
-        told = with_health({"servers": servers, "mtu": 1500}, health)
-    assert [server["healthy"] for server in told["servers"]] == [False, None]
+        servers = [
+            {"pool": "p", "name": name, "address": address, "state": state}
+            for name, address, state in [
+                ("s0", "::1", "down"),
+                ("b", "::2", "up"),
+                ("c", "::3", "up"),
+                ("d", "::3", "maint"),
+            ]
+        ]
+        told = with_health({"servers": servers, "mtu": 1500, "unreachable": ["::3"]}, health)
+    assert [server["healthy"] for server in told["servers"]] == [False, None, False, None]
+    assert [server["set"] for server in told["servers"]] == ["up", "up", "up", "maint"]
     assert (told["mtu"], [one["state"] for one in told["health"]]) == (1500, ["down"])
     assert told["checks"]["probes"] >= told["checks"]["failures"] >= 1
+
+
+@pytest.mark.parametrize("state", [ServerState.DOWN, ServerState.MAINT])
+async def test_a_failing_server_out_of_service(state: ServerState) -> None:
+    """Whether a server passes that an operator has taken out of service is nobody's trouble, and it has no weight."""
+    health = Health()
+    async with watching(health):
+        health.update(snapshot(Check(tcp=1, interval=0.1, fall=1), state))
+        await until(lambda: not health.status()[0]["passing"])
+        row = {"pool": "p", "name": "s0", "address": "::1", "state": state.value}
+        told = with_health({"servers": [row]}, health)
+    assert (row["set"], row["healthy"]) == (state, None)
+    assert (told["health"][0]["set"], told["health"][0]["state"], told["health"][0]["weight"]) == (state, state, 0)
 
 
 async def test_acting_is_tried_again() -> None:

@@ -153,7 +153,7 @@ def test_a_waiting_key(made: Node) -> None:
     subprocess.run([sys.executable, "-c", _SQL, made.folder / "dnsvip.db", aged], check=True)
     found = findings(made)
     assert "waits for disp-1" in what(found, "epochs", "warning")
-    assert "disp-1 (dispatch) is 1 generations behind" in what(found, "nodes", "warning")
+    assert "disp-1 (dispatch) is 1 generation behind" in what(found, "nodes", "warning")
 
 
 _SQL = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"

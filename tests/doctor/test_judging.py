@@ -11,6 +11,7 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.doctor import data, host, network
 from dnsvip.doctor.finding import Finding, Level, exit_code, ok, unknown, warning
 from dnsvip.doctor.network import Route
+from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 
 DAY = 86_400
@@ -118,7 +119,7 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (data.judge_epochs({"web": epochs(A)}, [], 1000 + 500 * DAY), Level.WARNING, "500 days", "keys rotate web"),
     (data.judge_epochs({"web": epochs(A, P)}, [dispatcher(4)], 1100), Level.WARNING, "waits for disp-1", "its log"),
     (data.judge_epochs({"web": epochs(A, R, R, R)}, [], 1010), Level.WARNING, "all 4 key slots", "wait 50 s"),
-    (data.judge_nodes([dispatcher(4)], 6, 1100), Level.WARNING, "2 generations behind", "log"),
+    (data.judge_nodes(Site(), [dispatcher(4)], 6, 1100), Level.WARNING, "2 generations behind", "log"),
     (data.judge_snapshot(None, database_down=True), Level.OK, "can be read", ""),
     (data.judge_snapshot("x", database_down=True), Level.FAILURE, "nothing to start from", "bring the database back"),
     (data.judge_snapshot("x", database_down=False), Level.UNKNOWN, "no last good", "nothing"),
@@ -196,7 +197,7 @@ def test_nothing_to_say() -> None:
     """What is as it should be and not worth a line gives none."""
     assert list(host.judge_buffers(4 << 20, privileged=False)) == []
     assert list(host.judge_files(4096, 1000)) == []
-    assert list(data.judge_nodes([dispatcher(6)], 6, 1100)) == []
+    assert list(data.judge_nodes(Site(), [dispatcher(6)], 6, 1100)) == []
 
 
 def test_exit_codes() -> None:

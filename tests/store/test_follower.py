@@ -161,7 +161,7 @@ async def test_rotation_goes_by_itself_and_waits(node: Node, started: Start, sto
 
 
 async def test_node_signs_off(filled: Store, node: Node) -> None:
-    """A node that closes is removed from the list at once."""
+    """A node that closes is listed as stopped, and does not live from that moment on."""
     feed = SnapshotFollower(node("a"), ["dispatch"], {})
     await feed.start()
     task = asyncio.create_task(feed.run())
@@ -170,7 +170,8 @@ async def test_node_signs_off(filled: Store, node: Node) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await feed.close()
-    assert await filled.nodes.all() == []
+    (report,) = await filled.nodes.all()
+    assert (report.stopped, report.is_live(report.seen_at)) == (True, False)
 
 
 async def test_outage_of_the_database_is_survived(

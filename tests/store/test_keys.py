@@ -115,7 +115,10 @@ async def test_longer_ttl_keeps_the_epoch_longer(filled: Store, site: Site) -> N
 
 
 async def test_node_reports(store: Store) -> None:
-    """A report replaces the same process's last one; processes of one name are kept apart; leaving deletes them."""
+    """A report replaces the same process's last one; processes of one name are kept apart.
+
+    One that has left is listed as stopped, and does not live whatever the clock says, until its successor reports.
+    """
     now = time.time()
     report = NodeReport("n1", frozenset({"dns", "admin"}), 1, "0.1", now, 5.0, "a")
     await store.nodes.report(report)
@@ -124,7 +127,13 @@ async def test_node_reports(store: Store) -> None:
     await store.nodes.report(twin)
     assert await store.nodes.all() == [replace(report, generation=2), twin]
     await store.nodes.leave(twin)
-    assert [node.instance for node in await store.nodes.all()] == ["a"]
-    await store.nodes.report(replace(twin, seen_at=now + 4000))
-    assert [node.instance for node in await store.nodes.all()] == ["b"]
+    states = {node.instance: (node.stopped, node.is_live(now - 1)) for node in await store.nodes.all()}
+    assert states == {"a": (False, True), "b": (True, False)}
+    await store.nodes.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 1))
+    assert [node.instance for node in await store.nodes.all()] == ["a", "c"]
+    await store.nodes.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 6))
+    assert [node.instance for node in await store.nodes.all()] == ["c"]
+    other = NodeReport("n2", frozenset({"dns"}), 1, "0.1", now + 4000, 5.0, "d")
+    await store.nodes.report(other)
+    assert [node.instance for node in await store.nodes.all()] == ["d"]
     assert await store.generation() == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from dnsvip.dispatcher.reason import REASONS
+from dnsvip.dispatcher.reason import REASONS, zero_counts
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
@@ -24,7 +24,7 @@ STATUS = {
     "mode": "user",
     "since": 5.0,
     "mtu": 1500,
-    "counters": dict.fromkeys(REASONS, 0) | {"bad-tag": 7},
+    "actions": zero_counts() | {"bad-tag": {"drop": 7, "forward": 2}},
     "new_flows": {"gold": 3},
     "send_failed": 1,
     "flows": {"established": 4, "new": 2, "bound": 1024, "evicted": 1, "expired": 9, "not_promoted": 0},
@@ -70,9 +70,11 @@ def test_dns_counters() -> None:
 
 
 def test_dispatcher_status() -> None:
-    """Packets by reason, flows by state, servers by pool; a value that a runner does not report has no sample."""
+    """Packets by reason and action, flows by state, servers by pool; what a runner does not report has no sample."""
     found = values(dispatch.families(STATUS))
-    assert found["dnsvip_dispatch_packets_total", "bad-tag"] == 7
+    assert found["dnsvip_dispatch_packets_total", "bad-tag", "drop"] == 7
+    assert found["dnsvip_dispatch_packets_total", "bad-tag", "forward"] == 2
+    assert {key[1] for key in found if key[0] == "dnsvip_dispatch_packets_total"} == set(REASONS)
     assert found["dnsvip_dispatch_new_flows_total", "gold"] == 3
     assert found["dnsvip_dispatch_flows", "established"] == 4
     assert found["dnsvip_dispatch_server_packets_total", "slow", "slow-1"] == 3
@@ -126,6 +128,8 @@ def test_nodes_by_their_slowest_process() -> None:
     assert found["dnsvip_nodes_live", "one", "dns"] == 1
     assert found["dnsvip_nodes_live", "two", "dispatch"] == 0
     assert found["dnsvip_nodes_lag_generations", "two", "dispatch"] == 5
+    assert found["dnsvip_nodes_seen_timestamp_seconds", "two", "dispatch"] == 10.0
+    assert [found["dnsvip_live_nodes", role] for role in ("dns", "admin", "dispatch")] == [1, 0, 0]
     found = values(node.site_families(make_snapshot()))
     assert found["dnsvip_epochs", "web", "active"] == 1
     assert found["dnsvip_epochs", "web", "retiring"] == 0
@@ -158,7 +162,7 @@ def test_text_forms() -> None:
     """The Prometheus text format is the default; OpenMetrics is used when the scraper accepts it."""
     text, kind = render(dispatch.families(STATUS))
     assert kind.startswith("text/plain")
-    assert b'dnsvip_dispatch_packets_total{reason="bad-tag"} 7.0' in text
+    assert b'dnsvip_dispatch_packets_total{action="drop",reason="bad-tag"} 7.0' in text
     text, kind = render(dispatch.families(STATUS), "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")

@@ -33,7 +33,8 @@ class HealthQuery:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A server as one dispatcher sees it. `state` and `weight` are what it dispatches by, `passing` whether its check
+    """A server as one dispatcher sees it. `set` is the state that an operator gave it; `state` and `weight` are what it
+    dispatches by (weight 0: no new flows), `passing` whether its check
     passes, `load` the percentage that its agent reports; `since` and `seen_at` are unix seconds. `live` is whether the
     dispatcher still reports."""
 
@@ -42,6 +43,7 @@ class Seen:
     seen_at: float
     pool: str
     name: str
+    set: str
     state: str
     weight: int
     passing: bool
@@ -67,7 +69,7 @@ def _seen(report: NodeReport, now: float) -> Iterator[JsonObject]:
     for one in told if isinstance(told, list) else ():
         if isinstance(one, dict) and all(name in one for name in _NAMES):
             head = {"node": report.name, "live": report.is_live(now), "seen_at": report.seen_at}
-            yield {**head, **{name: one[name] for name in _NAMES}}
+            yield {**head, "set": one.get("set", one["state"]), **{name: one[name] for name in _NAMES}}
 
 
 ROUTES = [Operation("GET", f"{ROOT}/health", list_all, "node", query=HealthQuery, answer=Page[Seen])]

@@ -36,8 +36,9 @@ async def list_all(request: web.Request) -> web.Response:
     store = request.app[NODE].store()
     seen = await _seen(request)
     epochs_of, rights = await store.keys.epochs(), request[CALLER].rights
-    names = [name for name in sorted(epochs_of) if rights.allow(Action.READ, "key", name)]
-    items = [_cluster(name, epochs_of[name], seen) for name in names]
+    clusters = {*epochs_of, *(name for name, cluster in seen.clusters.items() if isinstance(cluster, Cluster))}
+    names = [name for name in sorted(clusters) if rights.allow(Action.READ, "key", name)]
+    items = [_cluster(name, epochs_of.get(name, ()), seen) for name in names]
     return short_page(request, items, "cluster")
 
 
@@ -69,9 +70,10 @@ async def roll_cookies(request: web.Request) -> web.Response:
 
 
 async def _epochs(request: web.Request) -> tuple[str, Sequence[Epoch]]:
-    name = request.match_info["cluster"]
-    epochs = (await request.app[NODE].store().keys.epochs(name)).get(name)
-    if not epochs:
+    """The cluster that a request names, with its epochs: none where its keys were lost, which a rotation mends."""
+    name, node = request.match_info["cluster"], request.app[NODE]
+    epochs = (await node.store().keys.epochs(name)).get(name, ())
+    if not epochs and not isinstance(node.snapshot().site.clusters.get(name), Cluster):
         raise Refusal("not-found", f"There is no IPv6 cluster {name!r}; GET {ROOT}/keys lists those with keys.")
     return name, epochs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import structlog
@@ -18,9 +18,19 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, ShortQuery, short_page
 from dnsvip.admin.node import NODE, Node
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.fleet import troubles
 from dnsvip.site.plain import JsonObject
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The database's generation, the processes that report to it, and what is wrong with them; as JSON values."""
+
+    generation: int
+    processes: list[JsonObject]
+    troubles: list[JsonObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,17 @@ def as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
 
 async def told(node: Node) -> list[JsonObject]:
     """Every process with all that it tells, for `as_seen`."""
-    store = node.store()
+    return (await fleet(node)).processes
+
+
+async def fleet(node: Node) -> Fleet:
+    """The site's processes with all that they tell, for `as_seen`, and what is wrong with them."""
+    store, now = node.store(), node.now()
     reports, generation = await store.nodes.all(), await store.generation()
     since = await store.nodes.lagging_since({report.generation for report in reports})
-    return [_told_or_named(report, generation, since.get(report.generation), node.now()) for report in reports]
+    processes = [_told_or_named(report, generation, since.get(report.generation), now) for report in reports]
+    wrong = troubles(node.snapshot().site, reports, generation, now)
+    return Fleet(generation, processes, [asdict(trouble) for trouble in wrong])
 
 
 async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
@@ -107,6 +124,7 @@ def _told(report: NodeReport, generation: int, lagging_since: float | None, now:
         "instance": report.instance,
         "roles": sorted(report.roles),
         "live": live,
+        "stopped": report.stopped,
         "version": report.version,
         "generation": report.generation,
         "behind": max(0, behind),
@@ -119,7 +137,7 @@ def _told(report: NodeReport, generation: int, lagging_since: float | None, now:
         "key_encryption_keys": sorted(report.keks or ()),
         WARNINGS: [*warnings, *gone],
         ABOUT: [*about, *[("node", report.name)] * len(gone)],
-        "detail": {key: value for key, value in report.detail.items() if key not in (WARNINGS, ABOUT)},
+        "detail": {key: value for key, value in report.detail.items() if key not in (WARNINGS, ABOUT, "stopped")},
     }
 
 

@@ -30,14 +30,15 @@ SECONDS = 1.0
 async def get(request: web.Request) -> web.Response:
     """The status as this node and the database know it."""
     node, rights = request.app[NODE], request[CALLER].rights
-    snapshot, store, seen = node.snapshot(), node.store(), narrowed(rights, "status")
+    snapshot, seen, fleet = node.snapshot(), narrowed(rights, "status"), await nodes.fleet(node)
     return bodies.answer(
         {
             "version": __version__,
-            "generation": await store.generation(),
+            "generation": fleet.generation,
             "served_generation": snapshot.generation,
             "objects": {**sizes(snapshot), **await narrowed_sizes(node, rights)},
-            "nodes": await nodes.shown(node, seen),
+            "troubles": fleet.troubles,
+            "nodes": [nodes.as_seen(process, seen) for process in fleet.processes],
             "dns": seen.document(dict(node.dns())),
             "dispatcher": seen.document(await ask_dispatcher(node.dispatcher)),
         }
@@ -76,15 +77,24 @@ async def _asked(path: Path) -> bytes:
     return bytes(document)
 
 
+def seen_kinds(rights: Rights) -> list[str]:
+    """The kinds of objects whose number a caller sees: with a right to the status all, else those it may read."""
+    return [kind for kind in COLLECTIONS if _look(rights) or rights.allow(Action.READ, kind)]
+
+
 async def narrowed_sizes(node: Node, rights: Rights) -> dict[str, int]:
-    """How many objects there are of the kinds that the scopes of a status are narrowed in: those that fit them."""
-    narrow = {kind: rights.patterns(Action.READ, kind, "status") for kind in COLLECTIONS}
+    """How many objects there are of the kinds that a caller's scopes are narrowed in: those that fit them."""
+    narrow = {kind: rights.patterns(Action.READ, kind, _look(rights)) for kind in seen_kinds(rights)}
     store = node.store()
     return {
         COLLECTIONS[kind]: await store.objects.count(kind, patterns)
         for kind, patterns in narrow.items()
         if patterns is not None
     }
+
+
+def _look(rights: Rights) -> str | None:
+    return "status" if rights.allow(Action.READ, "status") else None
 
 
 def sizes(snapshot: Snapshot) -> dict[str, int]:

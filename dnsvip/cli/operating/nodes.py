@@ -23,7 +23,7 @@ def _up(node: JsonObject) -> str:
 COLUMNS: show.Columns = {
     "NODE": lambda node: node["name"],
     "ROLES": lambda node: node["roles"],
-    "STATE": lambda node: "live" if node["live"] else "silent",
+    "STATE": lambda node: "live" if node["live"] else "stopped" if node.get("stopped") else "silent",
     "GENERATION": lambda node: node["generation"],
     "BEHIND": _behind,
     "HEARD": lambda node: f"{max(0.0, time.time() - node['seen_at']):.0f} s ago",
@@ -40,7 +40,7 @@ def nodes() -> None:
 
 @nodes.command("list", epilog=EPILOG)
 @click.option("--role", type=click.Choice(["dns", "admin", "dispatch"]), help="Only those that do this.")
-@click.option("--live/--silent", default=None, help="Only those that still report, or that no longer do.")
+@click.option("--live/--silent", default=None, help="Only those that report, or that no longer do (stopped ones too).")
 @json_option
 @with_api
 def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import click
@@ -28,6 +29,9 @@ def status(api: Api, *, as_json: bool) -> None:
         return
     served = f" (this node answers from {site_status['served_generation']})" if _lags(site_status) else ""
     click.echo(f"generation {site_status['generation']}{served}, dnsvip {site_status['version']}")
+    for trouble in site_status.get("troubles", ()):
+        since = f" ({show.duration(time.time() - trouble['since'])} ago)" if trouble["since"] else ""
+        click.secho(f"{trouble['text']}{since}", fg="red" if trouble["severity"] == "critical" else "yellow")
     click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in site_status["objects"].items()))
     _section("nodes")
     show.rows(nodes.COLUMNS, site_status["nodes"], as_json=False)

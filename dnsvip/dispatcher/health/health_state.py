@@ -95,7 +95,7 @@ def effective(server: Server, state: HealthState | None) -> Server:
 
 
 def _effective_state(said: ServerState, state: HealthState) -> ServerState:
-    if said in (ServerState.DOWN, ServerState.MAINT):
+    if said.out:
         return said
     if not (state.passing and state.running):
         return ServerState.DOWN

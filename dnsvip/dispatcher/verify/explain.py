@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 from dnsvip.address.keyring import Epoch
 from dnsvip.address.proof import Bind, acceptable_slots
-from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.reason import Action, AddressReason
 from dnsvip.dispatcher.verdict import AddressVerdict
-from dnsvip.site import Address, ClassCluster, Client, Cluster, Snapshot
+from dnsvip.site import Address, ClassCluster, Client, Cluster, Snapshot, TierAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ def verdict_json(address: Address, verdict: AddressVerdict, steps: Sequence[Deco
     return {
         "address": str(address),
         "accepted": verdict.accepted,
+        "action": _action(verdict).value,
         "reason": verdict.reason.value,
         "tier": verdict.tier.name if verdict.tier else None,
         "cluster": verdict.cluster.name if verdict.cluster else None,
@@ -52,6 +53,14 @@ def verdict_json(address: Address, verdict: AddressVerdict, steps: Sequence[Deco
         "values": dict(verdict.values),
         "steps": [{"title": step.title, "detail": step.detail, "ok": step.ok} for step in steps],
     }
+
+
+def _action(verdict: AddressVerdict) -> Action:
+    """What is done with a packet that opens a flow to the address, as far as its address decides."""
+    if verdict.reason is AddressReason.NOT_OURS:
+        return Action.PASS
+    serves = verdict.tier is not None and verdict.tier.action is TierAction.FORWARD
+    return Action.FORWARD if serves else Action.DROP
 
 
 @dataclass(frozen=True, slots=True)

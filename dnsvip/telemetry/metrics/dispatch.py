@@ -37,8 +37,10 @@ _SERVER = ("pool", "server")
 
 def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     """All families that the status has."""
-    text = "Packets by the reason of their verdict; they sum to all packets."
-    yield counters("dnsvip_dispatch_packets", text, ("reason",), by_label(status.get("counters", {})))
+    text = "Packets by the reason of their verdict and what was done with them; they sum to all packets."
+    actions = status.get("actions", {}).items()
+    pairs = (((reason, action), number) for reason, counts in actions for action, number in counts.items())
+    yield counters("dnsvip_dispatch_packets", text, ("reason", "action"), pairs)
     text = "New flows sent to a server, by tier."
     yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_label(status.get("new_flows", {})))
     text = "Sampled flows by result of their log line."
@@ -69,6 +71,13 @@ def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:
         )
 
     yield counters("dnsvip_dispatch_server_packets", "Packets sent to a server.", _SERVER, of("packets"))
-    text = "Whether a server passes its pool's check: 1 or 0; absent where the pool has none."
+    text = (
+        "Whether a server passes its check and can be reached: 1 or 0; absent without a check, and while down or maint."
+    )
     yield gauges("dnsvip_dispatch_server_healthy", text, _SERVER, of("healthy"))
-    yield gauges("dnsvip_dispatch_server_weight", "Weight of a server for new flows.", _SERVER, of("weight"))
+    yield gauges(
+        "dnsvip_dispatch_server_weight",
+        "Weight of a server for new flows; 0 where it takes none.",
+        _SERVER,
+        of("weight"),
+    )

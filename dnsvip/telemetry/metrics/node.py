@@ -13,6 +13,7 @@ from dnsvip import __version__
 from dnsvip.address.keyring import EpochState
 from dnsvip.site import Snapshot
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.fleet import by_node, live_by_role
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
@@ -51,13 +52,17 @@ def families(known: Known) -> Iterator[Metric]:
 
 def _nodes(nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Metric]:
     """Per node, the process furthest behind; silent processes count only where all are silent."""
-    by_name: dict[tuple[str, str], list[NodeReport]] = {}
-    for report in nodes:
-        by_name.setdefault((report.name, "+".join(sorted(report.roles))), []).append(report)
-    live = {key: [report for report in reports if report.is_live(now)] for key, reports in by_name.items()}
+    reports = tuple(nodes)
+    by_name = by_node(reports)
+    live = {key: [report for report in each if report.is_live(now)] for key, each in by_name.items()}
     labels = ("node", "role")
     samples = [(key, float(bool(live[key]))) for key in sorted(by_name)]
     yield gauges("dnsvip_nodes_live", "Whether a node has reported within its lease: 1 or 0.", labels, samples)
+    text = "When a node last reported, unix seconds; of one that was stopped, when that was."
+    seen = [(key, max(report.seen_at for report in by_name[key])) for key in sorted(by_name)]
+    yield gauges("dnsvip_nodes_seen_timestamp_seconds", text, labels, seen)
+    text = "Nodes that live, by what they do; 0 where nobody does it."
+    yield gauges("dnsvip_live_nodes", text, ("role",), by_label(live_by_role(reports, now)))
     behind = {key: max(generation - report.generation for report in live[key] or by_name[key]) for key in by_name}
     samples = [(key, float(max(0, behind[key]))) for key in sorted(by_name)]
     for key, name, label, text in _BROKEN:

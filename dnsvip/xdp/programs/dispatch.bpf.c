@@ -227,8 +227,8 @@ static __always_inline int carry_out(struct xdp_md *ctx, struct work *w, const s
 
 static __always_inline void count(struct xdp_md *ctx, const struct verdict *v)
 {
-	__u32 reason = v->reason;
-	struct counter *counter = bpf_map_lookup_elem(&counters, &reason);
+	__u32 index = v->reason + REASONS * v->action;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
 
 	if (counter) {
 		counter->packets++;

@@ -273,6 +273,7 @@ struct {
 	__type(value, struct hop);
 } hops SEC(".maps");
 
+/* Of the packets with one reason and one action; its index is reason + REASONS * action. */
 struct counter {
 	__u64 packets;
 	__u64 bytes;
@@ -280,7 +281,7 @@ struct counter {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, REASONS);
+	__uint(max_entries, REASONS * ACTIONS);
 	__type(key, __u32);
 	__type(value, struct counter);
 } counters SEC(".maps");

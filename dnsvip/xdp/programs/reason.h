@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The reason of a verdict: one counter each, in the order of dnsvip.dispatcher.reason.REASONS; a test compares the
- * two. */
+/* The reason and the action of a verdict: one counter for each pair. Reasons are in the order of
+ * dnsvip.dispatcher.reason.REASONS; a test compares the two. */
 #pragma once
+
+enum action { ACTION_FORWARD, ACTION_DROP, ACTION_ANSWER, ACTION_PASS, ACTIONS };
 
 enum reason {
 	REASON_KNOWN,

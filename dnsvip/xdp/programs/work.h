@@ -4,8 +4,6 @@
 #pragma once
 #include "maps.h"
 
-enum action { ACTION_FORWARD, ACTION_DROP, ACTION_ANSWER, ACTION_PASS };
-
 /* As dnsvip.dispatcher.verdict.Verdict. */
 struct verdict {
 	__u64 hash;    /* selects the outer source address, under encap */

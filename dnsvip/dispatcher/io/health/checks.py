@@ -18,7 +18,7 @@ import structlog
 from dnsvip.dispatcher.health.health_state import HealthState, after_check, after_report, effective, effective_pool
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp
 from dnsvip.errors import Problem
-from dnsvip.site import Address, Check, Pool, Server, Snapshot
+from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import fault_of
 
 MOST_PROBES = 64
@@ -34,9 +34,9 @@ RETRY_SECONDS = 3.0
 """Time between two attempts to apply a change of the snapshot."""
 
 MOST_REPORTED = 400
-"""At some 150 bytes each this bounds a node's report to 64 KiB."""
+"""At some 160 bytes each this bounds a node's report to 64 KiB."""
 MOST_PROBLEMS = 100
-_REPORTED = ("pool", "name", "state", "weight", "passing", "load", "note", "since")
+_REPORTED = ("pool", "name", "set", "state", "weight", "passing", "load", "note", "since")
 
 Key: TypeAlias = tuple[str, str, bytes]
 Probe: TypeAlias = Callable[[Address, Check], Awaitable[Result]]
@@ -230,13 +230,18 @@ def reported(health: list[dict[str, Any]], problems: Iterable[Mapping[str, str]]
 
 
 def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
-    """A runner's status with the health of its servers: in full under `health`, and `healthy` in each entry of
-    `servers` (None without a check)."""
+    """A runner's status with the health of its servers: in full under `health`; and in each entry of `servers` the
+    state that is `set`, and `healthy`: whether it passes its check and a route leads to it. That is None without a
+    check, and where an operator has taken the server out of service."""
     rows = health.status()
     by_server = {(row["pool"], row["name"], row["address"]): row for row in rows}
+    unreachable = set(status.get("unreachable", ()))
     for server in status["servers"]:
         row = by_server.get((server["pool"], server["name"], server["address"]))
-        server["healthy"] = row["passing"] if row else None
+        server["set"] = row["set"] if row else server["state"]
+        server["healthy"] = (row["passing"] if row else None) if server["address"] not in unreachable else False
+        if ServerState(server["set"]).out:
+            server["healthy"] = None
     problems = [{"where": problem.where, "message": problem.message} for problem in health.problems]
     return {**status, "checks": health.counters(), "health": rows, "problems": [*status.get("problems", ()), *problems]}
 
@@ -260,7 +265,7 @@ def _shown(pool: Pool, server: Server, state: HealthState) -> dict[str, Any]:
         "address": str(server.address),
         "set": server.state.value,
         "state": now.state.value,
-        "weight": now.weight,
+        "weight": now.weight if now.state is ServerState.UP else 0,
         "passing": state.passing and state.running,
         "load": state.percent,
         "note": state.note,

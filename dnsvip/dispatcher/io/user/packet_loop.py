@@ -20,7 +20,7 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.view import UserEvents
-from dnsvip.dispatcher.reason import REASONS, Action
+from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PairCounts
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.errors import PlatformError
@@ -35,13 +35,15 @@ log = structlog.get_logger()
 class PacketLoop:
     """Reads, decides and sends, between `start` and `stop`. `tables` may be replaced between any two packets.
 
-    `counters` has a packet count per reason, `sent` one per server number. `send_failed` counts packets that the
+    `sent` has a packet count per server number. `send_failed` counts packets that the
     kernel refused to send. `lost` gets a PlatformError when the device disappears.
     """
 
     def __init__(self, flows: Flows, paths: Paths, events: UserEvents, encap_source: bytes) -> None:
         self.tables = DispatchTables(Snapshot())
-        self.counters = dict.fromkeys(REASONS, 0)
+        # One table for each action: finding it by identity is quicker than by the hash of an enum's member.
+        self._forwarded, self._dropped = dict.fromkeys(REASONS, 0), dict.fromkeys(REASONS, 0)
+        self._others = {Action.ANSWER: dict.fromkeys(REASONS, 0), Action.PASS: dict.fromkeys(REASONS, 0)}
         self.sent: dict[int, int] = {}
         self.send_failed = 0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -55,6 +57,13 @@ class PacketLoop:
         self._fd, self._read_size = fd, mtu + 64
         asyncio.get_running_loop().add_reader(fd, self._drain)
 
+    def counts(self) -> PairCounts:
+        """Packets by the reason of their verdict and what was done with them; they sum to the packets read."""
+        tables = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
+        return {
+            reason: {action.value: tables[action][reason] for action in actions} for reason, actions in ACTIONS.items()
+        }
+
     def stop(self) -> None:
         """Read no more packets."""
         if self._fd >= 0:
@@ -63,18 +72,21 @@ class PacketLoop:
 
     def _drain(self) -> None:
         """Read and handle what has arrived, up to a batch."""
-        read, fd, size, counters = os.read, self._fd, self._read_size, self.counters
+        read, fd, size = os.read, self._fd, self._read_size
+        forwarded, dropped, forward, drop = self._forwarded, self._dropped, Action.FORWARD, Action.DROP
         tables, flows, events, now = self.tables, self._flows, self._events, time.time_ns()
         try:
             for _ in range(BATCH):
                 data = read(fd, size)
                 verdict, problem = outcome(data, tables, flows, now)
-                counters[verdict.reason] += 1
+                action = verdict.action
+                count = forwarded if action is forward else dropped if action is drop else self._others[action]
+                count[verdict.reason] += 1
                 if problem is not None:
                     log.error("packets make the program fail", where=problem.where, problem=problem.message)
                 if events.sinks:
                     events.show(data, verdict, now)
-                if verdict.action is not Action.DROP:
+                if action is not drop:
                     self._handle(data, verdict)
         except BlockingIOError:
             pass

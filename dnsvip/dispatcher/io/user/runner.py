@@ -29,9 +29,10 @@ from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
+from dnsvip.dispatcher.reason import PairCounts, totals
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.errors import DnsvipError, PlatformError, Problem
-from dnsvip.site import Forward, Snapshot
+from dnsvip.site import Forward, ServerState, Snapshot
 from dnsvip.site.isolation import Isolated, isolate
 from dnsvip.site.node_file import DispatchSettings
 
@@ -141,7 +142,11 @@ class Runner:
 
     def counters(self) -> dict[str, int]:
         """Packets by the reason of their verdict; they sum to the packets read."""
-        return dict(self._packets.counters)
+        return totals(self._packets.counts())
+
+    def counts(self) -> PairCounts:
+        """The same packets by reason and action."""
+        return self._packets.counts()
 
     @property
     def problems(self) -> list[Problem]:
@@ -150,7 +155,8 @@ class Runner:
 
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""
-        site = self.tables.sound.site
+        site, counts = self.tables.sound.site, self.counts()
+        counters = totals(counts)
         return {
             "mode": "user",
             "since": self._since,
@@ -158,8 +164,9 @@ class Runner:
             "device": DEVICE,
             "mtu": self.mtu,
             "prefixes": [str(cluster.prefix) for cluster in site.clusters.values()],
-            "packets": sum(self._packets.counters.values()),
-            "counters": self.counters(),
+            "packets": sum(counters.values()),
+            "counters": counters,
+            "actions": counts,
             "send_failed": self._packets.send_failed,
             "new_flows": dict(self.flows.opened),
             "flows": {
@@ -178,18 +185,19 @@ class Runner:
         }
 
     def _servers(self) -> Iterator[dict[str, Any]]:
-        """Every server and how this runner uses it, those that keep no flows included."""
+        """Every server and how this runner uses it, those without flows included; `weight` is that for new flows."""
         tables = self.tables
         for pool in tables.pools.values():
             for server in pool.servers:
                 number = tables.number_of(pool, server)
+                takes_new = server.state is ServerState.UP and number in tables.targets
                 yield {
                     "pool": pool.name,
                     "name": server.name,
                     "address": str(server.address),
                     "forward": pool.forward.value,
                     "state": server.state.value,
-                    "weight": server.weight,
+                    "weight": server.weight if takes_new else 0,
                     "used": number in tables.targets,
                     "mtu": self._paths.mtus.get(server.address.packed),
                     "packets": self._packets.sent.get(number, 0),

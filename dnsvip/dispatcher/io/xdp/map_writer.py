@@ -25,6 +25,7 @@ from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
 from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
 from dnsvip.dispatcher.io.xdp.table import divide
+from dnsvip.dispatcher.reason import PairCounts, totals, zero_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.errors import PlatformError, Problem
 from dnsvip.site import Client, ClientState, Snapshot
@@ -173,15 +174,21 @@ class MapWriter:
 
     def counters(self) -> dict[str, int]:
         """Packets by reason; every packet is in exactly one."""
-        return {reason: packets for reason, (packets, _) in self.traffic().items()}
+        return totals(self.counts())
 
-    def traffic(self) -> dict[str, tuple[int, int]]:
-        """Packets and bytes of frames by reason."""
-        unpack, traffic = TYPES.struct("counter").unpack, {}
-        for reason, number in TYPES.words("reason", "REASON_").items():
-            counters = [unpack(value) for value in self._maps["counters"].get_each(u32(number))]
-            traffic[reason] = (sum(c["packets"] for c in counters), sum(c["bytes"] for c in counters))
-        return traffic
+    def counts(self) -> PairCounts:
+        """Packets by reason and action; every packet is in exactly one."""
+        reasons, actions = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")
+        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
+        return {
+            reason: {
+                action: sum(
+                    unpack(value)["packets"] for value in each(u32(reasons[reason] + len(reasons) * actions[action]))
+                )
+                for action in by_action
+            }
+            for reason, by_action in zero_counts().items()
+        }
 
     def auxiliary_counters(self) -> dict[str, int]:
         """Events that are counted beside a packet's one reason (enum side)."""

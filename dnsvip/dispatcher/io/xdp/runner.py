@@ -27,6 +27,7 @@ from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
 from dnsvip.dispatcher.io.xdp.table import states
 from dnsvip.dispatcher.io.xdp.view import KernelEvents, KernelFlows
+from dnsvip.dispatcher.reason import totals
 from dnsvip.dispatcher.token_bucket import MOST, Limit
 from dnsvip.errors import PlatformError, Problem
 from dnsvip.site import Site, Snapshot
@@ -95,13 +96,15 @@ class XdpRunner:
         status, program, writer = self._runner.status(), self._offload.program, self._offload.writer
         if program is None or writer is None:
             return status
-        counters, auxiliary_counters = writer.counters(), writer.auxiliary_counters()
+        counts, auxiliary_counters = writer.counts(), writer.auxiliary_counters()
+        counters = totals(counts)
         established, new = self._count(program)
         return status | {
             "mode": "xdp",
             "device": program.interface,
             "packets": sum(counters.values()),
             "counters": counters,
+            "actions": counts,
             "new_flows": writer.opened(),
             "flows": {
                 "established": established,
