@@ -86,6 +86,17 @@ def warnings(site: Site) -> list[Problem]:
     return [*remarks, *hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
 
 
+def warnings_about(kind: str, thing: Any, site: Site) -> list[Problem]:
+    """What of that concerns one object beside the site's clusters alone, whether or not `site` has it yet."""
+    if kind == "client":
+        found = warnings(Site(clusters=site.clusters, clients={thing.name: thing}))
+    elif kind == "cluster":
+        found = warnings(Site(clusters={thing.name: thing}))
+    else:
+        found = []
+    return [problem for problem in found if problem.where.startswith(f"{kind}.{thing.name}")]
+
+
 def _never_matching(site: Site) -> Iterator[Problem]:
     """Matches that no listener can establish yet, with the first client that has one."""
     for step in (Step.TLS, Step.TOKEN):

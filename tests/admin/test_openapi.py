@@ -83,6 +83,8 @@ async def test_forms_can_be_made_of_it(api: Api) -> None:
                 assert (shown["label"], shown["help"]) == (field.about.label, field.about.help)
                 assert shown["order"] == field.order
                 assert [choice["value"] for choice in shown.get("choices", [])] == list(field.choices)
+    step = schemas["Classify"]["properties"]["order"]["items"]["x-ui"]["choices"][3]
+    assert (step["value"], step["label"], step["help"][:9]) == ("ecs", "EDNS Client Subnet", "A network")
     kinds = document["x-kinds"]
     assert [kind["kind"] for kind in kinds] == list(KINDS)
     for kind in kinds:

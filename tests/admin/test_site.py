@@ -51,7 +51,7 @@ async def test_a_serial_that_is_not_raised(api: Api) -> None:
     text = site["zone"]["example.test"]["text"]
     for line, warned in (("; a remark\n", False), ("again 60 A 192.0.2.78\n", True)):
         answer = await api("PUT", "zones/example.test", {"text": text + line})
-        assert (warning in answer.headers.get("Warning", "")) is warned
+        assert (warning in answer.headers.get("Dnsvip-Warning", "")) is warned
     assert (await api("PUT", "zones/example.test", {"text": text + "$UNICODE 2008\n"})).status == 422
     hostile = await api("PUT", "zones/example.test", {"text": text + "m TYPE41 \\# 0\n"})
     assert hostile.status == 422

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.admin.conftest import Api
 from tests.admin.test_refusals import check
 
@@ -18,6 +20,17 @@ async def test_addresses_at_a_service_name_are_warned_of(api: Api) -> None:
     await api("PATCH", "servers/localhost/zones/example.test.", body)
     answer = await api("PATCH", "servers/localhost/zones/example.test.", elsewhere)
     assert "Dnsvip-Warning" not in answer.headers
+
+
+async def test_an_attribute_that_nothing_carries(api: Api) -> None:
+    """A client with an attribute that no layout carries is warned of once, when it gets it; so is one never matched."""
+    body = {"id": 77, "tier": "gold", "attributes": {"shoe": "left"}, "match": [{"token": "abc"}]}
+    answer = await api("PUT", "clients/odd", body)
+    assert answer.status == 201
+    told = json.loads(f"[{','.join(answer.headers.getall('Dnsvip-Warning'))}]")
+    assert len(told) == 2
+    assert "client.odd.attributes.shoe: no cluster's layout has a field 'shoe'" in told[1]
+    assert "Dnsvip-Warning" not in (await api("PATCH", "clients/odd", {"tier": "standard"})).headers
 
 
 async def test_notify_is_not_pretended(api: Api) -> None:

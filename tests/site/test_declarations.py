@@ -35,12 +35,14 @@ def test_words(path: str, field: Declared) -> None:
     assert re.fullmatch(r"[A-Z][\w -]{1,30}", about.label), path
     assert re.fullmatch(r"[A-Z].{10,}[.]", about.help), path
     assert about.help.count(". ") < 2, path
+    assert "`" not in about.help, path  # it is shown as it is
     assert not about.refers or KINDS[about.refers].named
     assert not about.filtered or field.choices or field.plain_type in (str, bool, int) or path == "client.match"
     for choice in field.choices:
         label, text = words(choice)
         assert label, choice
         assert text.endswith("."), choice
+        assert "`" not in text, choice
 
 
 def test_kinds() -> None:

@@ -19,7 +19,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
-from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.http.queries import PageQuery, page_query
 from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
@@ -30,6 +30,7 @@ from dnsvip.site.plan import Change
 from dnsvip.site.references import new_references
 from dnsvip.site.registry import Kind, secrets_of
 from dnsvip.site.rights import Action, Rights
+from dnsvip.site.rules import warnings_about
 from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED
 
@@ -80,9 +81,9 @@ class Resource:
 
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
-    stored object is to become. `remarks` gives warnings about a change, which the answer has in
-    Warning headers. `discloses` names the objects of other kinds, (kind, name),
-    that the answer to a query tells about. `limit` names that of a body. With `reserved` no object can be called
+    stored object is to become. `remarks` gives warnings about a change beside those of the site's rules, for the
+    answer. `discloses` names the objects of other kinds, (kind, name), that the answer to a query tells about.
+    `limit` names that of a body. With `reserved` no object can be called
     import or export.
     """
 
@@ -289,15 +290,21 @@ def _permit_references(
 async def changed_response(resource: Resource, request: web.Request, outcome: Outcome) -> web.Response:
     """The answer to a change: the object as it is now, with what there is to remark on the change."""
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
+    await _remark(resource, request, outcome.before, outcome.after)
     shown = resource.shown(outcome.after)
     if outcome.before is not None:
-        response = shown_response(shown, outcome.headers)
-    else:
-        headers = {**outcome.headers, "Location": resource.url(shown["name"])}
-        response = shown_response(shown, headers, status=201)
-    for remark in await resource.remarks(request, outcome.before, outcome.after):
-        response.headers.add("Warning", f'299 - "{remark}"')
-    return response
+        return shown_response(shown, outcome.headers)
+    headers = {**outcome.headers, "Location": resource.url(shown["name"])}
+    return shown_response(shown, headers, status=201)
+
+
+async def _remark(resource: Resource, request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
+    """Note what there is to remark on a change, for the answer's warnings."""
+    site = request.app[NODE].snapshot().site
+    known = {problem.message for problem in warnings_about(resource.name, before, site)} if before else set()
+    remarks = [each for each in warnings_about(resource.name, after, site) if each.message not in known]
+    remarks += await resource.remarks(request, before, after)
+    request[WARNINGS] = [*request.get(WARNINGS, ()), *map(str, remarks)]
 
 
 def shown_response(shown: JsonObject, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:

@@ -49,7 +49,8 @@ SHOWN: web.RequestKey[Callable[[Problem], Problem]] = web.RequestKey("shown")
 """Key of what makes a problem one that the caller of a request may read."""
 
 WARNINGS: web.RequestKey[list[str]] = web.RequestKey("warnings")
-"""Key of what is allowed but probably a mistake; an answer has a header `Dnsvip-Warning` for each."""
+"""Key of what is allowed but probably a mistake; an answer has a header `Dnsvip-Warning` for each, a JSON string:
+readers that join headers of one name with commas can tell them apart."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +86,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         answer = await handler(request)
         for text in request.get(WARNINGS, ()):
-            answer.headers.add("Dnsvip-Warning", text)
+            answer.headers.add("Dnsvip-Warning", json.dumps(text))
         return answer
     except web.HTTPException as error:
         return response(_of_http(error, request))

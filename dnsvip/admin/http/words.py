@@ -15,11 +15,14 @@ from dnsvip.site.registry import KINDS
 
 
 def complete(definitions: JsonObject) -> None:
-    """Add order and choices to every property of the schemas of declared classes."""
+    """Add order and choices to every property of the schemas of declared classes, and choices to the items of lists."""
     for model in models():
         for name in (model.__name__, f"{model.__name__}Shown"):
             for key, schema in definitions.get(name, {}).get("properties", {}).items():
-                schema["x-ui"] |= _place(declared(model)[key])
+                place = _place(declared(model)[key])
+                schema["x-ui"] |= place
+                if "choices" in place and "items" in schema:
+                    schema["items"] = {**schema["items"], "x-ui": {"choices": place["choices"]}}
 
 
 def models() -> Iterator[type]:

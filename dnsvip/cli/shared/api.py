@@ -97,7 +97,10 @@ class Api:
         data, kind = (None, None) if body is None else (json.dumps(body).encode(), "application/json")
         sent = {"Authorization": f"Bearer {self._token}", **({"Content-Type": kind} if kind else {}), **headers}
         with self._answer(method, url, data, sent) as answer:
-            return self._read(answer.status, answer.read())
+            data = self._read(answer.status, answer.read())
+            for text in warnings_of(answer.headers.get_all("Dnsvip-Warning", [])):
+                click.secho(f"warning: {text}", fg="yellow", err=True)
+            return data
 
     @contextmanager
     def _answer(self, method: str, url: str, data: Any, sent: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
@@ -126,6 +129,14 @@ class Api:
         if status < 300:
             return data
         raise ApiError(problem_text(data), status)
+
+
+def warnings_of(headers: Sequence[str]) -> list[str]:
+    """What an answer warns of: each header is a JSON string, or several with commas between them."""
+    try:
+        return [str(text) for text in json.loads(f"[{','.join(headers)}]")]
+    except ValueError:  # a program in between has its own ideas
+        return list(headers)
 
 
 def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
