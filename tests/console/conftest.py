@@ -52,12 +52,15 @@ def browser() -> Iterator[Browser]:
 def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     """Opens the console as a browser that was never here; at the end its log must be empty.
 
-    Options are those of a browser context. `signed_in=False` stays at the sign-in page, `log=False` lets the log be.
+    Options are those of a browser context. `token` is another one than the first; `signed_in=False` stays at the
+    sign-in page, `log=False` lets the log be.
     """
     said: list[str] = []
     contexts = []
 
-    def open_page(place: str = "", *, signed_in: bool = True, log: bool = True, **options: Any) -> Page:
+    def open_page(
+        place: str = "", *, signed_in: bool = True, token: str | None = None, log: bool = True, **options: Any
+    ) -> Page:
         context = browser.new_context(
             **{"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce", **options}
         )
@@ -69,7 +72,7 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
             page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
         page.goto(f"{at_work.url}#/{place}")
         if signed_in:
-            page.fill("#token", at_work.node.token)
+            page.fill("#token", token or at_work.node.token)
             page.keyboard.press("Enter")
             page.wait_for_selector(".shell h1")
         return page

@@ -7,6 +7,7 @@ client ===== dispatcher ===== farm (all servers but slow-2, which is away)
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dnsvip.demo.netns import World
+from dnsvip.demo.netns import Host, World
 from tests.node.serving import NODE, Node, node, within
 
 CLIENTS = 130
@@ -39,6 +40,7 @@ class Site:
     def __init__(self, serving: Node, folder: Path) -> None:
         self.node, self.folder = serving, folder
         self.dispatcher: subprocess.Popen[bytes] | None = None
+        self._host: Host | None = None
         self._stopped = threading.Event()
 
     @property
@@ -85,15 +87,28 @@ class Site:
         (self.folder / "farm").mkdir()
         (self.folder / "farm" / "health").write_text("well\n")
         farm.start(sys.executable, "-m", "http.server", "--bind", "::", "--directory", self.folder / "farm", "80")
-        log = self.folder / "dispatch.log"
-        argv = (sys.executable, "-m", "dnsvip", "dispatch", self.folder / "node.toml")
-        process = dispatcher.start(*argv, log=log)
-        within(60, lambda: (log.exists() and "dispatching" in log.read_text()) or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
+        self._host = dispatcher
+        self.start_dispatcher()
         good = [self.address(), self.address(), "2001:db8:a:1::1", self.address("10.0.1.9/32")]
         forged = good[0][:-1] + ("0" if good[0][-1] != "0" else "1")
         client.start(sys.executable, "-c", PACKETS, *good, forged, log=self.folder / "packets.log")
+
+    def start_dispatcher(self) -> None:
+        """Start it, or start it again; returns when it dispatches."""
+        assert self._host is not None
+        log = self.folder / "dispatch.log"
+        log.unlink(missing_ok=True)
+        argv = (sys.executable, "-m", "dnsvip", "dispatch", self.folder / "node.toml")
+        process = self._host.start(*argv, log=log)
+        within(60, lambda: (log.exists() and "dispatching" in log.read_text()) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
         self.dispatcher = process
+
+    def stop_dispatcher(self, number: signal.Signals) -> None:
+        """End it by a signal."""
+        assert self.dispatcher is not None
+        self.dispatcher.send_signal(number)
+        self.dispatcher.wait(20)
 
 
 def clients() -> str:

@@ -27,11 +27,12 @@ from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes, status
 from dnsvip.errors import StoreError
 from dnsvip.site.plain import JsonObject
+from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action
 
 SECONDS = 2.0
-UNSEEN: dict[str, Any] = {"objects": {}, "dns": {}, "dispatcher": None, "nodes": []}
-"""What a token that may not read the status gets instead."""
+UNSEEN: dict[str, Any] = {"dns": {}, "dispatcher": None, "nodes": [], "troubles": []}
+"""What a token that may not read the status gets instead; `sees_status` tells that it is hidden, not none."""
 
 PATIENCE = 1.0
 """Seconds that the database may take for its generation before it counts as unavailable."""
@@ -74,22 +75,25 @@ async def get(request: web.Request) -> web.Response:
         rights = request[CALLER].rights
         session.sees_status = rights.allow(Action.READ, "status")
         session.seen = narrowed(rights, "status")
-        session.sizes = await status.narrowed_sizes(request.app[NODE], rights) if session.sees_status else {}
+        session.counted = frozenset(COLLECTIONS[kind] for kind in status.seen_kinds(rights))
+        session.sizes = await status.narrowed_sizes(request.app[NODE], rights)
     response = bodies.answer(_shown(live, session, _since(request)))
     response.enable_compression()
     return response
 
 
 def _shown(live: Live, session: Session, since: float) -> JsonObject:
-    """The last result as the session's token may see it."""
-    if not session.sees_status:
-        return {**live.now, **UNSEEN, "sees_status": False, "series": Series().after(0)}
+    """The last result as the session's token may see it; `narrowed` has the collections of which it sees some."""
     seen, now = session.seen, live.now
+    objects = {name: size for name, size in now.get("objects", {}).items() if name in session.counted}
+    counts = {"objects": objects | session.sizes, "narrowed": sorted(session.sizes)}
+    if not session.sees_status:
+        return {**now, **UNSEEN, **counts, "sees_status": False, "series": Series().after(0)}
     series = live.series.after(since)
     kept = seen.totals(series["rates"])
     return {
         **now,
-        "objects": {**now.get("objects", {}), **session.sizes},
+        **counts,
         "dns": seen.document(now.get("dns", {})),
         "dispatcher": seen.document(now.get("dispatcher")),
         "nodes": [nodes.as_seen(row, seen) for row in now.get("nodes", ())],
@@ -132,10 +136,11 @@ async def _database(node: Node) -> dict[str, Any]:
     """Its generation and the nodes that report to it, or its error."""
     try:
         async with asyncio.timeout(PATIENCE):
-            generation, shown = await node.store().generation(), await nodes.told(node)
+            fleet = await nodes.fleet(node)
     except (StoreError, TimeoutError) as error:
-        return {"database": str(error) or f"no answer within {PATIENCE:g} s", "generation": None, "nodes": []}
-    return {"database": None, "generation": generation, "nodes": shown}
+        why = str(error) or f"no answer within {PATIENCE:g} s"
+        return {"database": why, "generation": None, "nodes": [], "troubles": []}
+    return {"database": None, "generation": fleet.generation, "nodes": fleet.processes, "troubles": fleet.troubles}
 
 
 def _since(request: web.Request) -> float:

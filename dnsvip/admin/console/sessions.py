@@ -33,8 +33,8 @@ ID_BYTES = 32
 class Session:
     """One signed-in browser. `secure`: its cookie is valid only under TLS. Times are monotonic seconds.
 
-    `sees_status`: whether its token could read the status at the last successful check, `seen`: what of it, and
-    `sizes`: how many objects it saw there of each kind that its scope is narrowed in.
+    `sees_status`: whether its token could read the status at the last successful check, `seen`: what of it; `counted`:
+    of which collections it saw the size, and `sizes`: how many objects it saw where its scope is narrowed.
     """
 
     token: str = field(repr=False)
@@ -44,6 +44,7 @@ class Session:
     used: float
     sees_status: bool = False
     seen: Narrowed = field(default=Narrowed({}))
+    counted: frozenset[str] = frozenset()
     sizes: dict[str, int] = field(default_factory=dict)
 
 

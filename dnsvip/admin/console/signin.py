@@ -19,6 +19,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER, TOKEN, bearer, open_to_all
 from dnsvip.admin.http.problems import Handler, Refusal
 from dnsvip.admin.http.source import source_of
+from dnsvip.site.rights import NARROWED
 
 PATH = "/console/session"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"
@@ -119,7 +120,13 @@ def _check_origin(request: web.Request) -> None:
 def _shown(request: web.Request, session: Session) -> dict[str, object]:
     left = max(0.0, session.ends - time.monotonic())
     scopes = [asdict(scope) for scope in request[CALLER].rights.scopes]
-    return {"actor": request[ACTOR], "scopes": scopes, "csrf": session.csrf, "seconds_left": round(left)}
+    return {
+        "actor": request[ACTOR],
+        "scopes": scopes,
+        "narrowed_by": NARROWED,
+        "csrf": session.csrf,
+        "seconds_left": round(left),
+    }
 
 
 ROUTES = [

@@ -152,12 +152,18 @@ async def test_files(api: Api) -> None:
 
 
 async def test_live_is_for_those_who_may_read_the_status(api: Api) -> None:
-    """A session whose token may do something else sees that the node lives, and no counters or nodes of it."""
+    """A session whose token may do something else sees that the node lives, and how many there are of what it
+    may read; no counters or nodes."""
     made = await api.ok("POST", "tokens", {"name": "narrow", "role": "client-editor"})
     answer = await sign_in(api, Authorization=f"Bearer {made['token']}")
     scopes = (await answer.json())["scopes"]
     assert {kind for scope in scopes for kind in scope["kinds"]} == {"client", "tier"}
     shown: dict[str, Any] = await (await api.client.get("/console/live")).json()
-    assert (shown["dns"], shown["nodes"], shown["dispatcher"], shown["objects"]) == ({}, [], None, {})
-    assert shown["series"] == {"times": [], "rates": {}}
+    assert (shown["dns"], shown["nodes"], shown["dispatcher"], shown["objects"]) == (
+        {},
+        [],
+        None,
+        {"clients": 2, "tiers": 3},
+    )
+    assert shown["series"] == {"times": [], "rates": {}, "heard": {}}
     assert (await api.client.get("/api/v1/status")).status == 403

@@ -37,6 +37,28 @@ export function onLost(listener) {
   lost.add(listener);
 }
 
+/** @type {Set<(text: string) => unknown>} */
+const warned = new Set();
+
+/**
+ * Call `listener` with each warning of an answer: what was done, but is probably a mistake.
+ * @param {(text: string) => unknown} listener
+ */
+export function onWarning(listener) {
+  warned.add(listener);
+}
+
+/** @param {Response} answer */
+function warningsOf(answer) {
+  const text = answer.headers.get("Dnsvip-Warning"); // JSON strings; the browser has joined them with commas
+  if (!text) return [];
+  try {
+    return JSON.parse(`[${text}]`);
+  } catch {
+    return [text];
+  }
+}
+
 /**
  * Note the CSRF token of the session that was just opened or found.
  * @param {string} csrf
@@ -68,6 +90,7 @@ export async function call(method, path, options = {}) {
   });
   const data = await read(answer);
   if (!answer.ok) throw refused(answer, data);
+  for (const text of warningsOf(answer)) warned.forEach((listener) => listener(text));
   return {
     status: answer.status,
     data,

@@ -3,16 +3,19 @@
 import { fill, h, s } from "./dom.js";
 import { clock, rate } from "./format.js";
 
-/** @typedef {{ name: string, values: number[], colour?: number }} Series */
+/** @typedef {import("./live.js").Rate} Rate */
+/** @typedef {{ name: string, values: Rate[], colour?: number }} Series */
 /** @typedef {Series & { colour: number }} Coloured */
-/** @typedef {Coloured & { tops: number[], bottoms: number[] }} Shape */
+/** @typedef {Coloured & { tops: Rate[], bottoms: number[] }} Shape */
+/** @typedef {{ from: number, values: number[] }} Stretch  values without a gap, the first of them at place `from` */
 
 const COLOURS = 8;
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 6, 10, 22];
 const STEPS = [1, 2, 2.5, 5, 10];
 
 /**
- * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up.
+ * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up. Where a value is
+ * null, which is not 0, the line has a gap.
  * @param {string} label
  */
 export function chart(label, { height = 200, stacked = false, unit = "per second" } = {}) {
@@ -82,9 +85,33 @@ function pile(series) {
   const sums = [];
   return series.map((each) => {
     const bottoms = each.values.map((_, place) => sums[place] ?? 0);
-    const tops = each.values.map((value, place) => (sums[place] = (sums[place] ?? 0) + value));
+    const tops = each.values.map((value, place) =>
+      value === null ? null : (sums[place] = (sums[place] ?? 0) + value),
+    );
     return { ...each, bottoms, tops };
   });
+}
+
+/**
+ * The values between the gaps.
+ * @param {Rate[]} values
+ * @returns {Stretch[]}
+ */
+function stretches(values) {
+  /** @type {Stretch[]} */
+  const parts = [];
+  values.forEach((value, place) => {
+    if (value === null) return;
+    const last = parts.at(-1);
+    if (last && last.from + last.values.length === place) last.values.push(value);
+    else parts.push({ from: place, values: [value] });
+  });
+  return parts;
+}
+
+/** A rate as people read it. @param {Rate | undefined} value */
+export function rateOr(value) {
+  return value === null || value === undefined ? "unknown" : rate(value);
 }
 
 /**
@@ -95,27 +122,34 @@ function pile(series) {
 function draw(svg, { times, series }, { height, stacked, at }) {
   const width = Math.max(svg.clientWidth || svg.parentElement?.clientWidth || 300, 120);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const top = ceiling(Math.max(...series.flatMap((each) => each.tops), 0));
+  const top = ceiling(Math.max(...series.flatMap((each) => each.tops.map((value) => value ?? 0)), 0));
   const x = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
   const y = (/** @type {number} */ value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
-  const lines = (/** @type {number[]} */ values) =>
-    values.map((value, place) => `${place ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const back = (/** @type {number[]} */ values) =>
-    values
-      .map((value, place) => `L${x(place).toFixed(1)} ${y(value).toFixed(1)}`)
-      .reverse()
-      .join("");
+  const point = (/** @type {number} */ place, /** @type {number} */ value) =>
+    `${x(place).toFixed(1)} ${y(value).toFixed(1)}`;
+  const line = (/** @type {Stretch} */ { from, values }) =>
+    values.map((value, offset) => `${offset ? "L" : "M"}${point(from + offset, value)}`).join("");
+  const area = (/** @type {Shape} */ { bottoms }, /** @type {Stretch} */ stretch) => {
+    const back = stretch.values.map((_, offset) => stretch.from + offset).reverse();
+    return `${line(stretch)}${back.map((place) => `L${point(place, bottoms[place] ?? 0)}`).join("")}Z`;
+  };
   const shapes = series.map((each) => {
     const group = s(`g.s${each.colour}`);
+    const parts = stretches(each.tops);
     if (stacked && times.length > 1)
       group.append(
-        s("path", { d: `${lines(each.tops)}${back(each.bottoms)}Z`, fill: "currentColor", "fill-opacity": 0.28 }),
+        s("path", {
+          d: parts.map((part) => area(each, part)).join(""),
+          fill: "currentColor",
+          "fill-opacity": 0.28,
+        }),
       );
-    if (times.length === 1)
-      group.append(s("circle", { cx: x(0) + 3, cy: y(each.tops[0] ?? 0), r: 3, fill: "currentColor" }));
+    for (const { from, values } of parts)
+      if (values.length === 1)
+        group.append(s("circle", { cx: x(from) + (from ? 0 : 3), cy: y(values[0] ?? 0), r: 2, fill: "currentColor" }));
     group.append(
       s("path", {
-        d: lines(each.tops),
+        d: parts.map(line).join(""),
         fill: "none",
         stroke: "currentColor",
         "stroke-width": stacked ? 1.4 : 1.8,
@@ -179,11 +213,11 @@ function legendOf(legend, series, label, unit, svg) {
         `li.s${each.colour}`,
         h("span.swatch", { "aria-hidden": "true" }),
         h("span.soft", each.name),
-        h("b", rate(each.values.at(-1) ?? 0)),
+        h("b", rateOr(each.values.at(-1))),
       ),
     ),
   );
-  const said = series.map((each) => `${each.name} ${rate(each.values.at(-1) ?? 0)}`).join(", ");
+  const said = series.map((each) => `${each.name} ${rateOr(each.values.at(-1))}`).join(", ");
   svg.setAttribute("aria-label", `${label}, ${unit}: ${said || "nothing"}`);
 }
 
@@ -197,7 +231,7 @@ function reading(tip, { times, series }, at, box) {
   tip.hidden = at === null || !series.length;
   if (at === null || !series.length) return;
   const rows = series.map((each) =>
-    h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rate(each.values[at] ?? 0))),
+    h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rateOr(each.values[at]))),
   );
   fill(tip, h("div.faint", clock(times[at] ?? 0)), rows);
   const share = times.length > 1 ? at / (times.length - 1) : 0;
@@ -208,17 +242,16 @@ function reading(tip, { times, series }, at, box) {
 
 /**
  * A small line without axes, for a number's course.
- * @param {number[]} values
+ * @param {Rate[]} values
  */
 export function spark(values, colour = 1) {
   const [width, height] = [120, 30];
-  const top = Math.max(...values, 1e-9);
-  const d = values
-    .map(
-      (value, place) =>
-        `${place ? "L" : "M"}${((width * place) / Math.max(1, values.length - 1)).toFixed(1)} ${(height - 2 - ((height - 4) * value) / top).toFixed(1)}`,
-    )
-    .join("");
+  const top = Math.max(...values.map((value) => value ?? 0), 1e-9);
+  const x = (/** @type {number} */ place) => ((width * place) / Math.max(1, values.length - 1)).toFixed(1);
+  const y = (/** @type {number} */ value) => (height - 2 - ((height - 4) * value) / top).toFixed(1);
+  const line = (/** @type {Stretch} */ part) =>
+    part.values.map((value, offset) => `${offset ? "L" : "M"}${x(part.from + offset)} ${y(value)}`).join("");
+  const d = stretches(values).map(line).join("");
   return s(
     `svg.spark.s${colour}`,
     { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },

@@ -47,7 +47,7 @@ export function actionsOf(made, again) {
   return [
     ...states.map(([state, how]) => stateButton(made, client, state, how, again)),
     keyButton(made, client, again),
-    enrolmentButton(client),
+    may("write", "enrolment", client.name) ? enrolmentButton(client) : null,
   ];
 }
 

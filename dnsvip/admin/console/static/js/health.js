@@ -3,7 +3,13 @@
 import { h } from "./dom.js";
 import { label, tag } from "./parts.js";
 
-/** @typedef {{ passing: boolean, load: number | null, notes: string[] }} Health */
+/**
+ * `out`: an operator has taken the server out of service (down, maint), so that nobody asks whether it passes.
+ * `weight` is the least that a dispatcher selects by.
+ * @typedef {{ passing: boolean, out: string, load: number | null, weight: number | null, notes: string[] }} Health
+ */
+
+const OUT = new Set(["down", "maint"]);
 
 /**
  * The health of each server ("POOL/NAME"); `notes` name the dispatchers whose checks fail, and why.
@@ -14,7 +20,7 @@ export function healthOf(now) {
   /** @type {Map<string, Health>} */
   const servers = new Map();
   const of = (/** @type {string} */ key) => {
-    const server = servers.get(key) ?? { passing: true, load: null, notes: [] };
+    const server = servers.get(key) ?? { passing: true, out: "", load: null, weight: null, notes: [] };
     servers.set(key, server);
     return server;
   };
@@ -22,12 +28,15 @@ export function healthOf(now) {
     for (const report of node.detail?.health ?? []) {
       const server = of(`${report.pool}/${report.name}`);
       server.load = report.load || server.load;
-      if (!report.passing) fails(server, `${node.name}: ${report.note || "health check fails"}`);
+      server.weight = Math.min(server.weight ?? Infinity, report.weight);
+      if (OUT.has(report.set)) server.out = report.set;
+      else if (!report.passing) fails(server, `${node.name}: ${report.note || "health check fails"}`);
     }
   }
   for (const report of now.dispatcher?.servers ?? []) {
     const key = `${report.pool}/${report.name}`;
-    if (now.dispatcher.unreachable?.includes(report.address)) fails(of(key), "not reachable from this machine");
+    if (OUT.has(report.set)) of(key).out = report.set;
+    else if (now.dispatcher.unreachable?.includes(report.address)) fails(of(key), "not reachable from this machine");
     else if (report.healthy === false && of(key).passing) fails(of(key), "health check fails");
     else if (report.healthy === true) of(key);
   }
@@ -44,11 +53,13 @@ function fails(server, note) {
 }
 
 /**
- * A server's health as a tag.
+ * A server's health as a tag, or why none is known.
  * @param {Health | undefined} server
+ * @param {string} [unknown]
  */
-export function healthTag(server) {
-  if (!server) return label("not checked");
+export function healthTag(server, unknown = "not checked") {
+  if (!server) return label(unknown);
+  if (server.out) return tag(server.out);
   const load =
     server.load === null || server.load === 100 ? null : h("span.faint", ` at ${server.load} % of its weight`);
   return h("span", { title: server.notes.join("\n") }, tag(server.passing ? "healthy" : "unhealthy"), load);

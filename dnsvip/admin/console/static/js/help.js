@@ -2,7 +2,7 @@
 // The keyboard map, as a dialog on "?".
 import { h } from "./dom.js";
 import { open } from "./notices.js";
-import { PAGES } from "./pages.js";
+import { isOpen, PAGES } from "./pages.js";
 
 /** @typedef {[keys: string[], text: string]} Entry */
 
@@ -28,7 +28,7 @@ export function showHelp() {
     ),
     h("dd", text),
   ];
-  const pages = PAGES.map((page) => /** @type {Entry} */ ([["g", page.key], page.title]));
+  const pages = PAGES.filter(isOpen).map((page) => /** @type {Entry} */ ([["g", page.key], page.title]));
   open("Keyboard", [h("div.help-columns", h("dl.facts", KEYS.map(row)), h("dl.facts", pages.map(row)))], {
     wide: true,
   });

@@ -6,8 +6,9 @@ import { cell } from "./cells.js";
 import { fill, h } from "./dom.js";
 import { choice, text } from "./form.js";
 import { paged } from "./lists.js";
-import { empty } from "./parts.js";
-import { may } from "./rights.js";
+import { icon } from "./icons.js";
+import { empty, titleIn } from "./parts.js";
+import { may, seen } from "./rights.js";
 import { link, note } from "./router.js";
 import { choicesOf, description, kindOf, labelOf, listOf, resolved, uiOf } from "./schema.js";
 import { table } from "./table.js";
@@ -57,14 +58,44 @@ export async function kindList(place, kind, options) {
     bar ? { by: wanted["sort"] ?? "", turn: (/** @type {string} */ by) => bar.sortBy(by) } : undefined;
   const columns = columnsOf(document, fields, sorts, options);
   const draw = (/** @type {any[]} */ items) => {
-    if (!items.length) return empty(filtered(wanted) ? "Nothing matches" : options.nothing);
+    if (!items.length) return nothing(kind, about.label_plural, wanted, options);
     const to = options.opens ? (/** @type {any} */ object) => [options.page, object.name] : undefined;
     return table(`All ${about.label_plural}`, columns, items, { to, sorting: sorting() });
   };
-  fill(place, bar?.element, body);
+  fill(place, bar?.element, narrowed(kind, about.label_plural), body);
   const pages = paged(body, about.path, draw, options.signal);
   await find();
   return pages.again;
+}
+
+/**
+ * What stands in the place of an empty list: none of those that may be seen is not none.
+ * @param {string} kind
+ * @param {string} title
+ * @param {Record<string, string>} wanted
+ * @param {Options} options
+ */
+function nothing(kind, title, wanted, options) {
+  if (filtered(wanted)) return empty("Nothing matches");
+  return empty(seen(kind) ? `No ${titleIn(title)} that this token may see` : options.nothing);
+}
+
+/**
+ * The words on a list that shows only some, because the token may see no others.
+ * @param {string} kind
+ * @param {string} title
+ */
+function narrowed(kind, title) {
+  const patterns = seen(kind);
+  if (!patterns) return null;
+  const names = patterns.flatMap((pattern, place) => [place ? ", " : "", h("code", pattern)]);
+  const within = kind === "service" ? "in the zones " : "";
+  return h(
+    "p.hidden-note",
+    { dataset: { hidden: "" } },
+    icon("lock", 15),
+    h("span", `This token may see ${titleIn(title)} ${within}`, names, " only; all others are hidden."),
+  );
 }
 
 /** @param {Record<string, string>} wanted */

@@ -6,7 +6,7 @@ import { control } from "./form.js";
 import { kindList } from "./kindlist.js";
 import { failed, open } from "./notices.js";
 import { objectForm } from "./objectform.js";
-import { button, card, head } from "./parts.js";
+import { button, card, head, titleIn } from "./parts.js";
 import { may } from "./rights.js";
 import { removeObject } from "./saving.js";
 import { description, kindOf } from "./schema.js";
@@ -97,12 +97,4 @@ export async function editInDialog(kind, name, { form = {}, removal, after }) {
     dialog.close();
     if (made.held) removeObject(kind, made.held, { text, after }).catch(failed);
   });
-}
-
-/**
- * A label within a sentence; what is written in capitals stays so.
- * @param {string} label
- */
-export function titleIn(label) {
-  return /^[A-Z][a-z]/.test(label) ? label.toLowerCase() : label;
 }

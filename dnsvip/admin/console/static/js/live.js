@@ -9,15 +9,21 @@ const KEPT = 300;
 const SOON_MS = 150;
 
 /**
- * What was heard last; `now` is null before the first answer. Rates are per second, by counter, at `times` (unix).
- * @typedef {{ now: any, times: number[], rates: Record<string, number[]>, problem: any }} State
+ * A rate per second, null where it is not known: its source was away.
+ * @typedef {number | null} Rate
+ */
+
+/**
+ * What was heard last; `now` is null before the first answer. Rates are by counter, at `times` (unix). `heard` says of each
+ * source (dns, dispatcher), at which of them there was one.
+ * @typedef {{ now: any, times: number[], rates: Record<string, Rate[]>, heard: Record<string, boolean[]>, problem: any }} State
  */
 
 /** @type {Set<(heard: State) => unknown>} */
 const listeners = new Set();
 
 /** @type {State} */
-const state = { now: null, times: [], rates: {}, problem: null };
+const state = { now: null, times: [], rates: {}, heard: {}, problem: null };
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 let pause = SECONDS;
@@ -53,7 +59,7 @@ export function start() {
 export function stop() {
   running = false;
   clearTimeout(timer);
-  Object.assign(state, { now: null, times: [], rates: {}, problem: null });
+  Object.assign(state, { now: null, times: [], rates: {}, heard: {}, problem: null });
 }
 
 /** Ask now, because something was just changed. */
@@ -101,12 +107,20 @@ function take(data) {
   Object.assign(state, { now, problem: null });
   const before = state.times.length;
   state.times.push(...series.times);
-  for (const name of new Set([...Object.keys(state.rates), ...Object.keys(series.rates)])) {
-    const column = (state.rates[name] ??= Array.from({ length: before }, () => 0));
-    column.push(
-      ...(series.rates[name] ?? series.times.map(() => 0)).map((/** @type {number | null} */ rate) => rate ?? 0),
-    );
-    column.splice(0, column.length - KEPT);
+  for (const source of new Set([...Object.keys(state.heard), ...Object.keys(series.heard)])) {
+    const column = (state.heard[source] ??= Array.from({ length: before }, () => false));
+    column.push(...(series.heard[source] ?? series.times.map(() => false)));
   }
-  state.times.splice(0, state.times.length - KEPT);
+  for (const name of new Set([...Object.keys(state.rates), ...Object.keys(series.rates)])) {
+    const heard = state.heard[name.split(".")[0] ?? ""] ?? [];
+    const known = (/** @type {number} */ place, /** @type {number | null} */ rate) =>
+      heard[place] ? (rate ?? 0) : null;
+    const column = (state.rates[name] ??= Array.from({ length: before }, (_, place) => known(place, 0)));
+    const rates = series.rates[name] ?? series.times.map(() => null);
+    column.push(
+      ...rates.map((/** @type {number | null} */ rate, /** @type {number} */ place) => known(before + place, rate)),
+    );
+  }
+  for (const column of [state.times, ...Object.values(state.rates), ...Object.values(state.heard)])
+    column.splice(0, column.length - KEPT);
 }

@@ -1,12 +1,12 @@
 // @ts-check
 // The start: the session, then the frame, then the page that the address names.
-import { onLost } from "./api.js";
+import { onLost, onWarning } from "./api.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { start, stop } from "./live.js";
-import { toasts } from "./notices.js";
-import { PAGES } from "./pages.js";
-import { loading } from "./parts.js";
+import { toasts, warn } from "./notices.js";
+import { isOpen, PAGES } from "./pages.js";
+import { head, hidden, loading } from "./parts.js";
 import { here } from "./router.js";
 import { frame } from "./shell.js";
 import { askIn, resume } from "./signin.js";
@@ -17,6 +17,7 @@ const root = /** @type {HTMLElement} */ (document.querySelector("#app"));
 let shown = { leave: () => {}, name: "" };
 
 document.body.append(toasts());
+onWarning(warn);
 onLost((problem) => begin(problem.message || "The session has ended."));
 begin();
 
@@ -76,6 +77,11 @@ async function show(main, mark, session) {
   scrollTo(0, 0);
   delete main.dataset.shown;
   if (!page) return fill(main, missing());
+  if (!isOpen(page)) {
+    fill(main, h("div.stack", head(page.title), hidden(page.hides ?? page.title.toLowerCase())));
+    main.dataset.shown = page.name;
+    return;
+  }
   try {
     const module = await import(`./pages/${page.name}.js`);
     if (left.signal.aborted) return;

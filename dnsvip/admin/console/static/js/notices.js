@@ -37,12 +37,20 @@ export function failed(error) {
 }
 
 /**
+ * Warn of something that was done but is probably a mistake. It stays until it is dismissed.
+ * @param {string} text
+ */
+export function warn(text) {
+  show(text, "warn");
+}
+
+/**
  * @param {string} text
  * @param {string} kind
  * @param {(() => unknown)} [undo]
  */
 function show(text, kind, undo) {
-  const toast = h("div.toast", { class: kind, role: kind === "bad" ? "alert" : null }, h("span.grow", text));
+  const toast = h("div.toast", { class: kind, role: kind ? "alert" : null }, h("span.grow", text));
   const remove = () => toast.remove();
   if (undo) {
     const button = h("button.button.small", { type: "button", dataset: { action: "undo" } }, "Undo");
@@ -66,7 +74,8 @@ function show(text, kind, undo) {
     ),
   );
   box.append(toast);
-  while (box.children.length > MOST) box.firstElementChild?.remove();
+  while (box.children.length > MOST) (box.querySelector(".toast:not(.warn)") ?? box.firstElementChild)?.remove();
+  if (kind === "warn") return;
   let timer = setTimeout(remove, SHOWN_MS);
   toast.addEventListener("pointerenter", () => clearTimeout(timer));
   toast.addEventListener("focusin", () => clearTimeout(timer));

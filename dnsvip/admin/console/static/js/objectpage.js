@@ -5,9 +5,8 @@ import { fill, h } from "./dom.js";
 import { control } from "./form.js";
 import { historyOf } from "./history.js";
 import { kindList } from "./kindlist.js";
-import { titleIn } from "./kindpage.js";
 import { objectForm } from "./objectform.js";
-import { button, card, empty, filled, head } from "./parts.js";
+import { button, card, empty, filled, head, hidden, titleIn } from "./parts.js";
 import { may } from "./rights.js";
 import { go, link } from "./router.js";
 import { pathOf, removeObject } from "./saving.js";
@@ -92,8 +91,10 @@ async function showNew(view, { page }, about, { kind, form = {} }) {
  */
 async function showObject(view, { signal, page }, about, name, special) {
   const { kind, form = {} } = special;
-  const held = await found(pathOf(about, name), signal);
   const back = crumb(page.name, about);
+  if (!may("read", kind, name))
+    return fill(view, head(name, { crumb: back }), hidden(`the ${titleIn(about.label)} ${name}`));
+  const held = await found(pathOf(about, name), signal);
   if (!held) return fill(view, head(name, { crumb: back }), empty(`There is no ${titleIn(about.label)} ${name}`));
   const object = held.data;
   const history = h("div");

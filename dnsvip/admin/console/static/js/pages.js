@@ -1,8 +1,10 @@
 // @ts-check
 // The pages of the console: name in the address, title, icon, the key after g, and the kind that the
-// token must be able to read. The file that shows a page is pages/NAME.js.
+// token must be able to read, and what it does not see otherwise. The file that shows a page is pages/NAME.js.
 
-/** @typedef {{ name: string, title: string, icon: string, key: string, kind?: string }} Page */
+import { may } from "./rights.js";
+
+/** @typedef {{ name: string, title: string, icon: string, key: string, kind?: string, hides?: string }} Page */
 
 /**
  * What a page is shown with: the rest of its address, its query, a signal that it is left.
@@ -26,9 +28,23 @@ export const SECTIONS = [
     title: "Clients",
     pages: [
       { name: "clients", kind: "client", title: "Clients", icon: "clients", key: "c" },
-      { name: "address", kind: "decode", title: "Address explorer", icon: "address", key: "a" },
-      { name: "explain", kind: "explain", title: "Explain", icon: "explain", key: "e" },
-      { name: "tsig", kind: "tsig", title: "TSIG keys", icon: "lock", key: "y" },
+      {
+        name: "address",
+        kind: "decode",
+        hides: "what addresses carry",
+        title: "Address explorer",
+        icon: "address",
+        key: "a",
+      },
+      {
+        name: "explain",
+        kind: "explain",
+        hides: "how requesters are identified",
+        title: "Explain",
+        icon: "explain",
+        key: "e",
+      },
+      { name: "tsig", kind: "tsig", hides: "TSIG keys", title: "TSIG keys", icon: "lock", key: "y" },
     ],
   },
   {
@@ -43,12 +59,27 @@ export const SECTIONS = [
   {
     title: "Operations",
     pages: [
-      { name: "keys", kind: "key", title: "Keys", icon: "keys", key: "k" },
-      { name: "nodes", kind: "status", title: "Nodes", icon: "nodes", key: "n" },
+      { name: "keys", kind: "key", hides: "the keys of clusters", title: "Keys", icon: "keys", key: "k" },
+      {
+        name: "nodes",
+        kind: "status",
+        hides: "nodes and the status of the site",
+        title: "Nodes",
+        icon: "nodes",
+        key: "n",
+      },
       { name: "tokens", kind: "token", title: "Tokens", icon: "tokens", key: "t" },
-      { name: "audit", kind: "audit", title: "Audit", icon: "audit", key: "u" },
+      { name: "audit", kind: "audit", hides: "the audit", title: "Audit", icon: "audit", key: "u" },
     ],
   },
 ];
 
 export const PAGES = SECTIONS.flatMap((section) => section.pages);
+
+/**
+ * Whether the session's token may see a page.
+ * @param {Page} page
+ */
+export function isOpen(page) {
+  return !page.kind || may("read", page.kind);
+}

@@ -90,6 +90,7 @@ const KINDS = {
   drop: "bad",
   revoked: "bad",
   silent: "bad",
+  stopped: "bad",
   unhealthy: "bad",
   unreachable: "bad",
 };
@@ -117,6 +118,28 @@ export function label(text, kind = "") {
  */
 export function empty(title, text, ...more) {
   return h("div.empty", icon("inbox", 30), h("strong", title), text ? h("p", text) : null, more);
+}
+
+/**
+ * A label within a sentence; what is written in capitals stays so.
+ * @param {string} label
+ */
+export function titleIn(label) {
+  return /^[A-Z][a-z]/.test(label) ? label.toLowerCase() : label;
+}
+
+/**
+ * In the place of what the session's token may not see: hidden, which is not the same as none.
+ * @param {string} what
+ */
+export function hidden(what) {
+  return h(
+    "div.empty",
+    { dataset: { hidden: "" } },
+    icon("lock", 30),
+    h("strong", "Hidden"),
+    h("p", `This token may not see ${what}.`),
+  );
 }
 
 export function loading(lines = 6) {

@@ -8,6 +8,7 @@ import { changes } from "./history.js";
 import { hurry } from "./live.js";
 import { confirm, done } from "./notices.js";
 import { inverse } from "./patch.js";
+import { may } from "./rights.js";
 import { description, kindOf } from "./schema.js";
 
 /** @typedef {import("./objectform.js").ObjectForm} ObjectForm */
@@ -117,6 +118,7 @@ export async function removeObject(kind, { data, etag }, { text, after, path, la
     await after();
     hurry();
   };
-  done(`${data["name"]} removed`, lasting ? undefined : undo);
+  const back = !lasting && may("write", kind, data["name"]);
+  done(`${data["name"]} removed`, back ? undo : undefined);
   hurry();
 }

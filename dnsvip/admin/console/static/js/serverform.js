@@ -6,6 +6,7 @@ import { control } from "./form.js";
 import { hurry } from "./live.js";
 import { done, failed, open } from "./notices.js";
 import { objectForm } from "./objectform.js";
+import { may } from "./rights.js";
 import { removeObject } from "./saving.js";
 
 /** @typedef {import("./api.js").Schemas["Server"]} Server */
@@ -59,7 +60,7 @@ export async function addServer(pool, again) {
 export async function editServer(pool, name, again) {
   const path = at("pools", pool, "servers", name);
   const held = await call("GET", path);
-  const remove = h("button.button.danger", { type: "button" }, "Remove");
+  const remove = may("delete", "pool", pool) ? h("button.button.danger", { type: "button" }, "Remove") : null;
   const made = await objectForm("pool", held, {
     part: part(pool),
     after: again,
@@ -67,7 +68,7 @@ export async function editServer(pool, name, again) {
     close: () => dialog.close(),
   });
   const dialog = open(`${name} in ${pool}`, made.element);
-  remove.addEventListener("click", () => {
+  remove?.addEventListener("click", () => {
     const text = "Its flows move to the pool’s other servers at once. Drain it first if they should finish.";
     dialog.close();
     if (made.held) removeObject("pool", made.held, { text, path, after: again }).catch(failed);

@@ -1,19 +1,19 @@
 // @ts-check
 // The frame: navigation, search, generation, alerts, theme, sign-out. Pages are shown in its `main`.
 import { fill, h } from "./dom.js";
+import { inWords } from "./fleet.js";
 import { whole } from "./format.js";
 import { showHelp } from "./help.js";
 import { icon } from "./icons.js";
 import { bind } from "./keyboard.js";
 import { listen } from "./live.js";
 import { failed } from "./notices.js";
-import { PAGES, SECTIONS } from "./pages.js";
+import { isOpen, PAGES, SECTIONS } from "./pages.js";
 import { may } from "./rights.js";
 import { go, link } from "./router.js";
 import { signOut } from "./signin.js";
 
 /** @typedef {import("./signin.js").Session} Session */
-/** @typedef {import("./pages.js").Page} Page */
 
 const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
 
@@ -35,18 +35,13 @@ export function frame(root, session) {
   shell.addEventListener("click", ({ target }) => {
     if (target === shell || (target instanceof Element && target.closest(".side nav a"))) menu(false);
   });
-  bind("/", () => byId("find").focus());
+  bind("/", () => document.getElementById("find")?.focus());
   bind("?", showHelp);
   bind("t", switchTheme);
   bind("Escape", escape);
-  PAGES.filter(open).forEach((page) => bind(`g ${page.key}`, () => go(page.name)));
+  PAGES.filter(isOpen).forEach((page) => bind(`g ${page.key}`, () => go(page.name)));
   listen((state) => showState(state, away));
   return { main, mark };
-}
-
-/** @param {Page} page */
-function open(page) {
-  return !page.kind || may("read", page.kind);
 }
 
 /** @param {HTMLElement} main */
@@ -60,9 +55,9 @@ function skip(main) {
 /** @param {Session} session */
 function side(session) {
   const groups = SECTIONS.map(({ title, pages }) => [
-    title && pages.some(open) ? h("p.nav-title", title) : null,
+    title && pages.some(isOpen) ? h("p.nav-title", title) : null,
     pages
-      .filter(open)
+      .filter(isOpen)
       .map((page) => h("a", { href: link(page.name), dataset: { page: page.name } }, icon(page.icon), page.title)),
   ]);
   const foot = h("div.side-foot", { id: "foot" }, h("div", session.actor));
@@ -76,11 +71,14 @@ function side(session) {
 }
 
 function top() {
+  const [clients, addresses] = [may("read", "client"), may("read", "decode")];
+  const finds =
+    clients && addresses ? "Find a client, or paste an address" : clients ? "Find a client" : "Paste an address";
   const find = h("input", {
     type: "search",
     id: "find",
-    placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : "Find a client, or paste an address",
-    "aria-label": "Find a client, or paste an address",
+    placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : finds,
+    "aria-label": finds,
     autocomplete: "off",
     spellcheck: "false",
   });
@@ -91,7 +89,7 @@ function top() {
     if (!text) return;
     find.value = "";
     find.blur();
-    if (ADDRESS.test(text)) go("address", { address: text });
+    if (addresses && (!clients || ADDRESS.test(text))) go("address", { address: text });
     else go("clients", { q: text });
   });
   /** @param {string} name @param {string} text @param {() => unknown} action @param {import("./dom.js").Props} extra */
@@ -113,7 +111,7 @@ function top() {
   return h(
     "header.top",
     toggle,
-    form,
+    clients || addresses ? form : h("span.find"),
     h(
       "div.top-end",
       generation,
@@ -192,25 +190,27 @@ function showState({ now, problem }, away) {
       ]
     : troublesOf(now);
   const text = troubles.join(" ");
+  const critical = !problem && now?.troubles.some((/** @type {any} */ each) => each.severity === "critical");
   if (away.dataset.text !== text) {
     away.dataset.text = text;
-    away.className = text ? "away" : "";
+    away.className = text ? `away ${critical ? "bad" : ""}` : "";
     fill(away, text ? [icon("warn"), h("span", text)] : null);
   }
   if (!now) return;
-  const behind =
-    now.generation === null || problem
-      ? "warn"
-      : now.nodes.some((/** @type {any} */ node) => node.live && node.behind > 0)
-        ? "warn"
-        : "good";
+  const uncertain = now.generation === null || problem || now.troubles.length;
+  const mood = critical ? "bad" : uncertain ? "warn" : now.sees_status ? "good" : "";
   const generation = now.generation ?? now.served_generation;
-  fill(byId("generation"), h("span.dot", { class: behind }), h("span.word", "generation "), whole(generation));
+  fill(byId("generation"), h("span.dot", { class: mood }), h("span.word", "generation "), whole(generation));
   const foot = byId("foot");
   if (!foot.dataset.version) {
     foot.dataset.version = now.version;
     foot.append(h("div", `dnsvip ${now.version}`));
   }
+}
+
+/** @param {import("./fleet.js").Trouble} trouble */
+function toBeSaid({ kind }) {
+  return kind !== "behind"; // a node is behind for a moment after every change
 }
 
 /** @param {any} now */
@@ -222,7 +222,5 @@ function troublesOf(now) {
       `The database is unavailable: ${now.database}. DNS and dispatchers continue with generation ${now.served_generation}; changes are not possible.`,
     );
   if (now.dispatcher?.error) found.push(`The dispatcher of this machine does not answer: ${now.dispatcher.error}.`);
-  for (const node of now.nodes.filter((/** @type {any} */ each) => !each.live))
-    found.push(`Node ${node.name} (${node.roles.join(", ")}) has stopped reporting.`);
-  return found;
+  return [...found, ...now.troubles.filter(toBeSaid).map(inWords)];
 }

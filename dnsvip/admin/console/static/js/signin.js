@@ -4,7 +4,14 @@ import { call, useSession } from "./api.js";
 import { fill, h } from "./dom.js";
 import { setRights } from "./rights.js";
 
-/** @typedef {{ csrf: string, actor: string, scopes: import("./rights.js").Scope[] }} Session */
+/**
+ * @typedef {{
+ *   csrf: string,
+ *   actor: string,
+ *   scopes: import("./rights.js").Scope[],
+ *   narrowed_by: Record<string, string>,
+ * }} Session
+ */
 
 const PATH = "/console/session";
 
@@ -114,7 +121,7 @@ async function signIn(token) {
  */
 function known(session) {
   useSession(session.csrf);
-  setRights(session.scopes);
+  setRights(session.scopes, session.narrowed_by);
   return session;
 }
 

@@ -6,6 +6,7 @@ import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { icon } from "../icons.js";
 import { card, empty, facts, head, label, tag } from "../parts.js";
+import { may } from "../rights.js";
 import { note } from "../router.js";
 
 /** @type {import("../pages.js").Show} */
@@ -36,7 +37,8 @@ export async function show(view, { query, signal }) {
     note("address", asked);
     try {
       const found = await get(`decode${asQuery(asked)}`, { signal });
-      const cluster = found.cluster ? await get(at("clusters", found.cluster), { signal }).catch(() => null) : null;
+      const readable = found.cluster && may("read", "cluster", found.cluster);
+      const cluster = readable ? await get(at("clusters", found.cluster), { signal }) : null;
       fill(answer, judged(found, cluster));
     } catch (error) {
       const problem = /** @type {Error} */ (error);
@@ -77,24 +79,19 @@ function hint() {
 function judged(found, cluster) {
   const bits = parseAddress(found.address);
   const layout = cluster?.layout ? cluster : null;
+  const { words, mood } = doneWith(found);
   const verdict = h(
     "div.verdict",
-    { class: found.accepted ? "good" : "bad" },
-    icon(found.accepted ? "check" : "cross", 22),
-    h(
-      "div",
-      h("strong", found.accepted ? "Accepted" : "Rejected"),
-      " as ",
-      h("span.mono", found.reason),
-      h("div.soft", found.steps.at(-1)?.detail ?? ""),
-    ),
+    { class: mood },
+    icon({ good: "check", warn: "warn" }[mood] ?? "cross", 22),
+    h("div", h("strong", words), " as ", h("span.mono", found.reason), h("div.soft", found.steps.at(-1)?.detail ?? "")),
   );
   return [
     verdict,
     bits
       ? card("On the wire", [
           bitMap(bits, layout ? fieldsOf(layout, found) : []),
-          layout ? null : h("p.faint", "Not in an IPv6 cluster of this site, so its bits have no meaning here."),
+          layout ? null : h("p.faint", whyNoFields(found, cluster)),
         ])
       : null,
     layout && Object.keys(found.values).length ? card("Inside the ciphertext", payload(layout, found)) : null,
@@ -104,6 +101,27 @@ function judged(found, cluster) {
       h("div.span-5", card("Contents", said(found))),
     ),
   ];
+}
+
+/**
+ * What would be done with a packet to the address, which is not always what it deserves.
+ * @param {any} found
+ * @returns {{ words: string, mood: string }}
+ */
+function doneWith({ accepted, action, tier }) {
+  if (action === "pass") return { words: "Routed on, not ours", mood: "plain" };
+  if (action === "drop")
+    return { words: accepted ? `Valid, dropped by tier ${tier}` : "Invalid, dropped", mood: "bad" };
+  return accepted ? { words: "Accepted", mood: "good" } : { words: `Invalid, served in tier ${tier}`, mood: "warn" };
+}
+
+/**
+ * @param {any} found
+ * @param {any} cluster
+ */
+function whyNoFields(found, cluster) {
+  if (found.cluster && !cluster) return "This token may not see the cluster, so the meaning of its bits is hidden.";
+  return "Not in an IPv6 cluster of this site, so its bits have no meaning here.";
 }
 
 /** @param {any[]} all */
@@ -141,7 +159,8 @@ function said(found) {
     ["Mode", found.cluster && found.reason !== "plain" ? (found.mode ? "proven" : "issued") : null],
     ["Epoch slot", found.cluster && found.reason !== "plain" ? String(found.epoch) : null],
     ["Judged at", `generation ${found.generation}`],
-    ["Verdict", tag(found.accepted ? "accepted" : "rejected", found.accepted ? "good" : "bad")],
+    ["Verdict", tag(found.accepted ? "accepted" : "invalid", found.accepted ? "good" : "bad")],
+    ["Its packets", tag(doneWith(found).words.toLowerCase(), doneWith(found).mood)],
   ]);
 }
 

@@ -6,18 +6,24 @@ import { h } from "../dom.js";
 import { whole } from "../format.js";
 import { live } from "../live.js";
 import { objectPage } from "../objectpage.js";
-import { card, filled, label, tag } from "../parts.js";
+import { card, filled, hidden, label, tag } from "../parts.js";
+import { may, mayGive } from "../rights.js";
 import { link } from "../router.js";
 
 /** @type {import("../pages.js").Show} */
 export function show(view, context) {
-  const total = live().now?.objects?.clients;
+  const { objects, narrowed } = live().now ?? { objects: {}, narrowed: [] };
+  const total = narrowed.includes("clients") ? undefined : objects.clients;
   return objectPage(view, context, {
     kind: "client",
     lead: total === undefined ? null : `${whole(total)} known. Everyone else is answered as anonymous.`,
     nothing: "No clients yet",
     removal: "It becomes unknown and is answered as anonymous. Do not reuse its ID.",
-    form: { omit: ["state", "key_generation"], initial: { match: [], attributes: {} } },
+    form: {
+      narrow: { tier: (tier) => mayGive(tier.name) },
+      omit: ["state", "key_generation"],
+      initial: { match: [], attributes: {} },
+    },
     actions: actionsOf,
     under: (client) =>
       h(
@@ -37,6 +43,8 @@ export function show(view, context) {
 function answerOf(client, signal) {
   const place = h("div");
   const load = async () => {
+    if (!may("read", "explain") || !may("read", "service"))
+      return hidden(may("read", "explain") ? "the services that it is answered at" : "how requesters are identified");
     const service = (await get("services?limit=1", { signal })).items[0];
     const known = client.match.flatMap((/** @type {Record<string, string>} */ entry) => Object.entries(entry));
     const match = known.find((/** @type {string[]} */ [step]) => ["source", "ecs", "tsig"].includes(step ?? ""));

@@ -3,6 +3,7 @@
 import { at, call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ago, count, duration, moment, whole } from "../format.js";
+import { stateOf } from "../fleet.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
 import { button, card, empty, facts, head, label, loading, tag } from "../parts.js";
@@ -35,7 +36,7 @@ function list(now) {
   /** @type {import("../table.js").Column<any>[]} */
   const columns = [
     { title: "Node", cell: (node) => h("strong", node.name) },
-    { title: "State", cell: (node) => tag(node.live ? (node.behind ? "behind" : "live") : "silent") },
+    { title: "State", cell: stateOf },
     {
       title: "Roles",
       cell: (node) =>
@@ -61,9 +62,17 @@ function list(now) {
     {
       title: "Up for",
       cell: (node) =>
-        node.started_at ? h("span", { title: moment(node.started_at) }, duration(now.at - node.started_at)) : "",
+        node.started_at && node.live
+          ? h("span", { title: moment(node.started_at) }, duration(now.at - node.started_at))
+          : "",
     },
-    { title: "Last report", cell: (node) => ago(node.seen_at, now.at) },
+    {
+      title: "Last report",
+      cell: (node) => [
+        ago(node.seen_at, now.at),
+        node.live ? null : h("div.bad-text", `gone since ${moment(node.seen_at)}`),
+      ],
+    },
     {
       title: "Warnings",
       cell: (node) =>
@@ -77,7 +86,7 @@ function list(now) {
     {
       title: "",
       cell: (node) =>
-        node.live || !may("delete", "node")
+        node.live || !may("delete", "node", node.name)
           ? null
           : button("Forget", () => forget(node), { small: true, label: `Forget ${node.name}` }),
     },

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { summary } from "../cells.js";
 import { draw, fill, h, settled } from "../dom.js";
+import { dispatchers } from "../fleet.js";
 import { number } from "../form.js";
 import { whole } from "../format.js";
 import { healthOf, healthTag } from "../health.js";
@@ -114,7 +115,14 @@ function columnsOf(pool, writable, again) {
     {
       title: "Weight",
       number: true,
-      cell: (server) => (writable ? weight(pool.name, server, again) : whole(server.weight)),
+      cell: (server) => [
+        writable ? weight(pool.name, server, again) : whole(server.weight),
+        h(
+          "div.faint.note",
+          { dataset: { weight: key(server), set: String(server.weight) } },
+          weightNow(key(server), server.weight),
+        ),
+      ],
     },
     {
       title: "Packets",
@@ -174,15 +182,40 @@ function weight(pool, server, again) {
 function healthNow(key) {
   const { now } = live();
   if (!now) return h("span.faint", "…");
+  if (!now.sees_status)
+    return h(
+      "span.faint",
+      { dataset: { hidden: "" }, title: "This token may not see the health of servers." },
+      "hidden",
+    );
   const server = healthOf(now).get(key);
-  return [healthTag(server), server?.notes.length ? h("div.faint.note", server.notes[0]) : null];
+  const known = dispatchers(now).length || now.dispatcher;
+  return [
+    healthTag(server, known ? "not checked" : "unknown: no dispatcher reports"),
+    server?.notes.length ? h("div.faint.note", server.notes[0]) : null,
+  ];
 }
 
 /** @param {string} key */
 function packetsNow(key) {
-  const servers = live().now?.dispatcher?.servers ?? [];
-  const own = servers.find((/** @type {any} */ server) => `${server.pool}/${server.name}` === key);
+  const own = ownRow(key);
   return own ? whole(own.packets ?? 0) : "";
+}
+
+/**
+ * The weight that this machine's dispatcher selects by, where that is not the weight that was set.
+ * @param {string} key
+ * @param {number} set
+ */
+function weightNow(key, set) {
+  const weight = ownRow(key)?.weight ?? healthOf(live().now ?? { nodes: [] }).get(key)?.weight ?? set;
+  return weight === set ? "" : `now ${whole(weight)}`;
+}
+
+/** @param {string} key */
+function ownRow(key) {
+  const servers = live().now?.dispatcher?.servers ?? [];
+  return servers.find((/** @type {any} */ server) => `${server.pool}/${server.name}` === key);
 }
 
 /**
@@ -194,6 +227,8 @@ function showLive(place, now) {
   if (!now) return;
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll("[data-health]")))
     reconcile(each, healthNow(each.dataset["health"] ?? ""));
+  for (const each of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll("[data-weight]")))
+    reconcile(each, weightNow(each.dataset["weight"] ?? "", Number(each.dataset["set"])));
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll("[data-packets]")))
     reconcile(each, packetsNow(each.dataset["packets"] ?? ""));
 }

@@ -4,7 +4,7 @@ import { call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { editableList } from "../kindpage.js";
 import { objectForm } from "../objectform.js";
-import { button, card, head } from "../parts.js";
+import { button, card, head, hidden } from "../parts.js";
 import { may } from "../rights.js";
 
 /** @type {import("../pages.js").Show} */
@@ -25,15 +25,17 @@ export async function show(view, context) {
       flush: true,
       end: may("write", "tier") && button("New tier", tiers.add, { small: true, name: "plus" }),
     }),
-    card("Clusters", clusters.place, {
-      flush: true,
-      end: may("write", "cluster") && button("New cluster", clusters.add, { small: true, name: "plus" }),
-    }),
-    may("read", "classify") ? card("How clients are identified", classify) : null,
+    may("read", "cluster")
+      ? card("Clusters", clusters.place, {
+          flush: true,
+          end: may("write", "cluster") && button("New cluster", clusters.add, { small: true, name: "plus" }),
+        })
+      : card("Clusters", hidden("clusters")),
+    card("How clients are identified", may("read", "classify") ? classify : hidden("how clients are identified")),
   );
   await Promise.all([
     tiers.show(),
-    clusters.show(),
+    may("read", "cluster") && clusters.show(),
     may("read", "classify") && identification(classify, context.signal),
   ]);
 }

@@ -29,7 +29,8 @@ export function show(view, context) {
       prepare,
       made: (body, data) => (generated ? shownOnce({ ...data, secret: body["secret"] }) : null),
     },
-    actions: (made, again) => (may("write", "tsig") ? [button("New secret", () => renew(made, again))] : []),
+    actions: (made, again) =>
+      may("write", "tsig", made.held?.data["name"]) ? [button("New secret", () => renew(made, again))] : [],
   });
 }
 

@@ -1,0 +1,78 @@
+"""A dispatcher that is gone: the overview is red, says who and since when, and keeps the charts with a gap."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import WAIT_MS, Open
+from tests.console.site import Site
+from tests.console.test_look import flaws
+
+SINCE = r", since \d\d:\d\d:\d\d\."
+NOBODY = "No dispatcher reports: packets to the clusters' addresses reach no server"
+
+
+def gone(page: Page, what: str) -> None:
+    """Everything on the overview says that the only dispatcher is gone."""
+    expect(page.locator(".alarm.bad")).to_contain_text(re.compile(f"{NOBODY}{SINCE}"), timeout=WAIT_MS)
+    expect(page.locator(".alarm.bad")).to_contain_text(re.compile(rf"Node \S+ \(dispatch\) {what}{SINCE}"))
+    expect(page.locator("#away.bad")).to_contain_text(NOBODY)
+    expect(page.locator("#generation .dot.bad")).to_have_count(1)
+    expect(page.locator("[data-key='Nodes live'].bad")).to_contain_text("1 of 2")
+    expect(page.locator("[data-key='Nodes live']")).to_contain_text("1 node gone")
+    expect(page.locator("#page")).not_to_contain_text("up to date")
+    for chart in ("New flows by tier", "Dropped packets by reason"):
+        figure = page.get_by_role("region", name=chart)
+        expect(figure.locator(".legend")).to_contain_text("unknown")
+        assert figure.locator("path[d*=L]").count() > 0
+
+
+def whole_again(page: Page) -> None:
+    """All is well, and the charts show when it was not."""
+    expect(page.locator(".alarm")).to_have_count(0, timeout=WAIT_MS)
+    expect(page.locator("[data-key='Nodes live']")).to_contain_text("all up to date")
+    figure = page.get_by_role("region", name="New flows by tier")
+    expect(figure.locator(".legend")).not_to_contain_text("unknown", timeout=WAIT_MS)
+    expect(figure.locator("path[fill=none][d*='M'][d*='L']").first).to_have_attribute("d", re.compile("M.*L.*M"))
+
+
+def test_the_only_dispatcher_is_stopped(visit: Open, at_work: Site) -> None:
+    """One that was stopped is named with the time, by the command line too; once forgotten, there never was any."""
+    if at_work.dispatcher is None:
+        pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
+    page = visit()
+    expect(page.get_by_role("region", name="New flows by tier").locator(".legend")).to_contain_text("gold")
+    at_work.stop_dispatcher(signal.SIGTERM)
+    try:
+        gone(page, "was stopped")
+        assert flaws(page) == []
+        listed = at_work.node.noun("nodes", "list", "--role", "dispatch").stdout
+        assert "stopped" in listed
+        told = at_work.node.noun("status").stdout
+        assert NOBODY in told
+        assert "(dispatch) was stopped" in told
+        assert "was stopped" in at_work.node.dnsvip("doctor", "node.toml").stdout
+        name = listed.splitlines()[-1].split("\t")[0]
+        assert at_work.node.noun("nodes", "forget", name).returncode == 0
+        expect(page.locator(".alarm.bad")).to_have_text(f"{NOBODY}.", timeout=WAIT_MS)
+    finally:
+        at_work.start_dispatcher()
+    whole_again(page)
+
+
+def test_the_only_dispatcher_is_killed(visit: Open, at_work: Site) -> None:
+    """One that was killed has stopped reporting; when it is back, nothing is left of its former process."""
+    if at_work.dispatcher is None:
+        pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
+    page = visit()
+    at_work.stop_dispatcher(signal.SIGKILL)
+    try:
+        gone(page, "has stopped reporting")
+    finally:
+        at_work.start_dispatcher()
+    whole_again(page)
+    assert len(at_work.node.curl("GET", "nodes?role=dispatch")[1]["items"]) == 1
