@@ -1,0 +1,213 @@
+"""Each alert on dispatchers fires when a real one is in that state, and ends when its advice is followed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dnsvip.demo.netns import World
+from tests.alerts import Scrape, Stage, fires, scraped
+from tests.network.dispatching import DNSVIP, PLAIN, Ground, apply, clusters, wait_until
+
+JOB, OWN = "dnsvip-dispatch", "fd00:10::2"
+MORE = """
+[admin]
+listen = "127.0.0.1:8053"
+[metrics]
+listen = "127.0.0.1:9153"
+dispatch_listen = "127.0.0.1:9154"
+"""
+SITE = (
+    clusters("fast", "fast = [8, 9]")
+    + """
+[tier.fast]
+code = 1
+pool = "fast"
+[pool.fast]
+servers = [{ name = "fast-1", address = "fd00:10::11" }, { name = "fast-2", address = "fd00:10::12" }]
+check = { tcp = 80, interval = 0.3, timeout = 0.3, fall = 1, rise = 1 }
+"""
+)
+FLOOD = """
+import socket, sys
+addresses, seconds, ports = sys.argv[3:], float(sys.argv[1]), int(sys.argv[2])
+import time
+end, number = time.monotonic() + seconds, 0
+sockets = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(ports)]
+while time.monotonic() < end:
+    for each in sockets:
+        number += 1
+        each.sendto(b"x", (addresses[number % len(addresses)], 7000))
+print(number)
+"""
+
+pytestmark = pytest.mark.network
+
+
+class Watched(Ground):
+    """The dispatcher's topology with checked servers; the dispatcher is scraped, and an API runs beside it."""
+
+    def apply(self, fast_1: int = 100) -> None:
+        """Apply this file's site."""
+        apply(self.folder, SITE)
+
+    def noun(self, *argv: str) -> str:
+        """One of the API's commands."""
+        where = ("--api", "127.0.0.1:8053", "--token-file", self.folder / "token")
+        return self.dispatcher.run(*DNSVIP, *argv, *where).stdout
+
+    def look(self) -> Scrape:
+        """A scrape of the dispatcher."""
+        return scraped(self.dispatcher.run("curl", "-sf", "-m", "10", "http://127.0.0.1:9154/metrics").stdout)
+
+    def value(self, series: str) -> float:
+        """The value of one sample of it."""
+        lines = (line.rpartition(" ") for line in (self.look().text or "").splitlines())
+        return next((float(number) for name, _, number in lines if name == series), -1.0)
+
+    def still(self) -> Stage:
+        """A stage in which nothing is counted."""
+        scrape = self.look()
+        return scrape, Scrape(scrape.text, scrape.at + 1)
+
+    def flood(self, seconds: float, *addresses: str, ports: int = 50) -> Stage:
+        """A stage in which datagrams come from so many ports."""
+        before = self.look()
+        self.client.run("python3", "-c", FLOOD, str(seconds), str(ports), *addresses)
+        return before, self.look()
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """One topology for the tests of this file; each leaves it well."""
+    if reason := World.available(tun=True):
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("alerts")
+    with World() as world:
+        made = Watched(world, folder)
+        restarted(made, lambda text: text.replace("flows = 5000", "flows = 1024") + MORE)
+        made.dispatcher.start(
+            *DNSVIP, "serve", folder / "node.toml", "--token-file", folder / "token", log=folder / "serve.log"
+        )
+        wait_until(lambda: "ready" in (folder / "serve.log").read_text(), 40)
+        wait_until(lambda: healthy(made, "fast-1") == healthy(made, "fast-2") == 1)
+        yield made
+
+
+def restarted(ground: Watched, edit: Callable[[str], str]) -> None:
+    """Restart the dispatcher with another node file."""
+    file = ground.folder / "node.toml"
+    file.write_text(edit(file.read_text()))
+    ground.process.send_signal(signal.SIGTERM)
+    ground.process.wait(20)
+    ground.process = ground.dispatch()
+
+
+def healthy(ground: Watched, server: str) -> float:
+    return ground.value(f'dnsvip_dispatch_server_healthy{{pool="fast",server="{server}"}}')
+
+
+def weight(ground: Watched, server: str) -> float:
+    return ground.value(f'dnsvip_dispatch_server_weight{{pool="fast",server="{server}"}}')
+
+
+def refuse(ground: Watched, server: str, *, still: bool = True) -> None:
+    """Let a server answer no health check, or all of them again: it has no route back to the dispatcher."""
+    ground.servers[server].ip("-6", "route", "add" if still else "del", "unreachable", f"{OWN}/128")
+
+
+def test_servers_that_fail(ground: Watched) -> None:
+    """A failing server until it is in maintenance; a pool until one of its servers is mended; flows that none takes."""
+    well = ground.flood(0.5, PLAIN)
+    refuse(ground, "fast-1")
+    wait_until(lambda: healthy(ground, "fast-1") == 0 == weight(ground, "fast-1"))
+    failing = ground.still()
+    ground.noun("servers", "maint", "fast/fast-1")
+    wait_until(lambda: healthy(ground, "fast-1") == -1)
+    maint = ground.still()
+    fires([well, failing, maint], "DnsvipServerUnhealthy", [False, True, False], 'server="fast-1"', job=JOB)
+    row = next(each for each in json.loads(ground.noun("servers", "health", "--json")) if each["name"] == "fast-1")
+    assert (row["set"], row["state"], row["weight"], row["passing"]) == ("maint", "maint", 0, False)
+    refuse(ground, "fast-2")
+    wait_until(lambda: weight(ground, "fast-2") == 0)
+    down = ground.flood(1, PLAIN)
+    refuse(ground, "fast-2", still=False)
+    wait_until(lambda: weight(ground, "fast-2") == 100)
+    mended = ground.flood(0.5, PLAIN)
+    stages = [well, maint, down, mended]
+    fires(stages, "DnsvipPoolDown", [False, False, True, False], job=JOB)
+    fires(stages, "DnsvipNoServer", [False, False, True, False], job=JOB)
+    refuse(ground, "fast-1", still=False)
+    ground.noun("servers", "drain", "fast/fast-2")
+    wait_until(lambda: weight(ground, "fast-2") == 0)
+    drained = ground.flood(1, PLAIN)
+    ground.noun("servers", "up", "fast/fast-1")
+    wait_until(lambda: weight(ground, "fast-1") == 100)
+    fires([drained, ground.flood(0.5, PLAIN)], "DnsvipNoServer", [True, False], job=JOB)
+    ground.noun("servers", "up", "fast/fast-2")
+    wait_until(lambda: weight(ground, "fast-2") == 100)
+
+
+def test_forged_packets(ground: Watched) -> None:
+    """A flood is dropped or served, as the alert says; `flows top` names its source, `on_invalid=drop` drops it."""
+    forged = [ground.address("fast", number)[:-2] + "ff" for number in range(20)]
+    well = ground.still()
+    dropped = ground.flood(2, *forged)
+    ground.noun("clusters", "set", "web", "on_invalid=default-tier")
+    wait_until(lambda: ground.snapshot().site.clusters["web"].on_invalid == "default-tier")  # type: ignore[union-attr]
+    time.sleep(1)
+    served = ground.flood(2, *forged, ports=3000)
+    ground.noun("clusters", "set", "web", "on_invalid=drop")
+    time.sleep(1)
+    command = [
+        *DNSVIP,
+        "flows",
+        "top",
+        "--by",
+        "source",
+        "--seconds",
+        "1",
+        "--config",
+        ground.folder / "node.toml",
+        "--json",
+    ]
+    sending = ground.client.start("python3", "-c", FLOOD, "4", "50", *forged, log=ground.folder / "flood.log")
+    top = ground.dispatcher.run(*command).stdout
+    sending.wait(20)
+    assert "2001:db8:77::10" in top
+    stages = [well, dropped, served, ground.flood(2, *forged), ground.still()]
+    fires(stages, "DnsvipForgedFlood", [False, True, False, True, False], 'action="drop",severity="info"', job=JOB)
+    fires(
+        stages, "DnsvipForgedFlood", [False, False, True, False, False], 'action="forward",severity="warning"', job=JOB
+    )
+
+
+def test_a_full_flow_table(ground: Watched) -> None:
+    """A table of 1024 flows until it is larger."""
+    well = ground.still()
+    full = ground.flood(2, PLAIN, ports=900)
+    assert full
+    wait_until(lambda: flows(ground) > 950)
+    full = ground.still()
+    restarted(ground, lambda text: text.replace("flows = 1024", "flows = 100000"))
+    larger = ground.flood(1, PLAIN, ports=900)
+    fires([well, full, larger], "DnsvipFlowTableFull", [False, True, False], job=JOB)
+
+
+def flows(ground: Watched) -> float:
+    return sum(ground.value(f'dnsvip_dispatch_flows{{state="{state}"}}') for state in ("established", "new"))
+
+
+def test_every_alert_has_such_a_test() -> None:
+    """No alert of the rules without a real situation and an end."""
+    root = Path(__file__).parents[2]
+    rules = (root / "deploy" / "prometheus" / "dnsvip.rules.yml").read_text()
+    alerts = {line.split()[-1] for line in rules.splitlines() if line.strip().startswith("- alert:")}
+    tests = "".join((root / "tests" / folder / "test_alerts.py").read_text() for folder in ("node", "network"))
+    assert {alert for alert in alerts if f'"{alert}"' not in tests} == set()
+    assert len(alerts) == 20
