@@ -98,6 +98,7 @@ def test_a_token_of_some_clients(visit: Open, tokens: dict[str, str]) -> None:
 def test_an_empty_list_of_a_narrowed_token(visit: Open, tokens: dict[str, str]) -> None:
     """None that it may see is not none at all, in counts and in lists."""
     page = visit("overview", token=tokens["partner"])
+    expect(page.locator(".hidden-note")).to_contain_text("may not see of these is left out here: clients, tiers")
     expect(page.locator("[data-key=Clients]")).to_contain_text("those that this token may see")
     expect(page.locator("[data-key=Clients] .figure-value")).to_have_text("0")
     go(page, "clients")

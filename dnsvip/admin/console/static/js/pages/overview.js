@@ -26,14 +26,16 @@ const NEWEST = 90;
 /** @type {import("../pages.js").Show} */
 export function show(view, { signal }) {
   const alarm = h("div", { role: "status" });
+  const partly = h("div");
   const numbers = h("div.numbers.span-12");
   const status = h("div");
   const draw = wholeStatus();
-  fill(view, head("Overview"), alarm, h("div.grid", numbers), status);
+  fill(view, head("Overview"), alarm, partly, h("div.grid", numbers), status);
   let seen = false;
   listen((state) => {
     if (!state.now) return;
     reconcile(alarm, alarmOf(state.now));
+    reconcile(partly, partlyOf(state.now));
     reconcile(numbers, numbersOf(state));
     if (state.now.sees_status !== seen || !status.hasChildNodes())
       fill(
@@ -111,6 +113,14 @@ function alarmOf(now) {
       h("li", { dataset: { key: each.text } }, icon("warn"), h("span", inWords(each))),
     ),
   );
+}
+
+/** @param {any} now */
+function partlyOf(now) {
+  if (!now.sees_status || !now.narrowed.length) return null;
+  const kinds = now.narrowed.map((/** @type {string} */ each) => each.replace("_", " ")).join(", ");
+  const text = `What this token may not see of these is left out here: ${kinds}.`;
+  return h("p.hidden-note", { dataset: { hidden: "" } }, icon("lock", 15), h("span", text));
 }
 
 /** @param {State} state */
