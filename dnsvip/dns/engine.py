@@ -21,27 +21,25 @@ from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies
 from dnsvip.dns.protocol.builder import compose, size_limit
 from dnsvip.dns.protocol.message import (
     COOKIE,
-    IN,
     MIN_UDP_SIZE,
     Edns,
-    Flaw,
     Malformed,
     Opcode,
     Query,
     Rcode,
     Response,
     RRset,
-    Type,
 )
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
-from dnsvip.dns.protocol.tsig import BADKEY, BADSIG, BADTIME, BADTRUNC, Signature, sign, sign_all
+from dnsvip.dns.protocol.tsig import Signature, sign, sign_all
+from dnsvip.dns.refusals import Content, cookie_required, error_reply, malformed_reply, refusal
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
-from dnsvip.dns.transfer import messages
+from dnsvip.dns.transfer import asks_for_all, messages
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
-from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
+from dnsvip.dns.zones.lookup import LookupResult, Zones, resolve
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 from dnsvip.site.isolation import Isolated, fault_of, isolate
@@ -132,7 +130,7 @@ class Engine:
         """
         query = known.query if known else parse(wire)
         if isinstance(query, Malformed):
-            return _malformed(query, transport)
+            return malformed_reply(query, transport)
         try:
             return self._decide(query, wire, source, listener, transport, now, known.sender if known else None)
         except Exception as error:
@@ -155,16 +153,16 @@ class Engine:
         cookie = self._check_cookie(query, source, now)
         verified = signature is not None and not signature.rcode
         if self.require_cookies and cookie and not (cookie.valid or verified) and transport == "udp":
-            return _cookie_required(query, cookie)
+            return cookie_required(query, cookie)
         if not query.question and not (signature and signature.rcode):
             return self._cookie_alone(query, cookie, signature, now)
-        content = _refusal(query, signature)
-        if content is None and _asks_for_all(query):
+        content = refusal(query, signature)
+        if content is None and asks_for_all(query):
             try:
                 transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
                 if transfer.records is not None:
                     return self._transferred(query, transfer.records, signature, now)
-                content = _Content(transfer.outcome, transfer.response)
+                content = Content(transfer.outcome, transfer.response)
             except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
                 content = self._broken(query, error)
         content = content or self._look_up(query, vips)
@@ -173,7 +171,7 @@ class Engine:
     def look_up(self, query: Query, requester: Requester, now: float) -> tuple[DnsOutcome, Response, RequesterVips]:
         """The response to an identified requester, and what its addresses depend on."""
         vips = RequesterVips(self.tables, requester, now)
-        content = _refusal(query, None) or self._look_up(query, vips)
+        content = refusal(query, None) or self._look_up(query, vips)
         return content.outcome, content.response, vips
 
     def _vips_for(
@@ -203,30 +201,30 @@ class Engine:
         """The answer to a query for a cookie without a question (RFC 7873 section 5.4): NOERROR, or BADCOOKIE where it
         had a server cookie that is not ours."""
         if cookie is None or query.edns is None:  # this server has no secret to make one with
-            return _error(query, Response(Rcode.FORMERR), MIN_UDP_SIZE, DnsOutcome.BAD_HEADER)
+            return error_reply(query, Response(Rcode.FORMERR), MIN_UDP_SIZE, DnsOutcome.BAD_HEADER)
         fine = cookie.valid or len(query.edns.cookie) == CLIENT_BYTES
         response = Response(Rcode.NOERROR if fine else Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
-        reply = _error(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE if fine else DnsOutcome.BAD_COOKIE)
+        reply = error_reply(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE if fine else DnsOutcome.BAD_COOKIE)
         if signature and reply.wire:
             reply = reply._replace(wire=sign(reply.wire, signature, now), signature_verified=True)
         return reply._replace(cookie_valid=cookie.valid)
 
-    def _look_up(self, query: Query, vips: RequesterVips) -> _Content:
+    def _look_up(self, query: Query, vips: RequesterVips) -> Content:
         if query.opcode != Opcode.QUERY:
-            return _Content(*notice(self.zones, query))
+            return Content(*notice(self.zones, query))
         if query.qclass == CHAOS:
-            return _Content(*introduction(self.identity, query))
+            return Content(*introduction(self.identity, query))
         try:
             resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips))
         except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
             return self._broken(query, error)
         outcome = DnsOutcome.SERVICE if vips.made else OUTCOMES[resolution.found]
-        return _Content(outcome, resolution.response, resolution.owner)
+        return Content(outcome, resolution.response, resolution.owner)
 
-    def _broken(self, query: Query, error: Exception) -> _Content:
+    def _broken(self, query: Query, error: Exception) -> Content:
         """SERVFAIL for a question that raised, which is reported with its zone."""
         self.blame(query.key, error)
-        return _Content(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
+        return Content(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
 
     def _transferred(self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float) -> Reply:
         wires = self._blaming(query, messages(query, records))
@@ -255,7 +253,7 @@ class Engine:
     def _reply(
         self,
         query: Query,
-        content: _Content,
+        content: Content,
         vips: RequesterVips,
         signature: Signature | None,
         cookie: CookieCheck | None,
@@ -296,59 +294,10 @@ class Known(NamedTuple):
     sender: Sender
 
 
-class _Content(NamedTuple):
-    """What a response says, before it is a message."""
-
-    outcome: DnsOutcome
-    response: Response
-    owner: Owner | None = None
-
-
 def _cookies(secrets: tuple[bytes, ...], before: Cookies | None) -> Cookies | None:
     if before is not None and before.secrets == secrets:
         return before
     return Cookies(secrets) if secrets else None
-
-
-def _cookie_required(query: Query, cookie: CookieCheck) -> Reply:
-    """BADCOOKIE with the cookie to come back with (RFC 7873 section 5.2.3)."""
-    response = Response(Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
-    return _error(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE_REQUIRED)
-
-
-def _malformed(malformed: Malformed, transport: str) -> Reply:
-    outcome = _FLAWS[malformed.flaw]
-    if malformed.rcode is None:
-        return Reply(None, outcome, query=malformed)
-    return _error(malformed, Response(malformed.rcode), size_limit(malformed, transport), outcome)
-
-
-def failure(wire: bytes) -> Reply:
-    """SERVFAIL for a message at which `decide` failed, which is a fault of ours."""
-    id_, flags = int.from_bytes(wire[:2], "big"), int.from_bytes(wire[2:4], "big")
-    return _error(Malformed(Flaw.RECORD, id_, flags), Response(Rcode.SERVFAIL), MIN_UDP_SIZE, DnsOutcome.FAILED)
-
-
-def _error(asked: Query | Malformed, response: Response, limit: int, outcome: DnsOutcome) -> Reply:
-    wire, _, opt = compose(asked, response, limit)
-    return Reply(wire, outcome, response.rcode, asked, asked.question, opt)
-
-
-def _refusal(query: Query, signature: Signature | None) -> _Content | None:
-    """Why a well-formed question is not looked up; None where it is."""
-    if signature and signature.rcode:
-        return _Content(_SIGNATURES[signature.error], Response(signature.rcode))
-    if query.edns and query.edns.version:
-        return _Content(DnsOutcome.EDNS_VERSION, Response(Rcode.BADVERS))
-    if query.opcode != Opcode.QUERY or query.qclass == CHAOS:
-        return None
-    if query.qclass != IN:
-        return _Content(DnsOutcome.CLASS, Response(Rcode.REFUSED))
-    return _QTYPES.get(query.qtype)
-
-
-def _asks_for_all(query: Query) -> bool:
-    return query.qtype in (Type.AXFR, Type.IXFR) and query.qclass == IN and query.opcode == Opcode.QUERY
 
 
 def ecs_of(edns: Edns | None) -> Ecs | None:
@@ -358,34 +307,6 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
     _, source_prefix, address = edns.subnet
     return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
 
-
-_QTYPES: Mapping[int, _Content] = {
-    **dict.fromkeys((Type.MAILA, Type.MAILB), _Content(DnsOutcome.META_TYPE, Response(Rcode.NOTIMP))),
-    **dict.fromkeys((0, Type.OPT, *range(128, 251)), _Content(DnsOutcome.META_TYPE, Response(Rcode.FORMERR))),
-}
-"""Types that are no data. Query and meta types are 128 to 255 (RFC 6895 section 3.1); nobody may query 128, NXNAME (RFC
-9824 section 3.5). Answered as BIND does."""
-
-_SIGNATURES: Mapping[int, DnsOutcome] = {
-    0: DnsOutcome.BAD_TSIG,
-    BADKEY: DnsOutcome.TSIG_KEY,
-    BADSIG: DnsOutcome.TSIG_SIGNATURE,
-    BADTIME: DnsOutcome.TSIG_TIME,
-    BADTRUNC: DnsOutcome.TSIG_TRUNCATED,
-}
-
-_FLAWS: Mapping[Flaw, DnsOutcome] = {
-    Flaw.SHORT: DnsOutcome.SHORT,
-    Flaw.RESPONSE: DnsOutcome.RESPONSE,
-    Flaw.OPCODE: DnsOutcome.OPCODE,
-    Flaw.COUNTS: DnsOutcome.BAD_HEADER,
-    Flaw.QUESTION: DnsOutcome.BAD_QUESTION,
-    Flaw.RECORD: DnsOutcome.BAD_RECORD,
-    Flaw.OPT: DnsOutcome.BAD_OPT,
-    Flaw.ECS: DnsOutcome.BAD_ECS,
-    Flaw.COOKIE: DnsOutcome.BAD_COOKIE,
-    Flaw.TSIG: DnsOutcome.BAD_TSIG,
-}
 
 OUTCOMES: Mapping[LookupResult, DnsOutcome] = {
     LookupResult.ANSWER: DnsOutcome.ANSWER,

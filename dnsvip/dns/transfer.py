@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from dnsvip.dns.protocol.builder import build
-from dnsvip.dns.protocol.message import MAX_SIZE, Query, Rcode, Response, RRset, Type
+from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, name_length
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
@@ -128,3 +128,8 @@ def _single(records: Iterable[RRset]) -> Iterator[RRset]:
 
 def _length(record: RRset) -> int:
     return sum(len(piece) if isinstance(piece, bytes) else name_length(piece) for piece in record.rdatas[0])
+
+
+def asks_for_all(query: Query) -> bool:
+    """Whether a query is for a whole zone."""
+    return query.qtype in (Type.AXFR, Type.IXFR) and query.qclass == IN and query.opcode == Opcode.QUERY

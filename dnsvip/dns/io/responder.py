@@ -15,12 +15,13 @@ from itertools import chain
 
 import structlog
 
-from dnsvip.dns.engine import Engine, Known, failure
+from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.querylog import Sample
+from dnsvip.dns.refusals import failure
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.telemetry.sample_log import Every, SampleLog
 
