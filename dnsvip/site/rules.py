@@ -6,23 +6,18 @@ change of one client costs the same among ten clients and among a million.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from dnsvip.address.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.errors import Problem
 from dnsvip.site import (
-    MAX_POOLS,
-    Check,
     ClassCluster,
     Classify,
     Client,
     Cluster,
     Forward,
-    Pool,
     Service,
     Site,
     Step,
@@ -32,10 +27,10 @@ from dnsvip.site import (
 )
 from dnsvip.site.nested import hidden_networks
 from dnsvip.site.plain import collection
+from dnsvip.site.pool_rules import check_pool
 from dnsvip.site.registry import COLLECTIONS
-
-OWN_HOST = r"https?://(\[\{address\}\]|\{address\})(:[0-9]{1,5})?([/?#]|$)"
-"""How the URL of a health check begins: its host is the address of the server that is checked."""
+from dnsvip.site.rule_parts import fits, refers, repeated
+from dnsvip.site.uniqueness import check_unique
 
 
 def check_site(site: Site) -> list[Problem]:
@@ -123,12 +118,12 @@ def _and_others(names: list[str]) -> str:
 
 
 def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:
-    yield from _refers(f"{where}.default_tier", "tier", cluster.default_tier, site.tiers)
+    yield from refers(f"{where}.default_tier", "tier", cluster.default_tier, site.tiers)
     if cluster.plain not in cluster.prefix:
         yield Problem(f"{where}.plain", f"{cluster.plain} is outside {cluster.prefix}")
     if isinstance(cluster, ClassCluster):
         for name in cluster.classes:
-            yield from _refers(f"{where}.classes.{name}", "tier", name, site.tiers)
+            yield from refers(f"{where}.classes.{name}", "tier", name, site.tiers)
             yield from _serves_ipv4(f"{where}.classes.{name}", site.tiers.get(name), site)
         return
     if int(cluster.plain) == int(cluster.prefix.network_address):
@@ -166,7 +161,7 @@ def _check_values(where: str, attribute: str, table: Mapping[str, int], widths: 
     for word, number in table.items():
         if number == 0:
             yield Problem(f"{where}.{word}", "0 means 'not set'; use 1 or more")
-        yield from _fits(where, attribute, widths[attribute], f"value of {word!r}", number)
+        yield from fits(where, attribute, widths[attribute], f"value of {word!r}", number)
     if len(set(table.values())) != len(table):
         yield Problem(where, "two words share a number")
 
@@ -175,66 +170,16 @@ def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
     if tier.action is TierAction.FORWARD and tier.pool is None:
         yield Problem(f"{where}.pool", 'missing; name a pool, or set action = "drop"')
     if tier.pool is not None:
-        yield from _refers(f"{where}.pool", "pool", tier.pool, site.pools)
+        yield from refers(f"{where}.pool", "pool", tier.pool, site.pools)
     for name, cluster in site.clusters.items():
         if isinstance(cluster, Cluster) and "tier" in dict(cluster.layout):
             yield from _tier_fits(tier, name, dict(cluster.layout)["tier"])
 
 
 def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
-    for problem in _fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code):
+    for problem in fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code):
         text = f"code {tier.code} is too large for a cluster"
         yield replace(problem, names=(("cluster", cluster),), hidden=text, about=("tier", tier.name))
-
-
-def _check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
-    for seen in _repeated(server.name for server in pool.servers):
-        yield Problem(f"{where}.servers", f"two servers are called {seen!r}")
-    for address in _repeated(server.address for server in pool.servers):
-        yield Problem(f"{where}.servers", f"two servers have the address {address}")
-    for server in pool.servers:
-        if getattr(server.address, "scope_id", None) is not None:
-            text = (
-                f"{server.name!r} has the address {server.address}: a zone (%) names an interface of one machine only"
-            )
-            yield Problem(f"{where}.servers", f"{text}; take an address without one")
-    if pool.check is not None:
-        yield from _check_check(f"{where}.check", pool.check)
-    if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
-        yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
-    if pool.fallback is not None:
-        yield from _refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
-        yield from _check_fallback(where, pool, site)
-
-
-def _check_check(where: str, check: Check) -> Iterator[Problem]:
-    if check.tcp is not None and check.http is not None:
-        yield Problem(where, "set tcp or http, not both (an agent can accompany either)")
-    if check.tcp is None and check.http is None and check.agent is None:
-        yield Problem(where, "set tcp, http or agent")
-    if check.http is not None and not re.match(OWN_HOST, check.http):
-        yield Problem(f"{where}.http", 'must ask the server itself: "http://[{address}]:PORT/PATH"')
-    https = check.http is not None and check.http.startswith("https:")
-    if not https and (not check.verify or check.ca is not None):
-        yield Problem(f"{where}.{'ca' if check.verify else 'verify'}", "applies to https:// checks only")
-    if check.host is not None and check.http is None:
-        yield Problem(f"{where}.host", "applies to http checks only")
-
-
-def _check_fallback(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
-    """A chain of fallbacks ends, and is short."""
-    chain, following = [pool.name], pool.fallback
-    while following is not None:
-        chain.append(following)
-        if following in chain[:-1]:
-            names = tuple(("pool", name) for name in chain[1:])
-            yield Problem(f"{where}.fallback", f"is a loop: {' -> '.join(chain)}", names, "is a loop")
-            return
-        if len(chain) > MAX_POOLS:
-            yield Problem(f"{where}.fallback", f"at most {MAX_POOLS - 1} pools may follow a pool: {' -> '.join(chain)}")
-            return
-        fallback = site.pools.get(following)
-        following = fallback.fallback if fallback else None
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
@@ -243,28 +188,28 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
     if not zone.transfer.to and zone.transfer.tsig is None:
         yield Problem(f"{where}.transfer", 'say who may transfer the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
     if zone.transfer.tsig is not None:
-        yield from _refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
+        yield from refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
 
 
 def _check_service(where: str, service: Service, site: Site) -> Iterator[Problem]:
-    yield from _refers(f"{where}.cluster", "cluster", service.cluster, site.clusters, Cluster)
+    yield from refers(f"{where}.cluster", "cluster", service.cluster, site.clusters, Cluster)
     if service.cluster4 is not None:
-        yield from _refers(f"{where}.cluster4", "cluster", service.cluster4, site.clusters, ClassCluster)
+        yield from refers(f"{where}.cluster4", "cluster", service.cluster4, site.clusters, ClassCluster)
     if not any(service.name == zone or service.name.endswith(f".{zone}") or zone == "." for zone in site.zones):
         yield Problem(where, "is in none of the zones; add the zone it belongs to")
 
 
 def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
-    yield from _refers(f"{where}.tier", "tier", client.tier, site.tiers)
+    yield from refers(f"{where}.tier", "tier", client.tier, site.tiers)
     for match in client.match:
         if match.step is Step.TSIG:
-            yield from _refers(f"{where}.match", "tsig", match.value, site.tsig_keys)
+            yield from refers(f"{where}.match", "tsig", match.value, site.tsig_keys)
     for name, cluster in site.clusters.items():
         if isinstance(cluster, ClassCluster):
             continue
         widths = dict(cluster.layout)
         if "client" in widths:
-            for problem in _fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id):
+            for problem in fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id):
                 yield replace(problem, names=(("cluster", name),), hidden=f"id {client.id} is too large for a cluster")
         for attribute in client.attributes.keys() & widths.keys() - RESERVED_NAMES:
             yield from _check_attribute(f"{where}.attributes.{attribute}", attribute, client, cluster)
@@ -283,75 +228,19 @@ def _check_attribute(where: str, attribute: str, client: Client, cluster: Cluste
         text = f"must be a number, as cluster.{cluster.name} has no table values.{attribute}"
         yield Problem(where, text, (("cluster", cluster.name),), "must be a number")
     else:
-        yield from _fits(where, attribute, dict(cluster.layout)[attribute], "value", value)
+        yield from fits(where, attribute, dict(cluster.layout)[attribute], "value", value)
 
 
 def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
     """The rules of `[classify]`."""
-    for step in _repeated(classify.order):
+    for step in repeated(classify.order):
         yield Problem("classify.order", f"{step.value!r} is listed twice")
-
-
-def check_unique(site: Site) -> Iterator[Problem]:
-    """What two objects of a site claim both: codes, ids, matches, addresses."""
-    yield from _once("tier", "code", ((tier.code, tier.name) for tier in site.tiers.values()))
-    yield from _once("client", "id", ((client.id, client.name) for client in site.clients.values()))
-    claims = ((m, client.name) for client in site.clients.values() for m in client.match)
-    seen: dict[Any, str] = {}
-    for match, name in claims:
-        if seen.setdefault(match, name) != name:
-            text = f'{{ {match.step.value} = "{match.value}" }}'
-            yield taken("client", name, "match", text, f"client {seen[match]!r}", seen[match])
-    ordered = sorted(
-        site.clusters.values(), key=lambda c: (c.prefix.version, c.prefix.network_address, c.prefix.prefixlen)
-    )
-    for one, other in pairwise(ordered):
-        if one.prefix.version == other.prefix.version and one.prefix.overlaps(other.prefix):
-            text = f"{other.prefix} overlaps cluster.{one.name} ({one.prefix})"
-            names = (("cluster", one.name),)
-            yield Problem(f"cluster.{other.name}.prefix", text, names, about=("cluster", other.name))
-
-
-def taken(kind: str, name: str, key: str, claim: str, owner: str, owner_name: str) -> Problem:
-    """What an object claims belongs to another of its kind."""
-    text, hidden = f"{claim} belongs to {owner} already", f"{claim} belongs to another {kind} already"
-    return Problem(f"{kind}.{name}.{key}", text, ((kind, owner_name),), hidden, (kind, name))
-
-
-def _once(kind: str, key: str, claims: Iterable[tuple[int, str]]) -> Iterator[Problem]:
-    owners: dict[int, str] = {}
-    for number, name in claims:
-        if owners.setdefault(number, name) != name:
-            owner = owners[number]
-            yield taken(kind, name, key, f"{number}", f"{kind}.{owner}", owner)
-
-
-def _refers(
-    where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None
-) -> Iterator[Problem]:
-    if name in known and (family is None or isinstance(known[name], family)):
-        return
-    names = [key for key, value in known.items() if family is None or isinstance(value, family)]
-    sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
-    some = ", ".join(sorted(names)[:8]) or "none"
-    text = f"{name!r} is not {sort}{kind} of this site"
-    yield Problem(where, f"{text} (there is: {some})", tuple((kind, known) for known in sorted(names)[:8]), text)
-
-
-def _fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[Problem]:
-    if not 0 <= number < 1 << bits:
-        yield Problem(where, f"{what} is {number}: the field {field!r} has {bits} bits, so 0 to {(1 << bits) - 1}")
-
-
-def _repeated(items: Iterable[Any]) -> list[Any]:
-    seen: set[Any] = set()
-    return [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
 
 
 _RULES: Mapping[str, Callable[[str, Any, Site], Iterator[Problem]]] = {
     "cluster": _check_cluster,
     "tier": _check_tier,
-    "pool": _check_pool,
+    "pool": check_pool,
     "zone": _check_zone,
     "service": _check_service,
     "client": _check_client,

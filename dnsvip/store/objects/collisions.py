@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Site, Tier
 from dnsvip.site.plan import Change
-from dnsvip.site.rules import check_unique, taken
+from dnsvip.site.uniqueness import check_unique, taken
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import KINDS, client_match
 

@@ -1,0 +1,32 @@
+"""What the rules of a site ask, in whichever module: a name refers to something, a number fits, nothing repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from dnsvip.errors import Problem
+from dnsvip.site import ClassCluster, Cluster
+
+
+def refers(where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None) -> Iterator[Problem]:
+    """`name` is that of an object of the site, and one of `family` where that is given."""
+    if name in known and (family is None or isinstance(known[name], family)):
+        return
+    names = [key for key, value in known.items() if family is None or isinstance(value, family)]
+    sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
+    some = ", ".join(sorted(names)[:8]) or "none"
+    text = f"{name!r} is not {sort}{kind} of this site"
+    yield Problem(where, f"{text} (there is: {some})", tuple((kind, known) for known in sorted(names)[:8]), text)
+
+
+def fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[Problem]:
+    """A number fits into the bits of a field."""
+    if not 0 <= number < 1 << bits:
+        yield Problem(where, f"{what} is {number}: the field {field!r} has {bits} bits, so 0 to {(1 << bits) - 1}")
+
+
+def repeated(items: Iterable[Any]) -> list[Any]:
+    """What comes again, in the order that it does."""
+    seen: set[Any] = set()
+    return [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
