@@ -26,30 +26,32 @@ from dnsvip.site import Snapshot, Transfer, Zone
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
 from tests.dns.differential.peers import Knot
-from tests.dns.world import KEY, SECRET, ZONES, Running, site_tables
+from tests.dns.world import SECRET, ZONES, Running, site_tables
 from tests.samples import snapshot_of
 
 HOSTS = 6000
 BIG = "$ORIGIN big.test.\n$TTL 60\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n" + "".join(
     f"host-{n} AAAA 2001:db8::{n:x}\nhost-{n} MX 10 host-{n}\n" for n in range(HOSTS)
 )
-WRONG = "hmac-sha256:acme-key:d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmch"
+KEY = f"hmac-sha256:transfer-key:{SECRET}"
+WRONG = "hmac-sha256:transfer-key:d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmch"
 
 
 def tables() -> dict[str, Any]:
     """The test site with transfers: to an address, to a key, to both at once."""
-    found = site_tables()
-    zones = found["zone"]
+    transferred = site_tables()
+    transferred["tsig"]["transfer-key"] = {"secret": SECRET}
+    zones = transferred["zone"]
     zones["example.test"]["transfer"] = {"to": ["127.0.0.1/32", "2001:db8::/32"]}
-    zones["other.test"]["transfer"] = {"tsig": "acme-key"}
-    zones["child.example.test"]["transfer"] = {"to": ["192.0.2.0/24"], "tsig": "acme-key"}
-    return found
+    zones["other.test"]["transfer"] = {"tsig": "transfer-key"}
+    zones["child.example.test"]["transfer"] = {"to": ["192.0.2.0/24"], "tsig": "transfer-key"}
+    return transferred
 
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[Running]:
     snapshot = snapshot_of(build_site(tables(), zone_files(ZONES)))
-    big = Zone("big.test", BIG, Transfer(tsig="acme-key"))
+    big = Zone("big.test", BIG, Transfer(tsig="transfer-key"))
     site = replace(snapshot.site, zones={**snapshot.site.zones, "big.test": big})
     with Running(Snapshot(1, site, snapshot.keyrings, snapshot.masters)) as running:
         yield running
@@ -131,7 +133,7 @@ def test_many_messages_signed(serving: Running, program: str) -> None:
 
 def test_dnspython_checks_every_message(serving: Running) -> None:
     """dnspython verifies the signatures of all messages and finds a whole zone."""
-    key = dns.tsig.Key("acme-key", base64.b64decode(SECRET), "hmac-sha256")
+    key = dns.tsig.Key("transfer-key", base64.b64decode(SECRET), "hmac-sha256")
     zone = dns.zone.Zone("big.test", relativize=False)
     query, serial = dns.xfr.make_query(zone, serial=None, keyring={key.name: key}, keyname=key.name)
     dns.query.inbound_xfr("127.0.0.1", zone, query, serving.port, timeout=20)
@@ -179,8 +181,8 @@ class Secondary(Knot):
     primary = 0
 
     def configuration(self) -> str:
-        key = f'key:\n  - id: acme-key\n    algorithm: hmac-sha256\n    secret: "{SECRET}"\n'
-        remote = f"remote:\n  - id: primary\n    address: 127.0.0.1@{self.primary}\n    key: acme-key\n"
+        key = f'key:\n  - id: transfer-key\n    algorithm: hmac-sha256\n    secret: "{SECRET}"\n'
+        remote = f"remote:\n  - id: primary\n    address: 127.0.0.1@{self.primary}\n    key: transfer-key\n"
         zone = 'zone:\n  - domain: big.test\n    master: primary\n    file: "big.zone"\n'
         return super().configuration().replace("zone:\n", "").replace("template:", key + remote + "template:") + zone
 
