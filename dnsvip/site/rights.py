@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.errors import Problem
-from dnsvip.site import STRICT, Client, Match, Step, registry
+from dnsvip.site import STRICT, Client, ClientState, Match, Step, registry
 
 
 class Action(StrEnum):
@@ -168,9 +168,14 @@ class Rights:
         return None if ALL in patterns else tuple(dict.fromkeys(patterns))
 
     def allow_client(self, before: Client | None, after: Client) -> bool:
-        """Whether one scope allows a client to be written with the tier and the matches that it did not have before."""
+        """Whether one scope allows a client to be written with the tier and the matches that it did not have before.
+
+        Its tier counts, too, where it is given to more: by a new match, or by enabling the client.
+        """
         matches = new_matches(before, after)
-        tier = None if before is not None and before.tier == after.tier else after.tier
+        enabled = after.state is ClientState.ENABLED and before is not None and before.state is not after.state
+        kept = before is not None and before.tier == after.tier and not matches and not enabled
+        tier = None if kept else after.tier
         return any(
             scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches) for scope in self.scopes
         )

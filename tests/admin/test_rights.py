@@ -73,6 +73,9 @@ REACH: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"networks": ["192.0.2.0/24"]}, {"match": [{"ecs": "2001:db8:9::/48"}]}, False),
     ({"tiers": ["standard"]}, {"tier": "gold"}, False),
     ({"tiers": ["standard", "go*"]}, {"tier": "gold"}, True),
+    ({"tiers": ["gold"]}, {"match": [{"source": "192.0.2.0/26"}]}, False),  # into a tier that it may not give
+    ({"tiers": ["gold"]}, {"attributes": {"lang": "fr"}}, True),
+    ({"tiers": ["gold"]}, {"state": "disabled"}, True),
     ({}, {"match": [{"source": "2001:db8:77:1::/64"}]}, False),  # inside a network of acme
     ({}, {"match": [{"ecs": "198.51.100.128/25"}]}, False),
     ({}, {"match": [{"source": "198.51.100.128/25"}]}, False),
@@ -173,6 +176,58 @@ async def test_deleting_a_token_needs_its_rights(api: Api) -> None:
     assert (await api("GET", "tokens/test")).status == 200
     await api.ok("POST", "tokens", {"name": "less"}, headers=headers)
     assert (await api("DELETE", "tokens/less", headers=headers)).status == 204
+
+
+async def test_a_refusal_does_not_tell_what_another_token_may(api: Api) -> None:
+    """Who may delete or renew tokens and not look at them does not read their scopes out of the refusal."""
+    scope = {"actions": ["read"], "kinds": ["client"], "clients": ["secret-partner-*"]}
+    await made(api, "other", scopes=[scope])
+    headers = await made(api, scopes=[{"actions": ["write", "delete"], "kinds": ["token"]}])
+    for method, path in (("DELETE", "tokens/other"), ("POST", "tokens/other/rotate"), ("PATCH", "tokens/other")):
+        answer = await api(method, path, {} if method == "PATCH" else None, headers=headers)
+        check(answer, "forbidden")
+        assert "secret-partner" not in answer.text
+    looking = await made(api, "looking", scopes=[{"actions": ["read", "delete"], "kinds": ["token"]}])
+    assert "secret-partner" in (await api("DELETE", "tokens/other", headers=looking)).text
+
+
+async def test_enabling_gives_a_tier_again(api: Api) -> None:
+    """Who may not give a tier does not enable a client of it either."""
+    await api.ok("PATCH", "clients/newsreader", {"state": "disabled"})
+    headers = await made(api, scopes=[EDITOR | {"tiers": ["gold"]}])
+    check(await api("PATCH", "clients/newsreader", {"state": "enabled"}, headers=headers), "forbidden")
+    headers = await made(api, "may", scopes=[EDITOR | {"tiers": ["standard"]}])
+    assert (await api("PATCH", "clients/newsreader", {"state": "enabled"}, headers=headers)).status == 200
+
+
+async def test_a_place_takes_nothing_from_a_larger_one(api: Api) -> None:
+    """A token gives its client no place while clients that it may not write are known by one."""
+    headers = await made(api, scopes=[EDITOR])
+    body = {"match": [{"geo": "country:DE"}]}
+    assert (await api("PATCH", "clients/newsreader", body, headers=headers)).status == 200
+    await api.ok("PATCH", "clients/newsreader", {"match": []})
+    await api.ok("PATCH", "clients/acme", {"match": [{"geo": "continent:EU"}]})
+    answer = await api("PATCH", "clients/newsreader", body, headers=headers)
+    check(answer, "forbidden")
+    assert "acme" not in answer.text
+    wide = await made(api, "wide", scopes=[{"actions": ["write"], "kinds": ["client"]}])
+    assert (await api("PATCH", "clients/newsreader", body, headers=wide)).status == 200
+
+
+async def test_an_enrolment_holds_what_its_scope_reaches(api: Api) -> None:
+    """Clusters, zones and services outside the patterns of the scope that enrols are not in the enrolment."""
+    zone = (await api.ok("GET", "zones/example.test"))["text"].replace("example.test", "other.test")
+    await api.ok("PUT", "zones/other.test", {"text": zone})
+    await api.ok("PUT", "services/www.other.test", {"cluster": "web"})
+    api.snapshots.append(await api.store.snapshots.load())
+    scope = {"actions": ["write"], "kinds": ["enrolment"]}
+    for name, more, seen in (("all", {}, True), ("some", {"zones": ["example.test"]}, False)):
+        headers = await made(api, name, scopes=[scope | more])
+        servers = {"servers": ["192.0.2.1:53"]}
+        answer = await api("POST", "clients/acme/enrolment", servers, headers=headers)
+        assert answer.status == 200, answer.text
+        assert ("other.test" in answer.text) is seen
+        assert "www.example.test" in answer.text
 
 
 def test_new_narrowings_cover() -> None:

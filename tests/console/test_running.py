@@ -149,6 +149,29 @@ def test_zone_service_tier(visit: Open, at_work: Site) -> None:
     within(10, lambda: at_work.node.curl("GET", "services/www.example.test")[1]["cluster4"] == "legacy")
 
 
+def test_a_token_with_a_scope(visit: Open, at_work: Site) -> None:
+    """A token is made with a scope and its narrowings; what is wrong in it is said at its field."""
+    page = visit("tokens", log=False)
+    page.get_by_role("button", name="New token").click()
+    form = page.locator("dialog form")
+    form.get_by_label("Name", exact=True).fill("scoped")
+    expect(form.get_by_label("Match")).to_have_count(0)
+    form.get_by_label("Permissions").select_option("scope")
+    for label, text in (("Actions", "read, write"), ("Kinds", "client tier"), ("Clients", "acme*"), ("Tiers", "Gold!")):
+        form.get_by_label(label, exact=True).fill(text)
+    form.locator("[data-path=scopes]").get_by_label("Networks", exact=True).fill("192.0.2.0/24, 2001:db8::/32")
+    form.get_by_role("button", name="Create", exact=True).click()
+    expect(form.locator("[data-path=tiers] > .error")).not_to_be_empty()
+    form.get_by_label("Tiers", exact=True).fill("gold")
+    form.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("dialog .copy span")).to_be_visible()
+    (scope,) = at_work.node.curl("GET", "tokens/scoped")[1]["scopes"]
+    assert (scope["actions"], scope["kinds"]) == (["read", "write"], ["client", "tier"])
+    assert (scope["clients"], scope["tiers"], scope["zones"]) == (["acme*"], ["gold"], ["*"])
+    assert scope["networks"] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert at_work.node.curl("DELETE", "tokens/scoped")[0] == 204
+
+
 def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     """A token is shown once, used, removed; the audit tells who did it, and finds it by kind and name."""
     page = visit("tokens")

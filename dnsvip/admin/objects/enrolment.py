@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import structlog
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import ACTOR
+from dnsvip.admin.http.auth import ACTOR, CALLER
 from dnsvip.admin.http.collection import absent, name_of
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
@@ -26,6 +26,8 @@ from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump
 from dnsvip.errors import ClientError, InvalidSite, Problem
 from dnsvip.site import STRICT, Endpoint, Snapshot
+from dnsvip.site.registry import COLLECTIONS
+from dnsvip.site.rights import Action, Rights, fits_any
 
 PATIENCE = 2.0
 STEP = 0.05
@@ -49,7 +51,7 @@ async def make(request: web.Request) -> web.Response:
     wanted = await read_body(request, "enrolment", Wanted)
     snapshot = await _settled(request, name)
     try:
-        enrolment = make_enrolment(snapshot, name, wanted.servers)
+        enrolment = make_enrolment(_within(snapshot, request[CALLER].rights), name, wanted.servers)
     except ClientError as error:
         raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
     log.info("enrolment made", actor=request[ACTOR], client=name)
@@ -69,6 +71,17 @@ async def _settled(request: web.Request, name: str) -> Snapshot:
             return snapshot
         await asyncio.sleep(STEP)
     raise Refusal("unavailable", "This node has not applied the newest generation yet.", headers={"Retry-After": "2"})
+
+
+def _within(snapshot: Snapshot, rights: Rights) -> Snapshot:
+    """The clusters, zones and services that the caller's scopes of enrolments reach, and all the rest."""
+    site = snapshot.site
+    kept: dict[str, Any] = {}
+    for kind, things in (("cluster", site.clusters), ("zone", site.zones), ("service", site.services)):
+        patterns = rights.patterns(Action.WRITE, kind, "enrolment")
+        if patterns is not None:
+            kept[COLLECTIONS[kind]] = {name: each for name, each in things.items() if fits_any(kind, name, patterns)}
+    return replace(snapshot, site=replace(site, **kept)) if kept else snapshot
 
 
 ROUTES = [Operation("POST", f"{ROOT}/clients/{{name}}/enrolment", make, "enrolment", body=Wanted)]

@@ -22,7 +22,7 @@ from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import EVERYTHING, ROLES, Rights, Scope, all_inside
+from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope, all_inside
 from dnsvip.store import Token
 from dnsvip.store.access.tokens import token_form
 
@@ -199,7 +199,9 @@ def _demand_all(request: web.Request, token: Token) -> None:
     rights: Rights = request[CALLER].rights
     beyond = next((str(scope) for scope in token.rights.scopes if not rights.cover([scope])), None)
     if beyond is not None:
-        raise Refusal("forbidden", f"This token lacks the scope {beyond}, so it cannot give it or take it.")
+        seen = not token.created_at or rights.allow(Action.READ, "token")  # a new one, or one that it may look at
+        what = f"the scope {beyond}, so it cannot give it or take it" if seen else "a right that the other token has"
+        raise Refusal("forbidden", f"This token lacks {what}.")
 
 
 def _demand_within(request: web.Request, token: Token) -> None:

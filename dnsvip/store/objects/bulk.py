@@ -159,7 +159,7 @@ class Importer:
         for item in items:
             name, row = item.client.name, stored.get(item.client.name)
             before = client_of(row.spec) if row is not None else None
-            why = await forbidden(self._connection, self._rights, before, item.client)
+            why = await forbidden(self._connection, self._rights, before, _kept(before, item))
             if why is None:
                 good.append(item)
             else:
@@ -215,12 +215,17 @@ class Importer:
     def _replacing(self, item: _Item, row: Any) -> _Item | None:
         """The item as a replacement of a stored client, with the run-time fields it does not name; None: no change."""
         before = client_of(row.spec)
-        kept = {key: getattr(before, key) for key in KINDS["client"].runtime if key not in item.named}
-        after = self._settle(before, replace(item.client, **kept))
+        after = self._settle(before, _kept(before, item))
         if after == before:
             return None
         assert isinstance(after, Client)  # noqa: S101 - for mypy
         return replace(item, row=ClientRow(after, dump_text(after), row.origin, row.spec))
+
+
+def _kept(before: Client | None, item: _Item) -> Client:
+    """The client of a line, with the run-time fields of the stored one that the line does not name."""
+    names = KINDS["client"].runtime if before is not None else ()
+    return replace(item.client, **{key: getattr(before, key) for key in names if key not in item.named})
 
 
 def _taken(name: str, claim: str, owner: str) -> Problem:

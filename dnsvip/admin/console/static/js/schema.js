@@ -47,6 +47,7 @@ import { get } from "./api.js";
  * @property {number} [maxProperties]
  * @property {string} [pattern]
  * @property {string} [title]
+ * @property {string} [description]
  * @property {string} [contentMediaType]
  * @property {boolean} [nullable]
  * @property {Ui} [x-ui]

@@ -7,12 +7,14 @@ import { ago, moment } from "../format.js";
 import { confirm, done, open } from "../notices.js";
 import { button, card, copyable, empty, filled, head, label } from "../parts.js";
 import { may } from "../rights.js";
+import { choicesOf, description, fieldsOf, labelOf, named, resolved } from "../schema.js";
 import { table } from "../table.js";
 
 /** @typedef {() => Promise<void>} Again */
 /** @typedef {import("../api.js").Schemas["Shown"]} Token */
 
-const ROLES = ["admin", "operator", "viewer", "auditor", "client-editor", "zone-editor", "acme", "metrics"];
+/** What stands for a scope of one's own in the choice of roles. */
+const SCOPE = "scope";
 
 /** @type {import("../pages.js").Show} */
 export async function show(view, { signal, session }) {
@@ -161,10 +163,54 @@ function secret(token, close) {
   ];
 }
 
+/**
+ * One scope: lists of words, which the description names; what is left empty is not narrowed.
+ * @param {import("../schema.js").Document} document
+ */
+function scopeForm(document) {
+  const inputs = fieldsOf(document, named(document, "Scope")).map(([key, schema]) => {
+    const [example] = (typeof schema.items === "object" && schema.items.examples) || [];
+    const input = form.text("", { class: "mono", placeholder: String(example ?? WORDS[key] ?? "") });
+    return { key, input, field: form.field(labelOf(key, schema), key, input, { hint: schema.description }) };
+  });
+  const group = form.group(
+    "Scope",
+    "scopes",
+    h("div", { dataset: { path: "0" } }, ...inputs.map(({ field }) => field)),
+    { hint: "Lists with commas; * matches anything. An empty pattern is not narrowed." },
+  );
+  const value = () =>
+    Object.fromEntries(
+      inputs.filter(({ input }) => words(input.value).length).map(({ key, input }) => [key, words(input.value)]),
+    );
+  return { group, value };
+}
+
+/** @type {Record<string, string>} */
+const WORDS = { actions: "read, write" };
+
+/** @param {string} text */
+function words(text) {
+  return text.split(/[\s,]+/).filter(Boolean);
+}
+
 /** @param {Again} again */
-function make(again) {
+async function make(again) {
+  const document = await description();
+  const wanted = document.paths["/api/v1/tokens"].post.requestBody.content["application/json"].schema;
+  const [, given] = fieldsOf(document, resolved(document, wanted)).find(([key]) => key === "role") ?? [];
+  const roles = choicesOf(given ?? {});
+  const scope = scopeForm(document);
   const name = form.text("", { placeholder: "robot" });
-  const role = form.choice("", [["", "all your permissions"], ...ROLES]);
+  const role = form.choice("", [
+    ["", "all your permissions"],
+    ...(roles ?? []).map(({ value }) => value),
+    [SCOPE, "a scope of its own"],
+  ]);
+  scope.group.hidden = true;
+  role.addEventListener("change", () => {
+    scope.group.hidden = role.value !== SCOPE;
+  });
   const expires = form.choice("", [
     ["", "never"],
     [86400, "in a day"],
@@ -176,13 +222,14 @@ function make(again) {
   const fields = [
     form.field("Name", "name", name),
     h("div.pair", form.field("Permissions", "role", role), form.field("Expires", "expires_in", expires)),
+    scope.group,
     form.field("Source networks", "networks", networks, { hint: "Empty: any source." }),
   ];
   const body = () => ({
     name: name.value.trim(),
-    ...(role.value ? { role: role.value } : {}),
+    ...(role.value === SCOPE ? { scopes: [scope.value()] } : role.value ? { role: role.value } : {}),
     ...(expires.value ? { expires_in: Number(expires.value) } : {}),
-    ...(networks.value.trim() ? { networks: networks.value.split(/[\s,]+/).filter(Boolean) } : {}),
+    ...(networks.value.trim() ? { networks: words(networks.value) } : {}),
   });
   const element = h(
     "form.stack",
