@@ -322,9 +322,8 @@ def may_give(all_: Everything, scopes: Scopes, before: Json | None, after: Json)
     ]
     keys = all(allowed(scopes, ("write", "tsig"), match["tsig"]) for match in new if "tsig" in match)
     others = [item for item in all_.objects["client"] if not allowed(scopes, ("write", "client"), item["name"])]
-    around = [
-        ip_network(text) for item in others for match in item["match"] for text in match.values() if "::/" in text
-    ]
+    texts = [text for item in others for match in item["match"] for text in match.values()]
+    around = [ip_network(text) for text in texts if "::/" in text]
     return bool(reaching) and keys and not any(n.subnet_of(one) for n in networks for one in around)  # type: ignore[arg-type]
 
 
@@ -333,9 +332,8 @@ async def check_gifts(api: Api, all_: Everything, scopes: Scopes, headers: dict[
     for _ in range(6):
         before = dice.choice([None, dice.choice(all_.objects["client"])])
         other = dice.choice(all_.objects["client"])
-        inside = [
-            {"source": match["source"].replace("::/48", ":7::/64")} for match in other["match"] if "source" in match
-        ]
+        sources = [match["source"] for match in other["match"] if "source" in match]
+        inside = [{"source": source.replace("::/48", ":7::/64")} for source in sources]
         fresh = [{"source": f"2001:db8:f{dice.randrange(16):03x}:1::/64"}]
         match = dice.choice([[], inside[:1], fresh, [{"tsig": "acme-key"}]])
         after = {"name": dice.choice(["a-new", "web.new"]), "id": 1 << 19} | (before or {})
