@@ -74,7 +74,8 @@ class Engine:
         self.identity: ServerIdentity = identity or (before.identity if before else ServerIdentity())
         self.generation = snapshot.generation
         self.counters: Counters = before.counters if before else Counters()
-        self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._compiled if before else {})
+        self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._known if before else {})
+        self._known: dict[str, ZoneEntry] = dict(self._compiled)
         self._faults: dict[str, Problem] = {}
         self._isolated: Isolated[CompiledSite] = isolate(
             snapshot,
@@ -93,6 +94,10 @@ class Engine:
         """What keeps objects from being served, of those that did not compile and those that raised since."""
         compiled = (problem for entry in self._compiled.values() for problem in entry.problems)
         return [*compiled, *self._isolated.problems, *self._faults.copy().values()]
+
+    def offer(self, name: str, entry: ZoneEntry) -> None:
+        """A zone that was compiled elsewhere, for the engine after this one to take where its text is the same."""
+        self._known[name] = entry
 
     def blame(self, name: Labels, error: Exception) -> None:
         """Note an error that a question about `name` (lower case) raised, once for each object: the zone's where the

@@ -76,11 +76,13 @@ class Jobs:
         seconds: float,
         files: tuple[IO[Any], ...] = (),
         take: Take | None = None,
+        keep: bool = False,
     ) -> Any:
         """The result of a function in a process. Raises what it raised, TooLong, or DnsvipError.
 
         It is called with the arguments and then the files, and may be a coroutine function, or an asynchronous
-        generator of bytes, which `take` takes. `seconds` begin with its process.
+        generator of bytes, which `take` takes. `seconds` begin with its process. With `keep`
+        the result is large and stays: the garbage collector will not look at it.
         """
         async with self._places:
             process = self._kept() or await JobProcess.start(self._bytes)
@@ -88,7 +90,7 @@ class Jobs:
             job = Job(function, arguments, len(files))
             try:
                 async with asyncio.timeout(seconds):
-                    result = await process.run(job, [file.fileno() for file in files], take)
+                    result = await process.run(job, [file.fileno() for file in files], take, keep=keep)
             except TimeoutError:
                 self._end(process)
                 raise TooLong(f"took longer than {seconds:g} s and has been stopped") from None

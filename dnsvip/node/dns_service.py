@@ -1,15 +1,16 @@
 """The DNS server of one process: it answers from the newest snapshot, geo files and node file.
 
-A snapshot is compiled in a thread, so that queries do not wait for it. Zones that cannot be served are reported with
-the node; a snapshot that cannot be compiled at all leaves the one before in force, at the start zones that answer
-SERVFAIL, so that what is wrong can be mended by way of the database.
+A snapshot is compiled in a thread, so that queries do not wait for it; large zones in a process, so that nothing does.
+Zones that cannot be served are reported with the node; a snapshot that cannot be compiled at all leaves the one before
+in force, at the start zones that answer SERVFAIL, so that what is wrong can be mended by way of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -20,6 +21,8 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import Problem
+from dnsvip.jobs.jobs import Jobs
+from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
@@ -46,12 +49,11 @@ async def answering(
     settings, geo_files = live.node.dns, GeoFiles(live.node.geo.database)
     engine = _first_engine(follower.snapshot, geo_files, settings)
     server = DnsServer(settings, engine, most_streams=most_streams)
-    compiling, freezer = asyncio.Lock(), GcFreezer()
+    compiling, freezer = _Compiling(server, follower, geo_files), GcFreezer()
     freezer.after(follower.snapshot)
 
     async def take(snapshot: Snapshot) -> None:
-        async with compiling:
-            server.fast = await asyncio.to_thread(server.compiled, snapshot, geo_files.geo)
+        await compiling.now()
         for problem in server.engine.problems:
             log.error("an object cannot be served", where=problem.where, problem=problem.message)
         freezer.after(snapshot)
@@ -66,22 +68,56 @@ async def answering(
     async def reconfigure(node: NodeConfig) -> None:
         server.reconfigure(node.dns)
         identity, require_cookies = _identity(node.dns), node.dns.require_cookies
-        async with compiling:
-            server.fast = await asyncio.to_thread(
-                server.compiled, follower.snapshot, geo_files.geo, identity, require_cookies
-            )
+        await compiling.now(identity, require_cookies)
 
     follower.subscribe(take)
-    follower.describe(lambda: _reported(server.engine.problems))
+    follower.describe(compiling.reported)
     live.subscribe(reconfigure)
     await server.start()
-    geo_task = asyncio.create_task(follow_geo_files())
+    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large)]
     try:
         with query_log(live, server):
             yield server
     finally:
-        geo_task.cancel()
+        for task in tasks:
+            task.cancel()
+        await compiling.jobs.close()
         await server.stop()
+
+
+class _Compiling:
+    """What a server answers from, compiled from the newest snapshot; large zones come later."""
+
+    def __init__(self, server: DnsServer, follower: SnapshotFollower, geo_files: GeoFiles) -> None:
+        self.jobs = Jobs(processes=1)
+        self._server, self._follower, self._geo_files = server, follower, geo_files
+        self._turn, self._late = asyncio.Lock(), asyncio.Event()
+        self._served = follower.snapshot.site.zones
+
+    async def now(self, *more: Any, ready: Mapping[str, Zone] = MappingProxyType({})) -> None:
+        """Answer from the newest snapshot, but for large zones that are not `ready`; `more` as `DnsServer.compiled`."""
+        async with self._turn:
+            snapshot, later = without_large(self._follower.snapshot, self._served, ready)
+            compiled = self._server.compiled
+            self._server.fast = await asyncio.to_thread(compiled, snapshot, self._geo_files.geo, *more)
+            self._served = snapshot.site.zones
+        if later:
+            self._late.set()
+
+    async def large(self) -> None:
+        """Compile large zones whenever they have changed, one after the other."""
+        while await self._late.wait():
+            self._late.clear()
+            for name, zone in self._later().items():
+                self._server.engine.offer(name, await compiled_apart(self.jobs, zone))
+                await self.now(ready={name: zone})
+
+    def reported(self) -> dict[str, Any]:
+        """What the node reports of objects that are not served as they are stored."""
+        return _reported(self._server.engine.problems, sorted(self._later()))
+
+    def _later(self) -> dict[str, Zone]:
+        return without_large(self._follower.snapshot, self._served, {})[1]
 
 
 def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings) -> Engine:
@@ -95,17 +131,20 @@ def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings
         return Engine(Snapshot(snapshot.generation, empty), None, geo_files.geo, identity, settings.require_cookies)
 
 
-def _reported(problems: Sequence[Problem]) -> dict[str, Any]:
-    """The objects that cannot be served, as the node reports them: their names, and the first problem of each."""
+def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any]:
+    """The objects that cannot be served, as the node reports them: their names, and the first problem of each; and
+    zones that are late."""
     first = {problem.where: problem for problem in reversed(problems)}
-    if not first:
+    if not first and not late:
         return {}
     some = list(first.values())[:SHOWN]
     zones = sorted(problem.where.removeprefix("zone.") for problem in some if _is_zone(problem))
     others = sorted(problem.where for problem in some if not _is_zone(problem))
+    warnings = [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in some]
+    warnings += [f"zone.{name} is being compiled; until then the version before is answered" for name in late[:SHOWN]]
     return {
-        "warnings": [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in some],
-        "about": [problem.where.split(".", 1) for problem in some],
+        "warnings": warnings,
+        "about": [*(problem.where.split(".", 1) for problem in some), *(["zone", name] for name in late[:SHOWN])],
         **({"broken_zones": zones} if zones else {}),
         **({"broken_objects": others} if others else {}),
     }

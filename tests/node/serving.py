@@ -188,7 +188,7 @@ class Node:
         if body is not None:
             argv += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
         argv.append(f"{self.url}/{path}")
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
         text, _, status = done.stdout.rpartition("\n")
         return int(status), json.loads(text) if text.strip() else None
 

@@ -36,6 +36,14 @@ class ZoneEntry:
         except Exception as error:  # noqa: BLE001 - a fault of ours costs this zone, not the others
             self.problems = [fault_of(f"zone.{zone.name}", error)]
 
+    @classmethod
+    def failed(cls, zone: Zone, why: str) -> ZoneEntry:
+        """A zone that could not be compiled for a reason outside of it."""
+        entry = cls.__new__(cls)
+        entry.text, entry.apex, entry.zone = zone.text, labels_or_split(zone.name), None
+        entry.problems = [Problem(f"zone.{zone.name}", why)]
+        return entry
+
 
 def labels_or_split(name: str) -> Labels:
     """The labels of a name of the site; those between its dots where it cannot be read, so that it keeps its place."""

@@ -1,0 +1,59 @@
+"""Zones that take long to compile: the version before is answered until a job process has compiled the new one.
+
+So no other change waits for them, and a node that stops does not either. Everything else about such a zone, as who may
+transfer it, holds at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+
+from dnsvip.dns.zones.catalog import ZoneEntry
+from dnsvip.errors import DnsvipError
+from dnsvip.jobs.jobs import Jobs
+from dnsvip.site import Snapshot, Zone
+
+LARGE = 1 << 16
+"""Characters of a text from which on compiling it takes more than some tens of milliseconds."""
+
+SECONDS = 600.0
+"""For compiling one zone."""
+
+log = structlog.get_logger()
+
+
+def is_large(zone: Zone) -> bool:
+    """Whether compiling a zone takes long."""
+    return len(zone.text) > LARGE or "$GENERATE" in zone.text.upper()
+
+
+def without_large(
+    snapshot: Snapshot, served: Mapping[str, Zone], ready: Mapping[str, Zone]
+) -> tuple[Snapshot, dict[str, Zone]]:
+    """The snapshot with every large zone that has changed as it is `served`, or without it; and these zones. Those of
+    `ready` are compiled already."""
+    zones = snapshot.site.zones
+    later = {
+        name: zone
+        for name, zone in zones.items()
+        if (name not in served or served[name].text != zone.text) and is_large(zone) and ready.get(name) != zone
+    }
+    if not later:
+        return snapshot, {}
+    before = {name: replace(zone, text=served[name].text) for name, zone in later.items() if name in served}
+    now = {name: before.get(name, zone) for name, zone in zones.items() if name not in later or name in before}
+    return replace(snapshot, site=replace(snapshot.site, zones=now)), later
+
+
+async def compiled_apart(jobs: Jobs, zone: Zone) -> ZoneEntry:
+    """A zone compiled by a process; one that takes too long or too much there is SERVFAIL."""
+    try:
+        entry = await jobs.run(ZoneEntry, zone, seconds=SECONDS, keep=True)
+    except DnsvipError as error:
+        log.error("a zone cannot be compiled", zone=zone.name, error=str(error))
+        return ZoneEntry.failed(zone, str(error))
+    assert isinstance(entry, ZoneEntry)  # noqa: S101 - what it calls
+    return entry

@@ -1,0 +1,76 @@
+"""Large zones are compiled apart: until then the version before is answered, and no other change waits."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dnsvip.node.large_zones import LARGE, without_large
+from dnsvip.site import Transfer, Zone
+from tests.node.serving import NAME, PLAIN, Node, node, within
+from tests.samples import make_snapshot
+
+HEAD = "$ORIGIN large.test.\n$TTL 60\n@ SOA ns h {} 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n"
+GENERATED = "$GENERATE 1-10000 h$ A 192.0.2.1\n"
+
+
+def test_only_large_zones_that_have_changed_come_later() -> None:
+    """A changed large zone keeps its served text, a new one is left out, and what else has changed of it holds."""
+    snapshot = make_snapshot()
+    small = snapshot.site.zones["example.test"]
+    old, new = Zone("large.test", ";" * LARGE + "1"), Zone("large.test", ";" * LARGE + "2", Transfer(tsig="acme-key"))
+    with_new = replace(snapshot, site=replace(snapshot.site, zones={"example.test": small, "large.test": new}))
+    assert without_large(snapshot, {}, {}) == (snapshot, {})
+    now, later = without_large(with_new, {}, {})
+    assert (dict(now.site.zones), later) == ({"example.test": small}, {"large.test": new})
+    now, later = without_large(with_new, {"large.test": old}, {})
+    assert now.site.zones["large.test"] == replace(new, text=old.text)
+    assert later == {"large.test": new}
+    assert without_large(with_new, {"large.test": old}, {"large.test": new}) == (with_new, {})
+    assert without_large(with_new, {"large.test": new}, {}) == (with_new, {})
+
+
+def until(true: Any) -> None:
+    """Wait for a condition, and leave the processor to who works for it."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.2)
+
+
+def put(served: Node, text: str) -> None:
+    """Store the zone."""
+    assert served.curl("PUT", "zones/large.test", {"text": text})[0] in (200, 201)
+
+
+def test_a_change_does_not_wait_for_a_large_zone(tmp_path: Path) -> None:
+    """While a large zone is compiled, revocations take effect, its version before is answered, and the node says so."""
+    with node(tmp_path) as served:
+        served.apply()
+        served.start("--token-file", "token")
+        asked = ("+subnet=198.51.100.7/32", *NAME)
+        assert served.dig(*asked) != PLAIN
+        put(served, HEAD.format(1) + "h1 A 192.0.2.9\n")
+        within(5, lambda: served.dig("A", "h1.large.test") == "192.0.2.9")
+        with ThreadPoolExecutor() as pool:
+            storing = pool.submit(put, served, HEAD.format(2) + GENERATED)
+            until(lambda: _warnings(served))
+            assert "zone.large.test is being compiled" in _warnings(served)[0]
+            assert served.curl("PATCH", "clients/acme", {"state": "revoked"})[0] == 200
+            within(2, lambda: served.dig(*asked) == PLAIN)
+            assert served.dig("A", "h1.large.test") == "192.0.2.9"
+            storing.result()
+            until(lambda: served.dig("A", "h1.large.test") == "192.0.2.1")
+            until(lambda: not _warnings(served))
+        stopped = time.monotonic()
+        assert served.stop() == 0
+        assert time.monotonic() - stopped < 5
+
+
+def _warnings(served: Node) -> list[str]:
+    (shown,) = served.curl("GET", "nodes")[1]["items"]
+    warnings: list[str] = shown.get("warnings", [])
+    return warnings
