@@ -159,9 +159,13 @@ async def _edit(request: web.Request, name: str, replacements: Sequence[Replacem
 def _concerns_services(request: web.Request, name: str, replacements: Sequence[Replacement]) -> bool:
     """Whether an edit is at or above the name of a service in the zone; others need no second look at the whole."""
     site = request.app[NODE].snapshot().site
-    touched = {each.name.lower().rstrip(".") for each in replacements}
+    touched = {touched_name.name.lower().rstrip(".") for touched_name in replacements}
     inside = [service for service in site.services if closest(service, site.zones) == name]
-    return any(service == each or service.endswith(f".{each}") or not each for service in inside for each in touched)
+    return any(
+        service == touched_name or service.endswith(f".{touched_name}") or not touched_name
+        for service in inside
+        for touched_name in touched
+    )
 
 
 def _is_challenge(wanted: Replacement) -> bool:
@@ -193,8 +197,8 @@ async def _pages(request: web.Request, name: str | None) -> AsyncIterator[list[Z
     wanted: Listing | None = Listing("zone", PAGE)
     while wanted is not None:
         page = await objects.page(wanted) if name is None else [await objects.get("zone", name)]
-        stored = [each for each in page if isinstance(each, Zone)]
-        yield [each for each in stored if rights.allow(Action.READ, "zone", each.name)]
+        stored = [zone for zone in page if isinstance(zone, Zone)]
+        yield [zone for zone in stored if rights.allow(Action.READ, "zone", zone.name)]
         last = stored[-1].name if len(stored) == PAGE else None
         wanted = None if last is None else replace(wanted, after=(last, last))
 

@@ -72,7 +72,7 @@ async def reach_all(pools: Iterable[Pool]) -> list[Reached]:
             return Reached(pool.name, server.name, str(server.address), pool.forward.value, route, error)
 
     serving = ((pool, server) for pool in pools for server in pool.servers if not server.state.out)
-    return list(await asyncio.gather(*(reach(*each) for each in serving)))
+    return list(await asyncio.gather(*(reach(*peer) for peer in serving)))
 
 
 async def _try(pool: Pool, server: Server) -> str | None:

@@ -59,7 +59,7 @@ def by_node(reports: Iterable[NodeReport]) -> dict[tuple[str, str], list[NodeRep
 
 def live_by_role(reports: Iterable[NodeReport], now: float) -> dict[str, int]:
     """How many nodes live in each role; 0 for a role that nobody has."""
-    live = [key for key, each in by_node(reports).items() if any(report.is_live(now) for report in each)]
+    live = [key for key, of_node in by_node(reports).items() if any(report.is_live(now) for report in of_node)]
     return {role: sum(role in roles.split("+") for _, roles in live) for role in ROLES}
 
 
@@ -67,7 +67,7 @@ def _idle_roles(site: Site, nodes: Mapping[tuple[str, str], list[NodeReport]], n
     """The work that the site needs and no live node does."""
     needed = {DISPATCH: bool(site.clusters), DNS: bool(site.zones or site.services)}
     for role, wanted in needed.items():
-        reports = [report for each in nodes.values() for report in each if role in report.roles]
+        reports = [report for of_node in nodes.values() for report in of_node if role in report.roles]
         if wanted and not any(report.is_live(now) for report in reports):
             since = max((report.seen_at for report in reports), default=None)
             yield Trouble(TroubleKind.IDLE, Severity.CRITICAL, _IDLE[role], since)
@@ -86,7 +86,7 @@ def _gone(nodes: Mapping[tuple[str, str], list[NodeReport]], now: float) -> Iter
 def _behind(nodes: Mapping[tuple[str, str], list[NodeReport]], generation: int, now: float) -> Iterator[Trouble]:
     """The live nodes that have not taken the newest generation."""
     for (name, roles), reports in nodes.items():
-        behind = generation - min((each.generation for each in reports if each.is_live(now)), default=generation)
+        behind = generation - min((report.generation for report in reports if report.is_live(now)), default=generation)
         if behind > 0:
             generations = "1 generation" if behind == 1 else f"{behind} generations"
             text = f"Node {name} ({roles.replace('+', ', ')}) is {generations} behind."

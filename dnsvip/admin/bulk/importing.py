@@ -67,8 +67,8 @@ async def imported_apart(access: StoreAccess, wanted: Import, file: IO[bytes]) -
     """`imported` in a process of its own."""
     store = Store.join(access)
     try:
-        async with aclosing(imported(store, wanted, file)) as told:
-            async for line in told:
+        async with aclosing(imported(store, wanted, file)) as events:
+            async for line in events:
                 yield line
     finally:
         await store.close()
@@ -121,8 +121,8 @@ class _Job:
             self.total += len(some)
             if self.total > self._wanted.most_lines:
                 raise Refusal("too-large", f"At most {self._wanted.most_lines} lines are taken here.")
-            for problems in (each for each in some if isinstance(each, tuple)):
-                self.tally.fail(problems[0].line, [Problem(each.where, each.message) for each in problems])
+            for problems in (outcome for outcome in some if isinstance(outcome, tuple)):
+                self.tally.fail(problems[0].line, [Problem(problem.where, problem.message) for problem in problems])
             await asyncio.to_thread(self._good.writelines, map(_packed, (e for e in some if isinstance(e, Line))))
         self._good.seek(0)
 

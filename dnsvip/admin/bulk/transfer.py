@@ -85,9 +85,9 @@ async def take(request: web.Request) -> web.StreamResponse:
             file.seek(0)
             if NDJSON in request.headers.get("Accept", ""):
                 return await _tell(request, wanted, file, size)
-            told = _Told(None)
-            await _import(request, wanted, file, size, told.take)
-            return _answer(request, wanted, told.report)
+            listener = _Told(None)
+            await _import(request, wanted, file, size, listener.take)
+            return _answer(request, wanted, listener.report)
 
 
 class _Told:
@@ -110,8 +110,8 @@ async def _import(request: web.Request, wanted: Import, file: IO[bytes], size: i
         seconds = limits_of(request).transfer_seconds
         await run(request, imported_apart, store.access, wanted, seconds=seconds, files=(file,), take=tell)
         return
-    async with aclosing(imported(store, wanted, file)) as told:
-        async for line in told:
+    async with aclosing(imported(store, wanted, file)) as events:
+        async for line in events:
             await tell(line)
 
 
@@ -121,7 +121,9 @@ def _note(request: web.Request, report: JsonObject) -> None:
 
 def _answer(request: web.Request, wanted: Import, report: JsonObject) -> web.Response:
     if report["failed"] and not wanted.per_line:
-        errors = [Problem(f"line {each['line']}", f"{each['where']}: {each['message']}") for each in report["errors"]]
+        errors = [
+            Problem(f"line {error['line']}", f"{error['where']}: {error['message']}") for error in report["errors"]
+        ]
         raise Refusal(
             "invalid", f"{report['failed']} of {report['lines']} lines are refused, so none is stored.", errors
         )
@@ -134,10 +136,10 @@ async def _tell(request: web.Request, wanted: Import, file: IO[bytes], size: int
     """Lines of progress, and the report or the problem as the last one: the status was sent before that was known."""
     stream = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await stream.prepare(request)
-    told = _Told(stream)
+    listener = _Told(stream)
     try:
-        await _import(request, wanted, file, size, told.take)
-        _note(request, told.report)
+        await _import(request, wanted, file, size, listener.take)
+        _note(request, listener.report)
     except DnsvipError as error:
         refused = response(refusal_of(error, request))
         document = {"problem": json.loads(refused.text or "{}")}

@@ -302,7 +302,7 @@ async def _remark(resource: Resource, request: web.Request, before: SiteObject |
     """Note what there is to remark on a change, for the answer's warnings."""
     site = request.app[NODE].snapshot().site
     known = {problem.message for problem in warnings_about(resource.name, before, site)} if before else set()
-    remarks = [each for each in warnings_about(resource.name, after, site) if each.message not in known]
+    remarks = [remark for remark in warnings_about(resource.name, after, site) if remark.message not in known]
     remarks += await resource.remarks(request, before, after)
     request[WARNINGS] = [*request.get(WARNINGS, ()), *map(str, remarks)]
 

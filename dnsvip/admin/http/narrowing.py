@@ -87,7 +87,7 @@ class Narrowed:
     def _entry(self, key: str, entry: Any) -> Any:
         kind = TABLES.get(key)
         if key in OBJECTS and isinstance(entry, list | tuple):
-            return [each for each in entry if self._shows_place(each)]
+            return [item for item in entry if self._shows_place(item)]
         if kind in self.patterns and isinstance(entry, Mapping):
             return {name: self.document(value) for name, value in entry.items() if self.shows(kind or "", str(name))}
         if kind in self.patterns and isinstance(entry, list | tuple):
@@ -110,5 +110,5 @@ class Narrowed:
 
 def narrowed(rights: Rights, look: str) -> Narrowed:
     """What a look shows that rights allow."""
-    found = {kind: rights.patterns(Action.READ, kind, look) for kind in NARROWED}
-    return Narrowed({kind: patterns for kind, patterns in found.items() if patterns is not None})
+    by_kind = {kind: rights.patterns(Action.READ, kind, look) for kind in NARROWED}
+    return Narrowed({kind: patterns for kind, patterns in by_kind.items() if patterns is not None})

@@ -40,13 +40,13 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
     if not isinstance(text, str):
         return
     zone, site = Zone(name, text), request.app[NODE].snapshot().site
-    inside = {service: each for service, each in site.services.items() if closest(service, site.zones) == name}
-    found = await of_zone(request, examined, zone, inside)
-    if found.problems:
-        raise InvalidSite(found.problems)
-    if found.unserved:
+    inside = {service: declared for service, declared in site.services.items() if closest(service, site.zones) == name}
+    report = await of_zone(request, examined, zone, inside)
+    if report.problems:
+        raise InvalidSite(report.problems)
+    if report.unserved:
         shown = request[CALLER].rights.shown
-        request[WARNINGS] = list(dict.fromkeys(str(shown(remark)) for remark in found.unserved))
+        request[WARNINGS] = list(dict.fromkeys(str(shown(remark)) for remark in report.unserved))
 
 
 async def of_zone(request: web.Request, function: Callable[..., T], zone: Zone, *arguments: Any) -> T:
@@ -103,4 +103,7 @@ def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:
 
 _SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}
 
-ROUTES = [replace(each, handle=_SPECIAL.get((each.method, each.path), each.handle)) for each in routes(ZONE)]
+ROUTES = [
+    replace(operation, handle=_SPECIAL.get((operation.method, operation.path), operation.handle))
+    for operation in routes(ZONE)
+]

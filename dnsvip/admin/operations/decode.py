@@ -58,8 +58,8 @@ async def _decoded(request: web.Request, asked: Decode) -> web.Response:
 def _tiers(tiers: Iterable[Tier], verdict: AddressVerdict) -> set[str]:
     """The tier of a verdict, and the one whose code the address carries."""
     carried = verdict.values.get("tier")
-    found = {tier.name for tier in tiers if tier.code == carried}
-    return found | ({verdict.tier.name} if verdict.tier else set())
+    names = {tier.name for tier in tiers if tier.code == carried}
+    return names | ({verdict.tier.name} if verdict.tier else set())
 
 
 ROUTES = [

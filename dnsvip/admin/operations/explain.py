@@ -90,37 +90,37 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     if asked.tsig and asked.tsig.lower().rstrip(".") not in tables.snapshot.site.tsig_keys:
         raise InvalidSite([Problem("explain.tsig", f"there is no TSIG key {asked.tsig!r}; GET {ROOT}/tsig lists them")])
     now = node.now()
-    found = explain(engine, Question(asked.qname, asked.qtype.upper(), requester), now)
-    idle = await _claimants(request, found.trials) if found.who.step and not found.who.client else []
-    for name in (found.who.client.name if found.who.client else None, *idle):
+    explanation = explain(engine, Question(asked.qname, asked.qtype.upper(), requester), now)
+    idle = await _claimants(request, explanation.trials) if explanation.who.step and not explanation.who.client else []
+    for name in (explanation.who.client.name if explanation.who.client else None, *idle):
         demand_seen(request, "explain", "client", name)
-    _demand_seen(request, asked.qname, found, tables.snapshot.site)
+    _demand_seen(request, asked.qname, explanation, tables.snapshot.site)
     return bodies.answer(
         {
             "generation": engine.generation,
             "judged_at": now,
             "question": {"qname": asked.qname, "qtype": asked.qtype.upper()},
-            "client": _client(found.who.client),
-            "rule": _rule(found, idle),
-            "steps": [_step(trial, idle) for trial in found.trials],
-            "answer": _answer(found),
-            "flows": [_flow(tables, asked, answered, now) for answered in found.addresses],
+            "client": _client(explanation.who.client),
+            "rule": _rule(explanation, idle),
+            "steps": [_step(trial, idle) for trial in explanation.trials],
+            "answer": _answer(explanation),
+            "flows": [_flow(tables, asked, answered, now) for answered in explanation.addresses],
         }
     )
 
 
-def _demand_seen(request: web.Request, qname: str, found: Explanation, site: Site) -> None:
+def _demand_seen(request: web.Request, qname: str, explanation: Explanation, site: Site) -> None:
     """Raise Refusal where the answer tells of a zone, service, cluster or tier that the caller may not see."""
-    owners = {line.partition(" ")[0].lower().rstrip(".") or "." for line in found.records}
+    owners = {line.partition(" ")[0].lower().rstrip(".") or "." for line in explanation.records}
     for name in sorted(owners | {qname}):
         demand_seen(request, "explain", "zone", closest(name, site.zones))
     for name in sorted(owners & site.services.keys()):
         demand_seen(request, "explain", "service", name)
-    for answered in found.addresses:
+    for answered in explanation.addresses:
         demand_seen(request, "explain", "service", answered.service)
         demand_seen(request, "explain", "cluster", answered.cluster)
         cluster = site.clusters.get(answered.cluster or "")
-        who = found.who.client
+        who = explanation.who.client
         demand_seen(request, "explain", "tier", who.tier if who else cluster.default_tier if cluster else None)
 
 
@@ -138,13 +138,18 @@ def _client(client: Client | None) -> JsonObject | None:
     return {"name": client.name, "id": client.id, "tier": client.tier, "state": client.state.value}
 
 
-def _rule(found: Explanation, idle: list[str]) -> JsonObject | None:
+def _rule(explanation: Explanation, idle: list[str]) -> JsonObject | None:
     """The step that decided and the matching claim; None for an unidentified requester."""
-    trial = next((trial for trial in found.trials if trial.decided), None)
+    trial = next((trial for trial in explanation.trials if trial.decided), None)
     if trial is None:
         return None
-    client = found.who.client.name if found.who.client else next(iter(idle), None)
-    return {"step": trial.step.value, "value": trial.value, "client": client, "in_use": found.who.client is not None}
+    client = explanation.who.client.name if explanation.who.client else next(iter(idle), None)
+    return {
+        "step": trial.step.value,
+        "value": trial.value,
+        "client": client,
+        "in_use": explanation.who.client is not None,
+    }
 
 
 def _step(trial: Trial, idle: list[str]) -> JsonObject:
@@ -158,17 +163,17 @@ def _step(trial: Trial, idle: list[str]) -> JsonObject:
     }
 
 
-def _answer(found: Explanation) -> JsonObject:
+def _answer(explanation: Explanation) -> JsonObject:
     return {
-        "rcode": found.rcode,
-        "outcome": found.outcome,
-        "kind": found.kind.value if found.kind else None,
-        "why": WHY[found.kind] if found.kind else None,
-        "ecs_scope": found.scope,
-        "records": list(found.records),
+        "rcode": explanation.rcode,
+        "outcome": explanation.outcome,
+        "kind": explanation.kind.value if explanation.kind else None,
+        "why": WHY[explanation.kind] if explanation.kind else None,
+        "ecs_scope": explanation.scope,
+        "records": list(explanation.records),
         "addresses": [
             {"address": str(one.address), "ttl": one.ttl, "service": one.service, "cluster": one.cluster}
-            for one in found.addresses
+            for one in explanation.addresses
         ],
     }
 

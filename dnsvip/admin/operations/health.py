@@ -56,17 +56,17 @@ async def list_all(request: web.Request) -> web.Response:
     """Every checked server, once for each dispatcher, by pool, server and node."""
     query, node = query_of(request, HealthQuery), request.app[NODE]
     reports = await node.store().nodes.all()
-    items = [each for report in reports for each in _seen(report, node.now())]
+    items = [item for report in reports for item in _seen(report, node.now())]
     about = {"pool": query.pool, "name": query.server, "node": query.node, "state": query.state}
-    wanted = [each for each in items if all(value in (None, each[key]) for key, value in about.items())]
-    wanted.sort(key=lambda each: (each["pool"], each["name"], each["node"]))
+    wanted = [item for item in items if all(value in (None, item[key]) for key, value in about.items())]
+    wanted.sort(key=lambda item: (item["pool"], item["name"], item["node"]))
     return bodies.answer({"items": wanted, "next": None})
 
 
 def _seen(report: NodeReport, now: float) -> Iterator[JsonObject]:
     """What a report says; one of another version may say it otherwise, and then says nothing here."""
-    told: Any = report.detail.get("health", ())
-    for one in told if isinstance(told, list) else ():
+    reported: Any = report.detail.get("health", ())
+    for one in reported if isinstance(reported, list) else ():
         if isinstance(one, dict) and all(name in one for name in _NAMES):
             head = {"node": report.name, "live": report.is_live(now), "seen_at": report.seen_at}
             yield {**head, "set": one.get("set", one["state"]), **{name: one[name] for name in _NAMES}}

@@ -43,9 +43,9 @@ class NodesQuery(ShortQuery):
 
 async def list_all(request: web.Request) -> web.Response:
     """Every process, by name."""
-    query, found = query_of(request, NodesQuery), await shown(request.app[NODE], _seen(request))
-    some = (each for each in found if query.role is None or query.role in each["roles"])
-    return short_page(request, [each for each in some if query.live in (None, each["live"])])
+    query, processes = query_of(request, NodesQuery), await shown(request.app[NODE], _seen(request))
+    some = (process for process in processes if query.role is None or query.role in process["roles"])
+    return short_page(request, [process for process in some if query.live in (None, process["live"])])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -58,7 +58,7 @@ async def forget(request: web.Request) -> web.Response:
     """Remove a node's silent processes from the list; a live one cannot be removed."""
     name, node = request.match_info["name"], request.app[NODE]
     processes = await _processes(request, name)
-    if not await node.store().nodes.forget(name, node.now()) and any(each["live"] for each in processes):
+    if not await node.store().nodes.forget(name, node.now()) and any(process["live"] for process in processes):
         raise Refusal("conflict", f"The node {name!r} lives: it would be back within a second. Stop it first.")
     log.info("node forgotten", name=name, actor=request[ACTOR])
     return web.Response(status=204)
@@ -96,10 +96,10 @@ async def fleet(node: Node) -> Fleet:
 
 
 async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
-    found = [each for each in await shown(request.app[NODE], _seen(request)) if each["name"] == name]
-    if not found:
+    processes = [process for process in await shown(request.app[NODE], _seen(request)) if process["name"] == name]
+    if not processes:
         raise Refusal("not-found", f"There is no node {name!r}; GET {ROOT}/nodes lists them.")
-    return found
+    return processes
 
 
 def _told_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:

@@ -109,5 +109,5 @@ async def _one(
         unreadable.append(Problem(f"{kind}.{row.name}", str(error)[:500]))
         if kind == "client":
             table = KINDS[kind]
-            found = await connection.execute(select(table.c.id).where(table.c.name == row.name))
-            yield row.name, Client(row.name, found.scalar_one(), "", state=ClientState.DISABLED)
+            ids = await connection.execute(select(table.c.id).where(table.c.name == row.name))
+            yield row.name, Client(row.name, ids.scalar_one(), "", state=ClientState.DISABLED)
