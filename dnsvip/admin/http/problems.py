@@ -95,6 +95,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     except ConnectionError:  # nobody is there to read it
         return response(Refusal("gone", "The caller has gone."))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client gets a problem and the log the rest
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return response(Refusal("bad-request", "The connection broke off within the body."))  # nobody reads it
         log.error("request failed", method=request.method, error=type(error).__name__, traceback=traceback.format_exc())
         return response(Refusal("internal", "An unexpected error; the node's log has more."))
 
