@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.layout import EPOCH_SLOTS
 from dnsvip.doctor.finding import Finding, failure, ok, unknown, warning
-from dnsvip.site import Site
+from dnsvip.site import ClassCluster, Cluster, Site
 from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
 from dnsvip.site.fleet import TroubleKind, troubles
+from dnsvip.site.rotation import ExpiryField, expiry_field, full_at, in_words
 
 KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
 
@@ -109,7 +111,12 @@ def _judge_schema(database: Database) -> Iterator[Finding]:
         yield failure(DATABASE, what, "install the version of dnsvip that the other nodes run")
 
 
-def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeReport], now: float) -> Iterator[Finding]:
+def judge_epochs(
+    rings: Mapping[str, Iterable[Epoch]],
+    nodes: Iterable[NodeReport],
+    now: float,
+    clusters: Mapping[str, Cluster | ClassCluster] = MappingProxyType({}),
+) -> Iterator[Finding]:
     """Whether every cluster's keys are in order, by cluster; `now` in unix seconds."""
     dispatchers = [node for node in nodes if DISPATCH in node.roles and node.is_live(now)]
     for name, ring in rings.items():
@@ -121,6 +128,7 @@ def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeRepor
             )
             continue
         yield from _judge_waiting(name, epochs, dispatchers, now)
+        yield from _judge_field(clusters.get(name), active[0], now)
         age = now - active[0].activated_at
         if age > OLD_EPOCH_SECONDS:
             yield warning(
@@ -132,6 +140,19 @@ def judge_epochs(rings: Mapping[str, Iterable[Epoch]], nodes: Iterable[NodeRepor
             yield warning(EPOCHS, f"cluster {name} uses all {EPOCH_SLOTS} key slots", mend)
         else:
             yield ok(EPOCHS, f"cluster {name} has an active key in slot {active[0].slot}")
+
+
+def _judge_field(cluster: Cluster | ClassCluster | None, active: Epoch, now: float) -> Iterator[Finding]:
+    """Whether new addresses of a cluster still expire by themselves."""
+    if not isinstance(cluster, Cluster) or (full := full_at(cluster, active)) is None:
+        return
+    state, what = expiry_field(cluster, active, now), f"cluster {cluster.name}: its expiry field"
+    mend = f"dnsvip keys rotate {cluster.name}; a scheduled rotation waits for what `dnsvip keys list` names"
+    if state is ExpiryField.FULL:
+        text = f"has been full for {in_words(now - full)}: addresses are good as long as their key"
+        yield failure(EPOCHS, f"{what} {text}", mend)
+    elif state is ExpiryField.NEAR:
+        yield warning(EPOCHS, f"{what} is full in {in_words(full - now)}", mend)
 
 
 def _judge_waiting(

@@ -48,7 +48,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
     now = time.time()
     if examined and examined.key_fits:
         for finding in (
-            *data.judge_epochs(examined.rings, examined.nodes, now),
+            *data.judge_epochs(examined.rings, examined.nodes, now, examined.site.clusters if examined.site else {}),
             *data.judge_nodes(examined.site or Site(), examined.nodes, examined.generation, now),
             *data.judge_reports(examined.nodes, now),
         ):

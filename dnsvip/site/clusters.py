@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -85,8 +85,13 @@ class Cluster:
         Seconds, About("Session lifetime", "Time that addresses of a retired key are still accepted.", unit="s")
     ] = 3600
     rotate_every: Annotated[
-        Seconds | None,
-        About("Rotate every", "Time between two key epochs; without it keys rotate only on request.", unit="s"),
+        Seconds | Literal["never"] | None,
+        About(
+            "Rotate every",
+            "Time between two key epochs, always shorter than the layout's expiry field lasts; without a value that "
+            "long, 30 days at most. With `never`, or without value and field, keys rotate on request only.",
+            unit="s",
+        ),
     ] = None
 
     @property

@@ -17,6 +17,7 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.address.layout import EPOCH_SLOTS
 from dnsvip.errors import Conflict, Problem
 from dnsvip.site import Cluster
+from dnsvip.site.rotation import rotation_seconds
 
 DISPATCH = "dispatch"
 """The role of a node that decodes addresses, so that new keys wait for it."""
@@ -128,8 +129,8 @@ def is_rotation_due(cluster: Cluster, epochs: Sequence[Epoch], now: float, reser
 
 def next_rotation(cluster: Cluster, epochs: Iterable[Epoch]) -> int | None:
     """The unix second from which the next scheduled rotation is due; None without a schedule."""
-    published = [epoch.published_at for epoch in epochs]
-    return max(published) + cluster.rotate_every if cluster.rotate_every and published else None
+    published, seconds = [epoch.published_at for epoch in epochs], rotation_seconds(cluster)
+    return max(published) + seconds if seconds is not None and published else None
 
 
 def replace_at_once(

@@ -84,6 +84,8 @@ def _default(value: Any) -> str:
 def _takes(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(schema["enum"])
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
     match schema.get("type"):
         case "array" if "prefixItems" in schema:
             return f"[{', '.join(takes(item) for item in schema['prefixItems'])}]"

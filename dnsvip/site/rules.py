@@ -29,6 +29,8 @@ from dnsvip.site.nested import hidden_networks
 from dnsvip.site.plain import collection
 from dnsvip.site.pool_rules import check_pool
 from dnsvip.site.registry import COLLECTIONS
+from dnsvip.site.rotation import least_rotation
+from dnsvip.site.rotation import remarks as rotation_remarks
 from dnsvip.site.rule_parts import fits, refers, repeated
 from dnsvip.site.uniqueness import check_unique
 
@@ -69,15 +71,7 @@ def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
 
 def warnings(site: Site) -> list[Problem]:
     """What is allowed but probably a mistake."""
-    remarks = []
-    for name, cluster in site.clusters.items():
-        if isinstance(cluster, ClassCluster):
-            remarks.append(
-                Problem(f"cluster.{name}", "IPv4 classes are not authenticated: any client can use any class")
-            )
-        elif cluster.tag_bits < SHORT_TAG_BITS:
-            odds = 1 << cluster.tag_bits
-            remarks.append(Problem(f"cluster.{name}.tag_bits", f"one forged address in {odds} passes; use 16 or more"))
+    remarks = [remark for cluster in site.clusters.values() for remark in _cluster_warnings(cluster)]
     return [*remarks, *hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
 
 
@@ -90,6 +84,17 @@ def warnings_about(kind: str, thing: Any, site: Site) -> list[Problem]:
     else:
         found = []
     return [problem for problem in found if problem.where.startswith(f"{kind}.{thing.name}")]
+
+
+def _cluster_warnings(cluster: Cluster | ClassCluster) -> Iterator[Problem]:
+    """What is allowed of a cluster but probably a mistake."""
+    if isinstance(cluster, ClassCluster):
+        yield Problem(f"cluster.{cluster.name}", "IPv4 classes are not authenticated: any client can use any class")
+        return
+    if cluster.tag_bits < SHORT_TAG_BITS:
+        odds = 1 << cluster.tag_bits
+        yield Problem(f"cluster.{cluster.name}.tag_bits", f"one forged address in {odds} passes; use 16 or more")
+    yield from rotation_remarks(cluster)
 
 
 def _never_matching(site: Site) -> Iterator[Problem]:
@@ -148,9 +153,8 @@ def _serves_ipv4(where: str, tier: Tier | None, site: Site) -> Iterator[Problem]
 
 
 def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
-    """Of the four key slots one encodes and one holds the next key, which leaves two for retiring keys."""
-    least = -(-(cluster.ttl + cluster.session_lifetime) // 2)
-    if cluster.rotate_every is not None and cluster.rotate_every < least:
+    least = least_rotation(cluster)
+    if isinstance(cluster.rotate_every, int) and cluster.rotate_every < least:
         yield Problem(where, f"must be {least} or more, half of ttl + session_lifetime: else no key slot is free")
 
 

@@ -63,10 +63,19 @@ async def test_rotation_takes_nothing_else(api: Api, body: Any, where: str) -> N
 
 
 async def test_schedule_is_shown(api: Api) -> None:
-    """A cluster with rotate_every says when it rotates next; too short a one is refused with the least."""
-    assert (await api.ok("GET", "keys/web"))["rotates_at"] is None
+    """A cluster says when it rotates next and when its expiry field is full; too short a time is refused with the
+    least, and never is taken with a warning."""
+    shown = await api.ok("GET", "keys/web")
+    (epoch,) = shown["epochs"]
+    assert shown["rotates_at"] == epoch["published_at"] + 86_400
+    assert (shown["expiry_full_at"], shown["expiry_field"]) == (epoch["activated_at"] + 126 * 900 - 120, "fine")
     refused = await api("PATCH", "clusters/web", {"rotate_every": 60})
     assert "must be 1830 or more" in refused.text
+    assert (await api("PATCH", "clusters/web", {"rotate_every": "always"})).status == 422
+    never = await api("PATCH", "clusters/web", {"rotate_every": "never"})
+    assert "cluster.web.rotate_every: is never: keys rotate only by" in never.headers["Dnsvip-Warning"]
+    unset = await api("PATCH", "clusters/web", {"rotate_every": None})
+    assert "is not set: keys rotate every 1 d 6 h" in unset.headers["Dnsvip-Warning"]
     await api.ok("PATCH", "clusters/web", {"rotate_every": 86_400})
     cluster = await api.ok("GET", "clusters/web")
     assert cluster["rotate_every"] == 86_400

@@ -13,8 +13,10 @@ from dnsvip.doctor.finding import Finding, Level, exit_code, ok, unknown, warnin
 from dnsvip.doctor.network import Route
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
+from tests.samples import make_site
 
 DAY = 86_400
+WEB = make_site().clusters["web"]
 DIRECT = network.Reached("fast", "fast-1", "fd00::1", "direct", Route("unicast", "eth0"), "")
 
 
@@ -119,6 +121,8 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (data.judge_epochs({"web": epochs(A)}, [], 1000 + 500 * DAY), Level.WARNING, "500 days", "keys rotate web"),
     (data.judge_epochs({"web": epochs(A, P)}, [dispatcher(4)], 1100), Level.WARNING, "waits for disp-1", "its log"),
     (data.judge_epochs({"web": epochs(A, R, R, R)}, [], 1010), Level.WARNING, "all 4 key slots", "wait 50 s"),
+    (data.judge_epochs({"web": epochs(A)}, [], 113_000, {"web": WEB}), Level.WARNING, "full in 21 min", "rotate web"),
+    (data.judge_epochs({"web": epochs(A)}, [], 117_000, {"web": WEB}), Level.FAILURE, "full for 45 min", "rotate web"),
     (data.judge_nodes(Site(), [dispatcher(4)], 6, 1100), Level.WARNING, "2 generations behind", "log"),
     (data.judge_snapshot(None, database_down=True), Level.OK, "can be read", ""),
     (data.judge_snapshot("x", database_down=True), Level.FAILURE, "nothing to start from", "bring the database back"),

@@ -17,7 +17,7 @@ from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import ShortQuery, read_body, short_page
 from dnsvip.admin.node import NODE
-from dnsvip.site import STRICT, ClassCluster, Cluster, epochs
+from dnsvip.site import STRICT, ClassCluster, Cluster, epochs, rotation
 from dnsvip.site.epochs import NodeReport, Reserved
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import Action
@@ -95,13 +95,21 @@ async def _seen(request: web.Request) -> _Seen:
 
 
 def _cluster(name: str, stored: Iterable[Epoch], seen: _Seen) -> JsonObject:
-    """A cluster's epochs, its schedule, and the slots that stay empty until addresses of lost keys have died."""
+    """A cluster's epochs, its schedule, what is left of its expiry field ("fine", "near" its end, "full"; null without
+    one), and the slots that stay empty until addresses of lost keys have died."""
     held, cluster = list(stored), seen.clusters.get(name)
-    due = epochs.next_rotation(cluster, held) if isinstance(cluster, Cluster) else None
+    due = full = field = None
+    if isinstance(cluster, Cluster):
+        due = epochs.next_rotation(cluster, held)
+        active = next((epoch for epoch in held if epoch.state is EpochState.ACTIVE), None)
+        full = rotation.full_at(cluster, active) if active else None
+        field = rotation.expiry_field(cluster, active, seen.now).value if active and full is not None else None
     kept = [each for each in seen.reserved if each.cluster == name and seen.now < each.until]
     return {
         "cluster": name,
         "rotates_at": due,
+        "expiry_full_at": full,
+        "expiry_field": field,
         "epochs": [_shown(epoch, seen) for epoch in held],
         "reserved": [{"slot": each.slot, "key_id": each.key_id, "until": each.until} for each in kept],
     }

@@ -23,6 +23,13 @@ ACTOR = "command line"
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+_FIELD = {
+    "near": "expiry field full {}: rotate now",
+    "full": "expiry field full since {}, new addresses do not expire: rotate now",
+}
+"""What is left of the expiry field, where it needs attention."""
+
+
 def _next(epoch: JsonObject) -> str:
     """What an epoch waits for."""
     parts = [f"stays empty until {show.moment(epoch['until'])}"] if "until" in epoch else []
@@ -32,8 +39,11 @@ def _next(epoch: JsonObject) -> str:
         parts.append(f"retires {show.moment(epoch['retires_at'])}")
     if epoch["passed_over"]:
         parts.append(f"without {', '.join(epoch['passed_over'])} (silent)")
-    if epoch.get("rotates_at") and epoch["state"] == "active":
-        parts.append(f"next rotation {show.moment(epoch['rotates_at'])}")
+    if epoch["state"] == "active":
+        if epoch.get("rotates_at"):
+            parts.append(f"next rotation {show.moment(epoch['rotates_at'])}")
+        if epoch.get("expiry_field") in _FIELD:
+            parts.append(_FIELD[epoch["expiry_field"]].format(show.moment(epoch["expiry_full_at"])))
     return "; ".join(parts)
 
 
@@ -147,7 +157,7 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
 
 def _epochs(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
     for one in clusters:
-        head = {"cluster": one["cluster"], "rotates_at": one["rotates_at"]}
+        head = {key: one.get(key) for key in ("cluster", "rotates_at", "expiry_full_at", "expiry_field")}
         yield from ({**head, **epoch} for epoch in one["epochs"])
 
 

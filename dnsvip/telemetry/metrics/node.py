@@ -11,11 +11,12 @@ from prometheus_client.core import Metric
 
 from dnsvip import __version__
 from dnsvip.address.keyring import EpochState
-from dnsvip.site import Snapshot
+from dnsvip.site import Cluster, Snapshot
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.fleet import by_node, live_by_role
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
+from dnsvip.site.rotation import full_at
 from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
 
 
@@ -106,3 +107,12 @@ def site_families(snapshot: Snapshot) -> Iterator[Metric]:
     since = {name: float(ring.active[0].activated_at) for name, ring in snapshot.keyrings.items() if ring.active}
     text = "When a cluster's active key epoch was activated, unix seconds."
     yield gauges("dnsvip_epoch_activated_timestamp_seconds", text, ("cluster",), by_label(since))
+    text = "When new addresses of a cluster no longer expire by themselves, as the expiry field is full, unix seconds."
+    yield gauges("dnsvip_epoch_expiry_full_timestamp_seconds", text, ("cluster",), by_label(_full(snapshot)))
+
+
+def _full(snapshot: Snapshot) -> dict[str, float]:
+    actives = {name: ring.active[0] for name, ring in snapshot.keyrings.items() if ring.active}
+    clusters = {name: cluster for name, cluster in snapshot.site.clusters.items() if isinstance(cluster, Cluster)}
+    ends = {name: full_at(clusters[name], active) for name, active in actives.items() if name in clusters}
+    return {name: float(end) for name, end in ends.items() if end is not None}

@@ -131,6 +131,7 @@ function clusterCard(cluster, again) {
  */
 function notes(cluster) {
   const lines = [
+    field(cluster),
     cluster.rotates_at
       ? `The next scheduled rotation is due ${cluster.rotates_at * 1000 > Date.now() ? `in ${duration(cluster.rotates_at - Date.now() / 1000)}` : "now"}.`
       : null,
@@ -145,6 +146,24 @@ function notes(cluster) {
         lines.map((line) => h("li", line)),
       )
     : null;
+}
+
+/**
+ * What is left of the expiry field, where that needs attention.
+ * @param {any} cluster
+ */
+function field(cluster) {
+  if (cluster.expiry_field === "full")
+    return h(
+      "span.warn-text",
+      `The expiry field has been full since ${moment(cluster.expiry_full_at)}: new addresses are good as long as their key. Rotate now.`,
+    );
+  if (cluster.expiry_field === "near")
+    return h(
+      "span.warn-text",
+      `The expiry field is full in ${duration(cluster.expiry_full_at - Date.now() / 1000)}, and the rotation is late. Rotate now.`,
+    );
+  return null;
 }
 
 /** @param {number | null | undefined} seconds */
