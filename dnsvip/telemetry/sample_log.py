@@ -18,6 +18,7 @@ from typing import IO, Any, Generic, TypeAlias, TypeVar
 
 import structlog
 
+from dnsvip.site.io.safe_file import open_to_append
 from dnsvip.site.node_file import SampleSettings
 
 WAITING = 4096
@@ -117,7 +118,7 @@ def _open(path: Path | None, previous: IO[str] | None) -> IO[str]:
     if previous is not None:
         with suppress(OSError):
             previous.close()
-    return path.open("a", encoding="utf-8")
+    return open_to_append(path)
 
 
 class Every:

@@ -115,9 +115,10 @@ def _bound(path: Path) -> socket.socket:
     """A Unix socket at `path`, mode 0600; a leftover of a killed process is replaced."""
     make_folder(path.parent, error=ConfigError)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
+        if path.is_socket():
+            path.unlink()
         listening.bind(str(path))
     except OSError as error:
         listening.close()

@@ -3,6 +3,9 @@
 The content goes to a draft beside the file, created exclusively and never through a symbolic link. `commit` flushes it
 to disk, puts it in place in one step and flushes the folder. A draft that is not committed is deleted: after a crash,
 a full disk or an error the file is as before.
+
+What is no file (a device, a FIFO, a socket, a folder, a link to one) is refused and stays. Private files are refused in
+a folder where others could put theirs in the place.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +35,14 @@ REMEDIES = {
     errno.EDQUOT: "free some disk space, or raise the quota",
     errno.EFBIG: "raise the limit of file size",
 }
+
+
+class _Unsafe(OSError):
+    """Why a file is not to be written where it is asked for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.strerror = text
 
 
 class Draft:
@@ -61,11 +73,16 @@ def draft_of(
     what: str = "",
 ) -> Iterator[Draft]:
     """A draft of the file at `path`; nothing happens to the file before `commit`. With `exclusive` an existing file is
-    refused. Every OSError of the block is raised as `error`, which names `what` (by default the path) and the remedy.
+    refused, and with the default `mode` a folder that others may write in.
+
+    Every OSError of the block is raised as `error`, which names `what` (by default the path) and the remedy.
     """
     place = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        _check_target(path)
+        if mode == PRIVATE:
+            _check_folder(path.parent)
         with os.fdopen(os.open(place, flags, mode), "wb") as file:
             yield Draft(path, file, place, exclusive=exclusive)
     except FileExistsError as cause:
@@ -92,12 +109,78 @@ def write_file(
         draft.commit()
 
 
+def create_private(path: Path, *, error: type[DnsvipError] = StoreError, what: str = "") -> None:
+    """Create an empty file, mode 0600, where there is none, for a library that opens it by its name; raises `error`."""
+    try:
+        _check_target(path)
+        if path.exists():
+            return
+        _check_folder(path.parent)
+        with suppress(FileExistsError):  # another process was faster
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE))
+        if path.is_symlink() and not path.exists():
+            raise _Unsafe("is a symbolic link to nothing; remove it, or name a file")
+    except OSError as cause:
+        raise error(_message(what or str(path), cause)) from cause
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """A log opened at its end, created with mode 0600 where it is missing, and never through a symbolic link. Raises
+    OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    _check_target(path)
+    _check_folder(path.parent)
+    file = os.fdopen(os.open(path, flags, PRIVATE), "a", encoding="utf-8")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # it was replaced meanwhile
+        file.close()
+        raise _Unsafe(NO_FILE)
+    return file
+
+
 def make_folder(folder: Path, *, error: type[DnsvipError] = StoreError) -> None:
     """Create a folder, mode 0700, and its parents where they are missing; raises `error`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as cause:
         raise error(_message(str(folder), cause)) from cause
+
+
+NO_FILE = "is not a regular file, and stays as it is; name a file"
+
+
+def _check_target(path: Path) -> None:
+    """Raise OSError for what would be lost if a file took its place. A link to a file is no loss; one to an open file
+    of a process, as /dev/stdout is, would be."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            if any(str(step).startswith(("/proc/", "/dev/")) for step in _links(path)):
+                raise _Unsafe(NO_FILE)
+            mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise _Unsafe(NO_FILE)
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Where a symbolic link leads, step by step; at most as many as the kernel follows."""
+    for _ in range(40):
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+        yield path
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OSError where others could put a file of theirs into the place of ours, or read a later one."""
+    status = folder.stat()
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise _Unsafe(f"everybody may write in {folder} (mode {stat.S_IMODE(status.st_mode):04o}); chmod o-w {folder}")
+    if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
+        raise _Unsafe(f"{folder} belongs to another user ({status.st_uid}); name a file in a folder of your own")
 
 
 def _message(what: str, cause: OSError) -> str:

@@ -6,7 +6,6 @@ this module as StoreError.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from dnsvip.errors import StoreError
+from dnsvip.site.io.safe_file import create_private
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
 from dnsvip.store.database.tables import state
 
@@ -51,6 +51,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on disk: neither a killed process nor a power cut loses it
     "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",  # a secret that was replaced is not left in a free page
 )
 
 
@@ -203,10 +204,7 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
 
 def make_file(path: Path) -> None:
     """Create a missing SQLite file with mode 0600; SQLite gives its journal files the same mode."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise StoreError(f"database {path}: {error.strerror}") from error
+    create_private(path, what=f"database {path}")
 
 
 def in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
