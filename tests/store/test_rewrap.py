@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from dnsvip.errors import SecretError
-from dnsvip.site import Client
+from dnsvip.site import Client, Site
 from dnsvip.site.node_file import NodeConfig
-from dnsvip.site.plan import Change
+from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
-from dnsvip.store.keys.rewrap import without_key
+from dnsvip.store.database import scrub as scrub_module
+from dnsvip.store.keys.rewrap import SECRETS, without_key
 from dnsvip.store.secrets.sources import add_to_file
 from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
@@ -130,3 +135,73 @@ async def _run(*argv: object) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(*map(str, argv), stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     said, _ = await process.communicate()
     return process.returncode, said.decode()
+
+
+def blobs(path: Path) -> set[bytes]:
+    """Every wrapped secret of a SQLite database, read past the store."""
+    with closing(sqlite3.connect(path)) as connection:
+        queries = [f"SELECT secret FROM {table}" for table in SECRETS]  # noqa: S608 - our own tables
+        return {row[0] for query in [*queries, "SELECT key_check FROM state"] for row in connection.execute(query)}
+
+
+def left(path: Path, secrets: set[bytes]) -> list[str]:
+    """The files of a SQLite database that hold any of the wrapped secrets."""
+    files = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+    return sorted({file.name for file in files for secret in secrets if secret[8:] in file.read_bytes()})
+
+
+@pytest.fixture
+async def sqlite_store(tmp_path: Path, kek: KeyEncryptionKey, site: Site) -> AsyncIterator[Store]:
+    """A SQLite store with the example site, which a second node reads."""
+    url = f"sqlite:///{tmp_path}/dnsvip.db"
+    one, other = await Store.open(url, kek), await Store.open(url, kek)
+    await one.objects.apply(plan(Site(), site, {}), "me", "site")
+    await other.snapshots.load()
+    async with aclosing(other.watch()) as generations:
+        await anext(generations)
+        yield one
+    await one.close()
+    await other.close()
+
+
+async def test_a_rewrap_leaves_no_old_secret_in_the_files(sqlite_store: Store, tmp_path: Path) -> None:
+    """After a rewrap no secret under the old key is in the database file or its log, not even one that a version
+    without secure_delete had replaced."""
+    path = tmp_path / "dnsvip.db"
+    older = blobs(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        for padding in (3000, 0):  # larger rows move, and leave the secret where they were
+            for table in SECRETS:
+                for row, secret in connection.execute(f"SELECT rowid, secret FROM {table}").fetchall():  # noqa: S608
+                    value = next(old for old in older if secret.startswith(old)) + os.urandom(padding)
+                    connection.execute(f"UPDATE {table} SET secret = ? WHERE rowid = ?", (value, row))  # noqa: S608
+            connection.commit()
+    assert blobs(path) == older
+    await sqlite_store.keys.rewrap(KeyEncryptionKey.load(tmp_path / "new.key", {}), "me")
+    assert left(path, older) == []
+    assert left(path, blobs(path)) == ["dnsvip.db"]
+
+
+async def test_an_emergency_leaves_no_destroyed_key_in_the_files(sqlite_store: Store, tmp_path: Path) -> None:
+    """After an emergency rotation the wrapped keys that it destroyed are in no file of the database."""
+    path = tmp_path / "dnsvip.db"
+    await sqlite_store.keys.rotate("web", "me", 1000.0)
+    with closing(sqlite3.connect(path)) as connection:
+        destroyed = {row[0] for row in connection.execute("SELECT secret FROM epoch")}
+    await sqlite_store.keys.rotate_at_once("web", "me", 2000.0)
+    assert len(destroyed) == 2
+    assert left(path, destroyed) == []
+
+
+async def test_a_reader_that_does_not_end_is_reported(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a reader keeps the log in use, the rotation stands and a warning names the file."""
+    monkeypatch.setattr(scrub_module, "WAIT_SECONDS", 0.0)
+    with closing(sqlite3.connect(tmp_path / "dnsvip.db")) as reader, capture_logs() as logs:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM epoch").fetchall()
+        await sqlite_store.keys.rotate_at_once("web", "me", 2000.0)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert "dnsvip.db-wal is in use" in logs[0]["error"]

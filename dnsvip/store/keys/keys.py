@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import structlog
 from sqlalchemy import update
 
 from dnsvip.address.keyring import Epoch
+from dnsvip.errors import StoreError
 from dnsvip.site.epochs import Reserved
 from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.scrub import scrub
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import state
 from dnsvip.store.keys import rotation
@@ -17,6 +20,8 @@ from dnsvip.store.keys.epochs import load_epochs
 from dnsvip.store.keys.rewrap import KEK_KIND, rewrap
 from dnsvip.store.nodes import load_reports
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+
+log = structlog.get_logger(__name__)
 
 
 class Keys:
@@ -55,6 +60,7 @@ class Keys:
                 change.connection, self._session.kek, cluster, now, change.generation
             )
             await record(change.connection, actor, now, change.generation, entries)
+        await self._scrub(rewrite=False)
         return epoch
 
     async def advance(self, now: float, watched_since: float = 0.0) -> list[str]:
@@ -112,7 +118,15 @@ class Keys:
             count = await rewrap(change.connection, self._session.kek, new)
             entry = AuditEntry("~", KEK_KIND, new.active_id)
             await record(change.connection, actor, change.at, change.generation, [entry])
+        await self._scrub(rewrite=True)
         return count
+
+    async def _scrub(self, *, rewrite: bool) -> None:
+        """Remove replaced secrets from the files of the database; a warning where that fails, as the change stands."""
+        try:
+            await scrub(self._session.database, rewrite=rewrite)
+        except StoreError as error:
+            log.warning("replaced secrets may still be in the files of the database", error=str(error))
 
     async def roll_cookies(self, actor: str) -> int:
         """Make DNS cookies with the next secret from now on; cookies of the previous one stay valid. The generation."""
