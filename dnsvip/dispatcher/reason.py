@@ -127,7 +127,7 @@ WORDS: Mapping[str, str] = {
     "bad-tag": "the address is forged, damaged or encoded under another key",
     "bad-payload": "the address authenticates but its payload is invalid",
     "expired": "the address has expired",
-    "revoked": "the client is disabled or revoked",
+    "revoked": "the client is disabled, revoked or deleted",
     "unproven": "the client or tier requires a proof, and the address carries none",
     "bad-proof": "the proof does not match client key, source and time",
     "replayed": "single-use address, already used by another flow",

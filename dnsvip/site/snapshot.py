@@ -34,6 +34,7 @@ class Snapshot:
     `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
     are for DNS cookies: created with the first, accepted with any; without secrets there are no cookies. `unreadable`
     names the objects of the store that this version cannot read: the site lacks them, or has them disabled (clients).
+    `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each.
     """
 
     generation: int = 0
@@ -42,3 +43,4 @@ class Snapshot:
     masters: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     cookie_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     unreadable: tuple[Problem, ...] = ()
+    deleted: Mapping[int, int] = field(default_factory=dict, repr=False)

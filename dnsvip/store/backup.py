@@ -33,6 +33,7 @@ from dnsvip.store.database.tables import (
     client_master,
     client_match,
     cookie_secret,
+    deleted_client,
     epoch,
     key_slot,
     node,
@@ -40,12 +41,13 @@ from dnsvip.store.database.tables import (
     token,
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
+from dnsvip.store.objects.deleted import recover
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip backup", 1
 
 PARTS: tuple[Table, ...] = (
-    *KINDS.values(), client_match, epoch, key_slot, client_master, cookie_secret, token, audit,
+    *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, token, audit,
 )  # fmt: skip
 """The tables of a backup, parents first; `state` is in the header."""
 
@@ -188,6 +190,7 @@ async def _restore(
         await connection.execute(insert(table), rows)
         count += len(rows)
         progress(count)
+    await recover(connection)
     changed = {
         "generation": generation,
         "identity": secrets.token_hex(16),

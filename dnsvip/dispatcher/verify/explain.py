@@ -149,7 +149,8 @@ def _meaning(case: _Case, name: str, number: int) -> str:
         names = [tier.name for tier in case.snapshot.site.tiers.values() if tier.code == number]
         return f" ({names[0]})" if names else " (no such tier)"
     if name == "client":
-        return " (anonymous)" if number == 0 else f" ({case.client.name if case.client else 'not known here'})"
+        unknown = "deleted" if number in case.snapshot.deleted else "not known here"
+        return " (anonymous)" if number == 0 else f" ({case.client.name if case.client else unknown})"
     table = case.cluster.values.get(name)
     if table is None or number == 0:
         return ""
@@ -169,6 +170,8 @@ def _expiry(case: _Case) -> str:
 
 def _client(case: _Case) -> str:
     client, number = case.client, case.verdict.client
+    if client is None and case.verdict.reason is AddressReason.REVOKED:
+        return f"client {number} is a deleted client: its id is refused until the keys of that time have retired"
     if client is None:
         return "anonymous" if number == 0 else f"client {number} is not known here: its payload's tier stands"
     text = f"{client.name} is {client.state}, its record says tier {client.tier}"

@@ -109,6 +109,8 @@ class AddressVerifier:
             return cluster.reject(AddressReason.BAD_PAYLOAD, address, values, client)
         if cluster.expired(epoch, values, flow.now):
             return cluster.reject(AddressReason.EXPIRED, address, values, client)
+        if client is None and values.get("client", 0) in self._snapshot.deleted:
+            return cluster.reject(AddressReason.REVOKED, address, values)
         reason = self._admit(cluster, tier, client, flow)
         if reason in ACCEPTED:
             return cluster.verdict(reason, tier, address, values, client)
@@ -182,7 +184,7 @@ class CompiledCluster:
     def tier(self, values: Mapping[str, int], client: Client | None) -> Tier | None:
         """The tier of an authentic payload, the client's record taking precedence; None for an invalid payload.
 
-        Without a record (not replicated yet, or deleted) the payload's tier applies.
+        Without a record (not replicated yet, or deleted long ago) the payload's tier applies.
         """
         tier = self._by_code.get(values["tier"]) if self._has_tier else self.default_tier
         if tier is None or any(values[name] not in numbers for name, numbers in self._allowed):

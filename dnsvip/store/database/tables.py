@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -123,6 +123,15 @@ client_match = Table(
     Column("step", String(16), primary_key=True),
     Column("value", Key, primary_key=True),
     Column("client", Key, ForeignKey("client.name", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+deleted_client = Table(  # ids that clients have given up: addresses with them are refused
+    "deleted_client",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Key, nullable=False),  # of the client that had it
+    Column("state", String(16), nullable=False),  # in which it gave it up
+    Column("generation", BigInteger, nullable=False, index=True),  # that it did so in
 )
 
 epoch = Table(

@@ -13,6 +13,7 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.site.plain import JsonObject
 from dnsvip.store.access.audit import AuditEntry
 from dnsvip.store.database.tables import epoch as epoch_table
+from dnsvip.store.objects.deleted import forget
 from dnsvip.store.secrets.kek import KeyEncryptionKey, epoch_context
 
 KEY_KIND = "key"
@@ -48,6 +49,8 @@ async def store_epochs(
         action = "~" if slot in old and slot in new else "+" if slot in new else "-"
         forms = _audit_form(old.get(slot)), _audit_form(new.get(slot))
         entries.append(AuditEntry(action, KEY_KIND, f"{cluster}/{slot}", *forms))
+    if {epoch.key_id for epoch in before} - {epoch.key_id for epoch in after}:
+        await forget(connection)
     return entries
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +24,7 @@ from dnsvip.site.rules import check_one, check_site, transfer_key
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, JsonField, client, client_match, tsig, zone
+from dnsvip.store.objects.deleted import settle, succession
 from dnsvip.store.objects.reading import load_objects, load_site
 from dnsvip.store.objects.rows import audit_form, from_row, match_rows, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
@@ -64,6 +65,7 @@ async def apply_changes(
     _check_unchanged(changes, stored)
     await _write(connection, kek, changes, stored, author)
     problems = await _check(connection, kek, changes)
+    problems += await _settle_ids(connection, changes, stored, author.generation)
     problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]
     if problems:
         raise InvalidSite(problems)
@@ -154,6 +156,19 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
             problems += check_one("client", name, stored, site)
     problems += await _check_keys(connection, changes)
     return list(dict.fromkeys(problems))
+
+
+async def _settle_ids(
+    connection: AsyncConnection, changes: Sequence[Change], stored: Stored, generation: int
+) -> list[Problem]:
+    """Note the ids that clients give up; the problems of clients that take one which is still refused."""
+    clients = [change for change in changes if change.kind == "client"]
+    before = {
+        change.name: cast("Client", stored["client", change.name][0]) for change in clients if change.action != "+"
+    }
+    after = {change.name: cast("Client", change.after) for change in clients if change.after is not None}
+    changed = succession((before.get(name), after.get(name)) for name in before.keys() | after.keys())
+    return await settle(connection, changed, after, generation)
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:

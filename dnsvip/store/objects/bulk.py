@@ -24,6 +24,7 @@ from dnsvip.site.rights import EVERYTHING, Action, Rights
 from dnsvip.site.rules import check_one, transfer_key
 from dnsvip.store.objects.applying import Author, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
+from dnsvip.store.objects.deleted import Succession, exist, in_use, may_pass, note, release, succession, taken
 from dnsvip.store.objects.permit import forbidden
 from dnsvip.store.objects.rows import client_of
 
@@ -101,25 +102,44 @@ class Importer:
         self._settle, self._rights, self.tally = settle, rights, tally
         self._table = ClientTable(connection, author)
         self._transfer_keys: frozenset[str] = frozenset()
+        self._refusing = False
         self._all_new = rights.writes_any_client
 
     async def store(self, batches: AsyncIterator[Sequence[Line]], notify: Callable[[], Any]) -> None:
         """Store every batch; calls `notify` after each."""
         self._transfer_keys = await transfer_keys(self._connection)
+        self._refusing = await exist(self._connection)
         async for lines in batches:
             items = await asyncio.to_thread(self._parsed, lines)
             if not self._rights.writes_any_client:
                 items = await self._permitted(items)
-            items = await asyncio.to_thread(self._valid, items)
+            items = await self._with_free_ids(await asyncio.to_thread(self._valid, items))
             if not (self._all_new and await self._try_insert(items)):
                 self._all_new = False
                 items = await self._resolved(items)
+                unowned = _succession(items).unowned
+                await note(self._connection, unowned, self._generation)
+                self._refusing = self._refusing or bool(unowned)
                 await self._table.delete([item.client.name for item in items if item.row.before is not None])
                 await self._table.insert([item.row for item in items])
+            if self._refusing:
+                await release(self._connection, [item.client.id for item in items])
             created = sum(item.row.before is None for item in items)
             self.tally.created += created
             self.tally.changed += len(items) - created
             notify()
+
+    async def _with_free_ids(self, items: list[_Item]) -> list[_Item]:
+        """The items whose ids were no deleted client's; the others are counted as refused."""
+        if not self._refusing:
+            return items
+        owners = {client.name: owner for client, owner in await taken(self._connection, [i.client for i in items])}
+        return [item for item in items if not self._refused_id(item, owners.get(item.client.name))]
+
+    def _refused_id(self, item: _Item, owner: str | None) -> bool:
+        if owner is not None:
+            self.tally.fail(item.line, [in_use(item.client.name, item.client.id, owner)])
+        return owner is not None
 
     async def _try_insert(self, items: Sequence[_Item]) -> bool:
         """Insert all as new clients; False, and nothing inserted, if the database refuses one."""
@@ -149,6 +169,8 @@ class Importer:
         """The items that can be stored together, each with the row it replaces; the others are counted as refused."""
         stored = await self._table.stored([item.client.name for item in items])
         owners = await self._table.owners([item.client for item in items])
+        givers = {claim[1]: owner for claim, owner in owners.items() if claim[0] == "id"}
+        items = [item for item in items if not self._refused_id(item, _may_not_give(item, givers, stored))]
         return await asyncio.to_thread(self._without_collisions, items, stored, owners)
 
     async def _permitted(self, items: Sequence[_Item]) -> list[_Item]:
@@ -226,6 +248,18 @@ def _kept(before: Client | None, item: _Item) -> Client:
     """The client of a line, with the run-time fields of the stored one that the line does not name."""
     names = KINDS["client"].runtime if before is not None else ()
     return replace(item.client, **{key: getattr(before, key) for key in names if key not in item.named})
+
+
+def _may_not_give(item: _Item, givers: Mapping[int, str], stored: Mapping[str, Any]) -> str | None:
+    """The client of this batch whose id an item wants and must not get; None: it has none, or may have it."""
+    client, giver = item.client, givers.get(item.client.id)
+    if giver is None or giver == client.name or giver not in stored:
+        return None
+    return None if may_pass(client_of(stored[giver].spec).state, new=client.name not in stored) else giver
+
+
+def _succession(items: Sequence[_Item]) -> Succession:
+    return succession((client_of(item.row.before) if item.row.before else None, item.client) for item in items)
 
 
 def _taken(name: str, claim: str, owner: str) -> Problem:

@@ -32,7 +32,7 @@ FILE = "snapshot.jsonl"
 STRIDE = 100
 """Rows between two calls of `rest`, about 2 ms of work."""
 
-EPOCH, MASTER, COOKIE = "epoch", "client_master", "cookie_secret"
+EPOCH, MASTER, COOKIE, DELETED = "epoch", "client_master", "cookie_secret", "deleted_client"
 
 
 def save(
@@ -101,6 +101,8 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield MASTER, {"cluster": name, "secret": kek.wrap(master, master_context(name))}
     for position, secret in enumerate(snapshot.cookie_secrets):
         yield COOKIE, {"position": position, "secret": kek.wrap(secret, cookie_context(position))}
+    for number, generation in snapshot.deleted.items():
+        yield DELETED, {"id": number, "generation": generation}
 
 
 def _json_value(value: Any) -> Any:
@@ -117,6 +119,7 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     masters: dict[str, bytes] = {}
     cookie_secrets: tuple[bytes, ...] = ()
     unreadable: list[Problem] = []
+    deleted: CowMap[int, int] = CowMap()
     for line in file:
         entry = json.loads(line)
         if isinstance(entry, dict):
@@ -124,7 +127,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
                 raise ValueError("its checksum is wrong")
             site = Site(**parts)
             keyrings = _keyrings(site, epochs)
-            return Snapshot(header["generation"], site, keyrings, masters, cookie_secrets, tuple(unreadable))
+            problems = tuple(unreadable)
+            return Snapshot(header["generation"], site, keyrings, masters, cookie_secrets, problems, deleted)
         digest.update(line)
         kind, row = entry[0], SimpleNamespace(**entry[1])
         if hasattr(row, "secret"):
@@ -135,6 +139,8 @@ def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
             masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
         elif kind == COOKIE:
             cookie_secrets += (kek.unwrap(row.secret, cookie_context(row.position)),)
+        elif kind == DELETED:
+            deleted.fill([(row.id, row.generation)])
         else:
             try:
                 site_object = from_row(kind, row, kek)

@@ -26,6 +26,7 @@ from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.tables import KINDS, audit, client_master
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.keys.epochs import KEY_KIND, load_epochs
+from dnsvip.store.objects import deleted
 from dnsvip.store.objects.reading import load_objects, load_pages, load_site
 from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
 
@@ -47,7 +48,10 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     async for _, classify in load_objects(connection, kek, SINGLE):
         fields[SINGLE] = classify
     cookie_secrets = await load_cookie_secrets(connection, kek)
-    without_keys = Snapshot(generation, Site(**fields), cookie_secrets=cookie_secrets, unreadable=tuple(unreadable))
+    gone = CowMap(await deleted.load(connection))
+    without_keys = Snapshot(
+        generation, Site(**fields), cookie_secrets=cookie_secrets, unreadable=tuple(unreadable), deleted=gone
+    )
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
 
@@ -92,7 +96,13 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     cookie_secrets = old.cookie_secrets
     if COOKIE_KIND in touched or not cookie_secrets:
         cookie_secrets = await load_cookie_secrets(connection, kek)
-    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets, tuple(unreadable))
+    gone = old.deleted
+    if "client" in touched:
+        later = await deleted.load(connection, old.generation)
+        again = await deleted.returned(connection, gone, old.generation)
+        gone = gone if isinstance(gone, CowMap) else CowMap(gone.items())
+        gone = gone.changed(again, later) if later or again else gone
+    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets, tuple(unreadable), gone)
     if touched & {"cluster", KEY_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
@@ -152,7 +162,14 @@ async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapsho
         for name, cluster in snapshot.site.clusters.items()
         if isinstance(cluster, Cluster)
     }
-    return replace(snapshot, keyrings=keyrings, masters=masters)
+    return replace(snapshot, keyrings=keyrings, masters=masters, deleted=_refused(snapshot.deleted, by_cluster))
+
+
+def _refused(gone: Mapping[int, int], epochs: Mapping[str, tuple[Epoch, ...]]) -> Mapping[int, int]:
+    """The ids of deleted clients of which an address may still be authentic, as `deleted.forget` keeps them."""
+    oldest = min((epoch.published_generation for held in epochs.values() for epoch in held), default=None)
+    free = [number for number, at in gone.items() if oldest is None or at <= oldest]
+    return gone.changed(free, ()) if free and isinstance(gone, CowMap) else gone
 
 
 def _keyring(cluster: Cluster, epochs: tuple[Epoch, ...], old: Keyring | None) -> Keyring:

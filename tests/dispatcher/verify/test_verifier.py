@@ -196,6 +196,24 @@ def test_disabled_client_is_revoked(state: ClientState) -> None:
     assert told(verify(snapshot, proven(snapshot))) == (AddressReason.REVOKED, None)
 
 
+@pytest.mark.parametrize("state", list(ClientState))
+def test_deleted_client_is_revoked(state: ClientState) -> None:
+    """Addresses of a deleted client are rejected, whatever its state was; an expired one is still `expired`, and one
+    without the client's id still good. The explanation says why."""
+    before = with_client(state)
+    without = replace(before.site, clients={"newsreader": before.site.clients["newsreader"]})
+    snapshot = replace(before, site=without, deleted={1001: 7})
+    assert told(verify(snapshot, issue(snapshot))) == (AddressReason.REVOKED, None)
+    assert told(verify(snapshot, proven(snapshot))) == (AddressReason.REVOKED, None)
+    assert verify(snapshot, issue(snapshot, expiry=1)).reason is AddressReason.EXPIRED
+    assert verify(snapshot, issue(snapshot, client=1002)).reason is AddressReason.ISSUED
+    assert verify(snapshot, issue(snapshot, client=0)).reason is AddressReason.ISSUED
+    verifier = AddressVerifier(snapshot)
+    steps = verifier.explain(verifier.verify(issue(snapshot), SOURCE, PORT, NOW), issue(snapshot), NOW)
+    assert steps[-2].detail.startswith("client 1001 is a deleted client")
+    assert not steps[-2].ok
+
+
 def test_record_replaces_the_payload_tier() -> None:
     """A change of a client's tier acts on addresses issued before, both ways."""
     snapshot = make_snapshot({"client": {"acme": {"tier": "blocked"}}})

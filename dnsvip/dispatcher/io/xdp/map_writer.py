@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -33,6 +33,8 @@ from dnsvip.site.cow_map import difference
 from dnsvip.site.isolation import Isolated, fault_of, isolate
 from dnsvip.xdp.maps import ARRAY, MMAPABLE, Map
 from dnsvip.xdp.structs import number_of, u32, u64
+
+T = TypeVar("T")
 
 BATCH = 4096
 """Client records written in one system call."""
@@ -272,13 +274,18 @@ class MapWriter:
         before = self._snapshot
         if before is None or self._image is None:
             gone, changed = self._unknown(snapshot), list(snapshot.site.clients.values())
+            refused = set(snapshot.deleted)
         else:
             changes = list(difference(before.site.clients, snapshot.site.clients))
-            gone, changed = [old.id for _, old, _ in changes if old], [new for _, _, new in changes if new]
-            gone = list(set(gone) - {client.id for client in changed})
+            refusals = list(difference(before.deleted, snapshot.deleted))
+            refused = {number for number, _, since in refusals if since is not None}
+            gone = [old.id for _, old, _ in changes if old] + [number for number, _, since in refusals if since is None]
+            changed = [new for _, _, new in changes if new]
             if set(before.site.tiers) != set(snapshot.site.tiers):
                 changed = list(snapshot.site.clients.values())
-        self._remove_clients(gone, image)
+        held = {client.id for client in changed}
+        self._refuse_clients(refused - held)
+        self._remove_clients(set(gone) - held, snapshot, image)
         self._write_records(changed, client_records(snapshot.site, self.ids))
         self._write_keys(snapshot, image, changed)
 
@@ -305,11 +312,18 @@ class MapWriter:
         stored = {number_of(key) for key in set(self._maps["clients"].keys())}
         return list(stored - {client.id for client in snapshot.site.clients.values()})
 
-    def _remove_clients(self, ids: Iterable[int], image: Image) -> None:
+    def _refuse_clients(self, ids: Iterable[int]) -> None:
+        """Put records that refuse every address of deleted clients."""
+        for batch in _batches(ids, BATCH):
+            self._maps["clients"].put_many(b"".join(map(u64, batch)), _REFUSED * len(batch))
+
+    def _remove_clients(self, ids: Iterable[int], snapshot: Snapshot, image: Image) -> None:
+        """Remove the keys of clients that are gone, and their records, except those that refuse their addresses."""
         masters = image.masters.keys() | (self._image.masters.keys() if self._image else set())
         pack_name = TYPES.struct("client_key_name").pack
         for number in ids:
-            self._maps["clients"].delete(u64(number))
+            if number not in snapshot.deleted:
+                self._maps["clients"].delete(u64(number))
             for master in masters:
                 self._maps["client_keys"].delete(pack_name(client=number, master=master))
 
@@ -347,7 +361,7 @@ def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:
     return hmac.digest(extracted, info + b"\1", "sha256")[:16]
 
 
-def _batches(items: Iterable[Client], size: int) -> Iterator[list[Client]]:
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     left = iter(items)
     while batch := list(islice(left, size)):
         yield batch

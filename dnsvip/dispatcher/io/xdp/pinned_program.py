@@ -22,7 +22,7 @@ from pyroute2 import IPRoute
 from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
 from dnsvip.dispatcher.io.xdp.table import TABLE, divide, records, sizes
 from dnsvip.errors import PlatformError
-from dnsvip.site import Cluster, Site
+from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
 from dnsvip.xdp import pinned
 from dnsvip.xdp.libbpf import KernelRefused
@@ -59,15 +59,16 @@ class PinnedProgram:
         self._link: Link | None = None
 
     @classmethod
-    def open(cls, settings: DispatchSettings, site: Site) -> PinnedProgram:
-        """Load the program with the maps of an earlier process, or new ones, large enough for the site; raises
+    def open(cls, settings: DispatchSettings, snapshot: Snapshot) -> PinnedProgram:
+        """Load the program with the maps of an earlier process, or new ones, large enough for the snapshot; raises
         PlatformError, and changes nothing then."""
         interface = settings.interface or ""
         folder = place(settings)
         check_platform(OBJECT, settings.pins)
         _forget_dead(folder, interface)
+        room = room_for(snapshot.site, spare=2, deleted=len(snapshot.deleted))
         with Object.open(OBJECT) as program:
-            for name, entries in (sizes(settings.flows) | room_for(site, spare=2)).items():
+            for name, entries in (sizes(settings.flows) | room).items():
                 program.resize(name, entries)
             loaded = pinned.load(program, folder, TABLE)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
@@ -112,14 +113,16 @@ class PinnedProgram:
                     for record in records(old):
                         self.programs["adopt"].call(record)
 
-    def holds(self, site: Site) -> bool:
-        """Whether the maps are large enough for a site."""
-        return all(self.maps[name].max_entries >= entries for name, entries in room_for(site, spare=1).items())
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether the maps are large enough for a snapshot."""
+        room = room_for(snapshot.site, spare=1, deleted=len(snapshot.deleted))
+        return all(self.maps[name].max_entries >= entries for name, entries in room.items())
 
 
-def room_for(site: Site, *, spare: int) -> dict[str, int]:
-    """Entries of the maps that hold clients: `spare` times the number of clients, rounded up to a power of two."""
-    clients = max(len(site.clients), LEAST_CLIENTS // spare)
+def room_for(site: Site, *, spare: int, deleted: int = 0) -> dict[str, int]:
+    """Entries of the maps that hold clients, `deleted` ones too: `spare` times their number, rounded up to a power of
+    two."""
+    clients = max(len(site.clients) + deleted, LEAST_CLIENTS // spare)
     clusters = max(sum(isinstance(cluster, Cluster) for cluster in site.clusters.values()), 1)
     return {
         name: 1 << (spare * count - 1).bit_length()

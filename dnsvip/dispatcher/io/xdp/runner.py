@@ -202,7 +202,7 @@ class KernelOffload:
     def _load(self, snapshot: Snapshot) -> None:
         """Load the program with maps large enough for a snapshot, to be written and then attached in place of the one
         before."""
-        program = PinnedProgram.open(self._settings, snapshot.site)
+        program = PinnedProgram.open(self._settings, snapshot)
         before = self.program
         self.writer = MapWriter(
             program.maps,
@@ -216,7 +216,7 @@ class KernelOffload:
 
     def _decide_by(self, tables: DispatchTables) -> None:
         """Write these tables into the maps, and attach the program where it is not yet."""
-        if self.program is None or not self.program.holds(tables.sound.site):
+        if self.program is None or not self.program.holds(tables.sound):
             self._load(tables.sound)
         assert self.program is not None and self.writer is not None  # noqa: S101, PT018 - loaded just now
         self.writer.apply(tables)

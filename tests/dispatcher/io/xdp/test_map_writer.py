@@ -130,6 +130,24 @@ def test_change_of_a_client_acts_on_addresses_decoded_before(program: Kernel) ->
     assert program.see(segment(vip, port=5), START).server.startswith("fast/")
 
 
+def test_deleted_client_stays_refused(program: Kernel) -> None:
+    """A deleted client's addresses are refused, cached ones and by a new process too, until its id is free again."""
+    acme, vip = CLIENTS["acme"], address("gold", CLIENTS["acme"].id)
+    assert program.see(segment(vip, port=1), START).server.startswith("fast/")
+    left = {name: client for name, client in CLIENTS.items() if name != "acme"}
+    refusing = replace(snapshot(), site=replace(SITE, clients=left), deleted={acme.id: 7})
+    program.writer.apply(DispatchTables(refusing))
+    assert program.see(segment(vip, port=2), START).reason == "revoked"
+    assert program.see(segment(proven(acme), port=3), START).reason == "revoked"
+    program.writer = MapWriter(program.maps, program.programs)
+    program.writer.settings(trace=1, user_space=1)
+    program.writer.apply(DispatchTables(refusing))
+    assert program.see(segment(vip, port=4), START).reason == "revoked"
+    program.writer.apply(DispatchTables(replace(refusing, deleted={})))
+    assert program.see(segment(vip, port=5), START).server.startswith("fast/")
+    assert len(set(program.maps["clients"].keys())) == len(left)
+
+
 def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
     """A client whose tier is no longer in the site gets the tier of its address."""
     change(program, with_client("acme", tier="silver"))

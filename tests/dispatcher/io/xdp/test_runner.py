@@ -38,6 +38,7 @@ def test_room_for_clients() -> None:
     """Maps hold twice the number of clients, with a key of each for every IPv6 cluster, and a minimum."""
     assert room_for(SITE, spare=2) == {"clients": LEAST_CLIENTS, "client_keys": LEAST_CLIENTS}
     assert room_for(CROWD, spare=2) == {"clients": 32_768, "client_keys": 32_768}
+    assert room_for(replace(CROWD, clients={}), spare=2, deleted=len(CROWD.clients)) == room_for(CROWD, spare=2)
     assert all(need <= room_for(CROWD, spare=2)[name] for name, need in room_for(CROWD, spare=1).items())
 
 

@@ -69,6 +69,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = random = Random(seed)
+        self.deleting = Random(seed)
+        self.deleted: dict[int, int] = {}
         self.mtus: dict[bytes, int] = {}
         self.unreachable: frozenset[bytes] = frozenset()
         pools = self._pools()
@@ -85,10 +87,10 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """The site as it is now."""
-        return Snapshot(1, self.site, self.keyrings, self.masters)
+        return Snapshot(1, self.site, self.keyrings, self.masters, deleted=dict(self.deleted))
 
     def change(self) -> None:
-        """Change the site: servers, clients, tiers, reachability and path MTU of servers."""
+        """Change the site: servers, clients, deleted ones, tiers, reachability and path MTU of servers."""
         random = self.random
         states = (*ServerState, *(ServerState.UP,) * 4)
         pools = {
@@ -111,6 +113,10 @@ class World:
             else client
             for name, client in self.site.clients.items()
         }
+        deleted = {name for name in clients if self.deleting.random() < 0.1}
+        self.deleted = {number: 1 for number in self.deleted if self.deleting.random() < 0.7}
+        self.deleted |= {clients[name].id: 1 for name in deleted}
+        clients = {name: client for name, client in clients.items() if name not in deleted}
         self.site = replace(self.site, pools=pools, clients=clients)
         self.renew()
 
