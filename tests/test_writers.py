@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dnsvip.client.io.files import save as save_enrolment
+from dnsvip.dispatcher.io.user.uses_file import UsesFile
 from dnsvip.errors import DnsvipError
 from dnsvip.node.first_token import _delivery
 from dnsvip.site import Snapshot
@@ -75,6 +76,7 @@ WRITERS = {
     "backup": Writer(_backup, replaces=False),
     "last good snapshot": Writer(_snapshot, lastgood.FILE),
     "memory": Writer(lambda path: save_memory(path.parent, Memory()), "memory.json"),
+    "used addresses": Writer(lambda path: UsesFile.open(path, 4, 90).close(), "uses", replaces=False),
     "sampled log": Writer(_log, replaces=False),
     "database": Writer(make_file, replaces=False),
 }
@@ -159,6 +161,7 @@ OTHERS = {
     "dispatcher/io/user/netlink.py": "/proc/sys",
     "dispatcher/io/user/host.py": "the TUN device",
     "demo/privilege.py": "the TUN device",
+    "dispatcher/io/user/uses_file.py": "a file that the safe writer has just written, mapped",
     "dns/io/geo.py": "a memfd",
     "doctor/probe_host.py": "the TUN device, opened and closed",
     "client/io/command.py": "the terminal, to read",

@@ -118,7 +118,7 @@ WORDS: Mapping[str, str] = {
     "no-server": "no healthy server in the pool or its fallbacks",
     "too-big": "larger than the path MTU to the server",
     "no-nat-port": "no free client port at the server for NAT",
-    "replay-table-full": "the table of used single-use addresses is full",
+    "replay-table-full": "the table of used single-use addresses is full, or uses in it may have been lost",
     "failed": "the program fails at it, a fault of the program; `dnsvip status` names the object that it is about",
     "not-ours": "destination in no cluster prefix",
     "plain": "new flow to the plain VIP",

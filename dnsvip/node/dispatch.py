@@ -42,19 +42,21 @@ def dispatch(node_file: Path, *, detach: bool) -> None:
     uvloop.run(_dispatch(LiveConfig(node_file, node), node.dispatch or DispatchSettings(), keep=not detach))
 
 
-def make_runner(settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True) -> DataPlane:
+def make_runner(
+    settings: DispatchSettings, snapshot: Snapshot, *, keep: bool = True, state_dir: Path | None = None
+) -> DataPlane:
     """The runner for the node's mode; with `keep` the kernel program stays when the runner stops."""
     if settings.mode == "xdp":
         from dnsvip.dispatcher.io.xdp.runner import XdpRunner  # noqa: PLC0415 - libbpf is needed in this mode only
 
         return XdpRunner(settings, snapshot, keep=keep)
-    return Runner(settings, snapshot)
+    return Runner(settings, snapshot, state_dir=state_dir)
 
 
 async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool) -> None:
     node, stopped = live.node, stop_on_signal()
     async with following(node, ["dispatch"]) as follower:
-        runner, health = make_runner(settings, follower.snapshot, keep=keep), Health()
+        runner, health = make_runner(settings, follower.snapshot, keep=keep, state_dir=node.state_dir), Health()
         await runner.start()
 
         follower.describe(lambda: _report(runner, health))

@@ -177,7 +177,7 @@ def test_ready_or_why_not() -> None:
 
 def test_every_metric_is_documented() -> None:
     """README.md documents every family and no others."""
-    more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}}
+    more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}, "uses": {"damaged": 0}}
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
         *node.site_families(make_snapshot()),

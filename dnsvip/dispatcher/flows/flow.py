@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.nat import Translations
+from dnsvip.dispatcher.flows.uses import Uses
 from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
 from dnsvip.dispatcher.token_bucket import Buckets
 
@@ -29,6 +30,11 @@ An established TCP flow lives for its cluster's `session_lifetime`.
 
 FRAGMENTED = 4096
 """Fragmented packets tracked at a time."""
+
+
+def most_uses(bound: int) -> int:
+    """How many used single-use addresses are kept beside `bound` flows."""
+    return max(bound // 4, 1)
 
 
 class Segment:
@@ -105,7 +111,7 @@ class Flows:
         self.established = Segment(max(bound - bound // 4, 1))
         self.translations = Translations()
         self.fragments = ExpiringMap(FRAGMENTED)
-        self.uses = ExpiringMap(max(bound // 4, 1))
+        self.uses = Uses(most_uses(bound))
         self.buckets = Buckets()
         self.evicted = self.expired = self.kept_new = self.held = 0
         self.opened: Counter[str] = Counter()

@@ -137,6 +137,18 @@ def open_to_append(path: Path) -> IO[str]:
     return file
 
 
+def read_regular(path: Path) -> bytes:
+    """The content of a file, neither through a symbolic link nor from a device, which could keep it waiting; raises
+    OSError."""
+    if path.is_symlink():
+        raise _Unsafe(NO_FILE)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Unsafe(NO_FILE)
+        return file.read()
+
+
 def make_folder(folder: Path, *, error: type[DnsvipError] = StoreError) -> None:
     """Create a folder, mode 0700, and its parents where they are missing; raises `error`."""
     try:

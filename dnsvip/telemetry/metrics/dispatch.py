@@ -49,6 +49,9 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
         if key in status:
             yield make(name, text, status[key])
     yield from _flows(status.get("flows", {}))
+    if "uses" in status:
+        text = "Damaged records of used single-use addresses, found at the start."
+        yield gauge("dnsvip_dispatch_uses_damaged", text, status["uses"]["damaged"])
     yield from _servers(status.get("servers", []))
     checks = status.get("checks", {})
     yield from (counter(name, text, checks[key]) for key, (name, text) in _CHECKS.items() if key in checks)

@@ -15,18 +15,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.dispatch_tables import DispatchTables, proof_seconds
 from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, open_tun
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths
+from dnsvip.dispatcher.io.user.uses_file import NAME, UsesFile
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
 from dnsvip.dispatcher.reason import PairCounts, totals
@@ -70,14 +72,25 @@ class Offload(Protocol):
 
 
 class Runner:
-    """One dispatcher in this network namespace. Call `start` and `stop` once each, `run` in between."""
+    """One dispatcher in this network namespace. Call `start` and `stop` once each, `run` in between.
 
-    def __init__(self, settings: DispatchSettings, snapshot: Snapshot, offload: Offload | None = None) -> None:
+    Used single-use addresses outlast it in `state_dir`, without one only in an Offload.
+    """
+
+    def __init__(
+        self,
+        settings: DispatchSettings,
+        snapshot: Snapshot,
+        offload: Offload | None = None,
+        state_dir: Path | None = None,
+    ) -> None:
         self.flows = Flows(settings.flows)
         self.table: FlowTable = UserFlows(self.flows, lambda: self.tables)
         self.mtu = 0
         self._settings = settings
         self._offload = offload
+        self._uses_path = state_dir / NAME if state_dir is not None else None
+        self._uses_file: UsesFile | None = None
         self._wanted = snapshot
         self._fd = -1
         self._since = 0.0
@@ -179,6 +192,12 @@ class Runner:
             },
             "servers": list(self._servers()),
             "held": self.flows.held,
+            "uses": {
+                "used": len(self.flows.uses),
+                "bound": self.flows.uses.bound,
+                "damaged": self._uses_file.damaged if self._uses_file else 0,
+                "closed_until": self.flows.uses.closed_until or None,
+            },
             "unseen": self.events.missed,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
             "problems": [{"where": problem.where, "message": problem.message} for problem in self.problems],
@@ -236,6 +255,28 @@ class Runner:
         self._paths.open(kernel.start_device(DEVICE, self.mtu, QUEUE_PACKETS))
         if self._offload is not None:
             self._offload.open(self._wanted)
+        self._open_uses()
+
+    def _open_uses(self) -> None:
+        """Take over the single-use addresses that were used before; where the file cannot be used, begin without."""
+        if self._uses_path is None:
+            return
+        clusters = self._wanted.site.clusters.values()
+        longest = max((proof_seconds(cluster) for cluster in clusters), default=0)
+        try:
+            self._uses_file = opened = UsesFile.open(self._uses_path, self.flows.uses.bound, longest)
+        except PlatformError as error:
+            log.error("used single-use addresses do not outlast this process", error=str(error))
+            return
+        self.flows.uses = opened.uses
+        left = opened.uses.closed_until - int(time.time())
+        if left >= 0:
+            log.warning(
+                "uses of single-use addresses may have been lost; such addresses are refused for a while",
+                file=str(self._uses_path),
+                damaged=opened.damaged,
+                seconds=left + 1,
+            )
 
     def _apply(self, snapshot: Snapshot) -> DispatchTables | None:
         """The tables to decide by from now on; None where those in force stay."""
@@ -273,6 +314,9 @@ class Runner:
                 log.warning(f"forward = encap needs an MTU of {MTU_ENCAP} to every server", pool=pool.name)
 
     def _close(self) -> None:
+        if self._uses_file is not None:
+            self._uses_file.close()
+            self._uses_file = None
         try:
             if self._offload is not None:
                 self._offload.close()

@@ -1,0 +1,140 @@
+"""The proven addresses that have been used, each with the flow it opened ("Single use", address/README.md), in bounded
+memory.
+
+With a `memory` each use is also a record in it, written before the packet goes on, so that a memory that outlasts the
+process (io/user/uses_file.py) has every use. A record that is half written or damaged is found by its checksum. As
+nobody knows which address was in it, single-use addresses are then refused until all that may have been are out of
+date. Times are whole unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from struct import Struct
+from zlib import crc32
+
+_RECORD = Struct("!16s37s3xII")
+"""Address, key of the flow, the last second that it is good for, CRC-32 of all that."""
+
+RECORD_BYTES = _RECORD.size
+_SUMMED = RECORD_BYTES - 4
+_EMPTY = bytes(RECORD_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A used address, the key of its flow, and the last second at which its proof would be accepted."""
+
+    address: bytes
+    key: bytes
+    until: int
+
+
+@dataclass(slots=True)
+class Found:
+    """What a memory holds: uses, and how many records are damaged."""
+
+    uses: list[Use] = field(default_factory=list)
+    damaged: int = 0
+
+
+class Uses:
+    """At most `bound` used addresses; an empty `memory` has room for as many records. `kept` were used before.
+
+    Single-use addresses have no room before `closed_until` has passed.
+    """
+
+    __slots__ = ("_entries", "_freed", "_memory", "_unused", "bound", "closed_until")
+
+    def __init__(
+        self, bound: int, memory: memoryview | None = None, kept: Iterable[Use] = (), closed_until: int = 0
+    ) -> None:
+        self.bound, self.closed_until = bound, closed_until
+        self._memory = memory
+        self._entries: OrderedDict[bytes, tuple[bytes, int, int]] = OrderedDict()
+        self._freed: list[int] = []
+        self._unused = 0
+        for use in kept:
+            self.put(use.address, use.key, use.until)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, address: bytes, now: int) -> bytes | None:
+        """The key of the flow that used an address; None if none has, or its proof is out of date."""
+        entry = self._entries.get(address)
+        return entry[0] if entry and entry[1] >= now else None
+
+    def has_room(self, now: int) -> bool:
+        """Whether another use can be kept without forgetting one that is not out of date."""
+        if now <= self.closed_until:
+            return False
+        if len(self._entries) < self.bound:
+            return True
+        self.sweep(now, 8)
+        return len(self._entries) < self.bound
+
+    def put(self, address: bytes, key: bytes, until: int) -> None:
+        """Keep a use up to and including `until`; where there is no room the oldest is forgotten."""
+        entry = self._entries.get(address)
+        slot = entry[2] if entry else self._free_slot()
+        self._entries[address] = (key, until, slot)
+        self._entries.move_to_end(address)
+        if self._memory is not None:
+            write(self._memory, slot, address, key, until)
+
+    def sweep(self, now: int, budget: int) -> None:
+        """Check the `budget` oldest uses: forget those that are out of date, move the others to the end."""
+        for _ in range(min(budget, len(self._entries))):
+            address, entry = self._entries.popitem(last=False)
+            if entry[1] >= now:
+                self._entries[address] = entry
+            else:
+                self._freed.append(entry[2])  # the record stays until another takes its place: it is out of date too
+
+    def release(self) -> None:
+        """Write no more records."""
+        self._memory = None
+
+    def _free_slot(self) -> int:
+        if len(self._entries) >= self.bound:
+            return self._entries.popitem(last=False)[1][2]
+        if self._freed:
+            return self._freed.pop()
+        self._unused += 1
+        return self._unused - 1
+
+
+def write(memory: memoryview, slot: int, address: bytes, key: bytes, until: int) -> None:
+    """Write one record."""
+    record = _RECORD.pack(address, key, until, 0)
+    memory[slot * RECORD_BYTES : (slot + 1) * RECORD_BYTES] = record[:_SUMMED] + crc32(record[:_SUMMED]).to_bytes(
+        4, "big"
+    )
+
+
+def read(records: bytes, now: int) -> Found:
+    """The uses in a memory that are not out of date at `now`."""
+    found = Found()
+    for record in _records(records):
+        address, key, until, checksum = _RECORD.unpack(record)
+        if crc32(record[:_SUMMED]) != checksum:
+            found.damaged += 1
+        elif until >= now:
+            found.uses.append(Use(address, key, until))
+    found.damaged += bool(len(records) % RECORD_BYTES)
+    return found
+
+
+def _records(records: bytes) -> Iterator[bytes]:
+    """All records that are not empty; long empty stretches cost nothing."""
+    page = 64 * RECORD_BYTES
+    for start in range(0, len(records) - len(records) % RECORD_BYTES, page):
+        part = records[start : start + page]
+        if part.count(0) == len(part):
+            continue
+        for at in range(0, len(part) - len(part) % RECORD_BYTES, RECORD_BYTES):
+            if (record := part[at : at + RECORD_BYTES]) != _EMPTY:
+                yield record
