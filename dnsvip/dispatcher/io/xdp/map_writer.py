@@ -128,15 +128,14 @@ class MapWriter:
         return [*(self._isolated.problems if self._isolated else ()), *self._client_faults.values()]
 
     def _revoke(self, snapshot: Snapshot) -> None:
-        """Refuse the clients that are no longer enabled, before anything that might fail."""
+        """Refuse the clients that are no longer enabled or have been deleted, before anything that might fail."""
         before = self._snapshot
         if before is None:
             return
         changes = difference(before.site.clients, snapshot.site.clients)
-        refused = [new for _, _, new in changes if new and new.state is not ClientState.ENABLED]
-        for batch in _batches(refused, BATCH):
-            keys = b"".join(u64(client.id) for client in batch)
-            self._maps["clients"].put_many(keys, _REFUSED * len(batch))
+        refused = [new.id for _, _, new in changes if new and new.state is not ClientState.ENABLED]
+        refused += [number for number, _, since in difference(before.deleted, snapshot.deleted) if since is not None]
+        self._refuse_clients(refused)
         if refused:
             self._next_generation()
 
@@ -313,7 +312,7 @@ class MapWriter:
         return list(stored - {client.id for client in snapshot.site.clients.values()})
 
     def _refuse_clients(self, ids: Iterable[int]) -> None:
-        """Put records that refuse every address of deleted clients."""
+        """Put records that refuse every address of these clients."""
         for batch in _batches(ids, BATCH):
             self._maps["clients"].put_many(b"".join(map(u64, batch)), _REFUSED * len(batch))
 
