@@ -112,48 +112,66 @@ def _json_value(value: Any) -> Any:
 def _read(file: IO[bytes], path: Path, kek: KeyEncryptionKey) -> Snapshot:
     digest = hashlib.sha256()
     header = _header(file.readline(), path, digest.update)
-    parts: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
-    many: dict[str, CowMap[str, SiteObject]] = {kind: CowMap() for kind in MANY}
-    parts |= {COLLECTIONS[kind]: objects for kind, objects in many.items()}
-    epochs: dict[str, list[Epoch]] = {}
-    masters: dict[str, bytes] = {}
-    cookie_secrets: tuple[bytes, ...] = ()
-    unreadable: list[Problem] = []
-    deleted: CowMap[int, int] = CowMap()
+    content = _Content(kek)
     for line in file:
         entry = json.loads(line)
         if isinstance(entry, dict):
             if entry["end"] != digest.hexdigest():
                 raise ValueError("its checksum is wrong")
-            site = Site(**parts)
-            keyrings = _keyrings(site, epochs)
-            problems = tuple(unreadable)
-            return Snapshot(header["generation"], site, keyrings, masters, cookie_secrets, problems, deleted)
+            return content.snapshot(header["generation"])
         digest.update(line)
-        kind, row = entry[0], SimpleNamespace(**entry[1])
+        content.take(entry[0], SimpleNamespace(**entry[1]))
+    raise ValueError("its end is missing")
+
+
+class _Content:
+    """What the rows of a file become."""
+
+    def __init__(self, kek: KeyEncryptionKey) -> None:
+        self._kek = kek
+        self._parts: dict[str, Any] = {attribute: {} for attribute in COLLECTIONS.values()}
+        self._many: dict[str, CowMap[str, SiteObject]] = {kind: CowMap() for kind in MANY}
+        self._parts |= {COLLECTIONS[kind]: objects for kind, objects in self._many.items()}
+        self._epochs: dict[str, list[Epoch]] = {}
+        self._masters: dict[str, bytes] = {}
+        self._cookie_secrets: tuple[bytes, ...] = ()
+        self._unreadable: list[Problem] = []
+        self._deleted: CowMap[int, int] = CowMap()
+
+    def take(self, kind: str, row: Any) -> None:
+        """Take one row."""
         if hasattr(row, "secret"):
             row.secret = base64.b64decode(row.secret)
-        if kind == EPOCH:
-            epochs.setdefault(row.cluster, []).append(epoch_from(row, kek))
-        elif kind == MASTER:
-            masters[row.cluster] = kek.unwrap(row.secret, master_context(row.cluster))
-        elif kind == COOKIE:
-            cookie_secrets += (kek.unwrap(row.secret, cookie_context(row.position)),)
-        elif kind == DELETED:
-            deleted.fill([(row.id, row.generation)])
+        match kind:
+            case "epoch":
+                self._epochs.setdefault(row.cluster, []).append(epoch_from(row, self._kek))
+            case "client_master":
+                self._masters[row.cluster] = self._kek.unwrap(row.secret, master_context(row.cluster))
+            case "cookie_secret":
+                self._cookie_secrets += (self._kek.unwrap(row.secret, cookie_context(row.position)),)
+            case "deleted_client":
+                self._deleted.fill([(row.id, row.generation)])
+            case _:
+                self._take_object(kind, row)
+
+    def snapshot(self, generation: int) -> Snapshot:
+        """The snapshot of all rows."""
+        site = Site(**self._parts)
+        keyrings, problems = _keyrings(site, self._epochs), tuple(self._unreadable)
+        return Snapshot(generation, site, keyrings, self._masters, self._cookie_secrets, problems, self._deleted)
+
+    def _take_object(self, kind: str, row: Any) -> None:
+        try:
+            site_object = from_row(kind, row, self._kek)
+        except StoreError as error:  # an object of another version costs itself, not the start
+            self._unreadable.append(Problem(f"{kind}.{row.name}".rstrip("."), str(error)[:500]))
+            return
+        if kind == SINGLE:
+            self._parts[SINGLE] = site_object
+        elif kind in self._many:
+            self._many[kind].fill([(row.name, site_object)])
         else:
-            try:
-                site_object = from_row(kind, row, kek)
-            except StoreError as error:  # an object of another version costs itself, not the start
-                unreadable.append(Problem(f"{kind}.{row.name}".rstrip("."), str(error)[:500]))
-                continue
-            if kind == SINGLE:
-                parts[SINGLE] = site_object
-            elif kind in many:
-                many[kind].fill([(row.name, site_object)])
-            else:
-                parts[COLLECTIONS[kind]][row.name] = site_object
-    raise ValueError("its end is missing")
+            self._parts[COLLECTIONS[kind]][row.name] = site_object
 
 
 def _header(line: bytes, path: Path, update: Callable[[bytes], None]) -> dict[str, Any]:
