@@ -102,9 +102,10 @@ async def settle(
 
 async def taken(connection: AsyncConnection, clients: Iterable[Client]) -> list[tuple[Client, str]]:
     """The clients whose ids are those of deleted ones, with their names; one that comes back is not."""
-    wanted = {client.id: client for client in clients}
-    owners = await owners_of(connection, wanted)
-    return [(wanted[number], owner.name) for number, owner in owners.items() if not owner.returns_as(wanted[number])]
+    wanted = list(clients)
+    owners = await owners_of(connection, {client.id for client in wanted})
+    pairs = [(client, owners[client.id]) for client in wanted if client.id in owners]
+    return [(client, owner.name) for client, owner in pairs if not owner.returns_as(client)]
 
 
 async def release(connection: AsyncConnection, ids: Iterable[int]) -> None:
