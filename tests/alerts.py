@@ -74,7 +74,8 @@ def fires(
             }
         ],
     }
-    assert promtool(story) == ""
+    problems = promtool(story)
+    assert not problems, problems
 
 
 def promtool(story: Mapping[str, Any]) -> str:

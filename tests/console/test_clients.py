@@ -136,7 +136,7 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
 
 
 def test_an_address_taken_apart(visit: Open, at_work: Site) -> None:
-    """A real answer, pasted into the search: its bits by field, its values, each step; one bit off is rejected."""
+    """A real answer, pasted into the search: its bits by field, its values, each step; one bit off is dropped."""
     page = visit()
     address = at_work.address()
     page.fill("#find", address)
@@ -152,7 +152,7 @@ def test_an_address_taken_apart(visit: Open, at_work: Site) -> None:
     expect(page.locator(".steps")).to_contain_text("acme is enabled")
     page.get_by_label("Address", exact=True).fill(str(ip_address(int(ip_address(address)) ^ 1)))
     page.keyboard.press("Enter")
-    expect(page.locator(".verdict")).to_contain_text("Rejected as bad-tag")
+    expect(page.locator(".verdict")).to_contain_text("Invalid, dropped as bad-tag")
     expect(page.locator(".steps li.bad").first).to_contain_text("tag")
 
 

@@ -104,7 +104,7 @@ def test_charts_show_the_traffic(visit: Open, at_work: Site) -> None:
     if at_work.dispatcher is None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     expect(page.get_by_role("region", name="New flows by tier").locator(".legend")).to_contain_text("gold")
-    expect(page.get_by_role("region", name="Rejects by reason").locator(".legend")).to_contain_text("bad-tag")
+    expect(page.get_by_role("region", name="Dropped packets by reason").locator(".legend")).to_contain_text("bad-tag")
     expect(page.get_by_role("region", name="Servers", exact=True).first).to_contain_text("healthy")
     expect(page.get_by_role("region", name="Servers", exact=True).first).to_contain_text("slow-2")
 

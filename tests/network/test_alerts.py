@@ -30,7 +30,7 @@ code = 1
 pool = "fast"
 [pool.fast]
 servers = [{ name = "fast-1", address = "fd00:10::11" }, { name = "fast-2", address = "fd00:10::12" }]
-check = { tcp = 80, interval = 0.3, timeout = 0.3, fall = 1, rise = 1 }
+check = { tcp = 80, interval = 0.3, timeout = 1, fall = 1, rise = 1 }
 """
 )
 FLOOD = """
@@ -47,6 +47,8 @@ print(number)
 """
 
 pytestmark = pytest.mark.network
+SECONDS = 40
+"""Everything here waits for so long at most: a loaded machine is slow to notice."""
 
 
 class Watched(Ground):
@@ -95,7 +97,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             *DNSVIP, "serve", folder / "node.toml", "--token-file", folder / "token", log=folder / "serve.log"
         )
         wait_until(lambda: "ready" in (folder / "serve.log").read_text(), 40)
-        wait_until(lambda: healthy(made, "fast-1") == healthy(made, "fast-2") == 1)
+        wait_until(lambda: healthy(made, "fast-1") == healthy(made, "fast-2") == 1, SECONDS)
         yield made
 
 
@@ -125,32 +127,32 @@ def test_servers_that_fail(ground: Watched) -> None:
     """A failing server until it is in maintenance; a pool until one of its servers is mended; flows that none takes."""
     well = ground.flood(0.5, PLAIN)
     refuse(ground, "fast-1")
-    wait_until(lambda: healthy(ground, "fast-1") == 0 == weight(ground, "fast-1"))
+    wait_until(lambda: healthy(ground, "fast-1") == 0 == weight(ground, "fast-1"), SECONDS)
     failing = ground.still()
     ground.noun("servers", "maint", "fast/fast-1")
-    wait_until(lambda: healthy(ground, "fast-1") == -1)
+    wait_until(lambda: healthy(ground, "fast-1") == -1, SECONDS)
     maint = ground.still()
     fires([well, failing, maint], "DnsvipServerUnhealthy", [False, True, False], 'server="fast-1"', job=JOB)
     row = next(each for each in json.loads(ground.noun("servers", "health", "--json")) if each["name"] == "fast-1")
     assert (row["set"], row["state"], row["weight"], row["passing"]) == ("maint", "maint", 0, False)
     refuse(ground, "fast-2")
-    wait_until(lambda: weight(ground, "fast-2") == 0)
+    wait_until(lambda: weight(ground, "fast-2") == 0, SECONDS)
     down = ground.flood(1, PLAIN)
     refuse(ground, "fast-2", still=False)
-    wait_until(lambda: weight(ground, "fast-2") == 100)
+    wait_until(lambda: weight(ground, "fast-2") == 100, SECONDS)
     mended = ground.flood(0.5, PLAIN)
     stages = [well, maint, down, mended]
     fires(stages, "DnsvipPoolDown", [False, False, True, False], job=JOB)
     fires(stages, "DnsvipNoServer", [False, False, True, False], job=JOB)
     refuse(ground, "fast-1", still=False)
     ground.noun("servers", "drain", "fast/fast-2")
-    wait_until(lambda: weight(ground, "fast-2") == 0)
+    wait_until(lambda: weight(ground, "fast-2") == 0, SECONDS)
     drained = ground.flood(1, PLAIN)
     ground.noun("servers", "up", "fast/fast-1")
-    wait_until(lambda: weight(ground, "fast-1") == 100)
+    wait_until(lambda: weight(ground, "fast-1") == 100, SECONDS)
     fires([drained, ground.flood(0.5, PLAIN)], "DnsvipNoServer", [True, False], job=JOB)
     ground.noun("servers", "up", "fast/fast-2")
-    wait_until(lambda: weight(ground, "fast-2") == 100)
+    wait_until(lambda: weight(ground, "fast-2") == 100, SECONDS)
 
 
 def test_forged_packets(ground: Watched) -> None:
@@ -190,9 +192,12 @@ def test_forged_packets(ground: Watched) -> None:
 def test_a_full_flow_table(ground: Watched) -> None:
     """A table of 1024 flows until it is larger."""
     well = ground.still()
-    full = ground.flood(2, PLAIN, ports=900)
-    assert full
-    wait_until(lambda: flows(ground) > 950)
+    for _ in range(10):  # new flows have a quarter of the table, so most must prove alive: few at a time
+        ground.flood(0.5, PLAIN, ports=150)
+        if flows(ground) > 900:
+            break
+    ground.flood(0.5, PLAIN, ports=400)
+    assert flows(ground) > 950
     full = ground.still()
     restarted(ground, lambda text: text.replace("flows = 1024", "flows = 100000"))
     larger = ground.flood(1, PLAIN, ports=900)

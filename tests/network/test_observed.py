@@ -81,8 +81,8 @@ def test_packets_are_counted(ground: Ground) -> None:
     assert ground.who(PLAIN)
     assert ground.who(ground.address("fast", 5))
     ground.client.run("curl", "-s", "-m", "1", "http://[2001:db8:a:1::bad]/", check=False)
-    wait_until(lambda: value(ground, 9154, 'dnsvip_dispatch_packets_total{reason="issued"}') >= 1)
-    assert value(ground, 9154, 'dnsvip_dispatch_packets_total{reason="plain"}') >= 1
+    wait_until(lambda: value(ground, 9154, 'dnsvip_dispatch_packets_total{action="forward",reason="issued"}') >= 1)
+    assert value(ground, 9154, 'dnsvip_dispatch_packets_total{action="forward",reason="plain"}') >= 1
     assert value(ground, 9154, 'dnsvip_dispatch_new_flows_total{tier="fast"}') >= 2
     assert sum(value(ground, 9154, f'dnsvip_dispatch_flows{{state="{state}"}}') for state in ("established", "new")) > 0
     for port in (9153, 9154):

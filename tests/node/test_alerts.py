@@ -128,7 +128,8 @@ def test_a_site_without_dns_servers() -> None:
 
     def stage(*reports: NodeReport) -> Stage:
         known = node_metrics.Known("dispatch", make_snapshot(), NOW, True, NOW, 1, reports)
-        text = render(node_metrics.families(known))[0].decode()
+        site = node_metrics.site_families(known.snapshot)
+        text = render([*node_metrics.families(known), *site])[0].decode()
         return Scrape(text, NOW), Scrape(text, NOW + 1)
 
     dispatcher, server = report("d1", "dispatch"), report("n1", "dns", "admin")
