@@ -24,6 +24,9 @@ Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | I
 SLICE = 0.001
 """Seconds that all streams together may take before datagrams get their turn: what a datagram waits for them."""
 
+PAUSE = 0.001
+"""Seconds between two slices that were used up: an API request takes many turns of the loop, not much of each."""
+
 READ = 1 << 13
 """Bytes read at once."""
 
@@ -116,7 +119,7 @@ class Turns:
                 break
         self._scheduled = bool(ready)
         if ready:
-            loop.call_soon(self._run)
+            loop.call_later(PAUSE, self._run)
 
 
 class Stream(asyncio.BufferedProtocol):
