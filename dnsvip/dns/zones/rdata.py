@@ -65,17 +65,22 @@ def read_type(text: str) -> int:
 
 def read_rdata(rtype: int, text: str, origin: dns.name.Name) -> dns.rdata.Rdata:
     """The data of a record of a type that `read_type` gave; raises ValueError, with what is wrong, for any text."""
+    return read_data(rtype, text, origin)[0]
+
+
+def read_data(rtype: int, text: str, origin: dns.name.Name) -> tuple[dns.rdata.Rdata, bytes]:
+    """As `read_rdata`, and the data as it stands in a message."""
     text = octets(text)
     try:
         generic = text.lstrip(" \t").startswith("\\#")
         read = None if generic else _READ.get(rtype)
         rdata = read(text, origin) if read else _plain(rtype, text, origin)
-        size = len(wire_of(rdata))
+        wire = wire_of(rdata)
     except Exception as error:  # whatever the library raises is a fault of this record, not of its zone
         raise ValueError(_reason(error)) from error
-    if size > MESSAGE_ROOM:
-        raise ValueError(f"its data has {size} bytes; {MESSAGE_ROOM} fit a message with the owner and a TSIG")
-    return rdata
+    if len(wire) > MESSAGE_ROOM:
+        raise ValueError(f"its data has {len(wire)} bytes; {MESSAGE_ROOM} fit a message with the owner and a TSIG")
+    return rdata, wire
 
 
 def wire_of(rdata: dns.rdata.Rdata) -> bytes:

@@ -44,9 +44,10 @@ class _Same(NamedTuple):
     data: bytes
 
 
-def record_of(line: int, owner: Labels, ttl: int, rdata: dns.rdata.Rdata) -> Record:
-    """The record with this data, its TTL as RFC 2181 section 8 has it."""
-    return Record(line, lowered(owner), owner, ttl if ttl <= MAX_TTL else 0, rdata, wire_of(rdata))
+def record_of(line: int, owner: Labels, ttl: int, rdata: dns.rdata.Rdata, wire: bytes | None = None) -> Record:
+    """The record with this data (`wire`, where it is known), its TTL as RFC 2181 section 8 has it."""
+    data = wire_of(rdata) if wire is None else wire
+    return Record(line, lowered(owner), owner, ttl if ttl <= MAX_TTL else 0, rdata, data)
 
 
 def unique(records: Iterable[Record]) -> list[Record]:

@@ -8,6 +8,7 @@ knows nothing about serving.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import dns.exception
 import dns.name
@@ -17,7 +18,7 @@ import dns.rdtypes.ANY.SOA
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.generate import parse_range, substituted
 from dnsvip.dns.zones.lexer import BYTE_ORDER_MARK, Entry, entries, quoted_word, word
-from dnsvip.dns.zones.rdata import read_rdata, read_type
+from dnsvip.dns.zones.rdata import read_data, read_type
 from dnsvip.dns.zones.record import MAX_TTL, Record, labels_of, record_of, unique
 from dnsvip.dns.zones.rules import conflicts, missing
 from dnsvip.errors import Problem, ZoneError
@@ -31,6 +32,9 @@ MOST_GENERATED = 65_536
 
 MOST_PROBLEMS = 200
 """Problems of one zone that are listed; the rest are counted."""
+
+LONGEST_CLASS = 16
+"""Characters of a class: "CLASS65535" has ten."""
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -186,12 +190,12 @@ class _Reader:
         return ttl, rtype, after
 
     def _add(self, line: int, owner: Labels, ttl: int | None, rtype: int, data: str) -> None:
-        rdata = read_rdata(rtype, data, self._origin)
+        rdata, wire = read_data(rtype, data, self._origin)
         if ttl is None:
             ttl = self._implicit_ttl(rdata)
         if len(self.records) >= MOST_RECORDS:
             raise _TooMany(f"is one of more than {MOST_RECORDS} records, the most in a zone")
-        self.records.append(record_of(line, owner, ttl, rdata))
+        self.records.append(record_of(line, owner, ttl, rdata, wire))
 
     def _implicit_ttl(self, rdata: object) -> int:
         """The TTL of a record that has none: of $TTL, of the record before; an SOA's own minimum, from then on."""
@@ -226,6 +230,11 @@ _DIRECTIVES: Mapping[str, Callable[[_Reader, Entry, int], None]] = {
 
 def _class(text: str) -> int | None:
     """The number of a class, None where the text is none."""
+    return _known_class(text) if len(text) <= LONGEST_CLASS else None
+
+
+@lru_cache(1024)
+def _known_class(text: str) -> int | None:
     try:
         return int(dns.rdataclass.from_text(text)) if text else None
     except (dns.exception.DNSException, ValueError):
