@@ -170,6 +170,12 @@ class Field:
         running = [name for name, process in self.processes.items() if process.poll() is None]
         wait_until(lambda: all(self.status(name)["generation"] >= generation for name in running), 30)
 
+    def weigh(self, **weights: int) -> None:
+        """Give servers other weights; return once every running dispatcher uses them."""
+        self.weights |= weights
+        self.apply()
+        self.settle()
+
     def log(self, name: str) -> str:
         """A dispatcher's log."""
         file = self.folder / f"{name}.log"

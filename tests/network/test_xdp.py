@@ -54,13 +54,6 @@ def xdp(field: Field, *words: str) -> str:
     return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml")).stdout
 
 
-def weigh(field: Field, **weights: int) -> None:
-    """Give servers other weights; return once the dispatcher uses them."""
-    field.weights |= weights
-    field.apply()
-    field.settle()
-
-
 def stop(process: subprocess.Popen[bytes], number: int) -> None:
     """Stop a process and wait for its exit."""
     process.send_signal(number)
@@ -192,12 +185,12 @@ def test_real_programs(running: Field) -> None:
     assert (result["answered"], result["moved"]) == (2000, 0)
     result = running.traffic("echo", "1000", "2", "::ffff:192.0.2.8")
     assert (result["answered"], result["moved"]) == (1000, 0)
-    weigh(running, s2=0)  # iperf3 has two connections, which must reach the same server
+    running.weigh(s2=0)  # iperf3 has two connections, which must reach the same server
     said = running.client.run("iperf3", "-c", vip, "-n", "20M", "-R").stdout
     assert "receiver" in said
     said = running.client.run("iperf3", "-c", vip, "-n", "20M").stdout
     assert "receiver" in said
-    weigh(running, s2=100)
+    running.weigh(s2=100)
     counters = running.status("d1")["counters"]
     assert counters["known"] > 5000
     assert sum(value for name, value in counters.items() if name.startswith("malformed")) == 0

@@ -39,11 +39,25 @@ from tests.dispatcher.io.xdp.kernel import Kernel, loaded
 START = int(NOW) * SECOND
 
 
-@pytest.fixture
-def program(kernel: None) -> Iterator[Kernel]:
+@pytest.fixture(scope="module")
+def once_loaded() -> Iterator[Kernel]:
     with loaded(4096) as running:
-        running.writer.apply(DispatchTables(snapshot()))
         yield running
+
+
+@pytest.fixture
+def program(kernel: None, once_loaded: Kernel) -> Kernel:
+    """The program with the sample site and no flows: the verifier takes seconds to load one, so the tests share it."""
+    restart(once_loaded)
+    once_loaded.writer.apply(DispatchTables(snapshot()))
+    once_loaded.forget()
+    return once_loaded
+
+
+def restart(program: Kernel, *, fixed_time: bool = False) -> None:
+    """As a new process does that takes the maps over."""
+    program.writer = MapWriter(program.maps, program.programs, fixed_time=fixed_time)
+    program.writer.settings(trace=1, user_space=1)
 
 
 CRYPTO = """\
@@ -96,8 +110,7 @@ def test_new_process_goes_on(program: Kernel) -> None:
     server = program.see(segment(vip), START).server
     program.see(segment(vip, ACK), START)
     moved = with_pool("fast", servers=POOLS["fast"].servers[::-1])
-    program.writer = MapWriter(program.maps, program.programs)
-    program.writer.settings(trace=1, user_space=1)
+    restart(program)
     assert program.see(segment(vip, ACK), START).server == server
     change(program, moved)
     result = program.see(segment(vip, ACK), START)
