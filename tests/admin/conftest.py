@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,12 +69,30 @@ async def read(response: ClientResponse) -> Answer:
     return Answer(response.status, response.headers, text, as_json)
 
 
+@pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a SQLite store that holds examples/site.toml, and its key: each test gets a copy."""
+    folder = tmp_path_factory.mktemp("applied")
+
+    async def apply() -> None:
+        store = await opened_in(folder)
+        await store.objects.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
+        await store.close()
+
+    asyncio.run(apply())
+    return folder
+
+
+async def opened_in(folder: Path) -> Store:
+    return await Store.open(f"sqlite:///{folder}/test.db", KeyEncryptionKey.load(folder / "key", os.environ))
+
+
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
+async def api(applied: Path, tmp_path: Path) -> AsyncIterator[Api]:
     """The API on a fresh SQLite store that holds examples/site.toml."""
-    kek = KeyEncryptionKey.load(tmp_path / "key", os.environ)
-    store = await Store.open(f"sqlite:///{tmp_path}/test.db", kek)
-    await store.objects.apply(plan(Site(), load_site(EXAMPLE), {}), "test", "site")
+    for name in ("test.db", "key"):
+        shutil.copy(applied / name, tmp_path)
+    store = await opened_in(tmp_path)
     snapshots, down = [await store.snapshots.load()], list[StoreError]()
 
     def opened() -> Store:

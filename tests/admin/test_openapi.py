@@ -16,7 +16,7 @@ from dnsvip.site.declare import declared
 from dnsvip.site.registry import KINDS
 from tests.admin.conftest import Api
 from tests.admin.stateful import BODIES
-from tests.long import LONG
+from tests.long import LONG, long_or
 from tests.node.serving import node
 
 ST = Path(sys.executable).with_name("st")
@@ -128,7 +128,8 @@ def test_schemathesis(tmp_path: Path) -> None:
     """Whatever is sent to the running server by its own document, it answers as that says, and never with a 500."""
     # A token that is changed or deleted by chance would end the run.
     some = ["--exclude-path-regex", "tokens/.name|docs", *([] if LONG else LIKE_TIERS)]
-    run(tmp_path, SETTINGS, "--phases", "examples,coverage,fuzzing", "--max-examples", "2", *some)
+    phases = "examples,coverage,fuzzing" if LONG else "examples,coverage"
+    run(tmp_path, SETTINGS, "--phases", phases, "--max-examples", "2", *some)
 
 
 @pytest.mark.slow
@@ -136,8 +137,9 @@ def test_schemathesis_along_the_links(tmp_path: Path) -> None:
     """Objects that are made can be looked at until they are removed, and then no longer, in whatever order."""
     kinds = "|".join(path.split("/")[3] for path in BODIES)
     some = ["--include-path-regex", f"^/api/v1/({kinds})/.name}}(/servers/.server}})?$"]
+    examples = str(long_or(25, long=60))
     settings = f'hooks = "{HOOKS}"\n{SETTINGS}'
-    said = run(tmp_path, settings, "--phases", "stateful", "--mode", "positive", "--max-examples", "60", *some)
+    said = run(tmp_path, settings, "--phases", "stateful", "--mode", "positive", "--max-examples", examples, *some)
     walked = re.search(r"API Links: +(\d+) covered", said)
     assert walked
     assert int(walked[1]) > 3, said
