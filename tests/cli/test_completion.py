@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.node.serving import DNSVIP, Node, free_port, node
 
 ASK = """
-source <("$DNSVIP" completion bash)
+eval "$SCRIPT"
 COMP_WORDS=(dnsvip "$@")
 COMP_CWORD=$#
 _dnsvip_completion dnsvip
@@ -21,11 +22,17 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
+@cache
+def script() -> str:
+    """What `dnsvip completion bash` prints."""
+    return subprocess.run([DNSVIP, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+
+
 def complete(*words: str, env: Mapping[str, str] | None = None) -> list[str]:
     """What bash offers for the last of the words."""
     done = subprocess.run(
-        ["bash", "-c", ASK.replace("<(", "<(PATH=$PATH "), "bash", *words],
-        env={**os.environ, "DNSVIP": str(DNSVIP), "PATH": f"{DNSVIP.parent}:{os.environ['PATH']}", **(env or {})},
+        ["bash", "-c", ASK, "bash", *words],
+        env={**os.environ, "SCRIPT": script(), "PATH": f"{DNSVIP.parent}:{os.environ['PATH']}", **(env or {})},
         capture_output=True,
         text=True,
         check=True,
