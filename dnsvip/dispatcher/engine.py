@@ -17,18 +17,29 @@ from dnsvip.dispatcher.dispatch_tables import (
     session_seconds,
 )
 from dnsvip.dispatcher.egress.icmp import ANSWERS, may_answer
-from dnsvip.dispatcher.flows.flow import FlowRef, Flows
+from dnsvip.dispatcher.flows.flow import FlowRef, Flows, is_answered, opens_again
 from dnsvip.dispatcher.flows.maglev import flow_hash
-from dnsvip.dispatcher.packet import RST, FlowKey, Malformed, Packet, Shape, ip_length, parse
-from dnsvip.dispatcher.reason import MALFORMED, Action, AddressReason, PacketReason
+from dnsvip.dispatcher.packet import (
+    RST,
+    SYN,
+    FlowKey,
+    Malformed,
+    Packet,
+    Shape,
+    has_martian_source,
+    ip_length,
+    parse,
+)
+from dnsvip.dispatcher.reason import ACCEPTED, MALFORMED, Action, AddressReason, PacketReason
 from dnsvip.dispatcher.token_bucket import HELD_PACKETS, SECOND
-from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
+from dnsvip.dispatcher.verdict import AddressVerdict, Target, Verdict
 from dnsvip.errors import ObjectError, Problem
 from dnsvip.site import Forward, Over, Stickiness, Tier, TierAction
 
 _make = tuple.__new__
 """Makes a NamedTuple of a plain tuple, on the path that every packet takes."""
-_FLOW, _DIRECT, _ENCAP, _ANSWER = Shape.FLOW, Forward.DIRECT, Forward.ENCAP, Action.ANSWER
+_FLOW, _DIRECT, _ENCAP = Shape.FLOW, Forward.DIRECT, Forward.ENCAP
+_ANSWER, _FORWARD, _DROP, _ELSEWHERE = Action.ANSWER, Action.FORWARD, Action.DROP, AddressReason.NOT_OURS
 """Members compared for every packet; looking one up in its enum costs three times the comparison."""
 
 FRAGMENT_SECONDS = 60
@@ -43,13 +54,16 @@ def decide(data: bytes, tables: DispatchTables, flows: Flows, now: int) -> Verdi
     seconds = now // SECOND
     if packet.shape is not _FLOW:
         return _UNUSUAL[packet.shape](data, packet, tables, flows, seconds)
-    flow = flows.touch(packet.key, packet.flags, seconds)
-    if packet.fragment:
-        flows.fragments.put(packet.fragment, packet.key, seconds + FRAGMENT_SECONDS)
-    if flow is not None:
-        verdict = _known(packet, flow, tables, flows)
-    else:
+    flags = packet.flags
+    flow = flows.touch(packet.key, flags, seconds)
+    if flow is None:
         verdict = _reply(packet.key, PacketReason.REPLY, packet, flows, seconds) or _new(packet, tables, flows, now)
+    elif flags & SYN and opens_again(flow, flags, seconds):
+        verdict = _new(packet, tables, flows, now, flow)
+    else:
+        verdict = _known(packet, flow, tables, flows)
+    if packet.fragment and verdict.action is _FORWARD:
+        flows.fragments.put(packet.fragment, packet.key, seconds + FRAGMENT_SECONDS)
     server = verdict.server
     if server is not None and len(data) > server.path_mtu and ip_length(data) > server.path_mtu:
         mtu = server.path_mtu
@@ -106,17 +120,20 @@ def _reselect(packet: Packet, flow: FlowRef, tables: DispatchTables, flows: Flow
     return forward_to(target, PacketReason.RESELECTED, dscp_of(owner))
 
 
-def _new(packet: Packet, tables: DispatchTables, flows: Flows, now: int) -> Verdict:
-    """The verdict on a packet of an unknown flow: verify, admit, select, record."""
+def _new(packet: Packet, tables: DispatchTables, flows: Flows, now: int, known: FlowRef | None = None) -> Verdict:
+    """The verdict on a packet of an unknown flow, or on a SYN on a known one: verify, admit, select, record.
+
+    Where it is refused a known flow stays as it is. Where it is admitted the flow stays with its server, as long as
+    the address leads to that server's pool.
+    """
     seconds = now // SECOND
-    use = _SingleUse(packet.key, flows, seconds)
+    use = _SingleUse(b"" if known and is_answered(known) else packet.key, flows, seconds)
     address = _verify(packet, tables, seconds, use)
     tier = address.tier
-    if tier is None:
-        action = Action.PASS if address.reason is AddressReason.NOT_OURS else Action.DROP
-        return Verdict(action, address.reason.value, packet=packet, address=address)
+    if tier is None or has_martian_source(packet.key[1:-4]) or (known and _leaves(known, address, tables)):
+        return _refused(packet, address)
     try:
-        return _admitted(packet, address, tier, use, tables, flows, now)
+        return _admitted(packet, address, tier, use, tables, flows, now, known)
     except ObjectError:
         raise
     except Exception as error:
@@ -131,6 +148,7 @@ def _admitted(
     tables: DispatchTables,
     flows: Flows,
     now: int,
+    known: FlowRef | None,
 ) -> Verdict:
     """As `_new`, of a flow that has a tier. Raises ObjectError where that makes it fail."""
     seconds = now // SECOND
@@ -140,9 +158,11 @@ def _admitted(
     reason, delay = _admit(tier, address.reason, tables, flows, now)
     if reason in _REFUSED:
         return Verdict(Action.DROP, reason.value, packet=packet, address=address)
-    pool = tables.pools.get(tier.pool or "")
-    sticky = flow_hash(_sticky(packet, address, pool.stickiness)) if pool else 0
-    target = tables.ring(pool.name, packet.version).pick(sticky) if pool else None
+    target, sticky = _kept(known, tier, tables) if known else (None, 0)
+    if target:
+        reason = PacketReason.KNOWN if reason in ACCEPTED else reason
+    else:
+        target, sticky = _select(packet, address, tier, tables)
     if target is None:
         return Verdict(Action.ANSWER, PacketReason.NO_SERVER.value, packet=packet, address=address)
     verdict = forward_to(target, reason, tier.dscp, delay, sticky if target.mode is Forward.ENCAP else 0)
@@ -150,8 +170,14 @@ def _admitted(
     if packet.flags & RST:
         return verdict  # it ends a flow that is unknown: there is nothing to record
     life, proof_life = _lives(address)
-    flow = flows.record(packet.key, owner_of(target, tier.dscp), life, sticky, seconds)
-    flows.opened[tier.name] += 1
+    owner = owner_of(target, tier.dscp)
+    if known is None:
+        anonymous = address.reason not in _AUTHENTIC
+        flow = flows.record(packet.key, owner, life, sticky, seconds, anonymous=anonymous)
+        flows.opened[tier.name] += 1
+    else:
+        flow = known
+        flows.renew(flow, owner, sticky)
     if single:
         flows.uses.put(use.name, packet.key, seconds + proof_life)
     if target.mode is not Forward.NAT:
@@ -176,8 +202,46 @@ def _verify(packet: Packet, tables: DispatchTables, seconds: int, use: _SingleUs
     return tables.verifier.verify(destination, flow.source, flow.source_port, seconds, use)
 
 
+def _refused(packet: Packet, address: AddressVerdict) -> Verdict:
+    """The verdict on a packet that opens no flow; one that is not for us is passed on."""
+    reason = address.reason
+    if reason is _ELSEWHERE:
+        return Verdict(Action.PASS, reason.value, packet=packet, address=address)
+    if has_martian_source(packet.key[1:-4]):
+        return Verdict(Action.DROP, PacketReason.MARTIAN.value, packet=packet)
+    return _make(Verdict, (_DROP, reason.value, None, None, _DIRECT, b"", b"", 0, 0, 0, packet, address))
+
+
+def _leaves(flow: FlowRef, address: AddressVerdict, tables: DispatchTables) -> bool:
+    """Whether a known flow would leave its pool for an address that is not valid, by a default tier."""
+    if address.accepted or address.tier is None:
+        return False
+    segment, slot = flow
+    pool = tables.pool_of(segment.owner[slot])
+    return pool not in tables.pools or pool != address.tier.pool
+
+
+def _kept(flow: FlowRef, tier: Tier, tables: DispatchTables) -> tuple[Target | None, int]:
+    """A flow's server and hash, if that server is of the tier's pool and keeps its flows."""
+    segment, slot = flow
+    template = tables.known(segment.owner[slot])
+    if template is None or template.server is None or template.server.pool != tier.pool:
+        return None, 0
+    return template.server, segment.hashes[slot]
+
+
+def _select(packet: Packet, address: AddressVerdict, tier: Tier, tables: DispatchTables) -> tuple[Target | None, int]:
+    """The server for a new flow, and the hash that it was picked by; None where no server takes any."""
+    pool = tables.pools.get(tier.pool or "")
+    if pool is None:
+        return None, 0
+    sticky = flow_hash(_sticky(packet, address, pool.stickiness))
+    return tables.ring(pool.name, packet.version).pick(sticky), sticky
+
+
 class _SingleUse:
-    """Tells the verifier whether another flow has used a proven address, and notes that it was asked."""
+    """Tells the verifier whether a proven address was used by a flow other than that of `key` (empty: by any), and
+    notes that it was asked."""
 
     __slots__ = ("_flows", "_key", "_now", "asked", "name")
 
@@ -230,19 +294,25 @@ def _rate_limited(data: bytes, packet: Packet, verdict: Verdict, flows: Flows, n
 
 
 def _reply(key: bytes, reason: PacketReason, packet: Packet, flows: Flows, seconds: int) -> Verdict | None:
-    """The verdict on a server's reply under nat; None where `key` is no reply to a known flow."""
+    """The verdict on a server's reply under nat; None where `key` is no reply to a known flow.
+
+    It prolongs the flow and never ends it: replies and clients' packets may come by one interface, so that anybody may
+    forge one. Under the other modes replies are not seen at all.
+    """
     forward = flows.translations.back.get(key)
     flow = flows.find(forward, seconds) if forward else None
     if forward is None or flow is None:
         return None
     if packet.shape is Shape.FLOW:
-        flows.refresh(flow, packet.flags, seconds)
+        flows.refresh(flow, seconds)
     vip, port = forward[17:33], forward[-4:-2]
     return Verdict(Action.FORWARD, reason.value, mode=Forward.NAT, vip=vip, port=port, packet=packet)
 
 
 def _error(data: bytes, packet: Packet, tables: DispatchTables, flows: Flows, seconds: int) -> Verdict:
     """An ICMP error follows the flow that it is about."""
+    if has_martian_source(data[8:40] if packet.version == 6 else data[12:20]):
+        return _drop_or_pass(packet, tables, PacketReason.MARTIAN)
     verdict = _follow(packet.key, PacketReason.ICMP_ERROR, packet, tables, flows, seconds)
     return _fitting(data, verdict) if verdict else _drop_or_pass(packet, tables, PacketReason.ICMP_ORPHAN)
 
@@ -251,7 +321,7 @@ def _fragment(data: bytes, packet: Packet, tables: DispatchTables, flows: Flows,
     """A later fragment follows its first one; one that arrives before its first is dropped."""
     key = flows.fragments.get(packet.fragment, seconds)
     verdict = _follow(key, PacketReason.FRAGMENT, packet, tables, flows, seconds) if key else None
-    return _fitting(data, verdict) if verdict else _drop_or_pass(packet, tables, PacketReason.FRAGMENT_ORPHAN)
+    return _fitting(data, verdict) if verdict else _unfit(packet, tables, PacketReason.FRAGMENT_ORPHAN)
 
 
 def _follow(
@@ -277,7 +347,12 @@ def _fitting(data: bytes, verdict: Verdict) -> Verdict:
 
 
 def _other(_: bytes, packet: Packet, tables: DispatchTables, _flows: Flows, _seconds: int) -> Verdict:
-    return _drop_or_pass(packet, tables, PacketReason.PROTOCOL)
+    return _unfit(packet, tables, PacketReason.PROTOCOL)
+
+
+def _unfit(packet: Packet, tables: DispatchTables, reason: PacketReason) -> Verdict:
+    """`_drop_or_pass` for this reason, or for the packet's source."""
+    return _drop_or_pass(packet, tables, PacketReason.MARTIAN if has_martian_source(packet.key[1:-4]) else reason)
 
 
 def _drop_or_pass(packet: Packet, tables: DispatchTables, reason: PacketReason) -> Verdict:
@@ -301,5 +376,7 @@ def _malformed(data: bytes, kind: Malformed, tables: DispatchTables) -> Verdict:
 
 _MALFORMED = {kind: Verdict(Action.DROP, name) for kind, name in MALFORMED.items()}
 _NOT_OURS = Verdict(Action.PASS, AddressReason.NOT_OURS.value)
+_AUTHENTIC = frozenset({AddressReason.ISSUED, AddressReason.PROVEN})
+"""The reasons of flows that are not anonymous."""
 _REFUSED = frozenset({PacketReason.TIER_DROP, PacketReason.OVER_RATE})
 _UNUSUAL = {Shape.ERROR: _error, Shape.FRAGMENT: _fragment, Shape.OTHER: _other}

@@ -22,6 +22,8 @@ MAX_EXTENSIONS = 8
 
 _make = tuple.__new__  # a NamedTuple of a plain tuple takes half the time
 _NO_PORTS = bytes(4)
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+_NOWHERE = bytes(15)  # all but the last byte of :: and ::1
 _BYTES = [bytes((number,)) for number in range(256)]
 _ECHO_REQUEST = {ICMP6: 128, ICMP4: 8}
 _ECHO_REPLY = {ICMP6: 129, ICMP4: 0}
@@ -126,6 +128,21 @@ def reverse_key(key: bytes) -> bytes:
     """The flow key of the reverse direction."""
     half = (len(key) - 5) // 2
     return key[:1] + key[1 + half : 1 + 2 * half] + key[1 : 1 + half] + key[-2:] + key[-4:-2]
+
+
+def has_martian_source(addresses: bytes) -> bool:
+    """Whether a packet with these addresses (source, then destination) cannot come from a client: its source is its
+    destination, or no host that could be answered (::, ::1, ::ffff:0:0/96, fe80::/10, ff00::/8; 0/8, 127/8, 224/3: RFC
+    4291 sections 2.4 and 2.5, RFC 6890)."""
+    half = len(addresses) // 2
+    first = addresses[0]
+    if addresses.endswith(addresses[:half]):
+        return True
+    if half == 4:
+        return first in (0, 127) or first >= 224
+    if first == 0:
+        return addresses[:12] == _MAPPED or (addresses[:15] == _NOWHERE and addresses[15] < 2)
+    return first == 0xFF or (first == 0xFE and addresses[1] >> 6 == 2)
 
 
 def _parse6(data: bytes) -> Packet | Malformed:

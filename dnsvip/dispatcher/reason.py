@@ -64,6 +64,7 @@ class PacketReason(StrEnum):
     NAT_PORTS = "no-nat-port"
     USES_FULL = "replay-table-full"
     FAILED = "failed"
+    MARTIAN = "martian-source"
 
 
 MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
@@ -120,6 +121,7 @@ WORDS: Mapping[str, str] = {
     "no-nat-port": "no free client port at the server for NAT",
     "replay-table-full": "the table of used single-use addresses is full, or uses in it may have been lost",
     "failed": "the program fails at it, a fault of the program; `dnsvip status` names the object that it is about",
+    "martian-source": "the source is no host's address, or is the VIP itself",
     "not-ours": "destination in no cluster prefix",
     "plain": "new flow to the plain VIP",
     "class": "new flow to a class address",

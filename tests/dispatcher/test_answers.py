@@ -132,14 +132,14 @@ def test_known_flow_waits_for_its_server(dispatcher: Dispatcher) -> None:
 def test_no_answer_to_what_is_no_host(dispatcher: Dispatcher, source: int) -> None:
     """The unspecified address, loopback and groups are never answered (RFC 4443 section 2.4)."""
     data = segment(address("empty"), source=source)
-    assert bare(dispatcher(data)) == Verdict(Action.DROP, PacketReason.NO_SERVER)
+    assert bare(dispatcher(data)) == Verdict(Action.DROP, PacketReason.MARTIAN)
 
 
 @pytest.mark.parametrize("source", [0x0000_0001, 0x7F00_0001, 0xE000_0001, 0xFFFF_FFFF])
 def test_no_answer_to_what_is_no_ipv4_host(dispatcher: Dispatcher, source: int) -> None:
     """Neither are this network, loopback, groups and broadcast (RFC 1122 section 3.2.2)."""
     data = ip4(source, PLAIN4 + 9, 17, struct.pack("!HHHH", 1, 2, 8, 0))
-    assert bare(dispatcher(data)) == Verdict(Action.DROP, PacketReason.NO_SERVER)
+    assert bare(dispatcher(data)) == Verdict(Action.DROP, PacketReason.MARTIAN)
 
 
 def test_no_answer_to_errors_and_later_fragments(dispatcher: Dispatcher) -> None:

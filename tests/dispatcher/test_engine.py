@@ -329,7 +329,7 @@ def test_icmp_error_follows_its_flow(dispatcher: Dispatcher) -> None:
         assert (verdict.action, verdict.reason, verdict.server) == (Action.FORWARD, PacketReason.ICMP_ERROR, server)
     inner = segment(CLIENT4, ACK, 80, PLAIN4 + 7, 40_000)[:28]
     server = dispatcher(segment(PLAIN4 + 7)).server
-    verdict = dispatcher(ip4(9, PLAIN4 + 7, 1, struct.pack("!BBHI", 3, 4, 0, 1300) + inner))
+    verdict = dispatcher(ip4(CLIENT4 + 9, PLAIN4 + 7, 1, struct.pack("!BBHI", 3, 4, 0, 1300) + inner))
     assert (verdict.reason, verdict.server) == (PacketReason.ICMP_ERROR, server)
 
 

@@ -53,7 +53,7 @@ BAD_SITE = Site(
 )
 
 
-SEVERAL = ("_admitted", "_lives", "_sticky", "_admit", "verdict")
+SEVERAL = ("_admitted", "_select", "_lives", "_sticky", "_admit", "verdict")
 """Functions that deal with several objects at a time: an error in them is put down to any one of these."""
 
 

@@ -1,8 +1,10 @@
 """The flow table (the patent's connection key table): which server a flow has, in bounded memory.
 
 A flow is in one of two segments. New flows are in the probation segment, a ring: under a flood the oldest new flow is
-evicted, never an established one. With its second packet (TCP: the first without SYN) a flow moves to the established
-segment. A packet costs one or two dictionary look-ups. A flow that has been idle for longer than its lifetime is
+evicted, never an established one. With its second packet (TCP: the first without SYN) a flow is answered and moves to
+the established segment. An anonymous flow, to an address that anybody can make up, moves with its first such packet in
+a later second than its opening, as long as anonymous flows are at most half of that segment; and while it is young its
+life is short. A packet costs one or two dictionary look-ups. A flow that has been idle for longer than its lifetime is
 unknown (now > seen + life; all times here are whole unix seconds); an incremental sweep frees its memory. Flows are
 held in arrays, about 250 bytes each, which the garbage collector never traverses. The table knows addresses only as
 keys and servers only as numbers.
@@ -17,16 +19,27 @@ from typing import TypeAlias
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.nat import Translations
 from dnsvip.dispatcher.flows.uses import Uses
-from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
+from dnsvip.dispatcher.packet import ACK, FIN, RST, SYN, TCP
 from dnsvip.dispatcher.token_bucket import Buckets
 
 NEW_SECONDS = 30
 CLOSING_SECONDS = 60
 DATAGRAM_SECONDS = 180
-"""Idle lifetime in seconds of a new flow, of one after FIN or RST, and of an established UDP or echo flow.
+"""Idle lifetime in seconds of a flow that is not answered, of one after FIN or RST, and of other UDP and echo flows.
 
-An established TCP flow lives for its cluster's `session_lifetime`.
+Other TCP flows live for their cluster's `session_lifetime`.
 """
+
+RETRY_SECONDS = 60
+"""For so long a SYN may be a retransmission of the first one: Linux sends it again 1, 3, 7, 15 and 31 s later."""
+
+YOUNG_SECONDS = 120
+"""For so long an anonymous flow is young, and its idle lifetime no longer than that."""
+
+ANONYMOUS_SHARE = 2
+"""One part in so many of the established segment may be anonymous flows."""
+
+_BOUNDARY = SYN | FIN | RST  # once: for every packet, this takes as long as a look-up
 
 FRAGMENTED = 4096
 """Fragmented packets tracked at a time."""
@@ -40,17 +53,35 @@ def most_uses(bound: int) -> int:
 class Segment:
     """Flows as a structure of arrays with an index by key. It grows on demand, up to `bound`."""
 
-    __slots__ = ("bound", "closing", "cursor", "free", "hand", "hashes", "keys", "life", "owner", "seen", "slots")
+    __slots__ = (
+        "anonymous",
+        "answered",
+        "bound",
+        "closing",
+        "cursor",
+        "free",
+        "hand",
+        "hashes",
+        "keys",
+        "life",
+        "opened",
+        "owner",
+        "seen",
+        "slots",
+    )
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes | None] = []
+        self.opened = array("I")
         self.seen = array("I")
         self.life = array("I")
         self.owner = array("I")
         self.hashes = array("Q")
         self.closing = bytearray()
+        self.answered = bytearray()
+        self.anonymous = bytearray()
         self.free: list[int] = []
         self.cursor = 0
         self.hand = 0
@@ -58,18 +89,22 @@ class Segment:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: int) -> None:
+    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: int, anonymous: int) -> None:
         """Write a flow into a free slot, or append one."""
         if slot == len(self.keys):
             self.keys.append(key)
+            self.opened.append(now)
             self.seen.append(now)
             self.life.append(life)
             self.owner.append(owner)
             self.hashes.append(flow_hash)
             self.closing.append(0)
+            self.answered.append(0)
+            self.anonymous.append(anonymous)
         else:
-            self.keys[slot], self.seen[slot], self.life[slot] = key, now, life
-            self.owner[slot], self.hashes[slot], self.closing[slot] = owner, flow_hash, 0
+            self.keys[slot], self.opened[slot], self.seen[slot], self.life[slot] = key, now, now, life
+            self.owner[slot], self.hashes[slot] = owner, flow_hash
+            self.closing[slot], self.answered[slot], self.anonymous[slot] = 0, 0, anonymous
         self.slots[key] = slot
 
     def clear(self, slot: int) -> bytes:
@@ -85,14 +120,31 @@ FlowRef: TypeAlias = tuple[Segment, int]
 """A flow by its segment and slot: what one look-up finds. Valid until the table changes, so within one packet."""
 
 
+def is_answered(flow: FlowRef) -> bool:
+    """Whether the client has gone on after its first packet (TCP: with a segment other than SYN)."""
+    segment, slot = flow
+    return segment.answered[slot] == 1
+
+
+def opens_again(flow: FlowRef, flags: int, now: int) -> bool:
+    """Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that
+    opened the flow, sent again (RFC 9293 section 3.8.1): the flow is not answered, and RETRY_SECONDS old at most."""
+    segment, slot = flow
+    if flags & (SYN | ACK) != SYN:
+        return False
+    return is_answered(flow) or now - segment.opened[slot] > RETRY_SECONDS
+
+
 class Flows:
     """All state between packets: flows, translations, fragments, used single-use addresses, token buckets, the number
     of packets the runner holds (`held`, maintained by the runner) and of flows each tier has opened.
 
-    `bound` is the maximum number of flows; at most a quarter of them are new ones.
+    `bound` is the maximum number of flows; at most a quarter of them are new ones. `anonymous` is how many of the
+    established ones are.
     """
 
     __slots__ = (
+        "anonymous",
         "buckets",
         "established",
         "evicted",
@@ -113,7 +165,7 @@ class Flows:
         self.fragments = ExpiringMap(FRAGMENTED)
         self.uses = Uses(most_uses(bound))
         self.buckets = Buckets()
-        self.evicted = self.expired = self.kept_new = self.held = 0
+        self.anonymous = self.evicted = self.expired = self.kept_new = self.held = 0
         self.opened: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -130,7 +182,7 @@ class Flows:
             return self._touch_probation(key, flags, now)
         if segment.seen[slot] != now and self._expire(segment, slot, now):
             return None
-        if flags & (SYN | FIN | RST):
+        if flags & _BOUNDARY:
             if not flags & SYN:
                 segment.closing[slot] = 1
             elif segment.closing[slot]:
@@ -151,27 +203,39 @@ class Flows:
         if flags & (FIN | RST):
             segment.closing[slot] = 1
         elif not flags & SYN:
-            return self._establish(slot, now)
+            segment.answered[slot] = 1
+            if now > segment.opened[slot] or not segment.anonymous[slot]:
+                return self._establish(slot, now)
         return segment, slot
 
     def _establish(self, slot: int, now: int) -> FlowRef:
-        """Move a new flow to the established segment; where that is full it stays new and is forwarded all the same."""
+        """Move a new flow to the established segment; where that is full, or its share of it, the flow stays new and is
+        forwarded all the same."""
         segment, new = self.established, self.probation
-        if not segment.free and len(segment.keys) >= segment.bound:
+        anonymous = new.anonymous[slot]
+        if self._is_full(anonymous):
             self._walk(segment, 64, now)
-        if segment.free:
-            place = segment.free.pop()
-        elif len(segment.keys) < segment.bound:
-            place = len(segment.keys)
-        else:
+        if self._is_full(anonymous):
             self.kept_new += 1
             return new, slot
+        place = segment.free.pop() if segment.free else len(segment.keys)
         owner, life, flow_hash, closing = new.owner[slot], new.life[slot], new.hashes[slot], new.closing[slot]
-        segment.put(place, new.clear(slot), owner, life, flow_hash, now)
-        segment.closing[place] = closing
+        opened = new.opened[slot]
+        segment.put(place, new.clear(slot), owner, life, flow_hash, now, anonymous)
+        segment.opened[place], segment.closing[place], segment.answered[place] = opened, closing, 1
+        self.anonymous += anonymous
         return segment, place
 
-    def record(self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int) -> FlowRef:
+    def _is_full(self, anonymous: int) -> bool:
+        """Whether no flow can be established any more, or no anonymous one."""
+        segment = self.established
+        if anonymous and self.anonymous >= segment.bound // ANONYMOUS_SHARE:
+            return True
+        return not segment.free and len(segment.keys) >= segment.bound
+
+    def record(
+        self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int, *, anonymous: bool = False
+    ) -> FlowRef:
         """Add a new flow; where the segment is full the oldest new flow is evicted."""
         segment = self.probation
         slot = segment.cursor
@@ -179,8 +243,18 @@ class Flows:
         if slot < len(segment.keys) and segment.keys[slot] is not None:
             self.translations.close(segment.clear(slot))
             self.evicted += 1
-        segment.put(slot, key, owner, session_seconds if key[0] == TCP else DATAGRAM_SECONDS, flow_hash, now)
+        life = session_seconds if key[0] == TCP else DATAGRAM_SECONDS
+        segment.put(slot, key, owner, life, flow_hash, now, int(anonymous))
         return segment, slot
+
+    def renew(self, flow: FlowRef, owner: int, flow_hash: int) -> None:
+        """Give a flow that a SYN opens again the server and mark that it has from now on."""
+        segment, slot = flow
+        if segment.owner[slot] >> 8 != owner >> 8:
+            key = segment.keys[slot]
+            assert key is not None  # noqa: S101 - a flow has one
+            self.translations.close(key)
+        segment.owner[slot], segment.hashes[slot] = owner, flow_hash
 
     def find(self, key: bytes, now: int = 0) -> FlowRef | None:
         """A flow that is known at `now`; changes nothing."""
@@ -190,11 +264,10 @@ class Flows:
                 return None if now - segment.seen[slot] > self._life(segment, slot) else (segment, slot)
         return None
 
-    def refresh(self, flow: FlowRef, flags: int, now: int) -> None:
+    def refresh(self, flow: FlowRef, now: int) -> None:
         """Account a packet of the reverse direction (seen under nat only)."""
         segment, slot = flow
         segment.seen[slot] = now
-        segment.closing[slot] |= 1 if flags & (FIN | RST) else 0
 
     def remove(self, key: bytes) -> None:
         """Remove a flow, if it is known."""
@@ -208,6 +281,7 @@ class Flows:
         self.translations.close(segment.clear(slot))
         if segment is self.established:
             segment.free.append(slot)
+            self.anonymous -= segment.anonymous[slot]
 
     def sweep(self, now: int, budget: int = 1 << 62) -> None:
         """Remove expired flows among the next `budget` slots of each segment, and expired fragments and uses."""
@@ -235,4 +309,7 @@ class Flows:
     def _life(self, segment: Segment, slot: int) -> int:
         if segment.closing[slot]:
             return CLOSING_SECONDS
-        return NEW_SECONDS if segment is self.probation else segment.life[slot]
+        if not segment.answered[slot]:
+            return NEW_SECONDS
+        young = segment.anonymous[slot] and segment.seen[slot] - segment.opened[slot] < YOUNG_SECONDS
+        return min(segment.life[slot], YOUNG_SECONDS) if young else segment.life[slot]

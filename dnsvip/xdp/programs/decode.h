@@ -157,7 +157,7 @@ __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 	return 0;
 }
 
-/* Whether a proven address has opened another flow already. */
+/* Whether a proven address has opened another flow already, or for a SYN on an answered flow any. */
 static __always_inline int is_replayed(struct work *w)
 {
 	const struct flow_key *key = &w->packet.key;
@@ -166,7 +166,8 @@ static __always_inline int is_replayed(struct work *w)
 	w->use.address[0] = key->destination[0];
 	w->use.address[1] = key->destination[1];
 	use = bpf_map_lookup_elem(&uses, &w->use);
-	return use && use->until >= w->seconds && __builtin_memcmp(&use->key, key, sizeof(*key));
+	return use && use->until >= w->seconds &&
+	       (w->again == AGAIN_ANSWERED || __builtin_memcmp(&use->key, key, sizeof(*key)));
 }
 
 /* Steps 7 and 8: the client's state, and its proof where one is required. */

@@ -6,7 +6,8 @@
 #include "select.h"
 #include "sweep.h"
 
-/* Returns a server's answer under nat to its client; 1 where the packet is one. */
+/* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
+ * (dispatcher/engine.py). */
 __noinline int reply(struct flow_key *key, __u32 reason)
 {
 	struct work *w = work();
@@ -22,11 +23,8 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 	flow = live_flow(&forward, w->seconds);
 	if (!flow)
 		return 0;
-	if (w->packet.shape == SHAPE_FLOW) {
+	if (w->packet.shape == SHAPE_FLOW)
 		flow->seen = w->seconds;
-		if (w->packet.flags & (FIN | RST))
-			flow->closing = 1;
-	}
 	w->client = flow->client;
 	set_verdict(&w->verdict, ACTION_FORWARD, reason);
 	w->verdict.mode = MODE_NAT;
@@ -63,6 +61,12 @@ static __always_inline void drop_or_pass(struct work *w, const struct site *site
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 }
 
+/* `drop_or_pass` for this reason, or for the packet's source. */
+static __always_inline void unfit(struct work *w, const struct site *site, __u8 reason)
+{
+	drop_or_pass(w, site, is_martian(&w->packet.key) ? REASON_MARTIAN_SOURCE : reason);
+}
+
 /* Drops an unreadable packet, unless its addresses are readable and not ours. */
 static __always_inline void reject(struct work *w, const struct site *site, __u8 reason)
 {
@@ -94,7 +98,9 @@ __noinline int decide_without_flow(void)
 	if (!site || !w)
 		return 0;
 	if (w->packet.shape == SHAPE_ERROR) {
-		if (follow(w, site, &w->packet.key, REASON_ICMP_ERROR))
+		if (w->packet.martian)
+			drop_or_pass(w, site, REASON_MARTIAN_SOURCE);
+		else if (follow(w, site, &w->packet.key, REASON_ICMP_ERROR))
 			check_path_mtu(w, site);
 		else
 			drop_or_pass(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
@@ -107,9 +113,9 @@ __noinline int decide_without_flow(void)
 				return 0;
 			}
 		}
-		drop_or_pass(w, site, REASON_FRAGMENT_WITHOUT_FIRST);
+		unfit(w, site, REASON_FRAGMENT_WITHOUT_FIRST);
 	} else {
-		drop_or_pass(w, site, REASON_UNSUPPORTED_PROTOCOL);
+		unfit(w, site, REASON_UNSUPPORTED_PROTOCOL);
 	}
 	return 0;
 }
@@ -149,11 +155,10 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	if (!filter)
 		return;
 	flow = follow_flow(l, p, filter, w->index_hash, w->seconds);
-	if (p->fragmented)
-		remember_fragment(w);
-	if (!flow) {
+	if (!flow || opens_again(p, flow, w->seconds)) {
+		w->again = !flow ? AGAIN_NOT : flow->answered ? AGAIN_ANSWERED : AGAIN_UNANSWERED;
 		w->maybe_decoded = may_be_known(filter, w->address_hash);
-		if (!site->translates || !reply(&p->key, REASON_REPLY))
+		if (flow || !site->translates || !reply(&p->key, REASON_REPLY))
 			new_flow(w, site, l);
 	} else {
 		number = flow->owner >> 8;
@@ -165,6 +170,8 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 		if (v->action == ACTION_FORWARD && v->mode == MODE_NAT)
 			assign_port(w);
 	}
+	if (p->fragmented && v->action == ACTION_FORWARD)
+		remember_fragment(w);
 	number = v->server;
 	size = p->end - p->network;
 	if (number < MAX_SERVERS && size > site->servers[number].path_mtu) {

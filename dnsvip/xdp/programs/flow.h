@@ -43,8 +43,10 @@ static __noinline __u64 key_hash(const struct flow_key *k)
 
 static __always_inline int is_idle(const struct flow *flow, __u32 now)
 {
-	__s32 life = flow->closing ? CLOSING_SECONDS : flow->state == FLOW_NEW ? NEW_SECONDS : (__s32)flow->life;
+	__s32 life = flow->closing ? CLOSING_SECONDS : flow->answered ? (__s32)flow->life : NEW_SECONDS;
 
+	if (flow->anonymous && life > YOUNG_SECONDS && (__s32)(flow->seen - flow->opened) < YOUNG_SECONDS)
+		life = YOUNG_SECONDS;
 	return (__s32)(now - flow->seen) > life;
 }
 
@@ -107,6 +109,8 @@ static __noinline int forget(struct flow *flow)
 	if (established) {
 		bpf_map_push_elem(&spare, &number, BPF_ANY);
 		__sync_fetch_and_sub(&l->established, 1);
+		if (flow->anonymous)
+			__sync_fetch_and_sub(&l->anonymous, 1);
 	}
 	return 1;
 }
@@ -124,14 +128,21 @@ static __always_inline __u32 spare_place(struct lanes *l)
 	return number < l->established_places ? number : NONE;
 }
 
-/* The second packet of a new flow establishes it, and its record moves. Where there is no space it stays new and is
- * still forwarded. Returns the flow's record from now on. */
+/* Whether a flow may be established: anonymous ones have a share of the places. */
+static __always_inline int has_share(const struct lanes *l, const struct flow *flow)
+{
+	return l->established < l->established_places &&
+	       (!flow->anonymous || l->anonymous < l->established_places / ANONYMOUS_SHARE);
+}
+
+/* Establishes a new flow: its record moves. Where there is no space it stays new and is still forwarded. Returns the
+ * flow's record from now on. */
 static __always_inline struct flow *establish(struct lanes *l, struct flow *flow)
 {
 	struct flow *moved;
 	__u32 number;
 
-	if (l->established < l->established_places) {
+	if (has_share(l, flow)) {
 		number = spare_place(l);
 		moved = number == NONE ? NULL : record_at(l->new_places + number);
 		if (moved) {
@@ -140,6 +151,8 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 			moved->word = (flow->word & ~l->number_mask) | ESTABLISHED | number;
 			if (replace_word(flow, moved->word)) {
 				__sync_fetch_and_add(&l->established, 1);
+				if (moved->anonymous)
+					__sync_fetch_and_add(&l->anonymous, 1);
 				flow->state = FLOW_NONE;
 				return moved;
 			}
@@ -235,5 +248,15 @@ static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *
 		}
 		return flow;
 	}
-	return flow->state == FLOW_NEW ? establish(l, flow) : flow;
+	if (flow->state != FLOW_NEW)
+		return flow;
+	flow->answered = 1;
+	return flow->anonymous && now <= flow->opened ? flow : establish(l, flow);
+}
+
+/* Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that opened
+ * the flow, sent again. */
+static __always_inline int opens_again(const struct packet *p, const struct flow *flow, __u32 now)
+{
+	return (p->flags & (SYN | ACK)) == SYN && (flow->answered || (__s32)(now - flow->opened) > RETRY_SECONDS);
 }

@@ -8,6 +8,9 @@
 #define NEW_SECONDS 30
 #define CLOSING_SECONDS 60
 #define DATAGRAM_SECONDS 180
+#define RETRY_SECONDS 60
+#define YOUNG_SECONDS 120
+#define ANONYMOUS_SHARE 2 /* one part in so many of the established flows' places may have anonymous ones */
 #define FRAGMENT_SECONDS 60
 
 enum flow_state { FLOW_NONE, FLOW_NEW, FLOW_ESTABLISHED };
@@ -20,12 +23,15 @@ struct flow {
 	__u32 place;  /* where that word is: row * 16 + column */
 	__u32 owner;  /* server number << 8 | DSCP, as DispatchTables.owner_of */
 	__u32 seen;
-	__u32 life;  /* idle timeout in seconds, once established */
+	__u32 life;  /* idle timeout in seconds, once answered */
 	__be16 port; /* the client's port as the server sees it, under nat */
 	__u8 state;
 	__u8 closing;
 	__u8 translated; /* it has an entry in `replies` */
-	__u8 unused[7];
+	__u8 answered;   /* the client has gone on after its first packet (TCP: with a segment other than SYN) */
+	__u8 anonymous;  /* its address is not authentic */
+	__u8 unused;
+	__u32 opened;
 };
 
 /* The connection key table as a whole. Only sweeps write the first cache line. */
@@ -38,9 +44,10 @@ struct lanes {
 
 	__u64 cursor;      /* new flows recorded so far, plus one */
 	__u64 established; /* established flows */
+	__u64 anonymous;   /* those among them */
 	__u32 established_places;
 	__u32 used; /* places of established flows used so far; those free again are in map `spare` */
-	__u64 padding[5];
+	__u64 padding[4];
 };
 
 /* The flow of a fragmented packet or of a proven address, and the last second it is valid. */

@@ -7,6 +7,7 @@
 #define FIN 1
 #define SYN 2
 #define RST 4
+#define ACK 16
 
 /* Network byte order throughout. An IPv4 address is in the last four of sixteen bytes. */
 struct flow_key {
@@ -45,7 +46,7 @@ struct packet {
 	__u8 upper_protocol;
 	__u8 tagged; /* bytes of VLAN tags */
 	__u8 readable; /* its addresses could be read */
-	__u8 unused;
+	__u8 martian;  /* of an error: its own source is martian */
 };
 
 /* A walk over IPv6 extension headers, starting at frame offset `at`. */
@@ -63,6 +64,20 @@ static __always_inline struct wide wide_of(const __be64 *words)
 	struct wide n = {bpf_be64_to_cpu(words[0]), bpf_be64_to_cpu(words[1])};
 
 	return n;
+}
+
+/* Whether a packet cannot come from a client: its source is no single host, or its destination (packet.py). */
+static __always_inline int is_martian(const struct flow_key *key)
+{
+	struct wide source = wide_of(key->source);
+	__u32 first = source.lo >> 24;
+
+	if (key->source[1] == key->destination[1] && key->source[0] == key->destination[0])
+		return 1;
+	if (key->version == 6)
+		return source.hi ? source.hi >> 56 == 0xff || source.hi >> 54 == 0xfe80 >> 6
+				 : source.lo <= 1 || source.lo >> 32 == 0xffff;
+	return !first || first == 127 || first >= 224;
 }
 
 static __always_inline void reverse_key(struct flow_key *to, const struct flow_key *from)

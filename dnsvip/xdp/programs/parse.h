@@ -164,6 +164,7 @@ __noinline int parse_inner(struct xdp_md *ctx, struct packet *p)
 	if (key.source[0] != p->key.destination[0] || key.source[1] != p->key.destination[1])
 		return REASON_MALFORMED_INNER;
 	p->inner = c.at;
+	p->martian = is_martian(&p->key);
 	p->shape = SHAPE_ERROR;
 	reverse_key(&p->key, &key);
 	return PARSED;

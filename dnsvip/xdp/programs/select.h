@@ -150,6 +150,16 @@ static __always_inline __u8 admit(struct work *w, const struct tier *tier, __u32
 	return wait ? REASON_HELD : accepted;
 }
 
+static __always_inline int is_authentic(__u8 reason)
+{
+	return reason == REASON_ISSUED || reason == REASON_PROVEN;
+}
+
+static __always_inline int is_accepted(__u8 reason)
+{
+	return is_authentic(reason) || reason == REASON_PLAIN || reason == REASON_CLASS;
+}
+
 static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
@@ -173,7 +183,34 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	flow->state = FLOW_NEW;
 	flow->closing = 0;
 	flow->translated = 0;
+	flow->answered = 0;
+	flow->anonymous = !is_authentic(w->address_verdict.reason);
+	flow->opened = w->seconds;
 	complete(l, &slot, w->address_hash, w->index_hash);
+}
+
+/* The known flow of a SYN, where its server is of a tier's pool. */
+static __always_inline struct flow *flow_in_pool(struct work *w, const struct site *site, const struct tier *tier)
+{
+	struct flow *flow = w->again ? find_flow(&w->packet.key) : NULL;
+	__u32 number = flow ? flow->owner >> 8 : NONE;
+
+	return number < MAX_SERVERS && tier->pool < MAX_POOLS && site->servers[number].pool == tier->pool ? flow : NULL;
+}
+
+/* Gives the known flow of a SYN the server and mark that it has from now on. Always 0. */
+static __noinline int renew_flow(struct work *w)
+{
+	struct flow *flow = find_flow(&w->packet.key);
+
+	if (!flow)
+		return 0;
+	if (flow->owner >> 8 != w->verdict.server)
+		close_translation(flow);
+	flow->owner = w->verdict.server << 8 | w->verdict.dscp;
+	flow->hash = w->verdict.hash;
+	flow->client = w->address_verdict.client;
+	return 0;
 }
 
 /* Admits a flow to a verified address and selects its server. Sets the verdict; returns 1 where the flow is to be
@@ -183,6 +220,7 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	struct address_verdict *j = &w->address_verdict;
 	const struct tier *tier;
 	__u32 stickiness = STICKY_FLOW, server;
+	struct flow *flow;
 	__u64 hash;
 	__u8 reason;
 
@@ -193,10 +231,20 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	if (!w->maybe_decoded)
 		w->flow_hash = key_hash(&w->packet.key);
 	tier = &site->tiers[j->tier];
+	flow = flow_in_pool(w, site, tier);
+	if (w->again && !flow && !is_accepted(j->reason)) { /* no default tier for a flow of another */
+		set_verdict(&w->verdict, ACTION_DROP, j->reason);
+		return 0;
+	}
 	reason = admit(w, tier, j->tier, j->reason);
 	if (reason == REASON_TIER_DROP || reason == REASON_OVER_RATE) {
 		set_verdict(&w->verdict, ACTION_DROP, reason);
 		return 0;
+	}
+	if (flow && site->servers[(flow->owner >> 8) & (MAX_SERVERS - 1)].keeps) {
+		forward_to(&w->verdict, site, (flow->owner & ~255U) | tier->dscp, is_accepted(reason) ? REASON_KNOWN : reason,
+			   flow->hash);
+		return 1;
 	}
 	if (tier->pool < MAX_POOLS)
 		stickiness = site->pools[tier->pool].stickiness;
@@ -211,7 +259,7 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	return !(w->packet.flags & RST); /* a reset ends the flow: nothing to record */
 }
 
-/* The verdict on the first packet of a flow, into work.verdict. Always 0. */
+/* The verdict on the first packet of a flow, or on a SYN on a known one, into work.verdict. Always 0. */
 static __noinline int new_flow(struct work *w, const struct site *site, struct lanes *l)
 {
 	struct address_verdict *j;
@@ -222,6 +270,10 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 	cluster = cluster_of(w, site, &w->packet.key);
 	if (cluster >= MAX_CLUSTERS) {
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		return 0;
+	}
+	if (is_martian(&w->packet.key)) {
+		set_verdict(&w->verdict, ACTION_DROP, REASON_MARTIAN_SOURCE);
 		return 0;
 	}
 	j->cluster = cluster;
@@ -246,7 +298,10 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 			bpf_map_delete_elem(&uses, &w->use);
 		return 0;
 	}
-	record_flow(w, site, l, site->clusters[cluster].session_seconds);
+	if (w->again)
+		renew_flow(w);
+	else
+		record_flow(w, site, l, site->clusters[cluster].session_seconds);
 	if (j->single) {
 		w->use_made.until = w->seconds + PROOF_SLOTS * site->clusters[cluster].slot_seconds;
 		bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_ANY);

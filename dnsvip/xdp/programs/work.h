@@ -29,13 +29,16 @@ struct address_verdict {
 	__u16 unused;
 };
 
+enum again { AGAIN_NOT, AGAIN_UNANSWERED, AGAIN_ANSWERED };
+
 struct work {
 	__u64 now; /* unix nanoseconds */
 	__u64 second_start;
 	__u32 seconds;
 	__u32 cluster; /* of the packet before */
 	__u32 ring;    /* of the packet before */
-	__u32 maybe_decoded;  /* the packet's destination may be in the decode cache */
+	__u16 maybe_decoded;  /* the packet's destination may be in the decode cache */
+	__u16 again;          /* whether the packet is a SYN on a known flow: enum again */
 	__u64 client; /* of the packet's flow, where known */
 	__u64 address_hash; /* hash of the packet's destination */
 	__u64 index_hash;   /* hash of its flow's key */

@@ -56,6 +56,7 @@ def divide(maps: Mapping[str, Map]) -> None:
             number_mask=_power(flows * TURNS) - 1,
             cursor=1,
             established=0,
+            anonymous=0,
             used=0,
             phase=2,
         ),

@@ -40,6 +40,9 @@ START = 1_700_000_000
 MASTER = bytes(range(32, 64))
 V4 = 0x0A000000
 TCP_FLAGS = (*(2,) * 12, *(16,) * 16, *(24,) * 8, 17, 17, 4, 20, 18, 1, 0, 3, 6, 63)
+RESERVED = (0, 1, 0xFE80 << 112 | 1, 0xFF02 << 112 | 1, 0xFFFF_C633_6407)
+RESERVED4 = (7, 0x7F000001, 0xE0000001, 0xF0000001, 0xFFFFFFFF)
+"""Sources that no client has."""
 EXTENSIONS = (bytes([0]), bytes([60]), bytes([43]))
 
 
@@ -81,6 +84,7 @@ class World:
         self.keyrings = {c.name: self._keyring(c) for c in clusters.values() if isinstance(c, Cluster)}
         self.masters = {name: MASTER for name in self.keyrings if random.random() < 0.9}
         self.flows: list[bytes] = []
+        self.scene: list[tuple[int, bytes]] = []
         self.vips: list[int] = []
         self.now = START * 10**9
         self.renew()
@@ -132,11 +136,19 @@ class World:
         """`count` packets, each with its time in unix nanoseconds."""
         random = self.random
         for _ in range(count):
+            if self.scene:
+                pause, data = self.scene.pop()
+                self.now += pause * 10**9
+                yield self.now, data
+                continue
             self.now += random.choice((0, 1000, 100_000, 3_000_000)) if random.random() < 0.998 else self._pause()
             if not self.flows or random.random() < 0.15:
                 self.flows.append(self._flow())
                 self.flows = self.flows[-40:]
-            yield self.now, self._packet(random.choice(self.flows))
+            flow = random.choice(self.flows)
+            if random.random() < 0.01:
+                self.scene = list(random.choice((self._again, self._pairs, self._pieces, self._reset))(flow))[::-1]
+            yield self.now, self._packet(flow)
 
     # The parts of a site
 
@@ -312,16 +324,90 @@ class World:
         random = self.random
         vip = random.choice(self.vips) if random.random() < 0.97 else random.getrandbits(128)
         source = self._source() + random.choice((0, 0, 0, 1, 2))
-        if random.random() < 0.01:
-            source = random.choice((0, 1, 0xFF02 << 112 | 1, 1 << 32))
+        if random.random() < 0.03:
+            source = random.choice((*RESERVED, vip))
         ports = struct.pack("!HH", random.choice((7000, 7001, random.randrange(65536))), random.choice((80, 443)))
         four = vip < 1 << 32
         protocol = random.choice((*(6,) * 14, *(17,) * 10, *(1 if four else 58,) * 5, random.randrange(256)))
         if four:
-            addresses = struct.pack("!II", random.choice((0xC6336407, 0x7F000001, 0xE0000001, 7)), vip)
+            addresses = struct.pack("!II", random.choice((*(0xC6336407,) * 12, *RESERVED4, vip)), vip)
         else:
             addresses = source.to_bytes(16, "big") + vip.to_bytes(16, "big")
         return bytes([4 if four else 6, protocol]) + ports + addresses
+
+    # Scenes: packets that follow each other, each with the seconds that pass before it
+
+    def _again(self, flow: bytes) -> Iterator[tuple[int, bytes]]:
+        """SYNs sent again, before and after the flow is answered, established or ended, and after its address may have
+        expired or its proof's slot be over."""
+        random = self.random
+        encoded = [cluster for cluster in self.site.clusters.values() if isinstance(cluster, Cluster)]
+        if random.random() < 0.5:
+            vip = self._proven(random.choice(encoded)).to_bytes(16, "big")
+            flow = bytes([6, 6]) + struct.pack("!HH", 7000, 80) + self._source().to_bytes(16, "big") + vip
+            self.flows.append(flow)
+        for _ in range(random.randint(2, 12)):
+            flags = random.choice((2, 2, 2, 16, 16, 18, 17))
+            yield random.choice((0, 0, 0, 0, 1, 1, 15, 29, 31, 61, 119, 121)), self._segment(flow, flags)
+
+    def _pairs(self, flow: bytes) -> Iterator[tuple[int, bytes]]:
+        """Pairs of packets from sources that are made up, to one address, some with a third packet later."""
+        random = self.random
+        plain = [int(cluster.plain) for cluster in self.site.clusters.values()]
+        vip = random.choice(plain) if random.random() < 0.7 else int.from_bytes(flow[-4 if flow[0] == 4 else -16 :])
+        size, version = (4, 4) if vip < 1 << 32 else (16, 6)
+        protocol = random.choice((6, 6, 17))
+        for _ in range(random.randint(1, 40)):
+            source = random.randrange(1 << 24) + (0xC6000000 if size == 4 else self._source())
+            addresses = source.to_bytes(size, "big") + vip.to_bytes(size, "big")
+            made_up = bytes([version, protocol]) + random.randbytes(2) + b"\0P" + addresses
+            yield 0, self._segment(made_up, 2)
+            yield random.choice((0, 0, 0, 0, 1)), self._segment(made_up, 16)
+            if random.random() < 0.3:
+                self.flows.append(made_up)
+
+    def _pieces(self, flow: bytes) -> Iterator[tuple[int, bytes]]:
+        """First and later fragments to this address, and to another that is refused."""
+        random = self.random
+        version, vip, identity = flow[0], flow[-4 if flow[0] == 4 else -16 :], random.randbytes(4)
+        for _ in range(random.randint(1, 4)):
+            wrong = vip[:-1] + bytes([vip[-1] ^ random.choice((0, 1))])
+            addresses = flow[6 : -len(vip)] + wrong
+            for offset, more in ((0, 1), (5, random.randrange(2))):
+                upper = flow[2:4] + flow[4:6] + struct.pack("!HH", 60, 0) + bytes(32)
+                if version == 6:
+                    head = struct.pack("!BBH", 17, 0, offset << 3 | more) + identity
+                    data = struct.pack("!IHBB", 6 << 28, 48, 44, 64) + addresses + head + upper
+                else:
+                    piece = more << 13 | offset
+                    data = struct.pack("!BBH2sHBB", 0x45, 0, 60, identity[:2], piece, 64, 17) + bytes(2)
+                    data += addresses + upper
+                yield 0, data
+
+    def _reset(self, flow: bytes) -> Iterator[tuple[int, bytes]]:
+        """A reset in the name of a server, then the client's packets."""
+        random = self.random
+        if flow[0] == 4:
+            return
+        source, ports = flow[6:22], flow[4:6] + flow[2:4]
+        yield 0, self._segment(flow, 2)
+        yield 0, self._segment(flow, 16)
+        for server in {s.address.packed for pool in self.site.pools.values() for s in pool.servers}:
+            if len(server) == 16:
+                yield 0, self._segment(bytes([6, 6]) + ports + server + source, random.choice((4, 20, 17)))
+        for seconds in (1, 61, 1):
+            yield seconds, self._segment(flow, random.choice((2, 16, 16)))
+
+    @staticmethod
+    def _segment(flow: bytes, flags: int) -> bytes:
+        """A TCP segment of a flow without data, or a datagram."""
+        version, protocol, ports, addresses = flow[0], flow[1], flow[2:6], flow[6:]
+        upper = ports + struct.pack("!H", 28) + bytes(22)
+        if protocol != 17:
+            protocol, upper = 6, ports + bytes(8) + bytes([0x50, flags]) + bytes(6)
+        if version == 4:
+            return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(upper), 0, 0, 64, protocol, 0) + addresses + upper
+        return struct.pack("!IHBB", 6 << 28, len(upper), protocol, 64) + addresses + upper
 
     def _packet(self, flow: bytes) -> bytes:
         random = self.random
