@@ -6,10 +6,7 @@ answers with FORMERR, and the rest of it is passed over.
 
 from __future__ import annotations
 
-from dnsvip.dns.protocol.message import HEADER_SIZE
-
-MESSAGE = 1 << 12
-"""Bytes of the longest message that is read. UPDATE (RFC 2136) has no need of more while it is refused."""
+from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY
 
 
 class Framer:
@@ -51,7 +48,7 @@ class Framer:
         if begin + HEADER_SIZE > len(data):
             return None
         end = begin + length
-        if length > MESSAGE:
+        if length > MAX_QUERY:
             self._skip = max(0, end - len(data))
             self._at = min(end, len(data))
             return data[begin : begin + HEADER_SIZE]

@@ -15,8 +15,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import perf_counter
 from typing import TypeAlias, cast
 
-from dnsvip.dns.io.framing import MESSAGE, Framer, frame
+from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
+from dnsvip.dns.protocol.message import MAX_QUERY
 
 Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | None]
 """(message, source, listener) -> the response, an iterator of its messages for a zone transfer, None for none."""
@@ -170,7 +171,7 @@ class Stream(asyncio.BufferedProtocol):
             if not data:
                 return
         self._framer.feed(data)
-        if len(self._framer) > MESSAGE + 2 and not self._paused:
+        if len(self._framer) > MAX_QUERY + 2 and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._queue()

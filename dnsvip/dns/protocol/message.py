@@ -23,6 +23,10 @@ HEADER_SIZE = 12
 MIN_UDP_SIZE, MAX_SIZE = 512, 65535
 """Bytes of a response over UDP to a requester without EDNS, and of any message."""
 
+MAX_QUERY = 1 << 12
+"""Bytes of the longest message that is read, over UDP and TCP: each byte costs time, and no query needs more. UPDATE
+(RFC 2136) has no need of more while it is refused."""
+
 UDP_SIZE = 1232
 """The payload size this server advertises and never exceeds over UDP: no fragments on any IPv6 path (RFC 9715)."""
 

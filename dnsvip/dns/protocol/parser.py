@@ -21,6 +21,7 @@ from dnsvip.dns.protocol.message import (
     ECS,
     HEADER_SIZE,
     IN,
+    MAX_QUERY,
     MOST_OPTIONS,
     MOST_RECORDS,
     Edns,
@@ -41,9 +42,12 @@ _HEADER = Struct("!6H")
 
 def parse(wire: bytes) -> Query | Malformed:
     """The question in a message. A pointer in the question and records (but IXFR's SOA) before the additional
-    section are malformed, as NSD has it; bytes after the last record are ignored, as BIND and NSD do."""
+    section are malformed, as NSD has it; bytes after the last record are ignored, as BIND and NSD do. Of more than
+    MAX_QUERY bytes only the header is read, so that the message is malformed at the cost of a short one."""
     if len(wire) < HEADER_SIZE:
         return Malformed(Flaw.SHORT)
+    if len(wire) > MAX_QUERY:
+        wire = wire[:HEADER_SIZE]  # as a stream cuts it (`framing`)
     buffer = _Buffer(wire)
     header = DNSHeader.parse(buffer)
     id_, flags = header.id, header.bitmap

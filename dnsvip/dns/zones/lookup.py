@@ -45,7 +45,8 @@ class LookupResult(StrEnum):
 
 class Owner(NamedTuple):
     """Where the data of a response is stored: the record set's name and type, a wildcard's or DNAME's own name for all
-    names that it covers; the zone's apex for NXDOMAIN and NODATA; the delegated name for a referral."""
+    names that it covers; the zone's apex for NXDOMAIN and NODATA; the delegated name for a referral. Where an alias
+    leads to no data the type is CNAME."""
 
     found: LookupResult
     name: Labels
@@ -104,7 +105,7 @@ def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resol
     """The answer to a question of class IN. Aliases are followed through all our zones."""
     start = _walk(zones, query.key, query.qtype)
     result, response = _follow(zones, start, query, synthesizer)
-    return Resolution(result, response, _owner(start, result, response, query.qtype))
+    return Resolution(result, response, _owner(start, result, response))
 
 
 def _follow(
@@ -143,13 +144,14 @@ def _leads_below(place: _Place) -> bool:
     return target[len(target) - len(place.key) :] == place.key
 
 
-def _owner(start: _Spot | LookupResult, result: LookupResult, response: Response, qtype: int) -> Owner | None:
-    """An alias owns whatever its chain ends in."""
+def _owner(start: _Spot | LookupResult, result: LookupResult, response: Response) -> Owner | None:
+    """An alias owns whatever its chain ends in; where that is no data it is alike for all types, or a requester who
+    varies them would have as many owners."""
     if isinstance(start, LookupResult) or result is LookupResult.TOO_LONG:
         return None
     zone, place = start
     if response.answer:
-        return Owner(LookupResult.ANSWER, place.key, qtype)
+        return Owner(LookupResult.ANSWER, place.key, response.answer[-1].rtype)
     return Owner(result, place.key if result is LookupResult.REFERRAL else zone.apex)
 
 

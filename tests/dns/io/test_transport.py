@@ -25,6 +25,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
+from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.node_dns import DnsSettings, Listener
@@ -249,6 +250,22 @@ def test_long_questions_are_refused(server: Running) -> None:
             refusal = receive(sock)
             assert (refusal[:2], refusal[3] & 15, len(refusal)) == (b"\0\7", 1, 12)
             assert ids(sock, 1) == [8]
+
+
+@pytest.mark.parametrize("spare", [0, 1, 60_000])
+def test_long_datagrams_are_refused(server: Running, spare: int) -> None:
+    """As on a stream: a datagram over 4 kB costs no more than its header, whatever is in it."""
+    update = dns.message.make_query("example.test", "SOA", flags=dns.opcode.to_flags(dns.opcode.UPDATE)).to_wire()
+    record = b"\0\0\1\0\1\0\0\0\0\0\0"
+    number = (MAX_QUERY - len(update) + spare) // len(record)
+    wire = update[:8] + struct.pack("!H", number) + update[10:] + record * number
+    wire = wire.ljust(MAX_QUERY + spare, b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(wire, ("127.0.0.1", server.port))
+        sock.settimeout(5)
+        answer = sock.recv(4096)
+    refused = (dns.rcode.FORMERR, 12) if spare else (dns.rcode.REFUSED, 30)
+    assert (answer[3] & 15, len(answer)) == refused
 
 
 def test_a_stream_that_fails_costs_no_other(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,11 +56,17 @@ def judge(limiter: Limiter, engine: Engine, name: str, qtype: str = "A", peer: s
         ("no.such.zone", "A", "neither.that.one", "AAAA", True),
         ("r1.each.example.test", "AAAA", "r2.each.example.test", "AAAA", True),
         ("r1.each.example.test", "AAAA", "www.example.test", "AAAA", False),
+        ("away.example.test", "A", "away.example.test", "TXT", True),
+        ("dangling.example.test", "A", "dangling.example.test", "TYPE731", True),
+        ("a1.example.test", "TXT", "a1.example.test", "LOC", True),
+        ("a1.example.test", "A", "a1.example.test", "LOC", False),
+        ("x1.far.example.test", "A", "x2.far.example.test", "MX", True),
+        ("into.example.test", "A", "into.example.test", "MX", True),
     ],
 )
 def test_what_is_alike(engine: Engine, name: str, qtype: str, other: str, other_type: str, alike: bool) -> None:
     """Data of one name (or of one wildcard) and type share an account, as do all names a zone does not have, all that
-    is NODATA in it, and all errors."""
+    is NODATA in it, all types for which an alias leads to no data, and all errors."""
     limiter = Limiter(1, 0)
     assert judge(limiter, engine, name, qtype) is LimitVerdict.SEND
     assert judge(limiter, engine, other, other_type) is (LimitVerdict.DROP if alike else LimitVerdict.SEND)
