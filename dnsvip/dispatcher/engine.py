@@ -17,7 +17,7 @@ from dnsvip.dispatcher.dispatch_tables import (
     session_seconds,
 )
 from dnsvip.dispatcher.egress.icmp import ANSWERS, may_answer
-from dnsvip.dispatcher.flows.flow import FlowRef, Flows, is_answered, opens_again
+from dnsvip.dispatcher.flows.flow import FlowRef, Flows, is_answered, opens, opens_again
 from dnsvip.dispatcher.flows.maglev import flow_hash
 from dnsvip.dispatcher.packet import (
     RST,
@@ -127,7 +127,7 @@ def _new(packet: Packet, tables: DispatchTables, flows: Flows, now: int, known: 
     the address leads to that server's pool.
     """
     seconds = now // SECOND
-    use = _SingleUse(b"" if known and is_answered(known) else packet.key, flows, seconds)
+    use = _SingleUse(packet, known is not None and is_answered(known), flows, seconds)
     address = _verify(packet, tables, seconds, use)
     tier = address.tier
     if tier is None or has_martian_source(packet.key[1:-4]) or (known and _leaves(known, address, tables)):
@@ -173,13 +173,13 @@ def _admitted(
     owner = owner_of(target, tier.dscp)
     if known is None:
         anonymous = address.reason not in _AUTHENTIC
-        flow = flows.record(packet.key, owner, life, sticky, seconds, anonymous=anonymous)
+        flow = flows.record(packet.key, owner, life, sticky, seconds, anonymous=anonymous, answered=single and use.ends)
         flows.opened[tier.name] += 1
     else:
         flow = known
         flows.renew(flow, owner, sticky)
     if single:
-        flows.uses.put(use.name, packet.key, seconds + proof_life)
+        flows.uses.put(use.name, packet.key, seconds + proof_life, ended=use.ends)
     if target.mode is not Forward.NAT:
         return verdict
     port = flows.translations.open(packet.key, target.address)
@@ -240,20 +240,23 @@ def _select(packet: Packet, address: AddressVerdict, tier: Tier, tables: Dispatc
 
 
 class _SingleUse:
-    """Tells the verifier whether a proven address was used by a flow other than that of `key` (empty: by any), and
-    notes that it was asked."""
+    """Tells the verifier whether a proven address was used by another connection than that of a packet, and notes that
+    it was asked. The packet's flow may be known and `answered`: then by any. Where the packet `ends` its use, no other
+    SYN has it: the client has answered, or its SYN was seen before the flow was forgotten."""
 
-    __slots__ = ("_flows", "_key", "_now", "asked", "name")
+    __slots__ = ("_flows", "_key", "_now", "_opens", "asked", "ends", "name")
 
-    def __init__(self, key: bytes, flows: Flows, now: int) -> None:
-        self._key, self._flows, self._now = key, flows, now
+    def __init__(self, packet: Packet, answered: bool, flows: Flows, now: int) -> None:
+        self._key, self._flows, self._now = b"" if answered else packet.key, flows, now
+        self._opens = opens(packet.flags)
+        self.ends = answered or (packet.flags != 0 and not self._opens)
         self.asked = False
         self.name = b""
 
     def __call__(self, address: int) -> bool:
         self.asked = True
         self.name = address.to_bytes(16, "big")
-        return self._flows.uses.get(self.name, self._now) not in (None, self._key)
+        return self._flows.uses.is_taken(self.name, self._key, self._now, opens=self._opens)
 
 
 def _admit(

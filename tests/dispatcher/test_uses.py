@@ -12,7 +12,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.uses import RECORD_BYTES, Use, Uses, read
-from tests.dispatcher.build import CLIENTS, NOW_NS, proven, segment, snapshot
+from tests.dispatcher.build import ACK, CLIENTS, NOW_NS, proven, segment, snapshot
 
 NOW = 1000
 
@@ -87,3 +87,22 @@ def test_a_use_is_known_after_a_restart(closed: bool, reasons: list[str]) -> Non
     assert [decide(segment(used, port=3), tables, again, NOW_NS).reason] == reasons[:1]
     other = proven(once, nonce=9)
     assert decide(segment(other, port=4), tables, again, NOW_NS).reason == (reasons[1] if closed else "proven")
+
+
+def test_an_ended_use_is_known_after_a_restart() -> None:
+    """A connection goes on after a restart; a SYN from its port is another one, where the client had answered."""
+    once, tables = CLIENTS["once"], DispatchTables(snapshot())
+    memory, flows = bytearray(4 * RECORD_BYTES), Flows(16)
+    flows.uses = Uses(4, memoryview(memory))
+    answered, silent = proven(once), proven(once, nonce=9)
+    for data in (segment(answered), segment(silent), segment(answered, ACK)):
+        decide(data, tables, flows, NOW_NS)
+    again = Flows(16)
+    again.uses = Uses(4, None, read(bytes(memory), NOW_NS // 10**9).uses)
+    packets = segment(answered), segment(answered, ACK), segment(answered), segment(silent)
+    assert [decide(data, tables, again, NOW_NS).reason for data in packets] == [
+        "replayed",
+        "proven",
+        "replayed",
+        "proven",
+    ]

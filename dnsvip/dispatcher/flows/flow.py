@@ -126,11 +126,16 @@ def is_answered(flow: FlowRef) -> bool:
     return segment.answered[slot] == 1
 
 
+def opens(flags: int) -> bool:
+    """Whether a segment with these flags asks for a connection (RFC 9293 section 3.5): a SYN without ACK."""
+    return flags & (SYN | ACK) == SYN
+
+
 def opens_again(flow: FlowRef, flags: int, now: int) -> bool:
     """Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that
     opened the flow, sent again (RFC 9293 section 3.8.1): the flow is not answered, and RETRY_SECONDS old at most."""
     segment, slot = flow
-    if flags & (SYN | ACK) != SYN:
+    if not opens(flags):
         return False
     return is_answered(flow) or now - segment.opened[slot] > RETRY_SECONDS
 
@@ -200,6 +205,8 @@ class Flows:
             self.drop((segment, slot))
             return None
         segment.seen[slot] = now
+        if flags and not flags & SYN and not segment.answered[slot]:
+            self.uses.end(key)
         if flags & (FIN | RST):
             segment.closing[slot] = 1
         elif not flags & SYN:
@@ -234,9 +241,17 @@ class Flows:
         return not segment.free and len(segment.keys) >= segment.bound
 
     def record(
-        self, key: bytes, owner: int, session_seconds: int, flow_hash: int, now: int, *, anonymous: bool = False
+        self,
+        key: bytes,
+        owner: int,
+        session_seconds: int,
+        flow_hash: int,
+        now: int,
+        *,
+        anonymous: bool = False,
+        answered: bool = False,
     ) -> FlowRef:
-        """Add a new flow; where the segment is full the oldest new flow is evicted."""
+        """Add a new flow, even if it is `answered` already; where the segment is full the oldest is evicted."""
         segment = self.probation
         slot = segment.cursor
         segment.cursor = slot + 1 if slot + 1 < segment.bound else 0
@@ -245,6 +260,7 @@ class Flows:
             self.evicted += 1
         life = session_seconds if key[0] == TCP else DATAGRAM_SECONDS
         segment.put(slot, key, owner, life, flow_hash, now, int(anonymous))
+        segment.answered[slot] = answered
         return segment, slot
 
     def renew(self, flow: FlowRef, owner: int, flow_hash: int) -> None:

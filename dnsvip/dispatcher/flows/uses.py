@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from zlib import crc32
 
-_RECORD = Struct("!16s37s3xII")
-"""Address, key of the flow, the last second that it is good for, CRC-32 of all that."""
+_RECORD = Struct("!16s37s?2xII")
+"""Address, key of the flow, whether it has ended, the last second that it is good for, CRC-32 of all that."""
 
 RECORD_BYTES = _RECORD.size
 _SUMMED = RECORD_BYTES - 4
@@ -25,11 +25,13 @@ _EMPTY = bytes(RECORD_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A used address, the key of its flow, and the last second at which its proof would be accepted."""
+    """A used address, the key of its flow, and the last second at which its proof would be accepted. It has `ended`
+    when the client has gone on after its SYN: another SYN of that flow is another connection."""
 
     address: bytes
     key: bytes
     until: int
+    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -53,11 +55,11 @@ class Uses:
     ) -> None:
         self.bound, self.closed_until = bound, closed_until
         self._memory = memory
-        self._entries: OrderedDict[bytes, tuple[bytes, int, int]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[bytes, int, int, bool]] = OrderedDict()
         self._freed: list[int] = []
         self._unused = 0
         for use in kept:
-            self.put(use.address, use.key, use.until)
+            self.put(use.address, use.key, use.until, ended=use.ended)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -66,6 +68,22 @@ class Uses:
         """The key of the flow that used an address; None if none has, or its proof is out of date."""
         entry = self._entries.get(address)
         return entry[0] if entry and entry[1] >= now else None
+
+    def is_taken(self, address: bytes, key: bytes, now: int, *, opens: bool) -> bool:
+        """Whether an address opens no flow for a packet: another flow has used it, or that of `key` has ended and the
+        packet `opens` a connection."""
+        entry = self._entries.get(address)
+        return entry is not None and entry[1] >= now and (entry[0] != key or (opens and entry[3]))
+
+    def end(self, key: bytes) -> None:
+        """Note that a TCP flow has gone on after its SYN, if it is one that used an address."""
+        address = key[17:33]  # of IPv6; nothing of IPv4
+        entry = self._entries.get(address)
+        if entry and entry[0] == key and not entry[3]:
+            _, until, slot, _ = entry
+            self._entries[address] = (key, until, slot, True)
+            if self._memory is not None:
+                write(self._memory, slot, Use(address, key, until, ended=True))
 
     def has_room(self, now: int) -> bool:
         """Whether another use can be kept without forgetting one that is not out of date."""
@@ -76,14 +94,14 @@ class Uses:
         self.sweep(now, 8)
         return len(self._entries) < self.bound
 
-    def put(self, address: bytes, key: bytes, until: int) -> None:
+    def put(self, address: bytes, key: bytes, until: int, *, ended: bool = False) -> None:
         """Keep a use up to and including `until`; where there is no room the oldest is forgotten."""
         entry = self._entries.get(address)
         slot = entry[2] if entry else self._free_slot()
-        self._entries[address] = (key, until, slot)
+        self._entries[address] = (key, until, slot, ended)
         self._entries.move_to_end(address)
         if self._memory is not None:
-            write(self._memory, slot, address, key, until)
+            write(self._memory, slot, Use(address, key, until, ended))
 
     def sweep(self, now: int, budget: int) -> None:
         """Check the `budget` oldest uses: forget those that are out of date, move the others to the end."""
@@ -107,9 +125,9 @@ class Uses:
         return self._unused - 1
 
 
-def write(memory: memoryview, slot: int, address: bytes, key: bytes, until: int) -> None:
+def write(memory: memoryview, slot: int, use: Use) -> None:
     """Write one record."""
-    record = _RECORD.pack(address, key, until, 0)
+    record = _RECORD.pack(use.address, use.key, use.ended, use.until, 0)
     memory[slot * RECORD_BYTES : (slot + 1) * RECORD_BYTES] = record[:_SUMMED] + crc32(record[:_SUMMED]).to_bytes(
         4, "big"
     )
@@ -119,11 +137,11 @@ def read(records: bytes, now: int) -> Found:
     """The uses in a memory that are not out of date at `now`."""
     found = Found()
     for record in _records(records):
-        address, key, until, checksum = _RECORD.unpack(record)
+        address, key, ended, until, checksum = _RECORD.unpack(record)
         if crc32(record[:_SUMMED]) != checksum:
             found.damaged += 1
         elif until >= now:
-            found.uses.append(Use(address, key, until))
+            found.uses.append(Use(address, key, until, ended))
     found.damaged += bool(len(records) % RECORD_BYTES)
     return found
 

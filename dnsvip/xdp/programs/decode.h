@@ -157,7 +157,8 @@ __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 	return 0;
 }
 
-/* Whether a proven address has opened another flow already, or for a SYN on an answered flow any. */
+/* Whether a proven address has opened another connection already: of another flow, or of one that is known to have
+ * ended or been answered where the packet is a SYN. */
 static __always_inline int is_replayed(struct work *w)
 {
 	const struct flow_key *key = &w->packet.key;
@@ -167,7 +168,8 @@ static __always_inline int is_replayed(struct work *w)
 	w->use.address[1] = key->destination[1];
 	use = bpf_map_lookup_elem(&uses, &w->use);
 	return use && use->until >= w->seconds &&
-	       (w->again == AGAIN_ANSWERED || __builtin_memcmp(&use->key, key, sizeof(*key)));
+	       (w->again == AGAIN_ANSWERED || (use->ended && opens(&w->packet)) ||
+		__builtin_memcmp(&use->key, key, sizeof(*key)));
 }
 
 /* Steps 7 and 8: the client's state, and its proof where one is required. */

@@ -219,6 +219,16 @@ static __always_inline void complete(const struct lanes *l, const struct slot *s
 		filter_add(l, address, hash);
 }
 
+/* Notes that a TCP flow has gone on after its SYN, if it is one that used a proven address. */
+static __always_inline void end_use(const struct flow_key *key)
+{
+	struct use_key address = { .address = { key->destination[0], key->destination[1] } };
+	struct remembered *use = bpf_map_lookup_elem(&uses, &address);
+
+	if (use && is_same(&use->key, key))
+		use->ended = 1;
+}
+
 /* The known flow of a packet, updated by the packet. A SYN on a closing flow is a new connection: the old flow is
  * removed. */
 static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
@@ -239,6 +249,8 @@ static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *
 		}
 		flow->seen = now;
 	}
+	if (p->flags && !(p->flags & SYN) && flow->state == FLOW_NEW && !flow->answered && flow->client)
+		end_use(&p->key);
 	if (p->flags & (SYN | FIN | RST)) {
 		if (!(p->flags & SYN)) {
 			flow->closing = 1;
@@ -258,5 +270,5 @@ static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *
  * the flow, sent again. */
 static __always_inline int opens_again(const struct packet *p, const struct flow *flow, __u32 now)
 {
-	return (p->flags & (SYN | ACK)) == SYN && (flow->answered || (__s32)(now - flow->opened) > RETRY_SECONDS);
+	return opens(p) && (flow->answered || (__s32)(now - flow->opened) > RETRY_SECONDS);
 }

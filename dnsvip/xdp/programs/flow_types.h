@@ -54,7 +54,7 @@ struct lanes {
 struct remembered {
 	struct flow_key key;
 	__u32 until;
-	__u32 unused;
+	__u32 ended; /* of a proven address: the client has gone on after its SYN, another one is another connection */
 };
 
 /* A token bucket: the unix nanosecond at which it is full again (dispatcher/token_bucket.py). */

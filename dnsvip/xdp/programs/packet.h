@@ -66,6 +66,12 @@ static __always_inline struct wide wide_of(const __be64 *words)
 	return n;
 }
 
+/* Whether a packet asks for a connection: a SYN without ACK. */
+static __always_inline int opens(const struct packet *p)
+{
+	return (p->flags & (SYN | ACK)) == SYN;
+}
+
 /* Whether a packet cannot come from a client: its source is no single host, or its destination (packet.py). */
 static __always_inline int is_martian(const struct flow_key *key)
 {

@@ -129,6 +129,7 @@ static __always_inline int reserve_use(struct work *w)
 {
 	w->use_made.key = w->packet.key;
 	w->use_made.until = 0;
+	w->use_made.ended = w->again == AGAIN_ANSWERED || (w->packet.flags && !opens(&w->packet));
 	if (bpf_map_lookup_elem(&uses, &w->use) || !bpf_map_update_elem(&uses, &w->use, &w->use_made, BPF_NOEXIST))
 		return 1;
 	return bpf_map_lookup_elem(&uses, &w->use) ? -1 : 0;
@@ -183,7 +184,7 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	flow->state = FLOW_NEW;
 	flow->closing = 0;
 	flow->translated = 0;
-	flow->answered = 0;
+	flow->answered = w->address_verdict.single && w->use_made.ended;
 	flow->anonymous = !is_authentic(w->address_verdict.reason);
 	flow->opened = w->seconds;
 	complete(l, &slot, w->address_hash, w->index_hash);

@@ -105,7 +105,7 @@ def _replace(path: Path, kept: list[Use], bound: int, boot: bytes) -> None:
     header = _HEADER.pack(MAGIC, VERSION, 0, boot).ljust(HEADER_BYTES - 4, b"\0")
     records = bytearray(bound * RECORD_BYTES)
     for slot, use in enumerate(kept):
-        write(memoryview(records), slot, use.address, use.key, use.until)
+        write(memoryview(records), slot, use)
     make_folder(path.parent, error=PlatformError)
     with draft_of(path, error=PlatformError) as draft:
         draft.file.write(header + _checksum(header))

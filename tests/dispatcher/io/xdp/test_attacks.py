@@ -163,6 +163,27 @@ def test_single_use_on_a_known_flow(both: Both) -> None:
     assert both.reasons(segment(vip), segment(vip, ACK), after=100) == ["bad-proof", "known"]
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [(ACK, FIN | ACK, ACK), (ACK, RST), (FIN | ACK,), (RST,)],
+    ids=["closed", "reset", "half-closed", "aborted"],
+)
+def test_single_use_from_one_port_again(both: Both, ending: tuple[int, ...]) -> None:
+    """When the client has ended its connection, another one from the same port is a second use."""
+    vip = proven(CLIENTS["once"])
+    assert both.reasons(segment(vip), *(segment(vip, flags) for flags in ending))[0] == "proven"
+    assert both.reasons(segment(vip), segment(vip, port=2), segment(vip)) == ["replayed"] * 3
+
+
+def test_single_use_whose_flow_is_forgotten(both: Both) -> None:
+    """A connection goes on when its flow has been forgotten; a SYN behind that is a second use, as one before it is."""
+    vip = proven(CLIENTS["once"], now=NOW + 30)
+    assert both.reasons(segment(vip), segment(vip, ACK), segment(vip, FIN | ACK)) == ["proven", "known", "known"]
+    assert both.reasons(segment(vip, ACK), segment(vip), segment(vip, ACK), after=61) == ["proven", "replayed", "known"]
+    again = proven(CLIENTS["once"], 1)
+    assert both.reasons(segment(again, ACK), segment(again), segment(again, ACK)) == ["proven", "replayed", "known"]
+
+
 def test_syn_ack_opens_nothing(both: Both) -> None:
     """A SYN with ACK on an established flow is a packet of it, as a server answers it with a reset."""
     vip = address("gold", 1001)
