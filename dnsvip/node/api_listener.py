@@ -22,6 +22,7 @@ from dnsvip.admin.http.source import PROXIES
 from dnsvip.errors import PlatformError
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound
+from dnsvip.node.http_paths import bound_paths
 from dnsvip.site import parse_endpoint
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
 
@@ -46,6 +47,7 @@ async def api_listening(app: web.Application, settings: AdminSettings, most: int
     certificate = Certificate(settings.tls) if settings.tls else None
     connections = Connections(settings.limits, most, app[PROXIES].trust)
     app.middlewares.insert(0, connections.middleware())
+    bound_paths(app)
     await runner.setup()
     where, server = "", None
     try:

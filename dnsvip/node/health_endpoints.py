@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from dnsvip.errors import PlatformError, StoreError
 from dnsvip.node.descriptors import METRICS
 from dnsvip.node.http_connections import Connections, Listening, bound
+from dnsvip.node.http_paths import bound_paths
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
@@ -97,6 +98,7 @@ async def listening(app: web.Application, listen: str, key: str, most: int = MET
     connections = Connections(most=most)
     server: Listening | None = None
     app.middlewares.insert(0, connections.middleware())
+    bound_paths(app)
     await runner.setup()
     host, port = parse_endpoint(listen)
     try:

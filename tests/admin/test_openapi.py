@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from dnsvip.admin.http.words import models
 from dnsvip.site import rights
@@ -57,6 +60,27 @@ async def test_every_path_is_described(api: Api) -> None:
             assert {"401", "403", "503"} <= operation["responses"].keys()
             for scope in re.findall(r"scope `\w+:(\w+)`", operation["description"]):
                 assert scope in rights.KINDS
+
+
+@pytest.mark.parametrize("path", ["v1/openapi.json", "docs", "docs.css"])
+async def test_anybody_may_read_it_at_no_cost(api: Api, path: str) -> None:
+    """The document and its page are made and compressed once: nobody can make the process that answers DNS do it again
+    and again."""
+    app = api.client.server.app  # type: ignore[attr-defined]
+    handler = next(route.handler for route in app.router.routes() if route.resource.canonical == f"/api/{path}")
+    for coding in ("identity", "gzip"):
+        request = make_mocked_request("GET", f"/api/{path}", {"Accept-Encoding": coding}, app=app)
+        first, begin = await handler(request), time.thread_time()
+        second = await handler(request)
+        assert time.thread_time() - begin < 0.003
+        assert second.headers.get("Content-Encoding", "identity") == coding
+        assert (gzip.decompress(second.body) if coding == "gzip" else second.body) == await _plain(api, path)
+        assert second.body is first.body
+
+
+async def _plain(api: Api, path: str) -> bytes:
+    async with api.client.get(f"/api/{path}") as answer:
+        return await answer.read()
 
 
 async def test_references_lead_somewhere(api: Api) -> None:

@@ -104,10 +104,14 @@ def parse_object(body: bytes) -> JsonObject:
     return data
 
 
+def written(data: Any) -> str:
+    """JSON text; it ends in a newline, for people with curl."""
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
 def answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer; it ends in a newline, for people with curl."""
-    text = json.dumps(data, ensure_ascii=False) + "\n"
-    return web.Response(text=text, status=status, headers=headers, content_type="application/json")
+    """A JSON answer."""
+    return web.Response(text=written(data), status=status, headers=headers, content_type="application/json")
 
 
 def merged(target: Any, patch: Any) -> Any:

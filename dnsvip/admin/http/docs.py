@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dnsvip.admin.http.openapi import PATH, described
 from dnsvip.admin.http.operation import Operation
+from dnsvip.admin.http.ready_made import OncePerApplication, ready_made
 from dnsvip.site.plain import JsonObject
 
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,13 +23,12 @@ DEEPEST = 4
 async def page(request: web.Request) -> web.Response:
     """What the API can do, as a page to browse."""
     headers = {"Content-Security-Policy": POLICY, "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}
-    return web.Response(text=render(described(request.app)), content_type="text/html", headers=headers)
+    return _rendered(request.app).answer(request, headers)
 
 
-async def style(_request: web.Request) -> web.Response:
+async def style(request: web.Request) -> web.Response:
     """The page's style."""
-    text = resources.files("dnsvip.admin.http").joinpath("docs.css").read_text()
-    return web.Response(text=text, content_type="text/css", headers={"X-Content-Type-Options": "nosniff"})
+    return _style(request.app).answer(request, {"X-Content-Type-Options": "nosniff"})
 
 
 def render(document: JsonObject) -> str:
@@ -112,6 +112,11 @@ def _ticked(text: str) -> str:
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
 
+
+_rendered = OncePerApplication(lambda app: ready_made(render(described(app)), "text/html"))
+_style = OncePerApplication(
+    lambda _app: ready_made(resources.files("dnsvip.admin.http").joinpath("docs.css").read_text(), "text/css")
+)
 
 ROUTES = [
     Operation("GET", "/api/docs", page, open=True, media=HTML),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -17,6 +16,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.links import links, operation_id, parts
 from dnsvip.admin.http.operation import ROOT, Operation, operations
 from dnsvip.admin.http.problems import MEDIA_TYPE, PROBLEMS
+from dnsvip.admin.http.ready_made import OncePerApplication, ready_made
 from dnsvip.admin.http.schemas import REF, Schemas
 from dnsvip.admin.http.words import complete
 from dnsvip.site.plain import JsonObject
@@ -215,20 +215,13 @@ def _problem() -> JsonObject:
 
 async def get(request: web.Request) -> web.Response:
     """This document: what the API can do, in the form of OpenAPI 3.1."""
-    response = bodies.answer(described(request.app))
-    response.enable_compression()
-    return response
+    return _written(request.app).answer(request)
 
 
-_DESCRIBED: WeakKeyDictionary[web.Application, JsonObject] = WeakKeyDictionary()
-"""Making one takes a tenth of a second, in the process that answers DNS."""
+described = OncePerApplication(lambda app: document(operations(app)))
+"""The document of an application. Making one takes a tenth of a second, in the process that answers DNS."""
 
-
-def described(app: web.Application) -> JsonObject:
-    """The document of an application, made once; not to be changed."""
-    if app not in _DESCRIBED:
-        _DESCRIBED[app] = document(operations(app))
-    return _DESCRIBED[app]
+_written = OncePerApplication(lambda app: ready_made(bodies.written(described(app)), "application/json"))
 
 
 ROUTES = [Operation("GET", PATH, get, open=True)]
