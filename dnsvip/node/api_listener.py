@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +20,7 @@ from aiohttp import web
 
 from dnsvip.admin.http.source import PROXIES
 from dnsvip.errors import PlatformError
+from dnsvip.node.give_way import never
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.node.http_paths import bound_paths
@@ -39,13 +40,19 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def api_listening(app: web.Application, settings: AdminSettings, most: int | None = None) -> AsyncIterator[str]:
-    """Serve the API where the node file says, on at most `most` connections; yields its URL. Raises PlatformError."""
+async def api_listening(
+    app: web.Application,
+    settings: AdminSettings,
+    most: int | None = None,
+    give_way: Callable[..., None] = never,
+) -> AsyncIterator[str]:
+    """Serve the API where the node file says, on at most `most` connections; yields its URL. `give_way` as in
+    `Connections`. Raises PlatformError."""
     runner = web.AppRunner(
         app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE
     )
     certificate = Certificate(settings.tls) if settings.tls else None
-    connections = Connections(settings.limits, most, app[PROXIES].trust)
+    connections = Connections(settings.limits, most, app[PROXIES].trust, give_way)
     app.middlewares.insert(0, connections.middleware())
     bound_paths(app)
     await runner.setup()

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 
 from dnsvip.errors import PlatformError, StoreError
 from dnsvip.node.descriptors import METRICS
+from dnsvip.node.give_way import never
 from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.node.http_paths import bound_paths
 from dnsvip.node.reload import LiveConfig
@@ -82,20 +83,28 @@ def observed_dispatch(
 
 
 def observing(
-    listen: str | None, live: LiveConfig, observed: Observed, key: str, most: int = METRICS
+    listen: str | None,
+    live: LiveConfig,
+    observed: Observed,
+    key: str,
+    most: int = METRICS,
+    give_way: Callable[..., None] = never,
 ) -> AbstractAsyncContextManager[Any]:
-    """Expose `observed` on `listen` (the node file's `key`) while the context lasts; not at all where it is None."""
+    """Expose `observed` on `listen` (the node file's `key`) while the context lasts; not at all where it is None.
+    `give_way` as in `Connections`."""
     if listen is None:
         return nullcontext()
-    return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key, most)
+    return listening(make_observed_app(observed, lambda: live.node.metrics.allow), listen, key, most, give_way)
 
 
 @asynccontextmanager
-async def listening(app: web.Application, listen: str, key: str, most: int = METRICS) -> AsyncIterator[str]:
-    """Serve an application while the context lasts, on at most `most` connections; yields its URL. Raises PlatformError
-    naming the node file's key."""
+async def listening(
+    app: web.Application, listen: str, key: str, most: int = METRICS, give_way: Callable[..., None] = never
+) -> AsyncIterator[str]:
+    """Serve an application while the context lasts, on at most `most` connections; yields its URL. `give_way` as in
+    `Connections`. Raises PlatformError naming the node file's key."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    connections = Connections(most=most)
+    connections = Connections(most=most, give_way=give_way)
     server: Listening | None = None
     app.middlewares.insert(0, connections.middleware())
     bound_paths(app)

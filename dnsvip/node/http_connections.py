@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dnsvip.admin.http.problems import Handler
+from dnsvip.node.give_way import never
 from dnsvip.site.node_admin import AdminLimits
 
 LINGER_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Connections:
     """The connections of one listener within `limits`; `most` (descriptors) bounds them further.
 
     A peer that is `shared`, such as a proxy, speaks for many: its connections are bounded like all together.
+    `give_way` is called before each step: a piece of a request, a request, a TLS handshake.
     """
 
     def __init__(
@@ -50,7 +52,9 @@ class Connections:
         limits: AdminLimits | None = None,
         most: int | None = None,
         shared: Callable[[str], bool] = lambda _: False,
+        give_way: Callable[..., None] = never,
     ) -> None:
+        self.give_way = give_way
         self.shared = shared
         self.limits = limits or AdminLimits()
         self.most = min(self.limits.connections, most or self.limits.connections)
@@ -91,6 +95,7 @@ class Connections:
 
         @web.middleware
         async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.give_way()
             guard = self.by_transport.get(request.transport) if request.transport is not None else None
             if guard is None:
                 return await handler(request)
@@ -109,6 +114,8 @@ class Connections:
     def listen(self, runner: web.BaseRunner, sock: socket.socket, context: ssl.SSLContext | None = None) -> Listening:
         """Serve a runner's application at a bound socket, until that is closed. Raises OSError."""
         assert runner.server is not None  # noqa: S101 - it is set up
+        if context is not None:
+            context.sni_callback = self.give_way  # called by every handshake, before it computes anything costly
         return Listening(sock, lambda inner=runner.server: Guard(self, inner()), context)  # type: ignore[misc]
 
 
@@ -202,6 +209,7 @@ class Guard(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The first bytes after a request start the clock of the next head; more of them do not restart it."""
+        self._connections.give_way()
         if not self.busy and not self._in_head:
             self._in_head = True
             self._wait(self._connections.limits.head_seconds)

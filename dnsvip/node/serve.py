@@ -29,6 +29,7 @@ from dnsvip.node.api_listener import api_listening
 from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
 from dnsvip.node.first_token import retry_first_token, try_first_token
+from dnsvip.node.give_way import GiveWay, never
 from dnsvip.node.health_endpoints import host_port, observed_serve, observing
 from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
@@ -74,13 +75,14 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
         work: list[Awaitable[object]] = [follower.run(), stopped.wait()]
         endpoints: dict[str, Any] = {"dns": [f"{host_port(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
+        give_way = GiveWay(dns.answer_datagrams) if isinstance(dns, DnsServer) else never
         observed = _observed(live, follower, dns, counts)
         await stack.enter_async_context(
-            observing(node.metrics.listen, live, observed, "metrics.listen", shares.metrics)
+            observing(node.metrics.listen, live, observed, "metrics.listen", shares.metrics, give_way)
         )
         if node.admin is not None:
             app = make_app(_node(node, follower, dns), observed, counts, node.admin)
-            endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api))
+            endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api, give_way))
             if not await try_first_token(follower, token_file):
                 work.append(retry_first_token(follower, token_file, stopped))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)

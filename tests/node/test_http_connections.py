@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.limits import LIMITS
-from dnsvip.admin.http.problems import as_problems
+from dnsvip.admin.http.problems import Handler, as_problems
 from dnsvip.node.http_connections import Connections, bound
 from dnsvip.site.node_admin import AdminLimits
 from tests.node.test_api_listener import certify
@@ -41,11 +41,13 @@ async def large(_: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def listening(connections: Connections, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def listening(
+    connections: Connections, context: ssl.SSLContext | None = None, handler: Handler = answer
+) -> AsyncIterator[int]:
     """A small application behind the bounds; yields its port."""
     app = web.Application(middlewares=[connections.middleware(), as_problems])
     app[LIMITS] = connections.limits
-    app.router.add_route("*", "/", answer)
+    app.router.add_route("*", "/", handler)
     app.router.add_get("/large", large)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

@@ -64,14 +64,15 @@ class Batches:
             sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_OMIT)
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_OMIT)
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self.poll)
 
     def stop(self) -> None:
         """Stop reading, and release the port."""
         asyncio.get_running_loop().remove_reader(self._sock.fileno())
         self._sock.close()
 
-    def _readable(self) -> None:
+    def poll(self) -> None:
+        """Answer what has come."""
         buffers, fd = self._buffers, self._sock.fileno()
         for _ in range(ROUNDS):
             number = buffers.receive(fd)

@@ -285,10 +285,10 @@ def test_one_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(BATCH * (udp.ROUNDS + 1)):
             other.sendto(b"x", sock.getsockname())
         batches = Batches(sock, "default", lambda keys, ids, listener, width: [None] * len(keys), tally)
-        batches._readable()
+        batches.poll()
         assert tally == {"udp_messages": BATCH * udp.ROUNDS}
-        batches._readable()
-        batches._readable()
+        batches.poll()
+        batches.poll()
         assert tally == {"udp_messages": BATCH * (udp.ROUNDS + 1)}
 
 
