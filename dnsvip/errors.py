@@ -29,6 +29,10 @@ class StoreError(DnsvipError):
     """The database cannot be reached, or refuses, or holds something this version cannot read."""
 
 
+class UnreadableError(StoreError):
+    """One object that is stored in a form that this version cannot read; it can be replaced and removed."""
+
+
 class SecretError(DnsvipError):
     """A key-encryption key or wrapped secret that is missing, unreadable or does not fit."""
 

@@ -35,6 +35,7 @@ from dnsvip.site import Zone
 from dnsvip.site.plain import SiteObject, canonical_name
 from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 
 LIMIT = 4 << 20
@@ -199,7 +200,7 @@ async def _pages(request: web.Request, name: str | None) -> AsyncIterator[list[Z
         page = await objects.page(wanted) if name is None else [await objects.get("zone", name)]
         stored = [zone for zone in page if isinstance(zone, Zone)]
         yield [zone for zone in stored if rights.allow(Action.READ, "zone", zone.name)]
-        last = stored[-1].name if len(stored) == PAGE else None
+        last = page[-1].name if len(page) == PAGE and isinstance(page[-1], Zone | Unreadable) else None
         wanted = None if last is None else replace(wanted, after=(last, last))
 
 

@@ -148,7 +148,7 @@ def _listed(api: Api, collection: str, incomplete: str) -> Iterator[str]:
     """Names in order, from `incomplete` on: a list may be very long."""
     if collection == "servers":
         for pool in api.items("pools", limit=MOST):
-            yield from (f"{pool['name']}/{server['name']}" for server in pool["servers"])
+            yield from (f"{pool['name']}/{server['name']}" for server in pool.get("servers", ()))
     else:
         yield from (item["name"] for item in api.items(collection, limit=MOST, after=_before(incomplete)))
 

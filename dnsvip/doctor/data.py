@@ -13,6 +13,7 @@ from dnsvip.site import ClassCluster, Cluster, Site
 from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
 from dnsvip.site.fleet import TroubleKind, troubles
 from dnsvip.site.rotation import ExpiryField, expiry_field, full_at, in_words
+from dnsvip.site.unreadable import Unreadable
 
 KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
 
@@ -50,6 +51,13 @@ def judge_key_file(key: KeyFile, *, shared: bool) -> Iterator[Finding]:
         )
     else:
         yield ok(KEY_FILE, f"{key.source} exists, and others cannot read it")
+
+
+def judge_unreadable(objects: Iterable[Unreadable]) -> Iterator[Finding]:
+    """Each stored object that cannot be read."""
+    for one in objects:
+        mend = "replace it (dnsvip apply, or PUT) or remove it; if a newer version stored it, upgrade this node"
+        yield failure(DATABASE, one.why, mend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dnsvip.site.registry import KINDS
 def describe(change: Change) -> JsonObject:
     """A change as JSON data."""
     fields = {path: {"old": old, "new": new} for path, (old, new) in changed_fields(change).items()}
-    return {"action": change.action, "kind": change.kind, "name": change.name, "fields": fields}
+    broken = {"unreadable": change.unreadable.why} if change.unreadable else {}
+    return {"action": change.action, "kind": change.kind, "name": change.name, "fields": fields, **broken}
 
 
 def changed_fields(change: Change) -> dict[str, tuple[Any, Any]]:

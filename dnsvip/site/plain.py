@@ -38,7 +38,7 @@ def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
         raise InvalidSite(problems)
     try:
         parsed: SiteObject = _adapter(target).validate_python(body)
-        _derive(parsed)
+        derive(parsed)
     except ValidationError as error:
         raise InvalidSite([problem_of(where, target, item) for item in error.errors()]) from None
     except CodecError as error:
@@ -94,8 +94,8 @@ def _unknown(key: str, table: type[Any] | None) -> str:
     return f"unknown key{meant}" + (f"{' K' if meant else '; k'}nown here: {', '.join(known)}" if known else "")
 
 
-def _derive(thing: SiteObject) -> None:
-    """Compute what an object derives from its numbers, so that wrong numbers are refused here."""
+def derive(thing: SiteObject) -> None:
+    """Compute what an object derives from its numbers, so that wrong numbers are refused here; raises CodecError."""
     if isinstance(thing, Cluster):
         _ = thing.address_layout
     elif isinstance(thing, ClassCluster):

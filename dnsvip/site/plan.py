@@ -14,22 +14,26 @@ from dnsvip.errors import Problem
 from dnsvip.site import Cluster, Site
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
+from dnsvip.site.unreadable import Unreadable
 
 Action: TypeAlias = Literal["+", "~", "-"]
 Origin: TypeAlias = Literal["site", "api"]
 Origins: TypeAlias = Mapping[tuple[str, str], Origin]
 
+_NONE: Mapping[tuple[str, str], Unreadable] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One object made (+), altered (~) or removed (-). `before` and `after` are equal where a site file
-    only takes over an object that the API made."""
+    only takes over an object that the API made. `unreadable` is in the place of a `before` that cannot be read."""
 
     kind: str
     name: str
     action: Action
     before: SiteObject | None
     after: SiteObject | None
+    unreadable: Unreadable | None = None
 
     @property
     def where(self) -> str:
@@ -37,15 +41,22 @@ class Change:
         return f"{self.kind}.{self.name}" if self.name else self.kind
 
 
-def plan(old: Site, new: Site, origins: Origins) -> tuple[Change, ...]:
+def plan(
+    old: Site, new: Site, origins: Origins, unreadable: Mapping[tuple[str, str], Unreadable] = _NONE
+) -> tuple[Change, ...]:
     """The changes that turn a stored site into that of a site file; empty where they are equal.
 
-    Parents come before children, removals last and children first.
+    Parents come before children, removals last and children first. Of `unreadable` objects, by (kind, name), those that
+    the site file names are replaced, and those that a site file made and this one does not name are removed.
     """
-    changes = [change for kind in COLLECTIONS for change in _alter(kind, old, new, origins)]
-    if old.classify != new.classify:
+    changes = [change for kind in COLLECTIONS for change in _alter(kind, old, new, origins, unreadable)]
+    if (SINGLE, "") in unreadable:
+        changes.append(Change(SINGLE, "", "~", None, new.classify, unreadable[SINGLE, ""]))
+    elif old.classify != new.classify:
         changes.append(Change(SINGLE, "", "~", old.classify, new.classify))
-    changes += [change for kind in reversed(tuple(COLLECTIONS)) for change in _remove(kind, old, new, origins)]
+    for kind in reversed(tuple(COLLECTIONS)):
+        changes += _remove(kind, old, new, origins)
+        changes += _remove_unreadable(kind, new, origins, unreadable)
     return tuple(changes)
 
 
@@ -66,9 +77,16 @@ def effects(changes: tuple[Change, ...]) -> list[Problem]:
     return [problem for change in changes for problem in _effects(change)]
 
 
-def _alter(kind: str, old: Site, new: Site, origins: Origins) -> Iterator[Change]:
+def _alter(
+    kind: str, old: Site, new: Site, origins: Origins, unreadable: Mapping[tuple[str, str], Unreadable]
+) -> Iterator[Change]:
     existing = collection(old, kind)
     for name, wanted in collection(new, kind).items():
+        broken = unreadable.get((kind, name))
+        if broken is not None:
+            after = keep_runtime(kind, broken.stand_in, wanted) if broken.stand_in else wanted
+            yield Change(kind, name, "~", None, after, broken)
+            continue
         before = existing.get(name)
         if before is None:
             yield Change(kind, name, "+", None, wanted)
@@ -85,6 +103,15 @@ def _remove(kind: str, old: Site, new: Site, origins: Origins) -> Iterator[Chang
             yield Change(kind, name, "-", before, None)
 
 
+def _remove_unreadable(
+    kind: str, new: Site, origins: Origins, unreadable: Mapping[tuple[str, str], Unreadable]
+) -> Iterator[Change]:
+    wanted = collection(new, kind)
+    for (of_kind, name), broken in unreadable.items():
+        if of_kind == kind and name not in wanted and origins.get((kind, name)) == "site":
+            yield Change(kind, name, "-", None, None, broken)
+
+
 def _merge_items(before: Any, after: Any, field: str) -> Any:
     known = {item.name: getattr(item, field) for item in before}
     return tuple(replace(item, **{field: known[item.name]}) if item.name in known else item for item in after)
@@ -92,6 +119,8 @@ def _merge_items(before: Any, after: Any, field: str) -> Any:
 
 def _effects(change: Change) -> Iterator[Problem]:
     before, after = change.before, change.after
+    if change.unreadable and change.kind == "cluster" and not isinstance(after, Cluster):
+        yield Problem(change.where, "its keys are destroyed; every address issued so far is rejected")
     if not isinstance(before, Cluster):
         return
     if after is None:

@@ -15,7 +15,8 @@ from dnsvip.address.keyring import Epoch
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
-from dnsvip.site.registry import COLLECTIONS
+from dnsvip.site.registry import KINDS
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.database.database import Database, current_generation
 from dnsvip.store.database.schema import is_usable, version_of
 from dnsvip.store.database.tables import SCHEMA, state
@@ -34,7 +35,8 @@ SECONDS = 10.0
 class Examined:
     """The state of a database. `schema` is "" in an empty one. `latency` is the median round trip in seconds, `skew`
     how far this machine's clock is ahead of the database's (seconds, None for a file). `shared`: it holds secrets under
-    a key. Without the right key, fields that need it are empty. `site` comes without clients."""
+    a key. Without the right key, fields that need it are empty. `site` comes without clients,
+    and without the objects that are `unreadable`; clients that are so are named by the nodes' reports."""
 
     label: str
     schema: str = ""
@@ -48,6 +50,7 @@ class Examined:
     nodes: tuple[NodeReport, ...] = ()
     rings: Mapping[str, tuple[Epoch, ...]] = field(default_factory=dict)
     site: Site | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 async def examine(url: str, kek: KeyEncryptionKey | None) -> Examined:
@@ -77,11 +80,13 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     generation = await current_generation(connection)
     rings: dict[str, tuple[Epoch, ...]] = {}
     site = None
+    broken: list[Unreadable] = []
     if kek is not None and fits:
-        site = await load_site(connection, kek, [kind for kind in COLLECTIONS if kind not in MANY])
+        site = await load_site(connection, kek, [kind for kind in KINDS if kind not in MANY], broken)
         rings = await load_epochs(connection, kek)
+    unreadable = tuple(broken)
     return Examined(
-        database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site
+        database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable
     )  # fmt: skip
 
 

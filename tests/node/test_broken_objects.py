@@ -28,6 +28,7 @@ def broken(tmp_path: Path) -> Iterator[Node]:
                 [spec],
             )
             database.execute("UPDATE client SET spec = '{\"future\": true}' WHERE name = 'acme'")
+            database.execute("UPDATE pool SET spec = '{\"future\": true}' WHERE name = 'slow'")
         database.close()
         one.start("--token-file", "token")
         yield one
@@ -59,6 +60,9 @@ def test_broken_objects(broken: Node) -> None:
 
     within(10, taken)
     document = json.loads(broken.dnsvip("doctor", "node.toml", "--json").stdout)["findings"]
-    told = "\n".join(each["what"] for each in document if each["level"] == "warning")
+    told = "\n".join(each["what"] for each in document)
     assert "zone.bad.test gets SERVFAIL" in told
     assert "client.acme is left out" in told
+    assert "the row of pool.slow cannot be read" in told
+    broken.apply()
+    assert broken.curl("GET", "pools/slow")[0] == broken.curl("GET", "clients/acme")[0] == 200

@@ -22,6 +22,7 @@ from dnsvip.admin.objects.clients import settled
 from dnsvip.errors import Problem
 from dnsvip.site.plain import JsonObject, SiteObject, dump, dump_text
 from dnsvip.site.rights import Rights
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing, Store
 from dnsvip.store.objects.bulk import LINES, Line, LineProblem, Tally
 from dnsvip.store.store import StoreAccess
@@ -195,7 +196,7 @@ async def exported(store: Store, wanted: Listing, form: Format) -> AsyncGenerato
         yield lines.csv_header().encode()
     page = await store.objects.places(wanted)
     while page:
-        yield _text([client for client, _ in page], form).encode()
+        yield _text([client for client, _ in page if not isinstance(client, Unreadable)], form).encode()
         if len(page) < LONGEST_PAGE:
             return
         client, place = page[-1]

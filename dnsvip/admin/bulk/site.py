@@ -112,7 +112,7 @@ async def applied(store: Store, actor: str, dry_run: bool, file: IO[bytes]) -> A
     wanted = await asyncio.to_thread(lambda: _checked(bodies.parse_object(file.read())))
     for attempt in range(TRIES):
         stored = await store.objects.stored()
-        changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins)
+        changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins, stored.unreadable)
         try:
             generation = await store.objects.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
             break

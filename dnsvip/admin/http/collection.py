@@ -23,7 +23,7 @@ from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.http.queries import PageQuery, page_query
 from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
-from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.errors import Conflict, InvalidSite, Problem, UnreadableError
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection, dump, parse
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
@@ -31,6 +31,7 @@ from dnsvip.site.references import new_references
 from dnsvip.site.registry import Kind, secrets_of
 from dnsvip.site.rights import Action, Rights
 from dnsvip.site.rules import warnings_about
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED
 
@@ -43,6 +44,9 @@ Permit: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Await
 Remark: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[Sequence[Problem]]]
 Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
 """From the stored object, None where there is none, to the one to store; None deletes it."""
+
+Mend: TypeAlias = Callable[[Unreadable], SiteObject | None]
+"""The same for an object that cannot be read."""
 
 Seen: TypeAlias = Callable[[SiteObject], JsonObject | None]
 
@@ -123,11 +127,12 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a change did; `generation` is None where nothing changed."""
+    """What a change did; `generation` is None where nothing changed. `mended`: what was there could not be read."""
 
     before: SiteObject | None
     after: SiteObject | None
     generation: int | None
+    mended: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -167,7 +172,7 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     async with turn(request) if wanted.inside else nullcontext():  # a look at every name
         rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
     page = rows[: wanted.limit]
-    shown = [resource.listed(thing) for thing, _ in page]
+    shown = [thing.listed if isinstance(thing, Unreadable) else resource.listed(thing) for thing, _ in page]
     more = None
     if len(rows) > len(page):
         thing, place = page[-1]
@@ -211,7 +216,8 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
         whole = body if before is None else bodies.with_runtime(resource.name, dump(before), body)
         return parse(resource.name, name, whole)
 
-    return await changed_response(resource, request, await change(resource, request, name, make))
+    outcome = await change(resource, request, name, make, mend=lambda broken: make(broken.stand_in))
+    return await changed_response(resource, request, outcome)
 
 
 async def patch(resource: Resource, request: web.Request) -> web.Response:
@@ -237,7 +243,7 @@ async def delete(resource: Resource, request: web.Request) -> web.Response:
             raise absent(resource, name)
 
     try:
-        outcome = await change(resource, request, name, make)
+        outcome = await change(resource, request, name, make, mend=lambda _: None)
     except Conflict:
         raise
     except InvalidSite as error:
@@ -245,32 +251,45 @@ async def delete(resource: Resource, request: web.Request) -> web.Response:
     return web.Response(status=204, headers=outcome.headers)
 
 
-async def change(resource: Resource, request: web.Request, name: str, make: Make, seen: Seen | None = None) -> Outcome:
+def _unmended(broken: Unreadable) -> SiteObject | None:
+    raise UnreadableError(broken.why)
+
+
+async def change(
+    resource: Resource,
+    request: web.Request,
+    name: str,
+    make: Make,
+    seen: Seen | None = None,
+    mend: Mend | None = None,
+) -> Outcome:
     """Store what `make` returns for the stored object; repeated after a concurrent change.
 
-    `seen` gives what the requester knows of it, which the conditions of the request are about.
+    `seen` gives what the requester knows of it, which the conditions of the request are about. `mend` gives what is to
+    be in the place of one that cannot be read; without it UnreadableError is raised.
     """
     node, seen = request.app[NODE], seen or resource.shown
     for attempt in range(TRIES):
         store = node.store()
-        before = await store.objects.get(resource.name, name)
-        bodies.check_conditions(request, None if before is None else seen(before))
-        after = make(before)
-        after = after and resource.settled(before, after)
-        if after == before:
+        stored = await store.objects.find(resource.name, name)
+        before, broken = (None, stored) if isinstance(stored, Unreadable) else (stored, None)
+        bodies.check_conditions(request, broken.listed if broken else None if before is None else seen(before))
+        after = (mend or _unmended)(broken) if broken else make(before)
+        after = after and resource.settled(broken.stand_in if broken else before, after)
+        if after == before and not broken:
             return Outcome(before, after, None)
         if after is not None:
             _permit_references(request, resource.name, name, before, after)
             await resource.permit(request, before, after)
-        step = Change(resource.name, name, _action(before, after), before, after)
+        step = Change(resource.name, name, _action(stored, after), before, after, broken)
         try:
             generation = await store.objects.apply([step], request[ACTOR], "api")
         except Conflict:
-            if attempt + 1 == TRIES or await store.objects.get(resource.name, name) == before:
+            if attempt + 1 == TRIES or await store.objects.find(resource.name, name) == stored:
                 raise
             continue
         log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=generation)
-        return Outcome(before, after, generation)
+        return Outcome(before, after, generation, mended=broken is not None)
     raise AssertionError("unreachable")
 
 
@@ -292,7 +311,7 @@ async def changed_response(resource: Resource, request: web.Request, outcome: Ou
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
     await _remark(resource, request, outcome.before, outcome.after)
     shown = resource.shown(outcome.after)
-    if outcome.before is not None:
+    if outcome.before is not None or outcome.mended:
         return shown_response(shown, outcome.headers)
     headers = {**outcome.headers, "Location": resource.url(shown["name"])}
     return shown_response(shown, headers, status=201)
@@ -346,10 +365,10 @@ def _in_use(resource: Resource, name: str, error: InvalidSite, rights: Rights) -
     return Refusal("in-use", f"{resource.name}.{name} is still referred to by {some}.", errors)
 
 
-def _action(before: SiteObject | None, after: SiteObject | None) -> Sign:
+def _action(before: SiteObject | Unreadable | None, after: SiteObject | None) -> Sign:
     return "+" if before is None else "-" if after is None else "~"
 
 
-def name_of_thing(thing: SiteObject) -> str:
+def name_of_thing(thing: SiteObject | Unreadable) -> str:
     """An object's name, "" where its kind has no names."""
     return getattr(thing, "name", "")

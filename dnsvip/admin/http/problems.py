@@ -14,7 +14,16 @@ from typing import TypeAlias
 import structlog
 from aiohttp import web
 
-from dnsvip.errors import ConfigError, Conflict, DnsvipError, InvalidSite, Problem, SecretError, StoreError
+from dnsvip.errors import (
+    ConfigError,
+    Conflict,
+    DnsvipError,
+    InvalidSite,
+    Problem,
+    SecretError,
+    StoreError,
+    UnreadableError,
+)
 from dnsvip.jobs.jobs import Busy, TooLong
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,6 +40,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "timeout": (408, "The request took too long"),
     "conflict": (409, "This collides with what is stored"),
     "in-use": (409, "It is still referred to"),
+    "unreadable": (409, "What is stored of it cannot be read"),
     "precondition-failed": (412, "It is not in the state that you expect"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not taken here"),
@@ -116,6 +126,8 @@ def refusal_of(error: DnsvipError, request: web.Request) -> Refusal:
             return Refusal("busy", str(error), headers={"Retry-After": "5"})
         case TooLong():
             return Refusal("invalid", f"It {error}.")
+        case UnreadableError():
+            return Refusal("unreadable", f"{error}; PUT replaces it, DELETE removes it.")
         case StoreError() | SecretError():  # it cannot be reached, or its key was changed without this node
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
     log.error("request failed", error=str(error))

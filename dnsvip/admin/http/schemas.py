@@ -27,7 +27,8 @@ class Schemas:
                 return self._kind(form, mode)
             case Listed():
                 brief = KINDS[form.kind].brief
-                return self._page(_brief(KINDS[form.kind]) if brief else self._kind(form.kind, mode))
+                item = _brief(KINDS[form.kind]) if brief else self._kind(form.kind, mode)
+                return self._page({"anyOf": [*item.get("anyOf", [item]), _UNREADABLE]})
             case Patch():
                 whole = form.form
                 schema = self._kind(whole, "validation") if isinstance(whole, str) else self.of(whole, "validation")
@@ -61,6 +62,16 @@ class Schemas:
             },
             "required": ["items", "next"],
         }
+
+
+_UNREADABLE = {
+    "title": "An object that cannot be read",
+    "description": "It is damaged or of another version: PUT replaces it, DELETE removes it.",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "unreadable": {"type": "string"}},
+    "required": ["name", "unreadable"],
+    "additionalProperties": False,
+}
 
 
 def _as_body(kind: str, schema: JsonObject) -> JsonObject:

@@ -35,7 +35,8 @@ async def _changed(request: web.Request, body: JsonObject, base: JsonObject | No
         stored = dump(before or Classify()) if base is None else base
         return parse("classify", "", bodies.merged(stored, body))
 
-    outcome = await change(CLASSIFY, request, "", make)
+    mend = None if base is None else lambda _: make(None)
+    outcome = await change(CLASSIFY, request, "", make, mend=mend)
     return shown_response(dump(outcome.after or Classify()), outcome.headers)
 
 

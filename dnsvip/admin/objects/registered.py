@@ -25,7 +25,7 @@ from dnsvip.site.registry import KINDS
 async def check_service(request: web.Request, name: str, _body: JsonObject) -> None:
     """Raise InvalidSite where the service's zone delegates, redirects or aliases its name: no query would reach it."""
     node = request.app[NODE]
-    zone = await node.store().objects.get("zone", closest(name, node.snapshot().site.zones) or "")
+    zone = await node.store().objects.find("zone", closest(name, node.snapshot().site.zones) or "")
     if isinstance(zone, Zone) and (problems := await of_zone(request, service_problems, zone, name)):
         raise InvalidSite(problems)
 

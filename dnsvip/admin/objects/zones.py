@@ -91,9 +91,10 @@ async def put(request: web.Request) -> web.Response:
     if "\0" in text:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})
-    return await changed_response(
-        ZONE, request, await change(ZONE, request, name, lambda old: _with_text(name, old, text))
+    outcome = await change(
+        ZONE, request, name, lambda old: _with_text(name, old, text), mend=lambda _: _with_text(name, None, text)
     )
+    return await changed_response(ZONE, request, outcome)
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:

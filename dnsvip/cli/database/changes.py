@@ -19,6 +19,9 @@ VERBS: Mapping[str, str] = {"+": "made", "~": "altered", "-": "removed"}
 def lines(change: Change) -> Iterator[str]:
     """The lines of one change: a heading, then one line per field."""
     head = click.style(f"{change.action} {change.where}", fg=COLOURS[change.action])
+    if change.unreadable is not None:
+        yield f"{head}  (what is stored cannot be read: {change.unreadable.why})"
+        return
     if change.action == "-":
         yield head
         return

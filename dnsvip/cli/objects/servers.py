@@ -128,7 +128,7 @@ _state_command(ServerState.MAINT, "Do not use a server, as it is being worked on
 
 def _servers(api: Api, pool: str | None) -> Iterator[JsonObject]:
     pools = [api.get("pools", pool)] if pool else api.items("pools")
-    return ({"pool": pool_["name"], **server} for pool_ in pools for server in pool_["servers"])
+    return ({"pool": pool_["name"], **server} for pool_ in pools for server in pool_.get("servers", ()))
 
 
 def _path(api: Api, server: str) -> tuple[str, ...]:

@@ -24,7 +24,15 @@ def columns(fields: Mapping[str, Declared], extras: Mapping[str, About] | None =
             cells.setdefault(heading, (field.about.listed, _SPECIAL.get((kind, heading)) or _cell(field)))
     for name, about in (extras or {}).items():
         cells[about.heading or name.upper()] = about.listed, _item(name)
-    return {heading: cell for heading, (_, cell) in sorted(cells.items(), key=lambda entry: entry[1][0])}
+    ordered = {heading: cell for heading, (_, cell) in sorted(cells.items(), key=lambda entry: entry[1][0])}
+    return {heading: _readable(place, cell) for place, (heading, cell) in enumerate(ordered.items())}
+
+
+def _readable(place: int, cell: Cell) -> Cell:
+    """A cell that says, of an object that cannot be read, its name in the first column and what is wrong next to it."""
+    broken: tuple[Cell, ...] = (_item("name"), lambda item: f"(cannot be read: {item['unreadable']})")
+    instead = broken[place] if place < len(broken) else lambda _: ""
+    return lambda item: instead(item) if "unreadable" in item else cell(item)
 
 
 def filters(kind: Kind) -> list[click.Option]:

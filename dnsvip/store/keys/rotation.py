@@ -135,5 +135,5 @@ async def _held(connection: AsyncConnection, kek: KeyEncryptionKey, name: str) -
 
 
 async def _clusters(connection: AsyncConnection, kek: KeyEncryptionKey) -> dict[str, Cluster]:
-    site = await load_site(connection, kek, ["cluster"])
+    site = await load_site(connection, kek, ["cluster"], [])
     return {name: cluster for name, cluster in site.clusters.items() if isinstance(cluster, Cluster)}

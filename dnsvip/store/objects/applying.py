@@ -21,12 +21,14 @@ from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site, transfer_key
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, JsonField, client, client_match, tsig, zone
 from dnsvip.store.objects.deleted import settle, succession
-from dnsvip.store.objects.reading import load_objects, load_site
-from dnsvip.store.objects.rows import audit_form, from_row, match_rows, to_row
+from dnsvip.store.objects.reading import load_pages, load_site, with_stand_in
+from dnsvip.store.objects.referred import with_referred
+from dnsvip.store.objects.rows import audit_form, match_rows, read_row, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
@@ -37,7 +39,7 @@ FollowCluster: TypeAlias = Callable[
 ]
 """Makes, keeps or destroys the keys of a changed cluster, at (unix seconds) and in a generation; its audit entries."""
 
-Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject, Origin]]
+Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject | Unreadable, Origin]]
 
 T = TypeVar("T")
 
@@ -82,7 +84,10 @@ async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Seq
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
         for some in in_batches(names, BATCH):
             for row in await connection.execute(select(table).where(table.c.name.in_(some))):
-                stored[kind, row.name] = (from_row(kind, row, kek), row.origin)
+                stored[kind, row.name] = (read_row(kind, row, kek), row.origin)
+    for key, (thing, origin) in stored.items():
+        if isinstance(thing, Unreadable):
+            stored[key] = await with_stand_in(connection, thing), origin
     return stored
 
 
@@ -94,11 +99,18 @@ def _check_unchanged(changes: Sequence[Change], stored: Stored) -> None:
             problems.append(Problem(change.where, "is changed twice at once"))
         elif change.action != "+" and key not in stored:
             problems.append(Problem(change.where, "does not exist (any more)"))
-        elif change.before is not None and change.action != "+" and stored[key][0] != change.before:
+        elif change.action != "+" and not _is_as_planned(change, stored[key][0]):
             problems.append(Problem(change.where, "has been changed meanwhile; look at it again"))
         seen.add(key)
     if problems:
         raise Conflict(problems)
+
+
+def _is_as_planned(change: Change, stored: SiteObject | Unreadable) -> bool:
+    """Whether a stored object is what the change was planned for; one without `before` is for whatever there is."""
+    if change.unreadable is not None:
+        return isinstance(stored, Unreadable) and stored.digest == change.unreadable.digest
+    return change.before in (None, stored)
 
 
 async def _write(
@@ -138,7 +150,9 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
     everyone = any(change.kind == "cluster" and change.after is not None for change in changes)
     checked = [*_after(changes, Zone), *await _zones_of_removed_keys(connection, kek, changes)]
     clients = [] if everyone else [*_after(changes, Client), *await _orphans(connection, kek, changes)]
-    site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE))
+    broken: list[Unreadable] = []
+    site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE), broken)
+    site = await with_referred(connection, site, broken)
     keys = await _names(connection, tsig, None if everyone else _mentioned_keys(clients, checked))
     zones = await _names(connection, zone, None) if kinds - {"client"} else ()
     site = replace(
@@ -152,10 +166,12 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
     for served in checked:
         problems += check_one("zone", served.name, served, site)
     if everyone:
-        async for name, stored in load_objects(connection, kek, "client"):
-            problems += check_one("client", name, stored, site)
+        async for page in load_pages(connection, kek, "client"):
+            for name, stored in page:
+                problems += [] if isinstance(stored, Unreadable) else check_one("client", name, stored, site)
     problems += await _check_keys(connection, changes)
-    return list(dict.fromkeys(problems))
+    without_stand_ins = {(one.kind, one.name) for one in broken}
+    return list(dict.fromkeys(problem for problem in problems if problem.about not in without_stand_ins))
 
 
 async def _settle_ids(
@@ -163,12 +179,14 @@ async def _settle_ids(
 ) -> list[Problem]:
     """Note the ids that clients give up; the problems of clients that take one which is still refused."""
     clients = [change for change in changes if change.kind == "client"]
-    before = {
-        change.name: cast("Client", stored["client", change.name][0]) for change in clients if change.action != "+"
-    }
+    before = {change.name: _client(stored["client", change.name][0]) for change in clients if change.action != "+"}
     after = {change.name: cast("Client", change.after) for change in clients if change.after is not None}
     changed = succession((before.get(name), after.get(name)) for name in before.keys() | after.keys())
     return await settle(connection, changed, after, generation)
+
+
+def _client(thing: SiteObject | Unreadable) -> Client:
+    return cast("Client", thing.stand_in if isinstance(thing, Unreadable) else thing)
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
@@ -220,9 +238,9 @@ async def _zones_of_removed_keys(
     for name in (change.name for change in changes if change.kind == "tsig" and change.action == "-"):
         users = select(zone).where(zone.c.spec.contains(f'"tsig":"{name}"', autoescape=True)).limit(20)
         for row in await connection.execute(users):
-            user = from_row("zone", row, kek)
-            assert isinstance(user, Zone)  # noqa: S101 - for mypy
-            zones[user.name] = user
+            user = read_row("zone", row, kek)
+            if isinstance(user, Zone):
+                zones[user.name] = user
     return list(zones.values())
 
 
@@ -245,9 +263,9 @@ async def _orphans(connection: AsyncConnection, kek: KeyEncryptionKey, changes: 
         users = select(client_match.c.client).where(client_match.c.step == "tsig", client_match.c.value.in_(some))
         query = select(client).where(or_(client.c.tier.in_(some), client.c.name.in_(users))).limit(20)
         for row in await connection.execute(query):
-            orphan = from_row("client", row, kek)
-            assert isinstance(orphan, Client)  # noqa: S101 - for mypy
-            orphans[orphan.name] = orphan
+            orphan = read_row("client", row, kek)
+            if isinstance(orphan, Client):
+                orphans[orphan.name] = orphan
     return list(orphans.values())
 
 

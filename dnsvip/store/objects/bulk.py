@@ -26,7 +26,7 @@ from dnsvip.store.objects.applying import Author, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
 from dnsvip.store.objects.deleted import Succession, exist, in_use, may_pass, note, release, succession, taken
 from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.rows import client_of
+from dnsvip.store.objects.rows import client_of, stored_client
 
 LINES = 4000
 """Lines in one batch; an id or match that one client of a batch gives up, another of it may take."""
@@ -180,7 +180,7 @@ class Importer:
         good = []
         for item in items:
             name, row = item.client.name, stored.get(item.client.name)
-            before = client_of(row.spec) if row is not None else None
+            before = stored_client(row) if row is not None else None
             why = await forbidden(self._connection, self._rights, before, _kept(before, item))
             if why is None:
                 good.append(item)
@@ -236,7 +236,10 @@ class Importer:
 
     def _replacing(self, item: _Item, row: Any) -> _Item | None:
         """The item as a replacement of a stored client, with the run-time fields it does not name; None: no change."""
-        before = client_of(row.spec)
+        before = stored_client(row)
+        if before is None:
+            text = "what is stored of it cannot be read; PUT the client, or delete it first"
+            raise InvalidSite([Problem(f"client.{row.name}", text)])
         after = self._settle(before, _kept(before, item))
         if after == before:
             return None
@@ -255,7 +258,8 @@ def _may_not_give(item: _Item, givers: Mapping[int, str], stored: Mapping[str, A
     client, giver = item.client, givers.get(item.client.id)
     if giver is None or giver == client.name or giver not in stored:
         return None
-    return None if may_pass(client_of(stored[giver].spec).state, new=client.name not in stored) else giver
+    before = stored_client(stored[giver])
+    return None if before and may_pass(before.state, new=client.name not in stored) else giver
 
 
 def _succession(items: Sequence[_Item]) -> Succession:

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import Conflict, Problem
+from dnsvip.errors import Conflict, Problem, UnreadableError
 from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.rights import Rights
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.visible import Visible, name_fits
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
-from dnsvip.store.database.tables import KINDS
+from dnsvip.store.database.tables import KINDS, state
 from dnsvip.store.objects.applying import Author, FollowCluster, ZoneCheck, apply_changes
 from dnsvip.store.objects.bulk import Importer, Line, Settle, Tally
 from dnsvip.store.objects.collisions import collisions, collisions_within
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.reading import load_origins, load_rules, load_site
-from dnsvip.store.objects.rows import from_row
+from dnsvip.store.objects.reading import load_origins, load_rules, load_site, with_stand_in
+from dnsvip.store.objects.rows import read_row
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A site as read in one transaction: its generation, and who made each object."""
+    """A site as read in one transaction: its generation, who made each object, and those that cannot be read, which
+    the site is without; the last two by (kind, name)."""
 
     generation: int
     site: Site
     origins: Mapping[tuple[str, str], Origin]
+    unreadable: Mapping[tuple[str, str], Unreadable] = field(default_factory=dict)
 
 
 class Objects:
@@ -47,29 +51,50 @@ class Objects:
         """The site with its generation and origins, to plan changes against."""
         async with self._session.read() as connection:
             generation = await current_generation(connection)
-            site = await load_site(connection, self._session.kek, KINDS)
-            return Stored(generation, site, await load_origins(connection))
+            broken: list[Unreadable] = []
+            site = await load_site(connection, self._session.kek, KINDS, broken)
+            await self._check_key(connection, broken)
+            known = {(one.kind, one.name): await with_stand_in(connection, one) for one in broken}
+            return Stored(generation, site, await load_origins(connection), known)
 
     async def site(self) -> Site:
         """The site without its keys."""
         return (await self.stored()).site
 
     async def get(self, kind: str, name: str) -> SiteObject | None:
-        """One object, None where there is none."""
+        """One object, None where there is none; raises UnreadableError for one that cannot be read."""
+        thing = await self.find(kind, name)
+        if isinstance(thing, Unreadable):
+            raise UnreadableError(thing.why)
+        return thing
+
+    async def find(self, kind: str, name: str) -> SiteObject | Unreadable | None:
+        """One object, also one that cannot be read; None where there is none."""
         table = KINDS[kind]
         async with self._session.read() as connection:
             row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
-        return None if row is None else from_row(kind, row, self._session.kek)
+            thing = None if row is None else read_row(kind, row, self._session.kek)
+            if isinstance(thing, Unreadable):
+                await self._check_key(connection, [thing])
+                thing = await with_stand_in(connection, thing)
+        return thing
 
-    async def page(self, wanted: Listing) -> list[SiteObject]:
+    async def page(self, wanted: Listing) -> list[SiteObject | Unreadable]:
         """The objects of a page."""
         return [item for item, _ in await self.places(wanted)]
 
-    async def places(self, wanted: Listing) -> list[tuple[SiteObject, str | int]]:
+    async def places(self, wanted: Listing) -> list[tuple[SiteObject | Unreadable, str | int]]:
         """The objects of a page, each with its sort value, after which the next page may start."""
         async with self._session.read() as connection:
             rows = await listed(connection, wanted)
-        return [(from_row(wanted.kind, row, self._session.kek), row.place) for row in rows]
+            page = [(read_row(wanted.kind, row, self._session.kek), row.place) for row in rows]
+            await self._check_key(connection, [item for item, _ in page if isinstance(item, Unreadable)])
+        return page
+
+    async def _check_key(self, connection: AsyncConnection, broken: Sequence[Unreadable]) -> None:
+        """Raise SecretError where TSIG keys cannot be read because the key-encryption key is another one."""
+        if any(one.kind == "tsig" for one in broken):
+            self._session.prefer_key((await connection.execute(select(state.c.key_check))).scalar_one())
 
     async def count_some(self, wanted: Listing) -> int:
         """The number of objects that match the filters of a page, at most COUNTED + 1."""

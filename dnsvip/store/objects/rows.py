@@ -8,12 +8,12 @@ import json.scanner
 import sys
 from functools import reduce
 from operator import or_
-from typing import Any, cast
+from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.address.proof import Bind
-from dnsvip.errors import StoreError
+from dnsvip.errors import CodecError, SecretError, StoreError
 from dnsvip.site import (
     Client,
     ClientState,
@@ -24,8 +24,9 @@ from dnsvip.site import (
     TsigKey,
     Zone,
 )
-from dnsvip.site.plain import JsonObject, SiteObject, dump
+from dnsvip.site.plain import JsonObject, SiteObject, derive, dump
 from dnsvip.site.registry import KINDS
+from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.secrets.kek import KeyEncryptionKey, tsig_context
 
 Row = dict[str, Any]
@@ -62,16 +63,60 @@ def to_row(kind: str, name: str, site_object: SiteObject, kek: KeyEncryptionKey)
 
 
 def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
-    """The object of a row (anything with the columns as attributes); raises StoreError if it is not valid."""
+    """The object of a row (anything with the columns as attributes); raises StoreError if it is not valid, SecretError
+    where its secret does not unwrap."""
     try:
-        if kind == "client":
-            return client_of(row.spec)
-        if kind != "tsig":
-            return cast("SiteObject", _ADAPTERS[kind].validate_json(row.spec))
+        return _read(kind, row, kek)
+    except _INVALID as error:
+        raise StoreError(f"the row of {kind}.{row.name} cannot be read: {_said(error)}") from None
+
+
+def read_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject | Unreadable:
+    """The object of a row, or why there is none; for a caller that knows `kek` to be the key of the database."""
+    try:
+        return from_row(kind, row, kek)
+    except (StoreError, SecretError) as error:
+        text = f"{row.spec}\0".encode(errors="surrogatepass") + (row.secret if kind == "tsig" else b"")
+        return Unreadable(kind, row.name, str(error)[:500], hashlib.sha256(text).hexdigest())
+
+
+_INVALID = (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError, CodecError)
+
+
+def _read(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
+    thing: SiteObject
+    if kind == "client":
+        thing = client_of(row.spec)
+    elif kind == "tsig":
         secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
-        return cast("SiteObject", _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret}))
-    except (ValueError, TypeError, KeyError, StopIteration) as error:
-        raise StoreError(f"the row of {kind}.{row.name} cannot be read: {error}") from error
+        thing = _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret})
+    else:
+        thing = _ADAPTERS[kind].validate_json(row.spec)
+        derive(thing)
+    if getattr(thing, "name", "") != row.name:
+        raise ValueError("it has another name inside")
+    return thing
+
+
+def _said(error: BaseException) -> str:
+    """An error without the values that it is about, which may be secret."""
+    if isinstance(error, ValidationError):
+        some = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in some)
+    if isinstance(error, UnicodeError):
+        return "its secret is no text"
+    if isinstance(error, KeyError):
+        return f"{error} is missing or unknown"
+    return f"{type(error).__name__}: {error}"
+
+
+def stored_client(row: Any) -> Client | None:
+    """The client of a row, None where it cannot be read."""
+    try:
+        client = client_of(row.spec)
+    except _INVALID:
+        return None
+    return client if client.name == row.name else None
 
 
 def client_of(text: str) -> Client:
@@ -100,10 +145,12 @@ def match_rows(client: Client) -> list[Row]:
     return [{"step": match.step.value, "value": match.value, "client": client.name} for match in client.match]
 
 
-def audit_form(site_object: SiteObject | None) -> str | None:
+def audit_form(site_object: SiteObject | Unreadable | None) -> str | None:
     """The JSON of an object for its audit row: no secrets, and a hash in place of a zone's text."""
     if site_object is None:
         return None
+    if isinstance(site_object, Unreadable):
+        return _json(site_object.audited)
     plain = dump(site_object)
     match site_object:
         case TsigKey():

@@ -22,6 +22,7 @@ from dnsvip.site.io.safe_file import draft_of, make_folder
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.keys.epochs import epoch_from, epoch_row
+from dnsvip.store.objects.reading import NOBODY_KNOWN
 from dnsvip.store.objects.rows import from_row, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context, master_context
 from dnsvip.store.snapshots.loading import MANY
@@ -165,7 +166,9 @@ class _Content:
             site_object = from_row(kind, row, self._kek)
         except StoreError as error:  # an object of another version costs itself, not the start
             self._unreadable.append(Problem(f"{kind}.{row.name}".rstrip("."), str(error)[:500]))
-            return
+            if kind != SINGLE:
+                return
+            site_object = NOBODY_KNOWN
         if kind == SINGLE:
             self._parts[SINGLE] = site_object
         elif kind in self._many:

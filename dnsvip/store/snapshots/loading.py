@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import Problem
-from dnsvip.site import Cluster, Site, Snapshot
+from dnsvip.site import Classify, Cluster, Site, Snapshot
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
@@ -27,7 +27,7 @@ from dnsvip.store.database.tables import KINDS, audit, client_master
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.keys.epochs import KEY_KIND, load_epochs
 from dnsvip.store.objects import deleted
-from dnsvip.store.objects.reading import load_objects, load_pages, load_site
+from dnsvip.store.objects.reading import load_objects, served_pages
 from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
 
 MANY = ("client",)
@@ -45,7 +45,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     for kind, attribute in COLLECTIONS.items():
         with _without_gc():
             fields[attribute] = await _load_collection(connection, kek, kind, unreadable)
-    async for _, classify in load_objects(connection, kek, SINGLE):
+    async for _, classify in load_objects(connection, kek, SINGLE, -1, unreadable):
         fields[SINGLE] = classify
     cookie_secrets = await load_cookie_secrets(connection, kek)
     gone = CowMap(await deleted.load(connection))
@@ -91,7 +91,10 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
             mapping = await _patched(connection, kek, kind, mapping, old.generation, unreadable)
         fields[attribute] = mapping
     if SINGLE in touched:
-        fields[SINGLE] = (await load_site(connection, kek, [SINGLE])).classify
+        unreadable[:] = [problem for problem in unreadable if problem.where != SINGLE]
+        fields[SINGLE] = Classify()
+        async for _, classify in load_objects(connection, kek, SINGLE, -1, unreadable):
+            fields[SINGLE] = classify
     site = Site(**fields) if touched & KINDS.keys() else old.site
     cookie_secrets = old.cookie_secrets
     if COOKIE_KIND in touched or not cookie_secrets:
@@ -146,7 +149,7 @@ async def _load_collection(
     if kind not in MANY:
         return {name: item async for name, item in load_objects(connection, kek, kind, -1, unreadable)}
     objects: CowMap[str, SiteObject] = CowMap()
-    async for page in load_pages(connection, kek, kind, -1, unreadable):
+    async for page in served_pages(connection, kek, kind, -1, unreadable):
         objects.fill(page)
     return objects
 

@@ -120,12 +120,23 @@ function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = []
     const number = field.type === "integer" || field.type === "number";
     const sort = sorts.includes(key) ? key : undefined;
     const draw = cells[key] ?? ((/** @type {any} */ object) => cell(document, field, object[key]));
-    if (key !== "name") return { title, number, sort, extra: field.properties !== undefined, cell: draw };
-    const named = (/** @type {any} */ object) =>
-      opens ? h("a.lead", { href: link([page, object.name]) }, object.name) : h("strong", object.name);
+    if (key !== "name") return readable({ title, number, sort, extra: field.properties !== undefined, cell: draw });
+    const named = (/** @type {any} */ object) => {
+      const name = opens ? h("a.lead", { href: link([page, object.name]) }, object.name) : h("strong", object.name);
+      return object.unreadable ? [name, h("div.bad", `Cannot be read: ${object.unreadable}`)] : name;
+    };
     return { title, sort, cell: named };
   });
-  return [...columns, ...more];
+  return [...columns, ...more.map(readable)];
+}
+
+/**
+ * A column that is empty for an object that cannot be read.
+ * @param {import("./table.js").Column<any>} column
+ * @returns {import("./table.js").Column<any>}
+ */
+function readable(column) {
+  return { ...column, cell: (object) => (object.unreadable ? null : column.cell(object)) };
 }
 
 /**

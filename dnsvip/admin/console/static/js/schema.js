@@ -212,7 +212,9 @@ export function referred(document, schema) {
 export function listOf(document, kind) {
   const { parameters, responses } = document.paths[kind.path].get;
   const { items } = responses["200"].content["application/json"].schema.properties.items;
-  const parts = /** @type {Schema[]} */ (items.anyOf ?? [items]).map((part) => resolved(document, part));
+  const parts = /** @type {Schema[]} */ (items.anyOf ?? [items])
+    .map((part) => resolved(document, part))
+    .filter((part) => !part.properties?.["unreadable"]); // what stands in a list for one that cannot be read
   const fields = new Map(parts.flatMap((part) => fieldsOf(document, part)));
   return { fields: [...fields], query: parameters };
 }
