@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
-from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies
+from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, siphash
 from dnsvip.dns.protocol.builder import compose, size_limit
 from dnsvip.dns.protocol.message import (
     COOKIE,
@@ -67,7 +67,10 @@ class Engine:
         require_cookies: bool | None = None,
     ) -> None:
         site = snapshot.site
-        self.cookies: Cookies | None = _cookies(snapshot.cookie_secrets, before.cookies if before else None)
+        self._cookie_problems: list[Problem] = []
+        self.cookies: Cookies | None = _cookies(
+            snapshot.cookie_secrets, before.cookies if before else None, self._cookie_problems
+        )
         self.require_cookies: bool = (
             before.require_cookies if require_cookies is None and before else bool(require_cookies)
         )
@@ -93,7 +96,8 @@ class Engine:
     def problems(self) -> list[Problem]:
         """What keeps objects from being served, of those that did not compile and those that raised since."""
         compiled = (problem for entry in self._compiled.values() for problem in entry.problems)
-        return [*compiled, *self._isolated.problems, *self._faults.copy().values()]
+        common = [*self._cookie_problems, *self.tables.classifier.problems]
+        return [*common, *compiled, *self._isolated.problems, *self._faults.copy().values()]
 
     def offer(self, name: str, entry: ZoneEntry) -> None:
         """A zone that was compiled elsewhere, for the engine after this one to take where its text is the same."""
@@ -299,10 +303,20 @@ class Known(NamedTuple):
     sender: Sender
 
 
-def _cookies(secrets: tuple[bytes, ...], before: Cookies | None) -> Cookies | None:
+def _cookies(secrets: tuple[bytes, ...], before: Cookies | None, problems: list[Problem]) -> Cookies | None:
+    """The cookies of those secrets that can be used; none without the first one, which others would not make."""
     if before is not None and before.secrets == secrets:
         return before
-    return Cookies(secrets) if secrets else None
+    usable = []
+    for place, secret in enumerate(secrets):
+        try:
+            siphash(secret, b"")
+            usable.append(secret)
+        except Exception as error:  # noqa: BLE001 - answers go on without its cookies
+            what = "this server makes and takes no cookies" if place == 0 else "cookies made with it are not taken"
+            text = f"{fault_of('', error).message}; {what}: dnsvip keys roll-cookies makes new ones"
+            problems.append(Problem(f"cookies.{place}", text))
+    return Cookies(usable) if usable and usable[0] is secrets[0] else None
 
 
 def ecs_of(edns: Edns | None) -> Ecs | None:

@@ -140,7 +140,10 @@ def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any
     some = list(first.values())[:SHOWN]
     zones = sorted(problem.where.removeprefix("zone.") for problem in some if _is_zone(problem))
     others = sorted(problem.where for problem in some if not _is_zone(problem))
-    warnings = [f"{problem.where} gets SERVFAIL: {problem.message}" for problem in some]
+    warnings = [
+        str(problem) if problem.where.startswith(_SETTINGS) else f"{problem.where} gets SERVFAIL: {problem.message}"
+        for problem in some
+    ]
     warnings += [f"zone.{name} is being compiled; until then the version before is answered" for name in late[:SHOWN]]
     return {
         "warnings": warnings,
@@ -148,6 +151,10 @@ def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any
         **({"broken_zones": zones} if zones else {}),
         **({"broken_objects": others} if others else {}),
     }
+
+
+_SETTINGS = ("classify.", "cookies.")
+"""What concerns all answers, and fails none."""
 
 
 def _is_zone(problem: Problem) -> bool:

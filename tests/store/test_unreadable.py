@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dnsvip.errors import Conflict, InvalidSite, UnreadableError
+from dnsvip.errors import Conflict, InvalidSite, SecretError, UnreadableError
 from dnsvip.site import Classify, ClientState, Pool, ServerState, Site, Zone
 from dnsvip.site.plan import Change, plan
 from dnsvip.site.registry import COLLECTIONS, SINGLE
@@ -136,3 +136,21 @@ async def test_mended_meanwhile(filled: Store, site: Site) -> None:
     change = Change("classify", "", "~", None, Classify(), broken)
     with pytest.raises(Conflict, match="changed meanwhile"):
         await filled.objects.apply([change], "me", "api")
+
+
+async def test_a_cookie_secret_that_does_not_unwrap(filled: Store) -> None:
+    """It is left empty in the snapshot, which a roll mends; where none unwraps the key is another one."""
+    async with filled._session.write_unordered() as connection:
+        await connection.execute(
+            text("UPDATE cookie_secret SET secret = :junk WHERE position = 1"), {"junk": b"\1junk"}
+        )
+    broken = await filled.snapshots.load()
+    assert [len(secret) for secret in broken.cookie_secrets] == [16, 0, 16]
+    await filled.keys.roll_cookies("me")
+    rolled = await filled.snapshots.refresh(broken)
+    assert [len(secret) for secret in rolled.cookie_secrets] == [16, 16, 16]
+    assert rolled.cookie_secrets[2] == broken.cookie_secrets[0]
+    async with filled._session.write_unordered() as connection:
+        await connection.execute(text("UPDATE cookie_secret SET secret = :junk"), {"junk": b"\1junk"})
+    with pytest.raises(SecretError):
+        await filled.snapshots.load()

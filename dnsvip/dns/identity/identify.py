@@ -7,15 +7,18 @@ compiled from the snapshot, never the snapshot itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
-from dnsvip.dns.identity.claims import Claims, prefix_tables
+from dnsvip.dns.identity.claims import Claims, PrefixTables, prefix_tables
 from dnsvip.dns.identity.prefixes import NOBODY
+from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
 from dnsvip.site.cow_map import difference
+from dnsvip.site.isolation import fault_of
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -68,6 +71,8 @@ class Classified(NamedTuple):
 _Match: TypeAlias = tuple[int, int, Ecs | None]
 """Owner, scope, and the ECS option where it was looked at."""
 
+_Finder: TypeAlias = Callable[[Requester], _Match]
+
 
 class Classifier:
     """The clients' matches of one snapshot, by step.
@@ -76,6 +81,8 @@ class Classifier:
     but it is classified as anonymous.
     `before` is a classifier of an earlier snapshot: what did not change since is taken over, so one
     client among millions changes within a few milliseconds. Without `geo` the step `geo` never matches.
+    Where `classify` itself makes code raise, the order ends before the step that is at fault, and `problems` says so: a
+    weaker step could identify a requester as one that it is not, so whom no earlier step identifies is anonymous.
     """
 
     def __init__(self, snapshot: Snapshot, before: Classifier | None = None, geo: Geo | None = None) -> None:
@@ -86,10 +93,10 @@ class Classifier:
             self._claims = Claims(site.clients.values())
         else:
             self._claims = before._claims.changed(difference(before._clients, site.clients))
-        self._trusted = prefix_tables(str(network) for network in site.classify.trust_ecs_from)
+        self.problems: list[Problem] = []
+        self._trusted, broken = self._trust(site.classify.trust_ecs_from)
         self._ecs, self._geo = self._claims.prefixes[Step.ECS], geo
-        finders = self._finders()
-        self._order = [(step, finders[step]) for step in site.classify.order if step in finders]
+        self._order = list(self._usable(site.classify.order, broken))
 
     def classify(self, requester: Requester) -> Classified:
         """Identify the requester by the first step that can."""
@@ -122,27 +129,44 @@ class Classifier:
     def _trusts(self, requester: Requester) -> bool:
         return self.trusts(requester.source) if requester.trusted is None else requester.trusted
 
-    def _finders(self) -> dict[Step, Callable[[Requester], _Match]]:
-        """A look-up for each step that some client uses, and always for ECS, which has a scope in any case."""
-        words = self._claims.words
-        tsig, tls, token, listener = (words[step] for step in (Step.TSIG, Step.TLS, Step.TOKEN, Step.LISTENER))
-        sources = self._claims.prefixes[Step.SOURCE]
-        finders: dict[Step, Callable[[Requester], _Match]] = {
-            Step.TSIG: lambda requester: (
-                tsig.get(requester.tsig.lower().rstrip("."), NOBODY) if requester.tsig else 0,
-                0,
-                None,
-            ),
-            Step.TLS: lambda requester: (tls.get(requester.tls, NOBODY) if requester.tls else NOBODY, 0, None),
-            Step.TOKEN: lambda requester: (token.get(requester.token, NOBODY) if requester.token else NOBODY, 0, None),
-            Step.SOURCE: lambda requester: (sources[requester.source.version].owner(int(requester.source)), 0, None),
-            Step.GEO: self._by_place,
-            Step.LISTENER: lambda requester: (listener.get(requester.listener, NOBODY), 0, None),
-        }
-        used = {step: find for step, find in finders.items() if self._claims.any(step)}
-        if self._geo is None:
-            used.pop(Step.GEO, None)
-        return {**used, Step.ECS: self._by_ecs}
+    def _trust(self, networks: Iterable[IPv4Network | IPv6Network]) -> tuple[PrefixTables, frozenset[Step]]:
+        """The resolvers whose ECS is believed, and the steps that cannot be used because they are not known."""
+        try:
+            return prefix_tables(str(network) for network in networks), frozenset()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the order ends where ECS would count
+            self.problems.append(_ended("classify.trust_ecs_from", error))
+            return prefix_tables(()), frozenset((Step.ECS, Step.GEO))
+
+    def _usable(self, order: Iterable[Step], broken: Collection[Step]) -> Iterator[tuple[Step, _Finder]]:
+        """The steps in use, in order, up to the first one that is at fault."""
+        try:
+            for step in order:
+                if step in broken:
+                    return
+                find = self._finder(step)
+                if find is not None:
+                    yield step, find
+        except Exception as error:  # noqa: BLE001 - as above
+            self.problems.append(_ended("classify.order", error))
+
+    def _finder(self, step: Step) -> _Finder | None:
+        """The look-up of a step; None where no client uses it. ECS always has one, as it has a scope in any case."""
+        if step is Step.ECS:
+            return self._by_ecs
+        if not self._claims.any(step) or (step is Step.GEO and self._geo is None):
+            return None
+        if step is Step.GEO:
+            return self._by_place
+        if step is Step.SOURCE:
+            sources = self._claims.prefixes[step]
+            return lambda requester: (sources[requester.source.version].owner(int(requester.source)), 0, None)
+        words, value_of = self._claims.words[step], _VALUES[step]
+
+        def find(requester: Requester) -> _Match:
+            value = value_of(requester)
+            return (words.get(value, NOBODY) if value else NOBODY), 0, None
+
+        return find
 
     def _by_ecs(self, requester: Requester) -> _Match:
         ecs = requester.ecs
@@ -161,3 +185,18 @@ class Classifier:
         places: Mapping[str, int] = self._claims.words[Step.GEO]
         owner = next((owner for value, own in values if own <= most and (owner := places.get(value, NOBODY))), NOBODY)
         return owner, length if ecs else 0, ecs
+
+
+_VALUES: Mapping[Step, Callable[[Requester], str | None]] = {
+    Step.TSIG: lambda requester: requester.tsig.lower().rstrip(".") if requester.tsig else None,
+    Step.TLS: lambda requester: requester.tls,
+    Step.TOKEN: lambda requester: requester.token,
+    Step.LISTENER: lambda requester: requester.listener,
+}
+"""Step -> what of a requester is compared whole with the clients' matches."""
+
+
+def _ended(where: str, error: Exception) -> Problem:
+    problem = fault_of(where, error)
+    text = "whom no earlier step of classify.order identifies gets the default tier"
+    return replace(problem, message=f"{problem.message}; {text}")

@@ -12,6 +12,7 @@ import secrets
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dnsvip.errors import SecretError
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import cookie_secret
 from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context
@@ -26,9 +27,20 @@ _ACTIVE, _NEXT, _PREVIOUS = range(3)
 
 
 async def load_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> tuple[bytes, ...]:
-    """The secrets, the active one first."""
-    rows = await connection.execute(select(cookie_secret).order_by(cookie_secret.c.position))
-    return tuple(kek.unwrap(row.secret, cookie_context(row.position)) for row in rows)
+    """The secrets, the active one first; b"" in the place of one that does not unwrap, unless none does, which raises
+    SecretError: the key is another one then."""
+    rows = (await connection.execute(select(cookie_secret).order_by(cookie_secret.c.position))).all()
+    held: list[bytes] = []
+    failed: list[SecretError] = []
+    for row in rows:
+        try:
+            held.append(kek.unwrap(row.secret, cookie_context(row.position)))
+        except SecretError as error:
+            failed.append(error)
+            held.append(b"")
+    if failed and not any(held):
+        raise failed[0]
+    return tuple(held)
 
 
 async def make_missing_cookie_secrets(session: Session) -> None:
@@ -44,9 +56,12 @@ async def make_missing_cookie_secrets(session: Session) -> None:
 
 
 async def roll_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> None:
-    """Make the next secret active, the active one the previous, and create a new next one."""
+    """Make the next secret active, the active one the previous, and create a new next one; and new ones in the place of
+    those that cannot be used."""
     held = await load_cookie_secrets(connection, kek)
-    await _put(connection, kek, [held[_NEXT], secrets.token_bytes(COOKIE_SECRET_BYTES), held[_ACTIVE]])
+    rolled = [held[_NEXT], b"", held[_ACTIVE]]
+    fit = [value if len(value) == COOKIE_SECRET_BYTES else secrets.token_bytes(COOKIE_SECRET_BYTES) for value in rolled]
+    await _put(connection, kek, fit)
 
 
 async def _put(connection: AsyncConnection, kek: KeyEncryptionKey, values: list[bytes]) -> None:
