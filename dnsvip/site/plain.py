@@ -26,6 +26,9 @@ _ADAPTERS: Mapping[type[SiteObject], TypeAdapter[Any]] = {
     target: TypeAdapter(target) for kind in KINDS.values() for target in kind.classes
 }
 
+MOST_PROBLEMS = 200
+"""Problems of one object that are named; the others are counted."""
+
 
 def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
     """The object `kind.name` from plain data without its name; raises InvalidSite."""
@@ -40,7 +43,11 @@ def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
         parsed: SiteObject = _adapter(target).validate_python(body)
         derive(parsed)
     except ValidationError as error:
-        raise InvalidSite([problem_of(where, target, item) for item in error.errors()]) from None
+        found = error.errors()
+        problems = [problem_of(where, target, item) for item in found[:MOST_PROBLEMS]]
+        if len(found) > MOST_PROBLEMS:
+            problems.append(Problem(where, f"has {len(found) - MOST_PROBLEMS} more faults"))
+        raise InvalidSite(problems) from None
     except CodecError as error:
         raise InvalidSite([Problem(where, str(error))]) from None
     return parsed

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -126,8 +126,9 @@ class Scope:
         if tier is not None and not fits_any("tier", tier, self.tiers):
             return False
         places = [match for match in matches if match.step in PLACE_STEPS]
-        return ALL in self.networks or all(
-            match.step in PREFIX_STEPS and _inside(match.value, self.networks) for match in places
+        return ALL in self.networks or (
+            all(match.step in PREFIX_STEPS for match in places)
+            and all_inside((match.value for match in places), self.networks)
         )
 
     def covers(self, other: Scope) -> bool:
@@ -264,16 +265,16 @@ def fits_any(kind: str, name: str, patterns: Iterable[str]) -> bool:
 
 def all_inside(networks: Iterable[str], others: Sequence[str]) -> bool:
     """Whether each network lies within one of the others."""
-    return all(_inside(network, others) for network in networks)
+    outer = [ip_network(text) for text in others]
+    return all(_inside(network, outer) for network in networks)
 
 
-def _inside(network: str, networks: Iterable[str]) -> bool:
+def _inside(network: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
     """Whether a network lies within one of others."""
     if network == ALL:
         return False
     inner = ip_network(network)
-    outer = (ip_network(text) for text in networks)
-    return any(inner.version == one.version and inner.subnet_of(one) for one in outer)  # type: ignore[arg-type]
+    return any(inner.version == one.version and inner.subnet_of(one) for one in networks)  # type: ignore[arg-type]
 
 
 def _fits(kind: str, name: str, pattern: str) -> bool:

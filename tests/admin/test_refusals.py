@@ -276,3 +276,18 @@ async def test_a_wrong_zone(api: Api) -> None:
     check(await api("PUT", "zones/n.test", {"text": 5}), "invalid")
     large = b"; as long as it takes\n" * (1 << 20)
     check(await api("PUT", "zones/n.test", data=large, headers={"Content-Type": "text/dns"}), "too-large")
+
+
+async def test_an_object_has_bounded_values_problems_and_warnings(api: Api) -> None:
+    """A body of very many values is refused unread; of the faults, and of the warnings, some are named and the others
+    counted."""
+    many = {f"k{number}": "x" for number in range(25_000)}
+    check(await api("PATCH", "clients/acme", {"attributes": many}), "too-large")
+    few = dict(list(many.items())[:1000])
+    answer = await api("PATCH", "clients/acme", few)
+    check(answer, "invalid")
+    assert len(answer.json["errors"]) == 201
+    assert answer.json["errors"][-1] == {"where": "client.acme", "message": "has 800 more faults"}
+    stored = await api("PATCH", "clients/acme", {"attributes": few})
+    assert stored.status == 200
+    assert len(stored.headers.getall("Dnsvip-Warning")) == 51

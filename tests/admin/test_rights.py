@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from sqlalchemy import Engine, event
 
 from dnsvip.site import Client, Match, Step
 from dnsvip.site.rights import Action, Rights, Scope
@@ -94,6 +95,24 @@ async def test_what_a_client_may_be_given(
     if not allowed:
         check(answer, "forbidden")
         assert "acme" not in answer.text
+
+
+async def test_many_networks_are_looked_up_together(api: Api) -> None:
+    """Thousands of networks take no look-up each, and one of them inside another's client is found among them."""
+    headers, statements = await made(api, scopes=[EDITOR]), list[str]()
+    many = [{"source": f"2001:db8:{0x1000 + number:x}::/64"} for number in range(2000)]
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        inside = [*many, {"source": "2001:db8:77:1::/64"}, {"ecs": "2001:db8:78::/48"}]
+        check(await api("PATCH", "clients/newsreader", {"match": inside}, headers=headers), "forbidden")
+        assert (await api("PATCH", "clients/newsreader", {"match": many}, headers=headers)).status == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) < 600
 
 
 async def test_errors_do_not_name_what_one_may_not_see(api: Api) -> None:

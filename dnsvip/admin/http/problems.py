@@ -62,6 +62,9 @@ WARNINGS: web.RequestKey[list[str]] = web.RequestKey("warnings")
 """Key of what is allowed but probably a mistake; an answer has a header `Dnsvip-Warning` for each, a JSON string:
 readers that join headers of one name with commas can tell them apart."""
 
+MOST_WARNINGS = 50
+"""Warnings in an answer: programs that read it take a hundred headers, or some kilobytes of them."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -95,7 +98,9 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     """Answer every exception of a handler with its problem."""
     try:
         answer = await handler(request)
-        for text in request.get(WARNINGS, ()):
+        warnings = request.get(WARNINGS, [])
+        more = [f"{len(warnings) - MOST_WARNINGS} more warnings"] if len(warnings) > MOST_WARNINGS else []
+        for text in [*warnings[:MOST_WARNINGS], *more]:
             answer.headers.add("Dnsvip-Warning", json.dumps(text))
         return answer
     except web.HTTPException as error:

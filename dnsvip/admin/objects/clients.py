@@ -6,6 +6,7 @@ again, neither by lowering the key generation nor by enabling a revoked client.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -15,12 +16,17 @@ from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, ClientState
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.registry import KINDS
+from dnsvip.site.rights import new_matches
+
+AT_ONCE = 64
+"""New matches of a client that are examined out of turn, in some milliseconds."""
 
 
 def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
@@ -39,7 +45,8 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
 async def permit(request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
     """Raise Refusal where the caller's rights do not reach the tier, the networks or the TSIG keys of a client."""
     old, new = cast("Client | None", before), cast("Client", after)
-    why = await request.app[NODE].store().objects.forbidden(request[CALLER].rights, old, new)
+    async with turn(request) if len(new_matches(old, new)) > AT_ONCE else nullcontext():
+        why = await request.app[NODE].store().objects.forbidden(request[CALLER].rights, old, new)
     if why is not None:
         raise Refusal("forbidden", f"This token {why}.")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -210,6 +211,13 @@ def make_file(path: Path) -> None:
 def in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Slices of at most `size` items, for one statement each (see BATCH and ROWS)."""
     return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    """As `in_batches`, of items that are made as they are needed."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 async def current_generation(connection: AsyncConnection) -> int:
