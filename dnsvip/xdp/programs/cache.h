@@ -50,6 +50,6 @@ static __noinline int remember_decoded(struct work *w, const struct lanes *l, st
 		*second = *first;
 	*first = w->decoded;
 	if (w->decoded.generation)
-		filter_add(l, w->address_hash, w->address_hash);
+		filter_add(l, w->address_hash, filter_bits(w->address_hash));
 	return 0;
 }

@@ -14,14 +14,15 @@ static __always_inline int has_prefix_of(const struct cluster *c, const struct f
 	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
 }
 
-/* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last cluster first. */
-static __always_inline __u32 cluster_of(struct work *w, const struct site *site, const struct flow_key *key)
+/* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last one first. */
+static __always_inline __u32 cluster_of(__u32 *last, const struct site *site, const struct flow_key *key)
 {
 	__u32 *number;
 
-	if (w->cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[w->cluster], key))
-		return w->cluster;
+	__u32 cluster = *last;
 
+	if (cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[cluster], key))
+		return cluster;
 	if (key->version == 6) {
 		struct prefix6 name = {.bits = 128, .address = {key->destination[0], key->destination[1]}};
 
@@ -33,8 +34,45 @@ static __always_inline __u32 cluster_of(struct work *w, const struct site *site,
 	}
 	if (!number || *number >= MAX_CLUSTERS || !site->clusters[*number].present)
 		return NONE;
-	w->cluster = *number;
+	*last = *number;
 	return *number;
+}
+
+static __always_inline int is_proven(const struct cluster *c, struct wide address)
+{
+	return (address.hi & c->mode_bit.hi) || (address.lo & c->mode_bit.lo);
+}
+
+static __always_inline const struct epoch *epoch_of(const struct cluster *c, struct wide address)
+{
+	return &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
+}
+
+/* Whether the tag of an address is wrong; of a proven one, its part that is not the proof. */
+static __always_inline int has_wrong_tag(const struct cluster *c, const struct epoch *e, struct wide address)
+{
+	struct wide body = {.hi = address.hi & c->mac_mask.hi, .lo = address.lo & c->mac_mask.lo};
+	__u64 wrong = address.lo ^ sip_address(e->mac_key, body) >> (64 - c->tag_bits);
+
+	return !!(wrong & (is_proven(c, address) ? c->cheap_mask : c->tag_mask));
+}
+
+/* Whether the site's keys do not verify a flow's destination, whatever the time and the source. */
+__noinline int is_forged(struct flow_key *key, __u32 number)
+{
+	struct site *site = current_site();
+	struct wide address;
+	const struct cluster *c;
+	const struct epoch *e;
+
+	if (!site || !key || number >= MAX_CLUSTERS)
+		return 0;
+	c = &site->clusters[number];
+	address = wide_of(key->destination);
+	if (c->version == 4 || (address.hi == c->plain.hi && address.lo == c->plain.lo))
+		return 0;
+	e = epoch_of(c, address);
+	return !e->present || has_wrong_tag(c, e, address);
 }
 
 static __always_inline __u32 *table_value(__u32 table, __u64 value)
@@ -241,7 +279,7 @@ static __noinline int verify_payload(struct work *w, const struct site *site, co
 	if (j->cluster >= MAX_CLUSTERS)
 		return 0;
 	c = &site->clusters[j->cluster];
-	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
+	proven = is_proven(c, address);
 	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
 	decrypted = open_payload(w, c, e, address);
 	if (decrypted < 0)
@@ -282,9 +320,7 @@ static __always_inline int verify(struct work *w, const struct site *site, const
 	struct address_verdict *j;
 	const struct cluster *c;
 	const struct epoch *e;
-	struct wide address, body;
-	__u64 tag;
-	int proven;
+	struct wide address;
 
 	if (!settled)
 		return 0;
@@ -300,18 +336,14 @@ static __always_inline int verify(struct work *w, const struct site *site, const
 		return verify4(j, c, address);
 	if (address.hi == c->plain.hi && address.lo == c->plain.lo)
 		return set_address_verdict(j, REASON_PLAIN, c->default_tier);
-	e = &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
+	e = epoch_of(c, address);
 	if (!e->present)
 		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
-	proven = address.hi & c->mode_bit.hi || address.lo & c->mode_bit.lo;
-	body.hi = address.hi & c->mac_mask.hi;
-	body.lo = address.lo & c->mac_mask.lo;
-	if (w->maybe_decoded && !proven && verified_before(w, settled, e, address)) {
+	if (w->maybe_decoded && !is_proven(c, address) && verified_before(w, settled, e, address)) {
 		take_fields(j, c, w->decoded.payload);
 		return set_address_verdict(j, REASON_ISSUED, w->decoded.tier);
 	}
-	tag = sip_address(e->mac_key, body);
-	if ((address.lo ^ tag >> (64 - c->tag_bits)) & (proven ? c->cheap_mask : c->tag_mask))
+	if (w->forged || has_wrong_tag(c, e, address))
 		return set_address_verdict(j, REASON_BAD_TAG, c->fallback_tier);
 	return verify_payload(w, site, settled, e, l);
 }

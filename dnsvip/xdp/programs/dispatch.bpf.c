@@ -55,7 +55,7 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 /* Drops a packet to a cluster and passes all others. */
 static __always_inline void drop_or_pass(struct work *w, const struct site *site, __u8 reason)
 {
-	if (cluster_of(w, site, &w->packet.key) != NONE)
+	if (cluster_of(&w->cluster, site, &w->packet.key) != NONE)
 		set_verdict(&w->verdict, ACTION_DROP, reason);
 	else
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
@@ -137,6 +137,19 @@ static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 		w->verdict.action = ACTION_DROP;
 }
 
+/* Whether the destination of work.packet is forged and no flow goes to it; tells only where its word of the filter is
+ * crowded. */
+__noinline int is_stranger(__u32 filter)
+{
+	struct site *site = current_site();
+	struct config *c = settings();
+	struct work *w = work();
+
+	if (!is_crowded(filter) || !site || !c || !w || !c->marked)
+		return 0;
+	return is_forged(&w->packet.key, cluster_of(&w->cluster, site, &w->packet.key));
+}
+
 /* Decides a packet of a flow, into work.verdict. */
 static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
 {
@@ -154,10 +167,18 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);
 	if (!filter)
 		return;
-	flow = follow_flow(l, p, filter, w->index_hash, w->seconds);
+	/* Before the look-up only for a SYN: nearly all other packets belong to known flows. */
+	w->forged = p->flags & SYN &&
+		    (may_be_known(filter, w->index_hash) || may_be_known(filter, w->address_hash)) &&
+		    is_stranger(*filter);
+	flow = w->forged ? NULL : follow_flow(l, p, filter, w->index_hash, w->seconds);
 	if (!flow || opens_again(p, flow, w->seconds)) {
 		w->again = !flow ? AGAIN_NOT : flow->answered ? AGAIN_ANSWERED : AGAIN_UNANSWERED;
-		w->maybe_decoded = may_be_known(filter, w->address_hash);
+		w->maybe_decoded = !w->forged && may_be_known(filter, w->address_hash);
+		if (w->maybe_decoded && !(p->flags & SYN)) {
+			w->forged = is_stranger(*filter);
+			w->maybe_decoded = !w->forged;
+		}
 		if (flow || !site->translates || !reply(&p->key, REASON_REPLY))
 			new_flow(w, site, l);
 	} else {

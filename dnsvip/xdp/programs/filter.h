@@ -3,9 +3,16 @@
  * that have gone since the last sweep. Where not both bits are set, the flow or address is not there, at the cost of
  * one read of a small map: an address and all flows to it share one word. An address with many flows thus answers
  * "perhaps" to every other flow. There are two filters, one behind the other: one is read while a sweep rebuilds the
- * other. */
+ * other.
+ *
+ * New flows come faster than sweeps, and a filter full of bits answers nothing. One bit of each word is therefore a
+ * mark: there may be a flow to a forged address, such as by a default tier, or from before the site's keys changed.
+ * Where a word is crowded and not marked, the tag is verified first, and a forged address needs no table. */
 #pragma once
 #include "work.h"
+
+#define STRAY (1U << 31) /* the mark */
+#define CROWDED 24 /* of the other 31 bits: more than half of the answers are "perhaps" by chance */
 
 static __always_inline struct lanes *lanes_now(void)
 {
@@ -78,7 +85,7 @@ static __always_inline __u32 *filter_word(const struct lanes *l, __u32 sweeps, _
 
 static __always_inline __u32 filter_bits(__u64 hash)
 {
-	return 1U << (hash >> 59) | 1U << (hash >> 54 & 31);
+	return (1U << (hash >> 59) | 1U << (hash >> 54 & 31)) & ~STRAY;
 }
 
 static __always_inline int may_be_known(const __u32 *word, __u64 hash)
@@ -86,12 +93,17 @@ static __always_inline int may_be_known(const __u32 *word, __u64 hash)
 	return !(~*word & filter_bits(hash));
 }
 
-static __always_inline void filter_set(const struct lanes *l, __u32 sweeps, __u64 address, __u64 hash)
+static __always_inline int is_crowded(__u32 word)
+{
+	return !(word & STRAY) && __builtin_popcount(word) >= CROWDED;
+}
+
+static __always_inline void filter_set(const struct lanes *l, __u32 sweeps, __u64 address, __u32 bits)
 {
 	__u32 *word = filter_word(l, sweeps, address);
 
-	if (word && !may_be_known(word, hash))
-		__sync_fetch_and_or(word, filter_bits(hash));
+	if (word && ~*word & bits)
+		__sync_fetch_and_or(word, bits);
 }
 
 static __always_inline __u32 phase_now(const struct lanes *l)
@@ -102,12 +114,12 @@ static __always_inline __u32 phase_now(const struct lanes *l)
 /* Adds an indexed flow or a cached address; while a sweep runs, to both filters, as the sweep may have passed it by.
  * Returns the phase. A sweep that starts later sees what is complete by then, so the caller that completes a flow
  * adds it again if the phase has changed. */
-static __always_inline __u32 filter_add(const struct lanes *l, __u64 address, __u64 hash)
+static __always_inline __u32 filter_add(const struct lanes *l, __u64 address, __u32 bits)
 {
 	__u32 phase = phase_now(l);
 
-	filter_set(l, sweeps_of(phase), address, hash);
+	filter_set(l, sweeps_of(phase), address, bits);
 	if (phase & 1)
-		filter_set(l, sweeps_of(phase) + 1, address, hash);
+		filter_set(l, sweeps_of(phase) + 1, address, bits);
 	return phase;
 }

@@ -171,13 +171,14 @@ struct slot {
 	__u32 word;
 	__u32 place;
 	__u32 phase; /* when it was added to the filter */
+	__u32 bits;  /* its bits in the filter */
 };
 
-/* Takes the next record and an index word for a key with a hash; 0 where there is no space. The caller writes the
- * record, `word` last: until then no look-up matches it. (Atomic operations wait for earlier writes, so the record,
- * which is seldom in the processor's cache, is written after all of them.) */
+/* Takes the next record and an index word for a key with a hash; 0 where there is no space. `forged`: its address is.
+ * The caller writes the record, `word` last: until then no look-up matches it. (Atomic operations wait for earlier
+ * writes, so the record, which is seldom in the processor's cache, is written after all of them.) */
 static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 address, __u64 hash,
-				     struct slot *slot)
+				     int forged, struct slot *slot)
 {
 	__u32 home = hash & l->row_mask, column;
 	struct row *row = row_at(home);
@@ -200,7 +201,8 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 			return 0;
 		}
 	}
-	slot->phase = filter_add(l, address, hash);
+	slot->bits = filter_bits(hash) | (forged ? STRAY : 0);
+	slot->phase = filter_add(l, address, slot->bits);
 	slot->place = home << COLUMN_BITS | column;
 	slot->flow = record_at(number % l->new_places);
 	if (!slot->flow)
@@ -211,12 +213,12 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 }
 
 /* Publishes a record after it was written. */
-static __always_inline void complete(const struct lanes *l, const struct slot *slot, __u64 address, __u64 hash)
+static __always_inline void complete(const struct lanes *l, const struct slot *slot, __u64 address)
 {
 	barrier();
 	slot->flow->word = slot->word;
 	if (phase_now(l) != slot->phase)
-		filter_add(l, address, hash);
+		filter_add(l, address, slot->bits);
 }
 
 /* Notes that a TCP flow has gone on after its SYN, if it is one that used a proven address. */

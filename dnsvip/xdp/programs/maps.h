@@ -25,7 +25,7 @@ struct config {
 	__u32 trace;        /* write the last verdict into map `last`, for tests */
 	__u32 user_space;   /* whether a process takes packets handed to user space; else they are dropped */
 	__u32 generation;   /* rises with every change of what addresses mean */
-	__u32 unused;
+	__u32 marked;       /* every flow to a forged address has its mark in the filter (STRAY) */
 };
 
 struct {

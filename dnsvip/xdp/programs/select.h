@@ -107,8 +107,8 @@ static __always_inline void forward_to(struct verdict *v, const struct site *sit
 }
 
 /* Sets the client's port at the server of a flow under nat, allocating one where it has none. A flow for which no
- * port is free is removed. */
-static __always_inline void assign_port(struct work *w)
+ * port is free is removed. Always 0. */
+static __noinline int assign_port(struct work *w)
 {
 	struct flow *flow;
 
@@ -117,10 +117,11 @@ static __always_inline void assign_port(struct work *w)
 		forget(flow);
 		set_verdict(&w->verdict, ACTION_DROP, REASON_NO_NAT_PORT);
 		w->verdict.server = NONE;
-		return;
+		return 0;
 	}
 	flow = find_flow(&w->packet.key);
 	w->verdict.port = flow && flow->translated ? flow->port : w->packet.key.source_port;
+	return 0;
 }
 
 /* Reserves the single use of a proven address. Returns 1, 0 where the table is full, negative where another flow came
@@ -164,13 +165,15 @@ static __always_inline int is_accepted(__u8 reason)
 static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
+	__u8 reason = w->address_verdict.reason;
 	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->address_verdict.tier);
 	struct slot slot;
 	struct flow *flow;
 
 	if (opened_by_tier)
 		(*opened_by_tier)++;
-	if (!next_slot(l, site, w->address_hash, w->index_hash, &slot))
+	if (!next_slot(l, site, w->address_hash, w->index_hash,
+		       reason == REASON_BAD_TAG || reason == REASON_UNKNOWN_EPOCH, &slot))
 		return;
 	flow = slot.flow;
 	flow->key = w->packet.key;
@@ -185,9 +188,9 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	flow->closing = 0;
 	flow->translated = 0;
 	flow->answered = w->address_verdict.single && w->use_made.ended;
-	flow->anonymous = !is_authentic(w->address_verdict.reason);
+	flow->anonymous = !is_authentic(reason);
 	flow->opened = w->seconds;
-	complete(l, &slot, w->address_hash, w->index_hash);
+	complete(l, &slot, w->address_hash);
 }
 
 /* The known flow of a SYN, where its server is of a tier's pool. */
@@ -268,7 +271,7 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 	int path_mtu = 1;
 
 	j = &w->address_verdict;
-	cluster = cluster_of(w, site, &w->packet.key);
+	cluster = cluster_of(&w->cluster, site, &w->packet.key);
 	if (cluster >= MAX_CLUSTERS) {
 		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
 		return 0;

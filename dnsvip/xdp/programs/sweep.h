@@ -2,6 +2,7 @@
 /* Frees expired entries and rebuilds the filter. Nothing expired is ever used, so no verdict depends on when this
  * runs. User space calls it (map_writer.py). */
 #pragma once
+#include "decode.h"
 #include "flow.h"
 
 #define BUSY (-16) /* EBUSY */
@@ -18,7 +19,8 @@ struct sweeping {
 	__u32 now;
 	__u32 all;
 	__u32 expired;
-	__u32 sweeps; /* the number of this sweep */
+	__u32 sweeps;  /* the number of this sweep */
+	__u32 cluster; /* of the flow before */
 };
 
 static long clear_line(__u32 number, struct sweeping *s)
@@ -31,11 +33,31 @@ static long clear_line(__u32 number, struct sweeping *s)
 	return 0;
 }
 
+/* Whether a flow's address is forged, by the site of now. (These programs may not look into map `prefixes6`: the
+ * kernel refuses it to programs that may sleep.) `last`: the cluster of the flow before. */
+__noinline int goes_astray(struct flow_key *key, __u32 *last)
+{
+	struct site *site = current_site();
+	__u32 n;
+
+	if (!site || !key || !last)
+		return 0;
+	n = *last;
+	if (n >= MAX_CLUSTERS || !has_prefix_of(&site->clusters[n], key)) {
+		for (n = 0; n < MAX_CLUSTERS; n++)
+			if (has_prefix_of(&site->clusters[n], key))
+				break;
+		*last = n;
+	}
+	return is_forged(key, n);
+}
+
 static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping *s)
 {
 	struct lanes *l = lanes_now();
 	struct flow *flow;
 	struct row *beside;
+	__u32 bits;
 	int n;
 
 	if (!l)
@@ -56,7 +78,10 @@ static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping
 			s->expired += forget(flow);
 			continue;
 		}
-		filter_set(l, s->sweeps, address_hash(l, &flow->key), index_hash(l, &flow->key));
+		bits = filter_bits(index_hash(l, &flow->key));
+		if (goes_astray(&flow->key, &s->cluster))
+			bits |= STRAY;
+		filter_set(l, s->sweeps, address_hash(l, &flow->key), bits);
 		if (word & DISPLACED) {
 			beside = row_at(*number ^ 1);
 			if (beside)
@@ -81,7 +106,7 @@ static long sweep_decoded(void *map, __u32 *number, struct decoded *d, struct sw
 	key.destination[0] = bpf_cpu_to_be64(d->address.hi);
 	key.destination[1] = bpf_cpu_to_be64(d->address.lo);
 	hash = address_hash(l, &key);
-	filter_set(l, s->sweeps, hash, hash);
+	filter_set(l, s->sweeps, hash, filter_bits(hash));
 	return 0;
 }
 
@@ -114,7 +139,7 @@ SEC("syscall")
 int sweep(struct sweep *order)
 {
 	struct lanes *l = lanes_now();
-	struct sweeping s = {.now = order->now, .all = order->all};
+	struct sweeping s = {.now = order->now, .all = order->all, .cluster = NONE};
 	__u32 phase = l ? l->phase : 1;
 
 	if (phase & 1 || __sync_val_compare_and_swap(&l->phase, phase, phase + 1) != phase)
@@ -148,17 +173,19 @@ int adopt(struct flow *from)
 	struct flow_key key = from->key;
 	struct site *site = current_site();
 	struct slot slot;
+	__u32 cluster = NONE;
 	__u64 hash;
 
 	if (!l || !site)
 		return 0;
 	hash = index_hash(l, &key);
-	if (look_up(l, &key, hash) || !next_slot(l, site, address_hash(l, &key), hash, &slot))
+	if (look_up(l, &key, hash) || !next_slot(l, site, address_hash(l, &key), hash,
+						goes_astray(&key, &cluster), &slot))
 		return 0;
 	*slot.flow = *from;
 	slot.flow->place = slot.place;
 	slot.flow->state = FLOW_NEW;
-	complete(l, &slot, address_hash(l, &key), hash);
+	complete(l, &slot, address_hash(l, &key));
 	if (from->state == FLOW_ESTABLISHED)
 		establish(l, slot.flow);
 	return 1;

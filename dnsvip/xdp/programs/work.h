@@ -37,7 +37,8 @@ struct work {
 	__u32 seconds;
 	__u32 cluster; /* of the packet before */
 	__u32 ring;    /* of the packet before */
-	__u16 maybe_decoded;  /* the packet's destination may be in the decode cache */
+	__u8 maybe_decoded;   /* the packet's destination may be in the decode cache */
+	__u8 forged;          /* the packet's destination is known to be forged */
 	__u16 again;          /* whether the packet is a SYN on a known flow: enum again */
 	__u64 client; /* of the packet's flow, where known */
 	__u64 address_hash; /* hash of the packet's destination */

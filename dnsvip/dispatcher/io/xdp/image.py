@@ -49,6 +49,12 @@ class Image:
     prefixes4: Mapping[bytes, bytes]
     masters: Mapping[int, tuple[bytes, Layout]] = field(repr=False)
 
+    @property
+    def clusters(self) -> bytes:
+        """The part of `site` that says which addresses are forged (`struct cluster`s)."""
+        member = TYPES.struct("site").members["clusters"]
+        return self.site[member.offset : member.offset + member.size]
+
 
 def compile_image(tables: DispatchTables, ids: IdAllocator, encap_source: bytes) -> Image:
     """The image of a snapshot's tables; `ids` gains what is new in it. Raises PlatformError where the maps cannot hold

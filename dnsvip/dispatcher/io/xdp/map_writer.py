@@ -113,6 +113,8 @@ class MapWriter:
         )
         image = self._isolated.value
         self._prepare(image)
+        if self._image is None or self._image.clusters != image.clusters:
+            self.settings(marked=0)  # what is forged now may have flows from before: the next sweep marks them
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
@@ -144,7 +146,7 @@ class MapWriter:
         self.settings(generation=self._config["generation"] % MOST_GENERATIONS + 1)
 
     def settings(self, **changes: int) -> Mapping[str, int]:
-        """Set members of `struct config` (sample, watched, trace, user_space, now for tests); all as they are now."""
+        """Set members of `struct config` (sample, watched, trace, user_space; now for tests); all as they are now."""
         self._config |= changes
         self._config["clock_offset"] = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._maps["config"].put(FIRST, TYPES.struct("config").pack_sparse(**self._config))
@@ -165,6 +167,7 @@ class MapWriter:
         order = TYPES.struct("sweep").pack_sparse(now=now, all=everything)
         while (expired := self._programs["sweep"].call(order)) == -errno.EBUSY:
             time.sleep(0.001)
+        self.settings(marked=1)  # flows to forged addresses, by the site in force
         return expired
 
     def purge(self, key: bytes) -> bool:

@@ -128,6 +128,14 @@ class Kernel:
             assert out[:12] == link
         return Seen(wanted, self._reasons[last["reason"]], name, bool(last["held"]), packet)
 
+    def crowd(self, *, marks: bool = True) -> None:
+        """Fill the filters as a flood of new flows does: every answer is "perhaps". The marks stay, or are erased."""
+        filters, mark = self.maps["filters"], 1 << 31
+        with filters.mapped() as lines:
+            words = struct.unpack(f"={len(lines) // 4}I", lines)
+        full = struct.pack(f"={len(words)}I", *(word & (mark if marks else 0) | mark - 1 for word in words))
+        filters.put_many(b"".join(map(u32, range(filters.max_entries))), full)
+
     def forget(self) -> None:
         """Clear all state between packets."""
         self.writer.sweep(0, everything=True)
