@@ -36,6 +36,10 @@ BACKLOG = 512
 ACCEPTED = 8
 """Connections accepted in one turn of the event loop, so that a stream of them leaves time for answers."""
 
+BUFFER = 1 << 17
+"""Bytes of answers that the kernel holds of a connection, at twice as much memory; by default up to 4 MB, for anybody who
+sends requests and does not read."""
+
 PAUSE_SECONDS = 0.1
 """Without accepting, where there is no descriptor."""
 
@@ -120,8 +124,10 @@ class Connections:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A TCP socket at an address. Raises OSError."""
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    """A TCP socket at an address, whose connections hold answers up to BUFFER. Raises OSError."""
+    sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return sock
 
 
 class Listening:

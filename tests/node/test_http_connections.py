@@ -17,7 +17,7 @@ from aiohttp import ClientSession, web
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.problems import Handler, as_problems
-from dnsvip.node.http_connections import Connections, bound
+from dnsvip.node.http_connections import BUFFER, Connections, bound
 from dnsvip.site.node_admin import AdminLimits
 from tests.node.test_api_listener import certify
 
@@ -89,6 +89,20 @@ async def _half_heads_end() -> None:
         writer.write(b"GET / HTTP/1.1\r\nHo")
         assert await ended(reader)
         writer.close()
+
+
+def test_what_the_kernel_holds_is_bounded() -> None:
+    """A connection's buffers do not grow with what its peer leaves unread."""
+    with bound("127.0.0.1", 0) as server, socket.create_connection(server.getsockname()) as peer:
+        accepted, _ = server.accept()
+        with accepted:
+            accepted.settimeout(0.2)
+            sent = 0
+            with suppress(TimeoutError):
+                while True:
+                    sent += accepted.send(bytes(BUFFER))
+            assert sent <= 2 * BUFFER + peer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * BUFFER
 
 
 @LOOPS

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.framing import Framer, frame
-from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
 from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
@@ -309,7 +309,11 @@ def test_questions_keep_a_connection(tight: Running) -> None:
 
 def test_who_does_not_read_is_cut_off(tight: Running) -> None:
     """A peer that asks and asks and never reads holds neither memory nor a connection for long."""
-    before = tight.counters()["transport"].get("tcp_stuck", 0)
+    with stream(tight) as sock:
+        sock.sendall(frame(question("huge.example.test", "TXT")))
+        size = len(receive(sock))
+    transport = dict(tight.counters()["transport"])
+    before = transport.get("tcp_stuck", 0)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", tight.port))
@@ -320,6 +324,8 @@ def test_who_does_not_read_is_cut_off(tight: Running) -> None:
                 sock.sendall(burst)
         assert eventually(lambda: tight.counters()["transport"].get("tcp_stuck", 0) == before + 1)
     assert eventually(lambda: tight.counters()["transport"]["tcp_open"] == 0)
+    held = size * (tight.counters()["transport"]["tcp_messages"] - transport["tcp_messages"])
+    assert STREAM_BUFFER < held < 5 * STREAM_BUFFER
 
 
 def test_a_snapshot_takes_effect_at_once(tight: Running) -> None:
