@@ -37,8 +37,8 @@ ACCEPTED = 8
 """Connections accepted in one turn of the event loop, so that a stream of them leaves time for answers."""
 
 BUFFER = 1 << 17
-"""Bytes of answers that the kernel holds of a connection, at twice as much memory; by default up to 4 MB, for anybody who
-sends requests and does not read."""
+"""Bytes of answers that the kernel holds of a connection, at twice as much memory; by default up to 4 MB, for anybody
+who sends requests and does not read."""
 
 PAUSE_SECONDS = 0.1
 """Without accepting, where there is no descriptor."""
