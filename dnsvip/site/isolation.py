@@ -27,7 +27,8 @@ StandIns: TypeAlias = Mapping[str, Callable[[Any], Iterable[SiteObject]]]
 """Kind -> what may stand in for an object of it, the best first; after these, nothing. Kinds without an entry are not
 tried: the caller does not read them, or isolates them itself."""
 
-_ORDER = ("cluster", "tier", "pool", "tsig", "zone", "service", "client")
+_LATE = ("zone", "service", "client")
+_ORDER = tuple(sorted(COLLECTIONS, key=_LATE.__contains__))
 """Of two objects that only together make code raise, the one that is later here has a stand-in."""
 
 

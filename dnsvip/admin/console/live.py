@@ -94,8 +94,8 @@ def _shown(live: Live, session: Session, since: float) -> JsonObject:
     return {
         **now,
         **counts,
-        "dns": seen.document(now.get("dns", {})),
-        "dispatcher": seen.document(now.get("dispatcher")),
+        "dns": status.shown_or_named("dns", lambda: seen.document(now.get("dns", {}))),
+        "dispatcher": status.shown_or_named("dispatcher", lambda: seen.document(now.get("dispatcher"))),
         "nodes": [nodes.as_seen(row, seen) for row in now.get("nodes", ())],
         "sees_status": True,
         "series": {**series, "rates": {name: rates for name, rates in series["rates"].items() if name in kept}},
@@ -113,13 +113,13 @@ async def _follow(node: Node, live: Live) -> None:
 
 
 async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
-    dns = node.dns()
+    dns = status.shown_or_named("dns", lambda: dict(node.dns()))
     dispatcher = await status.ask_dispatcher(node.dispatcher)
     database = await _database(node)
     snapshot, at = node.snapshot(), node.now()
-    totals = totals_of("dns", dns)
+    totals = _totals("dns", dns)
     if isinstance(dispatcher, dict):
-        totals |= totals_of("dispatcher", dispatcher)
+        totals |= _totals("dispatcher", dispatcher)
     now = {
         "at": at,
         "version": __version__,
@@ -130,6 +130,15 @@ async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
         **database,
     }
     return now, totals
+
+
+def _totals(source: str, told: Any) -> dict[str, int]:
+    """What a source counts, none where that cannot be read: it is away then, as charts show it."""
+    try:
+        return totals_of(source, told)
+    except Exception as error:  # noqa: BLE001 - one source must not cost the charts of the other
+        log.error("the counters of a source cannot be charted", source=source, error=repr(error))
+        return {}
 
 
 async def _database(node: Node) -> dict[str, Any]:

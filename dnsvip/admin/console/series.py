@@ -85,4 +85,5 @@ def _flat(source: str, status: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
                 if isinstance(total, int):
                     yield f"{source}.{group}.{name}", total
                 elif isinstance(total, Mapping):  # a table by two labels
-                    yield from ((f"{source}.{group}.{name}.{key}", value) for key, value in total.items())
+                    counted = ((key, value) for key, value in total.items() if isinstance(value, int))
+                    yield from ((f"{source}.{group}.{name}.{key}", value) for key, value in counted)

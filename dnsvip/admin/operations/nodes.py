@@ -17,6 +17,7 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, ShortQuery, short_page
 from dnsvip.admin.node import NODE, Node
+from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.fleet import troubles
 from dnsvip.site.plain import JsonObject
@@ -74,7 +75,16 @@ async def shown(node: Node, seen: Narrowed) -> list[JsonObject]:
 
 
 def as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
-    """A process of `told`, without what it tells of objects that are not seen."""
+    """A process of `told`, without what it tells of objects that are not seen; without its account of itself where that
+    cannot be shown."""
+    try:
+        return _as_seen(row, seen)
+    except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
+        text = f"its report cannot be shown: {type(error).__name__}"
+        return _as_seen({**row, "detail": {}, WARNINGS: [text], ABOUT: [("node", row["name"])]}, seen)
+
+
+def _as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
     account = seen.node({**row["detail"], WARNINGS: row[WARNINGS], ABOUT: row[ABOUT]})
     head = {key: value for key, value in row.items() if key not in (WARNINGS, ABOUT, "detail")}
     return {**head, WARNINGS: account.pop(WARNINGS), "detail": account}
@@ -91,8 +101,21 @@ async def fleet(node: Node) -> Fleet:
     reports, generation = await store.nodes.all(), await store.generation()
     since = await store.nodes.lagging_since({report.generation for report in reports})
     processes = [_told_or_named(report, generation, since.get(report.generation), now) for report in reports]
-    wrong = troubles(node.snapshot().site, reports, generation, now)
+    site = node.snapshot().site
+    try:
+        wrong = troubles(site, reports, generation, now)
+    except Exception:  # noqa: BLE001 - as below
+        wrong = troubles(site, [report for report in reports if _can_be_judged(site, report, now)], generation, now)
     return Fleet(generation, processes, [asdict(trouble) for trouble in wrong])
+
+
+def _can_be_judged(site: Site, report: NodeReport, now: float) -> bool:
+    try:
+        troubles(site, [report], report.generation + 1, now)
+    except Exception as error:  # noqa: BLE001 - one node's report must not hide what is wrong with the others
+        log.error("a node cannot be judged", name=report.name, error=repr(error))
+        return False
+    return True
 
 
 async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
@@ -106,7 +129,7 @@ def _told_or_named(report: NodeReport, generation: int, lagging_since: float | N
     """As `_told`; without its own account of itself where that cannot be shown."""
     try:
         row = _told(report, generation, lagging_since, now)
-        as_seen(row, Narrowed({}))
+        _as_seen(row, Narrowed({}))
     except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
         detail = {WARNINGS: [f"its report cannot be shown: {type(error).__name__}: {error}"]}
         row = _told(replace(report, detail=detail), generation, lagging_since, now)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from dnsvip import __version__
@@ -23,6 +25,8 @@ from dnsvip.site.plain import collection
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action, Rights
 
+log = structlog.get_logger(__name__)
+
 LONGEST = 16 << 20
 SECONDS = 1.0
 
@@ -31,6 +35,7 @@ async def get(request: web.Request) -> web.Response:
     """The status as this node and the database know it."""
     node, rights = request.app[NODE], request[CALLER].rights
     snapshot, seen, fleet = node.snapshot(), narrowed(rights, "status"), await nodes.fleet(node)
+    dispatcher = await ask_dispatcher(node.dispatcher)
     return bodies.answer(
         {
             "version": __version__,
@@ -39,10 +44,19 @@ async def get(request: web.Request) -> web.Response:
             "objects": {**sizes(snapshot), **await narrowed_sizes(node, rights)},
             "troubles": fleet.troubles,
             "nodes": [nodes.as_seen(process, seen) for process in fleet.processes],
-            "dns": seen.document(dict(node.dns())),
-            "dispatcher": seen.document(await ask_dispatcher(node.dispatcher)),
+            "dns": shown_or_named("dns", lambda: seen.document(dict(node.dns()))),
+            "dispatcher": shown_or_named("dispatcher", lambda: seen.document(dispatcher)),
         }
     )
+
+
+def shown_or_named(part: str, show: Callable[[], Any]) -> Any:
+    """A part of the status; {"error": ...} where that cannot be shown, so that the other parts are."""
+    try:
+        return show()
+    except Exception as error:  # noqa: BLE001 - whatever a part counts or tells, the others must be shown
+        log.error("a part of the status cannot be shown", part=part, error=repr(error))
+        return {"error": f"cannot be shown: {type(error).__name__}; the node's log has more"}
 
 
 async def ask_dispatcher(path: Path) -> Any:
@@ -56,7 +70,7 @@ async def ask_dispatcher(path: Path) -> Any:
         return json.loads(lines[1] if len(lines) > 1 else b"".join(lines))
     except (FileNotFoundError, ConnectionRefusedError):  # a socket file nobody listens on is left by a killed one
         return None
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, RecursionError) as error:
         return {"error": str(error) or f"no answer within {SECONDS} s"}
 
 
