@@ -123,7 +123,7 @@ function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = []
     if (key !== "name") return readable({ title, number, sort, extra: field.properties !== undefined, cell: draw });
     const named = (/** @type {any} */ object) => {
       const name = opens ? h("a.lead", { href: link([page, object.name]) }, object.name) : h("strong", object.name);
-      return object.unreadable ? [name, h("div.bad", `Cannot be read: ${object.unreadable}`)] : name;
+      return object.unreadable ? [name, h("div", h("span.tag.bad", "cannot be read"), ` ${object.unreadable}`)] : name;
     };
     return { title, sort, cell: named };
   });

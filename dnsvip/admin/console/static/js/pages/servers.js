@@ -41,7 +41,9 @@ export async function show(view, { signal }) {
   const load = async () => {
     const { items } = await get("pools?limit=1000", { signal });
     if (!items.length) return empty("No pools yet", "A pool holds servers that do the same work.");
-    return items.map((/** @type {Pool} */ pool) => poolCard(document, pool, again));
+    return items.map((/** @type {any} */ pool) =>
+      pool.unreadable ? empty(pool.name, `Cannot be read: ${pool.unreadable}`) : poolCard(document, pool, again),
+    );
   };
   const run = filled(place, load, signal);
   const again = async () => {
