@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dnsvip.address.layout import RESERVED_NAMES, SHORT_TAG_BITS
+from dnsvip.address.proof import acceptable_slots
 from dnsvip.errors import Problem
 from dnsvip.site import (
     ClassCluster,
@@ -33,6 +34,9 @@ from dnsvip.site.rotation import least_rotation
 from dnsvip.site.rotation import remarks as rotation_remarks
 from dnsvip.site.rule_parts import fits, refers, repeated
 from dnsvip.site.uniqueness import check_unique
+
+SHORT_PROOF_BITS = 24
+"""Proofs shorter than this can be guessed in the minute in which one is good, by some 100,000 packets a second."""
 
 
 def check_site(site: Site) -> list[Problem]:
@@ -72,13 +76,16 @@ def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
 def warnings(site: Site) -> list[Problem]:
     """What is allowed but probably a mistake."""
     remarks = [remark for cluster in site.clusters.values() for remark in _cluster_warnings(cluster)]
-    return [*remarks, *hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
+    remarks += [*hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
+    return [*remarks, *_guessable_proofs(site)]
 
 
 def warnings_about(kind: str, thing: Any, site: Site) -> list[Problem]:
     """What of that concerns one object beside the site's clusters alone, whether or not `site` has it yet."""
     if kind == "client":
         found = warnings(Site(clusters=site.clusters, clients={thing.name: thing}))
+    elif kind == "tier":
+        found = warnings(Site(clusters=site.clusters, tiers={thing.name: thing}))
     elif kind == "cluster":
         found = warnings(Site(clusters={thing.name: thing}))
     else:
@@ -116,6 +123,25 @@ def _carried_nowhere(site: Site) -> Iterator[Problem]:
     for attribute, names in sorted(users.items()):
         text = f"no cluster's layout has a field {attribute!r}, so no address carries it"
         yield Problem(f"client.{names[0]}.attributes.{attribute}", text + _and_others(names))
+
+
+def _guessable_proofs(site: Site) -> Iterator[Problem]:
+    """Who requires proofs that can be guessed, a tier or the first client: a proof has a part of the tag's bits."""
+    requiring = [f"tier.{tier.name}.require_proof" for tier in site.tiers.values() if tier.require_proof]
+    client = next((client.name for client in site.clients.values() if client.proof.required), None)
+    requiring += [f"client.{client}.proof.required"] if client else []
+    for cluster in site.clusters.values() if requiring else ():
+        if isinstance(cluster, ClassCluster):
+            continue
+        layout = cluster.address_layout
+        bits = layout.tag_bits - layout.cheap_tag_bits
+        if bits < SHORT_PROOF_BITS:
+            guesses = (1 << bits) // len(acceptable_slots(0, 1))
+            text = (
+                f"one in {guesses} guessed proofs passes in cluster {cluster.name!r}, for who knows an issued address; "
+                f"use {SHORT_PROOF_BITS * 3 // 2} tag_bits or more"
+            )
+            yield from (Problem(where, text) for where in requiring)
 
 
 def _and_others(names: list[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from dnsvip.site import Check, Client, Forward, Match, Site, Step
 from dnsvip.site.io.files import load_site
-from dnsvip.site.rules import check_site, warnings
+from dnsvip.site.rules import check_site, warnings, warnings_about
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
 
@@ -38,6 +38,22 @@ def test_attributes_that_no_layout_carries(site: Site) -> None:
     clients = {"a": Client("a", 1, "gold", attributes={"hat": 1})}
     remarks = [remark.where for remark in warnings(replace(site, clients=clients))]
     assert "client.a.attributes.hat" in remarks
+
+
+def test_required_proofs_that_can_be_guessed(site: Site) -> None:
+    """Who requires proofs is warned of short ones: a tier, a client; not with a longer tag, and not where none does."""
+    tiers = {**site.tiers, "gold": replace(site.tiers["gold"], require_proof=True)}
+    acme = site.clients["acme"]
+    clients = {**site.clients, "acme": replace(acme, proof=replace(acme.proof, required=True))}
+    short = replace(site, tiers=tiers, clients=clients)
+    cluster = replace(short.clusters["web"], tag_bits=36, layout=(("tier", 4), ("client", 20), ("nonce", 1)))
+    remarks = [remark for remark in warnings(short) if "guessed proofs" in remark.message]
+    assert [remark.where for remark in remarks] == ["tier.gold.require_proof", "client.acme.proof.required"]
+    assert remarks[0].message.startswith("one in 21845 guessed proofs passes in cluster 'web'")
+    assert remarks[0] in warnings_about("tier", tiers["gold"], short)
+    assert remarks[1] in warnings_about("client", clients["acme"], short)
+    for other in (site, replace(short, clusters={"web": cluster})):
+        assert not [remark for remark in warnings(other) if "guessed proofs" in remark.message]
 
 
 def test_ipv4_classes_need_a_pool_that_takes_ipv4(site: Site) -> None:
