@@ -89,7 +89,7 @@ class Cluster:
         About(
             "Rotate every",
             "Time between two key epochs, always shorter than the layout's expiry field lasts; without a value that "
-            "long, 30 days at most. With `never`, or without value and field, keys rotate on request only.",
+            'long, 30 days at most. With "never", or without value and field, keys rotate on request only.',
             unit="s",
         ),
     ] = None

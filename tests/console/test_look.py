@@ -61,12 +61,12 @@ def settled(page: Page, place: str) -> None:
             expect(page.locator(shown).first).to_be_visible()
 
 
-def flaws(page: Page, rules: dict[str, Any]) -> list[str]:
+def flaws(page: Page, rules: dict[str, Any] = RULES) -> list[str]:
     """What axe finds wrong (rule, and the first places), and whether one would have to scroll sideways."""
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    found = Axe().run(page, options=rules).response["violations"]
-    told = [f"{each['id']}: {[node['target'] for node in each['nodes'][:3]]}" for each in found]
-    return told + [f"{wide} pixels too wide"] * (wide > 0)
+    violations = Axe().run(page, options=rules).response["violations"]
+    places = [f"{rule['id']}: {[node['target'] for node in rule['nodes'][:3]]}" for rule in violations]
+    return places + [f"{wide} pixels too wide"] * (wide > 0)
 
 
 @pytest.mark.timeout(300)

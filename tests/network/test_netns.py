@@ -116,7 +116,9 @@ def test_all_is_gone_after_an_exception(world: World) -> None:
 
 
 WORLD_THEN_SLEEP = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 from dnsvip.demo.netns import World
 with World() as world:
     host = world.host("a")

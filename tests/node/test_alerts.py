@@ -157,7 +157,8 @@ def test_keys_that_wait_or_are_too_many(watched: Watched) -> None:
 
 
 def test_keys_that_are_old_or_missing(watched: Watched) -> None:
-    """A key of 400 days, and a cluster that has none: each until its keys are rotated."""
+    """A key of 400 days that nobody rotates, and a cluster that has none: each until its keys are rotated."""
+    assert watched.node.noun("clusters", "set", "web", "rotate_every=never").returncode == 0
     well = still(watched)
     edited(watched, "UPDATE epoch SET activated_at = activated_at - 401 * 86400")
     old = still(watched)
@@ -169,6 +170,26 @@ def test_keys_that_are_old_or_missing(watched: Watched) -> None:
     assert watched.node.noun("keys", "rotate", "web").returncode == 0
     within(5, lambda: epochs(watched, "active") == 1)
     fires([well, none, still(watched)], "DnsvipNoActiveKey", [False, True, False])
+
+
+def test_an_expiry_field_that_fills(watched: Watched) -> None:
+    """A key that nobody rotates, when its expiry field is nearly full and when it is full: until it is rotated."""
+    assert watched.node.noun("clusters", "set", "web", "rotate_every=never").returncode == 0
+    well = still(watched)
+    lasts = sum(
+        sign * watched.value(f'dnsvip_epoch_{moment}_timestamp_seconds{{cluster="web"}}')
+        for moment, sign in (("expiry_full", 1), ("activated", -1))
+    )
+    stages = [well]
+    for left in (1200, -60):  # seconds; a stage takes fifteen minutes
+        edited(watched, f"UPDATE epoch SET activated_at = {time.time() - lasts + left} WHERE state = 'active'")
+        stages.append(still(watched))
+    assert watched.node.noun("keys", "rotate", "web").returncode == 0
+    full = watched.value('dnsvip_epoch_expiry_full_timestamp_seconds{cluster="web"}')
+    within(5, lambda: watched.value('dnsvip_epoch_expiry_full_timestamp_seconds{cluster="web"}') > full)
+    stages.append(still(watched))
+    fires(stages, "DnsvipExpiryFieldNearEnd", [False, True, False, False])
+    fires(stages, "DnsvipExpiryFieldFull", [False, False, True, False])
 
 
 def test_a_zone_that_cannot_be_served(watched: Watched) -> None:

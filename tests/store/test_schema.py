@@ -140,7 +140,10 @@ async def test_no_secret_in_clear_in_the_database(
         ("postgresql://h", 'names no database: must be "postgresql://USER@HOST/NAME"'),
         ("sqlite://", 'must be "sqlite:///FILE"'),
         ("nonsense", 'must be "sqlite:///FILE"'),
-        ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db: No such file or directory"),
+        (
+            "sqlite:////nowhere/at/all.db",
+            "/nowhere/at/all.db: cannot be written: No such file or directory; create the folder first",
+        ),
         ("postgresql://me:hunter2@127.0.0.1:1/x", "database postgresql://me:***@127.0.0.1:1/x: "),
         ("postgresql://me@/x?host=/nowhere", "No such file or directory"),
         ("postgresql://me:hunter2@a,b/x?target_session_attrs=any", "must be read-write or primary"),

@@ -177,9 +177,13 @@ class Stream(asyncio.BufferedProtocol):
         self._queue()
 
     def eof_received(self) -> bool:
-        """The peer has closed its side; queries received are still answered."""
+        """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
+        once: a source at its limit may connect again."""
         self._last = True
-        self._queue()
+        if self._queued or self._sending or self._stuck:
+            self._queue()
+        else:
+            self._drained()
         return True
 
     def pause_writing(self) -> None:
