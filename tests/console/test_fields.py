@@ -196,6 +196,9 @@ class Walk:
         expect(page.locator(".toast").filter(has_text="changed")).to_be_visible()
         expect(form.locator(".error:not(:empty)")).to_have_count(0)
         page.locator(".toast").filter(has_text="changed").get_by_label("Dismiss").click()
+        warnings = page.locator(".toast.warn").get_by_label("Dismiss")  # they stay, over the buttons of some pages
+        while warnings.count():
+            warnings.first.click()
 
     def enter(self, field: Locator, schema: Json, value: Any) -> None:
         """Enter the value of one field, whatever its control is."""

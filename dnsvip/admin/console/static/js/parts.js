@@ -1,5 +1,6 @@
 // @ts-check
 // What most pages are put together from: heads, cards, buttons, tags, and the states of loading, empty and failed.
+import { Problem } from "./api.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { done, failed } from "./notices.js";
@@ -196,6 +197,27 @@ export function filled(place, load, signal) {
     }
   };
   return run;
+}
+
+/**
+ * A `load` for `filled` on pages that ask again by themselves: while the node or its database is away, what has been
+ * shown stays, and the frame says what is away.
+ * @template T
+ * @param {() => Promise<T>} load
+ * @returns {() => Promise<T | null>}
+ */
+export function lasting(load) {
+  let shown = false;
+  return async () => {
+    try {
+      const content = await load();
+      shown = true;
+      return content;
+    } catch (error) {
+      if (shown && error instanceof Problem && (error.status === 503 || error.status === 0)) return null;
+      throw error;
+    }
+  };
 }
 
 /**

@@ -5,7 +5,7 @@ import { fill, h } from "../dom.js";
 import { ago, duration, moment } from "../format.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
-import { button, card, empty, filled, head, tag } from "../parts.js";
+import { button, card, empty, filled, head, lasting, tag } from "../parts.js";
 import { may } from "../rights.js";
 import { table } from "../table.js";
 import { timeline } from "../timeline.js";
@@ -25,7 +25,11 @@ export async function show(view, { signal }) {
     place,
   );
   /** @type {Again} */
-  const run = filled(place, async () => drawn(await get("keys", { signal }), () => run()), signal);
+  const run = filled(
+    place,
+    lasting(async () => drawn(await get("keys", { signal }), () => run())),
+    signal,
+  );
   await run();
   /** @type {number | null} */
   let generation = null;

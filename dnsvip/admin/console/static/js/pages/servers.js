@@ -10,7 +10,7 @@ import { healthOf, healthTag } from "../health.js";
 import { editInDialog } from "../kindpage.js";
 import { listen, live } from "../live.js";
 import { failed } from "../notices.js";
-import { button, card, empty, filled, head, label, tag } from "../parts.js";
+import { button, card, empty, filled, head, label, lasting, tag } from "../parts.js";
 import { reconcile } from "../reconcile.js";
 import { may } from "../rights.js";
 import { description, fieldsOf, named, resolved } from "../schema.js";
@@ -45,7 +45,7 @@ export async function show(view, { signal }) {
       pool.unreadable ? empty(pool.name, `Cannot be read: ${pool.unreadable}`) : poolCard(document, pool, again),
     );
   };
-  const run = filled(place, load, signal);
+  const run = filled(place, lasting(load), signal);
   const again = async () => {
     await run();
     showLive(place, live().now);
