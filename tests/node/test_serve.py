@@ -252,7 +252,7 @@ def test_sighup_is_survived(made: Node) -> None:
     made.start("--token-file", "token")
     assert made.process is not None
     made.process.send_signal(signal.SIGHUP)
-    within(5, lambda: "node file reloaded" in made.log)
+    within(20, lambda: "node file reloaded" in made.log)
     assert made.dig(*NAME) == PLAIN
     assert made.stop(signal.SIGINT) == 0
 
