@@ -6,7 +6,8 @@ lost; secrets are in clear only in a Snapshot. Answers and packets never wait fo
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dnsvip.store.access.audit import Audit
@@ -73,9 +74,15 @@ class Store:
         return StoreAccess(self._session.database.url, self._session.kek, self._session.identity)
 
     @classmethod
-    def join(cls, access: StoreAccess) -> Store:
-        """The store that another process has opened, by connections of its own; they are made when they are needed."""
-        return cls(Session(Database(access.url), access.kek, access.identity))
+    @asynccontextmanager
+    async def joined(cls, access: StoreAccess) -> AsyncIterator[Store]:
+        """The store that another process has opened, by connections of its own, which are made when they are needed and
+        closed at the end."""
+        store = cls(Session(Database(access.url), access.kek, access.identity))
+        try:
+            yield store
+        finally:
+            await store.close()
 
     @property
     def is_sqlite(self) -> bool:

@@ -4,13 +4,8 @@ put down to it by name, all others are forwarded, and revocations are taken."""
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -39,6 +34,7 @@ from tests.dispatcher.build import (
     segment,
     snapshot,
 )
+from tests.injection import inject, places
 
 PARTS = ("dispatch_tables", "engine", "verify.verifier", "flows.maglev", "token_bucket", "stand_ins")
 """What deals with one object at a time."""
@@ -83,52 +79,9 @@ def about_bad(value: object, depth: int = 2) -> bool:
     return depth > 0 and any(about_bad(getattr(value, part, None), depth - 1) for part in parts)
 
 
-def modules() -> list[ModuleType]:
-    """The modules of the dispatcher that decide."""
-    walked = pkgutil.walk_packages(package.__path__, "dnsvip.dispatcher.")
-    return [importlib.import_module(each.name) for each in walked if ".io" not in each.name]
-
-
-def places() -> Iterator[tuple[str, str]]:
-    """Their functions and methods, as module and dotted name."""
-    for module in modules():
-        if not module.__name__.removeprefix("dnsvip.dispatcher.").startswith(PARTS):
-            continue
-        for name, value in vars(module).items():
-            if getattr(value, "__module__", "") != module.__name__:
-                continue
-            if inspect.isfunction(value):
-                yield module.__name__, name
-            elif inspect.isclass(value):
-                some = (each for each, item in vars(value).items() if inspect.isfunction(item))
-                yield from ((module.__name__, f"{name}.{each}") for each in some if each[:2] != "__" or "init" in each)
-
-
-def inject(monkeypatch: pytest.MonkeyPatch, module: str, dotted: str) -> list[str]:
-    """Have a function raise for everything about bad objects; the calls that did."""
-    owner: Any = importlib.import_module(module)
-    *path, name = dotted.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    real, raised = vars(owner)[name], list[str]()
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        if any(about_bad(value) for value in (*args, *kwargs.values())):
-            raised.append(name)
-            raise ZeroDivisionError("injected")
-        return real(*args, **kwargs)
-
-    if path:
-        monkeypatch.setattr(owner, name, failing)
-        return raised
-    for each in modules():
-        for known, value in list(vars(each).items()):
-            if value is real:
-                monkeypatch.setattr(each, known, failing)
-    return raised
-
-
-@pytest.mark.parametrize(("module", "name"), list(places()), ids=lambda value: value.removeprefix("dnsvip.dispatcher."))
+@pytest.mark.parametrize(
+    ("module", "name"), list(places(package, PARTS)), ids=lambda value: value.removeprefix("dnsvip.dispatcher.")
+)
 def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     """Whichever function raises for the bad objects, each packet ends in one verdict, the good flows are forwarded as
     ever, and a client that is revoked is refused."""
@@ -136,7 +89,7 @@ def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> No
     right = DispatchTables(snapshot())
     flows = Flows(100)
     expected = [_server(outcome(each, right, flows, NOW_NS)[0]) for each in good]
-    raised = inject(monkeypatch, module, name)
+    raised = inject(monkeypatch, package, (module, name), about_bad)
     tables, flows = DispatchTables(bad_snapshot()), Flows(100)
     seen = [outcome(each, tables, flows, NOW_NS)[0] for each in packets()]
     assert [_server(outcome(each, tables, flows, NOW_NS)[0]) for each in good] == expected

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from types import ModuleType
 from typing import Any, cast
 
 import dns.message
@@ -24,6 +20,7 @@ from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import ClientState, Snapshot
 from dnsvip.site.site_file import build_site
+from tests.injection import inject, places
 from tests.samples import NOW, TABLES, snapshot_of
 
 TEXT = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.7\n"
@@ -69,62 +66,6 @@ def about_bad(value: object, depth: int = 3) -> bool:
     return depth > 0 and any(about_bad(getattr(value, part, None), depth - 1) for part in parts)
 
 
-def modules() -> list[ModuleType]:
-    """All modules of `dnsvip.dns`."""
-    return [
-        importlib.import_module(each.name)
-        for each in pkgutil.walk_packages(package.__path__, "dnsvip.dns.")
-        if ".io" not in each.name
-    ]
-
-
-def places() -> Iterator[tuple[str, str]]:
-    """The functions and methods of those parts, private ones included, as module and dotted name."""
-    for module in modules():
-        if not module.__name__.removeprefix("dnsvip.dns.").startswith(PARTS):
-            continue
-        for name, value in vars(module).items():
-            if getattr(value, "__module__", "") != module.__name__:
-                continue
-            if inspect.isfunction(value):
-                yield module.__name__, name
-            elif inspect.isclass(value):
-                yield from ((module.__name__, f"{name}.{each}") for each in _methods(value))
-
-
-def _methods(owner: type[Any]) -> Iterator[str]:
-    for name, value in vars(owner).items():
-        if inspect.isfunction(value) and (name in ("__init__", "__call__") or not name.startswith("__")):
-            yield name
-
-
-def inject(monkeypatch: pytest.MonkeyPatch, module: str, dotted: str) -> list[str]:
-    """Have a function or method raise for everything about bad objects; the calls that did."""
-    owner: Any = importlib.import_module(module)
-    *path, name = dotted.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    real, raised = vars(owner)[name], list[str]()
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        if any(about_bad(value) for value in (*args, *kwargs.values())):
-            raised.append(name)
-            raise ZeroDivisionError("injected")
-        return real(*args, **kwargs)
-
-    if path:
-        monkeypatch.setattr(owner, name, failing)
-        return raised
-    for each in modules():
-        for known, value in list(vars(each).items()):
-            if value is real:
-                monkeypatch.setattr(each, known, failing)
-            elif isinstance(value, dict) and real in value.values():
-                for key in [key for key, item in value.items() if item is real]:
-                    monkeypatch.setitem(value, key, failing)
-    return raised
-
-
 def answer(responder: Responder, name: str, source: IPv4Address, key: str = "") -> dns.message.Message:
     """The answer over UDP, the third time, when the fast path has had every chance to learn; or signed, over TCP."""
     query = dns.message.make_query(name, "AAAA", id=7)
@@ -143,7 +84,9 @@ def vip(message: dns.message.Message) -> IPv6Address | None:
     return IPv6Address(str(next(iter(message.answer[0])))) if message.answer else None
 
 
-@pytest.mark.parametrize(("module", "name"), list(places()), ids=lambda value: value.removeprefix("dnsvip.dns."))
+@pytest.mark.parametrize(
+    ("module", "name"), list(places(package, PARTS)), ids=lambda value: value.removeprefix("dnsvip.dns.")
+)
 def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     """Whichever function raises for the bad objects, the good ones are answered as ever, the bad ones are named or
     SERVFAIL, and a revocation of another is taken."""
@@ -151,7 +94,7 @@ def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> No
     first = snapshot()
     right = Responder(Engine(first), FrontEnds(()), Counter())
     expected = vip(answer(right, "good.example.test", GOOD))
-    raised = inject(monkeypatch, module, name)
+    raised = inject(monkeypatch, package, (module, name), about_bad)
     responder = Responder(Engine(first), FrontEnds(()), Counter())  # a restart
     assert vip(answer(responder, "good.example.test", GOOD)) == expected
     assert vip(answer(responder, "good.example.test", GOOD, "good")) == expected

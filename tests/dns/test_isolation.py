@@ -3,14 +3,10 @@ works, and the zone is named."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Address
-from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 import dns.message
 import dns.rcode
@@ -23,6 +19,7 @@ from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import Snapshot
 from dnsvip.site.site_file import build_site
+from tests.injection import inject, places
 from tests.samples import TABLES, snapshot_of
 
 BAD, GOOD = "bad.test", "good.test"
@@ -32,6 +29,9 @@ SOURCE, HOST = IPv4Address("127.0.0.1"), "udp"
 PARTS = ("zones", "hotpath", "synthesis", "transfer", "protocol.builder", "engine")
 """What lies between a snapshot and an answer and deals with one zone at a time."""
 
+FUNCTIONS = [place for place in places(package, PARTS) if "." not in place[1] and place[1][0] != "_"]
+"""The public ones."""
+
 
 def snapshot(serial: int, address: str = "192.0.2.7") -> Snapshot:
     """Two zones alike, one of which will make trouble."""
@@ -39,21 +39,6 @@ def snapshot(serial: int, address: str = "192.0.2.7") -> Snapshot:
     zones = {name: {"text": text, "transfer": {"to": ["127.0.0.0/8"]}} for name in (BAD, GOOD)}
     services = {f"vip.{name}": {"cluster": "web"} for name in (BAD, GOOD)}
     return snapshot_of(build_site({**TABLES, "zone": zones, "service": services}))
-
-
-def modules() -> list[ModuleType]:
-    """All modules of `dnsvip.dns`."""
-    walked = pkgutil.walk_packages(package.__path__, "dnsvip.dns.")
-    return [importlib.import_module(module.name) for module in walked if ".io" not in module.name]
-
-
-def functions() -> Iterator[tuple[str, str]]:
-    """The public functions of those parts, by module and name."""
-    for module in modules():
-        if module.__name__.removeprefix("dnsvip.dns.").startswith(PARTS):
-            for name, function in vars(module).items():
-                if inspect.isfunction(function) and function.__module__ == module.__name__ and name[0] != "_":
-                    yield module.__name__, name
 
 
 def about_bad(value: object, depth: int = 3) -> bool:
@@ -68,26 +53,6 @@ def about_bad(value: object, depth: int = 3) -> bool:
         return any(about_bad(item, depth - 1) for item in value[:8])
     parts = ("name", "key", "owner", "apex", "qname", "answer", "text")
     return depth > 0 and any(about_bad(getattr(value, part, None), depth - 1) for part in parts)
-
-
-def inject(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> list[str]:
-    """Have a function raise for everything about the bad zone, wherever it has been imported; the calls that did."""
-    real, raised = getattr(importlib.import_module(module), name), list[str]()
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        if any(about_bad(value) for value in (*args, *kwargs.values())):
-            raised.append(name)
-            raise ZeroDivisionError("injected")
-        return real(*args, **kwargs)
-
-    for each in modules():
-        for known, value in list(vars(each).items()):
-            if value is real:
-                monkeypatch.setattr(each, known, failing)
-            elif isinstance(value, dict) and real in value.values():
-                for key in [key for key, item in value.items() if item is real]:
-                    monkeypatch.setitem(value, key, failing)
-    return raised
 
 
 def ask(responder: Responder, name: str, rtype: str) -> dns.message.Message:
@@ -125,12 +90,12 @@ def check_good(responder: Responder, expected: Callable[[str, str], dns.message.
     assert len(transferred(responder, GOOD)) == 1
 
 
-@pytest.mark.parametrize(("module", "name"), list(functions()), ids=lambda value: value.removeprefix("dnsvip.dns."))
+@pytest.mark.parametrize(("module", "name"), FUNCTIONS, ids=lambda value: value.removeprefix("dnsvip.dns."))
 def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     """Whichever public function raises for one zone, that zone gets SERVFAIL and is named, and all else goes on."""
     first, second = snapshot(1), snapshot(2, "192.0.2.8")
     right = Responder(Engine(first), FrontEnds(()), _tally())
-    raised = inject(monkeypatch, module, name)
+    raised = inject(monkeypatch, package, (module, name), about_bad)
     responder = Responder(Engine(first), FrontEnds(()), _tally())  # a restart
     check_good(responder, lambda *question: ask(right, *question))
     for question in questions(BAD):

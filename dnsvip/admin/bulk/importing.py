@@ -66,13 +66,9 @@ class Report:
 
 async def imported_apart(access: StoreAccess, wanted: Import, file: IO[bytes]) -> AsyncGenerator[bytes]:
     """`imported` in a process of its own."""
-    store = Store.join(access)
-    try:
-        async with aclosing(imported(store, wanted, file)) as events:
-            async for line in events:
-                yield line
-    finally:
-        await store.close()
+    async with Store.joined(access) as store, aclosing(imported(store, wanted, file)) as events:
+        async for line in events:
+            yield line
 
 
 async def imported(store: Store, wanted: Import, file: IO[bytes]) -> AsyncGenerator[bytes]:
@@ -181,13 +177,9 @@ def _some(file: IO[str]) -> Iterator[str]:
 
 async def exported_apart(access: StoreAccess, wanted: Listing, form: Format) -> AsyncGenerator[bytes]:
     """`exported` in a process of its own."""
-    store = Store.join(access)
-    try:
-        async with aclosing(exported(store, wanted, form)) as pages:
-            async for page in pages:
-                yield page
-    finally:
-        await store.close()
+    async with Store.joined(access) as store, aclosing(exported(store, wanted, form)) as pages:
+        async for page in pages:
+            yield page
 
 
 async def exported(store: Store, wanted: Listing, form: Format) -> AsyncGenerator[bytes]:

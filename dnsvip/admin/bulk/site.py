@@ -7,7 +7,6 @@ and the body does not name is removed; what the API made, and what is set at run
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any, ClassVar, cast
@@ -80,18 +79,13 @@ async def apply(request: web.Request) -> web.Response:
     if request.content_type not in bodies.JSON_TYPES:
         raise Refusal("unsupported-media-type", f"Content-Type must be {bodies.JSON_TYPES[0]}.")
     store, clients = request.app[NODE].store(), request.app[NODE].snapshot().site.clients
-    async with turn(request):
-        with tempfile.TemporaryFile() as file:
-            async for chunk in bodies.chunks(request, limits.apply_bytes):
-                await asyncio.to_thread(file.write, chunk)
-            size = file.tell()
-            file.seek(0)
-            if size <= SMALL and len(clients) <= SMALL_SITE:
-                done = await applied(store, request[ACTOR], dry_run, file)
-            else:
-                seconds = limits.transfer_seconds
-                wanted = store.access, request[ACTOR], dry_run
-                done = await run(request, applied_apart, *wanted, seconds=seconds, files=(file,))
+    async with turn(request), bodies.spooled(request, limits.apply_bytes) as (file, size):
+        if size <= SMALL and len(clients) <= SMALL_SITE:
+            done = await applied(store, request[ACTOR], dry_run, file)
+        else:
+            seconds = limits.transfer_seconds
+            wanted = store.access, request[ACTOR], dry_run
+            done = await run(request, applied_apart, *wanted, seconds=seconds, files=(file,))
     if done.changes and not dry_run:
         log.info("site applied", actor=request[ACTOR], changes=done.changes, generation=done.generation)
     headers = {GENERATION: str(done.generation)} if done.changes and not dry_run else {}
@@ -100,11 +94,8 @@ async def apply(request: web.Request) -> web.Response:
 
 async def applied_apart(access: StoreAccess, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
     """`applied` in a process of its own."""
-    store = Store.join(access)
-    try:
+    async with Store.joined(access) as store:
         return await applied(store, actor, dry_run, file)
-    finally:
-        await store.close()
 
 
 async def applied(store: Store, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:

@@ -8,9 +8,7 @@ waits for its reader, page by page.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import IO, Any, ClassVar, Literal
@@ -77,21 +75,16 @@ async def take(request: web.Request) -> web.StreamResponse:
         request[CALLER].rights,
         limits.import_lines,
     )
-    async with turn(request):
-        with tempfile.TemporaryFile() as file:
-            async for chunk in bodies.chunks(request, limits.import_bytes):
-                await asyncio.to_thread(file.write, chunk)
-            size = file.tell()
-            file.seek(0)
-            if NDJSON in request.headers.get("Accept", ""):
-                return await _tell(request, wanted, file, size)
-            listener = _Told(None)
-            await _import(request, wanted, file, size, listener.take)
-            return _answer(request, wanted, listener.report)
+    async with turn(request), bodies.spooled(request, limits.import_bytes) as (file, size):
+        if NDJSON in request.headers.get("Accept", ""):
+            return await _streamed(request, wanted, file, size)
+        listener = _Listener(None)
+        await _import(request, wanted, file, size, listener.take)
+        return _answer(request, wanted, listener.report)
 
 
-class _Told:
-    """What an import has told: progress goes on to the caller who wants it, the report is kept."""
+class _Listener:
+    """Takes what an import reports: progress goes on to the caller who wants it, the report is kept."""
 
     def __init__(self, stream: web.StreamResponse | None) -> None:
         self._stream = stream
@@ -104,15 +97,15 @@ class _Told:
             await self._stream.write(line)
 
 
-async def _import(request: web.Request, wanted: Import, file: IO[bytes], size: int, tell: Take) -> None:
+async def _import(request: web.Request, wanted: Import, file: IO[bytes], size: int, take: Take) -> None:
     store = request.app[NODE].store()
     if size > SMALL_IMPORT:
         seconds = limits_of(request).transfer_seconds
-        await run(request, imported_apart, store.access, wanted, seconds=seconds, files=(file,), take=tell)
+        await run(request, imported_apart, store.access, wanted, seconds=seconds, files=(file,), take=take)
         return
     async with aclosing(imported(store, wanted, file)) as events:
         async for line in events:
-            await tell(line)
+            await take(line)
 
 
 def _note(request: web.Request, report: JsonObject) -> None:
@@ -132,11 +125,11 @@ def _answer(request: web.Request, wanted: Import, report: JsonObject) -> web.Res
     return bodies.answer(report, headers=headers)
 
 
-async def _tell(request: web.Request, wanted: Import, file: IO[bytes], size: int) -> web.StreamResponse:
+async def _streamed(request: web.Request, wanted: Import, file: IO[bytes], size: int) -> web.StreamResponse:
     """Lines of progress, and the report or the problem as the last one: the status was sent before that was known."""
     stream = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
     await stream.prepare(request)
-    listener = _Told(stream)
+    listener = _Listener(stream)
     try:
         await _import(request, wanted, file, size, listener.take)
         _note(request, listener.report)

@@ -9,10 +9,12 @@ import asyncio
 import hashlib
 import json
 import re
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import IO, Any
 
 from aiohttp import web
 
@@ -69,6 +71,17 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         if size > limit:
             raise Refusal("too-large", f"At most {limit} bytes are taken here.", headers={"Connection": "close"})
         yield chunk
+
+
+@asynccontextmanager
+async def spooled(request: web.Request, limit: int) -> AsyncIterator[tuple[IO[bytes], int]]:
+    """The body in a temporary file that stands at its start, and its size in bytes; raises Refusal as `chunks` does."""
+    with tempfile.TemporaryFile() as file:
+        async for chunk in chunks(request, limit):
+            await asyncio.to_thread(file.write, chunk)
+        size = file.tell()
+        file.seek(0)
+        yield file, size
 
 
 def parse_large(body: bytes) -> JsonObject:
