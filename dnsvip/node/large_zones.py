@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from dnsvip.dns.zones.catalog import ZoneEntry
+from dnsvip.dns.zones.generate import may_generate
 from dnsvip.errors import DnsvipError
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.site import Snapshot, Zone
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 
 def is_large(zone: Zone) -> bool:
     """Whether compiling a zone takes long."""
-    return len(zone.text) > LARGE or "$GENERATE" in zone.text.upper()
+    return len(zone.text) > LARGE or may_generate(zone.text)
 
 
 def without_large(

@@ -124,15 +124,10 @@ class _Search(Generic[T]):
         """Whether the rest compiles without the suspects."""
         self._faults = dict(known)
         self._out = {key: fault.stand_in for key, fault in known.items()} | dict.fromkeys(suspects)
-        try:
-            self._compiled(_with(self._snapshot, self._out))
-        except self._passing:
-            raise
-        except Exception:
-            if last:
-                raise
-            return False
-        return True
+        error = self._error(self._out)
+        if error is not None and last:
+            raise error
+        return error is None
 
     def _admit(self, suspects: Sequence[Key]) -> None:
         """Put these objects in, but for those that make it raise."""

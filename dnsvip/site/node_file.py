@@ -185,7 +185,11 @@ class NodeConfig:
         ),
     ] = Path("dnsvip.key")
     state_dir: Annotated[
-        Path, About("State folder", "Folder of the last good snapshot and the dispatcher's control socket.")
+        Path,
+        About(
+            "State folder",
+            "Folder of the last good snapshot, the dispatcher's control socket, and its record of used addresses.",
+        ),
     ] = Path("state")
     node: Annotated[Name | None, About("Node", "Name of the node in the registry; by default the host name.")] = None
     dns: Annotated[DnsSettings, About("DNS", "The DNS server.")] = field(default_factory=DnsSettings)

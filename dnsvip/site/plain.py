@@ -43,10 +43,10 @@ def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
         parsed: SiteObject = _adapter(target).validate_python(body)
         derive(parsed)
     except ValidationError as error:
-        found = error.errors()
-        problems = [problem_of(where, target, item) for item in found[:MOST_PROBLEMS]]
-        if len(found) > MOST_PROBLEMS:
-            problems.append(Problem(where, f"has {len(found) - MOST_PROBLEMS} more faults"))
+        faults = error.errors()
+        problems = [problem_of(where, target, fault) for fault in faults[:MOST_PROBLEMS]]
+        if len(faults) > MOST_PROBLEMS:
+            problems.append(Problem(where, f"has {len(faults) - MOST_PROBLEMS} more faults"))
         raise InvalidSite(problems) from None
     except CodecError as error:
         raise InvalidSite([Problem(where, str(error))]) from None

@@ -53,7 +53,7 @@ async def test_a_report_that_cannot_be_narrowed(fleet: Api) -> None:
     """A caller who sees some objects sees every node, one of them without its account."""
     app = fleet.client.app
     assert app is not None
-    rows = {row["name"]: nodes.as_seen(row, NARROW) for row in await nodes.told(app[NODE])}
+    rows = {row["name"]: nodes.as_seen(row, NARROW) for row in (await nodes.fleet(app[NODE])).processes}
     assert rows["good"]["warnings"] == ["look"]
     assert "bad" in rows
     assert "look" not in str(rows["bad"]["warnings"])

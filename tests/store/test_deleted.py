@@ -214,7 +214,5 @@ async def imported(store: Store, *clients: Client) -> Tally:
     async def batches() -> AsyncIterator[list[Line]]:
         yield [Line(number, dump_text(item)) for number, item in enumerate(clients, 1)]
 
-    await store.objects.import_clients(
-        batches(), "me", lambda _, after: after, EVERYTHING, tally, lambda: None, per_line=True
-    )
+    await store.objects.import_clients(batches(), "me", lambda _, after: after, EVERYTHING, tally, per_line=True)
     return tally

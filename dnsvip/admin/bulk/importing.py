@@ -1,6 +1,6 @@
 """One import of clients from its lines to its report, and one export: what a process does for the API.
 
-Both read and write the store by connections of their own where they run in a process of their own; what they tell are
+Both read and write the store by connections of their own where they run in a process of their own; what they report are
 lines of JSON, what they export are lines of clients.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import IO, Literal, TypeAlias
 
 from dnsvip.admin.bulk import lines
@@ -137,7 +138,6 @@ class _Job:
             settled,
             wanted.rights,
             self.tally,
-            lambda: None,
             per_line=wanted.per_line,
             dry_run=wanted.dry_run or self.hopeless,
         )
@@ -161,18 +161,10 @@ def _packed(line: Line) -> str:
 
 def _unpacked(file: IO[str]) -> list[Line]:
     parsed = []
-    for packed in _some(file):
+    for packed in islice(file, LINES):
         number, named, text = packed.rstrip("\n").split(" ", 2)
         parsed.append(Line(int(number), text, frozenset(named.split(",")) - {""}))
     return parsed
-
-
-def _some(file: IO[str]) -> Iterator[str]:
-    for _ in range(LINES):
-        line = file.readline()
-        if not line:
-            return
-        yield line
 
 
 async def exported_apart(access: StoreAccess, wanted: Listing, form: Format) -> AsyncGenerator[bytes]:

@@ -132,10 +132,10 @@ async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
     return now, totals
 
 
-def _totals(source: str, told: Any) -> dict[str, int]:
+def _totals(source: str, document: Any) -> dict[str, int]:
     """What a source counts, none where that cannot be read: it is away then, as charts show it."""
     try:
-        return totals_of(source, told)
+        return totals_of(source, document)
     except Exception as error:  # noqa: BLE001 - one source must not cost the charts of the other
         log.error("the counters of a source cannot be charted", source=source, error=repr(error))
         return {}

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.dns.protection.proxy import unmapped
 from dnsvip.site.node_admin import FORWARDED, X_FORWARDED_FOR
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -81,7 +82,7 @@ def source_of(request: web.Request) -> str:
 
 def _of_peer(peer: str) -> Address | None:
     try:
-        return _plain(ip_address(peer.partition("%")[0]))
+        return unmapped(ip_address(peer.partition("%")[0]))
     except ValueError:
         return None
 
@@ -90,14 +91,9 @@ def _address(hop: str) -> Address:
     node = _NODE.fullmatch(hop)
     text = node and (node["four"] or node["bracketed"] or node["plain"])
     try:
-        return _plain(ip_address(text or ""))
+        return unmapped(ip_address(text or ""))
     except ValueError:
         raise ValueError(f"{hop[:64]!r} is no address; a trusted proxy must append that of its peer") from None
-
-
-def _plain(address: Address) -> Address:
-    """An IPv4 address that came as IPv4-mapped, as such."""
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _of_list(line: str) -> Iterator[str]:

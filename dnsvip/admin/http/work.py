@@ -13,6 +13,7 @@ from aiohttp import web
 from dnsvip.admin.http.auth import ACTOR
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.dns.zones.generate import may_generate
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.jobs.process import Take
 from dnsvip.site.node_admin import AdminLimits
@@ -40,7 +41,7 @@ def prepare(app: web.Application, limits: AdminLimits) -> None:
 
 def is_small(text: str) -> bool:
     """Whether a zone's text is read in no time."""
-    return len(text) <= SMALL and "$GENERATE" not in text.upper()
+    return len(text) <= SMALL and not may_generate(text)
 
 
 @asynccontextmanager

@@ -71,12 +71,12 @@ def _seen(request: web.Request) -> Narrowed:
 
 async def shown(node: Node, seen: Narrowed) -> list[JsonObject]:
     """Every process as lists show it, without what it tells of objects that are not seen."""
-    return [as_seen(row, seen) for row in await told(node)]
+    return [as_seen(row, seen) for row in (await fleet(node)).processes]
 
 
 def as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
-    """A process of `told`, without what it tells of objects that are not seen; without its account of itself where that
-    cannot be shown."""
+    """A process of a `Fleet` without what it tells of objects that are not seen; without its account of itself where
+    that cannot be shown."""
     try:
         return _as_seen(row, seen)
     except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
@@ -90,17 +90,12 @@ def _as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
     return {**head, WARNINGS: account.pop(WARNINGS), "detail": account}
 
 
-async def told(node: Node) -> list[JsonObject]:
-    """Every process with all that it tells, for `as_seen`."""
-    return (await fleet(node)).processes
-
-
 async def fleet(node: Node) -> Fleet:
     """The site's processes with all that they tell, for `as_seen`, and what is wrong with them."""
     store, now = node.store(), node.now()
     reports, generation = await store.nodes.all(), await store.generation()
     since = await store.nodes.lagging_since({report.generation for report in reports})
-    processes = [_told_or_named(report, generation, since.get(report.generation), now) for report in reports]
+    processes = [_row_or_named(report, generation, since.get(report.generation), now) for report in reports]
     site = node.snapshot().site
     try:
         wrong = troubles(site, reports, generation, now)
@@ -125,18 +120,18 @@ async def _processes(request: web.Request, name: str) -> Sequence[JsonObject]:
     return processes
 
 
-def _told_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
-    """As `_told`; without its own account of itself where that cannot be shown."""
+def _row_or_named(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+    """As `_row`; without its own account of itself where that cannot be shown."""
     try:
-        row = _told(report, generation, lagging_since, now)
+        row = _row(report, generation, lagging_since, now)
         _as_seen(row, Narrowed({}))
     except Exception as error:  # noqa: BLE001 - one node's report must not hide the others
         detail = {WARNINGS: [f"its report cannot be shown: {type(error).__name__}: {error}"]}
-        row = _told(replace(report, detail=detail), generation, lagging_since, now)
+        row = _row(replace(report, detail=detail), generation, lagging_since, now)
     return row
 
 
-def _told(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
+def _row(report: NodeReport, generation: int, lagging_since: float | None, now: float) -> JsonObject:
     """A process. Times are unix seconds; `lag_seconds` counts from the first generation that it has not taken."""
     behind, live = generation - report.generation, report.is_live(now)
     gone = ["it works with a generation that the database no longer knows"] if behind < 0 else []

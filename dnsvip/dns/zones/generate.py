@@ -15,6 +15,11 @@ _RANGE = re.compile(r"(\d{1,10})-(\d{1,10})(?:/(\d{1,10}))?")
 _FIELD = re.compile(r"\\.|\$\$|\$(?:\{([+-]?\d{1,10})(?:,(\d{1,3})(?:,([doxXnN]))?)?\}|(?=(\{)))?")
 
 
+def may_generate(text: str) -> bool:
+    """Whether a zone's text may make far more records than it has lines."""
+    return "$GENERATE" in text.upper()
+
+
 def parse_range(text: str) -> range:
     """The numbers of a range such as "1-100" or "0-254/2", both ends included; raises ValueError."""
     match = _RANGE.fullmatch(text)

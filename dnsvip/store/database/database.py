@@ -208,13 +208,8 @@ def make_file(path: Path) -> None:
     create_private(path, what=f"database {path}")
 
 
-def in_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Slices of at most `size` items, for one statement each (see BATCH and ROWS)."""
-    return (items[at : at + size] for at in range(0, len(items), size))
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
-    """As `in_batches`, of items that are made as they are needed."""
+def in_batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    """At most `size` items at a time, for one statement each (see BATCH and ROWS)."""
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch

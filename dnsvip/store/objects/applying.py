@@ -125,7 +125,7 @@ async def _write(
         new = [change for change in changes if change.kind == kind and change.after is not None]
         for some in in_batches(new, ROWS):
             await connection.execute(insert(table), [_row(change, kek, stored, author) for change in some])
-        for clients in in_batches(list(_after(new, Client)), ROWS):
+        for clients in in_batches(_after(new, Client), ROWS):
             if matches := [row for item in clients for row in match_rows(item)]:
                 await connection.execute(insert(client_match), matches)
     for some in in_batches(changes, ROWS):

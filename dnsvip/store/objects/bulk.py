@@ -105,8 +105,8 @@ class Importer:
         self._refusing = False
         self._all_new = rights.writes_any_client
 
-    async def store(self, batches: AsyncIterator[Sequence[Line]], notify: Callable[[], Any]) -> None:
-        """Store every batch; calls `notify` after each."""
+    async def store(self, batches: AsyncIterator[Sequence[Line]]) -> None:
+        """Store every batch."""
         self._transfer_keys = await transfer_keys(self._connection)
         self._refusing = await exist(self._connection)
         async for lines in batches:
@@ -127,7 +127,6 @@ class Importer:
             created = sum(item.row.before is None for item in items)
             self.tally.created += created
             self.tally.changed += len(items) - created
-            notify()
 
     async def _with_free_ids(self, items: list[_Item]) -> list[_Item]:
         """The items whose ids were no deleted client's; the others are counted as refused."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -164,22 +163,21 @@ class Objects:
         settle: Settle,
         rights: Rights,
         tally: Tally,
-        notify: Callable[[], Any],
         *,
         per_line: bool,
         dry_run: bool = False,
     ) -> int | None:
         """Store very many clients in one transaction; the new generation, None where nothing was written.
 
-        `tally` counts the outcome of each line, and `notify` is called whenever it has moved on. A refused line
-        rolls all back, or with `per_line` is left out. `settle` gives the client to store in place of a stored one,
-        `rights` are what the caller may write and see.
+        `tally` counts the outcome of each line as the import moves on. A refused line rolls all back, or with
+        `per_line` is left out. `settle` gives the client to store in place of a stored one, `rights` are what the
+        caller may write and see.
         """
         try:
             async with self._session.change() as change:
                 site = await load_rules(change.connection, self._session.kek)
                 author = Author(actor, "api", change.at, change.generation)
-                await Importer(change.connection, author, site, settle, rights, tally).store(batches, notify)
+                await Importer(change.connection, author, site, settle, rights, tally).store(batches)
                 if dry_run or (tally.failed and not per_line) or not tally.created + tally.changed:
                     raise Rollback
         except Rollback:

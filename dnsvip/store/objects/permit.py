@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.site import Client, Step
 from dnsvip.site.rights import PREFIX_STEPS, Action, Rights, new_matches, wanted
 from dnsvip.store.access.visible import name_fits
-from dnsvip.store.database.database import BATCH, batches
+from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import client_match
 from dnsvip.store.objects.filters import around
 
@@ -57,7 +57,7 @@ async def _inside_others(connection: AsyncConnection, rights: Rights, name: str,
     """The first of the networks that lies inside that of a client which the caller may not write. Each network around
     them is looked up once, BATCH at a time: a client may have thousands of matches."""
     seen: set[Place] = set()
-    for some in batches((text for network in networks for text in _unseen(ip_network(network), seen)), BATCH):
+    for some in in_batches((text for network in networks for text in _unseen(ip_network(network), seen)), BATCH):
         query = select(client_match.c.value, client_match.c.client).where(
             client_match.c.step.in_([step.value for step in PREFIX_STEPS]), client_match.c.value.in_(some)
         )
