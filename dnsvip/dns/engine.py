@@ -160,8 +160,7 @@ class Engine:
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
         vips = self._vips_for(query, signature, source, listener, now, sender)
         cookie = self._check_cookie(query, source, now)
-        verified = signature is not None and not signature.rcode
-        if self.require_cookies and cookie and not (cookie.valid or verified) and transport == "udp":
+        if self.require_cookies and cookie and not (cookie.valid or _verified(signature)) and transport == "udp":
             return cookie_required(query, cookie)
         if not query.question and not (signature and signature.rcode):
             return self._cookie_alone(query, cookie, signature, now)
@@ -239,7 +238,6 @@ class Engine:
         wires = self._blaming(query, messages(query, records))
         if signature:
             wires = sign_all(wires, signature, now)
-        verified = signature is not None and not signature.rcode
         return Reply(
             next(wires),
             DnsOutcome.TRANSFERRED,
@@ -247,7 +245,7 @@ class Engine:
             query,
             query.question,
             aa=True,
-            signature_verified=verified,
+            signature_verified=_verified(signature),
             more=wires,
         )
 
@@ -289,7 +287,7 @@ class Engine:
             truncated,
             owner,
             cookie_valid=cookie is not None and cookie.valid,
-            signature_verified=signature is not None and not signature.rcode,
+            signature_verified=_verified(signature),
             step=who.step if who else None,
             kind=vip.kind if vip else None,
             tier=who.client.tier if who and who.client else None,
@@ -301,6 +299,10 @@ class Known(NamedTuple):
 
     query: Query | Malformed
     sender: Sender
+
+
+def _verified(signature: Signature | None) -> bool:
+    return signature is not None and not signature.rcode
 
 
 def _cookies(secrets: tuple[bytes, ...], before: Cookies | None, problems: list[Problem]) -> Cookies | None:
