@@ -8,7 +8,7 @@ new=""
 for unit in nsd knot gdnsd pdns named haproxy; do
     systemctl cat "$unit" >/dev/null 2>&1 || new="$new $unit"
 done
-"$here/debian-packages.sh" nsd knot knot-module-geoip gdnsd pdns-server pdns-backend-bind bind9 haproxy dnsperf
+"$here/debian-packages.sh" nsd knot knot-module-geoip gdnsd pdns-server pdns-backend-bind pdns-backend-sqlite3 sqlite3 bind9 haproxy dnsperf
 for unit in $new; do # only those installed just now
     systemctl --quiet disable "$unit" 2>/dev/null || true
 done

@@ -8,6 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST_MESSAGE, LONGEST_WHERE = 400, 300
+"""Characters of a message and of a place: both echo what callers send, which may be a megabyte."""
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most so many characters: of a longer one the beginning and the end, which say what is wrong and what
+    would be right."""
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    note = f" ...({len(text)} characters)... "
+    return text[: most - tail - len(note)] + note + text[len(text) - tail :]
+
 
 class DnsvipError(Exception):
     """Root of all deliberate errors; the command line prints it and exits with `exit_code`."""
@@ -29,12 +42,28 @@ class StoreError(DnsvipError):
     """The database cannot be reached, or refuses, or holds something this version cannot read."""
 
 
+class DiskFull(StoreError):
+    """A disk has no room for what is to be stored; it is named, and nothing has changed."""
+
+
+class DatabaseBusy(StoreError):
+    """Callers of the API use all of the database that is for them; nothing has been done."""
+
+
+class OwnRequests(DatabaseBusy):
+    """The caller itself has too many requests that use the database."""
+
+
 class UnreadableError(StoreError):
     """One object that is stored in a form that this version cannot read; it can be replaced and removed."""
 
 
 class SecretError(DnsvipError):
     """A key-encryption key or wrapped secret that is missing, unreadable or does not fit."""
+
+
+class RevokedError(DnsvipError):
+    """The token of a caller is not good any more, or allows something else than when its request was let in."""
 
 
 class ClientError(DnsvipError):
@@ -60,6 +89,12 @@ class Problem:
     names: tuple[tuple[str, str], ...] = ()
     hidden: str = ""
     about: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Cut what is too long to be read, wherever a problem is made."""
+        for field, most in (("where", LONGEST_WHERE), ("message", LONGEST_MESSAGE), ("hidden", LONGEST_MESSAGE)):
+            if len(text := getattr(self, field)) > most:
+                object.__setattr__(self, field, cut(text, most))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"

@@ -1,4 +1,4 @@
-"""Settings of every test run: byte code, and the long files first."""
+"""Settings of every test run: byte code, no deadline of examples, and the long files first."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 # The tests start `dnsvip` hundreds of times. An environment that forbids byte code (container images like to) would
 # make each start compile the whole program again: 5 seconds of CPU time instead of 1.5.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A busy machine makes one example of a property take any time.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ class Postgres:
     def __init__(self, folder: Path, primary: Postgres | None = None) -> None:
         self.folder = folder
         self.lives = False
-        self._bin = _newest_bin()
+        self._bin = newest_bin()
         self._data = folder / "data"
         self._settings = f"-c unix_socket_directories={folder} -c listen_addresses= -c fsync=off"
         if primary is None:
@@ -162,7 +162,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _newest_bin() -> Path:
+def newest_bin() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     assert found, "PostgreSQL is missing: apt install postgresql"
     return found[-1]

@@ -1,6 +1,7 @@
-"""Every command in the docs runs: the `sh` blocks of each page, in order, in one shell, in a network of their own.
+"""Every command and example in the docs works: the `sh` blocks of each page run, in order, in one shell, in a network
+of their own; each `toml` block is a valid excerpt of a site or node file.
 
-Those of deploy/ run in tests/deploy, as they need a PostgreSQL.
+Commands of deploy/ run in tests/deploy, as they need a PostgreSQL.
 """
 
 from __future__ import annotations
@@ -8,11 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from dnsvip.site.io.files import zone_files
+from dnsvip.site.node_file import build_node
+from dnsvip.site.registry import COLLECTIONS, SINGLE
+from dnsvip.site.site_file import build_site
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,6 +31,14 @@ PAGES = sorted(
     for page in [ROOT / "README.md", *ROOT.glob("*/**/README.md")]
     if ".venv" not in page.parts and page.parent.name != "deploy" and BLOCK.search(page.read_text())
 )
+EXCERPT = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXCERPTS = [
+    pytest.param(text, id=f"{page.relative_to(ROOT)}:{number}")
+    for page in sorted(ROOT.glob("**/*.md"))
+    if not {".venv", "node_modules"} & {*page.parts}
+    for number, text in enumerate(EXCERPT.findall(page.read_text()))
+]
+BASE = Path(__file__).parent / "fixtures" / "docs" / "base.toml"
 
 RUN = """
 set -euo pipefail
@@ -41,6 +59,7 @@ def test_readme_has_commands() -> None:
 
 
 @pytest.mark.network
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_run(page: Path, tmp_path: Path) -> None:
     """The commands of a page exit 0, one after the other, on a copy of the examples."""
@@ -51,13 +70,35 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
     }
-    done = subprocess.run(
+    with subprocess.Popen(
         isolated("bash", "-c", script),
         cwd=tmp_path,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        start_new_session=True,
+    ) as running:
+        try:
+            said, _ = running.communicate(timeout=200)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)  # what the page started, where its shell was cut off
+    assert running.returncode == 0, said
+
+
+def laid_over(base: dict[str, Any], excerpt: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `excerpt`, table by table."""
+    tables = {key: laid_over(base.get(key, {}), value) for key, value in excerpt.items() if isinstance(value, dict)}
+    return base | excerpt | tables
+
+
+@pytest.mark.parametrize("text", EXCERPTS)
+def test_excerpts_are_valid(text: str) -> None:
+    """Each setting that a page shows exists, and its value is allowed where everything that it names exists."""
+    excerpt = tomllib.loads(text)
+    if excerpt.keys() <= {*COLLECTIONS, SINGLE}:
+        build_site(laid_over(tomllib.loads(BASE.read_text()), excerpt), zone_files(ROOT / "examples"))
+    else:
+        node = ROOT / "examples" / "node.toml"
+        build_node(laid_over(tomllib.loads(node.read_text()), excerpt), node)

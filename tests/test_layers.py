@@ -20,6 +20,7 @@ FLOORS = (
     {"site"},
     {"jobs", "store", "telemetry", "xdp"},
     {"dns", "dispatcher", "client"},
+    {"decoder"},
     {"admin", "doctor", "demo"},
     {"node"},
     {"cli"},
@@ -27,7 +28,7 @@ FLOORS = (
 )
 """Packages from the ground up. A package imports itself and lower floors, never a neighbour on its own floor."""
 
-PURE = {"errors", "address", "site", "dns", "dispatcher", "client"}
+PURE = {"errors", "address", "site", "dns", "dispatcher", "client", "decoder"}
 
 IMPURE = {
     "aiohttp",

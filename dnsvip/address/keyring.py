@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dnsvip.address.layout import EPOCH_SLOTS, Layout
-from dnsvip.address.suffix import SuffixCodec
+from dnsvip.address.suffix import EpochKeys, SuffixCodec
 from dnsvip.errors import CodecError
 
 
@@ -44,20 +44,21 @@ class Epoch:
 
 
 class Keyring:
-    """The codecs of a cluster by epoch slot. Immutable.
+    """The codecs of a cluster by epoch slot. Immutable. `keys`, by slot, are in place of the epochs' secrets.
 
     Raises CodecError where two epochs share a slot or more than one is active.
     """
 
     __slots__ = ("_by_slot", "active", "epochs", "layout")
 
-    def __init__(self, layout: Layout, epochs: Iterable[Epoch]) -> None:
+    def __init__(self, layout: Layout, epochs: Iterable[Epoch], keys: Mapping[int, EpochKeys] | None = None) -> None:
         self.layout = layout
         self.epochs = tuple(sorted(epochs, key=lambda epoch: epoch.slot))
         self._by_slot: list[tuple[Epoch, SuffixCodec] | None] = [None] * EPOCH_SLOTS
         self.active: tuple[Epoch, SuffixCodec] | None = None
         for epoch in self.epochs:
-            self._add(epoch, SuffixCodec(layout, epoch.secret, epoch.slot))
+            held = keys[epoch.slot] if keys else epoch.secret
+            self._add(epoch, SuffixCodec(layout, held, epoch.slot))
 
     def _add(self, epoch: Epoch, codec: SuffixCodec) -> None:
         if self._by_slot[epoch.slot] is not None:

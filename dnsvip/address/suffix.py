@@ -8,6 +8,7 @@ revoked; its callers do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from dnsvip.address.ff1 import Ff1
 from dnsvip.address.layout import EPOCH_SLOTS, Layout
@@ -17,29 +18,40 @@ from dnsvip.errors import CodecError
 SECRET_BYTES = 32
 
 
+class EpochKeys(NamedTuple):
+    """The two 16-byte keys of one (cluster, epoch): of the ciphertext (AES-128), of the issued tag (SipHash)."""
+
+    encryption: bytes
+    tag: bytes
+
+
 class SuffixCodec:
-    """Encode and decode the addresses of one cluster layout under one epoch's 32-byte secret.
+    """Encode and decode the addresses of one cluster layout under one epoch's keys, or the 32-byte secret that they are
+    derived from.
 
     Raises CodecError for a secret of another length or an epoch slot outside 0 to 3.
     """
 
-    __slots__ = ("_base", "_cheap_mask", "_ff1", "_mac_key", "_mac_mask", "_tag_mask", "_tag_shift", "epoch", "layout")
+    __slots__ = (
+        "_base", "_cheap_mask", "_claim_mask", "_ff1", "_mac_key", "_mac_mask", "_payload_mask", "_payload_shift",
+        "_tag_mask", "_tag_shift", "epoch", "layout",
+    )  # fmt: skip
 
-    def __init__(self, layout: Layout, secret: bytes, epoch: int) -> None:
-        if len(secret) != SECRET_BYTES:
-            raise CodecError(f"epoch secret of {len(secret)} bytes: must be {SECRET_BYTES}")
+    def __init__(self, layout: Layout, secret: bytes | EpochKeys, epoch: int) -> None:
+        keys = secret if isinstance(secret, EpochKeys) else epoch_keys(secret, layout)
         if not 0 <= epoch < EPOCH_SLOTS:
             raise CodecError(f"epoch slot {epoch}: must be 0 to 3")
         self.layout = layout
         self.epoch = epoch
-        self._ff1 = Ff1(derive_key(secret, b"dnsvip v1 enc", layout), layout.payload_bits)
-        self._mac_key = derive_key(secret, b"dnsvip v1 mac", layout)
+        self._ff1 = Ff1(keys.encryption, layout.payload_bits)
+        self._mac_key = keys.tag
         self._base = layout.prefix_int | epoch << layout.epoch_shift
         self._tag_mask = layout.tag_mask
         self._tag_shift = 64 - layout.tag_bits
-        self._mac_mask = ~(layout.mode_bit | layout.tag_mask)
-        proof_bits = layout.tag_bits - layout.cheap_tag_bits
-        self._cheap_mask = layout.tag_mask >> proof_bits << proof_bits
+        self._claim_mask = layout.claim_mask
+        self._mac_mask = ~(layout.mode_bit | layout.claim_mask | layout.tag_mask)
+        self._payload_shift, self._payload_mask = layout.payload_shift, (1 << layout.payload_bits) - 1
+        self._cheap_mask = layout.tag_mask & ~layout.proof_mask
 
     def encode(self, values: Mapping[str, int]) -> int:
         """The issued address for one value per field; raises CodecError as Layout.pack does."""
@@ -47,17 +59,17 @@ class SuffixCodec:
 
     def seal(self, payload: int) -> int:
         """The issued address for a payload of N bits: encrypt, then tag."""
-        body = self._base | self._ff1.encrypt(payload) << self.layout.tag_bits
+        body = self._base | self._ff1.encrypt(payload) << self._payload_shift
         return body | self._tag(body)
 
     def seal_batch(self, payloads: Sequence[int]) -> list[int]:
         """`seal` for many payloads at once, several times faster per address."""
-        base, width = self._base, self.layout.tag_bits
+        base, width = self._base, self._payload_shift
         bodies = [base | number << width for number in self._ff1.encrypt_batch(payloads)]
         return [body | self._tag(body) for body in bodies]
 
     def authentic(self, address: int) -> bool:
-        """Whether the issued tag fits: all T bits in mode 0, its top c bits in mode 1.
+        """Whether the issued tag fits: all T bits in mode 0, where the claims are 0, and its top c bits in mode 1.
 
         Comparing integers is not constant-time, which reveals nothing here: an attacker learns
         "dropped" or "forwarded" for a whole address, never the expected tag.
@@ -65,12 +77,13 @@ class SuffixCodec:
         difference = (address ^ self._tag(address & self._mac_mask)) & self._tag_mask
         if address & self.layout.mode_bit:
             difference &= self._cheap_mask
+        else:
+            difference |= address & self._claim_mask
         return not difference
 
     def open(self, address: int) -> int:
         """The payload of an address. It does not authenticate: call `authentic` first."""
-        ciphertext = address >> self.layout.tag_bits & ((1 << self.layout.payload_bits) - 1)
-        return self._ff1.decrypt(ciphertext)
+        return self._ff1.decrypt(address >> self._payload_shift & self._payload_mask)
 
     def decode(self, address: int) -> dict[str, int]:
         """The field values of an address; like `open`, without authentication."""
@@ -80,9 +93,17 @@ class SuffixCodec:
         return siphash(self._mac_key, body.to_bytes(16, "big")) >> self._tag_shift
 
 
+def epoch_keys(secret: bytes, layout: Layout) -> EpochKeys:
+    """The keys that follow from an epoch's 32-byte secret; raises CodecError for another length."""
+    if len(secret) != SECRET_BYTES:
+        raise CodecError(f"epoch secret of {len(secret)} bytes: must be {SECRET_BYTES}")
+    return EpochKeys(derive_key(secret, b"dnsvip v1 enc", layout), derive_key(secret, b"dnsvip v1 mac", layout))
+
+
 def derive_key(secret: bytes, label: bytes, layout: Layout) -> bytes:
-    """A 16-byte key of one (cluster, epoch): the info is label, network address and p, N, T."""
-    geometry = bytes([layout.prefix.prefixlen, layout.payload_bits, layout.tag_bits])
+    """A 16-byte key of one (cluster, epoch): the info is label, network address, p, N, T and, with claims, K."""
+    claims = [layout.claim_bits] if layout.claim_bits else []
+    geometry = bytes([layout.prefix.prefixlen, layout.payload_bits, layout.tag_bits, *claims])
     return derive(secret, label + layout.prefix.network_address.packed + geometry)
 
 
@@ -97,6 +118,14 @@ _RESERVED_TOPS = frozenset(first >> 56 for first, _ in _RESERVED_IDENTIFIERS)
 """Their first bytes: a cheap test that excludes nearly all others."""
 
 
+def is_reserved_identifier(address: int) -> bool:
+    """Whether the lower 64 bits of an address are an interface identifier that no host may use."""
+    identifier = address & 0xFFFF_FFFF_FFFF_FFFF
+    return identifier >> 56 in _RESERVED_TOPS and any(
+        first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS
+    )
+
+
 def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     """Whether an address must never be issued (address/README.md, "Never issued").
 
@@ -106,7 +135,6 @@ def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     suffix = address & ((1 << layout.host_bits) - 1)
     if not suffix or address == plain:
         return True
-    identifier = address & 0xFFFF_FFFF_FFFF_FFFF
-    if identifier >> 56 in _RESERVED_TOPS and any(first <= identifier <= last for first, last in _RESERVED_IDENTIFIERS):
+    if is_reserved_identifier(address):
         return True
     return layout.host_bits != 64 and suffix >> 7 == (1 << layout.host_bits - 7) - 1

@@ -19,8 +19,20 @@ from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zones
-from dnsvip.admin.operations import audit, decode, explain, health, keys, nodes, status, tokens
+from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zone_keys, zones
+from dnsvip.admin.operations import (
+    audit,
+    decode,
+    decoding_keys,
+    explain,
+    health,
+    keys,
+    nodes,
+    sessions,
+    status,
+    tokens,
+    usage,
+)
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
 from dnsvip.site.node_admin import AdminSettings
 from dnsvip.site.rights import Action
@@ -31,12 +43,16 @@ RESOURCES = (
     registered,
     clients,
     pools,
+    zone_keys,
     zones,
     classify,
     enrolment,
     keys,
+    sessions,
     tokens,
+    usage,
     decode,
+    decoding_keys,
     explain,
     audit,
     nodes,
@@ -73,7 +89,7 @@ def make_app(
     counted in `counts`."""
     settings = settings or AdminSettings()
     counting = [counts.middleware] if counts else []
-    app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate])
+    app = web.Application(middlewares=[*counting, as_problems, by_session, auth.authenticate, work.end_with_caller])
     if observed:
         app[OBSERVED] = observed
         app.add_routes(OBSERVED_ROUTES)

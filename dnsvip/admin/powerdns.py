@@ -2,7 +2,8 @@
 
 ACME clients, external-dns, lego and the like list zones, read one and patch its record sets; X-API-Key is a token.
 Zones stay texts in the store (dns/zones/edit.py says what an edit does to one). A token of the role `acme`
-may only change TXT records at `_acme-challenge`. Edits of one zone take turns, so that none is refused for another.
+may only change TXT records at `_acme-challenge`. Edits of one zone take turns, so that none is refused for another;
+what takes long waits for its token's turn before, as others' edits must not wait for that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,15 +21,16 @@ from aiohttp import web
 
 from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import CALLER, demand
+from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.collection import absent, change
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
-from dnsvip.admin.http.work import SMALL, worked
+from dnsvip.admin.http.work import SMALL, has_turn, is_small, locked, small_turn, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
-from dnsvip.admin.powerdns_jobs import edit, heads, read_patch, shown_sets
+from dnsvip.admin.powerdns_jobs import CHALLENGE, edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
@@ -39,7 +41,8 @@ from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 
 LIMIT = 4 << 20
-CHALLENGE = "_acme-challenge"
+LARGEST = 4096
+"""Characters that a token for challenges may set at one name: a challenge has 43."""
 TRIES = 12
 """How often an edit is made again that another node, or a PUT of the zone, overtook."""
 
@@ -123,19 +126,46 @@ async def patch(request: web.Request) -> web.Response:
         demand(request, Action.WRITE, "zone", name)
     body = await bodies.read_bytes(request, LIMIT)  # whatever Content-Type says, as PowerDNS does
     now = int(request.app[NODE].now())
-    replacements = await worked(request, read_patch, name, body, now, small=len(body) <= SMALL)
+    most = None if rights.allow(Action.WRITE, "zone", name) else limits_of(request).acme_names
+    small = len(body) <= SMALL
+    replacements = await worked(request, read_patch, name, body, now, most, small=small)
     if not (all(map(_is_challenge, replacements)) and rights.allow(Action.WRITE, "acme", name)):
         demand(request, Action.WRITE, "zone", name)
-    async with request.app[EDITING].turn(name):
+    if most is not None and (large := next((wanted.name for wanted in replacements if _size(wanted) > LARGEST), None)):
+        raise Refusal("too-large", f"{large}: this token may set {LARGEST} characters of records and comments there.")
+    edit_once = partial(_edit, request, name, replacements, most, small=small)
+    try:
+        async with small_turn(request):
+            await _alone(request, name, edit_once, small=small)
+    except _TakesLong:
+        mine = request.app[EDITING].turn(f"{name} {request[ACTOR]}")
+        async with locked(request, mine, f"zone {name!r}, edited by this token,"), turn(request):
+            await _alone(request, name, edit_once, small=small)
+    return web.Response(status=204)
+
+
+class _TakesLong(Exception):
+    """An edit needs its token's turn, and does not have it."""
+
+
+async def _alone(request: web.Request, name: str, edit_once: Callable[[], Awaitable[None]], *, small: bool) -> None:
+    """Edit a zone while nobody else does; raises _TakesLong where that is not for a request without its turn. `small`:
+    what is to change is."""
+    _demand_turn(request, await _zone(request), small=small)  # without having waited for the others first
+    async with locked(request, request.app[EDITING].turn(name), f"zone {name!r}"):
         for attempt in range(1, TRIES + 1):
             try:
-                await _edit(request, name, replacements)
+                await edit_once()
                 break
             except Conflict:
                 if attempt == TRIES:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - so that nodes do not keep step
-    return web.Response(status=204)
+
+
+def _demand_turn(request: web.Request, zone: Zone, *, small: bool) -> None:
+    if not ((small and is_small(zone.text)) or has_turn(request)):
+        raise _TakesLong
 
 
 async def notify(request: web.Request) -> web.Response:
@@ -144,10 +174,15 @@ async def notify(request: web.Request) -> web.Response:
     raise Refusal("not-implemented", "NOTIFY is sent when the zone changes, not by request.")
 
 
-async def _edit(request: web.Request, name: str, replacements: Sequence[Replacement]) -> None:
-    """One edit of the zone as it is stored now; raises Conflict where that changes meanwhile."""
+async def _edit(
+    request: web.Request, name: str, replacements: Sequence[Replacement], most: int | None, *, small: bool
+) -> None:
+    """One edit of the zone as it is stored now, to at most so many challenges; raises Conflict where that changes
+    meanwhile."""
     before = await _zone(request)
-    after = await of_zone(request, edit, before, replacements)
+    _demand_turn(request, before, small=small)
+    after = await worked(request, edit, before, replacements, most, small=small and is_small(before.text))
+    _demand_turn(request, after, small=small)
     if after == before:
         return
     if len(after.text.encode()) > ZONE.most(request):
@@ -171,6 +206,11 @@ def _concerns_services(request: web.Request, name: str, replacements: Sequence[R
 
 def _is_challenge(wanted: Replacement) -> bool:
     return wanted.rtype == "TXT" and wanted.name.lower().startswith(f"{CHALLENGE}.")
+
+
+def _size(wanted: Replacement) -> int:
+    records = sum(len(content) for content, _ in wanted.records or ())
+    return records + sum(len(comment.content) + len(comment.account) for comment in wanted.comments or ())
 
 
 def _unless_changed(before: Zone, after: Zone, stored: SiteObject | None) -> Zone:

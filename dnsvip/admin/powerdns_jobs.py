@@ -9,11 +9,19 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import dns.rdatatype
+
 from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http.bodies import parse_object
+from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.sets import ZoneSets, read_sets
+from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
+
+CHALLENGE = "_acme-challenge"
+"""The first label of the names that ACME asks (RFC 8555 section 8.4)."""
+TXT = dns.rdatatype.TXT
 
 KEPT, KEPT_TEXT = 2, 1 << 20
 """Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
@@ -21,14 +29,22 @@ KEPT, KEPT_TEXT = 2, 1 << 20
 _known: OrderedDict[str, ZoneSets] = OrderedDict()
 
 
-def read_patch(name: str, body: bytes, now: int) -> list[Replacement]:
-    """What the body of a PATCH asks for; raises Refusal and InvalidSite."""
-    return forms.replacements_of(name, parse_object(body), now)
+def read_patch(name: str, body: bytes, now: int, most: int | None = None) -> list[Replacement]:
+    """What the body of a PATCH asks for; raises InvalidSite, and Refusal, also where it sets more than `most` sets."""
+    wanted = forms.replacements_of(name, parse_object(body), now)
+    if most is not None and (number := sum(not one.removes for one in wanted)) > most:
+        raise Refusal("too-large", f"This token may set {most} names in one request, not {number}.")
+    return wanted
 
 
-def edit(zone: Zone, replacements: Sequence[Replacement]) -> Zone:
-    """The zone after the replacements, an equal one where they change nothing; raises InvalidSite."""
-    after = edited(_sets(zone), replacements)
+def edit(zone: Zone, replacements: Sequence[Replacement], most_challenges: int | None = None) -> Zone:
+    """The zone after the replacements, an equal one where they change nothing; raises InvalidSite, also where they add
+    to more challenges than `most_challenges`."""
+    before = _sets(zone)
+    after = edited(before, replacements)
+    if most_challenges is not None and (number := _challenges(after)) > max(most_challenges, _challenges(before)):
+        text = f"would have {number} names {CHALLENGE}, more than the {most_challenges} that this token may add to"
+        raise InvalidSite([Problem(f"zone.{zone.name}", f"{text}; delete those of certificates that have been issued")])
     _keep(after)
     return after.zone
 
@@ -41,6 +57,12 @@ def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
 def heads(_larger: Zone, zones: Sequence[Zone]) -> str:
     """Zones as the list shows them, as JSON without brackets."""
     return json.dumps([forms.zone_head(zone) for zone in zones], ensure_ascii=False)[1:-1]
+
+
+def _challenges(sets: ZoneSets) -> int:
+    """How many names have challenges."""
+    first = CHALLENGE.encode()
+    return sum(owner[0] == first and rtype == TXT for owner, rtype in sets.sets)
 
 
 def _sets(zone: Zone) -> ZoneSets:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,6 +28,7 @@ PARTS = {
 COMMANDS = {
     "serve": ("processes", "Answer DNS, and serve the HTTP API and the console"),
     "dispatch": ("processes", "Forward packets for the cluster prefixes to their servers"),
+    "decoder": ("processes", "On a server: what addresses say, for its programs"),
     "apply": ("database.site", "Make the database match a site file"),
     "backup": ("database.backup", "Write the whole site to a file"),
     "restore": ("database.backup", "Put a site written by backup in place"),
@@ -38,11 +41,13 @@ COMMANDS = {
     "servers": ("objects.servers", "Servers of the pools: weight, drain, down, health"),
     "zones": ("objects.zones", "Zones and their records"),
     "services": ("objects.registered", "Service names, which answer each client its own address"),
+    "dns-groups": ("objects.registered", "DNS servers for the clients of some tiers"),
     "tsig": ("objects.tsig", "TSIG keys"),
     "classify": ("objects.registered", "In which order clients are identified"),
     "status": ("operating.status", "Generation, nodes and counters"),
     "nodes": ("operating.nodes", "The processes that share the site"),
     "keys": ("operating.keys", "Key epochs of the clusters: rotate, rewrap"),
+    "sessions": ("operating.sessions", "Names that name a session of a service"),
     "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
     "audit": ("operating.audit", "What was changed, by whom"),
     "explain": ("operating.explain", "What is answered to a requester, and why"),
@@ -57,6 +62,10 @@ COMMANDS = {
 """Command -> the module under dnsvip.cli with a click command of that name, and its summary."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing fails with where there is no room for it."""
+
+
 class LazyGroup(click.Group):
     """A click group that imports a command's module only when that command is asked for."""
 
@@ -69,7 +78,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name][0]}")
-        command = with_examples(cmd_name, getattr(module, cmd_name))
+        command = with_examples(cmd_name, getattr(module, cmd_name.replace("-", "_")))
         return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -103,5 +112,15 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return root.main(args=argv, prog_name="dnsvip", standalone_mode=True)
     except DnsvipError as error:
-        click.echo(click.style("error: ", fg="red", bold=True, reset=True) + str(error), err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        with suppress(OSError):  # what is buffered would be written once more at the end, and fail once more
+            sys.stdout.close()
+        _end(f"the output cannot be written: {error.strerror}; what is there is not all of it", DnsvipError.exit_code)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    click.echo(click.style("error: ", fg="red", bold=True, reset=True) + text, err=True)
+    sys.exit(code)

@@ -1,4 +1,4 @@
-"""`dnsvip serve` and `dnsvip dispatch`: what runs until it is stopped. `dnsvip.node` holds the processes themselves."""
+"""`dnsvip serve`, `dispatch` and `decoder`: what runs until it is stopped. `dnsvip.node` holds the processes."""
 
 from __future__ import annotations
 
@@ -40,3 +40,16 @@ def dispatch(node_file: Path, detach: bool) -> None:
     from dnsvip.node import dispatch as node  # noqa: PLC0415 - help and completion must not load a dispatcher
 
     node.dispatch(node_file, detach=detach)
+
+
+@click.command()
+@click.argument("node_file", metavar="NODE.toml", type=FILE)
+def decoder(node_file: Path) -> None:
+    """Answer programs of this server what the address of a connection says: tier, client, attributes.
+
+    NODE.toml has the table [decoder]: clusters, API and token. The process holds the keys that read the addresses of
+    these clusters, and follows their rotations. Stops on SIGTERM or Ctrl-C.
+    """
+    from dnsvip.node import decoder as node  # noqa: PLC0415 - as above
+
+    node.decoder(node_file)

@@ -12,7 +12,8 @@ from dnsvip.client.enrolment import Enrolment
 from dnsvip.client.proof import Why
 
 if TYPE_CHECKING:
-    from dnsvip.client.io.agent import Agent, Resolved
+    from dnsvip.client.io.agent import Agent
+    from dnsvip.client.io.resolved import Resolved
 
 __all__ = ["Agent", "Enrolment", "Resolved", "Why"]
 

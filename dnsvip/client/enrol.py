@@ -8,27 +8,35 @@ from dnsvip.address.proof import client_key
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, TsigIdentity
 from dnsvip.errors import ClientError
 from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot, Step
+from dnsvip.site.dns_group_rules import group_of
 
 
 def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enrolment:
-    """The enrolment of client `name` with its current keys, to query `servers` (each ADDRESS:PORT).
+    """The enrolment of client `name` with its current keys, to query `servers`; without any, those of the DNS group of
+    its tier.
 
     Raises ClientError for a client that is unknown or revoked, without servers, and where the site has no service name.
     """
-    if not servers:
-        raise ClientError("an enrolment needs at least one DNS server to query, as ADDRESS:PORT")
     site = snapshot.site
     client = _enrollable(site, name)
+    group = group_of(site, client.tier)
+    servers = servers or (group.servers if group else ())
+    if not servers:
+        raise ClientError(
+            "an enrolment needs at least one DNS server to query: name one as ADDRESS:PORT, or put tier"
+            f" {client.tier!r} into a dns_group"
+        )
     clusters = [cluster for cluster in site.clusters.values() if isinstance(cluster, Cluster)]
     enrolled = [_cluster(snapshot, client, cluster) for cluster in clusters]
     used = tuple(cluster for cluster in enrolled if cluster.services)
-    if not used:
+    if not site.services:
         raise ClientError("the site has no service name yet: there is nothing to enrol for")
     return Enrolment(
         client=client.name,
         id=client.id,
         servers=tuple(servers),
         clusters=used,
+        services4=tuple(sorted(service.name for service in site.services.values() if service.cluster is None)),
         zones=_zones(site),
         tsig=_identity(site, client),
     )
@@ -57,6 +65,15 @@ def cautions(snapshot: Snapshot, name: str) -> list[str]:
     return warnings
 
 
+def unusable(enrolment: Enrolment) -> list[str]:
+    """Warnings about servers that an enrolment carries and that the client application cannot query."""
+    others = [server for server in enrolment.servers if server not in enrolment.usable_servers]
+    if not others:
+        return []
+    text = f"the client application does not query {', '.join(others)}: DNS over TLS comes later"
+    return [text if enrolment.usable_servers else f"{text}; it has no other server, so it cannot be used"]
+
+
 def _enrollable(site: Site, name: str) -> Client:
     client = site.clients.get(name)
     if client is None:
@@ -78,6 +95,10 @@ def _cluster(snapshot: Snapshot, client: Client, cluster: Cluster) -> EnrolledCl
         slot_seconds=cluster.slot_seconds,
         services=tuple(sorted(services)),
         proof=_proof(snapshot, client, cluster),
+        claims=cluster.claims,
+        values={name: cluster.values[name] for name in cluster.claimed if name in cluster.values},
+        label=cluster.label,
+        source=cluster.source is not None,
     )
 
 

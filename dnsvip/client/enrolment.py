@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dnsvip.address.layout import Layout
-from dnsvip.address.proof import CLIENT_KEY_BYTES, Bind
+from dnsvip.address.label import LabelFormat
+from dnsvip.address.layout import MAX_CLAIM_BITS, Layout
+from dnsvip.address.proof import Bind
 from dnsvip.errors import ClientError, CodecError
-from dnsvip.site import STRICT, DnsName, Endpoint, Name
+from dnsvip.site import STRICT, DnsName, DnsServer, Label, Name
 from dnsvip.site.plain import problem_of
+from dnsvip.site.values import TLS, HexKey
 
 VERSION: Literal[1] = 1
 SECRET_FIELDS = frozenset({"key", "secret"})
-
-
-def _key_bytes(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        key = bytes.fromhex(value)
-    except ValueError:
-        raise ValueError("must be hexadecimal") from None
-    if len(key) != CLIENT_KEY_BYTES:
-        raise ValueError(f"must be {CLIENT_KEY_BYTES} bytes, {2 * CLIENT_KEY_BYTES} hexadecimal digits")
-    return key
 
 
 def _base64(value: str) -> str:
@@ -47,23 +37,27 @@ def _base64(value: str) -> str:
     return value
 
 
-ClientKey = Annotated[bytes, BeforeValidator(_key_bytes), PlainSerializer(bytes.hex)]
-
-
 @dataclass(frozen=True, slots=True)
 class ProofKey:
     """How the client proves its addresses to one cluster; `key` is 16 bytes, derived for `key_generation`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    key: ClientKey = field(repr=False)
+    key: HexKey = field(repr=False)
     bind: Bind = Bind.ADDRESS
     single_use: bool = False
     key_generation: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
 
 
+def first_name(services: Iterable[str]) -> str | None:
+    """The first service that is no wildcard, at whose name something can be asked for; None without one."""
+    return next((service for service in services if not service.startswith("*.")), None)
+
+
 @dataclass(frozen=True, slots=True)
 class EnrolledCluster:
-    """A cluster from the client's point of view. `slot_seconds` is the length of a proof's time slot.
+    """A cluster from the client's point of view. `slot_seconds` is the length of a proof's time slot, `claims` and
+    `label` what the client may say itself in address and flow label, `values` the words for that, and `source` whether
+    it reads clients' own addresses.
 
     `proof` is None where the cluster's addresses carry no client, so that no dispatcher could verify a proof.
     """
@@ -77,11 +71,25 @@ class EnrolledCluster:
     slot_seconds: Annotated[int, Field(ge=1, le=3600)]
     services: tuple[DnsName, ...]
     proof: ProofKey | None = None
+    claims: tuple[tuple[Name, Annotated[int, Field(ge=1, le=MAX_CLAIM_BITS)]], ...] = ()
+    values: Mapping[Name, Mapping[str, int]] = field(default_factory=dict)
+    label: Label | None = None
+    source: bool = False
+
+    @property
+    def label_format(self) -> LabelFormat | None:
+        """The bits of flow labels to the cluster; raises CodecError where they do not add up."""
+        return LabelFormat(self.label.claims, self.label.mac_bits) if self.label else None
+
+    @property
+    def claimed(self) -> tuple[str, ...]:
+        """The names of all that the client may say."""
+        return tuple(name for name, _ in (*self.claims, *(self.label.claims if self.label else ())))
 
     @property
     def address_layout(self) -> Layout:
         """The address layout of the cluster; raises CodecError where the bits do not add up."""
-        return Layout(self.prefix, self.layout, self.tag_bits)
+        return Layout(self.prefix, self.layout, self.tag_bits, self.claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +104,36 @@ class TsigIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A client's enrolment. `servers` are the DNS servers to query, each ADDRESS:PORT, in this order.
+    """A client's enrolment. `servers` are the DNS servers to query, in this order: each ADDRESS:PORT, or
+    tls://ADDRESS:PORT#NAME, which this client carries and does not query yet.
 
     `zones` are the zones of the services: aliases of a service live there, so that names below them are queried at
-    these servers too.
+    these servers too. `services4` are those that have IPv4 addresses only.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     client: Name
     id: Annotated[int, Field(ge=1, lt=1 << 63)]
-    servers: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    servers: Annotated[tuple[DnsServer, ...], Field(min_length=1)]
     clusters: tuple[EnrolledCluster, ...]
+    services4: tuple[DnsName, ...] = ()
     zones: tuple[DnsName, ...] = ()
     tsig: TsigIdentity | None = None
     version: Literal[1] = VERSION
 
+    @property
+    def usable_servers(self) -> tuple[str, ...]:
+        """Those of the servers that this client can query, each ADDRESS:PORT."""
+        return tuple(server for server in self.servers if not server.startswith(TLS))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names whose addresses are synthesized per client."""
+        return (*(name for cluster in self.clusters for name in cluster.services), *self.services4)
+
     def is_service(self, name: str) -> bool:
         """Whether the addresses of a name (lower case, no trailing dot) are synthesized per client."""
-        return any(name in cluster.services for cluster in self.clusters)
+        return name in self.services4 or any(name in cluster.services for cluster in self.clusters)
 
     def covers(self, name: str) -> bool:
         """Whether a name is queried at the enrolment's servers: a service, or a name in the zone of one."""
@@ -150,8 +170,16 @@ def parse(text: str, source: str) -> Enrolment:
 
 
 def dump(enrolment: Enrolment) -> str:
-    """The JSON document of an enrolment, secrets included; `parse` is its inverse."""
-    return json.dumps(_ADAPTER.dump_python(enrolment, mode="json"), indent=2) + "\n"
+    """The JSON document of an enrolment, secrets included; `parse` is its inverse. What clients say and
+    IPv4-only services are left out where there are none, so that earlier versions read it."""
+    document = _ADAPTER.dump_python(enrolment, mode="json")
+    if not enrolment.services4:
+        del document["services4"]
+    for cluster in document["clusters"]:
+        for key in ("claims", "values", "label", "source"):
+            if not cluster[key]:
+                del cluster[key]
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _without_secret(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +192,7 @@ def _problems(enrolment: Enrolment) -> list[str]:
     for number, cluster in enumerate(enrolment.clusters):
         where = f"clusters.{number}"
         try:
-            layout = cluster.address_layout
+            layout, _ = cluster.address_layout, cluster.label_format
         except CodecError as error:
             problems.append(f"{where}: {error}")
             continue

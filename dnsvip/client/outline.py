@@ -14,6 +14,8 @@ import dns.opcode
 import dns.rcode
 import dns.rdatatype
 
+from dnsvip.client.wire_names import BadName, WireNames
+
 HEADER = 12  # octets, RFC 1035 section 4.1.1
 QR, OPCODE, TC, RD, RA = 0x8000, 0x7800, 0x0200, 0x0100, 0x0080  # bits of the second 16 in the header
 PLAIN_UDP_SIZE = 512  # octets, RFC 1035 section 4.2.1
@@ -81,24 +83,24 @@ def outline(wire: bytes) -> Outline:
     if len(wire) < HEADER:
         raise Malformed("shorter than a header")
     number, flags, *counts = (int.from_bytes(wire[at : at + 2], "big") for at in range(0, HEADER, 2))
+    if (flags & OPCODE) >> 11 == dns.opcode.QUERY and counts[0] > 1:
+        raise Malformed("several questions")  # RFC 9619
     questions, at = _questions(wire, counts[0])
     version: int | None = None
     size: int | None = None
     is_signed = False
-    last = sum(counts[1:]) - 1
+    last, names = sum(counts[1:]) - 1, WireNames(wire)
     for index in range(last + 1):
-        name, rdtype, rdclass, ttl, at = _record(wire, at)
+        octets, rdtype, rdclass, ttl, at = _record(wire, names, at)
         is_additional = index >= counts[1] + counts[2]
         if rdtype == dns.rdatatype.OPT and is_additional:
-            if version is not None or name != dns.name.root:
+            if version is not None or octets > 1:
                 raise Malformed("a second OPT, or one with an owner")  # RFC 6891 section 6.1.1
             version, size = ttl >> 16 & 0xFF, rdclass
         elif rdtype == dns.rdatatype.TSIG:
             if index != last or not is_additional:
                 raise Malformed("TSIG is not the last record")  # RFC 8945 section 5.1
             is_signed = True
-    if (flags & OPCODE) >> 11 == dns.opcode.QUERY and len(questions) > 1:
-        raise Malformed("several questions")  # RFC 9619
     if at != len(wire):
         raise Malformed("octets after the last record")
     return Outline(number, flags, questions, version, size, is_signed)
@@ -141,13 +143,17 @@ def _questions(wire: bytes, count: int) -> tuple[tuple[Question, ...], int]:
     return tuple(questions), at
 
 
-def _record(wire: bytes, at: int) -> tuple[dns.name.Name, int, int, int, int]:
-    """Owner, type, class and TTL of the record at an offset, and the offset after it."""
-    name, at = _name(wire, at)
+def _record(wire: bytes, names: WireNames, at: int) -> tuple[int, int, int, int, int]:
+    """Octets of the owner, type, class and TTL of the record at an offset, and the offset after it."""
+    try:
+        owner = names.at(at)
+    except BadName as error:
+        raise Malformed(str(error)) from error
+    at = owner.end
     end = at + 10 + _number(wire, at + 8, 2)
     if end > len(wire):
         raise Malformed("a record ends after the message")
-    return name, _number(wire, at, 2), _number(wire, at + 2, 2), _number(wire, at + 4, 4), end
+    return owner.expanded, _number(wire, at, 2), _number(wire, at + 2, 2), _number(wire, at + 4, 4), end
 
 
 def _name(wire: bytes, at: int) -> tuple[dns.name.Name, int]:

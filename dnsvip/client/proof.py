@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 
 from dnsvip.address.proof import Bind, acceptable_slots, prove
 from dnsvip.address.suffix import is_reserved
+from dnsvip.client.claims import Claims, claims_of, label_claims_of
 from dnsvip.client.enrolment import EnrolledCluster
 
 
@@ -26,7 +27,9 @@ class Why(StrEnum):
     NO_KEY = "the enrolment has no key for this cluster"
     NOT_ENROLLED = "not a name of the enrolment"
     NO_IPV6 = "this host cannot reach the IPv6 address: the service's IPv4 address, which carries no proof"
+    NO_AAAA = "the service has an IPv4 address only, which carries no proof"
     NEEDS_PORT = "the proof is bound to the source port, which is not known yet"
+    SOURCE = "the plain VIP, reached from this client's own address, which says who it is"
     USED_UP = "single use: no unused proof of this address is left in this slot"
 
 
@@ -42,11 +45,11 @@ class Proven:
 class Modifier:
     """Proves the addresses of one enrolled cluster. Raises CodecError for a layout that does not add up."""
 
-    __slots__ = ("_cluster", "_layout", "_plain")
+    __slots__ = ("_cluster", "_label", "_layout", "_plain")
 
     def __init__(self, cluster: EnrolledCluster) -> None:
         self._cluster = cluster
-        self._layout = cluster.address_layout
+        self._layout, self._label = cluster.address_layout, cluster.label_format
         self._plain = int(cluster.plain)
 
     @property
@@ -82,8 +85,10 @@ class Modifier:
         port: int,
         now: float,
         used: Container[IPv6Address] = (),
+        said: Claims | None = None,
     ) -> Proven:
-        """The address to connect to from `source` and `port` (0: unknown) at `now` (unix seconds).
+        """The address to connect to from `source` and `port` (0: unknown) at `now` (unix seconds), with what the client
+        says (`said`) of what this cluster knows. Raises ClientError for a value that it does not know.
 
         `used` are the proven addresses that a single-use client has spent. The proof is made for the current slot;
         dispatchers accept it for one slot beyond `valid_until`, which tolerates clock skew. Where the current slot
@@ -93,13 +98,30 @@ class Modifier:
         refusal = self._refusal(issued, port)
         if refusal is not None or proof is None:
             return Proven(issued, refusal or Why.NO_KEY)
+        claims = claims_of(self._cluster, said or {})
         slot, before, after = acceptable_slots(now, self.slot_seconds)
         for candidate in (slot, after, before):
-            number = prove(self._layout, int(issued), proof.key, proof.bind, int(source), port, candidate)
+            number = prove(self._layout, int(issued), proof.key, proof.bind, int(source), port, candidate, claims)
             address = IPv6Address(number)
             if address not in used and not is_reserved(self._layout, number, self._plain):
                 return Proven(address, Why.PROVEN, self.slot_end(now))
         return Proven(issued, Why.USED_UP)
+
+    def label(self, address: IPv6Address, source: IPv6Address, port: int, now: float, said: Claims) -> int:
+        """The flow label of a connection to `address`, as it is sent, that says what this cluster reads of `said` in
+        labels; 0: nothing. Other arguments as of `prove`.
+
+        It is made for the current slot, or a neighbouring one where that gives 0, which is no label.
+        """
+        proof, claims = self._cluster.proof, label_claims_of(self._cluster, said)
+        if self._label is None or proof is None or not claims or self._refusal(address, port) is not None:
+            return 0
+        slot, before, after = acceptable_slots(now, self.slot_seconds)
+        labels = (
+            self._label.make(int(address), proof.key, proof.bind, int(source), port, each, claims)
+            for each in (slot, after, before)
+        )
+        return next((label for label in labels if label), 0)
 
     def _refusal(self, issued: IPv6Address, port: int) -> Why | None:
         rules = (

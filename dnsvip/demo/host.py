@@ -17,6 +17,8 @@ from pathlib import Path
 from dnsvip.errors import DnsvipError
 
 STOP_SECONDS = 3.0
+PATIENCE = 90.0
+"""Seconds that a program may take on a busy machine."""
 SET_SYSCTLS = 'for pair; do printf %s "${pair#*=}" > "/proc/sys/$(echo "${pair%%=*}" | tr . /)" || exit; done'
 BIND_ETC = 'for f in "$1"/*; do mount --bind "$f" "/etc/${f##*/}" || exit; done; shift; exec "$@"'
 """Gives a host its own files in /etc; `ip netns exec` has already made the mounts private."""
@@ -42,7 +44,7 @@ class Host:
         *argv: str | Path,
         check: bool = True,
         input: str | None = None,  # noqa: A002 - the name subprocess.run uses
-        timeout: float = 30,
+        timeout: float = PATIENCE,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end (`timeout` in seconds). With `check`, raises CommandFailed unless it exits 0."""
@@ -135,7 +137,7 @@ def shown(argv: Sequence[str | Path]) -> str:
 
 def run_plain(command: Sequence[str]) -> str:
     """Standard output of a command outside of all hosts; raises CommandFailed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     if done.returncode != 0:
         raise CommandFailed(f"{shown(command)}\nexit {done.returncode}: {done.stderr.strip()}")
     return done.stdout

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +36,7 @@ def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
         scripts.write(folder, world)
         programs.start_surroundings(hosts, folder)
         report.opening()
-        acts = _play_all(hosts, folder, report)
+        acts = _play_all(hosts, folder, report, xdp=xdp)
         report.closing(acts, time.monotonic() - started, folder)
         if keep:
             report.kept(folder, shown(hosts.router.command("sh")))
@@ -44,25 +45,25 @@ def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
 
 
 def _into_the_kernel(world: World, hosts: topology.Hosts, folder: Path) -> Path:
-    """Prepare the dispatcher's links for XDP; returns the folder for pins."""
+    """Prepare the dispatchers' links for XDP; returns the folder for pins."""
     pins = folder / "bpffs"
     kernel.mount_pins(world, pins)
-    for host in (hosts.router, hosts.segment):
-        kernel.face(host, hosts.dispatcher.name, pins)
+    for host, dispatcher in product((hosts.router, hosts.segment), (hosts.dispatcher, hosts.second)):
+        kernel.face(host, dispatcher.name, pins)
     return pins
 
 
-def _play_all(hosts: topology.Hosts, folder: Path, report: Report) -> list[Act]:
+def _play_all(hosts: topology.Hosts, folder: Path, report: Report, *, xdp: bool) -> list[Act]:
     """Play all acts; if the first, which starts everything, fails, the others are skipped."""
     acts: list[Act] = []
     for play in ACTS:
-        acts.append(_play_act(play, hosts, folder, report))
+        acts.append(_play_act(play, hosts, folder, report, xdp=xdp))
         if not acts[0].held:
             break
     return acts
 
 
-def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report) -> Act:
+def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report, *, xdp: bool) -> Act:
     """Play one act; an error in it is its failure, and the next act still runs."""
     act = Act(play.__name__, (play.__doc__ or "").partition("\n")[0].rstrip("."))
     report.act(act)
@@ -72,7 +73,7 @@ def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report) -
         report.command(ran)
 
     try:
-        for check in play(Stage(hosts, folder, show)):
+        for check in play(Stage(hosts, folder, show, xdp)):
             act.checks.append(check)
             report.check(check)
     except DnsvipError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from dnsvip.demo.host import PATIENCE
 from dnsvip.demo.netns import CommandFailed, Host
 from dnsvip.demo.stage import until
 from dnsvip.demo.topology import Hosts
@@ -28,10 +29,12 @@ def start_surroundings(hosts: Hosts, folder: Path) -> None:
     wait_ready(unbound, folder / "unbound.log", partial(listens, hosts.resolver, "--udp", 53))
 
 
-def wait_ready(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+def wait_ready(
+    process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool], *, seconds: float = PATIENCE
+) -> None:
     """Wait until a started program is ready; raises CommandFailed with the end of its log if it is not in time."""
     try:
-        until(ready, log.stem, process=process)
+        until(ready, log.stem, seconds=seconds, process=process)
     except CommandFailed as error:
         raise CommandFailed(f"{error}; {log.name} says:\n{log.read_text()[-2000:]}") from None
 

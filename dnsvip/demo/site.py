@@ -21,11 +21,15 @@ SITE = f"""\
 [cluster.web]
 prefix = "{PREFIX}"
 plain = "{PLAIN}"
-layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+layout = [["tier", 4], ["client", 20], ["lang", 2], ["expiry", 7], ["nonce", 4]]
 tag_bits = 24
 ttl = 2                    # seconds; short, so that the demo need not wait
 default_tier = "standard"
 session_lifetime = 600
+values = {{ lang = {{ fr = 1, en = 2 }} }}
+[[cluster.web.select]]     # not the tier alone: gold clients who prefer French
+when = {{ tier = "gold", lang = "fr" }}
+pool = "slow"
 
 [tier.gold]
 code = 1
@@ -102,12 +106,27 @@ stub-zone:
   stub-addr: {NAME_SERVER}
 """
 
-FILES = {"site.toml": SITE, "example.test.zone": ZONE, "node.toml": NODE, "unbound.conf": UNBOUND}
+SECOND_NODE = """\
+database = "sqlite:///dnsvip.db"
+node = "two"
+state_dir = "state-2"
+[dispatch]
+interface = "eth0"
+"""
+
+FILES = {
+    "site.toml": SITE,
+    "example.test.zone": ZONE,
+    "node.toml": NODE,
+    "node-2.toml": SECOND_NODE,
+    "unbound.conf": UNBOUND,
+}
 
 
 def write(folder: Path, pins: Path | None = None) -> None:
-    """Write all files into `folder`; with `pins` the dispatcher uses XDP."""
+    """Write all files into `folder`; with `pins` the dispatchers use XDP."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
     if pins is not None:
-        (folder / "node.toml").write_text(f'{NODE}mode = "xdp"\npins = "{pins}"\n')
+        for name in ("node.toml", "node-2.toml"):
+            (folder / name).write_text(f'{FILES[name]}mode = "xdp"\npins = "{pins}"\n')

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dnsvip.demo.capture import Capture, watch_for
+from dnsvip.demo.host import PATIENCE
 from dnsvip.demo.netns import CommandFailed, Host, shown, stop
 from dnsvip.demo.record import Ran
 from dnsvip.demo.scripts import BIN
@@ -38,20 +39,22 @@ class Page:
 
 @dataclass(frozen=True)
 class Stage:
-    """The hosts of the demo, and the folder with its files, in which commands run. `show` receives each command."""
+    """The hosts of the demo, and the folder with its files, in which commands run. `show` receives each command.
+    With `xdp` the dispatchers are in the kernel."""
 
     hosts: Hosts
     folder: Path
     show: Callable[[Ran], None]
+    xdp: bool = False
 
-    def run(self, host: Host, *argv: str, timeout: float = 30) -> str:
+    def run(self, host: Host, *argv: str, timeout: float = PATIENCE) -> str:
         """Run a program, show it, return its standard output. A failure ends the act."""
         done = self.attempt(host, *argv, timeout=timeout)
         if done.returncode != 0:
             raise CommandFailed(f"`{shown(argv)}` on {host.name} ended with exit status {done.returncode}")
         return done.stdout
 
-    def attempt(self, host: Host, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def attempt(self, host: Host, *argv: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run a program that may fail, and show it."""
         done = host.run(*argv, check=False, timeout=timeout, env=self._environment)
         self.show(Ran(host.name, shown(argv), (done.stdout + done.stderr).rstrip(), done.returncode))
@@ -101,9 +104,9 @@ class Stage:
         """The status from the HTTP API, without showing it: for waiting and comparing."""
         return json.loads(self.hosts.dispatcher.run("sh", "-c", f"curl -sS {BEARER} '{API}/api/v1/status'").stdout)
 
-    def drops(self, reason: str) -> int:
-        """How many packets the dispatcher has dropped for a reason, as `dnsvip status` shows it."""
-        status = f"dnsvip status --api '{API}' --token-file token | grep {reason}"
+    def counted(self, reason: str) -> int:
+        """How many packets the dispatcher has counted under a reason, as `dnsvip status` shows it."""
+        status = f"dnsvip status --api '{API}' --token-file token | grep 'counters.{reason}[[:blank:]]'"
         return sum(int(line.split()[-1]) for line in self.shell(self.hosts.dispatcher, status).stdout.splitlines())
 
     def settle(self) -> None:
@@ -135,7 +138,7 @@ class Stage:
 
 
 def until(
-    true: Callable[[], bool], what: str, *, seconds: float = 10, process: subprocess.Popen[bytes] | None = None
+    true: Callable[[], bool], what: str, *, seconds: float = PATIENCE, process: subprocess.Popen[bytes] | None = None
 ) -> None:
     """Wait for a condition; raises CommandFailed if it does not hold in time, or if `process` ends first."""
     deadline = time.monotonic() + seconds

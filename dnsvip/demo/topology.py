@@ -1,4 +1,4 @@
-"""The topology of the demo: eight hosts and a router between them, documentation addresses only.
+"""The topology of the demo: nine hosts and a router between them, documentation addresses only.
 
 The hosts reach each other; what runs on them is in `programs`.
 """
@@ -15,24 +15,33 @@ client-gold   2001:db8:77::10 --+
 client-plain  2001:db8:99::10 --+                             2001:db8:d::2
 resolver      2001:db8:53::53 --+-- router ------------------- dispatcher (DNS, API, dispatcher)
                                       |                            |
+                                      |      2001:db8:e::2         |
+                                      +------ dispatcher-2 --------+
+                                      |                            |
                                       +------ server segment ------+
                                       fast-1 fd00:10::11, slow-1 fd00:10::21, slow-2 fd00:10::22
 
-The router sends the cluster's prefix 2001:db8:a:1::/64 to the dispatcher; servers answer through the router."""
+The router sends the cluster's prefix 2001:db8:a:1::/64 to the dispatcher, during the last act to dispatcher-2 first;
+servers answer through the router."""
 
 PREFIX = IPv6Network("2001:db8:a:1::/64")
 PLAIN = IPv6Address("2001:db8:a:1::1")
 NAME_SERVER = "2001:db8:d::2"
+SECOND = "2001:db8:e::2"
+"""Of dispatcher-2."""
 RESOLVER = "2001:db8:53::53"
 FAST = {"fast-1": "fd00:10::11"}
 SLOW = {"slow-1": "fd00:10::21", "slow-2": "fd00:10::22"}
 SERVERS = FAST | SLOW
+DISPATCHERS = {"dispatcher": "fd00:10::2", "dispatcher-2": "fd00:10::3"}
+"""On the server segment."""
 
 EDGE = {  # host: (its address, the router's on the same link)
     "client-gold": ("2001:db8:77::10", "2001:db8:77::1"),
     "client-plain": ("2001:db8:99::10", "2001:db8:99::1"),
     "resolver": (RESOLVER, "2001:db8:53::1"),
     "dispatcher": (NAME_SERVER, "2001:db8:d::1"),
+    "dispatcher-2": (SECOND, "2001:db8:e::1"),
 }
 ETC = {"resolv.conf": f"nameserver {RESOLVER}\n", "nsswitch.conf": "hosts: files dns\n", "hosts": "::1 localhost\n"}
 """Name resolution of the clients: only the demo's resolver, whatever this machine uses."""
@@ -47,6 +56,7 @@ class Hosts:
     resolver: Host
     router: Host
     dispatcher: Host
+    second: Host
     servers: dict[str, Host]
     segment: Host
 
@@ -60,15 +70,15 @@ def build(world: World) -> Hosts:
         world.link(edge[name], router, a_addrs=[f"{address}/64"], b_addrs=[f"{gateway}/64"], a_name="eth0")
         edge[name].route("default", "via", gateway)
     world.link(router, segment, a_addrs=["fd00:10::1/64"])
-    world.link(edge["dispatcher"], segment, a_addrs=["fd00:10::2/64"], a_name="eth1")
+    for name, address in DISPATCHERS.items():
+        world.link(edge[name], segment, a_addrs=[f"{address}/64"], a_name="eth1")
+        edge[name].forwarding()
     for name, address in SERVERS.items():
         _connect_server(world, servers[name], segment, address)
     router.forwarding()
-    edge["dispatcher"].forwarding()
     router.route(str(PREFIX), "via", NAME_SERVER)
-    return Hosts(
-        edge["client-gold"], edge["client-plain"], edge["resolver"], router, edge["dispatcher"], servers, segment
-    )
+    gold, plain, resolver, dispatcher, second = edge.values()
+    return Hosts(gold, plain, resolver, router, dispatcher, second, servers, segment)
 
 
 def _connect_server(world: World, server: Host, segment: Host, address: str) -> None:

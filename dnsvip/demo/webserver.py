@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,7 +38,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Page(BaseHTTPRequestHandler):
-    """`/` names the server and both ends of the connection, `/download?bytes=N&seconds=S` sends slowly."""
+    """`/` names the server and both ends of the connection, `/download?bytes=N&seconds=S` sends slowly,
+    with `&until=FILE` only while there is no such file."""
 
     server: Server
 
@@ -46,7 +48,7 @@ class Page(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path == "/download":
             asked = {key: values[0] for key, values in parse_qs(url.query).items()}
-            self._download(int(asked["bytes"]), float(asked["seconds"]))
+            self._download(int(asked["bytes"]), float(asked["seconds"]), asked.get("until"))
         else:
             here, there = self.connection.getsockname()[0], self.client_address[0]
             self._head(body := f"{self.server.name}\nyou are {there}\nyou asked {here}\n".encode())
@@ -58,12 +60,13 @@ class Page(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
 
-    def _download(self, size: int, seconds: float) -> None:
+    def _download(self, size: int, seconds: float, until: str | None) -> None:
         self._head(body := content(size))
         chunks = list(_chunks(body))
         for chunk in chunks:
             self.wfile.write(chunk)
-            time.sleep(seconds / len(chunks))
+            if until is None or not Path(until).exists():
+                time.sleep(seconds / len(chunks))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """One line on standard output: source, destination, request."""

@@ -7,22 +7,30 @@ Built once per snapshot, read-only afterwards. A server keeps its number over sn
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TypeAlias
 
+from dnsvip.address.session import shared_bit
 from dnsvip.dispatcher.egress.encap import OVERHEAD
 from dnsvip.dispatcher.flows.maglev import build_ring
+from dnsvip.dispatcher.flows.owner import ENDED, dscp_of, server_of, tier_of
+from dnsvip.dispatcher.flows.ranks import lowest_of
+from dnsvip.dispatcher.own_servers import Member, OwnServers
+from dnsvip.dispatcher.peers import ALONE, Peers, relay_key, widened
+from dnsvip.dispatcher.policing import policer_of
 from dnsvip.dispatcher.reason import Action, AddressReason, PacketReason
+from dnsvip.dispatcher.routes import Router
 from dnsvip.dispatcher.stand_ins import STAND_INS
-from dnsvip.dispatcher.token_bucket import Limit, limit_of
-from dnsvip.dispatcher.verdict import NO_LIMIT, Target, Verdict
+from dnsvip.dispatcher.token_bucket import Limit, limit_of, resume_limit
+from dnsvip.dispatcher.verdict import NO_LIMIT, AddressVerdict, Policer, Target, Verdict
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.errors import Problem
 from dnsvip.site import MAX_POOLS, ClassCluster, Cluster, Forward, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import Isolated, fault_of, isolate
+from dnsvip.site.session_rules import shared_sessions
 
-NO_DSCP = 255
 SESSION_SECONDS = 3600
 """Idle lifetime of TCP flows of an IPv4 cluster; IPv6 clusters configure theirs."""
 PROOF_SLOTS = 3
@@ -33,6 +41,9 @@ MOST_FAULTS = 1000
 
 _KEEPS_FLOWS = frozenset({ServerState.UP, ServerState.DRAIN})
 _Weights: TypeAlias = tuple[tuple[str, int], ...]
+_Identity: TypeAlias = tuple[str, str, bytes]
+"""The pool (or the key of the set) of a server, its label there, and its address."""
+_Weighted: TypeAlias = tuple[str, Target, int]
 _Places: TypeAlias = tuple[list[str], "array[int]"]
 
 
@@ -48,12 +59,19 @@ class Ring:
         return self.targets[self.places[flow_hash % len(self.places)]] if self.places else None
 
 
+_KEYLESS = Problem(
+    "dispatch.peers",
+    "no IPv6 cluster has keys, by which dispatchers know each other: nothing is shared",
+)
+
+
 class DispatchTables:
     """One snapshot for the dispatcher.
 
     `unreachable` has the addresses (packed) without a route at present; `mtus` the path MTU in bytes by address
-    (packed), where it is known. Packets are decided by `sound`, the snapshot with stand-ins (`stand_ins.py`) for the
-    objects that make code raise; `problems` names them, and those that raised since (`blame`).
+    (packed), where it is known; `peers` the other dispatchers that live. Packets are decided by `sound`, the snapshot
+    with stand-ins (`stand_ins.py`) for the objects that make code raise; `problems` names them, and those that raised
+    since (`blame`).
     """
 
     def __init__(
@@ -62,9 +80,13 @@ class DispatchTables:
         previous: DispatchTables | None = None,
         unreachable: frozenset[bytes] = frozenset(),
         mtus: Mapping[bytes, int] | None = None,
+        peers: Peers = ALONE,
     ) -> None:
         self.snapshot = snapshot
         self._mtus, self._unreachable = mtus or {}, unreachable
+        self.relay_key = relay_key(snapshot.masters)
+        live = (each for each in peers.live if self.relay_key and each not in unreachable)
+        self.peers = Peers(peers.own, tuple(live))
         self._faults: dict[str, Problem] = {}
         self.isolated: Isolated[None] = isolate(
             snapshot, lambda sound: self._compile(sound, previous), STAND_INS, previous.isolated if previous else None
@@ -78,7 +100,13 @@ class DispatchTables:
     @property
     def problems(self) -> list[Problem]:
         """The objects that make code raise, one problem of each."""
-        return [*self.isolated.problems, *self._faults.copy().values()]
+        return [
+            *self.isolated.problems,
+            *self._faults.copy().values(),
+            *self.own.problems,
+            *self.verifier.networks.problems,
+            *([_KEYLESS] if self.peers.own and not self.relay_key else ()),
+        ]
 
     def blame(self, error: Exception) -> Problem | None:
         """Note an error that a packet raised, once for each object; the problem where it is a new one."""
@@ -90,7 +118,7 @@ class DispatchTables:
 
     def of(self, snapshot: Snapshot) -> DispatchTables:
         """The tables of another snapshot, with the same servers in reach."""
-        return DispatchTables(snapshot, self, self._unreachable, self._mtus)
+        return DispatchTables(snapshot, self, self._unreachable, self._mtus, self.peers)
 
     def _compile(self, snapshot: Snapshot, previous: DispatchTables | None) -> None:
         self.verifier: AddressVerifier = (
@@ -99,30 +127,79 @@ class DispatchTables:
             else AddressVerifier(snapshot, previous.verifier if previous else None)
         )
         self.pools = snapshot.site.pools
+        self._shared_sessions = {name: shared_bit(bits) for name, bits in shared_sessions(snapshot.site).items()}
         self.limits: dict[str, Limit] = {
             tier.name: limit_of(tier.rate) for tier in snapshot.site.tiers.values() if tier.rate
         }
-        self._identities: list[tuple[str, str, bytes]] = list(previous._identities) if previous else []
+        self.resume_limits: dict[str, Limit] = {
+            cluster.name: resume_limit(cluster.resume_rate)
+            for cluster in snapshot.site.clusters.values()
+            if isinstance(cluster, Cluster) and cluster.resume_rate
+        }
+        self.own: OwnServers = OwnServers(snapshot.site, previous.own if previous else None)
+        self.router = Router(snapshot.site, self.own)
+        self.stickiness = {pool.name: pool.stickiness for pool in self.pools.values()}
+        self.stickiness |= {key: self.own.stickiness(key) for key in self.own.sets}
+        self._tiers: dict[str, int] = dict(previous._tiers) if previous else {}
+        for name in snapshot.site.tiers:
+            self._tiers.setdefault(name, len(self._tiers))
+        self.lowest_priority = lowest_of(snapshot.site)
+        policers = ((tier.name, policer_of(tier)) for tier in snapshot.site.tiers.values())
+        self.policers: dict[int, Policer] = {self._tiers[name]: policer for name, policer in policers if policer}
+        self._identities: list[_Identity] = list(previous._identities) if previous else []
         self._numbers = {identity: number for number, identity in enumerate(self._identities)}
         self._known: dict[int, Verdict] = {}
-        targets = {pool.name: list(self._targets(pool, self._unreachable)) for pool in self.pools.values()}
-        self.targets = {target.number: target for pool in targets.values() for target, _ in pool}
+        targets = {key: list(self._targets(key, members)) for key, members in self.rosters().items()}
+        self.targets = {target.number: target for pool in targets.values() for _, target, _ in pool}
+        self.peer_targets = {address: self._peer(address) for address in self.peers.live}
+        self.targets |= {target.number: target for target in self.peer_targets.values()}
+        self._find_translating()
         self._places: dict[_Weights, _Places] = {}
         old = previous._places if previous else {}
-        own = {
-            (pool.name, version): self._ring(targets[pool.name], version, old)
-            for pool in self.pools.values()
-            for version in (4, 6)
-        }
+        own = {(key, version): self._ring(some, version, old) for key, some in targets.items() for version in (4, 6)}
         self._rings = {(name, version): self._resolved(name, version, own) for name, version in own}
         self._prefixes: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for prefix in (cluster.prefix for cluster in snapshot.site.clusters.values()):
             shift = prefix.max_prefixlen - prefix.prefixlen
             self._prefixes[prefix.version].append((shift, int(prefix.network_address) >> shift))
 
+    def _find_translating(self) -> None:
+        """The pools and sets that have servers under nat, each with the IP version of those; and by the addresses of
+        those, in sixteen bytes, their versions."""
+        under_nat = [
+            (key, server.address)
+            for key, members in self.rosters().items()
+            for pool, server in members
+            if pool.forward is Forward.NAT
+        ]
+        self.translating = frozenset((key, address.version) for key, address in under_nat)
+        self.translated: dict[bytes, int] = {widened(address.packed): address.version for _, address in under_nat}
+
+    def _peer(self, address: bytes) -> Target:
+        """Another dispatcher, as a server of no pool."""
+        text = str(ip_address(address))
+        path_mtu = self._mtus.get(address, NO_LIMIT)
+        path_mtu -= OVERHEAD if path_mtu < NO_LIMIT else 0
+        return Target(self._number(("", text, address)), "", text, address, Forward.ENCAP, path_mtu)
+
+    def is_peers(self, owner: int) -> bool:
+        """Whether an owner is another dispatcher, or was one."""
+        return not owner & ENDED and not self.pool_of(owner)
+
+    def _number(self, identity: _Identity) -> int:
+        """The number of a server, or of another dispatcher, the same in every snapshot."""
+        number = self._numbers.setdefault(identity, len(self._identities))
+        if number == len(self._identities):
+            self._identities.append(identity)
+        return number
+
     def ours(self, address: int, version: int) -> bool:
         """Whether an address is in the prefix of any cluster."""
         return any(address >> shift == number for shift, number in self._prefixes[version])
+
+    def is_shared(self, address: AddressVerdict) -> bool:
+        """Whether an address has a session that a label named, which is not one client's alone."""
+        return bool(address.cluster and address.session & self._shared_sessions.get(address.cluster.name, 0))
 
     def ring(self, pool: str | None, version: int) -> Ring:
         """The ring for new flows of a pool and IP version: its own, or the first non-empty one of its fallbacks."""
@@ -132,32 +209,51 @@ class DispatchTables:
         """The verdict on a packet of a known flow; None if its server no longer keeps flows."""
         verdict = self._known.get(owner)
         if verdict is None:
-            target = self.targets.get(owner >> 8)
-            if target is not None:
+            target = self.targets.get(server_of(owner))
+            if target is not None and not owner & ENDED:
                 verdict = forward_to(target, PacketReason.KNOWN, dscp_of(owner))
+                verdict = verdict._replace(policer=self.policers.get(tier_of(owner)))
                 self._known[owner] = verdict
         return verdict
 
     def pool_of(self, owner: int) -> str:
-        """The pool that an owner was selected from, even if the server has left it."""
-        return self._identities[owner >> 8][0]
+        """The pool (or the key of the set) that an owner was selected from, even if the server has left it."""
+        return self._identities[server_of(owner)][0]
 
-    def number_of(self, pool: Pool, server: Server) -> int:
-        """The number of a server, the same in every snapshot."""
-        return self._numbers[pool.name, server.name, server.address.packed]
+    def tier_number(self, name: str) -> int:
+        """The number of a tier, the same in every snapshot."""
+        return self._tiers[name]
 
-    def _targets(self, pool: Pool, unreachable: frozenset[bytes]) -> Iterator[tuple[Target, int]]:
-        """The servers that keep their flows, each with its weight for new flows."""
-        for server in pool.servers:
-            identity = (pool.name, server.name, server.address.packed)
-            number = self._numbers.setdefault(identity, len(self._identities))
-            if number == len(self._identities):
-                self._identities.append(identity)
-            if server.state in _KEEPS_FLOWS and server.address.packed not in unreachable:
+    def home_of(self, owner: int) -> str:
+        """The pool that an owner's server is, or was, in."""
+        key, label, _ = self._identities[server_of(owner)]
+        return label.partition("/")[0] if "/" in label else key
+
+    def numbers_of(self, pool: Pool, server: Server) -> list[int]:
+        """The numbers of a server, the same in every snapshot: in its pool, and in sets of clients' own servers."""
+        label, packed = f"{pool.name}/{server.name}", server.address.packed
+        some = ((key, label, packed) for key, members in self.own.sets.items() if (pool, server) in members)
+        return [self._numbers[pool.name, server.name, packed], *map(self._numbers.__getitem__, some)]
+
+    def rosters(self) -> Mapping[str, tuple[Member, ...]]:
+        """The servers of each pool by its name, and of each set of clients' own servers by its key."""
+        pools = {pool.name: tuple((pool, server) for server in pool.servers) for pool in self.pools.values()}
+        return {**pools, **self.own.sets}
+
+    def _targets(self, key: str, members: Iterable[Member]) -> Iterator[_Weighted]:
+        """The servers of a pool or set that keep their flows, each with its label in the ring and its weight for new
+        flows."""
+        own = key not in self.pools
+        for pool, server in members:
+            label = f"{pool.name}/{server.name}" if own else server.name
+            number = self._number((key, label, server.address.packed))
+            if server.state in _KEEPS_FLOWS and server.address.packed not in self._unreachable:
                 weight = server.weight if server.state is ServerState.UP else 0
                 path_mtu = self._mtus.get(server.address.packed, NO_LIMIT)
                 path_mtu -= OVERHEAD if pool.forward is Forward.ENCAP and path_mtu < NO_LIMIT else 0
-                yield Target(number, pool.name, server.name, server.address.packed, pool.forward, path_mtu), weight
+                address = server.address.packed
+                target = Target(number, pool.name, server.name, address, pool.forward, path_mtu, key if own else "")
+                yield label, target, weight
 
     def _resolved(self, name: str, version: int, own: Mapping[tuple[str, int], Ring]) -> Ring:
         """The first ring with a server along the pools that `name` falls back to (`rules` allows no cycle)."""
@@ -171,12 +267,12 @@ class DispatchTables:
             name = pool.fallback
         return _EMPTY_RING
 
-    def _ring(self, targets: list[tuple[Target, int]], version: int, old: dict[_Weights, _Places]) -> Ring:
-        fit = {target.name: (target, weight) for target, weight in targets if _carries(target, version)}
-        weights = tuple(sorted((name, weight) for name, (_, weight) in fit.items() if weight))
+    def _ring(self, targets: list[_Weighted], version: int, old: dict[_Weights, _Places]) -> Ring:
+        fit = {label: (target, weight) for label, target, weight in targets if _carries(target, version)}
+        weights = tuple(sorted((label, weight) for label, (_, weight) in fit.items() if weight))
         places = self._places.get(weights) or old.get(weights) or build_ring(weights)
         self._places[weights] = places
-        return Ring(tuple(fit[name][0] for name in places[0]), places[1])
+        return Ring(tuple(fit[label][0] for label in places[0]), places[1])
 
 
 def forward_to(
@@ -184,16 +280,6 @@ def forward_to(
 ) -> Verdict:
     """The verdict that sends a packet of a flow (its 64-bit hash) to a server."""
     return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow_hash=flow_hash)
-
-
-def owner_of(target: Target, dscp: int | None) -> int:
-    """The server and mark of a flow as one number: the server's number, and the DSCP in the low 8 bits."""
-    return target.number << 8 | (NO_DSCP if dscp is None else dscp)
-
-
-def dscp_of(owner: int) -> int | None:
-    """The DSCP of an owner."""
-    return None if owner & 255 == NO_DSCP else owner & 255
 
 
 def session_seconds(cluster: Cluster | ClassCluster | None) -> int:
@@ -208,8 +294,8 @@ def proof_seconds(cluster: Cluster | ClassCluster | None) -> int:
 
 def _carries(target: Target, version: int) -> bool:
     """Whether packets of an IP version can be sent to a server: IPv4 by an IPv6 next hop (RFC 8950) or in a tunnel, but
-    not the reverse."""
-    return target.mode is not Forward.NAT if version == 4 else target.version == 6
+    not the reverse; under nat only those of the server's own version."""
+    return target.version == version or (version == 4 and target.mode is not Forward.NAT)
 
 
 _EMPTY_RING = Ring((), array("i"))

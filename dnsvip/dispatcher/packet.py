@@ -98,7 +98,7 @@ class Packet(NamedTuple):
 
     `key` is its flow key (see FlowKey). For an ERROR it is that of the flow the error is about, seen from the error's
     *sender*: the quoted packet's key, reversed. `offset` is where the upper layer starts, `fragment` identifies the
-    original packet of a fragment and is empty for a whole one.
+    original packet of a fragment and is empty for a whole one. `size` is the stated length in bytes with the IP header.
     """
 
     version: int
@@ -107,6 +107,7 @@ class Packet(NamedTuple):
     flags: int = 0
     shape: Shape = Shape.FLOW
     fragment: bytes = b""
+    size: int = 0
 
 
 def parse(data: bytes) -> Packet | Malformed:
@@ -122,6 +123,22 @@ def parse(data: bytes) -> Packet | Malformed:
 def ip_length(data: bytes) -> int:
     """The stated length in bytes, IP header included, of a packet that `parse` accepted."""
     return 40 + (data[4] << 8 | data[5]) if data[0] >> 4 == 6 else data[2] << 8 | data[3]
+
+
+def flow_label(data: bytes) -> int:
+    """The flow label of a packet that `parse` accepted (RFC 8200 section 3); 0 of IPv4."""
+    return (data[1] & 15) << 16 | data[2] << 8 | data[3] if data[0] >> 4 == 6 else 0
+
+
+def is_running(data: bytes, packet: Packet) -> bool:
+    """Whether a FLOW packet is not the first of its flow: a TCP segment without SYN, or a datagram that begins like the
+    short header of QUIC, which comes after the handshake (RFC 9000 section 17.3.1)."""
+    protocol, at = packet.key[0], packet.offset + 8
+    if protocol == TCP:
+        return not packet.flags & SYN
+    if protocol != UDP or at >= ip_length(data):
+        return False
+    return data[at] & 0xC0 == 0x40
 
 
 def reverse_key(key: bytes) -> bytes:
@@ -202,7 +219,7 @@ def _upper(  # noqa: PLR0911 - one return per protocol and fault
     addresses = data[8:40] if version == 6 else data[12:20]
     head = _BYTES[protocol] + addresses
     if later:
-        return Packet(version, head + _NO_PORTS, at, 0, Shape.FRAGMENT, fragment)
+        return Packet(version, head + _NO_PORTS, at, 0, Shape.FRAGMENT, fragment, end)
     if protocol == TCP:
         if at + 20 > end:
             return Malformed.SHORT
@@ -211,17 +228,17 @@ def _upper(  # noqa: PLR0911 - one return per protocol and fault
         flags = data[at + 13] & 63
         if not flags or (flags & SYN and flags & (FIN | RST)):
             return Malformed.FLAGS
-        return _make(Packet, (version, head + data[at : at + 4], at, flags, _FLOW, fragment))
+        return _make(Packet, (version, head + data[at : at + 4], at, flags, _FLOW, fragment, end))
     if protocol == UDP:
         if at + 8 > end:
             return Malformed.SHORT
         size = data[at + 4] << 8 | data[at + 5]
         if size < 8 or (size > end - at and not fragment):
             return Malformed.LENGTH
-        return _make(Packet, (version, head + data[at : at + 4], at, 0, _FLOW, fragment))
+        return _make(Packet, (version, head + data[at : at + 4], at, 0, _FLOW, fragment, end))
     if protocol == (ICMP6 if version == 6 else ICMP4):
         return _icmp(data, version, head, at, end, fragment)
-    return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment)
+    return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment, end)
 
 
 def _icmp(data: bytes, version: int, head: bytes, at: int, end: int, fragment: bytes) -> Packet | Malformed:
@@ -230,16 +247,16 @@ def _icmp(data: bytes, version: int, head: bytes, at: int, end: int, fragment: b
         return Malformed.SHORT
     kind = data[at]
     if kind == _ECHO_REQUEST[head[0]]:
-        return Packet(version, head + data[at + 4 : at + 6] + bytes(2), at, 0, Shape.FLOW, fragment)
+        return Packet(version, head + data[at + 4 : at + 6] + bytes(2), at, 0, Shape.FLOW, fragment, end)
     if kind == _ECHO_REPLY[head[0]]:
-        return Packet(version, head + bytes(2) + data[at + 4 : at + 6], at, 0, Shape.FLOW, fragment)
+        return Packet(version, head + bytes(2) + data[at + 4 : at + 6], at, 0, Shape.FLOW, fragment, end)
     if kind < 128 if version == 6 else kind in _ERRORS4:
         key = inner_key(data[at + 8 : end], version)
         half = (len(head) - 1) // 2
         if key is None or key[1 : 1 + half] != head[1 + half :]:
             return Malformed.INNER  # the quoted packet's source must be the error's destination
-        return Packet(version, reverse_key(key), at, 0, Shape.ERROR, fragment)
-    return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment)
+        return Packet(version, reverse_key(key), at, 0, Shape.ERROR, fragment, end)
+    return Packet(version, head + _NO_PORTS, at, 0, Shape.OTHER, fragment, end)
 
 
 def inner_key(data: bytes, version: int) -> bytes | None:

@@ -18,7 +18,7 @@ class Action(Enum):
 
     FORWARD = "forward"  # to a server, or a translated reply back to its client
     DROP = "drop"
-    ANSWER = "answer"  # drop it and send its source an ICMP error
+    ANSWER = "answer"  # drop it and send its source an ICMP error or a TCP reset
     PASS = "pass"  # noqa: S105 - the opposite of drop: route it untouched
 
 
@@ -38,9 +38,22 @@ class AddressReason(StrEnum):
     REPLAYED = "replayed"
     ISSUED = "issued"
     PROVEN = "proven"
+    RESUMED = "resumed"
+    SOURCE = "source"
+    SOURCE_NETWORK = "source-network"
 
 
-ACCEPTED = frozenset({AddressReason.PLAIN, AddressReason.CLASS, AddressReason.ISSUED, AddressReason.PROVEN})
+ACCEPTED = frozenset(
+    {
+        AddressReason.PLAIN,
+        AddressReason.CLASS,
+        AddressReason.ISSUED,
+        AddressReason.PROVEN,
+        AddressReason.RESUMED,
+        AddressReason.SOURCE,
+        AddressReason.SOURCE_NETWORK,
+    }
+)
 """The reasons of valid addresses."""
 
 
@@ -65,6 +78,10 @@ class PacketReason(StrEnum):
     USES_FULL = "replay-table-full"
     FAILED = "failed"
     MARTIAN = "martian-source"
+    POLICED = "policed"
+    POLICED_MARKED = "policed-marked"
+    RESUMED_OVER_RATE = "resumed-over-rate"
+    RELAYED = "relayed"
 
 
 MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
@@ -80,14 +97,17 @@ ACTIONS: Mapping[str, tuple[Action, ...]] = {
     **dict.fromkeys(REASONS, (Action.DROP,)),
     **dict.fromkeys((reason.value for reason in ACCEPTED), (Action.FORWARD,)),
     **dict.fromkeys((reason.value for reason in _REJECTED), (Action.DROP, Action.FORWARD)),
-    **dict.fromkeys(("known", "reselected", "reply", "icmp-error", "fragment"), (Action.FORWARD,)),
-    **dict.fromkeys(("over-rate-passed", "held"), (Action.FORWARD,)),
+    **dict.fromkeys(("known", "reselected", "reply", "icmp-error", "fragment", "relayed"), (Action.FORWARD,)),
+    **dict.fromkeys(("over-rate-passed", "held", "policed-marked"), (Action.FORWARD,)),
     **dict.fromkeys(("no-server", "too-big"), (Action.DROP, Action.ANSWER)),
+    PacketReason.ICMP_ORPHAN.value: (Action.DROP, Action.FORWARD),
+    AddressReason.EXPIRED.value: (Action.DROP, Action.FORWARD, Action.ANSWER),
     AddressReason.PLAIN.value: (Action.FORWARD, Action.DROP),
     AddressReason.NOT_OURS.value: (Action.PASS,),
 }
-"""What may be done with a packet for each reason. A rejected address is forwarded where its cluster's `on_invalid` (or
-its tier's `unproven`) says so; the plain VIP is dropped where its cluster has no default tier."""
+"""What may be done with a packet for each reason. A rejected address is forwarded where its cluster's `on_invalid` or
+`on_expired` (or its tier's `unproven`) says so; the plain VIP is dropped where its cluster has no default tier; an ICMP
+error about an unknown flow is forwarded where the flow's address leads to a server."""
 
 PairCounts: TypeAlias = dict[str, dict[str, int]]
 """Packets by reason and action (their values): a packet is in exactly one."""
@@ -108,7 +128,7 @@ WORDS: Mapping[str, str] = {
     "reselected": "known flow whose server is gone, moved to another server of the pool",
     "reply": "server reply, source translated back to the VIP",
     "icmp-error": "ICMP error about a known flow",
-    "icmp-error-unknown-flow": "ICMP error about an unknown flow",
+    "icmp-error-unknown-flow": "ICMP error about a flow that is not known here",
     "fragment": "later fragment, follows its first fragment",
     "fragment-without-first": "later fragment whose first fragment has not arrived",
     "unsupported-protocol": "not TCP, UDP or ICMP echo",
@@ -119,9 +139,13 @@ WORDS: Mapping[str, str] = {
     "no-server": "no healthy server in the pool or its fallbacks",
     "too-big": "larger than the path MTU to the server",
     "no-nat-port": "no free client port at the server for NAT",
-    "replay-table-full": "the table of used single-use addresses is full, or uses in it may have been lost",
+    "replay-table-full": "the table of used single-use addresses, or the client's share, is full, or uses may be lost",
     "failed": "the program fails at it, a fault of the program; `dnsvip status` names the object that it is about",
     "martian-source": "the source is no host's address, or is the VIP itself",
+    "policed": "over the bytes or packets that the tier's policing allows",
+    "policed-marked": "over the tier's policing, forwarded with a lower drop precedence or as lower effort",
+    "resumed-over-rate": "more flows of other dispatchers than the cluster's resume_rate allows",
+    "relayed": "another dispatcher owns the single use or translation of its flow, and decides",
     "not-ours": "destination in no cluster prefix",
     "plain": "new flow to the plain VIP",
     "class": "new flow to a class address",
@@ -130,11 +154,14 @@ WORDS: Mapping[str, str] = {
     "bad-payload": "the address authenticates but its payload is invalid",
     "expired": "the address has expired",
     "revoked": "the client is disabled, revoked or deleted",
-    "unproven": "the client or tier requires a proof, and the address carries none",
-    "bad-proof": "the proof does not match client key, source and time",
+    "unproven": "the client or tier requires a proof or a network of its own, and the packet has neither",
+    "bad-proof": "the proof does not match client key, source and time, or too many from its network did not",
     "replayed": "single-use address, already used by another flow",
     "issued": "new flow to an issued address",
     "proven": "new flow to a proven address",
+    "source": "new flow to the plain VIP from a client's own address that says who it is",
+    "resumed": "running flow, not known here, to an address that is or was valid",
+    "source-network": "new flow from the network of a client, which is that client's",
     "malformed-short": "truncated within its headers",
     "malformed-version": "neither IPv4 nor IPv6",
     "malformed-length": "inconsistent length field",
@@ -151,8 +178,10 @@ _DONE: Mapping[Action, str] = {
     Action.PASS: "passed on untouched",
     Action.ANSWER: "answered with an ICMP error",
 }
+_RESET = "answered with a TCP reset or an ICMP error"
 
 
 def in_words(reason: str, action: Action) -> str:
     """What was done with a packet, and why."""
-    return f"{_DONE[action]}: {WORDS.get(reason, reason)}"
+    done = _RESET if action is Action.ANSWER and reason == AddressReason.EXPIRED.value else _DONE[action]
+    return f"{done}: {WORDS.get(reason, reason)}"

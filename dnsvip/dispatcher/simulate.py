@@ -15,6 +15,8 @@ from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
 from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.routes import Route
+from dnsvip.dispatcher.selection import route_of
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
 from dnsvip.dispatcher.verify.explain import DecodingStep
@@ -33,11 +35,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFlow:
-    """What becomes of a connection: the judgement on its address, step by step, the verdict, who could have it."""
+    """What becomes of a connection: the judgement on its address, step by step, the verdict, the route (None: no
+    tier serves it), who could have it."""
 
     address_verdict: AddressVerdict
     steps: tuple[DecodingStep, ...]
     verdict: Verdict
+    route: Route | None
     candidates: tuple[Candidate, ...]
 
 
@@ -49,7 +53,9 @@ def simulate(
     verdict = decide(packet, tables, Flows(FLOWS), int(now * SECOND))
     address_verdict = verdict.address or AddressVerdict(AddressReason.NOT_OURS)
     steps = tables.verifier.explain(address_verdict, int(address), now)
-    return SimulatedFlow(address_verdict, steps, verdict, _candidates(tables, address_verdict, address.version))
+    tier = address_verdict.tier
+    route = route_of(address_verdict, tier, tables, address.version) if tier else None
+    return SimulatedFlow(address_verdict, steps, verdict, route, _candidates(tables, route, address.version))
 
 
 def syn(source: Address, port: int, address: Address, service_port: int) -> bytes:
@@ -62,10 +68,9 @@ def syn(source: Address, port: int, address: Address, service_port: int) -> byte
     return head + source.packed + address.packed + tcp
 
 
-def _candidates(tables: DispatchTables, address_verdict: AddressVerdict, version: int) -> tuple[Candidate, ...]:
-    pool = tables.pools.get((address_verdict.tier.pool if address_verdict.tier else None) or "")
-    if pool is None:
-        return ()
-    ring = tables.ring(pool.name, version)
-    places = Counter(ring.targets[place].name for place in ring.places)
-    return tuple(Candidate(s, places[s.name] / len(ring.places) if ring.places else 0.0) for s in pool.servers)
+def _candidates(tables: DispatchTables, route: Route | None, version: int) -> tuple[Candidate, ...]:
+    members = tables.rosters().get((route.pool if route else None) or "", ())
+    ring = tables.ring(route.pool if route else None, version)
+    places = Counter(ring.places)
+    share = {(target.pool, target.name): places[n] / len(ring.places) for n, target in enumerate(ring.targets)}
+    return tuple(Candidate(server, share.get((pool.name, server.name), 0.0)) for pool, server in members)

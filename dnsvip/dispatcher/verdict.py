@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dnsvip.dispatcher.packet import Packet
 from dnsvip.dispatcher.reason import ACCEPTED, Action, AddressReason
-from dnsvip.site import ClassCluster, Client, Cluster, Forward, Tier
+from dnsvip.site import ClassCluster, Client, Cluster, Forward, Per, Tier
 
 NO_LIMIT = 65_535
 """`Target.path_mtu` where nothing is known of the way."""
@@ -22,7 +22,8 @@ class AddressVerdict:
     has one too where its cluster or tier falls back to the default tier; `accepted` is still false then. `client` is
     the client id of the payload (0: anonymous) and `record` that client's record, None where this node has none.
     `mode` is 0 for issued, 1 for proven; `epoch` the epoch slot; `values` the payload's fields, empty where the
-    payload was not decrypted.
+    payload was not decrypted, and what the client claims. `unproven` is set where a running flow is accepted although
+    its proof does not hold (any more), `label_ignored` where its flow label is no claim.
     """
 
     reason: AddressReason
@@ -34,6 +35,8 @@ class AddressVerdict:
     epoch: int = 0
     values: Mapping[str, int] = field(default_factory=dict)
     record: Client | None = None
+    unproven: bool = False
+    label_ignored: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -46,7 +49,7 @@ class Target:
     """One server of one pool. `number` stays its own over all snapshots; `address` is 4 or 16 bytes.
 
     `path_mtu` is the largest IP packet, in bytes as it came, that fits on the way to it: the MTU of the way,
-    under encap less the outer header.
+    under encap less the outer header. `own` is the key of the set of clients' own servers that it was selected from.
     """
 
     number: int
@@ -55,11 +58,26 @@ class Target:
     address: bytes
     mode: Forward
     path_mtu: int = NO_LIMIT
+    own: str = ""
 
     @property
     def version(self) -> int:
         """IP version of the address."""
         return 4 if len(self.address) == 4 else 6
+
+
+@dataclass(frozen=True, slots=True)
+class Policer:
+    """A tier's policing (policing.py): its tier, the name of its buckets, and their parameters in nanoseconds,
+    `byte_cost` in 2^-20 of one; a cost of 0 is no limit. `marks`: what is over is forwarded."""
+
+    tier: str
+    name: str
+    byte_cost: int
+    packet_cost: int
+    burst: int
+    marks: bool
+    per: Per
 
 
 class Verdict(NamedTuple):
@@ -71,7 +89,8 @@ class Verdict(NamedTuple):
     packet first, in nanoseconds. With ANSWER, `mtu` is what a `too-big` error reports.
 
     `packet` is the packet as parsed, None for a malformed one; its key is that of the flow. `address` is the verdict on
-    its destination, where that was verified. A NamedTuple, as one is made for every packet.
+    its destination, where that was verified. `policer` is set in the template of a known flow alone
+    (`DispatchTables.known`) whose packets it limits. A NamedTuple, as one is made for every packet.
     """
 
     action: Action
@@ -86,3 +105,4 @@ class Verdict(NamedTuple):
     mtu: int = 0
     packet: Packet | None = None
     address: AddressVerdict | None = None
+    policer: Policer | None = None

@@ -77,6 +77,7 @@ EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {
     (DnsOutcome.NOTIFY, Rcode.REFUSED): 18,
     (DnsOutcome.UPDATE, Rcode.REFUSED): 18,
     (DnsOutcome.TRANSFER, Rcode.REFUSED): 18,
+    (DnsOutcome.STRANGER, Rcode.REFUSED): 18,
     (DnsOutcome.BROKEN_ZONE, Rcode.SERVFAIL): 24,
     (DnsOutcome.META_TYPE, Rcode.NOTIMP): 21,
     (DnsOutcome.META_TYPE, Rcode.FORMERR): 30,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
 from dnsvip.dns.reply import DnsOutcome, Reply
-from dnsvip.dns.synthesis.vip import Kind
+from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.site import Step
 
 

@@ -9,16 +9,18 @@ that `decide` gives, and hands the rest to `decide` with what it has learned abo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
 from dnsvip.dns.counters import Counters
+from dnsvip.dns.dnssec.signatures import Signatures
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
-from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, siphash
-from dnsvip.dns.protocol.builder import compose, size_limit
+from dnsvip.dns.listeners import Door, doors_of, problems_of, tiers_of
+from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, check_secret
+from dnsvip.dns.protocol.builder import finished, size_limit, steps
 from dnsvip.dns.protocol.message import (
     COOKIE,
     MIN_UDP_SIZE,
@@ -31,18 +33,22 @@ from dnsvip.dns.protocol.message import (
     RRset,
 )
 from dnsvip.dns.protocol.names import Labels
-from dnsvip.dns.protocol.parser import parse
+from dnsvip.dns.protocol.parser import Question, parse, parse_additional
 from dnsvip.dns.protocol.tsig import Signature, sign, sign_all
 from dnsvip.dns.refusals import Content, cookie_required, error_reply, malformed_reply, refusal
+from dnsvip.dns.renewal import renewal
 from dnsvip.dns.reply import DnsOutcome, Reply
-from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site
+from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site, session_bases
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
 from dnsvip.dns.transfer import asks_for_all, messages
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
+from dnsvip.dns.zones.denials import Denials
 from dnsvip.dns.zones.lookup import LookupResult, Zones, resolve
+from dnsvip.dns.zones.signer import Signer
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 from dnsvip.site.isolation import Isolated, fault_of, isolate
+from dnsvip.site.node_dns import Listener
 
 MOST_FAULTS = 1000
 """How many objects that raised while answering are named."""
@@ -56,6 +62,7 @@ class Engine:
     With `require_cookies` (by default as `before`) UDP queries with a cookie that is not ours get BADCOOKIE. Queries
     for a zone that does not compile, or that makes any step of answering raise, get SERVFAIL, and `problems` names
     it; the others are served. So it is with every other object that makes code raise (`isolated`).
+    `listeners` (by default as `before`) are those of the node file, which may refuse strangers and give tiers.
     """
 
     def __init__(
@@ -65,8 +72,12 @@ class Engine:
         geo: Geo | None = None,
         identity: ServerIdentity | None = None,
         require_cookies: bool | None = None,
+        listeners: Sequence[Listener] | None = None,
     ) -> None:
         site = snapshot.site
+        self._listeners: Sequence[Listener] = before._listeners if listeners is None and before else listeners or ()
+        self.doors: Mapping[str, Door] = doors_of(self._listeners, site)
+        tiers = tiers_of(self._listeners)
         self._cookie_problems: list[Problem] = []
         self.cookies: Cookies | None = _cookies(
             snapshot.cookie_secrets, before.cookies if before else None, self._cookie_problems
@@ -82,7 +93,7 @@ class Engine:
         self._faults: dict[str, Problem] = {}
         self._isolated: Isolated[CompiledSite] = isolate(
             snapshot,
-            lambda sound: compile_site(sound, self._compiled, before._isolated.value if before else None, geo),
+            lambda sound: compile_site(sound, self._compiled, before._isolated.value if before else None, geo, tiers),
             STAND_INS,
             before._isolated if before else None,
         )
@@ -91,12 +102,17 @@ class Engine:
         self.zones: Zones = compiled.zones
         self.tables: SynthesisTables = compiled.tables
         self._tsig, self._transfers = compiled.tsig, compiled.transfers
+        self._signatures: Signatures = before._signatures if before else Signatures()
+        self.signs = bool(compiled.signed)
+        self.session_bases: frozenset[Labels] = session_bases(site)
+        denials = Denials(self.zones, self.tables.made_types, before.signer.denials if before else None)
+        self.signer: Signer = Signer(self.zones, denials, self._signatures)
 
     @property
     def problems(self) -> list[Problem]:
         """What keeps objects from being served, of those that did not compile and those that raised since."""
         compiled = (problem for entry in self._compiled.values() for problem in entry.problems)
-        common = [*self._cookie_problems, *self.tables.classifier.problems]
+        common = [*self._cookie_problems, *self.tables.classifier.problems, *problems_of(self._listeners, self._site)]
         return [*common, *compiled, *self._isolated.problems, *self._faults.copy().values()]
 
     def offer(self, name: str, entry: ZoneEntry) -> None:
@@ -137,11 +153,24 @@ class Engine:
 
         `known` is what the fast path has learned about the message already; it is not worked out again.
         """
-        query = known.query if known else parse(wire)
+        return finished(self.steps(wire, source, listener, transport, now, known))
+
+    def steps(
+        self,
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        transport: str,
+        now: float,
+        known: Known | None = None,
+    ) -> Generator[Reply, None, Reply]:
+        """As `decide`, with pauses within a long answer: each gives the reply without its bytes."""
+        query = known.read(wire) if known else parse(wire)
         if isinstance(query, Malformed):
             return malformed_reply(query, transport)
         try:
-            return self._decide(query, wire, source, listener, transport, now, known.sender if known else None)
+            sender = known.sender if known else None
+            return (yield from self._decide(query, wire, source, listener, transport, now, sender))
         except Exception as error:
             self.blame(query.key, error)
             raise
@@ -155,8 +184,8 @@ class Engine:
         transport: str,
         now: float,
         sender: Sender | None,
-    ) -> Reply:
-        """As `decide`, of a well-formed query."""
+    ) -> Generator[Reply, None, Reply]:
+        """As `steps`, of a well-formed query."""
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
         vips = self._vips_for(query, signature, source, listener, now, sender)
         cookie = self._check_cookie(query, source, now)
@@ -164,22 +193,35 @@ class Engine:
             return cookie_required(query, cookie)
         if not query.question and not (signature and signature.rcode):
             return self._cookie_alone(query, cookie, signature, now)
-        content = refusal(query, signature)
+        content = refusal(query, signature) or self._at_the_door(query, vips)
         if content is None and asks_for_all(query):
             try:
                 transfer = self._transfers.decide(query, source, vips.requester.tsig, transport)
                 if transfer.records is not None:
-                    return self._transferred(query, transfer.records, signature, now)
+                    return (yield from self._transferred(query, transfer.records, signature, now))
                 content = Content(transfer.outcome, transfer.response)
             except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
                 content = self._broken(query, error)
-        content = content or self._look_up(query, vips)
-        return self._reply(query, content, vips, signature, cookie, transport, now)
+        content = content or self._look_up(query, vips, now)
+        return (yield from self._reply(query, content, vips, signature, cookie, transport, now))
+
+    def _at_the_door(self, query: Query, vips: RequesterVips) -> Content | None:
+        """REFUSED for whom the listener does not answer; but an enrolled client that has moved to another group learns
+        its servers wherever it asks."""
+        requester, door = vips.requester, self.doors.get(vips.requester.listener)
+        if door is not None and not door.lets(requester.source):
+            return STRANGER
+        if query.opcode == Opcode.QUERY and requester.tsig is not None:
+            tables = self.tables
+            content = renewal(query, requester, tables.classifier, tables.services, self._site)
+            if content is not None:
+                return content
+        return STRANGER if door is not None and not door.knows(vips.identity) else None
 
     def look_up(self, query: Query, requester: Requester, now: float) -> tuple[DnsOutcome, Response, RequesterVips]:
         """The response to an identified requester, and what its addresses depend on."""
         vips = RequesterVips(self.tables, requester, now)
-        content = refusal(query, None) or self._look_up(query, vips)
+        content = refusal(query, None) or self._look_up(query, vips, now)
         return content.outcome, content.response, vips
 
     def _vips_for(
@@ -217,13 +259,15 @@ class Engine:
             reply = reply._replace(wire=sign(reply.wire, signature, now), signature_verified=True)
         return reply._replace(cookie_valid=cookie.valid)
 
-    def _look_up(self, query: Query, vips: RequesterVips) -> Content:
+    def _look_up(self, query: Query, vips: RequesterVips, now: float) -> Content:
         if query.opcode != Opcode.QUERY:
             return Content(*notice(self.zones, query))
         if query.qclass == CHAOS:
             return Content(*introduction(self.identity, query))
         try:
-            resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips))
+            resolution = resolve(self.zones, query, RecordSynthesizer(self.tables.services, vips, vips.own))
+            if query.edns is not None and query.edns.do:
+                resolution = self.signer.signed(query, resolution, now)
         except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
             return self._broken(query, error)
         outcome = DnsOutcome.SERVICE if vips.made else OUTCOMES[resolution.found]
@@ -234,12 +278,14 @@ class Engine:
         self.blame(query.key, error)
         return Content(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
 
-    def _transferred(self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float) -> Reply:
+    def _transferred(
+        self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float
+    ) -> Generator[Reply, None, Reply]:
         wires = self._blaming(query, messages(query, records))
         if signature:
             wires = sign_all(wires, signature, now)
-        return Reply(
-            next(wires),
+        reply = Reply(
+            None,
             DnsOutcome.TRANSFERRED,
             Rcode.NOERROR,
             query,
@@ -248,6 +294,9 @@ class Engine:
             signature_verified=_verified(signature),
             more=wires,
         )
+        while not (first := next(wires)):
+            yield reply
+        return reply._replace(wire=first)
 
     def _blaming(self, query: Query, wires: Iterator[bytes]) -> Iterator[bytes]:
         """The messages; an error in the midst of them ends the stream, and is reported with the zone."""
@@ -266,7 +315,7 @@ class Engine:
         cookie: CookieCheck | None,
         transport: str,
         now: float,
-    ) -> Reply:
+    ) -> Generator[Reply, None, Reply]:
         """The content as a message, with our EDNS options, signed where the query was."""
         outcome, response, owner = content
         if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode)):
@@ -274,31 +323,46 @@ class Engine:
         if cookie:
             response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
         limit = size_limit(query, transport) - (signature.size if signature else 0)
-        wire, truncated, opt = compose(query, response, limit, vips.scope)
         who, vip = vips.who, vips.made
-        return Reply(
-            sign(wire, signature, now) if signature else wire,
+        reply = Reply(
+            None,
             outcome,
             response.rcode,
             query,
             query.question,
-            opt,
-            response.aa,
-            truncated,
-            owner,
+            aa=response.aa,
+            owner=owner,
             cookie_valid=cookie is not None and cookie.valid,
             signature_verified=_verified(signature),
             step=who.step if who else None,
             kind=vip.kind if vip else None,
-            tier=who.client.tier if who and who.client else None,
+            tier=who.tier if who else None,
         )
+        building = steps(query, response, limit, vips.scope)
+        while True:
+            try:
+                next(building)
+            except StopIteration as end:
+                wire, truncated, opt, _ = end.value
+                break
+            yield reply
+        wire = sign(wire, signature, now) if signature else wire
+        return reply._replace(wire=wire, opt=opt, truncated=truncated)
 
 
 class Known(NamedTuple):
-    """What the fast path has learned about a message that it leaves to the engine."""
+    """What the fast path has learned about a message that it leaves to the engine: its sender, and the query or its
+    question where it had to read them."""
 
-    query: Query | Malformed
     sender: Sender
+    query: Query | Malformed | None = None
+    question: Question | None = None
+
+    def read(self, wire: bytes) -> Query | Malformed:
+        """The message as parsed."""
+        if self.query is not None:
+            return self.query
+        return parse(wire) if self.question is None else parse_additional(wire, self.question)
 
 
 def _verified(signature: Signature | None) -> bool:
@@ -312,7 +376,7 @@ def _cookies(secrets: tuple[bytes, ...], before: Cookies | None, problems: list[
     usable = []
     for place, secret in enumerate(secrets):
         try:
-            siphash(secret, b"")
+            check_secret(secret)
             usable.append(secret)
         except Exception as error:  # noqa: BLE001 - answers go on without its cookies
             what = "this server makes and takes no cookies" if place == 0 else "cookies made with it are not taken"
@@ -328,6 +392,8 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
     _, source_prefix, address = edns.subnet
     return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
 
+
+STRANGER = Content(DnsOutcome.STRANGER, Response(Rcode.REFUSED))
 
 OUTCOMES: Mapping[LookupResult, DnsOutcome] = {
     LookupResult.ANSWER: DnsOutcome.ANSWER,

@@ -22,7 +22,7 @@ from dnsvip.dns.identity.identify import Address, Classified, Ecs, Requester
 from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import Malformed, Query, Type
 from dnsvip.dns.protocol.parser import parse
-from dnsvip.dns.synthesis.vip import Kind
+from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Client, Match, Step

@@ -1,12 +1,12 @@
 """One query and its response as a line of the query log: dnstap's fields under dnstap's meaning, as JSON.
 
 The requester is written as the prefix that is kept of its address; so is the query's ECS option. The address in the
-response, which would identify the client, is not written at all. Pure.
+response, which would identify the client, is not written at all, nor are the labels that name sessions. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias
@@ -31,8 +31,9 @@ class Sample(NamedTuple):
     reply: Reply
 
 
-def record(sample: Sample, anonymise: Anonymise) -> Mapping[str, Any]:
-    """The fields of one line. What the fast path recognized by its bytes is parsed here, for the first time."""
+def record(sample: Sample, anonymise: Anonymise, secret: Container[Labels] = ()) -> Mapping[str, Any]:
+    """The fields of one line; of names below those in `secret` (lower case) only that they are. What the fast path
+    recognized by its bytes is parsed here, for the first time."""
     reply = sample.reply
     answered = reply.wire is not None and reply.more is None
     line: dict[str, Any] = {
@@ -44,20 +45,28 @@ def record(sample: Sample, anonymise: Anonymise) -> Mapping[str, Any]:
         "query_address": anonymise(sample.source),
         "query_size": len(sample.wire),
     }
-    line |= _asked(reply.query or parse(sample.wire), anonymise)
+    line |= _asked(reply.query or parse(sample.wire), anonymise, secret)
     return line | _answered(reply) if answered else line
 
 
-def _asked(query: Query | Malformed, anonymise: Anonymise) -> dict[str, Any]:
+def _asked(query: Query | Malformed, anonymise: Anonymise, secret: Container[Labels]) -> dict[str, Any]:
     if isinstance(query, Malformed):
         return {"malformed": query.flaw.value}
     return {
-        "qname": name_of(query.key),
+        "qname": name_of(_without_secrets(query.key, secret)),
         "qtype": _named(Type, query.qtype, "TYPE"),
         "qclass": "IN" if query.qclass == 1 else f"CLASS{query.qclass}",
         "rd": bool(query.flags & Flag.RD),
         **_edns(query.edns, anonymise),
     }
+
+
+def _without_secrets(name: Labels, secret: Container[Labels]) -> Labels:
+    """The name, `*` in place of all labels below the closest name in `secret`."""
+    for at in range(1, len(name)):
+        if name[at:] in secret:
+            return (b"*", *name[at:])
+    return name
 
 
 def name_of(labels: Labels) -> str:

@@ -71,7 +71,7 @@ def failure(wire: bytes) -> Reply:
 
 def error_reply(asked: Query | Malformed, response: Response, limit: int, outcome: DnsOutcome) -> Reply:
     """A reply of at most `limit` bytes without any record of a zone."""
-    wire, _, opt = compose(asked, response, limit)
+    wire, _, opt, _ = compose(asked, response, limit)
     return Reply(wire, outcome, response.rcode, asked, asked.question, opt)
 
 

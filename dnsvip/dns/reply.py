@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dnsvip.dns.protocol.message import Malformed, Query
-from dnsvip.dns.synthesis.vip import Kind
+from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.dns.zones.lookup import Owner
 from dnsvip.site import Step
 
@@ -53,6 +53,7 @@ class DnsOutcome(StrEnum):
     REFERRAL = "referral"
     NAME_TOO_LONG = "name-too-long"
     NO_ZONE = "no-zone"
+    STRANGER = "stranger"
     BROKEN_ZONE = "broken-zone"
     SHORT = "short"
     RESPONSE = "response"
@@ -76,7 +77,9 @@ class DnsOutcome(StrEnum):
     UPDATE = "update"
     CLASS = "class"
     IDENTITY = "identity"
+    ENROLMENT = "enrolment"
     TRANSFER = "transfer"
     TRANSFERRED = "transferred"
     META_TYPE = "meta-type"
+    BUSY = "busy"
     FAILED = "failed"

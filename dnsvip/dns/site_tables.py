@@ -10,16 +10,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from dnsvip.dns.identity.claims import parse_network
+from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.identity.identify import Classifier, Geo
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.tsig import TsigKeys
+from dnsvip.dns.synthesis.own import own_names
 from dnsvip.dns.synthesis.synthesizer import SynthesisTables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers
 from dnsvip.dns.zones.catalog import ZoneEntry, labels_or_split, zones_of
 from dnsvip.dns.zones.lookup import Zones
-from dnsvip.site import Client, ClientState, Match, Service, Snapshot, Step, Zone
+from dnsvip.dns.zones.zone import CompiledZone
+from dnsvip.errors import ObjectError, SecretError
+from dnsvip.site import Client, ClientState, Dnssec, Service, SessionFrom, Site, Snapshot, Zone, ZoneKey
+from dnsvip.site.identity.claims import is_readable
 from dnsvip.site.isolation import StandIns
+from dnsvip.site.session_rules import session_labels, session_services
+from dnsvip.site.zone_keys import signs_keys
+
+
+def session_bases(site: Site) -> frozenset[Labels]:
+    """The names whose labels below name sessions, also of services that cannot be served."""
+    labelled = (service for service in site.services.values() if service.session is SessionFrom.LABEL)
+    return frozenset(labels_or_split(service.name)[1:] for service in labelled)
 
 
 class CompiledSite(NamedTuple):
@@ -29,10 +42,24 @@ class CompiledSite(NamedTuple):
     tables: SynthesisTables
     tsig: TsigKeys
     transfers: Transfers
+    signed: Mapping[Labels, SignedZone]
+
+
+class SignedZone(NamedTuple):
+    """A zone with the keys that sign it, and what it was made from."""
+
+    zone: CompiledZone
+    unsigned: CompiledZone
+    held: tuple[ZoneKey, ...]
+    dnssec: Dnssec
 
 
 def compile_site(
-    snapshot: Snapshot, entries: Mapping[str, ZoneEntry], before: CompiledSite | None, geo: Geo | None
+    snapshot: Snapshot,
+    entries: Mapping[str, ZoneEntry],
+    before: CompiledSite | None,
+    geo: Geo | None,
+    listener_tiers: Mapping[str, str],
 ) -> CompiledSite:
     """The parts; what has not changed is taken from `before`. A zone whose text is not that of its entry is broken."""
     site = snapshot.site
@@ -40,22 +67,47 @@ def compile_site(
     apexes = {name: apex for name in site.zones if (apex := entries[name].apex) is not None}
     readable = {apex for name, apex in apexes.items() if site.zones[name].text == entries[name].text}
     served = {apex: entries[name].zone if apex in readable else None for name, apex in apexes.items()}
-    zones = zones_of(served, services, before.zones if before else None)
-    classifier = Classifier(snapshot, before.tables.classifier if before else None, geo)
+    signed = _signed(snapshot, apexes, served, before.signed if before else {})
+    served |= {apex: signed_zone.zone for apex, signed_zone in signed.items()}
+    sessions = {labels_or_split(s.name): session_labels(snapshot, s, cluster) for s, cluster in session_services(site)}
+    names = services | dict(own_names(services, site.clusters))
+    zones = zones_of(served, names, before.zones if before else None, sessions)
+    classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
-    return CompiledSite(zones, tables, TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes))
+    return CompiledSite(zones, tables, TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes), signed)
+
+
+def _signed(
+    snapshot: Snapshot,
+    apexes: Mapping[str, Labels],
+    served: Mapping[Labels, CompiledZone | None],
+    before: Mapping[Labels, SignedZone],
+) -> dict[Labels, SignedZone]:
+    """The zones that are signed; those of `before` stay the same objects. One without a key that can be used raises
+    ObjectError, and is then not served: unsigned it would be bogus under the DS at its parent."""
+    signed: dict[Labels, SignedZone] = {}
+    for name, apex in apexes.items():
+        zone, dnssec = served[apex], snapshot.site.zones[name].dnssec
+        if zone is None or dnssec is None or not dnssec.enabled:
+            continue
+        held = snapshot.zone_keys.get(name, ())
+        known = before.get(apex)
+        if known is not None and known.unsigned is zone and (known.held, known.dnssec) == (held, dnssec):
+            signed[apex] = known
+            continue
+        if not signs_keys(held):
+            raise ObjectError(f"zone.{name}", SecretError("is signed, and none of its keys can be used"))
+        try:
+            keys = ZoneKeys.of(apex, held, dnssec)
+        except Exception as error:
+            raise ObjectError(f"zone.{name}", error) from error
+        signed[apex] = SignedZone(replace(zone, keys=keys, denial=dnssec.denial), zone, held, dnssec)
+    return signed
 
 
 def _idle(client: Client) -> Iterator[Client]:
     yield replace(client, state=ClientState.DISABLED)
-    yield replace(client, state=ClientState.DISABLED, match=tuple(filter(_is_readable, client.match)))
-
-
-def _is_readable(match: Match) -> bool:
-    try:
-        return match.step not in (Step.SOURCE, Step.ECS) or bool(parse_network(match.value))
-    except Exception:  # noqa: BLE001 - what it raises is reported with its client
-        return False
+    yield replace(client, state=ClientState.DISABLED, match=tuple(filter(is_readable, client.match)))
 
 
 STAND_INS: StandIns = {

@@ -1,16 +1,17 @@
 """Zone transfers: AXFR (RFC 5936), and IXFR answered by AXFR (RFC 1995 section 4).
 
-A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, so a
-large zone costs no more memory than a small one. Every name keeps its case (RFC 5936 section 3.4).
+A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, and in
+steps, so a large zone costs no more memory and no longer turns than a small one. Every name keeps its case (RFC 5936
+section 3.4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from dnsvip.dns.protocol.builder import build
+from dnsvip.dns.protocol.builder import STEP, steps
 from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, name_length
 from dnsvip.dns.reply import DnsOutcome
@@ -46,6 +47,13 @@ class Transfers:
         self._plain: Mapping[Labels, Mapping[int, RRset]] = {
             labels_or_split(name): _plain(service, site) for name, service in site.services.items()
         }
+        self._beside: dict[Labels, list[RRset]] = {}
+        """By apex the records of services whose names are not in their zones."""
+        for name, plain in self._plain.items():
+            apex = zones.apex_of(name)
+            zone = None if apex is None else zones.by_apex[apex]
+            if zone is not None and name not in zone.nodes:
+                self._beside.setdefault(zone.apex, []).extend(plain.values())
 
     def decide(
         self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: str
@@ -86,9 +94,8 @@ class Transfers:
         for name, node in zone.nodes.items():
             plain = self._plain.get(name, _NONE)
             yield from (rrset for rtype, rrset in node.items() if rtype not in plain and rtype != Type.SOA)
-        for name, plain in self._plain.items():
-            if self._zones.apex_of(name) == zone.apex:
-                yield from plain.values()
+            yield from plain.values()
+        yield from self._beside.get(zone.apex, ())
         yield soa
 
 
@@ -107,17 +114,32 @@ def _plain(service: Service, site: Site) -> Mapping[int, RRset]:
 
 
 def messages(query: Query, records: Iterable[RRset]) -> Iterator[bytes]:
-    """A transfer's messages, unsigned; only the first has an OPT record (RFC 5936 section 2.2.5)."""
+    """A transfer's messages, unsigned; only the first has an OPT record (RFC 5936 section 2.2.5). Pauses, after STEP
+    records each, are empty messages."""
     answer: list[RRset] = []
     size = 0
-    for record in _single(records):
+    for number, record in enumerate(_single(records), 1):
         more = name_length(record.owner) + _RECORD_HEAD + _length(record)
         if answer and size + more > MESSAGE_SIZE:
-            yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE, exact=True)
+            yield from _built(query, answer)
             query, answer, size = replace(query, edns=None), [], 0
         answer.append(record)
         size += more
-    yield build(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE, exact=True)
+        if number % STEP == 0:
+            yield b""
+    yield from _built(query, answer)
+
+
+def _built(query: Query, answer: Sequence[RRset]) -> Iterator[bytes]:
+    """One message, after its pauses."""
+    building = steps(query, Response(aa=True, answer=tuple(answer)), MAX_SIZE, exact=True)
+    while True:
+        try:
+            next(building)
+        except StopIteration as end:
+            yield end.value.wire
+            return
+        yield b""
 
 
 def _single(records: Iterable[RRset]) -> Iterator[RRset]:

@@ -53,11 +53,15 @@ def judge_key_file(key: KeyFile, *, shared: bool) -> Iterator[Finding]:
         yield ok(KEY_FILE, f"{key.source} exists, and others cannot read it")
 
 
+_MENDS = {"cookies": "dnsvip keys roll-cookies", "key": "dnsvip keys rotate {}, with --emergency where it is a key"}
+"""What mends secrets that cannot be read, by kind."""
+
+
 def judge_unreadable(objects: Iterable[Unreadable]) -> Iterator[Finding]:
     """Each stored object that cannot be read."""
+    default = "replace it (dnsvip apply, or PUT) or remove it; if a newer version stored it, upgrade this node"
     for one in objects:
-        mend = "replace it (dnsvip apply, or PUT) or remove it; if a newer version stored it, upgrade this node"
-        yield failure(DATABASE, one.why, mend)
+        yield failure(DATABASE, one.why, _MENDS.get(one.kind, default).format(one.name.partition("/")[0]))
 
 
 @dataclass(frozen=True, slots=True)

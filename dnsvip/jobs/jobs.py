@@ -15,6 +15,12 @@ from dnsvip.errors import DnsvipError
 from dnsvip.jobs.channel import Job
 from dnsvip.jobs.process import JobProcess, Take
 
+PLACE_SECONDS = 60.0
+"""That a job waits for a process that is free."""
+
+TURN_SECONDS = 60.0
+"""That an operation waits for others of the same owner."""
+
 KEPT_SECONDS = 30.0
 """That a process without a job is kept."""
 
@@ -24,6 +30,10 @@ SHARE = 4
 
 class Busy(DnsvipError):
     """Too many are waiting already; nothing has been done."""
+
+
+class OwnTurn(Busy):
+    """Too many operations of the same owner are waiting, or they take too long."""
 
 
 class TooLong(DnsvipError):
@@ -53,17 +63,26 @@ class Jobs:
         return len(self._running)
 
     @asynccontextmanager
-    async def turn(self, owner: str) -> AsyncIterator[None]:
-        """The turn of an owner; raises Busy at once where too many wait."""
+    async def turn(self, owner: str, patience: float = TURN_SECONDS) -> AsyncIterator[None]:
+        """The turn of an owner; raises OwnTurn where too many of it wait, or this one has for `patience` seconds, and
+        Busy where too many of all wait."""
         if self._owners[owner] >= self._per_owner + max(1, self._waiting // SHARE):
-            raise Busy(f"{self._owners[owner]} expensive operations of this token wait already")
+            raise OwnTurn(f"{self._owners[owner]} expensive operations of this token wait already")
         if self._owners.total() >= self._waiting:
             raise Busy(f"{self._waiting} expensive operations wait already")
         turn = self._turns.setdefault(owner, asyncio.Semaphore(self._per_owner))
         self._owners[owner] += 1
         try:
-            async with turn:
+            try:
+                async with asyncio.timeout(patience):
+                    await turn.acquire()
+            except TimeoutError:
+                text = f"an expensive operation of this token has been going on for {patience:g} s"
+                raise OwnTurn(f"{text}; this one has waited for its turn in vain") from None
+            try:
                 yield
+            finally:
+                turn.release()
         finally:
             self._owners[owner] -= 1
             if not self._owners[owner]:
@@ -77,14 +96,16 @@ class Jobs:
         files: tuple[IO[Any], ...] = (),
         take: Take | None = None,
         keep: bool = False,
+        patience: float = PLACE_SECONDS,
     ) -> Any:
-        """The result of a function in a process. Raises what it raised, TooLong, or DnsvipError.
+        """The result of a function in a process. Raises what it raised, TooLong, DnsvipError, and Busy where none is
+        free after `patience` seconds.
 
         It is called with the arguments and then the files, and may be a coroutine function, or an asynchronous
         generator of bytes, which `take` takes. `seconds` begin with its process. With `keep`
         the result is large and stays: the garbage collector will not look at it.
         """
-        async with self._places:
+        async with self._place(patience):
             process = self._kept() or await JobProcess.start(self._bytes)
             self._running.add(process)
             job = Job(function, arguments, len(files))
@@ -101,6 +122,18 @@ class Jobs:
             later = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._end, process)
             self._idle[process] = later
             return result
+
+    @asynccontextmanager
+    async def _place(self, patience: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Busy(f"every process for expensive operations has been busy for {patience:g} s") from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def close(self) -> None:
         """Kill all."""

@@ -6,10 +6,7 @@ A renewed certificate is loaded when its files change; an invalid one leaves the
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
@@ -25,6 +22,7 @@ from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound
 from dnsvip.node.http_paths import bound_paths
 from dnsvip.site import parse_endpoint
+from dnsvip.site.io.unix_socket import bound_unix
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
 
 CHECK_SECONDS = 2.0
@@ -81,7 +79,9 @@ def _listen(
     runner: web.AppRunner, settings: AdminSettings, certificate: Certificate | None, connections: Connections
 ) -> tuple[str, Listening]:
     if settings.listen.startswith(UNIX):
-        return settings.listen, connections.listen(runner, _unix_socket(Path(settings.listen.removeprefix(UNIX))))
+        return settings.listen, connections.listen(
+            runner, bound_unix(Path(settings.listen.removeprefix(UNIX)), SOCKET_MODE)
+        )
     host, port = parse_endpoint(settings.listen)
     if certificate is None and not ip_address(host).is_loopback:
         log.warning(
@@ -96,27 +96,6 @@ def _listen(
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink()
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """A bound socket at `path`, with SOCKET_MODE. Raises FileExistsError where another process listens there."""
-    if path.exists():
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise FileExistsError(17, "a file that is not a socket is there")
-        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError):
-            probe.connect(str(path))
-            raise FileExistsError(98, "another process listens there")
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX)
-    previous = os.umask(0o777 & ~SOCKET_MODE)
-    try:
-        sock.bind(str(path))
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(previous)
-    return sock
 
 
 class Certificate:

@@ -58,7 +58,7 @@ def divided(asked: Shares, descriptors: int) -> Shares:
 def divide(node: NodeConfig) -> Shares:
     """Raise the limit of this process where that is needed and allowed, and divide it."""
     asked = wanted(node)
-    shares = divided(asked, _raised(asked.descriptors))
+    shares = divided(asked, raised(asked.descriptors))
     if shares != asked:
         log.warning(
             "too few file descriptors for the connections that the node file allows",
@@ -69,7 +69,7 @@ def divide(node: NodeConfig) -> Shares:
     return shares
 
 
-def _raised(descriptors: int) -> int:
+def raised(descriptors: int) -> int:
     """The soft limit, raised to so many where the hard one allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

@@ -15,12 +15,14 @@ from dnsvip.dispatcher.io.control import SOCKET, Control
 from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
+from dnsvip.node.give_way import GiveWay
 from dnsvip.node.health_endpoints import observed_dispatch, observing
 from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
 from dnsvip.node.sampled_logs import flow_log
 from dnsvip.node.sd_notify import Notifier
+from dnsvip.node.usage_report import UsageReport
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings
@@ -68,7 +70,8 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
 
         try:
             observed = observed_dispatch(live, follower, status)
-            async with observing(node.metrics.dispatch_listen, live, observed, "metrics.dispatch_listen"):
+            listen, give_way = node.metrics.dispatch_listen, GiveWay(runner.poll)
+            async with observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way):
                 with flow_log(live, runner) as flows:
                     await _run(live, follower, runner, health, status, stopped)
         finally:
@@ -101,7 +104,14 @@ async def _run(
     notifier.ready(serving)
     try:
         await run_until_one_ends(
-            (follower.run(), runner.run(), health.run(runner.update), notifier.keep_alive(), stopped.wait())
+            (
+                follower.run(),
+                runner.run(),
+                health.run(runner.update),
+                UsageReport(runner, follower).run(),
+                notifier.keep_alive(),
+                stopped.wait(),
+            )
         )
         notifier.stopping()
         log.info("stopping", packets=runner.status()["packets"])

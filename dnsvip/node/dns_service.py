@@ -124,11 +124,12 @@ def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings
     """The engine to start with; SERVFAIL for every zone where the snapshot makes it raise."""
     identity = _identity(settings)
     try:
-        return Engine(snapshot, None, geo_files.geo, identity, settings.require_cookies)
+        return Engine(snapshot, None, geo_files.geo, identity, settings.require_cookies, settings.listen)
     except Exception:
         log.exception("the snapshot cannot be compiled, all zones get SERVFAIL", generation=snapshot.generation)
         empty = Site(zones={name: Zone(name, "") for name in snapshot.site.zones})
-        return Engine(Snapshot(snapshot.generation, empty), None, geo_files.geo, identity, settings.require_cookies)
+        without = Snapshot(snapshot.generation, empty)
+        return Engine(without, None, geo_files.geo, identity, settings.require_cookies, settings.listen)
 
 
 def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any
     }
 
 
-_SETTINGS = ("classify.", "cookies.")
+_SETTINGS = ("classify.", "cookies.", "dns.")
 """What concerns all answers, and fails none."""
 
 

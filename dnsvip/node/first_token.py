@@ -54,7 +54,7 @@ async def make_first_token(store: Store, file: Path | None) -> None:
 
     A token that cannot be handed over is deleted, so that the next start creates another.
     """
-    if await store.tokens.all():
+    if await store.tokens.exist():
         return
     if file is None and is_journal(sys.stdout, os.environ):
         log.warning("the API has no token yet, and the journal is no place to print one", make_one=HINT)

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web, web_response
 from prometheus_client.core import Metric
@@ -20,10 +21,12 @@ from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.following.follower import SnapshotFollower
-from dnsvip.telemetry.endpoints import Observed, Readiness, make_observed_app, problems
+from dnsvip.telemetry.endpoints import Observed, Readiness, in_thread, make_observed_app, problems
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.exposition import collected
 from dnsvip.telemetry.metrics.node import Known
+
+T = TypeVar("T")
 
 STORE_SECONDS = 2.0
 """How long a scrape waits for the database; after that its figures are left out."""
@@ -67,16 +70,20 @@ def observed_dispatch(
     status: Callable[[], Mapping[str, Any]],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
-    """A dispatcher whose runner has started."""
+    """A dispatcher whose runner has started. Its figures are read at once, and what is made of them, which takes longer
+    the larger the site is, is made in a thread beside its packets."""
 
     async def families() -> list[Metric]:
         known = await _known("dispatch", follower)
-        return collected(
-            node=lambda: node.families(known),
-            site=lambda: node.site_families(known.snapshot),
-            dispatch=lambda: dispatch.families(status()),
-            process=process.families,
-            api=extra,
+        figures = _attempted(status)
+        return await in_thread(
+            lambda: collected(
+                node=lambda: node.families(known),
+                site=lambda: node.site_families(known.snapshot),
+                dispatch=lambda: dispatch.families(figures()),
+                process=process.families,
+                api=extra,
+            )
         )
 
     return Observed(families, lambda: problems(_readiness(live, follower, ()), time.time()))
@@ -125,6 +132,19 @@ async def listening(
 def host_port(host: str, port: int) -> str:
     """HOST:PORT, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _attempted(read: Callable[[], T]) -> Callable[[], T]:
+    """Gives what reading gives now, or raises what it raises."""
+    try:
+        value = read()
+    except Exception as error:  # noqa: BLE001 - it is raised where it is needed
+        return partial(_raise, error)
+    return lambda: value
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _readiness(live: LiveConfig, follower: SnapshotFollower, serving: tuple[str, ...]) -> Readiness:

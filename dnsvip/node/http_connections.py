@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from dnsvip.admin.http.problems import Handler
 from dnsvip.node.give_way import never
+from dnsvip.site.io.acceptor import Acceptor
 from dnsvip.site.node_admin import AdminLimits
 
 LINGER_SECONDS = 1.0
@@ -33,22 +34,16 @@ logging.getLogger("aiohttp.server").addFilter(
 )
 
 BACKLOG = 512
-ACCEPTED = 8
-"""Connections accepted in one turn of the event loop, so that a stream of them leaves time for answers."""
-
 BUFFER = 1 << 17
 """Bytes of answers that the kernel holds of a connection, at twice as much memory; by default up to 4 MB, for anybody
 who sends requests and does not read."""
-
-PAUSE_SECONDS = 0.1
-"""Without accepting, where there is no descriptor."""
 
 
 class Connections:
     """The connections of one listener within `limits`; `most` (descriptors) bounds them further.
 
     A peer that is `shared`, such as a proxy, speaks for many: its connections are bounded like all together.
-    `give_way` is called before each step: a piece of a request, a request, a TLS handshake.
+    `give_way` is called before each step: a connection, a piece of a request, a request, a TLS handshake, an end.
     """
 
     def __init__(
@@ -134,39 +129,17 @@ class Listening:
     """A listening socket whose connections are bounded from the moment they are accepted, TLS or not."""
 
     def __init__(self, sock: socket.socket, make: Callable[[], Guard], context: ssl.SSLContext | None = None) -> None:
-        self._loop, self._sock, self._make, self._context = asyncio.get_running_loop(), sock, make, context
-        self._pause: asyncio.TimerHandle | None = None
-        sock.setblocking(False)
-        sock.listen(BACKLOG)
-        self._resume()
-
-    @property
-    def address(self) -> tuple[str, int]:
+        self.address: tuple[str, int] = sock.getsockname()[:2]
         """Address and port."""
-        name = self._sock.getsockname()
-        return str(name[0]), int(name[1])
+        self._make, self._context = make, context
+        self._acceptor = Acceptor(sock, self._open, BACKLOG)
 
     def close(self) -> None:
         """Accept nothing more."""
-        if self._pause is not None:
-            self._pause.cancel()
-        self._loop.remove_reader(self._sock.fileno())
-        self._sock.close()
+        self._acceptor.close()
 
-    def _resume(self) -> None:
-        self._loop.add_reader(self._sock.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        for _ in range(ACCEPTED):
-            try:
-                sock, peer = self._sock.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError:  # no descriptor: the kernel keeps them waiting
-                self._loop.remove_reader(self._sock.fileno())
-                self._pause = self._loop.call_later(PAUSE_SECONDS, self._resume)
-                return
-            self._make().open(sock, peer, self._context)
+    def _open(self, sock: socket.socket, peer: object) -> None:
+        self._make().open(sock, peer, self._context)
 
 
 class Guard(asyncio.Protocol):
@@ -209,6 +182,7 @@ class Guard(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the head of its first request."""
+        self._connections.give_way()
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
         self._connections.by_transport[transport] = self
         self._inner.connection_made(transport)
@@ -256,8 +230,25 @@ class Guard(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Passed on; the peer has some time to read."""
-        self._stuck = asyncio.get_running_loop().call_later(self._connections.limits.write_seconds, self.end)
+        self._watch_reader(self._unread)
         self._inner.pause_writing()
+
+    @property
+    def _unread(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def _watch_reader(self, before: int) -> None:
+        """Close it unless its peer takes some of the `before` bytes in time, and so again and again."""
+        limits = self._connections.limits
+
+        def look() -> None:
+            left = self._unread
+            if keeps_up(before, left, limits.write_seconds, limits.body_rate):
+                self._watch_reader(left)
+            else:
+                self.end()
+
+        self._stuck = asyncio.get_running_loop().call_later(limits.write_seconds, look)
 
     def resume_writing(self) -> None:
         """Passed on."""
@@ -267,12 +258,18 @@ class Guard(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget it."""
+        self._connections.give_way()
         self._lost = True
         for handle in (self._timer, self._stuck):
             if handle is not None:
                 handle.cancel()
         self._connections.forget(self)
         self._inner.connection_lost(error)
+
+
+def keeps_up(before: int, left: int, seconds: float, rate: int) -> bool:
+    """Whether a peer that has left so many bytes of `before` reads at an eighth of a rate, bytes/s, at least."""
+    return before - left >= seconds * rate / 8
 
 
 def _source(peer: object) -> str:

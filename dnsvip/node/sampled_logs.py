@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dnsvip.dispatcher.observe.as_json import NOT_LOGGED, flow_log_line
 from dnsvip.dispatcher.observe.filter import CompiledFilter
 from dnsvip.dispatcher.observe.plane import Event, Filter, ObservedPlane
+from dnsvip.dns.querylog import Sample
 from dnsvip.dns.querylog import record as query_log_line
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site.node_file import NodeConfig, SampleSettings
@@ -23,7 +24,8 @@ Use = Callable[[SampleLog[T] | None, int], None]
 @contextmanager
 def query_log(live: LiveConfig, server: DnsServer) -> Iterator[None]:
     """The query log of a server, while the context lasts."""
-    with _configured(live, lambda node: node.log.queries, query_log_line, server.sample):
+    render: Render[Sample] = lambda sample, anonymise: query_log_line(sample, anonymise, server.engine.session_bases)  # noqa: E731
+    with _configured(live, lambda node: node.log.queries, render, server.sample):
         yield
 
 

@@ -119,11 +119,11 @@ def _observed(live: LiveConfig, follower: SnapshotFollower, dns: DnsServer | Wor
 
 def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers) -> Node:
     def store() -> Store:
-        if follower.store is None:
+        if follower.for_callers is None:
             raise StoreError(
                 f"the database has not been reached; DNS answers as of generation {follower.snapshot.generation}"
             )
-        return follower.store
+        return follower.for_callers
 
     def engine() -> Engine | None:
         return dns.engine if isinstance(dns, DnsServer) else None

@@ -8,20 +8,31 @@ The shape of each class is the shape of its table in the site file and of its bo
 from dnsvip.site.choices import (
     Anonymous,
     ClientState,
+    DnssecAlgorithm,
+    DnssecDenial,
+    Excess,
     Fallback,
     Forward,
+    Networks,
+    NonceOf,
+    OnExpired,
     OnInvalid,
     Over,
+    Per,
     ServerState,
+    SessionFrom,
     Step,
     Stickiness,
     TierAction,
 )
+from dnsvip.site.claims import Label, Source
 from dnsvip.site.clients import MATCH_FORMS, PLACE_FORMS, Classify, Client, Match, MatchEntry, Proof
 from dnsvip.site.clusters import ClassCluster, Cluster
-from dnsvip.site.dns import Service, Transfer, TsigKey, Zone
+from dnsvip.site.dns import DnsGroup, Dnssec, Service, Transfer, TsigKey, Zone
+from dnsvip.site.quality import Policing, Rate
+from dnsvip.site.routing import Evidence, SelectRule
 from dnsvip.site.snapshot import Site, Snapshot
-from dnsvip.site.traffic import MAX_POOLS, Check, Pool, Rate, Server, Tier
+from dnsvip.site.traffic import MAX_POOLS, Check, Pool, Server, Tier
 from dnsvip.site.values import (
     DNS_LABEL,
     NAME_PATTERN,
@@ -30,12 +41,14 @@ from dnsvip.site.values import (
     Authorities,
     Base64,
     DnsName,
+    DnsServer,
     Endpoint,
     Name,
     Network,
     Seconds,
     parse_endpoint,
 )
+from dnsvip.site.zone_keys import ZoneKey
 
 __all__ = [
     "DNS_LABEL",
@@ -54,25 +67,41 @@ __all__ = [
     "Client",
     "ClientState",
     "Cluster",
+    "DnsGroup",
     "DnsName",
+    "DnsServer",
+    "Dnssec",
+    "DnssecAlgorithm",
+    "DnssecDenial",
     "Endpoint",
+    "Evidence",
+    "Excess",
     "Fallback",
     "Forward",
+    "Label",
     "Match",
     "MatchEntry",
     "Name",
     "Network",
+    "Networks",
+    "NonceOf",
+    "OnExpired",
     "OnInvalid",
     "Over",
+    "Per",
+    "Policing",
     "Pool",
     "Proof",
     "Rate",
     "Seconds",
+    "SelectRule",
     "Server",
     "ServerState",
     "Service",
+    "SessionFrom",
     "Site",
     "Snapshot",
+    "Source",
     "Step",
     "Stickiness",
     "Tier",
@@ -80,5 +109,6 @@ __all__ = [
     "Transfer",
     "TsigKey",
     "Zone",
+    "ZoneKey",
     "parse_endpoint",
 ]

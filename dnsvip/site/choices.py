@@ -17,6 +17,21 @@ class Over(Choice):
     PASS = "pass", "Pass", "The flow is forwarded and counted as over the rate."
 
 
+class Excess(Choice):
+    """What happens to a packet that exceeds its tier's policing."""
+
+    DROP = "drop", "Drop", "The packet is dropped."
+    MARK = "mark", "Mark", "The packet is forwarded with a DSCP by which networks drop it first."
+
+
+class Per(Choice):
+    """Who shares one bucket of a tier's limit."""
+
+    TIER = "tier", "Tier", "All clients of the tier share one limit."
+    CLIENT = "client", "Client", "Each client has the limit for itself, an anonymous one its source's /64 or /24."
+    SOURCE = "source", "Source", "Each source network, a /64 or /24, has the limit for itself."
+
+
 class TierAction(Choice):
     """What happens to the packets of a tier."""
 
@@ -38,11 +53,37 @@ class OnInvalid(Choice):
     DEFAULT_TIER = "default-tier", "Default tier", "The flow is served in the cluster's default tier."
 
 
+class OnExpired(Choice):
+    """What a cluster does with packets to an authentic address that has expired."""
+
+    DROP = "drop", "Drop", "The packet is dropped."
+    DEFAULT_TIER = "default-tier", "Default tier", "The flow is served in the cluster's default tier."
+    RESET = (
+        "reset",
+        "Reset",
+        "The sender gets a TCP reset (for other protocols an ICMP error) and asks DNS again at once.",
+    )
+
+
 class Anonymous(Choice):
     """Which address an unidentified client receives."""
 
     PLAIN = "plain", "Plain", "The cluster's plain address, the same for everyone."
     ENCODED = "encoded", "Encoded", "An encoded address of the default tier with client number 0."
+
+
+class NonceOf(Choice):
+    """What a nonce is made for: `Cluster.nonce`."""
+
+    SLOT = "slot", "Renewal", "A client has the same nonce for the time of renew."
+    ANSWER = "answer", "Answer", "Each answer has a nonce of its own, and costs an encryption."
+
+
+class Networks(Choice):
+    """From where an issued address of a client is accepted."""
+
+    ANY = "any", "Any", "From any network."
+    ONLY = "only", "Only its own", "From networks that identify the client; from others it counts as unproven."
 
 
 class Stickiness(Choice):
@@ -53,12 +94,22 @@ class Stickiness(Choice):
     SESSION = "session", "Session", "All flows of a session go to the same server."
 
 
+class SessionFrom(Choice):
+    """What names the session of a requester."""
+
+    LABEL = "label", "Label", "The first label of the name asked for, which the API has made; others do not exist."
+
+
 class Forward(Choice):
     """How a packet reaches its server."""
 
     DIRECT = "direct", "Direct", "The packet is unchanged; the server answers the client itself."
     ENCAP = "encap", "Encapsulated", "The packet travels inside an IPv6 tunnel; the server answers the client itself."
-    NAT = "nat", "NAT", "The destination is rewritten to the server's address, and answers are rewritten back."
+    NAT = (
+        "nat",
+        "NAT",
+        "The destination is rewritten to the server's address, of the packet's IP version; answers are rewritten back.",
+    )
 
 
 class ServerState(Choice):
@@ -103,6 +154,37 @@ class TsigAlgorithm(Choice):
     SHA256 = "hmac-sha256", "HMAC-SHA-256", "HMAC with SHA-256, which every peer must support."
     SHA384 = "hmac-sha384", "HMAC-SHA-384", "HMAC with SHA-384."
     SHA512 = "hmac-sha512", "HMAC-SHA-512", "HMAC with SHA-512."
+
+
+class DnssecAlgorithm(Choice):
+    """What a zone is signed with (RFC 8624 section 3.1)."""
+
+    ECDSAP256SHA256 = (
+        "ecdsap256sha256",
+        "ECDSA P-256",
+        "ECDSA P-256 with SHA-256, which all validators know (RFC 6605).",
+    )
+    ED25519 = "ed25519", "Ed25519", "Ed25519, which old validators take for unsigned (RFC 8080)."
+
+
+class DnssecDenial(Choice):
+    """How a signed zone proves that it has no such name or type."""
+
+    COMPACT = (
+        "compact",
+        "Compact",
+        "Compact denial, made for each name: nobody can list the zone, and a denial costs one signature (RFC 9824).",
+    )
+    NSEC = (
+        "nsec",
+        "NSEC chain",
+        "The chain of the zone's names: all denials in a gap share a signature; anybody can list the zone (RFC 4034).",
+    )
+    NSEC3 = (
+        "nsec3",
+        "NSEC3 white lies",
+        "NSEC3 made for each name: nobody can list the zone, and a denial costs up to three signatures (RFC 7129).",
+    )
 
 
 _BIND: Mapping[Bind, tuple[str, str]] = {

@@ -11,9 +11,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from dnsvip.address.proof import Bind
-from dnsvip.site.choices import ClientState, Step
+from dnsvip.site.choices import ClientState, Networks, Step
 from dnsvip.site.declare import About
-from dnsvip.site.values import STRICT, Name, Network
+from dnsvip.site.routing import MOST_OWN_SERVERS, OwnServer
+from dnsvip.site.values import LONGEST_VALUE, STRICT, AttributeWords, Name, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ def _read_match(entry: Any) -> Match:
         raise ValueError(f"unknown kind of match {key!r}: must be one of {', '.join(Step)}")
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key}: must be a string")
+    if len(value) > LONGEST_VALUE:
+        raise ValueError(f"{key}: must have at most {LONGEST_VALUE} characters (it has {len(value)})")
     step = Step(key)
     return Match(step, MATCH_FORMS.get(step, str)(value))
 
@@ -77,6 +80,7 @@ MatchEntry = Annotated[
                 step.value: {
                     "type": "string",
                     "minLength": 1,
+                    "maxLength": LONGEST_VALUE,
                     "x-ui": {"label": step.label, "help": step.help, "order": order}
                     | ({"refers": "tsig"} if step is Step.TSIG else {}),
                 }
@@ -119,9 +123,21 @@ class Client:
     ] = ()
     proof: Annotated[Proof, About("Proof", "How the client proves that it holds its key.")] = Proof()
     attributes: Annotated[
-        Mapping[str, str | int],
+        AttributeWords,
         About("Attributes", "Values of the attributes in the clusters' layouts, as words or numbers."),
     ] = field(default_factory=dict)
+    pool: Annotated[
+        Name | None,
+        About("Pool", "Pool that serves the client's flows, before any rule of a cluster.", refers="pool"),
+    ] = None
+    servers: Annotated[
+        Annotated[tuple[OwnServer, ...], Field(max_length=MOST_OWN_SERVERS)],
+        About(
+            "Own servers",
+            "Servers that serve the client's flows while one of them can, each as SERVER or POOL/SERVER. Excludes a "
+            "pool.",
+        ),
+    ] = ()
     state: Annotated[
         ClientState,
         About(
@@ -138,6 +154,27 @@ class Client:
         Field(strict=True, ge=0, lt=1 << 32),
         About("Key generation", "Counts the client's keys; raising it voids the key it holds.", runtime=True),
     ] = 0
+    end_flows: Annotated[
+        bool,
+        About(
+            "End flows",
+            "While the client is disabled or revoked, and once it is deleted, its known flows end too.",
+            runtime=True,
+        ),
+    ] = False
+    networks: Annotated[
+        Networks,
+        About(
+            "Networks",
+            'From where its issued addresses are accepted: with "only" from the networks (ecs and source) that '
+            "identify it. Its tier may demand the same.",
+        ),
+    ] = Networks.ANY
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the client's known flows have ended: none of its packets passes."""
+        return self.end_flows and self.state is not ClientState.ENABLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from dnsvip.address.classes import ClassTable
+from dnsvip.address.label import LabelFormat
 from dnsvip.address.layout import Layout
-from dnsvip.site.choices import Anonymous, OnInvalid
+from dnsvip.address.source import SourceFormat
+from dnsvip.site.choices import Anonymous, NonceOf, OnExpired, OnInvalid
+from dnsvip.site.claims import Claims, Label, LayoutField, Source
 from dnsvip.site.declare import About
+from dnsvip.site.routing import Select
 from dnsvip.site.values import STRICT, Name, Seconds
 
 Ttl = Annotated[int, Field(strict=True, ge=0, le=86_400), About("TTL", "TTL of answers.", unit="s", listed=4)]
@@ -27,17 +31,13 @@ DefaultTier = Annotated[
         refers="tier",
     ),
 ]
-LayoutField = tuple[
-    Annotated[Name, About("Field", "Name of the field: tier, client, expiry, nonce, session or an attribute.")],
-    Annotated[int, Field(strict=True, ge=1, le=64), About("Bits", "Width of the field.", unit="bits")],
-]
 
 
 @dataclass(frozen=True)
 class Cluster:
     """An IPv6 cluster: its prefix, what its addresses carry, and how long they live.
 
-    `address_layout` is derived and raises CodecError where the numbers do not add up to 128 bits.
+    `address_layout`, `label_format` and `source_format` are derived and raise CodecError where numbers do not add up.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -49,7 +49,7 @@ class Cluster:
         About(
             "Layout",
             "Fields of the encrypted part of an address and their widths. Prefix, 3 bits for mode and epoch, "
-            "fields and tag make 128 bits.",
+            "fields, claims and tag make 128 bits.",
             listed=6,
             heading="CARRIES",
         ),
@@ -60,7 +60,7 @@ class Cluster:
     default_tier: DefaultTier
     values: Annotated[
         Mapping[str, Mapping[str, int]],
-        About("Attribute values", "For each attribute of the layout, its words and their numbers, from 1."),
+        About("Attribute values", "For each attribute or claim, its words and their numbers, from 1."),
     ] = field(default_factory=dict)
     expiry_unit: Annotated[
         Seconds, About("Expiry unit", "Time that one step of the expiry field covers.", unit="s")
@@ -70,20 +70,46 @@ class Cluster:
         Seconds | None,
         About("Renew", "Time a client keeps the same nonce and expiry; by default as long as the TTL.", unit="s"),
     ] = None
+    nonce: Annotated[NonceOf, About("Nonce", "What has a nonce of its own: a time of renew, or each answer.")] = (
+        NonceOf.SLOT
+    )
     anonymous: Annotated[Anonymous, About("Anonymous clients", "Which address an unidentified client receives.")] = (
         Anonymous.PLAIN
     )
     on_invalid: Annotated[
         OnInvalid, About("Invalid addresses", "What happens to packets to a forged, expired or revoked address.")
     ] = OnInvalid.DROP
+    on_expired: Annotated[
+        OnExpired | None,
+        About(
+            "Expired addresses",
+            "What happens to packets to an authentic address that has expired; by default as to other invalid ones.",
+        ),
+    ] = None
     slot_seconds: Annotated[
         int,
         Field(strict=True, ge=1, le=3600),
         About("Proof slot", "Length of the time slots that proofs are made for.", unit="s"),
     ] = 30
     session_lifetime: Annotated[
-        Seconds, About("Session lifetime", "Time that addresses of a retired key are still accepted.", unit="s")
+        Seconds,
+        About(
+            "Session lifetime",
+            "Time that addresses of a retired key are still accepted, and running flows of expired ones after their "
+            "dispatcher is lost.",
+            unit="s",
+        ),
     ] = 3600
+    resume_rate: Annotated[
+        int,
+        Field(strict=True, ge=0, le=1_000_000_000),
+        About(
+            "Resume rate",
+            "Running flows that each dispatcher takes over from others per second, five times as many at once. With 0 "
+            "their packets are treated like those of new flows.",
+            unit="1/s",
+        ),
+    ] = 20_000
     rotate_every: Annotated[
         Seconds | Literal["never"] | None,
         About(
@@ -93,11 +119,58 @@ class Cluster:
             unit="s",
         ),
     ] = None
+    identify_source: Annotated[
+        bool,
+        About(
+            "Identify sources",
+            "A new flow to the plain address from a network (ecs and source) that identifies a client is that "
+            "client's; so is one to an address that counts as unproven.",
+        ),
+    ] = False
+    select: Select = ()
+    claims: Claims = ()
+    label: Annotated[
+        Label | None, About("Flow label", "Claims in the IPv6 flow label; without it labels are not looked at.")
+    ] = None
+    source: Annotated[
+        Source | None,
+        About("Source addresses", "What clients' own addresses say to the plain address; without it, nothing."),
+    ] = None
 
     @property
     def address_layout(self) -> Layout:
         """The bits of this cluster's addresses."""
-        return Layout(self.prefix, self.layout, self.tag_bits)
+        return Layout(self.prefix, self.layout, self.tag_bits, self.claims)
+
+    @property
+    def label_format(self) -> LabelFormat | None:
+        """The bits of flow labels to this cluster."""
+        return LabelFormat(self.label.claims, self.label.mac_bits) if self.label else None
+
+    @property
+    def source_format(self) -> SourceFormat | None:
+        """The bits of clients' own addresses that this cluster reads."""
+        return SourceFormat(self.prefix, self.source.layout, self.source.tag_bits) if self.source else None
+
+    @property
+    def claimed(self) -> dict[str, int]:
+        """What clients claim, in addresses and labels: names and widths."""
+        return dict(self.claims) | dict(self.label.claims if self.label else ())
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Every field that a flow may carry, of layout, claims, label and source addresses, and its greatest width."""
+        widths = dict(self.layout) | self.claimed
+        for name, bits in self.source.layout if self.source else ():
+            widths[name] = max(bits, widths.get(name, 0))
+        return widths
+
+    @property
+    def serves_expired(self) -> bool:
+        """Whether an expired address opens flows in the default tier."""
+        if self.on_expired is None:
+            return self.on_invalid is OnInvalid.DEFAULT_TIER
+        return self.on_expired is OnExpired.DEFAULT_TIER
 
     @property
     def renew_seconds(self) -> int:
@@ -121,6 +194,15 @@ class ClassCluster:
     ]
     default_tier: DefaultTier
     ttl: Ttl = 60
+    identify_source: Annotated[
+        bool,
+        About(
+            "Identify sources",
+            "A new flow to the plain address from a network (ecs and source) that identifies a client is that "
+            "client's; so is one to an address that counts as unproven.",
+        ),
+    ] = False
+    select: Select = ()
 
     @property
     def table(self) -> ClassTable:

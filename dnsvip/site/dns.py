@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-from dnsvip.site.choices import TsigAlgorithm
+from dnsvip.site.choices import DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
 from dnsvip.site.declare import About
-from dnsvip.site.values import STRICT, Base64, DnsName, Name, Network
+from dnsvip.site.values import STRICT, AttributeWords, Base64, DnsKey, DnsName, DnsServer, Name, Network
+
+LEAST_ZSK_DAYS = 15
+"""Days that a zone signing key is in use at least where it is rolled by schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,49 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Dnssec:
+    """How a zone is signed (RFC 4033): online, as answers are made, with keys that the site makes and keeps."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    enabled: Annotated[
+        bool,
+        About(
+            "Enabled",
+            "Sign the zone's answers. Keys are made when it is first true, and kept until the zone is removed.",
+        ),
+    ] = False
+    algorithm: Annotated[
+        DnssecAlgorithm,
+        About("Algorithm", "Algorithm of the zone's keys; it is chosen before they are made and stays."),
+    ] = DnssecAlgorithm.ECDSAP256SHA256
+    denial: Annotated[
+        DnssecDenial,
+        About("Denial", "How the zone proves that it has no such name or type; it may change at any time."),
+    ] = DnssecDenial.COMPACT
+    split: Annotated[
+        bool,
+        About(
+            "Two keys",
+            "A zone signing key signs the zone, and the key of the DS record only the keys; without it one signs all.",
+        ),
+    ] = False
+    zsk_days: Annotated[
+        int | None,
+        Field(ge=LEAST_ZSK_DAYS, le=3650),
+        About("Days of a zone signing key", "Days after which a new one takes its place; without it when asked to."),
+    ] = None
+    foreign: Annotated[
+        tuple[DnsKey, ...],
+        Field(max_length=16),
+        About(
+            "Foreign keys",
+            "Keys of other signers of the zone (RFC 8901, model 2), each as in a DNSKEY record: published, and in CDS "
+            "and CDNSKEY where it has the flag SEP.",
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Zone:
     """A zone as the text of its zone file (RFC 1035 section 5)."""
 
@@ -35,6 +81,12 @@ class Zone:
     transfer: Annotated[
         Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
     ] = None
+    dnssec: Annotated[Dnssec | None, About("DNSSEC", "How the zone is signed; without it, it is not.")] = None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether its answers are signed."""
+        return self.dnssec is not None and self.dnssec.enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +96,15 @@ class Service:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[DnsName, About("Name", "Name of the service, inside one of the zones.", listed=1)]
     cluster: Annotated[
-        Name,
-        About("Cluster", "IPv6 cluster of the service's addresses.", listed=2, filtered=True, refers="cluster"),
-    ]
+        Name | None,
+        About(
+            "Cluster",
+            "IPv6 cluster of the service's addresses; without it there is no AAAA record, only A of an IPv4 cluster.",
+            listed=2,
+            filtered=True,
+            refers="cluster",
+        ),
+    ] = None
     cluster4: Annotated[
         Name | None,
         About(
@@ -56,6 +114,47 @@ class Service:
             refers="cluster",
         ),
     ] = None
+    attributes: Annotated[
+        AttributeWords,
+        About(
+            "Attributes",
+            "What is asked for here, as attributes of the cluster's layout: sealed into the addresses of this service, "
+            "in place of the client's own.",
+        ),
+    ] = field(default_factory=dict)
+    session: Annotated[
+        SessionFrom | None,
+        About(
+            "Session",
+            "What names the session of a requester. Of a wildcard, the names below it may: whoever asks for one comes "
+            "to the same server of a pool that is sticky by session.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsGroup:
+    """The DNS servers that the clients of some tiers query."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: Annotated[Name, About("Name", "Name of the group, which the node files' listeners refer to.", listed=1)]
+    servers: Annotated[
+        tuple[DnsServer, ...],
+        Field(min_length=1, max_length=16),
+        About(
+            "Servers",
+            "DNS servers of the group in the order of use, each ADDRESS:PORT, or tls://ADDRESS:PORT#NAME over TLS; "
+            "they are in the enrolments of the clients.",
+            listed=3,
+        ),
+    ]
+    tiers: Annotated[
+        tuple[Name, ...],
+        Field(max_length=256),
+        About(
+            "Tiers", "Tiers whose clients query these servers; a tier is in one group at most.", listed=2, refers="tier"
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

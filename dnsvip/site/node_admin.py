@@ -48,8 +48,10 @@ class AdminLimits:
     """`[admin.limits]`: what one peer, one token and all together may take of the node by way of the API.
 
     Expensive operations (checks of zones over a few kB, edits of zones, `apply`, imports, exports) run in processes,
-    `processes` at a time and `per_token` for one token; `waiting` others wait, more are refused. Each ends when its
-    caller goes away.
+    `processes` at a time and `per_token` for one token; `waiting` others wait, a quarter of them of one token, and no
+    longer than `turn_seconds` for their own token; more are refused. Each ends when its caller goes away. Requests that
+    use the database are bounded likewise, `database_requests` at a time and `database_per_token` of one token; the next
+    is that of the token with the fewest.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -68,7 +70,12 @@ class AdminLimits:
         1 << 16
     )
     write_seconds: Annotated[
-        Seconds, About("Write", "Close a connection whose peer reads nothing of its answer for this long.", unit="s")
+        Seconds,
+        About(
+            "Write",
+            "Close a connection whose peer reads its answer at less than an eighth of `body_rate` for this long.",
+            unit="s",
+        ),
     ] = 30.0
     body_bytes: Annotated[
         Bytes, About("Largest body", "Maximum body of a request that has no limit of its own.", unit="bytes")
@@ -76,6 +83,12 @@ class AdminLimits:
     zone_bytes: Annotated[
         Bytes, About("Largest zone", "Maximum body of a zone, and maximum text of one that is edited.", unit="bytes")
     ] = 16 << 20
+    acme_names: Annotated[
+        Number,
+        About(
+            "ACME names", "Maximum names `_acme-challenge` of a zone where a token that may set nothing else adds one."
+        ),
+    ] = 100
     apply_bytes: Annotated[Bytes, About("Largest site", "Maximum body of `apply`.", unit="bytes")] = 256 << 20
     import_bytes: Annotated[Bytes, About("Largest import", "Maximum body of an import.", unit="bytes")] = 2 << 30
     import_lines: Annotated[int, Field(ge=1, le=1 << 40), About("Longest import", "Maximum lines of an import.")] = (
@@ -89,6 +102,26 @@ class AdminLimits:
     per_token: Annotated[
         int, Field(ge=1, le=256), About("Per token", "Expensive operations of one token at a time; its others wait.")
     ] = 1
+    turn_seconds: Annotated[
+        Seconds,
+        About(
+            "Turn",
+            "Time that an expensive operation, or a request for the database, waits for others of its token; then it "
+            "gets 429.",
+            unit="s",
+        ),
+    ] = 60.0
+    database_requests: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        About(
+            "Database",
+            "Requests that use the database at a time, each by a connection; the node's own duties have others.",
+        ),
+    ] = 16
+    database_per_token: Annotated[
+        int, Field(ge=1, le=1000), About("Database per token", "Those of one token at a time; its others wait.")
+    ] = 6
     waiting: Annotated[Number, About("Waiting", "Expensive operations that wait; more are refused with 503.")] = 64
     check_seconds: Annotated[Seconds, About("Check", "Maximum time of a zone's check or edit.", unit="s")] = 120.0
     transfer_seconds: Annotated[
@@ -99,6 +132,20 @@ class AdminLimits:
         Field(ge=128 << 20, le=1 << 40),
         About("Process memory", "Address space of each such process.", unit="bytes"),
     ] = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """`[admin.audit]`: how much of the audit stays. Of the nodes with an API each deletes the oldest rows once an hour;
+    those of the last day stay in any case, and the newest thousand."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    keep_days: Annotated[
+        int, Field(ge=1, le=36_500), About("Days", "Audit rows that are older are deleted.", unit="days")
+    ] = 400
+    keep_rows: Annotated[
+        int, Field(ge=1000, le=1 << 40), About("Rows", "Audit rows beyond so many are deleted, the oldest first.")
+    ] = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +177,6 @@ class AdminSettings:
     limits: Annotated[
         AdminLimits, About("Limits", "What one peer, one token and all together may take of the node.")
     ] = field(default_factory=AdminLimits)
+    audit: Annotated[AuditSettings, About("Audit", "How much of the audit stays.")] = field(
+        default_factory=AuditSettings
+    )

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from dnsvip.errors import Problem
 from dnsvip.site import STRICT, Endpoint, Name, Network
 from dnsvip.site.declare import About
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to."""
+    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to.
+
+    A listener with `allow` or `identity` refuses strangers; both must hold where both are given.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     address: Annotated[
         Endpoint, About("Address", "Address for DNS, UDP and TCP; by default `127.0.0.1:5353` and `[::1]:5353`.")
     ]
     name: Annotated[Name, About("Name", 'What a client\'s `match = [{ listener = "NAME" }]` refers to.')] = "default"
+    group: Annotated[
+        Name | None,
+        About(
+            "Group",
+            "DNS group of the site (`[dns_group.NAME]`) that this listener belongs to: with `identity`, only clients "
+            "of its tiers are answered.",
+        ),
+    ] = None
+    tier: Annotated[
+        Name | None,
+        About(
+            "Tier",
+            "Tier of whoever asks here and is identified by no step of `classify.order` before `listener`.",
+        ),
+    ] = None
+    allow: Annotated[
+        tuple[Network, ...],
+        About("Allow", "Networks that are answered; others get REFUSED. By default everybody."),
+    ] = ()
+    identity: Annotated[
+        Literal["required"] | None,
+        About(
+            "Identity",
+            "With `required`, only known clients are answered, identified by key or network; others get REFUSED.",
+        ),
+    ] = None
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether it differs from an ordinary listener."""
+        return bool(self.group or self.tier or self.allow or self.identity)
 
 
 ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
@@ -29,8 +65,8 @@ ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 @dataclass(frozen=True, slots=True)
 class TcpSettings:
     """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64;
-    twice as many per /56, four times per /48), and the seconds without a complete query after which a connection is
-    closed. Where the total is reached, the connection idle longest makes room."""
+    twice as many per /56, four times per IPv4 /24 or IPv6 /48), and the seconds without a complete query after which a
+    connection is closed. Where the total is reached, the connection idle longest makes room."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     connections: Annotated[
@@ -43,7 +79,8 @@ class TcpSettings:
         Field(ge=1, le=1_000_000),
         About(
             "Per source",
-            "Maximum connections per source (an IPv4 address, an IPv6 /64; a /56 twice, a /48 four times as many).",
+            "Maximum connections per source (an IPv4 address, an IPv6 /64; an IPv6 /56 has twice, an IPv4 /24 or an "
+            "IPv6 /48 four times as many).",
         ),
     ] = 64
     idle_seconds: Annotated[
@@ -109,3 +146,13 @@ class DnsSettings:
         tuple[Network, ...],
         About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),
     ] = ()
+
+
+def listener_problems(settings: DnsSettings) -> Iterator[Problem]:
+    """Listeners that share a name and differ in their rules: a query is known by the name of its listener."""
+    first: dict[str, Listener] = {}
+    for place, listener in enumerate(settings.listen):
+        other = first.setdefault(listener.name, listener)
+        if replace(other, address=listener.address) != listener:
+            text = f"{listener.address} and {other.address} are both called {listener.name!r} and have different rules"
+            yield Problem(f"dns.listen.{place}.name", f"{text}; give each a name of its own")

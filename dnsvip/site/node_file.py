@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,7 +18,7 @@ from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.site import STRICT, Endpoint, Name, Network
 from dnsvip.site.declare import About
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
-from dnsvip.site.node_dns import DnsSettings
+from dnsvip.site.node_dns import DnsSettings, listener_problems
 from dnsvip.site.plain import problem_of
 
 
@@ -36,6 +36,10 @@ class GeoSettings:
         BeforeValidator(_paths),
         About("Databases", "MaxMind DB files, for clients with `match = [{ geo = ... }]`; reloaded when they change."),
     ] = ()
+
+
+MOST_DISPATCHERS = 17
+"""Of one cluster: as many as the kernel program knows beside itself, and itself."""
 
 
 def _checked_half(network: IPv6Network) -> IPv6Network:
@@ -66,11 +70,33 @@ class DispatchSettings:
         About("Interface", "Interface of the clients' packets; required for `xdp`, otherwise used for its MTU."),
     ] = None
     flows: Annotated[int, Field(ge=1024, le=64_000_000), About("Flows", "Capacity of the flow table.")] = 1_000_000
+    buckets: Annotated[
+        int,
+        Field(ge=1024, le=16_777_216),
+        About(
+            "Buckets",
+            "Clients, and as many sources, whose limits are kept apart at a time; the others share their tier's.",
+        ),
+    ] = 65_536
     encap_source: Annotated[
         IPv6Network,
         AfterValidator(_checked_half),
         About("Encap source", 'The /64 of the outer source address under `forward = "encap"`.'),
     ] = IPv6Network("100::/64")
+
+    address: Annotated[
+        IPv6Address | None,
+        About("Address", "IPv6 address of this host at which the other dispatchers of `peers` reach it."),
+    ] = None
+    peers: Annotated[
+        tuple[IPv6Address, ...],
+        Field(max_length=MOST_DISPATCHERS),
+        About(
+            "Dispatchers",
+            "The `address` of every dispatcher of the same clusters, the same list on each: they share single uses "
+            "and translations under nat.",
+        ),
+    ] = ()
 
     generic: Annotated[bool, About("Generic", "Attach in generic mode, for drivers without native XDP; slower.")] = (
         False
@@ -148,8 +174,8 @@ class SampleSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LogSettings:
-    """`[log]`: format and level of the process log, and samples of queries and flows; by default none."""
+class ProcessLogSettings:
+    """`[log]` of a process that has no queries and flows: format and level of its log."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     format: Annotated[Literal["console", "json"], About("Format", "Lines for people, or JSON; on standard error.")] = (
@@ -158,6 +184,12 @@ class LogSettings:
     level: Annotated[Literal["debug", "info", "warning", "error"], About("Level", "Lowest level that is logged.")] = (
         "info"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings(ProcessLogSettings):
+    """`[log]`: format and level of the process log, and samples of queries and flows; by default none."""
+
     queries: Annotated[SampleSettings | None, About("Queries", "Sample of the queries.")] = None
     flows: Annotated[SampleSettings | None, About("Flows", "Sample of the new and refused flows.")] = None
 
@@ -216,9 +248,14 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
     except ValidationError as error:
         problems = [problem_of("", NodeConfig, item) for item in error.errors()]
         raise InvalidSite(problems, str(path)) from None
+    if config.dispatch and config.dispatch.peers and config.dispatch.address not in config.dispatch.peers:
+        what = "has to be one of dispatch.peers, the addresses of all dispatchers of the cluster"
+        raise InvalidSite([Problem("dispatch.address", what)], str(path))
     if config.dispatch and config.dispatch.mode == "xdp" and not config.dispatch.interface:
         what = 'missing; mode = "xdp" needs the name of the interface that clients\' packets come from'
         raise InvalidSite([Problem("dispatch.interface", what)], str(path))
+    if problems := list(listener_problems(config.dns)):
+        raise InvalidSite(problems, str(path))
     folder = path.parent
     return replace(
         config,

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import CodecError, InvalidSite, Problem
-from dnsvip.site import ClassCluster, Classify, Client, Cluster, Pool, Service, Site, Tier, TsigKey, Zone
+from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, Pool, Service, Site, Tier, TsigKey, Zone
 from dnsvip.site.declare import table_at
 from dnsvip.site.registry import KINDS
 
 JsonObject: TypeAlias = dict[str, Any]
-SiteObject: TypeAlias = Cluster | ClassCluster | Tier | Pool | Zone | Service | TsigKey | Client | Classify
+SiteObject: TypeAlias = Cluster | ClassCluster | Tier | Pool | Zone | Service | DnsGroup | TsigKey | Client | Classify
 
 _ADAPTERS: Mapping[type[SiteObject], TypeAdapter[Any]] = {
     target: TypeAdapter(target) for kind in KINDS.values() for target in kind.classes
@@ -93,10 +93,14 @@ def _too_large(where: str, value: Any) -> Iterator[Problem]:
         yield Problem(where, f"must be less than {1 << 63}")
 
 
+LONGEST_KEY = 64
+"""Characters of an unknown key that may be meant for a known one."""
+
+
 def _unknown(key: str, table: type[Any] | None) -> str:
     """What to say of an unknown key: the known ones, and that which is probably meant."""
     known = [known_field.name for known_field in fields(table) if known_field.name != "name"] if table else []
-    close = get_close_matches(key, known, 1)
+    close = get_close_matches(key, known, 1) if len(key) <= LONGEST_KEY else ()
     meant = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown key{meant}" + (f"{' K' if meant else '; k'}nown here: {', '.join(known)}" if known else "")
 
@@ -104,7 +108,7 @@ def _unknown(key: str, table: type[Any] | None) -> str:
 def derive(thing: SiteObject) -> None:
     """Compute what an object derives from its numbers, so that wrong numbers are refused here; raises CodecError."""
     if isinstance(thing, Cluster):
-        _ = thing.address_layout
+        _ = thing.address_layout, thing.label_format, thing.source_format
     elif isinstance(thing, ClassCluster):
         _ = thing.table
 

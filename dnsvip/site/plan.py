@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from dnsvip.errors import Problem
-from dnsvip.site import Cluster, Site
+from dnsvip.site import Cluster, Site, Zone
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
 from dnsvip.site.unreadable import Unreadable
@@ -26,7 +26,8 @@ _NONE: Mapping[tuple[str, str], Unreadable] = {}
 @dataclass(frozen=True, slots=True)
 class Change:
     """One object made (+), altered (~) or removed (-). `before` and `after` are equal where a site file
-    only takes over an object that the API made. `unreadable` is in the place of a `before` that cannot be read."""
+    only takes over an object that the API made. `unreadable` is in the place of a `before` that cannot be read.
+    With `end_flows` the known flows of a client that is removed end."""
 
     kind: str
     name: str
@@ -34,6 +35,7 @@ class Change:
     before: SiteObject | None
     after: SiteObject | None
     unreadable: Unreadable | None = None
+    end_flows: bool = False
 
     @property
     def where(self) -> str:
@@ -75,6 +77,15 @@ def keep_runtime(kind: str, before: SiteObject, after: SiteObject) -> SiteObject
 def effects(changes: tuple[Change, ...]) -> list[Problem]:
     """What a plan breaks on purpose, to show before it is applied."""
     return [problem for change in changes for problem in _effects(change)]
+
+
+def unsigned_warning(before: Zone, after: Zone | None) -> Problem | None:
+    """What a zone that is no longer signed, or removed (None), needs at its parent."""
+    if not before.is_signed or (after is not None and after.is_signed):
+        return None
+    what = "is no longer signed" if after is not None else "is removed and its keys are destroyed"
+    text = f"{what}: while the parent has a DS record of it, validating resolvers fail for all its names"
+    return Problem(f"zone.{before.name}", text, about=("zone", before.name))
 
 
 def _alter(
@@ -121,9 +132,11 @@ def _effects(change: Change) -> Iterator[Problem]:
     before, after = change.before, change.after
     if change.unreadable and change.kind == "cluster" and not isinstance(after, Cluster):
         yield Problem(change.where, "its keys are destroyed; every address issued so far is rejected")
+    if isinstance(before, Zone) and (warning := unsigned_warning(before, after if isinstance(after, Zone) else None)):
+        yield warning
     if not isinstance(before, Cluster):
         return
     if after is None:
         yield Problem(change.where, "its keys are destroyed; every address issued so far is rejected")
     elif not isinstance(after, Cluster) or before.address_layout != after.address_layout:
-        yield Problem(change.where, "addresses issued so far are rejected: prefix, layout or tag_bits change")
+        yield Problem(change.where, "addresses issued so far are rejected: prefix, layout, claims or tag_bits change")

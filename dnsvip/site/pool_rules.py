@@ -27,11 +27,23 @@ def check_pool(where: str, pool: Pool, site: Site) -> Iterator[Problem]:
             yield Problem(f"{where}.servers", f"{text}; take an address without one")
     if pool.check is not None:
         yield from _check_check(f"{where}.check", pool.check)
-    if pool.forward is not Forward.DIRECT and any(server.address.version == 4 for server in pool.servers):
-        yield Problem(f"{where}.servers", f"forward = {pool.forward.value!r} needs servers with IPv6 addresses")
+    if pool.forward is Forward.ENCAP and any(server.address.version == 4 for server in pool.servers):
+        yield Problem(f"{where}.servers", "forward = 'encap' needs servers with IPv6 addresses")
     if pool.fallback is not None:
         yield from refers(f"{where}.fallback", "pool", pool.fallback, site.pools)
         yield from _check_fallback(where, pool, site)
+
+
+def lacks_ipv4(pool: Pool | None, site: Site) -> bool:
+    """Whether the servers of a pool cannot take IPv4, nor those of any that it falls back to: under nat all of them
+    have IPv6 addresses."""
+    for _ in range(MAX_POOLS):
+        if pool is None:
+            return True
+        if pool.forward is not Forward.NAT or not pool.servers or any(s.address.version == 4 for s in pool.servers):
+            return False
+        pool = site.pools.get(pool.fallback or "")
+    return True
 
 
 def _check_check(where: str, check: Check) -> Iterator[Problem]:

@@ -103,7 +103,9 @@ def _takes(schema: Mapping[str, Any]) -> str:
 
 
 def _plural(form: str) -> str:
-    return form.replace("list of", "lists of").replace("table of", "tables of") if " of " in form else f"{form}s"
+    if " of " in form:
+        return form.replace("list of", "lists of").replace("table of", "tables of")
+    return f"{form}es" if form.endswith("s") else f"{form}s"
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

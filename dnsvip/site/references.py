@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from dnsvip.site.declare import walk
+from dnsvip.site.routing import CLIENT, TIER
 
 
 def references(thing: Any) -> Iterator[tuple[str, str]]:
@@ -14,6 +15,10 @@ def references(thing: Any) -> Iterator[tuple[str, str]]:
         if field.about.refers:
             for name in _values(thing, path.split(".")):
                 yield field.about.refers, name
+    for rule in getattr(thing, "select", ()):
+        for kind in (TIER, CLIENT):
+            for word in rule.when.get(kind, ()):
+                yield kind, str(word)
 
 
 def new_references(before: Any, after: Any) -> list[tuple[str, str]]:

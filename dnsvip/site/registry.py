@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from dnsvip.site import ClassCluster, Classify, Client, Cluster, Pool, Service, Tier, TsigKey, Zone
+from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, Pool, Service, Tier, TsigKey, Zone
 from dnsvip.site.declare import About, Declared, declared, walk
 
 
@@ -158,6 +158,15 @@ _ALL = (
         "Services",
         "A name whose addresses are synthesized per client.",
         dns_names=True,
+    ),
+    Kind(
+        "dns_group",
+        "dns-groups",
+        "dns_groups",
+        (DnsGroup,),
+        "DNS group",
+        "DNS groups",
+        "DNS servers that the clients of some tiers query.",
     ),
     Kind(
         "tsig",

@@ -7,7 +7,7 @@ is denied. What a client reaches through its fields counts too: its tier, its ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.errors import Problem
 from dnsvip.site import STRICT, Client, ClientState, Match, Step, registry
+from dnsvip.site.references import closest
 
 
 class Action(StrEnum):
@@ -32,9 +33,11 @@ class Action(StrEnum):
 ALL = "*"
 OBJECTS = tuple(registry.KINDS)
 LOOKS = ("audit", "status", "node", "metrics", "decode", "explain")
-KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme", "enrolment")
+KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme", "enrolment", "decoder", "session")
 """Everything that a scope can name. `site` is a whole site at once; `acme` are TXT records at `_acme-challenge`;
-`enrolment` is what a client proves its identity by, which holds its keys."""
+`enrolment` is what a client proves its identity by, which holds its keys; `decoder` are the keys that read a cluster's
+addresses; `session` are names of sessions of a service. These take the action `write`: the right to look at everything
+gives no keys."""
 
 Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*/-]{1,254}$", examples=["acme-*"])]
 
@@ -52,9 +55,11 @@ KindName = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)}|\*)$", examples=[
 NARROWED: Mapping[str, str] = {
     "cluster": "clusters",
     "key": "clusters",
+    "decoder": "clusters",
     "zone": "zones",
     "acme": "zones",
     "service": "zones",
+    "session": "zones",
     "client": "clients",
     "enrolment": "clients",
     "tier": "tiers",
@@ -62,9 +67,12 @@ NARROWED: Mapping[str, str] = {
 }
 """Kind -> the patterns that the name of one of its objects must fit; a service's is its zone."""
 
+IN_ZONES = ("service", "session")
+"""Kinds whose objects belong to the zone that they are in."""
+
 NARROWINGS: Mapping[str, str] = {
-    "clusters": "clusters and their keys",
-    "zones": "zones, and the services and ACME challenges in them",
+    "clusters": "clusters, their keys and their decoders",
+    "zones": "zones, and the services, names of sessions and ACME challenges in them",
     "clients": "clients and their enrolments",
     "tiers": "tiers, also as what a client is given",
     "tsig": "TSIG keys, also as what a client is given",
@@ -102,13 +110,14 @@ class Scope:
     tsig: Annotated[tuple[Pattern, ...], _narrows("tsig")] = (ALL,)
     networks: Annotated[tuple[NetworkPattern, ...], _narrows("networks")] = (ALL,)
 
-    def allows(self, action: Action, kind: str, name: str | None) -> bool:
-        """Whether it allows the action on the object; `name` None is any object of the kind."""
+    def allows(self, action: Action, kind: str, name: str | None, zones: Collection[str] = ()) -> bool:
+        """Whether it allows the action on the object; `name` None is any object of the kind. `zones`: all that
+        there are."""
         if action not in self.actions or not {ALL, kind} & set(self.kinds):
             return False
         if kind in WHOLE and self.is_narrowed:
             return False
-        return name is None or fits_any(kind, name, self.patterns(kind))
+        return name is None or fits_any(kind, name, self.patterns(kind), zones)
 
     @property
     def is_narrowed(self) -> bool:
@@ -120,10 +129,13 @@ class Scope:
         patterns: tuple[str, ...] = getattr(self, NARROWED[kind]) if kind in NARROWED else (ALL,)
         return patterns
 
-    def holds(self, tier: str | None, matches: Iterable[Match]) -> bool:
+    def holds(self, tier: str | None, matches: Iterable[Match], *, routed: bool = False) -> bool:
         """Whether a client may get the tier (None: it keeps its own) and the matches: networks within its `networks`,
-        and where those are narrowed neither a place nor a listener."""
+        and where those are narrowed neither a place nor a listener. One that is `routed` gets a pool or servers of its
+        own, whichever tier they are for."""
         if tier is not None and not fits_any("tier", tier, self.tiers):
+            return False
+        if routed and ALL not in self.tiers:
             return False
         places = [match for match in matches if match.step in PLACE_STEPS]
         return ALL in self.networks or (
@@ -151,13 +163,15 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Everything that a caller is allowed to do."""
+    """Everything that a caller is allowed to do. `zones` are all zones of the site: a service is judged by the one that
+    it is in."""
 
     scopes: tuple[Scope, ...] = field(default=())
+    zones: Collection[str] = field(default=(), compare=False, repr=False)
 
     def allow(self, action: Action, kind: str, name: str | None = None) -> bool:
         """Whether any scope allows it."""
-        return any(scope.allows(action, kind, name) for scope in self.scopes)
+        return any(scope.allows(action, kind, name, self.zones) for scope in self.scopes)
 
     def patterns(self, action: Action, kind: str, of: str | None = None) -> tuple[str, ...] | None:
         """The patterns that the name of an object of a kind must fit so that the action is allowed; None: any name.
@@ -171,25 +185,27 @@ class Rights:
     def allow_client(self, before: Client | None, after: Client) -> bool:
         """Whether one scope allows a client to be written with the tier and the matches that it did not have before.
 
-        Its tier counts, too, where it is given to more: by a new match, or by enabling the client.
+        Its tier, and a pool or servers of its own, count too where they are given to more: by a new match, or by
+        enabling the client.
         """
         matches = new_matches(before, after)
         enabled = after.state is ClientState.ENABLED and before is not None and before.state is not after.state
-        kept = before is not None and before.tier == after.tier and not matches and not enabled
-        tier = None if kept else after.tier
+        same = before is not None and (before.pool, before.servers) == (after.pool, after.servers)
+        given = bool(matches) or enabled
+        tier = None if before is not None and before.tier == after.tier and not given else after.tier
+        routed = bool(after.pool or after.servers) and (given or not same)
         return any(
-            scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches) for scope in self.scopes
+            scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches, routed=routed)
+            for scope in self.scopes
         )
 
     def unreached(self, kind: str, name: str, references: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
         """One of the objects (kind, name) that an object is to refer to newly and that no scope which allows to write
         it reaches; None where one scope reaches all."""
         missed = [
-            next(
-                (kind_name for kind_name in references if not fits_any(*kind_name, scope.patterns(kind_name[0]))), None
-            )
+            next((one for one in references if not fits_any(*one, scope.patterns(one[0]), self.zones)), None)
             for scope in self.scopes
-            if scope.allows(Action.WRITE, kind, name)
+            if scope.allows(Action.WRITE, kind, name, self.zones)
         ]
         return None if not missed or None in missed else missed[0]
 
@@ -228,8 +244,8 @@ ROLES: Mapping[str, tuple[Scope, ...]] = {
     "admin": (Scope(tuple(Action), (ALL,)),),
     "operator": (
         Scope((READ,), (ALL,)),
-        Scope((WRITE, DELETE), ("client", "tier", "pool", "service", "zone")),
-        Scope((WRITE,), ("enrolment",)),
+        Scope((WRITE, DELETE), ("client", "tier", "pool", "service", "zone", "dns_group")),
+        Scope((WRITE,), ("enrolment", "session")),
         Scope((ROTATE,), ("key", "cookies")),
     ),
     "viewer": (Scope((READ,), _VISIBLE),),
@@ -238,6 +254,7 @@ ROLES: Mapping[str, tuple[Scope, ...]] = {
     "zone-editor": (Scope((READ, WRITE), ("zone",)),),
     "acme": (Scope((READ,), ("zone",)), Scope((WRITE,), ("acme",))),
     "metrics": (Scope((READ,), ("metrics", "status")),),
+    "decoder": (Scope((WRITE,), ("decoder",)),),
 }
 """Role -> its scopes."""
 
@@ -258,8 +275,11 @@ def new_matches(before: Client | None, after: Client) -> list[Match]:
     return [match for match in after.match if match not in old]
 
 
-def fits_any(kind: str, name: str, patterns: Iterable[str]) -> bool:
-    """Whether the name of an object of a kind fits one of the patterns; a service's is in its zone."""
+def fits_any(kind: str, name: str, patterns: Iterable[str], zones: Collection[str] = ()) -> bool:
+    """Whether the name of an object of a kind fits one of the patterns: of a service the name of the closest of the
+    `zones`, so that who has a zone has no service of a zone below it; where it is in none, its own."""
+    if kind in IN_ZONES and (zone := closest(name, zones)) is not None:
+        kind, name = "zone", zone
     return any(_fits(kind, name, pattern) for pattern in patterns)
 
 
@@ -278,7 +298,7 @@ def _inside(network: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool
 
 
 def _fits(kind: str, name: str, pattern: str) -> bool:
-    if kind == "service":  # of a zone: at its apex or below
+    if kind in IN_ZONES:  # at the apex of a zone or below
         return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
     if kind == "key":  # CLUSTER/SLOT
         return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")

@@ -41,9 +41,11 @@ def field_seconds(cluster: Cluster) -> int | None:
 
     The highest value has another meaning, and the field must hold an address that is renewed last and lives for a TTL.
     """
-    bits = dict(cluster.layout).get("expiry")
-    if bits is None:
+    layouts = [cluster.layout, *([cluster.source.layout] if cluster.source else [])]
+    widths = [bits for layout in layouts for name, bits in layout if name == "expiry"]
+    if not widths:
         return None
+    bits = min(widths)
     return max(0, ((1 << bits) - 2) * cluster.expiry_unit - cluster.renew_seconds - cluster.ttl)
 
 

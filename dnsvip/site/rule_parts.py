@@ -26,6 +26,20 @@ def fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[
         yield Problem(where, f"{what} is {number}: the field {field!r} has {bits} bits, so 0 to {(1 << bits) - 1}")
 
 
+def attribute_fits(where: str, attribute: str, value: str | int, cluster: Cluster) -> Iterator[Problem]:
+    """The value of an attribute, or claim, of a cluster is one that its addresses can carry."""
+    table = cluster.values.get(attribute)
+    if table is not None:
+        if value not in table and value not in table.values():
+            text = f"{value!r} is not in cluster.{cluster.name}.values: {', '.join(table)}"
+            yield Problem(where, text, (("cluster", cluster.name),), f"{value!r} is not a value that a cluster knows")
+    elif not isinstance(value, int):
+        text = f"must be a number, as cluster.{cluster.name} has no table values.{attribute}"
+        yield Problem(where, text, (("cluster", cluster.name),), "must be a number")
+    else:
+        yield from fits(where, attribute, cluster.widths[attribute], "value", value)
+
+
 def repeated(items: Iterable[Any]) -> list[Any]:
     """What comes again, in the order that it does."""
     seen: set[Any] = set()

@@ -18,7 +18,6 @@ from dnsvip.site import (
     Classify,
     Client,
     Cluster,
-    Forward,
     Service,
     Site,
     Step,
@@ -26,17 +25,28 @@ from dnsvip.site import (
     TierAction,
     Zone,
 )
-from dnsvip.site.nested import hidden_networks
+from dnsvip.site.claim_rules import check_said, fields_called, said_remarks
+from dnsvip.site.dns_group_rules import check_dns_group
+from dnsvip.site.dns_group_rules import remarks as dns_group_remarks
+from dnsvip.site.nested import cut_networks, hidden_networks
 from dnsvip.site.plain import collection
-from dnsvip.site.pool_rules import check_pool
+from dnsvip.site.pool_rules import check_pool, lacks_ipv4
+from dnsvip.site.quality_rules import check_policing
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rotation import least_rotation
 from dnsvip.site.rotation import remarks as rotation_remarks
-from dnsvip.site.rule_parts import fits, refers, repeated
+from dnsvip.site.routing import attributes_of
+from dnsvip.site.rule_parts import attribute_fits, fits, refers, repeated
+from dnsvip.site.select_rules import check_own_servers, check_select, check_sets
+from dnsvip.site.session_rules import check_session
 from dnsvip.site.uniqueness import check_unique
 
 SHORT_PROOF_BITS = 24
 """Proofs shorter than this can be guessed in the minute in which one is good, by some 100,000 packets a second."""
+
+
+UNFILLED = (Step.TLS, Step.TOKEN)
+"""The steps that no listener establishes yet."""
 
 
 def check_site(site: Site) -> list[Problem]:
@@ -45,7 +55,7 @@ def check_site(site: Site) -> list[Problem]:
     for kind in COLLECTIONS:
         for name, thing in collection(site, kind).items():
             problems += check_one(kind, name, thing, site)
-    return list(dict.fromkeys(problems)) + list(check_unique(site)) + list(check_keys(site))
+    return [*dict.fromkeys(problems), *check_unique(site), *check_keys(site), *check_sets(site)]
 
 
 def check_keys(site: Site) -> Iterator[Problem]:
@@ -76,21 +86,28 @@ def check_one(kind: str, name: str, thing: Any, site: Site) -> list[Problem]:
 def warnings(site: Site) -> list[Problem]:
     """What is allowed but probably a mistake."""
     remarks = [remark for cluster in site.clusters.values() for remark in _cluster_warnings(cluster)]
-    remarks += [*hidden_networks(site.clients.values()), *_never_matching(site), *_carried_nowhere(site)]
-    return [*remarks, *_guessable_proofs(site)]
+    remarks += [remark for group in site.dns_groups.values() for remark in dns_group_remarks(group)]
+    remarks += [*hidden_networks(site), *_never_matching(site), *_carried_nowhere(site)]
+    return [*remarks, *_guessable_proofs(site), *cut_networks(site)]
 
 
 def warnings_about(kind: str, thing: Any, site: Site) -> list[Problem]:
     """What of that concerns one object beside the site's clusters alone, whether or not `site` has it yet."""
     if kind == "client":
-        found = warnings(Site(clusters=site.clusters, clients={thing.name: thing}))
+        found = warnings(Site(clusters=site.clusters, tiers=site.tiers, clients={thing.name: thing}))
     elif kind == "tier":
         found = warnings(Site(clusters=site.clusters, tiers={thing.name: thing}))
+    elif kind == "classify":
+        found = warnings(Site(classify=thing))
+    elif kind == "dns_group":
+        found = warnings(Site(dns_groups={thing.name: thing}))
     elif kind == "cluster":
         found = warnings(Site(clusters={thing.name: thing}))
     else:
         found = []
-    return [problem for problem in found if problem.where.startswith(f"{kind}.{thing.name}")]
+    return [
+        problem for problem in found if problem.where.startswith(kind if kind == "classify" else f"{kind}.{thing.name}")
+    ]
 
 
 def _cluster_warnings(cluster: Cluster | ClassCluster) -> Iterator[Problem]:
@@ -99,14 +116,22 @@ def _cluster_warnings(cluster: Cluster | ClassCluster) -> Iterator[Problem]:
         yield Problem(f"cluster.{cluster.name}", "IPv4 classes are not authenticated: any client can use any class")
         return
     if cluster.tag_bits < SHORT_TAG_BITS:
-        odds = 1 << cluster.tag_bits
-        yield Problem(f"cluster.{cluster.name}.tag_bits", f"one forged address in {odds} passes; use 16 or more")
+        layout, slots = cluster.address_layout, len(acceptable_slots(0, 1))
+        proofs = 1 << layout.proof_bits
+        text = (
+            f"one forged address in {1 << layout.tag_bits} passes, and for who knows an issued one, one guessed proof "
+            f"in {proofs} in each of {slots} time slots; use {SHORT_TAG_BITS} or more"
+        )
+        yield Problem(f"cluster.{cluster.name}.tag_bits", text)
+    yield from said_remarks(cluster)
     yield from rotation_remarks(cluster)
 
 
 def _never_matching(site: Site) -> Iterator[Problem]:
     """Matches that no listener can establish yet, with the first client that has one."""
-    for step in (Step.TLS, Step.TOKEN):
+    for step in UNFILLED:
+        if step in site.classify.order and site.classify.order != Classify().order:
+            yield Problem("classify.order", f"the step {step.value!r} never matches: no DNS listener verifies one yet")
         names = [name for name, client in site.clients.items() if any(match.step is step for match in client.match)]
         if names:
             text = f"a match by {step.value} never matches: no DNS listener verifies one yet"
@@ -134,11 +159,12 @@ def _guessable_proofs(site: Site) -> Iterator[Problem]:
         if isinstance(cluster, ClassCluster):
             continue
         layout = cluster.address_layout
-        bits = layout.tag_bits - layout.cheap_tag_bits
+        bits = layout.proof_bits
         if bits < SHORT_PROOF_BITS:
             guesses = (1 << bits) // len(acceptable_slots(0, 1))
             text = (
-                f"one in {guesses} guessed proofs passes in cluster {cluster.name!r}, for who knows an issued address; "
+                f"one in {guesses} guessed proofs passes in cluster {cluster.name!r}, for who knows an issued address"
+                " (a /64 has 64 guesses in each time slot, a /56 16,384); "
                 f"use {SHORT_PROOF_BITS * 3 // 2} tag_bits or more"
             )
             yield from (Problem(where, text) for where in requiring)
@@ -150,6 +176,7 @@ def _and_others(names: list[str]) -> str:
 
 def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> Iterator[Problem]:
     yield from refers(f"{where}.default_tier", "tier", cluster.default_tier, site.tiers)
+    yield from check_select(f"{where}.select", cluster, site)
     if cluster.plain not in cluster.prefix:
         yield Problem(f"{where}.plain", f"{cluster.plain} is outside {cluster.prefix}")
     if isinstance(cluster, ClassCluster):
@@ -160,22 +187,19 @@ def _check_cluster(where: str, cluster: Cluster | ClassCluster, site: Site) -> I
     if int(cluster.plain) == int(cluster.prefix.network_address):
         yield Problem(f"{where}.plain", "is the subnet-router anycast address; take another one in the prefix")
     yield from _check_rotation(f"{where}.rotate_every", cluster)
-    widths = dict(cluster.layout)
-    if "tier" in widths:
-        for tier in site.tiers.values():
-            yield from _tier_fits(tier, cluster.name, widths["tier"])
+    yield from check_said(where, cluster)
+    for tier in site.tiers.values():
+        yield from _tier_fits(tier, cluster)
     for attribute, table in cluster.values.items():
-        yield from _check_values(f"{where}.values.{attribute}", attribute, table, widths)
+        yield from _check_values(f"{where}.values.{attribute}", attribute, table, cluster)
 
 
 def _serves_ipv4(where: str, tier: Tier | None, site: Site) -> Iterator[Problem]:
-    """A nat pool has IPv6 servers only, to which no IPv4 packet can be rewritten."""
+    """A nat pool needs servers with IPv4 addresses: only to those can an IPv4 packet be rewritten."""
     pool = site.pools.get(tier.pool or "") if tier else None
-    if pool is not None and pool.forward is Forward.NAT:
-        text = (
-            f'tier {tier.name if tier else ""!r} is served by pool {pool.name!r}, whose forward = "nat" takes IPv6 only'
-        )
-        yield Problem(where, text, (("pool", pool.name),), "its pool takes IPv6 only")
+    if tier is not None and pool is not None and lacks_ipv4(pool, site):
+        text = f"tier {tier.name!r} is served by pool {pool.name!r}; give it a server with an IPv4 address, for its nat"
+        yield Problem(where, text, (("pool", pool.name),), "its pool has no server with an IPv4 address")
 
 
 def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
@@ -184,14 +208,15 @@ def _check_rotation(where: str, cluster: Cluster) -> Iterator[Problem]:
         yield Problem(where, f"must be {least} or more, half of ttl + session_lifetime: else no key slot is free")
 
 
-def _check_values(where: str, attribute: str, table: Mapping[str, int], widths: Mapping[str, int]) -> Iterator[Problem]:
-    if attribute in RESERVED_NAMES or attribute not in widths:
-        yield Problem(where, "is not an attribute field of the layout")
+def _check_values(where: str, attribute: str, table: Mapping[str, int], cluster: Cluster) -> Iterator[Problem]:
+    widths = fields_called(attribute, cluster)
+    if attribute in RESERVED_NAMES or not widths:
+        yield Problem(where, "is not an attribute field of the layout, nor a claim")
         return
     for word, number in table.items():
         if number == 0:
             yield Problem(f"{where}.{word}", "0 means 'not set'; use 1 or more")
-        yield from fits(where, attribute, widths[attribute], f"value of {word!r}", number)
+        yield from fits(where, attribute, min(widths), f"value of {word!r}", number)
     if len(set(table.values())) != len(table):
         yield Problem(where, "two words share a number")
 
@@ -201,15 +226,18 @@ def _check_tier(where: str, tier: Tier, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.pool", 'missing; name a pool, or set action = "drop"')
     if tier.pool is not None:
         yield from refers(f"{where}.pool", "pool", tier.pool, site.pools)
-    for name, cluster in site.clusters.items():
-        if isinstance(cluster, Cluster) and "tier" in dict(cluster.layout):
-            yield from _tier_fits(tier, name, dict(cluster.layout)["tier"])
+    if tier.policing is not None:
+        yield from check_policing(f"{where}.policing", tier.policing)
+    for cluster in site.clusters.values():
+        if isinstance(cluster, Cluster):
+            yield from _tier_fits(tier, cluster)
 
 
-def _tier_fits(tier: Tier, cluster: str, width: int) -> Iterator[Problem]:
-    for problem in fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster!r}", tier.code):
-        text = f"code {tier.code} is too large for a cluster"
-        yield replace(problem, names=(("cluster", cluster),), hidden=text, about=("tier", tier.name))
+def _tier_fits(tier: Tier, cluster: Cluster) -> Iterator[Problem]:
+    for width in fields_called("tier", cluster)[:1]:
+        for problem in fits(f"tier.{tier.name}.code", "tier", width, f"code in cluster {cluster.name!r}", tier.code):
+            text = f"code {tier.code} is too large for a cluster"
+            yield replace(problem, names=(("cluster", cluster.name),), hidden=text, about=("tier", tier.name))
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
@@ -222,15 +250,34 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
 
 
 def _check_service(where: str, service: Service, site: Site) -> Iterator[Problem]:
-    yield from refers(f"{where}.cluster", "cluster", service.cluster, site.clusters, Cluster)
+    if service.cluster is not None:
+        yield from refers(f"{where}.cluster", "cluster", service.cluster, site.clusters, Cluster)
+    elif service.cluster4 is None:
+        yield Problem(f"{where}.cluster", "missing; name an IPv6 cluster here, or an IPv4 cluster in cluster4, or both")
     if service.cluster4 is not None:
         yield from refers(f"{where}.cluster4", "cluster", service.cluster4, site.clusters, ClassCluster)
+    yield from _check_asked_for(f"{where}.attributes", service, site.clusters.get(service.cluster or ""))
+    yield from check_session(where, service, site)
     if not any(service.name == zone or service.name.endswith(f".{zone}") or zone == "." for zone in site.zones):
         yield Problem(where, "is in none of the zones; add the zone it belongs to")
 
 
+def _check_asked_for(where: str, service: Service, cluster: Cluster | ClassCluster | None) -> Iterator[Problem]:
+    if not isinstance(cluster, Cluster):
+        return
+    for attribute, value in service.attributes.items():
+        known = attributes_of(dict(cluster.layout))
+        if attribute in known:
+            yield from attribute_fits(f"{where}.{attribute}", attribute, value, cluster)
+        else:
+            there = ", ".join(known) or "none"
+            text = f"cluster.{cluster.name} has no such attribute in its layout (there is: {there})"
+            yield Problem(f"{where}.{attribute}", text, (("cluster", cluster.name),), "is no attribute of its cluster")
+
+
 def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
     yield from refers(f"{where}.tier", "tier", client.tier, site.tiers)
+    yield from check_own_servers(where, client, site)
     for match in client.match:
         if match.step is Step.TSIG:
             yield from refers(f"{where}.match", "tsig", match.value, site.tsig_keys)
@@ -238,27 +285,15 @@ def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
         if isinstance(cluster, ClassCluster):
             continue
         widths = dict(cluster.layout)
-        if "client" in widths:
-            for problem in fits(f"{where}.id", "client", widths["client"], f"id in cluster {name!r}", client.id):
+        for width in fields_called("client", cluster)[:1]:
+            for problem in fits(f"{where}.id", "client", width, f"id in cluster {name!r}", client.id):
                 yield replace(problem, names=(("cluster", name),), hidden=f"id {client.id} is too large for a cluster")
         for attribute in client.attributes.keys() & widths.keys() - RESERVED_NAMES:
-            yield from _check_attribute(f"{where}.attributes.{attribute}", attribute, client, cluster)
+            yield from attribute_fits(
+                f"{where}.attributes.{attribute}", attribute, client.attributes[attribute], cluster
+            )
     for attribute in client.attributes.keys() & RESERVED_NAMES:
         yield Problem(f"{where}.attributes.{attribute}", "is a reserved field name, not an attribute")
-
-
-def _check_attribute(where: str, attribute: str, client: Client, cluster: Cluster) -> Iterator[Problem]:
-    value = client.attributes[attribute]
-    table = cluster.values.get(attribute)
-    if table is not None:
-        if value not in table and value not in table.values():
-            text = f"{value!r} is not in cluster.{cluster.name}.values: {', '.join(table)}"
-            yield Problem(where, text, (("cluster", cluster.name),), f"{value!r} is not a value that a cluster knows")
-    elif not isinstance(value, int):
-        text = f"must be a number, as cluster.{cluster.name} has no table values.{attribute}"
-        yield Problem(where, text, (("cluster", cluster.name),), "must be a number")
-    else:
-        yield from fits(where, attribute, dict(cluster.layout)[attribute], "value", value)
 
 
 def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
@@ -273,5 +308,6 @@ _RULES: Mapping[str, Callable[[str, Any, Site], Iterator[Problem]]] = {
     "pool": check_pool,
     "zone": _check_zone,
     "service": _check_service,
+    "dns_group": check_dns_group,
     "client": _check_client,
 }

@@ -9,8 +9,9 @@ from dnsvip.address.keyring import Keyring
 from dnsvip.errors import Problem
 from dnsvip.site.clients import Classify, Client
 from dnsvip.site.clusters import ClassCluster, Cluster
-from dnsvip.site.dns import Service, TsigKey, Zone
+from dnsvip.site.dns import DnsGroup, Service, TsigKey, Zone
 from dnsvip.site.traffic import Pool, Tier
+from dnsvip.site.zone_keys import ZoneKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Site:
     tsig_keys: Mapping[str, TsigKey] = field(default_factory=dict)
     clients: Mapping[str, Client] = field(default_factory=dict)
     classify: Classify = Classify()
+    dns_groups: Mapping[str, DnsGroup] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Snapshot:
     `keyrings` and `masters` (32-byte client masters) are by name of IPv6 cluster. `cookie_secrets` (16 bytes each)
     are for DNS cookies: created with the first, accepted with any; without secrets there are no cookies. `unreadable`
     names the objects of the store that this version cannot read: the site lacks them, or has them disabled (clients).
-    `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each.
+    `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each; `ended`
+    are those of them whose known flows end as well. `zone_keys` are by name of zone, in the order of their numbers.
     """
 
     generation: int = 0
@@ -44,3 +47,5 @@ class Snapshot:
     cookie_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     unreadable: tuple[Problem, ...] = ()
     deleted: Mapping[int, int] = field(default_factory=dict, repr=False)
+    ended: frozenset[int] = field(default=frozenset(), repr=False)
+    zone_keys: Mapping[str, tuple[ZoneKey, ...]] = field(default_factory=dict)

@@ -7,19 +7,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from dnsvip.site.choices import Fallback, Forward, Over, ServerState, Stickiness, TierAction
+from dnsvip.site.choices import Fallback, Forward, Networks, ServerState, Stickiness, TierAction
 from dnsvip.site.declare import About
+from dnsvip.site.quality import Policing, Rate
 from dnsvip.site.values import STRICT, Address, Authorities, Name, Port
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Rate limit of a tier: a token bucket of new flows, and what happens to the flows that exceed it."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    new_flows: Annotated[float, Field(gt=0), About("New flows", "New flows per second on average.", unit="flows/s")]
-    burst: Annotated[float, Field(ge=1), About("Burst", "New flows that may arrive at once.", unit="flows")] = 1.0
-    over: Annotated[Over, About("Over the rate", "What happens to a new flow that exceeds the rate.")] = Over.DROP
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +49,37 @@ class Tier:
         ),
     ] = False
     unproven: Annotated[
-        Fallback, About("Unproven addresses", "What happens to an address that lacks a required proof.")
+        Fallback,
+        About(
+            "Unproven addresses",
+            "What happens to an address that lacks a required proof, or comes from another network than it must.",
+        ),
     ] = Fallback.REJECT
+    end_flows: Annotated[bool, About("End flows", "With the action to drop, known flows of the tier end too.")] = False
+    policing: Annotated[
+        Policing | None,
+        About("Policing", "Limit on the packets of its clients, in known flows too; without it there is none."),
+    ] = None
+    priority: Annotated[
+        Annotated[int, Field(strict=True, ge=0, le=7)],
+        About(
+            "Priority", "Which held packets go first, and which flows keep their place while too many wait: 7 before 0."
+        ),
+    ] = 0
+    networks: Annotated[
+        Networks,
+        About(
+            "Networks",
+            "From where issued addresses of its clients are accepted, and IPv4 addresses of its class: with "
+            '"only" from the networks (ecs and source) that identify the client, or one of the tier.',
+            filtered=True,
+        ),
+    ] = Networks.ANY
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the tier's known flows have ended: none of its packets passes."""
+        return self.end_flows and self.action is TierAction.DROP
 
 
 @dataclass(frozen=True, slots=True)

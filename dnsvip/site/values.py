@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
 
 from cryptography.x509 import load_pem_x509_certificates
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from dnsvip.address.mac import KEY_BYTES
 
 NAME_PATTERN = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -69,6 +72,26 @@ def _checked_endpoint(text: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
+TLS = "tls://"
+"""What the form of a DNS server over TLS (RFC 7858) begins with: tls://[2001:db8::1]:853#dns.example.test."""
+
+
+def checked_dns_server(text: str) -> str:
+    """A DNS server as clients query it: ADDRESS:PORT, or over TLS with the name in its certificate."""
+    endpoint, mark, name = text.removeprefix(TLS).partition("#")
+    port = parse_endpoint(endpoint)[1]
+    if not port:
+        raise ValueError("must end in :PORT, 1 to 65535")
+    if not text.startswith(TLS):
+        if mark:
+            raise ValueError("only the form tls://ADDRESS:PORT#NAME has a name")
+    elif mark and (not name or name == "." or _checked_dns_name(name) != name):
+        raise ValueError("the name after # must be a DNS name in lower case: tls://[2001:db8::1]:853#dns.example.test")
+    return text
+
+
+DnsServer = Annotated[str, Field(max_length=320), AfterValidator(checked_dns_server)]
+
 
 def _checked_base64(text: str) -> str:
     try:
@@ -78,7 +101,54 @@ def _checked_base64(text: str) -> str:
     return text
 
 
-Base64 = Annotated[str, Field(min_length=4), AfterValidator(_checked_base64)]
+LONGEST_VALUE, MOST_ATTRIBUTES = 1024, 256
+"""Characters of a match, an attribute and a secret, and attributes of an object: each change of one is kept in the
+audit."""
+
+Base64 = Annotated[str, Field(min_length=4, max_length=LONGEST_VALUE), AfterValidator(_checked_base64)]
+
+
+def _checked_dnskey(text: str) -> str:
+    """The text of a DNSKEY with one space between its words."""
+    words = text.split()
+    form = 'must be the data of a DNSKEY record, such as "256 3 13 BASE64"'
+    if len(words) < DNSKEY_WORDS or words[1] != "3" or words[0] not in ("256", "257") or not words[2].isdecimal():
+        raise ValueError(form)
+    try:
+        key = binascii.a2b_base64("".join(words[3:]), strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(form) from error
+    if not key or int(words[2]) > MOST_ALGORITHM:
+        raise ValueError(form)
+    return f"{words[0]} 3 {int(words[2])} {''.join(words[3:])}"
+
+
+DNSKEY_WORDS, MOST_ALGORITHM = 4, 255
+"""Flags, protocol, algorithm and key; the largest number of an algorithm (RFC 4034 section 2.1)."""
+
+DnsKey = Annotated[str, Field(max_length=LONGEST_VALUE), AfterValidator(_checked_dnskey)]
+
+
+def _checked_attributes(values: Mapping[str, str | int]) -> Mapping[str, str | int]:
+    if len(values) > MOST_ATTRIBUTES:
+        raise ValueError(f"must be at most {MOST_ATTRIBUTES} attributes (there are {len(values)})")
+    for name, value in values.items():
+        if len(name) > LONGEST_VALUE or (isinstance(value, str) and len(value) > LONGEST_VALUE):
+            raise ValueError(f"{name[:40]}: name and value must have at most {LONGEST_VALUE} characters each")
+    return values
+
+
+AttributeWords = Annotated[
+    Mapping[str, str | int],
+    AfterValidator(_checked_attributes),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"type": "string", "maxLength": LONGEST_VALUE}, {"type": "integer"}]},
+        }
+    ),
+]
+"""Attributes by name, each a word or a number."""
 
 
 def _checked_authorities(text: str) -> str:
@@ -91,3 +161,19 @@ def _checked_authorities(text: str) -> str:
 
 Authorities = Annotated[str, Field(max_length=65_536), AfterValidator(_checked_authorities)]
 """Certificates as PEM."""
+
+
+def _key_bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        key = bytes.fromhex(value)
+    except ValueError:
+        raise ValueError("must be hexadecimal") from None
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"must be {KEY_BYTES} bytes, {2 * KEY_BYTES} hexadecimal digits")
+    return key
+
+
+HexKey = Annotated[bytes, BeforeValidator(_key_bytes), PlainSerializer(bytes.hex)]
+"""A key of 16 bytes, in documents as hexadecimal digits."""

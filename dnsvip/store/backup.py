@@ -2,7 +2,7 @@
 
 The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
 and a last line with the number of rows and a seal, HMAC-SHA256 of all preceding lines under a key derived from the
-key-encryption key. Node reports are left out.
+key-encryption key. What nodes report, usage of clients included, is left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import Conflict, Problem, StoreError
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.damage import shown
 from dnsvip.store.database.database import ROWS
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import (
@@ -39,6 +40,7 @@ from dnsvip.store.database.tables import (
     node,
     state,
     token,
+    zone_key,
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
 from dnsvip.store.objects.deleted import recover
@@ -47,7 +49,8 @@ from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKe
 FORMAT, VERSION = "dnsvip backup", 1
 
 PARTS: tuple[Table, ...] = (
-    *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, token, audit,
+    *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, zone_key, token,
+    audit,
 )  # fmt: skip
 """The tables of a backup, parents first; `state` is in the header."""
 
@@ -267,7 +270,13 @@ def _fields(header: Header) -> dict[str, Any]:
 
 
 def _armoured(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: base64.b64encode(v).decode() if isinstance(v, bytes) else v for key, v in row.items()}
+    return {key: _plain(value) for key, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return shown(value) if isinstance(value, str) else value
 
 
 def _reading(path: Path) -> IO[bytes]:

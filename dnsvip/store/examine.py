@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.address.keyring import Epoch
-from dnsvip.errors import SecretError, StoreError
+from dnsvip.errors import Problem, SecretError, StoreError
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.registry import KINDS
@@ -20,7 +20,9 @@ from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.database.database import Database, current_generation
 from dnsvip.store.database.schema import is_usable, version_of
 from dnsvip.store.database.tables import SCHEMA, state
-from dnsvip.store.keys.epochs import load_epochs
+from dnsvip.store.keys.cookies import load_cookie_secrets
+from dnsvip.store.keys.epochs import BrokenKey, load_epochs, load_masters
+from dnsvip.store.keys.slots import broken_slots
 from dnsvip.store.nodes import load_reports
 from dnsvip.store.objects.reading import load_site
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
@@ -81,10 +83,15 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     rings: dict[str, tuple[Epoch, ...]] = {}
     site = None
     broken: list[Unreadable] = []
+    keys: list[BrokenKey] = []
+    problems: list[Problem] = []
     if kek is not None and fits:
         site = await load_site(connection, kek, [kind for kind in KINDS if kind not in MANY], broken)
-        rings = await load_epochs(connection, kek)
-    unreadable = tuple(broken)
+        rings = await load_epochs(connection, kek, None, keys)
+        await load_masters(connection, kek, keys)
+        problems = [key.problem for key in keys] + await broken_slots(connection)
+        await load_cookie_secrets(connection, kek, problems)
+    unreadable = (*broken, *(_unreadable(problem) for problem in problems))
     return Examined(
         database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable
     )  # fmt: skip
@@ -106,6 +113,11 @@ async def _server(connection: AsyncConnection) -> tuple[float, bool]:
     before = time.time()
     theirs, standby = (await connection.execute(query)).one()
     return (before + time.time()) / 2 - theirs, standby
+
+
+def _unreadable(problem: Problem) -> Unreadable:
+    kind, _, name = problem.where.partition(".")
+    return Unreadable(kind, name, str(problem), "")
 
 
 def _fits(kek: KeyEncryptionKey, check: bytes) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -12,9 +12,16 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
+from dnsvip.store.database.damage import moment, readable, shown, whole
 from dnsvip.store.database.database import BATCH
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import audit, node
+
+N = TypeVar("N")
+
+NOTHING_TAKEN, DAMAGED_LEASE = -1, 5.0
+"""Of a report with a generation or lease that cannot be read: it holds no generation, and keys wait for it while it is
+alive."""
 
 FORGET_SECONDS = 3600.0
 """How long a node that no longer reports stays listed."""
@@ -67,7 +74,7 @@ class Nodes:
         query = select(audit.c.generation, func.min(audit.c.at)).where(audit.c.generation.in_(successors))
         async with self._session.read() as connection:
             rows = await connection.execute(query.group_by(audit.c.generation))
-            return {generation - 1: at for generation, at in rows}
+            return {generation - 1: at for generation, at in rows if isinstance(at, float)}
 
 
 async def load_reports(connection: AsyncConnection) -> list[NodeReport]:
@@ -96,25 +103,33 @@ def _row(report: NodeReport) -> dict[str, Any]:
 def _report(row: Any) -> NodeReport:
     held, detail = _json_object(row.keys), _json_object(row.detail)
     return NodeReport(
-        row.name,
-        frozenset(row.roles.split(",")) - {""},
-        row.generation,
-        row.version,
-        row.seen_at,
-        row.lease_seconds,
-        row.instance,
-        row.started_at,
-        row.taken_at,
+        shown(row.name),
+        frozenset(shown(row.roles).split(",")) - {""},
+        _number(whole, row.generation, NOTHING_TAKEN),
+        shown(row.version),
+        _number(moment, row.seen_at, 0.0),
+        _number(moment, row.lease_seconds, DAMAGED_LEASE),
+        shown(row.instance),
+        _number(moment, row.started_at, None),
+        _number(moment, row.taken_at, None),
         frozenset(held["keys"]) if "keys" in held else None,
         frozenset(held["keks"]) if "keks" in held else None,
         detail,
     )
 
 
-def _json_object(text: str | None) -> dict[str, Any]:
+def _number(read: Callable[[Any], N], stored: Any, otherwise: N) -> N:
+    """A number of a report; `otherwise` where it has none."""
+    try:
+        return read(stored)
+    except ValueError:
+        return otherwise
+
+
+def _json_object(text: Any) -> dict[str, Any]:
     """What a node of any version has written; nothing where that cannot be read."""
     try:
-        value = json.loads(text or "{}")
-    except ValueError:
+        value = json.loads(readable(text or "{}"))
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

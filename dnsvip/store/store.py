@@ -10,20 +10,26 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from dnsvip.errors import SecretError
 from dnsvip.store.access.audit import Audit
 from dnsvip.store.access.tokens import Tokens
 from dnsvip.store.backup import Backups
 from dnsvip.store.database.database import Database, current_generation, make_file
+from dnsvip.store.database.places import Places
 from dnsvip.store.database.schema import prepare
-from dnsvip.store.database.session import Session
+from dnsvip.store.database.session import Identity, Session
+from dnsvip.store.database.warrant import Warrant
 from dnsvip.store.database.watch import watch
 from dnsvip.store.keys.cookies import make_missing_cookie_secrets
 from dnsvip.store.keys.keys import Keys
 from dnsvip.store.keys.rotation import follow_cluster
+from dnsvip.store.keys.zone_keys import follow_zone
 from dnsvip.store.nodes import Nodes
 from dnsvip.store.objects.objects import Objects
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.secrets.sources import missing
 from dnsvip.store.snapshots.snapshots import Snapshots
+from dnsvip.store.usage import ClientUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class StoreAccess:
     url: str = field(repr=False)
     kek: KeyEncryptionKey = field(repr=False)
     identity: str
+    warrant: Warrant | None = None
 
 
 class Store:
@@ -40,12 +47,13 @@ class Store:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.objects = Objects(session, follow_cluster)
+        self.objects = Objects(session, {"cluster": follow_cluster, "zone": follow_zone})
         self.snapshots = Snapshots(session)
         self.keys = Keys(session)
         self.tokens = Tokens(session)
         self.audit = Audit(session)
         self.nodes = Nodes(session)
+        self.usage = ClientUsage(session)
         self.backups = Backups(session)
 
     @classmethod
@@ -60,8 +68,14 @@ class Store:
             make_file(database.path)
         try:
             identity, key_check = await prepare(database, kek, migrate=migrate)
-            session = Session(database, kek, identity)
-            session.prefer_key(key_check)
+            session = Session(database, kek, Identity(identity))
+            try:
+                session.prefer_key(key_check)
+            except SecretError:
+                if (file := kek.take_back()) is None:
+                    raise
+                raise SecretError(missing(file, database.label)) from None
+            kek.made = None
             await make_missing_cookie_secrets(session)
         except BaseException:
             await database.close()
@@ -70,19 +84,24 @@ class Store:
 
     @property
     def access(self) -> StoreAccess:
-        """For another process to `join`."""
-        return StoreAccess(self._session.database.url, self._session.kek, self._session.identity)
+        """For another process to `join`, with the warrant of the running task."""
+        return StoreAccess(self._session.database.url, self._session.kek, self._session.identity, self._session.warrant)
 
     @classmethod
     @asynccontextmanager
     async def joined(cls, access: StoreAccess) -> AsyncIterator[Store]:
         """The store that another process has opened, by connections of its own, which are made when they are needed and
         closed at the end."""
-        store = cls(Session(Database(access.url), access.kek, access.identity))
+        store = cls(Session(Database(access.url), access.kek, Identity(access.identity), access.warrant))
         try:
             yield store
         finally:
             await store.close()
+
+    def for_callers(self, total: int, per_caller: int, patience: float) -> Store:
+        """This store for callers of the API, by connections of its own, closed with this one: `total` transactions at
+        once and `per_caller` of one. Others wait for `patience` seconds, then OwnRequests or DatabaseBusy is raised."""
+        return Store(self._session.beside(Places(total, per_caller, patience)))
 
     @property
     def is_sqlite(self) -> bool:

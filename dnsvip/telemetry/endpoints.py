@@ -7,11 +7,13 @@ nothing about clients or keys and are open on both. Nothing is computed before a
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -59,13 +61,24 @@ class Observed:
 OBSERVED = web.AppKey("observed", Observed)
 
 
+Result = TypeVar("Result")
+_THREAD = ThreadPoolExecutor(1, "metrics")
+"""One for all scrapes of a process: however many come, its own work has half of the interpreter."""
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Do what takes long for a large site beside the work of the process."""
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
+
+
 Keep: TypeAlias = Callable[[Iterable[Metric]], Iterable[Metric]]
 
 
 async def get_metrics(request: web.Request, keep: Keep | None = None) -> web.Response:
-    """All metrics, or what `keep` leaves of them, in the format the scraper asks for."""
+    """All metrics, or what `keep` leaves of them, in the format the scraper asks for, which is made in a thread."""
     families = await request.app[OBSERVED].families()
-    body, content_type = render(keep(families) if keep else families, request.headers.get("Accept", ""))
+    kept, accept = keep(families) if keep else families, request.headers.get("Accept", "")
+    body, content_type = await in_thread(lambda: render(kept, accept))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

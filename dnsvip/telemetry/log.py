@@ -8,10 +8,10 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from dnsvip.site.node_file import LogSettings
+from dnsvip.site.node_file import ProcessLogSettings
 
 
-def configure(settings: LogSettings) -> None:
+def configure(settings: ProcessLogSettings) -> None:
     """Set format and level of all log lines of this process; they go to standard error."""
     console = settings.format == "console"
     structlog.configure(

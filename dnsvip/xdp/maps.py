@@ -117,6 +117,18 @@ class Map:
             raise
         return True
 
+    def take(self, key: bytes) -> bytes | None:
+        """Remove a key of a hash and return its value at that moment; None where it was not there."""
+        value = ctypes.create_string_buffer(self._padded * self.cpus)
+        try:
+            result = library().bpf_map_lookup_and_delete_elem(self.fd, self._key(key), value)
+            check(result, f"taking from map {self.name}")
+        except KernelRefused as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return self._split(value.raw)[0]
+
     def put_many(self, keys: bytes, values: bytes) -> None:
         """Set many values in one system call; keys and values are concatenated."""
         total = len(keys) // self.key_size

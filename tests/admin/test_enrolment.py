@@ -40,3 +40,21 @@ async def test_no_enrolment(api: Api) -> None:
     answer = await api("POST", "clients/acme/enrolment", {})
     assert answer.status == 503
     assert answer.headers["Retry-After"]
+
+
+async def test_servers_of_the_group(api: Api) -> None:
+    """Without servers the enrolment has those of the DNS group of the client's tier; without a group it is refused."""
+    refused = await api("POST", "clients/acme/enrolment", {})
+    assert refused.status == 422
+    assert "at least one DNS server" in refused.json["errors"][0]["message"]
+    servers = ["[2001:db8:53::1]:53", "tls://[2001:db8:53::1]:853#dns.example.test"]
+    made = await api("PUT", "dns-groups/high", {"servers": servers, "tiers": ["gold"]})
+    assert made.status == 201
+    assert "does not query DNS over TLS" in str(made.json) + str(made.headers)
+    assert (await api("DELETE", "tiers/gold")).status in (409, 422)
+    again = await api("PUT", "dns-groups/low", {"servers": ["192.0.2.1:53"], "tiers": ["gold"]})
+    assert again.status == 422
+    assert "dns_group.low.tiers" in [error["where"] for error in again.json["errors"]]
+    api.snapshots.append(await api.store.snapshots.load())
+    answer = await api("POST", "clients/acme/enrolment", {})
+    assert (answer.status, answer.json["servers"]) == (200, servers)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 import pytest
 from aiohttp import ClientError
 
 from dnsvip.admin.http.work import JOBS
+from dnsvip.admin.objects import zones
+from dnsvip.dns.zones.examine import examined
 from dnsvip.jobs.jobs import Jobs
+from dnsvip.site import Service, Zone
 from tests.admin.conftest import Api
 
 HEAD = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n"
@@ -76,9 +80,34 @@ async def test_an_import_ends_with_its_caller(api: Api, jobs: Jobs) -> None:
     assert answer.json["made"] == 2000
 
 
-def line(number: int) -> bytes:
+def line(number: int, sources: Sequence[str] = ()) -> bytes:
     """A client as a line of an import."""
-    return json.dumps({"name": f"n{number}", "id": 5000 + number, "tier": "gold"}).encode() + b"\n"
+    match = [{"source": source} for source in sources]
+    return json.dumps({"name": f"n{number}", "id": 5000 + number, "tier": "gold", "match": match}).encode() + b"\n"
+
+
+async def test_the_wait_for_ones_own_turn_ends(api: Api, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind an operation of the same token that does not end, one gets 429 with Retry-After; another's does not."""
+    turn = jobs.turn
+    monkeypatch.setattr(jobs, "turn", lambda owner, _patience: turn(owner, 0.3))
+    other = await api.store.tokens.create("other", "test")
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield line(1)
+        await asyncio.sleep(60)
+
+    stuck = asyncio.ensure_future(api("POST", "clients/import", data=slow()))
+    await until(lambda: jobs._owners)
+    refused = await api("POST", "clients/import", data=line(2))
+    assert (refused.status, refused.json["type"]) == (429, "urn:problem-type:dnsvip:rate-limited")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "has waited for its turn" in refused.json["detail"]
+    answer = await api("POST", "clients/import", data=line(3), headers={"Authorization": f"Bearer {other}"})
+    assert answer.json["made"] == 1
+    stuck.cancel()
+    with suppress(asyncio.CancelledError, ClientError):
+        await stuck
+    await until(lambda: not jobs._owners)
 
 
 async def test_a_body_that_never_comes_holds_only_its_token(api: Api) -> None:
@@ -102,6 +131,76 @@ async def test_a_body_that_never_comes_holds_only_its_token(api: Api) -> None:
     assert (await own).json["made"] == 1
 
 
+async def test_small_zones_of_a_token_take_turns(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many small zones a token sends at once, one thread checks them; another token's has its own."""
+    other, busy, most = await api.store.tokens.create("other", "test"), Counter[str](), Counter[str]()
+
+    def slow(zone: Zone, inside: Mapping[str, Service]) -> object:
+        owner = zone.name.partition("-")[0]
+        busy[owner] += 1
+        busy["all"] += 1
+        most.update({each: max(0, busy[each] - most[each]) for each in (owner, "all")})
+        time.sleep(0.05)
+        busy[owner] -= 1
+        busy["all"] -= 1
+        return examined(zone, inside)
+
+    monkeypatch.setattr(zones, "examined", slow)
+    headers = TEXT | {"Authorization": f"Bearer {other}"}
+    sent = [api("PUT", f"zones/mine-{at}.test", data=HEAD.encode(), headers=TEXT) for at in range(30)]
+    sent += [api("PUT", f"zones/other-{at}.test", data=HEAD.encode(), headers=headers) for at in range(3)]
+    assert {answer.status for answer in await asyncio.gather(*sent)} == {201}
+    assert most == {"mine": 1, "other": 1, "all": 2}
+
+
+async def test_objects_of_many_values_are_made_apart(api: Api) -> None:
+    """A client of thousands of bad matches is parsed in a process: no step of the node takes long for it."""
+    await api.ok("PUT", "zones/warm.test", {"text": HEAD + "a A 192.0.2.1\n" * 1000})  # the process has started
+    match = [{"source": "x"}] * 9000
+    asked = asyncio.ensure_future(api("PUT", "clients/large", {"id": 9000, "tier": "gold", "match": match}))
+    longest = await _longest_turn(asked)
+    assert (await asked).status == 422
+    assert longest < 0.15
+
+
+async def test_a_page_ends_where_it_is_large(api: Api) -> None:
+    """Pages of clients with very many matches, and of their history, hold a few; the pages together hold all, and
+    none is read in one step."""
+    clients = b"".join(line(at, [f"10.{at}.{n >> 8}.{n & 255}/32" for n in range(5000)]) for at in range(12))
+    answer = await api("POST", "clients/import", data=clients, headers={"Content-Type": "application/x-ndjson"})
+    assert answer.json["made"] == 12
+    asked = asyncio.ensure_future(api("GET", "clients?limit=1000"))
+    longest = await _longest_turn(asked)
+    first = (await asked).json
+    assert 1 <= len(first["items"]) < 8
+    assert longest < 0.5
+    assert [each["name"] for each in await _all(api, "clients?limit=1000")] == sorted(await _names(api))
+    match = [{"source": f"172.16.{n >> 8}.{n & 255}/32"} for n in range(400)]
+    await api.ok("PUT", "clients/busy", {"id": 9000, "tier": "gold", "match": match})
+    for at in range(40):
+        await api.ok("PATCH", "clients/busy", {"state": "enabled" if at % 2 else "disabled"})
+    page = await api.ok("GET", "clients/busy/history?limit=1000")
+    assert 1 <= len(page["items"]) < 41
+    ids = [each["id"] for each in await _all(api, "clients/busy/history?limit=1000")]
+    assert ids == sorted(set(ids), reverse=True)
+    assert len(ids) == 41
+
+
+async def _names(api: Api) -> list[str]:
+    return list((await api.store.snapshots.load()).site.clients)
+
+
+async def _all(api: Api, path: str) -> list[dict[str, object]]:
+    """The items of all pages."""
+    items: list[dict[str, object]] = []
+    following: str | None = path
+    while following:
+        page = await api.ok("GET", following.removeprefix("/api/v1/"))
+        items += page["items"]
+        following = page["next"]
+    return items
+
+
 async def test_bodies_with_very_many_values(api: Api) -> None:
     """A body of a few megabytes that is nothing but values is refused; reading it stops nobody."""
     body = b'{"text": [' + b"0," * 500_000 + b"0]}"
@@ -118,7 +217,6 @@ async def _longest_turn(asked: asyncio.Future[object]) -> float:
     longest = 0.0
     while not asked.done():
         begin = time.thread_time()
-        await asyncio.sleep(0)
-        longest = max(longest, time.thread_time() - begin)
         await asyncio.sleep(0.001)
+        longest = max(longest, time.thread_time() - begin)
     return longest

@@ -101,6 +101,28 @@ async def test_answer_and_flow(api: Api) -> None:
     )
 
 
+async def test_the_rule_that_decides(api: Api) -> None:
+    """The flow and the verdict on its address name the rule that picks the pool, and so does `decode`; none by a
+    tier."""
+    (flow,) = (await explained(api, source="2001:db8:77::5"))["flows"]
+    assert (flow["rule"], flow["judgement"]["rule"], flow["priority"]) == (None, None, 0)
+    rules = [
+        {"when": {"tier": ["standard"]}, "pool": "fast"},
+        {"when": {"tier": ["gold"]}, "pool": "slow", "priority": 6},
+    ]
+    await api.ok("PATCH", "clusters/web", {"select": rules})
+    api.snapshots.append(await api.store.snapshots.load())
+    (flow,) = (await explained(api, source="2001:db8:77::5"))["flows"]
+    assert (flow["pool"], flow["rule"], flow["judgement"]["rule"], flow["priority"]) == ("slow", "2", "2", 6)
+    decoded = await api.ok("GET", f"decode?address={flow['address']}")
+    assert decoded["rule"] == "2"
+    assert {"title": "route", "detail": "rule 2 fits first: tier gold", "ok": True} in decoded["steps"]
+    assert decoded["steps"][-1]["detail"] == "accepted as issued: tier gold, pool slow, priority 6"
+    await api.ok("PATCH", "clients/acme", {"pool": "fast"})
+    api.snapshots.append(await api.store.snapshots.load())
+    assert (await api.ok("GET", f"decode?address={flow['address']}"))["rule"] == "client"
+
+
 async def test_weights(api: Api) -> None:
     """The pool's servers stand with weights and shares, and the port chooses among them as it does in earnest."""
     explanation = await explained(api)

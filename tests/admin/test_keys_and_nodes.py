@@ -119,8 +119,8 @@ async def test_silent_nodes_can_be_forgotten(api: Api) -> None:
 
 
 async def test_changed_key_is_an_outage(api: Api, tmp_path: Path) -> None:
-    """Where the database's key was changed without this node, changes are refused as unavailable, saying why."""
+    """Where the database's key was changed without this node, changes are refused as unavailable, for its key."""
     await api.store.keys.rewrap(KeyEncryptionKey.load(tmp_path / "new.key", {}), "test")
     answer = await api("PATCH", "clients/acme", {"tier": "standard"})
     assert answer.status == 503
-    assert "is not the one that the secrets" in answer.text
+    assert "key-encryption key is not the one" in answer.text

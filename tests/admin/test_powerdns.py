@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,18 @@ import octodns.zone
 import pytest
 from octodns_powerdns import PowerDnsProvider
 
+from dnsvip.admin import powerdns_jobs
+from dnsvip.admin.http.limits import LIMITS
+from dnsvip.admin.http.work import JOBS
+from dnsvip.admin.powerdns import EDITING
 from dnsvip.dns.zones.content import content_of, read_content
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.sets import Comment, ZoneSets, read_sets
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Zone
+from dnsvip.site.node_admin import AdminLimits
 from dnsvip.site.plan import Change
-from tests.admin.conftest import Api
+from tests.admin.conftest import Answer, Api
 from tests.node.serving import node, within
 
 LEXICON = """
@@ -113,6 +118,57 @@ async def test_refusals(api: Api, wrong: dict[str, Any], status: int) -> None:
     assert answer.json["error"]
     assert await api.store.snapshots.refresh(before) is before
     assert (await api("GET", "servers/localhost/zones/other.test.")).status == 404
+
+
+async def test_a_token_for_challenges_adds_few(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of the role acme adds challenges up to a number of names and a size of each; it goes on replacing and
+    deleting them, and others add as many as they want."""
+    assert api.client.app is not None
+    monkeypatch.setitem(api.client.app._state, LIMITS, AdminLimits(acme_names=5))
+    created = await api.ok("POST", "tokens", {"name": "acme", "role": "acme"})
+    headers = {"X-API-Key": created["token"], "Authorization": ""}
+
+    async def patched(*names: str, content: str = '"x"', mine: bool = True, **more: str) -> Answer:
+        sets = [change(f"_acme-challenge.{name}.example.test.", "TXT", content, **more) for name in names]
+        return await api("PATCH", ZONE, {"rrsets": sets}, headers=headers if mine else {})
+
+    assert [(await patched(f"n{n}")).status for n in range(4)] == [204] * 4
+    too_many = await patched("a", "b")
+    assert too_many.status == 422
+    assert "6 names _acme-challenge, more than the 5" in too_many.text
+    assert (await patched("a")).status == 204
+    assert (await patched("a", content='"' + "y" * 250 + '"')).status == 204
+    assert (await patched("b")).status == 422
+    assert (await patched("a", content=" ".join(['"' + "y" * 250 + '"'] * 20))).status == 413
+    assert (await patched("b", "c", mine=False)).status == 204
+    assert (await patched("d")).status == 422
+    assert (await patched("c", content='"z"')).status == 204
+    assert (await patched("a", "b", "c", changetype="DELETE")).status == 204
+    assert (await patched("d")).status == 204
+
+
+async def test_a_large_edit_is_made_apart(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of a small zone that sets much is made in a process, as one of a large zone is; a token for challenges
+    sets no more in a request than it may in all, and no zone is read for it."""
+    assert api.client.app is not None
+    monkeypatch.setitem(api.client.app._state, LIMITS, AdminLimits(acme_names=5))
+    here: list[int] = []
+
+    def noted(before: ZoneSets, wanted: Sequence[Replacement]) -> ZoneSets:
+        here.append(len(wanted))
+        return edited(before, wanted)
+
+    monkeypatch.setattr(powerdns_jobs, "edited", noted)
+    many = [change(f"_acme-challenge.n{at}.example.test.", "TXT", '"x"') for at in range(60)]
+    assert (await api("PATCH", ZONE, {"rrsets": many[:2]})).status == 204
+    assert here == [2]
+    assert (await api("PATCH", ZONE, {"rrsets": many})).status == 204
+    assert here == [2]
+    created = await api.ok("POST", "tokens", {"name": "acme", "role": "acme"})
+    headers = {"X-API-Key": created["token"], "Authorization": ""}
+    refused = await api("PATCH", ZONE, {"rrsets": many[:6]}, headers=headers)
+    assert (refused.status, here) == (413, [2])
+    assert "5 names in one request, not 6" in refused.json["error"]
 
 
 async def test_a_token_for_challenges(api: Api) -> None:
@@ -279,6 +335,41 @@ async def test_edits_at_once_are_all_made(api: Api) -> None:
     more = [api("PATCH", ZONE, {"rrsets": [change(f"m{at}.example.test.", "A", "192.0.2.1")]}) for at in range(10)]
     *answers, _ = await asyncio.gather(*more, interfere())
     assert {answer.status for answer in answers} == {204}
+
+
+async def test_who_waits_for_its_turn_keeps_nobody_waiting(api: Api) -> None:
+    """While a token's operation goes on, its own edits of a large zone wait; another token's edit is made."""
+    text = (await api.ok("GET", "zones/example.test"))["text"]
+    text += "".join(f"large{n} 60 TXT {'x' * 200}\n" for n in range(40))
+    await api.ok("PATCH", "zones/example.test", {"text": text})
+    other = await api.store.tokens.create("other", "test")
+    actor = "token test"
+    app = api.client.app
+    assert app is not None
+    async with app[JOBS].turn(actor):
+        waiting = asyncio.ensure_future(api("PATCH", ZONE, {"rrsets": [change("a.example.test.", "A", "192.0.2.1")]}))
+        while app[JOBS]._owners[actor] < 2:
+            assert not waiting.done(), await waiting
+            await asyncio.sleep(0.01)
+        headers = {"Authorization": f"Bearer {other}"}
+        wanted = {"rrsets": [change("b.example.test.", "A", "192.0.2.2")]}
+        answer = await asyncio.wait_for(api("PATCH", ZONE, wanted, headers=headers), 30)
+        assert answer.status == 204
+        assert not waiting.done()
+    assert (await waiting).status == 204
+
+
+async def test_the_wait_for_a_zone_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of a zone that somebody else edits without end gets 503 with Retry-After after `turn_seconds`."""
+    app = api.client.app
+    assert app is not None
+    monkeypatch.setitem(app._state, LIMITS, AdminLimits(turn_seconds=1))
+    wanted = {"rrsets": [change("b.example.test.", "A", "192.0.2.2")]}
+    async with app[EDITING].turn("example.test"):
+        refused = await asyncio.wait_for(api("PATCH", ZONE, wanted), 30)
+        assert (refused.status, refused.json["type"]) == (503, "urn:problem-type:dnsvip:busy")
+        assert int(refused.headers["Retry-After"]) > 0
+    assert (await api("PATCH", ZONE, wanted)).status == 204
 
 
 def test_edits_take_linear_time() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dnsvip.admin.http.work import JOBS
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from tests.admin.conftest import Api
 
@@ -273,6 +274,20 @@ async def test_audit(api: Api) -> None:
     assert (row["before"]["tier"], row["after"]["tier"]) == ("gold", "standard")
     second = await api.ok("GET", first["next"].removeprefix("/api/v1/"))
     assert second["items"][0]["id"] < row["id"]
+
+
+async def test_audit_filters_without_an_index_take_turns(api: Api) -> None:
+    """What may read every row of the audit waits for others of its token; what an index leads to does not."""
+    app = api.client.app
+    assert app is not None
+    async with app[JOBS].turn("token test"):
+        for query in ("", "?name=acme&kind=client", "?actor=token%20test"):
+            await asyncio.wait_for(api.ok("GET", f"audit{query}"), 30)
+        slow = [asyncio.ensure_future(api.ok("GET", f"audit?{query}")) for query in ("kind=client", "action=~")]
+        while app[JOBS]._owners["token test"] < 3:
+            assert not any(each.done() for each in slow)
+            await asyncio.sleep(0.01)
+    await asyncio.gather(*slow)
 
 
 async def test_status_asks_the_dispatcher(api: Api) -> None:

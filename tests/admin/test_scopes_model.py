@@ -30,8 +30,10 @@ FIELDS = {
     "cluster": "clusters",
     "key": "clusters",
     "zone": "zones",
+    "decoder": "clusters",
     "acme": "zones",
     "service": "zones",
+    "session": "zones",
     "client": "clients",
     "enrolment": "clients",
     "tier": "tiers",
@@ -39,6 +41,10 @@ FIELDS = {
 }
 WORDS = ("a", "ab", "b", "Ab", "a_b", "a.b", "web", "gold", "x")
 LOOSE = ("*", "a*", "*b", "a*b", "A*", "a_*", "web", "*.a.test", "a.test", "*test", "client-1*", "gold", "nobody")
+
+
+ZONES: set[str] = set()
+"""All zones that there are; those of a test's site are in no other."""
 
 
 @dataclass
@@ -78,6 +84,8 @@ async def fill(api: Api) -> None:
         some = changes[first : first + 100]
         await api.store.objects.apply(some, f"token {some[0].kind}", "api")
     api.snapshots.append(await api.store.snapshots.load())
+    ZONES.update(api.snapshots[-1].site.zones)
+    await api.store.usage.add("d1", {5000 + number: (1, 100 + number, 1, 0) for number in range(0, OBJECTS, 3)}, 1.0)
 
 
 async def everything(api: Api) -> Everything:
@@ -120,7 +128,10 @@ def one_allows(scope: dict[str, Any], action: str, kind: str, name: str | None, 
     patterns = scope.get(FIELDS.get(kind, ""), ["*"])
     if name is None:
         return True
-    if kind == "service":
+    if kind in ("service", "session"):
+        around = [zone for zone in ZONES if f".{name}".endswith(f".{zone}")]
+        if around:  # it belongs to the closest zone, whoever has the one above
+            return any(fnmatchcase(max(around, key=len), p) for p in patterns)
         return any(fnmatchcase(name, p) or fnmatchcase(name, f"*.{p}") for p in patterns)
     if kind == "key":
         return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in patterns)
@@ -179,6 +190,8 @@ async def check_gets(api: Api, all_: Everything, scopes: Any, headers: dict[str,
             answer = await api("GET", f"{declared.plural}/{name}", headers=headers)
             assert answer.status == status, (kind, name, scopes)
             if kind == "client":
+                answer = await api("GET", f"clients/{name}/usage", headers=headers)
+                assert answer.status == status, (name, scopes)
                 answer = await api("GET", f"clients/{name}/history", headers=headers)
                 assert answer.status == (200 if sees(scopes, kind, name) else 403)
                 if answer.status == 200:
@@ -187,7 +200,14 @@ async def check_gets(api: Api, all_: Everything, scopes: Any, headers: dict[str,
 
 
 async def check_looks(api: Api, all_: Everything, scopes: Any, headers: dict[str, str], dice: random.Random) -> None:
-    """Audit, keys, export and the counts of the status."""
+    """Audit, keys, export, clients' usage and the counts of the status."""
+    if sees(scopes, "client", None):
+        used, _ = await walked(api, "usage", 1000, {})
+        wanted = [item for item in used if sees(scopes, "client", item["name"])]
+        assert used
+        assert (await walked(api, "usage", dice.randint(5, 50), headers))[0] == wanted, scopes
+    else:
+        assert (await api("GET", "usage", headers=headers)).status == 403
     if sees(scopes, "audit", None):
         wanted = [row for row in all_.audit if sees(scopes, row["kind"], row["name"], "audit")]
         items, sizes = await walked(api, "audit", min(1000, len(wanted) // 3 + dice.randint(2, 9)), headers, "&since=1")

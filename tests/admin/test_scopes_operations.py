@@ -48,13 +48,24 @@ RIGHTS: Mapping[str, Right] = {
     "GET clients/export": ("read", "client"),
     "POST clients/import": ("write", "client"),
     "POST clients/{name}/new-key": ("write", "client"),
+    "POST clients/{name}/revoke": ("write", "client"),
     "GET clients/{name}/history": ("read", "client"),
+    "GET clients/{name}/usage": ("read", "client"),
+    "GET usage": ("read", "client"),
     "POST clients/{name}/enrolment": ("write", "enrolment"),
+    "GET clusters/{cluster}/decoding-keys": ("write", "decoder"),
+    "POST sessions": ("write", "session"),
     "GET pools/{name}/servers": ("read", "pool"),
     "GET pools/{name}/servers/{server}": ("read", "pool"),
     "PUT pools/{name}/servers/{server}": ("write", "pool"),
     "PATCH pools/{name}/servers/{server}": ("write", "pool"),
     "DELETE pools/{name}/servers/{server}": ("delete", "pool"),
+    "GET zones/{name}/ds": ("read", "zone"),
+    "GET zones/{name}/keys": ("read", "zone"),
+    "POST zones/{name}/keys": ("write", "zone"),
+    "POST zones/{name}/keys/roll": ("write", "zone"),
+    "POST zones/{name}/keys/confirm": ("write", "zone"),
+    "DELETE zones/{name}/keys/{number}": ("delete", "zone"),
     "GET classify": ("read", "classify"),
     "PUT classify": ("write", "classify"),
     "PATCH classify": ("write", "classify"),
@@ -204,7 +215,7 @@ async def check_operation(
     """Ask for an operation on some object: refused exactly where the naive rule refuses; the request and its answer."""
     key = key_of(operation)
     right, probe = RIGHTS[key], dict(PROBES.get(key, {}))
-    kind = {"enrolment": "client", "key": "cluster"}.get(right[1], right[1])
+    kind = {"enrolment": "client", "key": "cluster", "decoder": "cluster"}.get(right[1], right[1])
     names = [item["name"] for item in all_.objects.get(kind, ())] or ["nobody"]
     name = probe.pop("name", None) or dice.choice([*dice.sample(names, min(3, len(names))), "a-nobody"])
     is_one = "{" in key

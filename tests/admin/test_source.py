@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from ipaddress import ip_network
 
 import pytest
 
 from dnsvip.admin.http.auth import ATTEMPTS
-from dnsvip.admin.http.source import PROXIES, Proxies
+from dnsvip.admin.http.source import MOST_BYTES, PROXIES, Proxies
 from tests.admin.conftest import Api
 from tests.admin.test_refusals import check
 from tests.admin.test_tokens import made
@@ -46,6 +48,8 @@ FORWARDED: list[tuple[str, str]] = [
     ('For="[2001:db8::9]:4711";proto=https;by=192.0.2.1', "2001:db8::9"),
     ('for=10.0.0.1, proto=http;for="203.0.113.9:80" ;host="a,b;for=10.0.0.2", for=192.0.2.7', "203.0.113.9"),
     ('for="10.0.0.1, for=10.0.0.2", for=203.0.113.9', "203.0.113.9"),
+    ('for="10.0.0.1, for=203.0.113.9', "203.0.113.9"),  # a quote that a client left open hides nothing
+    ('for=10.0.0.1, by="a\\"b\\\\";for="203\\.0.113.9";host="c;for=10.0.0.2\\\\"', "203.0.113.9"),
 ]
 
 
@@ -70,6 +74,38 @@ def test_a_hop_without_an_address(header: str, line: str) -> None:
     """A trusted proxy that does not say for whom it asks is refused: nobody passes for the proxy itself."""
     with pytest.raises(ValueError, match="is no address; a trusted proxy must append"):
         Proxies(TRUSTED, header).source("192.0.2.1", [line])
+
+
+HOSTILE = {
+    "Forwarded": [
+        '"' + '\\"' * 4000,
+        "for=a" + " " * 8000,
+        "a" * 8000,
+        '"\\' * 4000,
+        "for=192.0.2.7," * 560,
+        "\\" * 8000 + '"',
+    ],
+    "X-Forwarded-For": ["192.0.2.7," * 800, "1." * 4000, ":" * 8000, " " * 8000, "," * 8000],
+}
+
+
+@pytest.mark.parametrize(("header", "line"), [(name, line) for name, lines in HOSTILE.items() for line in lines])
+@pytest.mark.parametrize("times", [1, 40])
+def test_what_a_stranger_sends_costs_nothing(header: str, line: str, times: int) -> None:
+    """However long and odd the header is, it takes some milliseconds: this comes before any token is known."""
+    proxies, begun = Proxies(TRUSTED, header), time.process_time()
+    for lines in ([line[:MOST_BYTES]], [line] * times, [line + ",for=203.0.113.9"]):
+        with contextlib.suppress(ValueError):
+            proxies.source("192.0.2.1", lines)
+    assert time.process_time() - begun < 0.05
+
+
+def test_a_header_without_end() -> None:
+    """What no chain of proxies says is refused unread."""
+    line = "for=10.0.0.1, " * 200 + "for=203.0.113.9"
+    with pytest.raises(ValueError, match="has more than 2048 characters"):
+        Proxies(TRUSTED, "Forwarded").source("192.0.2.1", [line])
+    assert Proxies(TRUSTED, "Forwarded").source("192.0.2.1", [line[-MOST_BYTES:]]) == "203.0.113.9"
 
 
 async def test_requesters_behind_a_proxy(api: Api) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sqlalchemy import text
 
@@ -53,7 +55,11 @@ async def test_an_unreadable_object_is_shown_and_replaced(api: Api, path: str, b
 async def test_an_unreadable_object_is_removed(api: Api) -> None:
     """DELETE removes it, unless something refers to it; the history of a client goes on."""
     await spoil(api, "clients/acme")
-    assert "unreadable" not in (await api("GET", "clients/export")).text
+    api.snapshots.append(await api.store.snapshots.load())
+    export = await api("GET", "clients/export")
+    assert "unreadable" not in export.text
+    (warning,) = map(json.loads, export.headers.getall("Dnsvip-Warning"))
+    assert warning.startswith("left out: client.acme: ")
     assert (await api("DELETE", "clients/acme")).status == 204
     assert (await api("GET", "clients/acme")).status == 404
     assert [row["action"] for row in (await api.ok("GET", "clients/acme/history"))["items"]][:1] == ["-"]
@@ -71,3 +77,41 @@ async def test_rights_by_its_name(api: Api) -> None:
     assert "acme" not in [item["name"] for item in listed["items"]]
     for method, body in (("GET", None), ("PUT", BODIES["clients/acme"]), ("DELETE", None)):
         assert (await api(method, "clients/acme", body, headers=headers)).status == 403
+
+
+@pytest.mark.parametrize("mode", ["all-or-nothing", "per-line"])
+async def test_an_import_replaces_an_unreadable_client(api: Api, mode: str) -> None:
+    """A line for it replaces it, with what is still known of what the line does not name (a revoked client stays
+    revoked), and other lines are stored beside it. The audit tells of it."""
+    await api.ok("POST", "clients/acme/revoke")
+    before = await api.ok("GET", "clients/acme")
+    await spoil(api, "clients/acme")
+    lines = [
+        json.dumps({"name": "acme", "id": before["id"], "tier": "gold"}),
+        '{"name": "beside", "id": 777, "tier": "gold"}',
+    ]
+    answer = await api("POST", f"clients/import?mode={mode}", data="\n".join(lines).encode())
+    assert answer.status == 200, answer.text
+    assert (answer.json["changed"], answer.json["made"], answer.json["failed"]) == (1, 1, 0)
+    after = await api.ok("GET", "clients/acme")
+    assert (after["state"], after["id"]) == ("revoked", before["id"])
+    assert after["key_generation"] >= before["key_generation"]
+    assert (await api.ok("GET", "clients/beside"))["id"] == 777
+    row = (await api.ok("GET", "audit?limit=1&name=acme"))["items"][0]
+    assert (row["action"], "unreadable" in row["before"]) == ("~", True)
+
+
+async def test_an_unreadable_token(api: Api) -> None:
+    """It lets nobody in, is listed with what is wrong, cannot be changed or rotated, and is deleted."""
+    made = (await api("POST", "tokens", {"name": "robot"})).json
+    async with api.store._session.write_unordered() as connection:
+        await connection.execute(text("UPDATE token SET scopes = '{' WHERE name = 'robot'"))
+    assert (await api("GET", "tiers", headers={"Authorization": f"Bearer {made['token']}"})).status == 401
+    items = {item["name"]: item for item in (await api.ok("GET", "tokens"))["items"]}
+    assert (items["robot"]["rights"], "unreadable" in items["robot"]) == ([], True)
+    assert all("unreadable" not in item for name, item in items.items() if name != "robot")
+    for method, path in (("PATCH", "tokens/robot"), ("POST", "tokens/robot/rotate")):
+        assert (await api(method, path, {})).json["type"].endswith("unreadable")
+    assert (await api("DELETE", "tokens/robot")).status == 204
+    (row,) = (await api.ok("GET", "audit?limit=1&name=robot"))["items"]
+    assert (row["action"], "unreadable" in row["before"]) == ("-", True)

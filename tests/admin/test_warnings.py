@@ -33,6 +33,13 @@ async def test_an_attribute_that_nothing_carries(api: Api) -> None:
     assert "Dnsvip-Warning" not in (await api("PATCH", "clients/odd", {"tier": "standard"})).headers
 
 
+async def test_a_step_that_never_matches(api: Api) -> None:
+    """An order with a step that no listener fills is warned of when it is set."""
+    answer = await api("PATCH", "classify", {"order": ["token", "tsig", "source"]})
+    assert answer.status == 200
+    assert "the step 'token' never matches" in answer.headers["Dnsvip-Warning"]
+
+
 async def test_notify_is_not_pretended(api: Api) -> None:
     """NOTIFY by request is answered 501, as none is sent."""
     answer = await api("PUT", "servers/localhost/zones/example.test./notify")

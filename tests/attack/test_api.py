@@ -176,6 +176,24 @@ def test_guesses(target: Target) -> None:
             assert status < 500 or status == 501, (method, path, query, body[:200])
 
 
+def test_guessed_tokens(target: Target) -> None:
+    """Guesses at tokens from one address are refused, after ten without looking each up; a good token is let in from
+    there all the same, also one that has not been used before."""
+    sent = request(target, "POST /api/v1/tokens HTTP/1.1", b'{"name": "second"}')
+    second = json.loads(answer_of(target.raw(sent))[1])["token"]
+    rng = Random(SEED)
+
+    def by(token: str) -> int:
+        return target.get("/api/v1/tiers", Authorization=f"Bearer {token}")[0]
+
+    with unharmed(target):
+        guesses = [by("dnsvip_" + rng.randbytes(32).hex()) for _ in range(REQUESTS)]
+        assert set(guesses) == {401, 429}
+        assert guesses.count(401) < 60
+        assert [by(second), by(target.token)] == [200, 200]
+        assert by(second[:-1] + ("A" if second[-1] != "A" else "B")) == 429
+
+
 def signed_in(target: Target, *more: str) -> tuple[int, str, bytes]:
     """Status, cookie and body of a sign-in to the console."""
     origin = f"Origin: http://127.0.0.1:{target.api}"

@@ -13,6 +13,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from dnsvip.client.claims import Claims
 from dnsvip.client.io.proxy import Proxy
 from tests.client.responder import Responder
 from tests.client.test_proxy_faults import direct, echo, echoes, opened, tunnel
@@ -50,9 +51,9 @@ async def test_the_proxy_asks_for_its_password(port: int) -> None:
     ]
     reached: list[str] = []
 
-    async def connect(name: str, to: int) -> object:
+    async def connect(name: str, to: int, claims: Claims) -> object:
         reached.append(name)
-        return await direct(name, to)
+        return await direct(name, to, claims)
 
     async with Proxy(connect) as proxy:  # type: ignore[arg-type]
         for head in heads:

@@ -11,6 +11,7 @@ import struct
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -24,15 +25,18 @@ from dnsvip.dispatcher.token_bucket import SECOND
 from tests.dispatcher.build import (
     ACK,
     CLIENT,
+    CLIENTS,
     NOW_NS,
     PLAIN,
     RST,
+    SITE,
     SYN,
     address,
     datagram,
     established,
     icmp_error,
     ip6,
+    proven,
     segment,
     snapshot,
 )
@@ -116,3 +120,18 @@ def test_hostile_packets(sort: Callable[[Random], Iterator[bytes]]) -> None:
     assert outcome(good, tables, flows, now)[0].reason == "known"
     newcomer, _ = outcome(segment(address("gold", 1001), port=7777), tables, flows, now)
     assert (newcomer.action, newcomer.reason) == (Action.FORWARD, "issued")
+
+
+def test_one_client_leaves_room_for_the_uses_of_others() -> None:
+    """A client with single use that opens as many flows as it can fills its share of the table of uses, and is refused
+    beyond it; another client with single use opens flows all the same."""
+    greedy, other = CLIENTS["once"], replace(CLIENTS["once"], name="other", id=1003)
+    site = replace(SITE, clients={**CLIENTS, "other": other})
+    tables, flows = DispatchTables(snapshot(site)), Flows(FLOWS)
+    sources = (CLIENT + n for n in range(FLOWS // 2 // 64))
+    packets = [segment(proven(greedy, nonce, source), source=source) for source in sources for nonce in range(64)]
+    seen = Counter(outcome(data, tables, flows, NOW_NS)[0].reason for data in packets)
+    assert seen == {"proven": flows.uses.share, "replay-table-full": len(packets) - flows.uses.share}
+    assert len(packets) > flows.uses.bound > 4 * flows.uses.share
+    for nonce in range(20):
+        assert outcome(segment(proven(other, nonce), port=nonce + 1), tables, flows, NOW_NS)[0].reason == "proven"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from random import Random
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.query
@@ -21,9 +23,15 @@ import pytest
 from tests.attack.target import Target, attacked, unharmed
 from tests.dns.test_fuzz import corpus, mutated
 from tests.long import long_or
+from tests.node.serving import within
 
 PACKETS = long_or(4_000, long=400_000)
 STREAMS = long_or(100, long=1000)
+ASKED = long_or(60, long=2000)
+NETWORK, SHARE = 300, 256
+"""Streams that a network opens, and those that it gets."""
+MOST_WAIT = 0.1
+"""Seconds for an answer over a stream, most of it for other programs of the machine: alone it takes some 5 ms."""
 SEED = 20_261_129
 QUESTION = dns.message.make_query("www.example.test", "AAAA").to_wire()
 KEY = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ="
@@ -199,3 +207,77 @@ def test_transfers_refused(target: Target) -> None:
             wire = bytearray(QUESTION)
             wire[2] = opcode << 3
             flood(target, iter([bytes(wire)] * 50), 50)
+
+
+def test_a_source_of_expensive_questions(target: Target) -> None:
+    """One source sends wrong signatures and questions that are seldom asked, faster than they can be answered; such
+    questions of another are answered all the same."""
+    query = dns.message.make_query("www.example.test", "AAAA")
+    query.use_tsig(dns.tsig.Key("acme-key", b"wrong" * 8))
+    wires = [query.to_wire(), *(dns.message.make_query("www.example.test", 65300 + n).to_wire() for n in range(9))]
+    ended, answered = threading.Event(), 0
+
+    def storm() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.9.9.9", 0))
+            sock.connect(("127.0.0.1", target.dns))
+            while not ended.is_set():
+                for number in range(60):
+                    sock.send(wires[number % len(wires)])
+                time.sleep(0.002)
+
+    with unharmed(target):
+        thread = threading.Thread(target=storm)
+        thread.start()
+        try:
+            for number in range(ASKED):
+                asked = dns.message.make_query("www.example.test", 65400 + number % 100)
+                with suppress(dns.exception.Timeout):
+                    answered += dns.query.udp(asked, "127.0.0.1", 5, port=target.dns).rcode() == dns.rcode.NOERROR
+        finally:
+            ended.set()
+            thread.join()
+    assert answered >= ASKED * 9 // 10
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Whether the server has not closed a connection that does not block."""
+    try:
+        while received := sock.recv(1 << 16):
+            assert received
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    return False
+
+
+def test_many_streams_of_one_network(target: Target) -> None:
+    """A network sends questions that are seldom asked on as many streams as it gets, without a pause; it gets a part of
+    the places, and a question of another on a stream waits for a turn, not for all of them."""
+    wires = [dns.message.make_query("www.example.test", 65300 + n).to_wire() for n in range(60)]
+    burst = b"".join(len(wire).to_bytes(2, "big") + wire for wire in wires) * 20
+    asked = dns.message.make_query("www.example.test", 65400)
+
+    def waited() -> float:
+        """Seconds from a connection to the answer on it, of some the fewest."""
+        seconds = []
+        for _ in range(9):
+            begin = time.monotonic()
+            assert dns.query.tcp(asked, "127.0.0.1", 10, port=target.dns).rcode() == dns.rcode.NOERROR
+            seconds.append(time.monotonic() - begin)
+        return min(seconds)
+
+    with unharmed(target), ExitStack() as stack:
+        socks = []
+        for number in range(NETWORK):
+            sock = stack.enter_context(socket.socket())
+            sock.bind((f"127.8.8.{1 + number % 20}", 0))
+            sock.connect(("127.0.0.1", target.dns))
+            sock.setblocking(False)
+            with suppress(OSError):
+                sock.send(burst)
+            socks.append(sock)
+        within(10, lambda: target.counters()["transport"]["tcp_accepted"] >= SHARE)
+        assert waited() < MOST_WAIT
+        assert sum(is_open(sock) for sock in socks) == SHARE

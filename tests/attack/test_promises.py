@@ -11,7 +11,8 @@ COMPARED = {
     "dnsvip/dns/protocol/tsig.py": 1,
     "dnsvip/dns/protection/cookies.py": 1,
     "dnsvip/admin/console/signin.py": 1,
-    "dnsvip/client/io/proxy.py": 2,
+    "dnsvip/client/io/proxy.py": 1,
+    "dnsvip/client/io/proxy_requests.py": 2,
 }
 """Files that compare what only its holder knows, and how often."""
 

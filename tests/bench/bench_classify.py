@@ -30,9 +30,9 @@ import sqlalchemy
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
-from dnsvip.dns.identity.prefixes import PrefixTable
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.site import Client, Match, Snapshot, Step
+from dnsvip.site.identity.prefixes import PrefixTable
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change
 from dnsvip.store import KeyEncryptionKey, Store

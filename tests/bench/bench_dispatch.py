@@ -25,8 +25,10 @@ from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.errors import DnsvipError
+from tests.bench import said
 from tests.bench.outcome import Result, conclude, parser_of, say
-from tests.bench.program import Figure, measure
+from tests.bench.pairs import Pair
+from tests.bench.program import Figure, measure, ruled
 from tests.bench.report import machine, table
 from tests.bench.ways import DOWNLOAD_BYTES, TITLES, WAYS, Compared, compare
 from tests.dispatcher.build import NOW_NS, POOLS, address, datagram, established, segment, snapshot, with_pool
@@ -39,13 +41,15 @@ SECTION = "## Dispatcher, last result"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much to measure: rounds and packets per round of the program, rounds and connections per path."""
+    """How much to measure: rounds and packets per round of the program, turns and packets of what clients say, rounds
+    and connections per path."""
 
     program: tuple[int, int]
+    said: tuple[int, int]
     ways: tuple[int, int]
 
 
-FULL, QUICK = Effort((9, 2000), (5, 2000)), Effort((3, 300), (1, 300))
+FULL, QUICK = Effort((9, 2000), (300, 256), (5, 2000)), Effort((3, 300), (4, 64), (1, 300))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Report:
 
     machine: str
     program: Sequence[Figure]
+    said: Mapping[str, Pair]
     decisions: Mapping[str, float]
     flow_bytes: float
     moved: Mapping[str, float]
@@ -64,6 +69,7 @@ class Report:
         """Every figure that a goal may name."""
         return {
             **{figure.name: figure.in_e for figure in self.program},
+            **{name: pair.ratio for name, pair in self.said.items()},
             "user us": statistics.median(self.ways.user_us),
             "MiB per 1,000 flows": self.flow_bytes * 1000 / (1 << 20),
             "moved": max(self.moved.values()),
@@ -74,6 +80,7 @@ class Report:
         return {
             "machine": self.machine,
             "program": [asdict(figure) for figure in self.program],
+            "said": {name: asdict(pair) for name, pair in self.said.items()},
             "decisions_us": dict(self.decisions),
             "flow_bytes": self.flow_bytes,
             "moved_percent": dict(self.moved),
@@ -112,9 +119,11 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     where = machine()
     say("the program")
     program = measure(*effort.program)
+    say("what clients say")
+    spoken = said.compare(*effort.said)
     say("decisions")
     tables = DispatchTables(snapshot())
-    report = Report(where, program, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
+    report = Report(where, program, spoken, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
     say("")
     result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), SECTION)
     return conclude(result, path, quick=effort is QUICK, record=record)
@@ -132,6 +141,8 @@ def lines(report: Report) -> Iterator[str]:
     yield from table(
         ("packet", "cold ns", "cold, E", "goal, E", "repeated ns", "repeated, E", "million/s a core"), rows
     )
+    yield "\nWhat clients say, nanoseconds a packet, the best turn\n"
+    yield from table(("packet", "ns", "without, ns", "ratio"), said.rows(report.said))
     yield "\nConnections through network namespaces, one client, 50 at a time\n"
     typical = {way: report.ways.typical(way) for way in WAYS}
     rows = [
@@ -170,6 +181,7 @@ def decisions(tables: DispatchTables) -> dict[str, float]:
         "established, and its bytes under nat": known(tables, tier="silver", send=True),
         "forged address": forged(tables),
         "new flow": new(tables),
+        "new flow, 64 rules": new(DispatchTables(snapshot(ruled()), tables)),
     }
     return {name: 1e6 * statistics.median(run() for _ in range(5)) / COUNT for name, run in runs.items()}
 

@@ -21,12 +21,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.bench import signed
 from tests.bench.load import Load, run_load, write_questions
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.processes import memory_bytes
 from tests.bench.questions import anywhere, known, new, plain
 from tests.bench.report import Report, machine, tables
 from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
+from tests.bench.signed import SignedRounds
 
 LAST_RESULT = "## Last result"
 
@@ -97,7 +99,7 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
         raise BenchError(f"needs the Debian packages {' '.join(missing)}: run deploy/bench-packages.sh as root")
     where = machine()
     rounds, memory = side_by_side(effort)
-    report = Report(where, effort.rounds, rounds, memory, flatness(effort), classification(effort))
+    report = Report(where, effort.rounds, rounds, memory, flatness(effort), classification(effort), signatures(effort))
     result = Result("dns", "\n".join(tables(report)), report.figures, report.as_json(), LAST_RESULT)
     return conclude(result, path, quick=effort is QUICK, record=record)
 
@@ -119,6 +121,12 @@ def flatness(effort: Effort) -> dict[int, list[Load]]:
         return {
             size: [turn[server.name] for turn in rounds] for size, server in zip(effort.sizes, servers, strict=True)
         }
+
+
+def signatures(effort: Effort) -> SignedRounds:
+    """What signatures cost."""
+    with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name:
+        return signed.side_by_side(effort.rounds, effort.queries, effort.seconds, Path(name))
 
 
 def interleaved(

@@ -6,13 +6,15 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench import signed
 from tests.bench.load import Load
 from tests.bench.servers import OURS, PEERS
+from tests.bench.signed import SignedRounds
 
 TITLES: Mapping[str, str] = {
     "plain": "the service's name, without EDNS",
@@ -35,7 +37,7 @@ class Report:
     """Everything measured.
 
     `rounds` by kind of query, then by server; `memory` in bytes (PSS) by server; `flat` by number of prefixes;
-    `classification` as bench_classify reports it.
+    `classification` as bench_classify reports it; `signed` as `signed.side_by_side` does.
     """
 
     machine: str
@@ -44,6 +46,7 @@ class Report:
     memory: Mapping[str, int]
     flat: Mapping[int, Sequence[Load]]
     classification: Mapping[str, Any]
+    signed: SignedRounds = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -58,6 +61,7 @@ class Report:
             "load": change["load_seconds"],
             "change": change["effect_seconds"],
             "pause": change["pause_ms"],
+            **signed.figures(self.signed),
         }
 
     def cost(self, kind: str, server: str) -> float:
@@ -85,6 +89,10 @@ class Report:
                 for kind, rows in self.rounds.items()
             },
             "classification": self.classification,
+            "signed": {
+                kind: [{server: load.cpu_us for server, load in each.items()} for each in rows]
+                for kind, rows in self.signed.items()
+            },
         }
 
 
@@ -106,6 +114,9 @@ def tables(report: Report) -> Iterator[str]:
         ]
         head = ("server", "answers", "CPU us/query", "dnsvip by it", "queries/s", "memory MB")
         yield from table(head, rows)
+    for kind, loads in report.signed.items():
+        yield f"\nSigned answers: {signed.KINDS[kind].title}\n"
+        yield from table(("server", "CPU us/query", "by unsigned", "by PowerDNS"), [*signed.rows_of(loads)])
     yield "\nNumber of client prefixes (dnsvip, ECS /32 from anywhere in them, each new)\n"
     sizes = [
         (f"{size:,}", f"{median(load.cpu_us for load in loads):.2f}", f"{median(load.rate for load in loads):,.0f}")

@@ -182,6 +182,7 @@ class Server:
             "dir": str(self._dir),
             "port": str(self.port),
             "service": recipe.service,
+            "zone_settings": "",
             "prefixes": "\n".join(recipe.prefix(number, network) for number, network in enumerate(networks)),
             **recipe.values,
         }

@@ -15,15 +15,28 @@ from dns.edns import ECSOption
 from dns.message import from_wire
 from dns.rdatatype import AAAA
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.engine import decide
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.verify.networks import SourceNetworks
+from dnsvip.xdp.build import compiler
+from dnsvip.xdp.objects import object_file
+from tests.bench import signed
 from tests.bench.bench_dispatch import SECTION, moved
+from tests.bench.bench_dispatch import Report as DispatchReport
 from tests.bench.bench_dns import LAST_RESULT
+from tests.bench.bench_networks import STRANGER, site_with
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
 from tests.bench.outcome import README, Result, conclude, write_section
-from tests.bench.questions import FIRST_NEW, KNOWN, SPACE, anywhere, known, new, plain
+from tests.bench.pairs import Pair, without_policing
+from tests.bench.questions import FIRST_NEW, KNOWN, SPACE, anywhere, known, missing, new, plain
 from tests.bench.report import Report
+from tests.bench.said import BOTH, ESTABLISHED, IN_PYTHON, NOTHING, OTHERS, speeches
 from tests.bench.servers import OURS, PEERS
+from tests.bench.ways import Compared
+from tests.dispatcher.build import NOW_NS
 
 
 def ecs_of(wire: bytes) -> ECSOption:
@@ -37,6 +50,15 @@ def test_plain() -> None:
     message = from_wire(plain())
     (question,) = message.question
     assert (question.name.to_text(), question.rdtype, message.edns) == ("www.example.test.", AAAA, -1)
+
+
+def test_with_do() -> None:
+    """Queries for signed answers have DO, those of a flood are for names that all differ and are below the zone."""
+    messages = [from_wire(wire) for wire in (plain(do=True), *new(2, do=True), *missing(50, Random(1)))]
+    assert all(message.ednsflags == 0x8000 for message in messages)
+    names = {message.question[0].name.to_text() for message in messages}
+    assert len(names) == 51
+    assert all(name.endswith(".example.test.") for name in names)
 
 
 def test_known() -> None:
@@ -72,6 +94,14 @@ def test_anywhere() -> None:
         assert FIRST_NEW <= int(IPv4Address(ecs_of(wire).address)) < FIRST_NEW + SPACE
 
 
+def test_networks() -> None:
+    """The bench of networks asks for sources that clients have, and for strangers."""
+    networks = SourceNetworks(site_with(20_480))
+    assert len(networks) == 20_480
+    assert all(networks.client(FIRST_NEW + number, 4) for number in range(0, SPACE, SPACE // 1000))
+    assert not any(networks.client(STRANGER + number, 4) for number in range(0, SPACE, SPACE // 1000))
+
+
 def test_judge() -> None:
     """A figure at its limit meets the goal; one above it or unmeasured misses it, and the summary says so."""
     goals = [goal for goal in GOALS if goal.part == "codec"]
@@ -89,11 +119,16 @@ def test_report() -> None:
     look_ups = [{"query_us": us, "bytes": 99.0} for us in (10.0, 12.0)]
     change = {"load_seconds": 1.0, "effect_seconds": 0.1, "pause_ms": 1.0}
     flat = {10: [Load(1.0, 1.0)], 20: [Load(2.0, 1.0)]}
-    report = Report("", 3, {"plain": loads, "ecs": loads}, {}, flat, {"look_ups": look_ups, "change": change})
+    costs = {"unsigned": 5.0, "compact": 40.0, "nsec": 6.0, "pdns-signed": 80.0}
+    rows = [{name: Load(us * by, 1.0) for name, us in costs.items()} for by in (1, 3, 2)]
+    found = {"look_ups": look_ups, "change": change}
+    report = Report("", 3, {"plain": loads, "ecs": loads}, {}, flat, found, dict.fromkeys(signed.KINDS, rows))
     verdicts = judge("dns", report.figures)
     assert all(verdict.figure is not None for verdict in verdicts)
     assert report.figures["plain / knot"] == 0.9
     assert report.figures["flatness"] == 2.0
+    assert report.figures["signed flood, nsec / unsigned"] == 1.2
+    assert [row[1:] for row in signed.rows_of(rows)][1] == ("80.00", "8.00", "0.50")
     assert json.dumps(report.as_json())
 
 
@@ -132,6 +167,35 @@ def test_unknown_part() -> None:
     argv = [sys.executable, "-m", "tests.bench", "dsn"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, "known: codec, dispatch, dns" in done.stderr) == (2, True)
+
+
+def test_program_without_policing() -> None:
+    """What policing is compared with is another program, compiled from the same source."""
+    if compiler() is None:
+        pytest.skip("no clang")
+    without = without_policing()
+    assert without[:4] == object_file("dispatch")[:4]
+    assert without != object_file("dispatch")
+
+
+def test_what_clients_say_has_its_figures() -> None:
+    """Every goal about what clients say has a figure; the ratio is that of the best turns."""
+    pairs = {name: Pair(name, 250, 200) for name in (ESTABLISHED, BOTH, IN_PYTHON + BOTH)}
+    figures = DispatchReport("", [], pairs, {}, 0, {"": 0}, Compared({}, {}, [1.0], {})).figures
+    assert [figures[name] for name in pairs] == [1.25] * 3
+    assert pairs.keys() <= {goal.figure for goal in GOALS if goal.part == "dispatch"}
+
+
+def test_labels_of_the_bench_are_heard() -> None:
+    """The clients of the bench say what it measures: each speech is proven, and each label but the host's is heard."""
+    for name, speech in speeches().items():
+        flows = Flows(10)
+        verdict = decide(speech.packets(1, 2000)[0], DispatchTables(speech.site), flows, NOW_NS)
+        assert verdict.address
+        assert verdict.reason == "proven"
+        assert flows.labels_ignored == (name == OTHERS)
+        told = {key for key in ("content", "quality") if verdict.address.values.get(key)}
+        assert told == {NOTHING: set(), BOTH: {"content", "quality"}}.get(name, {"content"})
 
 
 def test_section_is_replaced(tmp_path: Path) -> None:

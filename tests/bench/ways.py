@@ -31,6 +31,7 @@ defaults
     timeout server 60s
 frontend in
     bind :::8000
+MORE
     default_backend servers
 backend servers
     balance roundrobin
@@ -100,15 +101,15 @@ def compare(rounds: int, connections: int, say: Callable[[str], None]) -> Compar
 
 
 @contextmanager
-def haproxy(field: Field) -> Iterator[None]:
-    """HAProxy on its own host, in front of the same servers."""
+def haproxy(field: Field, more: str = "") -> Iterator[None]:
+    """HAProxy on its own host, in front of the same servers; `more`: lines of its frontend."""
     host = field.world.host("haproxy")
     field.world.link(host, field.segment, a_addrs=["fd00:10::9/64"], a_name="eth0", b_name="haproxy")
     host.route("default", "via", "fd00:10::1")
     host.ip("-6", "route", "add", "local", PREFIX, "dev", "lo")
     file = field.folder / "haproxy.cfg"
     servers = "\n".join(f"    server {name} [fd00:10::2{name[1:]}]:8000" for name in field.weights)
-    file.write_text(HAPROXY.replace("SERVERS", servers))
+    file.write_text(HAPROXY.replace("SERVERS", servers).replace("MORE", more))
     program = shutil.which("haproxy") or "/usr/sbin/haproxy"
     host.start(program, "-db", "-f", file, log=field.folder / "haproxy.log")
     wait_until(lambda: ":8000" in host.run("ss", "-ltnH").stdout)

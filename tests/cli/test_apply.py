@@ -61,6 +61,28 @@ async def _with_store(folder: Path, work: Callable[[Store], object]) -> object:
         await store.close()
 
 
+def test_a_missing_key_is_not_replaced(apply: Run, folder: Path) -> None:
+    """Beside a database no new key is made: the message names the file and what to do, and nothing has changed."""
+    assert apply().returncode == 0
+    key = (folder / "dnsvip.key").read_bytes()
+    (folder / "dnsvip.key").unlink()
+    refused = apply()
+    assert refused.returncode == 1
+    assert "dnsvip.key is missing" in refused.stderr
+    assert "copy the file" in refused.stderr
+    assert not (folder / "dnsvip.key").exists()
+    (folder / "dnsvip.key").write_bytes(key)
+    (folder / "dnsvip.key").chmod(0o600)
+    assert apply().stdout == "nothing to change (generation 1)\n"
+
+
+def test_a_key_beside_an_empty_file(apply: Run, folder: Path) -> None:
+    """A database that has not been set up yet gets its key."""
+    (folder / "dnsvip.db").touch(mode=0o600)
+    assert apply().returncode == 0
+    assert (folder / "dnsvip.key").exists()
+
+
 def test_example_works_as_it_stands(apply: Run) -> None:
     """The example is applied with no set-up at all, and a second time there is nothing to change."""
     first = apply()

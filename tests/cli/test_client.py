@@ -15,7 +15,7 @@ from dnsvip.address.proof import client_key
 from dnsvip.cli import root
 from dnsvip.client.io.files import load
 from dnsvip.errors import ClientError
-from dnsvip.site import Client, ClientState, Snapshot
+from dnsvip.site import Client, ClientState, Cluster, Snapshot
 from dnsvip.site.io.files import load_node, load_site
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
@@ -154,6 +154,34 @@ def test_resolve_without_enrolment(node: Path) -> None:
     answer = json.loads(resolved.stdout)
     assert (answer["proven"], answer["why"]) == (False, "not-enrolled")
     assert answer["address"] in ("::1", "127.0.0.1")
+
+
+@pytest.mark.parametrize("command", [["resolve", "www.example.test"], ["exec", "true"], ["stub"]])
+@pytest.mark.parametrize(
+    ("claim", "status", "message"),
+    [
+        ("content", 2, "must be NAME=VALUE, such as content=video"),
+        ("hat=1", 1, "claim 'hat': no cluster of the enrolment has it (there is: content)"),
+        ("content=film", 1, "claim content=film: cluster 'web' knows video, page"),
+    ],
+)
+def test_wrong_claims(node: Path, command: list[str], claim: str, status: int, message: str) -> None:
+    """A claim that no cluster knows, or with a value that is none of its words, is refused before anything is asked."""
+
+    def claiming(snapshot: Snapshot) -> tuple[Change, ...]:
+        web = snapshot.site.clusters["web"]
+        assert isinstance(web, Cluster)
+        layout = (("tier", 4), ("client", 20), ("expiry", 7), ("nonce", 2))
+        after = replace(
+            web, layout=layout, claims=(("content", 4),), values={"content": {"video": 1, "page": 2}}, select=()
+        )
+        return (Change("cluster", "web", "~", web, after),)
+
+    change(node, claiming)
+    assert run("import", "-", text=enrol(node).stdout).exit_code == 0
+    refused = run(command[0], "--claim", claim, *command[1:])
+    assert refused.exit_code == status
+    assert message in refused.output + str(refused.exception)
 
 
 def test_exec_passes_arguments_on(node: Path, capfd: pytest.CaptureFixture[str]) -> None:

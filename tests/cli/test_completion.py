@@ -63,7 +63,7 @@ def test_commands_and_options() -> None:
 
 def test_keys_and_values(running: Node) -> None:
     """`add` and `set` complete the keys of their kind, then the choices or names that a key takes."""
-    assert complete("tiers", "set", "gold", "rate.") == ["rate.new_flows=", "rate.burst=", "rate.over="]
+    assert complete("tiers", "set", "gold", "rate.") == ["rate.new_flows=", "rate.burst=", "rate.over=", "rate.per="]
     assert complete("tiers", "set", "gold", "action", "=") == ["forward", "drop"]
     assert complete("tiers", "set", "gold", "action", "=", "d") == ["drop"]
     assert complete("tiers", "set", "gold", "action", "=", "drop", "dscp") == ["dscp="]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.cli.test_nouns import as_json, ok
-from tests.node.serving import Node, node, within
+from tests.node.serving import DNSVIP, Node, node, within
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,57 @@ def test_bulk(served: Node, tmp_path: Path, kind: str) -> None:
     left = served.noun("clients", "import", str(bad), "--per-line", "--dry-run", "--json")
     assert (left.returncode, json.loads(left.stdout)["made"]) == (2, 1)
     assert served.noun("clients", "import", "nowhere").returncode == 2
+
+
+@pytest.mark.parametrize("argv", [("clients", "export"), ("clients", "list"), ("tokens", "list", "--json")])
+def test_an_output_that_is_full(served: Node, argv: tuple[str, ...]) -> None:
+    """Where standard output takes no more, one line says that not all of it is there, and the exit code is 1."""
+    env = {**os.environ, "DNSVIP_API": f"127.0.0.1:{served.api}", "DNSVIP_TOKEN": served.token}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([DNSVIP, *argv], check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
+    said = "error: the output cannot be written: No space left on device; what is there is not all of it\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_a_reader_that_goes(served: Node) -> None:
+    """Where the reader of an export goes away, it ends without a word, and the exit code is 1."""
+    env = {**os.environ, "DNSVIP_API": f"127.0.0.1:{served.api}", "DNSVIP_TOKEN": served.token}
+    with subprocess.Popen(
+        [DNSVIP, "clients", "export"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as export:
+        assert export.stdout
+        assert export.stderr
+        export.stdout.close()
+        assert (export.stderr.read(), export.wait(60)) == ("", 1)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_full_disk_of_the_node(tmp_path: Path, streamed: bool) -> None:
+    """An import that a node refuses with 507, at once or after progress, is told in its words; the exit code is 1."""
+    problem = {"title": "A disk is full", "status": 507, "detail": "the disk of /srv is full; free some disk space"}
+
+    class Full(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            while (size := int(self.rfile.readline(), 16)) or self.rfile.readline() == b"":
+                self.rfile.read(size + 2)
+            body = json.dumps({"problem": problem} if streamed else problem).encode() + b"\n"
+            self.send_response(200 if streamed else 507)
+            self.send_header("Content-Type", "application/x-ndjson" if streamed else "application/problem+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    (tmp_path / "some.ndjson").write_text('{"name": "x", "id": 50, "tier": "gold"}\n')
+    with ThreadingHTTPServer(("127.0.0.1", 0), Full) as server:
+        Thread(target=server.serve_forever).start()
+        env = {**os.environ, "DNSVIP_API": f"127.0.0.1:{server.server_port}", "DNSVIP_TOKEN": "dnsvip_x"}
+        argv = [DNSVIP, "clients", "import", tmp_path / "some.ndjson"]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=env, timeout=60)
+        server.shutdown()
+    assert (done.returncode, done.stderr) == (1, f"error: {problem['detail']}\n")
 
 
 def test_export_replaces_a_file_whole(served: Node, tmp_path: Path) -> None:

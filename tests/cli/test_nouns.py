@@ -66,6 +66,7 @@ def test_life_of_a_tier(served: Node) -> None:
         "new_flows": 10,
         "burst": 20,
         "over": "drop",
+        "per": "tier",
     }
     shown = ok(served, "tiers", "show", "bronze").splitlines()
     assert {"rate.burst = 20.0", "require_proof = true", 'pool = "slow"'} <= set(shown)
@@ -121,6 +122,58 @@ def test_zones(served: Node) -> None:
     assert served.noun("zones", "load", "new.test", "bad.zone").returncode == 2
     assert served.noun("zones", "load", "new.test", "missing.zone").returncode == 2
     ok(served, "zones", "delete", "new.test")
+
+
+def test_signed_zones(served: Node) -> None:
+    """A zone is signed by one setting, which loading another zone file keeps; its DS is printed; turning it off
+    warns of the parent and keeps the key."""
+    (served.folder / "new.zone").write_text("@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n")
+    ok(served, "zones", "load", "new.test", "new.zone")
+    without = served.noun("zones", "ds", "new.test")
+    assert (without.returncode, "dnssec.enabled=true" in without.stderr) == (4, True)
+    ok(served, "zones", "set", "new.test", "dnssec.enabled=true")
+    ds = ok(served, "zones", "ds", "new.test")
+    assert re.fullmatch(r"new\.test\. IN DS \d+ 13 2 [0-9A-F]{64}\n", ds)
+    ok(served, "zones", "load", "new.test", "new.zone")
+    answer = as_json(served, "zones", "ds", "New.Test.")
+    assert answer == {"zone": "new.test", "signed": True, "records": [ds.strip()]}
+    assert served.noun("zones", "set", "new.test", "dnssec.algorithm=ed25519").returncode == 2
+    off = served.noun("zones", "set", "new.test", "dnssec.enabled=false")
+    assert (off.returncode, "DS record" in off.stderr) == (0, True), off.stderr
+    again = served.noun("zones", "ds", "new.test")
+    assert (again.stdout, "is not signed now" in again.stderr) == (ds, True)
+    assert served.noun("zones", "ds", "missing.test").returncode == 4
+    ok(served, "zones", "delete", "new.test")
+
+
+def test_keys_of_zones(served: Node) -> None:
+    """A key of BIND's is imported before a zone is signed, listed, rolled, and taken back; what cannot be says why."""
+    (served.folder / "keyed.zone").write_text("@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n")
+    ok(served, "zones", "load", "keyed.test", "keyed.zone")
+    private = (
+        "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\nPrivateKey: ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI=\n"
+    )
+    public = "example.com. 3600 IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4="  # RFC 8080 section 6.1
+    (served.folder / "Kbind.private").write_text(private)
+    (served.folder / "Kbind.key").write_text(public)
+    ok(served, "zones", "import-key", "keyed.test", "Kbind.private")
+    ok(served, "zones", "set", "keyed.test", "dnssec.algorithm=ed25519", "dnssec.enabled=true")
+    (first,) = as_json(served, "zones", "keys", "keyed.test")
+    assert (first["role"], first["state"], first["tag"], first["at_parent"]) == ("csk", "active", 3613, True)
+    again = served.noun("zones", "import-key", "keyed.test", "Kbind.key")
+    assert (again.returncode, "before dnssec.enabled is true" in again.stderr) == (2, True), again.stderr
+    refused = served.noun("zones", "roll-key", "keyed.test", "zsk")
+    assert (refused.returncode, "dnssec.split = true" in refused.stderr) == (2, True), refused.stderr
+    ok(served, "zones", "roll-key", "keyed.test", "ksk")
+    assert [key["state"] for key in as_json(served, "zones", "keys", "keyed.test")] == ["active", "published"]
+    assert "no key waits" in served.noun("zones", "confirm-ds", "keyed.test").stderr
+    assert "such as 192.0.2.1:53" in served.noun("zones", "confirm-ds", "keyed.test", "--parent", "ns1").stderr
+    assert "key 1 is active" in served.noun("zones", "remove-key", "keyed.test", "1").stderr
+    ok(served, "zones", "remove-key", "keyed.test", "2")
+    (served.folder / "Kbind.key").write_text(public.replace("l02W", "AAAA"))
+    assert "not the public key" in served.noun("zones", "import-key", "keyed.test", "Kbind").stderr
+    assert "Kother.private: cannot be read" in served.noun("zones", "import-key", "keyed.test", "Kother").stderr
+    ok(served, "zones", "delete", "keyed.test")
 
 
 def test_keys(served: Node) -> None:

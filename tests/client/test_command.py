@@ -18,6 +18,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import dns.message
+import dns.rdatatype
 import pytest
 
 from dnsvip.address.proof import Bind
@@ -26,10 +28,12 @@ from dnsvip.client.io.command import CannotRun, run_with_hosts, run_with_proxy
 from dnsvip.client.io.enter import enter
 from dnsvip.client.io.hosts import HostsFile
 from dnsvip.errors import ClientError
-from tests.client.responder import Responder
+from tests.client.responder import Responder, reply
 from tests.client.test_agent import CLUSTER, ISSUED, NAME, enrolment, honest
+from tests.client.webserver import Web
 
 NOBODY = 65534
+OLD = "old.example.test"
 EXEC = (sys.executable, "-m", "dnsvip", "client", "exec")
 
 
@@ -130,6 +134,54 @@ async def test_hosts_file_holds_proven_addresses() -> None:
     assert found == expected.address or time.time() > expected.valid_until
     assert not path.exists()
     assert NAME not in Path("/etc/hosts").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
+async def test_hosts_file_is_for_the_command_alone() -> None:
+    """Another user of the machine cannot read the addresses; one that the command becomes reads its /etc/hosts."""
+    async with Responder(honest) as server, HostsFile(Agent(enrolment(server.endpoint, bind=Bind.NONE))) as hosts:
+        path = hosts._path
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        outside = await run("setpriv", "--reuid", str(NOBODY), "--clear-groups", "cat", str(path))
+        inside = await run(*hosts.entrance, "setpriv", "--reuid", str(NOBODY), "--clear-groups", "cat", "/etc/hosts")
+    assert (outside[0] != 0, outside[1]) == (True, "")
+    assert (inside[0], NAME in inside[1]) == (0, True)
+    assert not path.parent.exists()
+
+
+async def run(*words: str) -> tuple[int | None, str]:
+    """A program's exit status and output."""
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+def ipv4_only(query: dns.message.Message, _: str) -> list[bytes]:
+    """One name that has an IPv4 address and no other, beside those of `honest`."""
+    if query.question[0].name.to_text() != f"{OLD}.":
+        return honest(query, _)
+    records = [f"{OLD}. 60 IN A 127.0.0.1"] if query.question[0].rdtype == dns.rdatatype.A else []
+    return [reply(query, *records).to_wire()]
+
+
+async def test_a_service_with_ipv4_only(certificate: Path) -> None:
+    """The proxy connects to its IPv4 address, with TLS to its name, and the hosts file has it in a line as long as the
+    others; names of a wildcard are left out."""
+    web = await Web.start(certificate, "127.0.0.1")
+    async with Responder(ipv4_only) as server:
+        enrolled = replace(enrolment(server.endpoint, bind=Bind.NONE), services4=(OLD, "*.s.example.test"))
+        assert enrolled.services == (NAME, OLD, "*.s.example.test")
+        agent = Agent(enrolled)
+        async with HostsFile(agent) as hosts:
+            lines = [line for line in hosts._path.read_text().splitlines() if line.endswith(".example.test")]
+        assert [line.split()[1] for line in lines] == [NAME, OLD]
+        assert lines[1].split()[0] == "127.0.0.1"
+        assert lines[0].index(NAME) == lines[1].index(OLD)
+        curl = ("curl", "-s", "--cacert", str(certificate / "cert.pem"), "-k", f"https://{OLD}:{web.https}/x", "-o")
+        with NamedTemporaryFile("r") as file:
+            assert await run_with_proxy(agent, [*curl, file.name]) == 0
+            seen = json.load(file)
+    assert (seen["to"], seen["sni"]) == ("127.0.0.1", OLD)
 
 
 async def test_hosts_file_follows_the_slots() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dnsvip.client.claims import Claims
 from dnsvip.client.io.proxy import Proxy
 from dnsvip.client.io.system import connected
 from dnsvip.errors import ClientError
@@ -26,8 +27,10 @@ class Target:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.said: list[Claims] = []
 
-    async def __call__(self, name: str, port: int) -> socket.socket:
+    async def __call__(self, name: str, port: int, claims: Claims) -> socket.socket:
+        self.said.append(claims)
         self.asked.append((name, port))
         if name == "nowhere.example.test":
             raise ClientError("nowhere.example.test: has no AAAA record")
@@ -196,3 +199,43 @@ async def test_environment_replaces_the_surroundings() -> None:
         assert environment[name] == environment[name.upper()]
     async with Proxy(Target()) as other:
         assert other.environment["http_proxy"].split("@")[0] != environment["http_proxy"].split("@")[0]
+
+
+@pytest.fixture
+def through(target: Target, proxy: Proxy) -> tuple[Target, Proxy]:
+    return target, proxy
+
+
+@pytest.mark.parametrize(
+    ("way", "fields", "said"),
+    [
+        (("http_proxy", "dnsvip"), ["Dnsvip-Claim: content=video, session=12"], {"content": "video", "session": 12}),
+        (("http_proxy", "dnsvip+content=video+session=12"), [], {"content": "video", "session": 12}),
+        (("http_proxy", "dnsvip+content=page"), ["dnsvip-claim: content=video"], {"content": "video"}),
+        (("all_proxy", "dnsvip+content=video"), [], {"content": "video"}),
+        (("http_proxy", "dnsvip"), [], {}),
+    ],
+)
+@pytest.mark.parametrize("tls", [False, True])
+async def test_claims_of_a_connection(
+    web: Web, certificate: Path, through: tuple[Target, Proxy], way: tuple[str, str], fields: list[str], said: Claims,
+    tls: bool,
+) -> None:  # fmt: skip
+    """A header field, or the user's name, says claims of one connection, of which the server sees nothing."""
+    (target, proxy), (variable, user) = through, way
+    url = f"https://{NAME}:{web.https}/" if tls else f"http://{NAME}:{web.http}/"
+    at = proxy.environment[variable].replace("dnsvip:", f"{user}:")
+    header = [word for line in fields for word in ("--proxy-header" if tls else "-H", line)]
+    found = await seen("--cacert", certificate / "cert.pem", "--proxy", at, *header, url, env={})
+    assert target.said == [said]
+    assert "dnsvip-claim" not in found["fields"]
+
+
+async def test_claims_that_are_none(target: Target, proxy: Proxy) -> None:
+    """What is no NAME=VALUE is refused before anybody is connected to."""
+    through = proxy.environment["http_proxy"]
+    status, output = await curl("-H", "Dnsvip-Claim: video", f"http://{NAME}/", env={"http_proxy": through})
+    assert (status, output) == (0, "dnsvip client: claims: must be NAME=VALUE, such as content=video\n")
+    socks = proxy.environment["all_proxy"].replace("dnsvip:", "dnsvip+video:")
+    status, _ = await curl("--proxy", socks, f"http://{NAME}/", env={})
+    assert (status, target.said) == (97, [])

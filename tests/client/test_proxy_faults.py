@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from dnsvip.client.claims import Claims
 from dnsvip.client.io import proxy as proxy_module
 from dnsvip.client.io.proxy import Proxy
 
@@ -32,7 +33,7 @@ async def port() -> AsyncIterator[int]:
     server.close()
 
 
-async def direct(_name: str, port: int) -> socket.socket:
+async def direct(_name: str, port: int, _claims: Claims) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))

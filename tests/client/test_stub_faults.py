@@ -28,6 +28,7 @@ from dnsvip.address.proof import Bind
 from dnsvip.client import Agent
 from dnsvip.client.io import stub as stub_module
 from dnsvip.client.io import upstream as upstream_module
+from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.stub import Stub
 from tests.client.responder import Responder, reply
 from tests.client.test_agent import NAME, enrolment
@@ -395,7 +396,7 @@ async def test_any_exception_is_one_servfail(monkeypatch: pytest.MonkeyPatch) ->
 
     async with Responder(theirs) as upstream, serving(upstream.endpoint) as stub:
         with monkeypatch.context() as patch:
-            patch.setattr(Stub, "_own", broken)
+            patch.setattr(OwnAnswers, "of", broken)
             for tcp in (False, True):
                 wire = await exchange(stub, odd(NAME), tcp=tcp)
                 assert wire is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from ipaddress import ip_address
 
 from playwright.sync_api import Page, expect
@@ -110,13 +111,15 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     look = lambda: at_work.node.curl("GET", "clients/browser-made")[1]  # noqa: E731
     assert (look()["id"], look()["match"]) == (77000, [{"source": "10.77.0.0/16"}])
 
-    def does(button: str, said: str) -> None:
+    def does(button: str, said: str, *, end_flows: bool = True) -> None:
         page.get_by_role("button", name=button, exact=True).click()
+        if not end_flows:
+            page.get_by_label("End its connections too").uncheck()
         page.click("[data-action=confirm]")
         expect(page.get_by_text(said)).to_be_visible()
 
-    does("Disable", "browser-made disabled")
-    assert look()["state"] == "disabled"
+    does("Disable", "browser-made disabled", end_flows=False)
+    assert (look()["state"], look()["end_flows"]) == ("disabled", False)
     does("Enable", "browser-made enabled")
     does("New key", "has a new key")
     assert (look()["state"], look()["key_generation"]) == ("enabled", 1)
@@ -128,7 +131,7 @@ def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     assert enrolment["client"] == "browser-made"
     assert enrolment["clusters"][0]["proof"]["key_generation"] == 1
     does("Revoke", "browser-made revoked")
-    assert look()["state"] == "revoked"
+    assert (look()["state"], look()["end_flows"]) == ("revoked", True)
     page.get_by_role("button", name="Remove client").click()
     page.click("[data-action=confirm]")
     expect(page.locator("h1")).to_have_text("Clients")
@@ -173,3 +176,21 @@ def test_an_answer_explained(visit: Open) -> None:
     expect(page.locator(".share")).to_contain_text("fast-1")
     page.get_by_role("link", name="Open in the address explorer").click()
     expect(page.locator(".verdict")).to_contain_text("Accepted")
+
+
+def test_usage(visit: Open, at_work: Site) -> None:
+    """What clients have used, the most bytes first; a column's title sorts by it, a name leads to the client."""
+    at_work.node.curl("PUT", "clients/few-bytes", {"id": 88001, "tier": "gold"})
+    at_work.node.curl("PUT", "clients/many-bytes", {"id": 88002, "tier": "gold"})
+    with sqlite3.connect(at_work.folder / "dnsvip.db", timeout=30) as database:
+        row = "INSERT INTO client_usage VALUES (?, 'away', ?, ?, 1, 0, 0, 0)"
+        database.executemany(row, [(88001, 9_000_000, 1 << 50), (88002, 8_000_000, 1 << 51)])
+    page = visit("usage")
+    first = page.locator("tbody tr").first
+    expect(first).to_contain_text("many-bytes")
+    page.get_by_role("button", name="Packets").dblclick()  # up, then down, however long the list takes
+    expect(first).to_contain_text("few-bytes")
+    page.get_by_role("link", name="few-bytes").click()
+    expect(page.locator("h1")).to_have_text("few-bytes")
+    for name in ("few-bytes", "many-bytes"):
+        at_work.node.curl("DELETE", f"clients/{name}")

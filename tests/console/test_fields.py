@@ -35,9 +35,14 @@ OBJECTS: dict[str, tuple[str, str, Json]] = {
     "cluster": ("clusters/walk6", "Cluster", {**SIX, "default_tier": "standard"}),
     "cluster4": ("clusters/walk4", "ClassCluster", {**FOUR, "default_tier": "standard"}),
     "service": ("services/walk.example.test", "Service", {"cluster": "web"}),
+    "dns_group": ("dns-groups/walk", "DnsGroup", {"servers": ["192.0.2.53:53"]}),
     "zone": ("zones/walk.test", "Zone", {"text": ZONE.format(1)}),
     "tsig": ("tsig/walk-key", "TsigKey", {"secret": "c2VjcmV0LXNlY3JldA=="}),
-    "client": ("clients/walk", "Client", {"id": 7700, "tier": "standard", "match": [{"source": "203.0.113.7/32"}]}),
+    "client": (
+        "clients/walk",
+        "Client",
+        {"id": 7700, "tier": "standard", "match": [{"source": "203.0.113.7/32"}], "pool": "slow"},
+    ),
     "classify": ("classify", "Classify", {}),
 }
 """What is walked -> its path, its schema, and what it begins with."""
@@ -49,6 +54,7 @@ PLACES = {
     "pool": ("servers", "Edit pool walk"),
     "server": ("servers", "Edit walk-1"),
     "service": ("services", "Edit walk.example.test"),
+    "dns_group": ("dnsgroups", "Edit walk"),
     "zone": ("zones/walk.test", ""),
     "tsig": ("tsig/walk-key", ""),
     "client": ("clients/walk", ""),
@@ -56,8 +62,14 @@ PLACES = {
 }
 """What is walked -> its page, and the button there that opens its form, where that is not on the page."""
 
-ELSEWHERE = {("pool", "servers"), ("client", "state"), ("client", "key_generation")}
-"""Fields with controls of their own: the table of servers, the buttons of a client."""
+ELSEWHERE = {
+    ("service", "session"),
+    ("pool", "servers"),
+    ("client", "state"),
+    ("client", "key_generation"),
+    ("client", "end_flows"),
+}
+"""Fields with controls of their own: the table of servers, the buttons of a client; what only wildcards have."""
 
 OTHER: dict[tuple[str, ...], Any] = {
     ("pool", "check", "tcp"): None,
@@ -65,22 +77,38 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("pool", "check", "host"): "walk.example.test",
     ("pool", "check", "timeout"): 0.5,
     ("server", "address"): "fd00:10::72",
+    ("tier", "policing", "bytes"): 9000.5,
+    ("tier", "policing", "burst"): 2.5,
     ("cluster", "prefix"): "2001:db8:f:2::/64",
     ("cluster", "plain"): "2001:db8:f:2::9",
-    ("cluster", "layout"): [["tier", 5], ["client", 20], ["expiry", 5], ["nonce", 4], ["lang", 2]],
+    ("cluster", "layout"): [["tier", 5], ["client", 20], ["expiry", 5], ["nonce", 1], ["lang", 2]],
+    ("cluster", "claims"): [["content", 2], ["session", 1]],
+    ("cluster", "label", "claims"): [["quality", 8], ["priority", 3]],
+    ("cluster", "source", "layout"): [["tier", 5], ["client", 47]],
     ("cluster", "rotate_every"): 7200,
     ("cluster", "values"): {"lang": {"en": 1, "fr": 2}},
+    ("cluster", "select"): [
+        {"when": {"tier": "gold", "lang": ["fr", 1]}, "pool": "slow", "dscp": 9, "priority": 7},
+        {"when": {"client": ["acme", "newsreader"]}, "pool": "fast", "dscp": None, "priority": None},
+    ],
+    ("cluster4", "select"): [{"when": {"tier": ["gold", "standard"]}, "pool": "slow", "dscp": None, "priority": 0}],
     ("cluster4", "prefix"): "198.18.0.16/28",
     ("cluster4", "plain"): "198.18.0.17",
     ("cluster4", "classes"): {"gold": [2, 3], "blocked": [5]},
     ("zone", "text"): ZONE.format(2),
     ("zone", "transfer", "to"): ["192.0.2.0/24", "2001:db8:77::/48"],
+    ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
     ("tsig", "secret"): SECRET,
     ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "walk-key"}],
     ("client", "attributes"): {"lang": "fr", "level": 3},
+    ("client", "pool"): None,
+    ("client", "servers"): ["slow/slow-1", "slow-2"],
+    ("service", "attributes"): {"lang": "fr"},
     ("service", "cluster4"): "legacy",
     ("service", "cluster"): "walk6",
+    ("dns_group", "servers"): ["[2001:db8:53::1]:53", "tls://[2001:db8:53::1]:853#dns.example.test"],
+    ("dns_group", "tiers"): ["gold"],
     ("classify", "order"): ["listener", "tsig", "ecs", "source"],
     ("classify", "trust_ecs_from"): ["127.0.0.0/8", "2001:db8:99::/48"],
 }
@@ -108,7 +136,7 @@ def walked(at_work: Site) -> Iterator[None]:
         assert status == 201, answer
     yield
     assert curl("PUT", "classify", order)[0] == 200
-    for what in ("service", "client", "tier", "server", "pool", "cluster", "cluster4", "zone", "tsig"):
+    for what in ("dns_group", "service", "client", "tier", "server", "pool", "cluster", "cluster4", "zone", "tsig"):
         assert curl("DELETE", named[what][0])[0] == 204
     assert curl("DELETE", f"tsig/{TRANSFER_KEY}")[0] == 204
 
@@ -191,7 +219,11 @@ class Walk:
             page.get_by_role("button", name=button, exact=True).click()
         form = page.locator("dialog form" if button else "#page form:has(.form-grid)")
         for key, value in wanted.items():
-            self.enter(form.locator(f"fieldset > .form-grid > [data-path={key}]"), schema["properties"][key], value)
+            self.enter(
+                form.locator(f"fieldset:not(fieldset fieldset) > .form-grid > [data-path={key}]"),
+                schema["properties"][key],
+                value,
+            )
         form.get_by_role("button", name="Save").click()
         expect(page.locator(".toast").filter(has_text="changed")).to_be_visible()
         expect(form.locator(".error:not(:empty)")).to_have_count(0)
@@ -222,7 +254,10 @@ class Walk:
         for entry in value.items() if isinstance(value, dict) else value:
             field.locator("> .stack > button").click()
             cells = rows.locator("> .form-row > .form-cells").last.locator("> *")
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and "pool" in entry:
+                for key, part in entry.items():
+                    self.enter(cells.nth(0).locator(f"> [data-path={key}]"), {}, part)
+            elif isinstance(entry, dict):
                 ((step, text),) = entry.items()
                 cells.nth(0).select_option(step)
                 enter_plain(cells.nth(1).locator("> .field"), text)

@@ -58,7 +58,7 @@ def test_a_client_editor_at_the_overview(visit: Open, tokens: dict[str, str]) ->
 def test_a_client_editor_on_all_pages(visit: Open, tokens: dict[str, str]) -> None:
     """The navigation has the pages that it may see; every other one says what is hidden, and asks for nothing."""
     page = visit("clients", token=tokens["client-editor"])
-    expect(page.locator(".side nav a")).to_have_text(["Overview", "Clients", "Tiers and clusters"])
+    expect(page.locator(".side nav a")).to_have_text(["Overview", "Clients", "Usage", "Tiers and clusters"])
     expect(page.locator("#find")).to_have_attribute("placeholder", "Find a client")
     for place in PAGES:
         go(page, place)

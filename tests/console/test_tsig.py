@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sqlite3
 
 from playwright.sync_api import Page, expect
 
@@ -25,6 +26,36 @@ def answered(at_work: Site, key: tuple[str, str, str]) -> bool:
     """Whether the server takes a query that is signed with the key."""
     name, algorithm, secret = key
     return at_work.node.dig("A", "mail.example.test", "-y", f"{algorithm}:{name}:{secret}") == "192.0.2.25"
+
+
+def test_a_key_that_cannot_be_read_is_removed(visit: Open, at_work: Site) -> None:
+    """It stands in the list with what is wrong, and goes by its button there."""
+    assert at_work.node.curl("PUT", "tsig/broken", {"secret": base64.b64encode(bytes(32)).decode()})[0] == 201
+    with sqlite3.connect(at_work.node.folder / "dnsvip.db", timeout=30) as database:
+        database.execute("UPDATE tsig SET spec = 'no JSON' WHERE name = 'broken'")
+    page = visit("tsig")
+    expect(page.get_by_text("cannot be read").first).to_be_visible()
+    page.get_by_role("button", name="Remove broken").click()
+    page.click("[data-action=confirm]")
+    expect(page.get_by_text("broken removed")).to_be_visible()
+    expect(page.get_by_text("cannot be read")).to_have_count(0)
+    assert at_work.node.curl("GET", "tsig/broken")[0] == 404
+
+
+def test_a_token_that_cannot_be_read(visit: Open, at_work: Site) -> None:
+    """It is shown as such, not as one that may do everything, and goes by its button; nobody is offered to renew it."""
+    assert at_work.node.curl("POST", "tokens", {"name": "spoilt", "role": "viewer"})[0] == 201
+    with sqlite3.connect(at_work.node.folder / "dnsvip.db", timeout=30) as database:
+        database.execute("UPDATE token SET scopes = '{' WHERE name = 'spoilt'")
+    page = visit("tokens")
+    row = page.locator("tr", has_text="spoilt")
+    expect(row.get_by_text("cannot be read").first).to_be_visible()
+    expect(row.get_by_text("everything")).to_have_count(0)
+    expect(page.get_by_role("button", name="Renew spoilt")).to_have_count(0)
+    assert flaws(page) == []
+    page.get_by_role("button", name="Remove spoilt").click()
+    page.click("[data-action=confirm]")
+    expect(page.get_by_text("spoilt removed")).to_be_visible()
 
 
 def test_a_key_from_first_to_last(visit: Open, at_work: Site) -> None:

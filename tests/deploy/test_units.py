@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
 PROGRAM = Path(sys.executable).with_name("dnsvip")
 
-EXPOSURE = {"serve": 1.5, "dispatch": 2.4}
+EXPOSURE = {"serve": 1.5, "dispatch": 2.4, "decoder": 1.2}
 """The highest allowed score of `systemd-analyze security`, 0 (confined) to 10, as stated in deploy/README.md."""
 
 AS_ROOT = {"fchown", "chown"}
@@ -38,6 +38,14 @@ address = "[2001:db8:d::2]:53"
 [dispatch]
 """
 
+DECODER = """\
+[decoder]
+clusters = ["web"]
+api = "http://127.0.0.1:8053"
+token_file = "token"
+http = "decoder-http.sock"
+"""
+
 MDWE = """
 import ctypes, os, sys
 assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0
@@ -46,7 +54,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """PR_SET_MDWE (prctl(2)), which MemoryDenyWriteExecute= sets where the kernel has it."""
 
 
-@pytest.fixture(params=["serve", "dispatch"])
+@pytest.fixture(params=["serve", "dispatch", "decoder"])
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A unit that runs the program under test."""
     text = (UNITS / f"dnsvip-{request.param}.service").read_text()
@@ -79,15 +87,16 @@ def test_exposure(unit: Path) -> None:
     assert f"{name} {EXPOSURE[name]} of 10" in " ".join((ROOT / "deploy" / "README.md").read_text().split())
 
 
-@pytest.mark.parametrize("unit_name", ["serve", "dispatch"])
+@pytest.mark.parametrize("unit_name", ["serve", "dispatch", "decoder"])
 def test_bounds(unit_name: str) -> None:
     """No core dump, bounded tasks and memory as the page on sizing says, and a state folder for the user alone."""
     assert setting(unit_name, "LimitCORE") == ["0"]
     (tasks,) = setting(unit_name, "TasksMax")
     page = " ".join((ROOT / "deploy" / "README.md").read_text().split())
     assert f"{tasks} for {unit_name}" in page
-    assert setting(unit_name, "MemoryMax") == ["75%"]
-    assert "`MemoryMax=75%`" in page
+    (memory,) = setting(unit_name, "MemoryMax")
+    assert memory == {"serve": "75%", "dispatch": "75%", "decoder": "25%"}[unit_name]
+    assert f"`MemoryMax={memory}`" in page
     assert setting(unit_name, "MemorySwapMax") == ["0"]
     assert setting(unit_name, "StateDirectoryMode") == ["0700"]
     assert setting(unit_name, "UMask") == ["0077"]
@@ -117,6 +126,8 @@ def host(tmp_path: Path) -> Iterator[Host]:
     if reason := World.available(tun=True):
         pytest.skip(reason)
     (tmp_path / "node.toml").write_text(NODE)
+    (tmp_path / "decoder.toml").write_text(DECODER)
+    (tmp_path / "token").write_text("no API is asked")
     apply(tmp_path, SITE.replace("FAST1", "1"))
     (tmp_path / "bpffs").mkdir()
     with World() as world:
@@ -130,7 +141,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(("command", "mode"), [("serve", ""), ("dispatch", "user"), ("dispatch", "xdp")])
+@pytest.mark.parametrize(
+    ("command", "mode"), [("serve", ""), ("dispatch", "user"), ("dispatch", "xdp"), ("decoder", "")]
+)
 def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mode: str) -> None:
     """The program gets ready and exits cleanly with the unit's capabilities, filters and memory rules."""
     if mode == "xdp":
@@ -144,7 +157,8 @@ def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mo
         limits = ("setpriv", "--no-new-privs", f"--bounding-set={caps}", f"--inh-caps={caps}")
         strace = ("strace", "-f", "-c", "-qq", "-o", trace)
         memory = (sys.executable, "-c", MDWE) if setting(command, "MemoryDenyWriteExecute") else ()
-        argv = (*limits, *strace, *memory, PROGRAM, command, tmp_path / "node.toml")
+        file = "decoder.toml" if command == "decoder" else "node.toml"
+        argv = (*limits, *strace, *memory, PROGRAM, command, tmp_path / file)
         process = host.start(*argv, log=tmp_path / "log", env={"NOTIFY_SOCKET": str(notify)})
         assert manager.recv(4096).startswith(b"READY=1"), (tmp_path / "log").read_text()
         pid = _traced(process.pid)

@@ -187,6 +187,11 @@ def segment(
     return ip(source, destination, 6, summed(source, destination, 6, tcp, 16))
 
 
+def with_label(packet: bytes, label: int) -> bytes:
+    """An IPv6 packet with a flow label."""
+    return (6 << 28 | label).to_bytes(4, "big") + packet[4:]
+
+
 def datagram(
     destination: int, port: int = 40_000, source: int = CLIENT, to: int = 443, data: bytes = b"hello"
 ) -> bytes:

@@ -208,7 +208,8 @@ def test_held_packets_are_bounded_over_all_tiers(dispatcher: Dispatcher) -> None
     for port in range(5):
         dispatcher(segment(address("held"), port=port))
     assert dispatcher(segment(address("held"), port=5)).reason == PacketReason.HELD
-    dispatcher.flows.held = 4096
+    for _ in range(4096):
+        dispatcher.flows.hold.add("", 0, b"", 0)
     assert bare(dispatcher(segment(address("held"), port=6))) == Verdict(Action.DROP, PacketReason.OVER_RATE)
 
 

@@ -125,7 +125,7 @@ def test_known_flow_keeps_server_and_is_not_judged(dispatcher: Dispatcher) -> No
         (segment(PLAIN, 0), "malformed-flags"),
         (b"", "malformed-short"),
         (ip6(CLIENT, PLAIN, 132, b"sctp"), PacketReason.PROTOCOL),
-        (icmp_error(ROUTER, PLAIN, segment(CLIENT, source=PLAIN)), PacketReason.ICMP_ORPHAN),
+        (icmp_error(ROUTER, PLAIN - 1, segment(CLIENT, source=PLAIN - 1)), PacketReason.ICMP_ORPHAN),
         (ip6(CLIENT, PLAIN, 6, b"rest", struct.pack("!BBHI", 6, 0, 1480, 1), 44), PacketReason.FRAGMENT_ORPHAN),
     ],
 )
@@ -254,10 +254,12 @@ def test_replayed_under_default_tier_stays_replayed(dispatcher: Dispatcher) -> N
 
 
 def test_full_replay_table_refuses(dispatcher: Dispatcher) -> None:
-    """Where a use cannot be remembered no single-use address opens a flow."""
+    """Where a use cannot be remembered no other single-use address opens a flow."""
     dispatcher.flows.uses.bound = 2
     vips = [proven(CLIENTS["once"], nonce) for nonce in range(3)]
     assert [dispatcher(segment(vip)).reason for vip in vips] == ["proven", "proven", "replay-table-full"]
+    dispatcher.flows.remove(parse(segment(vips[1])).key)
+    assert dispatcher(segment(vips[1])).reason == "proven"
     assert dispatcher(segment(proven(CLIENTS["once"], 4, now=NOW + 100)), NOW + 100).reason == AddressReason.PROVEN
 
 

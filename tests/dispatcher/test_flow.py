@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,6 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, FlowRef, Flows
 from dnsvip.dispatcher.flows.nat import Translations
+from dnsvip.dispatcher.flows.ranks import lowest_of, rank_of
+from dnsvip.site import SelectRule
+from tests.dispatcher.build import SITE, TIERS
 
 SYN, ACK, FIN, RST = 2, 16, 1, 4
 SESSION = 3600
@@ -29,7 +34,7 @@ def owner(flow: FlowRef | None) -> int | None:
 
 
 def opened(flows: Flows, key: bytes, now: int = 0, *, established: bool = True) -> bytes:
-    flows.record(key, 7, SESSION, 1, now)
+    flows.record(key, 7, SESSION, 1, now, (int.from_bytes(key[-4:]), "", 0))
     if established:
         flows.touch(key, ACK if key[0] == 6 else 0, now)
     return key
@@ -212,3 +217,52 @@ def test_translations_give_another_port_on_collision() -> None:
     assert translations.port(keys[1]) == given[1]
     translations.close(keys[0])
     assert translations.open(keys[150], server) == b""
+
+
+def test_a_full_table_is_walked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets of flows that find no established place cost a look-up each, not a walk."""
+    walks: list[int] = []
+    monkeypatch.setattr(Flows, "_walk", lambda _self, _segment, _count, now: walks.append(now))
+    flows = Flows(8)
+    for port in range(8):
+        opened(flows, tcp(port))
+    for now in (1, 1, 2, 2, 2):
+        flows.record(tcp(100), 7, SESSION, 1, now)
+        flows.touch(tcp(100), ACK, now)
+        flows.touch(tcp(100), ACK, now)
+    assert walks == [0, 1, 2]
+    assert flows.kept_new
+
+
+def test_new_flows_give_way_by_priority() -> None:
+    """In a full probation segment flows of a lower priority give way first, whoever is older; where all are higher
+    a new flow is not recorded; idle ones keep no place."""
+    flows = Flows(32)
+    flows.lowest_priority, priorities = 0, {"gold": 7, "silver": 3, "": 0}
+    new = lambda number, tier, now=1: flows.record(tcp(number), 9, SESSION, 1, now, (0, tier, priorities[tier]))  # noqa: E731
+    known = lambda *numbers: [tcp(number) in flows.probation.slots for number in numbers]  # noqa: E731
+    for number, tier in enumerate(("gold", "silver", "", "", "gold", "gold", "silver", "silver")):
+        assert new(number, tier)
+    assert new(10, "")
+    assert known(0, 1, 2, 3) == [True, True, False, True]
+    assert new(11, "silver")
+    assert known(0, 1, 3) == [True, True, False]
+    assert new(12, "gold")
+    assert known(0, 1, 4, 5, 6, 7, 10, 11) == [True, True, True, True, False, True, True, True]
+    for number in range(20, 28):
+        assert new(number, "gold")
+    assert {flows.tier_names[flows.probation.tiers[slot]] for slot in flows.probation.slots.values()} == {"gold"}
+    assert (new(30, ""), new(31, "silver"), flows.not_recorded) == (None, None, 2)
+    assert new(32, "", 1 + NEW_SECONDS + 1)
+    assert new(33, "gold", 1 + NEW_SECONDS + 1)
+
+
+def test_one_priority_is_none() -> None:
+    """Where tiers and rules all have the same priority there is no lowest one."""
+    site = replace(SITE, tiers={name: replace(tier, priority=5) for name, tier in TIERS.items()})
+    assert lowest_of(site) is None
+    assert lowest_of(replace(site, tiers=site.tiers | {"gold": replace(TIERS["gold"], priority=7)})) == 5
+    for priority, lowest in ((None, None), (5, None), (0, 0), (7, 5)):
+        cluster = replace(site.clusters["web"], select=(SelectRule({}, "fast", None, priority),))
+        assert lowest_of(replace(site, clusters={"web": cluster})) == lowest
+    assert (rank_of(4, 5), rank_of(7, 5)) == (0, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -93,6 +93,36 @@ async def test_http_noise(answer: bytes) -> None:
         found = await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/"))
     assert not found.passed
     assert found.note
+
+
+@pytest.mark.parametrize(
+    ("interim", "passed"),
+    [(b"HTTP/1.1 100 Continue\r\n\r\n", True), (b"HTTP/1.1 103 Early\r\nLink: <x>\r\n\r\n" * 20, True)],
+)
+async def test_interim_responses(interim: bytes, passed: bool) -> None:
+    """They are passed over (RFC 9110 section 15.2)."""
+    async with listening(saying(interim + b"HTTP/1.1 204 None\r\n\r\n")) as port:
+        assert await probe_http(LOOPBACK, Check(http=f"http://[{{address}}]:{port}/")) == Result(passed)
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\nX: y\r\n", b"X"])
+async def test_an_endless_answer(piece: bytes) -> None:
+    """A server that never ends its answer costs little of the time of packets: no more of it is read than has room."""
+    sent = 0
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with suppress(ConnectionError):
+            while True:
+                writer.write(piece * 1000)
+                sent += 1000 * len(piece)
+                await writer.drain()
+
+    async with listening(endless) as port:
+        check = Check(http=f"http://[{{address}}]:{port}/", timeout=30)
+        answer = await probe_http(LOOPBACK, check)
+    assert answer == Result(passed=False, note="the answer is not HTTP")
+    assert sent < 1 << 25  # what sockets buffer
 
 
 async def test_timeouts() -> None:

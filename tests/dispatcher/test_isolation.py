@@ -36,7 +36,7 @@ from tests.dispatcher.build import (
 )
 from tests.injection import inject, places
 
-PARTS = ("dispatch_tables", "engine", "verify.verifier", "flows.maglev", "token_bucket", "stand_ins")
+PARTS = ("admission", "dispatch_tables", "engine", "verify.verifier", "flows.maglev", "token_bucket", "stand_ins")
 """What deals with one object at a time."""
 
 OTHER = replace(CLUSTER, name="bad", prefix=IPv6Network("2001:db8:bad::/64"), plain=IPv6Address("2001:db8:bad::1"))
@@ -49,7 +49,7 @@ BAD_SITE = Site(
 )
 
 
-SEVERAL = ("_admitted", "_select", "_lives", "_sticky", "_admit", "verdict")
+SEVERAL = ("_admitted", "_select", "_lives", "_sticky", "admit", "verdict")
 """Functions that deal with several objects at a time: an error in them is put down to any one of these."""
 
 

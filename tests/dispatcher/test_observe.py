@@ -131,7 +131,7 @@ def test_a_flow_is_described() -> None:
         "protocol": "tcp", "source": text(CLIENT), "source_port": 1, "vip": text(ACME), "port": 80,
         "state": "established", "idle": 7, "pool": "fast", "server": server.name,
         "server_address": str(IPv6Address(server.address)), "dscp": 34,
-        "cluster": "web", "tier": "gold", "client": "acme",
+        "cluster": "web", "tier": "gold", "client": "acme", "rule": None,
     }  # fmt: skip
 
 

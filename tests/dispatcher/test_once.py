@@ -73,9 +73,9 @@ class Counted:
             self.parsed += 1
             return parse(data)
 
-        def counting_verify(*args: Any) -> Any:
+        def counting_verify(*args: Any, **more: Any) -> Any:
             self.verified += 1
-            return verify(*args)
+            return verify(*args, **more)
 
         monkeypatch.setattr(engine, "parse", counting_parse)
         monkeypatch.setattr(TABLES.verifier, "verify", counting_verify)

@@ -36,7 +36,7 @@ def test_memory_has_what_the_table_has(steps: list[tuple[int, int, int]]) -> Non
     for number, later, life in steps:
         now += later
         model = {address: entry for address, entry in model.items() if entry[1] >= now}
-        if uses.has_room(now):
+        if uses.has_room(name(number), 0, now):
             uses.put(name(number), key(life), now + life)
             model[name(number)] = key(life), now + life
         else:
@@ -67,7 +67,33 @@ def test_a_damaged_record_is_counted() -> None:
 def test_closed_for_a_while() -> None:
     """Where uses may have been lost there is no room until all that may have been are out of date."""
     uses = Uses(4, closed_until=NOW)
-    assert [uses.has_room(now) for now in (NOW - 90, NOW, NOW + 1)] == [False, False, True]
+    assert [uses.has_room(name(1), 1, now) for now in (NOW - 90, NOW, NOW + 1)] == [False, False, True]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 3), st.integers(0, 6)), max_size=60))
+def test_a_client_has_its_share(steps: list[tuple[int, int, int]]) -> None:
+    """A client has room for as many uses as its share, whatever the others have, also in a table that reads the memory;
+    a use in the place of one that is known needs none."""
+    memory, now = bytearray(64 * RECORD_BYTES), NOW
+    uses, model = Uses(64, memoryview(memory)), dict[bytes, tuple[int, int]]()
+    uses.share = 4
+    for number, client, later in steps:
+        now += later
+        uses.sweep(now, 1 << 20)
+        again = Uses(64, None, read(bytes(memory), now).uses)
+        again.share = 4
+        model = {address: entry for address, entry in model.items() if entry[0] >= now}
+        has = sum(owner == client for _, owner in model.values())
+        for table in (uses, again):
+            assert table.has_room(name(number), client, now) == (name(number) in model or has < 4)
+        if uses.has_room(name(number), client, now):
+            uses.put(name(number), key(client), now + 10, client)
+            model[name(number)] = now + 10, model.get(name(number), (0, client))[1]
+
+
+def test_shares_of_tables() -> None:
+    """A client may have a sixteenth of the table of uses, and 64 of a small one."""
+    assert [Uses(bound).share for bound in (16, 64, 1024, 1600, 250_000)] == [64, 64, 64, 100, 15_625]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +128,7 @@ def test_an_ended_use_is_known_after_a_restart() -> None:
     packets = segment(answered), segment(answered, ACK), segment(answered), segment(silent)
     assert [decide(data, tables, again, NOW_NS).reason for data in packets] == [
         "replayed",
-        "proven",
+        "resumed",
         "replayed",
         "proven",
     ]

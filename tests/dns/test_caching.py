@@ -21,11 +21,12 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.explain import Question, explain
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
-from dnsvip.dns.identity import prefixes, rows
 from dnsvip.dns.identity.identify import Address, Classifier, Ecs, Geo, Requester
-from dnsvip.dns.identity.prefixes import PrefixTable
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.site import Classify, Client, ClientState, Match, Site, Snapshot, Step
 from dnsvip.site.cow_map import CowMap
+from dnsvip.site.identity import prefixes, rows
+from dnsvip.site.identity.prefixes import PrefixTable
 from tests.samples import NOW, make_site, snapshot_of
 
 RESOLVER = IPv4Address("127.0.0.1")
@@ -271,7 +272,10 @@ def test_scope_on_all_paths(source: int, name: str | None, scope: int) -> None:
     decided = engine.decide(wire, RESOLVER, "default", "udp", NOW).wire
     key, ids = key_of(RESOLVER.packed, wire), bytearray(wire[:2])
     for _ in range(4):
-        [hit], _misses = fast.answers([key], ids, "default", WIDTH[4], NOW)
+        [hit], misses = fast.answers([key], ids, "default", WIDTH[4], NOW)
+        for miss in misses:
+            if miss.tail is not None:
+                fast.learn(miss.tail, parse(wire))
     assert hit
     assert wire[:2] + hit[0] == decided
     explained = explain(engine, Question("www.example.test", "AAAA", Requester(RESOLVER, ecs=block)), NOW)

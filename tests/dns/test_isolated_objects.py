@@ -20,6 +20,7 @@ from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import ClientState, Snapshot
 from dnsvip.site.site_file import build_site
+from tests.dns.world import at_last
 from tests.injection import inject, places
 from tests.samples import NOW, TABLES, snapshot_of
 
@@ -75,7 +76,9 @@ def answer(responder: Responder, name: str, source: IPv4Address, key: str = "") 
         return dns.message.from_wire(wire, keyring=query.keyring, request_mac=query.mac)
     wire, answers = query.to_wire(), list[bytes | None]()
     for _ in range(3):
-        answers = responder.datagrams([key_of(source.packed, wire)], bytearray(wire[:2]), "main", WIDTH[4])
+        answers = at_last(
+            responder, *responder.datagrams([key_of(source.packed, wire)], bytearray(wire[:2]), "main", WIDTH[4])
+        )
     return dns.message.from_wire(b"\0\7" + cast("bytes", answers[0]))
 
 

@@ -19,6 +19,7 @@ from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import Snapshot
 from dnsvip.site.site_file import build_site
+from tests.dns.world import at_last
 from tests.injection import inject, places
 from tests.samples import TABLES, snapshot_of
 
@@ -60,7 +61,9 @@ def ask(responder: Responder, name: str, rtype: str) -> dns.message.Message:
     answers: list[bytes | None] = []
     for _ in range(3):
         wire = dns.message.make_query(name, rtype, id=7).to_wire()
-        answers = responder.datagrams([key_of(SOURCE.packed, wire)], bytearray(wire[:2]), "main", WIDTH[4])
+        answers = at_last(
+            responder, *responder.datagrams([key_of(SOURCE.packed, wire)], bytearray(wire[:2]), "main", WIDTH[4])
+        )
     return dns.message.from_wire(b"\0\7" + cast("bytes", answers[0]))
 
 

@@ -10,6 +10,7 @@ import dns.message
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.querylog import Anonymise, Sample, name_of, record
 from tests.dns.world import world_snapshot
 from tests.samples import NOW
@@ -58,7 +59,12 @@ def test_a_line_is_the_same_from_the_fast_path() -> None:
     ):
         wire, source = message.to_wire(), ip_address("127.0.0.1")
         keys, ids = [key_of(source.packed, wire)], bytearray(wire[:2])
-        [hit], _ = FastPath(ENGINE).answers(keys, ids, "public", WIDTH[4], NOW)
+        fast = FastPath(ENGINE)
+        _, misses = fast.answers(keys, ids, "public", WIDTH[4], NOW)
+        for miss in misses:
+            assert miss.tail
+            fast.learn(miss.tail, parse(wire))
+        [hit], _ = fast.answers(keys, ids, "public", WIDTH[4], NOW)
         assert hit
         decided = asked(wire, source=str(source))
         assert record(decided._replace(reply=reply_of(hit, wire[:2])), KEPT) == record(decided, KEPT)

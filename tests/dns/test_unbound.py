@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from copy import deepcopy
 from ipaddress import IPv4Network, ip_address
@@ -21,6 +19,7 @@ from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
 from tests.dns.differential.peers import free_port
+from tests.dns.unbound import run_unbound
 from tests.dns.world import ZONES, Running, site_tables, who_is
 from tests.samples import snapshot_of
 
@@ -67,27 +66,10 @@ def server() -> Iterator[Running]:
 @pytest.fixture
 def unbound(server: Running, tmp_path: Path) -> Iterator[int]:
     """The port of an Unbound that asks the server."""
-    port, file = free_port(), tmp_path / "unbound.conf"
-    file.write_text(CONFIG.format(port=port, folder=tmp_path, upstream=server.port))
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(["unbound", "-d", "-c", str(file)], stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 10
-            while not up(port):
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            yield port
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def up(port: int) -> bool:
-    try:
-        return bool(dns.query.udp(dns.message.make_query("mail.example.test", "A"), "127.0.0.1", 0.2, port).answer)
-    except (dns.exception.Timeout, OSError):
-        time.sleep(0.05)
-        return False
+    port = free_port()
+    configuration = CONFIG.format(port=port, folder=tmp_path, upstream=server.port)
+    with run_unbound(tmp_path, port, configuration, "mail.example.test", "A"):
+        yield port
 
 
 def client(server: Running, port: int, subnet: str) -> int:

@@ -13,6 +13,7 @@ import dns.edns
 import dns.message
 import pytest
 
+from dnsvip.dns import engine as engine_module
 from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import fastpath
@@ -24,7 +25,7 @@ from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol import parser
 from dnsvip.dns.querylog import Sample, record
 from dnsvip.dns.zones import lookup
-from tests.dns.world import world_snapshot
+from tests.dns.world import at_last, world_snapshot
 
 SOURCE = ip_address("203.0.113.9")
 NSID = dns.edns.GenericOption(dns.edns.OptionType.NSID, b"")
@@ -62,12 +63,11 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for module in (parser, fastpath):
         watch(module, "read_name", "question")
-        watch(module, "parse_additional", "parse")
-    watch(fastpath, "parse", "parse")
-    for stage in ("classify", "decide"):
-        owner = Classifier if stage == "classify" else Engine
-        call = getattr(owner, stage)
-        monkeypatch.setattr(owner, stage, lambda *args, stage=stage, call=call: counting(stage, call, *args))
+    for stage in ("parse", "parse_additional"):
+        watch(engine_module, stage, "parse")
+    for stage, owner, name in (("classify", Classifier, "classify"), ("decide", Engine, "steps")):
+        call = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, stage=stage, call=call: counting(stage, call, *args))
     watch(lookup, "_locate", "locate")
     return counts
 
@@ -77,7 +77,9 @@ def query(name: str, qtype: str | int = "AAAA", **kw: Any) -> bytes:
 
 
 def by_udp(responder: Responder, wire: bytes) -> bytes | None:
-    [answer] = responder.datagrams([key_of(SOURCE.packed, wire)], bytearray(wire[:2]), "public", WIDTH[4])
+    [answer] = at_last(
+        responder, *responder.datagrams([key_of(SOURCE.packed, wire)], bytearray(wire[:2]), "public", WIDTH[4])
+    )
     return answer
 
 

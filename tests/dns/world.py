@@ -6,15 +6,16 @@ import asyncio
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.gate import StreamLimits
+from dnsvip.dns.io.responder import Responder, Waiting
 from dnsvip.dns.io.server import DnsServer, Endpoint
-from dnsvip.dns.io.tcp import StreamLimits
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import DnsSettings, Listener
@@ -75,6 +76,12 @@ def who_is(snapshot: Snapshot, address: int, cluster: str = "web") -> dict[str, 
     return codec.layout.unpack(codec.open(address))
 
 
+def at_last(responder: Responder, answers: Sequence[bytes | None], later: Sequence[Waiting]) -> Sequence[bytes | None]:
+    """The answers to a batch, with those that have to wait for their turn."""
+    waited = {waiting.place: responder.answer(waiting) for waiting in later}
+    return [waited.get(place, answer) for place, answer in enumerate(answers)]
+
+
 class Running:
     """A DnsServer in a thread of its own, on free ports, while its `with` block lasts."""
 
@@ -92,7 +99,7 @@ class Running:
 
     def __enter__(self) -> Running:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +108,7 @@ class Running:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.server = DnsServer(self._settings, Engine(self.snapshot), self._limits)
+        self.server = DnsServer(self._settings, Engine(self.snapshot, listeners=self._settings.listen), self._limits)
         await self.server.start()
         self.endpoints: tuple[Endpoint, ...] = self.server.endpoints
         self._ready.set()

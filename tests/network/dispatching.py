@@ -171,11 +171,11 @@ class Ground:
 
         return read_snapshot(self.folder)
 
-    def address(self, tier: str, nonce: int = 0) -> str:
+    def address(self, tier: str, nonce: int = 0, client: int = 0) -> str:
         """An issued address."""
         active = self.snapshot().keyrings["web"].active
         assert active
-        values = {"tier": TIERS[tier], "client": 0, "expiry": 127, "nonce": nonce}
+        values = {"tier": TIERS[tier], "client": client, "expiry": 127, "nonce": nonce}
         return str(IPv6Address(active[1].encode(values)))
 
     def status(self) -> dict[str, Any]:

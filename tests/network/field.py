@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from dnsvip.demo.kernel import face, mount_pins
 from dnsvip.demo.netns import Host, World
@@ -25,6 +29,8 @@ from tests.network.dispatching import DNSVIP, apply, clusters, read_snapshot, wa
 TRAFFIC = Path(__file__).with_name("traffic.py")
 PREFIX, PREFIX4 = "2001:db8:a:1::/64", "192.0.2.0/28"
 PLAIN4 = "192.0.2.1"
+VERIFYING = 180
+"""Seconds in which a busy machine verifies the kernel program, which takes it five when idle."""
 TIERS = {"direct": 1, "tunnel": 2, "translated": 3, "held": 4, "blocked": 15}
 SITE = (
     clusters("direct", "direct = [8, 9]")
@@ -58,8 +64,21 @@ servers = [{ name = "n1", address = "fd00:10::31" }]
 )
 
 
+@contextmanager
+def kernel_world() -> Iterator[World]:
+    """An empty topology in which kernel programs can be loaded, removed at the end; skips where that is not allowed."""
+    if reason := World.available(tun=True):
+        pytest.skip(reason)
+    if os.geteuid() != 0:
+        pytest.skip("loading kernel programs needs root")
+    with World() as made:
+        yield made
+
+
 class Field:
     """The connected hosts, with servers running and no dispatcher yet."""
+
+    codes: ClassVar[Mapping[str, int]] = TIERS
 
     def __init__(self, world: World, folder: Path, modes: Sequence[str], servers: int = 4) -> None:
         self.world, self.folder = world, folder
@@ -122,11 +141,11 @@ class Field:
         """Make the servers unwrap tunnel packets in the kernel program."""
         for name, host in self.servers.items():
             self.segment.run("ethtool", "-K", name, "tx", "off")
-            host.run(*DNSVIP, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name)
+            host.run(*DNSVIP, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name, timeout=90)
 
     def wire_nat(self) -> None:
         """Connect the server of pool nat, whose default route is d1."""
-        host = self.world.host("n1")
+        self.translated = host = self.world.host("n1")
         self.world.link(host, self.segment, a_addrs=["fd00:10::31/64"], a_name="eth0", b_name="n1")
         host.route("default", "via", "fd00:10::2")
         self.serve("n1", host)
@@ -139,11 +158,15 @@ class Field:
 
     def apply(self) -> None:
         """Apply the site with these `weights`."""
+        apply(self.folder, self.site(), node="d1.toml")
+
+    def site(self) -> str:
+        """The site file with these `weights`."""
         entries = (
             f'{{ name = "{name}", address = "fd00:10::2{name[1:]}", weight = {weight} }}'
             for name, weight in self.weights.items()
         )
-        apply(self.folder, SITE.replace("SERVERS", ", ".join(entries)), node="d1.toml")
+        return SITE.replace("SERVERS", ", ".join(entries))
 
     def dispatch(
         self,
@@ -160,7 +183,7 @@ class Field:
             log=self.folder / f"{name}.log",
             env=env,
         )
-        wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, 30)
+        wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, VERIFYING)
         assert process.poll() is None, self.log(name)
         self.processes[name] = process
 
@@ -181,11 +204,12 @@ class Field:
         file = self.folder / f"{name}.log"
         return file.read_text() if file.exists() else ""
 
-    def address(self, tier: str, nonce: int = 0) -> str:
+    def address(self, tier: str, nonce: int = 0, client: int = 0, expiry: int = 127) -> str:
         """An issued address."""
         active = read_snapshot(self.folder, "d1.toml").keyrings["web"].active
         assert active
-        return str(IPv6Address(active[1].encode({"tier": TIERS[tier], "client": 0, "expiry": 127, "nonce": nonce})))
+        values = {"tier": self.codes[tier], "client": client, "expiry": expiry, "nonce": nonce}
+        return str(IPv6Address(active[1].encode(values)))
 
     def status(self, name: str) -> dict[str, Any]:
         """A dispatcher's status, read from its socket."""
@@ -199,20 +223,35 @@ class Field:
 
     def downloads(self, flows: int, addresses: Sequence[str], seconds: float = 60) -> Downloads:
         """Start a number of downloads; return once all run."""
-        return Downloads(self, flows, addresses, seconds)
+        return Downloads(self, (TRAFFIC, "download", str(flows), str(seconds), *addresses)).running()
+
+    def quic(self, flows: int, addresses: Sequence[str]) -> Downloads:
+        """Open a number of QUIC connections; return once all run."""
+        return Downloads(self, ("-m", "tests.network.quic", "client", str(flows), *addresses)).running()
 
 
 class Downloads:
-    """Slow downloads that run on the client until `finish`."""
+    """Slow downloads, or connections, that run on the client until `finish`."""
 
-    def __init__(self, field: Field, flows: int, addresses: Sequence[str], seconds: float) -> None:
-        command = field.client.command(
-            sys.executable, TRAFFIC, "download", str(flows), str(seconds), *addresses
-        )  # not Host.start: it must be stoppable
+    def __init__(self, field: Field, words: Sequence[str | Path]) -> None:
+        command = field.client.command(sys.executable, *words)  # not Host.start: it must be stoppable
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def running(self) -> Downloads:
+        """Itself, once all run."""
         assert self._process.stdout
         said = self._process.stdout.readline()
         assert said == "running\n", said
+        return self
+
+    def more(self) -> Mapping[str, Any]:
+        """Wait until each has received more than now; those that have not, and how long that took."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write("more\n")
+        self._process.stdin.flush()
+        result: Mapping[str, Any] = json.loads(self._process.stdout.readline())
+        return result
 
     def finish(self) -> Mapping[str, Any]:
         """End the downloads; return what each received."""

@@ -61,7 +61,7 @@ SENDER = """
 import socket, sys
 for line in sys.stdin:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
-        one.sendto(b"hello", (line.strip(), 7000))
+        one.sendto(b"\\0hello", (line.strip(), 7000))
 """
 HEALTHY = ("issued", "proven", "plain")
 

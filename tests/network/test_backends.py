@@ -268,7 +268,7 @@ def test_nothing_was_lost(ground: Backends) -> None:
     status = ground.status()
     assert status["packets"] == sum(status["counters"].values()) > 0
     assert status["send_failed"] == 0
-    opened = sum(status["counters"][reason] for reason in ("issued", "plain", "class", "held"))
+    opened = sum(status["counters"][reason] for reason in ("issued", "resumed", "plain", "class", "held"))
     assert sum(status["new_flows"].values()) == opened
     assert status["checks"]["probes"] > status["checks"]["failures"] > 0
     assert all(server["mtu"] == 1500 for server in status["servers"])

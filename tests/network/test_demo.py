@@ -34,6 +34,9 @@ IN_THE_KERNEL = (*AS_WE_ARE, "--xdp")
 DEMOS = {"without root": WITHOUT_ROOT, "in the kernel": IN_THE_KERNEL} | ({"as we are": AS_WE_ARE} if LONG else {})
 """As root in user space it differs from these two by nothing that one of them has not."""
 MARK = "DNSVIP_DEMO_TEST"
+README = Path(__file__).parents[2] / "README.md"
+SCREEN = 36
+"""Rows of the last table that fit on one screen with its title and the verdict."""
 
 
 @contextmanager
@@ -64,6 +67,7 @@ def _marked(mark: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("tun")
 @pytest.mark.parametrize("demo", [pytest.param(DEMOS[name], id=name) for name in DEMOS])
 def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +87,9 @@ def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypat
         assert [act["name"] for act in document["acts"]] == [play.__name__ for play in ACTS]
         assert all(act["checks"] for act in document["acts"])
         assert document["held"] is True
+        number = sum(len(act["checks"]) for act in document["acts"])
+        assert number <= SCREEN
+        assert f"\n{number} of {number} checks held in " in README.read_text()
         look = [f"{document['folder']}/enter", "client-gold", "curl", "-s", "http://www.example.test/"]
         assert subprocess.run(look, capture_output=True, text=True, check=True).stdout.startswith("fast-")
         assert _marked(mark)

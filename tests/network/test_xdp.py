@@ -16,10 +16,10 @@ from dnsvip.demo.host import CommandFailed
 from dnsvip.demo.netns import World
 from dnsvip.xdp import build
 from tests.network.dispatching import DNSVIP, wait_until
-from tests.network.field import Field
+from tests.network.field import VERIFYING, Field, kernel_world
 
 PACKAGE = Path(build.__file__).parent.parent
-pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tun", "root")]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(600), pytest.mark.usefixtures("tun", "root")]
 
 
 @pytest.fixture
@@ -38,11 +38,7 @@ def field(world: World, tmp_path: Path) -> Field:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     """One running dispatcher with two servers, and one more behind NAT; each test leaves it as it was."""
-    if reason := World.available(tun=True):
-        pytest.skip(reason)
-    if os.geteuid() != 0:
-        pytest.skip("loading kernel programs needs root")
-    with World() as world:
+    with kernel_world() as world:
         made = Field(world, tmp_path_factory.mktemp("running"), ["xdp"], servers=2)
         made.wire_nat()
         made.dispatch("d1")
@@ -51,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 def xdp(field: Field, *words: str) -> str:
     """The output of `dnsvip xdp` on the dispatcher's host."""
-    return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml")).stdout
+    return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml"), timeout=VERIFYING).stdout
 
 
 def stop(process: subprocess.Popen[bytes], number: int) -> None:
@@ -166,7 +162,7 @@ def test_refusals(field: Field, old: str, new: str, said: str) -> None:
     node = field.folder / "d1.toml"
     node.write_text(node.read_text().replace(old, new))
     with pytest.raises(CommandFailed, match=said):
-        field.dispatchers["d1"].run(*DNSVIP, "dispatch", str(node))
+        field.dispatchers["d1"].run(*DNSVIP, "dispatch", str(node), timeout=VERIFYING)
     assert "xdp" not in field.dispatchers["d1"].ip("link", "show", "eth0")
 
 

@@ -1,9 +1,12 @@
 """Traffic for the tests, both ends, standard library only: run as a file in a host.
 
     server NAME               TCP 8000: streams numbered lines, UDP 8001: echoes with NAME before
-    download FLOWS SECONDS ADDRESS...   concurrent slow downloads; prints JSON at the end or on a line of input
+    download FLOWS SECONDS[/EVERY] ADDRESS...   concurrent slow downloads, a line in EVERY seconds; prints JSON at the
+                                        end or on an empty line of input; on a line "more" waits until each went on
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
+    pace SECONDS RATE ADDRESS           connections one after the other, RATE a second; prints times
+    opens SECONDS RATE ADDRESS...       first packets of RATE new flows a second of this host
     fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload at full speed
     flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first packets of flows from random
                                         sources to random addresses in the prefix of ADDRESS, or to ADDRESS itself;
@@ -15,6 +18,7 @@ A download is unharmed when one server sent every line in order to the end.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import random
 import resource
@@ -28,6 +32,7 @@ TCP, UDP = 8000, 8001
 LINE_SECONDS = 0.1
 FILL = "x" * 400
 BLOCK = bytes(1 << 16)
+MORE_SECONDS = 40.0
 KNOWN_FLOWS = 1000
 
 
@@ -44,12 +49,13 @@ async def serve(name: str) -> None:
                 for start in range(0, int(asked[0]), len(BLOCK)):
                     writer.write(BLOCK[: int(asked[0]) - start])
                     await writer.drain()
-            lines = int(asked[0]) if len(asked) == 1 else 0
+            lines = int(asked[0]) if len(asked) in (1, 3) else 0
+            every = float(asked[2]) if len(asked) == 3 else LINE_SECONDS
             for number in range(lines):
                 writer.write(f"{name} {number} {FILL if number else ''}\n".encode())
                 await writer.drain()
                 if lines > 1:
-                    await asyncio.sleep(LINE_SECONDS)
+                    await asyncio.sleep(every)
             writer.close()
         except (OSError, ValueError):
             writer.close()
@@ -70,16 +76,35 @@ async def serve(name: str) -> None:
         datagrams.sendmsg([name.encode() + b" " + data], asked, 0, peer)
 
     asyncio.get_running_loop().add_reader(datagrams, answer)
-    server = await asyncio.start_server(stream, "::", TCP, backlog=4096)
+    server = await asyncio.start_server(stream, None, TCP, backlog=4096)
     await server.serve_forever()
 
 
-async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str, object]:
+async def more(received: list[int], harmed: dict[str, str], seconds: float = MORE_SECONDS) -> dict[str, object]:
+    """Wait until each flow has received more than now, for `seconds` at most; which have not, and how long it took."""
+    before, start = list(received), time.monotonic()
+    while True:
+        waiting = [str(n) for n, count in enumerate(received) if count <= before[n] or str(n) in harmed]
+        took = time.monotonic() - start
+        if not waiting or took > seconds:
+            return {"waiting": waiting, "seconds": took, "harmed": harmed}
+        await asyncio.sleep(0.02)
+
+
+async def until_told(received: list[int], harmed: dict[str, str], over: asyncio.Event) -> None:
+    """Carry out the lines on standard input, until an empty one."""
+    while (await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip():
+        print(json.dumps(await more(received, harmed)), flush=True)
+    over.set()
+
+
+async def download(flows: int, seconds: float, every: float, addresses: list[str]) -> dict[str, object]:
     """Run downloads and report on them; a line on standard input ends them early and cleanly."""
     over = asyncio.Event()
     started: Counter[str] = Counter()
     harmed: dict[str, str] = {}
     servers: dict[str, str] = {}
+    received = [0] * flows
     begun = 0
 
     async def one(number: int) -> None:
@@ -88,7 +113,7 @@ async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str
         try:
             async with asyncio.timeout(20):
                 reader, writer = await asyncio.open_connection(addresses[number % len(addresses)], TCP)
-            writer.write(f"{int(seconds / LINE_SECONDS)}\n".encode())
+            writer.write(f"{int(seconds / every)} every {every}\n".encode())
             expected = 0
             while not over.is_set():
                 async with asyncio.timeout(15):
@@ -105,19 +130,17 @@ async def download(flows: int, seconds: float, addresses: list[str]) -> dict[str
                 if (servers[label], expected) != (name, int(count)):
                     harmed[label] = f"line {count} of {name} in place of line {expected} of {servers[label]}"
                     break
-                expected += 1
-            if not over.is_set() and expected != int(seconds / LINE_SECONDS) and label not in harmed:
+                expected = received[number] = expected + 1
+            if not over.is_set() and expected != int(seconds / every) and label not in harmed:
                 harmed[label] = f"ended after line {expected}"
             writer.close()
         except (OSError, ValueError, TimeoutError) as error:
             if not over.is_set():
                 harmed[label] = f"{type(error).__name__} {error}"
+                if label not in servers:
+                    print(json.dumps(harmed), flush=True)
 
-    async def end_on_input() -> None:
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        over.set()
-
-    watcher = asyncio.ensure_future(end_on_input())
+    watcher = asyncio.ensure_future(until_told(received, harmed, over))
     tasks = [asyncio.ensure_future(one(number)) for number in range(flows)]
     pending: set[asyncio.Future[None]] = set(tasks)
     while pending and not over.is_set():
@@ -196,13 +219,31 @@ async def connect(count: int, at_once: int, addresses: list[str]) -> dict[str, o
     begin = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(at_once)))
     took = time.perf_counter() - begin
-    times.sort()
-    shares = (
-        {f"p{share}": times[min(int(len(times) * share / 100), len(times) - 1)] for share in (50, 90, 99)}
-        if times
-        else {}
-    )
-    return {"seconds": took, "per_second": (count - failed) / took, "failed": failed, **shares}
+    return {"seconds": took, "per_second": (count - failed) / took, "failed": failed, **shares_of(times)}
+
+
+def shares_of(times: list[float]) -> dict[str, float]:
+    """Percentiles."""
+    times = sorted(times)
+    last = len(times) - 1
+    return {f"p{share}": times[min(int(len(times) * share / 100), last)] for share in (50, 90, 99) if times}
+
+
+def pace(seconds: float, rate: float, address: str) -> dict[str, object]:
+    """Milliseconds to connect, of connections one after the other, so many a second."""
+    times: list[float] = []
+    failed, begun = 0, time.perf_counter()
+    for number in range(int(seconds * rate)):
+        time.sleep(max(begun + number / rate - time.perf_counter(), 0))
+        start = time.perf_counter()
+        try:
+            with socket.create_connection((address, TCP), 10) as connection:
+                times.append(1e3 * (time.perf_counter() - start))
+                connection.sendall(b"1\n")
+                failed += not connection.recv(100)
+        except OSError:
+            failed += 1
+    return {"opened": len(times), "failed": failed, **shares_of(times)}
 
 
 async def fetch(size: int, address: str) -> dict[str, object]:
@@ -251,6 +292,53 @@ def flood(kind: str, count: int, address: str) -> dict[str, object]:
     return {"sent": count, "seconds": time.monotonic() - start}
 
 
+def opens(seconds: float, rate: int, addresses: list[str]) -> dict[str, object]:
+    """Send the first packets of new flows, AT_ONCE in one system call; what is too late is left out."""
+    probe = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    probe.connect((addresses[0], TCP))
+    source = socket.inet_pton(socket.AF_INET6, probe.getsockname()[0])
+    raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    packets, batch, sums = _syns(source, [addresses[number % len(addresses)] for number in range(AT_ONCE)])
+    send = ctypes.CDLL(None, use_errno=True).sendmmsg
+    begun, sent, size = time.monotonic(), 0, HEADERS
+    while (now := time.monotonic() - begun) < seconds:
+        if sent >= now * rate:
+            time.sleep(0.0001)
+            continue
+        port = 1024 + sent // AT_ONCE % 64_000
+        for number, total in enumerate(sums):
+            whole = total + port
+            struct.pack_into("!H", packets, number * size + 40, port)
+            struct.pack_into("!H", packets, number * size + 56, ~((whole & 0xFFFF) + (whole >> 16)) & 0xFFFF)
+        sent += max(send(raw.fileno(), batch, AT_ONCE, 0), 0)
+        if sent < now * rate - rate / 10:  # a tenth of a second late
+            begun += 0.1
+    return {"sent": sent, "seconds": seconds, "per_second": sent / seconds}
+
+
+AT_ONCE, HEADERS = 10, 60
+
+
+def _syns(source: bytes, addresses: list[str]) -> tuple[ctypes.Array[ctypes.c_char], object, list[int]]:
+    """Packets without port and checksum in one buffer, the messages of sendmmsg(2) for them, and their sums."""
+    packets = ctypes.create_string_buffer(HEADERS * len(addresses))
+    keep, sums, headers = [], [], b""
+    for number, address in enumerate(addresses):
+        vip = socket.inet_pton(socket.AF_INET6, address)
+        tcp = struct.pack("!HHIIBBHHH", 0, TCP, 1, 0, 0x50, 2, 65535, 0, 0)
+        struct.pack_into(f"!IHBB16s16s{len(tcp)}s", packets, number * HEADERS, 6 << 28, 20, 6, 64, source, vip, tcp)
+        total = sum(struct.unpack("!26H", source + vip + tcp)) + 20 + 6
+        sums.append((total & 0xFFFF) + (total >> 16))
+        name = ctypes.create_string_buffer(struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, vip, 0))
+        start = ctypes.addressof(packets) + number * HEADERS
+        piece = ctypes.create_string_buffer(struct.pack("@PN", start, HEADERS))
+        keep += [name, piece]
+        headers += struct.pack("@PIPNPNi4xI4x", ctypes.addressof(name), 28, ctypes.addressof(piece), 1, 0, 0, 0, 0)
+    batch = ctypes.create_string_buffer(headers)
+    batch.keep = keep  # type: ignore[attr-defined] - the kernel reads them
+    return packets, batch, sums
+
+
 def main() -> None:
     """Run the command line."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -258,11 +346,17 @@ def main() -> None:
     if command == "server":
         asyncio.run(serve(words[0]))
     elif command == "download":
-        print(json.dumps(asyncio.run(download(int(words[0]), float(words[1]), words[2:]))), flush=True)
+        seconds, _, every = words[1].partition("/")
+        result = download(int(words[0]), float(seconds), float(every or LINE_SECONDS), words[2:])
+        print(json.dumps(asyncio.run(result)), flush=True)
     elif command == "echo":
         print(json.dumps(asyncio.run(echo(int(words[0]), int(words[1]), words[2:]))))
     elif command == "connect":
         print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
+    elif command == "pace":
+        print(json.dumps(pace(float(words[0]), float(words[1]), words[2])))
+    elif command == "opens":
+        print(json.dumps(opens(float(words[0]), int(words[1]), words[2:])))
     elif command == "fetch":
         print(json.dumps(asyncio.run(fetch(int(words[0]), words[1]))))
     elif command == "push":

@@ -183,7 +183,7 @@ def test_an_expiry_field_that_fills(watched: Watched) -> None:
     )
     stages = [well]
     for left in (1200, -60):  # seconds; a stage takes fifteen minutes
-        activated_at = time.time() - lasts + left
+        activated_at = int(time.time() - lasts + left)
         edited(watched, f"UPDATE epoch SET activated_at = {activated_at} WHERE state = 'active'")  # noqa: S608 - ours
         stages.append(still(watched))
     assert watched.node.noun("keys", "rotate", "web").returncode == 0

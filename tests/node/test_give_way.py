@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from time import perf_counter
 
 import dns.message
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
+from prometheus_client.core import Metric
 
+from dnsvip.dispatcher.egress.encap import DISCARD
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
+from dnsvip.dispatcher.io.user.paths import Paths
+from dnsvip.dispatcher.io.user.view import UserEvents
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.node import give_way
 from dnsvip.node.give_way import SECONDS, GiveWay
+from dnsvip.node.health_endpoints import listening as health_listening
 from dnsvip.node.http_connections import Connections
 from dnsvip.site.node_dns import DnsSettings, Listener
+from dnsvip.telemetry.endpoints import Observed, make_observed_app
+from dnsvip.telemetry.metrics.exposition import gauge
 from tests.dns.world import world_snapshot
 from tests.node.test_api_listener import certify
 from tests.node.test_http_connections import LOOPS, Run, listening
@@ -100,9 +113,67 @@ async def _handshakes_give_way(tmp_path: Path) -> None:
     context.load_cert_chain(tmp_path / "api.pem", tmp_path / "api.key")
     trusting = ssl.create_default_context(cafile=tmp_path / "api.pem")
     trusting.check_hostname = False
-    steps: list[int] = []
-    async with listening(Connections(give_way=lambda *_: steps.append(1)), context) as port:
+    steps: list[tuple[object, ...]] = []
+    async with listening(Connections(give_way=lambda *given: steps.append(given)), context) as port:
         for number, name in enumerate(("", "localhost"), 1):
             _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname=name)
-            assert len(steps) == number
+            assert sum(len(given) == 3 for given in steps) == number  # what a TLS context calls it with
             writer.close()
+
+
+@LOOPS
+def test_packets_beside_connections(run: Run) -> None:
+    """In a dispatcher, a packet that comes while many connections are made, asked on and ended together is handled
+    before the next of them: the process that forwards has a listener for scrapes."""
+    run(_packets_beside_connections())
+
+
+async def _packets_beside_connections() -> None:
+    device, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    loop = PacketLoop(Flows(64), Paths(), UserEvents(), DISCARD)
+    loop.start(ours.fileno(), 1500)
+    urgent, waiting = GiveWay(loop.poll), []
+
+    def step(*_: object) -> None:
+        urgent()
+        waiting.extend(select.select([ours], [], [], 0)[0])
+        steps.append(1)
+        device.send(b"not a packet")
+        begin = perf_counter()
+        while perf_counter() < begin + 2 * SECONDS:
+            pass
+
+    steps: list[int] = []
+    async with listening(Connections(give_way=step)) as port:
+        await _ask_together(port)
+        await asyncio.sleep(0.05)
+    loop.stop()
+    assert len(steps) >= 4 * TOGETHER
+    assert not waiting
+    device.close()
+    ours.close()
+
+
+@LOOPS
+def test_a_scrape_is_made_beside_packets(run: Run) -> None:
+    """The exposition, which takes longer the larger the site is, is made in another thread than the event loop's."""
+    run(_a_scrape_is_made_beside_packets())
+
+
+async def _a_scrape_is_made_beside_packets() -> None:
+    threads: list[int] = []
+
+    def lazily() -> Iterator[Metric]:
+        threads.append(threading.get_ident())
+        yield gauge("dnsvip_example", "An example.", 7)
+
+    async def families() -> Iterator[Metric]:
+        return lazily()
+
+    app = make_observed_app(Observed(families, list), lambda: [ip_network("127.0.0.0/8")])
+    async with health_listening(app, "127.0.0.1:0", "metrics.listen") as url, ClientSession() as session:
+        answer = await session.get(f"{url}/metrics")
+        assert "dnsvip_example 7.0" in await answer.text()
+    assert threads
+    assert threading.get_ident() not in threads

@@ -17,7 +17,7 @@ from aiohttp import ClientSession, web
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.problems import Handler, as_problems
-from dnsvip.node.http_connections import BUFFER, Connections, bound
+from dnsvip.node.http_connections import BUFFER, Connections, bound, keeps_up
 from dnsvip.site.node_admin import AdminLimits
 from tests.node.test_api_listener import certify
 
@@ -194,3 +194,9 @@ async def _peers_without_a_handshake_are_counted(tmp_path: Path) -> None:
         assert all(await asyncio.gather(*(ended(reader) for reader, _ in held)))
         for _, writer in held:
             writer.close()
+
+
+@pytest.mark.parametrize(("left", "good"), [(1 << 20, False), ((1 << 20) - 1000, False), (1 << 19, True), (0, True)])
+def test_who_keeps_up(left: int, *, good: bool) -> None:
+    """Within 30 s a peer must take some 240 kB at the default rate."""
+    assert keeps_up(1 << 20, left, 30.0, 1 << 16) is good

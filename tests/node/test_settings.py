@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnsvip.node.settings import markdown, settings
 from dnsvip.site.declare import declared
+from dnsvip.site.node_decoder import DecoderNode
 from dnsvip.site.node_file import NodeConfig
 
 PAGE = Path(__file__).parents[2] / "deploy" / "node.md"
@@ -15,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "deploy" / "node.md"
 
 def test_every_setting_is_declared() -> None:
     """Every field of every table has a label, and a sentence of help."""
-    tables: list[type] = [NodeConfig]
+    tables: list[type] = [NodeConfig, DecoderNode]
     for table in tables:
         fields = declared(table)
         assert fields.keys() == {field.name for field in dataclasses.fields(table)}, table

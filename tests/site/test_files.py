@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.dns.io.tcp import StreamLimits
+from dnsvip.dns.io.gate import StreamLimits
 from dnsvip.errors import ConfigError, InvalidSite
 from dnsvip.site import ClassCluster, Cluster, Step, parse_endpoint
 from dnsvip.site.io.files import load_node, load_site
@@ -55,8 +55,8 @@ def test_example_site_loads() -> None:
             "cluster.web.slot_second: unknown key; did you mean 'slot_seconds'? Known here: prefix, plain, layout",
         ),
         (
-            "burst = 4000",
-            "bursts = 4000",
+            "burst = 40,",
+            "bursts = 40,",
             "tier.standard.rate.bursts: unknown key; did you mean 'burst'? Known here: new_flows,",
         ),
         (
@@ -209,3 +209,11 @@ def test_endpoints() -> None:
     """Endpoints of both families are split into address and port."""
     assert parse_endpoint("192.0.2.1:53") == ("192.0.2.1", 53)
     assert parse_endpoint("[2001:db8::1]:5353") == ("2001:db8::1", 5353)
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 20_000, "x = " + "{a=" * 20_000])
+def test_deep_nesting(tmp_path: Path, text: str) -> None:
+    """A file that is nested very deeply is a wrong file, as any other."""
+    (tmp_path / "deep.toml").write_text(text)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_site(tmp_path / "deep.toml")

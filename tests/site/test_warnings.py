@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from dnsvip.site import Check, Client, Forward, Match, Site, Step
+from dnsvip.site import Check, Client, Forward, Match, Pool, Server, Site, Step
 from dnsvip.site.io.files import load_site
 from dnsvip.site.rules import check_site, warnings, warnings_about
 
@@ -56,11 +57,33 @@ def test_required_proofs_that_can_be_guessed(site: Site) -> None:
         assert not [remark for remark in warnings(other) if "guessed proofs" in remark.message]
 
 
+def test_a_short_tag_names_what_guessing_takes(site: Site) -> None:
+    """A tag under 16 bits is warned of with the guesses for an address (2^T) and for a proof (2^(T - c)); not one of
+    16."""
+    layout = (("tier", 4), ("client", 20), ("expiry", 7), ("nonce", 18))
+    short = replace(site.clusters["web"], tag_bits=12, layout=layout)
+    remark = next(r for r in warnings_about("cluster", short, site) if r.where == "cluster.web.tag_bits")
+    assert "one forged address in 4096 passes" in remark.message
+    assert "one guessed proof in 256 in each of 3 time slots" in remark.message
+    enough = replace(short, tag_bits=16, layout=(*layout[:3], ("nonce", 14)))
+    assert not [r for r in warnings_about("cluster", enough, site) if r.where == "cluster.web.tag_bits"]
+
+
 def test_ipv4_classes_need_a_pool_that_takes_ipv4(site: Site) -> None:
-    """An IPv4 class whose tier is served by a nat pool is refused."""
+    """An IPv4 class whose tier is served by a nat pool is refused, unless the pool, or one that it falls back to, has a
+    server with an IPv4 address."""
+
+    def refused(pools: dict[str, Pool]) -> bool:
+        problems = check_site(replace(site, pools=pools))
+        assert all("give it a server with an IPv4 address" in problem.message for problem in problems), problems
+        return any(problem.where.startswith("cluster.legacy.classes.") for problem in problems)
+
     pools = {name: replace(pool, forward=Forward.NAT) for name, pool in site.pools.items()}
-    wheres = [problem.where for problem in check_site(replace(site, pools=pools))]
-    assert any(where.startswith("cluster.legacy.classes.") for where in wheres)
+    assert refused(pools)
+    four = Server("four", IPv4Address("10.0.0.1"))
+    assert not refused({name: replace(pool, servers=(*pool.servers, four)) for name, pool in pools.items()})
+    last = Pool("last", (four,), forward=Forward.NAT)
+    assert not refused({name: replace(pool, fallback="last") for name, pool in pools.items()} | {"last": last})
     assert not check_site(site)
 
 
@@ -80,3 +103,15 @@ def test_a_check_asks_its_own_server(site: Site, url: str, own: bool) -> None:
     """The host of an HTTP check is the address of the server that is checked."""
     pools = {name: replace(pool, check=Check(http=url)) for name, pool in site.pools.items()}
     assert (not check_site(replace(site, pools=pools))) is own
+
+
+def test_steps_that_no_listener_fills(site: Site) -> None:
+    """An order that names `tls` or `token` is warned of, as they never match yet; the default order is not."""
+    assert not [remark for remark in warnings(site) if remark.where == "classify.order"]
+    classify = replace(site.classify, order=(Step.TLS, Step.TSIG, Step.TOKEN))
+    remarks = [remark for remark in warnings(replace(site, classify=classify)) if remark.where == "classify.order"]
+    assert [remark.message.split(":")[0] for remark in remarks] == [
+        "the step 'tls' never matches",
+        "the step 'token' never matches",
+    ]
+    assert warnings_about("classify", classify, site) == remarks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from dataclasses import replace
 
@@ -9,7 +11,11 @@ import pytest
 
 from dnsvip.errors import Conflict
 from dnsvip.site import Site
+from dnsvip.site.plain import dump
+from dnsvip.site.plan import Change
 from dnsvip.store import Store
+from dnsvip.store.access import audit as audit_module
+from dnsvip.store.access.audit import AuditEntry, record
 from tests.store.changes import put
 
 
@@ -47,3 +53,39 @@ async def test_tokens(store: Store) -> None:
     assert await store.tokens.delete("ops", "me")
     assert not await store.tokens.delete("ops", "me")
     assert await store.tokens.find(clear) is None
+
+
+async def test_old_audit_rows_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By age and by number the oldest go first; those of a day stay, and the newest whatever their age."""
+    monkeypatch.setattr(audit_module, "LEAST_ROWS", 5)
+    monkeypatch.setattr(audit_module, "PRUNED_AT_ONCE", 7)
+    monkeypatch.setattr(audit_module, "PRUNING_PAUSE", 0.0)
+    day, now = 86_400.0, 2_000_000_000.0
+    async with store._session.write_unordered() as connection:
+        for number in range(100):
+            entry = AuditEntry("+", "client", f"c{number}", None, "{}")
+            await record(connection, "me", now - (99 - number) * day / 2, number + 1, [entry])
+
+    async def left() -> list[str]:
+        return [row.name for row in reversed(await store.audit.rows(1000)) if row.kind == "client"]
+
+    assert await store.audit.prune(now, 1000, 400 * day) == 0
+    assert await store.audit.prune(now, 1000, 40 * day) == 19
+    assert await left() == [f"c{number}" for number in range(19, 100)]
+    assert await store.audit.prune(now, 30, 40 * day) == 51
+    assert await left() == [f"c{number}" for number in range(70, 100)]
+    await store.audit.prune(now, 1, 40 * day)
+    assert await left() == [f"c{number}" for number in range(95, 100)]
+    assert await store.audit.prune(now + 1000 * day, 1, day) == 0
+
+
+async def test_a_large_object_is_short_in_the_audit(filled: Store, site: Site) -> None:
+    """Its long texts are told by digest and length, on every way in; what followers and rules need stays as it is."""
+    words = {f"a{number}": "x" * 1000 for number in range(100)}
+    large = replace(site.clients["acme"], attributes=words)
+    await filled.objects.apply([Change("client", "acme", "~", None, large)], "me", "api")
+    (row,) = await filled.audit.rows(1)
+    assert row.after is not None
+    assert len(json.dumps(row.after)) < 30_000
+    assert re.fullmatch(r"sha256:[0-9a-f]{64} \(1000 characters\)", row.after["attributes"]["a1"])
+    assert (row.after["id"], row.after["match"]) == (large.id, dump(large)["match"])

@@ -214,5 +214,28 @@ async def imported(store: Store, *clients: Client) -> Tally:
     async def batches() -> AsyncIterator[list[Line]]:
         yield [Line(number, dump_text(item)) for number, item in enumerate(clients, 1)]
 
-    await store.objects.import_clients(batches(), "me", lambda _, after: after, EVERYTHING, tally, per_line=True)
+    await store.objects.import_clients(batches, "me", lambda _, after: after, EVERYTHING, tally, per_line=True)
     return tally
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_whose_flows_end(
+    filled: Store, site: Site, tmp_path: Path, kek: KeyEncryptionKey, *, before: bool
+) -> None:
+    """A client that is removed with `end_flows`, or had it, is among the ended ones in every form of the snapshot,
+    until it is back; others are not."""
+    acme = site.clients["acme"]
+    stored = replace(acme, state=ClientState.DISABLED, end_flows=True) if before else acme
+    if before:
+        await filled.objects.apply([put("client", stored, acme)], "me", "api")
+    await filled.objects.apply([put("client", replace(client(1), name="other", id=7))], "me", "api")
+    old = await filled.snapshots.load()
+    gone = replace(drop("client", "acme"), end_flows=not before)
+    await filled.objects.apply([gone, drop("client", "other")], "me", "api")
+    refreshed = await filled.snapshots.refresh(old)
+    assert set(refreshed.deleted) == {ACME, 7}
+    assert refreshed.ended == {ACME} == (await filled.snapshots.load()).ended
+    lastgood.save(tmp_path / "state", refreshed, "db", kek)
+    assert lastgood.load(tmp_path / "state", kek).ended == {ACME}
+    await filled.objects.apply([put("client", stored)], "me", "api")
+    assert (await filled.snapshots.refresh(refreshed)).ended == frozenset() == (await filled.snapshots.load()).ended

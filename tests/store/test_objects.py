@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import ClientState, Cluster, Match, Site, Step, Tier, Transfer, TsigKey, Zone
+from dnsvip.site import (
+    ClientState,
+    Cluster,
+    DnsGroup,
+    Match,
+    Pool,
+    SelectRule,
+    Server,
+    Site,
+    Step,
+    Tier,
+    Transfer,
+    TsigKey,
+    Zone,
+)
 from dnsvip.site.plain import collection
 from dnsvip.site.plan import Change, plan
 from dnsvip.site.registry import COLLECTIONS
@@ -35,6 +49,9 @@ async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) 
 
 async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
     """Objects of every kind are read by name and in pages; an unknown name gives None."""
+    group = DnsGroup("high", ("[2001:db8:53::1]:53",), ("gold",))
+    await filled.objects.apply([put("dns_group", group)], "me", "api")
+    site = replace(site, dns_groups={group.name: group})
     for kind in COLLECTIONS:
         objects = collection(site, kind)
         first, *rest = sorted(objects)
@@ -70,6 +87,42 @@ async def test_broken_rules_change_nothing(filled: Store, site: Site, change: Ch
     await same(filled, before)
     assert await filled.objects.site() == site
     assert await filled.audit.rows(1000) == audited
+
+
+async def test_what_selects_a_pool_stays(filled: Store, site: Site) -> None:
+    """Pools, tiers and clients that rules name, and clients' own pools and servers, cannot go, nor a server's name
+    become ambiguous; without the rule, or the client's own, they can."""
+    web, extra = site.clusters["web"], Pool("extra", (Server("own-1", ip_address("fd00:10::77")),))
+    named = ({"client": ("newsreader",)}, "extra"), ({"tier": ("blocked",)}, "fast")
+    ruled = replace(web, select=tuple(SelectRule(when, pool) for when, pool in named))
+    acme, newsreader = site.clients["acme"], site.clients["newsreader"]
+    own, pooled = replace(acme, servers=("own-1",)), replace(newsreader, pool="extra")
+    await filled.objects.apply([put("pool", extra), put("cluster", ruled, web)], "me", "api")
+    slow = site.pools["slow"]
+    second = replace(slow, servers=(*slow.servers, Server("own-1", ip_address("fd00:10::78"))))
+
+    async def refused(change: Change, *messages: str) -> None:
+        with pytest.raises(InvalidSite) as caught:
+            await filled.objects.apply([change], "me", "api")
+        assert all(message in str(caught.value) for message in messages), str(caught.value)
+
+    await refused(drop("client", "newsreader"), "cluster.web.select.0.when.client: 'newsreader' is not a client")
+    await refused(drop("tier", "blocked"), "cluster.web.select.1.when.tier: 'blocked' is not a tier")
+    await refused(drop("pool", "extra"), "cluster.web.select.0.pool: 'extra' is not a pool")
+    await filled.objects.apply([put("cluster", web, ruled)], "me", "api")
+    await filled.objects.apply([put("client", own, acme), put("client", pooled, newsreader)], "me", "api")
+    await refused(
+        drop("pool", "extra"),
+        "client.acme.servers: 'own-1' is not a server",
+        "client.newsreader.pool: 'extra' is not a",
+    )
+    await refused(put("pool", replace(extra, servers=()), extra), "client.acme.servers: 'own-1' is not a server")
+    await refused(put("pool", second, slow), "client.acme.servers: 'own-1' is in 2 pools (extra, slow): name it as")
+    await filled.objects.apply([put("client", replace(own, servers=("extra/own-1",)), own)], "me", "api")
+    await filled.objects.apply([put("pool", second, slow)], "me", "api")
+    assert (await filled.objects.site()).clients["acme"].servers == ("extra/own-1",)
+    await filled.objects.apply([drop("client", "acme"), drop("client", "newsreader")], "me", "api")
+    await filled.objects.apply([drop("pool", "extra")], "me", "api")
 
 
 async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from dnsvip.errors import SecretError
@@ -21,7 +22,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.database import scrub as scrub_module
-from dnsvip.store.keys.rewrap import SECRETS, without_key
+from dnsvip.store.keys.rewrap import SECRETS, Rewrapped, without_key
 from dnsvip.store.secrets.sources import add_to_file
 from dnsvip.store.snapshots import lastgood
 from tests.store.conftest import until
@@ -42,7 +43,7 @@ async def test_secrets_survive_and_the_old_key_opens_nothing(
     await filled.keys.rotate("web", "me", 1000.0)
     before = await filled.snapshots.load()
     new = KeyEncryptionKey.load(tmp_path / "new.key", {})
-    assert await filled.keys.rewrap(new, "me") == 2 + 1 + 1 + 3
+    assert await filled.keys.rewrap(new, "me") == Rewrapped(2 + 1 + 1 + 3, ())
     with pytest.raises(SecretError, match="is not the one that the secrets"):
         await Store.open(url, kek)
     with pytest.raises(SecretError, match="is not the one that the secrets"):
@@ -104,6 +105,22 @@ async def test_node_that_missed_the_change_catches_up(node: Node, started: Start
     assert "acme" in feed.snapshot.site.clients
     add_to_file(tmp_path / "dnsvip.key", tmp_path / "new.key")
     await until(lambda: feed.connected and feed.snapshot.generation == 2)
+
+
+async def test_command_names_what_stays(url: str, tmp_path: Path, filled: Store) -> None:
+    """A secret that cannot be read stays as it is: it is named, with what replaces it, and the exit code is 1."""
+    node = tmp_path / "node.toml"
+    node.write_text(f'database = "{url}"\n')
+    async with filled._session.write_unordered() as connection:
+        await connection.execute(
+            text("UPDATE cookie_secret SET secret = :junk WHERE position = 1"), {"junk": b"\1junk"}
+        )
+    argv = [DNSVIP, "keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key", "--anyway"]
+    status, said = await _run(*argv)
+    assert status == 1, said
+    assert "the secret of cookie_secret/1 cannot be read and stays as it is" in said
+    assert "dnsvip keys roll-cookies" in said
+    assert "secrets are wrapped with the key" in said
 
 
 async def test_command(url: str, tmp_path: Path, filled: Store) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.errors import SecretError
-from dnsvip.store import KeyEncryptionKey
+from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.secrets.sources import add_to_file
 
 KEK = KeyEncryptionKey(bytes(range(32)), "test")
@@ -189,3 +189,13 @@ def test_key_in_a_pkcs11_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DNSVIP_PIN", "4321")
     with pytest.raises(SecretError, match="key command pkcs11-tool: exit status 1"):
         KeyEncryptionKey.load(tmp_path / "k", {}, [*tool, "--read-object"])
+
+
+async def test_a_key_that_was_made_in_vain_is_taken_back(url: str, kek: KeyEncryptionKey, tmp_path: Path) -> None:
+    """A node without the key of a database that is elsewhere is told what to do, and keeps no key that fits nothing."""
+    await (await Store.open(url, kek)).close()
+    made = KeyEncryptionKey.load(tmp_path / "new.key", {})
+    made.made = tmp_path / "new.key"
+    with pytest.raises(SecretError, match=r"new\.key is missing.*copy the file"):
+        await Store.open(url, made)
+    assert not (tmp_path / "new.key").exists()

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from dnsvip.errors import Conflict, InvalidSite, SecretError, UnreadableError
-from dnsvip.site import Classify, ClientState, Pool, ServerState, Site, Zone
+from dnsvip.site import Classify, ClientState, Cluster, DnsGroup, Pool, ServerState, Site, Zone
+from dnsvip.site.io.files import load_site
 from dnsvip.site.plan import Change, plan
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.site.unreadable import Unreadable
-from dnsvip.store import Listing, Store
+from dnsvip.store import KeyEncryptionKey, Listing, Store
+from dnsvip.store.keys.cookies import load_cookie_secrets
+from tests.node.serving import EXAMPLES
 from tests.store.changes import client, drop, put, same
 
 FUTURE = '{"future": "secret words"}'
 
 COLLECTED = {kind: attribute for kind, attribute in COLLECTIONS.items() if kind != SINGLE}
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The example site, with an object of every kind."""
+    group = DnsGroup("high", ("[2001:db8:53::1]:53",), ("gold",))
+    return replace(load_site(EXAMPLES / "site.toml"), dns_groups={group.name: group})
 
 
 async def spoil(store: Store, kind: str, name: str, spec: str = FUTURE) -> None:
@@ -139,18 +151,154 @@ async def test_mended_meanwhile(filled: Store, site: Site) -> None:
 
 
 async def test_a_cookie_secret_that_does_not_unwrap(filled: Store) -> None:
-    """It is left empty in the snapshot, which a roll mends; where none unwraps the key is another one."""
+    """It is left empty in the snapshot and named, which a roll mends, also where none unwraps."""
     async with filled._session.write_unordered() as connection:
         await connection.execute(
             text("UPDATE cookie_secret SET secret = :junk WHERE position = 1"), {"junk": b"\1junk"}
         )
     broken = await filled.snapshots.load()
     assert [len(secret) for secret in broken.cookie_secrets] == [16, 0, 16]
+    assert [problem.where for problem in broken.unreadable] == ["cookies.1"]
     await filled.keys.roll_cookies("me")
     rolled = await filled.snapshots.refresh(broken)
     assert [len(secret) for secret in rolled.cookie_secrets] == [16, 16, 16]
     assert rolled.cookie_secrets[2] == broken.cookie_secrets[0]
     async with filled._session.write_unordered() as connection:
         await connection.execute(text("UPDATE cookie_secret SET secret = :junk"), {"junk": b"\1junk"})
+    none = (await filled.snapshots.follow(None, None)).snapshot
+    assert [problem.where for problem in none.unreadable] == ["cookies.0", "cookies.1", "cookies.2"]
+    await filled.keys.roll_cookies("me")
+    mended = await filled.snapshots.refresh(none)
+    assert (mended.unreadable, [len(secret) for secret in mended.cookie_secrets]) == ((), [16, 16, 16])
+
+
+async def test_cookie_secrets_under_another_key(filled: Store, tmp_path: Path) -> None:
+    """Where none unwraps as the key is another one, that is an error, not so many damaged rows."""
+    other = KeyEncryptionKey.load(tmp_path / "other.key", {})
+    async with filled._session.read() as connection:
+        with pytest.raises(SecretError):
+            await load_cookie_secrets(connection, other)
+
+
+async def spoil_key(store: Store, table: str, cluster: str, column: str = "secret") -> None:
+    """Put junk into the keys of a cluster."""
+    junk = b"\1junk" if column == "secret" else "mislaid"
+    async with store._session.write_unordered() as connection:
+        await connection.execute(
+            text(f"UPDATE {table} SET {column} = :junk WHERE cluster = :cluster"),  # noqa: S608 - names of ours
+            {"junk": junk, "cluster": cluster},
+        )
+
+
+@pytest.fixture
+async def two(filled: Store, site: Site) -> Store:
+    """A store with another IPv6 cluster, `other`, beside `web`."""
+    web = site.clusters["web"]
+    assert isinstance(web, Cluster)
+    prefix = IPv6Network("2001:db8:77::/64")
+    other = replace(web, name="other", prefix=prefix, plain=prefix.network_address + 1)
+    await filled.objects.apply([put("cluster", other)], "me", "api")
+    return filled
+
+
+@pytest.mark.parametrize("column", ["secret", "state"])
+async def test_a_broken_epoch_breaks_its_cluster_alone(two: Store, column: str) -> None:
+    """An epoch that does not unwrap, or of an unknown state, is left out and named; other clusters have their keys and
+    rotate, the site loads and changes. An emergency rotation, and nothing less, mends it."""
+    before = await two.snapshots.load()
+    await spoil_key(two, "epoch", "web", column)
+    broken = await two.snapshots.load()
+    assert [problem.where for problem in broken.unreadable] == [f"key.web/{before.keyrings['web'].epochs[0].slot}"]
+    assert broken.keyrings["web"].epochs == ()
+    assert broken.keyrings["other"].epochs == before.keyrings["other"].epochs
+    assert broken.masters == before.masters
+    assert list(await two.keys.epochs()) == ["other"]
+    with pytest.raises(InvalidSite, match="--emergency"):
+        await two.keys.rotate("web", "me", 1e9)
+    await two.keys.rotate("other", "me", 1e9)
+    assert await two.keys.advance(1e9 + 1e6)
+    await two.objects.apply([put("client", client(77))], "me", "api")
+    changed = await two.snapshots.refresh(broken)
+    assert changed.unreadable == broken.unreadable
+    await two.keys.rotate_at_once("web", "me", 1e9)
+    mended = await two.snapshots.refresh(changed)
+    assert mended.unreadable == ()
+    assert len(mended.keyrings["web"].epochs) == 1
+    assert mended.masters == before.masters
+    await same(two, mended)
+
+
+async def test_a_broken_client_master_breaks_its_cluster_alone(two: Store) -> None:
+    """So it is with the master of a cluster's client keys: an emergency rotation makes another one."""
+    before = await two.snapshots.load()
+    await spoil_key(two, "client_master", "web")
+    broken = await two.snapshots.load()
+    assert [problem.where for problem in broken.unreadable] == ["key.web/master"]
+    assert broken.masters == {"other": before.masters["other"]}
+    assert {name: ring.epochs for name, ring in broken.keyrings.items()} == {
+        name: ring.epochs for name, ring in before.keyrings.items()
+    }
+    await two.keys.rotate_at_once("web", "me", 1e9)
+    mended = await two.snapshots.refresh(broken)
+    assert mended.unreadable == ()
+    assert mended.masters.keys() == before.masters.keys()
+
+
+async def test_a_cluster_with_broken_keys_is_removed(two: Store) -> None:
+    """With its keys."""
+    for table in ("epoch", "client_master"):
+        await spoil_key(two, table, "other")
+    await two.objects.apply([drop("cluster", "other")], "me", "api")
+    assert (await two.snapshots.load()).unreadable == ()
+
+
+async def test_another_key_is_no_damage(filled: Store) -> None:
+    """Where no key of any cluster unwraps, the key-encryption key is another one, and nothing is loaded."""
+    for table in ("epoch", "client_master"):
+        await spoil_key(filled, table, "web")
     with pytest.raises(SecretError):
         await filled.snapshots.load()
+
+
+@pytest.mark.parametrize("spec", ["", "no JSON", '{"cut'])
+async def test_filters_pass_it_by(filled: Store, site: Site, spec: str) -> None:
+    """A list with a filter does not fail for a row that is no JSON, which fits none; one without shows it."""
+    for kind, filters in (
+        ("tier", {"pool": "fast"}),
+        ("service", {"cluster": "web"}),
+        ("zone", {}),
+        ("cluster", {"on_invalid": "drop"}),
+    ):
+        await spoil(filled, kind, min(getattr(site, COLLECTED[kind])), spec)
+        listed = await filled.objects.page(Listing(kind, 100, filters=filters))
+        assert bool(filters) is not any(isinstance(one, Unreadable) for one in listed)
+
+
+@pytest.mark.parametrize("emergencies", [1, 2])
+async def test_the_slot_of_a_broken_epoch_stays_empty(two: Store, emergencies: int) -> None:
+    """After an emergency rotation the slot of a key that could not be read is reserved: its addresses may live."""
+    (before,) = (await two.keys.epochs("web"))["web"]
+    async with two._session.write_unordered() as connection:
+        await connection.execute(text("UPDATE epoch SET secret = :bad WHERE cluster = 'web'"), {"bad": b"bad"})
+    now = 2_000_000_000.0
+    for number in range(emergencies):
+        epoch = await two.keys.rotate_at_once("web", "me", now + number)
+        assert epoch.slot != before.slot
+    reserved = [slot for slot in await two.keys.reserved() if slot.cluster == "web"]
+    assert before.slot in {slot.slot for slot in reserved}
+    assert all(slot.until > now + before.keep_seconds - 1 for slot in reserved)
+
+
+async def test_rewrap_passes_what_cannot_be_read(two: Store, tmp_path: Path) -> None:
+    """The others are wrapped with the new key, it stays as it is and is named."""
+    async with two._session.write_unordered() as connection:
+        await connection.execute(text("UPDATE epoch SET secret = :bad WHERE cluster = 'web'"), {"bad": b"bad"})
+    new = KeyEncryptionKey.load(tmp_path / "new.key", {})
+    done = await two.keys.rewrap(new, "me")
+    (name,) = done.unreadable
+    assert name.startswith("epoch/web/")
+    assert done.count > 3
+    opened = await Store.open(two._session.database.url, new)
+    snapshot = await opened.snapshots.load()
+    await opened.close()
+    assert [problem.where for problem in snapshot.unreadable] == [name.replace("epoch/", "key.")]

@@ -26,8 +26,18 @@ STATUS = {
     "mtu": 1500,
     "actions": zero_counts() | {"bad-tag": {"drop": 7, "forward": 2}},
     "new_flows": {"gold": 3},
+    "rules": [{"cluster": "web", "rule": "2", "flows": 5}, {"cluster": "web", "rule": "client", "flows": 1}],
+    "policed": [{"tier": "gold", "done": "marked", "packets": 8}],
     "send_failed": 1,
-    "flows": {"established": 4, "new": 2, "bound": 1024, "evicted": 1, "expired": 9, "not_promoted": 0},
+    "flows": {
+        "established": 4,
+        "new": 2,
+        "bound": 1024,
+        "evicted": 1,
+        "expired": 9,
+        "not_promoted": 0,
+        "not_recorded": 3,
+    },
     "servers": [
         {"pool": "fast", "name": "fast-1", "packets": 12, "healthy": True, "weight": 100},
         {"pool": "slow", "name": "slow-1", "packets": 3},
@@ -76,6 +86,9 @@ def test_dispatcher_status() -> None:
     assert found["dnsvip_dispatch_packets_total", "bad-tag", "forward"] == 2
     assert {key[1] for key in found if key[0] == "dnsvip_dispatch_packets_total"} == set(REASONS)
     assert found["dnsvip_dispatch_new_flows_total", "gold"] == 3
+    assert found["dnsvip_dispatch_rule_flows_total", "web", "2"] == 5
+    assert found["dnsvip_dispatch_policed_packets_total", "gold", "marked"] == 8
+    assert found["dnsvip_dispatch_flows_not_recorded_total",] == 3
     assert found["dnsvip_dispatch_flows", "established"] == 4
     assert found["dnsvip_dispatch_server_packets_total", "slow", "slow-1"] == 3
     assert found["dnsvip_dispatch_server_healthy", "fast", "fast-1"] == 1
@@ -177,7 +190,9 @@ def test_ready_or_why_not() -> None:
 
 def test_every_metric_is_documented() -> None:
     """README.md documents every family and no others."""
-    more = {"held": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}, "uses": {"damaged": 0}}
+    more = {"held": 0, "gave_way": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}, "uses": {"damaged": 0}}
+    more |= {"guesses_refused": 0, "labels_ignored": 0}
+    more["buckets"] = {"clients": {"used": 2, "bound": 8, "shared": 1}}
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
         *node.site_families(make_snapshot()),

@@ -10,12 +10,13 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import IO, Literal, TypeAlias
 
 from dnsvip.admin.bulk import lines
+from dnsvip.admin.http import bodies
 from dnsvip.admin.http.collection import name_of_thing
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import LONGEST_PAGE
@@ -31,8 +32,14 @@ from dnsvip.store.store import StoreAccess
 STEP = 500
 """Lines checked at a time, so that a thread never holds the GIL for long."""
 
+MOST_AT_ONCE = 20_000
+"""Lines that a token which may not write every client stores all at once: others' changes wait for it."""
+
 PROGRESS_EVERY = 10_000
 """Lines between two reports of progress."""
+
+PAGES = 4
+"""Pages of an export that a process reads at a time, of a thousand clients each."""
 
 Format: TypeAlias = Literal["ndjson", "csv"]
 
@@ -51,8 +58,8 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of an import. `errors` are at most the first 1000, `failed` counts all of them. `generation` is that
-    from which on it holds, null where nothing was stored."""
+    """What became of an import. `errors` are at most the first 1000 and 256 KiB, `failed` counts all refused lines.
+    `generation` is that from which on it holds, null where nothing was stored."""
 
     applied: bool
     dry_run: bool
@@ -110,7 +117,8 @@ class _Job:
 
     def close(self) -> None:
         """Close what it has opened."""
-        self._good.close()
+        with suppress(OSError):  # what could not be written still cannot
+            self._good.close()
 
     async def check(self) -> None:
         """Check every line by itself."""
@@ -121,8 +129,15 @@ class _Job:
                 raise Refusal("too-large", f"At most {self._wanted.most_lines} lines are taken here.")
             for problems in (outcome for outcome in some if isinstance(outcome, tuple)):
                 self.tally.fail(problems[0].line, [Problem(problem.where, problem.message) for problem in problems])
-            await asyncio.to_thread(self._good.writelines, map(_packed, (e for e in some if isinstance(e, Line))))
-        self._good.seek(0)
+            with bodies.on_disk():
+                await asyncio.to_thread(self._keep, [line for line in some if isinstance(line, Line)])
+        if self.total > MOST_AT_ONCE and not (self._wanted.per_line or self._wanted.rights.writes_any_client):
+            most = f"This token stores at most {MOST_AT_ONCE} lines at once; import them with mode=per-line."
+            raise Refusal("too-large", most)
+
+    def _keep(self, good: Sequence[Line]) -> None:
+        self._good.writelines(map(_packed, good))
+        self._good.flush()
 
     @property
     def hopeless(self) -> bool:
@@ -133,7 +148,7 @@ class _Job:
         """Store the good lines; where nothing will be stored, find what else is wrong with them."""
         wanted = self._wanted
         self.generation = await self._store.objects.import_clients(
-            self._batches(),
+            self._batches,
             wanted.actor,
             settled,
             wanted.rights,
@@ -151,6 +166,7 @@ class _Job:
         return Report(applied, self._wanted.dry_run, self.total, *counts, errors, self.generation)
 
     async def _batches(self) -> AsyncIterator[Sequence[Line]]:
+        self._good.seek(0)
         while some := await asyncio.to_thread(_unpacked, self._good):
             yield some
 
@@ -167,24 +183,28 @@ def _unpacked(file: IO[str]) -> list[Line]:
     return parsed
 
 
-async def exported_apart(access: StoreAccess, wanted: Listing, form: Format) -> AsyncGenerator[bytes]:
-    """`exported` in a process of its own."""
-    async with Store.joined(access) as store, aclosing(exported(store, wanted, form)) as pages:
-        async for page in pages:
-            yield page
+async def pages_apart(access: StoreAccess, wanted: Listing, form: Format) -> tuple[bytes, Listing | None]:
+    """`pages` in a process of its own, some at a time: its place is free again while the reader takes them."""
+    async with Store.joined(access) as store:
+        return await pages(store, wanted, form, PAGES)
 
 
-async def exported(store: Store, wanted: Listing, form: Format) -> AsyncGenerator[bytes]:
-    """The lines of every client that a listing has, page by page, each in a transaction of its own."""
-    if form == "csv":
-        yield lines.csv_header().encode()
-    page = await store.objects.places(wanted)
-    while page:
-        yield _text([client for client, _ in page if not isinstance(client, Unreadable)], form).encode()
+async def pages(store: Store, wanted: Listing, form: Format, most: int = 1) -> tuple[bytes, Listing | None]:
+    """The lines of the clients on the next pages of a listing, each read in a transaction of its own, and the listing
+    of those after them, None at the end."""
+    text = bytearray()
+    following: Listing | None = wanted
+    for _ in range(most):
+        if following is None:
+            break
+        page = await store.objects.places(following)
+        text += (await asyncio.to_thread(_text, [c for c, _ in page if not isinstance(c, Unreadable)], form)).encode()
         if len(page) < LONGEST_PAGE:
-            return
-        client, place = page[-1]
-        page = await store.objects.places(replace(wanted, after=(place, name_of_thing(client))))
+            following = None
+        else:
+            client, place = page[-1]
+            following = replace(following, after=(place, name_of_thing(client)))
+    return bytes(text), following
 
 
 def _text(clients: Sequence[SiteObject], form: Format) -> str:

@@ -32,7 +32,7 @@ FIELDS: Mapping[str, Declared] = {
 }
 COLUMNS = tuple(FIELDS)
 """The columns of a CSV file, nested fields by their dotted path. A table (`attributes`) is a JSON object; columns
-`attributes.NAME` are read as well."""
+`attributes.NAME` are read as well. Matches are a JSON list where a value has spaces."""
 
 _CELLS = [(path.split("."), field.default) for path, field in FIELDS.items()]
 _RUNTIME = frozenset(KINDS["client"].runtime)
@@ -112,13 +112,19 @@ def csv_line(plain: JsonObject) -> str:
 
 
 def _cell(value: Any, default: Any) -> Any:
-    """A value as its cell: matches as KIND=VALUE, other tables and lists as JSON; empty for what it is by default."""
+    """A value as its cell: matches as KIND=VALUE, names with spaces between, tables as JSON; empty for what it is by
+    default. Matches with spaces in them are JSON: what follows a space could be read as a match, and a
+    carriage return as the end of the line."""
     match value:
         case bool():
             return "" if value is default else str(value).lower()
+        case [{}, *_] if any(text.split() != [text] for entry in value for text in entry.values()):
+            return json.dumps(value, ensure_ascii=False)
         case [{}, *_]:
             return " ".join(f"{key}={text}" for entry in value for key, text in entry.items())
-        case dict() | list():
+        case list():
+            return " ".join(value)
+        case dict():
             return json.dumps(value, ensure_ascii=False) if value else ""
     return value
 
@@ -145,8 +151,11 @@ def _from_cells(header: Sequence[str], row: Sequence[str]) -> JsonObject | Probl
     return body
 
 
-def _matches(cell: str) -> list[dict[str, str]]:
-    """`source=2001:db8::/32 tsig=key`: a kind starts each, so that values may have spaces."""
+def _matches(cell: str) -> Any:
+    """A JSON list; or `source=2001:db8::/32 tsig=key`, where a kind starts each, so that values may have spaces."""
+    if cell.startswith("["):  # which no kind does
+        matches = _object(f'{{"match": {cell}}}')
+        return matches["match"] if isinstance(matches, dict) and len(matches) == 1 else cell
     entries: list[dict[str, str]] = []
     for word in cell.split(" "):
         step, equals, value = word.partition("=")
@@ -186,8 +195,10 @@ def _reader(field: Declared) -> Callable[[str], Any]:
     """How the cells of a field's column are read."""
     if field.name == "match":
         return _matches
-    if field.mapping or field.many:
+    if field.mapping:
         return _object
+    if field.many:
+        return str.split
     return {bool: _flag, int: _number}.get(field.plain_type, str)
 
 

@@ -2,13 +2,16 @@
 
 What comes in is first written to a file without a name; the database is only taken when all of it is there, so that a
 slow sender keeps nobody waiting. All but small ones are read, stored and written out in a process of their own
-(importing.py), one at a time for a token, which ends where the caller goes away: nothing is imported then. An export
-waits for its reader, page by page.
+(importing.py), one at a time for a token, which ends where the caller goes away: nothing is imported then, but for the
+batches of mode=per-line that are stored already. An export waits for its reader
+between two jobs, in no process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import IO, Any, ClassVar, Literal
@@ -18,18 +21,19 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.bulk import lines
-from dnsvip.admin.bulk.importing import Format, Import, Report, exported, exported_apart, imported, imported_apart
+from dnsvip.admin.bulk.importing import Format, Import, Report, imported, imported_apart, pages, pages_apart
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
 from dnsvip.admin.http.collection import GENERATION
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
-from dnsvip.admin.http.problems import Refusal, refusal_of, response
+from dnsvip.admin.http.problems import WARNING, Refusal, refusal_of, response, shown_warnings
 from dnsvip.admin.http.queries import LONGEST_PAGE, Flag, page_query
 from dnsvip.admin.http.work import run, turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
 from dnsvip.errors import DnsvipError, Problem
+from dnsvip.jobs.jobs import TooLong
 from dnsvip.jobs.process import Take
 from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject
@@ -64,7 +68,7 @@ class ExportQuery(page_query("client")):  # type: ignore[misc]  # made from the 
 async def take(request: web.Request) -> web.StreamResponse:
     """Create or replace clients, one per line. With `Accept: application/x-ndjson` progress is streamed.
 
-    Nothing is imported where the caller goes away before its end.
+    Nothing is imported where the caller goes away before its end; with mode=per-line what is stored by then stays.
     """
     query, limits = query_of(request, ImportQuery), limits_of(request)
     wanted = Import(
@@ -72,7 +76,7 @@ async def take(request: web.Request) -> web.StreamResponse:
         query.mode == "per-line",
         query.dry_run,
         request[ACTOR],
-        request[CALLER].rights,
+        replace(request[CALLER].rights, zones=()),  # not to be sent to a process: clients are in none
         limits.import_lines,
     )
     async with turn(request), bodies.spooled(request, limits.import_bytes) as (file, size):
@@ -91,8 +95,9 @@ class _Listener:
         self.report: JsonObject = {}
 
     async def take(self, line: bytes) -> None:
-        """A line."""
-        self.report = json.loads(line).get("report", {})
+        """A line; a long one is read by a thread, as the node answers clients meanwhile."""
+        read = json.loads(line) if len(line) <= bodies.AT_ONCE else await asyncio.to_thread(json.loads, line)
+        self.report = read.get("report", {})
         if self._stream is not None:
             await self._stream.write(line)
 
@@ -142,7 +147,8 @@ async def _streamed(request: web.Request, wanted: Import, file: IO[bytes], size:
 
 
 async def give(request: web.Request) -> web.StreamResponse:
-    """Every client that matches the query, one per line, in the form of an import."""
+    """Every client that matches the query, one per line, in the form of an import. Clients that cannot be read are not
+    among them: a header `Dnsvip-Warning` names each."""
     query = query_of(request, ExportQuery)
     visible = request[CALLER].rights.patterns(Action.READ, "client")
     wanted = replace(CLIENT.listing(query), limit=LONGEST_PAGE, visible=visible)
@@ -150,6 +156,8 @@ async def give(request: web.Request) -> web.StreamResponse:
     headers = {"Content-Type": f"{lines.MEDIA[query.format]}; charset=utf-8"}
     headers["Content-Disposition"] = f'attachment; filename="clients.{query.format}"'
     stream = web.StreamResponse(headers=headers)
+    for text in shown_warnings(_left_out(request)):
+        stream.headers.add(WARNING, text)
     async with turn(request):
         await stream.prepare(request)
         try:
@@ -164,15 +172,33 @@ async def give(request: web.Request) -> web.StreamResponse:
     return stream
 
 
+def _left_out(request: web.Request) -> list[str]:
+    """The clients that cannot be read, of those that the caller may see; whether they match the query is unknown."""
+    rights = request[CALLER].rights
+    broken = (problem for problem in request.app[NODE].snapshot().unreadable if problem.about)
+    clients = [problem for problem in broken if problem.about and problem.about[0] == "client"]
+    return [f"left out: {problem}" for problem in clients if rights.allow(Action.READ, "client", problem.about[1])]  # type: ignore[index]
+
+
 async def _export(request: web.Request, wanted: Listing, form: Format, give: Take) -> None:
+    """Give the pages of a listing, as fast as the reader takes them. Each is read in a job of its own: a slow reader
+    holds no process, and one whose token is not good any more gets no further page."""
     node = request.app[NODE]
-    if len(node.snapshot().site.clients) > SMALL_EXPORT:
-        seconds = limits_of(request).transfer_seconds
-        await run(request, exported_apart, node.store().access, wanted, form, seconds=seconds, take=give)
-        return
-    async with aclosing(exported(node.store(), wanted, form)) as pages:
-        async for page in pages:
-            await give(page)
+    following: Listing | None = wanted
+    store, apart = node.store(), len(node.snapshot().site.clients) > SMALL_EXPORT
+    if form == "csv":
+        await give(lines.csv_header().encode())
+    end = time.monotonic() + limits_of(request).transfer_seconds
+    while following is not None:
+        await store.tokens.check_warrant()
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TooLong(f"took longer than {limits_of(request).transfer_seconds:g} s and has been stopped")
+        if apart:
+            text, following = await run(request, pages_apart, store.access, following, form, seconds=left)
+        else:
+            text, following = await pages(store, following, form)
+        await give(text)
 
 
 _BODY: Any = {NDJSON: {"type": "string"}, "text/csv": {"type": "string"}}

@@ -20,7 +20,7 @@ from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.sessions import Session
 from dnsvip.admin.console.signin import SESSION
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import CALLER, admit, open_to_all
+from dnsvip.admin.http.auth import CALLER, admitted, open_to_all
 from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE, Node
@@ -71,12 +71,12 @@ async def get(request: web.Request) -> web.Response:
         raise Refusal("unauthorized", "Sign in to the console first.")
     session, live = request[SESSION], request.app[LIVE]
     with suppress(StoreError):
-        await admit(request)
-        rights = request[CALLER].rights
-        session.sees_status = rights.allow(Action.READ, "status")
-        session.seen = narrowed(rights, "status")
-        session.counted = frozenset(COLLECTIONS[kind] for kind in status.seen_kinds(rights))
-        session.sizes = await status.narrowed_sizes(request.app[NODE], rights)
+        async with admitted(request):
+            rights = request[CALLER].rights
+            session.sees_status = rights.allow(Action.READ, "status")
+            session.seen = narrowed(rights, "status")
+            session.counted = frozenset(COLLECTIONS[kind] for kind in status.seen_kinds(rights))
+            session.sizes = await status.narrowed_sizes(request.app[NODE], rights)
     response = bodies.answer(_shown(live, session, _since(request)))
     response.enable_compression()
     return response

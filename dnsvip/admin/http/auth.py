@@ -12,15 +12,16 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Network, ip_address
 from typing import TypeAlias
 
 import structlog
 from aiohttp import web
 
+from dnsvip.admin.http.known_tokens import KnownTokens
 from dnsvip.admin.http.operation import ROOT, operation_of
 from dnsvip.admin.http.problems import SHOWN, Handler, Refusal
 from dnsvip.admin.http.source import source_of
@@ -29,6 +30,7 @@ from dnsvip.errors import StoreError
 from dnsvip.site.plain import canonical_name
 from dnsvip.site.rights import EVERYTHING, KINDS, Action, Rights, fits_any, wanted
 from dnsvip.store import Token
+from dnsvip.store.database.warrant import IN_FORCE, Warrant
 
 ACTOR = web.RequestKey("actor", str)
 """Key of a request's actor, as the audit names it."""
@@ -41,6 +43,9 @@ SECONDS_EACH = 6.0
 SOURCES = 4096
 LONGEST_WAIT = 60.0
 """Seconds that a source or a wrong token waits at most."""
+
+LOCALLY = "unix"
+"""In place of an address, of who comes by the Unix socket."""
 
 USED_SECONDS = 600.0
 """Resolution of a token's last use."""
@@ -55,6 +60,7 @@ class Caller:
     actor: str
     rights: Rights = EVERYTHING
     token: Token | None = None
+    warrant: Warrant | None = None
 
 
 CALLER = web.RequestKey("caller", Caller)
@@ -102,24 +108,6 @@ class Attempts:
             self._clear_at.popitem(last=False)
 
 
-class KnownGood:
-    """Recently valid tokens by hash: the throttling of a shared source address does not affect them."""
-
-    def __init__(self, most: int = 256) -> None:
-        self._most = most
-        self._hashes: OrderedDict[bytes, None] = OrderedDict()
-
-    def add(self, clear: str) -> None:
-        """Remember a token that the database has just confirmed."""
-        self._hashes[_digest(clear)] = None
-        self._hashes.move_to_end(_digest(clear))
-        while len(self._hashes) > self._most:
-            self._hashes.popitem(last=False)
-
-    def __contains__(self, clear: str) -> bool:
-        return _digest(clear) in self._hashes
-
-
 class Rates:
     """How many requests each token may still make: `per_minute` at once, and as many each minute. Monotonic seconds."""
 
@@ -164,7 +152,7 @@ async def _note(request: web.Request, name: str, now: float) -> None:
 
 
 ATTEMPTS_KEY = web.AppKey("attempts", Attempts)
-KNOWN_GOOD = web.AppKey("known_good", KnownGood)
+KNOWN = web.AppKey("known", KnownTokens)
 RATES = web.AppKey("rates", Rates)
 USES = web.AppKey("uses", Uses)
 AUTHENTICATORS = web.AppKey("authenticators", list[Authenticator])
@@ -173,7 +161,7 @@ AUTHENTICATORS = web.AppKey("authenticators", list[Authenticator])
 
 def prepare(app: web.Application) -> None:
     """Give an application what authentication needs."""
-    app[ATTEMPTS_KEY], app[KNOWN_GOOD], app[RATES], app[USES] = Attempts(), KnownGood(), Rates(), Uses()
+    app[ATTEMPTS_KEY], app[KNOWN], app[RATES], app[USES] = Attempts(), KnownTokens(), Rates(), Uses()
     known: list[Authenticator] = [by_bearer, by_key]
     app[AUTHENTICATORS] = known
 
@@ -188,13 +176,25 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     """Pass on requests of authenticated and authorized callers; else 401, 403, or 429 after too many."""
     operation = operation_of(request)
     if not (operation and operation.open) and not getattr(request.match_info.handler, "open_to_all", False):
-        await admit(request)
+        async with admitted(request):
+            return await handler(request)
     return await handler(request)
 
 
-async def admit(request: web.Request) -> None:
-    """Note who makes a request; raises Refusal where nobody known does or he may not, StoreError with the database
-    down."""
+@asynccontextmanager
+async def admitted(request: web.Request) -> AsyncIterator[None]:
+    """Note who makes a request, and do what follows by his warrant. Raises Refusal where nobody known does or he may
+    not, StoreError with the database down."""
+    await _admit(request)
+    # What the request changes is written much later, perhaps: each write looks at the token again.
+    before = IN_FORCE.set(request[CALLER].warrant)
+    try:
+        yield
+    finally:
+        IN_FORCE.reset(before)
+
+
+async def _admit(request: web.Request) -> None:
     caller = None
     for known in request.app[AUTHENTICATORS]:
         if caller := await known(request):
@@ -219,14 +219,13 @@ async def by_key(request: web.Request) -> Caller | None:
 
 async def caller_of_token(request: web.Request, clear: str) -> Caller:
     """The owner of a token in clear; raises Refusal where it is none, not good any more, not from here or too often."""
-    attempts, known_good, source = request.app[ATTEMPTS_KEY], request.app[KNOWN_GOOD], source_of(request)
+    attempts, source, node = request.app[ATTEMPTS_KEY], source_of(request), request.app[NODE]
+    store = node.store()
     wait = attempts.wait(source, time.monotonic(), clear)
-    if wait and clear not in known_good:
+    if wait and not await request.app[KNOWN].hold(store, clear):
         raise _too_many("too-many-attempts", wait)
-    # A token that is known good is looked up all the same: it may have been deleted since, on any node.
-    node = request.app[NODE]
-    token = await node.store().tokens.find(clear)
-    if token is None:
+    known = await store.tokens.warranted(clear)
+    if known is None:
         attempts.fail(source, time.monotonic(), clear)
         if not wait and attempts.wait(source, time.monotonic()):
             log.warning("too many wrong tokens from one source, which has to wait now", source=source)
@@ -234,7 +233,10 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
             "This token is not (or no longer) known; make one with `dnsvip tokens create NAME --config NODE.toml`.",
             ', error="invalid_token"',
         )
+    token, warrant = known
     now = node.now()
+    if token.unreadable is not None:
+        raise _unauthorized("What is stored of this token cannot be read; make another one.", ', error="invalid_token"')
     if token.has_expired(now):
         raise _unauthorized(
             "This token has expired; have it rotated (POST /tokens/NAME/rotate).", ', error="invalid_token"'
@@ -243,9 +245,9 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
         raise Refusal("forbidden", "This token may not be used from this address (its networks do not hold it).")
     if token.per_minute and (wait := request.app[RATES].wait(token.name, token.per_minute, time.monotonic())):
         raise _too_many("rate-limited", wait)
-    known_good.add(clear)
     request.app[USES].note(request, token, now)
-    return Caller(f"token {token.name}", token.rights, token)
+    rights = replace(token.rights, zones=node.snapshot().site.zones)
+    return Caller(f"token {token.name}", rights, token, replace(warrant, source=source or LOCALLY))
 
 
 def open_to_all(handler: Handler) -> Handler:
@@ -271,8 +273,9 @@ def demand_seen(request: web.Request, look: str, kind: str, name: str | None, *,
 
     It does not name the object; with `must` it does not tell either whether there is one (`name` None: there is none).
     """
-    patterns = request[CALLER].rights.patterns(Action.READ, kind, look)
-    if patterns is not None and (must if name is None else not fits_any(kind, name, patterns)):
+    rights = request[CALLER].rights
+    patterns = rights.patterns(Action.READ, kind, look)
+    if patterns is not None and (must if name is None else not fits_any(kind, name, patterns, rights.zones)):
         raise Refusal("forbidden", f"The answer is about no {kind} that this token may see (read:{look}).")
 
 

@@ -6,14 +6,15 @@ It knows HTTP and JSON, and nothing of what the objects mean.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import IO, Any
 
 from aiohttp import web
@@ -21,6 +22,8 @@ from aiohttp import web
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import worked
+from dnsvip.errors import DiskFull
+from dnsvip.site.io.safe_file import FREE
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
 
@@ -34,7 +37,7 @@ AT_ONCE = 1 << 16
 """Bytes of JSON that are read on the event loop, in some milliseconds."""
 
 MOST_VALUES = 20_000
-"""Values in a larger body: what is made of it is examined on the event loop, in a quarter of a second."""
+"""Values in a larger body: an object of so many is made in a process, in half a second."""
 
 
 async def read_object(request: web.Request, limit: int | None = None) -> JsonObject:
@@ -75,27 +78,48 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def spooled(request: web.Request, limit: int) -> AsyncIterator[tuple[IO[bytes], int]]:
-    """The body in a temporary file that stands at its start, and its size in bytes; raises Refusal as `chunks` does."""
-    with tempfile.TemporaryFile() as file:
+    """The body in a temporary file that stands at its start, and its size in bytes; raises Refusal as `chunks` does,
+    and DiskFull."""
+    with tempfile.TemporaryFile(buffering=0) as file:
         async for chunk in chunks(request, limit):
-            await asyncio.to_thread(file.write, chunk)
+            with on_disk():
+                await asyncio.to_thread(_write, file, chunk)
         size = file.tell()
         file.seek(0)
         yield file, size
 
 
+def _write(file: IO[bytes], data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """Writing to a temporary file: raises DiskFull, which names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder = tempfile.gettempdir()
+        raise DiskFull(f"the disk of {folder} is full, where an import waits; nothing is stored; {FREE}") from None
+
+
 def parse_large(body: bytes) -> JsonObject:
     """The object in a large body: large texts, not very many values."""
     data = parse_object(body)
-    if _values(data) > MOST_VALUES:
+    if values(data) > MOST_VALUES:
         raise Refusal("too-large", f"The body has more than {MOST_VALUES} values.")
     return data
 
 
-def _values(data: Any) -> int:
+def values(data: Any) -> int:
+    """How many values there are in one."""
     if isinstance(data, dict):
-        return 1 + sum(map(_values, data.values()))
-    return 1 + (sum(map(_values, data)) if isinstance(data, list) else 0)
+        return 1 + sum(map(values, data.values()))
+    return 1 + (sum(map(values, data)) if isinstance(data, list) else 0)
 
 
 def parse_object(body: bytes) -> JsonObject:

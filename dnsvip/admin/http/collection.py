@@ -20,8 +20,8 @@ from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import WARNINGS, Refusal
-from dnsvip.admin.http.queries import PageQuery, page_query
-from dnsvip.admin.http.work import turn
+from dnsvip.admin.http.queries import PAGE_BYTES, PageQuery, page_query
+from dnsvip.admin.http.work import turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem, UnreadableError
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection, dump, parse
@@ -36,6 +36,8 @@ from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED
 
 TRIES = 5
+MANY = 1000
+"""Values of a body that are examined on the event loop, in some 20 milliseconds."""
 GENERATION = "Dnsvip-Generation"
 """Response header of a change: the generation that contains it."""
 
@@ -87,7 +89,8 @@ class Resource:
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
     stored object is to become. `remarks` gives warnings about a change beside those of the site's rules, for the
     answer. `discloses` names the objects of other kinds, (kind, name), that the answer to a query tells about.
-    `limit` names that of a body. With `reserved` no object can be called
+    `limit` names that of a body; a page of a list ends where its stored texts have `page_bytes`.
+    With `reserved` no object can be called
     import or export.
     """
 
@@ -100,6 +103,7 @@ class Resource:
     permit: Permit = _permitted
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
     limit: str = "body_bytes"
+    page_bytes: int = PAGE_BYTES
     reserved: bool = False
 
     @property
@@ -170,11 +174,10 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     wanted = replace(resource.listing(query), visible=rights.patterns(Action.READ, resource.name))
     store = request.app[NODE].store()
     async with turn(request) if wanted.inside else nullcontext():  # a look at every name
-        rows = await store.objects.places(replace(wanted, limit=wanted.limit + 1))
-    page = rows[: wanted.limit]
+        page, is_more = await store.objects.page_within(wanted, resource.page_bytes)
     shown = [thing.listed if isinstance(thing, Unreadable) else resource.listed(thing) for thing, _ in page]
     more = None
-    if len(rows) > len(page):
+    if is_more:
         thing, place = page[-1]
         after = name_of_thing(thing) if wanted.sort == "name" else f"{place},{name_of_thing(thing)}"
         more = {**request.query, "limit": wanted.limit, "after": after}
@@ -212,10 +215,10 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
     body = _named(resource, name, await bodies.read_object(request, resource.most(request)))
     await resource.check(request, name, body)
 
-    def make(before: SiteObject | None) -> SiteObject:
-        whole = body if before is None else bodies.with_runtime(resource.name, dump(before), body)
-        return parse(resource.name, name, whole)
+    def whole(before: SiteObject | None) -> JsonObject:
+        return body if before is None else bodies.with_runtime(resource.name, dump(before), body)
 
+    make = await _making(resource, request, name, body, whole)
     outcome = await change(resource, request, name, make, mend=lambda broken: make(broken.stand_in))
     return await changed_response(resource, request, outcome)
 
@@ -226,15 +229,38 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
     body = _named(resource, name, await bodies.read_object(request, resource.most(request)))
     await resource.check(request, name, body)
 
-    def make(before: SiteObject | None) -> SiteObject:
+    def whole(before: SiteObject | None) -> JsonObject:
         if before is None:
             raise absent(resource, name)
-        return parse(resource.name, name, bodies.merged(dump(before), body))
+        merged: JsonObject = bodies.merged(dump(before), body)
+        return merged
 
+    make = await _making(resource, request, name, body, whole)
     return await changed_response(resource, request, await change(resource, request, name, make))
 
 
-async def delete(resource: Resource, request: web.Request) -> web.Response:
+async def _making(
+    resource: Resource,
+    request: web.Request,
+    name: str,
+    body: JsonObject,
+    whole: Callable[[SiteObject | None], JsonObject],
+) -> Callable[[SiteObject | None], SiteObject]:
+    """What makes the object to store from the stored one, by its whole body. Of a body with many values it is made
+    ahead by a process, and once more only where the stored object has changed meanwhile; raises InvalidSite."""
+
+    def here(before: SiteObject | None) -> SiteObject:
+        return parse(resource.name, name, whole(before))
+
+    if bodies.values(body) <= MANY:
+        return here
+    stored = await request.app[NODE].store().objects.find(resource.name, name)
+    known = whole(stored.stand_in if isinstance(stored, Unreadable) else stored)
+    ahead: SiteObject = await worked(request, parse, resource.name, name, known, small=False)
+    return lambda before: ahead if whole(before) == known else here(before)
+
+
+async def delete(resource: Resource, request: web.Request, *, end_flows: bool = False) -> web.Response:
     """Delete an object that nothing refers to."""
     name = name_of(resource, request)
 
@@ -243,7 +269,7 @@ async def delete(resource: Resource, request: web.Request) -> web.Response:
             raise absent(resource, name)
 
     try:
-        outcome = await change(resource, request, name, make, mend=lambda _: None)
+        outcome = await change(resource, request, name, make, mend=lambda _: None, end_flows=end_flows)
     except Conflict:
         raise
     except InvalidSite as error:
@@ -262,11 +288,14 @@ async def change(
     make: Make,
     seen: Seen | None = None,
     mend: Mend | None = None,
+    *,
+    end_flows: bool = False,
 ) -> Outcome:
     """Store what `make` returns for the stored object; repeated after a concurrent change.
 
     `seen` gives what the requester knows of it, which the conditions of the request are about. `mend` gives what is to
-    be in the place of one that cannot be read; without it UnreadableError is raised.
+    be in the place of one that cannot be read; without it UnreadableError is raised. With `end_flows` the known flows
+    of a client that is removed end.
     """
     node, seen = request.app[NODE], seen or resource.shown
     for attempt in range(TRIES):
@@ -281,7 +310,7 @@ async def change(
         if after is not None:
             _permit_references(request, resource.name, name, before, after)
             await resource.permit(request, before, after)
-        step = Change(resource.name, name, _action(stored, after), before, after, broken)
+        step = Change(resource.name, name, _action(stored, after), before, after, broken, end_flows)
         try:
             generation = await store.objects.apply([step], request[ACTOR], "api")
         except Conflict:
@@ -309,7 +338,7 @@ def _permit_references(
 async def changed_response(resource: Resource, request: web.Request, outcome: Outcome) -> web.Response:
     """The answer to a change: the object as it is now, with what there is to remark on the change."""
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
-    await _remark(resource, request, outcome.before, outcome.after)
+    await remark(resource, request, outcome.before, outcome.after)
     shown = resource.shown(outcome.after)
     if outcome.before is not None or outcome.mended:
         return shown_response(shown, outcome.headers)
@@ -317,7 +346,7 @@ async def changed_response(resource: Resource, request: web.Request, outcome: Ou
     return shown_response(shown, headers, status=201)
 
 
-async def _remark(resource: Resource, request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
+async def remark(resource: Resource, request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
     """Note what there is to remark on a change, for the answer's warnings."""
     site = request.app[NODE].snapshot().site
     known = {problem.message for problem in warnings_about(resource.name, before, site)} if before else set()

@@ -6,9 +6,9 @@ warnings of its nodes. Each is left out where no scope of the look reaches the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -39,13 +39,14 @@ class Narrowed:
     """The objects that a look shows: by kind the patterns of their names; a kind that is not there is shown whole."""
 
     patterns: Mapping[str, tuple[str, ...]]
+    zones: Collection[str] = field(default=(), compare=False, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
 
     def shows(self, kind: str, name: str) -> bool:
         """Whether the look reaches an object."""
-        return kind not in self.patterns or fits_any(kind, name, self.patterns[kind])
+        return kind not in self.patterns or fits_any(kind, name, self.patterns[kind], self.zones)
 
     def document(self, value: Any) -> Any:
         """JSON data without what tells of hidden objects."""
@@ -111,4 +112,4 @@ class Narrowed:
 def narrowed(rights: Rights, look: str) -> Narrowed:
     """What a look shows that rights allow."""
     by_kind = {kind: rights.patterns(Action.READ, kind, look) for kind in NARROWED}
-    return Narrowed({kind: patterns for kind, patterns in by_kind.items() if patterns is not None})
+    return Narrowed({kind: patterns for kind, patterns in by_kind.items() if patterns is not None}, rights.zones)

@@ -118,6 +118,8 @@ class Served:
         """Answer, after the query has been read."""
         if any(len(part) > LONGEST_NAME for part in request.match_info.values()):
             raise Refusal("not-found", f"No name here has more than {LONGEST_NAME} characters.")
+        if any("\0" in text for text in (*request.match_info.values(), *request.query.keys(), *request.query.values())):
+            raise Refusal("bad-request", "No path and no query here has a character U+0000.")
         if not self.operation.raw:
             request[QUERY] = _read_query(request, self.operation.query)
         return await self.operation.handle(request)

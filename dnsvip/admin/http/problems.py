@@ -7,6 +7,7 @@ stored secret. What went wrong inside is logged here, once.
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -17,14 +18,19 @@ from aiohttp import web
 from dnsvip.errors import (
     ConfigError,
     Conflict,
+    DatabaseBusy,
+    DiskFull,
     DnsvipError,
     InvalidSite,
+    OwnRequests,
     Problem,
+    RevokedError,
     SecretError,
     StoreError,
     UnreadableError,
+    cut,
 )
-from dnsvip.jobs.jobs import Busy, TooLong
+from dnsvip.jobs.jobs import Busy, OwnTurn, TooLong
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,6 +57,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "internal": (500, "The server failed"),
     "not-implemented": (501, "This node does not do that"),
     "busy": (503, "The node has too much of this to do"),
+    "disk-full": (507, "A disk is full"),
     "unavailable": (503, "The database cannot be used now"),
 }
 """The last part of a problem's `type` -> its status and title."""
@@ -61,6 +68,12 @@ SHOWN: web.RequestKey[Callable[[Problem], Problem]] = web.RequestKey("shown")
 WARNINGS: web.RequestKey[list[str]] = web.RequestKey("warnings")
 """Key of what is allowed but probably a mistake; an answer has a header `Dnsvip-Warning` for each, a JSON string:
 readers that join headers of one name with commas can tell them apart."""
+
+LONGEST_DETAIL = 1000
+"""Characters of a problem's detail, which may echo what was sent."""
+
+WARNING = "Dnsvip-Warning"
+"""The header that has a warning, as a JSON string."""
 
 MOST_WARNINGS = 50
 """Warnings in an answer: programs that read it take a hundred headers, or some kilobytes of them."""
@@ -74,7 +87,7 @@ class Refusal(DnsvipError):
     def __init__(
         self, kind: str, detail: str, errors: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(detail)
+        super().__init__(cut(detail, LONGEST_DETAIL))
         self.kind = kind
         self.errors = errors
         self.headers = headers or {}
@@ -98,10 +111,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     """Answer every exception of a handler with its problem."""
     try:
         answer = await handler(request)
-        warnings = request.get(WARNINGS, [])
-        more = [f"{len(warnings) - MOST_WARNINGS} more warnings"] if len(warnings) > MOST_WARNINGS else []
-        for text in [*warnings[:MOST_WARNINGS], *more]:
-            answer.headers.add("Dnsvip-Warning", json.dumps(text))
+        for text in shown_warnings(request.get(WARNINGS, [])):
+            answer.headers.add(WARNING, text)
         return answer
     except web.HTTPException as error:
         return response(_of_http(error, request))
@@ -116,6 +127,12 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return response(Refusal("internal", "An unexpected error; the node's log has more."))
 
 
+def shown_warnings(warnings: Sequence[str]) -> list[str]:
+    """The values of headers WARNING for these warnings, of very many the first."""
+    more = [f"{len(warnings) - MOST_WARNINGS} more warnings"] if len(warnings) > MOST_WARNINGS else []
+    return [json.dumps(text) for text in (*warnings[:MOST_WARNINGS], *more)]
+
+
 def refusal_of(error: DnsvipError, request: web.Request) -> Refusal:
     """The refusal for a DnsvipError, without the names of objects that the caller of the request may not see."""
     match error:
@@ -125,18 +142,51 @@ def refusal_of(error: DnsvipError, request: web.Request) -> Refusal:
             shown = request.get(SHOWN, _as_it_is)
             problems = list(dict.fromkeys(shown(problem) for problem in error.problems))
             return Refusal("conflict" if isinstance(error, Conflict) else "invalid", _said(problems), problems)
-        case ConfigError():
-            return Refusal("invalid", str(error))
+        case ConfigError() | TooLong():
+            return Refusal("invalid", f"It {error}." if isinstance(error, TooLong) else str(error))
+        case OwnTurn():
+            return Refusal("rate-limited", f"{error}.", headers={"Retry-After": "30"})
         case Busy():
             return Refusal("busy", str(error), headers={"Retry-After": "5"})
-        case TooLong():
-            return Refusal("invalid", f"It {error}.")
-        case UnreadableError():
-            return Refusal("unreadable", f"{error}; PUT replaces it, DELETE removes it.")
-        case StoreError() | SecretError():  # it cannot be reached, or its key was changed without this node
-            return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
+        case RevokedError():
+            headers = {"WWW-Authenticate": 'Bearer realm="dnsvip", error="invalid_token"'}
+            return Refusal("unauthorized", f"This token {error} meanwhile, so this is not done.", headers=headers)
+        case StoreError() | SecretError():
+            return _of_store(error)
     log.error("request failed", error=str(error))
     return Refusal("internal", str(error))
+
+
+def _of_store(error: StoreError | SecretError) -> Refusal:
+    match error:
+        case OwnRequests():
+            return Refusal("rate-limited", f"{error}.", headers={"Retry-After": "5"})
+        case DatabaseBusy():
+            return Refusal("busy", f"{error}.", headers={"Retry-After": "5"})
+        case DiskFull():
+            log.warning("a disk is full", error=str(error))
+            return Refusal("disk-full", str(error))
+        case UnreadableError():
+            return Refusal("unreadable", f"{error}; PUT replaces it, DELETE removes it.")
+    return _unavailable(error)  # it cannot be reached, or its key was changed without this node
+
+
+def _unavailable(error: DnsvipError) -> Refusal:
+    """The answer without the database, to callers who need not know where it is: the log says why, now and then."""
+    now, text = time.monotonic(), str(error)
+    if now >= _told.get(text, 0.0):
+        _told.clear()
+        _told[text] = now + TOLD_SECONDS
+        log.warning("the database cannot be used", error=text)
+    key = isinstance(error, SecretError)
+    why = "Its key-encryption key is not the one of this node" if key else "The database cannot be used"
+    return Refusal("unavailable", f"{why}; the node's log has more.", headers={"Retry-After": "2"})
+
+
+TOLD_SECONDS = 10.0
+"""Between two log lines of the same failure of the database."""
+
+_told: dict[str, float] = {}
 
 
 def _as_it_is(problem: Problem) -> Problem:

@@ -22,6 +22,9 @@ from dnsvip.site.registry import KINDS
 from dnsvip.store import Listing
 
 PAGE, LONGEST_PAGE = 100, 1000
+PAGE_BYTES = 1 << 19
+"""Stored characters at which a page ends, more than 1,000 usual objects have: what it takes of everybody's time is
+bounded."""
 BIGGEST = (1 << 63) - 1
 T = TypeVar("T")
 
@@ -86,6 +89,8 @@ AddressText = Annotated[
         {"type": "string", "examples": ["2001:db8:77::1"], "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
     ),
 ]
+FlowLabel: TypeAlias = Annotated[int, *number(0, (1 << 20) - 1)]
+"""20 bits (RFC 8200 section 3)."""
 Port = Annotated[int, BeforeValidator(_port), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})]
 
 

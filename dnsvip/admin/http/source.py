@@ -30,11 +30,8 @@ _NODE = re.compile(
 )
 """An address, with or without a port (RFC 7239 section 6; X-Forwarded-For is written in all these ways)."""
 
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
-_PAIR = re.compile(
-    r'\s*(?P<name>[A-Za-z0-9!#$%&\'*+.^_`|~-]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^";\s]*))\s*(?:;|$)'
-)
-"""The elements of the header Forwarded, and the pairs of one (RFC 7239 section 4)."""
+MOST_BYTES = 2048
+"""Characters of the header in all its lines: 20 proxies with all that RFC 7239 lets each of them say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +53,13 @@ class Proxies:
 
     def source(self, peer: str, lines: Sequence[str]) -> str:
         """Who asks by way of `peer`, whose request has these lines of the header; raises ValueError for a hop that is
-        no address."""
+        no address, and for more than MOST_BYTES."""
         if not self.trust(peer):
             return str(_of_peer(peer) or peer)
-        hops = [hop for line in lines for hop in _HOPS[self.header](line)]
+        if sum(map(len, lines)) > MOST_BYTES:
+            raise ValueError(f"has more than {MOST_BYTES} characters")
         source: Address | None = None
-        for hop in reversed(hops):
+        for hop in (hop for line in reversed(lines) for hop in _HOPS[self.header](line)):
             source = _address(hop)
             if source not in self:
                 break
@@ -97,15 +95,42 @@ def _address(hop: str) -> Address:
 
 
 def _of_list(line: str) -> Iterator[str]:
-    return (hop for part in line.split(",") if (hop := part.strip()))
+    return (hop for part in reversed(line.split(",")) if (hop := part.strip()))
 
 
 def _of_forwarded(line: str) -> Iterator[str]:
-    for element in _ELEMENT.findall(line):
-        if element.strip():
-            pairs = {pair["name"].lower(): pair for pair in _PAIR.finditer(element)}
-            node = pairs.get("for")
-            yield (re.sub(r"\\(.)", r"\1", node["quoted"] or "") or node["token"] or "") if node else "unknown"
+    return (_for(element) for element in _from_the_right(line, ",") if element.strip())
+
+
+def _for(element: str) -> str:
+    """For whom an element of Forwarded says to ask (RFC 7239 section 4)."""
+    for pair in _from_the_right(element, ";"):
+        name, _, value = pair.strip().partition("=")
+        if name.lower() == "for":
+            quoted = len(value) > 1 and value[0] == value[-1] == '"'
+            return re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
+    return "unknown"
+
+
+def _from_the_right(text: str, separator: str) -> Iterator[str]:
+    """The parts of a text, the last one first, with separators in quotes kept. Each character is looked at once: what
+    stands on the left is the requester's own word, and must cost nothing and change nothing."""
+    end, inside = len(text), False
+    for at in range(len(text) - 1, -1, -1):
+        if text[at] == '"' and not (inside and _is_escaped(text, at)):
+            inside = not inside
+        elif text[at] == separator and not inside:
+            yield text[at + 1 : end]
+            end = at
+    yield text[:end]
+
+
+def _is_escaped(text: str, at: int) -> bool:
+    """Whether an odd number of backslashes stands before a character."""
+    first = at
+    while first and text[first - 1] == "\\":
+        first -= 1
+    return bool((at - first) % 2)
 
 
 _HOPS = {X_FORWARDED_FOR: _of_list, FORWARDED: _of_forwarded}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.collection import Resource, change, shown_response
+from dnsvip.admin.http.collection import Resource, change, remark, shown_response
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
 from dnsvip.admin.node import NODE
 from dnsvip.site import Classify
@@ -37,7 +37,9 @@ async def _changed(request: web.Request, body: JsonObject, base: JsonObject | No
 
     mend = None if base is None else lambda _: make(None)
     outcome = await change(CLASSIFY, request, "", make, mend=mend)
-    return shown_response(dump(outcome.after or Classify()), outcome.headers)
+    after = outcome.after or Classify()
+    await remark(CLASSIFY, request, outcome.before, after)
+    return shown_response(dump(after), outcome.headers)
 
 
 ROUTES = [

@@ -7,20 +7,22 @@ again, neither by lowering the key generation nor by enabling a revoked client.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 from aiohttp import web
+from pydantic import ConfigDict, StrictBool
 
 from dnsvip.admin.http.auth import CALLER
-from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
-from dnsvip.admin.http.operation import ROOT, Operation, query_of
+from dnsvip.admin.http.collection import Resource, absent, change, changed_response, delete, name_of, routes
+from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.queries import Flag, read_body
 from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Client, ClientState
+from dnsvip.site import STRICT, Client, ClientState
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import new_matches
@@ -36,6 +38,8 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     if after.key_generation < before.key_generation:
         message = f"cannot go down (it is {before.key_generation}): old keys would become good again"
         raise InvalidSite([Problem(f"client.{after.name}.key_generation", message)])
+    if before.state is not ClientState.ENABLED and after.state is ClientState.ENABLED and before.end_flows:
+        after = replace(after, end_flows=False)  # to be asked for anew the next time
     left = before.state is ClientState.REVOKED and after.state is not ClientState.REVOKED
     if left and after.key_generation == before.key_generation:
         return replace(after, key_generation=before.key_generation + 1)
@@ -67,13 +71,50 @@ async def raise_key(request: web.Request) -> web.Response:
     return await changed_response(CLIENT, request, await change(CLIENT, request, name, make))
 
 
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Whether the client's known flows are to end too."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    end_flows: StrictBool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Whether the known flows of the client that is deleted are to end too."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    end_flows: Flag = False
+
+
+async def revoke(request: web.Request) -> web.Response:
+    """Reject the client's addresses and, for good, its key; with `end_flows` its known flows end too."""
+    wanted = await read_body(request, "revoke", Revocation) if request.can_read_body else Revocation()
+    name = name_of(CLIENT, request)
+
+    def make(before: SiteObject | None) -> SiteObject:
+        if before is None:
+            raise absent(CLIENT, name)
+        client = cast("Client", before)
+        return replace(client, state=ClientState.REVOKED, end_flows=wanted.end_flows or client.end_flows)
+
+    return await changed_response(CLIENT, request, await change(CLIENT, request, name, make))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Delete a client; with `end_flows` its known flows end too."""
+    return await delete(CLIENT, request, end_flows=query_of(request, Removal).end_flows)
+
+
 async def history(request: web.Request) -> web.Response:
     """The changes of a client, by whom and when, newest first; also after it is deleted."""
     return await page(request, query_of(request, HistoryQuery), {"kind": "client", "name": name_of(CLIENT, request)})
 
 
 ROUTES = [
-    *routes(CLIENT),
+    *(operation for operation in routes(CLIENT) if operation.method != "DELETE"),
+    Operation("DELETE", f"{ROOT}/clients/{{name{NOT_RESERVED}}}", remove, "client", query=Removal, status=204),
+    Operation("POST", f"{ROOT}/clients/{{name}}/revoke", revoke, "client", body=Revocation, answer="client"),
     Operation("POST", f"{ROOT}/clients/{{name}}/new-key", raise_key, "client", answer="client"),
     Operation("GET", f"{ROOT}/clients/{{name}}/history", history, "client", query=HistoryQuery, answer=AuditPage),
 ]

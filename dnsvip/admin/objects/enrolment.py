@@ -25,7 +25,7 @@ from dnsvip.admin.objects.clients import CLIENT
 from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.enrolment import dump
 from dnsvip.errors import ClientError, InvalidSite, Problem
-from dnsvip.site import STRICT, Endpoint, Snapshot
+from dnsvip.site import STRICT, DnsServer, Snapshot
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action, Rights, fits_any
 
@@ -36,10 +36,10 @@ STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The DNS servers that the client queries, at least one."""
+    """The DNS servers that the client queries; by default those of the DNS group of its tier."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    servers: Annotated[tuple[Endpoint, ...], Field(max_length=16)] = ()
+    servers: Annotated[tuple[DnsServer, ...], Field(max_length=16)] = ()
 
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,9 @@ def _within(snapshot: Snapshot, rights: Rights) -> Snapshot:
     for kind, things in (("cluster", site.clusters), ("zone", site.zones), ("service", site.services)):
         patterns = rights.patterns(Action.WRITE, kind, "enrolment")
         if patterns is not None:
-            kept[COLLECTIONS[kind]] = {name: each for name, each in things.items() if fits_any(kind, name, patterns)}
+            kept[COLLECTIONS[kind]] = {
+                name: each for name, each in things.items() if fits_any(kind, name, patterns, rights.zones)
+            }
     return replace(snapshot, site=replace(site, **kept)) if kept else snapshot
 
 

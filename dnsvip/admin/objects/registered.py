@@ -1,4 +1,5 @@
-"""/clusters, /tiers, /services, /tsig: the kinds that need nothing beyond what every kind has, made from the registry.
+"""/clusters, /tiers, /services, /dns-groups, /tsig: the kinds that need nothing beyond what every kind
+has, made from the registry.
 
 The others have files of their own beside this one. A cluster's keys are made and destroyed with it
 (operations/keys.py); a TSIG key's secret is only written, no answer holds it.
@@ -40,6 +41,7 @@ RESOURCES = (
     Resource(KINDS["cluster"]),
     Resource(KINDS["tier"]),
     Resource(KINDS["service"], check=check_service),
+    Resource(KINDS["dns_group"]),
     Resource(KINDS["tsig"], discloses=owners_of_keys),
 )
 ROUTES = [operation for resource in RESOURCES for operation in routes(resource)]

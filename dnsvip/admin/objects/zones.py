@@ -21,6 +21,7 @@ from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 from dnsvip.site.io.files import zone_text
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.plan import unsigned_warning
 from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
 
@@ -55,31 +56,42 @@ async def of_zone(request: web.Request, function: Callable[..., T], zone: Zone, 
 
 
 async def remarks(request: web.Request, before: SiteObject | None, after: SiteObject) -> Sequence[Problem]:
-    """A warning where the records have changed and the serial has not been raised."""
+    """A warning where the zone is no longer signed, and where its records have changed and the serial has not been
+    raised."""
     old, new = cast("Zone | None", before), cast("Zone", after)
-    if old is None or old.text == new.text:
+    if old is None:
         return ()
+    unsigned = [warning] if (warning := unsigned_warning(old, new)) else []
+    if old.text == new.text:
+        return unsigned
     larger = max(old, new, key=lambda zone: len(zone.text))
-    return await of_zone(request, _serial_warnings, larger, old, new)
+    return [*unsigned, *await of_zone(request, _serial_warnings, larger, old, new)]
 
 
 def _serial_warnings(_larger: Zone, before: Zone, after: Zone) -> Sequence[Problem]:
     return serial_warnings([(before, after)])
 
 
-ZONE = Resource(KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit="zone_bytes")
+ZONE = Resource(
+    KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit="zone_bytes", page_bytes=16 << 20
+)
 
 
 async def get(request: web.Request) -> web.Response:
     """One zone, as text/dns where the request accepts that."""
     if TEXT_DNS not in request.headers.get("Accept", ""):
         return await collection.get(ZONE, request)
+    zone = await stored(request)
+    return web.Response(text=zone.text, content_type=TEXT_DNS, headers={"ETag": bodies.etag(dump(zone))})
+
+
+async def stored(request: web.Request) -> Zone:
+    """The zone that a request names; raises Refusal without one."""
     name = name_of(ZONE, request)
     zone = await request.app[NODE].store().objects.get("zone", name)
     if zone is None:
         raise absent(ZONE, name)
-    headers = {"ETag": bodies.etag(dump(zone))}
-    return web.Response(text=cast("Zone", zone).text, content_type=TEXT_DNS, headers=headers)
+    return cast("Zone", zone)
 
 
 async def put(request: web.Request) -> web.Response:
@@ -98,7 +110,7 @@ async def put(request: web.Request) -> web.Response:
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:
-    """The zone with another text and its transfer settings."""
+    """The zone with another text and its other settings."""
     return parse("zone", name, {**(dump(old) if old else {}), "text": text})
 
 

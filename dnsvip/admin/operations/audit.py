@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeAlias
 from urllib.parse import urlencode
@@ -14,7 +15,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
-from dnsvip.admin.http.queries import PAGE, Id, Limit, Text
+from dnsvip.admin.http.queries import PAGE, PAGE_BYTES, Id, Limit, Text
+from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
 from dnsvip.site import STRICT
 from dnsvip.site.rights import KINDS, Action, Rights
@@ -60,23 +62,33 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery(HistoryQuery):
-    """And of one kind of object, one object, somebody (`token NAME`), or one action: + made, ~ changed, - removed."""
+    """And of one kind of object, one object, somebody (`token NAME`), one action (+ made, ~ changed, - removed), or
+    from one address (`unix`: by the Unix socket)."""
 
     kind: Text | None = None
     name: Text | None = None
     actor: Text | None = None
     action: Annotated[str, Field(pattern=r"^[-+~]$")] | None = None
+    source: Text | None = None
 
 
+_COLUMNS = tuple(column.name for column in fields(AuditRow))
 AuditPage: TypeAlias = Page[AuditRow]
 
 
 async def list_all(request: web.Request) -> web.Response:
     """A page of the audit rows that the caller's scopes of the audit reach, newest first, without secrets."""
     query = query_of(request, AuditQuery)
-    asked = {key: getattr(query, key) for key in ("kind", "name", "actor", "action")}
+    asked = {key: getattr(query, key) for key in ("kind", "name", "actor", "action", "source")}
     about = {key: value for key, value in asked.items() if value is not None}
-    return await page(request, query, about, _visible(request[CALLER].rights))
+    visible = _visible(request[CALLER].rights)
+    async with turn(request) if _takes_long(about, visible) else nullcontext():
+        return await page(request, query, about, visible)
+
+
+def _takes_long(about: Mapping[str, str], visible: VisibleKinds | None) -> bool:
+    """Whether no index leads to the rows, so that all may be read for one page."""
+    return "name" not in about and (bool({"kind", "action", "source"} & about.keys()) or visible is not None)
 
 
 async def page(
@@ -84,10 +96,12 @@ async def page(
 ) -> web.Response:
     """The rows about something; with `visible` only those that a caller may see."""
     limit = query.limit
-    rows = await request.app[NODE].store().audit.rows(limit + 1, query.before, about, query.since, visible)
-    more = {**request.query, "limit": limit, "before": rows[limit - 1].id} if len(rows) > limit else None
+    audit = request.app[NODE].store().audit
+    rows, is_more = await audit.page_within(PAGE_BYTES, limit, query.before, about, query.since, visible)
+    more = {**request.query, "limit": limit, "before": rows[-1].id} if is_more else None
     following = f"{request.path}?{urlencode(more)}" if more else None
-    return bodies.answer({"items": [asdict(row) for row in rows[:limit]], "next": following})
+    items = [{name: getattr(row, name) for name in _COLUMNS} for row in rows]  # asdict would copy each object
+    return bodies.answer({"items": items, "next": following})
 
 
 def _visible(rights: Rights) -> VisibleKinds | None:

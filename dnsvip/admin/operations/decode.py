@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
-from dnsvip.admin.http.queries import AddressText, Port, read_body
+from dnsvip.admin.http.queries import AddressText, FlowLabel, Port, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.dispatcher.verdict import AddressVerdict
@@ -24,12 +24,13 @@ from dnsvip.site.rights import Action
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """The address to decode, and where the packet comes from, which matters for a proven one."""
+    """The address to decode, where the packet comes from, which matters for a proven one, and its flow label."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     address: AddressText
     source: AddressText = field(default=IPv6Address(0))
     port: Port = 0
+    label: FlowLabel = 0
 
 
 async def by_query(request: web.Request) -> web.Response:
@@ -46,7 +47,7 @@ async def _decoded(request: web.Request, asked: Decode) -> web.Response:
     verifier = (await request.app[DECIDERS].tables()).verifier
     node, address = request.app[NODE], asked.address
     now = node.now()
-    verdict = verifier.verify(int(address), int(asked.source), asked.port, now)
+    verdict = verifier.verify(int(address), int(asked.source), asked.port, now, label=asked.label)
     demand_seen(request, "decode", "cluster", verdict.cluster.name if verdict.cluster else None, must=True)
     demand_seen(request, "decode", "client", verdict.record.name if verdict.record else None)
     for tier in _tiers(node.snapshot().site.tiers.values(), verdict):

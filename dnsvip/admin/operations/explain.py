@@ -16,6 +16,7 @@ from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.routes import rule_label
 from dnsvip.dispatcher.simulate import SimulatedFlow, simulate
 from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain
@@ -95,6 +96,10 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     for name in (explanation.who.client.name if explanation.who.client else None, *idle):
         demand_seen(request, "explain", "client", name)
     _demand_seen(request, asked.qname, explanation, tables.snapshot.site)
+    flows = [_flow(tables, asked, answered, now) for answered in explanation.addresses]
+    for flow in flows:  # its source may identify another client than its question
+        demand_seen(request, "explain", "client", flow["judgement"]["client"])
+        demand_seen(request, "explain", "tier", flow["tier"])
     return bodies.answer(
         {
             "generation": engine.generation,
@@ -104,7 +109,7 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
             "rule": _rule(explanation, idle),
             "steps": [_step(trial, idle) for trial in explanation.trials],
             "answer": _answer(explanation),
-            "flows": [_flow(tables, asked, answered, now) for answered in explanation.addresses],
+            "flows": flows,
         }
     )
 
@@ -195,9 +200,11 @@ def _flow(tables: DispatchTables, asked: Explain, answered: Answered, now: float
         "action": verdict.action.value,
         "reason": verdict.reason,
         "tier": simulated.address_verdict.tier.name if simulated.address_verdict.tier else None,
-        "pool": simulated.address_verdict.tier.pool if simulated.address_verdict.tier else None,
+        "pool": verdict.server.pool if verdict.server else simulated.route.pool if simulated.route else None,
+        "rule": rule_label(simulated.route.rule) if simulated.route else None,
         "server": verdict.server.name if verdict.server else None,
         "dscp": verdict.dscp,
+        "priority": simulated.route.priority if simulated.route else None,
         "forward": verdict.mode.value,
         "judgement": verdict_json(address, simulated.address_verdict, simulated.steps),
         "candidates": _candidates(simulated),

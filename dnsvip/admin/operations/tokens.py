@@ -19,7 +19,7 @@ from dnsvip.admin.http.operation import ROOT, Operation, Page, Patch, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, ShortQuery, read_body, read_patch, short_page
 from dnsvip.admin.node import NODE
-from dnsvip.errors import InvalidSite, Problem
+from dnsvip.errors import InvalidSite, Problem, UnreadableError
 from dnsvip.site import STRICT
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope, all_inside
@@ -80,6 +80,7 @@ class Shown:
     last_used_at: float | None
     rights: list[str]
     token: str | None = None
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ async def create(request: web.Request) -> web.Response:
 
 async def patch(request: web.Request) -> web.Response:
     """Change what a token may do, from its next request on; it stays the same token."""
-    before = await _token(request)
+    before = await _readable(request)
     given = {
         "role": before.role,
         "scopes": token_form(before)["scopes"],
@@ -150,7 +151,7 @@ async def patch(request: web.Request) -> web.Response:
 
 async def rotate(request: web.Request) -> web.Response:
     """Replace the secret of a token: the old one is void, all else stays."""
-    before = await _token(request)
+    before = await _readable(request)
     _demand_all(request, before)
     caller = request[CALLER].token or EVERYWHERE
     lived = before.expires_at - before.created_at if before.expires_at is not None else None
@@ -220,6 +221,13 @@ def _demand_within(request: web.Request, token: Token) -> None:
 def _earlier(one: float | None, other: float | None) -> float | None:
     """The lesser of two limits, of which None is no limit."""
     return one if other is None else other if one is None else min(one, other)
+
+
+async def _readable(request: web.Request) -> Token:
+    token = await _token(request)
+    if token.unreadable is not None:
+        raise UnreadableError(token.unreadable)
+    return token
 
 
 async def _token(request: web.Request) -> Token:

@@ -24,7 +24,8 @@ from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.verify.explain import DecodingStep, verdict_json
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.identity.identify import Classified, Requester
-from dnsvip.dns.synthesis.vip import Kind, VipMaker
+from dnsvip.dns.synthesis.issuer import Kind
+from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.errors import CodecError
 from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot
 
@@ -46,6 +47,7 @@ WHY_PLAIN = {
 @CONFIG
 @click.option("--source", type=ADDRESS, help="Where the packet comes from; a proof may be bound to it.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port it comes from, likewise.")
+@click.option("--label", type=click.IntRange(0, (1 << 20) - 1), default=0, help="Its flow label; 0: none.")
 @click.option("--at", type=TIME, help="Verify it at this time, unix seconds or ISO 8601; default: now.")
 @byhand.format_options
 @byhand.proof_options
@@ -55,6 +57,7 @@ def decode(
     node_file: Path | None,
     source: IPv4Address | IPv6Address | None,
     port: int | None,
+    label: int,
     at: float | None,
     *,
     as_json: bool,
@@ -70,10 +73,12 @@ def decode(
     else:
         byhand.refuse(by_hand)
         verifier = AddressVerifier(load_snapshot(node_file))
-        verdict = verifier.verify(packet.address, packet.source, packet.port, packet.now)
+        verdict = verifier.verify(packet.address, packet.source, packet.port, packet.now, label=label)
         steps = verifier.explain(verdict, packet.address, packet.now)
     if verdict.reason is AddressReason.BAD_PROOF and source is None:
         steps = (*steps, DecodingStep("hint", "--source was not given, and the proof may be bound to it", ok=False))
+    if verdict.reason is AddressReason.UNPROVEN and source is None:
+        steps = (*steps, DecodingStep("hint", "--source was not given, and a network may be asked for", ok=False))
     if as_json:
         click.echo(json.dumps(verdict_json(address, verdict, steps), indent=2))
     else:
@@ -134,8 +139,9 @@ def _encode_for(
         vip = VipMaker(snapshot).a(Service("", "", cluster.name), *asked)
         return vip.address if vip else int(cluster.plain)
     vip = VipMaker(_encoding_anonymous(snapshot, cluster)).aaaa(Service("", cluster.name), *asked)
-    if vip.kind is not Kind.ENCODED:
-        raise CodecError(f"cluster {cluster.name} would answer the plain VIP: {WHY_PLAIN[vip.kind]}")
+    if vip is None or vip.kind is not Kind.ENCODED:
+        why = WHY_PLAIN[vip.kind if vip else Kind.NO_EPOCH]
+        raise CodecError(f"cluster {cluster.name} would answer the plain VIP: {why}")
     entry = snapshot.keyrings[cluster.name].of(vip.address)
     if not fields or entry is None:
         return vip.address

@@ -7,27 +7,43 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial, wraps
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dnsvip.cli.shared.database import load_snapshot
-from dnsvip.client.enrol import cautions, make_enrolment
+from dnsvip.client.claims import parse_claim
+from dnsvip.client.enrol import cautions, make_enrolment, unusable
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
-from dnsvip.client.io.agent import Agent, Resolved
+from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.command import run_with_hosts, run_with_proxy
+from dnsvip.client.io.renewing import renewing
+from dnsvip.client.io.resolved import Resolved
 from dnsvip.client.io.stub import Stub
 from dnsvip.client.io.upstream import system_servers
 from dnsvip.site import parse_endpoint
+from dnsvip.site.values import checked_dns_server
 
 
 def _endpoints(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         try:
             parse_endpoint(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}: {error}") from None
+    return values
+
+
+def _servers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            checked_dns_server(value)
         except ValueError as error:
             raise click.BadParameter(f"{value!r}: {error}") from None
     return values
@@ -47,6 +63,60 @@ server_option = click.option(
 )
 
 
+def _claims(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str | int]:
+    try:
+        return dict(parse_claim(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+claim_option = click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_claims,
+    help="Say this of the connections, proven with the client's key; may be repeated.",
+)
+
+
+def _resolver(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    return _endpoints(_ctx, _param, (value,))[0] if value else None
+
+
+resolver_option = click.option(
+    "--resolver",
+    metavar="ADDRESS:PORT",
+    callback=_resolver,
+    help="Let any resolver tell the addresses; tickets stand in for the plain address.",
+)
+own_option = click.option(
+    "--own-address",
+    is_flag=True,
+    help="Connect to the plain address, from an address of this client's own that says who it is.",
+)
+
+
+def agent_options(*, own_address: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options of all commands that resolve names; the command gets them as `load`, which makes the agent."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(enrolment: Path | None, **values: Any) -> None:
+            settings = {name: values.pop(name) for name in AGENT_SETTINGS if name in values}
+            function(load=partial(Agent.load, enrolment, **settings), **values)
+
+        options = [enrolment_option, server_option, claim_option, resolver_option]
+        for option in reversed([*options, own_option] if own_address else options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+AGENT_SETTINGS = ("servers", "claims", "resolver", "own_address")
+
+
 @click.group()
 def client() -> None:
     """A client of encoded addresses: enrol, resolve, run programs."""
@@ -58,19 +128,18 @@ def client() -> None:
 @click.option(
     "--server",
     "servers",
-    required=True,
     multiple=True,
     metavar="ADDRESS:PORT",
-    callback=_endpoints,
-    help="A DNS server that the client asks; may be repeated.",
+    callback=_servers,
+    help="A DNS server that the client asks; may be repeated. Default: those of the DNS group of its tier.",
 )
 @click.option("--output", type=FILE, help="The file to write, readable by its owner only; else standard output.")
 def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None) -> None:
     """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
     enrolment = make_enrolment(snapshot, name, servers)
-    for caution in cautions(snapshot, name):
-        click.secho(f"caution: {caution}", fg="yellow", err=True)
+    for caution in [*cautions(snapshot, name), *unusable(enrolment)]:
+        _warn(caution)
     if output is None:
         click.echo(dump(enrolment), nl=False)
         return
@@ -87,37 +156,40 @@ def import_(file: Path, enrolment: Path | None) -> None:
     parsed = parse(text, "standard input" if str(file) == "-" else str(file))
     target = enrolment or files.default_path()
     files.save(parsed, target)
+    for caution in unusable(parsed):
+        _warn(caution)
     click.echo(f"{target}: enrolled as {parsed.client} for {_services(parsed)}")
 
 
+def _warn(text: str) -> None:
+    click.secho(f"caution: {text}", fg="yellow", err=True)
+
+
 def _services(enrolment: Enrolment) -> str:
-    return ", ".join(name for cluster in enrolment.clusters for name in cluster.services)
+    return ", ".join(enrolment.services)
 
 
 @client.command()
 @click.argument("name")
-@enrolment_option
-@server_option
+@agent_options(own_address=True)
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=None, help="The source port, where the proof is bound to it."
 )
 @click.option("--source", type=IPv6Address, metavar="ADDRESS", help="The source address; default: this machine's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def resolve(
-    name: str,
-    enrolment: Path | None,
-    servers: tuple[str, ...],
-    port: int | None,
-    source: IPv6Address | None,
-    *,
-    as_json: bool,
+    name: str, load: Callable[..., Agent], port: int | None, source: IPv6Address | None, *, as_json: bool
 ) -> None:
     """The address to connect to for NAME, proven with this client's key."""
-    resolved = Agent.load(enrolment, servers=servers).resolve_sync(name, source=source, port=port or 0)
+    agent = load()
+    resolved = agent.resolve_sync(name, source=source, port=port or 0)
     click.echo(json.dumps(_plain(resolved)) if as_json else _shown(resolved))
 
 
 def _plain(resolved: Resolved) -> dict[str, object]:
+    more: dict[str, object] = {"label": resolved.label} if resolved.label else {}
+    if resolved.source is not None:
+        more["source"] = str(resolved.source)
     return {
         "name": resolved.name,
         "address": str(resolved.address),
@@ -126,34 +198,58 @@ def _plain(resolved: Resolved) -> dict[str, object]:
         "proven": resolved.proven,
         "valid_until": resolved.valid_until,
         "why": resolved.why.name.lower().replace("_", "-"),
+        **more,
     }
 
 
 def _shown(resolved: Resolved) -> str:
+    if resolved.source is not None:
+        return f"{resolved.address}\n  to be reached from {resolved.source}"
     if not resolved.proven:
         return f"{resolved.address}\n  not proven: {resolved.why}"
+    label = f"\n  with flow label {resolved.label:#07x}" if resolved.label else ""
     left = max(0, round(resolved.valid_until - time.time()))
-    return f"{resolved.address}\n  proven for new connections in the next {left} s\n  issued as {resolved.issued}"
+    return (
+        f"{resolved.address}\n  proven for new connections in the next {left} s\n  issued as {resolved.issued}{label}"
+    )
 
 
 @client.command("exec", context_settings={"allow_interspersed_args": False})
-@enrolment_option
-@server_option
+@agent_options(own_address=True)
 @click.option("--hosts", is_flag=True, help="For programs that know no proxies: give it an /etc/hosts of its own.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, ...], *, hosts: bool) -> None:
+def exec_(command: tuple[str, ...], load: Callable[..., Agent], *, hosts: bool) -> None:
     """Run COMMAND so that it connects to proven addresses; its exit status is passed on.
 
     Certificate names and Host stay those of the URL. By default through a proxy on a loopback port that
     COMMAND finds in its environment.
     """
-    agent = Agent.load(enrolment, servers=servers)
-    sys.exit(asyncio.run((run_with_hosts if hosts else run_with_proxy)(agent, command)))
+    sys.exit(asyncio.run(_run(load(), command, hosts=hosts)))
+
+
+async def _run(agent: Agent, command: tuple[str, ...], *, hosts: bool) -> int:
+    async with renewing(agent, _warn):
+        return await (run_with_hosts if hosts else run_with_proxy)(agent, command)
 
 
 @client.command()
 @enrolment_option
-@server_option
+def renew(enrolment: Path | None) -> None:
+    """Fetch the DNS servers of the enrolment anew, as `exec` and `stub` do every five minutes, and the tickets of all
+    services, to be used wherever a resolver tells the plain address."""
+    agent = Agent.load(enrolment)
+    changed, tickets = asyncio.run(_renewed(agent))
+    servers = ", ".join(agent.enrolment.servers) if agent.enrolment else "none"
+    click.echo(f"{'new' if changed else 'the same'} servers: {servers}")
+    click.echo(f"tickets: {tickets}")
+
+
+async def _renewed(agent: Agent) -> tuple[bool, int]:
+    return await agent.renew(), await agent.fetch_tickets()
+
+
+@client.command()
+@agent_options(own_address=False)
 @click.option(
     "--listen",
     default=("127.0.0.1:5300",),
@@ -170,18 +266,18 @@ def exec_(command: tuple[str, ...], enrolment: Path | None, servers: tuple[str, 
     callback=_endpoints,
     help="The resolver for all other names; default: those of /etc/resolv.conf.",
 )
-def stub(enrolment: Path | None, servers: tuple[str, ...], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:
+def stub(load: Callable[..., Agent], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:
     """Answer DNS queries of this machine: enrolled names with proven addresses, all others from upstream."""
-    agent = Agent.load(enrolment, servers=servers)
     others = [server for server in upstream or system_servers() if server not in listen]
+    agent = load(resolvers=others)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve([Stub(agent, address, others) for address in listen]))
+        asyncio.run(_serve(agent, [Stub(agent, address, others) for address in listen]))
 
 
-async def _serve(stubs: list[Stub]) -> None:
+async def _serve(agent: Agent, stubs: list[Stub]) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with AsyncExitStack() as running:
+    async with AsyncExitStack() as running, renewing(agent, _warn):
         for stub in stubs:
             await running.enter_async_context(stub)
             click.echo(f"answering at {stub.endpoint}", err=True)

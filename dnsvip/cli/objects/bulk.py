@@ -79,6 +79,7 @@ def export(api: Api, output: Path | None, kind: str | None, **some: str | None) 
     if output is None:
         for line in lines:
             sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()  # at the end of the program it would be too late to say that it fails
         return
     with draft_of(output, mode=0o666, error=ConfigError) as draft:  # less the umask, as any exported file
         draft.file.writelines(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
 from dnsvip.cli.objects.bulk import export, import_
@@ -12,7 +14,7 @@ from dnsvip.cli.shared.nouns import PAIRS, assigned, create, json_option, noun
 from dnsvip.site import ClientState, Step
 from dnsvip.site.registry import KINDS
 
-clients = noun(KINDS["client"], verbs="list show set delete")
+clients = noun(KINDS["client"], verbs="list show set")
 clients.commands["list"].params.append(
     click.Option(["--contains"], metavar="TEXT", help="Only those with this in their name; scans all names.")
 )
@@ -29,6 +31,32 @@ clients.add_command(export)
 def history(api: Api, name: str, since: str | None, limit: int, *, as_json: bool) -> None:
     """Show what was changed about client NAME, by whom and when, newest first."""
     rows(api, "clients", name, "history", limit=limit, query={"since": since}, as_json=as_json)
+
+
+_AMOUNTS = ("packets", "bytes", "flows", "drops")
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name", required=False)
+@click.option(
+    "--sort", default="-bytes", show_default=True, metavar="[-]FIELD", help="By name, packets, bytes, flows or drops."
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many.")
+@json_option
+@with_api
+def usage(api: Api, name: str | None, sort: str, limit: int, *, as_json: bool) -> None:
+    """Show what client NAME has used at each dispatcher, or those that have used most.
+
+    Packets and bytes that clients sent and that were forwarded, flows opened, packets dropped.
+    """
+    head = "NODE" if name else "CLIENT"
+    if name:
+        items = iter(api.get("clients", name, "usage")["nodes"])
+    else:
+        items = api.items("usage", limit=limit, query={"sort": sort})
+    columns: show.Columns = {head: lambda item: item["node" if name else "name"]}
+    amounts: show.Columns = {field.upper(): itemgetter(field) for field in _AMOUNTS}
+    show.rows({**columns, **amounts}, items, as_json=as_json)
 
 
 def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[dict[str, str]]:
@@ -81,15 +109,37 @@ def new_key(api: Api, name: str) -> None:
     click.echo(f"client {name} has key generation {generation}; enrol it again with `dnsvip client enrol {name}`")
 
 
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@with_api
+def enable(api: Api, name: str) -> None:
+    """Accept the client's addresses; a revoked one must be enrolled again."""
+    api.call("PATCH", "clients", name, body={"state": ClientState.ENABLED.value})
+    click.echo(f"client {name} is {ClientState.ENABLED.value}")
+
+
+_end_flows = click.option("--end-flows", is_flag=True, help="End the client's known flows too, within a second.")
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@_end_flows
+@with_api
+def delete(api: Api, name: str, *, end_flows: bool) -> None:
+    """Delete client NAME."""
+    api.call("DELETE", "clients", name, query={"end_flows": "true"} if end_flows else None)
+    click.echo(f"client {name} deleted")
+
+
 def _state_command(verb: str, state: ClientState, text: str) -> None:
     @clients.command(verb, help=text, epilog=EPILOG)
     @click.argument("name")
+    @_end_flows
     @with_api
-    def command(api: Api, name: str) -> None:
-        api.call("PATCH", "clients", name, body={"state": state.value})
-        click.echo(f"client {name} is {state.value}")
+    def command(api: Api, name: str, *, end_flows: bool) -> None:
+        api.call("PATCH", "clients", name, body={"state": state.value} | ({"end_flows": True} if end_flows else {}))
+        click.echo(f"client {name} is {state.value}" + (", its flows have ended" if end_flows else ""))
 
 
-_state_command("enable", ClientState.ENABLED, "Accept the client's addresses; a revoked one must be enrolled again.")
 _state_command("disable", ClientState.DISABLED, "Reject the client's addresses until it is enabled again.")
 _state_command("revoke", ClientState.REVOKED, "Reject the client's addresses and, for good, its key.")

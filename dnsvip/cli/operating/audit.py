@@ -37,6 +37,7 @@ def _one(key: str, old: Any, new: Any) -> str:
 COLUMNS: show.Columns = {
     "WHEN": lambda row: show.moment(row["at"]),
     "WHO": lambda row: row["actor"],
+    "FROM": lambda row: row["source"] or "",
     "WHAT": lambda row: f"{row['kind']} {row['name']}".strip(),
     "": lambda row: VERBS.get(row["action"], row["action"]),
     "CHANGES": _changes,
@@ -53,6 +54,7 @@ def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> 
 @click.option("--kind", help="Only of this kind of object, such as client or tier.")
 @click.option("--name", help="Only about the object of this name.")
 @click.option("--actor", help="Only by this one, such as 'token robot'.")
+@click.option("--source", help="Only from this address; 'unix' is the Unix socket.")
 @click.option("--action", type=click.Choice(["made", "changed", "removed"]), help="Only what did this.")
 @click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")

@@ -77,6 +77,8 @@ def _who(explained: JsonObject) -> None:
 def _flow(flow: JsonObject) -> None:
     source = f"from {flow['source']} port {flow['port']} to port {flow['service_port']}"
     where = f"to server {flow['server']} of pool {flow['pool']}" if flow["server"] else flow["action"]
-    click.echo(f"\n{flow['address']}: {where} ({flow['reason']}; {source})")
+    rule = {None: "", "client": ", its client's own"}.get(flow["rule"], f", by rule {flow['rule']}")
+    priority = f", priority {flow['priority']}" if flow["priority"] else ""
+    click.echo(f"\n{flow['address']}: {where}{rule}{priority} ({flow['reason']}; {source})")
     if flow["candidates"]:
         show.rows(CANDIDATES, flow["candidates"], as_json=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +19,9 @@ from dnsvip.errors import StoreError
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plain import JsonObject
+
+if TYPE_CHECKING:
+    from dnsvip.store.keys.rewrap import Rewrapped
 
 POLL_SECONDS = 0.2
 ACTOR = "command line"
@@ -125,14 +130,26 @@ def rewrap(node_file: Path, new_key_file: Path, timeout: float, *, anyway: bool)
     The new key is added to the key file of this node. Add it to those of the other nodes too (a line of its own), or
     have their key_command print both keys: they read it without a restart, and are waited for. A node with DNSVIP_KEY
     must be restarted with both in it. Afterwards the old key can be removed everywhere.
+
+    A secret that cannot be read stays as it is and is named; the exit status is then 1.
     """
     node = load_node(node_file)
-    count, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
-    click.echo(f"{count} secrets are wrapped with the key {key_id}")
+    done, key_id = asyncio.run(_rewrap(node, new_key_file, timeout, anyway=anyway))
+    click.echo(f"{done.count} secrets are wrapped with the key {key_id}")
     click.echo(f"each node needs only the key in {new_key_file} once `dnsvip nodes list` shows it up to date")
+    for name in done.unreadable:
+        text = f"the secret of {name} cannot be read and stays as it is"
+        click.echo(f"{click.style('warning:', fg='yellow')} {text}", err=True)
+    if done.unreadable:
+        click.echo(
+            "replace tsig/NAME by setting the key, cookie_secret/PLACE by `dnsvip keys roll-cookies`, and others by "
+            "`dnsvip keys rotate CLUSTER --emergency`",
+            err=True,
+        )
+        sys.exit(StoreError.exit_code)
 
 
-async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[int, str]:
+async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anyway: bool) -> tuple[Rewrapped, str]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
     from dnsvip.store.keys.rewrap import without_key  # noqa: PLC0415
     from dnsvip.store.secrets.sources import VARIABLE, add_to_file  # noqa: PLC0415

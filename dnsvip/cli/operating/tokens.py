@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 COLUMNS: show.Columns = {
     "NAME": lambda token: token["name"],
-    "MAY": lambda token: token["role"] or [str(scope) for scope in token["rights"]],
+    "MAY": lambda token: token.get("unreadable") or token["role"] or [str(scope) for scope in token["rights"]],
     "FROM": lambda token: token["networks"],
     "EXPIRES": lambda token: show.moment(token["expires_at"]),
     "USED": lambda token: show.moment(token["last_used_at"]),

@@ -64,7 +64,8 @@ class Api:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The JSON of the answer (None where it has no content); raises ApiError."""
+        """The JSON of the answer (None where it has no content); raises ApiError. A body that is a text is a zone file
+        (RFC 4027)."""
         return self._call(method, _url(path, query), body, headers or {})
 
     def items(
@@ -91,15 +92,17 @@ class Api:
         with self._answer(method, _url(path, query), body, sent) as answer:
             if answer.status >= 300:
                 self._read(answer.status, answer.read())
+            _warn(answer)
             yield from _lines(answer)
 
     def _call(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Any:
         data, kind = (None, None) if body is None else (json.dumps(body).encode(), "application/json")
+        if isinstance(body, str):
+            data, kind = body.encode(), "text/dns"
         sent = {"Authorization": f"Bearer {self._token}", **({"Content-Type": kind} if kind else {}), **headers}
         with self._answer(method, url, data, sent) as answer:
             data = self._read(answer.status, answer.read())
-            for text in warnings_of(answer.headers.get_all("Dnsvip-Warning", [])):
-                click.secho(f"warning: {text}", fg="yellow", err=True)
+            _warn(answer)
             return data
 
     @contextmanager
@@ -129,6 +132,11 @@ class Api:
         if status < 300:
             return data
         raise ApiError(problem_text(data), status)
+
+
+def _warn(answer: http.client.HTTPResponse) -> None:
+    for text in warnings_of(answer.headers.get_all("Dnsvip-Warning", [])):
+        click.secho(f"warning: {text}", fg="yellow", err=True)
 
 
 def warnings_of(headers: Sequence[str]) -> list[str]:

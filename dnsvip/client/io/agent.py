@@ -3,9 +3,10 @@
     agent = Agent.load()
     reader, writer = await agent.open_connection("www.example.test", 443, ssl=True)
     sock = agent.create_connection("www.example.test", 80)          # the same, blocking
+    sock = agent.create_connection("www.example.test", 80, claims={"content": "video"})
 
 Names outside the enrolment, and all names without one, are resolved and connected as the system does it. The agent
-owns sockets and the clock; `dnsvip.client.proof` decides what happens to an address.
+puts together who tells an address (`naming`), how it is proven (`prover`) and sockets.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dns.message
 
+from dnsvip.client.claims import Claims, labelled
 from dnsvip.client.enrolment import Enrolment
-from dnsvip.client.io.files import find_enrolment
-from dnsvip.client.io.lookup import Issued, Lookup, canonical
+from dnsvip.client.io.files import default_path, find_enrolment
+from dnsvip.client.io.flow_label import use_label
+from dnsvip.client.io.lookup import Issued, IssuedIPv4, canonical
+from dnsvip.client.io.naming import Naming
+from dnsvip.client.io.own_address import bound_to
+from dnsvip.client.io.prover import Prover
+from dnsvip.client.io.resolved import Resolved
 from dnsvip.client.io.system import (
     Unreachable,
     connect_as_system,
@@ -32,40 +39,21 @@ from dnsvip.client.io.system import (
     source_towards,
     system_addresses,
 )
-from dnsvip.client.proof import Modifier, Proven, Why
-from dnsvip.errors import ClientError, CodecError
+from dnsvip.client.proof import Proven, Why
+from dnsvip.errors import ClientError
 
 Result = TypeVar("Result")
-NO_SOURCE = IPv6Address(0)
-IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); the socket module names it from Python 3.12 on
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """Where to connect for a name. `issued` is DNS's answer and `ttl` (seconds) its remaining TTL.
-
-    New connections need a fresh answer after `valid_until` (unix seconds). `why` says that the address was proven, or
-    why it was not.
-    """
-
-    name: str
-    address: IPv4Address | IPv6Address
-    issued: IPv4Address | IPv6Address
-    ttl: int
-    valid_until: float
-    why: Why
-
-    @property
-    def proven(self) -> bool:
-        """Whether `address` carries this client's proof."""
-        return self.why is Why.PROVEN
 
 
 class Agent:
     """A client of encoded addresses. Safe to share between tasks, not between threads.
 
     Without an enrolment, names are queried at `servers` (each ADDRESS:PORT) or else resolved by the system. `timeout`
-    is in seconds for one attempt at one DNS server.
+    is in seconds for one attempt at one DNS server. `claims` are what the client says of every connection to a cluster
+    that knows them; methods take others for one. With `resolver` (ADDRESS:PORT) that one tells the addresses, and
+    tickets stand in for the plain VIP; without it `resolvers` (default: the system's) are asked where the enrolment's
+    servers are silent. With `own_address` connections to clusters with `source` go to the plain VIP, from this client's
+    own address. Raises ClientError for claims that no cluster knows.
     """
 
     def __init__(
@@ -75,104 +63,140 @@ class Agent:
         servers: Sequence[str] = (),
         timeout: float = 2.0,
         clock: Callable[[], float] = time.time,
+        claims: Claims | None = None,
+        resolver: str | None = None,
+        resolvers: Sequence[str] | None = None,
+        own_address: bool = False,
     ) -> None:
-        self.enrolment = enrolment
-        self._lookup = Lookup(enrolment, servers, timeout, clock)
-        self._used: dict[IPv6Address, float] = {}
-        self._modifiers = _modifiers(enrolment)
+        self._naming = Naming(enrolment, servers, timeout, clock, resolver=resolver, resolvers=resolvers)
+        self._prover = Prover(enrolment, claims or {}, lambda: self._naming.now)
+        self._own_address = own_address
 
     @classmethod
     def load(cls, path: Path | None = None, **settings: Any) -> Agent:
         """An agent with the imported enrolment, or the one at `path`. It is no error if none was imported."""
-        return cls(find_enrolment(path), **settings)
+        agent = cls(find_enrolment(path), **settings)
+        agent._naming.keep_in(path or default_path())
+        return agent
+
+    @property
+    def enrolment(self) -> Enrolment | None:
+        """The enrolment, with the servers that it has now."""
+        return self._naming.enrolment
 
     @property
     def services(self) -> tuple[str, ...]:
         """The names whose addresses are synthesized per client; none without an enrolment."""
-        clusters = self.enrolment.clusters if self.enrolment else ()
-        return tuple(name for cluster in clusters for name in cluster.services)
+        return self.enrolment.services if self.enrolment else ()
 
     @property
     def needs_port(self) -> bool:
         """Whether some proofs are bound to the source port, so that no address is known before connecting."""
-        return any(modifier.needs_port for modifier in self._modifiers.values())
+        return self._prover.needs_port
 
     @property
     def proves_per_connection(self) -> bool:
         """Whether some proofs are valid for one connection only, so that an address alone cannot carry them."""
-        return any(modifier.needs_port or modifier.single_use for modifier in self._modifiers.values())
+        return self._prover.proves_per_connection
+
+    @property
+    def needs_sockets(self) -> str | None:
+        """What of this agent's settings an address alone cannot carry, None where nothing does."""
+        if self._own_address:
+            return "a source address of this client's own"
+        names = labelled(self.enrolment, self._prover.claims)
+        return f"the flow label, into which the claim {names[0]!r} goes" if names else None
+
+    # -- the enrolment ----------------------------------------------------------------------------
+
+    async def renew(self) -> bool:
+        """Fetch the servers of the enrolment anew, as `Naming.renew`, and tickets that are due; whether the servers
+        have changed. Raises ClientError where no server answers, or the file cannot be written."""
+        changed = await self._naming.renew()
+        if self._naming.tickets:
+            await self._naming.tickets.renew()
+        return changed
+
+    async def fetch_tickets(self) -> int:
+        """Fetch the tickets of all services anew; how many are held then."""
+        return await self._naming.tickets.fetch_all() if self._naming.tickets else 0
 
     # -- for callers ------------------------------------------------------------------------------
 
-    async def resolve(self, name: str, *, source: IPv6Address | None = None, port: int = 0) -> Resolved:
-        """The address for `name`, proven for `source` (default: the one this host would use) and source `port`.
+    async def resolve(
+        self, name: str, *, source: IPv6Address | None = None, port: int = 0, claims: Claims | None = None
+    ) -> Resolved:
+        """The address for `name`, proven for `source` (default: the one this host would use) and source `port`. What
+        `claims` say of this connection goes before what those of the agent say.
 
         A single-use client gets another address with each call. Where this host has no way to the IPv6 address and
         the service has an IPv4 address, that one. Raises ClientError where there is none.
         """
-        name = canonical(name)
-        issued = await self._lookup.issued(name)
+        name, said = canonical(name), self._prover.said(claims)
+        issued = await self._naming.issued(name)
         if issued is None:
-            return await self._system(name)
+            alone = await self._naming.ipv4_alone(name)
+            return self._resolved4(name, alone, Why.NO_AAAA) if alone else await self._system(name)
+        if (own := await self._from_own_address(name, issued)) is not None:
+            return own
         if source is None and (ipv4 := await self._ipv4_instead(name, issued)) is not None:
             return ipv4
-        proven = self._prove(issued.address, source, port)
+        proven = self._prover.prove(issued.address, source, port, said)
         if proven.why is Why.USED_UP:
-            issued = await self._lookup.issued(name, fresh=True) or issued
-            proven = self._prove(issued.address, source, port)
+            issued = await self._naming.issued(name, fresh=True) or issued
+            proven = self._prover.prove(issued.address, source, port, said)
         if proven.why is Why.USED_UP:
-            raise self._used_up(name, issued)
-        return self._resolved(name, issued, proven)
+            raise self._prover.used_up(name, issued)
+        label = self._prover.label(proven.address, source, port, said)
+        return self._resolved(name, issued, proven, label)
 
-    async def connect(self, name: str, port: int) -> socket.socket:
-        """A connected, non-blocking TCP socket to `name`, from the source that the proof is bound to.
+    async def connect(self, name: str, port: int, *, claims: Claims | None = None) -> socket.socket:
+        """A connected, non-blocking TCP socket to `name`, from the source that the proof is bound to. `claims` as in
+        `resolve`; those of flow labels are in its packets.
 
         Where this host has no way to the IPv6 address, and the service has an IPv4 address, to that one.
         Raises ClientError where there is no usable address, OSError where connecting fails.
         """
-        name = canonical(name)
-        issued = await self._lookup.issued(name)
+        name, said = canonical(name), self._prover.said(claims)
+        issued = await self._naming.issued(name)
         if issued is None:
-            return await connect_as_system(name, port)
+            alone = await self._naming.ipv4_alone(name)
+            return await _connect4(alone, port) if alone else await connect_as_system(name, port)
+        if (own := await self._from_own_address(name, issued)) is not None:
+            return await connected(bound_to(*own.way), str(own.address), port)
         try:
-            return await self._connect_proven(name, issued, port)
+            return await self._connect_proven(name, issued, port, said)
         except (ClientError, OSError) as error:
-            ipv4 = await self._lookup.ipv4(name) if is_unreachable(error) else None
+            ipv4 = await self._naming.ipv4(name) if is_unreachable(error) else None
             if ipv4 is None:
                 raise
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        return await connected(sock, str(ipv4.address), port)
-
-    async def _connect_proven(self, name: str, issued: Issued, port: int) -> socket.socket:
-        sock, proven = self._bound_socket(issued)
-        if proven.why is Why.USED_UP:
-            sock.close()
-            issued = await self._lookup.issued(name, fresh=True) or issued
-            sock, proven = self._bound_socket(issued)
-        if proven.why is Why.USED_UP:
-            sock.close()
-            raise self._used_up(name, issued)
-        return await connected(sock, str(proven.address), port)
+        return await _connect4(ipv4, port)
 
     async def ask(self, name: str, rdtype: str) -> dns.message.Message:
-        """The enrolled servers' answer for a name, verified, with addresses as issued; raises ClientError."""
-        return await self._lookup.ask(name, rdtype)
+        """The answer of those who are asked for the enrolment's names, with addresses as issued. Raises ClientError."""
+        return await self._naming.ask(name, rdtype)
+
+    async def ticket_for(self, name: str) -> Issued | None:
+        """The ticket that stands in for the plain VIP of a name; None where there is none, or no need for it."""
+        issued = await self._naming.issued(name)
+        cluster = self._naming.cluster_of(issued.address) if issued else None
+        return issued if issued and cluster and issued.address != cluster.plain else None
+
+    async def elsewhere(self, name: str) -> Issued | None:
+        """The ticket for a name whose plain VIP another resolver tells, for when the enrolment's servers are silent."""
+        return await self._naming.elsewhere(canonical(name))
 
     def prove(self, issued: IPv6Address, *, source: IPv6Address | None = None, port: int = 0) -> Proven:
         """Prove `issued` now; `valid_until` is by this machine's clock. Raises ClientError without a route."""
-        proven = self._prove(issued, source, port)
-        return (
-            proven
-            if proven.valid_until is None
-            else replace(proven, valid_until=proven.valid_until - self._lookup.offset)
-        )
+        proven = self._prover.prove(issued, source, port, self._prover.claims)
+        until = proven.valid_until
+        return proven if until is None else replace(proven, valid_until=until - self._naming.offset)
 
     async def open_connection(
-        self, name: str, port: int, **options: Any
+        self, name: str, port: int, *, claims: Claims | None = None, **options: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """`asyncio.open_connection` to `name`; with `ssl` the certificate is verified against `name`."""
-        sock = await self.connect(name, port)
+        sock = await self.connect(name, port, claims=claims)
         if options.get("ssl"):
             options.setdefault("server_hostname", name)
         try:
@@ -181,97 +205,91 @@ class Agent:
             sock.close()
             raise
 
-    def resolve_sync(self, name: str, *, source: IPv6Address | None = None, port: int = 0) -> Resolved:
+    def resolve_sync(
+        self, name: str, *, source: IPv6Address | None = None, port: int = 0, claims: Claims | None = None
+    ) -> Resolved:
         """`resolve` for code without an event loop."""
-        return _run(lambda: self.resolve(name, source=source, port=port))
+        return _run(lambda: self.resolve(name, source=source, port=port, claims=claims))
 
-    def create_connection(self, name: str, port: int, timeout: float | None = None) -> socket.socket:
+    def create_connection(
+        self, name: str, port: int, timeout: float | None = None, *, claims: Claims | None = None
+    ) -> socket.socket:
         """A connected, blocking socket, as `socket.create_connection` returns it; `timeout` in seconds."""
 
         async def connect() -> socket.socket:
             async with asyncio.timeout(timeout):
-                return await self.connect(name, port)
+                return await self.connect(name, port, claims=claims)
 
         sock = _run(connect)
         sock.settimeout(timeout)
         return sock
 
+    # -- the ways to an address ------------------------------------------------------------------------
+
+    async def _connect_proven(self, name: str, issued: Issued, port: int, said: Claims) -> socket.socket:
+        way = self._prover.way(issued, said)
+        if way.proven.why is Why.USED_UP:
+            way.sock.close()
+            issued = await self._naming.issued(name, fresh=True) or issued
+            way = self._prover.way(issued, said)
+        if way.proven.why is Why.USED_UP:
+            way.sock.close()
+            raise self._prover.used_up(name, issued)
+        try:
+            if way.label:
+                use_label(way.sock, way.proven.address, way.label)
+        except ClientError:
+            way.sock.close()
+            raise
+        return await connected(way.sock, str(way.proven.address), port, way.label)
+
+    async def _from_own_address(self, name: str, issued: Issued) -> Resolved | None:
+        """The plain VIP, to be reached from this client's own address; None where it is not asked for, or the cluster
+        reads none. Raises ClientError where there is no such address."""
+        cluster = self._naming.cluster_of(issued.address) if self._own_address else None
+        if cluster is None or not cluster.source:
+            return None
+        own = await self._naming.own_address(cluster, name, source_towards(cluster.plain))
+        if own is None:
+            raise ClientError(f"{name}: the DNS servers of the enrolment give no source address for this network")
+        plain = Issued(cluster.plain, issued.expires)
+        return self._resolved(name, plain, Proven(cluster.plain, Why.SOURCE), 0, own)
+
     async def _system(self, name: str) -> Resolved:
         infos = await system_addresses(name, 0)
         address = ip_address(infos[0][4][0].partition("%")[0])
-        return Resolved(name, address, address, 0, self._lookup.now() - self._lookup.offset, Why.NOT_ENROLLED)
+        return Resolved(name, address, address, 0, self._naming.now - self._naming.offset, Why.NOT_ENROLLED)
 
     async def _ipv4_instead(self, name: str, issued: Issued) -> Resolved | None:
         """The name's IPv4 address where this host has no way to the issued one; None where it has, or without A."""
         try:
             source_towards(issued.address)
         except Unreachable:
-            ipv4 = await self._lookup.ipv4(name)
+            ipv4 = await self._naming.ipv4(name)
         else:
             return None
         if ipv4 is None or ipv4.address is None:
             return None
-        ttl = max(0, round(ipv4.expires - self._lookup.now()))
-        return Resolved(name, ipv4.address, ipv4.address, ttl, ipv4.expires - self._lookup.offset, Why.NO_IPV6)
+        return self._resolved4(name, ipv4, Why.NO_IPV6)
 
-    # -- proving ---------------------------------------------------------------------------------------
+    def _resolved4(self, name: str, ipv4: IssuedIPv4, why: Why) -> Resolved:
+        assert ipv4.address is not None  # noqa: S101 - for mypy; who asks has looked
+        ttl = max(0, round(ipv4.expires - self._naming.now))
+        return Resolved(name, ipv4.address, ipv4.address, ttl, ipv4.expires - self._naming.offset, why)
 
-    def _modifier(self, address: IPv6Address) -> Modifier | None:
-        cluster = self.enrolment.cluster_of(address) if self.enrolment else None
-        return self._modifiers[cluster.name] if cluster else None
-
-    def _prove(self, issued: IPv6Address, source: IPv6Address | None, port: int) -> Proven:
-        modifier = self._modifier(issued)
-        if modifier is None:
-            return Proven(issued, Why.OUTSIDE if self.enrolment else Why.NOT_ENROLLED)
-        now = self._lookup.now()
-        if source is None:
-            source = source_towards(issued) if modifier.needs_source(issued) else NO_SOURCE
-        proven = modifier.prove(issued, source, port, now, self._used if modifier.single_use else ())
-        if modifier.single_use and proven.valid_until is not None:
-            self._spend(proven.address, now, proven.valid_until + 2 * modifier.slot_seconds)
-        return proven
-
-    def _spend(self, address: IPv6Address, now: float, until: float) -> None:
-        self._used = {spent: end for spent, end in self._used.items() if end > now}
-        self._used[address] = until
-
-    def _used_up(self, name: str, issued: Issued) -> ClientError:
-        modifier, now = self._modifier(issued.address), self._lookup.now()
-        wait = modifier.slot_end(now) - now if modifier else 0.0
-        return ClientError(
-            f"{name}: this client's addresses open one connection each and the current ones are used up; the next"
-            f' is free in {wait:.0f} s (with proof bind = "address+port" every connection has its own)'
-        )
-
-    def _bound_socket(self, issued: Issued) -> tuple[socket.socket, Proven]:
-        """A socket bound to the source address of the proof, and to a port only where the proof needs one."""
-        modifier = self._modifier(issued.address)
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            if modifier is None:
-                return sock, self._prove(issued.address, None, 0)
-            if not modifier.needs_port:
-                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            source = source_towards(issued.address)
-            sock.bind((str(source), 0))
-            return sock, self._prove(issued.address, source, sock.getsockname()[1])
-        except BaseException:
-            sock.close()
-            raise
-
-    def _resolved(self, name: str, issued: Issued, proven: Proven) -> Resolved:
+    def _resolved(
+        self, name: str, issued: Issued, proven: Proven, label: int, source: IPv6Address | None = None
+    ) -> Resolved:
         until = issued.expires if proven.valid_until is None else min(issued.expires, proven.valid_until)
-        ttl = max(0, round(issued.expires - self._lookup.now()))
-        return Resolved(name, proven.address, issued.address, ttl, until - self._lookup.offset, proven.why)
+        ttl = max(0, round(issued.expires - self._naming.now))
+        offset = self._naming.offset
+        return Resolved(name, proven.address, issued.address, ttl, until - offset, proven.why, label, source)
 
 
-def _modifiers(enrolment: Enrolment | None) -> dict[str, Modifier]:
-    try:
-        return {cluster.name: Modifier(cluster) for cluster in enrolment.clusters} if enrolment else {}
-    except CodecError as error:
-        raise ClientError(f"the enrolment cannot be used: {error}") from None
+async def _connect4(ipv4: IssuedIPv4, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    return await connected(sock, str(ipv4.address), port)
 
 
 def _run(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -33,7 +33,7 @@ class CannotRun(ClientError):
 
 async def run_with_proxy(agent: Agent, argv: Sequence[str]) -> int:
     """Run `argv` with the proxy in its environment; its exit status, 128 + N where signal N ended it."""
-    async with Proxy(agent.connect) as proxy:
+    async with Proxy(lambda name, port, claims: agent.connect(name, port, claims=claims)) as proxy:
         return await _run(argv, {**os.environ, **proxy.environment})
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from ipaddress import IPv6Network
 
+import dns.edns
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -34,15 +37,19 @@ async def ask(
     servers: Sequence[str],
     tsig: TsigIdentity | None = None,
     timeout: float = 2.0,  # noqa: ASYNC109 - of one attempt, not of the whole exchange
+    network: IPv6Network | None = None,
+    *,
+    recursive: bool = False,
 ) -> dns.message.Message:
     """The first final answer (NOERROR or NXDOMAIN) of `servers`, each ADDRESS:PORT; `timeout` seconds per attempt.
 
-    Raises ClientError, saying for each server what went wrong.
+    A `network` goes with the query as ECS (RFC 7871); `recursive` is for resolvers. Raises ClientError, saying for each
+    server what went wrong.
     """
     failures: dict[str, str] = {}
     for _ in range(ROUNDS):
         for server in servers:
-            query = _query(name, rdtype, tsig)
+            query = _query(name, rdtype, tsig, network, recursive=recursive)
             try:
                 answer = await _ask_one(query, server, timeout)
             except (OSError, ClientError) as error:
@@ -68,17 +75,30 @@ def first_address(answer: dns.message.Message) -> tuple[str, int] | None:
     return str(chain.answer[0].address), int(chain.minimum_ttl)
 
 
+def first_text(answer: dns.message.Message) -> bytes | None:
+    """The strings of the answer's first TXT record as one; None where there is none."""
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.TXT:
+            return b"".join(rrset[0].strings)
+    return None
+
+
 def time_signed(answer: dns.message.Message) -> int | None:
     """When the server signed a verified answer, by its own clock, unix seconds; None without a signature."""
     return int(answer.tsig[0].time_signed) if answer.had_tsig and answer.tsig else None
 
 
-def _query(name: str, rdtype: str, tsig: TsigIdentity | None) -> dns.message.Message:
+def _query(
+    name: str, rdtype: str, tsig: TsigIdentity | None, network: IPv6Network | None, *, recursive: bool
+) -> dns.message.Message:
+    options: list[dns.edns.Option] = []
+    if network is not None:
+        options.append(dns.edns.ECSOption(str(network.network_address), network.prefixlen))
     try:
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD)
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD, options=options)
     except dns.exception.DNSException as error:
         raise ClientError(f"{name!r} is not a domain name: {error}") from None
-    query.flags = 0  # the servers are authoritative: no recursion desired
+    query.flags = dns.flags.RD if recursive else 0  # the enrolment's servers are authoritative
     if tsig is not None:
         query.use_tsig(dns.tsig.Key(dns.name.from_text(tsig.name), tsig.secret, tsig.algorithm))
     return query

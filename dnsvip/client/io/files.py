@@ -23,6 +23,11 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".config") / "dnsvip" / "enrolment.json"
 
 
+def tickets_path(enrolment: Path) -> Path:
+    """Where the tickets of the enrolment in a file are kept: beside it."""
+    return enrolment.with_name(f"{enrolment.stem}.tickets.json")
+
+
 def find_enrolment(path: Path | None = None) -> Enrolment | None:
     """The enrolment at `path`, or the imported one; None where neither exists.
 

@@ -1,24 +1,29 @@
-"""A hosts file with the proven addresses of all services, for one program that does not support proxies.
+"""A hosts file with the addresses of all services, proven where they are IPv6, for one program that does not support
+proxies.
 
 It is updated in place while its `async with` block lasts. A proof that is bound to a source port, or valid for a single
-connection, cannot be written to a file.
+connection, cannot be written to a file, nor can the names of a wildcard. The file is in a folder that only its owner
+may enter, so nobody else reads the proofs; in the program's namespace it is /etc/hosts, which every user there reads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import mkdtemp
 
-from dnsvip.client.io.agent import Agent, Resolved
+from dnsvip.client.io.agent import Agent
+from dnsvip.client.io.resolved import Resolved
 from dnsvip.errors import ClientError
 
 RETRY_SECONDS = 1.0
 SYSTEM_HOSTS = Path("/etc/hosts")
+ADDRESS_LENGTH = 39
+"""Of an IPv6 address in full; a shorter one is padded."""
 
 
 class HostsFile:
@@ -26,7 +31,7 @@ class HostsFile:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._names = agent.services
+        self._names = tuple(name for name in agent.services if not name.startswith("*."))
         self._path = Path()
         self._task: asyncio.Task[None] | None = None
 
@@ -37,10 +42,11 @@ class HostsFile:
             raise ClientError(
                 "--hosts cannot serve this client: its proofs are made for one connection each; run without --hosts"
             )
+        if (what := self._agent.needs_sockets) is not None:
+            raise ClientError(f"--hosts cannot serve this client: no hosts file carries {what}; run without --hosts")
         resolved_names = await self._resolve()
-        handle, name = mkstemp(prefix="dnsvip-hosts-")
-        os.close(handle)
-        self._path = Path(name)
+        self._path = Path(mkdtemp(prefix="dnsvip-hosts-")) / "hosts"  # the folder has mode 0700
+        self._path.touch()
         self._path.chmod(0o644)
         self._write(resolved_names)
         self._task = asyncio.create_task(self._keep(resolved_names))
@@ -49,7 +55,7 @@ class HostsFile:
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
-        self._path.unlink(missing_ok=True)
+        shutil.rmtree(self._path.parent, ignore_errors=True)
 
     @property
     def entrance(self) -> list[str]:
@@ -71,7 +77,7 @@ class HostsFile:
 
     def _write(self, resolved_names: Mapping[str, Resolved]) -> None:
         """In one write and always of the same length, so that no reader sees half an address."""
-        lines = [f"{resolved.address.exploded} {name}\n" for name, resolved in resolved_names.items()]
+        lines = [f"{resolved.address.exploded:<{ADDRESS_LENGTH}} {name}\n" for name, resolved in resolved_names.items()]
         text = "".join([*lines, *_other_lines(self._names)]).encode()
         with self._path.open("r+b", buffering=0) as file:
             file.write(text)

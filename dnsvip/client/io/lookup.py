@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import dns.exception
 import dns.message
@@ -23,6 +23,10 @@ SKEW = 2
 
 NO_IPV4_SECONDS = 30
 """How long an answer without A record is kept, for hosts without IPv6 that keep asking."""
+
+
+class NoIPv6Address(ClientError):
+    """A service has no AAAA record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,26 @@ class IssuedIPv4:
 
 
 class Lookup:
-    """Look-ups of one client. `timeout` is in seconds for one attempt at one server."""
+    """Look-ups of one client, or without an enrolment of anybody; `recursive` at resolvers. `timeout` is in seconds for
+    one attempt at one server.
+
+    Raises ClientError for an enrolment without a server that it can query.
+    """
 
     def __init__(
-        self, enrolment: Enrolment | None, servers: Sequence[str], timeout: float, clock: Callable[[], float]
+        self,
+        enrolment: Enrolment | None,
+        servers: Sequence[str],
+        timeout: float,
+        clock: Callable[[], float],
+        *,
+        recursive: bool = False,
     ) -> None:
         self._enrolment = enrolment
-        self._servers = tuple(servers) or (enrolment.servers if enrolment else ())
-        self._timeout = timeout
+        self._servers = tuple(servers) or (enrolment.usable_servers if enrolment else ())
+        if enrolment and not self._servers:
+            raise ClientError("all DNS servers of the enrolment are for DNS over TLS, which this client has not yet")
+        self._timeout, self._recursive = timeout, recursive
         self._clock = clock
         self._cache: dict[str, Issued] = {}
         self._ipv4: dict[str, IssuedIPv4] = {}
@@ -60,10 +76,11 @@ class Lookup:
         """Unix seconds by the clock of the DNS server that last signed an answer, else by ours."""
         return self._clock() + self.offset
 
-    async def ask(self, name: str, rdtype: str) -> dns.message.Message:
-        """The servers' answer for a name, verified, with addresses as issued; raises ClientError."""
+    async def ask(self, name: str, rdtype: str, network: IPv6Network | None = None) -> dns.message.Message:
+        """The servers' answer for a name, verified, with addresses as issued; a `network` goes with the question.
+        Raises ClientError."""
         tsig = self._enrolment.tsig if self._enrolment else None
-        answer = await ask(name, rdtype, self._servers, tsig, self._timeout)
+        answer = await ask(name, rdtype, self._servers, tsig, self._timeout, network, recursive=self._recursive)
         signed = time_signed(answer)
         if signed is not None:
             skew = signed - self._clock()
@@ -75,7 +92,7 @@ class Lookup:
 
         Raises ClientError where a service name has no address or no server answers.
         """
-        if not self._asks_for(name):
+        if not self.asks_for(name):
             return None
         cached = self._cache.get(name)
         if cached and not fresh and cached.expires > self.now():
@@ -100,7 +117,8 @@ class Lookup:
             self._ipv4[name] = cached
         return cached if cached.address else None
 
-    def _asks_for(self, name: str) -> bool:
+    def asks_for(self, name: str) -> bool:
+        """Whether these servers are asked for a name, and not the system's resolver."""
         if is_address(name) or not self._servers:
             return False
         return self._enrolment is None or self._enrolment.covers(name)
@@ -114,7 +132,7 @@ class Lookup:
                 raise
             return None  # a name next to the services: public DNS may have it
         if address_ttl is None and required:
-            raise ClientError(f"{name}: has no AAAA record, says the DNS server")
+            raise NoIPv6Address(f"{name}: has no AAAA record, says the DNS server")
         return Issued(IPv6Address(address_ttl[0]), self.now() + address_ttl[1]) if address_ttl else None
 
 

@@ -14,18 +14,33 @@ import socket
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
+from dnsvip.client.claims import Claims, parse_claims
 from dnsvip.client.io.places import Places
+from dnsvip.client.io.proxy_requests import (
+    SOCKS_AUTH_VERSION,
+    SOCKS_NO_ADDRESS_TYPE,
+    SOCKS_NO_COMMAND,
+    SOCKS_NO_METHOD,
+    SOCKS_PASSWORD,
+    SOCKS_VERSION,
+    USER,
+    Refused,
+    Request,
+    http_reply,
+    http_request,
+    socks_reply,
+    socks_request,
+    user_claims,
+)
 from dnsvip.errors import ClientError
 
-Connect: TypeAlias = Callable[[str, int], Awaitable[socket.socket]]
-"""From name and port to a connected, non-blocking TCP socket; raises ClientError or OSError."""
+Connect: TypeAlias = Callable[[str, int, Claims], Awaitable[socket.socket]]
+"""From name, port and what is said of the connection to a connected, non-blocking TCP socket; raises ClientError or
+OSError."""
 
-USER = "dnsvip"
 HEAD_LIMIT = 65_536  # bytes of a request's head
 CHUNK = 65_536
 HEAD_SECONDS = 10.0
@@ -36,33 +51,6 @@ HANDSHAKES = 64
 """Connections without a valid request yet; when all wait, the one waiting longest is closed. Others can open these."""
 CONNECTIONS = 400
 """Connections that are passed through, two descriptors each; when all are taken, the one idle longest is closed."""
-
-SOCKS_VERSION, SOCKS_AUTH_VERSION = 5, 1  # RFC 1928, RFC 1929
-SOCKS_PASSWORD, SOCKS_NO_METHOD = 2, 255
-SOCKS_OK, SOCKS_FAILED, SOCKS_NO_COMMAND, SOCKS_NO_ADDRESS_TYPE = 0, 1, 7, 8
-SOCKS_BOUND = b"\x00\x01" + bytes(6)  # reserved, then the bound address: "0.0.0.0:0", undisclosed
-
-HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"})
-"""Hop-by-hop header fields of requests (RFC 9110 section 7.6.1)."""
-
-
-class Refused(Exception):
-    """A request that is refused; `reply` is sent before the connection is closed."""
-
-    def __init__(self, reply: bytes) -> None:
-        super().__init__()
-        self.reply = reply
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A request: the target, the reply once connected, bytes to forward first, and the reply on failure."""
-
-    host: str
-    port: int
-    ready: bytes
-    opening: bytes
-    failed: Callable[[str], bytes]
 
 
 class Proxy:
@@ -129,65 +117,44 @@ class Proxy:
             async with asyncio.timeout(HEAD_SECONDS):
                 await _flushed(writer)
 
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request:
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
         first = await reader.readexactly(1)
         if first[0] == SOCKS_VERSION:
             return await self._socks(reader, writer)
         try:
-            return self._http(first + await reader.readuntil(b"\r\n\r\n"))
+            return http_request(first + await reader.readuntil(b"\r\n\r\n"), self._password)
         except asyncio.LimitOverrunError:
-            raise Refused(_http_reply(431, "Request Header Fields Too Large", "the head is too long")) from None
+            raise Refused(http_reply(431, "Request Header Fields Too Large", "the head is too long")) from None
 
-    async def _connected(self, request: _Request) -> socket.socket:
+    async def _connected(self, request: Request) -> socket.socket:
         try:
-            return await self._connect(request.host, request.port)
+            return await self._connect(request.host, request.port, request.claims)
         except (ClientError, OSError) as error:
             raise Refused(request.failed(str(error))) from error
 
-    # -- HTTP (RFC 9110 section 9.3.6, RFC 9112 section 3.2) ------------------------------------------------
-
-    def _http(self, head: bytes) -> _Request:
-        start, *lines = head[:-4].split(b"\r\n")
-        method, target, version = (*start.split(b" "), b"", b"")[:3]
-        fields = [(name.strip().lower().decode("latin-1"), line) for line in lines for name in [line.split(b":")[0]]]
-        if not self._authorized(fields):
-            raise Refused(_http_reply(407, "Proxy Authentication Required", "this proxy serves one command only"))
-        if not version.startswith(b"HTTP/1."):
-            raise Refused(_http_reply(400, "Bad Request", "not an HTTP/1.x request"))
-        scheme = b"//" if method == b"CONNECT" else b""
-        host, port, path = _split_target(scheme + target)
-        if method == b"CONNECT":
-            return _Request(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", b"", _http_failed)
-        named = {word for name, line in fields if name == "connection" for word in _words(line)}
-        kept = [line for name, line in fields if name not in HOP_BY_HOP | named]
-        # One request per connection: what follows is opaque bytes.
-        request = [b" ".join((method, path, version)), *kept, b"Connection: close"]
-        return _Request(host, port, b"", b"\r\n".join(request) + b"\r\n\r\n", _http_failed)
-
-    def _authorized(self, fields: list[tuple[str, bytes]]) -> bool:
-        given = next((line.partition(b":")[2].strip() for name, line in fields if name == "proxy-authorization"), b"")
-        scheme, _, credentials = given.partition(b" ")
-        return hmac.compare_digest(scheme.lower() + b" " + credentials.strip(), self._basic)
-
     # -- SOCKS5 (RFC 1928, RFC 1929) ---------------------------------------------------------------------
 
-    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request:
+    async def _socks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
         methods = await _counted(reader)
         if SOCKS_PASSWORD not in methods:
             raise Refused(bytes([SOCKS_VERSION, SOCKS_NO_METHOD]))
         writer.write(bytes([SOCKS_VERSION, SOCKS_PASSWORD]))
         await reader.readexactly(1)
         user, password = await _counted(reader), await _counted(reader)
-        is_valid = hmac.compare_digest(password, self._password.encode()) and user == USER.encode()
-        if not is_valid:
+        words = user_claims(user.decode("latin-1")) if hmac.compare_digest(password, self._password.encode()) else None
+        try:
+            claims = parse_claims(words or ())
+        except ValueError:
+            words = None
+        if words is None:
             raise Refused(bytes([SOCKS_AUTH_VERSION, 1]))
         writer.write(bytes([SOCKS_AUTH_VERSION, 0]))
         _, command, _, kind = await reader.readexactly(4)
         host = await _socks_host(reader, kind)
         port = int.from_bytes(await reader.readexactly(2), "big")
         if command != 1:
-            raise Refused(_socks_reply(SOCKS_NO_COMMAND))
-        return _Request(host, port, _socks_reply(SOCKS_OK), b"", _socks_failed)
+            raise Refused(socks_reply(SOCKS_NO_COMMAND))
+        return socks_request(host, port, claims)
 
 
 async def _socks_host(reader: asyncio.StreamReader, kind: int) -> str:
@@ -197,48 +164,11 @@ async def _socks_host(reader: asyncio.StreamReader, kind: int) -> str:
         case 3:
             return (await _counted(reader)).decode("latin-1")
         case _:
-            raise Refused(_socks_reply(SOCKS_NO_ADDRESS_TYPE))
+            raise Refused(socks_reply(SOCKS_NO_ADDRESS_TYPE))
 
 
 async def _counted(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly((await reader.readexactly(1))[0])
-
-
-def _socks_reply(code: int) -> bytes:
-    return bytes([SOCKS_VERSION, code]) + SOCKS_BOUND
-
-
-def _socks_failed(_reason: str) -> bytes:
-    return _socks_reply(SOCKS_FAILED)
-
-
-def _http_failed(reason: str) -> bytes:
-    return _http_reply(502, "Bad Gateway", reason)
-
-
-def _http_reply(code: int, phrase: str, reason: str) -> bytes:
-    body = f"dnsvip client: {reason}\n".encode()
-    fields = ["Content-Type: text/plain; charset=utf-8", f"Content-Length: {len(body)}", "Connection: close"]
-    if code == 407:
-        fields.append('Proxy-Authenticate: Basic realm="dnsvip"')
-    return "\r\n".join([f"HTTP/1.1 {code} {phrase}", *fields, "", ""]).encode() + body
-
-
-def _split_target(target: bytes) -> tuple[str, int, bytes]:
-    """Host, port and path of "http://host:port/path" or "//host:port"; raises Refused."""
-    try:
-        url = urlsplit(target.decode("ascii"))
-        host, port = url.hostname, url.port
-    except ValueError:
-        host, port = None, None
-    if not host or url.scheme not in ("http", "") or not (port or url.scheme):
-        raise Refused(_http_reply(400, "Bad Request", "the target must be http://HOST/... or, by CONNECT, HOST:PORT"))
-    path = target[len(url.scheme) + len(":" if url.scheme else "") + len("//") + len(url.netloc) :]
-    return host, port or 80, path if path.startswith(b"/") else b"/" + path
-
-
-def _words(line: bytes) -> list[str]:
-    return [word.strip().lower() for word in line.partition(b":")[2].decode("latin-1").split(",")]
 
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]

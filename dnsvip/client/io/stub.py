@@ -7,10 +7,8 @@ source address. A proof bound to a source port cannot be put into an answer.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 import dns.exception
@@ -25,12 +23,10 @@ import dns.rdtypes.svcbbase
 import dns.rrset
 
 from dnsvip.client.io.agent import Agent
-from dnsvip.client.io.lookup import canonical
+from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.places import Places
-from dnsvip.client.io.system import Unreachable
 from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
 from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, failure, outline, truncated
-from dnsvip.client.proof import Why
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 
@@ -44,7 +40,6 @@ STREAMS = 64
 QUERY_LIMIT = 4096
 """Octets of a query; other opcodes, such as UPDATE, may be as long as a message."""
 MESSAGE_LIMIT = 65_535  # octets, RFC 1035 section 4.2.2
-HINT = dns.rdtypes.svcbbase.ParamKey.IPV6HINT
 
 
 class Stub:
@@ -63,7 +58,11 @@ class Stub:
                 "the stub cannot serve this client: its proofs are bound to the source port, which no DNS answer"
                 " knows; use `dnsvip client exec`"
             )
-        self._agent = agent
+        if (what := agent.needs_sockets) is not None:
+            raise ClientError(
+                f"the stub cannot serve this client: no DNS answer carries {what}; use `dnsvip client exec`"
+            )
+        self._own = OwnAnswers(agent)
         self._upstream = [server for server in upstream or system_servers() if server != listen]
         if not self._upstream:
             raise ClientError("no upstream resolver for other names: name one with --upstream ADDRESS:PORT")
@@ -113,73 +112,11 @@ class Stub:
             return await forward(query, wire, transport, self._upstream)
         if query.edns_version not in (None, EDNS_VERSION):
             return failure(wire, dns.rcode.BADVERS)
-        if self._is_ours(query):
-            answer = await self._own(_parsed(wire))
+        if self._own.covers(query):
+            answer = await self._own.of(_parsed(wire))
             if answer is not None:
                 return _to_wire(answer, wire, query.udp_limit if transport == "udp" else MESSAGE_LIMIT)
         return await forward(query, wire, transport, self._upstream)
-
-    def _is_ours(self, query: Outline) -> bool:
-        enrolment = self._agent.enrolment
-        if enrolment is None or query.opcode != dns.opcode.QUERY or not query.questions:
-            return False
-        question = query.questions[0]
-        return question.rdclass == dns.rdataclass.IN and enrolment.covers(_name(question.name))
-
-    async def _own(self, query: dns.message.Message) -> dns.message.Message | None:
-        """The enrolled servers' answer with proven addresses; None where the upstream is responsible."""
-        question = query.question[0]
-        service = _name(question.name) in self._agent.services
-        answer = dns.message.make_response(query, recursion_available=True)
-        try:
-            response = await self._agent.ask(_name(question.name), dns.rdatatype.to_text(question.rdtype))
-            is_final = response.rcode() != dns.rcode.NOERROR or any(
-                r.rdtype == question.rdtype for r in response.answer
-            )
-            if not service and not is_final:
-                return None  # a delegation, or an alias that leads out of our zones
-            answer.set_rcode(response.rcode())
-            try:
-                answer.answer = [self._proven(rrset) for rrset in response.answer]
-            except Unreachable:
-                answer.answer = await self._without_ipv6(_name(question.name), response)
-            answer.authority = [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
-        except (ClientError, OSError):
-            if not service:
-                return None
-            answer.set_rcode(dns.rcode.SERVFAIL)
-            answer.answer.clear()
-        return answer
-
-    async def _without_ipv6(self, name: str, response: dns.message.Message) -> list[dns.rrset.RRset]:
-        """The answer without addresses that this host cannot reach, where A has one that it can; else ClientError."""
-        ipv4 = await self._agent.ask(name, "A")
-        if not any(rrset.rdtype == dns.rdatatype.A for rrset in ipv4.answer):
-            raise ClientError(f"{name}: this host cannot reach its IPv6 address, and it has no other")
-        kept = [rrset for rrset in response.answer if rrset.rdtype != dns.rdatatype.AAAA]
-        return [
-            dns.rrset.from_rdata_list(rrset.name, rrset.ttl, [_without_hint(rdata) for rdata in rrset])
-            for rrset in kept
-        ]
-
-    def _proven(self, rrset: dns.rrset.RRset) -> dns.rrset.RRset:
-        """The same records with every cluster address proven; the TTL ends with the proofs."""
-        until: list[float] = []
-        records = [
-            _REWRITE.get(rdata.rdtype, _same)(rdata, lambda issued: self._prove(issued, until)) for rdata in rrset
-        ]
-        ttl = rrset.ttl
-        if until:
-            ttl = max(0, min(ttl, math.floor(min(until) - time.time())))
-        return dns.rrset.from_rdata_list(rrset.name, 0 if self._agent.proves_per_connection and until else ttl, records)
-
-    def _prove(self, issued: str, until: list[float]) -> str:
-        proven = self._agent.prove(IPv6Address(issued))
-        if proven.why is Why.USED_UP:
-            raise ClientError(f"{issued}: {proven.why}")
-        if proven.valid_until is not None:
-            until.append(proven.valid_until)
-        return str(proven.address)
 
     # -- transports ------------------------------------------------------------------------------------
 
@@ -233,10 +170,6 @@ class Stub:
             await writer.wait_closed()
 
 
-def _name(name: dns.name.Name) -> str:
-    return canonical(name.to_text())
-
-
 def _parsed(wire: bytes) -> dns.message.Message:
     """A query that we answer ourselves, so that every part of it must make sense; raises Malformed."""
     try:
@@ -250,33 +183,3 @@ def _to_wire(answer: dns.message.Message, query: bytes, limit: int) -> bytes:
         return answer.to_wire(max_size=limit)
     except dns.exception.TooBig:
         return truncated(query, bytes(HEADER))
-
-
-def _same(rdata: dns.rdata.Rdata, _prove: Callable[[str], str]) -> dns.rdata.Rdata:
-    return rdata
-
-
-def _aaaa(rdata: Any, prove: Callable[[str], str]) -> dns.rdata.Rdata:
-    proven_rdata: dns.rdata.Rdata = rdata.replace(address=prove(rdata.address))
-    return proven_rdata
-
-
-def _svcb(rdata: Any, prove: Callable[[str], str]) -> dns.rdata.Rdata:
-    """The hint carries the same address as AAAA (RFC 9460 section 7.3)."""
-    hint = rdata.params.get(HINT)
-    if hint is None:
-        return _same(rdata, prove)
-    proven = dns.rdtypes.svcbbase.IPv6HintParam(  # type: ignore[no-untyped-call]
-        [prove(address) for address in hint.addresses]
-    )
-    proven_rdata: dns.rdata.Rdata = rdata.replace(params={**rdata.params, HINT: proven})
-    return proven_rdata
-
-
-_REWRITE = {dns.rdatatype.AAAA: _aaaa, dns.rdatatype.HTTPS: _svcb, dns.rdatatype.SVCB: _svcb}
-
-
-def _without_hint(rdata: Any) -> dns.rdata.Rdata:
-    params = {key: value for key, value in getattr(rdata, "params", {}).items() if key != HINT}
-    kept: dns.rdata.Rdata = rdata.replace(params=params) if hasattr(rdata, "params") else rdata
-    return kept

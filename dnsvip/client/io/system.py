@@ -47,10 +47,12 @@ def is_unreachable(error: Exception) -> bool:
     return isinstance(error, Unreachable) or (isinstance(error, OSError) and error.errno in NO_ROUTE)
 
 
-async def connected(sock: socket.socket, address: str, port: int) -> socket.socket:
-    """Connect a non-blocking socket and return it; on failure close it and raise OSError."""
+async def connected(sock: socket.socket, address: str, port: int, label: int = 0) -> socket.socket:
+    """Connect a non-blocking socket and return it; on failure close it and raise OSError. Of one to IPv6 the flow label
+    is `label`, 0 for the host's own."""
+    end = (address, port, label, 0) if label else (address, port)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        await asyncio.get_running_loop().sock_connect(sock, end)
     except BaseException:
         sock.close()
         raise

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dnsvip.demo.acts.answers import gold_client, plain_client
-from dnsvip.demo.acts.change import key_rotation, tier_change
+from dnsvip.demo.acts.change import attribute_rule, key_rotation, own_server, tier_change
+from dnsvip.demo.acts.loss import lost_dispatcher
 from dnsvip.demo.acts.operator import set_up
 from dnsvip.demo.acts.proof import enrolled_client, forged_address
+from dnsvip.demo.acts.revoke import revocation
 from dnsvip.demo.acts.wire import direct_return
 from dnsvip.demo.record import Check
 from dnsvip.demo.stage import Stage
@@ -24,6 +26,10 @@ ACTS: tuple[Play, ...] = (
     enrolled_client,
     forged_address,
     tier_change,
+    attribute_rule,
+    own_server,
     key_rotation,
     direct_return,
+    revocation,
+    lost_dispatcher,
 )

@@ -28,6 +28,37 @@ def tier_change(stage: Stage) -> Iterator[Check]:
     yield Check("changed back, it moves back", third in FAST, f"now {third}")
 
 
+def attribute_rule(stage: Stage) -> Iterator[Check]:
+    """A client's attribute is sealed into its address, and a rule of the cluster picks the pool by it."""
+    stage.api("PATCH", "clients/acme", '{"attributes": {"lang": "fr"}}')
+    stage.settle()
+    before = stage.ask(stage.hosts.gold, NAME)
+    until(lambda: stage.ask(stage.hosts.gold, NAME) not in (before, None), "another address than the cached one")
+    vip = stage.dig(stage.hosts.gold, NAME)
+    said = stage.attempt(stage.hosts.dispatcher, "dnsvip", "decode", str(vip), "--config", "node.toml").stdout
+    route = next((line.partition("route")[2].strip() for line in said.splitlines() if " route " in line), "")
+    server = _server_at(stage, vip)
+    yield Check(
+        "a rule by an attribute picks the pool", server in SLOW and route.startswith("rule 1"), f"{route}: {server}"
+    )
+    stage.api("PATCH", "clients/acme", '{"attributes": {"lang": null}}')
+    stage.settle()
+    until(lambda: stage.ask(stage.hosts.gold, NAME) not in (vip, None), "an address without the attribute")
+
+
+def own_server(stage: Stage) -> Iterator[Check]:
+    """A client gets a server of its own through the API, and keeps its address."""
+    vip, (own, *_) = stage.dig(stage.hosts.gold, NAME), SLOW
+    stage.api("PATCH", "clients/acme", f'{{"servers": ["{own}"]}}')
+    stage.settle()
+    servers = {_server_at(stage, vip) for _ in range(3)}
+    yield Check(
+        "a client with a server of its own gets it", servers == {own}, f"the same address: {', '.join(servers)}"
+    )
+    stage.api("PATCH", "clients/acme", '{"servers": null}')
+    stage.settle()
+
+
 def key_rotation(stage: Stage) -> Iterator[Check]:
     """The cluster's keys rotate during a download: nothing breaks."""
     gold, file = stage.hosts.gold, stage.folder / "download"

@@ -46,7 +46,7 @@ def _is_dropped(stage: Stage, address: IPv6Address, reason: str) -> tuple[bool, 
     before = stage.status()["dispatcher"]["counters"].get(reason, 0)
     curl = ("curl", "-s", "--max-time", "1", "--connect-to", f"{NAME}:80:[{address}]:80", f"http://{NAME}/")
     status = stage.attempt(stage.hosts.gold, *curl).returncode
-    more = stage.drops(reason) - before
+    more = stage.counted(reason) - before
     return status == TIMED_OUT and more > 0, more
 
 

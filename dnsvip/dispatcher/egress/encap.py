@@ -19,7 +19,8 @@ DISCARD = bytes.fromhex("0100000000000000")
 """The high 64 bits of 100::/64 (RFC 6666): errors sent to it are discarded."""
 HOP_LIMIT = 64
 
-_NEXT_HEADER = {6: 41, 4: 4}
+NEXT_HEADER = {6: 41, 4: 4}
+"""Of the outer header, by the IP version of the packet inside."""
 
 
 def encapsulate(data: bytes, server: bytes, dscp: int | None, flow: int, source: bytes = DISCARD) -> bytes:
@@ -30,5 +31,5 @@ def encapsulate(data: bytes, server: bytes, dscp: int | None, flow: int, source:
     head = (6 << 28 | traffic_class << 20 | flow & 0xFFFFF).to_bytes(4, "big")
     size = ip_length(data).to_bytes(2, "big")
     return b"".join(
-        (head, size, bytes((_NEXT_HEADER[version], HOP_LIMIT)), source, flow.to_bytes(8, "big"), server, data)
+        (head, size, bytes((NEXT_HEADER[version], HOP_LIMIT)), source, flow.to_bytes(8, "big"), server, data)
     )

@@ -6,7 +6,7 @@ The source of an error is the VIP that the packet was sent to, the one address t
 from __future__ import annotations
 
 from dnsvip.dispatcher.packet import ICMP4, ICMP6, Packet, Shape, ip_length
-from dnsvip.dispatcher.reason import PacketReason
+from dnsvip.dispatcher.reason import AddressReason, PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Limit
 from dnsvip.dispatcher.verdict import Verdict
 
@@ -19,9 +19,10 @@ QUOTED4 = 576 - 28
 
 HOP_LIMIT = 64
 _DONT_FRAGMENT = 0x40
-_KIND6 = {PacketReason.TOO_BIG.value: (2, 0), PacketReason.NO_SERVER.value: (1, 3)}
+_KIND6 = {PacketReason.TOO_BIG.value: (2, 0), PacketReason.NO_SERVER.value: (1, 3), AddressReason.EXPIRED.value: (1, 1)}
 _KIND4 = {PacketReason.TOO_BIG.value: (3, 4), PacketReason.NO_SERVER.value: (3, 1)}
-"""Type and code by reason: packet too big, address unreachable; fragmentation needed, host unreachable."""
+"""Type and code by reason: packet too big, address unreachable, administratively prohibited; fragmentation needed, host
+unreachable. An IPv4 address never expires."""
 
 
 def may_answer(data: bytes, packet: Packet, reason: str) -> bool:
@@ -45,7 +46,7 @@ def _answer6(data: bytes, verdict: Verdict) -> bytes:
     body = _body(_KIND6[verdict.reason], verdict.mtu, data, QUOTED6)
     addresses = data[24:40] + data[8:24]
     size = len(body).to_bytes(2, "big")
-    check = _checksum(addresses + bytes(2) + size + bytes((0, 0, 0, ICMP6)) + body)
+    check = checksum(addresses + bytes(2) + size + bytes((0, 0, 0, ICMP6)) + body)
     head = b"\x60\0\0\0" + size + bytes((ICMP6, HOP_LIMIT))
     return head + addresses + body[:2] + check + body[4:]
 
@@ -55,7 +56,7 @@ def _answer4(data: bytes, verdict: Verdict) -> bytes:
     size = (20 + len(body)).to_bytes(2, "big")
     head = b"\x45\0" + size + bytes((0, 0, _DONT_FRAGMENT, 0, HOP_LIMIT, ICMP4))
     addresses = data[16:20] + data[12:16]
-    return head + _checksum(head + addresses) + addresses + body[:2] + _checksum(body) + body[4:]
+    return head + checksum(head + addresses) + addresses + body[:2] + checksum(body) + body[4:]
 
 
 def _body(kind: tuple[int, int], mtu: int, data: bytes, quoted: int) -> bytes:
@@ -63,6 +64,6 @@ def _body(kind: tuple[int, int], mtu: int, data: bytes, quoted: int) -> bytes:
     return bytes(kind) + bytes(2) + mtu.to_bytes(4, "big") + data[: min(ip_length(data), quoted)]
 
 
-def _checksum(data: bytes) -> bytes:
+def checksum(data: bytes) -> bytes:
     """The Internet checksum (RFC 1071) of bytes that are not all zero; an odd one is padded with zero."""
     return (-int.from_bytes(data + bytes(len(data) % 2), "big") % 65535).to_bytes(2, "big")

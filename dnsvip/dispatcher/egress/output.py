@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dnsvip.dispatcher.egress.encap import DISCARD, encapsulate
 from dnsvip.dispatcher.egress.icmp import answer
+from dnsvip.dispatcher.egress.reset import reset
 from dnsvip.dispatcher.egress.rewrite import rewrite
-from dnsvip.dispatcher.reason import Action
+from dnsvip.dispatcher.packet import TCP
+from dnsvip.dispatcher.reason import Action, AddressReason
 from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import Forward
 
@@ -24,5 +26,8 @@ def output_bytes(data: bytes, verdict: Verdict, encap_source: bytes = DISCARD) -
             return encapsulate(data, verdict.server.address, verdict.dscp, verdict.flow_hash, encap_source)
         return rewrite(data, verdict)
     if verdict.action is Action.ANSWER:
+        packet = verdict.packet
+        if packet is not None and verdict.reason == AddressReason.EXPIRED.value and packet.key[0] == TCP:
+            return reset(data, packet)
         return answer(data, verdict)
     return data if verdict.action is Action.PASS else b""

@@ -1,18 +1,22 @@
-"""Rewrites packet headers: the DSCP, and network address translation of IPv6 in both directions.
+"""Rewrites packet headers: the DSCP, and network address translation in both directions.
 
 Checksums are updated incrementally (RFC 1624), so a wrong one stays wrong and the receiver drops the packet.
 """
 
 from __future__ import annotations
 
-from dnsvip.dispatcher.packet import ICMP6, TCP, UDP, Packet, Shape, inner_place
+from dnsvip.dispatcher.packet import ICMP4, ICMP6, TCP, UDP, Packet, Shape, inner_place
 from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.site import Forward
 
-_CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP6: 2}
-_SOURCE, _DESTINATION = 8, 24
-_ASKED_BY_CLIENT = {0: 128, 2: 129}
-"""ICMPv6 echo types whose identifier is the client's, by the offset of its port: request to, reply from the server."""
+_CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP4: 2, ICMP6: 2}
+_ADDRESSES = {4: (12, 16), 6: (8, 24)}
+"""Offsets of source and destination in the IP header, by IP version."""
+_HEADER_CHECKSUM = 10
+_ICMP = {4: ICMP4, 6: ICMP6}
+_ASKED_BY_CLIENT = {(ICMP6, 0): 128, (ICMP6, 2): 129, (ICMP4, 0): 8, (ICMP4, 2): 0}
+"""Echo types whose identifier is the client's, by protocol and the offset of its port: request to, reply from the
+server."""
 
 
 def rewrite(data: bytes, verdict: Verdict) -> bytes:
@@ -28,8 +32,9 @@ def _translate(data: bytes, verdict: Verdict) -> bytes:
         return data  # malformed packets never have a FORWARD verdict
     if verdict.vip:
         return to_client(data, packet, verdict.vip, verdict.port)
-    address = verdict.server.address if verdict.server else data[24:40]
-    return to_server(data, packet, address, verdict.port or packet.key[-4:-2])
+    if verdict.server is None:
+        return data  # a verdict that forwards to a server has one
+    return to_server(data, packet, verdict.server.address, verdict.port or packet.key[-4:-2])
 
 
 def adjust(checksum: int, old: bytes, new: bytes) -> int:
@@ -54,61 +59,76 @@ def mark(data: bytes, dscp: int) -> bytes:
 def to_server(data: bytes, packet: Packet, server: bytes, port: bytes) -> bytes:
     """A client's packet with the server's address as destination and `port` as the client's port.
 
-    Addresses are 16 bytes, ports (or echo identifiers) 2.
+    Addresses are 16 bytes, of IPv4 4; ports (or echo identifiers) 2.
     """
-    out = bytearray(data)
+    source_at, destination_at = _ADDRESSES[packet.version]
     if packet.shape is Shape.ERROR:
-        inner = packet.offset + 8
-        return _error(out, packet, ((_DESTINATION, server),), ((inner + _SOURCE, server),), (2, port))
-    return _plain(out, packet, _DESTINATION, server, (0, port))
+        return _error(bytearray(data), packet, server, (destination_at, source_at), (2, port))
+    return _plain(bytearray(data), packet, server, destination_at, (0, port))
 
 
 def to_client(data: bytes, packet: Packet, vip: bytes, port: bytes) -> bytes:
     """A server's packet with the VIP as source and `port` as the client's port."""
-    out = bytearray(data)
+    source_at, destination_at = _ADDRESSES[packet.version]
     if packet.shape is Shape.ERROR:
-        inner = packet.offset + 8
-        return _error(out, packet, ((_SOURCE, vip),), ((inner + _DESTINATION, vip),), (0, port))
-    return _plain(out, packet, _SOURCE, vip, (2, port))
+        return _error(bytearray(data), packet, vip, (source_at, destination_at), (0, port))
+    return _plain(bytearray(data), packet, vip, source_at, (2, port))
 
 
-def _plain(out: bytearray, packet: Packet, address_at: int, address: bytes, port: tuple[int, bytes]) -> bytes:
-    difference = _put(out, address_at, address)
+def _plain(out: bytearray, packet: Packet, address: bytes, at: int, port: tuple[int, bytes]) -> bytes:
+    difference, _ = _put_address(out, 0, at, address)
     if packet.shape is Shape.FRAGMENT:
-        return bytes(out)  # the checksum is in the first fragment
-    difference += _put_port(out, packet.key[0], packet.offset, port)
-    _settle(out, packet.key[0], packet.offset, len(out), difference)
+        return bytes(out)  # the upper layer's checksum is in the first fragment
+    protocol = packet.key[0]
+    changed = _put_port(out, protocol, packet.offset, port) + _summed(protocol, difference)
+    _settle(out, protocol, packet.offset, len(out), changed)
     return bytes(out)
 
 
-def _error(
-    out: bytearray,
-    packet: Packet,
-    outer: tuple[tuple[int, bytes], ...],
-    inner: tuple[tuple[int, bytes], ...],
-    port: tuple[int, bytes],
-) -> bytes:
-    """Rewrite an ICMPv6 error and the packet it quotes (RFC 5508 section 4.2, for IPv6)."""
-    end = 40 + int.from_bytes(out[4:6], "big")
-    start = packet.offset + 8
-    difference = sum(_put(out, at, address) for at, address in outer)
-    place = inner_place(bytes(out[start:end]), 6)
+def _error(out: bytearray, packet: Packet, address: bytes, places: tuple[int, int], port: tuple[int, bytes]) -> bytes:
+    """Rewrite an ICMP error and the packet it quotes (RFC 5508 section 4.2, for both versions). `places` are the
+    offsets of the address in the two IP headers."""
+    outer, inner = places
+    version, icmp, start = packet.version, _ICMP[packet.version], packet.offset + 8
+    end = int.from_bytes(out[2:4], "big") if version == 4 else 40 + int.from_bytes(out[4:6], "big")
+    difference = _summed(icmp, _put_address(out, 0, outer, address)[0])
+    place = inner_place(bytes(out[start:end]), version)
     if place is not None:
         protocol, at = place
-        inside = sum(_put(out, place_of, address) for place_of, address in inner)
-        inside += _put_port(out, protocol, start + at, port)
-        difference += inside + _settle(out, protocol, start + at, end, inside)
-    _settle(out, ICMP6, packet.offset, end, difference)
+        inside, header = _put_address(out, start, inner, address)
+        ports = _put_port(out, protocol, start + at, port)
+        upper = _settle(out, protocol, start + at, end, _summed(protocol, inside) + ports)
+        difference += header + ports + upper
+    _settle(out, icmp, packet.offset, end, difference)
     return bytes(out)
+
+
+def _summed(protocol: int, difference: int) -> int:
+    """The part of an address's difference that is in the upper layer's checksum: of ICMP for IPv4 none, which has no
+    pseudo-header (RFC 792)."""
+    return 0 if protocol == ICMP4 else difference
+
+
+def _put_address(out: bytearray, head: int, at: int, address: bytes) -> tuple[int, int]:
+    """Write an address into the IP header at `head`, and the checksum of IPv4; returns old minus new of the address,
+    and of the whole header."""
+    difference = _put(out, head + at, address)
+    if len(address) != 4:
+        return difference, difference
+    where = slice(head + _HEADER_CHECKSUM, head + _HEADER_CHECKSUM + 2)
+    old = int.from_bytes(out[where], "big")
+    new = (old + difference) % 65535
+    out[where] = new.to_bytes(2, "big")
+    return difference, difference + old - new
 
 
 def _put_port(out: bytearray, protocol: int, at: int, port: tuple[int, bytes]) -> int:
     """Write the client's port at offset 0 (source) or 2 (destination) of the upper layer. In an echo that the client
-    requested this is the identifier; in any other ICMPv6 message nothing is written."""
+    requested this is the identifier; in any other ICMP message nothing is written."""
     offset, new = port
-    if protocol != ICMP6:
+    if protocol in (TCP, UDP):
         return _put(out, at + offset, new)
-    return _put(out, at + 4, new) if out[at] == _ASKED_BY_CLIENT[offset] else 0
+    return _put(out, at + 4, new) if out[at] == _ASKED_BY_CLIENT[protocol, offset] else 0
 
 
 def _put(out: bytearray, at: int, new: bytes) -> int:

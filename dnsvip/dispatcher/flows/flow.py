@@ -1,24 +1,29 @@
 """The flow table (the patent's connection key table): which server a flow has, in bounded memory.
 
 A flow is in one of two segments. New flows are in the probation segment, a ring: under a flood the oldest new flow is
-evicted, never an established one. With its second packet (TCP: the first without SYN) a flow is answered and moves to
-the established segment. An anonymous flow, to an address that anybody can make up, moves with its first such packet in
-a later second than its opening, as long as anonymous flows are at most half of that segment; and while it is young its
-life is short. A packet costs one or two dictionary look-ups. A flow that has been idle for longer than its lifetime is
-unknown (now > seen + life; all times here are whole unix seconds); an incremental sweep frees its memory. Flows are
-held in arrays, about 250 bytes each, which the garbage collector never traverses. The table knows addresses only as
-keys and servers only as numbers.
+evicted, never an established one, and one of a low priority before one of a higher (ranks.py). With its
+second packet (TCP: the first without SYN) a flow is answered and moves to the established segment. An anonymous flow,
+to an address that anybody can make up, moves with its first such packet in a later second than its opening, as long as
+anonymous flows are at most half of that segment; and while it is young its life is short. A packet costs one or two
+dictionary look-ups. A flow that has been idle for longer than its lifetime is unknown (now > seen + life; all times
+here are whole unix seconds); an incremental sweep frees its memory. Flows are held in arrays, about 250 bytes each,
+which the garbage collector never traverses. The table knows addresses only as keys and servers only as numbers.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
+from dnsvip.dispatcher.flows.guesses import Guesses
 from dnsvip.dispatcher.flows.nat import Translations
+from dnsvip.dispatcher.flows.owner import server_of
+from dnsvip.dispatcher.flows.ranks import next_place, rank_of
+from dnsvip.dispatcher.flows.usage import Usage
 from dnsvip.dispatcher.flows.uses import Uses
+from dnsvip.dispatcher.holding import HoldQueue
 from dnsvip.dispatcher.packet import ACK, FIN, RST, SYN, TCP
 from dnsvip.dispatcher.token_bucket import Buckets
 
@@ -36,10 +41,22 @@ RETRY_SECONDS = 60
 YOUNG_SECONDS = 120
 """For so long an anonymous flow is young, and its idle lifetime no longer than that."""
 
+STAYS_NEW = 2
+"""In `Segment.anonymous`: that of a flow that another dispatcher decides about, which is never established. What is
+known of it here only spares its packets' verification: nobody can take the places of others by it."""
+
 ANONYMOUS_SHARE = 2
 """One part in so many of the established segment may be anonymous flows."""
 
+CLIENT_SHARE, PLACES = 4, 1 << 16
+"""Once no more than one part in CLIENT_SHARE of the established places is left, no client that has that many is given
+another. Clients are counted in PLACES counters, so some share one: exact counts of a million would take more memory
+than their flows."""
+
 _BOUNDARY = SYN | FIN | RST  # once: for every packet, this takes as long as a look-up
+
+MOST_TIERS = 65_535
+"""Names of tiers that flows are remembered to be of."""
 
 FRAGMENTED = 4096
 """Fragmented packets tracked at a time."""
@@ -57,6 +74,7 @@ class Segment:
         "anonymous",
         "answered",
         "bound",
+        "clients",
         "closing",
         "cursor",
         "free",
@@ -66,8 +84,11 @@ class Segment:
         "life",
         "opened",
         "owner",
+        "priorities",
+        "resumed",
         "seen",
         "slots",
+        "tiers",
     )
 
     def __init__(self, bound: int) -> None:
@@ -77,11 +98,15 @@ class Segment:
         self.opened = array("I")
         self.seen = array("I")
         self.life = array("I")
-        self.owner = array("I")
+        self.owner = array("Q")
         self.hashes = array("Q")
+        self.clients = array("Q")
+        self.tiers = array("H")
         self.closing = bytearray()
         self.answered = bytearray()
         self.anonymous = bytearray()
+        self.resumed = bytearray()
+        self.priorities = bytearray()
         self.free: list[int] = []
         self.cursor = 0
         self.hand = 0
@@ -89,8 +114,19 @@ class Segment:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def put(self, slot: int, key: bytes, owner: int, life: int, flow_hash: int, now: int, anonymous: int) -> None:
-        """Write a flow into a free slot, or append one."""
+    def put(
+        self,
+        slot: int,
+        key: bytes,
+        owner: int,
+        life: int,
+        flow_hash: int,
+        now: int,
+        anonymous: int,
+        holder: tuple[int, int, int],
+    ) -> None:
+        """Write a flow into a free slot, or append one; `holder`: the numbers of its client and tier, its priority."""
+        client, tier, priority = holder
         if slot == len(self.keys):
             self.keys.append(key)
             self.opened.append(now)
@@ -101,11 +137,23 @@ class Segment:
             self.closing.append(0)
             self.answered.append(0)
             self.anonymous.append(anonymous)
+            self.resumed.append(0)
+            self.clients.append(client)
+            self.tiers.append(tier)
+            self.priorities.append(priority)
         else:
             self.keys[slot], self.opened[slot], self.seen[slot], self.life[slot] = key, now, now, life
             self.owner[slot], self.hashes[slot] = owner, flow_hash
             self.closing[slot], self.answered[slot], self.anonymous[slot] = 0, 0, anonymous
+            self.resumed[slot] = 0
+            self.clients[slot], self.tiers[slot], self.priorities[slot] = client, tier, priority
         self.slots[key] = slot
+
+    def next_slot(self) -> int:
+        """The slot at the cursor, which moves on."""
+        slot = self.cursor
+        self.cursor = slot + 1 if slot + 1 < self.bound else 0
+        return slot
 
     def clear(self, slot: int) -> bytes:
         """Empty a slot; returns its key."""
@@ -116,6 +164,11 @@ class Segment:
         return key
 
 
+Holder: TypeAlias = tuple[int, str, int]
+"""Whose a flow is: the id of its client (0: anonymous), the tier that it was opened in, and its priority."""
+
+ANYBODY: Holder = (0, "", 0)
+
 FlowRef: TypeAlias = tuple[Segment, int]
 """A flow by its segment and slot: what one look-up finds. Valid until the table changes, so within one packet."""
 
@@ -124,6 +177,12 @@ def is_answered(flow: FlowRef) -> bool:
     """Whether the client has gone on after its first packet (TCP: with a segment other than SYN)."""
     segment, slot = flow
     return segment.answered[slot] == 1
+
+
+def is_resumed(flow: FlowRef) -> bool:
+    """Whether a flow was taken over from another dispatcher, and has not been judged as a new one since."""
+    segment, slot = flow
+    return segment.resumed[slot] == 1
 
 
 def opens(flags: int) -> bool:
@@ -140,38 +199,65 @@ def opens_again(flow: FlowRef, flags: int, now: int) -> bool:
     return is_answered(flow) or now - segment.opened[slot] > RETRY_SECONDS
 
 
+def place_of(client: int) -> int:
+    """The counter of a client's established flows (Fibonacci hashing, as in the kernel program)."""
+    return (client * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 48
+
+
 class Flows:
-    """All state between packets: flows, translations, fragments, used single-use addresses, token buckets, the number
-    of packets the runner holds (`held`, maintained by the runner) and of flows each tier has opened.
+    """All state between packets: flows, translations, fragments, used single-use addresses, bad proofs (`guesses`),
+    token buckets, the packets that the runner holds (`hold`), the number of flows each tier has opened (`opened`), and
+    of those that a rule or their client decided the pool of (`routed`, by cluster and rule); `labels_ignored` counts
+    new flows whose flow label is no claim.
 
     `bound` is the maximum number of flows; at most a quarter of them are new ones. `anonymous` is how many of the
-    established ones are.
+    established ones are, `places` how many of the others each client has (`place_of`). `lowest_priority` is
+    that of the site in force, None where all are the same; `not_recorded` counts new flows for which none gave way.
     """
 
     __slots__ = (
+        "_tier_numbers",
+        "_walked",
         "anonymous",
         "buckets",
         "established",
         "evicted",
         "expired",
         "fragments",
-        "held",
+        "guesses",
+        "hold",
         "kept_new",
+        "labels_ignored",
+        "lowest_priority",
+        "not_recorded",
         "opened",
+        "places",
         "probation",
+        "routed",
+        "tier_names",
         "translations",
+        "usage",
         "uses",
     )
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, buckets: Buckets | None = None) -> None:
         self.probation = Segment(max(bound // 4, 1))
         self.established = Segment(max(bound - bound // 4, 1))
         self.translations = Translations()
         self.fragments = ExpiringMap(FRAGMENTED)
         self.uses = Uses(most_uses(bound))
-        self.buckets = Buckets()
-        self.anonymous = self.evicted = self.expired = self.kept_new = self.held = 0
+        self.guesses = Guesses()
+        self.buckets = buckets or Buckets()
+        self.anonymous = self.evicted = self.expired = self.kept_new = self.labels_ignored = self.not_recorded = 0
+        self.hold: HoldQueue[Any] = HoldQueue()
+        self.places: Counter[int] = Counter()
+        self._walked = -1
+        self.lowest_priority: int | None = None
         self.opened: Counter[str] = Counter()
+        self.routed: Counter[tuple[str, int]] = Counter()
+        self.usage = Usage()
+        self.tier_names = [""]
+        self._tier_numbers = {"": 0}
 
     def __len__(self) -> int:
         return len(self.probation) + len(self.established)
@@ -211,7 +297,8 @@ class Flows:
             segment.closing[slot] = 1
         elif not flags & SYN:
             segment.answered[slot] = 1
-            if now > segment.opened[slot] or not segment.anonymous[slot]:
+            anonymous = segment.anonymous[slot]
+            if anonymous != STAYS_NEW and (now > segment.opened[slot] or not anonymous):
                 return self._establish(slot, now)
         return segment, slot
 
@@ -220,25 +307,42 @@ class Flows:
         forwarded all the same."""
         segment, new = self.established, self.probation
         anonymous = new.anonymous[slot]
-        if self._is_full(anonymous):
+        client = new.clients[slot]
+        if (
+            self._is_full(anonymous, client) and now != self._walked
+        ):  # once a second: each packet of such a flow comes by here
+            self._walked = now
             self._walk(segment, 64, now)
-        if self._is_full(anonymous):
+        if self._is_full(anonymous, client):
             self.kept_new += 1
             return new, slot
         place = segment.free.pop() if segment.free else len(segment.keys)
         owner, life, flow_hash, closing = new.owner[slot], new.life[slot], new.hashes[slot], new.closing[slot]
-        opened = new.opened[slot]
-        segment.put(place, new.clear(slot), owner, life, flow_hash, now, anonymous)
+        opened, resumed = new.opened[slot], new.resumed[slot]
+        holder = client, new.tiers[slot], new.priorities[slot]
+        segment.put(place, new.clear(slot), owner, life, flow_hash, now, anonymous, holder)
         segment.opened[place], segment.closing[place], segment.answered[place] = opened, closing, 1
-        self.anonymous += anonymous
+        segment.resumed[place] = resumed
+        self._count(client, anonymous, 1)
         return segment, place
 
-    def _is_full(self, anonymous: int) -> bool:
-        """Whether no flow can be established any more, or no anonymous one."""
+    def _is_full(self, anonymous: int, client: int) -> bool:
+        """Whether no flow can be established any more, or no anonymous one, or none of this client."""
         segment = self.established
-        if anonymous and self.anonymous >= segment.bound // ANONYMOUS_SHARE:
+        bound = segment.bound
+        if anonymous:
+            if self.anonymous >= bound // ANONYMOUS_SHARE:
+                return True
+        elif len(segment) >= bound - bound // CLIENT_SHARE and self.places[place_of(client)] >= bound // CLIENT_SHARE:
             return True
-        return not segment.free and len(segment.keys) >= segment.bound
+        return not segment.free and len(segment.keys) >= bound
+
+    def _count(self, client: int, anonymous: int, by: int) -> None:
+        """Account an established flow to those that are anonymous, or to its client."""
+        if anonymous:
+            self.anonymous += by
+        else:
+            self.places[place_of(client)] += by
 
     def record(
         self,
@@ -247,30 +351,76 @@ class Flows:
         session_seconds: int,
         flow_hash: int,
         now: int,
+        holder: Holder = ANYBODY,
         *,
-        anonymous: bool = False,
+        anonymous: int = False,
         answered: bool = False,
-    ) -> FlowRef:
-        """Add a new flow, even if it is `answered` already; where the segment is full the oldest is evicted."""
+    ) -> FlowRef | None:
+        """Add a new flow, even if it is `answered` already; where the segment is full one is evicted, None where none
+        gives way."""
         segment = self.probation
-        slot = segment.cursor
-        segment.cursor = slot + 1 if slot + 1 < segment.bound else 0
+        client, tier, priority = holder
+        if client:
+            self.usage.opened(client)
+        slot = self._place(priority, now)
+        if slot is None:
+            self.not_recorded += 1
+            return None
         if slot < len(segment.keys) and segment.keys[slot] is not None:
             self.translations.close(segment.clear(slot))
             self.evicted += 1
         life = session_seconds if key[0] == TCP else DATAGRAM_SECONDS
-        segment.put(slot, key, owner, life, flow_hash, now, int(anonymous))
+        segment.put(slot, key, owner, life, flow_hash, now, int(anonymous), (client, self._tier(tier), priority))
         segment.answered[slot] = answered
         return segment, slot
 
-    def renew(self, flow: FlowRef, owner: int, flow_hash: int) -> None:
-        """Give a flow that a SYN opens again the server and mark that it has from now on."""
+    def _place(self, priority: int, now: int) -> int | None:
+        """The place of a new flow of a priority among the new ones (ranks.py)."""
+        segment, lowest = self.probation, self.lowest_priority
+        if lowest is None:
+            return segment.next_slot()
+
+        def rank_at(slot: int) -> int:
+            idle = now - segment.seen[slot] > self._life(segment, slot)
+            return 0 if idle else rank_of(segment.priorities[slot], lowest)
+
+        return next_place(segment, rank_of(priority, lowest), rank_at)
+
+    def renew(
+        self, flow: FlowRef, owner: int, flow_hash: int, holder: Holder = ANYBODY, *, anonymous: int = False
+    ) -> None:
+        """Give a flow that is opened again the server, mark and holder that it has from now on; one that was
+        another dispatcher's is `anonymous` or not from now on."""
         segment, slot = flow
-        if segment.owner[slot] >> 8 != owner >> 8:
+        if segment.anonymous[slot] == STAYS_NEW:
+            segment.anonymous[slot] = anonymous
+        if segment is self.established:
+            self._count(segment.clients[slot], segment.anonymous[slot], -1)
+            self._count(holder[0], segment.anonymous[slot], 1)
+        client, tier, priority = holder
+        segment.clients[slot], segment.tiers[slot], segment.priorities[slot] = client, self._tier(tier), priority
+        if server_of(segment.owner[slot]) != server_of(owner):
             key = segment.keys[slot]
             assert key is not None  # noqa: S101 - a flow has one
             self.translations.close(key)
         segment.owner[slot], segment.hashes[slot] = owner, flow_hash
+        segment.resumed[slot] = 0
+
+    def take_over(self, flow: FlowRef | None, *, resumed: bool) -> None:
+        """Note whether a flow, if it is recorded, was running already, and so not judged as a new one."""
+        if flow:
+            flow[0].resumed[flow[1]] = resumed
+
+    def _tier(self, name: str) -> int:
+        """The number of a tier in `tier_names`; 0 for those after MOST_TIERS."""
+        number = self._tier_numbers.get(name)
+        if number is None:
+            number = len(self.tier_names)
+            if number > MOST_TIERS:
+                return 0
+            self.tier_names.append(name)
+            self._tier_numbers[name] = number
+        return number
 
     def find(self, key: bytes, now: int = 0) -> FlowRef | None:
         """A flow that is known at `now`; changes nothing."""
@@ -279,6 +429,20 @@ class Flows:
             if slot is not None:
                 return None if now - segment.seen[slot] > self._life(segment, slot) else (segment, slot)
         return None
+
+    def port_at(self, flow: FlowRef, server: bytes, now: int) -> bytes | None:
+        """The client's port of a flow at a server under nat, as `Translations.open`. A flow that has been judged in
+        full and is authentic displaces an anonymous one that is young: any other may be somebody's for long."""
+        segment, slot = flow
+        key = segment.keys[slot]
+        assert key is not None  # noqa: S101 - a flow has one
+        yields = segment.anonymous[slot] or segment.resumed[slot]
+        return self.translations.open(key, server, now, None if yields else self._displace)
+
+    def _displace(self, key: bytes, now: int) -> None:
+        flow = self.find(key)
+        if flow and flow[0].anonymous[flow[1]] and now - flow[0].opened[flow[1]] < YOUNG_SECONDS:
+            self.drop(flow)
 
     def refresh(self, flow: FlowRef, now: int) -> None:
         """Account a packet of the reverse direction (seen under nat only)."""
@@ -297,14 +461,15 @@ class Flows:
         self.translations.close(segment.clear(slot))
         if segment is self.established:
             segment.free.append(slot)
-            self.anonymous -= segment.anonymous[slot]
+            self._count(segment.clients[slot], segment.anonymous[slot], -1)
 
     def sweep(self, now: int, budget: int = 1 << 62) -> None:
-        """Remove expired flows among the next `budget` slots of each segment, and expired fragments and uses."""
+        """Remove expired flows among the next `budget` slots of each segment, and of fragments, uses and guesses."""
         for segment in (self.established, self.probation):
             self._walk(segment, min(budget, len(segment.keys)), now)
         self.fragments.sweep(now, budget)
         self.uses.sweep(now, budget)
+        self.guesses.sweep(now, budget)
 
     def _walk(self, segment: Segment, count: int, now: int) -> None:
         size, hand = len(segment.keys), segment.hand

@@ -1,8 +1,11 @@
 """Maps translated flows to the keys of their replies, and back.
 
 A server sees the client's address and port, and its own address in place of the VIP. Two flows of one client that
-differ only in the VIP would look the same to it, so the later one gets another client port. Only flows of `nat` pools
-have an entry; the flow table bounds their number.
+differ only in the VIP would look the same to it, so the later one gets another client port. A flow whose address is
+authentic takes its own port from an anonymous one that is young: sources of anonymous flows can be forged, and would
+leave the client that they pretend to be without ports. The source of the authentic one may be forged too, so an older
+flow keeps its port. A flow that was taken over (`resumed`) takes none: it would tell whether its proof is right. Only
+flows of `nat` pools have an entry; the flow table bounds their number.
 """
 
 from __future__ import annotations
@@ -24,12 +27,17 @@ class Translations:
         self.forth: dict[bytes, bytes] = {}
         self.back: dict[bytes, bytes] = {}
 
-    def open(self, key: bytes, server: bytes) -> bytes | None:
-        """The client's port (2 bytes) of a flow at `server` (16 bytes), empty where it keeps its own. A flow without a
-        translation gets one; None where no port is free."""
+    def open(
+        self, key: bytes, server: bytes, now: int = 0, displace: Callable[[bytes, int], None] | None = None
+    ) -> bytes | None:
+        """The client's port (2 bytes) of a flow at `server` (16 bytes, of IPv4 4), empty where it keeps its own. A flow
+        without a translation gets one; None where no port is free.
+
+        `displace` is told which flow has the port that the client uses itself at `now`, and may close it.
+        """
         reply = self.forth.get(key)
         if reply is None:
-            reply = self._translate(key, server)
+            reply = self._translate(key, server, now, displace)
         return None if reply is None else _changed(key, reply)
 
     def port(self, key: bytes) -> bytes:
@@ -37,15 +45,20 @@ class Translations:
         reply = self.forth.get(key)
         return b"" if reply is None else _changed(key, reply)
 
-    def _translate(self, key: bytes, server: bytes) -> bytes | None:
+    def _translate(
+        self, key: bytes, server: bytes, now: int, displace: Callable[[bytes, int], None] | None
+    ) -> bytes | None:
         """Reserve a reply key; the client's own port is tried first, then ports picked by the flow's hash."""
         half = (len(key) - 5) // 2
         head = key[:1] + server + key[1 : 1 + half] + key[-2:]
         picked = 0
+        own = head + key[-4:-2]
+        if displace and own in self.back:
+            displace(self.back[own], now)
         for attempt in range(_TRIES):
             if attempt == 1:
                 picked = self._hash(key)
-            reply = head + (_other_port(picked, attempt) if attempt else key[-4:-2])
+            reply = head + _other_port(picked, attempt) if attempt else own
             if self.back.setdefault(reply, key) == key:
                 self.forth[key] = reply
                 return reply

@@ -1,5 +1,5 @@
 """The proven addresses that have been used, each with the flow it opened ("Single use", address/README.md), in bounded
-memory.
+memory. One client has at most its share of it, so that none takes it from the others.
 
 With a `memory` each use is also a record in it, written before the packet goes on, so that a memory that outlasts the
 process (io/user/uses_file.py) has every use. A record that is half written or damaged is found by its checksum. As
@@ -15,23 +15,33 @@ from dataclasses import dataclass, field
 from struct import Struct
 from zlib import crc32
 
-_RECORD = Struct("!16s37s?2xII")
-"""Address, key of the flow, whether it has ended, the last second that it is good for, CRC-32 of all that."""
+_RECORD = Struct("!16s37s?2xQII")
+"""Address, key of the flow, whether it has ended, the client, the last second that it is good for, CRC-32 of all
+that."""
 
 RECORD_BYTES = _RECORD.size
 _SUMMED = RECORD_BYTES - 4
 _EMPTY = bytes(RECORD_BYTES)
 
+SHARES, LEAST_SHARE = 16, 64
+"""One client may have one part in so many of the uses, and at least so many."""
+
+
+def share_of(bound: int) -> int:
+    """How many uses one client may have in a table of `bound`."""
+    return max(bound // SHARES, LEAST_SHARE)
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A used address, the key of its flow, and the last second at which its proof would be accepted. It has `ended`
-    when the client has gone on after its SYN: another SYN of that flow is another connection."""
+    """A used address, the key of its flow, the last second at which its proof would be accepted, and the client's id.
+    It has `ended` when the client has gone on after its SYN: another SYN of that flow is another connection."""
 
     address: bytes
     key: bytes
     until: int
     ended: bool = False
+    client: int = 0
 
 
 @dataclass(slots=True)
@@ -43,23 +53,25 @@ class Found:
 
 
 class Uses:
-    """At most `bound` used addresses; an empty `memory` has room for as many records. `kept` were used before.
+    """At most `bound` used addresses, `share` of one client; an empty `memory` has room for as many records. `kept`
+    were used before.
 
     Single-use addresses have no room before `closed_until` has passed.
     """
 
-    __slots__ = ("_entries", "_freed", "_memory", "_unused", "bound", "closed_until")
+    __slots__ = ("_by_client", "_entries", "_freed", "_memory", "_unused", "bound", "closed_until", "share")
 
     def __init__(
         self, bound: int, memory: memoryview | None = None, kept: Iterable[Use] = (), closed_until: int = 0
     ) -> None:
-        self.bound, self.closed_until = bound, closed_until
+        self.bound, self.share, self.closed_until = bound, share_of(bound), closed_until
         self._memory = memory
-        self._entries: OrderedDict[bytes, tuple[bytes, int, int, bool]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[bytes, int, int, bool, int]] = OrderedDict()
+        self._by_client: dict[int, int] = {}
         self._freed: list[int] = []
         self._unused = 0
         for use in kept:
-            self.put(use.address, use.key, use.until, ended=use.ended)
+            self.put(use.address, use.key, use.until, use.client, ended=use.ended)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -80,28 +92,36 @@ class Uses:
         address = key[17:33]  # of IPv6; nothing of IPv4
         entry = self._entries.get(address)
         if entry and entry[0] == key and not entry[3]:
-            _, until, slot, _ = entry
-            self._entries[address] = (key, until, slot, True)
+            _, until, slot, _, client = entry
+            self._entries[address] = (key, until, slot, True, client)
             if self._memory is not None:
-                write(self._memory, slot, Use(address, key, until, ended=True))
+                write(self._memory, slot, Use(address, key, until, True, client))
 
-    def has_room(self, now: int) -> bool:
-        """Whether another use can be kept without forgetting one that is not out of date."""
+    def has_room(self, address: bytes, client: int, now: int) -> bool:
+        """Whether a client's use of an address can be kept without forgetting one that is not out of date."""
         if now <= self.closed_until:
+            return False
+        if address in self._entries:
+            return True
+        if self._by_client.get(client, 0) >= self.share:
             return False
         if len(self._entries) < self.bound:
             return True
         self.sweep(now, 8)
         return len(self._entries) < self.bound
 
-    def put(self, address: bytes, key: bytes, until: int, *, ended: bool = False) -> None:
-        """Keep a use up to and including `until`; where there is no room the oldest is forgotten."""
+    def put(self, address: bytes, key: bytes, until: int, client: int = 0, *, ended: bool = False) -> None:
+        """Keep a client's use up to and including `until`; where there is no room the oldest is forgotten."""
         entry = self._entries.get(address)
-        slot = entry[2] if entry else self._free_slot()
-        self._entries[address] = (key, until, slot, ended)
+        if entry:
+            slot, client = entry[2], entry[4]
+        else:
+            slot = self._free_slot()
+            self._by_client[client] = self._by_client.get(client, 0) + 1
+        self._entries[address] = (key, until, slot, ended, client)
         self._entries.move_to_end(address)
         if self._memory is not None:
-            write(self._memory, slot, Use(address, key, until, ended))
+            write(self._memory, slot, Use(address, key, until, ended, client))
 
     def sweep(self, now: int, budget: int) -> None:
         """Check the `budget` oldest uses: forget those that are out of date, move the others to the end."""
@@ -110,6 +130,7 @@ class Uses:
             if entry[1] >= now:
                 self._entries[address] = entry
             else:
+                self._give_back(entry[4])
                 self._freed.append(entry[2])  # the record stays until another takes its place: it is out of date too
 
     def release(self) -> None:
@@ -118,16 +139,25 @@ class Uses:
 
     def _free_slot(self) -> int:
         if len(self._entries) >= self.bound:
-            return self._entries.popitem(last=False)[1][2]
+            _, _, slot, _, client = self._entries.popitem(last=False)[1]
+            self._give_back(client)
+            return slot
         if self._freed:
             return self._freed.pop()
         self._unused += 1
         return self._unused - 1
 
+    def _give_back(self, client: int) -> None:
+        left = self._by_client[client] - 1
+        if left:
+            self._by_client[client] = left
+        else:
+            del self._by_client[client]
+
 
 def write(memory: memoryview, slot: int, use: Use) -> None:
     """Write one record."""
-    record = _RECORD.pack(use.address, use.key, use.ended, use.until, 0)
+    record = _RECORD.pack(use.address, use.key, use.ended, use.client, use.until, 0)
     memory[slot * RECORD_BYTES : (slot + 1) * RECORD_BYTES] = record[:_SUMMED] + crc32(record[:_SUMMED]).to_bytes(
         4, "big"
     )
@@ -137,11 +167,11 @@ def read(records: bytes, now: int) -> Found:
     """The uses in a memory that are not out of date at `now`."""
     found = Found()
     for record in _records(records):
-        address, key, ended, until, checksum = _RECORD.unpack(record)
+        address, key, ended, client, until, checksum = _RECORD.unpack(record)
         if crc32(record[:_SUMMED]) != checksum:
             found.damaged += 1
         elif until >= now:
-            found.uses.append(Use(address, key, until, ended))
+            found.uses.append(Use(address, key, until, ended, client))
     found.damaged += bool(len(records) % RECORD_BYTES)
     return found
 

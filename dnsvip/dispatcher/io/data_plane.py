@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from dnsvip.dispatcher.flows.usage import Used
 from dnsvip.dispatcher.observe.plane import ObservedPlane
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
@@ -14,6 +16,9 @@ class DataPlane(ObservedPlane, Protocol):
 
     async def start(self) -> None:
         """Forward packets from now on; raises PlatformError."""
+
+    def poll(self) -> None:
+        """Handle the packets that have come to the process, for whoever keeps the event loop from it."""
 
     async def update(self, snapshot: Snapshot) -> None:
         """Decide by another snapshot; flows stay. Returns when it decides every packet from now on."""
@@ -27,6 +32,10 @@ class DataPlane(ObservedPlane, Protocol):
     @property
     def problems(self) -> list[Problem]:
         """The objects of the site that make code raise, one problem of each."""
+
+    async def take_usage(self) -> Mapping[int, Used]:
+        """What each client has used since the last time, by id; where few places are left, those that have used least
+        give theirs up."""
 
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""

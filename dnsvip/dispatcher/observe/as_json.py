@@ -28,7 +28,7 @@ NOT_LOGGED = frozenset(
 
 _LOGGED = (
     *("protocol", "port", "size", "action", "reason", "words"),
-    *("pool", "server", "dscp", "delay", "cluster", "tier"),
+    *("pool", "server", "dscp", "delay", "cluster", "tier", "rule"),
 )
 _PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6"}
 
@@ -101,12 +101,13 @@ def _endpoints(key: bytes) -> dict[str, Any]:
 
 
 def _payload(key: bytes, view: CompiledFilter, now: float) -> dict[str, Any]:
-    """What the VIP carries."""
+    """What the VIP carries, and the rule by which a new flow to it gets its pool."""
     if not key:
-        return {"cluster": None, "tier": None, "client": None}
+        return {"cluster": None, "tier": None, "client": None, "rule": None}
     verdict = view.address_verdict(key, now)
     return {
         "cluster": verdict.cluster.name if verdict.cluster else None,
         "tier": verdict.tier.name if verdict.tier else None,
         "client": client_name(verdict),
+        "rule": view.rule(verdict),
     }

@@ -9,6 +9,8 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
 from dnsvip.dispatcher.packet import FlowKey
 from dnsvip.dispatcher.reason import REASONS
+from dnsvip.dispatcher.routes import rule_label
+from dnsvip.dispatcher.selection import route_of
 from dnsvip.dispatcher.verdict import AddressVerdict, Target
 from dnsvip.errors import ConfigError
 
@@ -76,6 +78,11 @@ class CompiledFilter:
             if len(self._verdicts) < MAX_VERDICTS:
                 self._verdicts[key] = verdict
         return verdict
+
+    def rule(self, verdict: AddressVerdict) -> str | None:
+        """The rule by which a new flow to a verified address gets its pool (`routes.rule_label`)."""
+        version = verdict.cluster.prefix.version if verdict.cluster else 6
+        return rule_label(route_of(verdict, verdict.tier, self.tables, version).rule) if verdict.tier else None
 
     def _matches(self, key: bytes, server: Target | None, now: float) -> bool:
         wanted = self.criteria.server

@@ -1,29 +1,45 @@
 """Verifies destination addresses: what an address carries and whether it may open a flow.
 
 The steps are those of address/README.md, "Decoding, in this order". An AddressVerifier compiles one snapshot; the
-clock, the packet's source and the set of used single-use addresses are arguments. It knows no packets, flows or
-servers. Verifying a valid address costs little more than decrypting it, a forged one costs one SipHash. Packets of
-known flows are not verified again.
+clock, the packet's source, the set of used single-use addresses and the bad proofs so far are arguments. It knows no
+packets, flows or servers. Verifying a valid address costs little more than decrypting it, a forged one costs one
+SipHash. Packets of known flows are not verified again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
-from dnsvip.address.keyring import Epoch, Keyring
-from dnsvip.address.layout import RESERVED_NAMES
-from dnsvip.address.proof import acceptable_slots, client_key, verify
+from dnsvip.address.keyring import Epoch
+from dnsvip.address.proof import acceptable_slots, client_key, proven_slot
 from dnsvip.dispatcher.reason import ACCEPTED, AddressReason
 from dnsvip.dispatcher.verdict import AddressVerdict
+from dnsvip.dispatcher.verify.claims import CompiledClaims, Said, Speaker
+from dnsvip.dispatcher.verify.clusters import CompiledClassCluster, CompiledCluster
 from dnsvip.dispatcher.verify.explain import DecodingStep, explain
+from dnsvip.dispatcher.verify.networks import SourceNetworks
+from dnsvip.dispatcher.verify.payload import Payload
 from dnsvip.errors import ObjectError
-from dnsvip.site import ClassCluster, Client, ClientState, Cluster, Fallback, OnInvalid, Site, Snapshot, Tier
+from dnsvip.site import ClassCluster, Client, Fallback, Networks, Snapshot, Tier
 from dnsvip.site.cow_map import CowMap, difference
 
 Used: TypeAlias = Callable[[int], bool]
 """Whether another flow has already used a proven address ("Single use"). It is called last, only for an address that
 is otherwise accepted and whose client's record asks for single use, so a caller may take the call as its use."""
+
+
+class Guesses(Protocol):
+    """The bad proofs of source networks (flows/guesses.py): by cluster and the first 64 bits of the source."""
+
+    def refuses(self, guesser: tuple[str, int], now: int) -> bool:
+        """Whether no proof of this network is verified any more in this slot."""
+        ...
+
+    def count(self, guesser: tuple[str, int], now: int, slot_seconds: int) -> None:
+        """Count a bad one."""
+        ...
+
 
 _Compiled = TypeVar("_Compiled")
 
@@ -40,6 +56,7 @@ class AddressVerifier:
     def __init__(self, snapshot: Snapshot, before: AddressVerifier | None = None) -> None:
         self._snapshot = snapshot
         self._clients = _by_id(snapshot, before)
+        self.networks: SourceNetworks = SourceNetworks(snapshot.site, before.networks if before else None)
         self._keys: dict[tuple[str, int], bytes] = {}
         self._clusters: dict[int, dict[int, CompiledCluster]] = {}
         self._class_clusters: dict[int, dict[int, CompiledClassCluster]] = {}
@@ -51,22 +68,34 @@ class AddressVerifier:
             else:
                 self._clusters.setdefault(shift, {})[number] = CompiledCluster(cluster, snapshot)
 
-    def verify(self, address: int, source: int, port: int, now: float, used: Used = lambda _: False) -> AddressVerdict:
-        """The verdict on a new flow from `source` and `port` to `address` at `now` (unix seconds).
+    def verify(
+        self,
+        address: int,
+        source: int,
+        port: int,
+        now: float,
+        used: Used = lambda _: False,
+        *,
+        running: bool = False,
+        guesses: Guesses | None = None,
+        label: int = 0,
+    ) -> AddressVerdict:
+        """The verdict on a new flow from `source` and `port` to `address` at `now` (unix seconds), or on one that is
+        `running` and only new here (address/README.md, "Flows that outlive their address"). `guesses` counts bad
+        proofs, and may refuse others; `label` is the flow label of the first packet, 0 for none.
 
         Addresses are integers; one below 2^32 is read as IPv4, since nothing in ::/96 is ever routed. Raises
         ObjectError where a client or cluster makes it fail.
         """
         if address < 1 << 32:
             class_cluster = _matching(self._class_clusters, address)
-            return class_cluster.verify(address) if class_cluster else AddressVerdict(AddressReason.NOT_OURS)
+            return self._verify_class(class_cluster, address, source) if class_cluster else _NOT_OURS
         cluster = _matching(self._clusters, address)
         if cluster is None:
-            return AddressVerdict(AddressReason.NOT_OURS)
-        if address == cluster.plain:
-            return AddressVerdict(AddressReason.PLAIN, cluster.default_tier, cluster.cluster)
+            return _NOT_OURS
+        flow = _NewFlow(address, source, port, now, used, running and cluster.resumes, guesses, label)
         try:
-            return self._decode(cluster, _NewFlow(address, source, port, now, used))
+            return self._plain(cluster, flow) if address == cluster.plain else self._decode(cluster, flow)
         except ObjectError:
             raise
         except Exception as error:
@@ -81,6 +110,33 @@ class AddressVerifier:
         client: Client | None = self._clients.get(number)
         return client
 
+    def _plain(self, cluster: CompiledCluster, flow: _NewFlow) -> AddressVerdict:
+        """Step 2: the client's own address may say who it is; it is judged like an issued one of its epoch. Else the
+        network of that address may."""
+        read = cluster.source.read(flow.source) if cluster.source else None
+        if cluster.source is None or read is None:
+            return self.networks.identified(cluster, cluster.plainly(), flow.source, 6)
+        epoch, values = read
+        flow = flow._replace(address=cluster.bare(epoch.slot), label=0, sourced=True)
+        return self._judge_named(cluster, cluster.source.payload, epoch, values, flow)
+
+    def _verify_class(self, cluster: CompiledClassCluster, address: int, source: int) -> AddressVerdict:
+        """The verdict on an address of an IPv4 cluster. A class is not authentic, and the default tier's says nothing:
+        it is like the plain VIP where the cluster asks whose networks packets come from."""
+        if address == cluster.plain:
+            return self.networks.identified(cluster, cluster.plainly(), source, 4)
+        tier = cluster.tier(address)
+        if tier is None:
+            return AddressVerdict(AddressReason.BAD_PAYLOAD, None, cluster.cluster)
+        verdict = AddressVerdict(AddressReason.CLASS, tier, cluster.cluster)
+        if tier is cluster.default_tier:
+            return self.networks.identified(cluster, verdict, source, 4)
+        if tier.networks is Networks.ANY or self.networks.is_of_tier(tier, source, 4):
+            return verdict
+        default = cluster.default_tier if tier.unproven is Fallback.DEFAULT_TIER else None
+        fallback = AddressVerdict(AddressReason.UNPROVEN, default, cluster.cluster)
+        return self.networks.identified(cluster, fallback, source, 4)
+
     def _decode(self, cluster: CompiledCluster, flow: _NewFlow) -> AddressVerdict:
         """Step 3, authenticity; then `_judge`."""
         address = flow.address
@@ -90,53 +146,128 @@ class AddressVerifier:
         epoch, codec = entry
         if not codec.authentic(address):
             return cluster.reject(AddressReason.BAD_TAG, address)
-        values = codec.decode(address)
+        return self._judge_named(cluster, cluster.payload, epoch, codec.decode(address), flow)
+
+    def _judge_named(
+        self, cluster: CompiledCluster, payload: Payload, epoch: Epoch, values: Mapping[str, int], flow: _NewFlow
+    ) -> AddressVerdict:
+        """As `_judge`; raises ObjectError for the client that makes it fail."""
         client = self._clients.get(values.get("client", 0))
         try:
-            return self._judge(cluster, epoch, values, client, flow)
+            return self._judge(cluster, payload, epoch, values, client, flow)
         except Exception as error:
             if client is None:
                 raise
             raise ObjectError(f"client.{client.name}", error) from error
 
     def _judge(
-        self, cluster: CompiledCluster, epoch: Epoch, values: Mapping[str, int], client: Client | None, flow: _NewFlow
+        self,
+        cluster: CompiledCluster,
+        payload: Payload,
+        epoch: Epoch,
+        values: Mapping[str, int],
+        client: Client | None,
+        flow: _NewFlow,
     ) -> AddressVerdict:
-        """Steps 4 to 8 of an address that is authentic."""
+        """Steps 5 to 8 of an address that is authentic, then what the client says."""
         address = flow.address
-        tier = cluster.tier(values, client)
+        tier = payload.tier(values, client)
         if tier is None:
             return cluster.reject(AddressReason.BAD_PAYLOAD, address, values, client)
-        if cluster.expired(epoch, values, flow.now):
+        if client.is_ended if client else values.get("client", 0) in self._snapshot.ended:
+            return cluster.verdict(AddressReason.REVOKED, None, address, values, client)
+        grace = cluster.cluster.session_lifetime if flow.running else 0
+        if payload.expired(epoch, values, flow.now - grace):
             return cluster.reject(AddressReason.EXPIRED, address, values, client)
         if client is None and values.get("client", 0) in self._snapshot.deleted:
             return cluster.reject(AddressReason.REVOKED, address, values)
-        reason = self._admit(cluster, tier, client, flow)
+        everybodys = tier is cluster.default_tier and not values.get("client")  # it says no more than the plain VIP
+        reason, slot = self._admit(cluster, tier, None if everybodys else values, client, flow)
         if reason in ACCEPTED:
-            return cluster.verdict(reason, tier, address, values, client)
-        if reason is AddressReason.UNPROVEN and tier.unproven is Fallback.DEFAULT_TIER:
-            return cluster.verdict(reason, cluster.default_tier, address, values, client)
+            ignored = False
+            if cluster.claims:
+                values, invalid, ignored = self._said(cluster, cluster.claims, values, client, flow, slot)
+                if invalid:
+                    return cluster.reject(AddressReason.BAD_PAYLOAD, address, values, client)
+            unproven = reason is AddressReason.RESUMED
+            reason = AddressReason.RESUMED if flow.running else reason
+            verdict = cluster.verdict(reason, tier, address, values, client, unproven=unproven, ignored=ignored)
+            return self.networks.identified(cluster, verdict, flow.source, 6) if everybodys else verdict
+        if reason is AddressReason.UNPROVEN:
+            fallback = cluster.default_tier if tier.unproven is Fallback.DEFAULT_TIER else cluster.fallback
+            verdict = cluster.verdict(reason, fallback, address, values, client)
+            return self.networks.identified(cluster, verdict, flow.source, 6)
         return cluster.reject(reason, address, values, client)
 
-    def _admit(self, cluster: CompiledCluster, tier: Tier, client: Client | None, flow: _NewFlow) -> AddressReason:
-        """Steps 7 and 8: the client's state, and its proof where one is carried or required."""
-        if client and client.state is not ClientState.ENABLED:
-            return AddressReason.REVOKED
+    def _admit(
+        self,
+        cluster: CompiledCluster,
+        tier: Tier,
+        values: Mapping[str, int] | None,
+        client: Client | None,
+        flow: _NewFlow,
+    ) -> tuple[AddressReason, int | None]:
+        """Steps 7 and 8: the client's state, its network (`values` None: any), and its proof where one is carried or
+        required; the slot that the proof is right for, None without one. RESUMED: a running flow whose proof does not
+        hold."""
+        if client and not cluster.payload.serves(client):
+            return AddressReason.REVOKED, None
         if not flow.address & cluster.layout.mode_bit:
             required = tier.require_proof or (client is not None and client.proof.required)
-            return AddressReason.UNPROVEN if required else AddressReason.ISSUED
-        if client is None or not self._proves(cluster, client, flow):
-            return AddressReason.BAD_PROOF
-        replayed = client.proof.single_use and flow.used(flow.address)
-        return AddressReason.REPLAYED if replayed else AddressReason.PROVEN
+            only = tier.networks is Networks.ONLY or (client is not None and client.networks is Networks.ONLY)
+            if only and values is not None:
+                required = required or not self.networks.is_at_home(tier, values.get("client"), flow.source)
+            accepted = AddressReason.SOURCE if flow.sourced else AddressReason.ISSUED
+            return AddressReason.UNPROVEN if required else accepted, None
+        if client is None:
+            return AddressReason.BAD_PROOF, None
+        slot = self._passes(cluster, client, flow)
+        if slot is None and not flow.running:
+            return AddressReason.BAD_PROOF, None
+        if client.proof.single_use and flow.used(flow.address):
+            return AddressReason.REPLAYED, None
+        return AddressReason.RESUMED if slot is None else AddressReason.PROVEN, slot
 
-    def _proves(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> bool:
+    def _passes(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> int | None:
+        """As `_proven_slot`. Of a flow that is not running a bad proof counts, and after too many from one network no
+        more are verified ("Guessing")."""
+        guesses, guesser = None if flow.running else flow.guesses, (cluster.name, flow.source >> 64)
+        if guesses is not None and guesses.refuses(guesser, int(flow.now)):
+            return None
+        slot = self._proven_slot(cluster, client, flow)
+        if guesses is not None and slot is None:
+            guesses.count(guesser, int(flow.now), cluster.cluster.slot_seconds)
+        return slot
+
+    def _proven_slot(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> int | None:
+        """The slot that a proof is right for; None where it is wrong."""
+        speaker = self._speaker(cluster, client, flow)
+        if speaker is None:
+            return None
+        slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds)
+        return proven_slot(cluster.layout, flow.address, *speaker, slots)
+
+    def _said(
+        self,
+        cluster: CompiledCluster,
+        claims: CompiledClaims,
+        values: Mapping[str, int],
+        client: Client | None,
+        flow: _NewFlow,
+        slot: int | None,
+    ) -> Said:
+        """What the client of an accepted flow says. A label is read of a flow's first packet alone, where the payload
+        names a client."""
+        label = flow.label if not flow.running and values.get("client", 0) else 0
+        if slot is None and not (label and claims.reads_labels):
+            return Said(values)
+        speaker = self._speaker(cluster, client, flow) if client else None
+        slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds)
+        return claims.said(values, flow.address, label, speaker, slot, slots)
+
+    def _speaker(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> Speaker | None:
         key = self._key(cluster, client)
-        if key is None:
-            return False
-        address, source, port, now, _ = flow
-        slots = acceptable_slots(now, cluster.cluster.slot_seconds)
-        return any(verify(cluster.layout, address, key, client.proof.bind, source, port, slot) for slot in slots)
+        return None if key is None else Speaker(key, client.proof.bind, flow.source, flow.port)
 
     def _key(self, cluster: CompiledCluster, client: Client) -> bytes | None:
         """The client's key in a cluster, cached; None where the cluster has no client master yet."""
@@ -150,103 +281,21 @@ class AddressVerifier:
 
 
 class _NewFlow(NamedTuple):
-    """The arguments of `AddressVerifier.verify`."""
+    """The arguments of `AddressVerifier.verify`. Of one that is `sourced` the client's own address speaks: `address` is
+    then that of an issued address that says nothing."""
 
     address: int
     source: int
     port: int
     now: float
     used: Used
+    running: bool
+    guesses: Guesses | None
+    label: int = 0
+    sourced: bool = False
 
 
-class CompiledCluster:
-    """One IPv6 cluster, compiled."""
-
-    def __init__(self, cluster: Cluster, snapshot: Snapshot) -> None:
-        tiers = snapshot.site.tiers
-        self.cluster, self.name, self.plain = cluster, cluster.name, int(cluster.plain)
-        self.layout = cluster.address_layout
-        self.keyring: Keyring | None = snapshot.keyrings.get(cluster.name)
-        self.master = snapshot.masters.get(cluster.name)
-        self.default_tier = tiers.get(cluster.default_tier)
-        self._fallback = self.default_tier if cluster.on_invalid is OnInvalid.DEFAULT_TIER else None
-        self._rejected: dict[tuple[AddressReason, int], AddressVerdict] = {}
-        self._tiers = tiers
-        self._by_code = {tier.code: tier for tier in tiers.values()}
-        self._has_tier = bool(self.layout.bits("tier"))
-        self._never = (1 << self.layout.bits("expiry")) - 1
-        self._allowed = [
-            (name, frozenset(cluster.values[name].values()) | {0})
-            for name, _ in self.layout.fields
-            if name in cluster.values and name not in RESERVED_NAMES
-        ]
-
-    def tier(self, values: Mapping[str, int], client: Client | None) -> Tier | None:
-        """The tier of an authentic payload, the client's record taking precedence; None for an invalid payload.
-
-        Without a record (not replicated yet, or deleted long ago) the payload's tier applies.
-        """
-        tier = self._by_code.get(values["tier"]) if self._has_tier else self.default_tier
-        if tier is None or any(values[name] not in numbers for name, numbers in self._allowed):
-            return None
-        return self._tiers.get(client.tier, tier) if client else tier
-
-    def expired(self, epoch: Epoch, values: Mapping[str, int], now: float) -> bool:
-        """Whether the address has expired. The highest value never expires before its epoch does. Nor does an address
-        of an epoch whose activation this node has not learned of yet: its first addresses may arrive earlier."""
-        expiry = values.get("expiry", self._never)
-        if expiry == self._never or not epoch.activated_at:
-            return False
-        return now >= epoch.activated_at + expiry * self.cluster.expiry_unit
-
-    def verdict(
-        self,
-        reason: AddressReason,
-        tier: Tier | None,
-        address: int,
-        values: Mapping[str, int],
-        record: Client | None = None,
-    ) -> AddressVerdict:
-        """A verdict on an address in this cluster's encoded space."""
-        mode = 1 if address & self.layout.mode_bit else 0
-        slot = address >> self.layout.epoch_shift & 3
-        client, session = values.get("client", 0), values.get("session", 0)
-        return AddressVerdict(reason, tier, self.cluster, client, session, mode, slot, values, record)
-
-    def reject(
-        self,
-        reason: AddressReason,
-        address: int,
-        values: Mapping[str, int] | None = None,
-        record: Client | None = None,
-    ) -> AddressVerdict:
-        """A rejection, with the default tier where the cluster's `on_invalid` says so.
-
-        Rejections without a payload are cached by reason, mode and epoch, so a flood of forged addresses allocates
-        none.
-        """
-        if values is not None:
-            return self.verdict(reason, self._fallback, address, values, record)
-        key = reason, address >> self.layout.epoch_shift & 7  # mode and epoch
-        rejection = self._rejected.get(key)
-        if rejection is None:
-            rejection = self._rejected[key] = self.verdict(reason, self._fallback, address, {})
-        return rejection
-
-
-class CompiledClassCluster:
-    """One IPv4 cluster, compiled."""
-
-    def __init__(self, cluster: ClassCluster, site: Site) -> None:
-        self._cluster, self._plain, self._table = cluster, int(cluster.plain), cluster.table
-        self._default_tier, self._tiers = site.tiers.get(cluster.default_tier), site.tiers
-
-    def verify(self, address: int) -> AddressVerdict:
-        """The verdict on an address; a host number that belongs to no tier is a bad payload."""
-        if address == self._plain:
-            return AddressVerdict(AddressReason.PLAIN, self._default_tier, self._cluster)
-        tier = self._tiers.get(self._table.decode(address) or "")
-        return AddressVerdict(AddressReason.CLASS if tier else AddressReason.BAD_PAYLOAD, tier, self._cluster)
+_NOT_OURS = AddressVerdict(AddressReason.NOT_OURS)
 
 
 def _by_id(snapshot: Snapshot, before: AddressVerifier | None) -> CowMap[int, Client]:

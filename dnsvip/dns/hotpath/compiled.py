@@ -1,17 +1,20 @@
 """The templates of one engine's zones: made when zones load, up to a bound, and learned from queries beyond it.
 
 A template belongs to a question: its name in lower case, type and class as they stand in a message. Names that do not
-exist have their own, bounded room and never evict those that do.
+exist have their own, bounded room and never evict those that do. Templates for less room than there may be are learned
+from queries alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.hotpath.templates import QTYPES, Template, learn
-from dnsvip.dns.protocol.message import IN, Type
+from dnsvip.dns.hotpath.templates import QTYPES, Lack, Template, learn
+from dnsvip.dns.protocol.message import IN, UDP_SIZE, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
+from dnsvip.dns.synthesis.own import OWN
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import authority_node
 from dnsvip.dns.zones.record import WILD
@@ -26,6 +29,9 @@ NAMES, OTHERS = 1 << 14, 1 << 12
 
 LABELS = range(1, 25)
 """Lengths of a first label for which answers right below a deciding name are made at load."""
+
+SIGNED_FOR = 3600
+"""Seconds that an answer with signatures is kept at most, far less than any of them is valid."""
 
 _CLASS_IN = IN.to_bytes(2, "big")
 _ASKED = (Type.AAAA, Type.A, Type.HTTPS)
@@ -43,6 +49,12 @@ class Templates:
         )
         self._below: TwoGenerationCache[_Below, Template | None] = (
             kept._below if kept else TwoGenerationCache(OTHERS, _weight)
+        )
+        self._cut: TwoGenerationCache[_Key, tuple[Template, ...]] = (
+            kept._cut if kept else TwoGenerationCache(NAMES, lambda _, cuts: sum(_weight(_, cut) for cut in cuts))
+        )
+        self._proven: TwoGenerationCache[_Gap, _Proven] = (
+            kept._proven if kept else TwoGenerationCache(NAMES, lambda _, proven: _weight(_, proven.template))
         )
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
@@ -78,6 +90,46 @@ class Templates:
             return None
         return template
 
+    def fitting(
+        self, template: Template, name: bytes, labels: Labels, room: int, again: Callable[[object], bool]
+    ) -> Template | None:
+        """The template in place of one that does not fit `room`; other arguments as of `find`. One question has as many
+        as there are answers to it: one for each additional record set within 1232 bytes, and one with TC."""
+        qtype = int.from_bytes(name[-4:-2], "big")
+        top = self._top(labels, qtype)
+        if top is None:
+            return None
+        key = name if top == labels else (top, len(name), name[-4:])
+        cuts = self._cut.get(key) or ()
+        for known in cuts:
+            if known.size <= room < known.beyond:
+                return known
+        if not again((key, room)):
+            return None
+        learn_cut = self._learn if top == labels else self._learn_below
+        cut = learn_cut(labels, qtype, top, room)
+        if cut is not None:
+            self._cut.put(key, (*cuts, cut))
+        return cut
+
+    def proven(
+        self, lack: Lack, name: bytes, labels: Labels, now: float, again: Callable[[object], bool]
+    ) -> Template | None:
+        """The template with the signed proof of a `lack`; other arguments as of `find`. All names of one length that
+        are in the same gap have the same; None where each has its own proof. `now` in unix seconds."""
+        gaps = self._engine.signer.denials.gaps(lack.zone, lack.encloser, labels)
+        if gaps is None:
+            return None
+        key = gaps, lack.encloser, len(name), name[-4:]
+        known = self._proven.get(key)
+        if known is None or not known.since <= now < known.since + SIGNED_FOR:
+            if not again(key):
+                return None
+            learned = self._learn(labels, int.from_bytes(name[-4:-2], "big"), lack.encloser, UDP_SIZE, now)
+            known = self._proven.put(key, _Proven(learned, now))
+        template = known.template
+        return None if template is None or labels[-len(lack.encloser) - 1] in template.mentioned else template
+
     def _top(self, labels: Labels, qtype: int) -> Labels | None:
         """`lookup.authority_node`; None also where that raises, which is reported with the zone."""
         try:
@@ -86,21 +138,23 @@ class Templates:
             self._engine.blame(labels, error)
             return None
 
-    def _learn(self, labels: Labels, qtype: int, top: Labels) -> Template | None:
+    def _learn(
+        self, labels: Labels, qtype: int, top: Labels, room: int = UDP_SIZE, signed_at: float | None = None
+    ) -> Template | None:
         """`templates.learn`; None also where that raises, which is reported with the zone."""
         try:
-            return learn(self._engine, labels, qtype, top)
+            return learn(self._engine, labels, qtype, top, room, signed_at)
         except Exception as error:  # noqa: BLE001 - as above
             self._engine.blame(labels, error)
             return None
 
-    def _learn_below(self, labels: Labels, qtype: int, top: Labels) -> Template | None:
+    def _learn_below(self, labels: Labels, qtype: int, top: Labels, room: int = UDP_SIZE) -> Template | None:
         """The template for all names right below `top`, learned with a label that no record is likely to mention."""
         at = len(labels) - len(top) - 1
         other = (*labels[:at], b"\xff" * len(labels[at]), *top)
         if self._top(other, qtype) != top:
             return None
-        return self._learn(other, qtype, top)
+        return self._learn(other, qtype, top, room)
 
     def _load(self) -> None:
         """Make up to LOADED: services first, then zone by zone what exists, and what does not."""
@@ -124,6 +178,8 @@ class Templates:
         zones = self._engine.zones
         served = [zone for zone in zones.by_apex.values() if zone]
         for name in zones.services:
+            if name[0] in OWN:
+                continue
             yield from _below(name[1:], LABELS) if name[:1] == (WILD,) else ((name, qtype) for qtype in _ASKED)
         for zone in served:
             yield from ((zone.apex, qtype) for qtype in _types(zone.nodes[zone.apex]))
@@ -145,6 +201,18 @@ _OVERHEAD = 1000
 
 _Below = tuple[Labels, int, bytes]
 """The name that decides, the length of the question, its type and class."""
+
+_Key: TypeAlias = bytes | _Below
+
+_Gap: TypeAlias = tuple[tuple[int, int], Labels, int, bytes]
+"""Gaps of a chain (`Denials.gaps`), the name that lacks one, the length of the question, its type and class."""
+
+
+class _Proven(NamedTuple):
+    """The template of a proof, None where there is none, and when it was signed (unix seconds)."""
+
+    template: Template | None
+    since: float
 
 
 def _types(node: Node) -> Iterator[int]:

@@ -6,7 +6,8 @@ engine with the parsed query and the identified sender. It handles messages by t
 without the id. All memory is bounded: names that do not exist never evict those that do.
 
 It reads question names with `read_name` as everybody does, and only where no template fits their bytes; options of
-an OPT record have their own walk in `opts`, as a parsed message per cookie would double the cost of a query.
+an OPT record have their own walk in `opts`, as a parsed message per cookie would double the cost of a query. It parses
+no message itself: a requester could make each cost as much as a miss, and would not wait for its turn.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.counters import CounterCell
 from dnsvip.dns.engine import Engine, Known
-from dnsvip.dns.hotpath.compiled import Templates
+from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
 from dnsvip.dns.hotpath.keys import address_of
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Classified, Requester, Sender
-from dnsvip.dns.protocol.message import Malformed, Query, Type
+from dnsvip.dns.listeners import Door
+from dnsvip.dns.protocol.message import Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import NameFault, lowered, read_name
-from dnsvip.dns.protocol.parser import Question, parse, parse_additional
+from dnsvip.dns.protocol.parser import Question
 from dnsvip.dns.reply import Reply
+from dnsvip.dns.synthesis.issuer import Vip
 from dnsvip.dns.synthesis.synthesizer import LENGTH
-from dnsvip.dns.synthesis.vip import Vip
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
+from dnsvip.dns.zones.lookup import Owner
 
 LONGEST = 512
 """Bytes of the longest message that is recognized, and so remembered: others are the engine's. Queries padded to blocks
@@ -41,7 +44,22 @@ _CLASS_IN = b"\0\1"
 _AT = 10
 """Where the question begins in a message without its id."""
 
-Hit: TypeAlias = tuple[bytes, CounterCell, Template, Opt]
+_FLAGS_AT, _DO, _CO = 7, 0x80, 0x40
+"""Where the flags are in an OPT record, and the bits for DNSSEC (RFC 3225 section 3) and compact answers (RFC 9824
+section 5.1) in their first octet."""
+
+
+class Decided(NamedTuple):
+    """What is known of an answer that the engine gave: as in `Template`."""
+
+    question_size: int
+    size: int
+    owner: Owner | None
+    aa: bool
+    truncated: bool
+
+
+Hit: TypeAlias = tuple[bytes, CounterCell, Template | Decided, Opt]
 """An answer after its id, what to count it with, and what it consists of (`reply_of`)."""
 
 
@@ -56,6 +74,7 @@ class FastPath:
         self._templates: Templates = Templates(engine, before._templates if before else None)
         self._loaded, self._named = self._templates.loaded, self._templates.named
         self._opts = Opts(engine)
+        self._doors, self._fresh = engine.doors, engine.tables.vips.fresh
         self._rooms: dict[tuple[str, int], _Room] = {}
         self._seen: set[int] = set()
 
@@ -80,6 +99,8 @@ class FastPath:
         if self.engine.cookies is not None:
             begin, end = self.engine.cookies.steady(now)
             self._from, self._until = max(self._from, begin), min(self._until, end)
+        if self.engine.signs:
+            self._until = min(self._until, now + SIGNED_FOR)
         for room in self._rooms.values():
             room.whole = TwoGenerationCache(WHOLE, _weight)
 
@@ -96,8 +117,13 @@ class FastPath:
                 peer = key[:width]
                 sender = room.senders.young.get(peer) or room.senders.get(peer) or self._meet(peer, room, batch)
                 job = self._recognize(batch, place, sender)
-                if not isinstance(job, _Job):
-                    misses.append(Miss(place, Known(job, sender)))
+                if isinstance(job, _Signed):
+                    keep = Keep(key, batch.listener, width, job.opt) if job.opt and self._again(key) else None
+                    misses.append(Miss(place, job.known, keep))
+                elif isinstance(job, _Unlearned):
+                    misses.append(Miss(place, job.known, tail=job.tail))
+                elif isinstance(job, Known):
+                    misses.append(Miss(place, job))
                 elif job.template.holes:
                     jobs.append(job)
                 else:
@@ -105,28 +131,46 @@ class FastPath:
             hits[place] = hit
         if jobs:
             self._synthesize(jobs, hits, room, batch.now)
-            misses += [
-                Miss(job.place, Known(parse(batch.message(job.place)), job.sender))
-                for job in jobs
-                if hits[job.place] is None
-            ]
+            misses += [Miss(job.place, Known(job.sender)) for job in jobs if hits[job.place] is None]
         return misses
 
     def _meet(self, peer: bytes, room: _Room, batch: _Batch) -> Sender:
         return room.senders.put(peer, self._tables.classifier.meet(address_of(peer, batch.width), batch.listener))
 
-    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> _Job | Query | Malformed:
-        """The template for a message and what goes with it; for all that is unusual, the message as parsed."""
+    def keep(self, keep: Keep, reply: Reply, now: float) -> None:
+        """Keep the engine's reply to a miss that said so, for the next message with its key. `now` in unix seconds."""
+        if reply.wire is None or reply.rcode == Rcode.SERVFAIL or not self._from <= now < self._until:
+            return
+        cell = self._counters.cell(reply.outcome, reply.rcode, reply.step, reply.kind, reply.tier)
+        size = len(reply.wire) - len(reply.opt)
+        decided = Decided(len(reply.question), size, reply.owner, reply.aa, reply.truncated)
+        self._rooms[keep.listener, keep.width].whole.put(keep.key, (reply.wire[2:], cell, decided, keep.opt))
+
+    def proves(self, wire: bytes, peer: bytes, now: float) -> bool:
+        """Whether a valid cookie of a message says that it is from its sender, as far as that can be seen at once."""
+        end = wire.find(0, _AT + 2) + 5
+        return 17 <= end < len(wire) <= LONGEST and self._opts.proves(wire[end:], peer, now)
+
+    def learn(self, tail: bytes, query: Query | Malformed | None) -> None:
+        """Recognize from now on the OPT record of a miss that had this `tail`, as the engine has read it."""
+        self._opts.learn(tail, query)
+
+    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> _Job | _Signed | _Unlearned | Known:
+        """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read
+        on is left to whoever answers it, as it may take long."""
         key = batch.keys[place]
         wire = key[batch.width :]
+        door = self._doors.get(batch.listener)
+        if door is not None and not (door.lets(sender.requester.source) and door.knows(sender.identity)):
+            return Known(sender)
         if not 15 <= len(wire) <= LONGEST - 2 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
-            return parse(batch.message(place))
+            return Known(sender)
         end = wire.find(0, _AT) + 5
         if end < 15 or wire[end - 2 : end] != _CLASS_IN:
-            return parse(batch.message(place))
+            return Known(sender)
         name = wire[_AT : end - 5].lower() + wire[end - 5 : end]
         template = self._loaded.get(name) or self._named.young.get(name) or self._named.get(name)
-        question = query = None
+        question = None
         if template is None and self._templates.may_have(name):
             question = _read_question(wire, end, name)
             if question is not None:
@@ -136,13 +180,32 @@ class FastPath:
             tail, peer = wire[end:], sender.requester.source.packed
             opt = self._opts.known.get(tail) or self._opts.find(tail, peer, batch.now)
             if opt is None:
-                query = _parsed(batch.message(place), question)
-                opt = self._opts.learn(tail, query, peer, batch.now)
+                return _Unlearned(Known(sender, question=question), tail)
         elif len(wire) != end:
             template = None
-        if template is None or opt is None or template.size > opt.room or (wire[9] and not template.by_edns):
-            return query or _parsed(batch.message(place), question)
+        if template is not None and template.signed and opt is not None and wire[9] and wire[end + _FLAGS_AT] & _DO:
+            if not _is_special(template, opt, door, edns=1):
+                proof = self._proof(template, name, question, wire[end + _FLAGS_AT], batch.now)
+                return (
+                    _Job(place, wire, end, proof, opt, sender, key)
+                    if proof is not None and proof.size <= opt.room
+                    else _Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
+                )
+            template = None
+        if template is not None and opt is not None and template.size > opt.room:
+            question = question or _read_question(wire, end, name)
+            template = question and self._templates.fitting(template, name, question.key, opt.room, self._again)
+        if template is None or opt is None or _is_special(template, opt, door, edns=wire[9]):
+            return Known(sender, question=question)
         return _Job(place, wire, end, template, opt, sender, key)
+
+    def _proof(
+        self, template: Template, name: bytes, question: Question | None, flags: int, now: float
+    ) -> Template | None:
+        """The template with signatures in place of one for a name that does not exist; `flags` are those of OPT."""
+        if template.lack is None or question is None or flags & _CO:
+            return None
+        return self._templates.proven(template.lack, name, question.key, now, self._again)
 
     def _synthesize(self, jobs: Sequence[_Job], hits: list[Hit | None], room: _Room, now: float) -> None:
         """Fill in the addresses of all jobs, those of one service in one go."""
@@ -185,16 +248,20 @@ class FastPath:
         """The hit, kept where the same query came before."""
         template, opt, wire = job.template, job.opt, job.wire
         parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
-        for hole, vip, piece in zip(template.holes, vips, template.pieces[1:], strict=True):
+        for hole, vip, piece in zip(template.holes, vips, template.pieces[1:], strict=not template.truncated):
             parts += vip.address.to_bytes(LENGTH[hole.rtype], "big"), piece
         parts += opt.before, bytes((scope,)) if opt.scoped else b"", opt.after
         step, kind = (who.step, vips[-1].kind) if who else (None, None)
-        tier = who.client.tier if who and who.client else None
+        tier = who.tier if who else None
         cell = self._counters.cell(template.outcome, template.rcode, step, kind, tier)
         hit = b"".join(parts), cell, template, opt
-        if self._again(job.key):
+        if not self._is_fresh(template) and self._again(job.key):
             room.whole.put(job.key, hit)
         return hit
+
+    def _is_fresh(self, template: Template) -> bool:
+        """Whether each answer has addresses of its own, so that none is kept."""
+        return bool(self._fresh) and any(hole.service.cluster in self._fresh for hole in template.holes)
 
     def _again(self, key: object) -> bool:
         """Whether this was seen recently."""
@@ -205,6 +272,12 @@ class FastPath:
             self._seen = seen = set()
         seen.add(mark)
         return False
+
+
+def _is_special(template: Template, opt: Opt, door: Door | None, edns: int) -> bool:
+    """Whether the template's answer is not that of the engine: it has an option of its own, or depends on whom ECS
+    identifies."""
+    return (bool(edns) and not template.by_edns) or (door is not None and door.known and opt.ecs is not None)
 
 
 def _weight(key: bytes, hit: Hit) -> int:
@@ -225,11 +298,24 @@ class _Room:
         self.senders: TwoGenerationCache[bytes, Sender] = TwoGenerationCache(SENDERS)
 
 
+class Keep(NamedTuple):
+    """Where an answer is kept: under a key, of a listener, with its `width` as in `keys`; and what its OPT record asked
+    for."""
+
+    key: bytes
+    listener: str
+    width: int
+    opt: Opt
+
+
 class Miss(NamedTuple):
-    """A message for the engine: its place in the batch, and what is known of it (None: nothing)."""
+    """A message for the engine: its place in the batch, and what is known of it (None: nothing). The reply to one with
+    `keep` is for `FastPath.keep`, and `tail` is for `FastPath.learn` with the message as parsed."""
 
     place: int
     known: Known | None
+    keep: Keep | None = None
+    tail: bytes | None = None
 
 
 class _Batch(NamedTuple):
@@ -240,10 +326,6 @@ class _Batch(NamedTuple):
     listener: str
     width: int
     now: float
-
-    def message(self, place: int) -> bytes:
-        """The whole message."""
-        return bytes(self.ids[2 * place : 2 * place + 2]) + self.keys[place][self.width :]
 
 
 class _Job(NamedTuple):
@@ -259,6 +341,21 @@ class _Job(NamedTuple):
     key: bytes
 
 
+class _Signed(NamedTuple):
+    """A message that wants signatures, which the engine makes: what is known of it, and what its OPT record asks; None
+    where the answer is not for keeping."""
+
+    known: Known
+    opt: Opt | None
+
+
+class _Unlearned(NamedTuple):
+    """A message for which there is a template, but what its question is followed by has not been seen before."""
+
+    known: Known
+    tail: bytes
+
+
 def reply_of(hit: Hit, id_: bytes) -> Reply:
     """A hit as the Reply that the engine would have given, for rate limiting and the query log."""
     answer, cell, template, opt = hit
@@ -270,6 +367,7 @@ def reply_of(hit: Hit, id_: bytes) -> Reply:
         question=answer[_AT : _AT + template.question_size],
         opt=answer[template.size - 2 :],
         aa=template.aa,
+        truncated=template.truncated,
         owner=template.owner,
         cookie_valid=opt.cookie_valid,
         step=step,
@@ -288,10 +386,6 @@ def _read_question(wire: bytes, end: int, name: bytes) -> Question | None:
         return None
     key = qname if name.startswith(wire[_AT:at]) else lowered(qname)
     return Question(qname, key, end + 2)
-
-
-def _parsed(message: bytes, question: Question | None) -> Query | Malformed:
-    return parse(message) if question is None else parse_additional(message, question)
 
 
 def _count(cells: list[CounterCell]) -> None:

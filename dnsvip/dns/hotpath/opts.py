@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dnsvip.dns.control import NSID
 from dnsvip.dns.engine import Engine, ecs_of
 from dnsvip.dns.identity.identify import Ecs
-from dnsvip.dns.protection.cookies import Cookies
+from dnsvip.dns.protection.cookies import CLIENT_BYTES, SERVER_BYTES, Cookies
 from dnsvip.dns.protocol.builder import build_opt, size_limit
 from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, ECS, MIN_UDP_SIZE, Edns, Malformed, Query
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
@@ -54,7 +54,7 @@ class Opts:
 
     def find(self, tail: bytes, peer: bytes, now: float) -> Opt | None:
         """What `tail`, all that follows the question of a message from an address (4 or 16 bytes), means at `now` (unix
-        seconds); None where it has to be parsed first (`learn`). Those in `known` are not looked for here."""
+        seconds); None where it has to be parsed (`learn`). Those in `known` are not looked for here."""
         head = self._ecs_heads.get(tail[:_ECS_AT])
         if head is not None:
             return head.opt(tail)
@@ -62,30 +62,36 @@ class Opts:
             return self._with_cookie(self._cookies, tail, at, peer, now)
         return None
 
-    def learn(self, tail: bytes, query: Query | Malformed, peer: bytes, now: float) -> Opt | None:
-        """As `find`, with the message parsed; None where it is for the engine."""
+    def proves(self, tail: bytes, peer: bytes, now: float) -> bool:
+        """Whether a message from an address, with this behind its question, has a valid cookie: the address is not
+        forged."""
+        if self._cookies is None or not (at := _cookie_at(tail)) or tail[at : at + 4] != _COOKIE_HEAD:
+            return False
+        return self._cookies.check(tail[at + 4 : at + 4 + CLIENT_BYTES + SERVER_BYTES], peer, now).valid
+
+    def learn(self, tail: bytes, query: Query | Malformed | None) -> None:
+        """Have `known` or `find` know the OPT record of a message, as parsed, unless it is for the engine always."""
         if not isinstance(query, Query) or query.edns is None or query.edns.version or query.tsig_at:
-            return None
+            return
         if self._answers_nsid and any(code == NSID for code, _ in query.edns.options):
-            return None
+            return
         at = _cookie_at(tail) if self._cookies is not None else 0
         bare = _without_option(tail, at) if at else tail
-        if at and _cookie_at(bare):  # of several only the first counts
-            return None
-        opt = self._remember(bare, query, query.edns)
-        return self._with_cookie(self._cookies, tail, at, peer, now) if self._cookies is not None and at else opt
+        if not (at and _cookie_at(bare)):  # of several only the first counts
+            self._remember(bare, query, query.edns)
 
-    def _remember(self, tail: bytes, query: Query, edns: Edns) -> Opt:
-        """The OPT record of a query, for all that send the same but for a cookie."""
+    def _remember(self, tail: bytes, query: Query, edns: Edns) -> None:
+        """Remember the OPT record of a query, for all that send the same but for a cookie."""
         record = build_opt(edns, 0, 0)
         room = size_limit(query, "udp") - len(record)
         if edns.subnet is None:
-            return self.known.put(tail, Opt(room, record, b"", None, scoped=False))
+            self.known.put(tail, Opt(room, record, b"", None, scoped=False))
+            return
         ecs = ecs_of(edns)
         alone = len(tail) == _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big") == len(record)
         if ecs and alone and tail[11:13] == ECS.to_bytes(2, "big"):
             self._ecs_heads.put(tail[:_ECS_AT], _EcsHead(len(tail), room, record[:11], ecs.address.version))
-        return self.known.put(tail, Opt(room, record[:18], record[19:], ecs, scoped=True))
+        self.known.put(tail, Opt(room, record[:18], record[19:], ecs, scoped=True))
 
     def _with_cookie(self, cookies: Cookies, tail: bytes, at: int, peer: bytes, now: float) -> Opt | None:
         """What the record means without its cookie at `at`, and our cookie behind that."""

@@ -12,12 +12,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, TypeAlias
 
-from dnsvip.dns.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
-from dnsvip.dns.identity.claims import Claims, PrefixTables, prefix_tables
-from dnsvip.dns.identity.prefixes import NOBODY
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
 from dnsvip.site.cow_map import difference
+from dnsvip.site.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
+from dnsvip.site.identity.claims import Claims, PrefixTables, prefix_tables
+from dnsvip.site.identity.prefixes import NOBODY
 from dnsvip.site.isolation import fault_of
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -25,6 +25,10 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Geo: TypeAlias = Callable[[Address], tuple[tuple[tuple[str, int], ...], int]]
 """Where an address is: values of `{ geo = ... }` with the narrowest first, each with the length of the prefix around
 the address for which it holds, and the length of the longest prefix for which all of this does."""
+
+
+STRONG = frozenset({Step.TSIG, Step.TLS, Step.TOKEN})
+"""Steps whose identity a requester proves, by a key or a secret of its own."""
 
 
 class Ecs(NamedTuple):
@@ -59,13 +63,19 @@ class Classified(NamedTuple):
 
     `scope` is the ECS scope prefix length of the classification, longer than SOURCE where clients inside its block
     differ (RFC 7871 section 7.2.1), 0 where ECS was absent, not trusted or not looked at; `ecs` is the option where it
-    was looked at.
+    was looked at. `of_listener` is the tier that the listener gives to whom no step before identifies.
     """
 
     client: Client | None
     step: Step | None
     scope: int = 0
     ecs: Ecs | None = None
+    of_listener: str | None = None
+
+    @property
+    def tier(self) -> str | None:
+        """The tier; None: the default tier of each cluster."""
+        return self.client.tier if self.client else self.of_listener
 
 
 _Match: TypeAlias = tuple[int, int, Ecs | None]
@@ -85,8 +95,15 @@ class Classifier:
     weaker step could identify a requester as one that it is not, so whom no earlier step identifies is anonymous.
     """
 
-    def __init__(self, snapshot: Snapshot, before: Classifier | None = None, geo: Geo | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        before: Classifier | None = None,
+        geo: Geo | None = None,
+        tiers: Mapping[str, str] | None = None,
+    ) -> None:
         site = snapshot.site
+        self._tiers = {listener: tier for listener, tier in (tiers or {}).items() if tier in site.tiers}
         self._clients = site.clients
         self.order = site.classify.order
         if before is None:
@@ -107,6 +124,8 @@ class Classifier:
                 scope, ecs = max(scope, own), looked_at
             if owner:
                 return Classified(self._claims.client(owner), step, scope, ecs)
+            if step is Step.LISTENER and (tier := self._tiers.get(requester.listener)):
+                return Classified(None, step, scope, ecs, tier)
         return Classified(None, None, scope, ecs)
 
     def meet(self, source: Address, listener: str) -> Sender:
@@ -118,9 +137,25 @@ class Classifier:
         """Each step that is in use, in order, with its own result, up to the one that decides."""
         for step, find in self._order:
             owner, scope, ecs = find(requester)
-            yield step, Classified(self._claims.client(owner) if owner else None, step if owner else None, scope, ecs)
-            if owner:
+            tier = self._tiers.get(requester.listener) if step is Step.LISTENER and not owner else None
+            decided = step if owner or tier else None
+            yield step, Classified(self._claims.client(owner) if owner else None, decided, scope, ecs, tier)
+            if decided:
                 return
+
+    def client_of_key(self, key: str) -> Client | None:
+        """The enabled client that a verified TSIG key identifies, whichever step comes first."""
+        owner = self._claims.words[Step.TSIG].get(key.lower().rstrip("."), NOBODY)
+        return self._claims.client(owner) if owner else None
+
+    def strongly(self, requester: Requester) -> Classified | None:
+        """The client that TSIG, TLS or a token identifies, whatever weaker step comes before; None where none does, or
+        the client is not enabled."""
+        for step, find in self._order:
+            if step in STRONG and (owner := find(requester)[0]):
+                client = self._claims.client(owner)
+                return Classified(client, step) if client else None
+        return None
 
     def trusts(self, source: Address) -> bool:
         """Whether ECS from this resolver is believed (`classify.trust_ecs_from`)."""
@@ -153,7 +188,9 @@ class Classifier:
         """The look-up of a step; None where no client uses it. ECS always has one, as it has a scope in any case."""
         if step is Step.ECS:
             return self._by_ecs
-        if not self._claims.any(step) or (step is Step.GEO and self._geo is None):
+        if step is Step.LISTENER and self._tiers:
+            pass  # it decides without any client's match
+        elif not self._claims.any(step) or (step is Step.GEO and self._geo is None):
             return None
         if step is Step.GEO:
             return self._by_place

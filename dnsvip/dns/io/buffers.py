@@ -45,6 +45,10 @@ _SEGMENT = struct.Struct("@QiiH6x")
 Run: TypeAlias = list[int]
 """Places of messages whose answers go out as one buffer."""
 
+Destination: TypeAlias = tuple[bytes, bytes]
+"""Where a message came from: its sender as a socket address, and control data that has the answer leave from where it
+was sent to; empty where that is the address of the socket."""
+
 
 class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
@@ -152,6 +156,21 @@ class Buffers:
             at = n * _CONTROL + _INFO_AT
             if self._v4 or self._control[at] != 0xFE or self._control[at + 1] & 0xC0 != 0x80:
                 self._interfaces[n] = 0
+
+    def destination(self, place: int) -> Destination:
+        """Where a message of those that `keys` gave came from."""
+        at, control = place * _SLOT, place * _CONTROL
+        size = self._out_controls[place] if self.wild else 0
+        return bytes(self._near[at : at + self._name]), bytes(self._control[control : control + size])
+
+    def direct(self, place: int, destination: Destination, id_: bytes) -> None:
+        """Have the answer in a place go to where a message came from, with its id."""
+        at, (name, control) = place * _SLOT, destination
+        self._near[at : at + self._name] = name
+        self.ids[2 * place : 2 * place + 2] = id_
+        if self.wild:
+            self._control[place * _CONTROL : place * _CONTROL + len(control)] = control
+            self._out_controls[place] = len(control)
 
     def put(self, answers: Sequence[bytes | None]) -> list[int]:
         """Lay out the answers, each without its id, to be sent one by one; returns their lengths."""

@@ -1,5 +1,8 @@
 """From messages to replies: the fast path, then the engine, then rate limiting and the query log.
 
+Of datagrams only what the fast path has is answered at once; the others are handed back, to be answered in fair turns
+(`turns`).
+
 It has the clock, and it guards the server: an exception costs the one message that raised it. Sockets are not its
 business.
 """
@@ -9,17 +12,20 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
 from dnsvip.dns.engine import Engine, Known
-from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Miss, reply_of
+from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Keep, Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
+from dnsvip.dns.protocol.builder import finished
+from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.refusals import failure
 from dnsvip.dns.reply import DnsOutcome, Reply
@@ -41,57 +47,127 @@ class Responder:
         self._fast_failures = 0
 
     def stream(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str) -> bytes | Iterator[bytes] | None:
-        """The response to a message of a TCP stream; an iterator of messages for a zone transfer."""
+        """The response to a message of a TCP stream. An iterator of messages for a zone transfer and for what takes
+        long: there, empty messages are pauses."""
         now = time.time()
-        reply = self._decide(wire, source, listener, "tcp", now)
+        deciding = self._deciding(wire, source, listener, "tcp", now, None)
+        try:
+            next(deciding)
+        except StopIteration as end:
+            return self._streamed(end.value, wire, source, listener, now)
+        return self._in_steps(deciding, wire, source, listener, now)
+
+    def _in_steps(
+        self,
+        deciding: Generator[object, None, Reply],
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        now: float,
+    ) -> Iterator[bytes]:
+        """The messages of an answer that takes long, and its pauses."""
+        while True:
+            yield b""
+            try:
+                next(deciding)
+            except StopIteration as end:
+                answer = self._streamed(end.value, wire, source, listener, now)
+                yield from (answer,) if isinstance(answer, bytes) else answer or ()
+                return
+
+    def _streamed(
+        self, reply: Reply, wire: bytes, source: IPv4Address | IPv6Address, listener: str, now: float
+    ) -> bytes | Iterator[bytes] | None:
+        """A reply as `stream` returns it, offered to the query log."""
         if self.samples is not None and self.every.picks(1):
             self.samples.offer(Sample(now, "tcp", listener, source, wire, reply))
         if reply.more is None or reply.wire is None:
             return reply.wire
         return chain((reply.wire,), reply.more)
 
-    def datagrams(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> list[bytes | None]:
-        """The responses, each after its id, to datagrams: most by the fast path, the rest by the engine. `keys` and
-        `width` as in `hotpath.keys`; `ids` are the messages' ids, two bytes each."""
+    def datagrams(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> Answers:
+        """The responses, each after its id, to those datagrams that the fast path has an answer to; and the others,
+        which `answer` answers. `keys` and `width` as in `hotpath.keys`; `ids` are the messages' ids, two bytes each."""
         now = time.time()
         hits, misses = self._look(keys, ids, listener, width, now)
         if not (misses or self.limiter or self.samples):
-            return [hit[0] for hit in hits]  # type: ignore[index]  # without a miss all are hits
+            return [hit[0] for hit in hits], ()  # type: ignore[index]  # without a miss all are hits
         answers = [hit and hit[0] for hit in hits]
+        if self.limiter is not None or self.samples is not None:
+            self._limit_hits(keys, ids, listener, width, now, hits, answers)
+        fast, later = self.fast, []
+        for place, known, keep, tail in misses:
+            key, id_ = keys[place], bytes(ids[2 * place : 2 * place + 2])
+            wire = id_ + key[width : width + MAX_QUERY]  # of a longer one only the header is read
+            peer = peer_of(key, width)
+            proven = fast.proves(wire, peer, now)
+            later.append(Waiting(place, wire, peer, listener, fast, known, keep, tail, proven))
+        return answers, later
+
+    def _limit_hits(
+        self,
+        keys: Sequence[bytes],
+        ids: bytearray,
+        listener: str,
+        width: int,
+        now: float,
+        hits: Sequence[Hit | None],
+        answers: list[bytes | None],
+    ) -> None:
+        """Replace the answers that the rate limit does not let through, and offer hits to the query log."""
         replies: dict[int, Reply] = {}
-        for place, known in misses:
-            wire = bytes(ids[2 * place : 2 * place + 2]) + keys[place][width:]
-            reply = self._decide(wire, address_of(keys[place], width), listener, "udp", now, known)
-            replies[place], answers[place] = reply, reply.wire and reply.wire[2:]
+        places = [place for place, hit in enumerate(hits) if hit is not None]
         if self.limiter is not None:
-            for place, key in enumerate(keys):
+            for place in places:
                 reply = _reply(replies, hits, ids, place)
-                limited = self._limited(self.limiter, reply, peer_of(key, width), now)
+                limited = self._limited(self.limiter, reply, peer_of(keys[place], width), now)
                 if limited is not reply:
                     replies[place], answers[place] = limited, limited.wire and limited.wire[2:]
         if self.samples is not None:
-            for place in self.every.picks(len(keys)):
+            for place in map(places.__getitem__, self.every.picks(len(places))):
                 key, reply = keys[place], _reply(replies, hits, ids, place)
                 wire = bytes(ids[2 * place : 2 * place + 2]) + key[width:]
                 self.samples.offer(Sample(now, "udp", listener, address_of(key, width), wire, reply))
-        return answers
 
-    def datagrams_behind(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> list[bytes | None]:
+    def answer(self, waiting: Waiting) -> bytes | None:
+        """The response to a datagram that the fast path had no answer to, without its id."""
+        now, source = time.time(), ip_address(waiting.peer)
+        # What was learned of it belongs to the engine of that time.
+        known = waiting.known if waiting.fast.engine is self.fast.engine else None
+        reply = self._decide(waiting.wire, source, waiting.listener, "udp", now, known)
+        if known is not None and waiting.keep is not None:
+            self.fast.keep(waiting.keep, reply, now)
+        if known is not None and waiting.tail is not None:
+            self.fast.learn(waiting.tail, reply.query)
+        if self.limiter is not None:
+            reply = self._limited(self.limiter, reply, waiting.peer, now)
+        if self.samples is not None and self.every.picks(1):
+            self.samples.offer(Sample(now, "udp", waiting.listener, source, waiting.wire, reply))
+        return reply.wire and reply.wire[2:]
+
+    def drop(self, number: int) -> None:
+        """Count datagrams that waited in vain."""
+        self.fast.engine.counters.cell(DnsOutcome.BUSY, None, None, None).number += number
+
+    def datagrams_behind(self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int) -> Answers:
         """As `datagrams`, where some come from front ends: the message inside has its own id and sender."""
         wires = [bytes(ids[2 * place : 2 * place + 2] + key[width:]) for place, key in enumerate(keys)]
         inner, bad = self._front_ends.unwrap(wires, [peer_of(key, width) for key in keys])
         self.fast.engine.counters.cell(DnsOutcome.BAD_PROXY, None, None, None).number += bad
         answers: list[bytes | None] = [None] * len(keys)
+        later: list[Waiting] = []
         for size, version in _VERSIONS:
             places = [place for place, pair in enumerate(inner) if pair and len(pair[1]) == size]
             pairs = [pair for place in places if (pair := inner[place])]
             inner_ids = bytearray().join([wire[:2].ljust(2, b"\0") for wire, _ in pairs])
             inner_keys = [key_of(peer, wire) for wire, peer in pairs]
-            for number, answer in enumerate(self.datagrams(inner_keys, inner_ids, listener, WIDTH[version])):
+            ready, waiting = self.datagrams(inner_keys, inner_ids, listener, WIDTH[version])
+            later += [one._replace(place=places[one.place]) for one in waiting]
+            for number, answer in enumerate(ready):
                 place = places[number]
                 answers[place] = answer
                 ids[2 * place : 2 * place + 2] = inner_ids[2 * number : 2 * number + 2]
-        return answers
+        return answers, later
 
     def _look(
         self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int, now: float
@@ -116,13 +192,37 @@ class Responder:
         known: Known | None = None,
     ) -> Reply:
         """The engine's reply, counted; SERVFAIL where it fails."""
-        engine = self.fast.engine
+        return finished(self._deciding(wire, source, listener, transport, now, known))
+
+    def _deciding(
+        self,
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        transport: str,
+        now: float,
+        known: Known | None,
+    ) -> Generator[None, None, Reply]:
+        """As `_decide`, with the engine's pauses. At the first the reply is counted: its requester may leave."""
+        engine, counted = self.fast.engine, False
         try:
-            reply = engine.decide(wire, source, listener, transport, now, known)
-            engine.counters.count(reply, transport)
+            steps = engine.steps(wire, source, listener, transport, now, known)
+            while True:
+                try:
+                    reply = next(steps)
+                except StopIteration as end:
+                    reply = end.value
+                    break
+                if not counted:
+                    engine.counters.count(reply, transport)
+                    counted = True
+                yield
+            if not counted:
+                engine.counters.count(reply, transport)
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             reply = failure(wire)
-            engine.counters.count(reply)
+            if not counted:
+                engine.counters.count(reply)
             times = engine.counters.outcomes[reply.outcome]
             if times & (times - 1) == 0:
                 log.error("a message could not be answered", times=times, traceback=traceback.format_exc())
@@ -139,6 +239,25 @@ class Responder:
         self._tally["udp_slipped" if slip else "udp_dropped"] += 1
         return slipped(reply) if slip else reply._replace(wire=None)
 
+
+class Waiting(NamedTuple):
+    """A datagram to be answered later: its place in the batch it came in, its sender's address, and what `fast` knew of
+    it; its answer is for `FastPath.keep`, and itself for `FastPath.learn`, where that says so. It is `proven` where a
+    cookie says that it is from its sender."""
+
+    place: int
+    wire: bytes
+    peer: bytes
+    listener: str
+    fast: FastPath
+    known: Known | None
+    keep: Keep | None = None
+    tail: bytes | None = None
+    proven: bool = False
+
+
+Answers: TypeAlias = tuple[Sequence[bytes | None], Sequence[Waiting]]
+"""The answers to a batch, None for what is not answered (yet), and what is to be answered later."""
 
 _VERSIONS = ((4, 4), (16, 6))
 """Bytes of an address, and its IP version."""

@@ -19,8 +19,10 @@ from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.identify import Geo
+from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.responder import Responder
-from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
+from dnsvip.dns.io.tcp import Stream
+from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter
@@ -72,6 +74,7 @@ class DnsServer:
         self._tally: Counter[str] = Counter()
         self._responder = Responder(engine, self._front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
+        self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
         self._datagrams: list[Batches] = []
         self._servers: list[asyncio.Server] = []
         self._report_problems()
@@ -87,6 +90,7 @@ class DnsServer:
 
     async def stop(self) -> None:
         """Accept nothing more, flush what is written, release the ports."""
+        self._turns.close()
         for datagrams in self._datagrams:
             datagrams.stop()
         for server in self._servers:
@@ -99,7 +103,8 @@ class DnsServer:
     def answer_datagrams(self) -> None:
         """Answer the datagrams that have come, for whoever keeps the event loop from it."""
         for datagrams in self._datagrams:
-            datagrams.poll()
+            datagrams.read()
+        self._turns.run()
 
     @property
     def fast(self) -> FastPath:
@@ -174,7 +179,7 @@ class DnsServer:
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
         responder = self._responder
         respond = responder.datagrams_behind if self._front_ends else responder.datagrams
-        datagrams = Batches(datagram, listener.name, respond, self._tally)
+        datagrams = Batches(datagram, listener.name, respond, self._tally, self._turns)
         datagrams.start()
         self._datagrams.append(datagrams)
         loop = asyncio.get_running_loop()

@@ -2,125 +2,25 @@
 
 Knows sockets and of DNS only the framing (`framing`). All a peer can exhaust is bounded: connections, connections per
 source, time without a query, time without reading our responses, bytes held, and the time that answering takes away
-from everybody else: reading only queues, and `Turns` answers a little at a time.
+from everybody else: reading only queues, and the `gate` answers a little at a time, each source in its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from time import perf_counter
 from typing import TypeAlias, cast
 
 from dnsvip.dns.io.framing import Framer, frame
+from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 from dnsvip.dns.protocol.message import MAX_QUERY
 
 Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | None]
-"""(message, source, listener) -> the response, an iterator of its messages for a zone transfer, None for none."""
-
-SLICE = 0.001
-"""Seconds that all streams together may take before datagrams get their turn: what a datagram waits for them."""
-
-PAUSE = 0.001
-"""Seconds between two slices that were used up: an API request takes many turns of the loop, not much of each."""
-
-READ = 1 << 13
-"""Bytes read at once."""
-
-PREFIXES = ((64, 1), (56, 2), (48, 4))
-"""IPv6 prefixes that connections are counted by, and how many times `per_source` each may have: a requester with a /48
-has 65,536 sources."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64; twice
-    as many of a /56, four times of a /48), seconds to the next complete query, seconds in which a peer must read what
-    waits for it."""
-
-    connections: int = 1000
-    per_source: int = 64
-    idle: float = 10.0
-    write: float = 10.0
-
-
-class Gate:
-    """Counts the connections of one server and keeps them within its limits.
-
-    `streams` stand in the order of their last query: where there is no room, the one idle longest goes.
-    """
-
-    def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
-        self.limits, self.front_ends = limits, front_ends
-        self.streams: OrderedDict[Stream, None] = OrderedDict()
-        self.turns = Turns()
-        self.buffer = bytearray(READ)
-        self._sources: Counter[_Source] = Counter()
-
-    def enter(self, stream: Stream) -> bool:
-        """Admit a connection; False where its source has too many."""
-        keys = _source_keys(stream.source)
-        full = any(self._sources[key] >= times * self.limits.per_source for key, times in keys)
-        if full and stream.source not in self.front_ends:
-            return False
-        while len(self.streams) >= self.limits.connections:
-            oldest = next(iter(self.streams))
-            self.leave(oldest)
-            oldest.evict()
-        self.streams[stream] = None
-        self._sources.update(key for key, _ in keys)
-        return True
-
-    def leave(self, stream: Stream) -> None:
-        """Release a connection; one that was never admitted changes nothing."""
-        if stream not in self.streams:
-            return
-        del self.streams[stream]
-        for key, _ in _source_keys(stream.source):
-            self._sources[key] -= 1
-            if not self._sources[key]:
-                del self._sources[key]
-
-    def touch(self, stream: Stream) -> None:
-        """Note that a connection is in use."""
-        if stream in self.streams:
-            self.streams.move_to_end(stream)
-
-
-class Turns:
-    """Answers for the streams that have messages waiting: one message of each in turn, for a SLICE of time, then
-    whatever else the event loop has to do."""
-
-    def __init__(self) -> None:
-        self._ready: deque[Stream] = deque()
-        self._scheduled = False
-
-    def add(self, stream: Stream) -> None:
-        """Give a stream its turns; it must not have any."""
-        self._ready.append(stream)
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
-
-    def _run(self) -> None:
-        loop, end, ready = asyncio.get_running_loop(), perf_counter() + SLICE, self._ready
-        while ready:
-            stream = ready.popleft()
-            try:
-                if stream.work():
-                    ready.append(stream)
-            except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
-                loop.call_exception_handler({"message": "a stream failed", "exception": error})
-                stream.fail()
-            if perf_counter() >= end:
-                break
-        self._scheduled = bool(ready)
-        if ready:
-            loop.call_later(PAUSE, self._run)
+"""(message, source, listener) -> the response, None for none; an iterator of its messages for a zone transfer and
+what takes long, in which empty ones are pauses."""
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -180,7 +80,7 @@ class Stream(asyncio.BufferedProtocol):
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
         once: a source at its limit may connect again."""
         self._last = True
-        if self._queued or self._sending or self._stuck:
+        if self._sending or self._stuck or (self._queued and len(self._framer)):
             self._queue()
         else:
             self._drained()
@@ -219,7 +119,7 @@ class Stream(asyncio.BufferedProtocol):
         self._give_up("tcp_failed")
 
     def work(self) -> bool:
-        """Answer one message, or send one of a zone transfer; whether there may be more to do now."""
+        """Answer one message, or send one or take a step of a long answer; whether there may be more to do now."""
         self._queued = self._turn()
         return self._queued
 
@@ -254,7 +154,7 @@ class Stream(asyncio.BufferedProtocol):
         message = next(sending, None)
         if message is None:
             self._sending = None
-        else:
+        elif message:
             self._transport.write(frame(message))
 
     def _drained(self) -> None:
@@ -265,6 +165,8 @@ class Stream(asyncio.BufferedProtocol):
             self._tally["tcp_cut"] += 1
         if self._framer.broken or self._last:
             self._last = True
+            if not self._transport.get_write_buffer_size():
+                self._gate.leave(self)
             self._transport.close()
         elif self._paused:
             self._paused = False
@@ -299,14 +201,3 @@ class Stream(asyncio.BufferedProtocol):
     def _give_up(self, why: str) -> None:
         self._tally[why] += 1
         self._transport.abort()
-
-
-_Source: TypeAlias = tuple[int, int]
-"""Prefix length and prefix of a source, its bits only; 32 for an IPv4 address."""
-
-
-def _source_keys(source: IPv4Address | IPv6Address) -> list[tuple[_Source, int]]:
-    """What a source is counted by, and how many times `per_source` each may have."""
-    if isinstance(source, IPv4Address):
-        return [((32, int(source)), 1)]
-    return [((length, int(source) >> 128 - length), times) for length, times in PREFIXES]

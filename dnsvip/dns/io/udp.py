@@ -1,8 +1,9 @@
 """Datagrams by the batch: recvmmsg and sendmmsg into fixed buffers, one system call for up to 64 messages.
 
-Knows sockets and nothing of DNS. One turn of the event loop takes at most `ROUNDS` batches, so that nothing else
-starves. Answers to one port, such as a front end's or a forwarder's, are sent as one buffer where the kernel and the
-interface can segment it (`buffers`); after they could not, the next SINGLY batches go out one by one.
+Knows sockets and nothing of DNS. One turn of the event loop takes at most `ROUNDS` batches, and begins none after
+`SLICE`, so that nothing else starves; what cannot be answered at once is answered in `turns`. Answers to one port, such
+as a front end's or a forwarder's, are sent as one buffer where the kernel and the interface can segment it (`buffers`);
+after they could not, the next SINGLY batches go out one by one.
 
 Path MTUs that ICMP errors report are ignored (IP_PMTUDISC_OMIT), as NSD, Knot, BIND and PowerDNS do: anyone can forge
 one, which would fragment answers that fit every path. What an interface cannot carry is fragmented (RFC 9715).
@@ -18,16 +19,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import groupby
+from time import thread_time
 from typing import TypeAlias
 
 from dnsvip.dns.hotpath.keys import WIDTH
-from dnsvip.dns.io.buffers import BATCH, Buffers, Run
+from dnsvip.dns.io.buffers import BATCH, Buffers, Destination, Run
+from dnsvip.dns.io.responder import Answers
+from dnsvip.dns.io.turns import DatagramTurns
 
-RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], Sequence[bytes | None]]
-"""(keys, the messages' ids, listener, width as in `hotpath.keys`) -> the answers after their ids, None for none. Each
-is sent with the two bytes that then stand in its place of the ids."""
+RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], Answers]
+"""(keys, the messages' ids, listener, width as in `hotpath.keys`) -> the answers after their ids, None for none, and
+what is to be answered in turns. Each answer is sent with the two bytes that then stand in its place of the ids."""
 
-ROUNDS = 4
+ROUNDS, SLICE = 4, 0.002
+"""Batches in one turn of the event loop, and seconds of processor time after which it begins no other."""
+
 RECEIVE_BUFFER = 4 << 20
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
@@ -45,9 +51,12 @@ LEAST_IN_RUNS = 4
 class Batches:
     """One bound UDP socket, answering in the name of `listener` from `start` to `stop`."""
 
-    def __init__(self, sock: socket.socket, listener: str, respond: RespondAll, tally: Counter[str]) -> None:
-        self._sock, self._listener, self._respond, self._tally = sock, listener, respond, tally
-        self._buffers = Buffers(sock.family, wild=ip_address(sock.getsockname()[0]).is_unspecified)
+    def __init__(
+        self, sock: socket.socket, listener: str, respond: RespondAll, tally: Counter[str], turns: DatagramTurns
+    ) -> None:
+        self._sock, self._listener, self._respond, self._tally, self._turns = sock, listener, respond, tally, turns
+        wild = ip_address(sock.getsockname()[0]).is_unspecified
+        self._buffers, self._later = (Buffers(sock.family, wild=wild) for _ in range(2))
         self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
         self._singly = 0
 
@@ -72,8 +81,14 @@ class Batches:
         self._sock.close()
 
     def poll(self) -> None:
-        """Answer what has come."""
+        """Answer what has come: at once what there are answers to, and some of the rest."""
+        self.read()
+        self._turns.begin()
+
+    def read(self) -> None:
+        """Answer that of what has come which there are answers to; the rest waits for its turn."""
         buffers, fd = self._buffers, self._sock.fileno()
+        end = thread_time() + SLICE
         for _ in range(ROUNDS):
             number = buffers.receive(fd)
             if number < 0:
@@ -82,37 +97,48 @@ class Batches:
                     continue
                 return
             self._tally["udp_messages"] += number
-            self._send(fd, self._respond(buffers.keys(number), buffers.ids, self._listener, self._width))
-            if number < BATCH:
+            answers, later = self._respond(buffers.keys(number), buffers.ids, self._listener, self._width)
+            if later:
+                self._turns.put(later, self, buffers.destination)
+            if len(later) < number:
+                self._send(fd, answers)
+            if number < BATCH or thread_time() >= end:
                 return
 
-    def _send(self, fd: int, answers: Sequence[bytes | None]) -> None:
+    def send_later(self, answers: Sequence[tuple[Destination, bytes, bytes]]) -> None:
+        """Send answers: where to, id, and what follows the id; at most BATCH."""
+        for place, (destination, id_, _) in enumerate(answers):
+            self._later.direct(place, destination, id_)
+        self._send(self._sock.fileno(), [answer for _, _, answer in answers], self._later)
+
+    def _send(self, fd: int, answers: Sequence[bytes | None], buffers: Buffers | None = None) -> None:
         """Send each answer to where its query came from; messages without an answer are skipped."""
-        sizes = self._buffers.put(answers)
+        buffers = buffers or self._buffers
+        sizes = buffers.put(answers)
         if self._singly:
             self._singly -= 1
-        elif len(sizes) >= LEAST_IN_RUNS and (runs := self._buffers.runs(sizes)):
-            rest = self._send_runs(fd, runs)
-            self._buffers.in_order()
+        elif len(sizes) >= LEAST_IN_RUNS and (runs := buffers.runs(sizes)):
+            rest = self._send_runs(fd, runs, buffers)
+            buffers.in_order()
             if rest:
                 self._singly = SINGLY
-                self._buffers.put(answers)
+                buffers.put(answers)
                 for place in rest:
-                    self._send_run(fd, place, place + 1)
+                    self._send_run(fd, place, place + 1, buffers)
             return
         if all(sizes):
-            self._send_run(fd, 0, len(sizes))
+            self._send_run(fd, 0, len(sizes), buffers)
             return
         for due, run in groupby(range(len(sizes)), lambda place: bool(sizes[place])):
             if due:
                 places = list(run)
-                self._send_run(fd, places[0], places[-1] + 1)
+                self._send_run(fd, places[0], places[-1] + 1, buffers)
 
-    def _send_runs(self, fd: int, runs: list[Run]) -> list[int]:
+    def _send_runs(self, fd: int, runs: list[Run], buffers: Buffers) -> list[int]:
         """Send each run as one buffer; returns the places of the answers that have to be sent one by one."""
         at = 0
         while at < len(runs):
-            sent = self._buffers.send_runs(fd, at, len(runs) - at)
+            sent = buffers.send_runs(fd, at, len(runs) - at)
             if sent > 0:
                 at += sent
                 continue
@@ -127,9 +153,9 @@ class Batches:
                 at += 1
         return []
 
-    def _send_run(self, fd: int, at: int, end: int) -> None:
+    def _send_run(self, fd: int, at: int, end: int, buffers: Buffers) -> None:
         while at < end:
-            sent = self._buffers.send(fd, at, end - at)
+            sent = buffers.send(fd, at, end - at)
             if sent > 0:
                 at += sent
             elif ctypes.get_errno() in _FULL:  # UDP may lose them, the requesters will retry

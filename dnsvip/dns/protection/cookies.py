@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from struct import Struct
 from typing import NamedTuple
 
+from dnsvip.address.mac import siphash
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 CLIENT_BYTES, SERVER_BYTES, SECRET_BYTES = 8, 16, 16
@@ -22,8 +22,11 @@ _HEAD = b"\1\0\0\0"  # version 1 and three reserved bytes
 _REMEMBERED = 1 << 13
 _SPAN_BITS = 7  # a result holds for at most 128 seconds
 
-_M = 0xFFFFFFFFFFFFFFFF
-_WORD, _WORDS = Struct("<Q"), Struct("<QQ")
+
+def check_secret(secret: bytes) -> None:
+    """Raise ValueError for a secret that no cookies are made with: the hash would pad a short one."""
+    if len(secret) != SECRET_BYTES:
+        raise ValueError(f"it has {len(secret)} bytes, not {SECRET_BYTES}")
 
 
 class CookieCheck(NamedTuple):
@@ -56,44 +59,22 @@ class Cookies:
         valid = current = False
         if len(server) == SERVER_BYTES and server[0] == 1:
             age = (now - int.from_bytes(server[4:8], "big") + 0x80000000) % 0x100000000 - 0x80000000  # RFC 1982
-            hashed = client + server[:8] + address
-            made_with = [secret for secret in self.secrets if _same(secret, hashed, server)]
-            valid = bool(made_with) and NEWEST <= age <= OLDEST
-            current = valid and age < RENEWED and made_with[0] == self.secrets[0]
+            if NEWEST <= age <= OLDEST:  # else whatever it was made with
+                hashed = client + server[:8] + address
+                made_with = [secret for secret in self.secrets if _same(secret, hashed, server)]
+                valid = bool(made_with)
+                current = valid and age < RENEWED and made_with[0] == self.secrets[0]
         return CookieCheck(valid, option if current else client + self._make(client, address, now))
 
     def _make(self, client: bytes, address: bytes, now: int) -> bytes:
         head = _HEAD + (now % 0x100000000).to_bytes(4, "big")
-        return head + siphash(self.secrets[0], client + head + address)
+        return head + server_hash(self.secrets[0], client + head + address)
 
 
 def _same(secret: bytes, hashed: bytes, server: bytes) -> bool:
-    return hmac.compare_digest(siphash(secret, hashed), server[8:])
+    return hmac.compare_digest(server_hash(secret, hashed), server[8:])
 
 
-def siphash(key: bytes, data: bytes) -> bytes:
-    """SipHash-2-4 with a key of 16 bytes: 8 bytes (Aumasson and Bernstein, "SipHash: a fast short-input PRF")."""
-    k0, k1 = _WORDS.unpack(key)
-    v = k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573
-    last = len(data) & ~7
-    end = (data[last:] + b"\0" * 7)[:7] + bytes((len(data) & 0xFF,))
-    for (word,) in _WORD.iter_unpack(data[:last] + end):
-        v0, v1, v2, v3 = _rounds(2, v[0], v[1], v[2], v[3] ^ word)
-        v = v0 ^ word, v1, v2, v3
-    v0, v1, v2, v3 = _rounds(4, v[0], v[1], v[2] ^ 0xFF, v[3])
-    return _WORD.pack(v0 ^ v1 ^ v2 ^ v3)
-
-
-def _rounds(number: int, v0: int, v1: int, v2: int, v3: int) -> tuple[int, int, int, int]:
-    for _ in range(number):
-        v0 = (v0 + v1) & _M
-        v2 = (v2 + v3) & _M
-        v1 = ((v1 << 13 | v1 >> 51) & _M) ^ v0
-        v3 = ((v3 << 16 | v3 >> 48) & _M) ^ v2
-        v0 = (v0 << 32 | v0 >> 32) & _M
-        v2 = (v2 + v1) & _M
-        v0 = (v0 + v3) & _M
-        v1 = ((v1 << 17 | v1 >> 47) & _M) ^ v2
-        v3 = ((v3 << 21 | v3 >> 43) & _M) ^ v0
-        v2 = (v2 << 32 | v2 >> 32) & _M
-    return v0, v1, v2, v3
+def server_hash(secret: bytes, data: bytes) -> bytes:
+    """SipHash-2-4 as the octets of its 64 bits, the lowest first (RFC 9018 section 4.4)."""
+    return siphash(secret, data).to_bytes(8, "little")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from dnsvip.dns.protection.sources import source_of
 from dnsvip.dns.protocol.message import Flag
 from dnsvip.dns.protocol.names import flat_name
 from dnsvip.dns.reply import Reply
@@ -21,9 +22,6 @@ ACCOUNTS = 1 << 16
 
 _OVERHEAD = 250
 """Bytes of an account but for its key."""
-
-V4_BYTES, V6_BYTES = 3, 7
-"""Prefixes that requesters are grouped by: /24 and /56."""
 
 
 class LimitVerdict(Enum):
@@ -49,8 +47,7 @@ class Limiter:
         address is exempt: truncated replies and those to a wrong signature reach a victim like any other."""
         if reply.cookie_valid or reply.signature_verified:
             return LimitVerdict.SEND
-        prefix = peer[:V4_BYTES] if len(peer) == 4 else peer[:V6_BYTES]
-        return self._spend(prefix + _account(reply.owner), now)
+        return self._spend(source_of(peer) + _account(reply.owner), now)
 
     def _spend(self, key: bytes, now: float) -> LimitVerdict:
         account = self._accounts.get(key)

@@ -5,6 +5,7 @@ How they look as bytes is known to `parser` and `builder`, what they mean to `lo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, TypeAlias
@@ -56,8 +57,16 @@ class Type(IntEnum):
     DNAME = 39
     OPT = 41
     DS = 43
+    RRSIG = 46
+    NSEC = 47
+    DNSKEY = 48
+    NSEC3 = 50
+    NSEC3PARAM = 51
+    CDS = 59
+    CDNSKEY = 60
     SVCB = 64
     HTTPS = 65
+    NXNAME = 128
     TKEY = 249
     TSIG = 250
     IXFR = 251
@@ -132,7 +141,8 @@ class Subnet(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Edns:
     """The OPT record of a query. `options` are those not understood here (NSID, ...), as they came; `cookie` is the
-    data of the first COOKIE option, of a legal length, empty where there is none."""
+    data of the first COOKIE option, of a legal length, empty where there is none. `compact_ok` is the CO flag of RFC
+    9824: the requester takes NXDOMAIN with a compact denial."""
 
     udp_size: int
     version: int = 0
@@ -140,6 +150,7 @@ class Edns:
     subnet: Subnet | None = None
     options: tuple[tuple[int, bytes], ...] = ()
     cookie: bytes = b""
+    compact_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +208,17 @@ class RRset(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Response:
     """What to answer. `glue` must be in the message or it is truncated (RFC 9471); `additional` only where it fits.
+    Both may have sets without records, which are not sent.
 
-    `options` are EDNS options, (code, data), sent where the question had an OPT record.
+    `options` are EDNS options, (code, data), and `compact_ok` is the CO flag (RFC 9824 section 5.1), both sent where
+    the question had an OPT record.
     """
 
     rcode: int = Rcode.NOERROR
     aa: bool = False
     answer: tuple[RRset, ...] = ()
     authority: tuple[RRset, ...] = ()
-    glue: tuple[RRset, ...] = ()
-    additional: tuple[RRset, ...] = ()
+    glue: Iterable[RRset] = ()
+    additional: Iterable[RRset] = ()
     options: tuple[tuple[int, bytes], ...] = ()
+    compact_ok: bool = False

@@ -38,6 +38,8 @@ from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
 _TYPE_CLASS = Struct("!HH")
 _RECORD = Struct("!HHIH")
 _HEADER = Struct("!6H")
+_ONE_QUESTION = b"\0\1\0\0\0\0"
+"""The counts of a query but for its additional records."""
 
 
 def parse(wire: bytes) -> Query | Malformed:
@@ -48,6 +50,13 @@ def parse(wire: bytes) -> Query | Malformed:
         return Malformed(Flaw.SHORT)
     if len(wire) > MAX_QUERY:
         wire = wire[:HEADER_SIZE]  # as a stream cuts it (`framing`)
+    if wire[2] <= 1 and wire[4:10] == _ONE_QUESTION and (asked := _ordinary(wire)) is not None:
+        return parse_additional(wire, asked)
+    return _unusual(wire)
+
+
+def _unusual(wire: bytes) -> Query | Malformed:
+    """As `parse`, of a message with a whole header, whatever else."""
     buffer = _Buffer(wire)
     header = DNSHeader.parse(buffer)
     id_, flags = header.id, header.bitmap
@@ -69,6 +78,16 @@ def parse(wire: bytes) -> Query | Malformed:
         return _records(wire, buffer.offset, query, header.a + header.auth, header.ar)
     except _Flawed as flawed:
         return Malformed(flawed.flaw, id_, flags, query.question, flawed.edns)
+
+
+def _ordinary(wire: bytes) -> Question | None:
+    """The question behind a header, at a third of what dnslib takes; None where it cannot be read."""
+    try:
+        qname, at = read_name(wire, HEADER_SIZE)
+    except NameFault:
+        return None
+    end = at + _TYPE_CLASS.size
+    return Question(qname, lowered(qname), end) if end <= len(wire) else None
 
 
 def _for_cookie(wire: bytes, id_: int, flags: int, additional: int) -> Query | Malformed:
@@ -174,7 +193,7 @@ def _step(wire: bytes, start: int, edns: Edns | None) -> tuple[int, int, int, in
 
 def _edns(wire: bytes, at: int, end: int) -> Edns:
     _, udp_size, ttl, _ = _RECORD.unpack_from(wire, at)
-    edns = Edns(udp_size, ttl >> 16 & 0xFF, bool(ttl & 0x8000))
+    edns = Edns(udp_size, ttl >> 16 & 0xFF, bool(ttl & 0x8000), compact_ok=bool(ttl & 0x4000))
     if edns.version:  # another version's options mean nothing to us; it gets BADVERS
         return edns
     at += _RECORD.size

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from dnsvip.dns.identity.identify import Classified, Classifier, Requester
 from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered, read_name
-from dnsvip.dns.synthesis.vip import Vip, VipMaker
+from dnsvip.dns.synthesis.issuer import Vip
+from dnsvip.dns.synthesis.own import OWN
+from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.errors import ObjectError
 from dnsvip.site import Service
 
@@ -30,6 +32,13 @@ class SynthesisTables:
     services: Mapping[Labels, Service]
     classifier: Classifier
     vips: VipMaker
+
+    def made_types(self, name: Labels) -> frozenset[int] | None:
+        """The types of address that are made at a name (lower case); None where it is no service."""
+        service = self.services.get(name)
+        if service is None:
+            return None
+        return frozenset(rtype for rtype in LENGTH if self.vips.ttl(service, rtype) is not None)
 
 
 class RequesterVips:
@@ -49,20 +58,48 @@ class RequesterVips:
         self.made: Vip | None = None
         self.scope = 0
 
-    def __call__(self, service: Service, rtype: int) -> Vip | None:
-        """The address of a type at a service; None where it has none. Raises ObjectError where a client, or without
-        one a cluster, makes that fail."""
+    def __call__(self, service: Service, rtype: int, session: int | None = None) -> Vip | None:
+        """The address of a type at a service, for a session where the name named one; None where it has none. Raises
+        ObjectError where a client, or without one a cluster, makes that fail."""
         if self.who is None:
-            self.who = self._identity or self._identified()
-        make = self._tables.vips.aaaa if rtype == Type.AAAA else self._tables.vips.a
+            self.who = self.identity
+        vips = self._tables.vips
         try:
-            vip = make(service, self.who, self.requester, self._now)
+            if rtype == Type.AAAA:
+                vip: Vip | None = vips.aaaa(service, self.who, self.requester, self._now, session)
+            else:
+                vip = vips.a(service, self.who, self.requester, self._now)
         except Exception as error:
             raise ObjectError(self._concerned(service, rtype), error) from error
         if vip:
             self.made = vip
             self.scope = max(self.scope, self.who.scope if vip.scope is None else vip.scope)
         return vip
+
+    def own(self, node: Labels, rtype: int) -> Vip | None:
+        """What a client with a strong identity asks for itself at a name; None for anybody else and everywhere else.
+
+        It depends on who asks, so within ECS its scope is the whole option's.
+        """
+        service = self._tables.services.get(node[1:]) if rtype == Type.AAAA and node[0] in OWN else None
+        who = self._tables.classifier.strongly(self.requester) if service else None
+        if service is None or who is None or who.client is None:
+            return None
+        try:
+            vip = self._tables.vips.own(node[0], service, who.client, self.requester, self._now)
+        except Exception as error:
+            raise ObjectError(f"client.{who.client.name}", error) from error
+        if vip:
+            self.who, self.made = who, vip
+            self.scope = self.requester.ecs.source_prefix if self.requester.ecs else 0
+        return vip
+
+    @property
+    def identity(self) -> Classified:
+        """Who the requester is."""
+        if self._identity is None:
+            self._identity = self._identified()
+        return self._identity
 
     def _identified(self) -> Classified:
         try:
@@ -80,28 +117,37 @@ class RequesterVips:
 
 
 class RecordSynthesizer:
-    """A `lookup.RecordSynthesizer`: puts the addresses that `vip` gives into the records of `services`."""
+    """A `lookup.RecordSynthesizer`: puts the addresses that `vip` gives into the records of `services`, and those that
+    `own` gives at names of their own."""
 
-    __slots__ = ("_services", "_vip")
+    __slots__ = ("_own", "_services", "_vip")
 
-    def __init__(self, services: Mapping[Labels, Service], vip: Callable[[Service, int], Vip | None]) -> None:
-        self._services, self._vip = services, vip
+    def __init__(
+        self,
+        services: Mapping[Labels, Service],
+        vip: Callable[[Service, int, int | None], Vip | None],
+        own: Callable[[Labels, int], Vip | None] = lambda _name, _rtype: None,
+    ) -> None:
+        self._services, self._vip, self._own = services, vip, own
 
-    def __call__(self, node: Labels, rtype: int, static: RRset | None) -> RRset | None:
+    def __call__(self, node: Labels, rtype: int, static: RRset | None, session: int | None = None) -> RRset | None:
         """The record set at `node`: a service's addresses are synthesized, hints follow them, anything else is
         returned as it is."""
         if rtype in LENGTH:
             service = self._services.get(node)
-            return self._addresses(service, rtype, static) if service else static
-        return self._hinted(node, static) if static else None
+            if service is None:
+                own = self._own(node, rtype) if node else None
+                return _set_of(rtype, own) if own else static
+            return self._addresses(service, rtype, static, session)
+        return self._hinted(node, static, session) if static else None
 
-    def _addresses(self, service: Service, rtype: int, static: RRset | None) -> RRset | None:
-        vip = self._vip(service, rtype)
+    def _addresses(self, service: Service, rtype: int, static: RRset | None, session: int | None) -> RRset | None:
+        vip = self._vip(service, rtype, session)
         if vip is None:
             return static
-        return RRset((), rtype, vip.ttl, ((vip.address.to_bytes(LENGTH[rtype], "big"),),))
+        return _set_of(rtype, vip)
 
-    def _hinted(self, node: Labels, static: RRset) -> RRset:
+    def _hinted(self, node: Labels, static: RRset, session: int | None) -> RRset:
         """The set with the hints of each record that points to a service; its TTL is no longer than theirs."""
         rdatas, ttl = [], static.ttl
         for (rdata,) in static.rdatas:
@@ -112,11 +158,15 @@ class RecordSynthesizer:
                 continue
             hints = {}
             for key, rtype in ((IPV4HINT, Type.A), (IPV6HINT, Type.AAAA)):
-                if vip := self._vip(service, rtype):
+                if vip := self._vip(service, rtype, None if target else session):
                     hints[key] = vip.address.to_bytes(LENGTH[rtype], "big")
                     ttl = min(ttl, vip.ttl)
             rdatas.append((with_hints(rdata, hints),))  # type: ignore[arg-type]  # with a service it is bytes
         return static._replace(ttl=ttl, rdatas=tuple(rdatas))
+
+
+def _set_of(rtype: int, vip: Vip) -> RRset:
+    return RRset((), rtype, vip.ttl, ((vip.address.to_bytes(LENGTH[rtype], "big"),),))
 
 
 def target_of(rdata: bytes) -> Labels | None:

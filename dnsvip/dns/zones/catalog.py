@@ -7,7 +7,9 @@ its problems are listed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from dnsvip.address.session import SessionLabels
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.lookup import Zones, obstacle
 from dnsvip.dns.zones.record import labels_of
@@ -76,14 +78,17 @@ def by_apex(compiled: Mapping[str, ZoneEntry]) -> dict[Labels, CompiledZone | No
 
 
 def zones_of(
-    zones: Mapping[Labels, CompiledZone | None], services: Mapping[Labels, Service], before: Zones | None = None
+    zones: Mapping[Labels, CompiledZone | None],
+    services: Mapping[Labels, Service],
+    before: Zones | None = None,
+    sessions: Mapping[Labels, SessionLabels] = MappingProxyType({}),
 ) -> Zones:
     """All zones and service names; `before` itself where nothing changed, so whatever derives from it stays valid."""
     bare = Zones(zones)
-    if before and before.services == services.keys() and _same(before.by_apex, zones):
+    if before and (before.services, before.sessions) == (services.keys(), sessions) and _same(before.by_apex, zones):
         return before
     above = frozenset(up for name in services for up in _between(name, bare.apex_of(name)))
-    return Zones(zones, services.keys(), above)
+    return Zones(zones, services.keys(), above, sessions)
 
 
 def _same(one: Mapping[Labels, CompiledZone | None], other: Mapping[Labels, CompiledZone | None]) -> bool:

@@ -40,7 +40,7 @@ def _unserved(zone: Zone, services: Mapping[str, Service]) -> list[Problem]:
         sets = read_sets(zone).sets
     except InvalidSite:  # only remarks, which the records of a checked zone do not need
         return []
-    synthesized = [(name, "AAAA") for name in services]
+    synthesized = [(name, "AAAA") for name, service in services.items() if service.cluster is not None]
     synthesized += [(name, "A") for name, service in services.items() if service.cluster4]
     text = "its {} records in zone {} are not served: the service's addresses are made per client"
     return [

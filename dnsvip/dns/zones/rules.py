@@ -88,7 +88,7 @@ def _signing_problems(records: Sequence[Record]) -> Iterator[str]:
         shown = ", ".join(map(str, some[:SHOWN])) + (f" and {len(some) - SHOWN} more" if len(some) > SHOWN else "")
         yield (
             f"line {some[0]}: {_type(rtype)} records (lines {shown}): the zone is signed, and signed zones cannot be"
-            " served yet; use the unsigned zone, and remove its DS record from the parent first"
+            " served as they are; use the unsigned zone, sign it by dnssec.enabled, and replace its DS at the parent"
         )
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from dnsvip.dns.dnssec.chain import own_names
+from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.protocol.message import Rdata, RRset, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.record import Record
 from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import Problem, ZoneError
-from dnsvip.site import Zone
+from dnsvip.site import DnssecDenial, Zone
 
 Node: TypeAlias = Mapping[int, RRset]
 """The record sets of one name, by type. An empty non-terminal has none."""
@@ -23,11 +25,16 @@ Node: TypeAlias = Mapping[int, RRset]
 
 @dataclass(frozen=True, slots=True)
 class CompiledZone:
-    """One zone. `negative` is the SOA as it goes with NODATA and NXDOMAIN: its TTL is theirs (RFC 2308 section 5)."""
+    """One zone. `negative` is the SOA as it goes with NODATA and NXDOMAIN: its TTL is theirs (RFC 2308 section 5).
+    `keys` sign its answers; None: it is not signed. `denial` is how it proves what it lacks,
+    and `own_names` are the places of its chain, where that was to be made of it when it was compiled."""
 
     apex: Labels
     nodes: Mapping[Labels, Node] = field(repr=False)
     negative: RRset
+    keys: ZoneKeys | None = None
+    denial: DnssecDenial = DnssecDenial.COMPACT
+    own_names: Sequence[bytes] | None = field(default=None, repr=False)
 
 
 def serial_of(zone: CompiledZone) -> int:
@@ -74,7 +81,9 @@ def compile_zone(zone: Zone) -> CompiledZone:
     nodes = _nodes(apex, records)
     soa = nodes[apex][Type.SOA]
     minimum = int.from_bytes(_last_piece(soa)[-4:], "big")
-    return CompiledZone(apex, nodes, soa._replace(ttl=min(soa.ttl, minimum)))
+    chained = zone.dnssec is not None and zone.dnssec.denial is DnssecDenial.NSEC
+    names = own_names(apex, nodes) if chained else None
+    return CompiledZone(apex, nodes, soa._replace(ttl=min(soa.ttl, minimum)), own_names=names)
 
 
 def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RRset]]:

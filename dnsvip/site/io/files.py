@@ -9,6 +9,7 @@ from typing import Any
 
 from dnsvip.errors import ConfigError, InvalidSite
 from dnsvip.site import Site
+from dnsvip.site.node_decoder import DecoderNode, build_decoder_node
 from dnsvip.site.node_file import NodeConfig, build_node
 from dnsvip.site.site_file import ReadZoneFile, build_site
 
@@ -27,6 +28,11 @@ def load_site(path: Path) -> Site:
 def load_node(path: Path) -> NodeConfig:
     """The node file at `path`, its paths made absolute; raises ConfigError with every problem."""
     return build_node(_read_toml(path), path.parent.resolve() / path.name)
+
+
+def load_decoder_node(path: Path) -> DecoderNode:
+    """The node file of a decoder, as `load_node`."""
+    return build_decoder_node(_read_toml(path), path.parent.resolve() / path.name)
 
 
 def zone_files(folder: Path) -> ReadZoneFile:
@@ -63,5 +69,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply; no value of it needs more than a few levels") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error

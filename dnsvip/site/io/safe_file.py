@@ -24,6 +24,8 @@ from dnsvip.errors import DnsvipError, StoreError
 PRIVATE = 0o600
 """The default mode: read and written by the owner only, from the first byte on."""
 
+FREE = "free some disk space"
+
 REMEDIES = {
     errno.EACCES: "give this user the right to write in the folder",
     errno.EPERM: "give this user the right to write in the folder",
@@ -31,7 +33,7 @@ REMEDIES = {
     errno.ENOTDIR: "name a file in a folder",
     errno.EISDIR: "name a file, not a folder",
     errno.EROFS: "name a file on a writable file system",
-    errno.ENOSPC: "free some disk space",
+    errno.ENOSPC: FREE,
     errno.EDQUOT: "free some disk space, or raise the quota",
     errno.EFBIG: "raise the limit of file size",
 }

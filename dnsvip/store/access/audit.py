@@ -2,17 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import RowMapping, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
+from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.access.visible import Visible, rows_visible
-from dnsvip.store.database.session import Session
+from dnsvip.store.database.damage import readable, shown
+from dnsvip.store.database.session import Session, Transaction
 from dnsvip.store.database.tables import audit
+
+LEAST_SECONDS, LEAST_ROWS = 86_400.0, 1000
+"""What stays for nodes that were away: rows of a day, and some whatever their age."""
+
+PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
+"""Rows deleted in one transaction, and seconds until the next: others' changes come between."""
+
+MOST_WRONG = 1000
+"""Rows of wrong times that a look at the audit since a time gets by."""
+
+LONGEST_FORM = 4096
+"""Characters of an object in an audit row that are kept whole; of a longer one the long texts are told by a digest."""
+
+LONGEST_ROW = 16_384
+"""Characters of a form with its long texts told so; of a longer one the largest lists and tables are digests too."""
+
+LONGEST_SOURCE = 64
+"""Characters of an address; one of IPv6 has 39, and up to 16 more for its zone."""
+
+LONGEST_TEXT = 128
+"""Characters of a text that stays in a longer form."""
+
+
+def shortened(form: str | None) -> str | None:
+    """The JSON of an object as an audit row keeps it: in a large one each long text is its digest and its length, and
+    so is each list and table that is still too large."""
+    if form is None or len(form) <= LONGEST_FORM:
+        return form
+    whole = json.loads(form)
+    short = _short(whole)
+    sizes = {name: len(_json(value)) for name, value in short.items()}
+    for name in sorted(sizes, key=lambda name: sizes[name], reverse=True):
+        if sum(sizes.values()) <= LONGEST_ROW:
+            break
+        if isinstance(whole[name], dict | list):
+            text = _json(whole[name])
+            short[name] = f"{_digest(text)} ({len(whole[name])} items, {len(text)} characters)"
+            sizes[name] = len(short[name])
+    return _json(short)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_short(key): _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"{_digest(value)} ({len(value)} characters)"
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +90,8 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One recorded change. `at` is in unix seconds; `id` rises with time and is the key of pages."""
+    """One recorded change. `at` is in unix seconds; `id` rises with time and is the key of pages. `source` is the
+    address that the call came from (`unix`: by the Unix socket); None where a node or a command did it by itself."""
 
     id: int
     generation: int
@@ -39,6 +102,7 @@ class AuditRow:
     name: str
     before: JsonObject | None
     after: JsonObject | None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +129,34 @@ class Audit:
     ) -> list[AuditRow]:
         """The newest rows first, none older than `since` (unix seconds).
 
-        `before` is the id of the last row of the previous page. `about` maps columns (kind, name, actor, action) to
-        the values to match. `visible` narrows them to the objects that a caller may see.
+        `before` is the id of the last row of the previous page. `about` maps columns (kind, name, actor, action,
+        source) to the values to match. `visible` narrows them to the objects that a caller may see.
         """
+        return [_audit_row(row) for row in await self._found(limit, before, about, since, visible)]
+
+    async def page_within(
+        self,
+        most: int,
+        limit: int,
+        before: int | None,
+        about: Mapping[str, str],
+        since: float,
+        visible: VisibleKinds | None,
+    ) -> tuple[list[AuditRow], bool]:
+        """Of `rows` those that begin within `most` characters of their objects, and whether there is more."""
+        found = await self._found(limit + 1, before, about, since, visible)
+        sizes = [size(row["before"], row["after"]) for row in found]
+        kept = found[: min(limit, beginning_within(sizes, most))]
+        return [_audit_row(row) for row in kept], len(found) > len(kept)
+
+    async def _found(
+        self,
+        limit: int,
+        before: int | None,
+        about: Mapping[str, str] | None,
+        since: float,
+        visible: VisibleKinds | None,
+    ) -> Sequence[RowMapping]:
         query = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit.c.id < before)
@@ -78,31 +167,129 @@ class Audit:
         async with self._session.read() as connection:
             if since:
                 # By id, the order of the scan: a condition on `at` reads and discards every older row.
-                oldest = select(audit.c.id).where(audit.c.at >= since).order_by(audit.c.at, audit.c.id).limit(1)
-                first = (await connection.execute(oldest)).scalar()
-                if first is None:
-                    return []
-                query = query.where(audit.c.id >= first)
-            return [
-                AuditRow(**{**row, "before": _parsed(row["before"]), "after": _parsed(row["after"])})
-                for row in (await connection.execute(query)).mappings()
-            ]
+                # Of some, as a few may have a time that is wrong.
+                oldest = (
+                    select(audit.c.id).where(audit.c.at >= since).order_by(audit.c.at, audit.c.id).limit(MOST_WRONG)
+                )
+                found = list((await connection.execute(oldest)).scalars())
+                if not found:
+                    return ()
+                query = query.where(audit.c.id >= min(found))
+            return (await connection.execute(query)).mappings().all()
+
+    async def prune(self, now: float, keep_rows: int, keep_seconds: float) -> int:
+        """Delete the oldest rows: those older than `keep_seconds` before `now` (unix seconds), and of those older than
+        LEAST_SECONDS what is beyond `keep_rows`; their number.
+
+        A follower reads from the rows what has been removed since its own generation, and looks for that first: older
+        rows go before younger ones, so that it finds its own gone, and loads everything, where any later one is.
+        The newest LEAST_ROWS stay whatever their age. Ages count from the newest row where that is older than `now`:
+        a clock that is wrong does not make them old. Nor does a row of a wrong time: rows go in the order in which
+        they were written, up to the first one that is young.
+        """
+        last = await self._last(now, keep_rows, keep_seconds)
+        count = 0
+        while last is not None:
+            async with self._session.write_unordered() as connection:
+                oldest = select(audit.c.id).where(audit.c.id <= last).order_by(audit.c.id).limit(PRUNED_AT_ONCE)
+                ids = list((await connection.execute(oldest)).scalars())
+                if ids:
+                    await connection.execute(delete(audit).where(audit.c.id <= ids[-1]))
+            count += len(ids)
+            if len(ids) < PRUNED_AT_ONCE:
+                break
+            await asyncio.sleep(PRUNING_PAUSE)
+        return count
+
+    async def _last(self, now: float, keep_rows: int, keep_seconds: float) -> int | None:
+        """The id of the last row that goes; None: none does."""
+        async with self._session.read() as connection:
+            newest = (await connection.execute(select(func.max(audit.c.id)))).scalar() or 0
+            last_at = (await connection.execute(select(audit.c.at).where(audit.c.id == newest))).scalar()
+            now = min(now, last_at) if isinstance(last_at, float) else now
+            beyond = await _first_young(connection, newest - keep_rows + 1, now - LEAST_SECONDS, now)
+            below = newest - LEAST_ROWS + 1
+            first_kept = min(below, max(beyond, await _first_young(connection, below, now - keep_seconds, now)))
+            exists = (await connection.execute(select(audit.c.id).where(audit.c.id < first_kept).limit(1))).scalar()
+        return None if exists is None else first_kept - 1
+
+
+async def _first_young(connection: AsyncConnection, below: int, since: float, now: float) -> int:
+    """The id of the first row, of those below an id, of a time from `since` to `now`; `below` where there is none. As
+    many rows are read as are older, and go."""
+    last = -1
+    while True:
+        query = select(audit.c.id, audit.c.at).where(audit.c.id > last, audit.c.id < below).order_by(audit.c.id)
+        rows = (await connection.execute(query.limit(PRUNED_AT_ONCE))).all()
+        for row in rows:
+            if isinstance(row.at, float) and since <= row.at <= now:
+                return int(row.id)
+        if len(rows) < PRUNED_AT_ONCE:
+            return below
+        last = rows[-1].id
 
 
 async def record(
-    connection: AsyncConnection, actor: str, at: float, generation: int, entries: Sequence[AuditEntry]
+    connection: AsyncConnection,
+    actor: str,
+    at: float,
+    generation: int,
+    entries: Sequence[AuditEntry],
+    source: str | None = None,
 ) -> None:
-    """Write the entries of the change that makes `generation`."""
+    """Write the entries of the change that makes `generation`, which an address asks for."""
     if entries:
-        head = {"actor": actor, "at": at, "generation": generation}
-        await connection.execute(insert(audit), [head | asdict(entry) for entry in entries])
+        head = {"actor": actor, "at": at, "generation": generation, "source": bounded(source)}
+        await connection.execute(insert(audit), [head | _row(entry) for entry in entries])
+
+
+async def record_change(
+    change: Transaction, actor: str, entries: Sequence[AuditEntry], at: float | None = None
+) -> None:
+    """Write the entries of a change, made at its beginning or `at` (unix seconds)."""
+    at = change.at if at is None else at
+    await record(change.connection, actor, at, change.generation, entries, change.source)
+
+
+def bounded(source: str | None) -> str | None:
+    """An address as a row keeps it: what a listener calls its peer may be longer than any."""
+    return None if source is None else source[:LONGEST_SOURCE]
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    return asdict(entry) | {"before": shortened(entry.before), "after": shortened(entry.after)}
 
 
 async def stamp(connection: AsyncConnection, generation: int) -> float | None:
     """When a generation was made (unix seconds), by its audit rows; None if it has none."""
     query = select(audit.c.at).where(audit.c.generation == generation).limit(1)
-    return (await connection.execute(query)).scalar()
+    at = (await connection.execute(query)).scalar()
+    return at if isinstance(at, float) else None
 
 
-def _parsed(text: str | None) -> JsonObject | None:
-    return None if text is None else json.loads(text)
+def _audit_row(row: RowMapping) -> AuditRow:
+    """A row; of a damaged one what can be read, `unreadable` in the place of an object that is none, and 0 in that of
+    a number."""
+    generation, at = row["generation"], row["at"]
+    return AuditRow(
+        row["id"],
+        generation if isinstance(generation, int) else 0,
+        at if isinstance(at, float) else 0.0,
+        shown(row["actor"]),
+        shown(row["action"]),
+        shown(row["kind"]),
+        shown(row["name"]),
+        _parsed(row["before"]),
+        _parsed(row["after"]),
+        None if row["source"] is None else shown(row["source"])[:LONGEST_TEXT],
+    )
+
+
+def _parsed(text: Any) -> JsonObject | None:
+    if text is None:
+        return None
+    try:
+        form = json.loads(readable(text))
+    except (ValueError, RecursionError):
+        form = None
+    return form if isinstance(form, dict) else {"unreadable": "what is stored of it cannot be read"}

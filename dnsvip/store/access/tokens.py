@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -18,11 +19,16 @@ from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import NAME_PATTERN
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import ALL, EVERYTHING, ROLES, Rights, Scope
-from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.access.audit import AuditEntry, record_change
+from dnsvip.store.database.damage import moment, place, readable, shown, whole
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import token
+from dnsvip.store.database.warrant import Warrant, check_warrant, warrant_of
 
 TOKEN_BYTES = 32
+KEPT = {"role", "scopes"}, {"role", "scopes", "per_minute"}
+"""What a row keeps of the rights of a token: all of the first in any version, and no more than the second."""
+
 NEWER = ("tiers", "tsig", "networks")
 """Narrowings that a scope of version 0.2 does not have."""
 
@@ -33,7 +39,8 @@ class Token:
 
     It has the rights of its `role` or of its own `scopes`; with neither, as tokens of versions without scopes, all
     rights. `networks` limit where it may be used from (empty: anywhere), `per_minute` its requests (None: no limit).
-    `last_used_at` is accurate to ten minutes.
+    `last_used_at` is accurate to ten minutes. One whose row cannot be read has `unreadable`, what is wrong with it: it
+    allows nothing and can be deleted.
     """
 
     name: str
@@ -45,17 +52,20 @@ class Token:
     expires_at: float | None = None
     per_minute: int | None = None
     last_used_at: float | None = None
+    unreadable: str | None = None
 
     @property
     def rights(self) -> Rights:
         """What it allows. A role unknown to this version allows nothing."""
+        if self.unreadable is not None:
+            return Rights(())
         if self.role is not None:
             return Rights(ROLES.get(self.role, ()))
         return Rights(self.scopes) if self.scopes else EVERYTHING
 
     def has_expired(self, now: float) -> bool:
         """Whether it is past its end."""
-        return self.expires_at is not None and now >= self.expires_at
+        return self.unreadable is not None or (self.expires_at is not None and now >= self.expires_at)
 
     def is_from(self, source: str) -> bool:
         """Whether it may be used from an address; a Unix socket ("") is this machine."""
@@ -80,15 +90,37 @@ class Tokens:
             rows = await connection.execute(select(token).order_by(token.c.name))
             return [_token(row) for row in rows]
 
+    async def exist(self) -> bool:
+        """Whether there is any token, also one that cannot be read."""
+        async with self._session.read() as connection:
+            return (await connection.execute(select(token.c.created_at).limit(1))).first() is not None
+
     async def find(self, clear: str) -> Token | None:
         """The token with this secret, None where there is none."""
         async with self._session.read() as connection:
-            return await _select(connection, token.c.hash == _hash(clear))
+            return await _select(connection, token.c.hash == hash_of(clear))
+
+    async def check_warrant(self) -> None:
+        """Raise RevokedError where the token by which the running task works is not good any more."""
+        if (warrant := self._session.warrant) is not None:
+            async with self._session.read() as connection:
+                await check_warrant(connection, warrant, time.time())
+
+    async def hashes(self) -> frozenset[str]:
+        """What is stored of every secret, as `hash_of`."""
+        async with self._session.read() as connection:
+            return frozenset((await connection.execute(select(token.c.hash))).scalars())
+
+    async def warranted(self, clear: str) -> tuple[Token, Warrant] | None:
+        """The token with this secret, and the warrant of what is done by it; None where there is none."""
+        async with self._session.read() as connection:
+            row = (await connection.execute(select(token).where(token.c.hash == hash_of(clear)))).one_or_none()
+        return None if row is None else (_token(row), warrant_of(row))
 
     async def get(self, name: str) -> Token | None:
         """The token with this name, None where there is none."""
         async with self._session.read() as connection:
-            return await _select(connection, token.c.name == name)
+            return await _select(connection, token.c.name == place(name))
 
     async def create(self, name: str, actor: str, like: Token | None = None) -> str:
         """Create a token with the rights and limits of `like`, by default all rights; its secret.
@@ -111,22 +143,22 @@ class Tokens:
             stored = await _select(change.connection, token.c.name == before.name)
             if stored is None or replace(stored, last_used_at=before.last_used_at) != before:
                 raise Conflict([Problem(f"token.{before.name}", "has been changed meanwhile; look at it again")])
-            row = _row(after) | ({"hash": _hash(clear)} if clear else {})
+            row = _row(after) | ({"hash": hash_of(clear)} if clear else {})
             await change.connection.execute(update(token).where(token.c.name == after.name).values(**row))
             entry = AuditEntry("~", "token", before.name, _audit_form(before), _audit_form(after))
-            await record(change.connection, actor, change.at, change.generation, [entry])
+            await record_change(change, actor, [entry])
         return clear
 
     async def delete(self, name: str, actor: str) -> bool:
         """Revoke a token; False where there is none."""
         try:
             async with self._session.change() as change:
-                stored = await _select(change.connection, token.c.name == name)
+                stored = await _select(change.connection, token.c.name == place(name))
                 if stored is None:
                     raise Rollback
-                await change.connection.execute(delete(token).where(token.c.name == name))
+                await change.connection.execute(delete(token).where(token.c.name == place(name)))
                 entry = AuditEntry("-", "token", name, _audit_form(stored))
-                await record(change.connection, actor, change.at, change.generation, [entry])
+                await record_change(change, actor, [entry])
         except Rollback:
             return False
         return True
@@ -145,9 +177,9 @@ class Tokens:
                 if only_first and (await change.connection.execute(select(token.c.name).limit(1))).first():
                     raise Rollback
                 new = replace(like or Token(name, 0, actor), name=name, created_at=change.at, created_by=actor)
-                await change.connection.execute(insert(token).values(**_row(new), hash=_hash(clear)))
+                await change.connection.execute(insert(token).values(**_row(new), hash=hash_of(clear)))
                 entry = AuditEntry("+", "token", name, None, _audit_form(new))
-                await record(change.connection, actor, change.at, change.generation, [entry])
+                await record_change(change, actor, [entry])
         except Rollback:
             return None
         except IntegrityError:
@@ -155,14 +187,16 @@ class Tokens:
         return clear
 
 
-def token_form(shown: Token) -> JsonObject:
+def token_form(token: Token) -> JsonObject:
     """A token as answers and audit rows show it."""
-    plain = asdict(shown)
-    return plain | {"scopes": [asdict(scope) for scope in shown.scopes], "networks": list(shown.networks)}
+    plain = asdict(token)
+    if token.unreadable is None:
+        del plain["unreadable"]
+    return plain | {"scopes": [asdict(scope) for scope in token.scopes], "networks": list(token.networks)}
 
 
-def _audit_form(shown: Token) -> str:
-    return json.dumps({key: value for key, value in token_form(shown).items() if key != "last_used_at"})
+def _audit_form(token: Token) -> str:
+    return json.dumps({key: value for key, value in token_form(token).items() if key != "last_used_at"})
 
 
 def _new_secret() -> str:
@@ -170,7 +204,7 @@ def _new_secret() -> str:
     return f"dnsvip_{secrets.token_urlsafe(TOKEN_BYTES)}"
 
 
-def _hash(clear: str) -> str:
+def hash_of(clear: str) -> str:
     """What is stored of a token. It has 256 random bits, so one round of SHA-256 cannot be searched."""
     return hashlib.sha256(clear.encode()).hexdigest()
 
@@ -203,16 +237,40 @@ def _row(stored: Token) -> JsonObject:
 
 
 def _token(row: Any) -> Token:
-    allowed = json.loads(row.scopes) if row.scopes else {}
-    scopes = tuple(Scope(**{key: tuple(value) for key, value in scope.items()}) for scope in allowed.get("scopes", ()))
+    """The token of a row. One that cannot be read has no rights: whatever is lost must not make it mean more."""
+    try:
+        return _read(row)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = f"what is stored of it cannot be read ({type(error).__name__}), so it allows nothing; delete it"
+        return Token(shown(row.name), 0.0, shown(row.created_by), unreadable=why)
+
+
+def _read(row: Any) -> Token:
+    if row.scopes is None and row.networks is not None:  # older versions store no networks, and the first no scopes
+        raise ValueError("it has lost its scopes")
+    allowed = {} if row.scopes is None else json.loads(readable(row.scopes))
+    networks = [] if row.networks is None else json.loads(readable(row.networks))
+    if not isinstance(allowed, dict) or (row.scopes is not None and not KEPT[0] <= allowed.keys() <= KEPT[1]):
+        raise ValueError("other rights than this version knows")
+    role, per_minute = allowed.get("role"), allowed.get("per_minute")
+    scopes = tuple(Scope(**{key: _texts(value) for key, value in scope.items()}) for scope in allowed.get("scopes", ()))
+    for network in (network for scope in scopes for network in scope.networks if network != ALL):
+        ip_network(network)
     return Token(
-        row.name,
-        row.created_at,
-        row.created_by,
-        allowed.get("role"),
+        readable(row.name),
+        moment(row.created_at),
+        readable(row.created_by),
+        None if role is None else readable(role),
         scopes,
-        tuple(json.loads(row.networks) if row.networks else ()),
-        row.expires_at,
-        allowed.get("per_minute"),
-        row.last_used_at,
+        tuple(network for network in _texts(networks) if ip_network(network)),
+        None if row.expires_at is None else moment(row.expires_at),
+        None if per_minute is None else whole(per_minute),
+        None if row.last_used_at is None else moment(row.last_used_at),
     )
+
+
+def _texts(stored: Any) -> tuple[Any, ...]:
+    """A list of texts; raises ValueError where it is none."""
+    if not isinstance(stored, list):
+        raise ValueError("a list is none")
+    return tuple(readable(text) for text in stored)

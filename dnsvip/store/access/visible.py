@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, false, literal, or_
+from sqlalchemy import ColumnElement, String, and_, false, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from dnsvip.site.rights import IN_ZONES
 
 Visible: TypeAlias = Sequence[str] | None
 """Patterns that a visible object's name fits; None where all are visible."""
@@ -20,7 +22,10 @@ Visible: TypeAlias = Sequence[str] | None
 def name_fits(column: ColumnElement[str], kind: str, patterns: Sequence[str]) -> ColumnElement[bool]:
     """Whether the name of an object of a kind fits one of the patterns."""
     some = [_fits(column, text) for pattern in patterns for text in _forms(kind, pattern)]
-    return or_(false(), *some)
+    if kind not in IN_ZONES:
+        return or_(false(), *some)
+    zone = _ClosestZone(column)
+    return or_(false(), *(_fits(zone, pattern) for pattern in patterns), and_(zone.is_(None), or_(false(), *some)))
 
 
 def rows_visible(kind: Any, name: Any, visible: Mapping[str, Visible], *, others: bool) -> ColumnElement[bool]:
@@ -32,8 +37,8 @@ def rows_visible(kind: Any, name: Any, visible: Mapping[str, Visible], *, others
 
 
 def _forms(kind: str, pattern: str) -> tuple[str, ...]:
-    """The patterns of whole names: a service is at or below its zone, a key's name is CLUSTER/SLOT."""
-    if kind == "service":
+    """The patterns of whole names: a service without a zone is at or below a pattern, a key's name is CLUSTER/SLOT."""
+    if kind in IN_ZONES:
         return pattern, f"*.{pattern}"
     return (pattern, f"{pattern}/*") if kind == "key" else (pattern,)
 
@@ -46,6 +51,39 @@ def _fits(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
         return and_(column >= head, column < head + "\U0010ffff")
     like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
     return _Glob(column, literal(pattern), literal(like))
+
+
+class _ClosestZone(FunctionElement[str]):
+    """The zone that a name is in: the longest suffix of it that is one; null where it is in none."""
+
+    type = String()
+    inherit_cache = True
+
+
+_AROUND = (
+    "(WITH RECURSIVE around(t) AS (SELECT {first} UNION ALL SELECT {root} UNION ALL SELECT {shorter} FROM around "
+    "WHERE {dot} > 0) SELECT zone.name FROM around JOIN zone ON zone.name = around.t "
+    "ORDER BY around.t = '.', length(around.t) DESC LIMIT 1)"
+)
+
+
+@compiles(_ClosestZone, "sqlite")
+def _closest_sqlite(element: _ClosestZone, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    dot = "instr(t, '.')"
+    return _AROUND.format(first=compiler.process(column, **kw), root="'.'", shorter=f"substr(t, {dot} + 1)", dot=dot)
+
+
+@compiles(_ClosestZone)
+def _closest(element: _ClosestZone, compiler: Any, **kw: Any) -> str:
+    (column,) = element.clauses
+    dot, plain = "strpos(t, '.')", 'COLLATE "C"'
+    return _AROUND.format(
+        first=f"CAST({compiler.process(column, **kw)} AS text) {plain}",
+        root=f"CAST('.' AS text) {plain}",
+        shorter=f"substr(t, {dot} + 1) {plain}",
+        dot=dot,
+    )
 
 
 class _Glob(FunctionElement[bool]):

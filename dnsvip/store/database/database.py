@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import asyncpg
@@ -20,12 +20,17 @@ from sqlalchemy import URL, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from dnsvip.errors import StoreError
-from dnsvip.site.io.safe_file import create_private
+from dnsvip.errors import DiskFull, StoreError
+from dnsvip.site.io.safe_file import FREE, create_private
+from dnsvip.store.database.damage import decode, whole
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
+from dnsvip.store.database.statements import noted
 from dnsvip.store.database.tables import state
 
 T = TypeVar("T")
+
+Prepare: TypeAlias = Callable[[Any], Awaitable[None]]
+"""Is called with the driver's connection."""
 
 BUSY_SECONDS = 120.0
 """How long a writer waits for the lock; the longest holder is an apply of a very large site."""
@@ -33,7 +38,8 @@ BUSY_SECONDS = 120.0
 CONNECT_SECONDS, LEAST_CONNECT_SECONDS = 5.0, 2.0
 """Connect timeout: for all servers together, and the least for each."""
 
-POOL_SIZE = 5
+POOL_SIZE, OVERFLOW = 5, 10
+"""Connections of a pool that are kept, and that are made beyond where all are in use."""
 
 LOCK = 0x646E_7376_6970
 """PostgreSQL's advisory lock for setting up a database: "dnsvip" in ASCII."""
@@ -47,6 +53,9 @@ ROWS = 5000
 ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that asyncpg raises; it raises the last if no server satisfies target_session_attrs."""
 
+FULL = "database or disk is full"
+"""What SQLite says of a full disk."""
+
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
     "PRAGMA journal_mode = WAL",
@@ -57,9 +66,10 @@ _PRAGMAS = (
 
 
 class Database:
-    """An engine for one URL of the node file (`sqlite:///FILE` or `postgresql://USER@HOST/NAME`)."""
+    """An engine for one URL of the node file (`sqlite:///FILE` or `postgresql://USER@HOST/NAME`), of at most `most`
+    connections at once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, most: int = POOL_SIZE + OVERFLOW) -> None:
         scheme, _, rest = url.partition("://")
         if scheme not in ("sqlite", "postgresql") or (scheme == "sqlite" and not rest.removeprefix("/")):
             raise StoreError(f'database {scheme[:40]!r}: must be "sqlite:///FILE" or {FORM}')
@@ -69,28 +79,34 @@ class Database:
         self.label = url if self.is_sqlite else hidden(url)
         """The URL without its password, for messages."""
         with self.translating():
-            self.engine = _sqlite_engine(self.path) if self.is_sqlite else _postgresql_engine(single_hosts(url))
+            sizes = {"pool_size": min(POOL_SIZE, most), "max_overflow": max(0, most - POOL_SIZE)}
+            self.engine = (
+                _sqlite_engine(self.path, sizes) if self.is_sqlite else _postgresql_engine(single_hosts(url), sizes)
+            )
         self._inode = 0
+        self._beside: list[Database] = []
+
+    def beside(self, most: int) -> Database:
+        """The same database by connections of its own, so that neither takes those of the other; closed with this."""
+        self._beside.append(other := Database(self.url, most))
+        return other
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A read-only transaction that sees one state of the database throughout."""
         with self.translating():
-            await self._follow_file()
-            async with self.engine.connect() as connection:
+            async with self._connected() as connection:
                 if not self.is_sqlite:
                     await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 async with connection.begin():
                     yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that excludes every other writer, with the generation it starts from."""
-        async with self.write_unordered() as connection:
-            query = select(state.c.generation)
+    async def write(self, prepare: Prepare | None = None) -> AsyncIterator[tuple[AsyncConnection, int]]:
+        """A transaction that excludes every other writer, with the generation it starts from; see `write_unordered`."""
+        async with self.write_unordered(prepare) as connection:
             # SQLite's BEGIN IMMEDIATE has already locked the whole file.
-            result = await connection.execute(query if self.is_sqlite else query.with_for_update())
-            yield connection, result.scalar_one()
+            yield connection, await current_generation(connection, lock=not self.is_sqlite)
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
@@ -101,12 +117,15 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that makes no generation (heartbeats); PostgreSQL runs it concurrently with other writers."""
+    async def write_unordered(self, prepare: Prepare | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction that makes no generation (heartbeats); PostgreSQL runs it concurrently with other writers.
+
+        SQLite's connection may `prepare` what it is to write, in temporary tables, before it takes the write lock."""
         with self.translating():
-            await self._follow_file()
-            async with self.engine.connect() as connection:
+            async with self._connected() as connection:
                 if self.is_sqlite:
+                    if prepare is not None:
+                        await prepare((await connection.get_raw_connection()).driver_connection)
                     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
                 async with connection.begin():
                     yield connection
@@ -125,6 +144,13 @@ class Database:
                     yield connection
                 finally:
                     await connection.invalidate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        await self._follow_file()
+        async with self.engine.connect() as connection:
+            with noted(connection) if self.is_sqlite else nullcontext():
+                yield connection
 
     async def _follow_file(self) -> None:
         """Reconnect after a SQLite file was replaced: open connections use the old one, and their writes are lost.
@@ -148,24 +174,33 @@ class Database:
         except TimeoutError as error:
             raise StoreError(f"database {self.label}: does not answer") from error
         except DBAPIError as error:
-            raise StoreError(f"database {self.label}: {_first_line(error.orig)}") from error
+            raise self._translated(error, error.orig) from error
         except (SQLAlchemyError, *ASYNCPG_ERRORS, sqlite3.Error, OSError) as error:
-            raise StoreError(f"database {self.label}: {_first_line(error)}") from error
+            raise self._translated(error, error) from error
+
+    def _translated(self, error: Exception, cause: BaseException | None) -> StoreError:
+        text = _first_line(cause)
+        if isinstance(error.__cause__ or cause, asyncpg.DiskFullError) or FULL in text:
+            disk = f"the disk of {self.path.absolute().parent}" if self.is_sqlite else "the disk of its server"
+            return DiskFull(f"database {self.label}: {disk} is full, so nothing of this has been stored; {FREE}")
+        return StoreError(f"database {self.label}: {text}")
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.engine.dispose()
+        for database in (self, *self._beside):
+            await database.engine.dispose()
 
 
-def _sqlite_engine(path: Path) -> AsyncEngine:
+def _sqlite_engine(path: Path, sizes: Mapping[str, int]) -> AsyncEngine:
     # mode=rw: never create an empty file in place of a missing one.
     query = {"mode": "rw", "uri": "true"}
     existing = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
-    engine = create_async_engine(existing, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(existing, **sizes, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine.sync_engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # `begin` below issues BEGIN
+        connection.driver_connection.text_factory = decode
         cursor = connection.cursor()
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
@@ -179,7 +214,7 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
     return engine
 
 
-def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
+def _postgresql_engine(urls: Sequence[str], sizes: Mapping[str, int]) -> AsyncEngine:
     """An engine that tries the servers in turn, the last good one first."""
     order = deque(urls)
     seconds = CONNECT_SECONDS / len(urls)
@@ -200,7 +235,7 @@ def _postgresql_engine(urls: Sequence[str]) -> AsyncEngine:
                 order.rotate(-1)
         raise failure or StoreError("there is no server")
 
-    return create_async_engine("postgresql+asyncpg://", pool_size=POOL_SIZE, pool_pre_ping=True, async_creator=connect)
+    return create_async_engine("postgresql+asyncpg://", **sizes, pool_pre_ping=True, async_creator=connect)
 
 
 def make_file(path: Path) -> None:
@@ -215,10 +250,20 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
         yield batch
 
 
-async def current_generation(connection: AsyncConnection) -> int:
-    """The generation of the database as this transaction sees it."""
-    generation: int = (await connection.execute(select(state.c.generation))).scalar_one()
-    return generation
+async def current_generation(connection: AsyncConnection, *, lock: bool = False) -> int:
+    """The generation of the database as this transaction sees it; with `lock` nobody else changes it until the end.
+    Raises StoreError where it cannot be read."""
+    query = select(state.c.generation)
+    result = await connection.execute(query.with_for_update() if lock else query)
+    return generation_of(result.scalar_one())
+
+
+def generation_of(stored: object) -> int:
+    """A generation from the row of `state`; raises StoreError where it is none."""
+    try:
+        return whole(stored)
+    except ValueError:
+        raise StoreError("the generation of the database cannot be read: its row of `state` is damaged") from None
 
 
 def _first_line(error: BaseException | None) -> str:

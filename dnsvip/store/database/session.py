@@ -1,21 +1,23 @@
 """One open database with the key that wraps its secrets, and the transaction that every change runs in.
 
-It knows no table but `state` and `node`.
+It knows no table but `state` and `node`, and looks again at the token by which a change is made.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import SecretError
-from dnsvip.store.database.database import Database
+from dnsvip.store.database.database import Database, Prepare
+from dnsvip.store.database.places import UNKNOWN, Places
 from dnsvip.store.database.tables import node, state
+from dnsvip.store.database.warrant import IN_FORCE, Warrant, check_warrant
 from dnsvip.store.database.watch import CHANNEL
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
 
@@ -26,39 +28,82 @@ class Rollback(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """An open change: its connection, the generation it makes, and when it began (unix seconds)."""
+    """An open change: its connection, the generation it makes, when it began (unix seconds), and the address of who
+    asks for it; None for the node itself."""
 
     connection: AsyncConnection
     generation: int
     at: float
+    source: str | None = None
+
+
+@dataclass(slots=True)
+class Identity:
+    """The random id of a database, as last read: sessions of the same database share it."""
+
+    text: str
 
 
 class Session:
-    """What every part of the store uses: transactions, and the key-encryption key."""
+    """What every part of the store uses: transactions, and the key-encryption key. With `places` each transaction takes
+    one of them for the caller whose warrant is in force."""
 
-    def __init__(self, database: Database, kek: KeyEncryptionKey, identity: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        kek: KeyEncryptionKey,
+        identity: Identity,
+        warrant: Warrant | None = None,
+        places: Places | None = None,
+    ) -> None:
         self.database = database
+        self._warrant = warrant
+        self._places = places
         self.kek = kek
-        self.identity = identity
+        self._identity = identity
+
+    @property
+    def identity(self) -> str:
         """The random id of the database; changes when it is replaced by another one."""
+        return self._identity.text
 
-    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """See `Database.read`."""
-        return self.database.read()
+    @identity.setter
+    def identity(self, text: str) -> None:
+        self._identity.text = text
 
-    def write_unordered(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """See `Database.write_unordered`."""
-        return self.database.write_unordered()
+    def beside(self, places: Places) -> Session:
+        """A session of the same database for callers, by connections of its own."""
+        return Session(self.database.beside(places.most), self.kek, self._identity, self._warrant, places)
+
+    @property
+    def warrant(self) -> Warrant | None:
+        """What the running task may change by, or all that this session is for; None: it needs none."""
+        return IN_FORCE.get() or self._warrant
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[Transaction]:
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """See `Database.read`."""
+        async with self._place(), self.database.read() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
+        """See `Database.write_unordered`."""
+        async with self._place(), self.database.write_unordered() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def change(self, prepare: Prepare | None = None) -> AsyncIterator[Transaction]:
         """A write transaction that raises the generation by one. Raises SecretError where another node has changed
-        the key-encryption key to one that is not held."""
-        async with self.database.write() as (connection, before):
+        the key-encryption key to one that is not held, RevokedError where the token by which it is made is not good any
+        more."""
+        async with self._place(), self.database.write(prepare) as (connection, before):
             start = time.monotonic()
             # Another node may have changed the key: new secrets must be wrapped with the current one.
             self.prefer_key((await connection.execute(select(state.c.key_check))).scalar_one())
-            yield Transaction(connection, before + 1, time.time())
+            if (warrant := self.warrant) is not None:
+                await check_warrant(connection, warrant, time.time())
+            yield Transaction(connection, before + 1, time.time(), warrant.source if warrant else None)
             await self.conclude(connection, before + 1, start)
 
     async def conclude(self, connection: AsyncConnection, generation: int, start: float) -> None:
@@ -69,6 +114,11 @@ class Session:
             await connection.execute(update(node).values(seen_at=node.c.seen_at + (time.monotonic() - start)))
         else:
             await connection.execute(select(func.pg_notify(CHANNEL, str(generation))))
+
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        if self._places is None:
+            return nullcontext()
+        return self._places.place(warrant.hash if (warrant := self.warrant) else UNKNOWN)
 
     def prefer_key(self, key_check: bytes) -> None:
         """Wrap with the key that made `key_check`, the one of the database; raises SecretError where it is not held."""

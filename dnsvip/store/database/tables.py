@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -25,10 +26,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
+    false,
+    true,
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0004"
+SCHEMA = "0010"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -68,6 +72,29 @@ def _field(element: JsonField, _compiler: Any, **_: Any) -> str:
     return f"(spec::json ->> '{element.field}')"
 
 
+class IsJson(ColumnElement[bool]):
+    """Whether `spec` is JSON: a condition that touches a row which cannot be read must not fail. Before PostgreSQL 16
+    only by its first and last character."""
+
+    inherit_cache = False
+
+
+@compiles(IsJson, "sqlite")
+def _sqlite_is_json(_element: IsJson, _compiler: Any, **_: Any) -> str:
+    return "json_valid(spec)"
+
+
+@compiles(IsJson)
+def _is_json(_element: IsJson, compiler: Any, **_: Any) -> str:
+    version = getattr(compiler.dialect, "server_version_info", None) or (0,)
+    return "(spec IS JSON)" if version >= (16,) else "(left(spec, 1) = '{' AND right(spec, 1) = '}')"
+
+
+def read_field(field: str) -> ColumnElement[Any]:
+    """A field of the JSON in `spec`, for conditions; NULL where that is none."""
+    return case((IsJson(), JsonField(field)))
+
+
 state = Table(
     "state",
     metadata,
@@ -99,6 +126,7 @@ tier = _kind("tier", Column("code", BigInteger, nullable=False, unique=True))
 pool = _kind("pool")
 zone = _kind("zone")
 service = _kind("service")
+dns_group = _kind("dns_group")
 tsig = _kind("tsig", Column("secret", LargeBinary, nullable=False))
 client = _kind(
     "client",
@@ -113,7 +141,7 @@ Index(None, client.c.state, client.c.name)
 classify = _kind("classify")
 
 KINDS: Mapping[str, Table] = {
-    table.name: table for table in (cluster, tier, pool, zone, service, tsig, client, classify)
+    table.name: table for table in (cluster, tier, pool, zone, service, dns_group, tsig, client, classify)
 }
 """Kind of object -> its table; parents come first."""
 
@@ -132,6 +160,7 @@ deleted_client = Table(  # ids that clients have given up: addresses with them a
     Column("name", Key, nullable=False),  # of the client that had it
     Column("state", String(16), nullable=False),  # in which it gave it up
     Column("generation", BigInteger, nullable=False, index=True),  # that it did so in
+    Column("end_flows", Boolean, nullable=False, server_default=false()),  # its known flows end too
 )
 
 epoch = Table(
@@ -171,6 +200,19 @@ cookie_secret = Table(
     Column("secret", LargeBinary, nullable=False),
 )
 
+zone_key = Table(
+    "zone_key",
+    metadata,
+    Column("zone", Key, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("algorithm", String(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("sep", Boolean, server_default=true(), nullable=False),
+    Column("state", String(16), server_default="active", nullable=False),
+    Column("since", BigInteger, server_default="0", nullable=False),
+)
+
 node = Table(
     "node",
     metadata,
@@ -185,6 +227,19 @@ node = Table(
     Column("taken_at", Float(53)),  # when the process applied the generation
     Column("keys", Text),  # JSON: ids of the keys it holds
     Column("detail", Text),  # JSON: further details it reports
+)
+
+client_usage = Table(  # what clients have used at each node
+    "client_usage",
+    metadata,
+    Column("client", BigInteger, primary_key=True, autoincrement=False),  # its id
+    Column("node", Key, primary_key=True),
+    Column("packets", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("flows", BigInteger, nullable=False),
+    Column("drops", BigInteger, nullable=False),
+    Column("since", Float(53), nullable=False),
+    Column("seen_at", Float(53), nullable=False),
 )
 
 token = Table(
@@ -212,6 +267,7 @@ audit = Table(
     Column("name", Key, nullable=False),
     Column("before", Text),
     Column("after", Text),
+    Column("source", String(64)),  # the address that the call came from; NULL: the node itself, or an older one
     Index(None, "name", "kind", "id"),  # not kind first: planners would choose it over the generation's
     Index(None, "actor", "id"),
     Index(None, "at", "id"),

@@ -25,6 +25,8 @@ from dnsvip.errors import DnsvipError, SecretError, StoreError
 from dnsvip.site import Cluster, Snapshot, epochs
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.zone_keys import is_zone_step_near
+from dnsvip.store.database.damage import shown
 from dnsvip.store.following.disk import Disk
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.snapshots.snapshots import Followed
@@ -43,6 +45,7 @@ REREAD_SECONDS = 2.0
 BACK_SECONDS = 86_400.0
 """How long a node warns that its database went back."""
 
+PRUNE_SECONDS = 3600.0
 SAVE_SHARE = 10
 """Saving takes at most 1/SAVE_SHARE of the time, however large the site and however frequent its changes."""
 
@@ -73,7 +76,11 @@ class SnapshotFollower:
         self._save_now = asyncio.Event()
         self._detail: Detail = dict
         self._failures: tuple[str, ...] = ()
+        self._stuck = ""
         self.store: Store | None = None
+        """The open database, for the node's own duties: whatever callers of the API ask, these have connections."""
+        self.for_callers: Store | None = None
+        """The same for callers of the API; None without one."""
         self.heard_at = time.time()
         """When the database last answered, initially when this follower was created; unix seconds."""
         self.name = config.node or socket.gethostname()
@@ -128,7 +135,7 @@ class SnapshotFollower:
     async def run(self) -> None:
         """Follow the database, save snapshots and report, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for loop in (self._follow, self._report, self._save, self._advance, self._await_key):
+            for loop in (self._follow, self._report, self._save, self._advance, self._await_key, self._prune):
                 group.create_task(loop())
 
     async def close(self) -> None:
@@ -139,18 +146,36 @@ class SnapshotFollower:
                 async with asyncio.timeout(LONGEST_PAUSE):
                     await self.store.nodes.leave(self._own_report())
             await self.store.close()
-            self.store = None
+            self.store = self.for_callers = None
 
     async def _connect(self) -> None:
         """Open the database if it is not open, and load the whole site if that has not happened yet."""
         assert self._kek is not None  # noqa: S101 - set by start
         if self.store is None:
             self.store = await Store.open(self._config.database, self._kek)
+            if self._config.admin is not None:
+                limits = self._config.admin.limits
+                self.for_callers = self.store.for_callers(
+                    limits.database_requests, limits.database_per_token, limits.turn_seconds
+                )
         if not self._from_database:
-            followed = await self.store.snapshots.follow(None, self._disk.memory.mark)
+            followed = await self._read(self.store, None)
             self._from_database, self.heard_at = True, time.time()
             await self._accept(followed)
         self._connected_since = self._connected_since or time.time()
+
+    async def _read(self, store: Store, old: Snapshot | None) -> Followed:
+        """The state of the database. Where this program fails at it, StoreError: the node serves what it has."""
+        try:
+            followed = await store.snapshots.follow(old, self._disk.memory.mark)
+            self._disk.note(followed)
+        except DnsvipError:
+            raise
+        except Exception as error:
+            self._stuck = _once(self._stuck, "the site of the database cannot be loaded, a fault of the program", error)
+            raise StoreError(f"the site of the database cannot be loaded: {self._stuck}") from error
+        self._stuck = ""
+        return followed
 
     async def _follow(self) -> None:
         pause, logged = FIRST_PAUSE, ""
@@ -167,6 +192,8 @@ class SnapshotFollower:
                     log.warning("cannot follow the database, serving the last snapshot", error=logged)
                 if isinstance(error, SecretError):
                     await self._reread_key()
+            except Exception as error:  # noqa: BLE001 - the node goes on, and names it
+                logged = _once(logged, "cannot follow the database, serving the last snapshot", error)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter between nodes, nothing secret
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -175,12 +202,11 @@ class SnapshotFollower:
         assert self.store is not None  # noqa: S101 - set by _connect
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
-                yield await self.store.snapshots.follow(self.snapshot, self._disk.memory.mark)
+                yield await self._read(self.store, self.snapshot)
                 self._connected_since = self._connected_since or time.time()
 
     async def _accept(self, followed: Followed) -> None:
         """Apply a state of the database; note whether it went back, and the next key-encryption key announced."""
-        self._disk.note(followed)
         known = self._snapshot.unreadable if self._snapshot else ()
         for problem in followed.snapshot.unreadable:
             if problem not in known:
@@ -234,7 +260,11 @@ class SnapshotFollower:
             names = [problem.where for problem in unreadable]
             detail["broken_objects"] = [*names, *detail.get("broken_objects", ())][:MOST_NAMED]
         left_out = [f"{problem.where} is left out: {problem.message}" for problem in unreadable[:MOST_NAMED]]
-        own = [*self._failures, *back]
+        own = [
+            *self._failures,
+            *([f"the site of the database cannot be loaded: {self._stuck}"] if self._stuck else []),
+            *back,
+        ]
         warnings = [*own, *left_out, *detail.pop("warnings", ())]
         left_out_about = [problem.where.split(".", 1) for problem in unreadable[:MOST_NAMED]]
         about = [*[""] * len(own), *left_out_about, *detail.pop("about", ())]
@@ -254,6 +284,7 @@ class SnapshotFollower:
         )
 
     async def _report(self) -> None:
+        logged = ""
         while True:
             self._report_now.clear()
             if self.store is not None:
@@ -267,6 +298,8 @@ class SnapshotFollower:
                 except (StoreError, TimeoutError) as error:
                     self._connected_since = None
                     log.debug("cannot report", error=str(error))
+                except Exception as error:  # noqa: BLE001 - the node goes on, and names it
+                    logged = _once(logged, "cannot report, a fault of the program", error)
             await _wait(self._report_now, REPORT_SECONDS)
 
     async def _reserve_lost(self) -> None:
@@ -280,15 +313,34 @@ class SnapshotFollower:
 
     async def _advance(self) -> None:
         """Advance key epochs. Any node may; a node that only dispatches leaves it to the others."""
+        logged = ""
         while self._roles != {epochs.DISPATCH}:
             await asyncio.sleep(ADVANCE_SECONDS)
-            if self.store is None or self._connected_since is None or not self._is_step_near():
+            if self.store is None or self._connected_since is None:
                 continue
             try:
-                for step in await self.store.keys.advance(time.time(), self._connected_since):
-                    log.info("key epoch advanced", step=step)
+                if self._is_step_near():
+                    for step in await self.store.keys.advance(time.time(), self._connected_since):
+                        log.info("key epoch advanced", step=step)
+                logged = ""
             except DnsvipError as error:
                 log.debug("cannot advance key epochs", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the node goes on, and names it
+                logged = _once(logged, "cannot advance key epochs, a fault of the program", error)
+
+    async def _prune(self) -> None:
+        """Delete old audit rows, on nodes with an API."""
+        while self._config.admin is not None:
+            await asyncio.sleep(PRUNE_SECONDS)
+            keep = self._config.admin.audit
+            try:
+                if self.store is not None:
+                    count = await self.store.audit.prune(time.time(), keep.keep_rows, keep.keep_days * 86_400.0)
+                    log.debug("old audit rows deleted", rows=count)
+            except DnsvipError as error:
+                log.debug("cannot delete old audit rows", error=str(error))
+            except Exception:
+                log.exception("cannot delete old audit rows, a fault of the program")
 
     def _is_step_near(self) -> bool:
         now, clusters = time.time(), self.snapshot.site.clusters
@@ -296,7 +348,7 @@ class SnapshotFollower:
             epochs.is_step_near(cluster, keyring.epochs, now)
             for name, keyring in self.snapshot.keyrings.items()
             if isinstance(cluster := clusters[name], Cluster)
-        )
+        ) or any(is_zone_step_near(keys, now) for keys in self.snapshot.zone_keys.values())
 
     async def _save(self) -> None:
         while True:
@@ -309,6 +361,14 @@ class SnapshotFollower:
     async def _save_once(self, *, at_once: bool = False) -> None:
         if self._snapshot is not None and self.store is not None and self._kek is not None:
             await self._disk.save(self._snapshot, self.store.identity, self._kek, at_once=at_once)
+
+
+def _once(logged: str, what: str, error: Exception) -> str:
+    """Log an error unless it was the last one; its text."""
+    text = shown(f"{type(error).__name__}: {error}")
+    if text != logged:
+        log.error(what, error=text, exc_info=error)
+    return text
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

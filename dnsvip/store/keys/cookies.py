@@ -8,14 +8,16 @@ section 5).
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import SecretError
+from dnsvip.errors import Problem, SecretError
+from dnsvip.store.database.damage import shown, whole
 from dnsvip.store.database.session import Session
-from dnsvip.store.database.tables import cookie_secret
-from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context
+from dnsvip.store.database.tables import cookie_secret, state
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey, cookie_context
 
 COOKIE_SECRET_BYTES = 16
 """A SipHash key (RFC 9018 section 4.4)."""
@@ -23,24 +25,36 @@ COOKIE_SECRET_BYTES = 16
 COOKIE_KIND = "cookies"
 """The kind of a roll in audit rows."""
 
-_ACTIVE, _NEXT, _PREVIOUS = range(3)
+_ACTIVE, _NEXT, _PREVIOUS = _PLACES = range(3)
 
 
-async def load_cookie_secrets(connection: AsyncConnection, kek: KeyEncryptionKey) -> tuple[bytes, ...]:
-    """The secrets, the active one first; b"" in the place of one that does not unwrap, unless none does, which raises
-    SecretError: the key is another one then."""
+async def load_cookie_secrets(
+    connection: AsyncConnection, kek: KeyEncryptionKey, broken: list[Problem] | None = None
+) -> tuple[bytes, ...]:
+    """The secrets, the active one first; none where there are none. In the place of one that cannot be read, which is
+    added to `broken`, stands b"". Raises SecretError where the key is not that of the database."""
     rows = (await connection.execute(select(cookie_secret).order_by(cookie_secret.c.position))).all()
-    held: list[bytes] = []
-    failed: list[SecretError] = []
+    held = dict.fromkeys(_PLACES, b"") if rows else {}
+    why: dict[Any, str] = dict.fromkeys(held, "it is not there")
     for row in rows:
         try:
-            held.append(kek.unwrap(row.secret, cookie_context(row.position)))
-        except SecretError as error:
-            failed.append(error)
-            held.append(b"")
-    if failed and not any(held):
-        raise failed[0]
-    return tuple(held)
+            secret = kek.unwrap(row.secret, cookie_context(whole(row.position, len(_PLACES))))
+        except Exception as error:  # noqa: BLE001 - it costs cookies, not the site
+            why[row.position] = str(error) if isinstance(error, SecretError) else type(error).__name__
+        else:
+            held[row.position] = secret
+            del why[row.position]
+    if why and not any(held.values()):
+        check = (await connection.execute(select(state.c.key_check))).scalar_one()
+        kek.unwrap(check, CHECK_CONTEXT)
+    if broken is not None:
+        broken += [_problem(shown(place), text) for place, text in why.items()]
+    return tuple(held.values())
+
+
+def _problem(place: str, why: str) -> Problem:
+    text = f"what is stored of this secret of DNS cookies cannot be read ({why}); `dnsvip keys roll-cookies` mends it"
+    return Problem(f"{COOKIE_KIND}.{place}", text, about=(COOKIE_KIND, place))
 
 
 async def make_missing_cookie_secrets(session: Session) -> None:
@@ -68,6 +82,6 @@ async def _put(connection: AsyncConnection, kek: KeyEncryptionKey, values: list[
     await connection.execute(delete(cookie_secret))
     rows = [
         {"position": position, "secret": kek.wrap(value, cookie_context(position))}
-        for position, value in enumerate(values)
+        for position, value in zip(_PLACES, values, strict=True)
     ]
     await connection.execute(insert(cookie_secret), rows)

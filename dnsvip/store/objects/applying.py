@@ -8,7 +8,7 @@ checked.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -16,28 +16,31 @@ from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.site import Classify, Client, Step, TsigKey, Zone
+from dnsvip.site import Classify, Client, Pool, Step, TsigKey, Zone
 from dnsvip.site.plain import SiteObject
-from dnsvip.site.plan import Change, Origin
+from dnsvip.site.plan import Change, Origin, keep_runtime
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site, transfer_key
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.damage import place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
-from dnsvip.store.database.tables import KINDS, JsonField, client, client_match, tsig, zone
+from dnsvip.store.database.tables import KINDS, client, client_match, read_field, tsig, zone
 from dnsvip.store.objects.deleted import settle, succession
 from dnsvip.store.objects.reading import load_pages, load_site, with_stand_in
 from dnsvip.store.objects.referred import with_referred
+from dnsvip.store.objects.routed import check_mentions, displaced, with_mentioned
 from dnsvip.store.objects.rows import audit_form, match_rows, read_row, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
 """The problems of a zone's text; `dns.zones` knows them, the store does not."""
 
-FollowCluster: TypeAlias = Callable[
-    [AsyncConnection, KeyEncryptionKey, Change, float, int], Awaitable[list[AuditEntry]]
+FollowKeys: TypeAlias = Mapping[
+    str, Callable[[AsyncConnection, KeyEncryptionKey, Change, float, int], Awaitable[list[AuditEntry]]]
 ]
-"""Makes, keeps or destroys the keys of a changed cluster, at (unix seconds) and in a generation; its audit entries."""
+"""Kind -> what makes, keeps or destroys the keys of a changed object, at (unix seconds) and in a generation; its audit
+entries."""
 
 Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject | Unreadable, Origin]]
 
@@ -52,6 +55,8 @@ class Author:
     origin: Origin
     at: float
     generation: int
+    source: str | None = None
+    """The address of who asks for it."""
 
 
 async def apply_changes(
@@ -59,23 +64,23 @@ async def apply_changes(
     kek: KeyEncryptionKey,
     changes: Sequence[Change],
     author: Author,
-    follow_cluster: FollowCluster,
+    follow_keys: FollowKeys,
     check_zone: ZoneCheck | None,
 ) -> None:
     """Write every change and its audit row; raises Conflict or InvalidSite, and the caller rolls back."""
     stored = await _read(connection, kek, changes)
     _check_unchanged(changes, stored)
     await _write(connection, kek, changes, stored, author)
-    problems = await _check(connection, kek, changes)
+    problems = await _check(connection, kek, changes, stored)
     problems += await _settle_ids(connection, changes, stored, author.generation)
     problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]
     if problems:
         raise InvalidSite(problems)
     entries = []
     for change in changes:
-        if change.kind == "cluster":
-            entries += await follow_cluster(connection, kek, change, author.at, author.generation)
-    await record(connection, author.actor, author.at, author.generation, entries)
+        if follow := follow_keys.get(change.kind):
+            entries += await follow(connection, kek, change, author.at, author.generation)
+    await record(connection, author.actor, author.at, author.generation, entries, author.source)
 
 
 async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> Stored:
@@ -83,8 +88,8 @@ async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Seq
     for kind, table in KINDS.items():
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
         for some in in_batches(names, BATCH):
-            for row in await connection.execute(select(table).where(table.c.name.in_(some))):
-                stored[kind, row.name] = (read_row(kind, row, kek), row.origin)
+            for row in await connection.execute(select(table).where(table.c.name.in_([*map(place, some)]))):
+                stored[kind, shown(row.name)] = (read_row(kind, row, kek), row.origin)
     for key, (thing, origin) in stored.items():
         if isinstance(thing, Unreadable):
             stored[key] = await with_stand_in(connection, thing), origin
@@ -118,9 +123,12 @@ async def _write(
 ) -> None:
     for kind, table in KINDS.items():
         # Changed rows are deleted and inserted again, so that two objects can swap a unique number.
-        old = [{"old": change.name} for change in changes if change.kind == kind and change.action != "+"]
+        names = [change.name for change in changes if change.kind == kind and change.action != "+"]
+        old = [{"old": name} for name in names if place(name) is name]
         if old:
             await connection.execute(delete(table).where(table.c.name == bindparam("old")), old)
+        for name in (name for name in names if place(name) is not name):
+            await connection.execute(delete(table).where(table.c.name == place(name)))
     for kind, table in KINDS.items():
         new = [change for change in changes if change.kind == kind and change.after is not None]
         for some in in_batches(new, ROWS):
@@ -129,7 +137,8 @@ async def _write(
             if matches := [row for item in clients for row in match_rows(item)]:
                 await connection.execute(insert(client_match), matches)
     for some in in_batches(changes, ROWS):
-        await record(connection, author.actor, author.at, author.generation, [_entry(c, stored) for c in some])
+        entries = [_entry(c, stored) for c in some]
+        await record(connection, author.actor, author.at, author.generation, entries, author.source)
 
 
 def _row(change: Change, kek: KeyEncryptionKey, stored: Stored, author: Author) -> dict[str, Any]:
@@ -145,13 +154,17 @@ def _entry(change: Change, stored: Stored) -> AuditEntry:
     return AuditEntry(change.action, change.kind, change.name, audit_form(before), audit_form(change.after))
 
 
-async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Problem]:
+async def _check(
+    connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change], stored: Stored
+) -> list[Problem]:
     kinds = {change.kind for change in changes}
     everyone = any(change.kind == "cluster" and change.after is not None for change in changes)
     checked = [*_after(changes, Zone), *await _zones_of_removed_keys(connection, kek, changes)]
-    clients = [] if everyone else [*_after(changes, Client), *await _orphans(connection, kek, changes)]
+    ruled = [change for change in changes if not _keeps_its_rules(change, stored)]
+    clients = [] if everyone else [*_after(ruled, Client), *await _orphans(connection, kek, changes)]
+    clients += [] if everyone else await displaced(connection, _changed_pools(changes, stored))
     broken: list[Unreadable] = []
-    site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", SINGLE), broken)
+    site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", "dns_group", SINGLE), broken)
     site = await with_referred(connection, site, broken)
     keys = await _names(connection, tsig, None if everyone else _mentioned_keys(clients, checked))
     zones = await _names(connection, zone, None) if kinds - {"client"} else ()
@@ -160,18 +173,41 @@ async def _check(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Se
         tsig_keys={name: TsigKey(name, "") for name in keys},
         zones={name: Zone(name, "") for name in zones},
     )
-    problems = check_site(site) if kinds - {"client"} else []
+    site = await with_mentioned(connection, site)
+    problems = check_site(site) if kinds - {"client"} else check_mentions(site, ruled)
     for item in clients:
         problems += check_one("client", item.name, item, site)
     for served in checked:
         problems += check_one("zone", served.name, served, site)
     if everyone:
         async for page in load_pages(connection, kek, "client"):
-            for name, stored in page:
-                problems += [] if isinstance(stored, Unreadable) else check_one("client", name, stored, site)
+            for name, one in page:
+                problems += [] if isinstance(one, Unreadable) else check_one("client", name, one, site)
     problems += await _check_keys(connection, changes)
     without_stand_ins = {(one.kind, one.name) for one in broken}
     return list(dict.fromkeys(problem for problem in problems if problem.about not in without_stand_ins))
+
+
+def _keeps_its_rules(change: Change, stored: Stored) -> bool:
+    """Whether nothing of a client changes but what is set while the site runs. It is stored already, whatever rules say
+    of it now: also one that refers to what has been lost can be revoked."""
+    before = stored[change.kind, change.name][0] if change.action == "~" else None
+    if not isinstance(before, Client) or not isinstance(change.after, Client):
+        return False
+    return keep_runtime("client", before, change.after) == before
+
+
+def _changed_pools(changes: Sequence[Change], stored: Stored) -> Iterator[tuple[str, Pool | None, Pool | None]]:
+    """Name, pool before and pool after of each that changes; None where there is none, or it cannot be read."""
+    for change in changes:
+        if change.kind == "pool":
+            before = stored[change.kind, change.name][0] if change.action != "+" else None
+            yield change.name, _pool(before), _pool(change.after)
+
+
+def _pool(thing: SiteObject | Unreadable | None) -> Pool | None:
+    pool = thing.stand_in if isinstance(thing, Unreadable) else thing
+    return pool if isinstance(pool, Pool) else None
 
 
 async def _settle_ids(
@@ -179,14 +215,17 @@ async def _settle_ids(
 ) -> list[Problem]:
     """Note the ids that clients give up; the problems of clients that take one which is still refused."""
     clients = [change for change in changes if change.kind == "client"]
-    before = {change.name: _client(stored["client", change.name][0]) for change in clients if change.action != "+"}
+    before = {change.name: _given_up(change, stored) for change in clients if change.action != "+"}
     after = {change.name: cast("Client", change.after) for change in clients if change.after is not None}
     changed = succession((before.get(name), after.get(name)) for name in before.keys() | after.keys())
     return await settle(connection, changed, after, generation)
 
 
-def _client(thing: SiteObject | Unreadable) -> Client:
-    return cast("Client", thing.stand_in if isinstance(thing, Unreadable) else thing)
+def _given_up(change: Change, stored: Stored) -> Client:
+    """A client as it was; its flows end where the change says so."""
+    thing = stored["client", change.name][0]
+    client = cast("Client", thing.stand_in if isinstance(thing, Unreadable) else thing)
+    return replace(client, end_flows=True) if change.end_flows else client
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
@@ -206,7 +245,7 @@ async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) ->
 
 async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
     """The TSIG keys that zones are transferred with."""
-    with_transfer = select(JsonField("transfer")).where(zone.c.spec.contains('"transfer":{', autoescape=True))
+    with_transfer = select(read_field("transfer")).where(zone.c.spec.contains('"transfer":{', autoescape=True))
     found = [json.loads(text) for text in (await connection.execute(with_transfer)).scalars() if text]
     return frozenset(transfer["tsig"] for transfer in found if transfer.get("tsig"))
 

@@ -1,19 +1,17 @@
-"""Imports very many clients in one transaction: batch by batch, in bounded memory, each line with its own outcome.
+"""Checks very many clients that are to be stored: batch by batch, in bounded memory, each line with its own outcome.
 
-While every batch so far held only new clients, a batch is inserted as it is. Once the database refuses one, the
-owners of each batch's names, ids and matches are looked up first, and colliding lines are separated from the rest.
-CPU-bound work runs in threads, so that it does not delay the event loop.
+What passes is kept apart (staging.py) and written afterwards (import_run.py): no check holds the write lock. CPU-bound
+work runs in threads, so that it does not delay the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
-import asyncpg
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import InvalidSite, Problem
@@ -22,17 +20,20 @@ from dnsvip.site.plain import SiteObject, dump_text
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import EVERYTHING, Action, Rights
 from dnsvip.site.rules import check_one, transfer_key
-from dnsvip.store.objects.applying import Author, keys_of, transfer_keys
-from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
-from dnsvip.store.objects.deleted import Succession, exist, in_use, may_pass, note, release, succession, taken
-from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.rows import client_of, stored_client
+from dnsvip.site.unreadable import Unreadable
+from dnsvip.store.objects.applying import keys_of, transfer_keys
+from dnsvip.store.objects.client_table import Claim, ClientRow, claims
+from dnsvip.store.objects.deleted import Succession, exist, in_use, may_pass, succession
+from dnsvip.store.objects.permit import forbidden_each
+from dnsvip.store.objects.reading import with_stand_in
+from dnsvip.store.objects.rows import client_of, stored_client, unreadable_client
+from dnsvip.store.objects.staging import StagedRow, Staging
 
 LINES = 4000
 """Lines in one batch; an id or match that one client of a batch gives up, another of it may take."""
 
-MAX_PROBLEMS = 1000
-"""Problems that are kept; all refused lines are counted."""
+MAX_PROBLEMS, PROBLEM_BYTES = 1000, 1 << 18
+"""Problems that are kept, and bytes of their texts; all refused lines are counted."""
 
 Settle: TypeAlias = Callable[[SiteObject | None, SiteObject], SiteObject]
 
@@ -65,27 +66,42 @@ class Tally:
     failed: int = 0
     problems: list[LineProblem] = field(default_factory=list)
     rights: Rights = EVERYTHING
+    room: int = PROBLEM_BYTES
 
     @property
     def seen(self) -> int:
         """Lines with an outcome."""
         return self.created + self.changed + self.unchanged + self.failed
 
+    def copy(self) -> Tally:
+        """The outcomes as they are now, to go back to."""
+        return replace(self, problems=list(self.problems))
+
+    def go_back(self, to: Tally) -> None:
+        """Forget the outcomes since a copy."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(to.copy(), each.name))
+
     def fail(self, line: int, problems: Iterable[Problem]) -> None:
         """Count a refused line and keep its problems."""
         self.failed += 1
-        room = MAX_PROBLEMS - len(self.problems)
-        shown = (self.rights.shown(problem) for problem in list(problems)[:room])
-        self.problems += [LineProblem(line, problem.where, problem.message) for problem in shown]
+        for problem in map(self.rights.shown, problems):
+            size = len(problem.where.encode(errors="replace")) + len(problem.message.encode(errors="replace"))
+            if len(self.problems) >= MAX_PROBLEMS or size > self.room:
+                self.room = 0
+                return
+            self.room -= size
+            self.problems.append(LineProblem(line, problem.where, problem.message))
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A valid line, and the row to insert for it."""
+    """A valid line, the row to insert for it, and the client that is stored in its place."""
 
     line: int
     named: frozenset[str]
     row: ClientRow
+    before: Client | None = None
 
     @property
     def client(self) -> Client:
@@ -93,20 +109,28 @@ class _Item:
 
 
 class Importer:
-    """Stores lines inside one write transaction of `author`, and counts their outcomes in `tally`."""
+    """Checks lines against what `staging` has accepted and `connection` reads, and counts their outcomes in `tally`.
+
+    `own` are the generations that this import has made itself."""
 
     def __init__(
-        self, connection: AsyncConnection, author: Author, site: Site, settle: Settle, rights: Rights, tally: Tally
+        self,
+        connection: AsyncConnection,
+        staging: Staging,
+        site: Site,
+        settle: Settle,
+        rights: Rights,
+        tally: Tally,
+        own: Collection[int] = (),
     ) -> None:
-        self._connection, self._generation, self._site = connection, author.generation, site
-        self._settle, self._rights, self.tally = settle, rights, tally
-        self._table = ClientTable(connection, author)
+        self._connection, self._staging, self._site = connection, staging, site
+        self._settle, self._rights, self.tally, self._own = settle, rights, tally, own
         self._transfer_keys: frozenset[str] = frozenset()
         self._refusing = False
-        self._all_new = rights.writes_any_client
+        self._unreadable: dict[str, Unreadable] = {}
 
-    async def store(self, batches: AsyncIterator[Sequence[Line]]) -> None:
-        """Store every batch."""
+    async def stage(self, batches: AsyncIterator[Sequence[Line]]) -> None:
+        """Check every batch, and stage what is good of it."""
         self._transfer_keys = await transfer_keys(self._connection)
         self._refusing = await exist(self._connection)
         async for lines in batches:
@@ -114,16 +138,13 @@ class Importer:
             if not self._rights.writes_any_client:
                 items = await self._permitted(items)
             items = await self._with_free_ids(await asyncio.to_thread(self._valid, items))
-            if not (self._all_new and await self._try_insert(items)):
-                self._all_new = False
-                items = await self._resolved(items)
-                unowned = _succession(items).unowned
-                await note(self._connection, unowned, self._generation)
-                self._refusing = self._refusing or bool(unowned)
-                await self._table.delete([item.client.name for item in items if item.row.before is not None])
-                await self._table.insert([item.row for item in items])
+            items = await self._resolved(items)
+            unowned = _succession(items).unowned
+            self._staging.note(unowned)
+            self._refusing = self._refusing or bool(unowned)
+            await self._staging.insert([item.row for item in items])
             if self._refusing:
-                await release(self._connection, [item.client.id for item in items])
+                self._staging.release(item.client.id for item in items)
             created = sum(item.row.before is None for item in items)
             self.tally.created += created
             self.tally.changed += len(items) - created
@@ -132,22 +153,17 @@ class Importer:
         """The items whose ids were no deleted client's; the others are counted as refused."""
         if not self._refusing:
             return items
-        owners = {client.name: owner for client, owner in await taken(self._connection, [i.client for i in items])}
-        return [item for item in items if not self._refused_id(item, owners.get(item.client.name))]
+        gone = await self._staging.deleted_owners({item.client.id for item in items})
+        owners = {number: owner.name for number, owner in gone.items()}
+        back = {i.client.name for i in items if i.client.id in gone and gone[i.client.id].returns_as(i.client)}
+        return [
+            item for item in items if item.client.name in back or not self._refused_id(item, owners.get(item.client.id))
+        ]
 
     def _refused_id(self, item: _Item, owner: str | None) -> bool:
         if owner is not None:
             self.tally.fail(item.line, [in_use(item.client.name, item.client.id, owner)])
         return owner is not None
-
-    async def _try_insert(self, items: Sequence[_Item]) -> bool:
-        """Insert all as new clients; False, and nothing inserted, if the database refuses one."""
-        try:
-            async with self._connection.begin_nested():
-                await self._table.insert([item.row for item in items])
-        except (IntegrityError, asyncpg.UniqueViolationError):
-            return False
-        return True
 
     def _parsed(self, lines: Sequence[Line]) -> list[_Item]:
         return [_Item(line.number, line.named, ClientRow(client_of(line.text), line.text)) for line in lines]
@@ -166,25 +182,42 @@ class Importer:
 
     async def _resolved(self, items: Sequence[_Item]) -> list[_Item]:
         """The items that can be stored together, each with the row it replaces; the others are counted as refused."""
-        stored = await self._table.stored([item.client.name for item in items])
-        owners = await self._table.owners([item.client for item in items])
+        stored = await self._stored([item.client.name for item in items])
+        owners = await self._staging.owners([item.client for item in items])
         givers = {claim[1]: owner for claim, owner in owners.items() if claim[0] == "id"}
         items = [item for item in items if not self._refused_id(item, _may_not_give(item, givers, stored))]
         return await asyncio.to_thread(self._without_collisions, items, stored, owners)
 
+    async def _stored(self, names: Sequence[str]) -> dict[str, Any]:
+        """The rows of those names that are stored, or will be; what is known of those that cannot be read is kept."""
+        stored = await self._staging.stored(names)
+        self._unreadable = {
+            name: await with_stand_in(self._connection, unreadable_client(row))
+            for name, row in stored.items()
+            if stored_client(row) is None
+        }
+        return stored
+
+    def _before(self, row: Any) -> Client | None:
+        """The client that is stored, or what is known of one that cannot be read."""
+        if (broken := self._unreadable.get(row.name)) is None:
+            return stored_client(row)
+        return broken.stand_in if isinstance(broken.stand_in, Client) else None
+
     async def _permitted(self, items: Sequence[_Item]) -> list[_Item]:
         """The items that the rights reach; the others are noted, before their rules tell what there is."""
         allowed = [item for item in items if self._rights.allow(Action.WRITE, "client", item.client.name)]
-        stored = await self._table.stored([item.client.name for item in allowed])
+        stored = await self._stored([item.client.name for item in allowed])
+        rows = (stored.get(item.client.name) for item in items)
+        befores = [self._before(row) if row is not None else None for row in rows]
+        pairs = [(before, _kept(before, item)) for before, item in zip(befores, items, strict=True)]
+        reasons = await forbidden_each(self._connection, self._rights, pairs)
         good = []
-        for item in items:
-            name, row = item.client.name, stored.get(item.client.name)
-            before = stored_client(row) if row is not None else None
-            why = await forbidden(self._connection, self._rights, before, _kept(before, item))
+        for item, why in zip(items, reasons, strict=True):
             if why is None:
                 good.append(item)
             else:
-                self.tally.fail(item.line, [Problem(f"client.{name}", f"the token {why}")])
+                self.tally.fail(item.line, [Problem(f"client.{item.client.name}", f"the token {why}")])
         return good
 
     def _without_collisions(
@@ -217,7 +250,7 @@ class Importer:
         for item in items:
             name = item.client.name
             row = stored.get(name)
-            if name in lines or (row is not None and row.generation == self._generation):
+            if name in lines or self._is_own(row):
                 earlier = f"line {lines[name]}" if name in lines else "an earlier line"
                 self.tally.fail(item.line, [Problem(f"client.{name}", f"duplicates {earlier}")])
                 continue
@@ -233,17 +266,20 @@ class Importer:
                 changing.append(replacement)
         return changing
 
+    def _is_own(self, row: Any) -> bool:
+        """Whether an earlier line of this import has made a row."""
+        return isinstance(row, StagedRow) or (row is not None and row.generation in self._own)
+
     def _replacing(self, item: _Item, row: Any) -> _Item | None:
-        """The item as a replacement of a stored client, with the run-time fields it does not name; None: no change."""
-        before = stored_client(row)
-        if before is None:
-            text = "what is stored of it cannot be read; PUT the client, or delete it first"
-            raise InvalidSite([Problem(f"client.{row.name}", text)])
+        """The item as a replacement of a stored client, with the run-time fields it does not name; None: no change. One
+        that cannot be read is replaced, with what is known of these."""
+        broken, before = self._unreadable.get(row.name), self._before(row)
         after = self._settle(before, _kept(before, item))
-        if after == before:
+        if after == before and broken is None:
             return None
         assert isinstance(after, Client)  # noqa: S101 - for mypy
-        return replace(item, row=ClientRow(after, dump_text(after), row.origin, row.spec))
+        text = row.spec if broken is None else json.dumps(broken.audited)
+        return replace(item, row=ClientRow(after, dump_text(after), row.origin, text), before=before)
 
 
 def _kept(before: Client | None, item: _Item) -> Client:
@@ -262,7 +298,7 @@ def _may_not_give(item: _Item, givers: Mapping[int, str], stored: Mapping[str, A
 
 
 def _succession(items: Sequence[_Item]) -> Succession:
-    return succession((client_of(item.row.before) if item.row.before else None, item.client) for item in items)
+    return succession((item.before, item.client) for item in items)
 
 
 def _taken(name: str, claim: str, owner: str) -> Problem:

@@ -14,12 +14,17 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site import Client
+from dnsvip.store.access.audit import bounded, shortened
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import client, client_match
 from dnsvip.store.objects.applying import Author
 
 Claim: TypeAlias = tuple[str, Any]
 """What only one client may have: `("id", number)` or `(step, value)` of a match."""
+
+
+StoredClient: TypeAlias = tuple[str, int, str, str, str, str | None]
+"""A client to insert: name, id, tier, JSON, origin, and the JSON that it replaces (None: it is new)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,15 @@ def claims(client: Client) -> list[Claim]:
 
 
 class ClientTable:
-    """The client, match and audit tables inside one write transaction of `author`."""
+    """The client, match and audit tables inside one transaction, which `author` writes (None: it only reads)."""
 
-    def __init__(self, connection: AsyncConnection, author: Author) -> None:
+    def __init__(self, connection: AsyncConnection, author: Author | None = None) -> None:
         self._connection, self._author = connection, author
         self._insert = _copy if connection.dialect.name == "postgresql" else _executemany
 
     async def stored(self, names: Iterable[str]) -> dict[str, Any]:
         """The rows (name, spec, origin, generation) of those names that are stored."""
-        columns = client.c.name, client.c.spec, client.c.origin, client.c.generation
+        columns = [client.c[name] for name in ("name", "spec", "origin", "generation", "id", "tier")]
         rows: dict[str, Any] = {}
         for batch in in_batches(list(names), BATCH):
             for row in await self._connection.execute(select(*columns).where(client.c.name.in_(batch))):
@@ -74,22 +79,30 @@ class ClientTable:
         for batch in in_batches(list(names), BATCH):
             await self._connection.execute(delete(client).where(client.c.name.in_(batch)))
 
-    async def insert(self, rows: Sequence[ClientRow]) -> None:
-        """Insert clients with their match and audit rows; raises the driver's error if one is not unique."""
+    async def insert_clients(self, rows: Sequence[StoredClient]) -> None:
+        """Insert clients with their audit rows; raises the driver's error if one is not unique."""
         author = self._author
-        head = author.actor, author.at, author.generation
-        clients = [(r.client.name, r.client.id, r.client.tier, r.text, r.origin, author.generation) for r in rows]
-        matches = [(m.step.value, m.value, r.client.name) for r in rows for m in r.client.match]
-        audit = [(*head, "+" if r.before is None else "~", "client", r.client.name, r.before, r.text) for r in rows]
-        for table, records in (("client", clients), ("client_match", matches), ("audit", audit)):
-            if records:
-                await self._insert(self._connection, table, _COLUMNS[table], records)
+        assert author is not None  # noqa: S101 - who writes has one
+        head = author.actor, bounded(author.source), author.at, author.generation
+        clients = [
+            (name, number, tier, spec, origin, author.generation) for name, number, tier, spec, origin, _ in rows
+        ]
+        audit = [
+            (*head, "+" if before is None else "~", "client", name, shortened(before), shortened(spec))
+            for name, _, _, spec, _, before in rows
+        ]
+        await self._insert(self._connection, "client", _COLUMNS["client"], clients)
+        await self._insert(self._connection, "audit", _COLUMNS["audit"], audit)
+
+    async def insert_matches(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Insert matches (step, value, client); raises as `insert_clients`."""
+        await self._insert(self._connection, "client_match", _COLUMNS["client_match"], list(rows))
 
 
 _COLUMNS: Mapping[str, Sequence[str]] = {
     "client": ("name", "id", "tier", "spec", "origin", "generation"),
     "client_match": ("step", "value", "client"),
-    "audit": ("actor", "at", "generation", "action", "kind", "name", "before", "after"),
+    "audit": ("actor", "source", "at", "generation", "action", "kind", "name", "before", "after"),
 }
 
 

@@ -10,22 +10,31 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
 from dnsvip.site import Client, ClientState
-from dnsvip.store.database.database import BATCH, ROWS, in_batches
+from dnsvip.store.database.damage import is_whole, shown
+from dnsvip.store.database.database import BATCH, ROWS, current_generation, in_batches
 from dnsvip.store.database.tables import audit, client, deleted_client, epoch
+
+LARGEST = (1 << 63) - 1
+"""Of ids and generations."""
+
+DELETED_KIND = "deleted_client"
+"""The kind of a refused id in problems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A client that has given up its id, and the state that it was in."""
+    """A client that has given up its id, the state that it was in, and whether its known flows end."""
 
     name: str
     state: ClientState
+    end_flows: bool = False
 
     def returns_as(self, client: Client) -> bool:
         """Whether a client is this one, made again, and gets nothing back that had been taken from it."""
@@ -45,7 +54,11 @@ class Succession:
     @property
     def unowned(self) -> dict[int, Owner]:
         """The ids that nobody has any more, and who had them."""
-        return {n: Owner(client.name, client.state) for n, client in self.gave.items() if n not in self.took}
+        return {
+            n: Owner(client.name, client.state, client.end_flows)
+            for n, client in self.gave.items()
+            if n not in self.took
+        }
 
     def problems(self, remaining: Collection[str]) -> list[Problem]:
         """What is wrong where one client takes the id of another: only clients that stay may exchange theirs, and only
@@ -124,7 +137,7 @@ async def owners_of(connection: AsyncConnection, ids: Iterable[int]) -> dict[int
     owners: dict[int, Owner] = {}
     for some in in_batches(list(ids), BATCH):
         rows = await connection.execute(select(deleted_client).where(deleted_client.c.id.in_(some)))
-        owners |= {row.id: Owner(row.name, ClientState(row.state)) for row in rows}
+        owners |= {row.id: Owner(shown(row.name), _state(row.state), row.end_flows) for row in rows}
     return owners
 
 
@@ -139,10 +152,28 @@ async def note(connection: AsyncConnection, ids: Mapping[int, Owner], generation
         await connection.execute(insert(deleted_client), list(batch))
 
 
-async def load(connection: AsyncConnection, since: int = -1) -> Sequence[tuple[int, int]]:
-    """(id, generation) of the ids that were given up after generation `since`."""
-    query = select(deleted_client.c.id, deleted_client.c.generation).where(deleted_client.c.generation > since)
-    return [(row.id, row.generation) for row in await connection.execute(query)]
+async def load(connection: AsyncConnection, since: int = -1) -> Sequence[tuple[int, int, bool]]:
+    """(id, generation, whether its flows end) of the ids that were given up after generation `since`. Where that
+    cannot be read, it is the newest that there may be, so that the id stays refused."""
+    columns = deleted_client.c.id, deleted_client.c.generation, deleted_client.c.end_flows
+    query = select(*columns) if since < 0 else select(*columns).where(deleted_client.c.generation > since)
+    newest = await current_generation(connection)
+    return [
+        (row.id, row.generation if is_whole(row.generation, newest + 1) else newest, row.end_flows is True)
+        for row in await connection.execute(query)
+        if is_whole(row.id)
+    ]
+
+
+async def broken(connection: AsyncConnection) -> list[Problem]:
+    """What is wrong with rows whose id or generation cannot be read."""
+    column = deleted_client.c
+    later = await current_generation(connection) + 1
+    # A text or a blob is more than any number.
+    damaged = or_(column.generation < 0, column.generation >= later, column.id < 0, column.id > LARGEST)
+    rows = await connection.execute(select(column.id, column.name).where(damaged).order_by(column.name))
+    text = "what is stored of this id of a deleted client cannot be read; it stays refused as far as it is known"
+    return [Problem(f"{DELETED_KIND}.{shown(row.name)}", text, about=("client", shown(row.name))) for row in rows]
 
 
 async def returned(connection: AsyncConnection, gone: Mapping[int, int], since: int) -> Sequence[int]:
@@ -155,7 +186,9 @@ async def forget(connection: AsyncConnection) -> None:
     """Free the ids of which no address can be authentic any more; called when epochs have gone."""
     oldest = await _oldest(connection)
     gone = delete(deleted_client)
-    await connection.execute(gone if oldest is None else gone.where(deleted_client.c.generation <= oldest))
+    if oldest is not None and oldest <= await current_generation(connection):  # else all ids are of before
+        gone = gone.where(deleted_client.c.generation.between(0, oldest))
+    await connection.execute(gone)
 
 
 async def recover(connection: AsyncConnection) -> None:
@@ -179,10 +212,19 @@ async def recover(connection: AsyncConnection) -> None:
         await connection.execute(insert(deleted_client), list(batch))
 
 
+def _state(stored: Any) -> ClientState:
+    """The state that a client gave its id up in; where that cannot be read, the strictest."""
+    return next((state for state in ClientState if state.value == stored), ClientState.REVOKED)
+
+
 def _row(number: int, owner: Owner, generation: int) -> dict[str, object]:
-    return {"id": number, "name": owner.name, "state": owner.state.value, "generation": generation}
+    row = {"id": number, "name": owner.name, "state": owner.state.value, "generation": generation}
+    return row | {"end_flows": owner.end_flows}
 
 
 async def _oldest(connection: AsyncConnection) -> int | None:
-    oldest: int | None = (await connection.execute(select(func.min(epoch.c.published_generation)))).scalar()
-    return oldest
+    """The generation of the oldest epoch, None where there is none. One of which that cannot be read may be as old as
+    the site; it may be of the generation that is being made, not of a later one."""
+    later = await current_generation(connection) + 2
+    published = list((await connection.execute(select(epoch.c.published_generation))).scalars())
+    return min((each if is_whole(each, later) else 0 for each in published), default=None)

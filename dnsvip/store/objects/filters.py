@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, Select, Text, cast, func, literal, or_, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, Select, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.types import TypeEngine
 
 from dnsvip.site import ClientState, Step, registry
-from dnsvip.store.database.tables import KINDS, JsonField, client, client_match
+from dnsvip.store.database.tables import KINDS, IsJson, client, client_match, read_field
 
 Filters: TypeAlias = Mapping[str, str]
 """The name of a filter -> the value to match, a flag as `true` or `false`; an absent filter selects everything."""
@@ -51,11 +51,11 @@ def _field(kind: str, name: str) -> Filter:
         wanted = literal(parse(value), sql_type)
         if name in table.c:
             return table.c[name] == wanted
-        stored: ColumnElement[Any] = cast(JsonField(name), sql_type)
+        stored: ColumnElement[Any] = cast(read_field(name), sql_type)
         default = declared.default
         if isinstance(default, str | float | int):
             stored = func.coalesce(stored, literal(str(default) if isinstance(default, str) else default, sql_type))
-        return stored == wanted
+        return and_(IsJson(), stored == wanted)
 
     return condition
 

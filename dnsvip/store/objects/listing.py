@@ -16,8 +16,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from dnsvip.store.access.visible import Visible, name_fits
+from dnsvip.store.database.damage import place
 from dnsvip.store.database.tables import KINDS, client_match
 from dnsvip.store.objects.filters import Filters, around, conditions
+from dnsvip.store.objects.rows import columns_of
 
 COUNTED = 10_000
 """Matches of a filter are counted up to here."""
@@ -51,12 +53,12 @@ async def listed(connection: AsyncConnection, wanted: Listing) -> Sequence[Any]:
     """The rows: name, spec, the secret of a TSIG key, and `place`, the value they are sorted by."""
     table = KINDS[wanted.kind]
     by = _place(table, wanted.sort)
-    query = _filtered(select(*_columns(table), by.label("place")), table, wanted)
+    query = _filtered(select(*columns_of(table), by.label("place")), table, wanted)
     order = [by] if by is table.c.name else [by, table.c.name]
     if wanted.after is not None:
         value, name = wanted.after
         here = tuple_(*order) if len(order) > 1 else by
-        there = tuple_(value, name) if len(order) > 1 else name
+        there = tuple_(place(value), place(name)) if len(order) > 1 else place(name)
         query = query.where(here < there if wanted.descending else here > there)
     ordered = [column.desc() for column in order] if wanted.descending else order
     rows: Sequence[Any] = (await connection.execute(query.order_by(*ordered).limit(wanted.limit))).all()
@@ -95,10 +97,6 @@ def _instr(element: _Inside, compiler: Any, **kw: Any) -> str:
 @compiles(_Inside)
 def _strpos(element: _Inside, compiler: Any, **kw: Any) -> str:
     return f"strpos({compiler.process(element.clauses, **kw)}) > 0"
-
-
-def _columns(table: Any) -> list[ColumnElement[Any]]:
-    return [table.c.name, table.c.spec, *([table.c.secret] if "secret" in table.c else [])]
 
 
 def _place(table: Any, sort: str) -> ColumnElement[Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -15,17 +16,23 @@ from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.rights import Rights
 from dnsvip.site.unreadable import Unreadable
+from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.access.visible import Visible, name_fits
+from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import KINDS, state
-from dnsvip.store.objects.applying import Author, FollowCluster, ZoneCheck, apply_changes
-from dnsvip.store.objects.bulk import Importer, Line, Settle, Tally
+from dnsvip.store.objects.applying import Author, FollowKeys, ZoneCheck, apply_changes
+from dnsvip.store.objects.bulk import Settle, Tally
 from dnsvip.store.objects.collisions import collisions, collisions_within
+from dnsvip.store.objects.import_run import Batches, ImportRun
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.reading import load_origins, load_rules, load_site, with_stand_in
+from dnsvip.store.objects.reading import load_origins, load_site, with_stand_in
 from dnsvip.store.objects.rows import read_row
+
+LARGE_ROW = 4096
+"""Characters of a stored object that takes milliseconds to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,11 @@ class Stored:
 
 
 class Objects:
-    """The objects of a store. `follow_cluster` makes or destroys the keys of a changed cluster."""
+    """The objects of a store. `follow_keys` makes or destroys the keys of changed ones."""
 
-    def __init__(self, session: Session, follow_cluster: FollowCluster) -> None:
+    def __init__(self, session: Session, follow_keys: FollowKeys) -> None:
         self._session = session
-        self._follow_cluster = follow_cluster
+        self._follow_keys = follow_keys
 
     async def stored(self) -> Stored:
         """The site with its generation and origins, to plan changes against."""
@@ -71,7 +78,7 @@ class Objects:
         """One object, also one that cannot be read; None where there is none."""
         table = KINDS[kind]
         async with self._session.read() as connection:
-            row = (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+            row = (await connection.execute(select(table).where(table.c.name == place(name)))).one_or_none()
             thing = None if row is None else read_row(kind, row, self._session.kek)
             if isinstance(thing, Unreadable):
                 await self._check_key(connection, [thing])
@@ -89,6 +96,25 @@ class Objects:
             page = [(read_row(wanted.kind, row, self._session.kek), row.place) for row in rows]
             await self._check_key(connection, [item for item, _ in page if isinstance(item, Unreadable)])
         return page
+
+    async def page_within(
+        self, wanted: Listing, most_bytes: int
+    ) -> tuple[list[tuple[SiteObject | Unreadable, str | int]], bool]:
+        """`places` of what begins within `most_bytes` of stored text, and whether there is more. Between objects others
+        get their turn: one may take a tenth of a second to read."""
+        async with self._session.read() as connection:
+            rows = await listed(connection, replace(wanted, limit=wanted.limit + 1))
+        kept = rows[: min(wanted.limit, beginning_within([size(row.spec) for row in rows], most_bytes))]
+        page = []
+        for row in kept:
+            page.append((read_row(wanted.kind, row, self._session.kek), row.place))
+            if size(row.spec) > LARGE_ROW:
+                await asyncio.sleep(0)
+        broken = [item for item, _ in page if isinstance(item, Unreadable)]
+        if broken:
+            async with self._session.read() as connection:
+                await self._check_key(connection, broken)
+        return page, len(rows) > len(kept)
 
     async def _check_key(self, connection: AsyncConnection, broken: Sequence[Unreadable]) -> None:
         """Raise SecretError where TSIG keys cannot be read because the key-encryption key is another one."""
@@ -142,9 +168,9 @@ class Objects:
         try:
             async with self._session.change() as change:
                 _check_unchanged(change.generation - 1, expected)
-                author = Author(actor, origin, change.at, change.generation)
+                author = Author(actor, origin, change.at, change.generation, change.source)
                 await apply_changes(
-                    change.connection, self._session.kek, changes, author, self._follow_cluster, check_zone
+                    change.connection, self._session.kek, changes, author, self._follow_keys, check_zone
                 )
                 if dry_run:
                     raise Rollback
@@ -158,7 +184,7 @@ class Objects:
 
     async def import_clients(
         self,
-        batches: AsyncIterator[Sequence[Line]],
+        batches: Batches,
         actor: str,
         settle: Settle,
         rights: Rights,
@@ -167,22 +193,16 @@ class Objects:
         per_line: bool,
         dry_run: bool = False,
     ) -> int | None:
-        """Store very many clients in one transaction; the new generation, None where nothing was written.
+        """Store very many clients, all or none in one generation, or with `per_line` batch by batch; the last
+        generation, None where nothing was written. See `ImportRun`.
 
-        `tally` counts the outcome of each line as the import moves on. A refused line rolls all back, or with
-        `per_line` is left out. `settle` gives the client to store in place of a stored one, `rights` are what the
-        caller may write and see.
+        `batches` gives the lines, anew each time. `tally` counts the outcome of each line as the import moves on.
+        `settle` gives the client to store in place of a stored one, `rights` are what the caller may write and see.
         """
-        try:
-            async with self._session.change() as change:
-                site = await load_rules(change.connection, self._session.kek)
-                author = Author(actor, "api", change.at, change.generation)
-                await Importer(change.connection, author, site, settle, rights, tally).store(batches)
-                if dry_run or (tally.failed and not per_line) or not tally.created + tally.changed:
-                    raise Rollback
-        except Rollback:
-            return None
-        return change.generation
+        run = ImportRun(self._session, actor, settle, rights, tally)
+        if per_line and not dry_run:
+            return await run.each(batches)
+        return await run.whole(batches, dry_run=dry_run)
 
 
 def _check_unchanged(generation: int, expected: int | None) -> None:

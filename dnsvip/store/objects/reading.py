@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -16,15 +16,17 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
-from dnsvip.site import Classify, Client, ClientState, Site, TsigKey
+from dnsvip.site import Classify, Client, ClientState, Match, Service, Site, Step, TsigKey, Zone
+from dnsvip.site.identity.claims import is_readable
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Origin
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.site.unreadable import Unreadable, client_stand_in, pool_stand_in
+from dnsvip.store.database.damage import is_text, is_whole, place, readable, shown
 from dnsvip.store.database.database import current_generation
-from dnsvip.store.database.tables import KINDS, audit
+from dnsvip.store.database.tables import KINDS, audit, client_match
 from dnsvip.store.objects.referred import with_referred
-from dnsvip.store.objects.rows import read_row
+from dnsvip.store.objects.rows import columns_of, read_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 PAGE = 500
@@ -61,7 +63,7 @@ async def load_site(
 async def load_rules(connection: AsyncConnection, kek: KeyEncryptionKey) -> Site:
     """The part of a site that the rules of a client refer to."""
     broken: list[Unreadable] = []
-    site = await load_site(connection, kek, ("cluster", "tier"), broken)
+    site = await load_site(connection, kek, ("cluster", "tier", "pool"), broken)
     site = await with_referred(connection, site, broken)
     names = (await connection.execute(select(KINDS["tsig"].c.name))).scalars()
     return replace(site, tsig_keys={name: TsigKey(name, "") for name in names})
@@ -72,7 +74,7 @@ async def load_origins(connection: AsyncConnection) -> dict[tuple[str, str], Ori
     origins: dict[tuple[str, str], Origin] = {}
     for kind, table in KINDS.items():
         for name, origin in await connection.execute(select(table.c.name, table.c.origin)):
-            origins[kind, name] = origin
+            origins[kind, shown(name)] = origin
     return origins
 
 
@@ -82,7 +84,7 @@ async def load_objects(
     """Every object of a kind that changed after generation `since`, with its name, the oldest change first.
 
     A row that cannot be read is named in `problems`. It is left out, but a client comes disabled, so that its
-    addresses are refused, and settings come as NOBODY_KNOWN.
+    addresses are refused, and SERVED_INSTEAD of others.
     """
     async for page in served_pages(connection, kek, kind, since, problems):
         for pair in page:
@@ -90,9 +92,15 @@ async def load_objects(
 
 
 async def served_pages(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, since: int, problems: list[Problem]
+    connection: AsyncConnection,
+    kek: KeyEncryptionKey,
+    kind: str,
+    since: int,
+    problems: list[Problem],
+    refused: set[int] | None = None,
 ) -> AsyncIterator[list[tuple[str, SiteObject]]]:
-    """As `load_objects`, PAGE objects at a time."""
+    """As `load_objects`, PAGE objects at a time. `refused` gains the ids that clients which cannot be read may have
+    beside the one that they come with."""
     async for page in load_pages(connection, kek, kind, since):
         served: list[tuple[str, SiteObject]] = []
         for name, item in page:
@@ -100,12 +108,49 @@ async def served_pages(
                 served.append((name, item))
                 continue
             problems.append(item.problem)
-            if kind == SINGLE:
-                served.append((name, NOBODY_KNOWN))
+            if kind in SERVED_INSTEAD:
+                served.append((item.name, SERVED_INSTEAD[kind](item.name)))
             elif kind == "client":
-                number = (await connection.execute(select(_CLIENT.c.id).where(_CLIENT.c.name == name))).scalar_one()
-                served.append((name, Client(name, number, "", state=ClientState.DISABLED)))
+                clients = await _disabled(connection, item.name)
+                served += [(item.name, client) for client in clients[:1]]
+                if refused is not None:
+                    refused.update(client.id for client in clients[1:])
         yield served
+
+
+SERVED_INSTEAD: Mapping[str, Callable[[str], SiteObject]] = {
+    SINGLE: lambda _: NOBODY_KNOWN,
+    "zone": lambda name: Zone(name, ""),
+    "service": lambda name: Service(name, ""),
+}
+"""What is served in the place of an object that cannot be read: a zone and a service keep their names, with SERVFAIL,
+so that no zone above denies them."""
+
+
+async def _disabled(connection: AsyncConnection, name: str) -> list[Client]:
+    """A client that cannot be read, disabled, once with each id that it may have: that of its column, and the one in
+    `spec`. Its matches, those of their own table and those inside, identify nobody else."""
+    row = (await connection.execute(select(_CLIENT.c.id, _CLIENT.c.spec).where(_CLIENT.c.name == place(name)))).one()
+    plain = _plain(row.spec)
+    found = select(client_match.c.step, client_match.c.value).where(client_match.c.client == place(name))
+    pairs = [(step, value) for step, value in await connection.execute(found)]
+    matches = tuple(dict.fromkeys(filter(None, (_match(*pair) for pair in (*pairs, *_inside(plain.get("match")))))))
+    numbers: dict[Any, None] = dict.fromkeys(
+        number for number in (row.id, plain.get("id")) if is_whole(number, 1 << 62)
+    )
+    return [Client(name, number, "", matches, state=ClientState.DISABLED) for number in numbers]
+
+
+def _inside(matches: Any) -> Iterator[tuple[Any, Any]]:
+    entries = matches if isinstance(matches, list) else []
+    return (pair for entry in entries if isinstance(entry, dict) for pair in entry.items())
+
+
+def _match(step: Any, value: Any) -> Match | None:
+    """A match, None where it is none that can be compiled."""
+    known = next((one for one in Step if one.value == step), None)
+    match = Match(known, value) if known and is_text(value) else None
+    return match if match and is_readable(match) else None
 
 
 async def load_pages(
@@ -113,12 +158,15 @@ async def load_pages(
 ) -> AsyncIterator[list[tuple[str, SiteObject | Unreadable]]]:
     """What a kind has stored that changed after generation `since`, PAGE rows at a time, the oldest change first."""
     table = KINDS[kind]
-    place = tuple_(table.c.generation, table.c.name)
-    last: tuple[int, str] | None = None
-    columns = [table.c[name] for name in ("name", "spec", "generation", "secret") if name in table.c]
+    order = tuple_(table.c.generation, table.c.name)
+    last: tuple[Any, Any] | None = None
+    columns = [*columns_of(table), table.c.generation]
     while True:
         query = select(*columns).order_by(table.c.generation, table.c.name).limit(PAGE)
-        query = query.where(place > tuple_(*last) if last else table.c.generation > since)
+        if last:
+            query = query.where(order > tuple_(*map(place, last)))
+        elif since >= 0:  # else all, also a row whose generation has become less than any
+            query = query.where(table.c.generation > since)
         rows = (await connection.execute(query)).all()
         page, end = [], perf_counter() + SLICE
         for row in rows:
@@ -138,7 +186,7 @@ async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> 
     kind, name = unreadable.kind, unreadable.name
     if kind not in ("client", "pool"):
         return unreadable
-    row = (await connection.execute(select(KINDS[kind]).where(KINDS[kind].c.name == name))).one_or_none()
+    row = (await connection.execute(select(KINDS[kind]).where(KINDS[kind].c.name == place(name)))).one_or_none()
     if row is None:
         return unreadable
     changes = select(audit.c.after).where(audit.c.name == name, audit.c.kind == kind, audit.c.after.is_not(None))
@@ -147,12 +195,12 @@ async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> 
     if kind == "pool":
         return replace(unreadable, stand_in=pool_stand_in(name, known))
     generation = await current_generation(connection)
-    return replace(unreadable, stand_in=client_stand_in(name, row.id, row.tier, known, generation))
+    return replace(unreadable, stand_in=client_stand_in(name, row.id, shown(row.tier), known, generation))
 
 
 def _plain(text: str | None) -> Mapping[str, Any]:
     try:
-        plain = json.loads(text or "{}")
+        plain = json.loads(readable(text or "{}"))
     except (ValueError, RecursionError):
         return {}
     return plain if isinstance(plain, dict) else {}

@@ -6,11 +6,13 @@ import hashlib
 import json
 import json.scanner
 import sys
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import or_
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, Table
 
 from dnsvip.address.proof import Bind
 from dnsvip.errors import CodecError, SecretError, StoreError
@@ -18,6 +20,7 @@ from dnsvip.site import (
     Client,
     ClientState,
     Match,
+    Networks,
     Proof,
     Step,
     Tier,
@@ -27,9 +30,20 @@ from dnsvip.site import (
 from dnsvip.site.plain import JsonObject, SiteObject, derive, dump
 from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
+from dnsvip.store.database.damage import readable, shown
 from dnsvip.store.secrets.kek import KeyEncryptionKey, tsig_context
 
 Row = dict[str, Any]
+
+REPEATED: Mapping[str, tuple[str, ...]] = {"client": ("id", "tier"), "tier": ("code",)}
+"""The columns that say once more what `spec` does: where the two differ, either may be damaged."""
+
+
+def columns_of(table: Table) -> list[ColumnElement[Any]]:
+    """What is read of an object from the table of its kind."""
+    names = "name", "spec", "secret", *REPEATED.get(table.name, ())
+    return [table.c[name] for name in names if name in table.c]
+
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(reduce(or_, kind.classes)) for name, kind in KINDS.items()}
 
@@ -39,6 +53,7 @@ _scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type] 
 
 _NO_ATTRIBUTES: dict[str, str | int] = {}
 _STEPS = {step.value: step for step in Step}
+_NETWORKS = {networks.value: networks for networks in Networks}
 _STATES = {state.value: state for state in ClientState}
 _PROOFS = {(b.value, s, r): Proof(b, s, r) for b in Bind for s in (False, True) for r in (False, True)}
 
@@ -68,7 +83,7 @@ def from_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
     try:
         return _read(kind, row, kek)
     except _INVALID as error:
-        raise StoreError(f"the row of {kind}.{row.name} cannot be read: {_said(error)}") from None
+        raise StoreError(f"the row of {kind}.{shown(row.name)} cannot be read: {_said(error)}") from None
 
 
 def read_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject | Unreadable:
@@ -76,8 +91,19 @@ def read_row(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject | Unreada
     try:
         return from_row(kind, row, kek)
     except (StoreError, SecretError) as error:
-        text = f"{row.spec}\0".encode(errors="surrogatepass") + (row.secret if kind == "tsig" else b"")
-        return Unreadable(kind, row.name, str(error)[:500], hashlib.sha256(text).hexdigest())
+        return _unreadable(kind, row, str(error))
+
+
+def unreadable_client(row: Any) -> Unreadable:
+    """A client whose row `stored_client` cannot read."""
+    return _unreadable("client", row, f"the row of client.{shown(row.name)} cannot be read")
+
+
+def _unreadable(kind: str, row: Any, why: str) -> Unreadable:
+    secret = row.secret if kind == "tsig" else b""
+    text = f"{row.spec}\0".encode(errors="surrogatepass")
+    text += secret if isinstance(secret, bytes) else repr(secret).encode()
+    return Unreadable(kind, shown(row.name), why[:500], hashlib.sha256(text).hexdigest())
 
 
 _INVALID = (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError, CodecError)
@@ -85,17 +111,27 @@ _INVALID = (ValueError, TypeError, KeyError, AttributeError, StopIteration, Recu
 
 def _read(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
     thing: SiteObject
+    spec = readable(row.spec)
     if kind == "client":
-        thing = client_of(row.spec)
+        thing = client_of(spec)
     elif kind == "tsig":
         secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
-        thing = _ADAPTERS[kind].validate_python({**json.loads(row.spec), "secret": secret})
+        thing = _ADAPTERS[kind].validate_python({**json.loads(spec), "secret": secret})
     else:
-        thing = _ADAPTERS[kind].validate_json(row.spec)
+        thing = _ADAPTERS[kind].validate_json(spec)
         derive(thing)
     if getattr(thing, "name", "") != row.name:
         raise ValueError("it has another name inside")
+    for column in _contradicted(kind, thing, row):
+        raise ValueError(f"it has another {column} inside")
     return thing
+
+
+def _contradicted(kind: str, thing: SiteObject, row: Any) -> Iterator[str]:
+    """The columns of a row, of those that it has, that say something else than its `spec`."""
+    return (
+        column for column in REPEATED.get(kind, ()) if getattr(row, column, there := getattr(thing, column)) != there
+    )
 
 
 def _said(error: BaseException) -> str:
@@ -113,10 +149,10 @@ def _said(error: BaseException) -> str:
 def stored_client(row: Any) -> Client | None:
     """The client of a row, None where it cannot be read."""
     try:
-        client = client_of(row.spec)
+        client = client_of(readable(row.spec))
     except _INVALID:
         return None
-    return client if client.name == row.name else None
+    return client if client.name == row.name and not any(_contradicted("client", client, row)) else None
 
 
 def client_of(text: str) -> Client:
@@ -135,9 +171,17 @@ def _client(plain: JsonObject) -> Client:
         tuple([Match(_STEPS[step], value) for entry in plain["match"] for step, value in entry.items()]),
         _PROOFS[proof["bind"], proof["single_use"], proof["required"]],
         plain["attributes"] or _NO_ATTRIBUTES,
+        _interned(plain.get("pool")),  # rows of earlier versions have neither of the two
+        tuple(plain.get("servers") or ()),
         _STATES[plain["state"]],
         plain["key_generation"],
+        end_flows=plain.get("end_flows") is True,  # a row of an earlier version lacks it
+        networks=_NETWORKS[plain.get("networks", "any")],  # likewise
     )
+
+
+def _interned(name: str | None) -> str | None:
+    return name and sys.intern(name)
 
 
 def match_rows(client: Client) -> list[Row]:

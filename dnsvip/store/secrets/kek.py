@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dnsvip.errors import SecretError
 from dnsvip.site.node_file import NodeConfig
-from dnsvip.store.secrets.sources import KEY_BYTES, Reader, key_source
+from dnsvip.store.secrets.sources import KEY_BYTES, VARIABLE, Reader, key_source, refuse_new
 
 NONCE_BYTES = 12
 VERSION = b"\x01"
@@ -51,23 +51,37 @@ def cookie_context(position: int) -> bytes:
     return f"cookie_secret/{position}".encode()
 
 
+def zone_key_context(zone: str, number: int) -> bytes:
+    """The context of a key that signs a zone."""
+    return f"zone_key/{zone}/{number}".encode()
+
+
 class KeyEncryptionKey:
     """One or more 32-byte keys and the name of their source; no message or repr shows a key or a secret.
 
     The first key wraps, every key unwraps. `read` rereads the source.
     """
 
-    __slots__ = ("_keys", "_read", "source")
+    __slots__ = ("_keys", "_read", "made", "source")
 
     def __init__(self, key: bytes, source: str, others: Sequence[bytes] = (), read: Reader | None = None) -> None:
         self.source = source
         self._keys = _derived((key, *others), source)
         self._read = read
+        self.made: Path | None = None
+        """The file that was made for it just now."""
 
     @classmethod
     def of(cls, node: NodeConfig, environ: Mapping[str, str], *, make: bool = True) -> KeyEncryptionKey:
-        """The key of a node: from DNSVIP_KEY, its key_command or its key_file. Raises SecretError as `load` does."""
-        return cls.load(node.key_file, environ, node.key_command, make=make)
+        """The key of a node: from DNSVIP_KEY, its key_command or its key_file. Raises SecretError as `load` does, and
+        where the file is missing beside a database: only a new one gets a new key."""
+        in_file = not (environ.get(VARIABLE) or node.key_command)
+        if make and in_file:
+            refuse_new(node.key_file, node.database)
+        new = make and in_file and not node.key_file.exists()
+        key = cls.load(node.key_file, environ, node.key_command, make=make)
+        key.made = node.key_file if new else None
+        return key
 
     @classmethod
     def load(
@@ -112,6 +126,13 @@ class KeyEncryptionKey:
             keys, active = _derived(self._read(), self.source), self.active_id
             self._keys = {name: keys[name] for name in sorted(keys, key=lambda name: name != active)}
 
+    def take_back(self) -> Path | None:
+        """Remove the file that was made for it just now, as it is of no use; its path, None where there is none."""
+        made, self.made = self.made, None
+        if made is not None:
+            made.unlink(missing_ok=True)
+        return made
+
     def prefer(self, wrapped: bytes, context: bytes) -> None:
         """Make the key that wrapped this secret the active one; raises SecretError if it is not held."""
         name = self._wrapper(wrapped, context)
@@ -129,8 +150,8 @@ class KeyEncryptionKey:
         return VERSION + nonce + self._keys[self.active_id].aead.encrypt(nonce, secret, _bound(context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Undo `wrap`; raises SecretError for another key, another context or altered bytes."""
-        if wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
+        """Undo `wrap`; raises SecretError for another key, another context, altered bytes, or what is none."""
+        if not isinstance(wrapped, bytes) or wrapped[:1] != VERSION or len(wrapped) <= NONCE_BYTES:
             what = context.decode(errors="replace")
             raise SecretError(f"the secret of {what} is not in a form that this version can read")
         for derived in self._keys.values():
@@ -175,7 +196,9 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"dnsvip key-encryption key " + key).hexdigest()[:16]
 
 
-def _decrypt(aead: AESGCM, wrapped: bytes, context: bytes) -> bytes | None:
+def _decrypt(aead: AESGCM, wrapped: object, context: bytes) -> bytes | None:
+    if not isinstance(wrapped, bytes):  # SQLite gives a damaged row back as a text or a number
+        return None
     try:
         return aead.decrypt(wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :], _bound(context))
     except (InvalidTag, ValueError):

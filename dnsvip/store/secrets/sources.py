@@ -9,12 +9,14 @@ import base64
 import binascii
 import os
 import secrets
+import sqlite3
 import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import quote
 
 from dnsvip.errors import SecretError
 from dnsvip.site.io.safe_file import draft_of
@@ -56,6 +58,35 @@ def add_to_file(path: Path, added: Path) -> bool:
         os.fchown(draft.file.fileno(), path.stat().st_uid, path.stat().st_gid)
         draft.commit()
     return True
+
+
+def refuse_new(path: Path, database: str) -> None:
+    """Raise SecretError where a key file is missing beside a database: a new key would not fit its secrets."""
+    scheme, _, file = database.partition(":///")
+    if scheme == "sqlite" and not path.exists() and _has_secrets(Path(file)):
+        raise SecretError(missing(path, database))
+
+
+def missing(path: Path, database: str) -> str:
+    """What to do where a key file is missing beside a database."""
+    return (
+        f"key file {path} is missing, and what is stored in {database} is wrapped with its key: copy the file from "
+        f"another node or a backup, or set {VARIABLE} to that key. Where it is lost the secrets are, too: move the "
+        "database away and apply the site file to a new one"
+    )
+
+
+def _has_secrets(file: Path) -> bool:
+    """Whether a SQLite database has been set up; of one that cannot be read, too: another message says why."""
+    if not file.exists() or not file.stat().st_size:
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+                return False
+            return connection.execute("SELECT 1 FROM state").fetchone() is not None
+    except sqlite3.Error:
+        return True
 
 
 def new_key() -> bytes:

@@ -16,13 +16,14 @@ from typing import IO, Any
 
 from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import Problem, StoreError
-from dnsvip.site import Cluster, Site, Snapshot
+from dnsvip.site import Cluster, Site, Snapshot, ZoneKey
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.io.safe_file import draft_of, make_folder
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.store.keys.epochs import epoch_from, epoch_row
-from dnsvip.store.objects.reading import NOBODY_KNOWN
+from dnsvip.store.keys.zone_keys import ZONE_KEY, zone_key_from, zone_key_row
+from dnsvip.store.objects.reading import SERVED_INSTEAD
 from dnsvip.store.objects.rows import from_row, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey, cookie_context, master_context
 from dnsvip.store.snapshots.loading import MANY
@@ -102,8 +103,10 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield MASTER, {"cluster": name, "secret": kek.wrap(master, master_context(name))}
     for position, secret in enumerate(snapshot.cookie_secrets):
         yield COOKIE, {"position": position, "secret": kek.wrap(secret, cookie_context(position))}
+    for name, keys in snapshot.zone_keys.items():
+        yield from ((ZONE_KEY, zone_key_row(name, key, kek)) for key in keys)
     for number, generation in snapshot.deleted.items():
-        yield DELETED, {"id": number, "generation": generation}
+        yield DELETED, {"id": number, "generation": generation, "end_flows": number in snapshot.ended}
 
 
 def _json_value(value: Any) -> Any:
@@ -136,8 +139,10 @@ class _Content:
         self._epochs: dict[str, list[Epoch]] = {}
         self._masters: dict[str, bytes] = {}
         self._cookie_secrets: tuple[bytes, ...] = ()
+        self._zone_keys: dict[str, tuple[ZoneKey, ...]] = {}
         self._unreadable: list[Problem] = []
         self._deleted: CowMap[int, int] = CowMap()
+        self._ended: set[int] = set()
 
     def take(self, kind: str, row: Any) -> None:
         """Take one row."""
@@ -150,8 +155,12 @@ class _Content:
                 self._masters[row.cluster] = self._kek.unwrap(row.secret, master_context(row.cluster))
             case "cookie_secret":
                 self._cookie_secrets += (self._kek.unwrap(row.secret, cookie_context(row.position)),)
+            case "zone_key":
+                self._zone_keys[row.zone] = (*self._zone_keys.get(row.zone, ()), zone_key_from(row, self._kek))
             case "deleted_client":
                 self._deleted.fill([(row.id, row.generation)])
+                if getattr(row, "end_flows", False):  # one of an earlier version lacks it
+                    self._ended.add(row.id)
             case _:
                 self._take_object(kind, row)
 
@@ -159,16 +168,18 @@ class _Content:
         """The snapshot of all rows."""
         site = Site(**self._parts)
         keyrings, problems = _keyrings(site, self._epochs), tuple(self._unreadable)
-        return Snapshot(generation, site, keyrings, self._masters, self._cookie_secrets, problems, self._deleted)
+        gone, ended = self._deleted, frozenset(self._ended)
+        keys = self._masters, self._cookie_secrets
+        return Snapshot(generation, site, keyrings, *keys, problems, gone, ended, self._zone_keys)
 
     def _take_object(self, kind: str, row: Any) -> None:
         try:
             site_object = from_row(kind, row, self._kek)
         except StoreError as error:  # an object of another version costs itself, not the start
             self._unreadable.append(Problem(f"{kind}.{row.name}".rstrip("."), str(error)[:500]))
-            if kind != SINGLE:
+            if kind not in SERVED_INSTEAD:
                 return
-            site_object = NOBODY_KNOWN
+            site_object = SERVED_INSTEAD[kind](row.name)
         if kind == SINGLE:
             self._parts[SINGLE] = site_object
         elif kind in self._many:

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.errors import Problem
-from dnsvip.site import Classify, Cluster, Site, Snapshot
+from dnsvip.site import Classify, Cluster, Site, Snapshot, ZoneKey
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
-from dnsvip.store.database.database import current_generation
-from dnsvip.store.database.tables import KINDS, audit, client_master
+from dnsvip.store.database.damage import place
+from dnsvip.store.database.database import BATCH, current_generation, in_batches
+from dnsvip.store.database.tables import KINDS, audit
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
-from dnsvip.store.keys.epochs import KEY_KIND, load_epochs
+from dnsvip.store.keys.epochs import KEY_KIND, BrokenKey, load_epochs, load_masters
+from dnsvip.store.keys.slots import SLOT_KIND, broken_slots
+from dnsvip.store.keys.zone_keys import ZONE_KEY, load_zone_keys
 from dnsvip.store.objects import deleted
 from dnsvip.store.objects.reading import load_objects, served_pages
-from dnsvip.store.secrets.kek import KeyEncryptionKey, master_context
+from dnsvip.store.secrets.kek import KeyEncryptionKey
 
 MANY = ("client",)
 """The kinds that are held in a CowMap, as there may be a million objects of them."""
@@ -37,20 +40,33 @@ MANY_OBJECTS = 100_000
 """New objects that are worth exempting from the garbage collector, with whatever cycles there are at the moment."""
 
 
+_KEYS_AND_IDS = f"{KEY_KIND}.", f"{deleted.DELETED_KIND}."
+
+
 async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     """The whole site and its keys."""
     generation = await current_generation(connection)
     fields: dict[str, Any] = {}
     unreadable: list[Problem] = []
+    refused: set[int] = set()
     for kind, attribute in COLLECTIONS.items():
         with _without_gc():
-            fields[attribute] = await _load_collection(connection, kek, kind, unreadable)
+            fields[attribute] = await _load_collection(connection, kek, kind, unreadable, refused)
     async for _, classify in load_objects(connection, kek, SINGLE, -1, unreadable):
         fields[SINGLE] = classify
-    cookie_secrets = await load_cookie_secrets(connection, kek)
-    gone = CowMap(await deleted.load(connection))
+    cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
+    zone_keys = await load_zone_keys(connection, kek, unreadable)
+    given_up = await deleted.load(connection)
+    gone = CowMap([*_for_ever(refused), *((number, at) for number, at, _ in given_up)])
+    ended = frozenset(number for number, _, ends in given_up if ends)
     without_keys = Snapshot(
-        generation, Site(**fields), cookie_secrets=cookie_secrets, unreadable=tuple(unreadable), deleted=gone
+        generation,
+        Site(**fields),
+        cookie_secrets=cookie_secrets,
+        unreadable=tuple(unreadable),
+        deleted=gone,
+        ended=ended,
+        zone_keys=zone_keys,
     )
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
@@ -82,13 +98,14 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
         return old if old.cookie_secrets else replace(old, cookie_secrets=await load_cookie_secrets(connection, kek))
     if generation < old.generation:  # another database, or a restored older one
         return await load(connection, kek)
-    touched = await _touched_kinds(connection, old.generation)
+    touched = await _touched_kinds(connection, old.generation, generation)
     fields: dict[str, Any] = {SINGLE: old.site.classify}
     unreadable = list(old.unreadable)
+    refused: set[int] = set()
     for kind, attribute in COLLECTIONS.items():
         mapping = collection(old.site, kind)
         if kind in touched:
-            mapping = await _patched(connection, kek, kind, mapping, old.generation, unreadable)
+            mapping = await _patched(connection, kek, kind, mapping, (old.generation, generation), unreadable, refused)
         fields[attribute] = mapping
     if SINGLE in touched:
         unreadable[:] = [problem for problem in unreadable if problem.where != SINGLE]
@@ -98,22 +115,56 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     site = Site(**fields) if touched & KINDS.keys() else old.site
     cookie_secrets = old.cookie_secrets
     if COOKIE_KIND in touched or not cookie_secrets:
-        cookie_secrets = await load_cookie_secrets(connection, kek)
-    gone = old.deleted
+        unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{COOKIE_KIND}.")]
+        cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
+    gone, ended = old.deleted, old.ended
     if "client" in touched:
         later = await deleted.load(connection, old.generation)
         again = await deleted.returned(connection, gone, old.generation)
         gone = gone if isinstance(gone, CowMap) else CowMap(gone.items())
-        gone = gone.changed(again, later) if later or again else gone
-    new = Snapshot(generation, site, old.keyrings, old.masters, cookie_secrets, tuple(unreadable), gone)
-    if touched & {"cluster", KEY_KIND}:
+        if later or again or refused:
+            gone = gone.changed(again, [*_for_ever(refused), *((number, at) for number, at, _ in later)])
+            ended -= {*again, *(number for number, _, _ in later)}
+            ended |= {number for number, _, ends in later if ends}
+    zone_keys = old.zone_keys
+    if "zone" in touched:
+        zone_keys = await _patched_zone_keys(connection, kek, old, generation, unreadable)
+    keys = old.keyrings, old.masters, cookie_secrets
+    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys)
+    if touched & {"cluster", KEY_KIND, SLOT_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
 
 
-async def _touched_kinds(connection: AsyncConnection, since: int) -> set[str]:
-    query = select(audit.c.kind).where(audit.c.generation > since).distinct()
+def _for_ever(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ids that are refused whatever keys there are, where no client has them: no change of keys settles the last
+    generation."""
+    return ((number, deleted.LARGEST) for number in ids)
+
+
+async def _touched_kinds(connection: AsyncConnection, since: int, generation: int) -> set[str]:
+    query = select(audit.c.kind).where(_later(since, generation)).distinct()
     return set((await connection.execute(query)).scalars())
+
+
+def _later(since: int, generation: int) -> ColumnElement[bool]:
+    """The audit rows of what has changed after `since`. One that is later than the site, `generation`, is damaged: it
+    tells of another time."""
+    return and_(audit.c.generation > since, audit.c.generation <= generation)
+
+
+async def _patched_zone_keys(
+    connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot, generation: int, unreadable: list[Problem]
+) -> Mapping[str, tuple[ZoneKey, ...]]:
+    """The keys of zones, read anew of those that have changed: keys change with their zones alone."""
+    changes = select(audit.c.name).where(_later(old.generation, generation), audit.c.kind == "zone").distinct()
+    names = set((await connection.execute(changes)).scalars())
+    broken: list[Problem] = []
+    read = await load_zone_keys(connection, kek, broken, names)
+    settled = tuple(f"{ZONE_KEY}.{name}/" for name in names)
+    unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(settled)]
+    unreadable += broken
+    return {name: keys for name, keys in old.zone_keys.items() if name not in names} | read
 
 
 async def _patched(
@@ -121,15 +172,17 @@ async def _patched(
     kek: KeyEncryptionKey,
     kind: str,
     old: Mapping[str, SiteObject],
-    since: int,
+    span: tuple[int, int],
     unreadable: list[Problem],
+    refused: set[int],
 ) -> Mapping[str, SiteObject]:
-    # Remove first: an object that was removed and made again has a row newer than its removal.
-    removals = select(audit.c.name).where(audit.c.generation > since, audit.c.kind == kind, audit.c.action == "-")
-    removed = list((await connection.execute(removals)).scalars())
+    """A collection brought from the first generation of a span up to the last."""
+    # Remove first: the row of an object that was removed may have been put by another name.
+    removed = await _removed(connection, kind, span)
     faults: list[Problem] = []
     with _without_gc() if isinstance(old, CowMap) else nullcontext():
-        put = [pair async for pair in load_objects(connection, kek, kind, since, faults)]
+        pages = served_pages(connection, kek, kind, span[0], faults, refused)
+        put = [pair async for page in pages for pair in page]
     settled = {f"{kind}.{name}" for name in (*removed, *(name for name, _ in put))}
     unreadable[:] = [problem for problem in unreadable if problem.where not in settled | {f.where for f in faults}]
     unreadable += faults
@@ -143,29 +196,46 @@ async def _patched(
     return patched
 
 
+async def _removed(connection: AsyncConnection, kind: str, span: tuple[int, int]) -> list[str]:
+    """The names of the objects that have gone: by the audit rows, and the table has none. A damaged audit row takes no
+    object away."""
+    removals = select(audit.c.name).where(_later(*span), audit.c.kind == kind, audit.c.action == "-").distinct()
+    removed = list((await connection.execute(removals)).scalars())
+    there: set[str] = set()
+    for some in in_batches(removed, BATCH):
+        rows = select(KINDS[kind].c.name).where(KINDS[kind].c.name.in_([*map(place, some)]))
+        there.update((await connection.execute(rows)).scalars())
+    return [name for name in removed if name not in there]
+
+
 async def _load_collection(
-    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, unreadable: list[Problem]
+    connection: AsyncConnection, kek: KeyEncryptionKey, kind: str, unreadable: list[Problem], refused: set[int]
 ) -> Mapping[str, SiteObject]:
     if kind not in MANY:
         return {name: item async for name, item in load_objects(connection, kek, kind, -1, unreadable)}
     objects: CowMap[str, SiteObject] = CowMap()
-    async for page in served_pages(connection, kek, kind, -1, unreadable):
+    async for page in served_pages(connection, kek, kind, -1, unreadable, refused):
         objects.fill(page)
     return objects
 
 
 async def _with_keys(connection: AsyncConnection, kek: KeyEncryptionKey, snapshot: Snapshot, old: Snapshot) -> Snapshot:
-    by_cluster = await load_epochs(connection, kek)
-    masters = {
-        row.cluster: kek.unwrap(row.secret, master_context(row.cluster))
-        for row in await connection.execute(select(client_master))
-    }
+    broken: list[BrokenKey] = []
+    by_cluster = await load_epochs(connection, kek, None, broken)
+    masters = await load_masters(connection, kek, broken)
+    if broken and not by_cluster and not masters:  # none unwraps: the key-encryption key is another one
+        raise broken[0].error
+    others = (problem for problem in snapshot.unreadable if not problem.where.startswith(_KEYS_AND_IDS))
+    unreadable = (*others, *(key.problem for key in broken), *await broken_slots(connection))
+    unreadable += tuple(await deleted.broken(connection))
     keyrings = {
         name: _keyring(cluster, by_cluster.get(name, ()), old.keyrings.get(name))
         for name, cluster in snapshot.site.clusters.items()
         if isinstance(cluster, Cluster)
     }
-    return replace(snapshot, keyrings=keyrings, masters=masters, deleted=_refused(snapshot.deleted, by_cluster))
+    gone = snapshot.deleted if broken else _refused(snapshot.deleted, by_cluster)
+    ended = snapshot.ended if gone is snapshot.deleted else frozenset(n for n in snapshot.ended if n in gone)
+    return replace(snapshot, keyrings=keyrings, masters=masters, deleted=gone, ended=ended, unreadable=unreadable)
 
 
 def _refused(gone: Mapping[int, int], epochs: Mapping[str, tuple[Epoch, ...]]) -> Mapping[int, int]:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from dnsvip.site import Snapshot
 from dnsvip.site.history import Course, Mark, course
 from dnsvip.store.access.audit import stamp
+from dnsvip.store.database.database import generation_of
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import state
 from dnsvip.store.snapshots.loading import load, load_difference
@@ -56,7 +57,7 @@ class Snapshots:
             self._session.identity = row.identity
             self._session.prefer_key(row.key_check)
             marked_at = None if mark is None else await stamp(connection, mark.generation)
-            how = course(mark, row.identity, row.generation, marked_at)
+            how = course(mark, row.identity, generation_of(row.generation), marked_at)
             if old is None or how is not Course.ONWARD:
                 snapshot = await load(connection, self._session.kek)
             else:

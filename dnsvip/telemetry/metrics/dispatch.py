@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -17,6 +17,21 @@ _PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
         "dnsvip_dispatch_held_packets",
         "Packets of tiers over their rate, delayed until a token is available.",
     ),
+    "gave_way": (
+        counter,
+        "dnsvip_dispatch_held_gave_way",
+        "Held packets that were dropped for others of a higher priority.",
+    ),
+    "guesses_refused": (
+        counter,
+        "dnsvip_dispatch_guesses_refused",
+        "Proofs refused unseen, as their source network has sent too many bad ones in this time slot.",
+    ),
+    "labels_ignored": (
+        counter,
+        "dnsvip_dispatch_labels_ignored",
+        "New flows of clients to clusters with `label` whose flow label is no claim; they go by what the address says.",
+    ),
     "unseen": (counter, "dnsvip_dispatch_unseen_packets", "Packets not shown to watchers because there were too many."),
     "send_failed": (counter, "dnsvip_dispatch_send_failures", "Packets that the kernel failed to send."),
 }
@@ -26,6 +41,10 @@ _FLOWS: Mapping[str, tuple[str, str]] = {
     "not_promoted": (
         "dnsvip_dispatch_flows_not_promoted",
         "Flows not promoted from probation because the table was full.",
+    ),
+    "not_recorded": (
+        "dnsvip_dispatch_flows_not_recorded",
+        "New flows that were forwarded but not recorded, because none of a lower priority gave way.",
     ),
 }
 _CHECKS: Mapping[str, tuple[str, str]] = {
@@ -43,6 +62,12 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield counters("dnsvip_dispatch_packets", text, ("reason", "action"), pairs)
     text = "New flows sent to a server, by tier."
     yield counters("dnsvip_dispatch_new_flows", text, ("tier",), by_label(status.get("new_flows", {})))
+    text = "New flows whose pool a rule of their cluster decided, or their client (rule client)."
+    rules = (((one["cluster"], one["rule"]), float(one["flows"])) for one in status.get("rules", []))
+    yield counters("dnsvip_dispatch_rule_flows", text, ("cluster", "rule"), rules)
+    text = "Packets over the limits of their tier's policing, dropped or marked."
+    policed = (((one["tier"], one["done"]), float(one["packets"])) for one in status.get("policed", []))
+    yield counters("dnsvip_dispatch_policed_packets", text, ("tier", "done"), policed)
     text = "Sampled flows by result of their log line."
     yield counters("dnsvip_dispatch_flow_log_lines", text, ("result",), by_label(status.get("flow_log", {})))
     for key, (make, name, text) in _PLAIN.items():
@@ -52,6 +77,7 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     if "uses" in status:
         text = "Damaged records of used single-use addresses, found at the start."
         yield gauge("dnsvip_dispatch_uses_damaged", text, status["uses"]["damaged"])
+    yield from _buckets(status.get("buckets", {}))
     yield from _servers(status.get("servers", []))
     checks = status.get("checks", {})
     yield from (counter(name, text, checks[key]) for key, (name, text) in _CHECKS.items() if key in checks)
@@ -65,6 +91,22 @@ def _flows(flows: Mapping[str, float]) -> Iterator[Metric]:
     if "bound" in flows:
         yield gauge("dnsvip_dispatch_flows_limit", "Capacity of the connection key table.", flows["bound"])
     yield from (counter(name, text, flows[key]) for key, (name, text) in _FLOWS.items() if key in flows)
+
+
+def _buckets(tables: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
+    """Of the tables of clients and of sources; absent in the status of a dispatcher that has none."""
+    if not tables:
+        return
+
+    def of(key: str) -> Iterable[tuple[tuple[str, ...], float]]:
+        return by_label({holders: table[key] for holders, table in tables.items()})
+
+    text = "Clients, or sources, whose limits are in use: a bucket each that is not full."
+    yield gauges("dnsvip_dispatch_buckets", text, ("holders",), of("used"))
+    text = "How many of them can have a bucket of their own at a time."
+    yield gauges("dnsvip_dispatch_buckets_limit", text, ("holders",), of("bound"))
+    text = "Packets counted against the bucket of their tier, because there was no room for their client's or source's."
+    yield counters("dnsvip_dispatch_buckets_shared", text, ("holders",), of("shared"))
 
 
 def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:

@@ -19,9 +19,11 @@ static __always_inline __u64 body_hash(const struct lanes *l, struct wide addres
 
 static __always_inline __u64 decoded_check(const struct decoded *d)
 {
+	__u64 route = (__u64)d->route.pool << 16 | d->route.dscp << 8 | d->route.rule;
+
 	return d->payload.lo * 0x9e3779b97f4a7c15ULL +
 	       (d->payload.hi ^ (__u64)d->tier << 32 ^ d->generation) * 0xbf58476d1ce4e5b9ULL +
-	       (d->address.lo ^ d->deadline) * 0x94d049bb133111ebULL + d->address.hi + d->identity;
+	       (d->address.lo ^ d->deadline) * 0x94d049bb133111ebULL + (d->address.hi ^ route) + d->identity;
 }
 
 /* Copies the cache entry of an address into work.decoded, comparing the bits of `mask`; 0 where there is none. */

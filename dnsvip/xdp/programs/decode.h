@@ -2,11 +2,9 @@
 /* Verifies a destination address and decides whether it may open a flow, as dnsvip/dispatcher/verify does, in the
  * same order (dnsvip/address/README.md, "Decoding"). A forged address costs one SipHash. */
 #pragma once
-#include "cache.h"
-#include "ff1.h"
-#include "siphash.h"
-
-#define PROOF_SLOTS 3
+#include "guesses.h"
+#include "networks.h"
+#include "payload.h"
 
 static __always_inline int has_prefix_of(const struct cluster *c, const struct flow_key *key)
 {
@@ -43,9 +41,9 @@ static __always_inline int is_proven(const struct cluster *c, struct wide addres
 	return (address.hi & c->mode_bit.hi) || (address.lo & c->mode_bit.lo);
 }
 
-static __always_inline const struct epoch *epoch_of(const struct cluster *c, struct wide address)
+static __always_inline __u32 slot_in(const struct cluster *c, struct wide address)
 {
-	return &c->epochs[shifted(address, c->epoch_shift & 127) & 3];
+	return shifted(address, c->epoch_shift & 127) & (EPOCH_SLOTS - 1);
 }
 
 /* Whether the tag of an address is wrong; of a proven one, its part that is not the proof. */
@@ -54,7 +52,9 @@ static __always_inline int has_wrong_tag(const struct cluster *c, const struct e
 	struct wide body = {.hi = address.hi & c->mac_mask.hi, .lo = address.lo & c->mac_mask.lo};
 	__u64 wrong = address.lo ^ sip_address(e->mac_key, body) >> (64 - c->tag_bits);
 
-	return !!(wrong & (is_proven(c, address) ? c->cheap_mask : c->tag_mask));
+	if (is_proven(c, address))
+		return !!(wrong & c->cheap_mask);
+	return !!((wrong & c->tag_mask) | (address.hi & c->claim_mask.hi) | (address.lo & c->claim_mask.lo));
 }
 
 /* Whether the site's keys do not verify a flow's destination, whatever the time and the source. */
@@ -71,128 +71,37 @@ __noinline int is_forged(struct flow_key *key, __u32 number)
 	address = wide_of(key->destination);
 	if (c->version == 4 || (address.hi == c->plain.hi && address.lo == c->plain.lo))
 		return 0;
-	e = epoch_of(c, address);
+	e = &c->epochs[slot_in(c, address)];
 	return !e->present || has_wrong_tag(c, e, address);
 }
 
-static __always_inline __u32 *table_value(__u32 table, __u64 value)
-{
-	struct value_key key = {.table = table, .value = value};
-
-	return bpf_map_lookup_elem(&values, &key);
-}
-
-static __always_inline __u64 field_of(const struct field *f, struct wide payload)
-{
-	__u64 mask = f->bits < 64 ? (1ULL << (f->bits & 63)) - 1 : ~0ULL;
-
-	return shifted(payload, f->shift & 127) & mask;
-}
-
-/* Decrypts the payload into work.payload, unless it is cached. Returns 1 when decrypted, 0 when cached, negative on
- * error. */
-static __always_inline int open_payload(struct work *w, const struct cluster *c, const struct epoch *e,
-					struct wide address)
-{
-	struct wide *ciphertext = &w->decoded.payload;
-
-	if (decoded_before(w, address, c->mac_mask, e->identity)) {
-		w->payload = w->decoded.payload;
-		return 0;
-	}
-	ciphertext->lo = shifted(address, c->tag_bits);
-	ciphertext->hi = c->tag_bits < 64 ? address.hi >> (c->tag_bits & 63) : 0;
-	if (c->payload_bits < 64) {
-		ciphertext->lo &= (1ULL << (c->payload_bits & 63)) - 1;
-		ciphertext->hi = 0;
-	} else {
-		ciphertext->hi &= (1ULL << (c->payload_bits & 63)) - 1;
-	}
-	count_side(SIDE_DECRYPTED);
-	if (decrypt(e->cipher, c->payload_bits, e->mid.hi, e->mid.lo, ciphertext))
-		return -1;
-	w->decoded.address.hi = address.hi & c->mac_mask.hi;
-	w->decoded.address.lo = address.lo & c->mac_mask.lo;
-	w->decoded.payload = w->payload;
-	w->decoded.identity = e->identity;
-	w->decoded.generation = 0;
-	w->decoded.tier = NONE;
-	w->decoded.deadline = 0;
-	return 1;
-}
-
 /* The tier of an authentic payload, where the client's record comes first; NONE where the payload is invalid. */
-static __noinline __u32 payload_tier(const struct work *w, const struct cluster *c, const struct client *client)
+static __noinline __u32 payload_tier(const struct work *w, const struct cluster *c, const struct fields *f,
+				     const struct client *client)
 {
 	struct wide payload = w->payload;
-	__u32 tier = c->default_tier, n;
+	__u32 tier = c->default_tier;
 
-	if (c->tier.bits) {
-		__u32 *meaning = table_value(c->tier.table, field_of(&c->tier, payload));
+	if (f->tier.bits) {
+		__u32 *meaning = table_value(f->tier.table, bits_of(&f->tier, payload));
 
 		tier = meaning ? *meaning : NONE;
 	}
-	for (n = 0; n < MAX_ATTRIBUTES; n++) {
-		__u64 value;
-
-		if (n >= c->attribute_count)
-			break;
-		value = field_of(&c->attributes[n], payload);
-		if (value && !table_value(c->attributes[n].table, value))
-			return NONE;
-	}
+	if (!are_known(f, payload, 0, f->attribute_count))
+		return NONE;
 	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
 }
 
 /* The first second at which an address has expired; the maximum where it lives as long as its epoch. */
-static __always_inline __u64 deadline_of(const struct cluster *c, const struct epoch *e, struct wide payload)
+static __always_inline __u64 deadline_of(const struct cluster *c, const struct fields *f, const struct epoch *e,
+					 struct wide payload)
 {
-	__u64 expiry = field_of(&c->expiry, payload), never = ~0ULL;
-	__u64 forever = c->expiry.bits < 64 ? (1ULL << (c->expiry.bits & 63)) - 1 : never;
+	__u64 expiry = bits_of(&f->expiry, payload), never = ~0ULL;
+	__u64 forever = f->expiry.bits < 64 ? (1ULL << (f->expiry.bits & 63)) - 1 : never;
 
-	if (!c->expiry.bits || !e->activated_at || expiry == forever || expiry >> 32)
+	if (!f->expiry.bits || !e->activated_at || expiry == forever || expiry >> 32)
 		return never;
 	return e->activated_at + expiry * c->expiry_unit;
-}
-
-/* Whether the mode-1 address of work.packet matches its client's key, its source and the time
- * (dnsvip/address/proof.py). */
-__noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
-{
-	struct site *site = current_site();
-	struct work *w = work();
-	struct client_key_name name = {.client = id};
-	struct client_key *key;
-	struct cluster *c;
-	struct sip bound, s;
-	__u64 mask, last, tag;
-	__u32 slot;
-	int n;
-
-	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
-		return 0;
-	c = &site->clusters[w->address_verdict.cluster];
-	name.master = c->master;
-	key = bpf_map_lookup_elem(&client_keys, &name);
-	if (!key || !c->slot_seconds)
-		return 0;
-	mask = (1ULL << (c->proof_bits & 63)) - 1;
-	sip_start(&bound, key->words[0], key->words[1]);
-	sip_word(&bound, w->packet.key.destination[0]);
-	sip_word(&bound, w->packet.key.destination[1] & bpf_cpu_to_be64(~c->tag_mask));
-	sip_word(&bound, bind_address ? w->packet.key.source[0] : 0);
-	sip_word(&bound, bind_address ? w->packet.key.source[1] : 0);
-	slot = w->seconds / c->slot_seconds - 1;
-	for (n = 0; n < PROOF_SLOTS; n++, slot++) {
-		last = bind_port ? w->packet.key.source_port : 0;
-		last |= (__u64)bpf_htonl(slot) << 32;
-		s = bound;
-		sip_word(&s, last);
-		tag = sip_end(&s, 40ULL << 56) >> (64 - c->proof_bits);
-		if (!((bpf_be64_to_cpu(w->packet.key.destination[1]) ^ tag) & mask))
-			return 1;
-	}
-	return 0;
 }
 
 /* Whether a proven address has opened another connection already: of another flow, or of one that is known to have
@@ -200,7 +109,7 @@ __noinline int proves(__u64 id, __u32 bind_address, __u32 bind_port)
 static __always_inline int is_replayed(struct work *w)
 {
 	const struct flow_key *key = &w->packet.key;
-	struct remembered *use;
+	struct used *use;
 
 	w->use.address[0] = key->destination[0];
 	w->use.address[1] = key->destination[1];
@@ -210,16 +119,35 @@ static __always_inline int is_replayed(struct work *w)
 		__builtin_memcmp(&use->key, key, sizeof(*key)));
 }
 
-/* Steps 7 and 8: the client's state, and its proof where one is required. */
+static __always_inline int needs_home(const struct tier *tier, const struct client *client)
+{
+	return tier->networks_only || (client && client->networks_only);
+}
+
+/* Steps 7 and 8: the client's state, its network, and its proof where one is required. `number`: the tier's, or NONE
+ * where its addresses are everybody's. */
 static __noinline __u8 check_client(struct work *w, const struct tier *tier,
-				     const struct client *client, __u64 id, int proven)
+				     const struct client *client, __u32 number, int proven)
 {
 	if (client && !client->enabled)
 		return REASON_REVOKED;
-	if (!proven)
-		return tier->require_proof || (client && client->proof_required) ? REASON_UNPROVEN : REASON_ISSUED;
-	if (!client || !proves(id, client->bind_address, client->bind_port))
+	if (!proven) {
+		if (tier->require_proof || (client && client->proof_required))
+			return REASON_UNPROVEN;
+		if (number == NONE || !needs_home(tier, client))
+			return REASON_ISSUED;
+		return is_at_home(number) ? REASON_ISSUED : REASON_UNPROVEN;
+	}
+	if (!client)
 		return REASON_BAD_PROOF;
+	w->address_verdict.bound = client->bind_address;
+	if (!w->running && has_guessed_enough())
+		return REASON_BAD_PROOF;
+	w->address_verdict.unproven = !proves();
+	if (w->address_verdict.unproven && !w->running) {
+		count_guess();
+		return REASON_BAD_PROOF;
+	}
 	if (!client->single_use)
 		return REASON_PROVEN;
 	w->address_verdict.single = 1;
@@ -233,117 +161,225 @@ static __always_inline int set_address_verdict(struct address_verdict *j, __u8 r
 	return 0;
 }
 
-static __always_inline int verify4(struct address_verdict *j, const struct cluster *c, struct wide address)
+/* An address of an IPv4 cluster. That of the default tier's class says as little as the plain one. */
+static __noinline int verify4(struct address_verdict *j, const struct site *site, const struct cluster *c,
+			      struct wide address)
 {
-	__u32 *tier;
+	const struct tier *tier;
+	__u32 *meaning, number;
 
-	if (address.lo == c->plain.lo)
-		return set_address_verdict(j, REASON_PLAIN, c->default_tier);
-	tier = table_value(c->tier.table, address.lo);
-	return tier ? set_address_verdict(j, REASON_CLASS, *tier) : set_address_verdict(j, REASON_BAD_PAYLOAD, NONE);
+	if (address.lo == c->plain.lo) {
+		set_address_verdict(j, REASON_PLAIN, c->default_tier);
+		identify_source(0);
+		return 0;
+	}
+	meaning = table_value(c->fields[IN_VIP].tier.table, address.lo);
+	number = meaning ? *meaning : NONE;
+	opaque(number);
+	if (number >= MAX_TIERS)
+		return set_address_verdict(j, REASON_BAD_PAYLOAD, NONE);
+	set_address_verdict(j, REASON_CLASS, number);
+	if (number == c->default_tier) {
+		identify_source(0);
+		return 0;
+	}
+	tier = &site->tiers[number];
+	if (!tier->networks_only || is_at_home(number))
+		return 0;
+	set_address_verdict(j, REASON_UNPROVEN, tier->unproven_default ? c->default_tier : NONE);
+	identify_source(0);
+	return 0;
 }
 
 /* Whether an issued address was verified before, tag included, and still means the same. */
 static __always_inline int verified_before(struct work *w, const struct config *settled, const struct epoch *e,
 					 struct wide address)
 {
-	struct wide whole = {~0ULL, ~0ULL};
-
 	w->decoded_hash = w->address_hash;
 	return decoded_before(w, address, whole, e->identity) &&
 	       w->decoded.generation == settled->generation &&
 	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
 }
 
-static __always_inline void take_fields(struct address_verdict *j, const struct cluster *c, struct wide payload)
+static __always_inline void take_fields(struct address_verdict *j, const struct fields *f, struct wide payload)
 {
-	if (c->client.bits)
-		j->client = field_of(&c->client, payload);
-	if (c->session.bits)
-		j->session = field_of(&c->session, payload);
+	if (f->client.bits)
+		j->client = bits_of(&f->client, payload);
+	if (f->session.bits)
+		j->session = bits_of(&f->session, payload);
 }
 
-/* Evaluates the payload of an authentic address, into work.address_verdict. */
-static __noinline int verify_payload(struct work *w, const struct site *site, const struct config *settled,
-				    const struct epoch *e, const struct lanes *l)
+/* Whether the flow label of work.packet may say something: of a flow's first packet, where the payload names a client. */
+static __always_inline int has_label(const struct work *w, const struct cluster *c)
 {
-	struct address_verdict *j = &w->address_verdict;
-	const struct cluster *c;
-	struct client *client = NULL;
-	const struct tier *tier;
-	struct wide address = wide_of(w->packet.key.destination);
-	int proven, decrypted;
-	__u64 deadline;
-	__u32 number;
+	return w->label && c->label_mac_bits && w->address_verdict.client && !w->running && w->carrier == IN_VIP;
+}
 
-	if (j->cluster >= MAX_CLUSTERS)
+static __always_inline struct client *client_of(const struct address_verdict *j)
+{
+	__u64 id = j->client;
+
+	return id ? bpf_map_lookup_elem(&clients, &id) : NULL;
+}
+
+/* Makes the flow of work.packet, to an issued address that the cache vouches for, what its label says. Always 0.
+ * (Global, as the function below, so that the kernel verifies it by itself, once.) */
+__noinline int hear_label(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	const struct fields *f;
+	struct client *client;
+
+	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
 		return 0;
+	f = &site->clusters[w->address_verdict.cluster].fields[IN_VIP];
+	client = client_of(&w->address_verdict);
+	w->payload = w->decoded.payload;
+	speak_for(w, client);
+	if (!read_label())
+		return 0;
+	take_fields(&w->address_verdict, f, w->payload);
+	find_route(client ? client->pool : NO_POOL, EVIDENCE_ISSUED);
+	return 0;
+}
+
+/* Judges the payload of an authentic address of work.carrier, whose key is in an epoch slot of its cluster, into
+ * work.address_verdict. Always 0. */
+__noinline int judge(__u32 slot, __u32 proven)
+{
+	struct config *settled = settings();
+	struct site *site = current_site();
+	struct lanes *l = lanes_now();
+	struct work *w = work();
+	struct address_verdict *j;
+	const struct fields *f;
+	const struct cluster *c;
+	const struct epoch *e;
+	const struct tier *tier;
+	struct client *client;
+	int everybodys, vouched, accepted, lasts, says;
+	__u32 number, evidence, pool;
+
+	if (!settled || !site || !l || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
+		return 0;
+	j = &w->address_verdict;
 	c = &site->clusters[j->cluster];
-	proven = is_proven(c, address);
-	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
-	decrypted = open_payload(w, c, e, address);
-	if (decrypted < 0)
-		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
-	take_fields(j, c, w->payload);
-	if (j->client)
-		client = bpf_map_lookup_elem(&clients, &j->client);
-	number = payload_tier(w, c, client);
+	f = &c->fields[w->carrier & 1];
+	e = w->carrier == IN_SOURCE ? &c->own.epochs[slot & 3] : &c->epochs[slot & 3];
+	take_fields(j, f, w->payload);
+	client = client_of(j);
+	number = payload_tier(w, c, f, client);
 	if (number >= MAX_TIERS)
 		return set_address_verdict(j, REASON_BAD_PAYLOAD, c->fallback_tier);
-	deadline = deadline_of(c, e, w->payload);
-	if (w->seconds >= deadline)
-		return set_address_verdict(j, REASON_EXPIRED, c->fallback_tier);
+	if (client && client->ended)
+		return set_address_verdict(j, REASON_REVOKED, NONE);
+	w->deadline = deadline_of(c, f, e, w->payload);
+	if (w->seconds >= w->deadline && !(w->running && (__u64)w->seconds - c->session_seconds < w->deadline))
+		return set_address_verdict(j, REASON_EXPIRED, c->expired_tier);
 	tier = &site->tiers[number];
-	j->reason = check_client(w, tier, client, j->client, proven);
-	if (j->reason == REASON_ISSUED) {
-		w->decoded.address = address;
+	everybodys = !j->client && number == c->default_tier;
+	speak_for(w, client);
+	j->reason = check_client(w, tier, client, everybodys ? NONE : number, proven);
+	vouched = j->reason == REASON_PROVEN && !j->unproven; /* by its client */
+	if (vouched && c->claim_bits != c->label_bits) {
+		int unknown = read_claims();
+
+		take_fields(j, f, w->payload);
+		if (unknown)
+			return set_address_verdict(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+	}
+	accepted = j->reason == REASON_ISSUED || j->reason == REASON_PROVEN;
+	j->tier = accepted ? number : j->reason == REASON_UNPROVEN && tier->unproven_default ? c->default_tier : c->fallback_tier;
+	pool = client ? client->pool : NO_POOL;
+	evidence = w->running ? EVIDENCE_RESUMED : j->reason == REASON_PROVEN ? EVIDENCE_PROVEN :
+		   w->carrier == IN_SOURCE ? EVIDENCE_SOURCE : EVIDENCE_ISSUED;
+	lasts = evidence == EVIDENCE_ISSUED && accepted && !(everybodys ? c->identify_source : needs_home(tier, client));
+	if (lasts) { /* from whichever source, and whatever the label */
+		find_route(pool, evidence);
+		w->decoded.address = wide_of(w->packet.key.destination);
 		w->decoded.generation = settled->generation;
 		w->decoded.tier = number;
-		w->decoded.deadline = deadline > 0xffffffffULL ? 0 : deadline;
-		remember_decoded(w, l, c->mac_mask);
-	} else if (decrypted && (!proven || j->reason == REASON_PROVEN)) {
-		remember_decoded(w, l, c->mac_mask); /* only a wholly authentic address is cached */
+		w->decoded.route = j->route;
+		w->decoded.deadline = w->deadline > 0xffffffffULL ? 0 : w->deadline;
 	}
-	if (j->reason == REASON_ISSUED || j->reason == REASON_PROVEN)
-		j->tier = number;
-	else if (j->reason == REASON_UNPROVEN && tier->unproven_default)
-		j->tier = c->default_tier;
-	else
-		j->tier = c->fallback_tier;
+	if (lasts || (w->decrypted && (!proven || vouched))) /* only what is wholly authentic */
+		remember_decoded(w, l, w->carrier == IN_SOURCE ? whole : c->mac_mask);
+	if (!accepted) {
+		if (j->reason == REASON_UNPROVEN)
+			identify_source(!j->client);
+		return 0;
+	}
+	says = has_label(w, c) && read_label();
+	if (says)
+		take_fields(j, f, w->payload);
+	if (says || !lasts)
+		find_route(pool, evidence);
+	if (w->running)
+		j->reason = REASON_RESUMED;
+	else if (w->carrier == IN_SOURCE)
+		j->reason = REASON_SOURCE;
+	if (everybodys)
+		identify_source(1);
+	return 0;
+}
+
+/* Verifies the plain VIP that work.packet goes to: the client's own address may say who it is, and else the network
+ * that it is in. */
+static __always_inline int verify_plain(struct work *w, const struct cluster *c)
+{
+	int slot = c->own.present ? own_slot() : -1;
+
+	if (slot >= 0 && open_own(slot))
+		return judge(slot, 0);
+	w->carrier = IN_VIP;
+	set_address_verdict(&w->address_verdict, REASON_PLAIN, c->default_tier);
+	identify_source(0);
 	return 0;
 }
 
 /* Verifies the destination of work.packet into work.address_verdict, whose cluster is set. Always 0. */
-static __always_inline int verify(struct work *w, const struct site *site, const struct lanes *l)
+static __always_inline int verify(struct work *w, const struct site *site)
 {
 	struct config *settled = settings();
 	struct address_verdict *j;
 	const struct cluster *c;
 	const struct epoch *e;
 	struct wide address;
+	__u32 slot;
 
 	if (!settled)
 		return 0;
 	j = &w->address_verdict;
 	j->client = j->session = 0;
-	j->single = 0;
+	j->single = j->unproven = j->reserved = j->routed = 0;
+	w->network_known = 0;
+	w->carrier = IN_VIP;
 	set_address_verdict(j, REASON_NOT_OURS, NONE);
 	if (j->cluster >= MAX_CLUSTERS)
 		return 0;
 	c = &site->clusters[j->cluster];
 	address = wide_of(w->packet.key.destination);
 	if (c->version == 4)
-		return verify4(j, c, address);
+		return verify4(j, site, c, address);
+	if (!c->resume_interval)
+		w->running = 0;
 	if (address.hi == c->plain.hi && address.lo == c->plain.lo)
-		return set_address_verdict(j, REASON_PLAIN, c->default_tier);
-	e = epoch_of(c, address);
+		return verify_plain(w, c);
+	slot = slot_in(c, address);
+	e = &c->epochs[slot];
 	if (!e->present)
 		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier);
-	if (w->maybe_decoded && !is_proven(c, address) && verified_before(w, settled, e, address)) {
-		take_fields(j, c, w->decoded.payload);
-		return set_address_verdict(j, REASON_ISSUED, w->decoded.tier);
+	if (w->maybe_decoded && !w->running && !is_proven(c, address) && verified_before(w, settled, e, address)) {
+		take_fields(j, &c->fields[IN_VIP], w->decoded.payload);
+		j->route = w->decoded.route;
+		j->routed = 1;
+		set_address_verdict(j, REASON_ISSUED, w->decoded.tier);
+		return has_label(w, c) ? hear_label() : 0;
 	}
 	if (w->forged || has_wrong_tag(c, e, address))
 		return set_address_verdict(j, REASON_BAD_TAG, c->fallback_tier);
-	return verify_payload(w, site, settled, e, l);
+	if (!open_vip(slot, is_proven(c, address)))
+		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
+	return judge(slot, is_proven(c, address));
 }

@@ -5,6 +5,7 @@
 #include "cipher.h"
 #include "select.h"
 #include "sweep.h"
+#include "ending.h"
 
 /* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
  * (dispatcher/engine.py). */
@@ -26,6 +27,11 @@ __noinline int reply(struct flow_key *key, __u32 reason)
 	if (w->packet.shape == SHAPE_FLOW)
 		flow->seen = w->seconds;
 	w->client = flow->client;
+	w->verdict.reply = 1;
+	if (flow->owner & ENDED) {
+		set_verdict(&w->verdict, ACTION_DROP, ended_reason(flow));
+		return 1;
+	}
 	set_verdict(&w->verdict, ACTION_FORWARD, reason);
 	w->verdict.mode = MODE_NAT;
 	w->verdict.reply = 1;
@@ -44,11 +50,13 @@ static __always_inline int follow(struct work *w, const struct site *site, struc
 	if (!flow)
 		return site->translates && reply(key, reason);
 	number = flow->owner >> 8;
-	if (number >= MAX_SERVERS || !site->servers[number].keeps)
+	if (!keeps_flows(site, number, w->packet.version))
 		return 0;
 	w->client = flow->client;
 	forward_to(&w->verdict, site, flow->owner, reason, flow->hash);
 	w->verdict.port = flow->translated ? flow->port : w->packet.key.source_port;
+	if (reason == REASON_FRAGMENT && is_policed(site, flow->tier)) /* errors come from routers */
+		police(flow->client, flow->tier);
 	return 1;
 }
 
@@ -87,7 +95,8 @@ static __always_inline void check_path_mtu(struct work *w, const struct site *si
 	}
 }
 
-/* Packets without a flow key of their own: ICMP errors, later fragments, other protocols. Always 0. */
+/* Packets without a flow key of their own: ICMP errors, later fragments, other protocols. Returns 1 for an error about
+ * a flow that is not known here. */
 __noinline int decide_without_flow(void)
 {
 	struct site *site = current_site();
@@ -103,7 +112,7 @@ __noinline int decide_without_flow(void)
 		else if (follow(w, site, &w->packet.key, REASON_ICMP_ERROR))
 			check_path_mtu(w, site);
 		else
-			drop_or_pass(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
+			return 1;
 	} else if (w->packet.shape == SHAPE_FRAGMENT) {
 		first = bpf_map_lookup_elem(&fragments, &w->packet.fragment);
 		if (first && first->until >= w->seconds) {
@@ -120,6 +129,17 @@ __noinline int decide_without_flow(void)
 	return 0;
 }
 
+/* An ICMP error about a flow that is not known here. */
+static __always_inline void decide_unknown_error(struct work *w, const struct site *site)
+{
+	struct lanes *l = lanes_now();
+
+	if (l && follow_elsewhere(w, site, l))
+		check_path_mtu(w, site);
+	else
+		drop_or_pass(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
+}
+
 static __always_inline void remember_fragment(struct work *w)
 {
 	struct remembered first = {.key = w->packet.key, .until = w->seconds + FRAGMENT_SECONDS};
@@ -127,10 +147,11 @@ static __always_inline void remember_fragment(struct work *w)
 	bpf_map_update_elem(&fragments, &w->packet.fragment, &first, BPF_ANY);
 }
 
-/* Drops the ICMP error where it may not be sent or is over the rate. */
+/* Drops the answer where it may not be sent or is over the rate. */
 static __always_inline void check_answer(struct xdp_md *ctx, struct work *w)
 {
-	__u32 bucket = w->verdict.reason == REASON_TOO_BIG ? BUCKET_TOO_BIG : BUCKET_NO_SERVER;
+	__u32 bucket = w->verdict.reason == REASON_TOO_BIG ? BUCKET_TOO_BIG :
+		       w->verdict.reason == REASON_EXPIRED ? BUCKET_EXPIRED : BUCKET_NO_SERVER;
 
 	if (!may_answer(ctx, &w->packet, w->verdict.reason) ||
 	    take_token(bucket, ANSWER_INTERVAL, ANSWER_BURST, 0, w->now))
@@ -148,6 +169,21 @@ __noinline int is_stranger(__u32 filter)
 	if (!is_crowded(filter) || !site || !c || !w || !c->marked)
 		return 0;
 	return is_forged(&w->packet.key, cluster_of(&w->cluster, site, &w->packet.key));
+}
+
+/* Forgets the flow of work.packet where it is relayed to another dispatcher that is lost; returns whether. */
+__noinline int forget_lost(struct xdp_md *ctx)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct flow *flow = w ? find_flow(&w->packet.key) : NULL;
+	__u32 number = flow ? flow->owner >> 8 : NONE;
+
+	if (!site || !w || !flow || number >= MAX_SERVERS || site->servers[number].keeps || !site->servers[number].peer ||
+	    (may_open(&w->packet, flow) && opens_again(ctx, &w->packet, flow, w->seconds)))
+		return 0;
+	forget(flow);
+	return 1;
 }
 
 /* Decides a packet of a flow, into work.verdict. */
@@ -172,7 +208,11 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 		    (may_be_known(filter, w->index_hash) || may_be_known(filter, w->address_hash)) &&
 		    is_stranger(*filter);
 	flow = w->forged ? NULL : follow_flow(l, p, filter, w->index_hash, w->seconds);
-	if (!flow || opens_again(p, flow, w->seconds)) {
+	if (w->shares && forget_lost(ctx))
+		flow = NULL;
+	if (!flow || (may_open(p, flow) && opens_again(ctx, p, flow, w->seconds))) {
+		w->running = is_running(ctx, p);
+		w->label = flow_label(ctx, p);
 		w->again = !flow ? AGAIN_NOT : flow->answered ? AGAIN_ANSWERED : AGAIN_UNANSWERED;
 		w->maybe_decoded = !w->forged && may_be_known(filter, w->address_hash);
 		if (w->maybe_decoded && !(p->flags & SYN)) {
@@ -184,12 +224,19 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	} else {
 		number = flow->owner >> 8;
 		w->client = flow->client;
-		if (number < MAX_SERVERS && site->servers[number].keeps)
+		if (keeps_flows(site, number, p->version))
 			forward_to(v, site, flow->owner, REASON_KNOWN, flow->hash);
 		else
 			reselect();
+		if (is_policed(site, flow->tier) && v->action == ACTION_FORWARD)
+			police(flow->client, flow->tier);
 		if (v->action == ACTION_FORWARD && v->mode == MODE_NAT)
 			assign_port(w);
+		if (w->client && v->action == ACTION_FORWARD) {
+			flow->packets++;
+			flow->bytes += p->end - p->network;
+			w->counted = 1;
+		}
 	}
 	if (p->fragmented && v->action == ACTION_FORWARD)
 		remember_fragment(w);
@@ -203,6 +250,8 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 	}
 	if (v->action == ACTION_ANSWER)
 		check_answer(ctx, w);
+	if (w->client && (!w->counted || v->action != ACTION_FORWARD))
+		count_usage();
 }
 
 /* Hands the packet to the user-space runner, by way of the kernel's routes; see README.md. */
@@ -331,10 +380,15 @@ int dispatch(struct xdp_md *ctx)
 		return XDP_PASS;
 	read_clock(w, c);
 	w->client = 0;
+	w->recorded = w->counted = 0;
 	w->verdict.server = NONE;
 	w->verdict.reply = 0;
 	w->verdict.held = 0;
 	w->verdict.mode = MODE_DIRECT;
+	w->step = 0;
+	w->shares = site->shares;
+	if (w->shares)
+		unwrap(ctx);
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP) {
@@ -344,8 +398,8 @@ int dispatch(struct xdp_md *ctx)
 		reject(w, site, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
 		decide(ctx, w, site);
-	else
-		decide_without_flow();
+	else if (decide_without_flow())
+		decide_unknown_error(w, site);
 	count(ctx, &w->verdict);
 	if (c->sample || c->watched)
 		send_event(ctx);
@@ -362,6 +416,9 @@ const struct {
 	enum side side;
 	enum action action;
 	enum mode mode;
+	enum routed routed;
+	enum evidence evidence;
+	enum per per;
 	enum stickiness stickiness;
 	enum flow_state flow_state;
 	enum watch_kind watch_kind;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The connection key table, as dnsvip/dispatcher/flows/flow.py and nat.py: new flows apart from established ones. */
 #pragma once
+#include "parse.h"
 #include "rows.h"
 #include "siphash.h"
+#include "usage.h"
 
 #define FLOW_STEP 0x9e3779b97f4a7c15ULL /* as in maglev.py */
 #define FLOW_END1 0xff51afd7ed558ccdULL
@@ -41,11 +43,21 @@ static __noinline __u64 key_hash(const struct flow_key *k)
 	return finished(h, k->destination[1] >> 56 | ports << 8 | 37ULL << 56);
 }
 
+static __always_inline int is_anonymous(const struct flow *flow)
+{
+	return flow->anonymous & ANONYMOUS;
+}
+
+static __always_inline __u32 priority_of(const struct flow *flow)
+{
+	return flow->anonymous >> PRIORITY_SHIFT;
+}
+
 static __always_inline int is_idle(const struct flow *flow, __u32 now)
 {
 	__s32 life = flow->closing ? CLOSING_SECONDS : flow->answered ? (__s32)flow->life : NEW_SECONDS;
 
-	if (flow->anonymous && life > YOUNG_SECONDS && (__s32)(flow->seen - flow->opened) < YOUNG_SECONDS)
+	if (is_anonymous(flow) && life > YOUNG_SECONDS && (__s32)(flow->seen - flow->opened) < YOUNG_SECONDS)
 		life = YOUNG_SECONDS;
 	return (__s32)(now - flow->seen) > life;
 }
@@ -56,6 +68,12 @@ static __always_inline struct flow *live_flow(const struct flow_key *key, __u32 
 	struct flow *flow = find_flow(key);
 
 	return flow && !is_idle(flow, now) ? flow : NULL;
+}
+
+/* Why packets of a flow that has ended are dropped. */
+static __always_inline __u8 ended_reason(const struct flow *flow)
+{
+	return flow->owner & CLIENT_ENDED ? REASON_REVOKED : REASON_TIER_DROP;
 }
 
 /* The key of a flow's replies from its server. */
@@ -82,7 +100,7 @@ static __noinline int close_translation(struct flow *flow)
 
 	if (!site || !flow || !flow->translated)
 		return 0;
-	number = flow->owner >> 8;
+	number = (flow->owner & ~ENDED) >> 8;
 	if (number >= MAX_SERVERS)
 		return 0;
 	flow->translated = 0;
@@ -91,6 +109,23 @@ static __noinline int close_translation(struct flow *flow)
 	if (original && is_same(original, &flow->key))
 		bpf_map_delete_elem(&replies, &reply);
 	return 0;
+}
+
+/* The counter of the established flows that a flow's client has. */
+static __always_inline __u64 *places_of(const struct flow *flow)
+{
+	__u32 place = flow->client * 0x9E3779B97F4A7C15ULL >> 48;
+
+	return bpf_map_lookup_elem(&places, &place);
+}
+
+/* Accounts an established flow to those that are anonymous, or to its client. */
+static __always_inline void count_place(struct lanes *l, const struct flow *flow, __s64 by)
+{
+	__u64 *count = is_anonymous(flow) ? &l->anonymous : places_of(flow);
+
+	if (count)
+		__sync_fetch_and_add(count, by);
 }
 
 /* Removes a flow. */
@@ -103,14 +138,14 @@ static __noinline int forget(struct flow *flow)
 	if (!flow || !l || !replace_word(flow, 0))
 		return 0;
 	number = flow->word & l->number_mask;
+	add_up(flow);
 	close_translation(flow);
 	established = flow->state == FLOW_ESTABLISHED;
 	flow->state = FLOW_NONE;
 	if (established) {
 		bpf_map_push_elem(&spare, &number, BPF_ANY);
 		__sync_fetch_and_sub(&l->established, 1);
-		if (flow->anonymous)
-			__sync_fetch_and_sub(&l->anonymous, 1);
+		count_place(l, flow, -1);
 	}
 	return 1;
 }
@@ -128,11 +163,19 @@ static __always_inline __u32 spare_place(struct lanes *l)
 	return number < l->established_places ? number : NONE;
 }
 
-/* Whether a flow may be established: anonymous ones have a share of the places. */
+/* Whether a flow may be established: anonymous ones have a share of the places, and one client of the last ones. */
 static __always_inline int has_share(const struct lanes *l, const struct flow *flow)
 {
-	return l->established < l->established_places &&
-	       (!flow->anonymous || l->anonymous < l->established_places / ANONYMOUS_SHARE);
+	__u64 bound = l->established_places, *count;
+
+	if (l->established >= bound)
+		return 0;
+	if (is_anonymous(flow))
+		return l->anonymous < bound / ANONYMOUS_SHARE;
+	if (l->established < bound - bound / CLIENT_SHARE)
+		return 1;
+	count = places_of(flow);
+	return !count || *count < bound / CLIENT_SHARE;
 }
 
 /* Establishes a new flow: its record moves. Where there is no space it stays new and is still forwarded. Returns the
@@ -151,8 +194,7 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 			moved->word = (flow->word & ~l->number_mask) | ESTABLISHED | number;
 			if (replace_word(flow, moved->word)) {
 				__sync_fetch_and_add(&l->established, 1);
-				if (moved->anonymous)
-					__sync_fetch_and_add(&l->anonymous, 1);
+				count_place(l, moved, 1);
 				flow->state = FLOW_NONE;
 				return moved;
 			}
@@ -165,6 +207,47 @@ static __always_inline struct flow *establish(struct lanes *l, struct flow *flow
 	return flow;
 }
 
+#define LOOKS 8 /* so many of the oldest new flows are looked at for one that gives way */
+
+/* A priority above the lowest of the site; 0 also of one that an earlier site had. */
+static __always_inline __u32 rank_of(const struct site *site, __u32 priority)
+{
+	return priority > site->lowest ? priority - site->lowest : 0;
+}
+
+/* The sequence number of a new flow of a priority: the next one whose place is free, or has a flow of a lower rank or of the
+ * lowest; the last one that is looked at also from one of the same rank. Flows that stay get the number instead, as if
+ * they were new. 0 where none gives way. (Global, so that the kernel verifies it by itself, once.) */
+__noinline __u64 take_place(__u32 priority, __u32 now)
+{
+	struct site *site = current_site();
+	struct lanes *l = lanes_now();
+	__u32 rank, there, word;
+	struct flow *flow;
+	__u64 number;
+	int left;
+
+	if (!site || !l)
+		return 0;
+	if (!site->ranked)
+		return __sync_fetch_and_add(&l->cursor, 1);
+	rank = rank_of(site, priority);
+	for (left = LOOKS; left > 0; left--) {
+		number = __sync_fetch_and_add(&l->cursor, 1);
+		flow = record_at(number % l->new_places);
+		if (!flow || flow->state != FLOW_NEW || is_idle(flow, now))
+			return number;
+		there = rank_of(site, priority_of(flow));
+		if (there < rank || !there || (there == rank && left == 1))
+			return number;
+		word = (flow->word & ~l->number_mask) | (number & l->number_mask);
+		if (!replace_word(flow, word))
+			return number;
+		flow->word = word;
+	}
+	return 0;
+}
+
 /* Where a new flow is recorded. */
 struct slot {
 	struct flow *flow; /* the record of the oldest new flow, which is evicted */
@@ -174,11 +257,11 @@ struct slot {
 	__u32 bits;  /* its bits in the filter */
 };
 
-/* Takes the next record and an index word for a key with a hash; 0 where there is no space. `forged`: its address is.
+/* Takes a record and an index word for a key with a hash; 0 where there is no space. `forged`: its address is.
  * The caller writes the record, `word` last: until then no look-up matches it. (Atomic operations wait for earlier
  * writes, so the record, which is seldom in the processor's cache, is written after all of them.) */
 static __always_inline int next_slot(struct lanes *l, const struct site *site, __u64 address, __u64 hash,
-				     int forged, struct slot *slot)
+				     int forged, __u32 priority, __u32 now, struct slot *slot)
 {
 	__u32 home = hash & l->row_mask, column;
 	struct row *row = row_at(home);
@@ -187,7 +270,11 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 	if (!row)
 		return 0;
 	column = free_column(l, row);
-	number = __sync_fetch_and_add(&l->cursor, 1);
+	number = take_place(priority, now);
+	if (!number) {
+		count_side(SIDE_NOT_REMEMBERED);
+		return 0;
+	}
 	slot->word = tag_of(l, hash) | (number & l->number_mask);
 	column = put_into(l, row, column, slot->word);
 	if (column >= WORDS) {
@@ -207,6 +294,8 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 	slot->flow = record_at(number % l->new_places);
 	if (!slot->flow)
 		return 0;
+	if (slot->flow->state && slot->flow->packets != slot->flow->counted)
+		add_up(slot->flow);
 	if (site->translates && slot->flow->state && slot->flow->translated)
 		close_translation(slot->flow);
 	return 1;
@@ -225,7 +314,7 @@ static __always_inline void complete(const struct lanes *l, const struct slot *s
 static __always_inline void end_use(const struct flow_key *key)
 {
 	struct use_key address = { .address = { key->destination[0], key->destination[1] } };
-	struct remembered *use = bpf_map_lookup_elem(&uses, &address);
+	struct used *use = bpf_map_lookup_elem(&uses, &address);
 
 	if (use && is_same(&use->key, key))
 		use->ended = 1;
@@ -265,12 +354,22 @@ static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *
 	if (flow->state != FLOW_NEW)
 		return flow;
 	flow->answered = 1;
-	return flow->anonymous && now <= flow->opened ? flow : establish(l, flow);
+	if (flow->anonymous & STAYS_NEW || (is_anonymous(flow) && now <= flow->opened))
+		return flow;
+	return establish(l, flow);
+}
+
+/* Whether a packet of a known flow may begin another connection: most do not. */
+static __always_inline int may_open(const struct packet *p, const struct flow *flow)
+{
+	return p->flags & SYN || flow->anonymous & TAKEN_OVER;
 }
 
 /* Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that opened
- * the flow, sent again. */
-static __always_inline int opens_again(const struct packet *p, const struct flow *flow, __u32 now)
+ * the flow, sent again; of a flow that was taken over also a datagram that is not of a running one. */
+static __noinline int opens_again(struct xdp_md *ctx, const struct packet *p, const struct flow *flow, __u32 now)
 {
+	if (p->key.protocol == IPPROTO_UDP)
+		return flow->anonymous & TAKEN_OVER && !is_running(ctx, p);
 	return opens(p) && (flow->answered || (__s32)(now - flow->opened) > RETRY_SECONDS);
 }

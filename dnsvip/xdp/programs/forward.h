@@ -28,6 +28,23 @@ static __always_inline int decrement_hop_limit(struct xdp_md *ctx, const struct 
 	return 1;
 }
 
+static __always_inline void increment_hop_limit(struct xdp_md *ctx, const struct packet *p)
+{
+	if (p->version == 6) {
+		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (ip)
+			ip->hops++;
+	} else {
+		struct ip4_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (!ip)
+			return;
+		ip->ttl++;
+		ip->check = bpf_htons(adjusted(bpf_ntohs(ip->check), -256));
+	}
+}
+
 /* Sets DSCP (RFC 2474); ECN stays (RFC 3168). */
 static __always_inline void set_dscp(struct xdp_md *ctx, const struct packet *p, __u8 dscp)
 {
@@ -156,26 +173,39 @@ static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
 	return bpf_redirect(hop->interface, 0);
 }
 
+/* The destination in the packet's header; 0 where it cannot be read. */
+static __always_inline int read_destination(struct xdp_md *ctx, const struct packet *p, __be64 *address)
+{
+	if (p->version == 6) {
+		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (!ip)
+			return 0;
+		address[0] = ip->destination[0];
+		address[1] = ip->destination[1];
+	} else {
+		struct ip4_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (!ip)
+			return 0;
+		address[0] = 0;
+		address[1] = (__u64)ip->destination << 32;
+	}
+	return 1;
+}
+
 /* Sends a reply under nat to its own destination; without a known neighbour the kernel forwards it. */
 __noinline int send_on(struct xdp_md *ctx)
 {
 	struct work *w = work();
 	struct hop hop = {};
-	struct ip6_head *ip;
 	__be64 address[2];
 
-	if (!w)
+	if (!w || !read_destination(ctx, &w->packet, address))
 		return XDP_DROP;
-	ip = bytes_at(ctx, w->packet.network, sizeof(*ip));
-	if (!ip)
-		return XDP_DROP;
-	address[0] = ip->destination[0];
-	address[1] = ip->destination[1];
-	if (!look_up_hop(ctx, &hop, address, 6))
+	if (!look_up_hop(ctx, &hop, address, w->packet.version))
 		return send(ctx, &hop);
-	ip = bytes_at(ctx, w->packet.network, sizeof(*ip));
-	if (ip)
-		ip->hops++; /* the kernel decrements it */
+	increment_hop_limit(ctx, &w->packet); /* the kernel decrements it */
 	count_side(SIDE_NO_NEXT_HOP);
 	return XDP_PASS;
 }

@@ -74,6 +74,12 @@ struct udp_head {
 	__be16 check;
 };
 
+/* The beginning of a datagram that is not empty. */
+struct datagram {
+	struct udp_head head;
+	__u8 first;
+} __attribute__((packed));
+
 struct icmp_head {
 	__u8 type;
 	__u8 code;

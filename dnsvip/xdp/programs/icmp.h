@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The ICMP errors sent in the name of the addressed VIP, as dnsvip/dispatcher/egress/icmp.py. */
 #pragma once
-#include "forward.h"
+#include "reset.h"
 #include "token_bucket.h"
 
 #define QUOTED6 (1280 - 48) /* RFC 4443 section 2.4 (c) */
 #define QUOTED4 (576 - 28)  /* RFC 1812 section 4.3.2.3 */
-#define ANSWER_HOPS 64
 #define DONT_FRAGMENT 0x4000
 
 struct quote {
@@ -25,13 +24,6 @@ struct icmp_answer {
 	__u8 code;
 	__u16 check;
 	__be32 word;
-};
-
-struct pseudo6 {
-	__be64 source[2];
-	__be64 destination[2];
-	__be32 length;
-	__be32 next;
 };
 
 /* Whether an error about a packet to one of our VIPs may be sent at all (RFC 4443 section 2.4 (e), RFC 1122 section
@@ -103,6 +95,8 @@ static __always_inline int answer6(struct xdp_md *ctx, struct work *w)
 		icmp.type = 2;
 		icmp.code = 0;
 		icmp.word = bpf_htonl(w->verdict.mtu);
+	} else if (w->verdict.reason == REASON_EXPIRED) {
+		icmp.code = 1;
 	}
 	pseudo.source[0] = p->key.destination[0];
 	pseudo.source[1] = p->key.destination[1];
@@ -156,14 +150,21 @@ static __always_inline int answer4(struct xdp_md *ctx, struct work *w)
 	return 1;
 }
 
-/* Turns the frame into the ICMP error about it, sent back over the link it came from. An XDP action. */
+/* Turns the frame into the answer to it, sent back over the link it came from. An XDP action. */
 __noinline int answer(struct xdp_md *ctx)
 {
 	struct work *w = work();
+	int done;
 
 	if (!w)
 		return XDP_DROP;
-	if (!(w->packet.version == 6 ? answer6(ctx, w) : answer4(ctx, w))) {
+	if (w->packet.version == 4)
+		done = answer4(ctx, w);
+	else if (w->verdict.reason == REASON_EXPIRED && w->packet.key.protocol == IPPROTO_TCP)
+		done = reset6(ctx, w);
+	else
+		done = answer6(ctx, w);
+	if (!done) {
 		count_side(SIDE_NOT_SENT);
 		return XDP_DROP;
 	}

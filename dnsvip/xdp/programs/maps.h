@@ -12,7 +12,12 @@
 #define FRAGMENTED 4096
 #define BUCKET_TOO_BIG MAX_TIERS /* after the tiers' buckets: those of ICMP errors */
 #define BUCKET_NO_SERVER (MAX_TIERS + 1)
-#define BUCKETS (MAX_TIERS + 2)
+#define BUCKET_EXPIRED (MAX_TIERS + 2)
+#define BUCKET_UNKNOWN_ERRORS (MAX_TIERS + 3) /* ICMP errors about flows that are not known here */
+#define BUCKET_RESUMED (MAX_TIERS + 4) /* resumed flows of each cluster */
+#define BUCKETS (BUCKET_RESUMED + MAX_CLUSTERS)
+
+#define BUCKET_SETS 8192
 
 #define DECODED 32768 /* a power of two */
 
@@ -26,6 +31,8 @@ struct config {
 	__u32 user_space;   /* whether a process takes packets handed to user space; else they are dropped */
 	__u32 generation;   /* rises with every change of what addresses mean */
 	__u32 marked;       /* every flow to a forged address has its mark in the filter (STRAY) */
+	__u32 use_share;    /* how many entries of map `uses` one client may have */
+	__u32 unused;
 };
 
 struct {
@@ -115,6 +122,15 @@ struct {
 	__type(value, __u32);
 } values SEC(".maps");
 
+/* Masks of rules by the values of conditions that are wide, and by client ids (routes.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct value_key);
+	__type(value, __u64);
+} masks SEC(".maps");
+
 struct client {
 	__u32 tier; /* NONE: no such tier, use the address's own */
 	__u8 enabled;
@@ -122,6 +138,9 @@ struct client {
 	__u8 single_use;
 	__u8 bind_address;
 	__u8 bind_port;
+	__u8 ended; /* none of its packets passes, those of known flows included */
+	__u16 pool; /* of its own, or its own servers; NO_POOL */
+	__u8 networks_only; /* its issued addresses from its own networks only */
 	__u8 unused[3];
 };
 
@@ -132,6 +151,51 @@ struct {
 	__type(key, __u64); /* client id */
 	__type(value, struct client);
 } clients SEC(".maps");
+
+/* The rules that the attributes of a client allow where its network tells who it is (routes.h). */
+struct client_mask_key {
+	__u64 client;
+	__u32 cluster;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); /* resized */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct client_mask_key);
+	__type(value, __u64);
+} client_masks SEC(".maps");
+
+/* The networks of clients (networks.h). */
+struct network_key {
+	struct wide address; /* without the bits after the prefix; IPv4: in the last 32 bits */
+	__u32 length;	     /* of IPv4: with the 96 bits before */
+	__u32 kind;	     /* twice the step (0 ecs, 1 source), and 1 of IPv4 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); /* resized */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct network_key);
+	__type(value, __u64); /* client id; 0: one that is not enabled */
+} networks SEC(".maps");
+
+#define NETWORK_LENGTHS 258
+
+/* Kind << 8 | length of the networks that there may be, in the order to look for them. */
+struct network_lengths {
+	__u32 count[2]; /* of IPv6, of IPv4 */
+	__u16 order[2][NETWORK_LENGTHS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct network_lengths);
+} network_lengths SEC(".maps");
 
 struct client_key_name {
 	__u64 client;
@@ -161,7 +225,7 @@ struct decoded {
 	__u32 generation; /* config.generation when `tier` was determined; 0: only the payload is valid */
 	__u32 tier;
 	__u32 deadline; /* the first second at which the address has expired; 0: never */
-	__u32 unused;
+	struct route route;
 };
 
 struct {
@@ -182,6 +246,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+/* What each client has used; 0: those for whom there was no space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536 + 1);
+	__type(key, __u64); /* client id */
+	__type(value, struct usage);
+} usage SEC(".maps");
 
 struct row {
 	__u32 words[16]; /* rows.h */
@@ -223,6 +295,14 @@ struct {
 	__type(value, struct lanes);
 } lanes SEC(".maps");
 
+/* How many established flows the clients have, by place_of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, __u64);
+} places SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, FRAGMENTED);
@@ -238,8 +318,44 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, FLOWS / 4); /* resized */
 	__type(key, struct use_key);
-	__type(value, struct remembered);
+	__type(value, struct used);
 } uses SEC(".maps");
+
+/* The addresses of servers under nat, with their IP versions. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SERVERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct use_key);
+	__type(value, __u32);
+} translated SEC(".maps");
+
+/* How many entries of `uses` each client has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS / 4); /* resized */
+	__type(key, __u64);
+	__type(value, __u64);
+} use_shares SEC(".maps");
+
+/* Bad proofs of source networks in one slot of a cluster, and relayed flows of clients (guesses.h). */
+struct guesser {
+	__be64 network; /* the first half of the source; a client's id */
+	__u32 cluster; /* NONE: a client's relayed flows are counted */
+	__u32 zero;
+};
+
+struct guesses {
+	__u32 ends; /* the first second after the slot */
+	__u32 number;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct guesser);
+	__type(value, struct guesses);
+} guesses SEC(".maps");
 
 /* Replies under nat: from the key of a reply to the key of its flow. */
 struct {
@@ -255,6 +371,29 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bucket);
 } buckets SEC(".maps");
+
+/* Policing's buckets of tiers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TIERS);
+	__type(key, __u32);
+	__type(value, struct bucket_pair);
+} policing_buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_TIERS);
+	__type(key, __u32);
+	__type(value, struct policed);
+} policed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, BUCKET_SETS); /* resized: a power of two */
+	__type(key, __u32);
+	__type(value, struct bucket_set);
+} client_buckets SEC(".maps"), source_buckets SEC(".maps");
 
 /* The next hop to a server, by bpf_fib_lookup, valid for a while. */
 struct hop {
@@ -294,15 +433,29 @@ struct {
 	__type(value, __u64);
 } opened SEC(".maps");
 
+/* Flows recorded whose pool a rule or their client decided, by cluster and rule. */
+#define ROUTES_EACH (RULE_OWN + 1)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_CLUSTERS * ROUTES_EACH);
+	__type(key, __u32);
+	__type(value, __u64);
+} routed SEC(".maps");
+
 /* Events counted beside a packet's one reason. */
 enum side {
 	SIDE_TO_USER_SPACE, /* handed to user space: to be held, hop limit over, or no next hop known */
 	SIDE_NO_NEXT_HOP,
 	SIDE_KEPT_NEW,       /* a flow stayed new: no space among the established */
-	SIDE_NOT_REMEMBERED, /* a new flow was not recorded: no space in two rows, only in a full table */
+	SIDE_NOT_REMEMBERED, /* a new flow was not recorded: no space in two rows, or none gave way */
 	SIDE_DECRYPTED,      /* a payload that was not in the decode cache */
 	SIDE_EVENT_LOST,
 	SIDE_NOT_SENT, /* no headroom in the frame for a header */
+	SIDE_CLIENT_SHARED, /* no room for a bucket of a client's own: it shares its tier's */
+	SIDE_SOURCE_SHARED, /* the same of a source */
+	SIDE_GUESS_REFUSED, /* a proof that was not verified: its network has sent too many bad ones */
+	SIDE_LABEL_IGNORED, /* a flow label that is no claim of its client's */
 	SIDES
 };
 

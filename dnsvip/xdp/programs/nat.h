@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Network address translation for IPv6, both ways: the port of a flow at its server (dispatcher/flows/nat.py), and
+/* Network address translation, both ways: the port of a flow at its server (dispatcher/flows/nat.py), and
  * the bytes (dispatcher/egress/rewrite.py). */
 #pragma once
 #include "checksum.h"
@@ -18,6 +18,18 @@ static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *
 	if (holder)
 		return !__builtin_memcmp(holder, key, sizeof(*key));
 	return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
+}
+
+/* Removes the anonymous flow that has a reply key, while it is young: its source may be forged, and it yields to an
+ * authentic one. */
+static __noinline int displace(struct flow_key *reply, __u32 now)
+{
+	struct flow_key *holder = reply ? bpf_map_lookup_elem(&replies, reply) : NULL;
+	struct flow *flow = holder ? find_flow(holder) : NULL;
+
+	if (!flow || !is_anonymous(flow) || (__s32)(now - flow->opened) >= YOUNG_SECONDS)
+		return 0;
+	return forget(flow);
 }
 
 /* Allocates a port for the flow of work.packet at its server. Returns 0, or a negative number where none is free. */
@@ -41,6 +53,8 @@ __noinline int open_translation(void)
 		return -1;
 	hash = key_hash(&w->packet.key);
 	reply_key(&reply, &w->packet.key, site->servers[number].address, w->packet.key.source_port);
+	if (!(flow->anonymous & (ANONYMOUS | TAKEN_OVER))) /* taken over: it would tell whether its proof is right */
+		displace(&reply, w->seconds);
 	for (n = 0; n < TRIES; n++) {
 		if (n)
 			reply.destination_port = bpf_htons(FIRST_PORT + (hash + n * 7919) % PORTS);
@@ -60,7 +74,7 @@ static __always_inline __u32 checksum_offset(__u8 protocol)
 		return 16;
 	if (protocol == IPPROTO_UDP)
 		return 6;
-	return protocol == IPPROTO_ICMPV6 ? 2 : 0;
+	return protocol == IPPROTO_ICMPV6 || protocol == IPPROTO_ICMP ? 2 : 0;
 }
 
 /* Updates an upper layer's checksum; returns old minus new of that field. A truncated checksum stays as it is, and so
@@ -102,11 +116,13 @@ static __always_inline __s32 put_word_at(struct xdp_md *ctx, __u32 offset, __be1
 static __always_inline __s32 put_port(struct xdp_md *ctx, __u8 protocol, __u32 upper, __u32 offset, __be16 port)
 {
 	struct icmp_head *icmp;
+	__u8 asked = protocol == IPPROTO_ICMP ? (offset ? ECHO_REPLY4 : ECHO_REQUEST4)
+					      : (offset ? ECHO_REPLY6 : ECHO_REQUEST6);
 
-	if (protocol != IPPROTO_ICMPV6)
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP)
 		return put_word_at(ctx, upper + offset, port);
 	icmp = bytes_at(ctx, upper, sizeof(*icmp));
-	if (!icmp || icmp->type != (offset ? ECHO_REPLY6 : ECHO_REQUEST6))
+	if (!icmp || icmp->type != asked)
 		return 0;
 	return put_word_at(ctx, upper + 4, port);
 }
@@ -123,6 +139,60 @@ static __always_inline void translate_error(struct xdp_md *ctx, struct packet *p
 	inside += put_port(ctx, protocol, p->inner, port_at, port);
 	difference += inside + settle(ctx, protocol, p->inner, p->end, inside);
 	settle(ctx, IPPROTO_ICMPV6, p->upper, p->end, difference);
+}
+
+/* Writes an address into the IPv4 header at `head`, with its checksum. Returns old minus new of the address; `whole` of
+ * the header. */
+static __always_inline __s32 put_address4(struct xdp_md *ctx, __u32 head, __u32 offset, __be32 address, __s32 *whole)
+{
+	struct ip4_head *ip = bytes_at(ctx, head, sizeof(*ip));
+	__be32 *at = bytes_at(ctx, head + offset, sizeof(*at));
+	__u32 old, check;
+	__s32 difference;
+
+	*whole = 0;
+	if (!ip || !at)
+		return 0;
+	old = bpf_ntohl(*at);
+	*at = address;
+	address = bpf_ntohl(address);
+	difference = (__s32)((old >> 16) + (old & 0xffff)) - (__s32)((address >> 16) + (address & 0xffff));
+	check = bpf_ntohs(ip->check);
+	ip->check = bpf_htons(adjusted(check, difference));
+	*whole = difference + (__s32)check - (__s32)bpf_ntohs(ip->check);
+	return difference;
+}
+
+/* The part of an address's difference that an upper layer's checksum covers: ICMP for IPv4 has no pseudo-header. */
+static __always_inline __s32 summed(__u8 protocol, __s32 difference)
+{
+	return protocol == IPPROTO_ICMP ? 0 : difference;
+}
+
+/* As `translate`, of an IPv4 packet. Always 0. */
+__noinline int translate4(struct xdp_md *ctx, __be32 address, __u32 reply)
+{
+	__u32 outer = reply ? 12 : 16, inner = reply ? 16 : 12;
+	struct work *w = work();
+	struct packet *p;
+	__s32 difference, whole, ports;
+	__u8 protocol;
+
+	if (!w)
+		return 0;
+	p = &w->packet;
+	protocol = p->key.protocol;
+	difference = summed(protocol, put_address4(ctx, p->network, outer, address, &whole));
+	if (p->shape == SHAPE_ERROR) {
+		difference = summed(protocol, put_address4(ctx, p->upper + 8, inner, address, &whole));
+		ports = put_port(ctx, protocol, p->inner, reply ? 0 : 2, w->verdict.port);
+		whole += ports + settle(ctx, protocol, p->inner, p->end, difference + ports);
+		settle(ctx, IPPROTO_ICMP, p->upper, p->end, whole);
+	} else if (p->shape == SHAPE_FLOW) { /* the checksum is in the first fragment and covers the others too */
+		difference += put_port(ctx, protocol, p->upper, reply ? 2 : 0, w->verdict.port);
+		settle(ctx, protocol, p->upper, frame_length(ctx), difference);
+	}
+	return 0;
 }
 
 /* Rewrites the packet as work.verdict says: to the server, or as a reply to the client. Always 0. */
@@ -152,6 +222,8 @@ __noinline int translate(struct xdp_md *ctx)
 	} else {
 		return 0;
 	}
+	if (p->version == 4)
+		return translate4(ctx, address[1] >> 32, reply);
 	outer = reply ? 8 : 24;
 	inner = reply ? 24 : 8;
 	if (p->shape == SHAPE_ERROR) {

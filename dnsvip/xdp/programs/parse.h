@@ -184,6 +184,28 @@ static __always_inline int parse_icmp(struct xdp_md *ctx, struct packet *p)
 	return PARSED;
 }
 
+/* Whether a packet is not the first of its flow: a TCP segment without SYN, or a datagram that begins like the short
+ * header of QUIC, which comes after the handshake (RFC 9000 section 17.3.1). */
+static __always_inline int is_running(struct xdp_md *ctx, const struct packet *p)
+{
+	struct datagram *udp;
+
+	if (p->key.protocol == IPPROTO_TCP)
+		return !(p->flags & SYN);
+	if (p->key.protocol != IPPROTO_UDP || p->upper + sizeof(*udp) > p->end)
+		return 0;
+	udp = bytes_at(ctx, p->upper, sizeof(*udp));
+	return udp && (udp->first & 0xc0) == 0x40;
+}
+
+/* The flow label (RFC 6437); 0 is none. */
+static __always_inline __u32 flow_label(struct xdp_md *ctx, const struct packet *p)
+{
+	__be32 *word = p->version == 6 ? bytes_at(ctx, p->network, sizeof(*word)) : NULL;
+
+	return word ? bpf_ntohl(*word) & 0xfffff : 0;
+}
+
 static __always_inline int parse_upper(struct xdp_md *ctx, struct packet *p, int later)
 {
 	if (later) {

@@ -4,6 +4,7 @@
 #pragma once
 #include "decode.h"
 #include "flow.h"
+#include "uses.h"
 
 #define BUSY (-16) /* EBUSY */
 
@@ -110,10 +111,27 @@ static long sweep_decoded(void *map, __u32 *number, struct decoded *d, struct sw
 	return 0;
 }
 
-static long sweep_use(void *map, struct use_key *key, struct remembered *use, struct sweeping *s)
+static long sweep_use(void *map, struct use_key *key, struct used *use, struct sweeping *s)
 {
-	if (s->all || use->until < s->now)
-		bpf_map_delete_elem(&uses, key);
+	__u64 client = use->client;
+
+	if ((s->all || use->until < s->now) && !bpf_map_delete_elem(&uses, key))
+		give_share_back(&client);
+	return 0;
+}
+
+/* A packet that takes a share at this moment may leave its client with one less than it has: no more than that. */
+static long sweep_share(void *map, __u64 *client, __u64 *count, struct sweeping *s)
+{
+	if (s->all || !*count)
+		bpf_map_delete_elem(&use_shares, client);
+	return 0;
+}
+
+static long sweep_guess(void *map, struct guesser *name, struct guesses *made, struct sweeping *s)
+{
+	if (s->all || made->ends <= s->now)
+		bpf_map_delete_elem(&guesses, name);
 	return 0;
 }
 
@@ -151,7 +169,9 @@ int sweep(struct sweep *order)
 	__sync_fetch_and_add(&l->phase, 1);
 	bpf_for_each_map_elem(&replies, sweep_reply, &s, 0);
 	bpf_for_each_map_elem(&uses, sweep_use, &s, 0);
+	bpf_for_each_map_elem(&use_shares, sweep_share, &s, 0);
 	bpf_for_each_map_elem(&fragments, sweep_fragment, &s, 0);
+	bpf_for_each_map_elem(&guesses, sweep_guess, &s, 0);
 	return s.expired;
 }
 
@@ -180,7 +200,7 @@ int adopt(struct flow *from)
 		return 0;
 	hash = index_hash(l, &key);
 	if (look_up(l, &key, hash) || !next_slot(l, site, address_hash(l, &key), hash,
-						goes_astray(&key, &cluster), &slot))
+						goes_astray(&key, &cluster), priority_of(from), from->seen, &slot))
 		return 0;
 	*slot.flow = *from;
 	slot.flow->place = slot.place;

@@ -16,6 +16,7 @@
 enum absent {
 	NONE = 0xffffffffu, /* no tier, pool, ring or server */
 	NO_DSCP = 255,
+	NO_PRIORITY = 255,
 };
 
 #define NANOSECONDS 1000000000ULL

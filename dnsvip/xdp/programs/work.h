@@ -26,7 +26,12 @@ struct address_verdict {
 	__u32 tier; /* NONE: none */
 	__u8 reason;
 	__u8 single; /* a single-use address */
-	__u16 unused;
+	__u8 reserved; /* its use has a new entry in map `uses` */
+	__u8 routed;   /* `route` is set */
+	struct route route;
+	__u8 unproven; /* resumed although its proof does not hold */
+	__u8 bound;    /* the client's proofs are bound to its address */
+	__u8 unused[2];
 };
 
 enum again { AGAIN_NOT, AGAIN_UNANSWERED, AGAIN_ANSWERED };
@@ -39,8 +44,29 @@ struct work {
 	__u32 ring;    /* of the packet before */
 	__u8 maybe_decoded;   /* the packet's destination may be in the decode cache */
 	__u8 forged;          /* the packet's destination is known to be forged */
-	__u16 again;          /* whether the packet is a SYN on a known flow: enum again */
+	__u8 running;         /* the packet is of a new flow, and not the first of it */
+	__u8 again;           /* whether the packet is a SYN on a known flow: enum again */
+	__u32 dscp; /* of a new flow: that of the packet may be marked (policing.h) */
 	__u64 client; /* of the packet's flow, where known */
+	__u16 recorded; /* the packet's flow has been recorded */
+	__u16 counted;  /* it has been counted in its flow (usage.h) */
+	__u32 network_known; /* `network` is of this packet */
+	__u64 network;       /* the client that the packet's source identifies; 0: none */
+	__u32 slot;          /* that the packet's proof is right for */
+	__u32 label;         /* the packet's flow label; 0: none */
+	__u32 carrier;       /* whose `payload` is: enum carrier */
+	__u32 decrypted;     /* `payload` was not in the decode cache */
+	__u32 key_known;     /* `key` and `bound` are those of the packet's client (proof.h) */
+	__u32 has_key;
+	__u64 key[2];
+	__be64 bound[2]; /* what its client binds proofs to, zeros where it does not */
+	__u64 bound_port;
+	__u32 by_network;    /* the flow's client is known by its network, and no payload says more */
+	__u32 unrecorded;    /* the packet is relayed for itself: there is nothing to record */
+	__u32 priority;      /* of the flow that is recorded or renewed: the stack has no room */
+	__u32 shares; /* there are other dispatchers */
+	__u32 step; /* how another dispatcher has relayed the packet (relay.h); 0: it has not */
+	__u32 first, second; /* the owner of its key, and who would be without: server numbers, NONE for ourselves */
 	__u64 address_hash; /* hash of the packet's destination */
 	__u64 index_hash;   /* hash of its flow's key */
 	__u64 flow_hash;    /* the hash that selects its server */
@@ -54,7 +80,9 @@ struct work {
 	__u64 stream[2];
 	struct decoded decoded; /* to be written into the decode cache */
 	struct wide payload;
-	struct remembered use_made; /* to be written into map `uses` */
+	struct value_key mask_key;
+	__u64 deadline; /* the first second at which the packet's address has expired */
+	struct used use_made; /* to be written into map `uses` */
 	struct event event;
 };
 

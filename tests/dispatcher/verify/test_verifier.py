@@ -19,7 +19,8 @@ from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.explain import DecodingStep
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.identity.identify import Classified, Requester
-from dnsvip.dns.synthesis.vip import Kind, VipMaker
+from dnsvip.dns.synthesis.issuer import Kind
+from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.site import ClientState, Service, Snapshot, Step
 from tests.address.strategies import layouts
 from tests.samples import (

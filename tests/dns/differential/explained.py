@@ -130,6 +130,13 @@ def _ds_from_above(world: World, question: Question, _: Answer, theirs: Answer) 
     return question.rtype == "DS" and name in world.zones
 
 
+def _ds_of_a_zone(world: World, question: Question, ours: Answer, theirs: Answer) -> bool:
+    """The one difference is whether the name of a zone that the one above does not delegate exists."""
+    name = _last_name(question, theirs.answer)
+    there = (ours.rcode, theirs.rcode) == ("NOERROR", "NXDOMAIN") and differences(ours, theirs) == ["rcode"]
+    return question.rtype == "DS" and name in world.zones and there
+
+
 def _round_again(_: World, _question: Question, ours: Answer, theirs: Answer) -> bool:
     once = list(dict.fromkeys(_aliases(theirs)))
     return differences(ours, theirs) == ["alias order"] and len(once) < len(theirs.answer) and once == _aliases(ours)
@@ -223,6 +230,12 @@ EXPLAINED: Sequence[Explained] = (
         "RFC 4035 section 3.1.4.1: the zone right above answers for DS; NSD takes any that has NS records there",
         _ds_from_above,
         witness=True,
+    ),
+    Explained(
+        KNOT | BIND,
+        "RFC 8020 section 2: no such name means nothing below it; Knot and BIND say so of a zone that they have, where"
+        " the one above does not delegate it",
+        _ds_of_a_zone,
     ),
     Explained(KNOT, "RFC 2181 section 5: no record twice; Knot goes round a loop again and again", _round_again),
     Explained(

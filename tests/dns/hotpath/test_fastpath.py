@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from dnsvip.dns import two_generation_cache
-from dnsvip.dns.engine import Engine, Known
-from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.hotpath.fastpath import FastPath, Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity.identify import Address
+from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.cookies import Cookies
+from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protocol.names import Labels, flat_name
+from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.site import Anonymous, Cluster, Snapshot
+from dnsvip.site import Anonymous, Cluster, DnssecAlgorithm, DnssecDenial, NonceOf, Snapshot, Zone
+from tests.dns.dnssec.signed import ED25519, P256, signed
 from tests.dns.world import world_snapshot
 from tests.long import long_or
-from tests.samples import NOW
+from tests.samples import NOW, snapshot_of
 
 ROUNDS, BATCH, BATCHES = 6, 64, long_or(90, long=275)
 """6 times 275 times 64 are more than a hundred thousand queries, a sample is a third of them."""
@@ -42,9 +47,25 @@ COOKIES = [
 """Client cookies, and server cookies of all sources: fresh, to be renewed, too old."""
 
 
+BIG = "\n".join(
+    ["@ 60 SOA ns h 1 1 1 1 1", "@ 60 NS ns", "ns 60 A 192.0.2.1", f"c7{'x' * 60} 60 CNAME www.example.test."]
+    + [f"c{n}{'x' * 60} 60 CNAME c{n + 1}{'x' * 60}" for n in range(7)]
+    + [f"a{size} 60 A 192.0.2.{n}" for size in (30, 70, 80, 200) for n in range(size)]
+    + [f"m{size} 60 MX {n} mx{n % 12}.m" for size in (30, 70, 200) for n in range(size)]
+    + [f"mx{n}.m 60 {data}{n}" for n in range(12) for data in ("A 192.0.2.", "AAAA 2001:db8::", "AAAA 2001:db8:1::")]
+    + [f"_s._tcp 60 SRV 0 0 {n} mx{n % 12}.m" for n in range(20)]
+    + [f"*.w 60 TXT {'t' * 40}{n}" for n in range(40)]
+    + [f"cut 60 NS ns{n}.cut\nns{n}.cut 60 A 192.0.2.{n}\nns{n}.cut 60 A 192.0.3.{n}" for n in range(12)]
+    + [f"far 60 NS mx{n}.m" for n in range(12)]
+)
+"""A zone with record sets, delegations and aliases that do not fit an answer over UDP, or only one with EDNS."""
+
+
 @pytest.fixture(scope="module")
 def snapshot() -> Snapshot:
-    return replace(world_snapshot(), cookie_secrets=(bytes(range(16)), bytes(16)))
+    world = replace(world_snapshot(), cookie_secrets=(bytes(range(16)), bytes(16)))
+    zones = {**world.site.zones, "big.test": Zone("big.test", BIG)}
+    return replace(world, site=replace(world.site, zones=zones))
 
 
 def names_of(engine: Engine) -> list[Labels]:
@@ -114,7 +135,8 @@ class Requesters:
         options = b"".join(self._option() for _ in range(pick.choice((0, 1, 1, 1, 2, 3))))
         owner = b"\1a\0" if pick.random() < 0.01 else b"\0"
         length = len(options) + (pick.choice((-1, 1)) if pick.random() < 0.01 else 0)
-        head = b"\0\x29" + pick.choice(SIZES).to_bytes(2, "big") + ttl.to_bytes(4, "big")
+        size = pick.choice(SIZES) if pick.random() < 0.8 else pick.randint(512, 1232)
+        head = b"\0\x29" + size.to_bytes(2, "big") + ttl.to_bytes(4, "big")
         return owner + head + max(0, length).to_bytes(2, "big") + options
 
     def _option(self) -> bytes:
@@ -169,16 +191,29 @@ def changed(snapshot: Snapshot, round_: int) -> Snapshot:
 
 
 @pytest.mark.timeout(300)
-def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
-    """Whatever is asked, the fast path gives the engine's bytes and counts or leaves the message to the engine."""
+@pytest.mark.parametrize(
+    ("zones", "batches", "denial"),
+    [
+        ({}, BATCHES, DnssecDenial.COMPACT),
+        ({"example.test": P256, "big.test": ED25519}, BATCHES // 3, DnssecDenial.COMPACT),
+        ({"example.test": P256, "big.test": ED25519}, BATCHES // 3, DnssecDenial.NSEC),
+    ],
+)
+def test_the_fast_path_gives_what_the_engine_gives(
+    snapshot: Snapshot, zones: Mapping[str, DnssecAlgorithm], batches: int, denial: DnssecDenial
+) -> None:
+    """Whatever is asked, the fast path gives the engine's bytes and counts or leaves the message to the engine, of
+    signed zones too."""
+    snapshot = signed(snapshot, zones, denial)
     plain, behind = Engine(snapshot), Engine(snapshot)
     behind.cookies = plain.cookies  # which remember when they were made
+    behind._signatures = behind.signer._signatures = plain._signatures  # of which no two are equal
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 7), moments(7)
     answered, fast = 0, None
     for round_ in range(ROUNDS):
         plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
         fast = FastPath(behind, fast)
-        for _ in range(BATCHES):
+        for _ in range(batches):
             now = next(times)
             wires = [requesters.message() for _ in range(BATCH)]
             sources = [requesters.random.choice(SOURCES) for _ in wires]
@@ -187,33 +222,43 @@ def test_the_fast_path_gives_what_the_engine_gives(snapshot: Snapshot) -> None:
             for wire, source, got in zip(wires, sources, quick, strict=True):
                 right = decided(plain, wire, source, listener, now)
                 answered += isinstance(got, bytes)
-                ours = got if isinstance(got, bytes) else decided(behind, wire, source, listener, now, got)
+                ours = got if isinstance(got, bytes) else missed(fast, got, wire, source, listener, now)
                 assert ours == right, (wire, source, listener, now)
         assert numbers(plain) == numbers(behind)
-    assert answered > ROUNDS * BATCH * BATCHES // 5 * 2
+    assert answered > ROUNDS * BATCH * batches // 10 * (1 if zones else 3)  # most OPT records are new, and so misses
 
 
-def decided(
-    engine: Engine, wire: bytes, source: Address, listener: str, now: float, known: Known | None = None
-) -> bytes | None:
+def missed(fast: FastPath, miss: Miss, wire: bytes, source: Address, listener: str, now: float) -> bytes | None:
+    """The engine's answer to a miss, counted, and kept where the fast path says so."""
+    reply = fast.engine.decide(wire, source, listener, "udp", now, miss.known)
+    fast.engine.counters.count(reply)
+    if miss.keep is not None:
+        fast.keep(miss.keep, reply, now)
+    return reply.wire
+
+
+def decided(engine: Engine, wire: bytes, source: Address, listener: str, now: float) -> bytes | None:
     """The engine's answer, counted."""
-    reply = engine.decide(wire, source, listener, "udp", now, known)
+    reply = engine.decide(wire, source, listener, "udp", now)
     engine.counters.count(reply)
     return reply.wire
 
 
 def run(
     fast: FastPath, wires: list[bytes], peers: list[bytes], listener: str = "public", now: float = NOW
-) -> list[bytes | Known]:
-    """The answers to messages, of which those of one IP version are one batch; what is known of those that miss."""
-    results: dict[int, bytes | Known] = {}
+) -> list[bytes | Miss]:
+    """The answers to messages, of which those of one IP version are one batch; the misses among them."""
+    results: dict[int, bytes | Miss] = {}
     for size, version in ((4, 4), (16, 6)):
         places = [place for place, peer in enumerate(peers) if len(peer) == size]
         keys = [key_of(peers[place], wires[place]) for place in places]
         ids = bytearray().join(wires[place][:2] for place in places)
         hits, misses = fast.answers(keys, ids, listener, WIDTH[version], now)
         results |= {place: wires[place][:2] + hit[0] for place, hit in zip(places, hits, strict=True) if hit}
-        results |= {places[number]: known for number, known in misses if known}
+        results |= {places[miss.place]: miss for miss in misses}
+        for miss in misses:
+            if miss.tail is not None:  # as whoever answers it does
+                fast.learn(miss.tail, parse(wires[places[miss.place]]))
     return [results[place] for place in range(len(wires))]
 
 
@@ -255,6 +300,17 @@ COOKIE = b"\0\x0a\0\x08"
         lambda n: question(f"{n:03}.each.example.test", 28),
         lambda n: question(f"{n:03}.sub.example.test", 1, opt(do=0x80)),
         lambda n: question(f"{n:03}.nowhere.invalid", 1),
+        lambda n: question("a200.big.test", 1, opt(ECS + bytes([10, n, 0]))),
+        lambda n: question("a70.big.test", 1, opt(COOKIE + n.to_bytes(8, "big"))),
+        lambda n: question("a80.big.test", 1),
+        lambda n: question(f"c0{'x' * 60}.big.test", 28),
+        lambda n: question("a30.big.test", 1),
+        lambda n: question("m200.big.test", 15, opt()),
+        lambda n: question("m30.big.test", 15, opt(COOKIE + n.to_bytes(8, "big"))),
+        lambda n: question("_s._tcp.big.test", 33, opt()),
+        lambda n: question(f"{n:03}.w.big.test", 16, opt()),
+        lambda n: question(f"{n:03}.cut.big.test", 1, opt()),
+        lambda n: question(f"c0{'x' * 50}.big.test", 28, opt(ECS + bytes([198, 51, n]))),
     ],
 )
 def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) -> None:
@@ -264,6 +320,81 @@ def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) ->
     for n in range(200):
         [answer] = ask(fast, [make(n)], [source.packed])
         assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
+
+
+def test_answers_with_nonces_of_their_own_are_not_kept(snapshot: Snapshot) -> None:
+    """With `nonce = "answer"` the fast path still answers, and no answer twice, whether signed or not."""
+    web = snapshot.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    layout = (("tier", 4), ("client", 11), ("nonce", 22))
+    site = replace(
+        snapshot.site, clusters={**snapshot.site.clusters, "web": replace(web, layout=layout, nonce=NonceOf.ANSWER)}
+    )
+    world = replace(snapshot_of(site), cookie_secrets=snapshot.cookie_secrets)
+    fast, source = FastPath(Engine(signed(world, {"example.test": P256}))), ip_address("2001:db8:77::5")
+    plain, wanting = question("www.example.test"), question("www.example.test", 28, opt(do=0x80))
+    quick = [run(fast, [plain, plain], [source.packed] * 2, now=NOW + n) for n in range(3)]
+    answers = [got for batch in quick[1:] for got in batch]
+    assert len({got for got in answers if isinstance(got, bytes)}) == len(answers)
+    misses = [miss for _ in range(4) for miss in run(fast, [wanting], [source.packed])]
+    assert all(isinstance(miss, Miss) and miss.keep is None for miss in misses)
+
+
+@pytest.mark.parametrize(
+    ("name", "qtype"),
+    [("www.example.test", 28), ("nothing.example.test", 1), ("mail.example.test", 16), ("big.example.test", 1)],
+)
+def test_signed_answers_are_kept(snapshot: Snapshot, name: str, qtype: int) -> None:
+    """The engine signs an answer twice, the second time it is kept; without DO the template answers. What is kept is
+    read as the reply that it was, and lasts until addresses change, an hour at most."""
+    engine = Engine(signed(snapshot, {"example.test": P256}))
+    fast, source = FastPath(engine), ip_address("127.0.0.1")
+    wire, plain = question(name, qtype, opt(do=0x80)), question(name, qtype, opt())
+    for _ in range(3):
+        run(fast, [plain], [source.packed])
+    run(fast, [question("www.example.test", 1, opt(do=0x80))], [source.packed])  # whose OPT record is learned
+    for _ in range(2):
+        (miss,) = run(fast, [wire], [source.packed])
+        assert isinstance(miss, Miss)
+        right = missed(fast, miss, wire, source, "public", NOW)
+    assert ask(fast, [wire, plain], [source.packed] * 2) == [right, decided(engine, plain, source, "public", NOW)]
+    reply = engine.decide(wire, source, "public", "udp", NOW)
+    hit = fast._rooms["public", WIDTH[4]].whole.get(key_of(source.packed, wire))
+    assert hit is not None
+    assert reply_of(hit, wire[:2]) == reply._replace(query=None)
+    assert ask(fast, [wire], [source.packed], now=NOW + 3600) == [None]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        opt(),
+        opt(ECS + bytes([198, 51, 100])),
+        opt(COOKIE + bytes(8)),
+        opt(b"\xfd\xe9\0\0" * 30),
+        opt(COOKIE + bytes(8) + b"\xfd\xe9\0\1x"),
+        b"\3key\0\0\xfa\0\xff\0\0\0\0\0\2ab",
+    ],
+)
+def test_nothing_is_parsed_before_its_turn(snapshot: Snapshot, tail: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a question is read by whoever answers the miss, in its turn: the next with such an OPT record is
+    answered at once. TSIG stays a miss."""
+    engine, peer = Engine(snapshot), bytes([127, 0, 0, 1])
+    responder, wire = Responder(engine, FrontEnds(()), Counter()), question("www.example.test", 28, tail)
+    for _ in range(3):
+        ask(responder.fast, [question("www.example.test")], [peer])
+
+    def parsed(*_: object) -> None:
+        raise AssertionError("parsed before its turn")
+
+    for known in (False, tail.startswith(b"\0")):
+        with monkeypatch.context() as patched:
+            for name in ("parse", "parse_additional"):
+                patched.setattr(f"dnsvip.dns.engine.{name}", parsed)
+            (answer,), later = responder.datagrams([key_of(peer, wire)], bytearray(wire[:2]), "public", WIDTH[4])
+        assert (answer is not None) is known
+        for waiting in later:
+            assert responder.answer(waiting) is not None
 
 
 def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.identity.identify import Classified, Classifier, Ecs, Requester
-from dnsvip.dns.identity.prefixes import NOBODY, PrefixTable
 from dnsvip.site import ClientState, Step
+from dnsvip.site.identity.prefixes import NOBODY, PrefixTable
 from tests.samples import make_site, make_snapshot, snapshot_of
 
 Prefixes: TypeAlias = dict[tuple[int, int], int]

@@ -7,13 +7,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 import dns.message
 import pytest
 
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.io.responder import Responder
+from dnsvip.dns.protection.proxy import FrontEnds
+from dnsvip.site import Service, Snapshot, Transfer, Zone
 from tests.dns.world import Running, world_snapshot
 
 SAMPLES, TURNS = 150, 1000
@@ -62,6 +69,38 @@ QUESTIONS = {
     + long_record(0) * 367,
 }
 """What takes long to read: many options, long names, many records."""
+
+
+LARGE = "\n".join(
+    ["@ 60 SOA ns h 1 1 1 1 1", "@ 60 NS ns", "ns 60 A 192.0.2.1"]
+    + [f"a 60 A 10.0.{n // 250}.{n % 250}" for n in range(3900)]
+    + [f"txt 60 TXT {'t' * 240}{n}" for n in range(200)]
+    + [f"mx 60 MX {n} mail{n}.servers\nmail{n}.servers 60 AAAA ::{n:x}" for n in range(1100)]
+    + [f"far 60 MX {n} x{n}.elsewhere.test." for n in range(1300)]
+)
+TRANSFER = Transfer((ip_network("127.0.0.0/8"),))
+ANSWERS = {
+    "addresses": ("a.large.test", "A"),
+    "texts": ("txt.large.test", "TXT"),
+    "servers": ("mx.large.test", "MX"),
+    "servers elsewhere": ("far.large.test", "MX"),
+    "transfer": ("large.test", "AXFR"),
+    "transfer beside services": ("other.test", "AXFR"),
+}
+"""What takes long to answer: large record sets, and zones."""
+
+
+def large_snapshot() -> Snapshot:
+    """The world with a zone of large record sets and 3,000 services more; two zones may be transferred."""
+    world = world_snapshot()
+    site = world.site
+    zones = {
+        **site.zones,
+        "large.test": Zone("large.test", LARGE, TRANSFER),
+        "other.test": replace(site.zones["other.test"], transfer=TRANSFER),
+    }
+    services = {name: Service(name, "web") for name in (f"s{n}.example.test" for n in range(3000))}
+    return replace(world, site=replace(site, zones=zones, services={**site.services, **services}))
 
 
 class Percentiles(NamedTuple):
@@ -125,6 +164,57 @@ def test_datagrams_beside_expensive_streams(kind: str) -> None:
     with Running(world_snapshot()) as server:
         idle = percentiles(server)
         with flood(server.port, QUESTIONS[kind]):
+            busy = percentiles(server)
+    assert 2 * busy.turn < 0.010, f"{busy}, without streams {idle}"
+    assert busy.clock < 0.250 + 20 * idle.clock, f"{busy}, without streams {idle}"
+
+
+@pytest.fixture(scope="module")
+def large() -> Engine:
+    engine = Engine(large_snapshot())
+    assert not engine.problems
+    return engine
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_long_answers_are_made_in_steps(kind: str, large: Engine) -> None:
+    """No step of a large answer or a transfer takes 2 ms of processor time, and its bytes are those of one step."""
+    before = sum(large.counters.outcomes.values())
+    responder = Responder(large, FrontEnds(()), Counter())
+    wire, source = dns.message.make_query(*ANSWERS[kind], use_edns=0).to_wire(), ip_address("127.0.0.1")
+    rounds = [taken(responder, wire) for _ in range(5)]
+    undisturbed = [min(seconds) for seconds in zip(*(seconds for _, seconds in rounds), strict=True)]
+    assert max(undisturbed) < 0.002
+    messages = rounds[0][0]
+    reply = large.decide(wire, source, "public", "tcp", time.time())
+    assert messages == [reply.wire, *(message for message in reply.more or () if message)]
+    assert messages[0]
+    assert sum(map(len, messages)) > 20_000 or "services" in kind
+    assert sum(large.counters.outcomes.values()) == before + len(rounds)
+
+
+def taken(responder: Responder, wire: bytes) -> tuple[list[bytes], list[float]]:
+    """The messages of the answer over TCP, and how long each step took."""
+    begin = time.thread_time()
+    answer = responder.stream(wire, ip_address("127.0.0.1"), "public")
+    messages, seconds = [answer] if isinstance(answer, bytes) else [], [time.thread_time() - begin]
+    sending = iter(()) if answer is None or isinstance(answer, bytes) else answer
+    while True:
+        begin = time.thread_time()
+        message = next(sending, None)
+        seconds.append(time.thread_time() - begin)
+        if message is None:
+            return messages, seconds
+        if message:
+            messages.append(message)
+
+
+@pytest.mark.parametrize("kind", ["servers", "transfer"])
+def test_datagrams_beside_long_answers(kind: str) -> None:
+    """As above, beside eight streams that ask for large answers."""
+    with Running(large_snapshot()) as server:
+        idle = percentiles(server)
+        with flood(server.port, dns.message.make_query(*ANSWERS[kind]).to_wire()):
             busy = percentiles(server)
     assert 2 * busy.turn < 0.010, f"{busy}, without streams {idle}"
     assert busy.clock < 0.250 + 20 * idle.clock, f"{busy}, without streams {idle}"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import dns.message
 import dns.query
@@ -23,8 +22,9 @@ from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.framing import Framer, frame
+from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
-from dnsvip.dns.io.tcp import Gate, Stream, StreamLimits
+from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
@@ -173,58 +173,6 @@ def test_connections_are_bounded(tight: Running) -> None:
         assert not refused(sock)
 
 
-class Connected:
-    """Stands for a stream at the gate."""
-
-    def __init__(self, source: str) -> None:
-        self.source, self.evicted = ip_address(source), False
-
-    def evict(self) -> None:
-        self.evicted = True
-
-
-def gate_of(limits: StreamLimits) -> Any:
-    """A gate that takes what stands for streams."""
-    return Gate(limits)
-
-
-@pytest.mark.parametrize(
-    ("networks", "admitted"),
-    [
-        (lambda n: f"2001:db8:{n:x}::1", 100),  # a /48 each
-        (lambda n: f"2001:db8:0:{n:x}::1", 8),  # a /64 each of one /56
-        (lambda n: f"2001:db8:0:{n:x}00::1", 16),  # a /56 each of one /48
-        (lambda n: f"2001:db8::{n:x}", 4),
-        (lambda n: f"192.0.2.{n}", 100),
-    ],
-)
-def test_a_source_is_its_network(networks: Callable[[int], str], admitted: int) -> None:
-    """Who has a /48 or a /56 has not as much as all the addresses in it would; what leaves gives its room back."""
-    gate = gate_of(StreamLimits(connections=1000, per_source=4))
-    for _ in range(2):
-        streams = [Connected(networks(number)) for number in range(100)]
-        let_in = [stream for stream in streams if gate.enter(stream)]
-        assert len(let_in) == admitted
-        for stream in streams:
-            gate.leave(stream)
-    assert not gate._sources
-
-
-def test_the_longest_idle_goes() -> None:
-    """Where a thousand connections stand open with a question now and then, a newcomer takes the place of the one whose
-    last is the longest ago."""
-    gate = gate_of(StreamLimits(connections=3))
-    streams = [Connected(f"192.0.2.{number}") for number in range(6)]
-    for stream in streams[:3]:
-        assert gate.enter(stream)
-    gate.touch(streams[0])
-    assert gate.enter(streams[3])
-    gate.touch(streams[2])
-    assert gate.enter(streams[4])
-    assert [stream.evicted for stream in streams] == [True, True, False, False, False, False]
-    assert list(gate.streams) == [streams[3], streams[2], streams[4]]
-
-
 async def test_the_client_of_a_dual_stack_socket() -> None:
     """A peer that a dual-stack socket writes as ::ffff:a.b.c.d is the IPv4 client, for identity and limits."""
     tally: Counter[str] = Counter()
@@ -370,7 +318,7 @@ def test_a_fault_of_ours_is_one_servfail(tight: Running, monkeypatch: pytest.Mon
         raise RuntimeError("for the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "decide", fail)
+        patch.setattr(Engine, "steps", fail)
         assert tight.dig("www.example.test", "NAPTR").status == "SERVFAIL"  # which no template is ready for
     assert tight.counters()["outcomes"]["failed"] == 1
     assert tight.dig("www.example.test", "AAAA").status == "NOERROR"

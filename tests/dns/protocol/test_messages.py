@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import dns.edns
 import dns.flags
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.dns.protocol.builder import build, size_limit
+from dnsvip.dns.protocol.builder import build, compose, size_limit
 from dnsvip.dns.protocol.message import Flaw, Malformed, Query, Rcode, Response, RRset, Subnet, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
@@ -135,6 +136,49 @@ def test_truncated() -> None:
     assert not message.flags & dns.flags.TC
     assert len(message.answer[0]) == 2
     assert [rrset.name.to_text() for rrset in message.additional] == ["ns.x."]
+
+
+class Read(tuple[bytes]):
+    """Record data that counts how often it is looked into."""
+
+    times = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        Read.times += 1
+        return super().__getitem__(index)
+
+
+def test_what_does_not_fit_is_not_built() -> None:
+    """An answer over UDP costs what fits of it, however large the record sets that it would have."""
+    Read.times = 0
+    large = RRset(OWNER, Type.TXT, 60, tuple(Read((b"\xff" + bytes(255),)) for _ in range(200)))
+    responses = [
+        Response(answer=(large,)),
+        Response(glue=(large,)),
+        Response(additional=(large,)),
+        Response(additional=[large._replace(owner=(bytes([label]),)) for label in range(97, 120)]),
+    ]
+    for response, most in zip(responses, (10, 10, 10, 8 * 10), strict=True):
+        Read.times = 0
+        assert len(build(question(), response, 1232)) <= 1232
+        assert Read.times <= 2 * most
+
+
+def test_from_when_on_there_is_more() -> None:
+    """`beyond` is the least room in which the answer has more; with less it is the same."""
+    sets = tuple(addresses((bytes([97 + number]), b"x"), 3 + number) for number in range(12))
+    asked = question()
+    for response in (
+        Response(answer=sets[:4], additional=sets),
+        Response(answer=sets),
+        Response(additional=sets[::-1]),
+    ):
+        bare = {limit: compose(asked, response, limit) for limit in range(100, 1232)}
+        for limit, built in bare.items():
+            room = limit - len(built.opt)
+            assert built.beyond > room
+            if limit + 1 in bare:
+                assert (bare[limit + 1].wire == built.wire) is (room + 1 < built.beyond)
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(500, 1232))

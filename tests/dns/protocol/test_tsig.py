@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rrset
 import dns.tsig
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.protocol.tsig import MALFORMED, TsigKeys, _read
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.site import Step
 from tests.dns.world import KEY, SECRET, Running, world_snapshot
@@ -66,6 +68,55 @@ def test_unknown_key(key: dns.tsig.Key) -> None:
     assert tsig.name == key.name
     assert reply.outcome is DnsOutcome.TSIG_KEY
     assert not message.answer
+
+
+@pytest.mark.parametrize(
+    ("key", "outcome"),
+    [(make_key("nobody"), DnsOutcome.TSIG_KEY), (make_key(secret=WRONG), DnsOutcome.TSIG_SIGNATURE)],
+    ids=["unknown key", "wrong MAC"],
+)
+def test_what_anybody_can_send_is_cheap(
+    monkeypatch: pytest.MonkeyPatch, key: dns.tsig.Key, outcome: DnsOutcome
+) -> None:
+    """dnspython makes no object of an unknown key or a wrong MAC, and the answer is as long as was reckoned."""
+    query = dns.message.make_query(NAME, "AAAA")
+    query.use_tsig(key)
+    wire = query.to_wire()
+    with monkeypatch.context() as patched:
+        patched.setattr(dns.name, "from_wire", None)
+        patched.setattr(dns.rdata, "from_wire", None)
+        patched.setattr(dns.tsig, "sign", None)
+        reply = ENGINE.decide(wire, LOCAL, "default", "udp", time.time())
+    assert reply.outcome is outcome
+    assert reply.wire
+    bare = bare_of(reply.wire, tsig_of(reply)[1])
+    at = len(wire) - len(query.tsig.name.to_wire()) - 10 - len(query.tsig[0].to_wire())
+    assert len(reply.wire) == len(bare) + TsigKeys([]).check(wire, at, 0.0).size
+
+
+@given(st.data())
+def test_what_is_a_tsig_record(data: st.DataObject) -> None:
+    """It is one exactly where dnspython can read it, whatever its bytes; a compressed name is that of its pointer."""
+    # A pointer to offset 0 reads the id as labels; dnspython goes wrong where such a label reaches past the pointer.
+    query = dns.message.make_query(NAME, "AAAA", id=0x0212)
+    query.use_tsig(make_key("nobody"))
+    wire = bytearray(query.to_wire())
+    at = len(wire) - len(query.tsig.name.to_wire()) - 10 - len(query.tsig[0].to_wire())
+    if data.draw(st.booleans()):
+        wire[at : at + 8] = data.draw(
+            st.sampled_from([b"\xc0\x0c", b"\x01a\xc0\x10", b"\xc0\x00", b"\xc0\xff", b"\x01\xff\x00"])
+        )
+    for _ in range(data.draw(st.integers(0, 3))):
+        wire[data.draw(st.integers(at, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    wire[-4] &= 15  # dnspython knows no errors above 4095
+    try:
+        owner, rdata = _read(bytes(wire), at)
+        expected = owner.to_wire(), rdata.algorithm.to_wire()
+    except Exception:  # noqa: BLE001 - whatever it makes of such bytes
+        expected = None
+    signature = TsigKeys([]).check(bytes(wire), at, 0.0)
+    assert signature.unsigned == expected
+    assert (signature is MALFORMED) is (expected is None)
 
 
 def test_wrong_secret() -> None:

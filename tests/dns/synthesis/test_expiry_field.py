@@ -10,7 +10,8 @@ from dnsvip.address.keyring import Epoch, Keyring
 from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.identity.identify import Classified, Requester
-from dnsvip.dns.synthesis.vip import Kind, VipMaker
+from dnsvip.dns.synthesis.issuer import Kind
+from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.site import Cluster, Service, Snapshot, Step, epochs
 from dnsvip.site.epochs import NodeReport
 from tests.samples import ACTIVATED, make_snapshot

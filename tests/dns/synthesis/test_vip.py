@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dnsvip.address.layout import Layout
 from dnsvip.dns.identity.identify import Classified, Classifier, Ecs, Requester
-from dnsvip.dns.synthesis import vip as vip_module
-from dnsvip.dns.synthesis.vip import Kind, Vip, VipMaker
+from dnsvip.dns.synthesis import issuer
+from dnsvip.dns.synthesis.issuer import Kind, Vip
+from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.site import Client, Service, Snapshot, Step
 from tests.address.strategies import layouts
 from tests.samples import ACTIVATED, NOW, active_epoch, make_snapshot, with_layout
@@ -70,6 +71,32 @@ def test_attributes_are_numbers() -> None:
     acme, newsreader = (values_of(snapshot, vip) for vip in vips)
     assert (acme["lang"], acme["age"], acme["content"]) == (2, 42, 0)
     assert (newsreader["lang"], newsreader["age"], newsreader["content"]) == (0, 0, 0)
+
+
+def test_what_is_asked_for_is_sealed() -> None:
+    """The attributes of a service stand in its addresses, before the client's own; another service's are as they were,
+    also where both are made at once."""
+    layout = [["tier", 4], ["client", 20], ["lang", 4], ["content", 2], ["nonce", 7]]
+    values = {"lang": {"en": 1, "fr": 2}, "content": {"page": 1, "video": 2}}
+    snapshot = make_snapshot(
+        {
+            "cluster": {"web": {"layout": layout, "values": values, "anonymous": "encoded"}},
+            "service": {"www.example.test": {"attributes": {"content": "video", "lang": "en"}}},
+            "client": {"acme": {"attributes": {"lang": "fr", "content": 1}}},
+        }
+    )
+    video, page = snapshot.site.services["www.example.test"], Service("other.example.test", "web")
+    asked = [(who, ANYWHERE) for who in (known(snapshot), known(snapshot, "newsreader"), NOBODY)]
+    vips = VipMaker(snapshot)
+    sealed = {service.name: vips.seal_batch(service, asked, NOW) for service in (video, page)}
+    assert sealed == {
+        service.name: [VipMaker(snapshot).aaaa(service, *each, NOW) for each in asked] for service in (page, video)
+    }
+    carried = {
+        name: [(values["lang"], values["content"]) for values in (values_of(snapshot, vip) for vip in made)]
+        for name, made in sealed.items()
+    }
+    assert carried == {"www.example.test": [(1, 2)] * 3, "other.example.test": [(2, 1), (0, 0), (0, 0)]}
 
 
 @given(layouts(), st.booleans(), st.floats(0, 1e6))
@@ -136,7 +163,7 @@ def test_repeated_question_is_a_look_up() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of anonymous prefixes is answered rightly with no more memory than the bound."""
-    monkeypatch.setattr(vip_module, "MEMO_SIZE", 8)
+    monkeypatch.setattr(issuer, "MEMO_SIZE", 8)
     snapshot = make_snapshot(ENCODED)
     maker = VipMaker(snapshot)
     flood = [through(f"10.0.{i}.1") for i in range(50)]
@@ -335,3 +362,16 @@ def test_addresses_lie_in_the_prefix() -> None:
     prefix = IPv6Network("2001:db8:a:1::/64")
     vips = [ask(snapshot, through(f"10.{i}.0.1"), NOW + i) for i in range(200)]
     assert all(IPv6Address(vip.address) in prefix for vip in vips)
+
+
+def test_each_answer_has_a_nonce() -> None:
+    """With `nonce = "answer"` no two answers of a client are alike, one by one or in a batch, and each is its own."""
+    changes = {"cluster": {"web": {"layout": [["tier", 4], ["client", 13], ["nonce", 20]], "nonce": "answer"}}}
+    snapshot = make_snapshot(changes)
+    vips, who = VipMaker(snapshot), known(snapshot)
+    made = [vips.aaaa(WWW, who, ANYWHERE, NOW) for _ in range(20)]
+    made += vips.seal_batch(WWW, [(who, ANYWHERE)] * 20, NOW)
+    assert len({vip.address for vip in made if vip}) == 40
+    assert {values_of(snapshot, vip)["client"] for vip in made if vip} == {1001}
+    assert vips.fresh == {"web"}
+    assert VipMaker(make_snapshot()).fresh == frozenset()

@@ -13,13 +13,19 @@ import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import lru_cache
-
-import aiohttp
+from urllib.parse import quote, urlsplit
 
 from dnsvip.dispatcher.health.agent import LONGEST_LINE, Report, parse_report
 from dnsvip.site import Address, Check
 
-MOST_HEADERS = 8190
+MOST_ANSWER = 1 << 14
+"""Bytes of an HTTP answer that are read, interim responses included: probes run beside packets, and an endless answer
+must not take their time."""
+
+NO_HTTP = "the answer is not HTTP"
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_KEPT = "/%:@!$&'()*+,;=-._~?"
+"""What stays as it is in the path and query of a URL (RFC 3986 section 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +77,19 @@ async def _within(check: Check, work: Awaitable[Result]) -> Result:
             return await work
     except TimeoutError:
         return Result(passed=False, note=f"no answer within {check.timeout:g} s")
-    except (OSError, aiohttp.ClientError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return Result(passed=False, note=_described(error))
 
 
 def _described(error: Exception) -> str:
-    """An error in a few words; aiohttp wraps those of the system and of TLS."""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"certificate: {cause.verify_message}"
-    if isinstance(cause, OSError) and cause.errno and cause.errno in errno.errorcode:
-        return os.strerror(cause.errno)
-    if isinstance(cause, aiohttp.ClientError):  # its text quotes what the other side says, which may be a secret
-        return "the answer is not HTTP"
-    return str(cause) or type(cause).__name__
+    """An error in a few words, none of them what the other side says, which may be a secret."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 async def _connect(address: str, port: int) -> Result:
@@ -94,22 +99,47 @@ async def _connect(address: str, port: int) -> Result:
 
 
 async def _request(address: Address, check: Check) -> Result:
-    headers = {"Host": check.host} if check.host else {}
-    connector = aiohttp.TCPConnector(force_close=True, use_dns_cache=False)
-    async with (
-        aiohttp.ClientSession(
-            connector=connector, trust_env=False, max_line_size=MOST_HEADERS, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session,
-        session.get(
-            _own_url(address, check),
-            headers={"User-Agent": "dnsvip-check", **headers},
-            allow_redirects=False,
-            ssl=_context(check.verify, check.ca),
-            server_hostname=check.host,
-        ) as response,
-    ):
-        passed = 200 <= response.status < 400
-        return Result(passed, "" if passed else f"HTTP {response.status}")
+    parts = urlsplit(_own_url(address, check))
+    tls = parts.scheme == "https"
+    reader, writer = await asyncio.open_connection(
+        str(address),
+        parts.port or (443 if tls else 80),
+        ssl=_context(check.verify, check.ca) if tls else None,
+        server_hostname=(check.host or str(address)) if tls else None,
+        limit=MOST_ANSWER,
+    )
+    try:
+        target = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=_KEPT)
+        head = (f"GET {target} HTTP/1.1", f"Host: {check.host or parts.netloc}", "User-Agent: dnsvip-check")
+        writer.write("\r\n".join((*head, "Accept: */*", "Connection: close", "", "")).encode())
+        status = await _status(reader)
+    finally:
+        writer.close()
+    passed = 200 <= status < 400
+    return Result(passed, "" if passed else f"HTTP {status}")
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    """The status of the final response; interim ones (RFC 9110 section 15.2) are passed over. Raises ValueError for
+    what is no HTTP, or begins no final response within MOST_ANSWER bytes."""
+    left = MOST_ANSWER
+    begins = True
+    status = 0
+    while left > 0:
+        try:
+            line = await reader.readline()
+        except ValueError:  # longer than the limit
+            break
+        left -= len(line)
+        if begins:
+            match = _STATUS.fullmatch(line)
+            status = int(match[1]) if match else 0
+            if status >= 200:
+                return status
+        begins = not line.strip()
+        if not line or not status:
+            break
+    raise ValueError(NO_HTTP)
 
 
 @lru_cache(64)

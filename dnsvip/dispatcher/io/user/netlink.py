@@ -156,7 +156,7 @@ def _rule_words(rule: Rule) -> dict[str, Any]:
     if rule.mark:
         words["fwmark"], words["fwmask"] = rule.mark, 0xFFFF_FFFF if rule.table else MARK_MASK
     if rule.source:
-        words["src"], words["src_len"] = rule.source, 128
+        words["src"], words["src_len"] = rule.source, ip_address(rule.source).max_prefixlen
     return words
 
 

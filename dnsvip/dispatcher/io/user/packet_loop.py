@@ -1,6 +1,6 @@
 """The packet path of the user-space runner: read from the TUN device, decide, send.
 
-    TUN device -> decide -> output_bytes -> raw socket (paths.py)
+    TUN device, or another dispatcher's tunnel -> decide -> output_bytes -> raw socket (paths.py)
 
 Everything here runs in the event loop's thread.
 """
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
+from collections.abc import Hashable
+from ipaddress import IPv6Address
 
 import structlog
 
+from dnsvip.dispatcher.admission import queue_of
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import outcome
@@ -20,6 +24,7 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.view import UserEvents
+from dnsvip.dispatcher.peers import step_of
 from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PairCounts
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import Target, Verdict
@@ -51,11 +56,17 @@ class PacketLoop:
         self._encap_source = encap_source
         self._fd = -1
         self._read_size = 0
+        self._relayed: list[socket.socket] = []
 
     def start(self, fd: int, mtu: int) -> None:
         """Handle the packets of a TUN device whose MTU is `mtu` bytes."""
         self._fd, self._read_size = fd, mtu + 64
         asyncio.get_running_loop().add_reader(fd, self._drain)
+
+    def listen(self, relayed: socket.socket) -> None:
+        """Handle what other dispatchers relay to a raw socket for tunnels of one next header, too."""
+        self._relayed.append(relayed)
+        asyncio.get_running_loop().add_reader(relayed, self._drain_relayed, relayed)
 
     def counts(self) -> PairCounts:
         """Packets by the reason of their verdict and what was done with them; they sum to the packets read."""
@@ -64,11 +75,20 @@ class PacketLoop:
             reason: {action.value: tables[action][reason] for action in actions} for reason, actions in ACTIONS.items()
         }
 
+    def poll(self) -> None:
+        """Handle what has arrived, for whoever keeps the event loop from it."""
+        if self._fd >= 0:
+            self._drain()
+
     def stop(self) -> None:
         """Read no more packets."""
         if self._fd >= 0:
             asyncio.get_running_loop().remove_reader(self._fd)
             self._fd = -1
+        while self._relayed:
+            relayed = self._relayed.pop()
+            asyncio.get_running_loop().remove_reader(relayed)
+            relayed.close()
 
     def _drain(self) -> None:
         """Read and handle what has arrived, up to a batch."""
@@ -94,18 +114,47 @@ class PacketLoop:
             self.stop()
             self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
 
+    def _drain_relayed(self, relayed: socket.socket) -> None:
+        """As `_drain`, of what other dispatchers have relayed; anything else in a tunnel is not for us."""
+        tables, now, size = self.tables, time.time_ns(), self._read_size
+        for _ in range(BATCH):
+            try:
+                data, sender = relayed.recvfrom(size)
+            except OSError:
+                return
+            source = IPv6Address(sender[0].partition("%")[0]).packed
+            step = step_of(tables.relay_key, source, self._encap_source, relayed.proto, data)
+            if step:
+                self._decide(data, tables, now, step)
+
+    def _decide(self, data: bytes, tables: DispatchTables, now: int, step: int) -> None:
+        verdict, problem = outcome(data, tables, self._flows, now, step)
+        action = verdict.action
+        counts = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
+        counts[action][verdict.reason] += 1
+        if problem is not None:
+            log.error("packets make the program fail", where=problem.where, problem=problem.message)
+        if self._events.sinks:
+            self._events.show(data, verdict, now)
+        if action is not Action.DROP:
+            self._handle(data, verdict)
+
     def _handle(self, data: bytes, verdict: Verdict) -> None:
         if verdict.delay:
-            self._flows.held += 1
-            asyncio.get_running_loop().call_later(verdict.delay / SECOND, self._release, data, verdict)
+            bucket, priority = queue_of(verdict, self.tables)
+            self._flows.hold.add(bucket, priority, (data, verdict), time.monotonic_ns())
+            asyncio.get_running_loop().call_later(verdict.delay / SECOND, self._release, bucket)
         elif verdict.server is None:
             self._send_on(output_bytes(data, verdict))
         else:
             self._send(data, verdict, verdict.server)
 
-    def _release(self, data: bytes, verdict: Verdict) -> None:
-        """Forward a held packet to the server selected when it arrived, even if its flow has moved since."""
-        self._flows.held -= 1
+    def _release(self, bucket: Hashable) -> None:
+        """Forward a held packet of a bucket to the server selected as it arrived, even if its flow has moved since."""
+        held: tuple[bytes, Verdict] | None = self._flows.hold.release(bucket, time.monotonic_ns())
+        if held is None:
+            return
+        data, verdict = held
         if verdict.server is not None:
             self._send(data, verdict, verdict.server)
 

@@ -41,7 +41,7 @@ class Paths:
     """Sockets, routes and rules of a snapshot. The packet path uses `senders`, `tunnels` and `send_on` only.
 
     `mtus` has the path MTU in bytes by server (packed), where the kernel reports one; `unreachable` the servers
-    (packed) without a route.
+    (packed) without a route. `peers` are other dispatchers (packed), to which tunnels lead as well.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,7 @@ class Paths:
         self._versions: set[int] = set()
         self._refused: set[Route | Rule] = set()
         self._encapsulated: set[bytes] = set()
+        self.peers: frozenset[bytes] = frozenset()
 
     def open(self, device: int) -> None:
         """Use the TUN device with this interface index."""
@@ -137,11 +138,11 @@ class Paths:
 
     def _returns(self, snapshot: Snapshot) -> Iterator[Route | Rule]:
         """Route packets from nat servers into the device, to restore the VIP as their source."""
-        pools = [pool for pool in snapshot.site.pools.values() if pool.forward is Forward.NAT]
-        if pools:
-            yield Route(EVERYWHERE[6], MARK_BASE, device=self._device)
-        for address in dict.fromkeys(server.address for pool in pools for server in pool.servers):
-            yield Rule(6, PRIORITY + 3, MARK_BASE, source=str(address))
+        servers = [ip_address(packed) for packed in dict.fromkeys(_servers(snapshot, Forward.NAT))]
+        for version in sorted({address.version for address in servers}):
+            yield Route(EVERYWHERE[version], MARK_BASE, device=self._device)
+        for address in servers:
+            yield Rule(address.version, PRIORITY + 3, MARK_BASE, source=str(address))
 
     def _connect(self, packed: bytes) -> None:
         for version in self._carried(packed):
@@ -156,8 +157,8 @@ class Paths:
             raw.close()
 
     def open_tunnels(self, snapshot: Snapshot) -> Iterator[bytes]:
-        """Open a socket per encap server; yields the servers without a route."""
-        self._encapsulated = set(_servers(snapshot, Forward.ENCAP))
+        """Open a socket per encap server and other dispatcher; yields those without a route."""
+        self._encapsulated = {*_servers(snapshot, Forward.ENCAP), *self.peers}
         for packed in self._encapsulated:
             tunnel = self._tunnels.get(packed) or _raw_socket(6, MARK_BASE)
             try:
@@ -179,8 +180,9 @@ class Paths:
             if known:
                 yield packed, min(known)
         for packed in dict.fromkeys(_servers(snapshot, Forward.NAT)):
-            with _marked(socket.SOCK_DGRAM, 0, 6, MARK_BASE) as way:  # nat servers share the socket of `send_on`
-                if mtu := _mtu(way, str(ip_address(packed))):
+            address = ip_address(packed)
+            with _marked(socket.SOCK_DGRAM, 0, address.version, MARK_BASE) as way:  # as `send_on` sends
+                if mtu := _mtu(way, str(address)):
                     yield packed, mtu
 
 
@@ -216,3 +218,11 @@ def _marked(kind: int, protocol: int, version: int, mark: int) -> socket.socket:
     marked = socket.socket(FAMILIES[version], kind, protocol)
     marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
     return marked
+
+
+def relayed_socket(own: IPv6Address | None, header: int) -> socket.socket:
+    """A socket that takes tunnels to this address with a next header (RFC 2473); it reads the packets inside."""
+    relayed = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, header)
+    relayed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SEND_BUFFER_BYTES)
+    relayed.bind((str(own), 0))
+    return relayed

@@ -12,27 +12,35 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import randbits
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables, proof_seconds
-from dnsvip.dispatcher.egress.encap import OVERHEAD
+from dnsvip.dispatcher.egress.encap import NEXT_HEADER, OVERHEAD
+from dnsvip.dispatcher.ending import concerns, walk
 from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.flows.usage import Used, added, leaving
+from dnsvip.dispatcher.io.peers import PeerWatch
 from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, open_tun
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
-from dnsvip.dispatcher.io.user.paths import Paths
+from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
 from dnsvip.dispatcher.io.user.uses_file import NAME, UsesFile
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
+from dnsvip.dispatcher.peers import ALONE
+from dnsvip.dispatcher.policing import policed_counts
 from dnsvip.dispatcher.reason import PairCounts, totals
+from dnsvip.dispatcher.routes import rule_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
+from dnsvip.dispatcher.token_bucket import Buckets
 from dnsvip.errors import DnsvipError, PlatformError, Problem
 from dnsvip.site import Forward, ServerState, Snapshot
 from dnsvip.site.isolation import Isolated, isolate
@@ -43,6 +51,8 @@ QUEUE_PACKETS = 4096
 SWEEP_SECONDS = 0.25
 SWEEP_SHARE = 40
 """Every SWEEP_SECONDS one part in SWEEP_SHARE of the flows is checked for expiry."""
+WALK_SLICE = 5_000
+"""Flows looked at in a row when clients' flows end, in some milliseconds."""
 MTU_ENCAP = 1280 + OVERHEAD
 """MTU that a tunnel needs for the smallest MTU of IPv6 inside."""
 ALIGN_SECONDS = 3.0
@@ -84,7 +94,7 @@ class Runner:
         offload: Offload | None = None,
         state_dir: Path | None = None,
     ) -> None:
-        self.flows = Flows(settings.flows)
+        self.flows = Flows(settings.flows, Buckets(settings.buckets, (randbits(64), randbits(64))))
         self.table: FlowTable = UserFlows(self.flows, lambda: self.tables)
         self.mtu = 0
         self._settings = settings
@@ -94,14 +104,18 @@ class Runner:
         self._wanted = snapshot
         self._fd = -1
         self._since = 0.0
+        self._renewal: asyncio.Future[None] | None = None
         self._renewing = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, "dispatch-kernel")
         self._kernel: Kernel | None = None
         self._paths = Paths()
         self._extended: Isolated[None] | None = None
+        self._walk: asyncio.Future[None] | None = None
         self._events = UserEvents()
         encap_source = settings.encap_source.network_address.packed[:8]
         self._packets = PacketLoop(self.flows, self._paths, self._events, encap_source)
+        self._watch = self._watched(settings)
+        self._compiled_for = ALONE
 
     @property
     def tables(self) -> DispatchTables:
@@ -118,6 +132,8 @@ class Runner:
         check_forwarding(self._wanted)
         self._fd = open_tun(DEVICE)
         try:
+            if self._watch is not None:
+                await self._watch.open()
             await self.in_worker(self._open)
             await self._renew()
         except BaseException:
@@ -125,6 +141,13 @@ class Runner:
             raise
         self._since = time.time()
         self._packets.start(self._fd, self.mtu)
+        if self._watch is not None and self._offload is None:
+            for header in NEXT_HEADER.values():
+                self._packets.listen(relayed_socket(self._settings.address, header))
+
+    def poll(self) -> None:
+        """See DataPlane.poll."""
+        self._packets.poll()
 
     async def update(self, snapshot: Snapshot) -> None:
         """Decide by another snapshot; flows stay. Returns when it decides every packet from now on."""
@@ -133,7 +156,8 @@ class Runner:
 
     async def run(self) -> None:
         """Expire flows and maintain the routes, until cancelled; raises PlatformError when the device is gone."""
-        tasks = [asyncio.ensure_future(work) for work in (self._keep_paths(), self._sweep())]
+        watching = [self._watch.run()] if self._watch else []
+        tasks = [asyncio.ensure_future(work) for work in (self._keep_paths(), self._sweep(), *watching)]
         try:
             await asyncio.gather(*tasks, self._packets.lost)
         finally:
@@ -143,6 +167,10 @@ class Runner:
     async def stop(self) -> None:
         """Handle no more packets; remove everything created in the kernel."""
         self._packets.stop()
+        if self._watch is not None:
+            self._watch.close()
+        if self._walk is not None:
+            self._walk.cancel()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -160,6 +188,12 @@ class Runner:
     def counts(self) -> PairCounts:
         """The same packets by reason and action."""
         return self._packets.counts()
+
+    async def take_usage(self) -> Mapping[int, Used]:
+        """See DataPlane.take_usage. To choose among all takes long, so the worker does it."""
+        usage = self.flows.usage
+        used = usage.take()
+        return added(used, usage.leave(await self.in_worker(lambda: leaving(used))), len(used))
 
     @property
     def problems(self) -> list[Problem]:
@@ -182,6 +216,9 @@ class Runner:
             "actions": counts,
             "send_failed": self._packets.send_failed,
             "new_flows": dict(self.flows.opened),
+            "rules": rule_counts(self.flows.routed),
+            "policed": policed_counts(self.flows.buckets.policed),
+            "labels_ignored": self.flows.labels_ignored,
             "flows": {
                 "established": len(self.flows.established),
                 "new": len(self.flows.probation),
@@ -189,26 +226,43 @@ class Runner:
                 "evicted": self.flows.evicted,
                 "expired": self.flows.expired,
                 "not_promoted": self.flows.kept_new,
+                "not_recorded": self.flows.not_recorded,
             },
             "servers": list(self._servers()),
-            "held": self.flows.held,
+            "held": len(self.flows.hold),
+            "gave_way": self.flows.hold.gave_way,
+            "buckets": self.flows.buckets.status(time.time_ns()),
             "uses": {
                 "used": len(self.flows.uses),
                 "bound": self.flows.uses.bound,
+                "share": self.flows.uses.share,
                 "damaged": self._uses_file.damaged if self._uses_file else 0,
                 "closed_until": self.flows.uses.closed_until or None,
             },
+            "guesses_refused": self.flows.guesses.refused,
+            "peers": self._watch.status() if self._watch else None,
             "unseen": self.events.missed,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
             "problems": [{"where": problem.where, "message": problem.message} for problem in self.problems],
         }
+
+    def _watched(self, settings: DispatchSettings) -> PeerWatch | None:
+        """The watch on the other dispatchers, where there are any."""
+        if settings.address is None or not settings.peers:
+            return None
+        self._paths.peers = frozenset(peer.packed for peer in settings.peers if peer != settings.address)
+        return PeerWatch(settings.address, settings.peers, lambda: self.tables.relay_key, self._peers_changed)
+
+    def _peers_changed(self) -> None:
+        self._renewal = asyncio.ensure_future(self._renew_again())
 
     def _servers(self) -> Iterator[dict[str, Any]]:
         """Every server and how this runner uses it, those without flows included; `weight` is that for new flows."""
         tables = self.tables
         for pool in tables.pools.values():
             for server in pool.servers:
-                number = tables.number_of(pool, server)
+                numbers = tables.numbers_of(pool, server)
+                number = numbers[0]
                 takes_new = server.state is ServerState.UP and number in tables.targets
                 yield {
                     "pool": pool.name,
@@ -219,22 +273,25 @@ class Runner:
                     "weight": server.weight if takes_new else 0,
                     "used": number in tables.targets,
                     "mtu": self._paths.mtus.get(server.address.packed),
-                    "packets": self._packets.sent.get(number, 0),
+                    "packets": sum(self._packets.sent.get(one, 0) for one in numbers),
                 }
 
     async def _keep_paths(self) -> None:
         """Restore routes and rules that others removed, and notice servers that have become reachable."""
         while True:
             await asyncio.sleep(ALIGN_SECONDS)
-            try:
-                await self._renew()
-            except (OSError, NetlinkError, DnsvipError) as error:
-                log.error("cannot keep routes and rules, going on as before", error=str(error))
+            await self._renew_again()
+
+    async def _renew_again(self) -> None:
+        try:
+            await self._renew()
+        except (OSError, NetlinkError, DnsvipError) as error:
+            log.error("cannot keep routes and rules, going on as before", error=str(error))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.flows.sweep(int(time.time()), max(len(self.flows) // SWEEP_SHARE, 256))
+            self.flows.sweep(int(time.time()), max((len(self.flows) + len(self.flows.uses)) // SWEEP_SHARE, 256))
 
     async def _renew(self) -> None:
         """Create paths to the servers, then decide by the wanted snapshot, then remove old paths."""
@@ -242,9 +299,25 @@ class Runner:
             snapshot = self._wanted
             tables = await self.in_worker(lambda: self._apply(snapshot))
             if tables is not None:
-                self._packets.tables = tables
+                before, self._packets.tables = self._packets.tables, tables
+                self._end_flows(before, tables)
                 for unused in await self.in_worker(lambda: self._paths.tidy(self._kernel) if self._kernel else []):
                     unused.close()
+
+    def _end_flows(self, before: DispatchTables, tables: DispatchTables) -> None:
+        """Walk the flows, in slices between which packets have their turn, where the change may have ended some."""
+        if not concerns(before.sound, tables.sound):
+            return
+        if self._walk is not None:
+            self._walk.cancel()
+        self._walk = asyncio.ensure_future(self._settle_flows(tables))
+
+    async def _settle_flows(self, tables: DispatchTables) -> None:
+        changed = 0
+        for changed in walk(self.flows, tables, WALK_SLICE):  # noqa: B007 - the last one is logged
+            await asyncio.sleep(0)
+        if changed:
+            log.info("flows ended, or let go on", flows=changed)
 
     # In the worker thread
 
@@ -295,9 +368,12 @@ class Runner:
             self._extended,
             (OSError, NetlinkError, DnsvipError),
         )
-        if snapshot is self.tables.snapshot and (self._paths.unreachable, self._paths.mtus) == before:
+        peers = self._watch.peers if self._watch else ALONE
+        now = self._paths.unreachable, self._paths.mtus
+        if snapshot is self.tables.snapshot and now == before and peers == self._compiled_for:
             return None
-        tables = DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus)
+        tables = DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus, peers)
+        self._compiled_for = peers
         for problem in tables.problems:
             log.error("packets of an object are dropped", where=problem.where, problem=problem.message)
         self._warn(tables.sound)

@@ -23,7 +23,7 @@ NAME = "uses"
 """Its name in state_dir."""
 
 MAGIC = b"dnsvip u"
-VERSION = 1
+VERSION = 2
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 _HEADER = Struct("!8sBB36s")

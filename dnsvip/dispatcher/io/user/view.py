@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables, dscp_of
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.flow import Flows, Segment
+from dnsvip.dispatcher.flows.owner import dscp_of, server_of
 from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
 from dnsvip.dispatcher.reason import PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Buckets, Limit
@@ -82,5 +83,5 @@ class UserFlows:
 
     def _flow(self, segment: Segment, slot: int, state: FlowState) -> Flow:
         tables, owner = self._tables(), segment.owner[slot]
-        server = tables.targets.get(owner >> 8)
-        return Flow(segment.keys[slot] or b"", segment.seen[slot], state, tables.pool_of(owner), server, dscp_of(owner))
+        server = tables.targets.get(server_of(owner))
+        return Flow(segment.keys[slot] or b"", segment.seen[slot], state, tables.home_of(owner), server, dscp_of(owner))

@@ -21,9 +21,14 @@ from typing import Protocol, TypeVar
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.encap import DISCARD
+from dnsvip.dispatcher.ending import concerns
+from dnsvip.dispatcher.flows.usage import REST, Used, leaving
+from dnsvip.dispatcher.flows.uses import share_of
+from dnsvip.dispatcher.io.xdp.attribute_masks import AttributeMasks
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
 from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
+from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
 from dnsvip.dispatcher.reason import PairCounts, totals, zero_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
@@ -45,6 +50,8 @@ shared caches, and it takes half as long again."""
 FIRST = u32(0)
 SWEEP_SECONDS = 10.0
 """A sweep takes an eighth of a microsecond for each flow, so not every tick runs one."""
+WALK_SLICE = 65_536
+"""Flows looked at in one system call."""
 MOST_GENERATIONS = (1 << 32) - 2
 
 
@@ -89,12 +96,18 @@ class MapWriter:
         self._client_faults: dict[str, Problem] = {}
         self._ciphers: dict[int, bytes] = {}
         self._swept = 0.0
+        self.usage_taken: Mapping[int, Used] = {}
+        self._attributes = AttributeMasks(maps["client_masks"])
+        self._networks = NetworkMaps(maps["networks"], maps["network_lengths"])
         divide(maps)
+        if maps["usage"].get(u64(REST)) is None:
+            maps["usage"].put(u64(REST), bytes(TYPES.struct("usage").size))
         value_key, config = TYPES.struct("value_key"), TYPES.struct("config")
-        first_table = max((value_key.unpack(key)["table"] for key in set(maps["values"].keys())), default=0) + 1
+        known = {*maps["values"].keys(), *maps["masks"].keys()}
+        first_table = max((value_key.unpack(key)["table"] for key in known), default=0) + 1
         self.ids = IdAllocator(self._names(), first_table)
         before = config.unpack(maps["config"].get(FIRST) or bytes(config.size))
-        self.settings(generation=before["generation"] + 1)
+        self.settings(generation=before["generation"] + 1, use_share=share_of(maps["uses"].max_entries))
 
     # Snapshots and settings
 
@@ -118,11 +131,16 @@ class MapWriter:
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
+        self._put_prefixes("translated", image.translated)
         self._write_clients(self._isolated.snapshot, image)
+        self._attributes.apply(self._isolated.snapshot.site.clients, image.attributed)
+        self._networks.apply(image.networks)
         self._next_generation()
         self._remove_unused(image)
         self.ids.enforce(image.tables)
-        self._snapshot, self._image = self._isolated.snapshot, image
+        before, self._snapshot, self._image = self._snapshot, self._isolated.snapshot, image
+        if before is None or concerns(before, self._snapshot):
+            self.walk()
 
     @property
     def problems(self) -> list[Problem]:
@@ -134,12 +152,16 @@ class MapWriter:
         before = self._snapshot
         if before is None:
             return
-        changes = difference(before.site.clients, snapshot.site.clients)
+        changes = list(difference(before.site.clients, snapshot.site.clients))
         refused = [new.id for _, _, new in changes if new and new.state is not ClientState.ENABLED]
         refused += [number for number, _, since in difference(before.deleted, snapshot.deleted) if since is not None]
         self._refuse_clients(refused)
+        ended = [new.id for _, _, new in changes if new and new.is_ended] + list(snapshot.ended - before.ended)
+        self._refuse_clients(ended, _ENDED)
         if refused:
             self._next_generation()
+        if ended:
+            self.walk()
 
     def _next_generation(self) -> None:
         """What the program has cached of earlier decisions does not count any more."""
@@ -173,6 +195,31 @@ class MapWriter:
     def purge(self, key: bytes) -> bool:
         """Remove the flow with a key (`struct flow_key`); whether there was one."""
         return bool(self._programs["purge"].call(key))
+
+    def walk(self) -> None:
+        """End the flows that are to end by the clients and tiers in the maps, and let others go on."""
+        pack = TYPES.struct("ending").pack
+        for first in range(0, self._maps["flows"].max_entries, WALK_SLICE):
+            self._programs["end_flows"].call(pack(first=first, count=WALK_SLICE))
+
+    def usage(self) -> Mapping[int, Used]:
+        """What each client that has a place has used, by id, since it has it."""
+        self.walk()
+        unpack = TYPES.struct("usage").unpack
+        return {number_of(key): Used(**unpack(values[0])) for key, values in self._maps["usage"].items()}
+
+    def take_usage(self) -> Mapping[int, Used]:
+        """What each client has used since the last time (of this writer, or of that whose `usage_taken` it has), by id;
+        where few places are left, those that have used least give theirs up."""
+        before, now, places = self.usage_taken, dict(self.usage()), self._maps["usage"]
+        used = {client: total - before.get(client, Used()) for client, total in now.items()}
+        for client in leaving(used, places.max_entries - 1):
+            last = places.take(u64(client))
+            if last is not None:
+                used[client] = Used(**TYPES.struct("usage").unpack(last)) - before.get(client, Used())
+            del now[client]
+        self.usage_taken = now
+        return used
 
     # Counters
 
@@ -209,8 +256,29 @@ class MapWriter:
         }
         return {name: count for name, count in counts.items() if count}
 
+    def policed(self) -> dict[tuple[str, str], int]:
+        """Packets over the limits of a tier's policing, by tier and what was done with them, where there are any."""
+        counts: dict[tuple[str, str], int] = {}
+        for number, name in self.ids.tiers.names.items():
+            each = [TYPES.struct("policed").unpack(value) for value in self._maps["policed"].get_each(u32(number))]
+            for done in ("dropped", "marked"):
+                if count := sum(one[done] for one in each):
+                    counts[name, done] = count
+        return counts
+
+    def routed(self) -> dict[tuple[str, int], int]:
+        """Flows recorded whose pool a rule or their client decided, by cluster and rule, where there are any."""
+        each = TYPES.constants("routed")["RULE_OWN"] + 1
+        counts: dict[tuple[str, int], int] = {}
+        for number, name in self.ids.clusters.names.items():
+            for rule in range(1, each):
+                count = sum(map(number_of, self._maps["routed"].get_each(u32(number * each + rule))))
+                if count:
+                    counts[name.partition("/")[0], rule] = count
+        return counts
+
     def server(self, number: int) -> str:
-        """POOL/SERVER/ADDRESS of a server number; empty where it has none."""
+        """The name of a server number (image.parts_of); empty where it has none."""
         return self.ids.servers.names.get(number, "")
 
     # The parts of apply
@@ -228,8 +296,12 @@ class MapWriter:
         for number, ring in image.rings.items():
             if old is None or old.rings.get(number) != ring:
                 self._put_inner("rings", u32(number), ring)
-        added = {key: value for key, value in image.values.items() if old is None or key not in old.values}
-        self._maps["values"].put_many(b"".join(added), b"".join(added.values()))
+        for name, entries, before in (
+            ("values", image.values, old.values if old else {}),
+            ("masks", image.masks, old.masks if old else {}),
+        ):
+            added = {key: value for key, value in entries.items() if key not in before}
+            self._maps[name].put_many(b"".join(added), b"".join(added.values()))
 
     def _set_cipher(self, number: int, key: bytes) -> None:
         error = self._order_cipher(number=number, key=key)
@@ -259,12 +331,14 @@ class MapWriter:
 
     def _remove_unused(self, image: Image) -> None:
         """Remove what only older images referred to."""
-        values, rings = self._maps["values"], self._maps["rings"]
+        values, masks, rings = self._maps["values"], self._maps["masks"], self._maps["rings"]
         if self._image is None:
             values.delete_many([key for key in set(values.keys()) if key not in image.values])
+            masks.delete_many([key for key in set(masks.keys()) if key not in image.masks])
             rings.delete_many([key for key in set(rings.keys()) if number_of(key) not in image.rings])
         else:
             values.delete_many([key for key in self._image.values if key not in image.values])
+            masks.delete_many([key for key in self._image.masks if key not in image.masks])
             rings.delete_many([u32(number) for number in self._image.rings.keys() - image.rings.keys()])
         for number in self._ciphers.keys() - image.ciphers.keys():
             self._order_cipher(number=number, remove=1)
@@ -285,10 +359,15 @@ class MapWriter:
             changed = [new for _, _, new in changes if new]
             if set(before.site.tiers) != set(snapshot.site.tiers):
                 changed = list(snapshot.site.clients.values())
+            elif set(before.site.pools) != set(snapshot.site.pools) or self._image.own != image.own:
+                known = {client.id for client in changed}
+                others = (client for client in snapshot.site.clients.values() if client.pool or client.servers)
+                changed += [client for client in others if client.id not in known]
         held = {client.id for client in changed}
         self._refuse_clients(refused - held)
+        self._refuse_clients(snapshot.ended - held, _ENDED)
         self._remove_clients(set(gone) - held, snapshot, image)
-        self._write_records(changed, client_records(snapshot.site, self.ids))
+        self._write_records(changed, client_records(snapshot.site, self.ids, image.own))
         self._write_keys(snapshot, image, changed)
 
     def _write_records(self, clients: Iterable[Client], record: Callable[[Client], bytes]) -> None:
@@ -314,10 +393,11 @@ class MapWriter:
         stored = {number_of(key) for key in set(self._maps["clients"].keys())}
         return list(stored - {client.id for client in snapshot.site.clients.values()})
 
-    def _refuse_clients(self, ids: Iterable[int]) -> None:
+    def _refuse_clients(self, ids: Iterable[int], record: bytes = b"") -> None:
         """Put records that refuse every address of these clients."""
+        record = record or _REFUSED
         for batch in _batches(ids, BATCH):
-            self._maps["clients"].put_many(b"".join(map(u64, batch)), _REFUSED * len(batch))
+            self._maps["clients"].put_many(b"".join(map(u64, batch)), record * len(batch))
 
     def _remove_clients(self, ids: Iterable[int], snapshot: Snapshot, image: Image) -> None:
         """Remove the keys of clients that are gone, and their records, except those that refuse their addresses."""
@@ -353,6 +433,8 @@ class MapWriter:
 
 _REFUSED = TYPES.struct("client").pack_sparse(tier=absent())
 """The record of a client that is not enabled."""
+_ENDED = TYPES.struct("client").pack_sparse(tier=absent(), ended=1)
+"""The record of one whose known flows end as well."""
 
 
 def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:

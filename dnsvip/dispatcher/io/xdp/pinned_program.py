@@ -19,8 +19,11 @@ from typing import Any
 import structlog
 from pyroute2 import IPRoute
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.io.xdp.attribute_masks import count_masks
 from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
-from dnsvip.dispatcher.io.xdp.table import TABLE, divide, records, sizes
+from dnsvip.dispatcher.io.xdp.table import TABLE, count_uses, divide, records, sizes
+from dnsvip.dispatcher.verify.networks import count_attributes, count_networks
 from dnsvip.errors import PlatformError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
@@ -33,7 +36,7 @@ from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
-HELPERS = ("set_cipher", "sweep", "purge", "adopt")
+HELPERS = ("set_cipher", "sweep", "purge", "adopt", "end_flows")
 """Programs of the object that user space calls."""
 CARRIED = ("replies", "uses")
 """Maps whose entries are copied, like flows, where only the size of the map has changed."""
@@ -68,7 +71,9 @@ class PinnedProgram:
         _forget_dead(folder, interface)
         room = room_for(snapshot.site, spare=2, deleted=len(snapshot.deleted))
         with Object.open(OBJECT) as program:
-            for name, entries in (sizes(settings.flows) | room).items():
+            room["networks"] = network_room(snapshot.site)
+            room["client_masks"] = _power(2 * count_masks(snapshot.site, count_attributes(snapshot.site)))
+            for name, entries in (sizes(settings.flows, settings.buckets) | room).items():
                 program.resize(name, entries)
             loaded = pinned.load(program, folder, TABLE)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
@@ -106,6 +111,8 @@ class PinnedProgram:
             return
         for name in CARRIED:
             self._loaded.carry(name)
+        if not self._loaded.taken.issuperset(("uses", "use_shares")):
+            count_uses(self.maps)
         if FLOWS not in self._loaded.taken:
             divide(self.maps)
             for path in self._loaded.predecessors(FLOWS):
@@ -113,9 +120,12 @@ class PinnedProgram:
                     for record in records(old):
                         self.programs["adopt"].call(record)
 
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the maps are large enough for a snapshot."""
+    def holds(self, tables: DispatchTables) -> bool:
+        """Whether the maps are large enough for a snapshot, as it is compiled."""
+        snapshot = tables.sound
         room = room_for(snapshot.site, spare=1, deleted=len(snapshot.deleted))
+        room["networks"] = len(tables.verifier.networks)
+        room["client_masks"] = count_masks(snapshot.site, tables.verifier.networks.with_attributes)
         return all(self.maps[name].max_entries >= entries for name, entries in room.items())
 
 
@@ -128,6 +138,15 @@ def room_for(site: Site, *, spare: int, deleted: int = 0) -> dict[str, int]:
         name: 1 << (spare * count - 1).bit_length()
         for name, count in (("clients", clients), ("client_keys", clients * clusters))
     }
+
+
+def network_room(site: Site) -> int:
+    """Entries of the map of clients' networks: twice their number, rounded up to a power of two."""
+    return _power(2 * count_networks(site))
+
+
+def _power(count: int) -> int:
+    return 1 << (max(count, LEAST_CLIENTS) - 1).bit_length()
 
 
 def place(settings: DispatchSettings) -> Path:

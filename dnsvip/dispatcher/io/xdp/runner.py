@@ -20,14 +20,17 @@ from typing import Any
 import structlog
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.flows.usage import Used
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
-from dnsvip.dispatcher.io.xdp.table import states
+from dnsvip.dispatcher.io.xdp.table import bucket_status, states
 from dnsvip.dispatcher.io.xdp.view import KernelEvents, KernelFlows
+from dnsvip.dispatcher.policing import policed_counts
 from dnsvip.dispatcher.reason import totals
+from dnsvip.dispatcher.routes import rule_counts
 from dnsvip.dispatcher.token_bucket import MOST, Limit
 from dnsvip.errors import PlatformError, Problem
 from dnsvip.site import Site, Snapshot
@@ -63,6 +66,10 @@ class XdpRunner:
         """See Runner.start."""
         await self._runner.start()
 
+    def poll(self) -> None:
+        """See DataPlane.poll."""
+        self._runner.poll()
+
     async def update(self, snapshot: Snapshot) -> None:
         """See Runner.update."""
         await self._runner.update(snapshot)
@@ -83,6 +90,11 @@ class XdpRunner:
         """The kernel's packets by the reason of their verdict, those of earlier processes included."""
         maps = self.kernel_maps()
         return maps[1].counters() if maps else self._runner.counters()
+
+    async def take_usage(self) -> Mapping[int, Used]:
+        """The kernel's, which has counted what it handed up; see DataPlane.take_usage."""
+        writer = self._offload.writer
+        return await self._runner.in_worker(writer.take_usage) if writer else {}
 
     @property
     def problems(self) -> list[Problem]:
@@ -106,12 +118,18 @@ class XdpRunner:
             "counters": counters,
             "actions": counts,
             "new_flows": writer.opened(),
+            "rules": rule_counts(writer.routed()),
+            "policed": policed_counts(writer.policed()),
+            "buckets": bucket_status(program.maps, auxiliary_counters, time.time_ns()),
+            "guesses_refused": auxiliary_counters["guess-refused"],
+            "labels_ignored": auxiliary_counters["label-ignored"],
             "flows": {
                 "established": established,
                 "new": new,
                 "bound": self._settings.flows,
                 "expired": self._expired,
                 "not_promoted": auxiliary_counters["kept-new"],
+                "not_recorded": auxiliary_counters["not-remembered"],
             },
             "servers": [
                 {name: value for name, value in server.items() if name != "packets"} for server in status["servers"]
@@ -173,6 +191,7 @@ class KernelOffload:
         if self._neighbours is not None:
             site = tables.sound.site if tables else self._site
             servers = [server.address for pool in site.pools.values() for server in pool.servers]
+            servers += [peer for peer in self._settings.peers if peer != self._settings.address]
             self._neighbours.keep(dict.fromkeys(servers))
         if tables is None:
             return None
@@ -203,20 +222,21 @@ class KernelOffload:
         """Load the program with maps large enough for a snapshot, to be written and then attached in place of the one
         before."""
         program = PinnedProgram.open(self._settings, snapshot)
-        before = self.program
+        before, taken = self.program, self.writer.usage_taken if self.writer else {}
         self.writer = MapWriter(
             program.maps,
             program.programs,
             encap_source=self._settings.encap_source.network_address.packed[:8],
             fixed_time=self._settings.fixed_time_aes,
         )
+        self.writer.usage_taken = taken
         self.program, self._attached = program, False
         if before is not None:
             before.close()
 
     def _decide_by(self, tables: DispatchTables) -> None:
         """Write these tables into the maps, and attach the program where it is not yet."""
-        if self.program is None or not self.program.holds(tables.sound):
+        if self.program is None or not self.program.holds(tables):
             self._load(tables.sound)
         assert self.program is not None and self.writer is not None  # noqa: S101, PT018 - loaded just now
         self.writer.apply(tables)
@@ -228,9 +248,10 @@ class KernelOffload:
 
 def handed_up_tables(tables: DispatchTables) -> DispatchTables:
     """Tables for the runner beside the kernel, which has already taken a token for every flow that it hands up: a held
-    flow is beyond its tier's burst, so it waits for the one before it; other flows are not limited again."""
+    flow is beyond its tier's burst, so it waits for the one before it; nothing else is limited again."""
     tables.limits = {
         name: replace(limit, burst=0, debt=limit.debt + limit.interval) if limit.debt else Limit(1, MOST)
         for name, limit in tables.limits.items()
     }
+    tables.policers = {}
     return tables

@@ -1,20 +1,23 @@
 """The kernel program's connection key table seen from user space: its size, its division, its records.
 
-The table is five maps that only make sense together (rows.h, flow.h): flow records (`flows`), the index from a key to
-its record (`rows`), a filter of the keys there are (`filters`), free record numbers (`spare`), and the figures of the
-table as a whole (`lanes`).
+The table is maps that only make sense together (rows.h, flow.h): flow records (`flows`), the index from a key to its
+record (`rows`), a filter of the keys there are (`filters`), free record numbers (`spare`), the buckets of clients and
+sources, which are found by the same secret (bucket_table.h), and the figures of the table as a whole (`lanes`).
 """
 
 from __future__ import annotations
 
 import secrets
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from dnsvip.dispatcher.bucket_table import OWN_BUCKETS, WAYS, sets_for
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.xdp.maps import Map
-from dnsvip.xdp.structs import u32
+from dnsvip.xdp.structs import u32, u64
 
-TABLE = ("flows", "rows", "filters", "spare", "lanes")
+TABLE = ("flows", "rows", "filters", "spare", "lanes", "places", "client_buckets", "source_buckets")
 LEAST_ROWS = 4096
 """Rows of the smallest index: with few rows one might fill up by chance."""
 FLOWS_A_ROW = 8
@@ -27,8 +30,9 @@ TURNS = 2
 for the hash of the key."""
 
 
-def sizes(flows: int) -> dict[str, int]:
-    """Entries of the maps that are sized before loading, for so many flows (`dispatch.flows`)."""
+def sizes(flows: int, buckets: int = OWN_BUCKETS) -> dict[str, int]:
+    """Entries of the maps that are sized before loading, for so many flows (`dispatch.flows`) and buckets of one client
+    or source each (`dispatch.buckets`)."""
     new, rows = _new(flows), max(_power(flows // FLOWS_A_ROW), LEAST_ROWS)
     return {
         "flows": flows,
@@ -37,6 +41,9 @@ def sizes(flows: int) -> dict[str, int]:
         "spare": max(flows - new, 1),
         "replies": flows,
         "uses": new,
+        "client_buckets": sets_for(buckets),
+        "source_buckets": sets_for(buckets),
+        "use_shares": new,
     }
 
 
@@ -59,8 +66,17 @@ def divide(maps: Mapping[str, Map]) -> None:
             anonymous=0,
             used=0,
             phase=2,
+            bucket_mask=maps["client_buckets"].max_entries - 1,
         ),
     )
+
+
+def count_uses(maps: Mapping[str, Map]) -> None:
+    """Count the used single-use addresses of each client, before a program sees the map."""
+    unpack = TYPES.struct("used").unpack
+    counts = Counter(unpack(values[0])["client"] for _, values in maps["uses"].items())
+    for client, number in counts.items():
+        maps["use_shares"].put(u64(client), u64(number))
 
 
 def states(flows: Map) -> bytes:
@@ -77,6 +93,31 @@ def records(flows: Map) -> Iterator[bytes]:
         for number, state in enumerate(table[offset::size]):
             if state:
                 yield table[number * size : (number + 1) * size]
+
+
+def bucket_status(maps: Mapping[str, Map], shared: Mapping[str, int], now: int) -> dict[str, dict[str, int]]:
+    """As `Buckets.status`, of the program's tables; `shared` are its auxiliary counters."""
+    return {
+        f"{kind}s": {
+            "used": _used(maps[f"{kind}_buckets"], now),
+            "bound": maps[f"{kind}_buckets"].max_entries * WAYS,
+            "shared": shared[f"{kind}-shared"],
+        }
+        for kind in ("client", "source")
+    }
+
+
+def _used(buckets: Map, now: int) -> int:
+    """How many buckets are not full at `now` (unix ns)."""
+    kind = TYPES.struct("bucket_set")
+    start, size = kind.members["full"].offset // 8, kind.size // 8
+    with buckets.mapped() as table:
+        words = array("Q", table[:])
+    return sum(
+        max(words[at], words[at + 1]) > now
+        for first in range(start, len(words), size)
+        for at in range(first, first + 2 * WAYS, 2)
+    )
 
 
 def _state_column() -> tuple[int, int]:

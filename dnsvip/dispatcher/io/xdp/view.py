@@ -14,7 +14,9 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Protocol
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables, dscp_of
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.flows.owner import dscp_of
+from dnsvip.dispatcher.io.xdp.image import parts_of, set_name
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, padded
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.table import records
@@ -63,10 +65,11 @@ class KernelFlows:
         maps, writer = in_force
         servers = _Servers(writer, self._kernel.tables)
         unpack, states = TYPES.struct("flow").unpack, _by_number("flow_state", "FLOW_")
+        most = TYPES.constants("bounds")["MAX_SERVERS"]  # above are the marks of a flow that has ended
         with suppress(KernelRefused):  # the program has been replaced meanwhile, and its maps with it
             for record in records(maps["flows"]):
                 flow = unpack(record)
-                pool, server = servers.of(flow["owner"] >> 8)
+                pool, server = servers.of(flow["owner"] >> 8 & most - 1)
                 state = FlowState.CLOSING if flow["closing"] else FlowState(states[flow["state"]])
                 yield Flow(key_of(flow["key"]), flow["seen"], state, pool, server, dscp_of(flow["owner"]))
 
@@ -224,11 +227,10 @@ class _Servers:
         return self._known[number]
 
     def _find(self, name: str) -> tuple[str, Target | None]:
-        pool, _, rest = name.partition("/")
-        server, _, address = rest.partition("/")
+        pool, own, server, address = parts_of(name)
         wanted = (pool, server, ip_address(address).packed if address else b"")
-        targets = self._tables.targets.values()
-        return pool, next((t for t in targets if (t.pool, t.name, t.address) == wanted), None)
+        some = (t for t in self._tables.targets.values() if (t.pool, t.name, t.address) == wanted)
+        return pool, next((t for t in some if own == (set_name(t.own) if t.own else "")), None)
 
 
 @cache

@@ -82,6 +82,18 @@ time.sleep(60)
     file.close()
 
 
+def test_a_share_survives_a_restart(tmp_path: Path) -> None:
+    """A client that has filled its share before a restart has no room after it; others have."""
+    path, now = tmp_path / "uses", int(time.time())
+    file = opened(path, 256)
+    for number in range(64):
+        file.uses.put(name(number), key(number), now + LONGEST, 7)
+    file.close()
+    again = opened(path, 256)
+    assert [again.uses.has_room(name(99), client, now) for client in (7, 8)] == [False, True]
+    again.close()
+
+
 def test_out_of_date_uses_go(tmp_path: Path) -> None:
     """Uses whose proof is no longer accepted are not taken over."""
     fill(tmp_path / "uses", 1, until=-1)
@@ -105,7 +117,7 @@ def test_damage_is_counted_and_closes(tmp_path: Path, at: int, octets: bytes) ->
     file, now = opened(path), time.time()
     assert file.damaged == 1
     assert now + LONGEST - 5 <= file.uses.closed_until <= now + LONGEST
-    assert not file.uses.has_room(int(now))
+    assert not file.uses.has_room(name(9), 1, int(now))
     assert used(file) <= {1, 2}
     file.close()
 
@@ -117,7 +129,7 @@ def test_what_is_no_such_file_is_replaced(tmp_path: Path, content: bytes) -> Non
     path.write_bytes(content)
     file = opened(path)
     assert file.damaged == 1
-    assert not file.uses.has_room(int(time.time()))
+    assert not file.uses.has_room(name(9), 1, int(time.time()))
     file.close()
     assert opened(path).damaged == 0
 

@@ -16,17 +16,24 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 
+from dnsvip.dispatcher.bucket_table import WAYS
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.egress.encap import DISCARD
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.egress.rewrite import adjust
+from dnsvip.dispatcher.ending import concerns, walk
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.flows.uses import Uses
+from dnsvip.dispatcher.io.xdp.image import server_name
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.pinned_program import HELPERS
 from dnsvip.dispatcher.io.xdp.table import sizes
+from dnsvip.dispatcher.peers import step_of
 from dnsvip.dispatcher.reason import Action
-from dnsvip.dispatcher.verdict import Verdict
+from dnsvip.dispatcher.token_bucket import Buckets
+from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
 from dnsvip.xdp.libbpf import library
 from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.maps import Map
@@ -68,6 +75,14 @@ def counted_down(data: bytes) -> bytes:
         out[8] -= 1
         out[10:12] = adjust(int.from_bytes(data[10:12], "big"), data[8:10], bytes(out[8:10])).to_bytes(2, "big")
     return bytes(out)
+
+
+def counted_up(out: bytes, data: bytes) -> bytes:
+    """A packet with the hop limit of `data`, which is one more."""
+    if data[0] >> 4 == 6:
+        return out[:7] + data[7:8] + out[8:]
+    check = adjust(int.from_bytes(out[10:12], "big"), out[8:10], data[8:9] + out[9:10])
+    return out[:8] + data[8:9] + out[9:10] + check.to_bytes(2, "big") + out[12:]
 
 
 class Kernel:
@@ -142,33 +157,67 @@ class Kernel:
         self.writer.settings(generation=self.writer.settings()["generation"] + 1)
         for number in range(self.maps["buckets"].max_entries):
             self.maps["buckets"].put(u32(number), bytes(8))
+        for number in range(self.maps["policing_buckets"].max_entries):
+            self.maps["policing_buckets"].put(u32(number), bytes(16))
+        for table in (self.maps["client_buckets"], self.maps["source_buckets"]):
+            empty = bytes(TYPES.struct("bucket_set").size * table.max_entries)
+            table.put_many(b"".join(map(u32, range(table.max_entries))), empty)
+
+    def buckets(self) -> Buckets:
+        """Buckets for a reference that hashes holders as the program does."""
+        lanes = TYPES.struct("lanes")
+        words = struct.unpack("=6Q", lanes.unpack(self.maps["lanes"].get(u32(0)) or b"")["key"])
+        return Buckets(self.maps["client_buckets"].max_entries * WAYS, (words[2], words[5]))
 
 
 class Reference:
-    """The user-space decision function with its state."""
+    """The user-space decision function with its state; `address` is what it found of the last packet's address."""
 
-    def __init__(self, tables: DispatchTables, flows: int = FLOWS) -> None:
+    def __init__(
+        self, tables: DispatchTables, flows: int = FLOWS, buckets: Buckets | None = None, uses: int | None = None
+    ) -> None:
         self.tables = tables
-        self.flows = Flows(flows)
+        self.address: AddressVerdict | None = None
+        self.flows = Flows(flows, buckets)
+        if uses is not None:
+            self.flows.uses = Uses(uses)
+
+    def change(self, tables: DispatchTables) -> None:
+        """Decide by other tables, ending the flows that are to end."""
+        before, self.tables = self.tables, tables
+        if concerns(before.sound, tables.sound):
+            for _ in walk(self.flows, tables):
+                pass
 
     def see(self, data: bytes, now: int) -> Seen:
         """The result for a packet."""
+        data, step = unwrapped(data, self.tables)
         came = counted_down(data)
-        verdict = decide(came, self.tables, self.flows, now)
+        verdict = decide(came, self.tables, self.flows, now, step)
+        self.address = verdict.address
         return seen(verdict, data, came)
+
+
+def unwrapped(data: bytes, tables: DispatchTables) -> tuple[bytes, int]:
+    """A packet that another dispatcher has relayed, and how; any other as it is, and 0."""
+    if len(data) < 40 or data[0] >> 4 != 6 or data[24:40] != tables.peers.own:
+        return data, 0
+    inside = data[40 : 40 + int.from_bytes(data[4:6], "big")]  # as long as the outer header says
+    step = step_of(tables.relay_key, data[8:24], DISCARD, data[6], inside)
+    return (data[40:] if step else data), step
 
 
 def seen(verdict: Verdict, data: bytes, came: bytes) -> Seen:
     """A verdict of the reference in the form of the kernel's result."""
     server = verdict.server
-    name = f"{server.pool}/{server.name}/{_text(server.address)}" if server else ""
+    name = server_name(server.pool, server.name, _text(server.address), server.own) if server else ""
     held = bool(verdict.delay)
     out = output_bytes(came, verdict)
     sends = verdict.action in (Action.FORWARD, Action.ANSWER)
     if held or verdict.action is Action.PASS or (sends and _hops(data) <= 1):
         out = data
     elif verdict.vip:  # the kernel forwards it, and counts down
-        out = out[:7] + data[7:8] + out[8:]
+        out = counted_up(out, data)
     return Seen(verdict.action.value, verdict.reason, name, held, out)
 
 
@@ -182,9 +231,10 @@ def _text(address: bytes) -> str:
 
 
 @contextmanager
-def loaded(flows: int = FLOWS, **entries_of: int) -> Iterator[Kernel]:
-    """The program in the kernel, not pinned: it is removed after the block. `entries_of`: entries of resized maps."""
-    with Object.open("dispatch") as opened:
+def loaded(flows: int = FLOWS, variant: bytes | None = None, **entries_of: int) -> Iterator[Kernel]:
+    """The program in the kernel, not pinned: it is removed after the block. `entries_of`: entries of resized maps;
+    `variant`: an object with the same maps in place of the built one."""
+    with Object.open("dispatch", variant) as opened:
         for name, entries in (sizes(flows) | entries_of).items():
             opened.resize(name, entries)
         opened.load()

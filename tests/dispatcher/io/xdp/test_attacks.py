@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv6Address
 
@@ -13,8 +13,9 @@ import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.flow import YOUNG_SECONDS
+from dnsvip.dispatcher.peers import ALONE, Peers
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.site import ClientState, OnInvalid, Site
+from dnsvip.site import Client, ClientState, OnInvalid, Site
 from tests.dispatcher.build import (
     ACK,
     CLIENT,
@@ -54,14 +55,20 @@ class Both:
         self.kernel = kernel
         self.site(SITE)
 
-    def site(self, site: Site, before: DispatchTables | None = None) -> None:
+    def site(self, site: Site, before: DispatchTables | None = None, peers: Peers = ALONE) -> None:
         """Decide by this site from now on, with empty tables unless `before` are given."""
-        tables = DispatchTables(snapshot(site), before)
+        tables = DispatchTables(snapshot(site), before, peers=peers)
         self.kernel.writer.apply(tables)
         if before is None:
             self.kernel.forget()
             self.reference = Reference(tables, FLOWS)
         self.reference.tables = tables
+
+    def fresh(self, tables: DispatchTables) -> None:
+        """Decide by these tables from now on, with nothing known."""
+        self.kernel.writer.apply(tables)
+        self.kernel.forget()
+        self.reference = Reference(tables, FLOWS)
 
     def change(self, **changes: object) -> None:
         """Change the site; flows stay."""
@@ -179,9 +186,34 @@ def test_single_use_whose_flow_is_forgotten(both: Both) -> None:
     """A connection goes on when its flow has been forgotten; a SYN behind that is a second use, as one before it is."""
     vip = proven(CLIENTS["once"], now=NOW + 30)
     assert both.reasons(segment(vip), segment(vip, ACK), segment(vip, FIN | ACK)) == ["proven", "known", "known"]
-    assert both.reasons(segment(vip, ACK), segment(vip), segment(vip, ACK), after=61) == ["proven", "replayed", "known"]
-    again = proven(CLIENTS["once"], 1)
-    assert both.reasons(segment(again, ACK), segment(again), segment(again, ACK)) == ["proven", "replayed", "known"]
+    assert both.reasons(segment(vip, ACK), segment(vip), segment(vip, ACK), after=61) == [
+        "resumed",
+        "replayed",
+        "known",
+    ]
+    packets = [segment(proven(CLIENTS["once"], 1, now=NOW + 61), flags) for flags in (ACK, SYN, ACK)]
+    assert both.reasons(*packets, after=61) == ["resumed", "replayed", "known"]
+
+
+def test_single_use_beyond_a_share(both: Both) -> None:
+    """A client that fills its share of the table of uses is refused until they are out of date; another goes on. Uses
+    that open no flow (a reset, a tier over its rate) take nothing of it, nor does one of an address used before."""
+    once = CLIENTS["once"]
+    slow = replace(once, name="slow", id=1003, tier="limited")
+    both.change(clients={**CLIENTS, "slow": slow})
+    assert both.reasons(*(segment(proven(once, nonce), RST) for nonce in range(64))) == ["resumed"] * 64
+    seen = Counter(both.reasons(*(segment(proven(slow, nonce), port=nonce + 1) for nonce in range(64))))
+    assert seen == {"proven": 5, "over-rate": 59}
+    vips = [proven(once, nonce % 64, CLIENT + nonce // 64) for nonce in range(90)]
+    flows = [segment(vip, source=CLIENT + n // 64) for n, vip in enumerate(vips)]
+    assert Counter(both.reasons(*flows)) == {"proven": 64, "replay-table-full": 26}
+    assert both.reasons(segment(vips[3], port=9), segment(vips[3])) == ["replayed", "known"]
+    assert both.reasons(segment(proven(slow, 63, now=NOW + 6)), after=6) == ["proven"]
+    later, vip = int(NOW) + 91, proven(once, now=NOW + 91)
+    assert both.reasons(segment(vip), after=91) == ["replay-table-full"]
+    both.kernel.writer.sweep(later)
+    both.reference.flows.sweep(later)
+    assert both.reasons(segment(vip), after=91) == ["proven"]
 
 
 def test_syn_ack_opens_nothing(both: Both) -> None:
@@ -245,7 +277,7 @@ def test_reply_does_not_end_a_flow(both: Both, flags: int) -> None:
     both(segment(vip, ACK))
     assert both(segment(CLIENT, flags, 80, server, 40_000)).reason == "reply"
     assert both.reasons(segment(vip, ACK), segment(vip, flags), after=100) == ["known", "known"]
-    assert both(segment(vip, ACK), 200).reason == "issued"
+    assert both(segment(vip, ACK), 200).reason == "resumed"
 
 
 # Fragments
@@ -364,11 +396,11 @@ def test_anonymous_flows_have_a_share(both: Both) -> None:
         for number in range(200):
             both(segment(PLAIN, ACK, source=CLIENT + 1000 * turn + number), 2 * turn + 1)
     assert settled(both) == (share, share)
-    vip = address("gold")
-    for port in range(1, share + 1):
+    flows = [(address("gold", port % 4), port) for port in range(1, share + 1)]
+    for vip, port in flows:
         assert both.reasons(segment(vip, port=port), segment(vip, ACK, port=port), after=12) == ["issued", "known"]
     assert settled(both) == (2 * share, share)
-    assert {both(segment(vip, ACK, port=port), 100).reason for port in range(1, share + 1)} == {"known"}
+    assert {both(segment(vip, ACK, port=port), 100).reason for vip, port in flows} == {"known"}
     last = 12 + YOUNG_SECONDS
     both.reference.flows.sweep(NOW + last)
     both.kernel.writer.sweep(NOW + last)
@@ -389,3 +421,78 @@ def test_life_of_an_anonymous_flow(both: Both) -> None:
     assert both(segment(PLAIN, ACK, port=7), 1119).reason == "known"
     assert both(segment(PLAIN, ACK, port=7), 1240).reason == "plain"
     assert both(segment(PLAIN, ACK), 1240).reason == "known"
+
+
+# Ports under nat
+
+
+def test_forged_flows_leave_a_client_its_ports(both: Both) -> None:
+    """Flows to the plain VIP that pretend to be a client's hold no port against it: it keeps its own to an authentic
+    address, and the reply goes back from there. What is displaced gets another port, if one is left."""
+    pool = replace(SITE.pools["translated"], servers=SITE.pools["translated"].servers[:1])
+    cluster = replace(CLUSTER, default_tier="silver")
+    both.change(pools={**SITE.pools, "translated": pool}, clusters={"web": cluster})
+    forged = [segment(PLAIN, port=port) for port in (40_000, 40_001)]
+    assert both.reasons(*forged) == ["plain", "plain"]
+    mine = both(segment(address("silver", 77)))
+    assert (mine.reason, mine.data[40:42]) == ("issued", (40_000).to_bytes(2, "big"))
+    assert both(segment(address("silver", 77), ACK)).reason == "known"
+    again = both(forged[0])
+    assert (again.reason, again.data[40:42] != mine.data[40:42]) == ("plain", True)
+    other = both(segment(address("silver", 77, 1)))  # it displaces no authentic flow
+    assert (other.reason, other.data[40:42] != mine.data[40:42]) == ("issued", True)
+    assert both(forged[1]).data[40:42] == (40_001).to_bytes(2, "big")
+
+
+def one_translated(both: Both, **clients: Client) -> None:
+    """One server under nat, for the default tier too."""
+    pool = replace(SITE.pools["translated"], servers=SITE.pools["translated"].servers[:1])
+    cluster = replace(CLUSTER, default_tier="silver")
+    pools, web = {**SITE.pools, "translated": pool}, {"web": cluster}
+    both.site(replace(SITE, pools=pools, clusters=web, clients={**CLIENTS, **clients}))
+
+
+@pytest.mark.parametrize("age", [YOUNG_SECONDS - 1, YOUNG_SECONDS])
+def test_a_forged_source_ends_no_old_flow(both: Both, age: int) -> None:
+    """A client that pretends to be another one's flow to the plain VIP gets another port, unless that flow is young: it
+    goes on from its own."""
+    one_translated(both)
+    assert both.reasons(segment(PLAIN), segment(PLAIN, ACK)) == ["plain", "known"]
+    assert both.reasons(segment(PLAIN, ACK), after=age - 10) == ["known"]
+    forged = both(segment(address("silver", 77)), age)
+    mine = both(segment(PLAIN, ACK), age)
+    kept = (40_000).to_bytes(2, "big")
+    old = age >= YOUNG_SECONDS
+    assert (forged.reason, forged.data[40:42] == kept) == ("issued", not old)
+    assert (mine.reason, mine.data[40:42] == kept) == ("known" if old else "plain", old)
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("make", [lambda vip: segment(vip, ACK), datagram])
+def test_a_running_flow_tells_nothing_of_its_proof(both: Both, make: Callable[[int], bytes], right: bool) -> None:
+    """It takes no port of another flow, whether its proof is right or guessed: whoever sees both could try them all."""
+    client = replace(CLIENTS["acme"], tier="silver")
+    one_translated(both, acme=client)
+    vip = proven(client) ^ (0 if right else 1)
+    before = both(make(PLAIN))
+    assert (before.reason, both(make(vip)).reason) == ("plain", "resumed")
+    after = both(make(PLAIN))
+    assert (after.reason, after.data[40:42]) == ("known", before.data[40:42])
+
+
+def test_one_client_does_not_take_all_established_places(both: Both) -> None:
+    """A client that opens flows without end gets three quarters of the places. Other clients' connections stay, also
+    while its new flows drive one another out."""
+    greedy = address("gold", 77)
+    for port in range(FLOWS):
+        both(segment(greedy, port=port))
+        assert both(segment(greedy, ACK, port=port)).reason == "known"
+    bound = FLOWS - FLOWS // 4
+    assert len(both.reference.flows.established) == bound - bound // 4
+    mine = [address("gold", client) for client in range(1, 33)]
+    for vip in mine:
+        assert both.reasons(segment(vip), segment(vip, ACK)) == ["issued", "known"]
+    for port in range(2000, 2000 + FLOWS):
+        both(segment(greedy, port=port))
+    assert {both(segment(vip, ACK)).reason for vip in mine} == {"known"}
+    assert len(both.reference.flows.established) == bound - bound // 4 + len(mine)

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.flows.usage import SPARE, Usage, leaving
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
-from dnsvip.dispatcher.io.xdp.table import records
+from dnsvip.dispatcher.io.xdp.table import count_uses, records
 from dnsvip.dispatcher.io.xdp.view import struct_of
 from dnsvip.dispatcher.packet import parse
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.site import SelectRule
+from dnsvip.xdp.objects import XDP_TX
 from dnsvip.xdp.structs import u32
-from tests.dispatcher.build import ACK, CLIENTS, CLUSTER, NOW, RST, SYN, address, datagram, proven, segment, snapshot
-from tests.dispatcher.io.xdp.kernel import Kernel, frame_of, loaded
+from tests.dispatcher.build import (
+    ACK,
+    CLIENT,
+    CLIENTS,
+    CLUSTER,
+    NOW,
+    RST,
+    SITE,
+    SYN,
+    TIERS,
+    address,
+    datagram,
+    proven,
+    segment,
+    snapshot,
+)
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, frame_of, loaded
+from tests.long import long_or
 
 FLOWS = 1024
 START = int(NOW) * SECOND
@@ -63,10 +87,11 @@ def test_oldest_new_flow_goes(full: Kernel) -> None:
 
 def test_established_flows_are_bounded(full: Kernel) -> None:
     """Where three quarters of the table are established, later flows stay new and are forwarded all the same."""
-    vip, kept = address("gold"), full.writer.auxiliary_counters()["kept-new"]
+    kept = full.writer.auxiliary_counters()["kept-new"]
+    vips = [address("gold", client) for client in (1, 2, 3, 4)]
     for port in range(1, FLOWS + 1):
-        full.see(segment(vip, port=port), START)
-        assert full.see(segment(vip, ACK, port=port), START).reason == "known"
+        full.see(segment(vips[port % 4], port=port), START)
+        assert full.see(segment(vips[port % 4], ACK, port=port), START).reason == "known"
     assert lanes(full)["established"] == FLOWS - FLOWS // 4
     assert established(held(full)) == FLOWS - FLOWS // 4
     assert full.writer.auxiliary_counters()["kept-new"] - kept == FLOWS // 4
@@ -182,15 +207,33 @@ def test_adopted_flows(full: Kernel, kernel: None) -> None:
 
 def test_full_replay_table_refuses(full: Kernel) -> None:
     """A full table of uses refuses every single-use address; other addresses are accepted."""
-    once = CLIENTS["once"]
-    seen = [full.see(segment(proven(once, nonce, source), source=source), START).reason
-            for nonce, source in ((n % 64, 5 + n // 64) for n in range(FLOWS // 4 + 40))]  # fmt: skip
+    crowd = [replace(CLIENTS["once"], name=f"once-{n}", id=2000 + n) for n in range(5)]
+    site = replace(SITE, clients={**CLIENTS, **{client.name: client for client in crowd}})
+    full.writer.apply(DispatchTables(snapshot(site)))
+    seen = [full.see(segment(proven(client, nonce)), START).reason for client in crowd for nonce in range(64)]
     assert seen.count("proven") == FLOWS // 4
     assert set(seen[FLOWS // 4 :]) == {"replay-table-full"}
     assert full.see(segment(proven(CLIENTS["acme"])), START).reason == "proven"
     full.writer.sweep(int(NOW) + 91)
     later = int(NOW) + 91
-    assert full.see(segment(proven(once, now=later)), later * SECOND).reason == "proven"
+    assert full.see(segment(proven(crowd[-1], now=later)), later * SECOND).reason == "proven"
+
+
+def test_uses_are_counted_again(full: Kernel, kernel: None) -> None:
+    """A table of uses that takes over those of another has each client's share of them."""
+    once = CLIENTS["once"]
+    for nonce in range(60):
+        assert full.see(segment(proven(once, nonce)), START).reason == "proven"
+    with loaded(2 * FLOWS) as other:
+        other.writer.apply(DispatchTables(snapshot()))
+        for key, values in full.maps["uses"].items():
+            other.maps["uses"].put(key, values[0])
+        count_uses(other.maps)
+        fresh = [(nonce, CLIENT + 1) for nonce in range(8)]
+        seen = [other.see(segment(proven(once, nonce, source), source=source), START).reason for nonce, source in fresh]
+        assert seen == ["proven"] * 4 + ["replay-table-full"] * 4
+        other.writer.sweep(int(NOW) + 91)
+        assert other.maps["use_shares"].count() == 0
 
 
 def test_no_port_is_left_under_nat(full: Kernel) -> None:
@@ -247,3 +290,103 @@ def test_cache_vouches_for_no_other_tag(full: Kernel) -> None:
         wrong = [bare, bare | layout.tag_mask, *(client ^ 1 << n for n in range(layout.tag_bits))]
         assert {full.see(segment(forged, port=3), START).reason for forged in wrong} == {"bad-tag"}
         assert full.see(segment(vip, port=4), START).reason == reason
+
+
+RACES = long_or(600, long=20_000)
+"""Proven addresses that two processors see at the same moment."""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_single_use_on_two_processors(kernel: None) -> None:
+    """Of two connections that one proof opens at the same moment, on two processors, one goes through."""
+    with loaded(1 << 16) as running:
+        crowd = [replace(CLIENTS["once"], name=f"once-{n}", id=2000 + n) for n in range(1 + RACES // 1000)]
+        site = replace(SITE, clients={**CLIENTS, **{client.name: client for client in crowd}})
+        running.writer.apply(DispatchTables(snapshot(site)))
+        running.writer.settings(now=START)
+        vips = [(proven(crowd[n // 1000], n % 64, CLIENT + n), CLIENT + n) for n in range(RACES)]
+        forwarded = at_once(running, [[frame_of(segment(vip, source=s, to=to)) for vip, s in vips] for to in (80, 81)])
+        assert sum(forwarded) == RACES
+
+
+def at_once(kernel: Kernel, frames: Sequence[Sequence[bytes]]) -> bytes:
+    """Run the n-th frame of each list at the same moment, each list on a processor of its own; 1 for each frame that
+    was forwarded."""
+    shared = mmap.mmap(-1, 8 * len(frames) + sum(map(len, frames)))
+    turns = memoryview(shared)[: 8 * len(frames)].cast("Q")
+    processors = sorted(os.sched_getaffinity(0))
+
+    def run(me: int) -> None:
+        os.sched_setaffinity(0, {processors[me]})
+        for turn, frame in enumerate(frames[me], 1):
+            turns[me] = turn
+            while min(turns) < turn:
+                pass
+            shared[8 * len(frames) + me * len(frames[me]) + turn - 1] = kernel.run(frame)[0] == XDP_TX
+
+    children = []
+    for me in range(len(frames)):
+        child = os.fork()
+        if not child:
+            try:
+                run(me)
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return shared[8 * len(frames) :]
+
+
+def test_clients_that_use_least_give_up_their_places() -> None:
+    """The program counts the usage of clients as the reference, in turns of which each has more clients than places:
+    the same clients have places, and the same is taken."""
+    places = 16
+    with loaded(FLOWS, usage=places + 1) as program:
+        tables = DispatchTables(snapshot())
+        program.writer.apply(tables)
+        reference = Reference(tables, FLOWS, program.buckets())
+        reference.flows.usage = Usage(places)
+        for turn in range(4):
+            for client in range(1 + 7 * turn, 40 - turn):
+                packet = segment(address("gold", client), port=1000 + turn)
+                for _ in range(1 + client % 5):
+                    assert program.see(packet, START) == reference.see(packet, START)
+            used = reference.flows.usage.take()
+            reference.flows.usage.leave(leaving(used, places))
+            taken = program.writer.take_usage()
+            assert {client: of for client, of in taken.items() if any(of)} == {
+                client: of for client, of in used.items() if any(of)
+            }
+            assert len(program.writer.usage()) == places - places // SPARE + 1
+
+
+def test_priority_decides_which_new_flow_gives_way() -> None:
+    """A full ring of new flows of tiers and rules of several priorities has the same flows in program and reference:
+    whatever packet comes, known or not, it gets the same verdict; also when the site has changed."""
+    priorities = {"gold": 7, "tunnel": 3, "standard": 3}
+    tiers = {name: replace(tier, priority=priorities.get(name, 1)) for name, tier in TIERS.items()}
+    rules = tuple(SelectRule({"client": (name,)}, "fast", None, new) for name, new in (("acme", 0), ("once", 5)))
+    clusters = {**SITE.clusters, "web": replace(CLUSTER, select=rules)}
+    tables = DispatchTables(snapshot(replace(SITE, tiers=tiers, clusters=clusters)))
+    later = DispatchTables(snapshot(replace(SITE, tiers=tiers, clusters={**clusters, "web": CLUSTER})), tables)
+    half = long_or(4_000, long=20_000) // 2
+    clients = (0, 0, CLIENTS["acme"].id, CLIENTS["once"].id)
+    random, now, seen = Random(7), START, Counter[str]()
+    with loaded(64) as program:
+        program.writer.apply(tables)
+        reference = Reference(tables, 64, program.buckets())
+        for number in range(2 * half):
+            if number == half:
+                program.writer.apply(later)
+                reference.change(later)
+            tier = random.choice(("gold", "gold", "tunnel", "standard", "silver", "sticky"))
+            packet = segment(address(tier, random.choice(clients)), port=1000 + random.randrange(6))
+            expected = reference.see(packet, now)
+            assert program.see(packet, now) == expected, number
+            seen[expected.reason] += 1
+            now += random.choice((0, 0, 0, 1, SECOND, 3 * SECOND))
+        flows = reference.flows
+        assert program.writer.auxiliary_counters()["not-remembered"] == flows.not_recorded > 0
+        assert flows.evicted > 100
+        assert seen["known"] > 100 < seen["issued"]

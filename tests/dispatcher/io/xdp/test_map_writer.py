@@ -162,11 +162,11 @@ def test_deleted_client_stays_refused(program: Kernel) -> None:
 
 
 def test_client_of_a_tier_that_has_gone(program: Kernel) -> None:
-    """A client whose tier is no longer in the site gets the tier of its address."""
+    """A client whose tier is no longer in the site is not in force: its address may be of a better tier."""
     change(program, with_client("acme", tier="silver"))
     fewer = {name: tier for name, tier in TIERS.items() if name != "silver"}
     change(program, replace(with_client("acme", tier="silver"), tiers=fewer))
-    assert program.see(segment(address("gold", CLIENTS["acme"].id)), START).server.startswith("fast/")
+    assert program.see(segment(address("gold", CLIENTS["acme"].id)), START).reason == "revoked"
 
 
 def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
@@ -176,6 +176,14 @@ def test_new_key_generation_revokes_the_old_key(program: Kernel) -> None:
     change(program, with_client("acme", key_generation=1))
     assert program.see(segment(proven(old), port=2), START).reason == "bad-proof"
     assert program.see(segment(proven(raised), port=3), START).reason == "proven"
+
+
+def test_keys_go_with_the_client_master(program: Kernel) -> None:
+    """A cluster without a client master takes no proof, whatever keys another one with its number has left."""
+    vip = proven(CLIENTS["acme"])
+    assert program.see(segment(vip), START).reason == "proven"
+    program.writer.apply(DispatchTables(replace(snapshot(), masters={})))
+    assert program.see(segment(vip, port=2), START).reason == "bad-proof"
 
 
 def test_rotation_of_keys(program: Kernel) -> None:
@@ -282,3 +290,28 @@ def test_numbers_stay_and_are_given_anew_as_late_as_possible() -> None:
     numbers.enforce()
     numbers.assign(["b", "c", "d"])
     assert numbers["d"] == 0
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_flows_end_with_their_client(program: Kernel, *, taken_over: bool) -> None:
+    """A client's known flows end when that is asked for, also by a process that takes the maps over; others go on, and
+    all do when it is enabled again."""
+    vips = {"acme": address("gold", 1001), "other": address("gold", 1003)}
+    for vip in vips.values():
+        program.see(segment(vip), START)
+        program.see(segment(vip, ACK), START)
+    see = lambda: [program.see(segment(vip, ACK), START).reason for vip in vips.values()]  # noqa: E731
+    acme = replace(CLIENTS["acme"], state=ClientState.REVOKED)
+    program.writer.apply(DispatchTables(snapshot(replace(SITE, clients={**CLIENTS, "acme": acme}))))
+    assert see() == ["known", "known"]
+    if taken_over:
+        restart(program)
+    ended = replace(SITE, clients={**CLIENTS, "acme": replace(acme, end_flows=True)})
+    program.writer.apply(DispatchTables(snapshot(ended)))
+    assert see() == ["revoked", "known"]
+    without = replace(SITE, clients={name: client for name, client in CLIENTS.items() if name != "acme"})
+    deleted = replace(snapshot(without), deleted={1001: 1}, ended=frozenset({1001}))
+    program.writer.apply(DispatchTables(deleted))
+    assert see() == ["revoked", "known"]
+    program.writer.apply(DispatchTables(snapshot()))
+    assert see() == ["known", "known"]

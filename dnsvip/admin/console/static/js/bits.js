@@ -2,7 +2,7 @@
 // Addresses as bits, by the format's description (address/README.md). Nothing is decrypted here: the API does that.
 
 /** @typedef {{ name: string, from: number, bits: number, colour: string, value?: string }} Field */
-/** @typedef {{ prefix: string, layout: [string, number][], tag_bits: number }} Cluster */
+/** @typedef {{ prefix: string, plain: string, layout: [string, number][], claims?: [string, number][], tag_bits: number }} Cluster */
 
 const KNOWN = new Set(["tier", "client", "expiry", "nonce", "session"]);
 
@@ -31,12 +31,14 @@ export function parseAddress(text) {
 export function fieldsOf(cluster, found) {
   const prefix = Number(cluster.prefix.split("/")[1]);
   const payload = cluster.layout.reduce((sum, [, bits]) => sum + bits, 0);
-  const plain = found.reason === "plain";
-  if (plain)
+  if (isPlain(cluster, found))
     return [
       { name: "prefix", from: 0, bits: prefix, colour: "prefix", value: cluster.prefix },
       { name: "plain VIP", from: prefix, bits: 128 - prefix, colour: "other", value: "carries no fields" },
     ];
+  const said = cluster.claims ?? [];
+  const claimed = said.reduce((sum, [, bits]) => sum + bits, 0);
+  const names = said.filter(([name]) => name in found.values).map(([name]) => `${name} ${found.values[name]}`);
   const cheap = Math.floor(cluster.tag_bits / 3);
   /** @type {[string, number, string, string][]} */
   const tag = found.mode
@@ -51,6 +53,7 @@ export function fieldsOf(cluster, found) {
     ["mode", 1, "mode", found.mode ? "1, proven" : "0, issued"],
     ["epoch", 2, "epoch", `slot ${found.epoch}`],
     ["ciphertext", payload, "cipher", "tier, client and the rest, encrypted"],
+    ...(claimed ? [/** @type {typeof tag[0]} */ (["claims", claimed, "other", names.join(", ") || "none"])] : []),
     ...tag,
   ];
   let from = 0;
@@ -59,6 +62,15 @@ export function fieldsOf(cluster, found) {
     from += bits;
     return field;
   });
+}
+
+/**
+ * Whether it is the plain VIP, in which nothing is encoded.
+ * @param {Cluster} cluster
+ * @param {any} found
+ */
+export function isPlain(cluster, found) {
+  return found.reason === "plain" || found.address === cluster.plain;
 }
 
 /**

@@ -12,6 +12,9 @@ import { take } from "./saving.js";
 /** @typedef {import("./api.js").Schemas["ClientShown"]} Client */
 /** @typedef {{ title: string, done: string, text: string, from: string[], danger?: boolean }} Change */
 
+/** What is offered beside everything that refuses a client's addresses. */
+export const END_FLOWS = "End its connections too, within a second";
+
 /** @type {Record<string, Change>} */
 const STATES = {
   disabled: {
@@ -59,14 +62,16 @@ export function actionsOf(made, again) {
  * @param {() => Promise<void>} again
  */
 function stateButton(made, client, state, how, again) {
-  const put = async (/** @type {string} */ wanted) => {
-    take(made, await call("PATCH", at("clients", client.name), { body: { state: wanted } }));
+  const put = async (/** @type {string} */ wanted, /** @type {boolean} */ ends = false) => {
+    const body = ends ? { state: wanted, end_flows: true } : { state: wanted };
+    take(made, await call("PATCH", at("clients", client.name), { body }));
     await again();
   };
   const act = async () => {
     const { title, text, danger } = how;
-    if (!(await confirm({ title: `${title} ${client.name}?`, text, action: title, danger }))) return;
-    await put(state);
+    const also = state === "enabled" ? undefined : { label: END_FLOWS, checked: true };
+    if (!(await confirm({ title: `${title} ${client.name}?`, text, action: title, danger, also }))) return;
+    await put(state, also?.checked);
     done(`${client.name} ${how.done}`, danger ? undefined : () => put(client.state));
   };
   return button(how.title, act, { kind: how.danger ? "danger" : "" });
@@ -103,7 +108,7 @@ function askEnrolment(name) {
     h("p.soft", about, h("code", "dnsvip client import FILE")),
     form.general(),
     form.field("DNS servers to query", "servers", servers, {
-      hint: "Addresses with ports, separated by commas. Empty: the client queries its own resolver.",
+      hint: "Addresses with ports, separated by commas. Empty: the servers of the DNS group of its tier.",
     }),
     h("div.buttons", h("button.button.main-action", { type: "submit" }, "Download")),
   );

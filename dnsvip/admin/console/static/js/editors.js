@@ -39,6 +39,7 @@ export function plain(kit, key, schema, value, how = {}) {
   const objects = kit.objects.get(uiOf(schema).refers ?? "");
   if (objects) return reference(kit, key, schema, value, objects, how);
   if (schema.type === "integer" || schema.type === "number") return number(key, schema, value, how);
+  if (schema.type === "words") return words(key, schema, value, how);
   if (schema.contentMediaType) return page(key, schema, value, how);
   return line(kit, key, schema, value, how);
 }
@@ -179,7 +180,26 @@ function line(kit, key, schema, value, how) {
 }
 
 /**
- * Values of a list in one control: words one a line, numbers side by side.
+ * A word or number, or several with spaces between; digits are a number unless they were that text before.
+ * @param {string} key
+ * @param {Schema} schema
+ * @param {any} value
+ * @param {How} how
+ * @returns {Editor}
+ */
+function words(key, schema, value, how) {
+  const before = [value ?? []].flat();
+  const control = form.text(before.join(" "), { class: "mono" });
+  const read = () => {
+    const some = control.value.split(/[\s,]+/).filter(Boolean);
+    const now = some.map((word) => (!before.includes(word) && /^\d{1,15}$/.test(word) ? Number(word) : word));
+    return now.length === 1 ? now[0] : now;
+  };
+  return { element: labelled(key, schema, control, how), value: read };
+}
+
+/**
+ * Values of a list in one control: texts one a line, numbers side by side.
  * @param {Kit} _kit
  * @param {string} key
  * @param {Schema} schema
@@ -190,7 +210,8 @@ function line(kit, key, schema, value, how) {
  */
 export function values(_kit, key, schema, values, item, how) {
   const numeric = item.type === "integer" || item.type === "number";
-  const words = (/** @type {string} */ text) => text.split(/[\s,]+/).filter(Boolean);
+  const parts = numeric ? /[\s,]+/ : /[\n,]+/; // a text may be of several words
+  const words = (/** @type {string} */ text) => text.split(parts).flatMap((word) => word.trim() || []);
   const control = numeric
     ? form.text(values.join(" "), { class: "mono", inputmode: "numeric" })
     : h("textarea", { class: "document", spellcheck: "false", rows: "3", value: values.join("\n") });

@@ -40,9 +40,17 @@ function title(row) {
   return h(
     "div.row",
     h("strong", WORDS[row.action] ?? row.action),
-    h("span.soft", row.actor),
+    h("span.soft", row.actor, from(row)),
     h("time.faint", { datetime: new Date(row.at * 1000).toISOString(), title: moment(row.at) }, ago(row.at)),
   );
+}
+
+/**
+ * Where the call came from, if one did.
+ * @param {Row} row
+ */
+export function from({ source }) {
+  return source && ` from ${source === "unix" ? "the Unix socket" : source}`;
 }
 
 /**

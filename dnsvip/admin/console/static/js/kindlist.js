@@ -7,9 +7,10 @@ import { fill, h } from "./dom.js";
 import { choice, text } from "./form.js";
 import { paged } from "./lists.js";
 import { icon } from "./icons.js";
-import { empty, titleIn } from "./parts.js";
+import { button, empty, titleIn } from "./parts.js";
 import { may, seen } from "./rights.js";
 import { link, note } from "./router.js";
+import { removeObject } from "./saving.js";
 import { choicesOf, description, kindOf, labelOf, listOf, resolved, uiOf } from "./schema.js";
 import { table } from "./table.js";
 
@@ -55,8 +56,8 @@ export async function kindList(place, kind, options) {
     ? await filterBar(document, about.label_plural, fields, query, sorts, wanted, options, find)
     : null;
   const sorting = () =>
-    bar ? { by: wanted["sort"] ?? "", turn: (/** @type {string} */ by) => bar.sortBy(by) } : undefined;
-  const columns = columnsOf(document, fields, sorts, options);
+    bar ? { by: () => wanted["sort"] ?? "", turn: (/** @type {string} */ by) => bar.sortBy(by) } : undefined;
+  const columns = columnsOf(document, fields, sorts, { ...options, kind, again: () => pages.again() });
   const draw = (/** @type {any[]} */ items) => {
     if (!items.length) return nothing(kind, about.label_plural, wanted, options);
     const to = options.opens ? (/** @type {any} */ object) => [options.page, object.name] : undefined;
@@ -107,10 +108,10 @@ function filtered(wanted) {
  * @param {import("./schema.js").Document} document
  * @param {[string, import("./schema.js").Schema][]} fields
  * @param {string[]} sorts
- * @param {Options} options
+ * @param {Options & { kind: string, again: () => unknown }} options
  * @returns {import("./table.js").Column<any>[]}
  */
-function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = [] }) {
+function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = [], kind, again }) {
   const listed = fields
     .filter(([key]) => cells[key] !== null)
     .filter(([key, field]) => key === "name" || (uiOf(field).listed ?? !("x-ui" in field)))
@@ -122,8 +123,8 @@ function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = []
     const draw = cells[key] ?? ((/** @type {any} */ object) => cell(document, field, object[key]));
     if (key !== "name") return readable({ title, number, sort, extra: field.properties !== undefined, cell: draw });
     const named = (/** @type {any} */ object) => {
-      const name = opens ? h("a.lead", { href: link([page, object.name]) }, object.name) : h("strong", object.name);
-      return object.unreadable ? [name, h("div", h("span.tag.bad", "cannot be read"), ` ${object.unreadable}`)] : name;
+      if (object.unreadable) return broken(kind, object, again);
+      return opens ? h("a.lead", { href: link([page, object.name]) }, object.name) : h("strong", object.name);
     };
     return { title, sort, cell: named };
   });
@@ -131,11 +132,30 @@ function columnsOf(document, fields, sorts, { page, opens, cells = {}, more = []
 }
 
 /**
+ * The name of an object that cannot be read, why, and what can be done here: it has no page of its own.
+ * @param {string} kind
+ * @param {{ name: string, unreadable: string }} object
+ * @param {() => unknown} again
+ * @returns {Child}
+ */
+function broken(kind, object, again) {
+  const text = "What is stored of it cannot be read, so that it cannot be restored.";
+  const remove = () => removeObject(kind, { data: object, etag: null }, { text, after: again, lasting: true });
+  return [
+    h("strong", object.name),
+    h("div", h("span.tag.bad", "cannot be read"), ` ${object.unreadable}`),
+    may("delete", kind, object.name)
+      ? button("Remove", remove, { kind: "danger", small: true, label: `Remove ${object.name}` })
+      : null,
+  ];
+}
+
+/**
  * A column that is empty for an object that cannot be read.
  * @param {import("./table.js").Column<any>} column
  * @returns {import("./table.js").Column<any>}
  */
-function readable(column) {
+export function readable(column) {
   return { ...column, cell: (object) => (object.unreadable ? null : column.cell(object)) };
 }
 

@@ -28,6 +28,7 @@ const state = { now: null, times: [], rates: {}, heard: {}, problem: null };
 let timer;
 let pause = SECONDS;
 let running = false;
+let under = new AbortController();
 let asking = false;
 let soon = false;
 
@@ -51,6 +52,7 @@ export function listen(listener, signal) {
 export function start() {
   if (running) return;
   running = true;
+  under = new AbortController();
   pause = SECONDS;
   if (!asking) ask();
 }
@@ -58,6 +60,7 @@ export function start() {
 /** Ask no more, and forget. */
 export function stop() {
   running = false;
+  under.abort();
   clearTimeout(timer);
   Object.assign(state, { now: null, times: [], rates: {}, heard: {}, problem: null });
 }
@@ -87,14 +90,15 @@ async function ask() {
 }
 
 async function hear() {
+  const { signal } = under;
   try {
     const after = state.times.at(-1) ?? 0;
-    const { data } = await call("GET", `/console/live?after=${after}`);
-    if (!running) return;
+    const { data } = await call("GET", `/console/live?after=${after}`, { signal });
+    if (signal.aborted) return;
     take(data);
     pause = SECONDS;
   } catch (problem) {
-    if (!running) return;
+    if (signal.aborted) return;
     state.problem = problem;
     pause = Math.min(pause * 2, SLOWEST);
   }

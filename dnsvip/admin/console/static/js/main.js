@@ -4,12 +4,12 @@ import { onLost, onWarning } from "./api.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { start, stop } from "./live.js";
-import { toasts, warn } from "./notices.js";
+import { failed, toasts, warn } from "./notices.js";
 import { isOpen, PAGES } from "./pages.js";
 import { head, hidden, loading } from "./parts.js";
 import { here } from "./router.js";
 import { frame } from "./shell.js";
-import { askIn, resume } from "./signin.js";
+import { askIn, resume, signOut } from "./signin.js";
 
 /** @typedef {import("./signin.js").Session} Session */
 
@@ -27,10 +27,25 @@ async function begin(why) {
   stop();
   window.onhashchange = null;
   const session = (why ? null : await resumed()) ?? (await askIn(root, why));
-  const { main, mark } = frame(root, session);
+  const { main, mark } = frame(root, session, leave);
   window.onhashchange = () => show(main, mark, session);
   start();
   show(main, mark, session);
+}
+
+/** Sign out; first nothing asks any more, as what is under way would be refused. */
+async function leave() {
+  shown.leave();
+  stop();
+  try {
+    await signOut();
+    location.hash = "";
+    location.reload();
+  } catch (error) {
+    failed(error);
+    start();
+    dispatchEvent(new HashChangeEvent("hashchange"));
+  }
 }
 
 /** @returns {Promise<Session | null>} */

@@ -85,20 +85,24 @@ function show(text, kind, undo) {
 }
 
 /**
- * Ask before something is done; true where that is confirmed.
- * @param {{ title: string, text: string, action: string, danger?: boolean }} question
+ * Ask before something is done; true where that is confirmed. `also` is a box beside the question, and holds whether it was checked.
+ * @typedef {{ label: string, checked: boolean }} Also
+ * @param {{ title: string, text: string, action: string, danger?: boolean, also?: Also }} question
  * @returns {Promise<boolean>}
  */
-export function confirm({ title, text, action, danger = false }) {
+export function confirm({ title, text, action, danger = false, also }) {
   const cancel = h("button.button", { type: "button" }, "Cancel");
   const yes = h(
     "button.button.main-action",
     { type: "button", class: danger ? "danger" : "", dataset: { action: "confirm" } },
     action,
   );
-  const dialog = open(title, [h("p.soft", text), h("div.buttons", cancel, yes)]);
+  const box = also && /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", checked: also.checked }));
+  const beside = also && box && h("label.row", box, h("span", also.label));
+  const dialog = open(title, [h("p.soft", text), beside ?? null, h("div.buttons", cancel, yes)]);
   return new Promise((resolve) => {
     const end = (/** @type {boolean} */ answer) => {
+      if (also && box) also.checked = box.checked;
       resolve(answer);
       dialog.close();
     };

@@ -23,6 +23,7 @@ import { description, kindOf } from "./schema.js";
  * @property {string} nothing  where there is none yet
  * @property {string} removal  what is said before one is removed
  * @property {boolean} [lasting]  a removal cannot be undone
+ * @property {string} [also]  the label of a box at its removal that ends flows too
  * @property {Child} [lead]
  * @property {import("./objectform.js").Options} [form]
  * @property {Record<string, ((object: any) => Child) | null>} [cells]
@@ -148,11 +149,15 @@ async function found(path, signal) {
  * @param {string} page
  * @param {Special} special
  */
-function removal({ held, about }, page, { kind, removal: text, lasting }) {
+function removal({ held, about }, page, { kind, removal: text, lasting, also }) {
   if (!held || !may("delete", kind, held.data["name"])) return null;
   const after = () => go(page);
   const label = `Remove ${titleIn(about.label)}`;
-  return button("", () => removeObject(kind, held, { text, after, lasting }), { name: "trash", kind: "danger", label });
+  return button("", () => removeObject(kind, held, { text, after, lasting, also }), {
+    name: "trash",
+    kind: "danger",
+    label,
+  });
 }
 
 /**

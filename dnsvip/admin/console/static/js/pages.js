@@ -28,6 +28,7 @@ export const SECTIONS = [
     title: "Clients",
     pages: [
       { name: "clients", kind: "client", title: "Clients", icon: "clients", key: "c" },
+      { name: "usage", kind: "client", title: "Usage", icon: "usage", key: "l" },
       {
         name: "address",
         kind: "decode",
@@ -53,6 +54,7 @@ export const SECTIONS = [
       { name: "servers", kind: "pool", title: "Servers and pools", icon: "servers", key: "s" },
       { name: "zones", kind: "zone", title: "Zones", icon: "zones", key: "z" },
       { name: "services", kind: "service", title: "Services", icon: "services", key: "v" },
+      { name: "dnsgroups", kind: "dns_group", title: "DNS groups", icon: "dnsgroups", key: "d" },
       { name: "site", kind: "tier", title: "Tiers and clusters", icon: "site", key: "i" },
     ],
   },

@@ -7,7 +7,7 @@
 
 const MOST = 7;
 
-/** Why an address is invalid. What is done with its packets is its cluster's `on_invalid`. */
+/** Why an address is invalid. What is done with its packets is its cluster's `on_invalid` or `on_expired`. */
 const INVALID = new Set([
   "unknown-epoch",
   "bad-tag",

@@ -1,7 +1,7 @@
 // @ts-check
 // How a form's object reaches the API: created, changed by a merge patch on the state that was shown, removed; each
 // with its undo, as far as there is one.
-import { at, call, Problem } from "./api.js";
+import { at, call, Problem, query } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as form from "./form.js";
 import { changes } from "./history.js";
@@ -106,12 +106,14 @@ export function take(made, now) {
  * Ask, then remove an object. What is removed can be restored unless it has a secret.
  * @param {string} kind
  * @param {Held} held
- * @param {{ text: string, after: () => unknown, path?: string, lasting?: boolean }} how
+ * @param {{ text: string, after: () => unknown, path?: string, lasting?: boolean, also?: string }} how  `also`: the label
+ *   of a box that adds `end_flows`
  */
-export async function removeObject(kind, { data, etag }, { text, after, path, lasting = false }) {
+export async function removeObject(kind, { data, etag }, { text, after, path, lasting = false, also }) {
   const target = path ?? pathOf(kindOf(await description(), kind), data["name"]);
-  if (!(await confirm({ title: `Remove ${data["name"]}?`, text, action: "Remove", danger: true }))) return;
-  await call("DELETE", target, { etag });
+  const box = also ? { label: also, checked: true } : undefined;
+  if (!(await confirm({ title: `Remove ${data["name"]}?`, text, action: "Remove", danger: true, also: box }))) return;
+  await call("DELETE", target + query({ end_flows: box?.checked ? "true" : null }), { etag });
   await after();
   const undo = async () => {
     await call("PUT", target, { body: data, headers: { "If-None-Match": "*" } });

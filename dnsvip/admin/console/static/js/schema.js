@@ -91,7 +91,7 @@ export function kindOf(document, name) {
 
 /**
  * A schema without references: {type, nullable, "x-ui", ...}. Several types that are all text are text; text or number
- * has the type "scalar".
+ * has the type "scalar"; one of these or a list of them "words".
  * @param {Document} document
  * @param {Schema} schema
  * @returns {Schema}
@@ -117,6 +117,7 @@ function united(document, anyOf) {
   const nullable = parts.length < anyOf.length;
   const [only] = parts;
   if (only && parts.length === 1) return { ...only, nullable: nullable || Boolean(only.nullable) };
+  if (parts.some((part) => part.type === "array")) return { type: "words", nullable };
   return { type: parts.every((part) => part.type === "string") ? "string" : "scalar", nullable };
 }
 

@@ -7,11 +7,9 @@ import { showHelp } from "./help.js";
 import { icon } from "./icons.js";
 import { bind } from "./keyboard.js";
 import { listen } from "./live.js";
-import { failed } from "./notices.js";
 import { isOpen, PAGES, SECTIONS } from "./pages.js";
 import { may } from "./rights.js";
 import { go, link } from "./router.js";
-import { signOut } from "./signin.js";
 
 /** @typedef {import("./signin.js").Session} Session */
 
@@ -21,15 +19,16 @@ const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
  * Build the frame into `root`; returns the element that pages are shown in and a function to mark the page.
  * @param {HTMLElement} root
  * @param {Session} session
+ * @param {() => unknown} leave  signs out
  */
-export function frame(root, session) {
+export function frame(root, session, leave) {
   const main = h("main.page", { id: "page", tabindex: "-1" });
   const away = h("div", { id: "away", role: "status", "aria-live": "polite" });
   const shell = h(
     "div.shell",
     h("a.skip", { href: "#page", onclick: skip(main) }, "Skip to the page"),
     side(session),
-    h("div.main", top(), away, main),
+    h("div.main", top(leave), away, main),
   );
   fill(root, shell);
   shell.addEventListener("click", ({ target }) => {
@@ -70,7 +69,8 @@ function side(session) {
   );
 }
 
-function top() {
+/** @param {() => unknown} leave */
+function top(leave) {
   const [clients, addresses] = [may("read", "client"), may("read", "decode")];
   const finds =
     clients && addresses ? "Find a client, or paste an address" : clients ? "Find a client" : "Paste an address";
@@ -120,16 +120,6 @@ function top() {
       button("out", "Sign out", leave, { id: "sign-out" }),
     ),
   );
-}
-
-async function leave() {
-  try {
-    await signOut();
-    location.hash = "";
-    location.reload();
-  } catch (error) {
-    failed(error);
-  }
 }
 
 function switchTheme() {

@@ -12,7 +12,10 @@ import { go } from "./router.js";
  * @typedef {{ title: string, cell: (row: T) => Child, number?: boolean, sort?: string, extra?: boolean }} Column
  */
 
-/** @typedef {{ by: string, turn: (by: string) => unknown }} Sorting */
+/**
+ * How a table is sorted now, and how to sort it anew; `by` is asked at each click, as the list may still be on its way.
+ * @typedef {{ by: () => string, turn: (by: string) => unknown }} Sorting
+ */
 
 /**
  * A table. `to(row)`: where a row leads; `key(row)`: what it is the row of.
@@ -55,11 +58,12 @@ function titleOf(column, sorting) {
   if (!column.title) return h("span.sr-only", "Actions");
   const { sort } = column;
   if (!sort || !sorting) return column.title;
-  const down = sorting.by === `-${sort}`;
-  const arrow = sorting.by === sort ? icon("up", 13) : down ? icon("down", 13) : null;
+  const by = sorting.by();
+  const down = by === `-${sort}`;
+  const arrow = by === sort ? icon("up", 13) : down ? icon("down", 13) : null;
   return h(
     "button",
-    { type: "button", onclick: () => sorting.turn(sorting.by === sort ? `-${sort}` : sort) },
+    { type: "button", onclick: () => sorting.turn(sorting.by() === sort ? `-${sort}` : sort) },
     column.title,
     arrow,
   );
@@ -71,7 +75,8 @@ function titleOf(column, sorting) {
  */
 function sortedBy(column, sorting) {
   if (!column.sort || !sorting) return null;
-  return sorting.by === column.sort ? "ascending" : sorting.by === `-${column.sort}` ? "descending" : "none";
+  const by = sorting.by();
+  return by === column.sort ? "ascending" : by === `-${column.sort}` ? "descending" : "none";
 }
 
 /** @param {string[]} place */

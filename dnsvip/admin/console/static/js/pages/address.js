@@ -1,7 +1,7 @@
 // @ts-check
 // The address explorer: 128 bits coloured by field, the payload inside, and each step of the verification.
 import { at, get, query as asQuery } from "../api.js";
-import { bitsOf, fieldsOf, parseAddress } from "../bits.js";
+import { bitsOf, fieldsOf, isPlain, parseAddress } from "../bits.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { icon } from "../icons.js";
@@ -155,6 +155,7 @@ function said(found) {
     ["Address", h("span.mono", found.address)],
     ["Cluster", found.cluster],
     ["Tier", found.tier ? label(found.tier) : null],
+    ["Rule", found.rule],
     ["Client", client],
     ["Mode", found.cluster && found.reason !== "plain" ? (found.mode ? "proven" : "issued") : null],
     ["Epoch slot", found.cluster && found.reason !== "plain" ? String(found.epoch) : null],
@@ -220,7 +221,8 @@ function legend(fields) {
  * @param {any} found
  */
 function payload(cluster, found) {
-  const { bits, fields } = bitsOf(cluster.layout, found.values);
+  const layout = isPlain(cluster, found) ? (cluster.source?.layout ?? []) : cluster.layout;
+  const { bits, fields } = bitsOf(layout, found.values);
   /** @type {Record<string, string | undefined>} */
   const meaning = { tier: found.tier, client: found.client };
   const parts = fields.map((field) =>

@@ -4,16 +4,29 @@ import { query as asQuery } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { ago, moment } from "../format.js";
-import { WORDS, changes } from "../history.js";
+import { WORDS, changes, from } from "../history.js";
 import { paged } from "../lists.js";
 import { card, empty, head, label, tag } from "../parts.js";
 import { link, note } from "../router.js";
 
-const KINDS = ["client", "tier", "pool", "cluster", "zone", "service", "tsig", "classify", "key", "token", "cookies"];
+const KINDS = [
+  "client",
+  "tier",
+  "pool",
+  "cluster",
+  "zone",
+  "service",
+  "dns_group",
+  "tsig",
+  "classify",
+  "key",
+  "token",
+  "cookies",
+];
 /** @type {Record<string, string>} */
 const COLOURS = { "+": "good", "~": "info", "-": "bad" };
 /** @type {Record<string, string>} */
-const PAGE = { client: "clients", zone: "zones", tsig: "tsig" };
+const PAGE = { client: "clients", zone: "zones", dns_group: "dnsgroups", tsig: "tsig" };
 const WAIT_MS = 250;
 
 /** @type {import("../pages.js").Show} */
@@ -74,7 +87,7 @@ function entry(row) {
       tag(WORDS[row.action] ?? row.action, COLOURS[row.action] ?? ""),
       h("span.faint", row.kind),
       h("strong", name),
-      h("span.soft", `by ${row.actor}`),
+      h("span.soft", `by ${row.actor}`, from(row)),
       h(
         "span.faint.push",
         h("time", { datetime: new Date(row.at * 1000).toISOString(), title: moment(row.at) }, ago(row.at)),

@@ -1,6 +1,6 @@
 // @ts-check
 // Clients: the list with its search, and one client with what can be done to it.
-import { actionsOf } from "../clientactions.js";
+import { END_FLOWS, actionsOf } from "../clientactions.js";
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { whole } from "../format.js";
@@ -19,9 +19,10 @@ export function show(view, context) {
     lead: total === undefined ? null : `${whole(total)} known. Everyone else is answered as anonymous.`,
     nothing: "No clients yet",
     removal: "It becomes unknown and is answered as anonymous. Do not reuse its ID.",
+    also: END_FLOWS,
     form: {
       narrow: { tier: (tier) => mayGive(tier.name) },
-      omit: ["state", "key_generation"],
+      omit: ["state", "end_flows", "key_generation"],
       initial: { match: [], attributes: {} },
     },
     actions: actionsOf,

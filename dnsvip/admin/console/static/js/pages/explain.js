@@ -160,11 +160,14 @@ function flowOf(flow) {
       h("span.number.faint", `${(100 * candidate.share).toFixed(1)} %`),
     ),
   );
+  const route = flow.judgement.steps.find((/** @type {any} */ step) => step.title === "route");
   return card(`To ${flow.address}`, [
     facts([
       ["Verdict", tag(`${flow.action}: ${flow.reason}`, flow.action === "drop" ? "bad" : "good")],
       ["Tier", flow.tier ? label(flow.tier) : null],
       ["Pool", flow.pool],
+      ["Decided by", route ? route.detail : null],
+      ["Priority", flow.priority],
       ["Server", flow.server ? h("strong", flow.server) : null],
       ["Forward", flow.server ? `${flow.forward}${flow.dscp === null ? "" : `, DSCP ${flow.dscp}`}` : null],
       ["Assumed source", h("span.mono", `${flow.source} port ${flow.port} to port ${flow.service_port}`)],

@@ -4,6 +4,7 @@ import { at, call, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
 import { ago, moment } from "../format.js";
+import { readable } from "../kindlist.js";
 import { confirm, done, open } from "../notices.js";
 import { button, card, copyable, empty, filled, head, label } from "../parts.js";
 import { may } from "../rights.js";
@@ -57,19 +58,26 @@ function columns(session, again) {
       cell: (token) => [
         h("strong", token.name),
         session.actor === `token ${token.name}` ? [" ", label("this session", "info")] : null,
+        token.unreadable ? h("div", h("span.tag.bad", "cannot be read"), ` ${token.unreadable}`) : null,
       ],
     },
-    { title: "Permissions", cell: (token) => scopes(token) },
-    { title: "Created", cell: (token) => time(token.created_at) },
-    { title: "By", cell: (token) => h("span.soft", token.created_by) },
-    { title: "Last used", cell: (token) => time(token.last_used_at) },
-    { title: "Expires", cell: (token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")) },
+    ...[
+      { title: "Permissions", cell: scopes },
+      { title: "Created", cell: (/** @type {Token} */ token) => time(token.created_at) },
+      { title: "By", cell: (/** @type {Token} */ token) => h("span.soft", token.created_by) },
+      { title: "Last used", cell: (/** @type {Token} */ token) => time(token.last_used_at) },
+      {
+        title: "Expires",
+        cell: (/** @type {Token} */ token) => (token.expires_at ? time(token.expires_at) : h("span.faint", "never")),
+      },
+    ].map(readable),
     {
       title: "",
       cell: (token) =>
         h(
           "div.row.nowrap",
-          may("write", "token") &&
+          !token.unreadable &&
+            may("write", "token") &&
             button("", () => renew(token, again), {
               name: "rotate",
               small: true,

@@ -1,4 +1,4 @@
-"""Which client claims what, compiled once and then updated client by client.
+"""Which client claims what, compiled once and then updated client by client: for DNS, and for dispatchers.
 
 `changed` returns new Claims that share everything the change does not touch. Internally a client is a number; all
 clients that are not enabled are the number IDLE, so that their claims still shadow weaker ones. It knows neither
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import TypeAlias
 
-from dnsvip.dns.identity.prefixes import NOBODY, PrefixTable, pack
 from dnsvip.site import Client, ClientState, Match, Step
 from dnsvip.site.cow_map import CowMap
+from dnsvip.site.identity.prefixes import NOBODY, PrefixTable, pack
 
 WIDTHS: Mapping[int, int] = {4: 32, 6: 128}
 """IP version -> bits of its addresses."""
@@ -37,15 +37,19 @@ _Claim: TypeAlias = tuple[Match, int]
 
 
 class Claims:
-    """The claims of all clients: `words` by step for what is compared whole, `prefixes` by step and IP version."""
+    """The claims of all clients: `words` by step for what is compared whole, `prefixes` by step and IP version. Other
+    `steps` than these do not count."""
 
-    __slots__ = ("_free", "_pages", "_used", "prefixes", "words")
+    __slots__ = ("_free", "_pages", "_steps", "_used", "prefixes", "words")
 
-    def __init__(self, clients: Iterable[Client] = ()) -> None:
+    def __init__(self, clients: Iterable[Client] = (), steps: Iterable[Step] = tuple(Step)) -> None:
+        self._steps = frozenset(steps)
         self._pages: list[list[Client | None]] = [[None] * PAGE]
         self._used = IDLE + 1
         self._free: _Free = None
-        claims = ((match, number) for client in clients for number in [self._give(client)] for match in client.match)
+        claims = (
+            (match, number) for client in clients for number in [self._give(client)] for match in self._counted(client)
+        )
         words: dict[Step, list[tuple[str, int]]] = {step: [] for step in Step}
         split: dict[tuple[Step, int], list[int]] = {(step, v): [] for step in PREFIX_STEPS for v in WIDTHS}
         for match, owner in claims:
@@ -76,6 +80,7 @@ class Claims:
         """The claims after some clients changed; what one releases another may claim at once."""
         new: Claims = Claims.__new__(Claims)
         new._pages, new._used, new._free = list(self._pages), self._used, self._free
+        new._steps = self._steps
         new.words, new.prefixes = self.words, self.prefixes
         gone: list[Match] = []
         put: list[_Claim] = []
@@ -87,9 +92,9 @@ class Claims:
                 new._set(before, None, owned)
                 new._free = (before, new._free)
             kept = frozenset(client.match) if client else frozenset()
-            gone += [match for match in (old.match if old else ()) if match not in kept]
+            gone += [match for match in self._counted(old) if match not in kept]
             known = frozenset(old.match) if old and before == after else frozenset()
-            put += [(match, after) for match in (client.match if client else ()) if match not in known]
+            put += [(match, after) for match in self._counted(client) if match not in known]
         new._apply(gone, put)
         return new
 
@@ -104,11 +109,17 @@ class Claims:
                 words[step] = words[step].changed(less, more)
         self.words, self.prefixes = words, prefixes
 
+    def _counted(self, client: Client | None) -> Sequence[Match]:
+        """The matches of a client that count here."""
+        if client is None or len(self._steps) == len(Step):
+            return client.match if client else ()
+        return [match for match in client.match if match.step in self._steps]
+
     def _number(self, client: Client) -> int:
         """The number of a present client, by its claims; without claims it has none."""
         if client.state is not ClientState.ENABLED:
             return IDLE
-        for match in client.match:
+        for match in self._counted(client):
             if match.step in PREFIX_STEPS:
                 version, address, length = parse_network(match.value)
                 number = self.prefixes[match.step][version].exactly(address, length)
@@ -123,7 +134,7 @@ class Claims:
         """A number for a new client, before anybody else reads these pages."""
         if client.state is not ClientState.ENABLED:
             return IDLE
-        if not client.match:
+        if not self._counted(client):
             return NOBODY
         number = self._used
         self._used += 1
@@ -136,7 +147,7 @@ class Claims:
         """The number of a client that had another, IDLE or none before."""
         if client.state is not ClientState.ENABLED:
             return IDLE
-        if not client.match:
+        if not self._counted(client):
             return NOBODY
         if number <= IDLE and self._free:
             number, self._free = self._free
@@ -156,6 +167,14 @@ class Claims:
             self._pages[page] = list(self._pages[page])
             owned.add(page)
         self._pages[page][number % PAGE] = client
+
+
+def is_readable(match: Match) -> bool:
+    """Whether a match can be compiled at all."""
+    try:
+        return match.step not in PREFIX_STEPS or bool(parse_network(match.value))
+    except Exception:  # noqa: BLE001 - what it raises is reported with its client
+        return False
 
 
 def parse_network(text: str) -> tuple[int, int, int]:

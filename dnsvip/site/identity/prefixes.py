@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from dnsvip.dns.identity.rows import BLOCK, Row, Rows
+from dnsvip.site.identity.rows import BLOCK, Row, Rows
 
 NOBODY = 0
 
@@ -48,6 +48,15 @@ class PrefixTable:
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        """Every prefix in order: address, length, owner."""
+        yield from self._prefixes
+
+    @property
+    def lengths(self) -> set[int]:
+        """The lengths of the prefixes."""
+        return set().union(*self._prefixes.columns[0])
 
     @property
     def size(self) -> int:

@@ -1,0 +1,62 @@
+"""Whether the servers of a zone's parent have its DS records, asked before a rollover goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+
+from dnsvip.errors import ConfigError, DnsvipError
+from dnsvip.site.values import parse_endpoint
+
+SECONDS = 5.0
+"""For an answer of a server."""
+
+
+class ParentLacks(DnsvipError):
+    """A server of the parent has not the DS records that it should have."""
+
+
+def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[str]) -> None:
+    """Ask each server, ADDRESS:PORT, for the DS of a zone; raises ParentLacks where one has others than `wanted`, each
+    as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer, and ConfigError for what is no server."""
+    right = {_compared(record) for record in wanted}
+    for server in servers:
+        address, port = _server(server)
+        found = _ds_at(zone, server, address, port)
+        if found != right:
+            missing, left = sorted(right - found), sorted(found - right)
+            parts = [f"lacks {record}" for record in missing] + [f"still has {record}" for record in left]
+            raise ParentLacks(f"parent {server}: {'; '.join(parts)}: nothing is confirmed")
+
+
+def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
+    query = dns.message.make_query(zone, dns.rdatatype.DS)
+    try:
+        answer, _ = dns.query.udp_with_fallback(query, address, SECONDS, port)
+    except (dns.exception.DNSException, OSError) as error:
+        raise ParentLacks(f"parent {server}: does not answer: {error}") from None
+    if answer.rcode() != dns.rcode.NOERROR:
+        raise ParentLacks(f"parent {server}: answers {dns.rcode.to_text(answer.rcode())} to the question for the DS")
+    sets = [rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.DS]
+    return {_compared(rdata.to_text()) for rrset in sets for rdata in rrset}
+
+
+def _compared(record: str) -> str:
+    tag, algorithm, digest_type, digest = record.split(None, 3)
+    return f"{tag} {algorithm} {digest_type} {digest.replace(' ', '').upper()}"
+
+
+def _server(text: str) -> tuple[str, int]:
+    try:
+        address, port = parse_endpoint(text)
+        if not port:
+            raise ValueError(port)
+        return address, port
+    except ValueError:
+        form = "192.0.2.1:53 or [2001:db8::1]:53"
+        raise ConfigError(f"--parent {text[:80]!r}: must be the address and port of a server, such as {form}") from None

@@ -1,0 +1,153 @@
+"""Which TCP streams are let in, and whose turn it is: places by source, and answers by source.
+
+Whoever has an address of a network has its others, so both count networks: a source with a thousand connections waits
+for its own questions, and leaves places to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Container
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from time import perf_counter
+from typing import Protocol, TypeAlias
+
+from dnsvip.dns.protection.fair_queue import FairQueue
+from dnsvip.dns.protection.sources import source_of
+
+SLICE = 0.001
+"""Seconds that all streams together may take before datagrams get their turn: what a datagram waits for them."""
+
+PAUSE = 0.001
+"""Seconds between two slices that were used up: an API request takes many turns of the loop, not much of each."""
+
+READ = 1 << 13
+"""Bytes read at once."""
+
+PREFIXES = {4: ((32, 1), (24, 4)), 6: ((64, 1), (56, 2), (48, 4))}
+"""Prefixes that connections are counted by, and how many times `per_source` each may have: a requester with an IPv6 /48
+has 65,536 sources. An IPv4 /24 often has many owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64; twice
+    as many of a /56, four times of an IPv4 /24 or an IPv6 /48), seconds to the next complete query, seconds in which a
+    peer must read what waits for it."""
+
+    connections: int = 1000
+    per_source: int = 64
+    idle: float = 10.0
+    write: float = 10.0
+
+
+class Admitted(Protocol):
+    """A connection at the gate."""
+
+    source: IPv4Address | IPv6Address
+
+    def evict(self) -> None:
+        """End, to make room."""
+
+    def close(self) -> None:
+        """Flush what is written, accept no more."""
+
+
+class Working(Protocol):
+    """A stream that has messages to answer."""
+
+    source: IPv4Address | IPv6Address
+
+    def work(self) -> bool:
+        """Answer one, or take a step of a long answer; whether there may be more to do now."""
+
+    def fail(self) -> None:
+        """End, after a fault of ours."""
+
+
+class Gate:
+    """Counts the connections of one server and keeps them within its limits; those of `front_ends` have no source until
+    they name it.
+
+    `streams` stand in the order of their last query, with what each is counted by: where there is no room, the one idle
+    longest goes.
+    """
+
+    def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
+        self.limits, self.front_ends = limits, front_ends
+        self.streams: OrderedDict[Admitted, list[_Source]] = OrderedDict()
+        self.turns = StreamTurns()
+        self.buffer = bytearray(READ)
+        self._sources: Counter[_Source] = Counter()
+
+    def enter(self, stream: Admitted) -> bool:
+        """Admit a connection; False where its source has too many."""
+        keys = [] if stream.source in self.front_ends else _source_keys(stream.source)
+        if any(self._sources[key] >= times * self.limits.per_source for key, times in keys):
+            return False
+        while len(self.streams) >= self.limits.connections:
+            oldest = next(iter(self.streams))
+            self.leave(oldest)
+            oldest.evict()
+        self.streams[stream] = [key for key, _ in keys]
+        self._sources.update(self.streams[stream])
+        return True
+
+    def leave(self, stream: Admitted) -> None:
+        """Release a connection; one that was never admitted changes nothing."""
+        for key in self.streams.pop(stream, ()):
+            self._sources[key] -= 1
+            if not self._sources[key]:
+                del self._sources[key]
+
+    def touch(self, stream: Admitted) -> None:
+        """Note that a connection is in use."""
+        if stream in self.streams:
+            self.streams.move_to_end(stream)
+
+
+class StreamTurns:
+    """Answers for the streams that have messages waiting: one message of each source (/24, /56) in turn, and of its
+    streams in theirs, for a SLICE of time, then whatever else the event loop has to do."""
+
+    def __init__(self) -> None:
+        self._ready: FairQueue[Working] = FairQueue(sys.maxsize)  # a stream is in it once, and streams are bounded
+        self._scheduled = False
+
+    def add(self, stream: Working) -> None:
+        """Give a stream its turns; it must not have any."""
+        self._put(stream)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _put(self, stream: Working) -> None:
+        self._ready.put(source_of(stream.source.packed), stream)
+
+    def _run(self) -> None:
+        loop, end, take = asyncio.get_running_loop(), perf_counter() + SLICE, self._ready.take
+        while (stream := take()) is not None:
+            try:
+                if stream.work():
+                    self._put(stream)
+            except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
+                loop.call_exception_handler({"message": "a stream failed", "exception": error})
+                stream.fail()
+            if perf_counter() >= end:
+                break
+        self._scheduled = bool(self._ready)
+        if self._scheduled:
+            loop.call_later(PAUSE, self._run)
+
+
+_Source: TypeAlias = tuple[int, int, int]
+"""IP version and length of a prefix, and its bits only."""
+
+
+def _source_keys(source: IPv4Address | IPv6Address) -> list[tuple[_Source, int]]:
+    """What a source is counted by, and how many times `per_source` each may have."""
+    version, bits, number = source.version, source.max_prefixlen, int(source)
+    return [((version, length, number >> bits - length), times) for length, times in PREFIXES[version]]

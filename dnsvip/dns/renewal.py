@@ -1,0 +1,53 @@
+"""What a client fetches anew of its enrolment by DNS: TXT at `_enrolment.SERVICE`, asked for with its own TSIG key.
+
+The answer holds its tier and the servers of its tier's DNS group, and no key: whoever has a copy of an old enrolment
+gets no new key by it. For anybody else nothing is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+
+from dnsvip.dns.identity.identify import Classifier, Requester
+from dnsvip.dns.protocol.message import Query, Response, RRset, Type
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.refusals import Content
+from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.zones.lookup import LookupResult, Owner
+from dnsvip.site import Client, Site, Step
+from dnsvip.site.dns_group_rules import group_of
+
+LABEL = b"_enrolment"
+
+LONGEST = 255
+"""Bytes of one string of a TXT record."""
+
+
+def renewal(
+    query: Query, requester: Requester, classifier: Classifier, services: Container[Labels], site: Site
+) -> Content | None:
+    """The renewal that an enrolled client asks for with its key; None where the question is another one."""
+    if query.qtype != Type.TXT or query.key[:1] != (LABEL,) or query.key[1:] not in services:
+        return None
+    if requester.tsig is None or Step.TSIG not in classifier.order:
+        return None
+    client = classifier.client_of_key(requester.tsig)
+    if client is None:
+        return None
+    record = RRset(query.qname, Type.TXT, 0, ((_strings(_document(client, site)),),))
+    owner = Owner(LookupResult.ANSWER, query.key, Type.TXT)
+    return Content(DnsOutcome.ENROLMENT, Response(aa=True, answer=(record,)), owner)
+
+
+def _document(client: Client, site: Site) -> bytes:
+    """JSON; without servers the client keeps its own."""
+    group = group_of(site, client.tier)
+    servers = list(group.servers) if group else []
+    plain = {"version": 1, "client": client.name, "tier": client.tier, "servers": servers}
+    return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _strings(text: bytes) -> bytes:
+    pieces = [text[at : at + LONGEST] for at in range(0, len(text), LONGEST)]
+    return b"".join(bytes([len(piece)]) + piece for piece in pieces)

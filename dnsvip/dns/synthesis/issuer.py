@@ -1,0 +1,282 @@
+"""The encoded VIPs of one cluster under its active epoch.
+
+Pure and without randomness: nonce and session are SipHashes of the requester's identity under keys of the epoch, the
+nonce also of the renewal slot. So every worker and node gives the same address within a slot, and a repeated query
+costs one dictionary look-up. With `nonce = "answer"` the nonce is of the answer's moment and number instead, and each
+is sealed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from struct import Struct
+from typing import NamedTuple
+
+from dnsvip.address.keyring import Epoch
+from dnsvip.address.mac import siphash
+from dnsvip.address.session import field_value
+from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved
+from dnsvip.dns.identity.identify import WIDTHS, Classified, Requester
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
+from dnsvip.errors import CodecError
+from dnsvip.site import Client, Cluster, NonceOf, Tier
+from dnsvip.site.routing import number_of
+
+ANONYMOUS_PREFIX: Mapping[int, int] = {4: 24, 6: 48}
+"""Prefix length that distinguishes anonymous clients, by IP version."""
+
+MAX_NONCES = 16
+"""Nonces tried where an address must not be issued; this many misses in a row do not happen."""
+
+MEMO_SIZE = 1 << 16
+"""Addresses of the current slot cached per cluster."""
+
+
+class Kind(StrEnum):
+    """The kind of an address and, for a plain VIP, the reason. Each answer is counted under one."""
+
+    ENCODED = "encoded"
+    CLASS = "class"
+    PLAIN = "plain"
+    NO_EPOCH = "no-epoch"
+    NO_NONCE = "no-nonce"
+    UNFIT = "unfit"
+
+
+class Vip(NamedTuple):
+    """An address (128 or 32 bits), its TTL in seconds, and what it is.
+
+    `scope` is the ECS scope prefix length that this answer needs, where it depends on more of the ECS
+    address than the classification did; None: the classification's scope holds.
+    """
+
+    address: int
+    ttl: int
+    kind: Kind
+    scope: int | None = None
+
+
+_KEY = Struct("!QBB16s?")
+"""What a client's address depends on, in bytes: its id, or 0 and the IP version, length and network of its prefix and
+whether it is from ECS. Nonce and session hash all but the last. The name of a tier that a listener gives follows, and
+after a zero byte the session that a label named, in 8 bytes."""
+
+_NOBODY = _KEY.pack(0, 0, 0, bytes(16), False)
+_HASHED = _KEY.size - 1
+_LENGTH_AT = 9
+
+_ANSWER, _MOST = Struct("!dI"), 0xFFFF_FFFF
+
+_NO_ATTRIBUTES: Mapping[str, str | int] = {}
+
+
+class AnswerCount:
+    """Tells the answers of one maker apart: what a nonce of an answer is made for."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def next(self, now: float) -> bytes:
+        """The next answer: its moment (unix seconds), and its number."""
+        self._number = self._number + 1 & _MOST
+        return _ANSWER.pack(now, self._number)
+
+
+def attribute_number(cluster: Cluster, asked: Mapping[str, str | int], client: Client | None, name: str) -> int:
+    """The number for what is `asked` for, or a client's attribute; 0 where it is not set, -1 where it is a word without
+    a number."""
+    value = asked.get(name) or (client.attributes.get(name, 0) if client else 0)
+    number = number_of(cluster.values, name, value)
+    return -1 if number is None else number
+
+
+def client_bytes(client: Client) -> bytes:
+    """What a client's nonces and sessions are hashes of."""
+    return _KEY.pack(client.id, 0, 0, b"", False)[:_HASHED]
+
+
+class Issuer:
+    """The encoded VIPs of one cluster under its active epoch; `attributes` are sealed in place of the clients' own."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        tiers: Mapping[str, Tier],
+        epoch: Epoch,
+        codec: SuffixCodec,
+        attributes: Mapping[str, str | int] = _NO_ATTRIBUTES,
+        *,
+        shared: bool = False,
+    ) -> None:
+        layout = codec.layout
+        self._attributes = attributes
+        self._cluster, self._tiers, self._epoch, self._codec, self._layout = cluster, tiers, epoch, codec, layout
+        self._is_shared = shared
+        self._session_bits = layout.bits("session")
+        self._own_sessions = (1 << self._session_bits) - 1 >> shared  # the others are those of labels
+        self._masks = {name: (1 << bits) - 1 for name, bits in layout.fields}
+        self._plain = int(cluster.plain)
+        self._renew = cluster.renew_seconds
+        self._nonce_key = derive_key(epoch.secret, b"dnsvip v1 nonce", layout)
+        self._session_key = derive_key(epoch.secret, b"dnsvip v1 session", layout)
+        self._by_prefix = "nonce" in self._masks or "session" in self._masks
+        self._nonces = min(MAX_NONCES, self._masks.get("nonce", 0) + 1)
+        self._personal = [
+            (name, layout.pack({n: int(n == name) for n in self._masks}).bit_length() - 1)
+            for name in ("nonce", "session")
+            if name in self._masks
+        ]
+        self._is_fresh = cluster.nonce is NonceOf.ANSWER
+        self._answers = AnswerCount()
+        self._slot = self._expiry = -1
+        self._moment = b""
+        self._nobody: dict[bytes, int | None] = {}
+        self._cache: TwoGenerationCache[bytes, Vip] = TwoGenerationCache(MEMO_SIZE // 2)
+
+    def asked_for(self, attributes: Mapping[str, str | int]) -> Issuer:
+        """One that seals these attributes in place of the clients' own."""
+        return Issuer(self._cluster, self._tiers, self._epoch, self._codec, attributes, shared=self._is_shared)
+
+    def issue(self, who: Classified, requester: Requester, now: float, session: int | None = None) -> Vip:
+        """The address for `who` at `now` (unix seconds), of the session that a label named."""
+        self._enter_slot(now)
+        key = self._key(who, requester)
+        if session is not None:
+            key += b"\0" + session.to_bytes(8, "big")
+        if self._is_fresh:
+            return self._seal_fresh(key, who.client, now)
+        return self._cache.get(key) or self._cache.put(key, self._seal(key, who.client))
+
+    def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
+        """`issue` for many at once."""
+        self._enter_slot(now)
+        keys = [self._key(who, requester) for who, requester in asked]
+        if self._is_fresh:
+            return [self._seal_fresh(key, who.client, now) for key, (who, _) in zip(keys, asked, strict=True)]
+        vips: dict[bytes, Vip] = {}
+        clients: dict[bytes, Client | None] = {}
+        payloads: list[int] = []
+        for key, (who, _) in zip(keys, asked, strict=True):
+            if key in vips or key in clients:
+                continue
+            vip = self._cache.get(key)
+            if vip is not None:
+                vips[key] = vip
+            elif (payload := self._payload(key, who.client, 0)) is not None:
+                clients[key] = who.client
+                payloads.append(payload)
+            else:
+                vips[key] = self._cache.put(key, self._seal(key, who.client))
+        for (key, client), address in zip(clients.items(), self._codec.seal_batch(payloads), strict=True):
+            fine = not is_reserved(self._layout, address, self._plain)
+            vip = self._vip(key, address, Kind.ENCODED) if fine else self._seal(key, client)
+            vips[key] = self._cache.put(key, vip)
+        return [vips[key] for key in keys]
+
+    def _enter_slot(self, now: float) -> None:
+        slot = int(now) // self._renew
+        if slot != self._slot:
+            self._slot, self._cache = slot, TwoGenerationCache(MEMO_SIZE // 2)
+            self._moment = slot.to_bytes(8, "big")
+            self._expiry = self._expiry_in(slot)
+            self._nobody = {}
+
+    def _key(self, who: Classified, requester: Requester) -> bytes:
+        if who.client:
+            return _KEY.pack(who.client.id, 0, 0, b"", False)
+        tier = who.of_listener.encode() if who.of_listener else b""
+        if not self._by_prefix:
+            return _NOBODY + tier
+        by_ecs = bool(who.ecs and who.ecs.source_prefix)  # SOURCE 0 hides the client, RFC 7871 section 7.1.2
+        address = who.ecs.address if who.ecs and by_ecs else requester.source
+        version = address.version
+        length = ANONYMOUS_PREFIX[version]
+        if who.ecs and by_ecs:
+            length = max(who.scope, min(who.ecs.source_prefix, length))
+        drop = WIDTHS[version] - length
+        return _KEY.pack(0, version, length, (int(address) >> drop << drop).to_bytes(16, "big"), by_ecs) + tier
+
+    def _seal_fresh(self, key: bytes, client: Client | None, now: float) -> Vip:
+        """An address of this answer alone: its moment and number stand in place of the slot."""
+        self._moment = self._answers.next(now)
+        return self._seal(key, client)
+
+    def _seal(self, key: bytes, client: Client | None) -> Vip:
+        """The address with the first of this key's nonces that may be issued."""
+        for attempt in range(self._nonces):
+            payload = self._payload(key, client, attempt)
+            if payload is None:
+                return self._vip(key, self._plain, Kind.UNFIT)
+            address = self._codec.seal(payload)
+            if not is_reserved(self._layout, address, self._plain):
+                return self._vip(key, address, Kind.ENCODED)
+        return self._vip(key, self._plain, Kind.NO_NONCE)
+
+    def _vip(self, key: bytes, address: int, kind: Kind) -> Vip:
+        """The TTL may be the whole of the cluster's: `_expiry_in` leaves that much even at the end of the slot."""
+        return Vip(address, self._cluster.ttl, kind, key[_LENGTH_AT] if key[_HASHED] else None)
+
+    def _payload(self, key: bytes, client: Client | None, attempt: int) -> int | None:
+        """The fields of an address as one integer; None where one does not fit its bits. Anonymous clients share
+        all but their `_personal` fields."""
+        if client:
+            return self._pack(self._values(key, client, attempt))
+        payload = self._shared(key[_KEY.size :].partition(b"\0")[0])
+        if payload is not None:
+            for name, shift in self._personal:
+                payload |= _FIELDS[name](self, key, None, attempt) << shift
+        return payload
+
+    def _shared(self, tier: bytes) -> int | None:
+        """What anonymous clients of a tier (b"": the default tier) share."""
+        if tier not in self._nobody:
+            values = self._values(_NOBODY + tier, None, 0) | dict.fromkeys((name for name, _ in self._personal), 0)
+            self._nobody[tier] = self._pack(values)
+        return self._nobody[tier]
+
+    def _values(self, key: bytes, client: Client | None, attempt: int) -> dict[str, int]:
+        return {
+            name: _FIELDS[name](self, key, client, attempt)
+            if name in _FIELDS
+            else attribute_number(self._cluster, self._attributes, client, name)
+            for name in self._masks
+        }
+
+    def _pack(self, values: Mapping[str, int]) -> int | None:
+        try:
+            return self._layout.pack(values)
+        except CodecError:
+            return None
+
+    def _tier(self, key: bytes, client: Client | None, _attempt: int) -> int:
+        given = key[_KEY.size :].partition(b"\0")[0].decode()
+        tier = self._tiers.get(client.tier if client else given or self._cluster.default_tier)
+        return tier.code if tier else -1
+
+    def _nonce(self, key: bytes, _client: Client | None, attempt: int) -> int:
+        message = key[:_HASHED] + self._moment
+        return siphash(self._nonce_key, message) + attempt & self._masks["nonce"]
+
+    def _session(self, key: bytes, _client: Client | None, _attempt: int) -> int:
+        _, named, session = key[_KEY.size :].partition(b"\0")
+        if named:
+            return field_value(int.from_bytes(session, "big"), self._session_bits)
+        return siphash(self._session_key, key[:_HASHED]) & self._own_sessions
+
+    def _expiry_in(self, slot: int) -> int:
+        """Units after the epoch's activation, rounded up, so that an address of this slot's last moment still
+        outlives its TTL; the highest value, "as long as the epoch", where the field holds no more."""
+        top, unit = self._masks.get("expiry", 0), self._cluster.expiry_unit
+        needed = (slot + 1) * self._renew + self._cluster.ttl - self._epoch.activated_at
+        return min(top, max(1, -(-needed // unit)))
+
+
+_FIELDS: Mapping[str, Callable[[Issuer, bytes, Client | None, int], int]] = {
+    "tier": Issuer._tier,
+    "client": lambda _issuer, _key, client, _attempt: client.id if client else 0,
+    "expiry": lambda issuer, _key, _client, _attempt: issuer._expiry,
+    "nonce": Issuer._nonce,
+    "session": Issuer._session,
+}
+"""The values of fields with known names; any other field is an attribute of the client."""

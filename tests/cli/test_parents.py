@@ -1,0 +1,49 @@
+"""The parent of a zone is asked for its DS records before a rollover goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dnsvip.cli.objects.parents import ParentLacks, check_parents
+from dnsvip.errors import ConfigError
+from dnsvip.site import Zone
+from tests.dns.differential.peers import free_port
+from tests.dns.world import Running, world_snapshot
+
+OLD, NEW = f"1 13 2 {'AB' * 32}", f"2 13 2 {'CD' * 32}"
+
+
+def parent(*records: str) -> Running:
+    """A server of a zone that delegates child.parent.test with these DS records."""
+    lines = ["@ 60 SOA ns h 1 1 1 1 1", "@ 60 NS ns", "ns 60 A 192.0.2.1", "child 60 NS ns.elsewhere.invalid."]
+    text = "\n".join([*lines, *(f"child 60 DS {record}" for record in records)]) + "\n"
+    world = world_snapshot()
+    zones = {**world.site.zones, "parent.test": Zone("parent.test", text)}
+    return Running(replace(world, site=replace(world.site, zones=zones)))
+
+
+def test_the_parent_has_them() -> None:
+    """Exactly these, whatever the case and spaces of digests; one more or less is named."""
+    with parent(NEW) as one, parent(OLD, NEW) as both, parent() as none:
+        at = [f"127.0.0.1:{server.port}" for server in (one, both, none)]
+        check_parents("child.parent.test", [NEW.lower().replace("cdcd", "cd cd", 1)], at[:1])
+        with pytest.raises(ParentLacks, match=f"still has {OLD}"):
+            check_parents("child.parent.test", [NEW], at[:2])
+        with pytest.raises(ParentLacks, match=f"lacks {OLD}"):
+            check_parents("child.parent.test", [OLD, NEW], at[:1])
+        with pytest.raises(ParentLacks, match=f"lacks {NEW}"):
+            check_parents("child.parent.test", [NEW], at[2:])
+        with pytest.raises(ParentLacks, match="answers REFUSED"):
+            check_parents("child.nowhere.invalid", [NEW], at[:1])
+
+
+def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is silent, and what is no server."""
+    monkeypatch.setattr("dnsvip.cli.objects.parents.SECONDS", 0.2)
+    with pytest.raises(ParentLacks, match="does not answer"):
+        check_parents("child.parent.test", [NEW], [f"127.0.0.1:{free_port()}"])
+    for text in ("ns1.example.test", "192.0.2.1", "192.0.2.1:0", "[2001:db8::1]:x", "192.0.2.1:70000"):
+        with pytest.raises(ConfigError, match="such as 192"):
+            check_parents("child.parent.test", [NEW], [text])

@@ -1,0 +1,113 @@
+"""Streams at the gate: places and turns by source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from dnsvip.dns.io import gate as gates
+from dnsvip.dns.io.gate import Gate, StreamLimits, StreamTurns
+
+
+class Connected:
+    """Stands for a stream at the gate."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.evicted = ip_address(source), False
+
+    def evict(self) -> None:
+        self.evicted = True
+
+
+def gate_of(limits: StreamLimits) -> Any:
+    """A gate that takes what stands for streams."""
+    return Gate(limits)
+
+
+@pytest.mark.parametrize(
+    ("networks", "admitted"),
+    [
+        (lambda n: f"2001:db8:{n:x}::1", 100),  # a /48 each
+        (lambda n: f"2001:db8:0:{n:x}::1", 8),  # a /64 each of one /56
+        (lambda n: f"2001:db8:0:{n:x}00::1", 16),  # a /56 each of one /48
+        (lambda n: f"2001:db8::{n:x}", 4),
+        (lambda n: f"198.51.{n}.1", 100),  # a /24 each
+        (lambda n: f"192.0.2.{n}", 16),
+        (lambda n: "192.0.2.1", 4),
+    ],
+)
+def test_a_source_is_its_network(networks: Callable[[int], str], admitted: int) -> None:
+    """Who has a /48, /56 or /24 has not as much as all the addresses in it would; what leaves gives its room back."""
+    gate = gate_of(StreamLimits(connections=1000, per_source=4))
+    for _ in range(2):
+        streams = [Connected(networks(number)) for number in range(100)]
+        let_in = [stream for stream in streams if gate.enter(stream)]
+        assert len(let_in) == admitted
+        for stream in streams:
+            gate.leave(stream)
+    assert not gate._sources
+
+
+def test_the_longest_idle_goes() -> None:
+    """Where a thousand connections stand open with a question now and then, a newcomer takes the place of the one whose
+    last is the longest ago."""
+    gate = gate_of(StreamLimits(connections=3))
+    streams = [Connected(f"192.0.2.{number}") for number in range(6)]
+    for stream in streams[:3]:
+        assert gate.enter(stream)
+    gate.touch(streams[0])
+    assert gate.enter(streams[3])
+    gate.touch(streams[2])
+    assert gate.enter(streams[4])
+    assert [stream.evicted for stream in streams] == [True, True, False, False, False, False]
+    assert list(gate.streams) == [streams[3], streams[2], streams[4]]
+
+
+def test_a_front_end_takes_no_places_of_its_neighbours() -> None:
+    """Connections of a front end that have not named a requester count for nobody, however many."""
+    front_ends = [ip_address("192.0.2.1")]
+    gate: Any = Gate(StreamLimits(per_source=1), front_ends)
+    assert all(gate.enter(Connected("192.0.2.1")) for _ in range(100))
+    named = Connected("192.0.2.1")
+    assert gate.enter(named)
+    gate.leave(named)
+    named.source = ip_address("198.51.100.1")
+    assert gate.enter(named)
+    assert not gate.enter(Connected("198.51.100.1"))
+    assert gate.enter(Connected("192.0.2.2"))
+
+
+class Busy:
+    """Stands for a stream with questions; `order` is who answered."""
+
+    def __init__(self, source: str, questions: int, order: list[str]) -> None:
+        self.source, self.left, self._name, self._order = ip_address(source), questions, source, order
+
+    def work(self) -> bool:
+        self._order.append(self._name)
+        self.left -= 1
+        return self.left > 0
+
+    def fail(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("many", "few"),
+    [(lambda n: f"192.0.2.{n}", "198.51.100.1"), (lambda n: f"2001:db8:0:{n:x}::1", "2001:db8:0:100::1")],
+)
+async def test_each_source_in_its_turn(many: Callable[[int], str], few: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two answers to a network of many streams comes one to another's, and the network's streams take turns."""
+    monkeypatch.setattr(gates, "SLICE", 60.0)
+    order: list[str] = []
+    turns = StreamTurns()
+    for number in range(100):
+        turns.add(Busy(many(number), 2, order))
+    turns.add(Busy(few, 3, order))
+    await asyncio.sleep(0)
+    assert [place for place, name in enumerate(order) if name == few] == [1, 3, 5]
+    assert [name for name in order if name != few] == [many(number) for number in range(100)] * 2

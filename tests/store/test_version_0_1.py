@@ -1,0 +1,103 @@
+"""A database of version 0.1 is upgraded: it loads, answers as it did, rotates, and takes what is new.
+
+The fixtures are what version 0.1.0 wrote for its own examples/site.toml (`dnsvip apply`), as `sqlite3 .dump` and
+`pg_dump --inserts` give it, with its key file, site file and zone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import dns.message
+import pytest
+from sqlalchemy import text
+
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.reply import DnsOutcome
+from dnsvip.site import DnsGroup, Service, SessionFrom, Snapshot
+from dnsvip.site.io.files import load_site
+from dnsvip.site.plan import Change, plan
+from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store.database import tables
+from dnsvip.store.database.database import Database
+from tests.postgres import newest_bin
+
+OLD = Path(__file__).parent.parent / "fixtures" / "version-0.1"
+
+
+@pytest.fixture
+def old(url: str, tmp_path: Path) -> tuple[str, KeyEncryptionKey]:
+    """A database as version 0.1.0 left it, and its key."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            connection.executescript((OLD / "sqlite.sql").read_text())
+    else:
+        psql = [newest_bin() / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", OLD / "postgresql.sql"]
+        subprocess.run(psql, check=True, capture_output=True)
+    shutil.copy(OLD / "dnsvip.key", tmp_path / "key")
+    (tmp_path / "key").chmod(0o600)
+    return url, KeyEncryptionKey.load(tmp_path / "key", {})
+
+
+def asked(snapshot: Snapshot, source: str) -> int:
+    """The address that a requester gets."""
+    wire = dns.message.make_query("www.example.test", "AAAA").to_wire()
+    reply = Engine(snapshot).decide(wire, IPv4Address(source), "public", "udp", time.time())
+    assert reply.outcome is DnsOutcome.SERVICE
+    assert reply.wire
+    answer = dns.message.from_wire(reply.wire)
+    return int(IPv6Address(answer.answer[0][0].address))
+
+
+async def test_a_database_of_version_0_1(old: tuple[str, KeyEncryptionKey]) -> None:
+    """Its site is the one that version 0.1 was given, and keys rotate: old addresses stay good."""
+    url, kek = old
+    store = await Store.open(url, kek)
+    database = Database(url)
+    async with database.read() as connection:
+        assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar() == tables.SCHEMA
+    await database.close()
+    snapshot = await store.snapshots.load()
+    assert (snapshot.generation, snapshot.unreadable) == (1, ())
+    assert snapshot.site == load_site(OLD / "site.toml")
+    before = asked(snapshot, "203.0.113.7")
+    verdict = DispatchTables(snapshot).verifier.verify(before, 0, 0, time.time())
+    assert verdict.record
+    assert (verdict.record.name, verdict.accepted) == ("newsreader", True)
+    epoch = await store.keys.rotate("web", "test", time.time())
+    await store.keys.advance(time.time())
+    rotated = await store.snapshots.load()
+    assert rotated.keyrings["web"].active
+    assert rotated.keyrings["web"].active[0].slot == epoch.slot
+    assert asked(rotated, "203.0.113.7") != before
+    assert DispatchTables(rotated).verifier.verify(before, 0, 0, time.time()).accepted
+    await store.close()
+
+
+async def test_what_is_new_is_taken(old: tuple[str, KeyEncryptionKey]) -> None:
+    """The same site file changes nothing, and objects and fields of this version are stored beside the old ones."""
+    store = await Store.open(*old)
+    stored = await store.objects.stored()
+    site = load_site(OLD / "site.toml")
+    assert plan(stored.site, site, stored.origins) == ()
+    web = site.clusters["web"]
+    layout = (("tier", 4), ("client", 14), ("session", 12), ("nonce", 7))
+    wider = replace(web, layout=layout, rotate_every="never")  # type: ignore[arg-type, type-var]
+    group = DnsGroup("high", ("192.0.2.53:53",), ("gold",))
+    service = Service("*.s.example.test", "web", session=SessionFrom.LABEL)
+    changes = [
+        Change("cluster", "web", "~", web, wider),
+        Change("dns_group", "high", "+", None, group),
+        Change("service", service.name, "+", None, service),
+    ]
+    await store.objects.apply(changes, "test", "api")
+    now = (await store.snapshots.load()).site
+    assert (now.clusters["web"], now.dns_groups["high"], now.services[service.name]) == (wider, group, service)
+    await store.close()
