@@ -16,6 +16,15 @@ SINCE = r", since \d\d:\d\d:\d\d\."
 NOBODY = "No dispatcher reports: packets to the clusters' addresses reach no server"
 
 
+CHARTS = ("New flows by tier", "Dropped packets by reason")
+
+
+def drawn(page: Page) -> None:
+    """Both charts have a line: two reports of the dispatcher in a row."""
+    for chart in CHARTS:
+        expect(page.get_by_role("region", name=chart).locator("path[d*=L]").first).to_be_attached(timeout=WAIT_MS)
+
+
 def gone(page: Page, what: str) -> None:
     """Everything on the overview says that the only dispatcher is gone."""
     expect(page.locator(".alarm.bad")).to_contain_text(re.compile(f"{NOBODY}{SINCE}"), timeout=WAIT_MS)
@@ -25,10 +34,9 @@ def gone(page: Page, what: str) -> None:
     expect(page.locator("[data-key='Nodes live'].bad")).to_contain_text("1 of 2")
     expect(page.locator("[data-key='Nodes live']")).to_contain_text("1 node gone")
     expect(page.locator("#page")).not_to_contain_text("up to date")
-    for chart in ("New flows by tier", "Dropped packets by reason"):
-        figure = page.get_by_role("region", name=chart)
-        expect(figure.locator(".legend")).to_contain_text("unknown")
-        assert figure.locator("path[d*=L]").count() > 0
+    for chart in CHARTS:
+        expect(page.get_by_role("region", name=chart).locator(".legend")).to_contain_text("unknown")
+    drawn(page)
 
 
 def whole_again(page: Page) -> None:
@@ -45,7 +53,7 @@ def test_the_only_dispatcher_is_stopped(visit: Open, at_work: Site) -> None:
     if at_work.dispatcher is None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     page = visit()
-    expect(page.get_by_role("region", name="New flows by tier").locator(".legend")).to_contain_text("gold")
+    drawn(page)
     at_work.stop_dispatcher(signal.SIGTERM)
     try:
         gone(page, "was stopped")
@@ -69,6 +77,7 @@ def test_the_only_dispatcher_is_killed(visit: Open, at_work: Site) -> None:
     if at_work.dispatcher is None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     page = visit()
+    drawn(page)
     at_work.stop_dispatcher(signal.SIGKILL)
     try:
         gone(page, "has stopped reporting")

@@ -142,7 +142,7 @@ class SnapshotFollower:
         """Save the snapshot if it is not saved, withdraw the node's report and close the database."""
         await self._save_once(at_once=True)
         if self.store is not None:
-            with suppress(StoreError):
+            with suppress(StoreError, TimeoutError):  # a database that is away or busy holds no node up at its end
                 async with asyncio.timeout(LONGEST_PAUSE):
                     await self.store.nodes.leave(self._own_report())
             await self.store.close()
