@@ -69,6 +69,18 @@ async def test_a_check_ends_with_its_caller(api: Api, jobs: Jobs) -> None:
         await slow
 
 
+async def test_an_edit_ends_with_its_caller(api: Api, jobs: Jobs) -> None:
+    """An edit by PowerDNS's API whose caller goes away changes nothing, and the zone is free for the next one."""
+    await api.ok("PUT", "zones/example.test", {"text": HEAD + "".join(f"a{n} A 192.0.2.1\n" for n in range(4000))})
+    generation = await api.store.generation()
+    path = "servers/localhost/zones/example.test."
+    record = {"type": "A", "ttl": 60, "changetype": "REPLACE", "records": [{"content": "192.0.2.2"}]}
+    sets = [{"name": f"b{n}.example.test.", **record} for n in range(2000)]
+    await abandoned(api, jobs, "PATCH", path, json={"rrsets": sets})
+    assert await api.store.generation() == generation
+    assert (await api("PATCH", path, {"rrsets": sets[:1]})).status == 204
+
+
 async def test_an_import_ends_with_its_caller(api: Api, jobs: Jobs) -> None:
     """An import whose caller goes away stores nothing, and its turn is free again."""
     generation = await api.store.generation()

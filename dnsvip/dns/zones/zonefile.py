@@ -30,6 +30,9 @@ MOST_RECORDS = 1_000_000
 MOST_GENERATED = 65_536
 """Records of one zone that its `$GENERATE` lines make together: a /16 of addresses."""
 
+MOST_GENERATED_CHARACTERS = 16 << 20
+"""Characters of their owners and data together: a line of 64 KiB makes 65,536 times as much."""
+
 MOST_PROBLEMS = 200
 """Problems of one zone that are listed; the rest are counted."""
 
@@ -101,7 +104,7 @@ class _Reader:
         self._owner: Labels | None = None
         self._default_ttl: int | None = None
         self._last_ttl: int | None = None
-        self._generated = 0
+        self._generated = self._generated_characters = 0
         self._lost = False  # the owner of the records that follow is not known, and that has been said
 
     def read(self, text: str) -> None:
@@ -153,8 +156,12 @@ class _Reader:
         data, at = quoted_word(entry.text, at)
         self._end(entry, at)
         for number in numbers:
-            name = self._name(substituted(owner, number)).labels[:-1]
-            self._add(entry.line, name, ttl, rtype, substituted(data, number))
+            name, value = substituted(owner, number), substituted(data, number)
+            self._generated_characters += len(name) + len(value)
+            if self._generated_characters > MOST_GENERATED_CHARACTERS:
+                text = f"$GENERATE lines make more than {MOST_GENERATED_CHARACTERS} characters"
+                raise _TooMany(f"{text}, the most in a zone")
+            self._add(entry.line, self._name(name).labels[:-1], ttl, rtype, value)
 
     def _record(self, entry: Entry) -> None:
         at = 0

@@ -89,6 +89,17 @@ def test_generate_is_bounded(text: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(made) in (0, 80_000)
 
 
+def test_generated_characters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading stops where a short $GENERATE line makes too much, however few its records are."""
+    monkeypatch.setattr(zonefile, "MOST_GENERATED_CHARACTERS", 3000)
+    made: list[int] = []
+    real = zonefile.substituted
+    monkeypatch.setattr(zonefile, "substituted", lambda *args: made.append(1) or real(*args))
+    (problem,) = refused(HEAD + f'$GENERATE 1-60000 h$ TXT "{"${0,127,d} " * 9}"\n')
+    assert problem == "line 5: $GENERATE lines make more than 3000 characters, the most in a zone"
+    assert len(made) == 2 * 3
+
+
 def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zone has a greatest number of records, and reading stops there."""
     monkeypatch.setattr(zonefile, "MOST_RECORDS", 5)
