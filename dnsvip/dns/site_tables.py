@@ -74,7 +74,8 @@ def compile_site(
     zones = zones_of(served, names, before.zones if before else None, sessions)
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
-    return CompiledSite(zones, tables, TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes), signed)
+    transfers = Transfers(site, zones, apexes, snapshot.journals)
+    return CompiledSite(zones, tables, TsigKeys(site.tsig_keys.values()), transfers, signed)
 
 
 def _signed(

@@ -1,4 +1,4 @@
-"""Zone transfers: AXFR (RFC 5936), and IXFR answered by AXFR (RFC 1995 section 4).
+"""Zone transfers: AXFR (RFC 5936), and IXFR (RFC 1995) from the journal, by AXFR where that does not reach back.
 
 A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, and in
 steps, so a large zone costs no more memory and no longer turns than a small one. Every name keeps its case (RFC 5936
@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
+from types import MappingProxyType
 
 from dnsvip.dns.protocol.builder import STEP, steps
 from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
-from dnsvip.dns.protocol.names import Labels, name_length
+from dnsvip.dns.protocol.names import Labels, lowered, name_length
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
+from dnsvip.dns.zones.delta import records_of
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
-from dnsvip.site import ClassCluster, Service, Site, Transfer
+from dnsvip.site import ClassCluster, Service, Site, Transfer, Zone
+from dnsvip.site.zone_changes import HALF, MODULUS, ZoneChange, chained, digest_of, since
 
 MESSAGE_SIZE = 16_000
 """Bytes of the records of one message before compression: all within reach of a compression pointer."""
 
 _RECORD_HEAD = 10
-_HALF = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,21 @@ class TransferResponse:
 
 
 class Transfers:
-    """Who may transfer which zone of a site, and what is in it. `apexes` has the zones that have a place in it."""
+    """Who may transfer which zone of a site, and what is in it. `apexes` has the zones that have a place in it, and
+    `journals` how zones changed, by name."""
 
-    def __init__(self, site: Site, zones: Zones, apexes: Mapping[str, Labels]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        zones: Zones,
+        apexes: Mapping[str, Labels],
+        journals: Mapping[str, tuple[ZoneChange, ...]] = MappingProxyType({}),
+    ) -> None:
         self._zones = zones
+        self._journals: Mapping[Labels, tuple[Zone, tuple[ZoneChange, ...]]] = {
+            apex: (site.zones[name], journals[name]) for name, apex in apexes.items() if name in journals
+        }
+        self._chains: dict[Labels, tuple[ZoneChange, ...]] = {}
         self._allowed: Mapping[Labels, Transfer] = {
             apex: transfer for name, apex in apexes.items() if (transfer := site.zones[name].transfer)
         }
@@ -61,8 +75,8 @@ class Transfers:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
         NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR over UDP.
-        IXFR is answered with the SOA alone where the requester is up to date, and over UDP, so that it retries over
-        TCP (RFC 1995, 2).
+        IXFR is answered with what has changed since, or with the whole zone where the journal does not reach back; with
+        the SOA alone where the requester is up to date, and over UDP, so that it retries over TCP (RFC 1995, 2).
         """
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
@@ -74,9 +88,11 @@ class Transfers:
         if query.qtype == Type.IXFR:
             if query.serial is None:
                 return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.FORMERR))
-            if transport == "udp" or (query.serial - serial_of(zone)) % (1 << 32) < _HALF:
+            if transport == "udp" or (query.serial - serial_of(zone)) % MODULUS < HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
+            if changes := self._since(zone.apex, query.serial):
+                return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._differences(zone, changes))
         return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._records(zone))
 
     def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
@@ -86,6 +102,26 @@ class Transfers:
         known = allowed.tsig is None or allowed.tsig == key_name
         near = not allowed.to or any(source.version == net.version and source in net for net in allowed.to)
         return known and near
+
+    def _since(self, apex: Labels, serial: int) -> Sequence[ZoneChange] | None:
+        """The changes that a secondary with this serial lacks; None where the journal cannot tell."""
+        zone, journal = self._journals.get(apex, (None, ()))
+        if zone is None:
+            return None
+        known = self._chains.get(apex)
+        if known is None:
+            known = self._chains[apex] = chained(journal, digest_of(zone.text))
+        return since(known, serial, len(zone.text))
+
+    def _differences(self, zone: CompiledZone, changes: Iterable[ZoneChange]) -> Iterator[RRset]:
+        """The difference sequences between the newest SOA (RFC 1995 section 4), without what services hide."""
+        soa = zone.nodes[zone.apex][Type.SOA]
+        yield soa
+        for change in changes:
+            for record in chain(records_of(change.removed), records_of(change.added)):
+                if record.rtype not in self._plain.get(lowered(record.owner), _NONE):
+                    yield record
+        yield soa
 
     def _records(self, zone: CompiledZone) -> Iterator[RRset]:
         """All record sets, the SOA first and last (RFC 5936 section 2.2)."""

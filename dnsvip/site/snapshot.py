@@ -11,6 +11,7 @@ from dnsvip.site.clients import Classify, Client
 from dnsvip.site.clusters import ClassCluster, Cluster
 from dnsvip.site.dns import DnsGroup, Service, TsigKey, Zone
 from dnsvip.site.traffic import Pool, Tier
+from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.site.zone_keys import ZoneKey
 
 
@@ -38,6 +39,7 @@ class Snapshot:
     names the objects of the store that this version cannot read: the site lacks them, or has them disabled (clients).
     `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each; `ended`
     are those of them whose known flows end as well. `zone_keys` are by name of zone, in the order of their numbers.
+    `journals` are by name of zone, oldest change first; a snapshot from a node's disk has none.
     """
 
     generation: int = 0
@@ -49,3 +51,4 @@ class Snapshot:
     deleted: Mapping[int, int] = field(default_factory=dict, repr=False)
     ended: frozenset[int] = field(default=frozenset(), repr=False)
     zone_keys: Mapping[str, tuple[ZoneKey, ...]] = field(default_factory=dict)
+    journals: Mapping[str, tuple[ZoneChange, ...]] = field(default_factory=dict, repr=False)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dnsvip.errors import SecretError
+from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.store.access.audit import Audit
 from dnsvip.store.access.tokens import Tokens
 from dnsvip.store.backup import Backups
@@ -57,8 +58,11 @@ class Store:
         self.backups = Backups(session)
 
     @classmethod
-    async def open(cls, url: str, kek: KeyEncryptionKey, *, migrate: bool = True) -> Store:
-        """Open the database of a node file, making file and tables where they are missing.
+    async def open(
+        cls, url: str, kek: KeyEncryptionKey, *, migrate: bool = True, differ: ZoneDiffer | None = None
+    ) -> Store:
+        """Open the database of a node file, making file and tables where they are missing. With `differ` changes of
+        zones are kept for incremental transfers.
 
         Raises StoreError where it cannot be reached or is newer than this program (or, without `migrate`, older),
         SecretError where `kek` is not the key that its secrets are wrapped with.
@@ -68,7 +72,7 @@ class Store:
             make_file(database.path)
         try:
             identity, key_check = await prepare(database, kek, migrate=migrate)
-            session = Session(database, kek, Identity(identity))
+            session = Session(database, kek, Identity(identity), differ=differ)
             try:
                 session.prefer_key(key_check)
             except SecretError:
@@ -89,10 +93,11 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def joined(cls, access: StoreAccess) -> AsyncIterator[Store]:
+    async def joined(cls, access: StoreAccess, differ: ZoneDiffer | None = None) -> AsyncIterator[Store]:
         """The store that another process has opened, by connections of its own, which are made when they are needed and
         closed at the end."""
-        store = cls(Session(Database(access.url), access.kek, Identity(access.identity), access.warrant))
+        database, identity = Database(access.url), Identity(access.identity)
+        store = cls(Session(database, access.kek, identity, access.warrant, differ=differ))
         try:
             yield store
         finally:

@@ -25,6 +25,7 @@ from dnsvip.admin.http.queries import Flag
 from dnsvip.admin.http.work import run, turn
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.catalog import check_services
+from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.zone import check_zone, serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import STRICT, Site, Zone
@@ -94,7 +95,7 @@ async def apply(request: web.Request) -> web.Response:
 
 async def applied_apart(access: StoreAccess, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
     """`applied` in a process of its own."""
-    async with Store.joined(access) as store:
+    async with Store.joined(access, zone_change) as store:
         return await applied(store, actor, dry_run, file)
 
 

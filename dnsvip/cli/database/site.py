@@ -14,6 +14,7 @@ import click
 
 from dnsvip.cli.database.changes import headline, lines
 from dnsvip.dns.zones.catalog import check_services
+from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.zone import check_zone, serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import Site, Zone
@@ -63,7 +64,7 @@ def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> 
 async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     if dry_run and _is_missing(node):
         return 0, plan(Site(), site, {})
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), differ=zone_change)
     try:
         for _ in range(TRIES - 1):
             stored = await store.objects.stored()

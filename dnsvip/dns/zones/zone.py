@@ -18,6 +18,7 @@ from dnsvip.dns.zones.record import Record
 from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import DnssecDenial, Zone
+from dnsvip.site.zone_changes import is_newer
 
 Node: TypeAlias = Mapping[int, RRset]
 """The record sets of one name, by type. An empty non-terminal has none."""
@@ -58,7 +59,7 @@ def _serial_warning(before: Zone, after: Zone) -> Problem | None:
         return None
     (_, old, _), (_, new, _) = read_zone(before), read_zone(after)
     was, now = _soa_serial(old), _soa_serial(new)
-    if was is None or now is None or 0 < (now - was) % (1 << 32) < 1 << 31 or _content(old) == _content(new):
+    if was is None or now is None or is_newer(now, was) or _content(old) == _content(new):
         return None
     return Problem(
         f"zone.{after.name}", f"has changed, but its serial {now} is not higher than before ({was}); raise it"
@@ -78,7 +79,7 @@ def compile_zone(zone: Zone) -> CompiledZone:
     apex, records, problems = read_zone(zone)
     if problems:
         raise ZoneError(problems)
-    nodes = _nodes(apex, records)
+    nodes = nodes_of(apex, records)
     soa = nodes[apex][Type.SOA]
     minimum = int.from_bytes(_last_piece(soa)[-4:], "big")
     chained = zone.dnssec is not None and zone.dnssec.denial is DnssecDenial.NSEC
@@ -86,7 +87,8 @@ def compile_zone(zone: Zone) -> CompiledZone:
     return CompiledZone(apex, nodes, soa._replace(ttl=min(soa.ttl, minimum)), own_names=names)
 
 
-def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RRset]]:
+def nodes_of(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RRset]]:
+    """The record sets of each name, empty non-terminals included."""
     sets: dict[tuple[Labels, int], list[Record]] = {}
     for record in records:
         sets.setdefault((record.key, record.rtype), []).append(record)
@@ -101,14 +103,15 @@ def _nodes(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RR
 def _rrset(members: Sequence[Record]) -> RRset:
     """One set; where TTLs differ the lowest counts (RFC 2181 section 5.2)."""
     first, ttl = members[0], min(record.ttl for record in members)
-    rdatas = tuple(_pieces(record) for record in members)
+    rdatas = tuple(pieces_of(record) for record in members)
     targets = _TARGETS.get(first.rtype)
     names = tuple(targets(record.rdata) for record in members) if targets else ()
     return RRset(first.owner, first.rtype, ttl, rdatas, names)
 
 
-def _pieces(record: Record) -> Rdata:
-    split = _SPLIT.get(record.rtype)
+def pieces_of(record: Record) -> Rdata:
+    """The data of a record, its names apart where they may be compressed."""
+    split = SPLIT.get(record.rtype)
     return split(record.rdata) if split else (record.wire,)
 
 
@@ -122,7 +125,7 @@ def _split_soa(soa: Any) -> Rdata:
     return _labels(soa.mname), _labels(soa.rname), b"".join(number.to_bytes(4, "big") for number in numbers)
 
 
-_SPLIT: Mapping[int, Callable[[Any], Rdata]] = {
+SPLIT: Mapping[int, Callable[[Any], Rdata]] = {
     Type.NS: lambda rdata: (_labels(rdata.target),),
     Type.CNAME: lambda rdata: (_labels(rdata.target),),
     Type.PTR: lambda rdata: (_labels(rdata.target),),

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import SecretError
+from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.store.database.database import Database, Prepare
 from dnsvip.store.database.places import UNKNOWN, Places
 from dnsvip.store.database.tables import node, state
@@ -55,11 +56,14 @@ class Session:
         identity: Identity,
         warrant: Warrant | None = None,
         places: Places | None = None,
+        differ: ZoneDiffer | None = None,
     ) -> None:
         self.database = database
         self._warrant = warrant
         self._places = places
         self.kek = kek
+        self.differ = differ
+        """What the journals of zones are written with; None: they are not."""
         self._identity = identity
 
     @property
@@ -73,7 +77,7 @@ class Session:
 
     def beside(self, places: Places) -> Session:
         """A session of the same database for callers, by connections of its own."""
-        return Session(self.database.beside(places.most), self.kek, self._identity, self._warrant, places)
+        return Session(self.database.beside(places.most), self.kek, self._identity, self._warrant, places, self.differ)
 
     @property
     def warrant(self) -> Warrant | None:

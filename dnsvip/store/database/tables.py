@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0010"
+SCHEMA = "0012"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -211,6 +211,19 @@ zone_key = Table(
     Column("sep", Boolean, server_default=true(), nullable=False),
     Column("state", String(16), server_default="active", nullable=False),
     Column("since", BigInteger, server_default="0", nullable=False),
+)
+
+zone_change = Table(  # the journal that incremental transfers are made from
+    "zone_change",
+    metadata,
+    Column("zone", Key, primary_key=True),
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),  # that made the change
+    Column("old_serial", BigInteger, nullable=False),
+    Column("new_serial", BigInteger, nullable=False),
+    Column("before", String(64), nullable=False),  # digests of the texts
+    Column("after", String(64), nullable=False),
+    Column("removed", LargeBinary, nullable=False),  # records as in messages
+    Column("added", LargeBinary, nullable=False),
 )
 
 node = Table(

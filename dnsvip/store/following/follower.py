@@ -25,6 +25,7 @@ from dnsvip.errors import DnsvipError, SecretError, StoreError
 from dnsvip.site import Cluster, Snapshot, epochs
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.site.zone_keys import is_zone_step_near
 from dnsvip.store.database.damage import shown
 from dnsvip.store.following.disk import Disk
@@ -58,8 +59,14 @@ log = structlog.get_logger(__name__)
 class SnapshotFollower:
     """Keeps `snapshot` up to date. `start`, then `run` until cancelled, then `close`; all in one event loop."""
 
-    def __init__(self, config: NodeConfig, roles: Iterable[str], environ: Mapping[str, str] = os.environ) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: NodeConfig,
+        roles: Iterable[str],
+        environ: Mapping[str, str] = os.environ,
+        differ: ZoneDiffer | None = None,
+    ) -> None:
+        self._config, self._differ = config, differ
         self._roles = frozenset(roles)
         self._environ = environ
         self._instance = secrets.token_hex(8)
@@ -152,7 +159,7 @@ class SnapshotFollower:
         """Open the database if it is not open, and load the whole site if that has not happened yet."""
         assert self._kek is not None  # noqa: S101 - set by start
         if self.store is None:
-            self.store = await Store.open(self._config.database, self._kek)
+            self.store = await Store.open(self._config.database, self._kek, differ=self._differ)
             if self._config.admin is not None:
                 limits = self._config.admin.limits
                 self.for_callers = self.store.for_callers(

@@ -22,6 +22,7 @@ from dnsvip.site.plan import Change, Origin, keep_runtime
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site, transfer_key
 from dnsvip.site.unreadable import Unreadable
+from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.damage import place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
@@ -32,6 +33,7 @@ from dnsvip.store.objects.referred import with_referred
 from dnsvip.store.objects.routed import check_mentions, displaced, with_mentioned
 from dnsvip.store.objects.rows import audit_form, match_rows, read_row, to_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.zones.journal import write_journals
 
 ZoneCheck: TypeAlias = Callable[[Zone], Iterable[Problem]]
 """The problems of a zone's text; `dns.zones` knows them, the store does not."""
@@ -66,11 +68,14 @@ async def apply_changes(
     author: Author,
     follow_keys: FollowKeys,
     check_zone: ZoneCheck | None,
+    differences: Mapping[str, ZoneChange],
 ) -> None:
-    """Write every change and its audit row; raises Conflict or InvalidSite, and the caller rolls back."""
+    """Write every change and its audit row, and `differences` of zones to their journals; raises Conflict or
+    InvalidSite, and the caller rolls back."""
     stored = await _read(connection, kek, changes)
     _check_unchanged(changes, stored)
     await _write(connection, kek, changes, stored, author)
+    await write_journals(connection, changes, differences, author.generation)
     problems = await _check(connection, kek, changes, stored)
     problems += await _settle_ids(connection, changes, stored, author.generation)
     problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]

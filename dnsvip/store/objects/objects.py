@@ -30,6 +30,7 @@ from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.permit import forbidden
 from dnsvip.store.objects.reading import load_origins, load_site, with_stand_in
 from dnsvip.store.objects.rows import read_row
+from dnsvip.store.zones.journal import differences
 
 LARGE_ROW = 4096
 """Characters of a stored object that takes milliseconds to read."""
@@ -165,12 +166,13 @@ class Objects:
                 return await current_generation(connection)
         if problems := collisions_within(changes):
             raise Conflict(problems)
+        found = {} if dry_run else await differences(self._session.differ, changes)
         try:
             async with self._session.change() as change:
                 _check_unchanged(change.generation - 1, expected)
                 author = Author(actor, origin, change.at, change.generation, change.source)
                 await apply_changes(
-                    change.connection, self._session.kek, changes, author, self._follow_keys, check_zone
+                    change.connection, self._session.kek, changes, author, self._follow_keys, check_zone, found
                 )
                 if dry_run:
                     raise Rollback

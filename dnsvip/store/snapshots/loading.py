@@ -32,6 +32,7 @@ from dnsvip.store.keys.zone_keys import ZONE_KEY, load_zone_keys
 from dnsvip.store.objects import deleted
 from dnsvip.store.objects.reading import load_objects, served_pages
 from dnsvip.store.secrets.kek import KeyEncryptionKey
+from dnsvip.store.zones.journal import load_journals
 
 MANY = ("client",)
 """The kinds that are held in a CowMap, as there may be a million objects of them."""
@@ -56,6 +57,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         fields[SINGLE] = classify
     cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
     zone_keys = await load_zone_keys(connection, kek, unreadable)
+    journals = await load_journals(connection)
     given_up = await deleted.load(connection)
     gone = CowMap([*_for_ever(refused), *((number, at) for number, at, _ in given_up)])
     ended = frozenset(number for number, _, ends in given_up if ends)
@@ -67,6 +69,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         deleted=gone,
         ended=ended,
         zone_keys=zone_keys,
+        journals=journals,
     )
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
@@ -129,8 +132,14 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     zone_keys = old.zone_keys
     if "zone" in touched:
         zone_keys = await _patched_zone_keys(connection, kek, old, generation, unreadable)
+    journals = old.journals
+    if touched & {"zone", "service", "cluster"}:
+        names = await _touched_zones(connection, old.generation, generation)
+        names |= set(old.journals) if touched & {"service", "cluster"} else set()  # may have been cleared
+        read = await load_journals(connection, names)
+        journals = {name: journal for name, journal in journals.items() if name not in names} | read
     keys = old.keyrings, old.masters, cookie_secrets
-    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys)
+    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys, journals)
     if touched & {"cluster", KEY_KIND, SLOT_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
@@ -153,12 +162,16 @@ def _later(since: int, generation: int) -> ColumnElement[bool]:
     return and_(audit.c.generation > since, audit.c.generation <= generation)
 
 
+async def _touched_zones(connection: AsyncConnection, since: int, generation: int) -> set[str]:
+    changes = select(audit.c.name).where(_later(since, generation), audit.c.kind == "zone").distinct()
+    return set((await connection.execute(changes)).scalars())
+
+
 async def _patched_zone_keys(
     connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot, generation: int, unreadable: list[Problem]
 ) -> Mapping[str, tuple[ZoneKey, ...]]:
     """The keys of zones, read anew of those that have changed: keys change with their zones alone."""
-    changes = select(audit.c.name).where(_later(old.generation, generation), audit.c.kind == "zone").distinct()
-    names = set((await connection.execute(changes)).scalars())
+    names = await _touched_zones(connection, old.generation, generation)
     broken: list[Problem] = []
     read = await load_zone_keys(connection, kek, broken, names)
     settled = tuple(f"{ZONE_KEY}.{name}/" for name in names)
