@@ -2,7 +2,7 @@
 
 The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
 and a last line with the number of rows and a seal, HMAC-SHA256 of all preceding lines under a key derived from the
-key-encryption key. What nodes report, usage of clients included, is left out.
+key-encryption key. What nodes report, usage of clients included, and the journals of zones are left out.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from dnsvip.store.database.tables import (
     node,
     state,
     token,
+    zone_change,
     zone_key,
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
@@ -184,7 +185,7 @@ async def _restore(
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
     of rows. The database gets a new identity, so that nodes load it whole."""
-    for table in (*reversed(PARTS), node):
+    for table in (*reversed(PARTS), zone_change, node):
         await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):
