@@ -56,6 +56,9 @@ class Templates:
         self._proven: TwoGenerationCache[_Gap, _Proven] = (
             kept._proven if kept else TwoGenerationCache(NAMES, lambda _, proven: _weight(_, proven.template))
         )
+        self._signed: TwoGenerationCache[bytes, _Proven] = (
+            kept._signed if kept else TwoGenerationCache(NAMES, lambda _, proven: _weight(_, proven.template))
+        )
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
         if kept is None:
@@ -129,6 +132,20 @@ class Templates:
             known = self._proven.put(key, _Proven(learned, now))
         template = known.template
         return None if template is None or labels[-len(lack.encloser) - 1] in template.mentioned else template
+
+    def signed(
+        self, name: bytes, read: Callable[[], Labels | None], now: float, again: Callable[[object], bool]
+    ) -> Template | None:
+        """The template with signatures in place of one with holes, for the name alone that it was learned with, which
+        `read` gives; other arguments as of `proven`."""
+        known = self._signed.young.get(name) or self._signed.get(name)
+        if known is None or not known.since <= now < known.since + SIGNED_FOR:
+            labels, qtype = read(), int.from_bytes(name[-4:-2], "big")
+            if labels is None or not again((name, True)):
+                return None
+            learned = None if self._top(labels, qtype) != labels else self._learn(labels, qtype, labels, UDP_SIZE, now)
+            known = self._signed.put(name, _Proven(learned, now))
+        return known.template
 
     def _top(self, labels: Labels, qtype: int) -> Labels | None:
         """`lookup.authority_node`; None also where that raises, which is reported with the zone."""

@@ -24,7 +24,7 @@ from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Classified, Requester, Sender
 from dnsvip.dns.listeners import Door
 from dnsvip.dns.protocol.message import Malformed, Query, Rcode, Type
-from dnsvip.dns.protocol.names import NameFault, lowered, read_name
+from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
 from dnsvip.dns.protocol.parser import Question
 from dnsvip.dns.reply import Reply
 from dnsvip.dns.synthesis.issuer import Vip
@@ -127,7 +127,7 @@ class FastPath:
                 elif job.template.holes:
                     jobs.append(job)
                 else:
-                    hit = self._fill(job, (), 0, None, room)
+                    hit = self._fill(job, (), 0, None, room, batch.now)
             hits[place] = hit
         if jobs:
             self._synthesize(jobs, hits, room, batch.now)
@@ -185,10 +185,10 @@ class FastPath:
             template = None
         if template is not None and template.signed and opt is not None and wire[9] and wire[end + _FLAGS_AT] & _DO:
             if not _is_special(template, opt, door, edns=1):
-                proof = self._proof(template, name, question, wire[end + _FLAGS_AT], batch.now)
+                with_signatures = self._with_signatures(template, wire, end, name, question, batch.now)
                 return (
-                    _Job(place, wire, end, proof, opt, sender, key)
-                    if proof is not None and proof.size <= opt.room
+                    _Job(place, wire, end, with_signatures, opt, sender, key)
+                    if with_signatures is not None and with_signatures.size <= opt.room
                     else _Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
                 )
             template = None
@@ -199,13 +199,22 @@ class FastPath:
             return Known(sender, question=question)
         return _Job(place, wire, end, template, opt, sender, key)
 
-    def _proof(
-        self, template: Template, name: bytes, question: Question | None, flags: int, now: float
+    def _with_signatures(
+        self, template: Template, wire: bytes, end: int, name: bytes, question: Question | None, now: float
     ) -> Template | None:
-        """The template with signatures in place of one for a name that does not exist; `flags` are those of OPT."""
-        if template.lack is None or question is None or flags & _CO:
+        """The template with signatures in place of one without; other arguments as in `_recognize`."""
+        if wire[end + _FLAGS_AT] & _CO:
             return None
-        return self._templates.proven(template.lack, name, question.key, now, self._again)
+        if template.lack is not None:
+            return question and self._templates.proven(template.lack, name, question.key, now, self._again)
+        if not template.holes:
+            return None  # all askers have the same answer, which is kept whole
+
+        def read() -> Labels | None:
+            read = question or _read_question(wire, end, name)
+            return read and read.key
+
+        return self._templates.signed(name, read, now, self._again)
 
     def _synthesize(self, jobs: Sequence[_Job], hits: list[Hit | None], room: _Room, now: float) -> None:
         """Fill in the addresses of all jobs, those of one service in one go."""
@@ -221,7 +230,7 @@ class FastPath:
                 vips.append(vip)
             else:
                 scope = max(who.scope if vip.scope is None else vip.scope for vip in vips)
-                hits[job.place] = self._fill(job, vips, scope, who, room)
+                hits[job.place] = self._fill(job, vips, scope, who, room, now)
 
     def _asked(self, job: _Job) -> tuple[Classified, Requester]:
         (requester, identity), ecs = job.sender, job.opt.ecs
@@ -244,12 +253,19 @@ class FastPath:
                 sealed.update(zip(numbers, vips, strict=True))
         return sealed
 
-    def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room) -> Hit:
+    def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room, now: float) -> Hit:
         """The hit, kept where the same query came before."""
         template, opt, wire = job.template, job.opt, job.wire
         parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
-        for hole, vip, piece in zip(template.holes, vips, template.pieces[1:], strict=not template.truncated):
-            parts += vip.address.to_bytes(LENGTH[hole.rtype], "big"), piece
+        values = [
+            vip.address.to_bytes(LENGTH[hole.rtype], "big") for hole, vip in zip(template.holes, vips, strict=True)
+        ]
+        if template.sets:
+            values += [data for each in template.sets for data in each.signed(values, now)]
+        if template.order:
+            values = [values[number] for number in template.order]
+        for value, piece in zip(values, template.pieces[1:], strict=not template.truncated):
+            parts += value, piece
         parts += opt.before, bytes((scope,)) if opt.scoped else b"", opt.after
         step, kind = (who.step, vips[-1].kind) if who else (None, None)
         tier = who.tier if who else None

@@ -10,35 +10,23 @@ has less, others for less (TC, or fewer optional addresses). Each holds for a ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import NamedTuple
 
 from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.engine import OUTCOMES, Engine
+from dnsvip.dns.hotpath.marks import Hole, MarkedSignatures, Marks, SignedSet
 from dnsvip.dns.protocol.builder import Built, compose
 from dnsvip.dns.protocol.message import HEADER_SIZE, IN, UDP_SIZE, Edns, Flag, Query, Response, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 from dnsvip.dns.reply import DnsOutcome
-from dnsvip.dns.synthesis.issuer import Kind, Vip
-from dnsvip.dns.synthesis.synthesizer import LENGTH, RecordSynthesizer
-from dnsvip.dns.synthesis.vip import VipMaker
+from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer
 from dnsvip.dns.zones.lookup import LookupResult, Owner, Resolution, resolve
 from dnsvip.dns.zones.zone import CompiledZone
-from dnsvip.site import Service
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}
 """Types that get templates: the assigned ones in use, which bounds how many a name can have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Where an address goes: of which service and type, and its TTL in the answer (seconds)."""
-
-    service: Service
-    rtype: int
-    ttl: int
 
 
 class Lack(NamedTuple):
@@ -52,10 +40,12 @@ class Lack(NamedTuple):
 class Template:
     """An answer without id, question, addresses and OPT.
 
-    `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`. `size` is
-    the length of the whole without OPT, `question_size` that of the question; `owner` and `aa` as in `Reply`. It is the
-    answer in room of `size` bytes or more, and less than `beyond`. Where `truncated`, it has no records: one piece,
-    and the holes are those of the answer that it stands for.
+    `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`. One with
+    signatures is cut at those of `sets` too, which depend on the addresses. What goes between the pieces is addresses
+    followed by signatures, or in an `order` of these by number. `size` is the length of the whole without OPT,
+    `question_size` that of the question; `owner` and `aa` as in `Reply`. It is the answer in room of `size` bytes or
+    more, and less than `beyond`. Where `truncated`, it has no records: one piece, and the holes are those of the answer
+    that it stands for.
 
     It holds for the name it was learned with, in any case. Where that does not exist, it holds for all names of its
     length right below the same name (`lookup.authority_node`) but those whose label there is in `mentioned`. Where not
@@ -78,6 +68,8 @@ class Template:
     by_edns: bool
     signed: bool
     lack: Lack | None
+    sets: tuple[SignedSet, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 def learn(
@@ -91,33 +83,33 @@ def learn(
     """The template for a question about `name` (lower case), which `authority_node` decides on, in an answer of at most
     `room` bytes but for its OPT record, with the signatures of a moment (unix seconds) where that is given; None where
     there is none."""
-    first, second = (_Marks(engine.tables.vips, salt) for salt in b"\x00\x01")
-    resolution = _resolved(engine, name, qtype, first, signed_at)
+    first, second = (_Asked(engine, qtype, salt, signed_at) for salt in b"\x00\x01")
+    resolution = first.resolved(name)
     mentioned: frozenset[bytes] = frozenset()
     if name != authority_node:
         mentioned = _mentioned(resolution.response, name, authority_node)
         if name[-len(authority_node) - 1] in mentioned:
             return None
-    if first.of_session:
+    if first.addresses.of_session:
         return None
     built = compose(_query(name, qtype), resolution.response, room)
     start = HEADER_SIZE + len(_question(name, qtype))
-    pieces = _pieces(built, start, first)
-    if pieces is None:
+    cut = _cut(built, start, first.marks)
+    if cut is None:
         return None
     upper = tuple([label.upper() for label in name])
-    shouted = _resolved(engine, upper, qtype, second, signed_at)
-    again = compose(_query(upper, qtype), shouted.response, room)
-    if _pieces(again, start, second) != pieces or again.beyond != built.beyond:
+    again = compose(_query(upper, qtype), second.resolved(upper).response, room)
+    if _cut(again, start, second.marks) != cut or again.beyond != built.beyond:
         return None
-    outcome = DnsOutcome.SERVICE if first.marks else OUTCOMES[resolution.found]
+    pieces, order = cut
+    outcome = DnsOutcome.SERVICE if first.addresses.marks else OUTCOMES[resolution.found]
     rcode = resolution.response.rcode
     by_edns = (outcome, rcode) not in EXTENDED_ERRORS
     heads = tuple(_heads(built.wire[2:HEADER_SIZE]))
     return Template(
         heads,
-        tuple(pieces),
-        tuple(first.holes),
+        pieces,
+        tuple(first.addresses.holes),
         len(built.wire),
         built.beyond,
         start - HEADER_SIZE,
@@ -130,15 +122,37 @@ def learn(
         by_edns,
         resolution.is_signed,
         _lack(resolution),
+        tuple(first.sets),
+        order,
     )
 
 
-def _resolved(engine: Engine, name: Labels, qtype: int, marks: _Marks, signed_at: float | None) -> Resolution:
-    query = _query(name, qtype)
-    resolution = resolve(engine.zones, query, RecordSynthesizer(engine.tables.services, marks))
-    if signed_at is None:
-        return resolution
-    return engine.signer.signed(replace(query, edns=Edns(UDP_SIZE, do=True)), resolution, signed_at)
+class _Asked:
+    """A question asked with marks of a `salt`."""
+
+    def __init__(self, engine: Engine, qtype: int, salt: int, signed_at: float | None) -> None:
+        self._engine, self._qtype, self._signed_at = engine, qtype, signed_at
+        self.addresses = Marks(engine.tables.vips, salt)
+        self._signatures = MarkedSignatures(engine.signer.signatures, self.addresses)
+
+    @property
+    def marks(self) -> list[bytes]:
+        """Those of addresses, followed by those of signatures."""
+        return [*self.addresses.marks, *self._signatures.marks]
+
+    @property
+    def sets(self) -> list[SignedSet]:
+        """The sets whose signatures have marks."""
+        return self._signatures.sets
+
+    def resolved(self, name: Labels) -> Resolution:
+        """The answer for a name, with signatures where these are asked for."""
+        engine, query = self._engine, _query(name, self._qtype)
+        resolution = resolve(engine.zones, query, RecordSynthesizer(engine.tables.services, self.addresses))
+        if self._signed_at is None:
+            return resolution
+        query = replace(query, edns=Edns(UDP_SIZE, do=True))
+        return engine.signer.by(self._signatures).signed(query, resolution, self._signed_at)
 
 
 def _lack(resolution: Resolution) -> Lack | None:
@@ -146,30 +160,6 @@ def _lack(resolution: Resolution) -> Lack | None:
     if end is None or resolution.found is not LookupResult.NXDOMAIN or resolution.response.answer:
         return None
     return Lack(end.zone, end.place.key)
-
-
-class _Marks:
-    """Marks instead of addresses, unmistakable by hashing; another `salt` gives other marks."""
-
-    __slots__ = ("_salt", "_vips", "holes", "marks", "of_session")
-
-    def __init__(self, vips: VipMaker, salt: int) -> None:
-        self._vips, self._salt = vips, salt
-        self.holes: list[Hole] = []
-        self.marks: list[bytes] = []
-        self.of_session = False
-        """Whether an address belongs to the session that a name names: a hole does not know it."""
-
-    def __call__(self, service: Service, rtype: int, session: int | None) -> Vip | None:
-        """A mark, and the hole that it stands for."""
-        self.of_session |= session is not None
-        ttl = self._vips.ttl(service, rtype)
-        if ttl is None:
-            return None
-        mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
-        self.holes.append(Hole(service, rtype, ttl))
-        self.marks.append(mark)
-        return Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
 
 
 def _query(name: Labels, qtype: int) -> Query:
@@ -188,24 +178,21 @@ def _heads(head: bytes) -> Iterator[bytes]:
             yield bytes((head[0] | flags,)) + head[1:8] + (additional + edns).to_bytes(2, "big")
 
 
-def _pieces(built: Built, start: int, marks: _Marks) -> list[bytes] | None:
-    """What follows the question, which ends at `start`, cut at the marks; None where they are not all there, once and
-    in order. A truncated answer has none of them."""
-    pieces = list(_cut(built.wire[start:], () if built.truncated else marks.marks))
-    return pieces if len(pieces) == (1 if built.truncated else len(marks.marks) + 1) else None
-
-
-def _cut(body: bytes, marks: Iterable[bytes]) -> Iterator[bytes]:
-    """The parts between the marks, each of which must appear once and in this order; otherwise there are fewer or
-    more parts."""
-    at = 0
-    for mark in marks:
-        start = body.find(mark)
-        if start < at or body.count(mark) != 1:
-            return
-        yield body[at:start]
-        at = start + len(mark)
-    yield body[at:]
+def _cut(built: Built, start: int, marks: Sequence[bytes]) -> tuple[tuple[bytes, ...], tuple[int, ...]] | None:
+    """What follows the question, which ends at `start`, cut at the marks, and their numbers in order where that is
+    another one; None where they are not all there, once. A truncated answer has none of them."""
+    body = built.wire[start:]
+    if built.truncated:
+        return ((body,), ()) if not any(mark in body for mark in marks) else None
+    if any(body.count(mark) != 1 for mark in marks):
+        return None
+    pieces, at = [], 0
+    order = sorted(range(len(marks)), key=lambda number: body.find(marks[number]))
+    for number in order:
+        found = body.find(marks[number])
+        pieces.append(body[at:found])
+        at = found + len(marks[number])
+    return (*pieces, body[at:]), tuple(order) if order != sorted(order) else ()
 
 
 def _mentioned(response: Response, name: Labels, authority_node: Labels) -> frozenset[bytes]:

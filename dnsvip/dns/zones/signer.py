@@ -26,10 +26,14 @@ _DENIED = frozenset({LookupResult.NODATA, LookupResult.NXDOMAIN})
 class Signer:
     """Signs what `zones` answer, with the signatures that have been made before."""
 
-    __slots__ = ("_signatures", "_zones", "denials")
+    __slots__ = ("_zones", "denials", "signatures")
 
     def __init__(self, zones: Zones, denials: Denials, signatures: Signatures) -> None:
-        self._zones, self.denials, self._signatures = zones, denials, signatures
+        self._zones, self.denials, self.signatures = zones, denials, signatures
+
+    def by(self, signatures: Signatures) -> Signer:
+        """As this one, with other signatures."""
+        return Signer(self._zones, self.denials, signatures)
 
     def signed(self, query: Query, found: Resolution, now: float) -> Resolution:
         """What was found for a query with DO, with signatures and proofs of the zones that are signed."""
@@ -54,7 +58,7 @@ class Signer:
 
     def with_signature(self, rrset: RRset, zone: CompiledZone, keys: ZoneKeys, now: float) -> tuple[RRset, RRset]:
         """A set of a zone, and its signatures."""
-        return rrset, self._signatures.of(rrset, keys, self._part(zone, rrset), now)
+        return rrset, self.signatures.of(rrset, keys, self._part(zone, rrset), now)
 
     def is_authoritative(self, zone: CompiledZone, owner: Labels) -> bool:
         """Whether what a zone has at a name is for it to sign."""

@@ -1,0 +1,105 @@
+"""Marks in place of what a template leaves open: addresses, and the signatures of the sets that have them.
+
+A look-up is made with marks, which are unmistakable by hashing; where they appear in the answer, a template has holes.
+Another `salt` gives other marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b, shake_128
+from itertools import pairwise
+
+from dnsvip.dns.dnssec.keys import ZoneKeys
+from dnsvip.dns.dnssec.rrsig import rrsig
+from dnsvip.dns.dnssec.signatures import Part, Signatures
+from dnsvip.dns.protocol.message import RRset, Type
+from dnsvip.dns.synthesis.issuer import Kind, Vip
+from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.dns.synthesis.vip import VipMaker
+from dnsvip.site import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where an address goes: of which service and type, and its TTL in the answer (seconds)."""
+
+    service: Service
+    rtype: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedSet:
+    """A set with holes whose signatures are made with it. Each of `datas` has a piece more than holes: between them go
+    the addresses of these numbers."""
+
+    rrset: RRset
+    datas: tuple[tuple[Sequence[bytes], Sequence[int]], ...]
+    keys: ZoneKeys
+    part: Part
+    signatures: Signatures
+
+    def signed(self, addresses: Sequence[bytes], now: float) -> list[bytes]:
+        """The data of the signatures of the set with these addresses, at `now` (unix seconds)."""
+        rdatas = []
+        for pieces, numbers in self.datas:
+            parts = [pieces[0]]
+            for number, piece in zip(numbers, pieces[1:], strict=True):
+                parts += addresses[number], piece
+            rdatas.append((b"".join(parts),))
+        made = self.signatures.of(self.rrset._replace(rdatas=tuple(rdatas)), self.keys, self.part, now)
+        return [data for (data,) in made.rdatas]  # type: ignore[misc]  # that of an RRSIG is bytes
+
+
+class Marks:
+    """Marks instead of addresses, and the holes that they stand for."""
+
+    __slots__ = ("_salt", "_vips", "holes", "marks", "of_session")
+
+    def __init__(self, vips: VipMaker, salt: int) -> None:
+        self._vips, self._salt = vips, salt
+        self.holes: list[Hole] = []
+        self.marks: list[bytes] = []
+        self.of_session = False
+        """Whether an address belongs to the session that a name names: a hole does not know it."""
+
+    def __call__(self, service: Service, rtype: int, session: int | None) -> Vip | None:
+        """A mark instead of an address."""
+        self.of_session |= session is not None
+        ttl = self._vips.ttl(service, rtype)
+        if ttl is None:
+            return None
+        mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
+        self.holes.append(Hole(service, rtype, ttl))
+        self.marks.append(mark)
+        return Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
+
+    def holes_in(self, data: bytes) -> tuple[list[bytes], list[int]]:
+        """The pieces of data between marks of addresses, and the numbers of these in their order."""
+        found = sorted((at, number) for number, mark in enumerate(self.marks) if (at := data.find(mark)) >= 0)
+        edges = [(0, 0), *((at, at + len(self.marks[number])) for at, number in found), (len(data), len(data))]
+        pieces = [data[end:start] for (_, end), (start, _) in pairwise(edges)]
+        return pieces, [number for _, number in found]
+
+
+class MarkedSignatures(Signatures):
+    """The signatures of `signatures`, but marks instead of those over `marks`; and the `sets` that have these."""
+
+    def __init__(self, signatures: Signatures, marks: Marks) -> None:
+        self._signatures, self._addresses = signatures, marks
+        self.sets: list[SignedSet] = []
+        self.marks: list[bytes] = []
+
+    def of(self, rrset: RRset, keys: ZoneKeys, part: Part, now: float) -> RRset:
+        """As `Signatures.of`."""
+        datas = tuple([self._addresses.holes_in(data) for (data, *_) in rrset.rdatas if isinstance(data, bytes)])
+        if not any(numbers for _, numbers in datas):
+            return self._signatures.of(rrset, keys, part, now)
+        self.sets.append(SignedSet(rrset, datas, keys, part, self._signatures))
+        marks = []
+        for (data,) in rrsig(rrset, keys, 0, 0).rdatas:
+            marks.append(shake_128(self._addresses.marks[0] + bytes([len(self.marks)])).digest(len(data)))
+            self.marks.append(marks[-1])
+        return RRset(rrset.owner, Type.RRSIG, rrset.ttl, tuple((mark,) for mark in marks))
