@@ -183,6 +183,7 @@ class Server:
             "port": str(self.port),
             "service": recipe.service,
             "zone_settings": "",
+            "layout": '["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]',
             "prefixes": "\n".join(recipe.prefix(number, network) for number, network in enumerate(networks)),
             **recipe.values,
         }

@@ -24,8 +24,12 @@ _PDNSUTIL = "pdnsutil --config-dir=$dir"
 _LUA = next(recipe for recipe in PEERS if recipe.name == "pdns")
 
 
+LAYOUT = '["tier", 2], ["client", 14], ["expiry", 4], ["nonce", 17]'
+"""Anonymous prefixes differ by their nonce: enough bits that each has an address of its own."""
+
+
 def _ours(name: str, text: str, settings: str) -> Recipe:
-    return replace(OURS, name=name, text=text, wait=120.0, values={"zone_settings": settings})
+    return replace(OURS, name=name, text=text, wait=120.0, values={"zone_settings": settings, "layout": LAYOUT})
 
 
 UNSIGNED = _ours("unsigned", "dnsvip, not signed", "")

@@ -68,12 +68,14 @@ class SigningKey:
 @dataclass(frozen=True, slots=True, eq=False)
 class ZoneKeys:
     """The keys of a zone. `keys` sign its sets, `for_keys` those of KEY_TYPES. `sets` are what the apex has because of
-    them: DNSKEY, and for the parent CDS and CDNSKEY (RFC 7344). `identity` is what their signatures depend on."""
+    them: DNSKEY, and for the parent CDS and CDNSKEY (RFC 7344). `signer` is the apex as RRSIG has it, `identity` what
+    their signatures depend on."""
 
     apex: Labels
     keys: tuple[SigningKey, ...]
     for_keys: tuple[SigningKey, ...]
     sets: Mapping[int, RRset]
+    signer: bytes
     identity: bytes
 
     @classmethod
@@ -97,8 +99,9 @@ class ZoneKeys:
         if dnssec.denial is DnssecDenial.NSEC3:
             sets[int(Type.NSEC3PARAM)] = RRset(apex, Type.NSEC3PARAM, 0, ((PARAMETERS,),))
         keys, for_keys = (tuple(opened[key.number] for key in some(held)) for some in (signs_data, signs_keys))
-        identity = (flat_name(apex), *(key.dnskey for key in keys), b"/", *(key.dnskey for key in for_keys))
-        return cls(apex, keys, for_keys, sets, b"".join(identity))
+        signer = flat_name(apex)
+        identity = (signer, *(key.dnskey for key in keys), b"/", *(key.dnskey for key in for_keys))
+        return cls(apex, keys, for_keys, sets, signer, b"".join(identity))
 
     def signers(self, rtype: int) -> tuple[SigningKey, ...]:
         """The keys that sign sets of a type."""

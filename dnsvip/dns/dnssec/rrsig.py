@@ -33,16 +33,17 @@ def rrsig(rrset: RRset, keys: ZoneKeys, inception: int, expiration: int) -> RRse
     owner = flat_name(lowered(rrset.owner))
     fixed = owner + _RECORD.pack(rrset.rtype, IN, rrset.ttl, 0)[:-2]
     records = b"".join([fixed + len(data).to_bytes(2, "big") + data for data in canonical(rrset)])
-    signer = flat_name(keys.apex)
     signed = []
     for key in keys.signers(rrset.rtype):
-        head = _head(rrset, key, labels, inception, expiration) + signer
+        head = _head(rrset, key, labels, inception, expiration) + keys.signer
         signed.append((head + key.sign(head + records),))
     return RRset(rrset.owner, Type.RRSIG, rrset.ttl, tuple(signed))
 
 
 def canonical(rrset: RRset) -> list[bytes]:
     """The data of a set in canonical form and order, each once (RFC 4034 sections 6.2 and 6.3)."""
+    if len(rrset.rdatas) == 1:
+        return [_canonical(rrset.rtype, rrset.rdatas[0])]
     return sorted({_canonical(rrset.rtype, rdata) for rdata in rrset.rdatas})
 
 

@@ -19,6 +19,7 @@ from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.dns.zones.lookup import authority_node
 from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import Node
+from dnsvip.site import DnssecDenial
 
 LOADED = 1024
 """How many templates are made when zones are loaded, at about 0.15 ms and 1 KiB each: a zone change must not wait for
@@ -119,16 +120,18 @@ class Templates:
         self, lack: Lack, name: bytes, labels: Labels, now: float, again: Callable[[object], bool]
     ) -> Template | None:
         """The template with the signed proof of a `lack`; other arguments as of `find`. All names of one length that
-        are in the same gap have the same; None where each has its own proof. `now` in unix seconds."""
-        gaps = self._engine.signer.denials.gaps(lack.zone, lack.encloser, labels)
-        if gaps is None:
+        are in the same gap have the same, and so have those that compact denial is about; None for NSEC3, where each
+        has proofs of its own. `now` in unix seconds."""
+        if lack.zone.denial is DnssecDenial.NSEC3:
             return None
+        gaps = self._engine.signer.denials.gaps(lack.zone, lack.encloser, labels)
         key = gaps, lack.encloser, len(name), name[-4:]
         known = self._proven.get(key)
         if known is None or not known.since <= now < known.since + SIGNED_FOR:
             if not again(key):
                 return None
-            learned = self._learn(labels, int.from_bytes(name[-4:-2], "big"), lack.encloser, UDP_SIZE, now)
+            qtype = int.from_bytes(name[-4:-2], "big")
+            learned = self._learn(labels, qtype, lack.encloser, UDP_SIZE, now, of_name=gaps is None)
             known = self._proven.put(key, _Proven(learned, now))
         template = known.template
         return None if template is None or labels[-len(lack.encloser) - 1] in template.mentioned else template
@@ -156,11 +159,18 @@ class Templates:
             return None
 
     def _learn(
-        self, labels: Labels, qtype: int, top: Labels, room: int = UDP_SIZE, signed_at: float | None = None
+        self,
+        labels: Labels,
+        qtype: int,
+        top: Labels,
+        room: int = UDP_SIZE,
+        signed_at: float | None = None,
+        *,
+        of_name: bool = False,
     ) -> Template | None:
         """`templates.learn`; None also where that raises, which is reported with the zone."""
         try:
-            return learn(self._engine, labels, qtype, top, room, signed_at)
+            return learn(self._engine, labels, qtype, top, room, signed_at, of_name=of_name)
         except Exception as error:  # noqa: BLE001 - as above
             self._engine.blame(labels, error)
             return None
@@ -221,8 +231,9 @@ _Below = tuple[Labels, int, bytes]
 
 _Key: TypeAlias = bytes | _Below
 
-_Gap: TypeAlias = tuple[tuple[int, int], Labels, int, bytes]
-"""Gaps of a chain (`Denials.gaps`), the name that lacks one, the length of the question, its type and class."""
+_Gap: TypeAlias = tuple[tuple[int, int] | None, Labels, int, bytes]
+"""Gaps of a chain (`Denials.gaps`), None for compact denial; the name that lacks one; the question's length, type and
+class."""
 
 
 class _Proven(NamedTuple):

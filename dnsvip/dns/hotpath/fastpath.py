@@ -187,7 +187,7 @@ class FastPath:
             if not _is_special(template, opt, door, edns=1):
                 with_signatures = self._with_signatures(template, wire, end, name, question, batch.now)
                 return (
-                    _Job(place, wire, end, with_signatures, opt, sender, key)
+                    _Job(place, wire, end, with_signatures, opt, sender, key, name, question)
                     if with_signatures is not None and with_signatures.size <= opt.room
                     else _Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
                 )
@@ -260,8 +260,11 @@ class FastPath:
         values = [
             vip.address.to_bytes(LENGTH[hole.rtype], "big") for hole, vip in zip(template.holes, vips, strict=True)
         ]
+        if template.of_name:
+            values.append(job.name[:-4])
         if template.sets:
-            values += [data for each in template.sets for data in each.signed(values, now)]
+            labels = job.question.key if job.question else ()
+            values += [data for each in template.sets for data in each.signed(values, labels, now)]
         if template.order:
             values = [values[number] for number in template.order]
         for value, piece in zip(values, template.pieces[1:], strict=not template.truncated):
@@ -346,7 +349,7 @@ class _Batch(NamedTuple):
 
 class _Job(NamedTuple):
     """A message recognized: its place in the batch, all of it but the id, where its question ends, and what the answer
-    consists of."""
+    consists of. A template `of_name` needs the `name` with type and class, and the question."""
 
     place: int
     wire: bytes
@@ -355,6 +358,8 @@ class _Job(NamedTuple):
     opt: Opt
     sender: Sender
     key: bytes
+    name: bytes = b""
+    question: Question | None = None
 
 
 class _Signed(NamedTuple):

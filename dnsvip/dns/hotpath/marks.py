@@ -15,6 +15,7 @@ from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.dnssec.rrsig import rrsig
 from dnsvip.dns.dnssec.signatures import Part, Signatures
 from dnsvip.dns.protocol.message import RRset, Type
+from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 from dnsvip.dns.synthesis.issuer import Kind, Vip
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.synthesis.vip import VipMaker
@@ -33,35 +34,39 @@ class Hole:
 @dataclass(frozen=True, slots=True)
 class SignedSet:
     """A set with holes whose signatures are made with it. Each of `datas` has a piece more than holes: between them go
-    the addresses of these numbers."""
+    the values of these numbers. Where `of_name`, its owner is the name that was asked for."""
 
     rrset: RRset
+    of_name: bool
     datas: tuple[tuple[Sequence[bytes], Sequence[int]], ...]
     keys: ZoneKeys
     part: Part
     signatures: Signatures
 
-    def signed(self, addresses: Sequence[bytes], now: float) -> list[bytes]:
-        """The data of the signatures of the set with these addresses, at `now` (unix seconds)."""
+    def signed(self, values: Sequence[bytes], name: Labels, now: float) -> list[bytes]:
+        """The data of the signatures of the set with these values in its holes, where `name` (lower case) was asked
+        for, at `now` (unix seconds)."""
         rdatas = []
         for pieces, numbers in self.datas:
             parts = [pieces[0]]
             for number, piece in zip(numbers, pieces[1:], strict=True):
-                parts += addresses[number], piece
+                parts += values[number], piece
             rdatas.append((b"".join(parts),))
-        made = self.signatures.of(self.rrset._replace(rdatas=tuple(rdatas)), self.keys, self.part, now)
+        rrset = RRset(name if self.of_name else self.rrset.owner, self.rrset.rtype, self.rrset.ttl, tuple(rdatas))
+        made = self.signatures.of(rrset, self.keys, self.part, now)
         return [data for (data,) in made.rdatas]  # type: ignore[misc]  # that of an RRSIG is bytes
 
 
 class Marks:
-    """Marks instead of addresses, and the holes that they stand for."""
+    """Marks instead of addresses, and the holes that they stand for. With a `name` (lower case), that is a mark too,
+    the first one."""
 
-    __slots__ = ("_salt", "_vips", "holes", "marks", "of_session")
+    __slots__ = ("_vips", "holes", "marks", "name", "of_session", "salt")
 
-    def __init__(self, vips: VipMaker, salt: int) -> None:
-        self._vips, self._salt = vips, salt
+    def __init__(self, vips: VipMaker, salt: int, name: Labels | None = None) -> None:
+        self._vips, self.salt, self.name = vips, salt, name
         self.holes: list[Hole] = []
-        self.marks: list[bytes] = []
+        self.marks: list[bytes] = [] if name is None else [flat_name(name)]
         self.of_session = False
         """Whether an address belongs to the session that a name names: a hole does not know it."""
 
@@ -71,7 +76,7 @@ class Marks:
         ttl = self._vips.ttl(service, rtype)
         if ttl is None:
             return None
-        mark = blake2b(bytes([self._salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
+        mark = blake2b(bytes([self.salt, len(self.marks)]), digest_size=LENGTH[rtype]).digest()
         self.holes.append(Hole(service, rtype, ttl))
         self.marks.append(mark)
         return Vip(int.from_bytes(mark, "big"), ttl, Kind.PLAIN)
@@ -85,7 +90,8 @@ class Marks:
 
 
 class MarkedSignatures(Signatures):
-    """The signatures of `signatures`, but marks instead of those over `marks`; and the `sets` that have these."""
+    """Those of `signatures`, but marks instead of the ones over `marks` or of their name; and the `sets` that have such
+    ones."""
 
     def __init__(self, signatures: Signatures, marks: Marks) -> None:
         self._signatures, self._addresses = signatures, marks
@@ -95,11 +101,12 @@ class MarkedSignatures(Signatures):
     def of(self, rrset: RRset, keys: ZoneKeys, part: Part, now: float) -> RRset:
         """As `Signatures.of`."""
         datas = tuple([self._addresses.holes_in(data) for (data, *_) in rrset.rdatas if isinstance(data, bytes)])
-        if not any(numbers for _, numbers in datas):
+        of_name = lowered(rrset.owner) == self._addresses.name
+        if not of_name and not any(numbers for _, numbers in datas):
             return self._signatures.of(rrset, keys, part, now)
-        self.sets.append(SignedSet(rrset, datas, keys, part, self._signatures))
+        self.sets.append(SignedSet(rrset, of_name, datas, keys, part, self._signatures))
         marks = []
         for (data,) in rrsig(rrset, keys, 0, 0).rdatas:
-            marks.append(shake_128(self._addresses.marks[0] + bytes([len(self.marks)])).digest(len(data)))
+            marks.append(shake_128(bytes([self._addresses.salt, len(self.marks)])).digest(len(data)))
             self.marks.append(marks[-1])
         return RRset(rrset.owner, Type.RRSIG, rrset.ttl, tuple((mark,) for mark in marks))

@@ -41,11 +41,11 @@ class Template:
     """An answer without id, question, addresses and OPT.
 
     `heads` are flags and counts by RD + 2 * EDNS; `pieces` is what follows the question, cut at the `holes`. One with
-    signatures is cut at those of `sets` too, which depend on the addresses. What goes between the pieces is addresses
-    followed by signatures, or in an `order` of these by number. `size` is the length of the whole without OPT,
-    `question_size` that of the question; `owner` and `aa` as in `Reply`. It is the answer in room of `size` bytes or
-    more, and less than `beyond`. Where `truncated`, it has no records: one piece, and the holes are those of the answer
-    that it stands for.
+    signatures is cut at those of `sets` too, which depend on the addresses, and where `of_name` at the name that was
+    asked for. What goes between the pieces is the name, addresses and signatures, or these in an `order` by number.
+    `size` is the length of the whole without OPT, `question_size` that of the question; `owner` and `aa` as in `Reply`.
+    It is the answer in room of `size` bytes or more, and less than `beyond`. Where `truncated`, it has no records: one
+    piece, and the holes are those of the answer that it stands for.
 
     It holds for the name it was learned with, in any case. Where that does not exist, it holds for all names of its
     length right below the same name (`lookup.authority_node`) but those whose label there is in `mentioned`. Where not
@@ -70,6 +70,7 @@ class Template:
     lack: Lack | None
     sets: tuple[SignedSet, ...] = ()
     order: tuple[int, ...] = ()
+    of_name: bool = False
 
 
 def learn(
@@ -79,11 +80,13 @@ def learn(
     authority_node: Labels,
     room: int = UDP_SIZE,
     signed_at: float | None = None,
+    *,
+    of_name: bool = False,
 ) -> Template | None:
     """The template for a question about `name` (lower case), which `authority_node` decides on, in an answer of at most
     `room` bytes but for its OPT record, with the signatures of a moment (unix seconds) where that is given; None where
-    there is none."""
-    first, second = (_Asked(engine, qtype, salt, signed_at) for salt in b"\x00\x01")
+    there is none. With `of_name` the answer may have the name itself in its data."""
+    first, second = (_Asked(engine, qtype, salt, signed_at, name if of_name else None) for salt in b"\x00\x01")
     resolution = first.resolved(name)
     mentioned: frozenset[bytes] = frozenset()
     if name != authority_node:
@@ -102,7 +105,7 @@ def learn(
     if _cut(again, start, second.marks) != cut or again.beyond != built.beyond:
         return None
     pieces, order = cut
-    outcome = DnsOutcome.SERVICE if first.addresses.marks else OUTCOMES[resolution.found]
+    outcome = DnsOutcome.SERVICE if first.addresses.holes else OUTCOMES[resolution.found]
     rcode = resolution.response.rcode
     by_edns = (outcome, rcode) not in EXTENDED_ERRORS
     heads = tuple(_heads(built.wire[2:HEADER_SIZE]))
@@ -124,15 +127,16 @@ def learn(
         _lack(resolution),
         tuple(first.sets),
         order,
+        of_name,
     )
 
 
 class _Asked:
     """A question asked with marks of a `salt`."""
 
-    def __init__(self, engine: Engine, qtype: int, salt: int, signed_at: float | None) -> None:
+    def __init__(self, engine: Engine, qtype: int, salt: int, signed_at: float | None, name: Labels | None) -> None:
         self._engine, self._qtype, self._signed_at = engine, qtype, signed_at
-        self.addresses = Marks(engine.tables.vips, salt)
+        self.addresses = Marks(engine.tables.vips, salt, name)
         self._signatures = MarkedSignatures(engine.signer.signatures, self.addresses)
 
     @property

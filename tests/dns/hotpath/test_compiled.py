@@ -96,7 +96,7 @@ def test_what_a_change_leaves(change: Callable[[Site], Site], kept: bool, monkey
     fast = FastPath(Engine(snapshot))
     made: list[object] = []
     learn = compiled.learn
-    monkeypatch.setattr(compiled, "learn", lambda *args: made.append(args) or learn(*args))
+    monkeypatch.setattr(compiled, "learn", lambda *args, **named: made.append(args) or learn(*args, **named))
     later = Engine(changed(snapshot, change), fast.engine)
     after = FastPath(later, fast)
     assert (after._templates.named is fast._templates.named) is kept

@@ -344,7 +344,7 @@ def test_answers_with_nonces_of_their_own_are_not_kept(snapshot: Snapshot) -> No
 
 @pytest.mark.parametrize(
     ("name", "qtype"),
-    [("nothing.example.test", 1), ("mail.example.test", 16), ("big.example.test", 1)],
+    [("example.test", 6), ("mail.example.test", 16), ("big.example.test", 1)],
 )
 def test_signed_answers_are_kept(snapshot: Snapshot, name: str, qtype: int) -> None:
     """The engine signs an answer twice, the second time it is kept; without DO the template answers. What is kept is
@@ -390,6 +390,25 @@ def test_new_addresses_are_signed_fast(snapshot: Snapshot, zones: Mapping[str, D
     hit = fast._rooms["public", WIDTH[4]].whole.get(key_of(source.packed, wire))
     assert hit is not None
     assert reply_of(hit, wire[:2]) == engine.decide(wire, source, "public", "udp", later)._replace(query=None)
+
+
+@pytest.mark.parametrize("below", ["", "a."])
+@pytest.mark.parametrize("denial", [DnssecDenial.COMPACT, DnssecDenial.NSEC])
+def test_names_that_do_not_exist_are_denied_fast(snapshot: Snapshot, denial: DnssecDenial, below: str) -> None:
+    """Each of a flood of names has its proof without the engine, with the engine's bytes, whatever its case; with CO
+    the engine answers."""
+    engine = Engine(signed(snapshot, {"example.test": P256}, denial))
+    fast, source = FastPath(engine), ip_address("127.0.0.1")
+    run(fast, [question("x.example.test", 1, opt(do=0x80))], [source.packed])
+    misses = 0
+    for n in range(100):
+        wire = question(f"NoThing-{n:03}.{below}example.test", 1, opt(do=0x80))
+        (got,) = run(fast, [wire], [source.packed])
+        misses += isinstance(got, Miss)
+        right = missed(fast, got, wire, source, "public", NOW) if isinstance(got, Miss) else got
+        assert right == engine.decide(wire, source, "public", "udp", NOW).wire
+    assert misses <= 3
+    assert ask(fast, [question("nothing-000.example.test", 1, opt(do=0xC0))], [source.packed]) == [None]
 
 
 @pytest.mark.parametrize(
