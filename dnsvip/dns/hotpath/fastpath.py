@@ -12,7 +12,7 @@ no message itself: a requester could make each cost as much as a miss, and would
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.counters import CounterCell
@@ -106,7 +106,7 @@ class FastPath:
 
     def _complete(self, hits: list[Hit | None], batch: _Batch, room: _Room) -> list[Miss]:
         """Put in place of None what needs no engine; the rest are misses."""
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         misses: list[Miss] = []
         width, find = batch.width, room.whole.get
         for place, key in enumerate(batch.keys):
@@ -126,12 +126,13 @@ class FastPath:
                     misses.append(Miss(place, job))
                 elif job.template.holes:
                     jobs.append(job)
+                elif job.template.sets:
+                    misses.append(Miss.of(Unsigned(job, (), 0, None, batch.now)))
                 else:
                     hit = self._fill(job, (), 0, None, room, batch.now)
             hits[place] = hit
         if jobs:
-            self._synthesize(jobs, hits, room, batch.now)
-            misses += [Miss(job.place, Known(job.sender)) for job in jobs if hits[job.place] is None]
+            misses += self._synthesize(jobs, hits, room, batch.now)
         return misses
 
     def _meet(self, peer: bytes, room: _Room, batch: _Batch) -> Sender:
@@ -146,6 +147,17 @@ class FastPath:
         decided = Decided(len(reply.question), size, reply.owner, reply.aa, reply.truncated)
         self._rooms[keep.listener, keep.width].whole.put(keep.key, (reply.wire[2:], cell, decided, keep.opt))
 
+    def finish(self, unsigned: Unsigned, listener: str, width: int, now: float) -> Hit | None:
+        """The answer, counted, with its signatures; None where its addresses are no longer those of `now` (unix
+        seconds), so that the engine makes it anew."""
+        room = self._rooms.get((listener, width))
+        if room is None or not self._from <= unsigned.at <= now < self._until:
+            return None
+        job, vips, scope, who, _ = unsigned
+        hit = self._fill(job, vips, scope, who, room, now)
+        hit[1].number += 1
+        return hit
+
     def proves(self, wire: bytes, peer: bytes, now: float) -> bool:
         """Whether a valid cookie of a message says that it is from its sender, as far as that can be seen at once."""
         end = wire.find(0, _AT + 2) + 5
@@ -155,7 +167,7 @@ class FastPath:
         """Recognize from now on the OPT record of a miss that had this `tail`, as the engine has read it."""
         self._opts.learn(tail, query)
 
-    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> _Job | _Signed | _Unlearned | Known:
+    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> Job | _Signed | _Unlearned | Known:
         """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read
         on is left to whoever answers it, as it may take long."""
         key = batch.keys[place]
@@ -187,7 +199,7 @@ class FastPath:
             if not _is_special(template, opt, door, edns=1):
                 with_signatures = self._with_signatures(template, wire, end, name, question, batch.now)
                 return (
-                    _Job(place, wire, end, with_signatures, opt, sender, key, name, question)
+                    Job(place, wire, end, with_signatures, opt, sender, key, name, question)
                     if with_signatures is not None and with_signatures.size <= opt.room
                     else _Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
                 )
@@ -197,7 +209,7 @@ class FastPath:
             template = question and self._templates.fitting(template, name, question.key, opt.room, self._again)
         if template is None or opt is None or _is_special(template, opt, door, edns=wire[9]):
             return Known(sender, question=question)
-        return _Job(place, wire, end, template, opt, sender, key)
+        return Job(place, wire, end, template, opt, sender, key)
 
     def _with_signatures(
         self, template: Template, wire: bytes, end: int, name: bytes, question: Question | None, now: float
@@ -216,8 +228,8 @@ class FastPath:
 
         return self._templates.signed(name, read, now, self._again)
 
-    def _synthesize(self, jobs: Sequence[_Job], hits: list[Hit | None], room: _Room, now: float) -> None:
-        """Fill in the addresses of all jobs, those of one service in one go."""
+    def _synthesize(self, jobs: Sequence[Job], hits: list[Hit | None], room: _Room, now: float) -> Iterator[Miss]:
+        """Fill in the addresses of all jobs, those of one service in one go; what is left to do is misses."""
         asked = [self._asked(job) for job in jobs]
         sealed = self._seal(jobs, asked, now)
         for number, (job, (who, requester)) in enumerate(zip(jobs, asked, strict=True)):
@@ -226,20 +238,24 @@ class FastPath:
                 make = self._tables.vips.aaaa if hole.rtype == Type.AAAA else self._tables.vips.a
                 vip = make(hole.service, who, requester, now)
                 if vip is None or vip.ttl != hole.ttl:
+                    yield Miss(job.place, Known(job.sender))
                     break
                 vips.append(vip)
             else:
                 scope = max(who.scope if vip.scope is None else vip.scope for vip in vips)
-                hits[job.place] = self._fill(job, vips, scope, who, room, now)
+                if job.template.sets:
+                    yield Miss.of(Unsigned(job, vips, scope, who, now))
+                else:
+                    hits[job.place] = self._fill(job, vips, scope, who, room, now)
 
-    def _asked(self, job: _Job) -> tuple[Classified, Requester]:
+    def _asked(self, job: Job) -> tuple[Classified, Requester]:
         (requester, identity), ecs = job.sender, job.opt.ecs
         if ecs is None or not requester.trusted:
             return identity, requester
         requester = Requester(requester.source, requester.listener, ecs, trusted=True)
         return self._tables.classifier.classify(requester), requester
 
-    def _seal(self, jobs: Sequence[_Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
+    def _seal(self, jobs: Sequence[Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
         """The first IPv6 addresses of the jobs by their number, where several can be sealed at once."""
         groups: dict[str, list[int]] = {}
         for number, job in enumerate(jobs):
@@ -253,7 +269,7 @@ class FastPath:
                 sealed.update(zip(numbers, vips, strict=True))
         return sealed
 
-    def _fill(self, job: _Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room, now: float) -> Hit:
+    def _fill(self, job: Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room, now: float) -> Hit:
         """The hit, kept where the same query came before."""
         template, opt, wire = job.template, job.opt, job.wire
         parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
@@ -329,12 +345,19 @@ class Keep(NamedTuple):
 
 class Miss(NamedTuple):
     """A message for the engine: its place in the batch, and what is known of it (None: nothing). The reply to one with
-    `keep` is for `FastPath.keep`, and `tail` is for `FastPath.learn` with the message as parsed."""
+    `keep` is for `FastPath.keep`, and `tail` is for `FastPath.learn` with the message as parsed. One that is `unsigned`
+    is for `FastPath.finish`, in its turn, as signatures cost more than all the rest."""
 
     place: int
     known: Known | None
     keep: Keep | None = None
     tail: bytes | None = None
+    unsigned: Unsigned | None = None
+
+    @classmethod
+    def of(cls, unsigned: Unsigned) -> Miss:
+        """One that lacks its signatures alone."""
+        return cls(unsigned.job.place, Known(unsigned.job.sender), unsigned=unsigned)
 
 
 class _Batch(NamedTuple):
@@ -347,7 +370,7 @@ class _Batch(NamedTuple):
     now: float
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """A message recognized: its place in the batch, all of it but the id, where its question ends, and what the answer
     consists of. A template `of_name` needs the `name` with type and class, and the question."""
 
@@ -360,6 +383,17 @@ class _Job(NamedTuple):
     key: bytes
     name: bytes = b""
     question: Question | None = None
+
+
+class Unsigned(NamedTuple):
+    """A message recognized, with the addresses of its answer, their ECS scope, for whom they were made and when (unix
+    seconds): all but its signatures."""
+
+    job: Job
+    vips: Sequence[Vip]
+    scope: int
+    who: Classified | None
+    at: float
 
 
 class _Signed(NamedTuple):

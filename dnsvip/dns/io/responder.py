@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from dnsvip.dns.engine import Engine, Known
-from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Keep, Miss, reply_of
+from dnsvip.dns.hotpath.fastpath import FastPath, Hit, Keep, Miss, Unsigned, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
@@ -96,12 +96,12 @@ class Responder:
         if self.limiter is not None or self.samples is not None:
             self._limit_hits(keys, ids, listener, width, now, hits, answers)
         fast, later = self.fast, []
-        for place, known, keep, tail in misses:
+        for place, known, keep, tail, unsigned in misses:
             key, id_ = keys[place], bytes(ids[2 * place : 2 * place + 2])
             wire = id_ + key[width : width + MAX_QUERY]  # of a longer one only the header is read
             peer = peer_of(key, width)
             proven = fast.proves(wire, peer, now)
-            later.append(Waiting(place, wire, peer, listener, fast, known, keep, tail, proven))
+            later.append(Waiting(place, wire, peer, listener, fast, known, keep, tail, proven, unsigned))
         return answers, later
 
     def _limit_hits(
@@ -134,7 +134,8 @@ class Responder:
         now, source = time.time(), ip_address(waiting.peer)
         # What was learned of it belongs to the engine of that time.
         known = waiting.known if waiting.fast.engine is self.fast.engine else None
-        reply = self._decide(waiting.wire, source, waiting.listener, "udp", now, known)
+        reply = self._signed(waiting, now) if known is not None and waiting.unsigned is not None else None
+        reply = reply or self._decide(waiting.wire, source, waiting.listener, "udp", now, known)
         if known is not None and waiting.keep is not None:
             self.fast.keep(waiting.keep, reply, now)
         if known is not None and waiting.tail is not None:
@@ -144,6 +145,16 @@ class Responder:
         if self.samples is not None and self.every.picks(1):
             self.samples.offer(Sample(now, "udp", waiting.listener, source, waiting.wire, reply))
         return reply.wire and reply.wire[2:]
+
+    def _signed(self, waiting: Waiting, now: float) -> Reply | None:
+        """The reply to one that lacked its signatures; None where it needs the engine after all, or has failed."""
+        assert waiting.unsigned is not None  # noqa: S101 - its caller has seen to it
+        try:
+            hit = self.fast.finish(waiting.unsigned, waiting.listener, WIDTH[_VERSION[len(waiting.peer)]], now)
+        except Exception:  # noqa: BLE001 - as in `_look`
+            self._note_failure()
+            return None
+        return hit and reply_of(hit, waiting.wire[:2])
 
     def drop(self, number: int) -> None:
         """Count datagrams that waited in vain."""
@@ -177,10 +188,13 @@ class Responder:
             return self.fast.answers(keys, ids, listener, width, now)
         except Exception:  # noqa: BLE001 - a fault of ours must take neither the server down nor answers away
             self.fast = FastPath(self.fast.engine, self.fast)
-            self._fast_failures += 1
-            if self._fast_failures & (self._fast_failures - 1) == 0:
-                log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
+            self._note_failure()
             return [None] * len(keys), [Miss(place, None) for place in range(len(keys))]
+
+    def _note_failure(self) -> None:
+        self._fast_failures += 1
+        if self._fast_failures & (self._fast_failures - 1) == 0:
+            log.error("the fast path failed", times=self._fast_failures, traceback=traceback.format_exc())
 
     def _decide(
         self,
@@ -242,8 +256,8 @@ class Responder:
 
 class Waiting(NamedTuple):
     """A datagram to be answered later: its place in the batch it came in, its sender's address, and what `fast` knew of
-    it; its answer is for `FastPath.keep`, and itself for `FastPath.learn`, where that says so. It is `proven` where a
-    cookie says that it is from its sender."""
+    it; its answer is for `FastPath.keep`, and itself for `FastPath.learn`, where that says so, or it lacks only
+    signatures. It is `proven` where a cookie says that it is from its sender."""
 
     place: int
     wire: bytes
@@ -254,6 +268,7 @@ class Waiting(NamedTuple):
     keep: Keep | None = None
     tail: bytes | None = None
     proven: bool = False
+    unsigned: Unsigned | None = None
 
 
 Answers: TypeAlias = tuple[Sequence[bytes | None], Sequence[Waiting]]
@@ -261,6 +276,8 @@ Answers: TypeAlias = tuple[Sequence[bytes | None], Sequence[Waiting]]
 
 _VERSIONS = ((4, 4), (16, 6))
 """Bytes of an address, and its IP version."""
+
+_VERSION = dict(_VERSIONS)
 
 
 def _reply(replies: Mapping[int, Reply], hits: Sequence[Hit | None], ids: bytearray, place: int) -> Reply:
