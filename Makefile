@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three tim
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
 
-test: lint  ## lint and every test, in one process more than there are CPUs, as some tests wait; ARGS goes to pytest
-	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder $(ARGS)
+test: lint  ## lint and every test, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
+	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)
 
 attack: packages $(PROGRAMS)  ## the attacks (tests/attack) and every random test at full length: hours; ARGS goes to pytest
 	DNSVIP_LONG=1 $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/attack $$(grep -rl --include='test_*.py' 'from tests.long import' tests | grep -v ^tests/attack) $(ARGS)
