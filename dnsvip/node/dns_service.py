@@ -24,9 +24,11 @@ from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.reload import LiveConfig
+from dnsvip.node.replication import Duty, Notifying
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
 from dnsvip.site import Site, Snapshot, Zone
+from dnsvip.site.duty import DUTY
 from dnsvip.site.node_dns import DnsSettings
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
@@ -71,10 +73,12 @@ async def answering(
         await compiling.now(identity, require_cookies)
 
     follower.subscribe(take)
-    follower.describe(compiling.reported)
+    duty = Duty(follower)
+    notifying = Notifying(server, follower, duty)
+    follower.describe(lambda: _with_warnings({**compiling.reported(), DUTY: True}, notifying.warnings()))
     live.subscribe(reconfigure)
     await server.start()
-    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large)]
+    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large, notifying.run)]
     try:
         with query_log(live, server):
             yield server
@@ -130,6 +134,16 @@ def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings
         empty = Site(zones={name: Zone(name, "") for name in snapshot.site.zones})
         without = Snapshot(snapshot.generation, empty)
         return Engine(without, None, geo_files.geo, identity, settings.require_cookies, settings.listen)
+
+
+def _with_warnings(detail: dict[str, Any], warnings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The details of a report with warnings about zones added."""
+    if not warnings:
+        return detail
+    some = warnings[:SHOWN]
+    texts = [*detail.get("warnings", ()), *(f"zone.{name}: {what}" for name, what in some)]
+    about = [*detail.get("about", ()), *(["zone", name] for name, _ in some)]
+    return {**detail, "warnings": texts, "about": about}
 
 
 def _reported(problems: Sequence[Problem], late: Sequence[str]) -> dict[str, Any]:

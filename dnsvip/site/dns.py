@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.site.choices import DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
 from dnsvip.site.declare import About
-from dnsvip.site.values import STRICT, AttributeWords, Base64, DnsKey, DnsName, DnsServer, Name, Network
+from dnsvip.site.values import STRICT, AttributeWords, Base64, DnsKey, DnsName, DnsServer, Name, Network, Target
 
 LEAST_ZSK_DAYS = 15
 """Days that a zone signing key is in use at least where it is rolled by schedule."""
@@ -81,6 +81,20 @@ class Zone:
     transfer: Annotated[
         Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
     ] = None
+    notify: Annotated[
+        tuple[Target, ...],
+        Field(max_length=64),
+        About(
+            "Notify", "Secondaries that are told of changes (NOTIFY, RFC 1996), each ADDRESS:PORT; signed as transfers."
+        ),
+    ] = ()
+    notify_ns: Annotated[
+        bool,
+        About(
+            "Notify name servers",
+            "Where the zone may be transferred, tell its name servers (NS) too, but the one in the SOA.",
+        ),
+    ] = True
     dnssec: Annotated[Dnssec | None, About("DNSSEC", "How the zone is signed; without it, it is not.")] = None
 
     @property

@@ -72,6 +72,16 @@ def _checked_endpoint(text: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
+
+def _checked_target(text: str) -> str:
+    if not parse_endpoint(text)[1]:
+        raise ValueError("must end in :PORT, 1 to 65535")
+    return text
+
+
+Target = Annotated[str, Field(max_length=64), AfterValidator(_checked_target)]
+"""A server that is sent to, as "192.0.2.1:53"."""
+
 TLS = "tls://"
 """What the form of a DNS server over TLS (RFC 7858) begins with: tls://[2001:db8::1]:853#dns.example.test."""
 

@@ -96,6 +96,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("cluster4", "plain"): "198.18.0.17",
     ("cluster4", "classes"): {"gold": [2, 3], "blocked": [5]},
     ("zone", "text"): ZONE.format(2),
+    ("zone", "notify"): ["192.0.2.53:53", "[2001:db8:53::1]:5353"],
     ("zone", "transfer", "to"): ["192.0.2.0/24", "2001:db8:77::/48"],
     ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,

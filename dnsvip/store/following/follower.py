@@ -100,6 +100,11 @@ class SnapshotFollower:
         return self._snapshot
 
     @property
+    def instance(self) -> str:
+        """What tells this process apart from others with the same name."""
+        return self._instance
+
+    @property
     def connected(self) -> bool:
         """Whether the database answered the last request."""
         return self._connected_since is not None
