@@ -127,10 +127,15 @@ class Transfers:
         """All record sets, the SOA first and last (RFC 5936 section 2.2)."""
         soa = zone.nodes[zone.apex][Type.SOA]
         yield soa
-        for name, node in zone.nodes.items():
+        presigned, left_out = zone.presigned, {Type.SOA}
+        if presigned is not None:
+            left_out.add(Type.RRSIG)
+        for name, node in chain(zone.nodes.items(), presigned.hidden.items() if presigned else ()):
             plain = self._plain.get(name, _NONE)
-            yield from (rrset for rtype, rrset in node.items() if rtype not in plain and rtype != Type.SOA)
+            yield from (rrset for rtype, rrset in node.items() if rtype not in plain and rtype not in left_out)
             yield from plain.values()
+        if presigned is not None:
+            yield from presigned.signatures.values()
         yield from self._beside.get(zone.apex, ())
         yield soa
 

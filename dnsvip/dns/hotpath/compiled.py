@@ -120,9 +120,9 @@ class Templates:
         self, lack: Lack, name: bytes, labels: Labels, now: float, again: Callable[[object], bool]
     ) -> Template | None:
         """The template with the signed proof of a `lack`; other arguments as of `find`. All names of one length that
-        are in the same gap have the same, and so have those that compact denial is about; None for NSEC3, where each
-        has proofs of its own. `now` in unix seconds."""
-        if lack.zone.denial is DnssecDenial.NSEC3:
+        are in the same gap have the same, and so have those that compact denial is about; None for NSEC3 and
+        zones that were signed elsewhere, where each has proofs of its own. `now` in unix seconds."""
+        if lack.zone.keys is None or lack.zone.denial is DnssecDenial.NSEC3:
             return None
         gaps = self._engine.signer.denials.gaps(lack.zone, lack.encloser, labels)
         key = gaps, lack.encloser, len(name), name[-4:]

@@ -73,7 +73,7 @@ class Resolution:
     def is_signed(self) -> bool:
         """Whether a zone that it is from is signed."""
         zones = self.zones if self.end is None else (*self.zones, self.end.zone)
-        return any(zone is not None and zone.keys is not None for zone in zones)
+        return any(zone is not None and zone.is_signed for zone in zones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,8 @@ def obstacle(zones: Zones, name: Labels) -> str | None:
     if zone is None:
         return None
     place = _locate(zones, zone, name, Type.AAAA)
+    if zone.presigned is not None:
+        return "is signed elsewhere, and validators refuse addresses that are made here; delegate a zone for it"
     if place.kind is EndKind.NODE and place.key == name and Type.CNAME in place.node:
         return "has a CNAME there"
     return _OBSTACLES.get(place.kind)
@@ -338,6 +340,8 @@ def _rrset(zones: Zones, end: End, qtype: int, synthesizer: RecordSynthesizer) -
         static = zone.keys.sets.get(qtype)
     if qtype in SYNTHESIZED:
         return synthesizer(place.key, qtype, static, place.session)
+    if qtype == Type.ANY and place.node and zone.presigned is not None:
+        return next(iter(place.node.values()))  # which has a signature (RFC 8482 section 4.1)
     if qtype == Type.ANY and (place.node or place.key in zones.services):
         return RRset(name, Type.HINFO, ANY_TTL, ((ANY_DATA,),))
     return static

@@ -42,7 +42,7 @@ SIGNING = frozenset(
         dns.rdatatype.DNSKEY,
     }
 )
-"""Types of a signed zone, which cannot be served yet: without its signatures it would be bogus (RFC 4035)."""
+"""Types that signed zones have (RFC 4034, RFC 5155)."""
 
 _IN = dns.rdataclass.IN
 _GENERIC: Any = dns.rdata.GenericRdata

@@ -6,6 +6,7 @@ asked where some records could not be read.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -13,6 +14,8 @@ from typing import Any, cast
 import dns.name
 import dns.rdatatype
 
+from dnsvip.dns.dnssec.chain import name_at, own_names
+from dnsvip.dns.dnssec.presigned import MOST_ITERATIONS, Hashing, covered_type
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels, lowered, name_length
 from dnsvip.dns.zones.rdata import MESSAGE_ROOM, SIGNING
@@ -38,7 +41,7 @@ def conflicts(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
         if record.key[len(record.key) - len(apex) :] != apex:
             yield f"line {record.line}: {_text(record.owner)} is outside the zone {_text(apex)}"
     yield from _soa_problems(apex, nodes)
-    yield from _signing_problems(records)
+    yield from _signing_problems(apex, nodes, records)
     for key, here in nodes.items():
         yield from _node_problems(key, here, apex)
         yield from _size_problems(key, here)
@@ -78,18 +81,58 @@ def _soa_problems(apex: Labels, nodes: Nodes) -> Iterator[str]:
             yield f"line {record.line}: SOA at {_text(record.owner)}: only {_text(apex)} can have one"
 
 
-def _signing_problems(records: Sequence[Record]) -> Iterator[str]:
-    """One line for each type: a signed zone has thousands of such records."""
-    lines: defaultdict[int, list[int]] = defaultdict(list)
+def _signing_problems(apex: Labels, nodes: Nodes, records: Sequence[Record]) -> Iterator[str]:
+    """What keeps a signed zone from being served as it is. One line for each kind: it has thousands of such records."""
+    if not any(record.rtype == Type.RRSIG for record in records):
+        for rtype in dict.fromkeys(record.rtype for record in records if record.rtype in SIGNING):
+            some = [record.line for record in records if record.rtype == rtype]
+            yield (
+                f"line {some[0]}: {_type(rtype)} records (lines {_shown(some)}) without RRSIG records: the zone is not"
+                " signed; remove them, and have it signed here by dnssec.enabled, or load the whole signed zone"
+            )
+        return
+    yield from _unsigned_sets(apex, nodes)
     for record in records:
-        if record.rtype in SIGNING:
-            lines[record.rtype].append(record.line)
-    for rtype, some in lines.items():
-        shown = ", ".join(map(str, some[:SHOWN])) + (f" and {len(some) - SHOWN} more" if len(some) > SHOWN else "")
+        if record.rtype in (Type.NSEC3, Type.NSEC3PARAM):
+            iterations = Hashing.of(record.wire).iterations
+            if iterations > MOST_ITERATIONS:
+                yield (
+                    f"line {record.line}: {_type(record.rtype)} with {iterations} further iterations; at most"
+                    f" {MOST_ITERATIONS}, as each costs every denial (RFC 9276): sign the zone with none"
+                )
+                return
+            if record.rtype == Type.NSEC3 and not _HASHED.fullmatch(record.key[0]):
+                yield f"line {record.line}: {_text(record.owner)}: the first label of an NSEC3 record is a base32 hash"
+                return
+
+
+_HASHED = re.compile(rb"[0-9a-v]{32}")
+"""SHA-1 in base32 (RFC 5155 section 3.3), in lower case."""
+
+
+def _unsigned_sets(apex: Labels, nodes: Nodes) -> Iterator[str]:
+    """Sets of a signed zone that lack a signature, so that validators refuse them, and a zone without keys."""
+    types = {name: {record.rtype for record in here} for name, here in nodes.items()}
+    if Type.DNSKEY not in types.get(apex, ()):
+        yield f"has RRSIG records but no DNSKEY at {_text(apex)}; load the whole signed zone, or the unsigned one"
+    lacking = []
+    for name in map(name_at, own_names(apex, types)):
+        here = nodes[name]
+        signed = {covered_type(record.wire) for record in here if record.rtype == Type.RRSIG}
+        owed = types[name] - {Type.RRSIG}
+        if Type.NS in owed and name != apex:
+            owed &= {Type.DS, Type.NSEC}
+        lacking += [record for record in here if record.rtype in owed - signed]
+    if lacking:
+        first, lines = lacking[0], [record.line for record in lacking]
         yield (
-            f"line {some[0]}: {_type(rtype)} records (lines {shown}): the zone is signed, and signed zones cannot be"
-            " served as they are; use the unsigned zone, sign it by dnssec.enabled, and replace its DS at the parent"
+            f"line {first.line}: {_text(first.owner)} {_type(first.rtype)} (lines {_shown(lines)}) without an RRSIG"
+            " record in a signed zone, which validators refuse; sign the zone again, or load the unsigned one"
         )
+
+
+def _shown(lines: Sequence[int]) -> str:
+    return ", ".join(map(str, lines[:SHOWN])) + (f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
 
 
 def _node_problems(key: Labels, here: Sequence[Record], apex: Labels) -> Iterator[str]:

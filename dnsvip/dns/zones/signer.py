@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 
 from dnsvip.dns.dnssec.denial import ALWAYS
 from dnsvip.dns.dnssec.keys import ZoneKeys
+from dnsvip.dns.dnssec.presigned import Presigned
 from dnsvip.dns.dnssec.signatures import Part, Signatures
 from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.denials import Denials
-from dnsvip.dns.zones.lookup import SYNTHESIZED, End, LookupResult, Resolution, Zones, is_authoritative
+from dnsvip.dns.zones.lookup import SYNTHESIZED, End, EndKind, LookupResult, Resolution, Zones, is_authoritative
+from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.site import DnssecDenial
 
@@ -41,7 +43,11 @@ class Signer:
             return found
         compact_ok = query.edns is not None and query.edns.compact_ok
         response = replace(found.response, answer=tuple(self._answer(found, now)), compact_ok=compact_ok)
+        if expanded := tuple(_expansions(found)):
+            response = replace(response, authority=(*response.authority, *expanded))
         end = found.end
+        if end is not None and end.zone.presigned is not None:
+            return replace(found, response=_as_it_is(response, found.found, end, end.zone.presigned))
         if end is None or end.zone.keys is None:
             return replace(found, response=response)
         keys = end.zone.keys
@@ -66,7 +72,9 @@ class Signer:
 
     def _answer(self, found: Resolution, now: float) -> Iterator[RRset]:
         for rrset, zone in zip(found.response.answer, found.zones, strict=True):
-            if zone is None or zone.keys is None:
+            if zone is not None and zone.presigned is not None:
+                yield from _signed_elsewhere(rrset, zone, zone.presigned)
+            elif zone is None or zone.keys is None:
                 yield rrset
             else:
                 yield from self.with_signature(rrset, zone, zone.keys, now)
@@ -107,6 +115,70 @@ class Signer:
         """The DS of a secure delegation, or the proof that an insecure one has none."""
         rrset = end.place.node.get(Type.DS) or self.denials.delegation(end.zone, end.place)
         yield from self.with_signature(rrset, end.zone, keys, now)
+
+
+def _signed_elsewhere(rrset: RRset, zone: CompiledZone, presigned: Presigned) -> Iterator[RRset]:
+    """A set of an answer from a zone that is served as it was signed, and its signatures: those of the wildcard that
+    gave it, which say so by their number of labels (RFC 4035 section 5.3.4)."""
+    yield rrset
+    signature = presigned.signatures.get((_source(zone, lowered(rrset.owner)), rrset.rtype))
+    if signature is not None:
+        yield signature._replace(owner=rrset.owner)
+
+
+def _source(zone: CompiledZone, name: Labels) -> Labels:
+    """The name of a zone that answers for a name: itself, or a wildcard."""
+    if name in zone.nodes:
+        return name
+    above = ((WILD, *name[up:]) for up in range(1, len(name) - len(zone.apex) + 1))
+    return next((wild for wild in above if wild in zone.nodes), name)
+
+
+def _expansions(found: Resolution) -> Iterator[RRset]:
+    """That the names which wildcards gave the sets of do not exist themselves (RFC 4035 section 3.1.3.3)."""
+    for rrset, zone in zip(found.response.answer, found.zones, strict=True):
+        if zone is not None and zone.presigned is not None and zone.presigned.proofs is not None:
+            name = lowered(rrset.owner)
+            source = _source(zone, name)
+            if source != name:
+                yield from zone.presigned.signed(zone.presigned.proofs.expanded(name, source[1:]))
+
+
+def _as_it_is(response: Response, found: LookupResult, end: End, presigned: Presigned) -> Response:
+    """The end of an answer from a zone that is served as it was signed: its proofs, and signatures of the rest."""
+    zone, place, name = end
+    key, proofs = lowered(name), presigned.proofs
+    sets: list[RRset] = []
+    if found is LookupResult.REFERRAL:
+        secure = place.node.get(Type.DS)
+        sets += (secure,) if secure else proofs.lacking(place.key, place.key) if proofs else ()
+        authority = (*response.authority, *presigned.signed(sets))
+    elif found in _DENIED:
+        soa = zone.nodes[zone.apex][Type.SOA]
+        sets.append(soa)
+        if proofs is not None:
+            missing = place.kind is EndKind.MISSING
+            sets += proofs.missing(key, place.key) if missing else proofs.lacking(key, place.key)
+        ttl = zone.negative.ttl
+        signed = [rrset._replace(ttl=min(rrset.ttl, ttl)) for rrset in presigned.signed(sets)]
+        kept = [rrset for rrset in response.authority if rrset != zone.negative]
+        authority = (*dict.fromkeys((*signed, *kept)),)
+    else:
+        authority = response.authority
+    additional = _Signed(response.additional, presigned) if response.additional else ()
+    return replace(response, authority=authority, additional=additional)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """Additional sets with the signatures that their zone has."""
+
+    rrsets: Iterable[RRset]
+    presigned: Presigned
+
+    def __iter__(self) -> Iterator[RRset]:
+        for rrset in self.rrsets:
+            yield from self.presigned.signed((rrset,)) if rrset.rdatas else (rrset,)
 
 
 @dataclass(frozen=True, slots=True)

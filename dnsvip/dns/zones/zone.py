@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from dnsvip.dns.dnssec.chain import own_names
 from dnsvip.dns.dnssec.keys import ZoneKeys
+from dnsvip.dns.dnssec.presigned import Presigned
 from dnsvip.dns.protocol.message import Rdata, RRset, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.record import Record
@@ -27,8 +28,9 @@ Node: TypeAlias = Mapping[int, RRset]
 @dataclass(frozen=True, slots=True)
 class CompiledZone:
     """One zone. `negative` is the SOA as it goes with NODATA and NXDOMAIN: its TTL is theirs (RFC 2308 section 5).
-    `keys` sign its answers; None: it is not signed. `denial` is how it proves what it lacks,
-    and `own_names` are the places of its chain, where that was to be made of it when it was compiled."""
+    `keys` sign its answers; None: it is not signed here. `denial` is how it proves what it lacks,
+    and `own_names` are the places of its chain, where that was to be made of it when it was compiled. What one that was
+    signed elsewhere has for that is `presigned`."""
 
     apex: Labels
     nodes: Mapping[Labels, Node] = field(repr=False)
@@ -36,6 +38,12 @@ class CompiledZone:
     keys: ZoneKeys | None = None
     denial: DnssecDenial = DnssecDenial.COMPACT
     own_names: Sequence[bytes] | None = field(default=None, repr=False)
+    presigned: Presigned | None = None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has signatures, made here or elsewhere."""
+        return self.keys is not None or self.presigned is not None
 
 
 def serial_of(zone: CompiledZone) -> int:
@@ -84,7 +92,10 @@ def compile_zone(zone: Zone) -> CompiledZone:
     minimum = int.from_bytes(_last_piece(soa)[-4:], "big")
     chained = zone.dnssec is not None and zone.dnssec.denial is DnssecDenial.NSEC
     names = own_names(apex, nodes) if chained else None
-    return CompiledZone(apex, nodes, soa._replace(ttl=min(soa.ttl, minimum)), own_names=names)
+    negative, presigned = soa._replace(ttl=min(soa.ttl, minimum)), Presigned.of(apex, nodes)
+    if presigned is not None:
+        nodes = {name: node for name, node in nodes.items() if name not in presigned.hidden}
+    return CompiledZone(apex, nodes, negative, own_names=names, presigned=presigned)
 
 
 def nodes_of(apex: Labels, records: Iterable[Record]) -> dict[Labels, dict[int, RRset]]:

@@ -15,6 +15,7 @@ import dns.name
 import dns.rdataclass
 import dns.rdtypes.ANY.SOA
 
+from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.generate import parse_range, substituted
 from dnsvip.dns.zones.lexer import BYTE_ORDER_MARK, Entry, entries, quoted_word, word
@@ -36,6 +37,10 @@ MOST_GENERATED_CHARACTERS = 16 << 20
 MOST_PROBLEMS = 200
 """Problems of one zone that are listed; the rest are counted."""
 
+SIGNED_TWICE = (
+    "is signed already (RRSIG records), and dnssec.enabled is true; load the unsigned zone, or set it to false"
+)
+
 LONGEST_CLASS = 16
 """Characters of a class: "CLASS65535" has ten."""
 
@@ -54,6 +59,8 @@ def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
     lines, unreadable = read_lines(apex, zone.text)
     records = unique(lines)
     problems = [*unreadable, *conflicts(apex, records)]
+    if zone.is_signed and any(record.rtype == Type.RRSIG for record in records):
+        problems.append(SIGNED_TWICE)
     if not unreadable:
         problems += missing(apex, records)
     if len(problems) > MOST_PROBLEMS:
