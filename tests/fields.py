@@ -56,6 +56,7 @@ BY_PATH: Mapping[str, Any] = {
     "zone.text": ZONE,
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
     "zone.dnssec.zsk_days": 30,
+    "zone.dnssec.parental_agents": ["192.0.2.53:53"],
     "zone.dnssec.foreign": [f"256 3 15 {'A' * 43}="],
     "tier.policing.bytes": 9000.5,
     "tier.priority": 5,

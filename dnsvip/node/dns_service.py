@@ -23,6 +23,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.large_zones import compiled_apart, without_large
+from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.replication import Duty, Notifying
 from dnsvip.node.runtime_tuning import GcFreezer
@@ -74,11 +75,15 @@ async def answering(
 
     follower.subscribe(take)
     duty = Duty(follower)
-    notifying = Notifying(server, follower, duty)
-    follower.describe(lambda: _with_warnings({**compiling.reported(), DUTY: True}, notifying.warnings()))
+    notifying, agents = Notifying(server, follower, duty), ParentalAgents(server, follower, duty)
+
+    def reported() -> dict[str, Any]:
+        return _with_warnings({**compiling.reported(), DUTY: True}, [*notifying.warnings(), *agents.warnings()])
+
+    follower.describe(reported)
     live.subscribe(reconfigure)
     await server.start()
-    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large, notifying.run)]
+    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large, notifying.run, agents.run)]
     try:
         with query_log(live, server):
             yield server

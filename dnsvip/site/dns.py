@@ -67,6 +67,15 @@ class Dnssec:
             "and CDNSKEY where it has the flag SEP.",
         ),
     ] = ()
+    parental_agents: Annotated[
+        tuple[Target, ...],
+        Field(max_length=16),
+        About(
+            "Parental agents",
+            "Servers of the parent, each ADDRESS:PORT: a rollover goes on once all of them have the zone's new DS "
+            "records and no others (RFC 7344 section 6); without them when `zones confirm-ds` says so.",
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

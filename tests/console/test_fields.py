@@ -98,6 +98,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "text"): ZONE.format(2),
     ("zone", "notify"): ["192.0.2.53:53", "[2001:db8:53::1]:5353"],
     ("zone", "transfer", "to"): ["192.0.2.0/24", "2001:db8:77::/48"],
+    ("zone", "dnssec", "parental_agents"): ["192.0.2.53:53"],
     ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
     ("tsig", "secret"): SECRET,

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from dnsvip.cli.objects.parents import check_parents
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.nouns import json_option, noun
+from dnsvip.dns.io.parents import check_parents
 from dnsvip.errors import ConfigError
 from dnsvip.site.registry import KINDS
+from dnsvip.site.values import parse_endpoint
 
 KEYS: show.Columns = {
     "NUMBER": lambda key: key["number"],
@@ -120,7 +121,7 @@ def confirm_ds(api: Api, name: str, parents: tuple[str, ...]) -> None:
     """
     if parents:
         wanted = [record.partition(" IN DS ")[2] for record in api.get("zones", name, "ds")["records"]]
-        check_parents(name, wanted, parents)
+        check_parents(name, wanted, [_server(parent) for parent in parents])
     api.call("POST", "zones", name, "keys", "confirm")
     click.echo(f"zone {name}: the key before goes when caches have no DS of it")
 
@@ -145,6 +146,17 @@ def remove_key(api: Api, name: str, number: int) -> None:
     """Destroy key NUMBER of zone NAME, which it can do without."""
     api.call("DELETE", "zones", name, "keys", str(number))
     click.echo(f"zone {name}: key {number} removed")
+
+
+def _server(text: str) -> tuple[str, int]:
+    try:
+        address, port = parse_endpoint(text)
+        if not port:
+            raise ValueError(port)
+        return address, port
+    except ValueError:
+        form = "192.0.2.1:53 or [2001:db8::1]:53"
+        raise ConfigError(f"--parent {text[:80]!r}: must be the address and port of a server, such as {form}") from None
 
 
 def _text(file: Path) -> str:

@@ -10,8 +10,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from dnsvip.errors import ConfigError, DnsvipError
-from dnsvip.site.values import parse_endpoint
+from dnsvip.errors import DnsvipError
 
 SECONDS = 5.0
 """For an answer of a server."""
@@ -21,12 +20,12 @@ class ParentLacks(DnsvipError):
     """A server of the parent has not the DS records that it should have."""
 
 
-def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[str]) -> None:
-    """Ask each server, ADDRESS:PORT, for the DS of a zone; raises ParentLacks where one has others than `wanted`, each
-    as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer, and ConfigError for what is no server."""
+def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tuple[str, int]]) -> None:
+    """Ask each server, by address and port, for the DS of a zone; raises ParentLacks where one has others than
+    `wanted`, each as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer."""
     right = {_compared(record) for record in wanted}
-    for server in servers:
-        address, port = _server(server)
+    for address, port in servers:
+        server = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         found = _ds_at(zone, server, address, port)
         if found != right:
             missing, left = sorted(right - found), sorted(found - right)
@@ -49,14 +48,3 @@ def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
 def _compared(record: str) -> str:
     tag, algorithm, digest_type, digest = record.split(None, 3)
     return f"{tag} {algorithm} {digest_type} {digest.replace(' ', '').upper()}"
-
-
-def _server(text: str) -> tuple[str, int]:
-    try:
-        address, port = parse_endpoint(text)
-        if not port:
-            raise ValueError(port)
-        return address, port
-    except ValueError:
-        form = "192.0.2.1:53 or [2001:db8::1]:53"
-        raise ConfigError(f"--parent {text[:80]!r}: must be the address and port of a server, such as {form}") from None
