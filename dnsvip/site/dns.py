@@ -73,7 +73,7 @@ class Dnssec:
         About(
             "Parental agents",
             "Servers of the parent, each ADDRESS:PORT: a rollover goes on once all of them have the zone's new DS "
-            "records and no others (RFC 7344 section 6); without them when `zones confirm-ds` says so.",
+            "records and no others (RFC 7344 section 6); without them when an operator confirms it.",
         ),
     ] = ()
 
