@@ -52,16 +52,16 @@ class Unreadable:
         return {**self.listed, **known}
 
 
-def client_stand_in(name: str, number: int, tier: str, known: Sequence[Mapping[str, Any]], generation: int) -> Client:
+def client_stand_in(name: str, number: int, tier: str, known: Sequence[Mapping[str, Any]], counted: int) -> Client:
     """A client by its id and tier, from what is `known` of it as JSON: what is stored, and what was audited.
 
-    Of several states the strictest counts, without any it is disabled. Without a key generation it gets `generation`,
-    that of the site, which is larger than any that it can have reached one change at a time.
+    Of several states the strictest counts, without any it is disabled. Without a key generation it gets `counted`,
+    which is larger than any that it can have reached one change at a time.
     """
     states = {state for each in known for state in ClientState if each.get("state") == state.value}
     numbers = [each["key_generation"] for each in known if _is_number(each.get("key_generation"))]
     state = next((state for state in _STRICTEST if state in states), ClientState.DISABLED)
-    return Client(name, number, tier, state=state, key_generation=max(numbers, default=max(generation, 1)))
+    return Client(name, number, tier, state=state, key_generation=max(numbers, default=max(counted, 1)))
 
 
 def pool_stand_in(name: str, known: Sequence[Mapping[str, Any]]) -> Pool:

@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import Conflict, Problem, StoreError
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store.access.audit import AuditEntry, record
-from dnsvip.store.database.damage import shown
+from dnsvip.store.database.damage import shown, whole
 from dnsvip.store.database.database import ROWS
+from dnsvip.store.database.seal import seal_of
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import (
     KINDS,
@@ -45,6 +46,7 @@ from dnsvip.store.database.tables import (
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
 from dnsvip.store.objects.deleted import recover
+from dnsvip.store.objects.key_floor import floor_of, floor_of_history, highest, leave_room
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
 FORMAT, VERSION = "dnsvip backup", 1
@@ -69,6 +71,8 @@ class Header:
     at: float
     key_check: bytes
     audit: bool
+    key_floor: int | None = None
+    """See `objects.key_floor`; None in backups of earlier versions."""
 
 
 class Backups:
@@ -108,7 +112,10 @@ class Backups:
                 text = f"holds a site already (generation {before}); a restore would destroy it"
                 raise Conflict([Problem("database", text)])
             start, generation = time.monotonic(), max(before, header.generation) + 1
+            floor = max(await floor_of(connection), await highest(connection) + 1)
             count = await _restore(connection, path, old, self._session.kek, generation, progress)
+            of_backup = header.key_floor if header.key_floor is not None else await floor_of_history(connection)
+            await leave_room(connection, max(floor, of_backup))
             entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
             await record(connection, actor, time.time(), generation, [entry])
             await self._session.conclude(connection, generation, start)
@@ -120,7 +127,8 @@ async def _write(
 ) -> tuple[Header, int]:
     """Write what a read transaction sees to a new file, mode 0600. Raises StoreError, and leaves no partial file."""
     row = (await connection.execute(select(state))).mappings().one()
-    header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit)
+    floor = await floor_of(connection)
+    header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit, floor)
     with draft_of(path, exclusive=True) as draft:
         count = await _write_rows(connection, draft.file, header, kek, progress)
         draft.commit()
@@ -189,6 +197,8 @@ async def _restore(
         await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):
+        for row in rows if table is token else ():
+            row.setdefault("seal", seal_of(row))  # those of earlier versions
         for row in rows if table.name in SECRETS else ():
             row["secret"] = rewrapped(table.name, row, old, new)
         await connection.execute(insert(table), rows)
@@ -251,7 +261,10 @@ def _header(line: bytes, path: Path) -> Header:
         if data["version"] > VERSION or data["schema"] > SCHEMA:
             raise StoreError(f"{path}: was made by a later version of dnsvip (schema {data['schema']}); use that one")
         known = (data["generation"], data["identity"], data["schema"], data["at"])
-        return Header(*known, base64.b64decode(data["key_check"]), data["audit"])
+        floor = data.get("key_floor")
+        return Header(
+            *known, base64.b64decode(data["key_check"]), data["audit"], None if floor is None else whole(floor)
+        )
     except (ValueError, KeyError, TypeError):
         raise StoreError(f"{path}: is no backup of dnsvip") from None
 
@@ -267,7 +280,8 @@ def _check_end(line: bytes, count: int, seal: str, path: Path, *, more: bytes) -
 
 
 def _fields(header: Header) -> dict[str, Any]:
-    return {name: getattr(header, name) for name in ("generation", "identity", "schema", "at", "key_check", "audit")}
+    names = "generation", "identity", "schema", "at", "key_check", "audit", "key_floor"
+    return {name: getattr(header, name) for name in names}
 
 
 def _armoured(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
+from dnsvip.store.access.tokens import broken_tokens
 from dnsvip.store.database.database import Database, current_generation
 from dnsvip.store.database.schema import is_usable, version_of
 from dnsvip.store.database.tables import SCHEMA, state
@@ -24,6 +25,7 @@ from dnsvip.store.keys.cookies import load_cookie_secrets
 from dnsvip.store.keys.epochs import BrokenKey, load_epochs, load_masters
 from dnsvip.store.keys.slots import broken_slots
 from dnsvip.store.nodes import load_reports
+from dnsvip.store.objects.key_floor import broken_floor
 from dnsvip.store.objects.reading import load_site
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
 from dnsvip.store.snapshots.loading import MANY
@@ -91,6 +93,7 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
         await load_masters(connection, kek, keys)
         problems = [key.problem for key in keys] + await broken_slots(connection)
         await load_cookie_secrets(connection, kek, problems)
+        problems += [*await broken_tokens(connection), *await broken_floor(connection)]
     unreadable = (*broken, *(_unreadable(problem) for problem in problems))
     return Examined(
         database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable

@@ -207,7 +207,7 @@ async def test_a_value_that_is_none(base: Path, tmp_path: Path, column: str) -> 
                 raise
 
 
-@pytest.mark.parametrize("column", ["generation", "key_check", "identity", "min_reader", "next_key_id"])
+@pytest.mark.parametrize("column", ["generation", "key_check", "identity", "min_reader", "next_key_id", "key_floor"])
 async def test_a_damaged_state(base: Path, tmp_path: Path, column: str) -> None:
     """The row of the database itself: what cannot be used is refused in words, and a node serves its last snapshot."""
     for file in ("test.db", "key"):

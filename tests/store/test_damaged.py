@@ -22,6 +22,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import plan
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import KeyEncryptionKey, Listing, SnapshotFollower, Store
+from dnsvip.store.access.tokens import Token
 from dnsvip.store.database.warrant import IN_FORCE
 from dnsvip.store.examine import examine
 from dnsvip.store.snapshots import lastgood
@@ -147,15 +148,18 @@ SPOILED_TOKENS = [
     ("scopes", '{"scnpes": [{"actions": ["read"], "kinds": ["tier"]}], "role": null}'),
     ("scopes", '{"scopes": [{"actions": ["read"], "kinds": ["tier"], "later": ["*"]}], "role": null}'),
     ("scopes", '{"scopes": 5, "role": null}'), ("scopes", '{"scopes": [], "role": null, "per_minute": "x"}'),
-    ("scopes", None),
+    ("scopes", None), ("networks", None), ("networks", "[]"), ("scopes = NULL, networks", None),
+    ("expires_at", None), ("expires_at", 5e9),
     ("networks", "[1"), ("networks", "[1]"), ("networks", ""), ("networks", '["nowhere"]'),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("column", "value"), SPOILED_TOKENS)
 async def test_an_unreadable_token_allows_nothing(store: Store, column: str, value: str | None) -> None:
-    """It is listed as such, has no rights and no time left, is no reason for a first token, and can be deleted."""
-    clear = await store.tokens.create("robot", "me")
+    """It is listed and named as such, has no rights and no time left, is no reason for a first token, and can be
+    deleted."""
+    clear = await store.tokens.create("robot", "me", Token("", 0, "", networks=("192.0.2.0/24",), expires_at=4e9))
+    before = await store.snapshots.load()
     kept = await store.tokens.create("kept", "me")
     await run(store, f"UPDATE token SET {column} = :value WHERE name = 'robot'", value=value)  # noqa: S608
     await make_first_token(store, None)
@@ -163,11 +167,13 @@ async def test_an_unreadable_token_allows_nothing(store: Store, column: str, val
     assert (kept_token.unreadable, robot.name, robot.rights.scopes) == (None, "robot", ())
     assert "cannot be read" in (robot.unreadable or "")
     assert robot.has_expired(0.0)
+    assert [problem.where for problem in (await store.snapshots.load()).unreadable] == ["token.robot"]
     for same in (await store.tokens.find(clear), await store.tokens.get("robot")):
         assert same == robot
     assert await store.tokens.find(kept) == kept_token
     assert await store.tokens.delete("robot", "me")
     assert [one.name for one in await store.tokens.all()] == ["kept"]
+    assert (await store.snapshots.refresh(before)).unreadable == ()
 
 
 @pytest.mark.parametrize("column", ["created_at", "expires_at", "last_used_at"])

@@ -6,6 +6,7 @@ The fixtures are what version 0.1.0 wrote for its own examples/site.toml (`dnsvi
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site import DnsGroup, Service, SessionFrom, Snapshot
 from dnsvip.site.io.files import load_site
 from dnsvip.site.plan import Change, plan
+from dnsvip.site.rights import EVERYTHING
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
 from dnsvip.store.database.database import Database
@@ -79,6 +81,29 @@ async def test_a_database_of_version_0_1(old: tuple[str, KeyEncryptionKey]) -> N
     assert asked(rotated, "203.0.113.7") != before
     assert DispatchTables(rotated).verifier.verify(before, 0, 0, time.time()).accepted
     await store.close()
+
+
+@pytest.mark.parametrize("lost", ["scopes = '[]'", "networks = '[]'", "expires_at = 4e9", "created_by = 'x'"])
+async def test_a_token_of_version_0_1(old: tuple[str, KeyEncryptionKey], lost: str) -> None:
+    """One without end, networks and scopes has all rights; where its row is another afterwards, none."""
+    database = Database(old[0])
+    digest = hashlib.sha256(b"dnsvip_old").hexdigest()
+    async with database.write_unordered() as connection:
+        row = f"('old', '{digest}', 1.5, 'me')"
+        await connection.execute(text(f"INSERT INTO token(name, hash, created_at, created_by) VALUES {row}"))  # noqa: S608
+    store = await Store.open(*old)
+    token = await store.tokens.find("dnsvip_old")
+    assert token is not None
+    assert (token.rights, token.expires_at, token.unreadable) == (EVERYTHING, None, None)
+    assert (await store.snapshots.load()).unreadable == ()
+    async with database.write_unordered() as connection:
+        await connection.execute(text(f"UPDATE token SET {lost}"))  # noqa: S608
+    damaged = await store.tokens.find("dnsvip_old")
+    assert damaged is not None
+    assert damaged.rights.scopes == ()
+    assert [problem.where for problem in (await store.snapshots.load()).unreadable] == ["token.old"]
+    await store.close()
+    await database.close()
 
 
 async def test_what_is_new_is_taken(old: tuple[str, KeyEncryptionKey]) -> None:

@@ -106,13 +106,14 @@ async def applied(store: Store, actor: str, dry_run: bool, file: IO[bytes]) -> A
         stored = await store.objects.stored()
         changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins, stored.unreadable)
         try:
-            generation = await store.objects.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
+            made = await store.objects.make(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
             break
         except Conflict:
             if attempt + 1 == TRIES or await store.generation() == stored.generation:
                 raise
-    outcome = await asyncio.to_thread(_outcome, wanted, changes, generation, applied=bool(changes) and not dry_run)
-    return Applied(outcome, len(changes), generation)
+    changes = tuple(made.changes)
+    outcome = await asyncio.to_thread(_outcome, wanted, changes, made.generation, applied=bool(changes) and not dry_run)
+    return Applied(outcome, len(changes), made.generation)
 
 
 def _checked(body: JsonObject) -> Site:

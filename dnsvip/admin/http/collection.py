@@ -312,13 +312,13 @@ async def change(
             await resource.permit(request, before, after)
         step = Change(resource.name, name, _action(stored, after), before, after, broken, end_flows)
         try:
-            generation = await store.objects.apply([step], request[ACTOR], "api")
+            made = await store.objects.make([step], request[ACTOR], "api")
         except Conflict:
             if attempt + 1 == TRIES or await store.objects.find(resource.name, name) == stored:
                 raise
             continue
-        log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=generation)
-        return Outcome(before, after, generation, mended=broken is not None)
+        log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=made.generation)
+        return Outcome(before, made.changes[0].after, made.generation, mended=broken is not None)
     raise AssertionError("unreachable")
 
 

@@ -1,7 +1,7 @@
 """/clients: known clients with their identities, proof, attributes and state.
 
-What must hold over a client's life and no rule of the site can see: an old key never becomes valid
-again, neither by lowering the key generation nor by enabling a revoked client.
+What must hold over a client's life and no rule of the site can see: an old key never becomes valid again by enabling
+a revoked client. (Nor by lowering the key generation or deleting the client: the store sees to that.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from dnsvip.admin.http.queries import Flag, read_body
 from dnsvip.admin.http.work import turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
-from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Client, ClientState
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.registry import KINDS
@@ -35,9 +34,6 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     """The client to store for the requested one: leaving `revoked` takes a new key generation."""
     if not isinstance(before, Client) or not isinstance(after, Client):
         return after
-    if after.key_generation < before.key_generation:
-        message = f"cannot go down (it is {before.key_generation}): old keys would become good again"
-        raise InvalidSite([Problem(f"client.{after.name}.key_generation", message)])
     if before.state is not ClientState.ENABLED and after.state is ClientState.ENABLED and before.end_flows:
         after = replace(after, end_flows=False)  # to be asked for anew the next time
     left = before.state is ClientState.REVOKED and after.state is not ClientState.REVOKED

@@ -81,8 +81,8 @@ async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, t
 async def _apply_to(store: Store, stored: Stored, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     changes = plan(stored.site, site, stored.origins, stored.unreadable)
     actor = f"{getpass.getuser()} (apply)"
-    generation = await store.objects.apply(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
-    return generation, changes
+    made = await store.objects.make(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
+    return made.generation, tuple(made.changes)
 
 
 def _is_missing(node: NodeConfig) -> bool:

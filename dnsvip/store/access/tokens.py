@@ -21,6 +21,7 @@ from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import ALL, EVERYTHING, ROLES, Rights, Scope
 from dnsvip.store.access.audit import AuditEntry, record_change
 from dnsvip.store.database.damage import moment, place, readable, shown, whole
+from dnsvip.store.database.seal import is_as_sealed, seal_of
 from dnsvip.store.database.session import Rollback, Session
 from dnsvip.store.database.tables import token
 from dnsvip.store.database.warrant import Warrant, check_warrant, warrant_of
@@ -29,6 +30,7 @@ TOKEN_BYTES = 32
 KEPT = {"role", "scopes"}, {"role", "scopes", "per_minute"}
 """What a row keeps of the rights of a token: all of the first in any version, and no more than the second."""
 
+TOKEN_KIND = "token"  # noqa: S105 - the kind of tokens in problems and audit rows
 NEWER = ("tiers", "tsig", "networks")
 """Narrowings that a scope of version 0.2 does not have."""
 
@@ -140,10 +142,10 @@ class Tokens:
         """
         clear = _new_secret() if renew else None
         async with self._session.change() as change:
-            stored = await _select(change.connection, token.c.name == before.name)
-            if stored is None or replace(stored, last_used_at=before.last_used_at) != before:
+            found = (await change.connection.execute(select(token).where(token.c.name == before.name))).one_or_none()
+            if found is None or replace(_token(found), last_used_at=before.last_used_at) != before:
                 raise Conflict([Problem(f"token.{before.name}", "has been changed meanwhile; look at it again")])
-            row = _row(after) | ({"hash": hash_of(clear)} if clear else {})
+            row = _row(after, hash_of(clear) if clear else found.hash)
             await change.connection.execute(update(token).where(token.c.name == after.name).values(**row))
             entry = AuditEntry("~", "token", before.name, _audit_form(before), _audit_form(after))
             await record_change(change, actor, [entry])
@@ -177,7 +179,7 @@ class Tokens:
                 if only_first and (await change.connection.execute(select(token.c.name).limit(1))).first():
                     raise Rollback
                 new = replace(like or Token(name, 0, actor), name=name, created_at=change.at, created_by=actor)
-                await change.connection.execute(insert(token).values(**_row(new), hash=hash_of(clear)))
+                await change.connection.execute(insert(token).values(**_row(new, hash_of(clear))))
                 entry = AuditEntry("+", "token", name, None, _audit_form(new))
                 await record_change(change, actor, [entry])
         except Rollback:
@@ -185,6 +187,16 @@ class Tokens:
         except IntegrityError:
             raise Conflict([Problem(f"token.{name}", "exists already")]) from None
         return clear
+
+
+async def broken_tokens(connection: AsyncConnection) -> list[Problem]:
+    """What is wrong with tokens whose rows cannot be read."""
+    found = [_token(row) for row in await connection.execute(select(token).order_by(token.c.name))]
+    return [
+        Problem(f"{TOKEN_KIND}.{one.name}", one.unreadable, about=(TOKEN_KIND, one.name))
+        for one in found
+        if one.unreadable is not None
+    ]
 
 
 def token_form(token: Token) -> JsonObject:
@@ -219,14 +231,15 @@ def _scope_row(scope: Scope) -> JsonObject:
     return {key: value for key, value in asdict(scope).items() if key not in NEWER or value != (ALL,)}
 
 
-def _row(stored: Token) -> JsonObject:
+def _row(stored: Token, digest: str) -> JsonObject:
     allowed = {
         "role": stored.role,
         "scopes": [_scope_row(scope) for scope in stored.scopes],
         "per_minute": stored.per_minute,
     }
-    return {
+    row = {
         "name": stored.name,
+        "hash": digest,
         "created_at": stored.created_at,
         "created_by": stored.created_by,
         "scopes": json.dumps(allowed),
@@ -234,6 +247,7 @@ def _row(stored: Token) -> JsonObject:
         "expires_at": stored.expires_at,
         "last_used_at": stored.last_used_at,
     }
+    return row | {"seal": seal_of(row)}
 
 
 def _token(row: Any) -> Token:
@@ -246,6 +260,8 @@ def _token(row: Any) -> Token:
 
 
 def _read(row: Any) -> Token:
+    if not is_as_sealed(row):
+        raise ValueError("it is not as it was written")
     if row.scopes is None and row.networks is not None:  # older versions store no networks, and the first no scopes
         raise ValueError("it has lost its scopes")
     allowed = {} if row.scopes is None else json.loads(readable(row.scopes))

@@ -104,6 +104,7 @@ state = Table(
     Column("key_check", LargeBinary, nullable=False),  # wrapped constant: detects a wrong key
     Column("min_reader", String(8), nullable=False, server_default="0002"),  # the oldest SCHEMA that may use it
     Column("next_key_id", String(32)),  # of the key-encryption key announced for a rewrap
+    Column("key_floor", BigInteger, server_default="0", nullable=False),  # see objects/key_floor.py
 )
 
 
@@ -266,6 +267,7 @@ token = Table(
     Column("networks", Text),  # JSON: source networks it may be used from
     Column("expires_at", Float(53)),
     Column("last_used_at", Float(53)),
+    Column("seal", String(64), server_default="", nullable=False),  # of the rest; "": of a program of before
 )
 
 audit = Table(

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import RevokedError
+from dnsvip.store.database.seal import is_as_sealed
 from dnsvip.store.database.tables import token
 
 
@@ -39,11 +40,10 @@ def warrant_of(row: Any) -> Warrant:
 
 async def check_warrant(connection: AsyncConnection, warrant: Warrant, now: float) -> None:
     """Raise RevokedError unless the token is there as it was, and has not expired by `now` (unix seconds)."""
-    query = select(token.c.hash, token.c.scopes, token.c.networks, token.c.expires_at)
-    row = (await connection.execute(query.where(token.c.hash == warrant.hash))).one_or_none()
+    row = (await connection.execute(select(token).where(token.c.hash == warrant.hash))).one_or_none()
     if row is None:
         raise RevokedError("has been deleted or rotated")
-    if row.expires_at is not None and not isinstance(row.expires_at, int | float):
+    if not is_as_sealed(row) or not isinstance(row.expires_at, int | float | None):
         raise RevokedError("cannot be read any more")
     if row.expires_at is not None and now >= row.expires_at:
         raise RevokedError("has expired")

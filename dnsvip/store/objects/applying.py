@@ -27,7 +27,8 @@ from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.damage import place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, client, client_match, read_field, tsig, zone
-from dnsvip.store.objects.deleted import settle, succession
+from dnsvip.store.objects.deleted import Succession, settle, succession
+from dnsvip.store.objects.key_floor import given, needed, raised
 from dnsvip.store.objects.reading import load_pages, load_site, with_stand_in
 from dnsvip.store.objects.referred import with_referred
 from dnsvip.store.objects.routed import check_mentions, displaced, with_mentioned
@@ -69,15 +70,19 @@ async def apply_changes(
     follow_keys: FollowKeys,
     check_zone: ZoneCheck | None,
     differences: Mapping[str, ZoneChange],
-) -> None:
-    """Write every change and its audit row, and `differences` of zones to their journals; raises Conflict or
-    InvalidSite, and the caller rolls back."""
+) -> Sequence[Change]:
+    """Write every change and its audit row, and `differences` of zones to their journals; the changes as they are
+    stored, clients with the key generations that they get. Raises Conflict or InvalidSite, and the caller rolls back.
+    """
     stored = await _read(connection, kek, changes)
     _check_unchanged(changes, stored)
+    ids = _succession(changes, stored)
+    changes = await _with_key_generations(connection, changes, stored, ids)
     await _write(connection, kek, changes, stored, author)
     await write_journals(connection, changes, differences, author.generation)
     problems = await _check(connection, kek, changes, stored)
-    problems += await _settle_ids(connection, changes, stored, author.generation)
+    remaining = {change.name for change in changes if change.kind == "client" and change.after is not None}
+    problems += await settle(connection, ids, remaining, author.generation)
     problems += [problem for zone in _after(changes, Zone) for problem in (check_zone(zone) if check_zone else ())]
     if problems:
         raise InvalidSite(problems)
@@ -86,6 +91,7 @@ async def apply_changes(
         if follow := follow_keys.get(change.kind):
             entries += await follow(connection, kek, change, author.at, author.generation)
     await record(connection, author.actor, author.at, author.generation, entries, author.source)
+    return changes
 
 
 async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> Stored:
@@ -215,22 +221,48 @@ def _pool(thing: SiteObject | Unreadable | None) -> Pool | None:
     return pool if isinstance(pool, Pool) else None
 
 
-async def _settle_ids(
-    connection: AsyncConnection, changes: Sequence[Change], stored: Stored, generation: int
-) -> list[Problem]:
-    """Note the ids that clients give up; the problems of clients that take one which is still refused."""
+def _succession(changes: Sequence[Change], stored: Stored) -> Succession:
+    """The ids that clients give up and take."""
     clients = [change for change in changes if change.kind == "client"]
-    before = {change.name: _given_up(change, stored) for change in clients if change.action != "+"}
-    after = {change.name: cast("Client", change.after) for change in clients if change.after is not None}
-    changed = succession((before.get(name), after.get(name)) for name in before.keys() | after.keys())
-    return await settle(connection, changed, after, generation)
+    return succession((_given_up(change, stored), cast("Client | None", change.after)) for change in clients)
 
 
-def _given_up(change: Change, stored: Stored) -> Client:
-    """A client as it was; its flows end where the change says so."""
+def _given_up(change: Change, stored: Stored) -> Client | None:
+    """A client as it was, None where there was none; its flows end where the change says so."""
+    client = _client_before(change, stored)
+    return replace(client, end_flows=True) if client and change.end_flows else client
+
+
+def _client_before(change: Change, stored: Stored) -> Client | None:
+    if change.action == "+":
+        return None
     thing = stored["client", change.name][0]
-    client = cast("Client", thing.stand_in if isinstance(thing, Unreadable) else thing)
-    return replace(client, end_flows=True) if change.end_flows else client
+    return cast("Client", thing.stand_in if isinstance(thing, Unreadable) else thing)
+
+
+async def _with_key_generations(
+    connection: AsyncConnection, changes: Sequence[Change], stored: Stored, ids: Succession
+) -> Sequence[Change]:
+    """The changes, with key generations that nobody has had for clients that get an id or a new key; the floor rises
+    above those of clients that give up theirs."""
+    if not any(change.kind == "client" for change in changes):
+        return changes
+    floor = await raised(connection, needed(ids.gave.values()))
+    problems: list[Problem] = []
+    settled = []
+    for change in changes:
+        if isinstance(change.after, Client):
+            try:
+                after = given(_client_before(change, stored), change.after, floor)
+            except InvalidSite as error:
+                problems += error.problems
+            else:
+                settled.append(change if after is change.after else replace(change, after=after))
+        else:
+            settled.append(change)
+    if problems:
+        raise InvalidSite(problems)
+    return settled
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:

@@ -23,7 +23,8 @@ from dnsvip.site.rules import check_one, transfer_key
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.objects.applying import keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, claims
-from dnsvip.store.objects.deleted import Succession, exist, in_use, may_pass, succession
+from dnsvip.store.objects.deleted import exist, in_use, may_pass, succession
+from dnsvip.store.objects.key_floor import floor_of, given, needed
 from dnsvip.store.objects.permit import forbidden_each
 from dnsvip.store.objects.reading import with_stand_in
 from dnsvip.store.objects.rows import client_of, stored_client, unreadable_client
@@ -127,20 +128,24 @@ class Importer:
         self._settle, self._rights, self.tally, self._own = settle, rights, tally, own
         self._transfer_keys: frozenset[str] = frozenset()
         self._refusing = False
+        self._floor = 0
         self._unreadable: dict[str, Unreadable] = {}
 
     async def stage(self, batches: AsyncIterator[Sequence[Line]]) -> None:
         """Check every batch, and stage what is good of it."""
         self._transfer_keys = await transfer_keys(self._connection)
         self._refusing = await exist(self._connection)
+        self._floor = await floor_of(self._connection)
         async for lines in batches:
             items = await asyncio.to_thread(self._parsed, lines)
             if not self._rights.writes_any_client:
                 items = await self._permitted(items)
             items = await self._with_free_ids(await asyncio.to_thread(self._valid, items))
             items = await self._resolved(items)
-            unowned = _succession(items).unowned
+            ids = succession((item.before, item.client) for item in items)
+            unowned = ids.unowned
             self._staging.note(unowned)
+            self._staging.floor = max(self._staging.floor, needed(ids.gave.values()))
             self._refusing = self._refusing or bool(unowned)
             await self._staging.insert([item.row for item in items])
             if self._refusing:
@@ -256,7 +261,7 @@ class Importer:
                 continue
             lines[name] = item.line
             try:
-                replacement = item if row is None else self._replacing(item, row)
+                replacement = self._as_given(item, None) if row is None else self._replacing(item, row)
             except InvalidSite as error:
                 self.tally.fail(item.line, error.problems)
                 continue
@@ -279,7 +284,17 @@ class Importer:
             return None
         assert isinstance(after, Client)  # noqa: S101 - for mypy
         text = row.spec if broken is None else json.dumps(broken.audited)
-        return replace(item, row=ClientRow(after, dump_text(after), row.origin, text), before=before)
+        settled = replace(item, row=ClientRow(after, dump_text(after), row.origin, text), before=before)
+        return self._as_given(settled, before)
+
+    def _as_given(self, item: _Item, before: Client | None) -> _Item:
+        """The item, with a key generation that nobody has had where its client gets an id or a new key."""
+        client = item.client
+        after = given(before, client, max(self._floor, self._staging.floor))
+        if before and (before.id, before.key_generation) == (after.id, after.key_generation):
+            return item
+        text = item.row.text if after is client else dump_text(after)
+        return replace(item, row=replace(item.row, client=after, text=text, given=after.key_generation))
 
 
 def _kept(before: Client | None, item: _Item) -> Client:
@@ -295,10 +310,6 @@ def _may_not_give(item: _Item, givers: Mapping[int, str], stored: Mapping[str, A
         return None
     before = stored_client(stored[giver])
     return None if before and may_pass(before.state, new=client.name not in stored) else giver
-
-
-def _succession(items: Sequence[_Item]) -> Succession:
-    return succession((item.before, item.client) for item in items)
 
 
 def _taken(name: str, claim: str, owner: str) -> Problem:

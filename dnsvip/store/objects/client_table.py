@@ -29,12 +29,14 @@ StoredClient: TypeAlias = tuple[str, int, str, str, str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class ClientRow:
-    """A client to insert: itself, its stored JSON and origin, and the stored JSON it replaces (None: a new client)."""
+    """A client to insert: itself, its stored JSON and origin, the stored JSON it replaces (None: a new client), and the
+    key generation that it is given (None: it keeps what it has)."""
 
     client: Client
     text: str
     origin: str = "api"
     before: str | None = None
+    given: int | None = None
 
 
 def claims(client: Client) -> list[Claim]:

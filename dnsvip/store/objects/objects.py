@@ -47,6 +47,14 @@ class Stored:
     unreadable: Mapping[tuple[str, str], Unreadable] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The generation that has changes, and the changes as they are stored."""
+
+    generation: int
+    changes: Sequence[Change]
+
+
 class Objects:
     """The objects of a store. `follow_keys` makes or destroys the keys of changed ones."""
 
@@ -155,7 +163,21 @@ class Objects:
         check_zone: ZoneCheck | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Make all the changes in one transaction, or none; the new generation. No changes make no generation.
+        """As `make`; the generation alone."""
+        made = await self.make(changes, actor, origin, expected=expected, check_zone=check_zone, dry_run=dry_run)
+        return made.generation
+
+    async def make(
+        self,
+        changes: Sequence[Change],
+        actor: str,
+        origin: Origin,
+        *,
+        expected: int | None = None,
+        check_zone: ZoneCheck | None = None,
+        dry_run: bool = False,
+    ) -> Made:
+        """Make all the changes in one transaction, or none. No changes make no generation.
 
         Raises InvalidSite where the site would break a rule afterwards, Conflict where an object exists already, has
         changed meanwhile (`expected` is the generation that the changes were planned against) or claims what another
@@ -163,7 +185,7 @@ class Objects:
         """
         if not changes:
             async with self._session.read() as connection:
-                return await current_generation(connection)
+                return Made(await current_generation(connection), changes)
         if problems := collisions_within(changes):
             raise Conflict(problems)
         found = {} if dry_run else await differences(self._session.differ, changes)
@@ -171,18 +193,18 @@ class Objects:
             async with self._session.change() as change:
                 _check_unchanged(change.generation - 1, expected)
                 author = Author(actor, origin, change.at, change.generation, change.source)
-                await apply_changes(
+                changes = await apply_changes(
                     change.connection, self._session.kek, changes, author, self._follow_keys, check_zone, found
                 )
                 if dry_run:
                     raise Rollback
         except Rollback:
-            return change.generation - 1
+            return Made(change.generation - 1, changes)
         except IntegrityError as error:
             async with self._session.read() as connection:
                 problems = await collisions(connection, changes)
             raise Conflict(problems or [Problem("site", "has changed meanwhile; try again")]) from error
-        return change.generation
+        return Made(change.generation, changes)
 
     async def import_clients(
         self,

@@ -25,6 +25,7 @@ from dnsvip.site.unreadable import Unreadable, client_stand_in, pool_stand_in
 from dnsvip.store.database.damage import is_text, is_whole, place, readable, shown
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.tables import KINDS, audit, client_match
+from dnsvip.store.objects.key_floor import LAST, floor_of
 from dnsvip.store.objects.referred import with_referred
 from dnsvip.store.objects.rows import columns_of, read_row
 from dnsvip.store.secrets.kek import KeyEncryptionKey
@@ -194,8 +195,9 @@ async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> 
     known = [_plain(text) for text in (row.spec, audited)]
     if kind == "pool":
         return replace(unreadable, stand_in=pool_stand_in(name, known))
-    generation = await current_generation(connection)
-    return replace(unreadable, stand_in=client_stand_in(name, row.id, shown(row.tier), known, generation))
+    counted = await floor_of(connection) + await current_generation(connection)
+    stand_in = client_stand_in(name, row.id, shown(row.tier), known, min(counted, LAST))
+    return replace(unreadable, stand_in=stand_in)
 
 
 def _plain(text: str | None) -> Mapping[str, Any]:

@@ -22,12 +22,14 @@ from dnsvip.store.access.audit import bounded, shortened
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.objects import deleted
 from dnsvip.store.objects.applying import Author
-from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, StoredClient, claims
+from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
+from dnsvip.store.objects.key_floor import check_left, raised
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE item(name TEXT PRIMARY KEY, id INTEGER, tier TEXT, spec TEXT, origin TEXT, before TEXT) WITHOUT ROWID;
+CREATE TABLE item(name TEXT PRIMARY KEY, id INTEGER, tier TEXT, spec TEXT, origin TEXT, before TEXT, given INTEGER)
+ WITHOUT ROWID;
 CREATE TABLE claim(step TEXT, value, client TEXT, PRIMARY KEY(step, value)) WITHOUT ROWID;
 """
 
@@ -35,10 +37,14 @@ CREATE TABLE claim(step TEXT, value, client TEXT, PRIMARY KEY(step, value)) WITH
 _PREPARED = """
 DROP TABLE IF EXISTS temp.new_client;
 DROP TABLE IF EXISTS temp.new_match;
-CREATE TEMP TABLE new_client(name, id, tier, spec, origin, replaces, before, after);
+CREATE TEMP TABLE new_client(name, id, tier, spec, origin, given, replaces, before, after);
 CREATE TEMP TABLE new_match(step, value, client);
 """
-"""`replaces` a stored client; `before` and `after` are the audit row's, NULL where that is the whole `spec`."""
+"""`replaces` a stored client; `before` and `after` are the audit row's, NULL where that is the whole `spec`. `given` is
+a key generation that the client has not had before."""
+
+_GIVE = "SET given = {floor}, spec = json_set(spec, '$.key_generation', {floor}) WHERE given < {floor}"
+_GIVE_AUDITED = "SET after = json_set(after, '$.key_generation', {floor}) WHERE given < {floor} AND after IS NOT NULL"
 
 _WRITE = (
     "DELETE FROM client WHERE name IN (SELECT name FROM temp.new_client WHERE replaces)",
@@ -54,6 +60,7 @@ _WRITE = (
 
 
 _CLIENTS = "SELECT name, id, tier, spec, origin, before FROM item"
+_PREPARED_CLIENTS = "SELECT name, id, tier, spec, origin, before, given FROM item"
 _MATCHES = "SELECT step, value, client FROM claim WHERE step <> 'id'"
 
 
@@ -77,6 +84,8 @@ class Staging:
         self._file.executescript(_TABLES)
         self._noted: dict[int, deleted.Owner] = {}
         self.released: set[int] = set()
+        self.floor = 0
+        """Above the key generations of the clients that give up their ids."""
         self.count = 0
         self._is_prepared = False
 
@@ -129,8 +138,8 @@ class Staging:
         """Bring all to the SQLite connection that will write it, before it takes the write lock."""
         await driver.executescript(_PREPARED)
         await driver.execute("BEGIN")
-        for rows in in_batches(self._rows(_CLIENTS), ROWS):
-            await driver.executemany("INSERT INTO new_client VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_prepared, rows))
+        for rows in in_batches(self._rows(_PREPARED_CLIENTS), ROWS):
+            await driver.executemany("INSERT INTO new_client VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_prepared, rows))
         for rows in in_batches(self._rows(_MATCHES), ROWS):
             await driver.executemany("INSERT INTO new_match VALUES (?, ?, ?)", rows)
         await driver.execute("COMMIT")
@@ -138,9 +147,24 @@ class Staging:
 
     async def write(self, connection: AsyncConnection, author: Author) -> None:
         """Put all in its place; raises the driver's error where something is not unique."""
+        floor = await raised(connection, self.floor)
+        await self._give(connection, floor)
         await (self._write_prepared if self._is_prepared else self._write_rows)(connection, author)
         await deleted.release(connection, self.released)
         await deleted.note(connection, self._noted, author.generation)
+
+    async def _give(self, connection: AsyncConnection, floor: int) -> None:
+        """Give no key generation below the floor, which may have risen since a line was checked; raises InvalidSite."""
+        lowest = (await asyncio.to_thread(lambda: self._file.execute("SELECT min(given) FROM item").fetchone()))[0]
+        if lowest is None or lowest >= floor:
+            return
+        check_left(floor)
+        if self._is_prepared:
+            await connection.execute(text(f"UPDATE temp.new_client {_GIVE_AUDITED.format(floor=floor)}"))
+            await connection.execute(text(f"UPDATE temp.new_client {_GIVE.format(floor=floor)}"))
+        else:
+            give = f"UPDATE item {_GIVE.format(floor=floor)}"
+            await asyncio.to_thread(lambda: self._file.execute(give))
 
     async def _write_prepared(self, connection: AsyncConnection, author: Author) -> None:
         values = {
@@ -184,18 +208,19 @@ class Staging:
         return owners
 
     def _insert(self, rows: Sequence[ClientRow]) -> None:
-        items = [(r.client.name, r.client.id, r.client.tier, r.text, r.origin, r.before) for r in rows]
+        items = [(r.client.name, r.client.id, r.client.tier, r.text, r.origin, r.before, r.given) for r in rows]
         owned = [(*claim, row.client.name) for row in rows for claim in claims(row.client)]
         self._file.execute("BEGIN")
-        self._file.executemany("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?)", items)
+        self._file.executemany("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", items)
         self._file.executemany("INSERT INTO claim VALUES (?, ?, ?)", owned)
         self._file.execute("COMMIT")
 
 
-def _prepared(row: StoredClient) -> tuple[Any, ...]:
-    name, number, tier, spec, origin, before = row
+def _prepared(row: Sequence[Any]) -> tuple[Any, ...]:
+    name, number, tier, spec, origin, before, given = row
     after = shortened(spec)
-    return name, number, tier, spec, origin, before is not None, shortened(before), None if after is spec else after
+    kept = None if after is spec else after
+    return name, number, tier, spec, origin, given, before is not None, shortened(before), kept
 
 
 def _marks(values: Sequence[Any]) -> str:

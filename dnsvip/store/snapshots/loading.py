@@ -22,6 +22,7 @@ from dnsvip.site import Classify, Cluster, Site, Snapshot, ZoneKey
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
+from dnsvip.store.access.tokens import TOKEN_KIND, broken_tokens
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import BATCH, current_generation, in_batches
 from dnsvip.store.database.tables import KINDS, audit
@@ -30,6 +31,7 @@ from dnsvip.store.keys.epochs import KEY_KIND, BrokenKey, load_epochs, load_mast
 from dnsvip.store.keys.slots import SLOT_KIND, broken_slots
 from dnsvip.store.keys.zone_keys import ZONE_KEY, load_zone_keys
 from dnsvip.store.objects import deleted
+from dnsvip.store.objects.key_floor import broken_floor
 from dnsvip.store.objects.reading import load_objects, served_pages
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.zones.journal import load_journals
@@ -58,6 +60,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
     zone_keys = await load_zone_keys(connection, kek, unreadable)
     journals = await load_journals(connection)
+    unreadable += [*await broken_tokens(connection), *await broken_floor(connection)]
     given_up = await deleted.load(connection)
     gone = CowMap([*_for_ever(refused), *((number, at) for number, at, _ in given_up)])
     ended = frozenset(number for number, _, ends in given_up if ends)
@@ -120,6 +123,7 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
     if COOKIE_KIND in touched or not cookie_secrets:
         unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{COOKIE_KIND}.")]
         cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
+    await _examine_tokens(connection, touched, unreadable)
     gone, ended = old.deleted, old.ended
     if "client" in touched:
         later = await deleted.load(connection, old.generation)
@@ -165,6 +169,13 @@ def _later(since: int, generation: int) -> ColumnElement[bool]:
 async def _touched_zones(connection: AsyncConnection, since: int, generation: int) -> set[str]:
     changes = select(audit.c.name).where(_later(since, generation), audit.c.kind == "zone").distinct()
     return set((await connection.execute(changes)).scalars())
+
+
+async def _examine_tokens(connection: AsyncConnection, touched: set[str], unreadable: list[Problem]) -> None:
+    """Name the tokens that cannot be read anew, where any has changed."""
+    if TOKEN_KIND in touched:
+        unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{TOKEN_KIND}.")]
+        unreadable += await broken_tokens(connection)
 
 
 async def _patched_zone_keys(
