@@ -6,19 +6,22 @@ import asyncio
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, inspect, select, text, update
 
 from dnsvip.errors import SecretError, StoreError
 from dnsvip.site import Site, Snapshot
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database import tables
-from dnsvip.store.database.database import Database
+from dnsvip.store.database.database import Database, make_file
 from dnsvip.store.database.schema import SCRIPTS
+from tests.store.conftest import alembic
 from tests.store.test_lastgood import clear_secrets, snapshot  # noqa: F401 - a fixture
 
 OPEN = """
@@ -33,16 +36,48 @@ asyncio.run(main())
 """
 
 
-async def test_migrations_make_the_tables_of_the_code(store: Store, url: str) -> None:
-    """After all migrations the database matches `tables.py`, and SCHEMA is the newest revision."""
+async def test_migrations_make_the_tables_of_the_code(url: str, request: pytest.FixtureRequest) -> None:
+    """After all migrations the database matches `tables.py`, SCHEMA is the newest revision, and a new database, which
+    gets its tables at once, is like it in everything but the order of columns."""
     database = Database(url)
-    async with database.read() as connection:
+    if database.is_sqlite:
+        make_file(database.path)
+    async with database.write_unordered() as connection:
+        await connection.run_sync(lambda plain: command.upgrade(alembic(plain), "head"))
         different = await connection.run_sync(
             lambda c: compare_metadata(MigrationContext.configure(c, {"compare_type": True}), tables.metadata)
         )
+        migrated = await connection.run_sync(described)
     await database.close()
     assert different == []
     assert ScriptDirectory(str(SCRIPTS)).get_current_head() == tables.SCHEMA
+    other = f"{url}-new" if database.is_sqlite else request.getfixturevalue("postgres").database()
+    await (await Store.open(other, request.getfixturevalue("kek"))).close()
+    database = Database(other)
+    async with database.read() as connection:
+        made = await connection.run_sync(described)
+    await database.close()
+    assert made == migrated
+    assert len(made) == len(tables.metadata.tables) + 1
+
+
+def described(connection: Connection) -> dict[str, list[list[str]]]:
+    """All that a database says of each table: columns, keys, indexes, constraints, each in an order of its own."""
+    found = inspect(connection)
+    parts = (
+        found.get_columns,
+        lambda table: [found.get_pk_constraint(table)],
+        found.get_foreign_keys,
+        found.get_indexes,
+        found.get_unique_constraints,
+        found.get_check_constraints,
+    )
+    return {table: [sorted(shown(each) for each in part(table)) for part in parts] for table in found.get_table_names()}
+
+
+def shown(part: Any) -> str:
+    """One part in words, with its types and without the order of its fields."""
+    return str(sorted((name, str(value)) for name, value in part.items()))
 
 
 async def test_nodes_that_start_at_once_make_one_database(url: str, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Migrates a database to this version's schema, an empty one included, and refuses one that is too new.
+"""Gives an empty database the tables of this version, migrates an older one, and refuses one that is too new.
 
 Two versions run side by side: the newer one migrates, by additions only, and stores in `state.min_reader` the
-oldest schema whose programs can still use the database. Alembic is imported only when there is work for it.
+oldest schema whose programs can still use the database. Alembic is imported only when there is work for it; an empty
+database needs none of it, as `tables.py` says what all migrations together make.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from dnsvip.errors import StoreError
 from dnsvip.store.database.database import Database
-from dnsvip.store.database.tables import OLDEST, SCHEMA, state
+from dnsvip.store.database.tables import OLDEST, SCHEMA, metadata, state
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
 _PACKAGED = Path(__file__).parents[1] / "migrations"
@@ -58,13 +59,28 @@ async def _migrate(database: Database, version: str | None, *, allowed: bool) ->
 
 
 def _upgrade(connection: Connection, database: Database) -> None:
-    from alembic import command  # noqa: PLC0415 - slow to load and rarely needed
-    from alembic.config import Config  # noqa: PLC0415
-
     version = version_of(connection)
     if version == SCHEMA or is_usable(connection, version):  # another node did it first
         return
     _refuse_newer(database, version)
+    if version is None:
+        _make(connection)
+    else:
+        _run_migrations(connection)
+
+
+def _make(connection: Connection) -> None:
+    """All tables at once, marked as Alembic does; fails where one of them is there already, as the migrations would."""
+    metadata.create_all(connection, checkfirst=False)
+    version = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    connection.execute(text(f"CREATE TABLE alembic_version ({version})"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": SCHEMA})
+
+
+def _run_migrations(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to load and rarely needed
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -72,6 +72,12 @@ def _field(element: JsonField, _compiler: Any, **_: Any) -> str:
     return f"(spec::json ->> '{element.field}')"
 
 
+@compiles(Computed, "postgresql")
+def _stored(element: Computed, compiler: Any, **_: Any) -> str:
+    """Until version 18 it knows no other ones; SQLite computes when it reads, and can add such a column later."""
+    return f"GENERATED ALWAYS AS ({compiler.sql_compiler.process(element.sqltext)}) STORED"
+
+
 class IsJson(ColumnElement[bool]):
     """Whether `spec` is JSON: a condition that touches a row which cannot be read must not fail. Before PostgreSQL 16
     only by its first and last character."""
