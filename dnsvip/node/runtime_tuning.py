@@ -21,6 +21,10 @@ SLACK_NANOSECONDS = 1
 
 _PR_SET_TIMERSLACK = 29
 
+COLLECT = 700, 10, 10
+"""Python's own: new objects before the garbage collector looks at them, and how often it looks at older ones. The
+command line has it look later while it starts."""
+
 GROWTH = 1.25
 LEAST = 10_000
 """The site is frozen again when it has so many times the clients of the last time, and at least so many more."""
@@ -48,5 +52,6 @@ class GcFreezer:
         if clients >= self._clients * GROWTH and clients - self._clients >= LEAST:
             if self._clients < 0:  # nobody waits at the start
                 gc.collect()
+                gc.set_threshold(*COLLECT)
             self._clients = clients
             gc.freeze()

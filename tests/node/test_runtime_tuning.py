@@ -8,14 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.node.runtime_tuning import LEAST, GcFreezer
+from dnsvip.node.runtime_tuning import COLLECT, LEAST, GcFreezer
 from dnsvip.site import Client, Snapshot
 
 
 @pytest.fixture(autouse=True)
-def _unfrozen() -> Iterator[None]:
+def _as_before() -> Iterator[None]:
+    threshold = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*threshold)
 
 
 def sized(clients: int) -> Snapshot:
@@ -35,3 +39,10 @@ def test_freezes_at_the_start_and_after_growth() -> None:
     assert gc.get_freeze_count() <= hidden
     freezer.after(sized(2 * LEAST))
     assert gc.get_freeze_count() >= hidden + len(kept) // 2  # some of the first are gone
+
+
+def test_a_started_node_collects_as_python_does() -> None:
+    """The command line has the collector look seldom; that ends with the start."""
+    gc.set_threshold(200_000)
+    GcFreezer().after(sized(1))
+    assert gc.get_threshold() == COLLECT == (700, 10, 10)
