@@ -160,7 +160,7 @@ class Node:
         """Stop the process with a signal and return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(10)
+        status = self.process.wait(30)
         self.process = None
         return status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 from alembic.config import Config
@@ -29,12 +30,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of either kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/dnsvip.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.database()
+        yield f"sqlite:///{tmp_path}/dnsvip.db"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.database()
+        yield url
+        server.drop(url)
 
 
 @pytest.fixture
@@ -96,8 +100,19 @@ def alembic(connection: Connection) -> Config:
     return config
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for a condition, or fail."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def usually_within(seconds: float, measure: Callable[[int], Awaitable[list[float]]], tries: int = 8) -> None:
+    """Take measurements until the median of one is below so many seconds: a machine that is busy with other things
+    makes some slow, but not all. `measure` is told which try it is."""
+    medians: list[float] = []
+    for number in range(tries):
+        medians.append(median(await measure(number)))
+        if medians[-1] < seconds:
+            return
+    raise AssertionError(f"within {medians} s, not {seconds}")

@@ -19,7 +19,7 @@ from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.snapshots import lastgood
 from tests.postgres import Postgres, running
-from tests.store.conftest import until
+from tests.store.conftest import until, usually_within
 
 Node = Callable[[str], NodeConfig]
 Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
@@ -44,19 +44,23 @@ async def test_nodes_see_each_others_changes(node: Node, started: Start) -> None
     seen: asyncio.Queue[tuple[str, int, float]] = asyncio.Queue()
     for feed in feeds:
         feed.subscribe(lambda new, name=feed.name: seen.put_nowait((name, new.generation, time.perf_counter())))  # type: ignore[misc]
-    took = []
-    for turn in range(6):
-        store = feeds[turn % 2].store
-        assert store
-        await asyncio.sleep(0.07 * turn)
-        start = time.perf_counter()
-        generation = await store.objects.apply(new_client(turn + 1), "me", "api")
-        for _ in feeds:
-            _, taken, at = await asyncio.wait_for(seen.get(), 5)
-            assert taken == generation
-            took.append(at - start)
-        assert all(f"c{turn + 1}" in feed.snapshot.site.clients for feed in feeds)
-    assert sorted(took)[len(took) // 2] < 0.5
+
+    async def changed(number: int) -> list[float]:
+        took = []
+        for turn in range(6):
+            store = feeds[turn % 2].store
+            assert store
+            await asyncio.sleep(0.07 * turn)
+            start, new = time.perf_counter(), 6 * number + turn + 1
+            generation = await store.objects.apply(new_client(new), "me", "api")
+            for _ in feeds:
+                _, taken, at = await asyncio.wait_for(seen.get(), 20)
+                assert taken == generation
+                took.append(at - start)
+            assert all(f"c{new}" in feed.snapshot.site.clients for feed in feeds)
+        return took
+
+    await usually_within(0.5, changed)
 
 
 @pytest.mark.usefixtures("filled")
@@ -198,10 +202,14 @@ async def test_outage_of_the_database_is_survived(
     finally:
         mortal.start()
     await until(lambda: feed.connected and late.connected)
-    start = time.perf_counter()
-    await feed.store.objects.apply(new_client(1), "me", "api")
-    await until(lambda: feed.snapshot.generation == late.snapshot.generation == 2)
-    assert time.perf_counter() - start < 0.5
+
+    async def changed(number: int) -> list[float]:
+        start = time.perf_counter()
+        await feed.store.objects.apply(new_client(number + 1), "me", "api")  # type: ignore[union-attr]
+        await until(lambda: feed.snapshot.generation == late.snapshot.generation == number + 2)
+        return [time.perf_counter() - start]
+
+    await usually_within(0.5, changed)
 
 
 async def test_neither_database_nor_disk(tmp_path: Path) -> None:
