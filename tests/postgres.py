@@ -15,16 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+MEMORY, ROOM = "/dev/shm", 2 << 30
+"""A file system in memory, and the bytes that must be free in it."""
+
 
 class Postgres:
-    """One server. `database` makes an empty database and gives its URL; `stop`, `kill` and `start` are outages."""
+    """One server. `database` makes an empty database and gives its URL, `drop` ends it; `stop`, `kill` and `start` are
+    outages."""
 
     def __init__(self, folder: Path, primary: Postgres | None = None) -> None:
         self.folder = folder
         self.lives = False
+        self._old: list[str] = []
         self._bin = newest_bin()
         self._data = folder / "data"
-        self._settings = f"-c unix_socket_directories={folder} -c listen_addresses= -c fsync=off"
+        self._settings = f"-c unix_socket_directories={folder} -c listen_addresses= -c fsync=off -c max_wal_size=128MB"
         if primary is None:
             self._run("initdb", "--pgdata", str(self._data), "--auth", "trust", "--username", "dnsvip", "--no-sync")
         else:
@@ -83,18 +88,23 @@ class Postgres:
     def sql(self, *statements: str) -> None:
         """Run statements, each by itself, as the administrator."""
         words = [word for statement in statements for word in ("--command", statement)]
-        self._run("psql", "--host", str(self.folder), "--username", "dnsvip", *words, "postgres")
+        where = ("--host", str(self.folder), "--username", "dnsvip", "postgres")
+        self._run("psql", "--set=ON_ERROR_STOP=1", *words, *where)
 
     def database(self) -> str:
         """The URL of a new database."""
         name = f"t{uuid4().hex}"
-        self._run("createdb", "--host", str(self.folder), "--username", "dnsvip", name)
+        self.sql(*(f"DROP DATABASE {old} WITH (FORCE)" for old in self._old), f"CREATE DATABASE {name}")
+        self._old.clear()
         return f"postgresql://dnsvip@/{name}?host={self.folder}"
+
+    def drop(self, url: str) -> None:
+        """Nobody needs this database any more: it goes when the next one is made, by the same call of a program."""
+        self._old.append(_name(url))
 
     def dump(self, url: str) -> bytes:
         """All rows of a database, bytes escaped as hex and, for comparing, in clear."""
-        name = url.partition("@/")[2].partition("?")[0]
-        argv = [str(self._bin / "pg_dump"), "--host", str(self.folder), "--username", "dnsvip", name]
+        argv = [str(self._bin / "pg_dump"), "--host", str(self.folder), "--username", "dnsvip", _name(url)]
         text = subprocess.run(argv, check=True, capture_output=True).stdout
         return text + b"".join(bytes.fromhex(found.decode()) for found in re.findall(rb"\\\\x([0-9a-f]+)", text))
 
@@ -140,7 +150,7 @@ def _started(server: Postgres) -> Iterator[Postgres]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="dnsvip-pg-", dir="/tmp"))  # socket paths must be short
+    folder = Path(tempfile.mkdtemp(prefix="dnsvip-pg-", dir=_where()))
     try:
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
@@ -148,6 +158,17 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _name(url: str) -> str:
+    """The name of a database of its URL."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
+def _where() -> str:
+    """Memory, where there is enough: a new database is 300 files, which cost a disk's file system five times as much.
+    Both names are short, as those of sockets must be."""
+    return MEMORY if Path(MEMORY).is_dir() and shutil.disk_usage(MEMORY).free > ROOM else "/tmp"
 
 
 def _processes() -> list[int]:
