@@ -6,7 +6,6 @@ from dnsvip.address.proof import Bind
 from dnsvip.dispatcher.admission import REFUSED, admit
 from dnsvip.dispatcher.dispatch_tables import DispatchTables, forward_to, session_seconds
 from dnsvip.dispatcher.flows.flow import NEW_SECONDS, STAYS_NEW, FlowRef, Flows
-from dnsvip.dispatcher.flows.guesses import RELAYED
 from dnsvip.dispatcher.flows.owner import owner_of
 from dnsvip.dispatcher.packet import FlowKey, Packet
 from dnsvip.dispatcher.peers import DIRECT_STEP, mark, widened
@@ -66,7 +65,7 @@ def follow(
 def _has_place(client: int, flows: Flows, now: int) -> bool:
     """Whether one more relayed flow of a client is recorded: in NEW_SECONDS as many as it may have uses, as only the
     owner knows what it has used. Sources of those who are no clients can be forged: nothing is counted of them."""
-    return not client or flows.guesses.takes((RELAYED, client), flows.uses.share, now, NEW_SECONDS)
+    return not client or flows.relayed.takes(client, flows.uses.share, now, NEW_SECONDS)
 
 
 def to_owner(packet: Packet, tables: DispatchTables, reason: PacketReason, *, by_vip: bool = False) -> Verdict | None:

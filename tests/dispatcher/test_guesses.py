@@ -5,8 +5,10 @@ from __future__ import annotations
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.flows.guesses import GUESSERS, MOST_GUESSES, Guesses
+from dnsvip.dispatcher.flows.guesses import MOST_GUESSES, Guesses
+from dnsvip.dispatcher.flows.slot_counts import MOST_COUNTED
 from dnsvip.dispatcher.reason import AddressReason
+from dnsvip.dispatcher.relaying import _has_place
 from tests.dispatcher.build import CLIENT, CLIENTS, NOW, address, proven, segment, snapshot
 
 ONE, OTHER = ("web", 1), ("web", 2)
@@ -38,7 +40,7 @@ def test_a_new_slot_begins_at_zero() -> None:
 
 def test_memory_is_bounded() -> None:
     """A full table forgets the network that has been quiet for longest; a sweep forgets those whose slot is over."""
-    assert GUESSERS == 65_536
+    assert MOST_COUNTED == 65_536
     guesses = Guesses(bound=10)
     for _ in range(MOST_GUESSES):
         guesses.count(ONE, 100, 30)
@@ -68,3 +70,15 @@ def test_an_address_of_nobody_is_no_guess() -> None:
     unknown = address("gold", 77) | 1 << 63
     assert decide(segment(unknown), tables, flows, NOW * 10**9).reason == AddressReason.BAD_PROOF
     assert len(flows.guesses) == 0
+
+
+def test_relayed_flows_forget_no_guesses() -> None:
+    """However many clients open flows that are relayed, a network has guessed as often as before."""
+    flows = Flows(100)
+    for _ in range(MOST_GUESSES):
+        flows.guesses.count(ONE, 100, 30)
+    assert all(_has_place(client, flows, 100) for client in range(1, MOST_COUNTED + 2))
+    assert flows.guesses.refuses(ONE, 100)
+    assert len(flows.relayed) == MOST_COUNTED
+    flows.sweep(1000)
+    assert len(flows.relayed) == 0

@@ -21,6 +21,7 @@ from dnsvip.dispatcher.flows.guesses import Guesses
 from dnsvip.dispatcher.flows.nat import Translations
 from dnsvip.dispatcher.flows.owner import server_of
 from dnsvip.dispatcher.flows.ranks import next_place, rank_of
+from dnsvip.dispatcher.flows.slot_counts import SlotCounts
 from dnsvip.dispatcher.flows.usage import Usage
 from dnsvip.dispatcher.flows.uses import Uses
 from dnsvip.dispatcher.holding import HoldQueue
@@ -206,9 +207,9 @@ def place_of(client: int) -> int:
 
 class Flows:
     """All state between packets: flows, translations, fragments, used single-use addresses, bad proofs (`guesses`),
-    token buckets, the packets that the runner holds (`hold`), the number of flows each tier has opened (`opened`), and
-    of those that a rule or their client decided the pool of (`routed`, by cluster and rule); `labels_ignored` counts
-    new flows whose flow label is no claim.
+    how many relayed flows each client has opened lately (`relayed`), token buckets, the packets that the runner holds
+    (`hold`), the number of flows each tier has opened (`opened`), and of those that a rule or their client decided the
+    pool of (`routed`, by cluster and rule); `labels_ignored` counts new flows whose flow label is no claim.
 
     `bound` is the maximum number of flows; at most a quarter of them are new ones. `anonymous` is how many of the
     established ones are, `places` how many of the others each client has (`place_of`). `lowest_priority` is
@@ -233,6 +234,7 @@ class Flows:
         "opened",
         "places",
         "probation",
+        "relayed",
         "routed",
         "tier_names",
         "translations",
@@ -247,6 +249,7 @@ class Flows:
         self.fragments = ExpiringMap(FRAGMENTED)
         self.uses = Uses(most_uses(bound))
         self.guesses = Guesses()
+        self.relayed = SlotCounts[int]()
         self.buckets = buckets or Buckets()
         self.anonymous = self.evicted = self.expired = self.kept_new = self.labels_ignored = self.not_recorded = 0
         self.hold: HoldQueue[Any] = HoldQueue()
@@ -464,12 +467,13 @@ class Flows:
             self._count(segment.clients[slot], segment.anonymous[slot], -1)
 
     def sweep(self, now: int, budget: int = 1 << 62) -> None:
-        """Remove expired flows among the next `budget` slots of each segment, and of fragments, uses and guesses."""
+        """Remove what has expired among the next `budget` slots of each segment, fragments, uses and counts."""
         for segment in (self.established, self.probation):
             self._walk(segment, min(budget, len(segment.keys)), now)
         self.fragments.sweep(now, budget)
         self.uses.sweep(now, budget)
         self.guesses.sweep(now, budget)
+        self.relayed.sweep(now, budget)
 
     def _walk(self, segment: Segment, count: int, now: int) -> None:
         size, hand = len(segment.keys), segment.hand

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* How many bad proofs each source network has sent in the current time slot of a cluster, as
  * dnsvip/dispatcher/flows/guesses.py ("Guessing", dnsvip/address/README.md), and how many flows each client has opened
- * that are relayed (relay.h). */
+ * that are relayed (relay.h), as dnsvip/dispatcher/relaying.py. */
 #pragma once
 #include "work.h"
 
@@ -19,7 +19,7 @@ __noinline int has_guessed_enough(void)
 {
 	struct work *w = work();
 	struct guesser name;
-	struct guesses *made;
+	struct slot_count *made;
 
 	if (!w)
 		return 0;
@@ -31,37 +31,38 @@ __noinline int has_guessed_enough(void)
 	return 1;
 }
 
-/* Counts one more of a guesser, in a slot of so many seconds; returns how many there have been before in it. */
-static __noinline __u32 count_one(struct guesser *name, __u32 seconds, __u32 slot)
+/* Counts one more of a key, in a slot of so many seconds. */
+static __always_inline void count_one(void *map, const void *key, __u32 seconds, __u32 slot)
 {
-	struct guesses first = {.number = 1}, *made;
+	struct slot_count first = {.number = 1}, *made;
 
-	if (!name || !slot)
-		return 0;
-	made = bpf_map_lookup_elem(&guesses, name);
-	if (made && made->ends > seconds)
-		return __sync_fetch_and_add(&made->number, 1);
+	if (!slot)
+		return;
+	made = bpf_map_lookup_elem(map, key);
+	if (made && made->ends > seconds) {
+		__sync_fetch_and_add(&made->number, 1);
+		return;
+	}
 	first.ends = (seconds / slot + 1) * slot;
-	bpf_map_update_elem(&guesses, name, &first, BPF_ANY);
-	return 0;
+	bpf_map_update_elem(map, key, &first, BPF_ANY);
 }
 
 /* Whether one more relayed flow of the client of work.packet is recorded: in NEW_SECONDS as many as it may have uses. */
 static __noinline int has_relayed_place(struct work *w)
 {
 	struct config *settled = settings();
-	struct guesser name = {.cluster = NONE};
-	struct guesses *made;
+	struct slot_count *made;
+	__u64 client;
 
 	if (!w || !settled)
 		return 0;
-	name.network = w->address_verdict.client;
-	if (!name.network)
+	client = w->address_verdict.client;
+	if (!client)
 		return 1;
-	made = bpf_map_lookup_elem(&guesses, &name);
+	made = bpf_map_lookup_elem(&relayed, &client);
 	if (made && made->number >= settled->use_share && made->ends > w->seconds)
 		return 0;
-	count_one(&name, w->seconds, NEW_SECONDS);
+	count_one(&relayed, &client, w->seconds, NEW_SECONDS);
 	return 1;
 }
 
@@ -75,6 +76,6 @@ __noinline int count_guess(void)
 	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
 		return 0;
 	name = guesser_of(w);
-	count_one(&name, w->seconds, site->clusters[w->address_verdict.cluster].slot_seconds);
+	count_one(&guesses, &name, w->seconds, site->clusters[w->address_verdict.cluster].slot_seconds);
 	return 0;
 }

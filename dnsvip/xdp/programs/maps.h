@@ -338,24 +338,33 @@ struct {
 	__type(value, __u64);
 } use_shares SEC(".maps");
 
-/* Bad proofs of source networks in one slot of a cluster, and relayed flows of clients (guesses.h). */
-struct guesser {
-	__be64 network; /* the first half of the source; a client's id */
-	__u32 cluster; /* NONE: a client's relayed flows are counted */
-	__u32 zero;
-};
-
-struct guesses {
+/* How many there have been in one slot. */
+struct slot_count {
 	__u32 ends; /* the first second after the slot */
 	__u32 number;
+};
+
+/* Bad proofs of source networks in one slot of a cluster (guesses.h). */
+struct guesser {
+	__be64 network; /* the first half of the source */
+	__u32 cluster;
+	__u32 zero;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct guesser);
-	__type(value, struct guesses);
+	__type(value, struct slot_count);
 } guesses SEC(".maps");
+
+/* Relayed flows that each client has opened, by its id (guesses.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct slot_count);
+} relayed SEC(".maps");
 
 /* Replies under nat: from the key of a reply to the key of its flow. */
 struct {

@@ -128,10 +128,17 @@ static long sweep_share(void *map, __u64 *client, __u64 *count, struct sweeping 
 	return 0;
 }
 
-static long sweep_guess(void *map, struct guesser *name, struct guesses *made, struct sweeping *s)
+static long sweep_guess(void *map, struct guesser *name, struct slot_count *made, struct sweeping *s)
 {
 	if (s->all || made->ends <= s->now)
 		bpf_map_delete_elem(&guesses, name);
+	return 0;
+}
+
+static long sweep_relayed(void *map, __u64 *client, struct slot_count *opened, struct sweeping *s)
+{
+	if (s->all || opened->ends <= s->now)
+		bpf_map_delete_elem(&relayed, client);
 	return 0;
 }
 
@@ -172,6 +179,7 @@ int sweep(struct sweep *order)
 	bpf_for_each_map_elem(&use_shares, sweep_share, &s, 0);
 	bpf_for_each_map_elem(&fragments, sweep_fragment, &s, 0);
 	bpf_for_each_map_elem(&guesses, sweep_guess, &s, 0);
+	bpf_for_each_map_elem(&relayed, sweep_relayed, &s, 0);
 	return s.expired;
 }
 

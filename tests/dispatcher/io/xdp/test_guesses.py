@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.address.proof import Bind
-from dnsvip.dispatcher.flows.guesses import GUESSERS, MOST_GUESSES
+from dnsvip.dispatcher.flows.guesses import MOST_GUESSES
+from dnsvip.dispatcher.flows.slot_counts import MOST_COUNTED
 from dnsvip.site import Proof
 from tests.dispatcher.build import ACK, CLIENT, CLIENTS, CLUSTER, NOW, SITE, SYN, address, datagram, proven, segment
 from tests.dispatcher.io.xdp.kernel import loaded
@@ -94,7 +95,7 @@ def test_a_syn_on_a_known_flow_is_a_guess(both: Both) -> None:
 def test_a_sweep_forgets_what_is_over(both: Both) -> None:
     """Networks whose slot is over are forgotten by a sweep, others not; the tables are of one size."""
     guesses = both.kernel.maps["guesses"]
-    assert guesses.max_entries == GUESSERS
+    assert guesses.max_entries == both.kernel.maps["relayed"].max_entries == MOST_COUNTED
     guess(both)
     guess(both, 2, ELSEWHERE, after=AFTER)
     both.kernel.writer.sweep(NOW + AFTER - 1)
