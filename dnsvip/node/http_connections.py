@@ -1,7 +1,9 @@
 """Bounds on the connections of an HTTP listener: seconds for a head and between requests, numbers in all and each.
 
 aiohttp waits for a head as long as its sender likes. A Guard stands between the transport and aiohttp's protocol and
-ends what takes too long; where there are too many, the longest waiting one without a request in progress goes first.
+ends what takes too long. Where there are too many, one without a request in progress goes first, of the network (/24,
+/48) with most of them the one that waits longest; where all have one, the oldest of a network with more than the
+newcomer's.
 A TLS handshake that has not ended is a head that has not ended.
 """
 
@@ -14,13 +16,14 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dnsvip.admin.http.problems import Handler
+from dnsvip.dns.protection.crowds import Crowds, network_of
 from dnsvip.node.give_way import never
 from dnsvip.site.io.acceptor import Acceptor
 from dnsvip.site.node_admin import AdminLimits
@@ -60,19 +63,30 @@ class Connections:
         self.by_transport: dict[asyncio.BaseTransport, Guard] = {}
         self._held: dict[Guard, None] = {}
         self._sources: Counter[str] = Counter()
+        self._waiting: Crowds[Guard] = Crowds()
+        self._all: Crowds[Guard] = Crowds()
 
     def admit(self, guard: Guard) -> bool:
-        """Take a connection in; where there are too many the longest waiting one goes, or this one: False."""
+        """Take a connection in; where there are too many another one goes, or this one: False."""
         per_source = self.most if guard.shared else self.limits.per_source
         if self._sources[guard.source] >= per_source:
-            self._make_room(guard.source)
-        elif len(self._held) >= self.most:
-            self._make_room(None)
+            self._end_waiting_of(guard.source)
+        elif len(self._held) >= self.most and (gone := self._in_the_way(guard)) is not None:
+            gone.end()
         if self._sources[guard.source] >= per_source or len(self._held) >= self.most:
             return False
         self._held[guard] = None
         self._sources[guard.source] += 1
+        self._all.add(guard.network, guard)
+        self._waiting.add(guard.network, guard)
         return True
+
+    def note(self, guard: Guard) -> None:
+        """Whether a connection has a request in progress has changed."""
+        if guard in self._held:
+            self._waiting.remove(guard.network, guard)
+            if not guard.busy:
+                self._waiting.add(guard.network, guard)
 
     def forget(self, guard: Guard) -> None:
         """A connection is over."""
@@ -80,14 +94,24 @@ class Connections:
             self.by_transport.pop(guard.transport, None)
         if guard in self._held:
             del self._held[guard]
+            self._all.remove(guard.network, guard)
+            self._waiting.remove(guard.network, guard)
             self._sources[guard.source] -= 1
             if not self._sources[guard.source]:
                 del self._sources[guard.source]
 
-    def _make_room(self, source: str | None) -> None:
-        waiting = (guard for guard in self._held if not guard.busy and source in (None, guard.source))
+    def _end_waiting_of(self, source: str) -> None:
+        waiting = (guard for guard in self._held if not guard.busy and guard.source == source)
         if (oldest := next(waiting, None)) is not None:
             oldest.end()
+
+    def _in_the_way(self, newcomer: Guard) -> Guard | None:
+        """Who makes room for a newcomer where all places are taken: nobody of a network that has fewer than its own."""
+        network, own = newcomer.network, self._all.size(newcomer.network)
+        waiting, busy = self._waiting.in_the_way(network), self._all.in_the_way(network)
+        if waiting is not None and self._all.size(waiting.network) >= own:
+            return waiting
+        return busy if busy is not None and self._all.size(busy.network) > own + 1 else None
 
     def middleware(self) -> Any:
         """A middleware, the outermost one, that notes which connections have a request in progress."""
@@ -155,12 +179,15 @@ class Guard(asyncio.Protocol):
         self._opening: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport | None = None
         self.source, self.shared = "", False
+        self.network: tuple[int, int] | None = None
         self.busy = self._lost = False
         self._in_head = True
 
     def open(self, sock: socket.socket, peer: object, context: ssl.SSLContext | None) -> None:
         """Admit an accepted connection, or close it."""
-        self.source = _source(peer)
+        if isinstance(peer, tuple):  # else it comes by a Unix socket, which is one source
+            address = ip_address(str(peer[0]).partition("%")[0])
+            self.source, self.network = _source(address), network_of(address)
         self.shared = self._connections.shared(str(peer[0]) if isinstance(peer, tuple) else "")
         if not self._connections.admit(self):
             sock.close()
@@ -198,12 +225,14 @@ class Guard(asyncio.Protocol):
     def begin(self) -> None:
         """A head is complete, and its request is being answered."""
         self.busy, self._in_head = True, False
+        self._connections.note(self)
         if self._timer is not None:
             self._timer.cancel()
 
     def rest(self, seconds: float) -> None:
         """A request is answered; the next one must begin within so many seconds."""
         self.busy = False
+        self._connections.note(self)
         if not self._lost:
             self._wait(seconds)
 
@@ -272,9 +301,6 @@ def keeps_up(before: int, left: int, seconds: float, rate: int) -> bool:
     return before - left >= seconds * rate / 8
 
 
-def _source(peer: object) -> str:
-    """What connections are counted by: an IPv4 address, an IPv6 /64; a Unix socket is one source."""
-    if not isinstance(peer, tuple):
-        return ""
-    address = ip_address(str(peer[0]).partition("%")[0])
+def _source(address: IPv4Address | IPv6Address) -> str:
+    """What connections are counted by: an IPv4 address, an IPv6 /64."""
     return str(address) if address.version == 4 else str(int(address) >> 64)

@@ -124,6 +124,38 @@ async def _many_half_heads_keep_nobody_out() -> None:
 
 
 @LOOPS
+@pytest.mark.parametrize("busy", [False, True])
+def test_some_networks_keep_no_other_out(run: Run, *, busy: bool) -> None:
+    """Where some networks hold all places, each of their addresses no more than it may, with requests in progress or
+    without, a newcomer from another is answered, on a connection that it keeps."""
+    run(_some_networks_keep_no_other_out(busy=busy))
+
+
+async def _some_networks_keep_no_other_out(*, busy: bool) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n" if busy else b""
+    held = []
+
+    async def crowd() -> None:
+        for number in range(24):
+            source = (f"127.1.{number % 3}.{1 + number}", 0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source)
+            writer.write(head)
+            await asyncio.sleep(0.01)
+            held.append((reader, writer))
+
+    async with listening(Connections(AdminLimits(connections=12, per_source=2))) as port:
+        await crowd()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.2.0.1", 0))
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+            await reader.readexactly(1)
+            await crowd()
+        for _, each in (*held, (reader, writer)):
+            each.close()
+
+
+@LOOPS
 def test_a_proxy_speaks_for_many(run: Run) -> None:
     """A trusted proxy may hold as many connections as all together, and no more."""
     run(_a_proxy_speaks_for_many())

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
+from dnsvip.dns.protection.crowds import Crowds, Network, network_of
 from dnsvip.dns.protection.fair_queue import FairQueue
 from dnsvip.dns.protection.sources import source_of
 
@@ -72,32 +73,39 @@ class Gate:
     """Counts the connections of one server and keeps them within its limits; those of `front_ends` have no source until
     they name it.
 
-    `streams` stand in the order of their last query, with what each is counted by: where there is no room, the one idle
-    longest goes.
+    `streams` stand with what each is counted by. Where there is no room, one of the network (/24, /48) with most
+    streams goes, the one idle longest: who fills all places from some networks keeps no other out.
     """
 
     def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
         self.limits, self.front_ends = limits, front_ends
-        self.streams: OrderedDict[Admitted, list[_Source]] = OrderedDict()
+        self.streams: dict[Admitted, list[_Source]] = {}
         self.turns = StreamTurns()
         self.buffer = bytearray(READ)
         self._sources: Counter[_Source] = Counter()
+        self._networks: dict[Admitted, Network | None] = {}
+        self._crowds: Crowds[Admitted] = Crowds()
 
     def enter(self, stream: Admitted) -> bool:
         """Admit a connection; False where its source has too many."""
-        keys = [] if stream.source in self.front_ends else _source_keys(stream.source)
+        unnamed = stream.source in self.front_ends
+        keys = [] if unnamed else _source_keys(stream.source)
+        network = None if unnamed else network_of(stream.source)
         if any(self._sources[key] >= times * self.limits.per_source for key, times in keys):
             return False
-        while len(self.streams) >= self.limits.connections:
-            oldest = next(iter(self.streams))
-            self.leave(oldest)
-            oldest.evict()
+        while len(self.streams) >= self.limits.connections and (gone := self._crowds.in_the_way(network)) is not None:
+            self.leave(gone)
+            gone.evict()
         self.streams[stream] = [key for key, _ in keys]
         self._sources.update(self.streams[stream])
+        self._networks[stream] = network
+        self._crowds.add(network, stream)
         return True
 
     def leave(self, stream: Admitted) -> None:
         """Release a connection; one that was never admitted changes nothing."""
+        if stream in self._networks:
+            self._crowds.remove(self._networks.pop(stream), stream)
         for key in self.streams.pop(stream, ()):
             self._sources[key] -= 1
             if not self._sources[key]:
@@ -105,8 +113,8 @@ class Gate:
 
     def touch(self, stream: Admitted) -> None:
         """Note that a connection is in use."""
-        if stream in self.streams:
-            self.streams.move_to_end(stream)
+        if stream in self._networks:
+            self._crowds.use(self._networks[stream], stream)
 
 
 class StreamTurns:

@@ -64,7 +64,33 @@ def test_the_longest_idle_goes() -> None:
     gate.touch(streams[2])
     assert gate.enter(streams[4])
     assert [stream.evicted for stream in streams] == [True, True, False, False, False, False]
-    assert list(gate.streams) == [streams[3], streams[2], streams[4]]
+    assert set(gate.streams) == {streams[3], streams[2], streams[4]}
+
+
+def test_networks_that_fill_all_places_make_room_themselves() -> None:
+    """Four networks hold all places and ask all the time; a newcomer from another, silent since it came, keeps its
+    place however often they come again, and so does the only stream of a network that was there before."""
+    gate = gate_of(StreamLimits(connections=100, per_source=8))
+    early = Connected("203.0.113.1")
+    assert gate.enter(early)
+    crowd = [Connected(f"192.0.{net}.{host}") for net in range(4) for host in range(32)]
+    assert all(gate.enter(stream) for stream in crowd)
+    newcomer = Connected("198.51.100.1")
+    assert gate.enter(newcomer)
+    for net in range(4):
+        for host in range(32):
+            again = Connected(f"192.0.{net}.{host}")
+            assert gate.enter(again) or len(gate.streams) == 100
+            gate.touch(again)
+    assert not early.evicted
+    assert not newcomer.evicted
+    assert {early, newcomer} <= set(gate.streams)
+    assert len(gate.streams) == 100
+    for stream in list(gate.streams):
+        gate.leave(stream)
+    assert not gate._networks
+    assert not gate._crowds._members
+    assert not gate._crowds._sizes
 
 
 def test_a_front_end_takes_no_places_of_its_neighbours() -> None:

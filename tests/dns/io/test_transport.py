@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -135,6 +135,34 @@ def test_outcomes_sum_to_messages(server: Running) -> None:
 
 
 LIMITS = StreamLimits(connections=6, per_source=4, idle=0.4, write=0.4)
+
+
+def test_networks_that_hold_all_places() -> None:
+    """Four networks open streams without end and ask on each; a stream of another network, open before or come since,
+    is answered after any pause."""
+    limits = StreamLimits(connections=24, per_source=2)
+    with Running(world_snapshot(), limits=limits) as running, ExitStack() as open_:
+
+        def connected(source: str) -> socket.socket:
+            address = ("127.0.0.1", running.port)
+            return open_.enter_context(socket.create_connection(address, 10, (source, 0)))
+
+        def crowd() -> None:
+            for number in range(40):
+                with suppress(ConnectionError):
+                    sock = connected(f"127.7.{number % 4}.{1 + number}")
+                    sock.sendall(frame(question()))
+                    sock.settimeout(10)
+                    receive(sock)
+
+        early = connected("127.8.0.1")
+        crowd()
+        late = connected("127.9.0.1")
+        crowd()
+        for sock, number in ((early, 5), (late, 6)):
+            sock.sendall(frame(question(id_=number)))
+            assert ids(sock, 1) == [number]
+        assert running.counters()["transport"]["tcp_open"] == 24
 
 
 @pytest.fixture(scope="module")
