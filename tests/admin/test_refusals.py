@@ -165,6 +165,13 @@ async def test_queries(api: Api, query: str) -> None:
     assert "1 to 1000" in answer.text
 
 
+async def test_very_many_parameters(api: Api) -> None:
+    """A query of thousands of parameters is refused before any is looked at."""
+    answer = await api("GET", "clients?" + "&".join(f"a{number}" for number in range(1000)))
+    assert answer.status == 400
+    assert answer.json["detail"] == "The query has more than 256 parameters."
+
+
 async def test_conditions(api: Api) -> None:
     """If-Match lets a change through only on the form that it was made for; If-None-Match: * only makes anew."""
     seen = (await api("GET", "tiers/gold")).headers["ETag"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
@@ -24,6 +25,9 @@ from dnsvip.site.rights import NARROWED
 PATH = "/console/session"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"
 CSRF = "X-CSRF-Token"
+MOST_BYTES = 1 << 14
+"""Characters of a request's cookies, those of other programs of this host among them; browsers send some 8,000."""
+
 SAFE = ("GET", "HEAD", "OPTIONS")
 OWN_SITE = ("same-origin", "none")
 
@@ -97,11 +101,21 @@ async def sign_out(request: web.Request) -> web.Response:
 def _session_of(request: web.Request) -> tuple[str, Session | None]:
     """The id and session of a request's cookie; one opened under TLS is accepted only under the name that needs TLS."""
     sessions, now = request.app[SESSIONS], time.monotonic()
+    cookies = _cookies(request.headers.getall("Cookie", ()))
     for cookie, secure in ((SECURE_COOKIE, True), (COOKIE, False)):
-        name = request.cookies.get(cookie, "")
+        name = cookies.get(cookie, "")
         if name and (session := sessions.find(name, secure=secure, now=now)):
             return name, session
     return "", None
+
+
+def _cookies(lines: Sequence[str]) -> dict[str, str]:
+    """The session cookies of a request (RFC 6265 section 4.2.1); raises Refusal. Python's own parser takes 30 ms for
+    what anybody may send before it is known who asks."""
+    if sum(map(len, lines)) > MOST_BYTES:
+        raise Refusal("bad-request", f"Cookie: has more than {MOST_BYTES} characters.")
+    pairs = (pair.partition("=") for line in lines for pair in line.split(";") if COOKIE in pair)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _check_intended(request: web.Request, session: Session) -> None:

@@ -107,6 +107,10 @@ class Operation:
         return request.match_info.get(self.name)
 
 
+MOST_PARAMETERS = 256
+"""Parameters of a query: the longest list of them that is any use has a tenth."""
+
+
 class Served:
     """An operation as aiohttp calls it."""
 
@@ -118,6 +122,8 @@ class Served:
         """Answer, after the query has been read."""
         if any(len(part) > LONGEST_NAME for part in request.match_info.values()):
             raise Refusal("not-found", f"No name here has more than {LONGEST_NAME} characters.")
+        if request.rel_url.raw_query_string.count("&") >= MOST_PARAMETERS:
+            raise Refusal("bad-request", f"The query has more than {MOST_PARAMETERS} parameters.")
         if any("\0" in text for text in (*request.match_info.values(), *request.query.keys(), *request.query.values())):
             raise Refusal("bad-request", "No path and no query here has a character U+0000.")
         if not self.operation.raw:

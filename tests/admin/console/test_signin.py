@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
+from multidict import CIMultiDict
 
-from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE
+from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE, _cookies
 from dnsvip.admin.http.auth import ATTEMPTS_KEY
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Api
@@ -56,6 +57,39 @@ async def test_under_tls_the_cookie_is_secure(api: Api) -> None:
         api.client.session.cookie_jar.clear()
         answer = await api.client.get("/api/v1/tiers", headers={"Cookie": f"{cookie_name}={name}"})
         assert answer.status == status
+
+
+HOSTILE_COOKIES = [
+    "a=b; " * 1600,
+    "a" * 8000,
+    ";" * 8000,
+    'a="' + '\\"' * 3900,
+    f"{COOKIE}=; " * 440,
+    "a=;" * 2600,
+    "=" * 8000,
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE_COOKIES, ids=[line[:6] for line in HOSTILE_COOKIES])
+async def test_cookies_of_strangers_cost_little(api: Api, line: str) -> None:
+    """However many cookies come with a request, in whatever form, they are read in a millisecond, and the session's
+    among them still counts."""
+    cookie = (await sign_in(api)).cookies[COOKIE]
+    api.client.session.cookie_jar.clear()
+    for sent, status in ((f"{line}; {COOKIE}={cookie.value}", 200), (line, 401)):
+        assert (await api.client.get("/api/v1/tiers", headers={"Cookie": sent})).status == status
+    begun = time.thread_time()
+    for _ in range(10):
+        _cookies([line, line])
+    assert time.thread_time() - begun < 0.02
+
+
+async def test_cookies_without_end(api: Api) -> None:
+    """More than browsers send is refused unread, with what is wrong."""
+    lines = [("Cookie", "a=b; " * 1600)] * 3
+    answer = await api.client.get("/api/v1/tiers", headers=CIMultiDict(lines))
+    assert answer.status == 400
+    assert "Cookie: has more than 16384 characters" in (await answer.json())["detail"]
 
 
 @pytest.mark.parametrize(
