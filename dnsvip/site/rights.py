@@ -1,8 +1,9 @@
 """What a caller of the API may do: scopes, roles as named sets of scopes, and whether one covers another. Pure.
 
 A scope allows actions on kinds of objects, and can be narrowed by patterns (`*` matches anything) to
-clusters, zones, clients, tiers and TSIG keys, and to networks. Rights are a set of scopes; what no scope allows
-is denied. What a client reaches through its fields counts too: its tier, its networks and its TSIG keys.
+clusters, zones, clients, tiers and TSIG keys, and to networks and attributes. Rights are a set of scopes; what no scope
+allows is denied. What a client reaches through its fields counts too: its tier, its networks, its TSIG keys, and its
+attributes, by which rules choose pools.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ def _checked_network(text: str) -> str:
 
 
 NetworkPattern = Annotated[str, AfterValidator(_checked_network), Field(max_length=49, examples=["192.0.2.0/24"])]
+AttributePattern = Annotated[
+    str, Field(pattern=r"^(\*|[A-Za-z0-9_.*-]{1,64}=[^\s,\[\]?]{1,200})$", examples=["plan=free", "lang=*"])
+]
 KindName = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS)}|\*)$", examples=["client"])]
 
 NARROWED: Mapping[str, str] = {
@@ -77,6 +81,7 @@ NARROWINGS: Mapping[str, str] = {
     "tiers": "tiers, also as what a client is given",
     "tsig": "TSIG keys, also as what a client is given",
     "networks": "networks that a client may be given",
+    "attributes": "attributes, NAME=VALUE, that a client or a service may be given and may lose",
 }
 """The fields by which a scope is narrowed, and to what."""
 
@@ -109,6 +114,7 @@ class Scope:
     tiers: Annotated[tuple[Pattern, ...], _narrows("tiers")] = (ALL,)
     tsig: Annotated[tuple[Pattern, ...], _narrows("tsig")] = (ALL,)
     networks: Annotated[tuple[NetworkPattern, ...], _narrows("networks")] = (ALL,)
+    attributes: Annotated[tuple[AttributePattern, ...], _narrows("attributes")] = (ALL,)
 
     def allows(self, action: Action, kind: str, name: str | None, zones: Collection[str] = ()) -> bool:
         """Whether it allows the action on the object; `name` None is any object of the kind. `zones`: all that
@@ -141,6 +147,12 @@ class Scope:
         return ALL in self.networks or (
             all(match.step in PREFIX_STEPS for match in places)
             and all_inside((match.value for match in places), self.networks)
+        )
+
+    def gives(self, attributes: Iterable[str]) -> bool:
+        """Whether attributes, NAME=VALUE, may be given and taken."""
+        return ALL in self.attributes or all(
+            any(fnmatchcase(text, pattern) for pattern in self.attributes) for text in attributes
         )
 
     def covers(self, other: Scope) -> bool:
@@ -185,8 +197,8 @@ class Rights:
     def allow_client(self, before: Client | None, after: Client) -> bool:
         """Whether one scope allows a client to be written with the tier and the matches that it did not have before.
 
-        Its tier, and a pool or servers of its own, count too where they are given to more: by a new match, or by
-        enabling the client.
+        Its tier, its attributes, and a pool or servers of its own, count too where they are given to more: by a new
+        match, or by enabling the client. An attribute that it loses counts like one that it gets.
         """
         matches = new_matches(before, after)
         enabled = after.state is ClientState.ENABLED and before is not None and before.state is not after.state
@@ -194,10 +206,18 @@ class Rights:
         given = bool(matches) or enabled
         tier = None if before is not None and before.tier == after.tier and not given else after.tier
         routed = bool(after.pool or after.servers) and (given or not same)
+        attributes = new_attributes(before, after) | (_pairs(after) if given else set())
         return any(
-            scope.allows(Action.WRITE, "client", after.name) and scope.holds(tier, matches, routed=routed)
+            scope.allows(Action.WRITE, "client", after.name)
+            and scope.holds(tier, matches, routed=routed)
+            and scope.gives(attributes)
             for scope in self.scopes
         )
+
+    def gives(self, kind: str, name: str, attributes: Iterable[str]) -> bool:
+        """Whether one of the scopes that allow to write an object gives and takes these attributes, NAME=VALUE."""
+        given = list(attributes)
+        return any(scope.allows(Action.WRITE, kind, name, self.zones) and scope.gives(given) for scope in self.scopes)
 
     def unreached(self, kind: str, name: str, references: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
         """One of the objects (kind, name) that an object is to refer to newly and that no scope which allows to write
@@ -223,12 +243,13 @@ class Rights:
 
     @property
     def writes_any_client(self) -> bool:
-        """Whether every client may be written, with every tier, network and TSIG key."""
+        """Whether every client may be written, with every tier, network, TSIG key and attribute."""
         return self.patterns(Action.WRITE, "tsig") is None and any(
             scope.allows(Action.WRITE, "client", None)
             and ALL in scope.clients
             and ALL in scope.tiers
             and ALL in scope.networks
+            and ALL in scope.attributes
             for scope in self.scopes
         )
 
@@ -273,6 +294,16 @@ def new_matches(before: Client | None, after: Client) -> list[Match]:
     """The matches of a client that it did not have before."""
     old = set(before.match) if before is not None else set()
     return [match for match in after.match if match not in old]
+
+
+def new_attributes(before: Any, after: Any) -> set[str]:
+    """The attributes, NAME=VALUE, that an object has and did not have before, or had and has no longer; none of a kind
+    without attributes."""
+    return _pairs(before) ^ _pairs(after)
+
+
+def _pairs(thing: Any) -> set[str]:
+    return {f"{name}={value}" for name, value in getattr(thing, "attributes", {}).items()}
 
 
 def fits_any(kind: str, name: str, patterns: Iterable[str], zones: Collection[str] = ()) -> bool:

@@ -39,6 +39,7 @@ FIELDS = {
     "tier": "tiers",
     "tsig": "tsig",
 }
+ATTRIBUTES = ("*", "lang=*", "lang=fr", "lang=e*", "plan=free")
 WORDS = ("a", "ab", "b", "Ab", "a_b", "a.b", "web", "gold", "x")
 LOOSE = ("*", "a*", "*b", "a*b", "A*", "a_*", "web", "*.a.test", "a.test", "*test", "client-1*", "gold", "nobody")
 
@@ -124,7 +125,7 @@ def one_allows(scope: dict[str, Any], action: str, kind: str, name: str | None, 
     if action not in scope["actions"] or not {"*", right or kind} & set(scope["kinds"]):
         return False
     if kind == "site":  # a whole site holds objects of every kind
-        return not any("*" not in scope.get(field, ["*"]) for field in set(FIELDS.values()))
+        return not any("*" not in scope.get(field, ["*"]) for field in {*FIELDS.values(), "attributes"})
     patterns = scope.get(FIELDS.get(kind, ""), ["*"])
     if name is None:
         return True
@@ -151,6 +152,9 @@ def random_scopes(dice: random.Random) -> list[dict[str, Any]]:
         for field in sorted(set(FIELDS.values())):
             if dice.random() < 0.5:
                 scope[field] = dice.sample(LOOSE, dice.randint(1, 3))
+        own = random.Random(repr(scope))
+        if own.random() < 0.4:
+            scope["attributes"] = own.sample(ATTRIBUTES, own.randint(1, 2))
         scopes.append(scope)
     return scopes
 

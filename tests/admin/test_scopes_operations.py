@@ -320,14 +320,21 @@ async def check_decode(api: Api, address: str, scopes: Scopes, headers: dict[str
         assert part.status == (200 if seen else 403), (address, tells, scopes, part.text)
 
 
+NOTHING: Json = {"attributes": {}}
+
+
 def may_give(all_: Everything, scopes: Scopes, before: Json | None, after: Json) -> bool:
-    """The naive rule of what a client may be given: its tier, its new matches, and nothing inside another's network."""
+    """The naive rule of what a client may be given: its tier, its new matches and attributes, and nothing inside
+    another's network."""
     new = [match for match in after["match"] if before is None or match not in before["match"]]
     tier = None if before is not None and before["tier"] == after["tier"] and not new else after["tier"]
     networks = [ip_network(match["source"]) for match in new if "source" in match]
+    olds, news = ({f"{n}={v}" for n, v in item["attributes"].items()} for item in (before or NOTHING, after))
+    changed = (olds | news) - (olds & news) | (news if new else set())
     reaching = [
         scope
         for scope in scopes
+        if all(any(fnmatchcase(text, p) for p in scope.get("attributes", ["*"])) for text in changed)
         if one_allows(scope, "write", "client", after["name"])
         and (tier is None or any(fnmatchcase(tier, pattern) for pattern in scope.get("tiers", ["*"])))
     ]
@@ -349,6 +356,7 @@ async def check_gifts(api: Api, all_: Everything, scopes: Scopes, headers: dict[
         match = dice.choice([[], inside[:1], fresh, [{"tsig": "acme-key"}]])
         after = {"name": dice.choice(["a-new", "web.new"]), "id": 1 << 19} | (before or {})
         after |= {"tier": dice.choice(["gold", "standard"]), "match": [*(before or {"match": []})["match"], *match]}
+        after["attributes"] = random.Random(repr(after)).choice([{}, {}, {"lang": "fr"}, {"lang": "en"}])
         path = "clients/import?dry_run=true&mode=per-line"
         answer = await api("POST", path, data=_line(after), headers=headers)
         if not allowed(scopes, ("write", "client"), None):

@@ -72,14 +72,25 @@ def test_classify(served: Node) -> None:
 def test_tokens_with_rights(served: Node) -> None:
     """A token made with scopes may just that; it is changed, renewed and told of."""
     argv = ["--scope", "read:client,tier", "--clients", "ac*", "--expires-in", "2h", "--per-minute", "100"]
-    argv += ["--tiers", "gold", "--tsig", "ac*", "--tsig", "x", "--match-network", "192.0.2.0/24"]
+    argv += [
+        "--tiers",
+        "gold",
+        "--tsig",
+        "ac*",
+        "--tsig",
+        "x",
+        "--match-network",
+        "192.0.2.0/24",
+        "--attributes",
+        "lang=*",
+    ]
     clear = ok(served, "tokens", "create", "narrow", *argv, "--network", "127.0.0.0/8").strip()
     env = {"DNSVIP_API": f"127.0.0.1:{served.api}", "DNSVIP_TOKEN": clear}
     assert served.dnsvip("clients", "show", "acme", env=env).returncode == 0
     refused = served.dnsvip("clients", "move", "acme", "gold", env=env)
     assert (refused.returncode, "lacks the scope write:client" in refused.stderr) == (1, True)
     assert (
-        "read:client,tier clients=ac* tiers=gold tsig=ac*,x networks=192.0.2.0/24"
+        "read:client,tier clients=ac* tiers=gold tsig=ac*,x networks=192.0.2.0/24 attributes=lang=*"
         in served.dnsvip("tokens", "whoami", env=env).stdout
     )
     shown = as_json(served, "tokens", "show", "narrow")

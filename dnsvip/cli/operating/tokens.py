@@ -41,6 +41,7 @@ Examples:
   dnsvip tokens create certbot --role acme
   dnsvip tokens create partner --scope read,write:client --clients 'partner-*'
   dnsvip tokens create reseller --scope write:client --tiers silver --match-network 192.0.2.0/24
+  dnsvip tokens create desk --scope read,write:client --attributes 'lang=*' --attributes plan=free
 """
 
 MATCHED = "--match-network"

@@ -31,7 +31,7 @@ KEPT = {"role", "scopes"}, {"role", "scopes", "per_minute"}
 """What a row keeps of the rights of a token: all of the first in any version, and no more than the second."""
 
 TOKEN_KIND = "token"  # noqa: S105 - the kind of tokens in problems and audit rows
-NEWER = ("tiers", "tsig", "networks")
+NEWER = ("tiers", "tsig", "networks", "attributes")
 """Narrowings that a scope of version 0.2 does not have."""
 
 

@@ -1,4 +1,4 @@
-"""Whether rights reach what a client is given: its tier, its networks, its TSIG keys, and nobody else's traffic."""
+"""Whether rights reach what a client is given: its tier, networks, attributes, TSIG keys, and nobody else's traffic."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _beyond(rights: Rights, before: Client | None, after: Client) -> str | None:
     if not rights.allow(Action.WRITE, "client", after.name):
         return f"lacks the scope {wanted(Action.WRITE, 'client', after.name)}"
     if not rights.allow_client(before, after):
-        return f"lacks a scope write:client that reaches the tier {after.tier} and every new match of {after.name}"
+        what = f"the tier {after.tier}, every new match and every attribute of {after.name} that it gives or takes"
+        return f"lacks a scope write:client that reaches {what}"
     for match in new_matches(before, after):
         if match.step is Step.TSIG and not rights.allow(Action.WRITE, "tsig", match.value):
             return f"lacks the scope {wanted(Action.WRITE, 'tsig', match.value)}, whose key the client would be given"
