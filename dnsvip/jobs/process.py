@@ -19,7 +19,7 @@ from dnsvip.jobs.channel import Job, Kind, read_frame, send_job
 Take: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a job's output; the job waits meanwhile."""
 
-MOST_ARGUMENTS = 1 << 20
+MOST_ARGUMENTS = 1 << 16
 """Bytes of a pickled result that is read on the event loop; larger ones are read in a thread."""
 
 

@@ -26,6 +26,7 @@ Claims = Annotated[
         "Claims",
         "Fields that an enrolled client sets itself for each connection, proven with its key, and their widths: 24 "
         "bits at most in all, beside those of layout and tag. Names differ from those of the layout.",
+        most=64,
     ),
 ]
 

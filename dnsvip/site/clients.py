@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from dnsvip.address.proof import Bind
 from dnsvip.site.choices import ClientState, Networks, Step
 from dnsvip.site.declare import About
 from dnsvip.site.routing import MOST_OWN_SERVERS, OwnServer
 from dnsvip.site.values import LONGEST_VALUE, STRICT, AttributeWords, Name, Network
+
+MOST_MATCHES, MOST_TRUSTED = 4096, 4096
+"""Matches of one client, and networks of trusted resolvers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,15 @@ MatchEntry = Annotated[
 ]
 
 
+def _once_each(matches: tuple[Match, ...]) -> tuple[Match, ...]:
+    seen: set[Match] = set()
+    for match in matches:
+        if match in seen:
+            raise ValueError(f'has {{ {match.step.value} = "{match.value}" }} twice')
+        seen.add(match)
+    return matches
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """How a client proves that it holds its key."""
@@ -118,8 +130,14 @@ class Client:
     ]
     tier: Annotated[Name, About("Tier", "Tier of the client.", listed=3, filtered=True, sorted=True, refers="tier")]
     match: Annotated[
-        tuple[MatchEntry, ...],
-        About("Match", "How the client is identified; any of these suffices.", listed=5, filtered=True),
+        Annotated[tuple[MatchEntry, ...], AfterValidator(_once_each)],
+        About(
+            "Match",
+            "How the client is identified; any of these suffices.",
+            listed=5,
+            filtered=True,
+            most=MOST_MATCHES,
+        ),
     ] = ()
     proof: Annotated[Proof, About("Proof", "How the client proves that it holds its key.")] = Proof()
     attributes: Annotated[
@@ -183,9 +201,10 @@ class Classify:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     order: Annotated[
-        tuple[Step, ...], About("Order", "Steps that identify a client, in order; the first that matches decides.")
+        tuple[Step, ...],
+        About("Order", "Steps that identify a client, in order; the first that matches decides.", most=2 * len(Step)),
     ] = tuple(Step)
     trust_ecs_from: Annotated[
         tuple[Network, ...],
-        About("Trusted resolvers", "Networks of the resolvers whose EDNS Client Subnet is trusted."),
+        About("Trusted resolvers", "Networks of the resolvers whose EDNS Client Subnet is trusted.", most=MOST_TRUSTED),
     ] = ()

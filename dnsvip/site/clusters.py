@@ -52,6 +52,7 @@ class Cluster:
             "fields, claims and tag make 128 bits.",
             listed=6,
             heading="CARRIES",
+            most=64,
         ),
     ]
     tag_bits: Annotated[
@@ -60,7 +61,7 @@ class Cluster:
     default_tier: DefaultTier
     values: Annotated[
         Mapping[str, Mapping[str, int]],
-        About("Attribute values", "For each attribute or claim, its words and their numbers, from 1."),
+        About("Attribute values", "For each attribute or claim, its words and their numbers, from 1.", most=256),
     ] = field(default_factory=dict)
     expiry_unit: Annotated[
         Seconds, About("Expiry unit", "Time that one step of the expiry field covers.", unit="s")
@@ -189,7 +190,12 @@ class ClassCluster:
     classes: Annotated[
         Mapping[Name, tuple[int, ...]],
         About(
-            "Classes", "For each tier, the host numbers of its addresses.", listed=6, heading="CARRIES", refers="tier"
+            "Classes",
+            "For each tier, the host numbers of its addresses.",
+            listed=6,
+            heading="CARRIES",
+            refers="tier",
+            most=1024,
         ),
     ]
     default_tier: DefaultTier

@@ -22,6 +22,8 @@ class About:
     column's heading where that is not the field's name. Lists can be `filtered` and `sorted` by it. `refers` is the
     kind of object that the value names. A `runtime` field is set while the site runs, by API and command line, and a
     site file neither names nor resets it. A `secret` is only ever written. `media` is the media type of a document.
+    A list or table has at `most` so many entries when it is written (0: as many as anybody likes); what is stored since
+    before the bound is read all the same.
     """
 
     label: str
@@ -35,6 +37,7 @@ class About:
     runtime: bool = False
     secret: bool = False
     media: str = ""
+    most: int = 0
 
     def ui(self) -> dict[str, Any]:
         """The same as the `x-ui` part of a JSON schema."""
@@ -47,6 +50,8 @@ class About:
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         """The schema of the annotated type, with the words added."""
         schema: dict[str, Any] = handler(core_schema)
+        if self.most:
+            schema |= {"maxProperties" if schema.get("type") == "object" else "maxItems": self.most}
         return schema | {"x-ui": self.ui()} | ({"contentMediaType": self.media} if self.media else {})
 
 
@@ -130,6 +135,12 @@ def walk(model: type, head: str = "") -> Iterator[tuple[str, Declared]]:
         yield f"{head}{name}", field
         if field.model is not None:
             yield from walk(field.model, f"{head}{name}.")
+
+
+@cache
+def bounded(model: type[Any]) -> Sequence[tuple[tuple[str, ...], Declared]]:
+    """Path and declaration of each list and table that has a bound, in a class and the tables in it."""
+    return tuple((tuple(path.split(".")), field) for path, field in walk(model) if field.about.most)
 
 
 def table_at(model: type[Any], path: Sequence[str | int]) -> type[Any] | None:

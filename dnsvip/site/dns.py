@@ -20,7 +20,9 @@ class Transfer:
     """Who may transfer a zone (AXFR): a secondary in one of `to` that signs with `tsig`; both, where both are given."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    to: Annotated[tuple[Network, ...], About("Networks", "Networks that secondaries transfer the zone from.")] = ()
+    to: Annotated[
+        tuple[Network, ...], About("Networks", "Networks that secondaries transfer the zone from.", most=1024)
+    ] = ()
     tsig: Annotated[
         DnsName | None, About("TSIG key", "Key that secondaries sign their requests with.", refers="tsig")
     ] = None

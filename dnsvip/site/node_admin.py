@@ -56,7 +56,12 @@ class AdminLimits:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     connections: Annotated[
-        Number, About("Connections", "Maximum connections; fewer where the process may open few descriptors.")
+        Number,
+        About(
+            "Connections",
+            "Maximum connections, fewer where the process may open few descriptors; beyond, one of the network (/24, "
+            "/48) with most makes room.",
+        ),
     ] = 1024
     per_source: Annotated[
         Number, About("Per source", "Maximum connections of one source (an IPv4 address, an IPv6 /64).")

@@ -66,13 +66,16 @@ ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 class TcpSettings:
     """`[dns.tcp]`, for each worker: limits on connections in total and per source (an IPv4 address, an IPv6 /64;
     twice as many per /56, four times per IPv4 /24 or IPv6 /48), and the seconds without a complete query after which a
-    connection is closed. Where the total is reached, the connection idle longest makes room."""
+    connection is closed. Where the total is reached, one of the network (/24, /48) with most makes room, that idle
+    longest."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     connections: Annotated[
         int,
         Field(ge=1, le=1_000_000),
-        About("Connections", "Maximum connections per worker; beyond, the one idle longest makes room."),
+        About(
+            "Connections", "Maximum connections per worker; beyond, one of the network (/24, /48) with most makes room."
+        ),
     ] = 1000
     per_source: Annotated[
         int,

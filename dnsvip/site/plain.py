@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import CodecError, InvalidSite, Problem
 from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, Pool, Service, Site, Tier, TsigKey, Zone
-from dnsvip.site.declare import table_at
+from dnsvip.site.declare import bounded, table_at
 from dnsvip.site.registry import KINDS
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -30,13 +30,24 @@ MOST_PROBLEMS = 200
 """Problems of one object that are named; the others are counted."""
 
 
-def parse(kind: str, name: str, data: Mapping[str, Any]) -> SiteObject:
-    """The object `kind.name` from plain data without its name; raises InvalidSite."""
+def check_counts(kind: str, name: str, data: Mapping[str, Any], before: SiteObject | None = None) -> None:
+    """Raise InvalidSite where a list or table has more entries than it may, and more than in the object that was there
+    `before`. No entry is looked at."""
+    where = f"{kind}.{name}" if name else kind
+    if problems := list(_too_many(where, KINDS[kind].class_of(data), data, before)):
+        raise InvalidSite(problems)
+
+
+def parse(kind: str, name: str, data: Mapping[str, Any], *, counted: bool = False) -> SiteObject:
+    """The object `kind.name` from plain data without its name; raises InvalidSite. With `counted` the numbers of its
+    entries have been checked."""
     where = f"{kind}.{name}" if name else kind
     if KINDS[kind].named and data.get("name", name) != name:
         raise InvalidSite([Problem(f"{where}.name", f"does not fit the name {name!r}")])
     body = {**data, "name": name} if KINDS[kind].named else dict(data)
     target = KINDS[kind].class_of(body)
+    if not counted:
+        check_counts(kind, name, data)
     if problems := list(_too_large(where, body)):
         raise InvalidSite(problems)
     try:
@@ -77,6 +88,20 @@ def canonical_name(kind: str, name: str) -> str:
 
 def _adapter(target: type[SiteObject]) -> TypeAdapter[Any]:
     return _ADAPTERS[target]
+
+
+def _too_many(where: str, target: type, body: Any, before: SiteObject | None) -> Iterator[Problem]:
+    """Lists and tables with more entries than their declarations allow: before anything looks at the entries."""
+    for path, field in bounded(target):
+        value, known = body, before
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+            known = getattr(known, key, None)
+        number = len(value) if isinstance(value, list | tuple | Mapping) else 0
+        if number > field.about.most and number > (len(known) if isinstance(known, tuple | Mapping) else 0):
+            yield Problem(
+                f"{where}.{'.'.join(path)}", f"must have at most {field.about.most} entries (it has {number})"
+            )
 
 
 def _too_large(where: str, value: Any) -> Iterator[Problem]:

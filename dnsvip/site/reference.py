@@ -66,6 +66,7 @@ def _row(path: str, field: Declared, schema: Mapping[str, Any]) -> str:
     form = ", ".join(f"`{choice}`" for choice in field.choices) if field.choices else takes(schema)
     form = f"list of {form}" if field.choices and field.many else form
     form = f"name of a {KINDS[about.refers].noun}" if about.refers and not field.mapping else form
+    form += f", at most {about.most}" if about.most else ""
     unit = f" ({about.unit})" if about.unit and about.unit != "port" else ""
     text = [about.help, *(f"`{choice}`: {words(choice)[1]}" for choice in field.choices)]
     text += ["*(runtime)*"] if about.runtime else []

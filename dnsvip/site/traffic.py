@@ -153,13 +153,17 @@ MAX_POOLS = 5
 """A pool and the at most four that follow one another by `fallback`."""
 
 
+MOST_SERVERS = 4096
+"""Servers of one pool: as many as the kernel program has of all pools."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Servers that do the same work."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[Name, About("Name", "Name of the pool.", listed=1)]
-    servers: Annotated[tuple[Server, ...], About("Servers", "Servers of the pool.", listed=6)] = ()
+    servers: Annotated[tuple[Server, ...], About("Servers", "Servers of the pool.", listed=6, most=MOST_SERVERS)] = ()
     stickiness: Annotated[Stickiness, About("Stickiness", "What stays on the same server.", listed=3)] = Stickiness.FLOW
     forward: Annotated[Forward, About("Forwarding", "How packets reach the servers.", listed=2, filtered=True)] = (
         Forward.DIRECT

@@ -34,7 +34,7 @@ def through_csv(matches: list[dict[str, str]]) -> str:
     return written
 
 
-@given(st.lists(MATCHES, max_size=4))
+@given(st.lists(MATCHES, max_size=4, unique_by=str))
 def test_what_is_written_is_read(matches: list[dict[str, str]]) -> None:
     """Every match of every step comes back as it was."""
     through_csv(matches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -261,3 +262,76 @@ def test_new_narrowings_cover() -> None:
     assert Rights((old,)).allow_client(None, client)
     assert not Rights((narrow,)).allow_client(None, client)
     assert Rights((narrow,)).allow_client(client, client)
+
+
+ATTRIBUTES = [  # a scope's patterns, the client's attributes before and after, whether it may
+    (["lang=*"], {}, {"lang": "fr"}, True),
+    (["lang=fr"], {}, {"lang": "fr"}, True),
+    (["lang=fr"], {}, {"lang": "en"}, False),
+    (["lang=fr"], {"lang": "fr"}, {}, True),
+    (["lang=en"], {"lang": "fr"}, {"lang": "en"}, False),  # what it loses counts too
+    (["plan=*"], {"lang": "fr"}, {"lang": "fr"}, True),  # it keeps what others gave it
+    (["plan=*"], {"lang": "fr"}, {}, False),
+    (["*"], {}, {"lang": "fr"}, True),
+]
+
+
+@pytest.mark.parametrize(("patterns", "before", "after", "may"), ATTRIBUTES)
+async def test_attributes_are_narrowed(
+    api: Api, patterns: list[str], before: dict[str, str], after: dict[str, str], may: bool
+) -> None:
+    """A narrowed token gives and takes the attributes in its reach and no other, by PATCH, PUT, NDJSON and CSV."""
+    body = {"id": 9000, "tier": "gold", "attributes": before}
+    await api.ok("PUT", "clients/narrow", body)
+    headers = await made(api, scopes=[{"actions": ["write"], "kinds": ["client"], "attributes": patterns}])
+    wanted = body | {"attributes": after}
+    cell = json.dumps(after).replace('"', '""')
+    lines = {
+        "ndjson": json.dumps({"name": "narrow", **wanted}).encode(),
+        "csv": f'name,id,tier,attributes\nnarrow,9000,gold,"{cell}"\n'.encode(),
+    }
+    refusals = []
+    for form, line in lines.items():
+        answer = await api("POST", f"clients/import?dry_run=true&format={form}", data=line, headers=headers)
+        refusals.append("lacks a scope write:client that reaches" in answer.text)
+    patch = {"attributes": {**dict.fromkeys(before), **after}}
+    for method, sent in (("PATCH", patch), ("PUT", wanted)):
+        answer = await api(method, "clients/narrow", sent, headers=headers)
+        refusals.append(answer.status == 403)
+        assert answer.status == (200 if may else 403), answer.text
+        await api.ok("PUT", "clients/narrow", body)
+    assert refusals == [not may] * 4
+
+
+async def test_attributes_with_more_traffic(api: Api) -> None:
+    """A client's attributes out of reach go to no new match of it, nor back into force with it."""
+    await api.ok("PUT", "clients/narrow", {"id": 9000, "tier": "gold", "attributes": {"lang": "fr"}})
+    headers = await made(api, scopes=[{"actions": ["write"], "kinds": ["client"], "attributes": ["lang=en"]}])
+    for body in ({"match": [{"source": "2001:db8:9::/48"}]}, {"attributes": {"lang": None}}):
+        assert (await api("PATCH", "clients/narrow", body, headers=headers)).status == 403
+    assert (await api("PATCH", "clients/narrow", {"state": "disabled"}, headers=headers)).status == 200
+    assert (await api("PATCH", "clients/narrow", {"state": "enabled"}, headers=headers)).status == 403
+
+
+async def test_attributes_of_services_are_narrowed(api: Api) -> None:
+    """What is asked for at a service's name is sealed into its addresses: it follows the scope, too."""
+    headers = await made(api, scopes=[{"actions": ["write"], "kinds": ["service"], "attributes": ["lang=en"]}])
+    answer = await api("PATCH", "services/www.example.test", {"attributes": {"lang": "fr"}}, headers=headers)
+    assert answer.status == 403
+    assert "reaches its attributes" in answer.json["detail"]
+    await api.ok("PATCH", "services/www.example.test", {"attributes": {"lang": "en"}}, headers=headers)
+
+
+async def test_attributes_are_passed_on_narrowed(api: Api) -> None:
+    """Who may give some attributes makes no token that gives others, and applies no site; a pattern is NAME=VALUE."""
+    scope = {"actions": ["read", "write"], "kinds": ["*"], "attributes": ["lang=*"]}
+    headers = await made(api, scopes=[scope])
+    assert (await api("POST", "tokens", {"name": "same", "scopes": [scope]}, headers=headers)).status == 201
+    for patterns in (["*"], ["plan=free"], ["lang=*", "plan=free"]):
+        wider = {"name": "wider", "scopes": [scope | {"attributes": patterns}]}
+        assert (await api("POST", "tokens", wider, headers=headers)).status == 403
+    assert (await api("POST", "apply?dry_run=true", {}, headers=headers)).status == 403
+    for pattern in ("lang", "=fr", "lang=", "lang=f r", "lang=[a]"):
+        wrong = await api("POST", "tokens", {"name": "wrong", "scopes": [scope | {"attributes": [pattern]}]})
+        assert wrong.status == 422, pattern
+        assert wrong.json["errors"][0]["where"].endswith("scopes.0.attributes.0")

@@ -27,7 +27,10 @@ CLIENTS = st.builds(
     match=st.lists(
         st.builds(Match, st.sampled_from([Step.TLS, Step.TOKEN, Step.LISTENER]), st.text(min_size=1))
         | st.builds(Match, st.just(Step.GEO), st.sampled_from(["country:DE", "continent:EU", "asn:64500"]))
-        | st.builds(Match, st.sampled_from([Step.SOURCE, Step.ECS]), st.sampled_from(["192.0.2.0/24", "2001:db8::/48"]))
+        | st.builds(
+            Match, st.sampled_from([Step.SOURCE, Step.ECS]), st.sampled_from(["192.0.2.0/24", "2001:db8::/48"])
+        ),
+        unique=True,
     ).map(tuple),
     proof=st.builds(Proof, st.sampled_from(Bind), st.booleans(), st.booleans()),
     attributes=st.dictionaries(st.text(), st.text() | st.integers(0, 1 << 53)),

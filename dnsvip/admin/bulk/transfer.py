@@ -42,8 +42,9 @@ from dnsvip.store import Listing
 
 NDJSON = "application/x-ndjson"
 
-SMALL_IMPORT, SMALL_EXPORT = 1 << 16, 1000
-"""Bytes of an import and clients of the site that are worked on by a thread: a process would take longer to start."""
+SMALL_IMPORT, SMALL_EXPORT = 1 << 12, 1000
+"""Bytes of an import and clients of the site that are worked on by a thread: a process would take longer to start.
+However hostile so few bytes are, no step of it has the interpreter for more than some milliseconds."""
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import IO, Any
 
@@ -24,6 +24,7 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import worked
 from dnsvip.errors import DiskFull
 from dnsvip.site.io.safe_file import FREE
+from dnsvip.site.long_json import dumped
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
 
@@ -33,8 +34,8 @@ TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 EXACT = 1 << 53
 """Up to here a float is exactly the number that was written."""
-AT_ONCE = 1 << 16
-"""Bytes of JSON that are read on the event loop, in some milliseconds."""
+AT_ONCE, SMALL = 1 << 13, 1 << 16
+"""Bytes of JSON that are read on the event loop, in a millisecond, and by a thread; more are read in a process."""
 
 MOST_VALUES = 20_000
 """Values in a larger body: an object of so many is made in a process, in half a second."""
@@ -45,7 +46,9 @@ async def read_object(request: web.Request, limit: int | None = None) -> JsonObj
     if request.content_type not in JSON_TYPES:
         raise Refusal("unsupported-media-type", f"Content-Type must be {JSON_TYPES[0]} (it is {request.content_type}).")
     body = await read_bytes(request, limit)
-    return parse_object(body) if len(body) <= AT_ONCE else await worked(request, parse_large, body, small=False)
+    if len(body) <= AT_ONCE:
+        return parse_object(body)
+    return await worked(request, parse_large, body, small=len(body) <= SMALL)
 
 
 async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
@@ -143,7 +146,7 @@ def parse_object(body: bytes) -> JsonObject:
 
 def written(data: Any) -> str:
     """JSON text; it ends in a newline, for people with curl."""
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return (dumped(data) if isinstance(data, dict) else json.dumps(data, ensure_ascii=False)) + "\n"
 
 
 def answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -182,14 +185,17 @@ def with_runtime(kind: str, before: JsonObject, body: JsonObject) -> JsonObject:
 
 def etag(shown: JsonObject) -> str:
     """The entity tag of an object as it is shown (RFC 9110 section 8.8.3)."""
-    canonical = json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()
+    canonical = dumped(shown, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
     return f'"{hashlib.sha256(canonical).hexdigest()[:32]}"'
 
 
-def check_conditions(request: web.Request, current: JsonObject | None) -> None:
-    """Raise Refusal where If-Match or If-None-Match does not hold for the object as it is shown now."""
-    tag = None if current is None else etag(current)
+def check_conditions(request: web.Request, current: Callable[[], JsonObject | None]) -> None:
+    """Raise Refusal where If-Match or If-None-Match does not hold for the object as `current` shows it now."""
     wanted, unwanted = _tags(request, "If-Match"), _tags(request, "If-None-Match")
+    if not wanted and not unwanted:
+        return
+    shown = current()
+    tag = None if shown is None else etag(shown)
     if wanted and (tag is None or not {"*", tag} & wanted):
         now = "does not exist" if tag is None else "has changed meanwhile"
         raise Refusal("precondition-failed", f"It {now}; look at it again.")
@@ -197,9 +203,9 @@ def check_conditions(request: web.Request, current: JsonObject | None) -> None:
         raise Refusal("precondition-failed", "It exists already.")
 
 
-def is_fresh(request: web.Request, shown: JsonObject) -> bool:
-    """Whether the caller has this representation already (If-None-Match of a GET)."""
-    return bool({"*", etag(shown)} & _tags(request, "If-None-Match"))
+def is_fresh(request: web.Request, tag: str) -> bool:
+    """Whether the caller has the representation with this entity tag already (If-None-Match of a GET)."""
+    return bool({"*", tag} & _tags(request, "If-None-Match"))
 
 
 def _tags(request: web.Request, header: str) -> set[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import eq
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -21,23 +23,24 @@ from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.http.queries import PAGE_BYTES, PageQuery, page_query
-from dnsvip.admin.http.work import turn, worked
+from dnsvip.admin.http.work import aside, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem, UnreadableError
-from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, collection, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, check_counts, collection, dump, parse
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
 from dnsvip.site.references import new_references
 from dnsvip.site.registry import Kind, secrets_of
-from dnsvip.site.rights import Action, Rights
+from dnsvip.site.rights import Action, Rights, new_attributes
 from dnsvip.site.rules import warnings_about
+from dnsvip.site.size import is_large
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 from dnsvip.store.objects.listing import COUNTED
 
 TRIES = 5
 MANY = 1000
-"""Values of a body that are examined on the event loop, in some 20 milliseconds."""
+"""Values of a body that are examined in this process, where they are more than a few by a thread."""
 GENERATION = "Dnsvip-Generation"
 """Response header of a change: the generation that contains it."""
 
@@ -203,10 +206,18 @@ async def get(resource: Resource, request: web.Request) -> web.Response:
     thing = await request.app[NODE].store().objects.get(resource.name, name)
     if thing is None:
         raise absent(resource, name)
-    shown = resource.shown(thing)
-    if bodies.is_fresh(request, shown):
-        return web.Response(status=304, headers={"ETag": bodies.etag(shown)})
-    return shown_response(shown)
+    return await aside(request, fresh_response, request, resource.shown, thing, large=is_large(thing))
+
+
+def fresh_response(
+    request: web.Request, show: Callable[[SiteObject], JsonObject], thing: SiteObject, **headers: str
+) -> web.Response:
+    """An object as it is shown, or that the caller has it already."""
+    shown = show(thing)
+    tag = bodies.etag(shown)
+    if bodies.is_fresh(request, tag):
+        return web.Response(status=304, headers={"ETag": tag, **headers})
+    return bodies.answer(shown, headers={"ETag": tag, **headers})
 
 
 async def put(resource: Resource, request: web.Request) -> web.Response:
@@ -219,7 +230,8 @@ async def put(resource: Resource, request: web.Request) -> web.Response:
         return body if before is None else bodies.with_runtime(resource.name, dump(before), body)
 
     make = await _making(resource, request, name, body, whole)
-    outcome = await change(resource, request, name, make, mend=lambda broken: make(broken.stand_in))
+    large = is_large(body)
+    outcome = await change(resource, request, name, make, mend=lambda broken: make(broken.stand_in), large=large)
     return await changed_response(resource, request, outcome)
 
 
@@ -236,7 +248,7 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
         return merged
 
     make = await _making(resource, request, name, body, whole)
-    return await changed_response(resource, request, await change(resource, request, name, make))
+    return await changed_response(resource, request, await change(resource, request, name, make, large=is_large(body)))
 
 
 async def _making(
@@ -249,14 +261,19 @@ async def _making(
     """What makes the object to store from the stored one, by its whole body. Of a body with many values it is made
     ahead by a process, and once more only where the stored object has changed meanwhile; raises InvalidSite."""
 
-    def here(before: SiteObject | None) -> SiteObject:
-        return parse(resource.name, name, whole(before))
+    def counted(before: SiteObject | None) -> JsonObject:
+        plain = whole(before)
+        check_counts(resource.name, name, plain, before)
+        return plain
 
-    if bodies.values(body) <= MANY:
+    def here(before: SiteObject | None) -> SiteObject:
+        return parse(resource.name, name, counted(before), counted=True)
+
+    if await aside(request, bodies.values, body, large=is_large(body)) <= MANY:
         return here
     stored = await request.app[NODE].store().objects.find(resource.name, name)
-    known = whole(stored.stand_in if isinstance(stored, Unreadable) else stored)
-    ahead: SiteObject = await worked(request, parse, resource.name, name, known, small=False)
+    known = await aside(request, counted, stored.stand_in if isinstance(stored, Unreadable) else stored, large=True)
+    ahead = await worked(request, partial(parse, counted=True), resource.name, name, known, small=False)
     return lambda before: ahead if whole(before) == known else here(before)
 
 
@@ -290,31 +307,44 @@ async def change(
     mend: Mend | None = None,
     *,
     end_flows: bool = False,
+    large: bool = False,
 ) -> Outcome:
     """Store what `make` returns for the stored object; repeated after a concurrent change.
 
     `seen` gives what the requester knows of it, which the conditions of the request are about. `mend` gives what is to
     be in the place of one that cannot be read; without it UnreadableError is raised. With `end_flows` the known flows
-    of a client that is removed end.
+    of a client that is removed end. All of it is made in a thread where the stored object or what is said of it (then
+    with `large`) has many values.
     """
-    node, seen = request.app[NODE], seen or resource.shown
+    node, show = request.app[NODE], seen or resource.shown
+
+    def computed(stored: SiteObject | Unreadable | None) -> tuple[SiteObject | None, SiteObject | None, bool]:
+        """The object before and after, and whether it changes."""
+        before, broken = (None, stored) if isinstance(stored, Unreadable) else (stored, None)
+        bodies.check_conditions(request, lambda: broken.listed if broken else None if before is None else show(before))
+        after = (mend or _unmended)(broken) if broken else make(before)
+        after = after and resource.settled(broken.stand_in if broken else before, after)
+        changes = broken is not None or after != before
+        if changes and after is not None:
+            _permit_references(request, resource.name, name, before, after)
+        return before, after, changes
+
     for attempt in range(TRIES):
         store = node.store()
         stored = await store.objects.find(resource.name, name)
-        before, broken = (None, stored) if isinstance(stored, Unreadable) else (stored, None)
-        bodies.check_conditions(request, broken.listed if broken else None if before is None else seen(before))
-        after = (mend or _unmended)(broken) if broken else make(before)
-        after = after and resource.settled(broken.stand_in if broken else before, after)
-        if after == before and not broken:
+        broken = stored if isinstance(stored, Unreadable) else None
+        heavy = large or is_large(broken.stand_in if broken else stored)
+        before, after, changes = await aside(request, computed, stored, large=heavy)
+        if not changes:
             return Outcome(before, after, None)
         if after is not None:
-            _permit_references(request, resource.name, name, before, after)
             await resource.permit(request, before, after)
         step = Change(resource.name, name, _action(stored, after), before, after, broken, end_flows)
         try:
             made = await store.objects.make([step], request[ACTOR], "api")
         except Conflict:
-            if attempt + 1 == TRIES or await store.objects.find(resource.name, name) == stored:
+            now = await store.objects.find(resource.name, name)
+            if attempt + 1 == TRIES or await aside(request, eq, now, stored, large=heavy):
                 raise
             continue
         log.info("changed", actor=request[ACTOR], action=step.action, what=step.where, generation=made.generation)
@@ -325,9 +355,14 @@ async def change(
 def _permit_references(
     request: web.Request, kind: str, name: str, before: SiteObject | None, after: SiteObject
 ) -> None:
-    """Raise Refusal where an object is to refer to one that the scope which allows to write it does not reach."""
+    """Raise Refusal where an object is to refer to one that the scope which allows to write it does not reach, and
+    where a service is to get or lose an attribute that it does not give; of a client's `permit` says that."""
+    rights: Rights = request[CALLER].rights
+    if kind != "client" and (given := new_attributes(before, after)) and not rights.gives(kind, name, given):
+        text = f"This token lacks a scope write:{kind} for {name} that reaches its attributes that it gives or takes."
+        raise Refusal("forbidden", text)
     new = new_references(before, after)
-    beyond = request[CALLER].rights.unreached(kind, name, new) if new else None
+    beyond = rights.unreached(kind, name, new) if new else None
     if beyond is not None:
         other, named = beyond
         raise Refusal(
@@ -339,20 +374,41 @@ async def changed_response(resource: Resource, request: web.Request, outcome: Ou
     """The answer to a change: the object as it is now, with what there is to remark on the change."""
     assert outcome.after is not None  # noqa: S101 - a removal has no such answer
     await remark(resource, request, outcome.before, outcome.after)
-    shown = resource.shown(outcome.after)
-    if outcome.before is not None or outcome.mended:
-        return shown_response(shown, outcome.headers)
-    headers = {**outcome.headers, "Location": resource.url(shown["name"])}
-    return shown_response(shown, headers, status=201)
+    status, headers = 200, outcome.headers
+    if outcome.before is None and not outcome.mended:
+        status, headers = 201, {**headers, "Location": resource.url(name_of_thing(outcome.after))}
+    return await large_response(request, resource.shown, outcome.after, headers, status=status)
+
+
+async def large_response(
+    request: web.Request,
+    show: Callable[[SiteObject], JsonObject],
+    thing: SiteObject,
+    headers: dict[str, str],
+    *,
+    status: int = 200,
+) -> web.Response:
+    """One object as it is shown, whatever its size."""
+
+    def made() -> web.Response:
+        return shown_response(show(thing), headers, status=status)
+
+    return await aside(request, made, large=is_large(thing))
 
 
 async def remark(resource: Resource, request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
     """Note what there is to remark on a change, for the answer's warnings."""
-    site = request.app[NODE].snapshot().site
-    known = {problem.message for problem in warnings_about(resource.name, before, site)} if before else set()
-    remarks = [remark for remark in warnings_about(resource.name, after, site) if remark.message not in known]
+    remarks = await aside(request, _new_warnings, resource, request, before, after, large=is_large(before, after))
     remarks += await resource.remarks(request, before, after)
     request[WARNINGS] = [*request.get(WARNINGS, ()), *map(str, remarks)]
+
+
+def _new_warnings(
+    resource: Resource, request: web.Request, before: SiteObject | None, after: SiteObject
+) -> list[Problem]:
+    site = request.app[NODE].snapshot().site
+    known = {problem.message for problem in warnings_about(resource.name, before, site)} if before else set()
+    return [remark for remark in warnings_about(resource.name, after, site) if remark.message not in known]
 
 
 def shown_response(shown: JsonObject, headers: dict[str, str] | None = None, *, status: int = 200) -> web.Response:

@@ -129,6 +129,11 @@ async def worked(request: web.Request, function: Callable[..., T], *arguments: A
         return cast("T", await run(request, function, *arguments))
 
 
+async def aside(request: web.Request, function: Callable[..., T], *arguments: Any, large: bool) -> T:
+    """The result of a function: of a large task by a thread, as another small one of the caller's token."""
+    return await worked(request, function, *arguments, small=True) if large else function(*arguments)
+
+
 @web.middleware
 async def end_with_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
     """End what only looks, a search through everything perhaps, as soon as nobody waits for its answer."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from aiohttp import web
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.collection import Resource, change, remark, shown_response
+from dnsvip.admin.http.collection import Resource, change, large_response, remark
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
 from dnsvip.admin.node import NODE
 from dnsvip.site import Classify
-from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
 from dnsvip.site.registry import KINDS
+from dnsvip.site.size import is_large
 
 CLASSIFY = Resource(KINDS["classify"])
 
 
 async def get(request: web.Request) -> web.Response:
     """The current settings."""
-    return shown_response(dump(await request.app[NODE].store().objects.get("classify", "") or Classify()))
+    stored = await request.app[NODE].store().objects.get("classify", "") or Classify()
+    return await large_response(request, dump, stored, {})
 
 
 async def put(request: web.Request) -> web.Response:
@@ -33,13 +35,15 @@ async def patch(request: web.Request) -> web.Response:
 async def _changed(request: web.Request, body: JsonObject, base: JsonObject | None) -> web.Response:
     def make(before: SiteObject | None) -> SiteObject:
         stored = dump(before or Classify()) if base is None else base
-        return parse("classify", "", bodies.merged(stored, body))
+        plain = bodies.merged(stored, body)
+        check_counts("classify", "", plain, before)
+        return parse("classify", "", plain, counted=True)
 
     mend = None if base is None else lambda _: make(None)
-    outcome = await change(CLASSIFY, request, "", make, mend=mend)
+    outcome = await change(CLASSIFY, request, "", make, mend=mend, large=is_large(body))
     after = outcome.after or Classify()
     await remark(CLASSIFY, request, outcome.before, after)
-    return shown_response(dump(after), outcome.headers)
+    return await large_response(request, dump, after, outcome.headers)
 
 
 ROUTES = [

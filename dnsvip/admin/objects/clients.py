@@ -18,13 +18,14 @@ from dnsvip.admin.http.collection import Resource, absent, change, changed_respo
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, read_body
-from dnsvip.admin.http.work import turn
+from dnsvip.admin.http.work import aside, turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
 from dnsvip.site import STRICT, Client, ClientState
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import new_matches
+from dnsvip.site.size import is_large
 
 AT_ONCE = 64
 """New matches of a client that are examined out of turn, in some milliseconds."""
@@ -45,7 +46,8 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
 async def permit(request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
     """Raise Refusal where the caller's rights do not reach the tier, the networks or the TSIG keys of a client."""
     old, new = cast("Client | None", before), cast("Client", after)
-    async with turn(request) if len(new_matches(old, new)) > AT_ONCE else nullcontext():
+    added = await aside(request, new_matches, old, new, large=is_large(old, new))
+    async with turn(request) if len(added) > AT_ONCE else nullcontext():
         why = await request.app[NODE].store().objects.forbidden(request[CALLER].rights, old, new)
     if why is not None:
         raise Refusal("forbidden", f"This token {why}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias, cast
 
 from aiohttp import web
@@ -22,11 +22,13 @@ from dnsvip.admin.http.collection import (
 )
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.work import aside
 from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Pool, Server, ServerState
-from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
 from dnsvip.site.registry import KINDS
+from dnsvip.site.size import is_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,18 @@ Edit: TypeAlias = Callable[[list[JsonObject], JsonObject | None], None]
 async def list_servers(request: web.Request) -> web.Response:
     """All servers of a pool, or those in a state."""
     state = query_of(request, ServersQuery).state
-    servers = [server for server in _servers(await _pool(request)) if state in (None, server["state"])]
-    return page_response(request, servers, None)
+    pool = await _pool(request)
+
+    def shown() -> web.Response:
+        servers = [server for server in _servers(pool) if state in (None, server["state"])]
+        return page_response(request, servers, None)
+
+    return await aside(request, shown, large=is_large(pool))
 
 
 async def get_server(request: web.Request) -> web.Response:
     """One server."""
-    server = _find(_servers(await _pool(request)), request.match_info["server"])
+    server = _server(await _pool(request), request.match_info["server"])
     if server is None:
         raise _absent(request)
     return shown_response(server)
@@ -102,17 +109,18 @@ async def _edit(request: web.Request, edit: Edit) -> web.Response:
             raise absent(POOL, name)
         plain = dump(before)
         edit(plain["servers"], _find(plain["servers"], server))
+        check_counts("pool", name, plain, before)
         return _parse_pool(name, plain)
 
     def seen(pool: SiteObject) -> JsonObject | None:
-        return _find(_servers(cast("Pool", pool)), server)
+        return _server(cast("Pool", pool), server)
 
     return _answer(request, await change(POOL, request, name, make, seen))
 
 
 def _answer(request: web.Request, outcome: Outcome) -> web.Response:
     server = request.match_info["server"]
-    before, after = (_find(_servers(cast("Pool", pool)), server) for pool in (outcome.before, outcome.after))
+    before, after = (_server(cast("Pool", pool), server) for pool in (outcome.before, outcome.after))
     if after is None:
         return web.Response(status=204, headers=outcome.headers)
     if before is not None:
@@ -122,7 +130,7 @@ def _answer(request: web.Request, outcome: Outcome) -> web.Response:
 
 def _parse_pool(name: str, plain: JsonObject) -> SiteObject:
     try:
-        return parse("pool", name, plain)
+        return parse("pool", name, plain, counted=True)
     except InvalidSite as error:
         raise InvalidSite([_by_name(problem, plain["servers"]) for problem in error.problems]) from None
 
@@ -146,6 +154,12 @@ async def _pool(request: web.Request) -> Pool:
 
 def _servers(pool: Pool) -> list[JsonObject]:
     return cast("list[JsonObject]", dump(pool)["servers"])
+
+
+def _server(pool: Pool, name: str) -> JsonObject | None:
+    """One server as it is shown; the others are not written out."""
+    found = next((server for server in pool.servers if server.name == name), None)
+    return None if found is None else _servers(replace(pool, servers=(found,)))[0]
 
 
 def _find(servers: list[JsonObject], name: str) -> JsonObject | None:

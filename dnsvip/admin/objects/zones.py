@@ -13,7 +13,7 @@ from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import WARNINGS, Refusal
-from dnsvip.admin.http.work import is_small, worked
+from dnsvip.admin.http.work import aside, is_small, worked
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.examine import examined
 from dnsvip.dns.zones.zone import serial_warnings
@@ -24,6 +24,7 @@ from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.plan import unsigned_warning
 from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
+from dnsvip.site.size import is_large
 
 TEXT_DNS = "text/dns"
 T = TypeVar("T")
@@ -82,7 +83,8 @@ async def get(request: web.Request) -> web.Response:
     if TEXT_DNS not in request.headers.get("Accept", ""):
         return await collection.get(ZONE, request)
     zone = await stored(request)
-    return web.Response(text=zone.text, content_type=TEXT_DNS, headers={"ETag": bodies.etag(dump(zone))})
+    tag = await aside(request, lambda: bodies.etag(dump(zone)), large=is_large(zone))
+    return web.Response(text=zone.text, content_type=TEXT_DNS, headers={"ETag": tag})
 
 
 async def stored(request: web.Request) -> Zone:
@@ -104,14 +106,19 @@ async def put(request: web.Request) -> web.Response:
         raise Refusal("bad-request", "The zone file has a character U+0000.")
     await check(request, name, {"text": text})
     outcome = await change(
-        ZONE, request, name, lambda old: _with_text(name, old, text), mend=lambda _: _with_text(name, None, text)
+        ZONE,
+        request,
+        name,
+        lambda old: _with_text(name, old, text),
+        mend=lambda _: _with_text(name, None, text),
+        large=is_large(text),
     )
     return await changed_response(ZONE, request, outcome)
 
 
 def _with_text(name: str, old: SiteObject | None, text: str) -> SiteObject:
     """The zone with another text and its other settings."""
-    return parse("zone", name, {**(dump(old) if old else {}), "text": text})
+    return parse("zone", name, {**(dump(old) if old else {}), "text": text}, counted=True)
 
 
 _SPECIAL = {("GET", f"{ROOT}/zones/{{name}}"): get, ("PUT", f"{ROOT}/zones/{{name}}"): put}

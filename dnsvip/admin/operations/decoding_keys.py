@@ -23,7 +23,7 @@ async def get(request: web.Request) -> web.Response:
         raise Refusal("not-found", f"There is no cluster {name!r}.")
     shown = to_json(make(snapshot, cluster))
     headers = {"ETag": bodies.etag(shown), "Cache-Control": "no-store"}
-    if bodies.is_fresh(request, shown):
+    if bodies.is_fresh(request, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return bodies.answer(shown, headers=headers)
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.site.plain import JsonObject
 from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.access.visible import Visible, rows_visible
+from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import readable, shown
 from dnsvip.store.database.session import Session, Transaction
 from dnsvip.store.database.tables import audit
@@ -27,6 +28,9 @@ PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
 
 MOST_WRONG = 1000
 """Rows of wrong times that a look at the audit since a time gets by."""
+
+LARGE = 8192
+"""Characters of objects that are shortened by a thread."""
 
 LONGEST_FORM = 4096
 """Characters of an object in an audit row that are kept whole; of a longer one the long texts are told by a digest."""
@@ -240,7 +244,9 @@ async def record(
     """Write the entries of the change that makes `generation`, which an address asks for."""
     if entries:
         head = {"actor": actor, "at": at, "generation": generation, "source": bounded(source)}
-        await connection.execute(insert(audit), [head | _row(entry) for entry in entries])
+        large = sum(size(entry.before, entry.after) for entry in entries) > LARGE
+        rows = await aside(large, lambda: [head | _row(entry) for entry in entries])
+        await connection.execute(insert(audit), rows)
 
 
 async def record_change(

@@ -7,6 +7,7 @@ checked.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +22,17 @@ from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin, keep_runtime
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site, transfer_key
+from dnsvip.site.size import is_large
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.store.access.audit import AuditEntry, record
+from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, client, client_match, read_field, tsig, zone
 from dnsvip.store.objects.deleted import Succession, settle, succession
 from dnsvip.store.objects.key_floor import given, needed, raised
-from dnsvip.store.objects.reading import load_pages, load_site, with_stand_in
+from dnsvip.store.objects.reading import load_pages, load_site, read_large, with_stand_in
 from dnsvip.store.objects.referred import with_referred
 from dnsvip.store.objects.routed import check_mentions, displaced, with_mentioned
 from dnsvip.store.objects.rows import audit_form, match_rows, read_row, to_row
@@ -46,6 +49,9 @@ FollowKeys: TypeAlias = Mapping[
 entries."""
 
 Stored: TypeAlias = dict[tuple[str, str], tuple[SiteObject | Unreadable, Origin]]
+
+MATCHES = 256
+"""Rows of matches in one statement: SQLAlchemy takes a millisecond for them."""
 
 T = TypeVar("T")
 
@@ -75,7 +81,7 @@ async def apply_changes(
     stored, clients with the key generations that they get. Raises Conflict or InvalidSite, and the caller rolls back.
     """
     stored = await _read(connection, kek, changes)
-    _check_unchanged(changes, stored)
+    await aside(_are_large(changes), _check_unchanged, changes, stored)
     ids = _succession(changes, stored)
     changes = await _with_key_generations(connection, changes, stored, ids)
     await _write(connection, kek, changes, stored, author)
@@ -100,7 +106,7 @@ async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Seq
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
         for some in in_batches(names, BATCH):
             for row in await connection.execute(select(table).where(table.c.name.in_([*map(place, some)]))):
-                stored[kind, shown(row.name)] = (read_row(kind, row, kek), row.origin)
+                stored[kind, shown(row.name)] = (await read_large(kind, row, kek), row.origin)
     for key, (thing, origin) in stored.items():
         if isinstance(thing, Unreadable):
             stored[key] = await with_stand_in(connection, thing), origin
@@ -143,13 +149,17 @@ async def _write(
     for kind, table in KINDS.items():
         new = [change for change in changes if change.kind == kind and change.after is not None]
         for some in in_batches(new, ROWS):
-            await connection.execute(insert(table), [_row(change, kek, stored, author) for change in some])
-        for clients in in_batches(_after(new, Client), ROWS):
-            if matches := [row for item in clients for row in match_rows(item)]:
-                await connection.execute(insert(client_match), matches)
+            rows = await aside(_are_large(some), lambda some=some: [_row(c, kek, stored, author) for c in some])  # type: ignore[misc]
+            await connection.execute(insert(table), rows)
+        for matches in in_batches((row for item in _after(new, Client) for row in match_rows(item)), MATCHES):
+            await connection.execute(insert(client_match), matches)
     for some in in_batches(changes, ROWS):
-        entries = [_entry(c, stored) for c in some]
+        entries = await aside(_are_large(some), lambda some=some: [_entry(c, stored) for c in some])  # type: ignore[misc]
         await record(connection, author.actor, author.at, author.generation, entries, author.source)
+
+
+def _are_large(changes: Iterable[Change]) -> bool:
+    return is_large([(change.before, change.after) for change in changes])
 
 
 def _row(change: Change, kek: KeyEncryptionKey, stored: Stored, author: Author) -> dict[str, Any]:
@@ -185,9 +195,12 @@ async def _check(
         zones={name: Zone(name, "") for name in zones},
     )
     site = await with_mentioned(connection, site)
-    problems = check_site(site) if kinds - {"client"} else check_mentions(site, ruled)
+    if kinds - {"client"}:
+        problems = await asyncio.to_thread(check_site, site)  # all of it, however little is changed
+    else:
+        problems = check_mentions(site, ruled)
     for item in clients:
-        problems += check_one("client", item.name, item, site)
+        problems += await aside(is_large(item), check_one, "client", item.name, item, site)
     for served in checked:
         problems += check_one("zone", served.name, served, site)
     if everyone:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,9 +14,11 @@ from dnsvip.site import Client, Site
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin
 from dnsvip.site.rights import Rights
+from dnsvip.site.size import is_large
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.access.visible import Visible, name_fits
+from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
@@ -28,12 +29,8 @@ from dnsvip.store.objects.collisions import collisions, collisions_within
 from dnsvip.store.objects.import_run import Batches, ImportRun
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.reading import load_origins, load_site, with_stand_in
-from dnsvip.store.objects.rows import read_row
+from dnsvip.store.objects.reading import load_origins, load_site, read_large, with_stand_in
 from dnsvip.store.zones.journal import differences
-
-LARGE_ROW = 4096
-"""Characters of a stored object that takes milliseconds to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Objects:
         table = KINDS[kind]
         async with self._session.read() as connection:
             row = (await connection.execute(select(table).where(table.c.name == place(name)))).one_or_none()
-            thing = None if row is None else read_row(kind, row, self._session.kek)
+            thing = None if row is None else await read_large(kind, row, self._session.kek)
             if isinstance(thing, Unreadable):
                 await self._check_key(connection, [thing])
                 thing = await with_stand_in(connection, thing)
@@ -102,23 +99,18 @@ class Objects:
         """The objects of a page, each with its sort value, after which the next page may start."""
         async with self._session.read() as connection:
             rows = await listed(connection, wanted)
-            page = [(read_row(wanted.kind, row, self._session.kek), row.place) for row in rows]
+            page = [(await read_large(wanted.kind, row, self._session.kek), row.place) for row in rows]
             await self._check_key(connection, [item for item, _ in page if isinstance(item, Unreadable)])
         return page
 
     async def page_within(
         self, wanted: Listing, most_bytes: int
     ) -> tuple[list[tuple[SiteObject | Unreadable, str | int]], bool]:
-        """`places` of what begins within `most_bytes` of stored text, and whether there is more. Between objects others
-        get their turn: one may take a tenth of a second to read."""
+        """`places` of what begins within `most_bytes` of stored text, and whether there is more."""
         async with self._session.read() as connection:
             rows = await listed(connection, replace(wanted, limit=wanted.limit + 1))
         kept = rows[: min(wanted.limit, beginning_within([size(row.spec) for row in rows], most_bytes))]
-        page = []
-        for row in kept:
-            page.append((read_row(wanted.kind, row, self._session.kek), row.place))
-            if size(row.spec) > LARGE_ROW:
-                await asyncio.sleep(0)
+        page = [(await read_large(wanted.kind, row, self._session.kek), row.place) for row in kept]
         broken = [item for item, _ in page if isinstance(item, Unreadable)]
         if broken:
             async with self._session.read() as connection:
@@ -186,7 +178,8 @@ class Objects:
         if not changes:
             async with self._session.read() as connection:
                 return Made(await current_generation(connection), changes)
-        if problems := collisions_within(changes):
+        large = is_large([(change.before, change.after) for change in changes])
+        if problems := await aside(large, collisions_within, changes):
             raise Conflict(problems)
         found = {} if dry_run else await differences(self._session.differ, changes)
         try:

@@ -22,6 +22,8 @@ from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Origin
 from dnsvip.site.registry import COLLECTIONS, SINGLE
 from dnsvip.site.unreadable import Unreadable, client_stand_in, pool_stand_in
+from dnsvip.store.access.paging import size
+from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import is_text, is_whole, place, readable, shown
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.tables import KINDS, audit, client_match
@@ -34,6 +36,9 @@ PAGE = 500
 """Rows at a time."""
 
 _CLIENT = KINDS["client"]
+
+LARGE_ROW = 8192
+"""Characters of a stored object that takes milliseconds to read: a thread does."""
 
 SLICE = 0.002
 """Seconds of reading rows after which the event loop runs."""
@@ -171,7 +176,7 @@ async def load_pages(
         rows = (await connection.execute(query)).all()
         page, end = [], perf_counter() + SLICE
         for row in rows:
-            page.append((row.name, read_row(kind, row, kek)))
+            page.append((row.name, await read_large(kind, row, kek)))
             if perf_counter() > end:
                 await asyncio.sleep(0)
                 end = perf_counter() + SLICE
@@ -180,6 +185,11 @@ async def load_pages(
             return
         last = (rows[-1].generation, rows[-1].name)
         await asyncio.sleep(0)
+
+
+async def read_large(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject | Unreadable:
+    """`read_row`, whatever the size of the object."""
+    return await aside(size(row.spec) > LARGE_ROW, read_row, kind, row, kek)
 
 
 async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> Unreadable:

@@ -6,7 +6,8 @@ a server goes, or gets a name that another one has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from sqlalchemy import ColumnElement, or_, select
@@ -23,6 +24,9 @@ from dnsvip.store.objects.rows import stored_client
 
 SHOWN = 20
 """Clients that are looked at of all that a change breaks."""
+
+MOST_SEARCHED = 2 * SHOWN
+"""Texts of servers that clients are searched for one by one."""
 
 
 async def with_mentioned(connection: AsyncConnection, site: Site) -> Site:
@@ -49,9 +53,17 @@ def check_mentions(site: Site, changes: Sequence[Change]) -> list[Problem]:
 async def displaced(connection: AsyncConnection, pools: Iterable[tuple[str, Pool | None, Pool | None]]) -> list[Client]:
     """Some of the clients whose own pool or servers go, or get a name that another has, by the name of each changed
     pool, the pool before and the pool after."""
-    conditions = [condition for name, before, after in pools for condition in _searched(name, before, after)]
     clients: dict[str, Client] = {}
-    for some in in_batches(conditions, SHOWN):
+    gone: list[ColumnElement[bool]] = []
+    texts: set[str] = set()
+    for name, before, after in pools:
+        gone += [client.c.spec.contains(f'"pool":"{name}"', autoescape=True)] if after is None else []
+        texts |= {text for server in _servers(before) ^ _servers(after) for text in (server, f"{name}/{server}")}
+    if len(texts) > MOST_SEARCHED:  # look at all that have servers of their own, once
+        clients |= {item.name: item for item in await _with_servers(connection, texts)}
+        texts = set()
+    by_server = [_OWN & client.c.spec.contains(f'"{text}"', autoescape=True) for text in sorted(texts)]
+    for some in in_batches([*gone, *by_server], SHOWN):
         for row in await connection.execute(select(client).where(or_(*some)).limit(SHOWN)):
             item = stored_client(row)
             if item is not None:
@@ -59,13 +71,22 @@ async def displaced(connection: AsyncConnection, pools: Iterable[tuple[str, Pool
     return list(clients.values())
 
 
-def _searched(name: str, before: Pool | None, after: Pool | None) -> Iterator[ColumnElement[bool]]:
-    """Conditions on the JSON of clients that a changed pool may concern."""
-    if after is None:
-        yield client.c.spec.contains(f'"pool":"{name}"', autoescape=True)
-    for server in sorted(_servers(before) ^ _servers(after)):
-        for text in (f'"{server}"', f'"{name}/{server}"'):
-            yield client.c.spec.contains('"servers":["') & client.c.spec.contains(text, autoescape=True)
+_OWN = client.c.spec.contains('"servers":["')
+
+
+async def _with_servers(connection: AsyncConnection, texts: Set[str]) -> list[Client]:
+    """Some of the clients that have one of these servers."""
+    found: list[Client] = []
+    last = ""
+    while len(found) < SHOWN:
+        query = select(client).where(_OWN, client.c.name > last).order_by(client.c.name).limit(BATCH)
+        rows = (await connection.execute(query)).all()
+        items = await asyncio.to_thread(lambda rows=rows: [stored_client(row) for row in rows])  # type: ignore[misc]
+        found += [item for item in items if item is not None and not texts.isdisjoint(map(str, item.servers))]
+        if len(rows) < BATCH:
+            break
+        last = rows[-1].name
+    return found[:SHOWN]
 
 
 def _servers(pool: Pool | None) -> set[str]:

@@ -27,6 +27,7 @@ from dnsvip.site import (
     TsigKey,
     Zone,
 )
+from dnsvip.site.long_json import dumped
 from dnsvip.site.plain import JsonObject, SiteObject, derive, dump
 from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
@@ -205,4 +206,4 @@ def audit_form(site_object: SiteObject | Unreadable | None) -> str | None:
 
 
 def _json(plain: JsonObject) -> str:
-    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    return dumped(plain, separators=(",", ":"))
