@@ -6,6 +6,7 @@ Only an addition that older programs ignore. Clients that were deleted before ar
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,10 +49,11 @@ def _gone(connection: sa.Connection) -> dict[int, dict[str, object]]:
     )
     gone: dict[int, dict[str, object]] = {}
     for row in connection.execute(query, {"oldest": oldest}):
-        before = json.loads(row.before)
-        number = before["id"]
-        if row.after is None or json.loads(row.after)["id"] != number:
-            gone[number] = {"id": number, "name": row.name, "state": before["state"], "generation": row.generation}
+        with suppress(ValueError, TypeError, KeyError, RecursionError):  # a damaged row tells of itself alone
+            before = json.loads(row.before)
+            number = int(before["id"])
+            if row.after is None or json.loads(row.after)["id"] != number:
+                gone[number] = {"id": number, "name": row.name, "state": before["state"], "generation": row.generation}
     for number in connection.execute(sa.text("SELECT id FROM client")).scalars() if gone else ():
         gone.pop(number, None)
     return gone

@@ -199,6 +199,11 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     expect(page.locator(".audit li")).to_have_count(3)
     expect(page.locator(".audit li").first).to_contain_text("removed")
     expect(page.locator(".audit li").first).to_contain_text("by token first")
+    source = at_work.node.curl("GET", "audit?kind=token&limit=1")[1]["items"][0]["source"]
+    page.get_by_label("Source address").fill("192.0.2.200")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    page.get_by_label("Source address").fill(source)
+    expect(page.locator(".audit li")).to_have_count(3)
 
 
 def test_a_token_that_may_little(visit: Open, at_work: Site) -> None:

@@ -27,7 +27,7 @@ from dnsvip.site.unreadable import Unreadable
 from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.aside import aside
-from dnsvip.store.database.damage import place, shown
+from dnsvip.store.database.damage import is_text, place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
 from dnsvip.store.database.tables import KINDS, client, client_match, read_field, tsig, zone
 from dnsvip.store.objects.deleted import Succession, settle, succession
@@ -213,12 +213,15 @@ async def _check(
 
 
 def _keeps_its_rules(change: Change, stored: Stored) -> bool:
+    return keeps_its_rules(stored[change.kind, change.name][0] if change.action == "~" else None, change.after)
+
+
+def keeps_its_rules(before: SiteObject | Unreadable | None, after: SiteObject | None) -> bool:
     """Whether nothing of a client changes but what is set while the site runs. It is stored already, whatever rules say
     of it now: also one that refers to what has been lost can be revoked."""
-    before = stored[change.kind, change.name][0] if change.action == "~" else None
-    if not isinstance(before, Client) or not isinstance(change.after, Client):
+    if not isinstance(before, Client) or not isinstance(after, Client):
         return False
-    return keep_runtime("client", before, change.after) == before
+    return keep_runtime("client", before, after) == before
 
 
 def _changed_pools(changes: Sequence[Change], stored: Stored) -> Iterator[tuple[str, Pool | None, Pool | None]]:
@@ -296,8 +299,17 @@ async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) ->
 async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
     """The TSIG keys that zones are transferred with."""
     with_transfer = select(read_field("transfer")).where(zone.c.spec.contains('"transfer":{', autoescape=True))
-    found = [json.loads(text) for text in (await connection.execute(with_transfer)).scalars() if text]
-    return frozenset(transfer["tsig"] for transfer in found if transfer.get("tsig"))
+    texts = [text for text in (await connection.execute(with_transfer)).scalars() if text]
+    return frozenset(filter(None, map(_transfer_key, texts)))
+
+
+def _transfer_key(text: str) -> str | None:
+    """The key in the JSON of a transfer; None where it has none, or cannot be read."""
+    try:
+        key = json.loads(text)["tsig"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return key if is_text(key) else None
 
 
 def keys_of(item: Client) -> Iterator[str]:

@@ -21,7 +21,7 @@ from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import EVERYTHING, Action, Rights
 from dnsvip.site.rules import check_one, transfer_key
 from dnsvip.site.unreadable import Unreadable
-from dnsvip.store.objects.applying import keys_of, transfer_keys
+from dnsvip.store.objects.applying import keeps_its_rules, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, claims
 from dnsvip.store.objects.deleted import exist, in_use, may_pass, succession
 from dnsvip.store.objects.key_floor import floor_of, given, needed
@@ -140,7 +140,7 @@ class Importer:
             items = await asyncio.to_thread(self._parsed, lines)
             if not self._rights.writes_any_client:
                 items = await self._permitted(items)
-            items = await self._with_free_ids(await asyncio.to_thread(self._valid, items))
+            items = await self._with_free_ids(await self._valid(items))
             items = await self._resolved(items)
             ids = succession((item.before, item.client) for item in items)
             unowned = ids.unowned
@@ -173,17 +173,36 @@ class Importer:
     def _parsed(self, lines: Sequence[Line]) -> list[_Item]:
         return [_Item(line.number, line.named, ClientRow(client_of(line.text), line.text)) for line in lines]
 
-    def _valid(self, items: Sequence[_Item]) -> list[_Item]:
+    async def _valid(self, items: Sequence[_Item]) -> list[_Item]:
+        """The items that break no rule, or change nothing but what is set while the site runs; the others are counted
+        as refused."""
+        problems = await asyncio.to_thread(self._broken_rules, items)
+        if not problems:
+            return list(items)
+        stored = await self._staging.stored([item.client.name for item in items if item.line in problems])
         good = []
+        for item in items:
+            if item.line in problems and not keeps_its_rules(self._stored_client(stored, item), item.client):
+                self.tally.fail(item.line, problems[item.line])
+            else:
+                good.append(item)
+        return good
+
+    def _broken_rules(self, items: Sequence[_Item]) -> dict[int, list[Problem]]:
+        """What is wrong with items, by line."""
+        found: dict[int, list[Problem]] = {}
         for item in items:
             client = item.client
             problems = check_one("client", client.name, client, self._site)
             problems += [transfer_key(client.name, key) for key in keys_of(client) if key in self._transfer_keys]
             if problems:
-                self.tally.fail(item.line, problems)
-            else:
-                good.append(item)
-        return good
+                found[item.line] = problems
+        return found
+
+    @staticmethod
+    def _stored_client(stored: Mapping[str, Any], item: _Item) -> Client | None:
+        row = stored.get(item.client.name)
+        return None if row is None else stored_client(row)
 
     async def _resolved(self, items: Sequence[_Item]) -> list[_Item]:
         """The items that can be stored together, each with the row it replaces; the others are counted as refused."""

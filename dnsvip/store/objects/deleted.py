@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
 from dnsvip.site import Client, ClientState
-from dnsvip.store.database.damage import is_whole, shown
+from dnsvip.store.database.damage import is_whole, shown, whole
 from dnsvip.store.database.database import BATCH, ROWS, current_generation, in_batches
 from dnsvip.store.database.tables import audit, client, deleted_client, epoch
 
@@ -203,9 +204,10 @@ async def recover(connection: AsyncConnection) -> None:
     )
     gone: dict[int, tuple[Owner, int]] = {}
     for change in changes:
-        before = json.loads(change.before)
-        if change.after is None or json.loads(change.after)["id"] != before["id"]:
-            gone[before["id"]] = Owner(change.name, ClientState(before["state"])), change.generation
+        with suppress(ValueError, TypeError, KeyError, RecursionError):  # a damaged row tells of itself alone
+            before = json.loads(change.before)
+            if change.after is None or json.loads(change.after)["id"] != before["id"]:
+                gone[whole(before["id"])] = Owner(shown(change.name), _state(before["state"])), change.generation
     owned = set(await owners_of(connection, gone)) | set((await connection.execute(select(client.c.id))).scalars())
     rows = [_row(number, owner, at) for number, (owner, at) in gone.items() if number not in owned]
     for batch in in_batches(rows, ROWS):

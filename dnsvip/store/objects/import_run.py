@@ -132,10 +132,16 @@ class ImportRun:
 
     async def _is_disturbed(self, connection: AsyncConnection, staging: Staging, since: int) -> bool:
         """Whether changes after a generation may change the outcome of a line, but by a claim that is taken: that the
-        database itself refuses."""
+        database itself refuses. One that its audit row does not tell may have."""
         columns = audit.c.kind, audit.c.name, audit.c.before, audit.c.after
-        query = select(*columns).where(audit.c.generation > since).limit(MOST_CHANGES + 1)
-        rows = list(await connection.execute(query))
+        later = audit.c.generation.between(since + 1, await current_generation(connection))
+        rows = list(await connection.execute(select(*columns).where(later).limit(MOST_CHANGES + 1)))
+        try:
+            return await self._may_matter(rows, staging)
+        except _UNTOLD:
+            return True
+
+    async def _may_matter(self, rows: Sequence[Any], staging: Staging) -> bool:
         clients = [row for row in rows if row.kind == "client"]
         return (
             len(rows) > MOST_CHANGES
@@ -149,6 +155,10 @@ class ImportRun:
         if row.after is None or self._rights.allow(Action.WRITE, "client", row.name):
             return False
         return not _places(row.after) <= (_places(row.before) if row.before else set())
+
+
+_UNTOLD = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What reading a damaged audit row raises, or one that has been shortened."""
 
 
 def _ids_given_up(rows: Iterable[Any]) -> list[int]:

@@ -42,6 +42,11 @@ export async function show(view, { query, signal }) {
     placeholder: "Actor, such as token first",
     "aria-label": "Actor",
   });
+  const source = form.text(query.source ?? "", {
+    type: "search",
+    placeholder: "Source address",
+    "aria-label": "Source address",
+  });
   const action = form.choice(query.action ?? "", [["", "Any action"], ...Object.entries(WORDS)], {
     "aria-label": "Action",
   });
@@ -49,7 +54,7 @@ export async function show(view, { query, signal }) {
   fill(
     view,
     head("Audit", { lead: "Every change with its old and new values. Secrets are left out." }),
-    card("", [h("div.filters", { role: "search", "aria-label": "Audit" }, kind, name, actor, action), place], {
+    card("", [h("div.filters", { role: "search", "aria-label": "Audit" }, kind, name, actor, source, action), place], {
       flush: true,
     }),
   );
@@ -60,14 +65,20 @@ export async function show(view, { query, signal }) {
     signal,
   );
   const search = () => {
-    const wanted = { kind: kind.value, name: name.value.trim(), actor: actor.value.trim(), action: action.value };
+    const wanted = {
+      kind: kind.value,
+      name: name.value.trim(),
+      actor: actor.value.trim(),
+      source: source.value.trim(),
+      action: action.value,
+    };
     note("audit", wanted);
     return pages.show(asQuery({ limit: "50", ...wanted }));
   };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   [kind, action].forEach((each) => each.addEventListener("change", search));
-  [name, actor].forEach((each) =>
+  [name, actor, source].forEach((each) =>
     each.addEventListener("input", () => {
       clearTimeout(timer);
       timer = setTimeout(search, WAIT_MS);
