@@ -55,6 +55,7 @@ BY_PATH: Mapping[str, Any] = {
     "cluster.source.tag_bits": 24,
     "zone.text": ZONE,
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
+    "zone.update": [{"tsig": "spare-key", "names": ["_acme-challenge.*", "*.every.test"], "types": ["TXT", "AAAA"]}],
     "zone.dnssec.zsk_days": 30,
     "zone.dnssec.parental_agents": ["192.0.2.53:53"],
     "zone.dnssec.foreign": [f"256 3 15 {'A' * 43}="],

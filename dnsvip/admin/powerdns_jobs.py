@@ -40,18 +40,18 @@ def read_patch(name: str, body: bytes, now: int, most: int | None = None) -> lis
 def edit(zone: Zone, replacements: Sequence[Replacement], most_challenges: int | None = None) -> Zone:
     """The zone after the replacements, an equal one where they change nothing; raises InvalidSite, also where they add
     to more challenges than `most_challenges`."""
-    before = _sets(zone)
+    before = sets_of(zone)
     after = edited(before, replacements)
     if most_challenges is not None and (number := _challenges(after)) > max(most_challenges, _challenges(before)):
         text = f"would have {number} names {CHALLENGE}, more than the {most_challenges} that this token may add to"
         raise InvalidSite([Problem(f"zone.{zone.name}", f"{text}; delete those of certificates that have been issued")])
-    _keep(after)
+    keep(after)
     return after.zone
 
 
 def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
     """The zone's record sets, of a name and of a type where these are given, as JSON; raises InvalidSite."""
-    return json.dumps(forms.rrsets(_sets(zone), name, rtype), ensure_ascii=False)
+    return json.dumps(forms.rrsets(sets_of(zone), name, rtype), ensure_ascii=False)
 
 
 def heads(_larger: Zone, zones: Sequence[Zone]) -> str:
@@ -65,15 +65,17 @@ def _challenges(sets: ZoneSets) -> int:
     return sum(owner[0] == first and rtype == TXT for owner, rtype in sets.sets)
 
 
-def _sets(zone: Zone) -> ZoneSets:
+def sets_of(zone: Zone) -> ZoneSets:
+    """The sets of a zone, as `read_sets`, which are remembered."""
     known = _known.get(zone.name)
     if known is None or known.zone != zone:
         known = read_sets(zone)
-        _keep(known)
+        keep(known)
     return known
 
 
-def _keep(zone: ZoneSets) -> None:
+def keep(zone: ZoneSets) -> None:
+    """Remember the sets of a zone."""
     _known.pop(zone.zone.name, None)
     if len(zone.zone.text) <= KEPT_TEXT:
         _known[zone.zone.name] = zone

@@ -42,6 +42,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "zones records example.test --type MX",
         "zones set example.test transfer.tsig=acme-key",
         "zones set example.test dnssec.enabled=true",
+        'zones set example.test \'update=[{"tsig": "certbot", "names": ["_acme-challenge.*"], "types": ["TXT"]}]\'',
         "zones ds example.test",
         "zones keys example.test",
         "zones roll-key example.test ksk",

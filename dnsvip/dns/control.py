@@ -19,6 +19,9 @@ CHAOS = 3
 NSID, EDE = 3, 15
 """EDNS options of RFC 5001 and RFC 8914."""
 
+OTHER_ERROR, LONGEST_WHY = 0, 200
+"""The extended error that is only a text, and the bytes of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
@@ -30,8 +33,8 @@ class ServerIdentity:
 
 
 def notice(zones: Zones, query: Query) -> tuple[DnsOutcome, Response]:
-    """The answer to NOTIFY (RFC 1996) and UPDATE (RFC 2136 section 3.1): REFUSED for our zones, which
-    only the database changes; NOTAUTH for others; FORMERR where no zone is named."""
+    """The answer to NOTIFY (RFC 1996), and to UPDATE (RFC 2136 section 3.1) where none is made: REFUSED for our zones;
+    NOTAUTH for others; FORMERR where no zone is named."""
     outcome = _NOTICES[query.opcode]
     if query.qtype != Type.SOA:
         return outcome, Response(Rcode.FORMERR)
@@ -60,12 +63,15 @@ _NAMES: Mapping[Labels, str] = {
 }
 
 
-def options(identity: ServerIdentity, edns: Edns, outcome: DnsOutcome, rcode: int) -> tuple[tuple[int, bytes], ...]:
-    """The EDNS options of an answer: NSID where requested and configured, and the extended error."""
+def options(
+    identity: ServerIdentity, edns: Edns, outcome: DnsOutcome, rcode: int, why: str = ""
+) -> tuple[tuple[int, bytes], ...]:
+    """The EDNS options of an answer: NSID where requested and configured, and the extended error, `why` its text."""
     asked = identity.nsid is not None and any(code == NSID for code, _ in edns.options)
     own = [(NSID, (identity.nsid or "").encode())] if asked else []
-    info = EXTENDED_ERRORS.get((outcome, rcode))
-    return (*own, *([(EDE, info.to_bytes(2, "big"))] if info is not None else []))
+    info = EXTENDED_ERRORS.get((outcome, rcode), OTHER_ERROR if why else None)
+    text = why.encode()[:LONGEST_WHY]
+    return (*own, *([(EDE, info.to_bytes(2, "big") + text)] if info is not None else []))
 
 
 EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {

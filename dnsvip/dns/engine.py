@@ -23,6 +23,7 @@ from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, ch
 from dnsvip.dns.protocol.builder import finished, size_limit, steps
 from dnsvip.dns.protocol.message import (
     COOKIE,
+    IN,
     MIN_UDP_SIZE,
     Edns,
     Malformed,
@@ -31,13 +32,14 @@ from dnsvip.dns.protocol.message import (
     Rcode,
     Response,
     RRset,
+    Type,
 )
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import Question, parse, parse_additional
-from dnsvip.dns.protocol.tsig import Signature, sign, sign_all
+from dnsvip.dns.protocol.tsig import Signature, mac_of, sign, sign_all, without_signature
 from dnsvip.dns.refusals import Content, cookie_required, error_reply, malformed_reply, refusal
 from dnsvip.dns.renewal import renewal
-from dnsvip.dns.reply import DnsOutcome, Reply
+from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
 from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site, session_bases
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
 from dnsvip.dns.transfer import asks_for_all, messages
@@ -101,7 +103,7 @@ class Engine:
         compiled = self._isolated.value
         self.zones: Zones = compiled.zones
         self.tables: SynthesisTables = compiled.tables
-        self._tsig, self._transfers = compiled.tsig, compiled.transfers
+        self._tsig, self._transfers, self._update_keys = compiled.tsig, compiled.transfers, compiled.update_keys
         self._signatures: Signatures = before._signatures if before else Signatures()
         self.signs = bool(compiled.signed)
         self.session_bases: frozenset[Labels] = session_bases(site)
@@ -202,8 +204,22 @@ class Engine:
                 content = Content(transfer.outcome, transfer.response)
             except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
                 content = self._broken(query, error)
+        if content is None and query.opcode == Opcode.UPDATE and (of_zone := self._updatable(query, signature)):
+            finish = lambda rcode, why: finished(  # noqa: E731
+                self._reply(query, _updated(rcode, why), vips, signature, cookie, transport, now)
+            )
+            pending = PendingUpdate(
+                *of_zone, without_signature(wire, query.tsig_at), mac_of(signature), str(source), finish
+            )
+            return Reply(None, DnsOutcome.UPDATE, query=query, pending=pending)
         content = content or self._look_up(query, vips, now)
         return (yield from self._reply(query, content, vips, signature, cookie, transport, now))
+
+    def _updatable(self, query: Query, signature: Signature | None) -> tuple[str, str] | None:
+        """The zone that an UPDATE names and the key that signed it, where that key may change the zone."""
+        zone = self._update_keys.get(query.key) if query.qtype == Type.SOA and query.qclass == IN else None
+        key = signature.key_name if signature else None
+        return (zone.zone, key) if zone is not None and key is not None and key in zone.keys else None
 
     def _at_the_door(self, query: Query, vips: RequesterVips) -> Content | None:
         """REFUSED for whom the listener does not answer; but an enrolled client that has moved to another group learns
@@ -317,8 +333,8 @@ class Engine:
         now: float,
     ) -> Generator[Reply, None, Reply]:
         """The content as a message, with our EDNS options, signed where the query was."""
-        outcome, response, owner = content
-        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode)):
+        outcome, response, owner, why = content
+        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode, why)):
             response = replace(response, options=more)
         if cookie:
             response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
@@ -391,6 +407,11 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
         return None
     _, source_prefix, address = edns.subnet
     return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
+
+
+def _updated(rcode: int, why: str) -> Content:
+    """The answer to an update that was made, or was not."""
+    return Content(DnsOutcome.UPDATE if rcode else DnsOutcome.UPDATED, Response(rcode), why=why)
 
 
 STRANGER = Content(DnsOutcome.STRANGER, Response(Rcode.REFUSED))

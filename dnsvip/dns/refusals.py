@@ -34,6 +34,8 @@ class Content(NamedTuple):
     outcome: DnsOutcome
     response: Response
     owner: Owner | None = None
+    why: str = ""
+    """The text of the extended error."""
 
 
 def refusal(query: Query, signature: Signature | None) -> Content | None:

@@ -6,7 +6,8 @@ our own answer at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from dnsvip.site import Step
 class Reply(NamedTuple):
     """The response to one message.
 
-    `wire` is the response as sent, None where none is due; `more` yields the further messages of a zone transfer.
+    `wire` is the response as sent, None where none is due; `more` yields the further messages of a zone transfer;
+    `pending` is an update that is to be made first.
     `query` is the message as parsed, None where the fast path recognized it by its bytes. `question` and `opt` are
     these parts of the response. `owner` is what rate limiting accounts by, None for errors. `cookie_valid` and
     `signature_verified` say how the requester proved its address or identity. `step`, `kind` and `tier` say, for a
@@ -41,6 +43,23 @@ class Reply(NamedTuple):
     kind: Kind | None = None
     tier: str | None = None
     more: Iterator[bytes] | None = None
+    pending: PendingUpdate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpdate:
+    """An UPDATE that its key may send, and the store is to make: the reply that it is in has no bytes yet.
+
+    `wire` is the message without its TSIG record, whose MAC is `mac`; `source` is the address it came from. `finish`
+    makes the reply of an rcode, and of why, for people.
+    """
+
+    zone: str
+    key: str
+    wire: bytes = field(repr=False)
+    mac: bytes = field(repr=False)
+    source: str
+    finish: Callable[[int, str], Reply]
 
 
 class DnsOutcome(StrEnum):
@@ -75,6 +94,7 @@ class DnsOutcome(StrEnum):
     OPCODE = "opcode"
     NOTIFY = "notify"
     UPDATE = "update"
+    UPDATED = "updated"
     CLASS = "class"
     IDENTITY = "identity"
     ENROLMENT = "enrolment"

@@ -42,7 +42,15 @@ class CompiledSite(NamedTuple):
     tables: SynthesisTables
     tsig: TsigKeys
     transfers: Transfers
+    update_keys: Mapping[Labels, UpdateKeys]
     signed: Mapping[Labels, SignedZone]
+
+
+class UpdateKeys(NamedTuple):
+    """A zone's name, and the TSIG keys that may update it."""
+
+    zone: str
+    keys: frozenset[str]
 
 
 class SignedZone(NamedTuple):
@@ -74,8 +82,13 @@ def compile_site(
     zones = zones_of(served, names, before.zones if before else None, sessions)
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
-    transfers = Transfers(site, zones, apexes, snapshot.journals)
-    return CompiledSite(zones, tables, TsigKeys(site.tsig_keys.values()), transfers, signed)
+    tsig, transfers = TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes, snapshot.journals)
+    update_keys = {
+        apex: UpdateKeys(name, frozenset(rule.tsig for rule in rules))
+        for name, apex in apexes.items()
+        if (rules := site.zones[name].update)
+    }
+    return CompiledSite(zones, tables, tsig, transfers, update_keys, signed)
 
 
 def _signed(

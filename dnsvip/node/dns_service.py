@@ -28,6 +28,7 @@ from dnsvip.node.reload import LiveConfig
 from dnsvip.node.replication import Duty, Notifying
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
+from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.duty import DUTY
 from dnsvip.site.node_dns import DnsSettings
@@ -73,6 +74,8 @@ async def answering(
         identity, require_cookies = _identity(node.dns), node.dns.require_cookies
         await compiling.now(identity, require_cookies)
 
+    updating = Updating(live.node, follower)
+    server.updating(updating.make)
     follower.subscribe(take)
     duty = Duty(follower)
     notifying, agents = Notifying(server, follower, duty), ParentalAgents(server, follower, duty)
@@ -92,6 +95,7 @@ async def answering(
             task.cancel()
         await compiling.jobs.close()
         await server.stop()
+        await updating.close()
 
 
 class _Compiling:

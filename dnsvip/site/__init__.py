@@ -28,7 +28,7 @@ from dnsvip.site.choices import (
 from dnsvip.site.claims import Label, Source
 from dnsvip.site.clients import MATCH_FORMS, PLACE_FORMS, Classify, Client, Match, MatchEntry, Proof
 from dnsvip.site.clusters import ClassCluster, Cluster
-from dnsvip.site.dns import DnsGroup, Dnssec, Service, Transfer, TsigKey, Zone
+from dnsvip.site.dns import DnsGroup, Dnssec, Service, Transfer, TsigKey, UpdateRule, Zone
 from dnsvip.site.quality import Policing, Rate
 from dnsvip.site.routing import Evidence, SelectRule
 from dnsvip.site.snapshot import Site, Snapshot
@@ -108,6 +108,7 @@ __all__ = [
     "TierAction",
     "Transfer",
     "TsigKey",
+    "UpdateRule",
     "Zone",
     "ZoneKey",
     "parse_endpoint",

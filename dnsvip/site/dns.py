@@ -9,7 +9,22 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.site.choices import DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
 from dnsvip.site.declare import About
-from dnsvip.site.values import STRICT, AttributeWords, Base64, DnsKey, DnsName, DnsServer, Name, Network, Target
+from dnsvip.site.values import (
+    STRICT,
+    AttributeWords,
+    Base64,
+    DnsKey,
+    DnsName,
+    DnsServer,
+    Name,
+    NamePattern,
+    Network,
+    RecordType,
+    Target,
+)
+
+MOST_RULES, MOST_PATTERNS = 256, 64
+"""Update rules of a zone, and names or types of one: all are compared with every record of an update."""
 
 LEAST_ZSK_DAYS = 15
 """Days that a zone signing key is in use at least where it is rolled by schedule."""
@@ -26,6 +41,28 @@ class Transfer:
     tsig: Annotated[
         DnsName | None, About("TSIG key", "Key that secondaries sign their requests with.", refers="tsig")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRule:
+    """What one key may change of a zone by dynamic update (RFC 2136, RFC 3007): records of `types` at `names`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    tsig: Annotated[DnsName, About("TSIG key", "Key that signs the updates.", refers="tsig")]
+    names: Annotated[
+        tuple[NamePattern, ...],
+        Field(max_length=MOST_PATTERNS),
+        About(
+            "Names",
+            'Names that it may change, absolute; "*" as the first or last label stands for one label or more, as in '
+            '"_acme-challenge.*". Without any it may change all of the zone.',
+        ),
+    ] = ()
+    types: Annotated[
+        tuple[RecordType, ...],
+        Field(max_length=MOST_PATTERNS),
+        About("Types", "Types of records that it may change; without any all."),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +143,18 @@ class Zone:
             "Where the zone may be transferred, tell its name servers (NS) too, but the one in the SOA.",
         ),
     ] = True
+    update: Annotated[
+        tuple[UpdateRule, ...],
+        Field(max_length=MOST_RULES),
+        About("Dynamic update", "Keys that may change the zone by dynamic update (RFC 2136), and what of it."),
+    ] = ()
     dnssec: Annotated[Dnssec | None, About("DNSSEC", "How the zone is signed; without it, it is not.")] = None
+
+    @property
+    def tsig_keys(self) -> frozenset[str]:
+        """The TSIG keys by which it is transferred or changed."""
+        transfer = [self.transfer.tsig] if self.transfer and self.transfer.tsig else []
+        return frozenset([*transfer, *(rule.tsig for rule in self.update)])
 
     @property
     def is_signed(self) -> bool:

@@ -112,6 +112,23 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateSettings:
+    """`[dns.updates]`, for each worker: dynamic updates (RFC 2136) of one key per second, and of all that wait."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    per_second: Annotated[
+        float,
+        Field(ge=0.01, le=10_000, allow_inf_nan=False),
+        About("Rate", "Dynamic updates of one key per second, ten times as many at once, per worker.", unit="1/s"),
+    ] = 10.0
+    waiting: Annotated[
+        int,
+        Field(ge=1, le=10_000),
+        About("Waiting", "Updates that wait to be written, per worker, a quarter of one key; others get SERVFAIL."),
+    ] = 256
+
+
+@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
 
@@ -145,6 +162,9 @@ class DnsSettings:
     ] = False
     rate_limit: Annotated[RateLimit | None, About("Rate limit", "Limits on identical responses.")] = None
     tcp: Annotated[TcpSettings, About("TCP", "Limits on connections.")] = field(default_factory=TcpSettings)
+    updates: Annotated[UpdateSettings, About("Updates", "Limits on dynamic updates.")] = field(
+        default_factory=UpdateSettings
+    )
     proxy_from: Annotated[
         tuple[Network, ...],
         About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),

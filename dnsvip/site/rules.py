@@ -59,17 +59,17 @@ def check_site(site: Site) -> list[Problem]:
 
 
 def check_keys(site: Site) -> Iterator[Problem]:
-    """A TSIG key that zones are transferred with identifies no client: an enrolment would hand it out."""
-    transfers = {zone.transfer.tsig for zone in site.zones.values() if zone.transfer and zone.transfer.tsig}
-    for name, client in site.clients.items() if transfers else ():
+    """A TSIG key that zones are transferred or updated with identifies no client: an enrolment would hand it out."""
+    keys = frozenset[str]().union(*(zone.tsig_keys for zone in site.zones.values()))
+    for name, client in site.clients.items() if keys else ():
         for match in client.match:
-            if match.step is Step.TSIG and match.value in transfers:
+            if match.step is Step.TSIG and match.value in keys:
                 yield transfer_key(name, match.value)
 
 
 def transfer_key(client: str, key: str) -> Problem:
-    """The problem of a client that is identified by a key of zone transfers."""
-    text = f"{key!r} is a key of zone transfers, which no client may have; make another TSIG key for the client"
+    """The problem of a client that is identified by a key of zone transfers or updates."""
+    text = f"{key!r} is a key of zone transfers or updates, which no client may have; make another one for the client"
     return Problem(f"client.{client}.match", text, about=("client", client))
 
 
@@ -241,6 +241,12 @@ def _tier_fits(tier: Tier, cluster: Cluster) -> Iterator[Problem]:
 
 
 def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
+    for place, rule in enumerate(zone.update):
+        yield from refers(f"{where}.update.{place}.tsig", "tsig", rule.tsig, site.tsig_keys)
+        for name in rule.names:
+            if not (name == zone.name or name.endswith((f".{zone.name}", "*")) or zone.name == "."):
+                text = f"{name!r} is not in the zone; names are absolute, such as {f'host.{zone.name}'!r}"
+                yield Problem(f"{where}.update.{place}.names", text)
     if zone.transfer is None:
         return
     if not zone.transfer.to and zone.transfer.tsig is None:

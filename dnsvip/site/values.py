@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Annotated, Any
 
 from cryptography.x509 import load_pem_x509_certificates
+from dns import rdatatype
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from dnsvip.address.mac import KEY_BYTES
@@ -28,6 +29,33 @@ def _checked_dns_name(text: str) -> str:
 
 
 DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_dns_name)]
+
+
+def _checked_pattern(text: str) -> str:
+    name = _checked_dns_name(text)
+    labels = name.split(".")
+    if any(label == "*" for label in labels[1:-1]) or (len(labels) > 1 and labels[0] == labels[-1] == "*"):
+        raise ValueError('must have * as its first label or its last only: "*.dyn.example.test", "_acme-challenge.*"')
+    return name
+
+
+NamePattern = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_pattern)]
+"""Names of DNS: one, or with `*` as its first or last label all that have one label or more in its place."""
+
+
+def _checked_type(text: str) -> str:
+    try:
+        rtype = rdatatype.from_text(text)
+    except (rdatatype.UnknownRdatatype, ValueError):
+        raise ValueError(f"{text[:40]!r} is not a type of records; write TXT, A, TYPE65280 or the like") from None
+    if rtype == 0 or rdatatype.is_metatype(rtype):
+        raise ValueError(f"{text[:40]!r} is no type of data")
+    return rdatatype.to_text(rtype)
+
+
+RecordType = Annotated[str, Field(min_length=1, max_length=16), AfterValidator(_checked_type)]
+"""The mnemonic of a type of records."""
+
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Seconds = Annotated[int, Field(strict=True, ge=1, le=31_536_000)]
 

@@ -2,7 +2,8 @@
 
 The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
 and a last line with the number of rows and a seal, HMAC-SHA256 of all preceding lines under a key derived from the
-key-encryption key. What nodes report, usage of clients included, and the journals of zones are left out.
+key-encryption key. What nodes report, usage of clients included, the journals of zones, and which updates have been
+made, are left out.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from dnsvip.store.nodes import Nodes
 from dnsvip.store.objects.objects import Objects
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.secrets.sources import missing
+from dnsvip.store.seen_updates import SeenUpdates
 from dnsvip.store.snapshots.snapshots import Snapshots
 from dnsvip.store.usage import ClientUsage
 
@@ -55,6 +56,7 @@ class Store:
         self.audit = Audit(session)
         self.nodes = Nodes(session)
         self.usage = ClientUsage(session)
+        self.seen_updates = SeenUpdates(session)
         self.backups = Backups(session)
 
     @classmethod

@@ -77,6 +77,7 @@ async def _fill(folder: Path) -> None:
         journal = "INSERT INTO zone_change VALUES ('example.test', 3, 1, 2, 'a', 'b', x'00', x'00')"
         connection.execute(journal)
         connection.execute("INSERT INTO key_slot VALUES ('web', 2, 'abcd', 9999999999)")
+        connection.execute("INSERT INTO seen_update VALUES ('abcd', 9999999999)")
         connection.execute("INSERT OR IGNORE INTO client_match VALUES ('source', '2001:db8:77::/48', 'c0002002')")
     connection.close()
 

@@ -101,6 +101,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "dnssec", "parental_agents"): ["192.0.2.53:53"],
     ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
+    ("zone", "update"): [{"tsig": TRANSFER_KEY, "names": ["_acme-challenge.*", "*.walk.test"], "types": ["TXT"]}],
     ("tsig", "secret"): SECRET,
     ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "walk-key"}],
     ("client", "attributes"): {"lang": "fr", "level": 3},
@@ -256,7 +257,7 @@ class Walk:
         for entry in value.items() if isinstance(value, dict) else value:
             field.locator("> .stack > button").click()
             cells = rows.locator("> .form-row > .form-cells").last.locator("> *")
-            if isinstance(entry, dict) and "pool" in entry:
+            if isinstance(entry, dict) and len(entry) > 1:
                 for key, part in entry.items():
                     self.enter(cells.nth(0).locator(f"> [data-path={key}]"), {}, part)
             elif isinstance(entry, dict):

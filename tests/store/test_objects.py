@@ -22,6 +22,7 @@ from dnsvip.site import (
     Tier,
     Transfer,
     TsigKey,
+    UpdateRule,
     Zone,
 )
 from dnsvip.site.plain import collection
@@ -137,6 +138,21 @@ async def test_a_key_that_a_transfer_needs_stays(filled: Store, site: Site) -> N
     with pytest.raises(InvalidSite, match=r"zone\.example\.test\.transfer\.tsig: 'x_y' is not a tsig"):
         await filled.objects.apply([drop("tsig", "x_y")], "me", "api")
     await filled.objects.apply([put("zone", zone, sharing), drop("tsig", "x_y")], "me", "api")
+
+
+async def test_a_key_of_updates(filled: Store, site: Site) -> None:
+    """A zone's update rule must name an existing TSIG key, one in use cannot be removed, and no client may have it."""
+    zone, acme = site.zones["example.test"], site.clients["acme"]
+    with pytest.raises(InvalidSite, match=r"zone\.example\.test\.update\.0\.tsig: 'nokey' is not a tsig"):
+        await filled.objects.apply([put("zone", replace(zone, update=(UpdateRule("nokey"),)), zone)], "me", "api")
+    updated = replace(zone, update=(UpdateRule("x_y", ("_acme-challenge.*",), ("TXT",)),))
+    await filled.objects.apply([put("tsig", TsigKey("x_y", "c2VjcmV0")), put("zone", updated, zone)], "me", "api")
+    assert await filled.objects.get("zone", zone.name) == updated
+    with pytest.raises(InvalidSite, match=r"zone\.example\.test\.update\.0\.tsig: 'x_y' is not a tsig"):
+        await filled.objects.apply([drop("tsig", "x_y")], "me", "api")
+    wanted = replace(acme, match=(*acme.match, Match(Step.TSIG, "x_y")))
+    with pytest.raises(InvalidSite, match="'x_y' is a key of zone transfers or updates, which no client may have"):
+        await filled.objects.apply([put("client", wanted, acme)], "me", "api")
 
 
 async def test_changed_cluster_is_checked_against_every_client(filled: Store, site: Site) -> None:

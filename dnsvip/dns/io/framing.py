@@ -6,7 +6,7 @@ answers with FORMERR, and the rest of it is passed over.
 
 from __future__ import annotations
 
-from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY
+from dnsvip.dns.protocol.message import HEADER_SIZE, longest
 
 
 class Framer:
@@ -48,7 +48,7 @@ class Framer:
         if begin + HEADER_SIZE > len(data):
             return None
         end = begin + length
-        if length > MAX_QUERY:
+        if length > longest(data[begin + 2]):
             self._skip = max(0, end - len(data))
             self._at = min(end, len(data))
             return data[begin : begin + HEADER_SIZE]

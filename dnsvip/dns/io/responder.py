@@ -9,10 +9,11 @@ business.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain
 from typing import NamedTuple, TypeAlias
@@ -25,28 +26,34 @@ from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.builder import finished
-from dnsvip.dns.protocol.message import MAX_QUERY
+from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY, Rcode
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.refusals import failure
-from dnsvip.dns.reply import DnsOutcome, Reply
+from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
 from dnsvip.telemetry.sample_log import Every, SampleLog
+
+MakeUpdate: TypeAlias = Callable[[PendingUpdate], Awaitable[tuple[int, str]]]
+"""Makes an update, or refuses it: the rcode, and why, for people."""
 
 log = structlog.get_logger()
 
 
 class Responder:
     """Answers messages with `fast` and the engine behind it. All may be replaced at any time: `limiter` (None: no rate
-    limit), and `samples`, which takes those queries that `every` picks."""
+    limit), `samples`, which takes those queries that `every` picks, and `make_update` (None: all are refused)."""
 
     def __init__(self, engine: Engine, front_ends: FrontEnds, tally: Counter[str]) -> None:
         self.fast = FastPath(engine)
         self.limiter: Limiter | None = None
         self.samples: SampleLog[Sample] | None = None
         self.every = Every(1)
+        self.make_update: MakeUpdate | None = None
         self._front_ends, self._tally = front_ends, tally
         self._fast_failures = 0
 
-    def stream(self, wire: bytes, source: IPv4Address | IPv6Address, listener: str) -> bytes | Iterator[bytes] | None:
+    def stream(
+        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str
+    ) -> bytes | Iterator[bytes] | Later | None:
         """The response to a message of a TCP stream. An iterator of messages for a zone transfer and for what takes
         long: there, empty messages are pauses."""
         now = time.time()
@@ -54,6 +61,8 @@ class Responder:
         try:
             next(deciding)
         except StopIteration as end:
+            if end.value.pending is not None:
+                return self._updated(end.value.pending, "tcp", wire, source, listener, now)
             return self._streamed(end.value, wire, source, listener, now)
         return self._in_steps(deciding, wire, source, listener, now)
 
@@ -74,6 +83,32 @@ class Responder:
                 answer = self._streamed(end.value, wire, source, listener, now)
                 yield from (answer,) if isinstance(answer, bytes) else answer or ()
                 return
+
+    def _updated(
+        self,
+        pending: PendingUpdate,
+        transport: str,
+        wire: bytes,
+        source: IPv4Address | IPv6Address,
+        listener: str,
+        now: float,
+    ) -> Later:
+        """The response to an update, once it is made or refused; counted and offered to the query log then."""
+        engine, make = self.fast.engine, self.make_update
+
+        async def updated() -> bytes | None:
+            try:
+                rcode, why = (Rcode.REFUSED, "") if make is None else await make(pending)
+                reply = pending.finish(rcode, why)
+            except Exception:  # noqa: BLE001 - as in `_deciding`
+                log.error("an update failed", zone=pending.zone, traceback=traceback.format_exc())
+                reply = failure(wire)
+            engine.counters.count(reply, transport)
+            if self.samples is not None and self.every.picks(1):
+                self.samples.offer(Sample(now, transport, listener, source, wire, reply))
+            return reply.wire
+
+        return asyncio.ensure_future(updated())
 
     def _streamed(
         self, reply: Reply, wire: bytes, source: IPv4Address | IPv6Address, listener: str, now: float
@@ -98,7 +133,8 @@ class Responder:
         fast, later = self.fast, []
         for place, known, keep, tail, unsigned in misses:
             key, id_ = keys[place], bytes(ids[2 * place : 2 * place + 2])
-            wire = id_ + key[width : width + MAX_QUERY]  # of a longer one only the header is read
+            size = len(key) - width + 2  # with its id; of a message that is too long only the header is read
+            wire = id_ + key[width : width + (size if size <= MAX_QUERY else HEADER_SIZE) - 2]
             peer = peer_of(key, width)
             proven = fast.proves(wire, peer, now)
             later.append(Waiting(place, wire, peer, listener, fast, known, keep, tail, proven, unsigned))
@@ -129,13 +165,16 @@ class Responder:
                 wire = bytes(ids[2 * place : 2 * place + 2]) + key[width:]
                 self.samples.offer(Sample(now, "udp", listener, address_of(key, width), wire, reply))
 
-    def answer(self, waiting: Waiting) -> bytes | None:
-        """The response to a datagram that the fast path had no answer to, without its id."""
+    def answer(self, waiting: Waiting) -> bytes | Later | None:
+        """The response to a datagram that the fast path had no answer to, without its id; that to an update comes
+        later, and has it."""
         now, source = time.time(), ip_address(waiting.peer)
         # What was learned of it belongs to the engine of that time.
         known = waiting.known if waiting.fast.engine is self.fast.engine else None
         reply = self._signed(waiting, now) if known is not None and waiting.unsigned is not None else None
         reply = reply or self._decide(waiting.wire, source, waiting.listener, "udp", now, known)
+        if reply.pending is not None:
+            return self._updated(reply.pending, "udp", waiting.wire, source, waiting.listener, now)
         if known is not None and waiting.keep is not None:
             self.fast.keep(waiting.keep, reply, now)
         if known is not None and waiting.tail is not None:
@@ -231,7 +270,7 @@ class Responder:
                     engine.counters.count(reply, transport)
                     counted = True
                 yield
-            if not counted:
+            if not counted and reply.pending is None:
                 engine.counters.count(reply, transport)
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             reply = failure(wire)
@@ -270,6 +309,9 @@ class Waiting(NamedTuple):
     proven: bool = False
     unsigned: Unsigned | None = None
 
+
+Later: TypeAlias = asyncio.Future[bytes | None]
+"""A response that takes a while, None for none."""
 
 Answers: TypeAlias = tuple[Sequence[bytes | None], Sequence[Waiting]]
 """The answers to a batch, None for what is not answered (yet), and what is to be answered later."""

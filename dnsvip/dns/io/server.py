@@ -20,7 +20,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
-from dnsvip.dns.io.responder import Responder
+from dnsvip.dns.io.responder import MakeUpdate, Responder
 from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.io.udp import Batches
@@ -146,6 +146,10 @@ class DnsServer:
         """A FastPath for this snapshot (arguments as Engine's), ready to be assigned to `fast`; thread-safe."""
         engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
         return FastPath(engine, self.fast)
+
+    def updating(self, make: MakeUpdate | None) -> None:
+        """Have updates made by this from now on; None: refuse all."""
+        self._responder.make_update = make
 
     def sample(self, log: SampleLog[Sample] | None, one_in: int = 1) -> None:
         """Offer one query in `one_in` to a log from now on; None: none."""

@@ -15,12 +15,13 @@ from typing import TypeAlias, cast
 
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate
+from dnsvip.dns.io.responder import Later
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 from dnsvip.dns.protocol.message import MAX_QUERY
 
-Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | None]
+Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | Later | None]
 """(message, source, listener) -> the response, None for none; an iterator of its messages for a zone transfer and
-what takes long, in which empty ones are pauses."""
+what takes long, in which empty ones are pauses; a future of the response to an update."""
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -33,6 +34,7 @@ class Stream(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
         self._sending: Iterator[bytes] | None = None
+        self._later: Later | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._queued = self._paused = self._last = False
@@ -80,7 +82,7 @@ class Stream(asyncio.BufferedProtocol):
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
         once: a source at its limit may connect again."""
         self._last = True
-        if self._sending or self._stuck or (self._queued and len(self._framer)):
+        if self._sending or self._later or self._stuck or (self._queued and len(self._framer)):
             self._queue()
         else:
             self._drained()
@@ -100,14 +102,14 @@ class Stream(asyncio.BufferedProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Release everything."""
         self._gate.leave(self)
-        self._framer, self._sending = Framer(), None
+        self._framer, self._sending, self._later = Framer(), None, None
         for handle in (self._idle, self._stuck):
             if handle:
                 handle.cancel()
 
     def close(self) -> None:
         """Flush what is written, accept no more."""
-        self._last, self._framer, self._sending = True, Framer(), None
+        self._last, self._framer, self._sending, self._later = True, Framer(), None, None
         self._transport.close()
 
     def evict(self) -> None:
@@ -124,7 +126,7 @@ class Stream(asyncio.BufferedProtocol):
         return self._queued
 
     def _turn(self) -> bool:
-        if self._transport.is_closing() or self._stuck:
+        if self._transport.is_closing() or self._stuck or self._later:
             return False
         if self._sending:
             self._send_on(self._sending)
@@ -135,7 +137,7 @@ class Stream(asyncio.BufferedProtocol):
             return False
         self._deadline = self._loop.time() + self._gate.limits.idle
         self._gate.touch(self)
-        return not (self._transport.is_closing() or self._stuck)
+        return not (self._transport.is_closing() or self._stuck or self._later)
 
     def _queue(self) -> None:
         if not self._queued:
@@ -147,8 +149,21 @@ class Stream(asyncio.BufferedProtocol):
         answer = self._respond(message, self.source, self._listener)
         if isinstance(answer, bytes):
             self._transport.write(frame(answer))
+        elif isinstance(answer, asyncio.Future):
+            self._later = answer
+            answer.add_done_callback(self._send_later)
         else:
             self._sending = answer
+
+    def _send_later(self, later: Later) -> None:
+        """Send the response to an update, if it is still waited for, and go on."""
+        if later is not self._later or self._transport.is_closing():
+            return
+        self._later, wire = None, None if later.cancelled() else later.result()
+        if wire is not None:
+            self._transport.write(frame(wire))
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._queue()
 
     def _send_on(self, sending: Iterator[bytes]) -> None:
         message = next(sending, None)
@@ -192,7 +207,7 @@ class Stream(asyncio.BufferedProtocol):
         return data[header.size :]
 
     def _check_idle(self) -> None:
-        if self._loop.time() < self._deadline or self._queued or self._stuck:
+        if self._loop.time() < self._deadline or self._queued or self._stuck or self._later:
             later = max(self._deadline, self._loop.time() + 0.1)
             self._idle = self._loop.call_at(later, self._check_idle)
         else:

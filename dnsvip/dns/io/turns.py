@@ -15,7 +15,7 @@ from time import perf_counter, thread_time
 from typing import Protocol, TypeAlias
 
 from dnsvip.dns.io.buffers import BATCH, Destination
-from dnsvip.dns.io.responder import Waiting
+from dnsvip.dns.io.responder import Later, Waiting
 from dnsvip.dns.protection.fair_queue import FairQueue
 from dnsvip.dns.protection.sources import source_of
 
@@ -41,11 +41,12 @@ _Entry: TypeAlias = tuple[Waiting, Sender, Destination, float]
 
 
 class DatagramTurns:
-    """What waits on all sockets of one event loop. `answer` makes an answer without its id, None for none; `drop` is
-    told how many got none for want of time."""
+    """What waits on all sockets of one event loop. `answer` makes an answer without its id, None for none, or has one
+    made, with it; `drop` is told how many got none for want of time."""
 
-    def __init__(self, answer: Callable[[Waiting], bytes | None], drop: Callable[[int], None]) -> None:
+    def __init__(self, answer: Callable[[Waiting], bytes | Later | None], drop: Callable[[int], None]) -> None:
         self._answer, self._drop = answer, drop
+        self._later: set[Later] = set()
         self._queue: FairQueue[_Entry] = FairQueue()
         self._scheduled: asyncio.Handle | None = None
         self._due: dict[Sender, list[tuple[Destination, bytes, bytes]]] = {}
@@ -87,13 +88,26 @@ class DatagramTurns:
             if entry is None:
                 break
             waiting, sender, destination, _ = entry
-            if (answer := answer_to(waiting)) is not None:
+            if isinstance(answer := answer_to(waiting), asyncio.Future):
+                self._await(answer, sender, destination)
+            elif answer is not None:
                 self._made += 1
                 due.setdefault(sender, []).append((destination, waiting.wire[:2], answer))
             if thread_time() >= end:
                 break
         if late:
             self._drop(late)
+
+    def _await(self, later: Later, sender: Sender, destination: Destination) -> None:
+        """Send an answer when it is made."""
+        self._later.add(later)
+
+        def send(made: Later) -> None:
+            self._later.discard(made)
+            if not made.cancelled() and (wire := made.result()) is not None:
+                sender.send_later([(destination, wire[:2], wire[2:])])
+
+        later.add_done_callback(send)
 
     def _flush(self) -> None:
         """Send what has been made: several answers at once cost less."""
@@ -105,6 +119,8 @@ class DatagramTurns:
         """Answer nothing more."""
         if self._scheduled is not None:
             self._scheduled.cancel()
+        for later in self._later:
+            later.cancel()
         self._queue, self._due = FairQueue(), {}
 
     def _again(self) -> None:

@@ -25,8 +25,10 @@ MIN_UDP_SIZE, MAX_SIZE = 512, 65535
 """Bytes of a response over UDP to a requester without EDNS, and of any message."""
 
 MAX_QUERY = 1 << 12
-"""Bytes of the longest message that is read, over UDP and TCP: each byte costs time, and no query needs more. UPDATE
-(RFC 2136) has no need of more while it is refused."""
+"""Bytes of the longest message that is read, over UDP and TCP: each byte costs time, and no query needs more."""
+
+MAX_UPDATE, MOST_UPDATE_RECORDS = 1 << 15, 1000
+"""Bytes of the longest UPDATE (RFC 2136) over TCP, and the records in it."""
 
 UDP_SIZE = 1232
 """The payload size this server advertises and never exceeds over UDP: no fragments on any IPv6 path (RFC 9715)."""
@@ -86,7 +88,10 @@ class Rcode(IntEnum):
     NOTIMP = 4
     REFUSED = 5
     YXDOMAIN = 6
+    YXRRSET = 7
+    NXRRSET = 8
     NOTAUTH = 9
+    NOTZONE = 10
     BADVERS = 16
     BADCOOKIE = 23
 
@@ -97,6 +102,11 @@ class Opcode(IntEnum):
     QUERY = 0
     NOTIFY = 4
     UPDATE = 5
+
+
+def longest(third: int) -> int:
+    """The bytes that a message may have over TCP, by the third of them: that with its opcode."""
+    return MAX_UPDATE if third >> 3 & 15 == Opcode.UPDATE else MAX_QUERY
 
 
 class Flag:

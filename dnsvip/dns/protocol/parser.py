@@ -24,6 +24,7 @@ from dnsvip.dns.protocol.message import (
     MAX_QUERY,
     MOST_OPTIONS,
     MOST_RECORDS,
+    MOST_UPDATE_RECORDS,
     Edns,
     Flag,
     Flaw,
@@ -32,6 +33,7 @@ from dnsvip.dns.protocol.message import (
     Query,
     Subnet,
     Type,
+    longest,
 )
 from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
 
@@ -44,11 +46,11 @@ _ONE_QUESTION = b"\0\1\0\0\0\0"
 
 def parse(wire: bytes) -> Query | Malformed:
     """The question in a message. A pointer in the question and records (but IXFR's SOA) before the additional
-    section are malformed, as NSD has it; bytes after the last record are ignored, as BIND and NSD do. Of more than
-    MAX_QUERY bytes only the header is read, so that the message is malformed at the cost of a short one."""
+    section are malformed, as NSD has it; bytes after the last record are ignored, as BIND and NSD do. Of one that is
+    too long only the header is read, so that the message is malformed at the cost of a short one."""
     if len(wire) < HEADER_SIZE:
         return Malformed(Flaw.SHORT)
-    if len(wire) > MAX_QUERY:
+    if len(wire) > MAX_QUERY and len(wire) > longest(wire[2]):
         wire = wire[:HEADER_SIZE]  # as a stream cuts it (`framing`)
     if wire[2] <= 1 and wire[4:10] == _ONE_QUESTION and (asked := _ordinary(wire)) is not None:
         return parse_additional(wire, asked)
@@ -142,10 +144,9 @@ def _question(buffer: _Buffer, wire: bytes, id_: int, flags: int) -> Query:
 def _records(wire: bytes, at: int, query: Query, before: int, additional: int) -> Query:
     """The query with what its additional section adds. Other records are only stepped over.
 
-    There are at most MOST_RECORDS of them, but for an UPDATE's, whose records come before the additional section; their
-    number is bounded by the length of its message.
+    There are at most MOST_RECORDS of them, but for an UPDATE's, whose records come before the additional section.
     """
-    if additional > MOST_RECORDS or (before > MOST_RECORDS and query.opcode != Opcode.UPDATE):
+    if additional > MOST_RECORDS or before > (MOST_UPDATE_RECORDS if query.opcode == Opcode.UPDATE else MOST_RECORDS):
         raise _Flawed(Flaw.COUNTS)
     edns, tsig_at, serial = None, 0, None
     last = before + additional - 1

@@ -126,6 +126,17 @@ def _verified(wire: bytes, at: int, now: float, record: _Record, name: str | Non
     return Signature(Rcode.NOERROR, name, 0, owner, request, key)
 
 
+def mac_of(signature: Signature | None) -> bytes:
+    """The MAC of a query; empty where it has none that could be read."""
+    return signature.request.mac if signature and signature.request else b""
+
+
+def without_signature(wire: bytes, at: int) -> bytes:
+    """A message without its TSIG record, which begins at `at`."""
+    additional = int.from_bytes(wire[10:12], "big") - 1
+    return wire[:10] + additional.to_bytes(2, "big") + wire[12:at]
+
+
 def sign(answer: bytes, signature: Signature, now: float) -> bytes:
     """The answer with its TSIG record; unchanged where the query had none that could be read."""
     request, key = signature.request, signature.key

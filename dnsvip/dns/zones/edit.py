@@ -74,7 +74,7 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
             problems.append(Problem(where, f"cannot be stored: {error}"))
     if problems:
         raise InvalidSite(problems)
-    return _finished(before, sets, [key for key in changed if _shown(sets, key) != _shown(before.sets, key)])
+    return finished(before, sets, changed)
 
 
 def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, wanted: Replacement) -> Key:
@@ -125,7 +125,10 @@ def _note(types: dict[Labels, set[int]], record_set: RecordSet) -> None:
     (here.add if record_set.served else here.discard)(record_set.rtype)
 
 
-def _finished(before: ZoneSets, sets: dict[Key, RecordSet], changed: Sequence[Key]) -> ZoneSets:
+def finished(before: ZoneSets, sets: dict[Key, RecordSet], touched: Iterable[Key]) -> ZoneSets:
+    """The zone with these sets, which differ from those before at `touched` keys only: checked, and its serial raised
+    unless its SOA has changed too. `before` where nothing differs; raises InvalidSite."""
+    changed = [key for key in touched if _shown(sets, key) != _shown(before.sets, key)]
     if not changed:
         return before
     name = before.zone.name

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0012"
+SCHEMA = "0013"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -260,6 +260,13 @@ client_usage = Table(  # what clients have used at each node
     Column("drops", BigInteger, nullable=False),
     Column("since", Float(53), nullable=False),
     Column("seen_at", Float(53), nullable=False),
+)
+
+seen_update = Table(  # dynamic updates that have been made
+    "seen_update",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of key and signature
+    Column("until", BigInteger, nullable=False, index=True),  # unix seconds: how long that is good
 )
 
 token = Table(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -282,7 +283,7 @@ async def _with_key_generations(
 
 
 async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
-    """No key of a zone transfer becomes one that identifies a client, nor the reverse.
+    """No key of a zone transfer or update becomes one that identifies a client, nor the reverse.
 
     What is stored since before this rule stays, so such a client can still be revoked.
     """
@@ -297,19 +298,22 @@ async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) ->
 
 
 async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
-    """The TSIG keys that zones are transferred with."""
-    with_transfer = select(read_field("transfer")).where(zone.c.spec.contains('"transfer":{', autoescape=True))
-    texts = [text for text in (await connection.execute(with_transfer)).scalars() if text]
-    return frozenset(filter(None, map(_transfer_key, texts)))
+    """The TSIG keys that zones are transferred or updated with."""
+    keys: set[str] = set()
+    for field, begins in (("transfer", '"transfer":{'), ("update", '"update":[')):
+        fields = select(read_field(field)).where(zone.c.spec.contains(begins, autoescape=True))
+        for text in (await connection.execute(fields)).scalars():
+            keys.update(_named_keys(text) if text else ())
+    return frozenset(keys)
 
 
-def _transfer_key(text: str) -> str | None:
-    """The key in the JSON of a transfer; None where it has none, or cannot be read."""
-    try:
-        key = json.loads(text)["tsig"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return key if is_text(key) else None
+def _named_keys(text: str) -> Iterator[str]:
+    """The keys in the JSON of a transfer or of update rules; none of what cannot be read."""
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        value = json.loads(text)
+        for entry in value if isinstance(value, list) else [value]:
+            if is_text(key := entry["tsig"]):
+                yield key
 
 
 def keys_of(item: Client) -> Iterator[str]:
@@ -322,19 +326,18 @@ def _keys(item: SiteObject | None) -> frozenset[str]:
 
 
 def _transfer(item: SiteObject | None) -> frozenset[str]:
-    key = item.transfer.tsig if isinstance(item, Zone) and item.transfer else None
-    return frozenset([key] if key else ())
+    return item.tsig_keys if isinstance(item, Zone) else frozenset()
 
 
 def _mentioned_keys(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
     keys = {match.value for item in clients for match in item.match if match.step is Step.TSIG}
-    return sorted(keys | {served.transfer.tsig for served in zones if served.transfer and served.transfer.tsig})
+    return sorted(keys.union(*(served.tsig_keys for served in zones)))
 
 
 async def _zones_of_removed_keys(
     connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]
 ) -> list[Zone]:
-    """Some of the zones whose transfers use a TSIG key that these changes remove."""
+    """Some of the zones whose transfers or updates use a TSIG key that these changes remove."""
     zones: dict[str, Zone] = {}
     for name in (change.name for change in changes if change.kind == "tsig" and change.action == "-"):
         users = select(zone).where(zone.c.spec.contains(f'"tsig":"{name}"', autoescape=True)).limit(20)

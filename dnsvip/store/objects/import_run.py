@@ -168,9 +168,10 @@ def _ids_given_up(rows: Iterable[Any]) -> list[int]:
 
 
 def _transfers_change(row: Any) -> bool:
-    """Whether a change of a zone gave it a transfer, or another one."""
-    transfers = [json.loads(text).get("transfer") if text else None for text in (row.before, row.after)]
-    return transfers[0] != transfers[1]
+    """Whether a change of a zone gave it keys of transfers or updates, or others."""
+    fields = [json.loads(text) if text else {} for text in (row.before, row.after)]
+    before, after = ((field.get("transfer"), field.get("update")) for field in fields)
+    return before != after
 
 
 def _places(text: str) -> set[tuple[str, str]]:

@@ -154,9 +154,12 @@ class Objects:
         expected: int | None = None,
         check_zone: ZoneCheck | None = None,
         dry_run: bool = False,
+        source: str | None = None,
     ) -> int:
         """As `make`; the generation alone."""
-        made = await self.make(changes, actor, origin, expected=expected, check_zone=check_zone, dry_run=dry_run)
+        made = await self.make(
+            changes, actor, origin, expected=expected, check_zone=check_zone, dry_run=dry_run, source=source
+        )
         return made.generation
 
     async def make(
@@ -168,12 +171,14 @@ class Objects:
         expected: int | None = None,
         check_zone: ZoneCheck | None = None,
         dry_run: bool = False,
+        source: str | None = None,
     ) -> Made:
         """Make all the changes in one transaction, or none. No changes make no generation.
 
         Raises InvalidSite where the site would break a rule afterwards, Conflict where an object exists already, has
         changed meanwhile (`expected` is the generation that the changes were planned against) or claims what another
-        has. `dry_run` raises the same and writes nothing.
+        has. `dry_run` raises the same and writes nothing. `source` is the address of who asks for it, for the audit,
+        where no token says so.
         """
         if not changes:
             async with self._session.read() as connection:
@@ -185,7 +190,7 @@ class Objects:
         try:
             async with self._session.change() as change:
                 _check_unchanged(change.generation - 1, expected)
-                author = Author(actor, origin, change.at, change.generation, change.source)
+                author = Author(actor, origin, change.at, change.generation, source or change.source)
                 changes = await apply_changes(
                     change.connection, self._session.kek, changes, author, self._follow_keys, check_zone, found
                 )
