@@ -22,9 +22,7 @@ from dnsvip.site.registry import KINDS
 JsonObject: TypeAlias = dict[str, Any]
 SiteObject: TypeAlias = Cluster | ClassCluster | Tier | Pool | Zone | Service | DnsGroup | TsigKey | Client | Classify
 
-_ADAPTERS: Mapping[type[SiteObject], TypeAdapter[Any]] = {
-    target: TypeAdapter(target) for kind in KINDS.values() for target in kind.classes
-}
+_ADAPTERS: dict[type[SiteObject], TypeAdapter[Any]] = {}
 
 MOST_PROBLEMS = 200
 """Problems of one object that are named; the others are counted."""
@@ -51,7 +49,7 @@ def parse(kind: str, name: str, data: Mapping[str, Any], *, counted: bool = Fals
     if problems := list(_too_large(where, body)):
         raise InvalidSite(problems)
     try:
-        parsed: SiteObject = _adapter(target).validate_python(body)
+        parsed: SiteObject = adapter(target).validate_python(body)
         derive(parsed)
     except ValidationError as error:
         faults = error.errors()
@@ -66,13 +64,13 @@ def parse(kind: str, name: str, data: Mapping[str, Any], *, counted: bool = Fals
 
 def dump(thing: SiteObject, *, defaults: bool = True) -> JsonObject:
     """Plain JSON-ready data for an object, its name included; without `defaults` only what differs from them."""
-    plain: JsonObject = _adapter(type(thing)).dump_python(thing, mode="json", exclude_defaults=not defaults)
+    plain: JsonObject = adapter(type(thing)).dump_python(thing, mode="json", exclude_defaults=not defaults)
     return plain
 
 
 def dump_text(thing: SiteObject) -> str:
     """The same as compact JSON, in half the time."""
-    return _adapter(type(thing)).dump_json(thing).decode()
+    return adapter(type(thing)).dump_json(thing).decode()
 
 
 def collection(site: Site, kind: str) -> Mapping[str, Any]:
@@ -86,7 +84,10 @@ def canonical_name(kind: str, name: str) -> str:
     return KINDS[kind].canonical(name) if kind in KINDS else name
 
 
-def _adapter(target: type[SiteObject]) -> TypeAdapter[Any]:
+def adapter(target: type[SiteObject]) -> TypeAdapter[Any]:
+    """What checks and dumps objects of a class; made when it is first needed, as that takes milliseconds."""
+    if target not in _ADAPTERS:
+        _ADAPTERS[target] = TypeAdapter(target)
     return _ADAPTERS[target]
 
 

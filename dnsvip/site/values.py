@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
 
-from cryptography.x509 import load_pem_x509_certificates
 from dns import rdatatype
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -190,6 +189,8 @@ AttributeWords = Annotated[
 
 
 def _checked_authorities(text: str) -> str:
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - slow to load and rarely needed
+
     try:
         load_pem_x509_certificates(text.encode())
     except ValueError as error:

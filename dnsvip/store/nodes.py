@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.epochs import NodeReport
@@ -16,6 +14,7 @@ from dnsvip.store.database.damage import moment, readable, shown, whole
 from dnsvip.store.database.database import BATCH
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import audit, node
+from dnsvip.store.database.upsert import insert_into
 
 N = TypeVar("N")
 
@@ -45,8 +44,7 @@ class Nodes:
         """
         row = _row(report)
         async with self._session.write_unordered() as connection:
-            dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-            statement = dialect_insert(node).values(row)
+            statement = insert_into(connection, node).values(row)
             keys = [node.c.name, node.c.roles, node.c.instance]
             await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
             lapses_at = node.c.seen_at + node.c.lease_seconds

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from dnsvip.store.access.visible import Visible, name_fits
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import client, client_usage
+from dnsvip.store.database.upsert import insert_into
 
 Amounts: TypeAlias = tuple[int, int, int, int]
 """Packets and bytes forwarded, flows opened, packets dropped."""
@@ -59,7 +58,6 @@ class ClientUsage:
     async def add(self, node: str, used: Mapping[int, Amounts], now: float) -> None:
         """Add what clients, by id, have used at a node; those of whom the store has none are left out."""
         async with self._session.write_unordered() as connection:
-            dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
             for ids in in_batches(list(used), BATCH):
                 known = set((await connection.execute(select(client.c.id).where(client.c.id.in_(ids)))).scalars())
                 rows = [
@@ -70,7 +68,7 @@ class ClientUsage:
                 ]
                 if not rows:
                     continue
-                statement = dialect_insert(client_usage).values(rows)
+                statement = insert_into(connection, client_usage).values(rows)
                 sums: dict[str, ColumnElement[Any]] = {
                     name: client_usage.c[name] + statement.excluded[name] for name in AMOUNTS
                 }

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-import dns.asyncquery
 import dns.exception
 import dns.message
 import dns.rcode
@@ -20,7 +19,9 @@ async def notify(message: dns.message.Message, target: Target, pauses: Sequence[
     wrong = f"does not answer ({len(pauses)} tries)"
     for pause in pauses:
         try:
-            answer = await dns.asyncquery.udp(message, address, pause, port, ignore_unexpected=True)
+            from dns.asyncquery import udp  # noqa: PLC0415 - brings every transport: slow to load, and rarely needed
+
+            answer = await udp(message, address, pause, port, ignore_unexpected=True)
         except dns.exception.Timeout:
             continue
         except OSError as error:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import dns.exception
 import dns.message
-import dns.query
 import dns.rcode
 import dns.rdatatype
 
@@ -36,7 +35,9 @@ def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tuple[str,
 def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
     query = dns.message.make_query(zone, dns.rdatatype.DS)
     try:
-        answer, _ = dns.query.udp_with_fallback(query, address, SECONDS, port)
+        from dns.query import udp_with_fallback  # noqa: PLC0415 - brings every transport: slow to load, rarely needed
+
+        answer, _ = udp_with_fallback(query, address, SECONDS, port)
     except (dns.exception.DNSException, OSError) as error:
         raise ParentLacks(f"parent {server}: does not answer: {error}") from None
     if answer.rcode() != dns.rcode.NOERROR:

@@ -7,6 +7,7 @@ this module as StoreError.
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
-import asyncpg
 from sqlalchemy import URL, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -50,7 +50,7 @@ BATCH = 500
 ROWS = 5000
 """Rows in one INSERT: enough to hide the round trip, few enough to bound memory."""
 
-ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+ASYNCPG_ERRORS = ("PostgresError", "InterfaceError", "InternalClientError")
 """All that asyncpg raises; it raises the last if no server satisfies target_session_attrs."""
 
 FULL = "database or disk is full"
@@ -175,12 +175,12 @@ class Database:
             raise StoreError(f"database {self.label}: does not answer") from error
         except DBAPIError as error:
             raise self._translated(error, error.orig) from error
-        except (SQLAlchemyError, *ASYNCPG_ERRORS, sqlite3.Error, OSError) as error:
+        except _driver_errors() as error:
             raise self._translated(error, error) from error
 
     def _translated(self, error: Exception, cause: BaseException | None) -> StoreError:
         text = _first_line(cause)
-        if isinstance(error.__cause__ or cause, asyncpg.DiskFullError) or FULL in text:
+        if FULL in text or isinstance(error.__cause__ or cause, _asyncpg_errors("DiskFullError")):
             disk = f"the disk of {self.path.absolute().parent}" if self.is_sqlite else "the disk of its server"
             return DiskFull(f"database {self.label}: {disk} is full, so nothing of this has been stored; {FREE}")
         return StoreError(f"database {self.label}: {text}")
@@ -219,6 +219,8 @@ def _postgresql_engine(urls: Sequence[str], sizes: Mapping[str, int]) -> AsyncEn
     order = deque(urls)
     seconds = CONNECT_SECONDS / len(urls)
 
+    import asyncpg  # noqa: PLC0415 - not needed with SQLite
+
     async def connect() -> Any:
         failure: BaseException | None = None
         for _ in urls:
@@ -229,7 +231,7 @@ def _postgresql_engine(urls: Sequence[str], sizes: Mapping[str, int]) -> AsyncEn
                     command_timeout=BUSY_SECONDS,
                     server_settings={"application_name": "dnsvip"},
                 )
-            except (OSError, *ASYNCPG_ERRORS) as error:
+            except _driver_errors() as error:
                 # "Server is read-only" explains less than why the primary cannot be reached.
                 failure = failure if isinstance(error, asyncpg.InternalClientError) and failure else error
                 order.rotate(-1)
@@ -269,3 +271,20 @@ def generation_of(stored: object) -> int:
 def _first_line(error: BaseException | None) -> str:
     message = str(error).strip() or type(error).__name__
     return message.splitlines()[0].rpartition(">: ")[2]
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    return *_asyncpg_errors(*ASYNCPG_ERRORS), SQLAlchemyError, sqlite3.Error, OSError
+
+
+def _asyncpg_errors(*names: str) -> tuple[type[Exception], ...]:
+    """Errors of asyncpg; none with SQLite, for which it is not loaded (nor in the middle of a fault: perhaps no more
+    files may be opened)."""
+    asyncpg = sys.modules.get("asyncpg")
+    found: list[type[Exception]] = [getattr(asyncpg, name) for name in names] if asyncpg else []
+    return tuple(found)
+
+
+def taken_errors() -> tuple[type[Exception], ...]:
+    """What says that another row has a unique value."""
+    return IntegrityError, *_asyncpg_errors("UniqueViolationError")

@@ -13,15 +13,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Any, TypeAlias
 
-import asyncpg
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, Problem
 from dnsvip.site import Step
 from dnsvip.site.rights import PREFIX_STEPS, Action, Rights
-from dnsvip.store.database.database import current_generation
+from dnsvip.store.database.database import current_generation, taken_errors
 from dnsvip.store.database.session import Rollback, Session, Transaction
 from dnsvip.store.database.tables import audit
 from dnsvip.store.objects.applying import Author
@@ -120,7 +118,7 @@ class ImportRun:
                     raise Rollback
                 try:
                     await staging.write(change.connection, self._author(change))
-                except (IntegrityError, asyncpg.UniqueViolationError):
+                except taken_errors():
                     raise Rollback from None
         except Rollback:
             return None

@@ -7,7 +7,7 @@ import json
 import json.scanner
 import sys
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Any
 
@@ -28,7 +28,7 @@ from dnsvip.site import (
     Zone,
 )
 from dnsvip.site.long_json import dumped
-from dnsvip.site.plain import JsonObject, SiteObject, derive, dump
+from dnsvip.site.plain import JsonObject, SiteObject, adapter, derive, dump
 from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.database.damage import readable, shown
@@ -46,7 +46,11 @@ def columns_of(table: Table) -> list[ColumnElement[Any]]:
     return [table.c[name] for name in names if name in table.c]
 
 
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(reduce(or_, kind.classes)) for name, kind in KINDS.items()}
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    """What reads the objects of a kind, of whichever of its classes."""
+    classes = KINDS[kind].classes
+    return adapter(classes[0]) if len(classes) == 1 else TypeAdapter(reduce(or_, classes))
 
 
 _scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed declares another class
@@ -117,9 +121,9 @@ def _read(kind: str, row: Any, kek: KeyEncryptionKey) -> SiteObject:
         thing = client_of(spec)
     elif kind == "tsig":
         secret = kek.unwrap(row.secret, tsig_context(row.name)).decode()
-        thing = _ADAPTERS[kind].validate_python({**json.loads(spec), "secret": secret})
+        thing = _adapter(kind).validate_python({**json.loads(spec), "secret": secret})
     else:
-        thing = _ADAPTERS[kind].validate_json(spec)
+        thing = _adapter(kind).validate_json(spec)
         derive(thing)
     if getattr(thing, "name", "") != row.name:
         raise ValueError("it has another name inside")
