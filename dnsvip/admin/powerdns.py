@@ -30,7 +30,7 @@ from dnsvip.admin.http.work import SMALL, has_turn, is_small, locked, small_turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
-from dnsvip.admin.powerdns_jobs import CHALLENGE, edit, heads, read_patch, shown_sets
+from dnsvip.admin.powerdns_jobs import CHALLENGE, LARGEST, edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
@@ -41,8 +41,6 @@ from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 
 LIMIT = 4 << 20
-LARGEST = 4096
-"""Characters that a token for challenges may set at one name: a challenge has 43."""
 TRIES = 12
 """How often an edit is made again that another node, or a PUT of the zone, overtook."""
 

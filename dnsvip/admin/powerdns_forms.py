@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from dnsvip import __version__
 from dnsvip.admin.http.operation import ROOT, adapter
-from dnsvip.dns.zones.edit import Replacement
+from dnsvip.dns.zones.edit import How, Replacement
 from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets, soa_serial
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
@@ -76,7 +76,7 @@ class RRsetBody:
     __pydantic_config__: ClassVar[ConfigDict] = LOOSE
     name: Annotated[str, Field(max_length=1024, pattern=r"\.$")]
     type: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,16}$")]
-    changetype: Annotated[Literal["REPLACE", "DELETE"], BeforeValidator(_upper)]
+    changetype: Annotated[Literal["REPLACE", "DELETE", "EXTEND", "PRUNE"], BeforeValidator(_upper)]
     ttl: Annotated[int, Field(ge=0, le=(1 << 31) - 1), BeforeValidator(_whole)] | None = None
     records: Annotated[tuple[RecordBody, ...] | None, BeforeValidator(_listed)] = None
     comments: Annotated[tuple[CommentBody, ...] | None, BeforeValidator(_listed)] = None
@@ -119,6 +119,8 @@ def _missing(zone: str, rrset: RRsetBody) -> Iterator[Problem]:
     where = f"zone.{zone}.{rrset.name}.{rrset.type}"
     if rrset.changetype == "REPLACE" and rrset.records is None and rrset.comments is None:
         yield Problem(where, "has neither records nor comments; nothing would change")
+    if rrset.changetype in HOW and not rrset.records:
+        yield Problem(f"{where}.records", "is missing")
     if rrset.changetype == "REPLACE" and rrset.records is not None and rrset.ttl is None:
         yield Problem(f"{where}.ttl", "is missing")
 
@@ -129,7 +131,13 @@ def _replacement(rrset: RRsetBody, now: int) -> Replacement:
         return Replacement(rrset.name, rtype, 0, (), ())
     records = None if rrset.records is None else tuple((one.content, one.disabled) for one in rrset.records)
     comments = None if rrset.comments is None else tuple(_comment(one, now) for one in rrset.comments)
+    if rrset.changetype in HOW:
+        return Replacement(rrset.name, rtype, rrset.ttl, records, comments, HOW[rrset.changetype])
     return Replacement(rrset.name, rtype, rrset.ttl or 0, records, comments)
+
+
+HOW = {"EXTEND": How.MORE, "PRUNE": How.LESS}
+"""Change types that PowerDNS 5 has for single records."""
 
 
 def _comment(one: CommentBody, now: int) -> Comment:

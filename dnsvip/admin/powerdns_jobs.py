@@ -15,6 +15,7 @@ from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http.bodies import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.sets import ZoneSets, read_sets
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
@@ -22,6 +23,9 @@ from dnsvip.site import Zone
 CHALLENGE = "_acme-challenge"
 """The first label of the names that ACME asks (RFC 8555 section 8.4)."""
 TXT = dns.rdatatype.TXT
+
+LARGEST = 4096
+"""Characters that a token for challenges may set at one name: a challenge has 43."""
 
 KEPT, KEPT_TEXT = 2, 1 << 20
 """Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
@@ -39,11 +43,14 @@ def read_patch(name: str, body: bytes, now: int, most: int | None = None) -> lis
 
 def edit(zone: Zone, replacements: Sequence[Replacement], most_challenges: int | None = None) -> Zone:
     """The zone after the replacements, an equal one where they change nothing; raises InvalidSite, also where they add
-    to more challenges than `most_challenges`."""
+    to more challenges than `most_challenges`, or to one that is LARGEST then."""
     before = sets_of(zone)
     after = edited(before, replacements)
     if most_challenges is not None and (number := _challenges(after)) > max(most_challenges, _challenges(before)):
         text = f"would have {number} names {CHALLENGE}, more than the {most_challenges} that this token may add to"
+        raise InvalidSite([Problem(f"zone.{zone.name}", f"{text}; delete those of certificates that have been issued")])
+    if most_challenges is not None and any(_has_grown(before, after, one.name) for one in replacements):
+        text = f"would have more than the {LARGEST} characters at one name that this token may set"
         raise InvalidSite([Problem(f"zone.{zone.name}", f"{text}; delete those of certificates that have been issued")])
     keep(after)
     return after.zone
@@ -63,6 +70,15 @@ def _challenges(sets: ZoneSets) -> int:
     """How many names have challenges."""
     first = CHALLENGE.encode()
     return sum(owner[0] == first and rtype == TXT for owner, rtype in sets.sets)
+
+
+def _has_grown(before: ZoneSets, after: ZoneSets, name: str) -> bool:
+    """Whether a challenge has become longer, and too long."""
+    key = labels_of(name), int(TXT)
+    old, new = (
+        sum(len(one.content) for one in sets.sets[key].entries) if key in sets.sets else 0 for sets in (before, after)
+    )
+    return new > max(LARGEST, old)
 
 
 def sets_of(zone: Zone) -> ZoneSets:

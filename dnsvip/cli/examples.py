@@ -39,7 +39,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "zones": (
         "zones list",
         "zones show example.test",
-        "zones records example.test --type MX",
         "zones set example.test transfer.tsig=acme-key",
         "zones set example.test dnssec.enabled=true",
         'zones set example.test \'update=[{"tsig": "certbot", "names": ["_acme-challenge.*"], "types": ["TXT"]}]\'',
@@ -47,6 +46,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "zones keys example.test",
         "zones roll-key example.test ksk",
         "zones confirm-ds example.test --parent 192.0.2.1:53",
+    ),
+    "records": (
+        "records list example.test --type MX",
+        "records set example.test www.dev A 192.0.2.7 --ttl 300",
+        "records add example.test www.dev A 192.0.2.8",
+        "records remove example.test www.dev A",
     ),
     "services": ("services list", "services add api.example.test cluster=web"),
     "dns-groups": (

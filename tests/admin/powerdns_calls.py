@@ -176,7 +176,7 @@ class Calls:
         body: dict[str, Any] = {"name": self._name(call, rtype), "type": shown}
         body["changetype"] = pick(("REPLACE", "REPLACE", "REPLACE", "replace", "DELETE", "delete"))
         if chance() < 0.02:
-            body["changetype"] = pick(("EXTEND", "", 5, None))
+            body["changetype"] = pick(("ENLARGE", "", 5, None))
         call.odd |= {"invented-type"} if rtype in OWN_TYPES else set()
         if body["changetype"] == "DELETE" and body["name"] == ZONE:
             call.odd.add("unserved")

@@ -97,6 +97,26 @@ async def test_patching(api: Api) -> None:
     assert (await api("PUT", f"{ZONE}/notify")).status == 501
 
 
+async def test_single_records(api: Api) -> None:
+    """EXTEND and PRUNE, as PowerDNS 5 has them, add to a set and take from it, and say nothing of its other records."""
+    name = "mail.example.test."
+
+    async def patched(*contents: str, **more: Any) -> set[str]:
+        assert (await api("PATCH", ZONE, {"rrsets": [change(name, "A", *contents, **more)]})).status == 204
+        found = await rrset(api, name, "A")
+        return {record["content"] for record in found["records"]} if found else set()
+
+    assert await patched("192.0.2.26", "192.0.2.25", changetype="EXTEND", ttl=None) == {"192.0.2.25", "192.0.2.26"}
+    assert (await rrset(api, name, "A"))["ttl"] == 300
+    assert await patched("192.0.2.27", changetype="EXTEND", ttl=60) == {"192.0.2.25", "192.0.2.26", "192.0.2.27"}
+    assert (await rrset(api, name, "A"))["ttl"] == 60
+    serial = (await api.ok("GET", ZONE))["serial"]
+    assert await patched("192.0.2.99", changetype="PRUNE") == {"192.0.2.25", "192.0.2.26", "192.0.2.27"}
+    assert (await api.ok("GET", ZONE))["serial"] == serial
+    assert await patched("192.0.2.25", "192.0.2.27", changetype="prune") == {"192.0.2.26"}
+    assert await patched("192.0.2.26", changetype="PRUNE") == set()
+
+
 WRONG: list[tuple[dict[str, Any], int]] = [
     (change("www.other.test.", "A", "192.0.2.1"), 422),
     (change("a.example.test.", "A", "nonsense"), 422),
@@ -104,7 +124,10 @@ WRONG: list[tuple[dict[str, Any], int]] = [
     (change("mail.example.test.", "CNAME", "x.test."), 422),
     (change("example.test.", "SOA", changetype="DELETE"), 422),
     (change("www.example.test.", "CNAME", "mail.example.test."), 422),
-    (change("a.example.test.", "A", "192.0.2.1", changetype="EXTEND"), 422),
+    (change("a.example.test.", "A", "192.0.2.1", changetype="ENLARGE"), 422),
+    (change("a.example.test.", "A", changetype="EXTEND"), 422),
+    ({"name": "a.example.test.", "type": "A", "changetype": "PRUNE"}, 422),
+    ({**change("a.example.test.", "A", "192.0.2.1", changetype="EXTEND"), "ttl": None}, 422),
     (change("a.example.test.", "ANY", "x"), 422),
 ]
 
@@ -140,6 +163,10 @@ async def test_a_token_for_challenges_adds_few(api: Api, monkeypatch: pytest.Mon
     assert (await patched("a", content='"' + "y" * 250 + '"')).status == 204
     assert (await patched("b")).status == 422
     assert (await patched("a", content=" ".join(['"' + "y" * 250 + '"'] * 20))).status == 413
+    for n in range(40):
+        more = await patched("a", content=f'"{n:0>200}"', changetype="EXTEND")
+        assert more.status == (204 if n < 19 else 422), (n, more.text)
+    assert "more than the 4096 characters" in more.text
     assert (await patched("b", "c", mine=False)).status == 204
     assert (await patched("d")).status == 422
     assert (await patched("c", content='"z"')).status == 204

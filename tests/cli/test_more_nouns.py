@@ -209,6 +209,8 @@ SOME = {
     "tokens list --expired": [],
     "tokens list --config node.toml --expired": [],
     "zones records example.test --type mx": ["example.test."],
+    "records list example.test --at mail --type A": ["mail.example.test."],
+    "records list example.test --at @ --type mx": ["example.test."],
     "zones records example.test --at mail.example.test --type A": ["mail.example.test."],
 }
 
@@ -228,3 +230,25 @@ def test_lists_with_filters(served: Node) -> None:
     assert [c["name"] for c in as_json(served, "clients", "list", "--sort", "-id")] == ["newsreader", "acme"]
     assert as_json(served, "clients", "list", "--prefix", "z") == []
     assert [t["name"] for t in as_json(served, "tiers", "list", "--prefix", "g")] == ["gold"]
+
+
+def test_records(served: Node) -> None:
+    """Records are set, added and removed by names as in a zone file; what the zone cannot hold is refused."""
+
+    def shown(name: str) -> list[tuple[int, list[str]]]:
+        sets = as_json(served, "records", "list", "example.test", "--at", name, "--type", "A")
+        return [(one["ttl"], sorted(record["content"] for record in one["records"])) for one in sets]
+
+    done = served.noun("records", "set", "example.test", "www.dev", "a", "192.0.2.7", "--ttl", "300")
+    assert done.stdout == "zone example.test: www.dev.example.test. A set\n", done.stderr
+    assert served.noun("records", "add", "example.test", "www.dev.example.test.", "A", "192.0.2.8").returncode == 0
+    assert shown("www.dev") == [(300, ["192.0.2.7", "192.0.2.8"])]
+    assert served.noun("records", "remove", "example.test", "www.dev.example.test", "A", "192.0.2.7").returncode == 0
+    assert shown("www.dev") == [(300, ["192.0.2.8"])]
+    refused = served.noun("records", "add", "example.test", "www.dev", "A", "192.0.2.999")
+    assert refused.returncode == 2
+    assert "192.0.2.999" in refused.stderr
+    assert served.noun("records", "add", "example.test", "new", "TXT", '"a text"').returncode == 0
+    for name, rtype in (("www.dev", "A"), ("new", "TXT")):
+        assert served.noun("records", "remove", "example.test", name, rtype).returncode == 0
+    assert shown("www.dev") == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dnsvip.cli.objects.records import list_ as list_records
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.nouns import json_option, noun
@@ -24,16 +25,10 @@ KEYS: show.Columns = {
     "DS": lambda key: "at the parent" if key["at_parent"] else "",
 }
 
-RECORDS: show.Columns = {
-    "NAME": lambda records: records["name"],
-    "TTL": lambda records: records["ttl"],
-    "TYPE": lambda records: records["type"],
-    "RECORDS": lambda records: [one["content"] for one in records["records"]],
-}
-
 NOT_FOUND = 404
 
 zones = noun(KINDS["zone"], verbs="list set delete")
+zones.add_command(list_records, "records")
 
 
 @zones.command("show", epilog=EPILOG)
@@ -47,20 +42,6 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
         show.item(zone, as_json=True)
     else:
         click.echo(zone["text"], nl=False)
-
-
-@zones.command(epilog=EPILOG)
-@click.argument("name")
-@click.option("--type", "rrset_type", metavar="TYPE", help="Only those of this type, such as MX.")
-@click.option("--at", "rrset_name", metavar="NAME", help="Only those at this name, in full.")
-@json_option
-@with_api
-def records(api: Api, name: str, rrset_name: str | None, *, as_json: bool, rrset_type: str | None) -> None:
-    """List the record sets of zone NAME."""
-    dotted = rrset_name and f"{rrset_name.rstrip('.')}."
-    query = {"rrset_name": dotted, "rrset_type": rrset_type}
-    zone = api.get("servers", "localhost", "zones", name, query=query)
-    show.rows(RECORDS, zone["rrsets"], as_json=as_json)
 
 
 @zones.command(epilog=EPILOG)

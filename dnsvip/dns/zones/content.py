@@ -33,6 +33,9 @@ LONGEST_STRING = 255
 _QUOTED = r'"(?:[^"\\\r\n]|\\[^\r\n])*"'
 _WORD = re.compile(rf'((?:[^\s"\\]|\\[^\s])*)({_QUOTED})?')
 _HOSTNAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+|\.", re.IGNORECASE)
+SHOWN = 80
+"""Characters of a content that a message repeats."""
+
 Shape: TypeAlias = list[tuple[str, bytes | None]]
 """The words of a content, each with its quoted part as bytes (None: no quotes); case and escapes make no difference."""
 
@@ -57,7 +60,7 @@ def _parsed(rtype: int, text: str) -> dns.rdata.Rdata:
     try:
         rdata = read_rdata(rtype, text, dns.name.root)
     except UNREADABLE as error:
-        raise ValueError(f"is not a record of this type: {error}") from None
+        raise ValueError(f"{text[:SHOWN]!r} is not a record of this type: {error}") from None
     expected = content_of(rdata)
     if text.lower() != expected.lower() and not _means(rdata, _shape(text), expected):
         raise ValueError(f"is not in the form expected here, which is {expected!r}")

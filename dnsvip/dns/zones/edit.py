@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import dns.name
 import dns.rdatatype
@@ -36,18 +37,29 @@ AT_APEX: Mapping[int, bool] = {
 """Types that only the apex can have, or only other names."""
 
 
+class How(StrEnum):
+    """What the records of a replacement are: all of the set, or those that it gains or loses."""
+
+    ALL = "all"
+    MORE = "more"
+    LESS = "less"
+
+
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A set as it shall be; None leaves its records, or its comments, alone. `name` is absolute, `ttl` in seconds.
+    """A set as it shall be; None leaves its records, its comments, or its TTL alone. `name` is absolute, `ttl` in
+    seconds.
 
-    `records` are (content, disabled). No records and no word of comments removes the comments too, as in PowerDNS.
+    `records` are (content, disabled), and `how` says of which. No records and no word of comments removes the comments
+    too, as in PowerDNS.
     """
 
     name: str
     rtype: str
-    ttl: int = 0
+    ttl: int | None = 0
     records: tuple[tuple[str, bool], ...] | None = None
     comments: tuple[Comment, ...] | None = None
+    how: How = How.ALL
 
     @property
     def removes(self) -> bool:
@@ -85,11 +97,10 @@ def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, w
     key = (lowered(owner), rtype)
     old = sets.get(key, RecordSet(owner, rtype))
     if not wanted.removes:
-        _check_place(key, labels_of(apex), types, wanted.records)
+        _check_place(key, labels_of(apex), types, None if wanted.how is How.LESS else wanted.records)
     entries, comments = old.entries, old.comments if wanted.comments is None else wanted.comments
     if wanted.records is not None:
-        entries = tuple(entry_of(rtype, wanted.ttl, text, disabled=off) for text, off in wanted.records)
-        entries = tuple(sorted(entries, key=lambda entry: entry.disabled))  # as they will be read again
+        entries = tuple(sorted(_entries(old, wanted), key=lambda entry: entry.disabled))  # as they will be read again
         if len(entries) > 1 and rtype in SINGLE:
             raise ValueError("can have one record only")
         if len({entry.rdata for entry in entries}) < len(entries):
@@ -103,6 +114,20 @@ def _put(sets: dict[Key, RecordSet], types: dict[Labels, set[int]], apex: str, w
         sets.pop(key, None)
     _note(types, new)
     return key
+
+
+def _entries(old: RecordSet, wanted: Replacement) -> list[Entry]:
+    """The records that a set shall have. Those that it gains have its TTL, unless another is named for all."""
+    held = old.entries if wanted.how is not How.ALL else ()
+    ttl = wanted.ttl if wanted.ttl is not None else held[0].ttl if held else None
+    if ttl is None and wanted.how is How.MORE:
+        raise ValueError("has no records yet: a ttl is missing")
+    named = [entry_of(old.rtype, ttl or 0, text, disabled=off) for text, off in wanted.records or ()]
+    if wanted.how is How.LESS:
+        gone = {entry.rdata for entry in named}
+        return [entry for entry in held if entry.rdata not in gone]
+    known = {entry.rdata for entry in held}
+    return [*(replace(entry, ttl=ttl or 0) for entry in held), *(entry for entry in named if entry.rdata not in known)]
 
 
 def _check_place(key: Key, apex: Labels, types: Mapping[Labels, set[int]], records: Sequence[object] | None) -> None:
