@@ -54,6 +54,9 @@ BY_PATH: Mapping[str, Any] = {
     "cluster.source.layout": [["tier", 4], ["client", 33]],
     "cluster.source.tag_bits": 24,
     "zone.text": ZONE,
+    "zone.primaries": OMITTED,
+    "zone.primaries_tsig": OMITTED,
+    "zone.primaries_ca": OMITTED,
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
     "zone.update": [{"tsig": "spare-key", "names": ["_acme-challenge.*", "*.every.test"], "types": ["TXT", "AAAA"]}],
     "zone.dnssec.zsk_days": 30,
@@ -102,12 +105,15 @@ def samples() -> list[Sample]:
         for kind in KINDS.values()
         for model in kind.classes
     ]
-    pool, client = (next(sample for sample in values if sample.kind.name == kind) for kind in ("pool", "client"))
+    pool, client, zone = (next(s for s in values if s.kind.name == kind) for kind in ("pool", "client", "zone"))
+    servers = ["192.0.2.53:53", "tls://[2001:db8:53::1]:853#ns.example.test"]
+    secondary = {"primaries": servers, "primaries_tsig": EXISTING["tsig"], "primaries_ca": PEM}
     own = {"id": 10, "tier": "gold", "servers": ["slow/slow-1"]}
     return [
         *values,
         Sample(pool.kind, "tcp", pool.model, {"check": {"tcp": 81}}),
         Sample(client.kind, "own", client.model, own),
+        Sample(zone.kind, "secondary.test", zone.model, secondary),
     ]
 
 

@@ -5,13 +5,17 @@ Pure: of zones only their names are used. Transfers are in `transfer`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from dnsvip.dns.protocol.message import Edns, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.lookup import Zones
+from dnsvip.site import Zone, parse_endpoint
+from dnsvip.site.values import TLS
 
 CHAOS = 3
 """The class of queries about the server itself (RFC 4892)."""
@@ -39,6 +43,32 @@ def notice(zones: Zones, query: Query) -> tuple[DnsOutcome, Response]:
     if query.qtype != Type.SOA:
         return outcome, Response(Rcode.FORMERR)
     return outcome, Response(Rcode.REFUSED if query.key in zones.by_apex else Rcode.NOTAUTH)
+
+
+def primaries_of(zones: Iterable[Zone]) -> dict[Labels, Primaries]:
+    """The secondary zones by apex."""
+    return {
+        labels_or_split(zone.name): Primaries(
+            frozenset(
+                ip_address(parse_endpoint(text.removeprefix(TLS).partition("#")[0])[0]) for text in zone.primaries
+            ),
+            zone.primaries_tsig,
+        )
+        for zone in zones
+        if zone.is_secondary
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Primaries:
+    """From where NOTIFY for a secondary zone is taken, and the key that it must be signed with."""
+
+    addresses: frozenset[IPv4Address | IPv6Address]
+    tsig: str | None
+
+    def may_notify(self, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
+        """Whether NOTIFY from there, signed with that key, counts (RFC 1996 section 3.10)."""
+        return source in self.addresses and self.tsig in (None, key_name)
 
 
 _NOTICES: Mapping[int, DnsOutcome] = {Opcode.NOTIFY: DnsOutcome.NOTIFY, Opcode.UPDATE: DnsOutcome.UPDATE}

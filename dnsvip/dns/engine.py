@@ -14,7 +14,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options
+from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.dnssec.signatures import Signatures
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
@@ -100,6 +100,7 @@ class Engine:
             before._isolated if before else None,
         )
         self._site = self._isolated.snapshot.site
+        self._primaries = primaries_of(self._site.zones.values())
         compiled = self._isolated.value
         self.zones: Zones = compiled.zones
         self.tables: SynthesisTables = compiled.tables
@@ -276,6 +277,10 @@ class Engine:
         return reply._replace(cookie_valid=cookie.valid)
 
     def _look_up(self, query: Query, vips: RequesterVips, now: float) -> Content:
+        if query.opcode == Opcode.NOTIFY and query.qtype == Type.SOA and (known := self._primaries.get(query.key)):
+            requester = vips.requester
+            if known.may_notify(requester.source, requester.tsig):
+                return Content(DnsOutcome.NOTIFIED, Response(aa=True))
         if query.opcode != Opcode.QUERY:
             return Content(*notice(self.zones, query))
         if query.qclass == CHAOS:

@@ -93,6 +93,7 @@ class DnsOutcome(StrEnum):
     EDNS_VERSION = "edns-version"
     OPCODE = "opcode"
     NOTIFY = "notify"
+    NOTIFIED = "notified"
     UPDATE = "update"
     UPDATED = "updated"
     CLASS = "class"

@@ -22,12 +22,14 @@ from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
+from dnsvip.node.duty import Duty
 from dnsvip.node.large_zones import compiled_apart, without_large
+from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.reload import LiveConfig
-from dnsvip.node.replication import Duty, Notifying
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_log
+from dnsvip.node.secondaries import Secondaries
 from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.duty import DUTY
@@ -78,15 +80,18 @@ async def answering(
     server.updating(updating.make)
     follower.subscribe(take)
     duty = Duty(follower)
-    notifying, agents = Notifying(server, follower, duty), ParentalAgents(server, follower, duty)
+    notifying, secondaries = Notifying(server, follower, duty), Secondaries(server, follower, duty)
+    agents = ParentalAgents(server, follower, duty)
 
     def reported() -> dict[str, Any]:
-        return _with_warnings({**compiling.reported(), DUTY: True}, [*notifying.warnings(), *agents.warnings()])
+        warnings = [*secondaries.warnings(), *notifying.warnings(), *agents.warnings()]
+        return _with_warnings({**compiling.reported(), DUTY: True}, warnings)
 
     follower.describe(reported)
     live.subscribe(reconfigure)
     await server.start()
-    tasks = [asyncio.create_task(work()) for work in (follow_geo_files, compiling.large, notifying.run, agents.run)]
+    works = follow_geo_files, compiling.large, notifying.run, secondaries.run, agents.run
+    tasks = [asyncio.create_task(work()) for work in works]
     try:
         with query_log(live, server):
             yield server

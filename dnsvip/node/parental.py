@@ -16,7 +16,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.errors import DnsvipError
-from dnsvip.node.replication import Duty
+from dnsvip.node.duty import Duty
 from dnsvip.site import Zone
 from dnsvip.site.values import parse_endpoint
 from dnsvip.site.zone_keys import KeyState

@@ -12,6 +12,7 @@ from dnsvip.site.declare import About
 from dnsvip.site.values import (
     STRICT,
     AttributeWords,
+    Authorities,
     Base64,
     DnsKey,
     DnsName,
@@ -123,11 +124,37 @@ class Zone:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[DnsName, About("Name", "Name of the zone's apex.", listed=1)]
-    text: Annotated[str, About("Zone text", "The zone file (RFC 1035 section 5).", media="text/dns")] = field(
-        repr=False
-    )
+    text: Annotated[
+        str,
+        About(
+            "Zone text",
+            "The zone file (RFC 1035 section 5); of a zone with primaries what they have, which nobody else sets.",
+            media="text/dns",
+        ),
+    ] = field(default="", repr=False)
     transfer: Annotated[
         Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
+    ] = None
+    primaries: Annotated[
+        tuple[DnsServer, ...],
+        Field(max_length=8),
+        About(
+            "Primaries",
+            "Servers that the zone is transferred from, in the order of use, each ADDRESS:PORT, or "
+            "tls://ADDRESS:PORT#NAME over TLS (RFC 9103). It is then a secondary zone, and has no file.",
+        ),
+    ] = ()
+    primaries_tsig: Annotated[
+        DnsName | None,
+        About(
+            "TSIG key of primaries",
+            "Key that requests to the primaries are signed with, and NOTIFY of theirs must be.",
+            refers="tsig",
+        ),
+    ] = None
+    primaries_ca: Annotated[
+        Authorities | None,
+        About("Authorities of primaries", "Certificates that those of primaries over TLS are verified by, as PEM."),
     ] = None
     notify: Annotated[
         tuple[Target, ...],
@@ -153,8 +180,13 @@ class Zone:
     @property
     def tsig_keys(self) -> frozenset[str]:
         """The TSIG keys by which it is transferred or changed."""
-        transfer = [self.transfer.tsig] if self.transfer and self.transfer.tsig else []
-        return frozenset([*transfer, *(rule.tsig for rule in self.update)])
+        transfers = self.transfer.tsig if self.transfer else None, self.primaries_tsig
+        return frozenset([*filter(None, transfers), *(rule.tsig for rule in self.update)])
+
+    @property
+    def is_secondary(self) -> bool:
+        """Whether it is transferred from elsewhere."""
+        return bool(self.primaries)
 
     @property
     def is_signed(self) -> bool:

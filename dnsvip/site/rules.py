@@ -247,6 +247,12 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
             if not (name == zone.name or name.endswith((f".{zone.name}", "*")) or zone.name == "."):
                 text = f"{name!r} is not in the zone; names are absolute, such as {f'host.{zone.name}'!r}"
                 yield Problem(f"{where}.update.{place}.names", text)
+    if zone.primaries_tsig is not None:
+        yield from refers(f"{where}.primaries_tsig", "tsig", zone.primaries_tsig, site.tsig_keys)
+    if not zone.primaries and (zone.primaries_tsig is not None or zone.primaries_ca is not None):
+        yield Problem(f"{where}.primaries", "missing; name the servers that the zone is transferred from")
+    if zone.primaries and zone.update:
+        yield Problem(f"{where}.update", "leave it out: updates go to the zone's primaries")
     if zone.transfer is None:
         return
     if not zone.transfer.to and zone.transfer.tsig is None:

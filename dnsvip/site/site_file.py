@@ -74,6 +74,10 @@ def _site_body(kind: str, name: str, body: dict[str, Any], read_zone_file: ReadZ
     if kind != "zone" or read_zone_file is None:
         return body
     where = f"zone.{name}.file"
+    if body.get("primaries"):
+        if body.keys() & {"file", "text"}:
+            raise InvalidSite([Problem(where, "leave it out: the zone is transferred from its primaries")])
+        return body
     if not isinstance(body.get("file"), str):
         raise InvalidSite([Problem(where, "missing; name the zone file, relative to the site file")])
     try:

@@ -44,6 +44,7 @@ from dnsvip.store.database.tables import (
     token,
     zone_change,
     zone_key,
+    zone_refresh,
 )
 from dnsvip.store.keys.rewrap import SECRETS, rewrapped
 from dnsvip.store.objects.deleted import recover
@@ -194,7 +195,7 @@ async def _restore(
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
     of rows. The database gets a new identity, so that nodes load it whole."""
-    for table in (*reversed(PARTS), zone_change, node):
+    for table in (*reversed(PARTS), zone_change, zone_refresh, node):
         await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):

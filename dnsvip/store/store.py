@@ -32,6 +32,7 @@ from dnsvip.store.secrets.sources import missing
 from dnsvip.store.seen_updates import SeenUpdates
 from dnsvip.store.snapshots.snapshots import Snapshots
 from dnsvip.store.usage import ClientUsage
+from dnsvip.store.zones.refreshes import Refreshes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Store:
         self.usage = ClientUsage(session)
         self.seen_updates = SeenUpdates(session)
         self.backups = Backups(session)
+        self.refreshes = Refreshes(session)
 
     @classmethod
     async def open(

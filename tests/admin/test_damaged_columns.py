@@ -76,6 +76,8 @@ async def _fill(folder: Path) -> None:
     with sqlite3.connect(folder / "test.db") as connection:
         journal = "INSERT INTO zone_change VALUES ('example.test', 3, 1, 2, 'a', 'b', x'00', x'00')"
         connection.execute(journal)
+        refresh = "INSERT INTO zone_refresh VALUES ('example.test', 1, 2, 3, 4, 5.0, 6.0, 7.0, 0, 'a', 'b')"
+        connection.execute(refresh)
         connection.execute("INSERT INTO key_slot VALUES ('web', 2, 'abcd', 9999999999)")
         connection.execute("INSERT INTO seen_update VALUES ('abcd', 9999999999)")
         connection.execute("INSERT OR IGNORE INTO client_match VALUES ('source', '2001:db8:77::/48', 'c0002002')")

@@ -68,8 +68,10 @@ ELSEWHERE = {
     ("client", "state"),
     ("client", "key_generation"),
     ("client", "end_flows"),
+    *(("zone", field) for field in ("primaries", "primaries_tsig", "primaries_ca")),
 }
-"""Fields with controls of their own: the table of servers, the buttons of a client; what only wildcards have."""
+"""Fields with controls of their own: the table of servers, the buttons of a client; what only wildcards have, and only
+zones without text."""
 
 OTHER: dict[tuple[str, ...], Any] = {
     ("pool", "check", "tcp"): None,

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dnsvip.node.replication import Duty
 
 from dnsvip.dns.dnssec.keys import SigningKey, ds_text
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.node import parental
 from dnsvip.node.parental import ACTOR, ParentalAgents
-from dnsvip.node.replication import Duty
 from dnsvip.site import Dnssec, Site, Zone
 from dnsvip.site.duty import DUTY
 from dnsvip.site.io.files import load_site

@@ -73,8 +73,28 @@ def _serial_warnings(_larger: Zone, before: Zone, after: Zone) -> Sequence[Probl
     return serial_warnings([(before, after)])
 
 
+def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
+    """A zone to store; raises InvalidSite where it has no text, or one that only its primaries give."""
+    old, new = cast("Zone | None", before), cast("Zone", after)
+    where = f"zone.{new.name}.text"
+    if not new.is_secondary:
+        if not new.text:
+            raise InvalidSite([Problem(where, "missing")])
+        return new
+    kept = old.text if old is not None and old.is_secondary else ""
+    if new.text not in ("", kept) and not (old is not None and new.text == old.text):
+        raise InvalidSite([Problem(where, "leave it out: the zone is transferred from its primaries; change it there")])
+    return replace(new, text=kept)
+
+
 ZONE = Resource(
-    KINDS["zone"], listed=without_text, check=check, remarks=remarks, limit="zone_bytes", page_bytes=16 << 20
+    KINDS["zone"],
+    listed=without_text,
+    settled=settled,
+    check=check,
+    remarks=remarks,
+    limit="zone_bytes",
+    page_bytes=16 << 20,
 )
 
 

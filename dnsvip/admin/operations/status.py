@@ -20,10 +20,11 @@ from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes
-from dnsvip.site import Snapshot
-from dnsvip.site.plain import collection
+from dnsvip.site import Snapshot, Zone
+from dnsvip.site.plain import JsonObject, collection
+from dnsvip.site.refreshes import RefreshState
 from dnsvip.site.registry import COLLECTIONS
-from dnsvip.site.rights import Action, Rights
+from dnsvip.site.rights import Action, Rights, fits_any
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +45,35 @@ async def get(request: web.Request) -> web.Response:
             "objects": {**sizes(snapshot), **await narrowed_sizes(node, rights)},
             "troubles": fleet.troubles,
             "nodes": [nodes.as_seen(process, seen) for process in fleet.processes],
+            "secondaries": await secondaries(node, rights),
             "dns": shown_or_named("dns", lambda: seen.document(dict(node.dns()))),
             "dispatcher": shown_or_named("dispatcher", lambda: seen.document(dispatcher)),
         }
     )
+
+
+async def secondaries(node: Node, rights: Rights) -> list[JsonObject]:
+    """The secondary zones that a caller may see: what is stored of each, when it was last found to be the newest, and
+    what is wrong."""
+    patterns = rights.patterns(Action.READ, "zone", _look(rights))
+    zones, states = node.snapshot().site.zones, await node.store().refreshes.all()
+    return [
+        _secondary(states.get(name) or RefreshState(name), zone)
+        for name, zone in sorted(zones.items())
+        if zone.is_secondary and (patterns is None or fits_any("zone", name, patterns))
+    ]
+
+
+def _secondary(state: RefreshState, zone: Zone) -> JsonObject:
+    return {
+        "zone": zone.name,
+        "serial": state.serial,
+        "primary": state.primary or None,
+        "checked_at": state.checked_at if state.serial is not None else None,
+        "next_at": state.next_at or None,
+        "expires_at": state.expires_at,
+        "error": state.error or None,
+    }
 
 
 def shown_or_named(part: str, show: Callable[[], Any]) -> Any:

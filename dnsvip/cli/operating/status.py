@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -16,6 +17,20 @@ from dnsvip.cli.shared.nouns import json_option
 from dnsvip.site.plain import JsonObject
 
 COUNTERS: show.Columns = {"COUNTER": lambda pair: pair["name"], "": lambda pair: pair["value"]}
+
+
+def _at(key: str) -> Callable[[JsonObject], str]:
+    """A time of a secondary zone; "-" where it has none."""
+    return lambda zone: "-" if zone[key] is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(zone[key]))
+
+
+SECONDARIES: show.Columns = {
+    "ZONE": lambda zone: zone["zone"],
+    "SERIAL": lambda zone: "-" if zone["serial"] is None else zone["serial"],
+    "CHECKED (UTC)": _at("checked_at"),
+    "EXPIRES (UTC)": _at("expires_at"),
+    "TROUBLE": lambda zone: zone["error"] or "-",
+}
 
 
 @click.command(epilog=EPILOG)
@@ -35,6 +50,9 @@ def status(api: Api, *, as_json: bool) -> None:
     click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in site_status["objects"].items()))
     _section("nodes")
     show.rows(nodes.COLUMNS, site_status["nodes"], as_json=False)
+    if site_status.get("secondaries"):
+        _section("secondary zones")
+        show.rows(SECONDARIES, site_status["secondaries"], as_json=False)
     _section("dns")
     _counters(site_status["dns"])
     _section("dispatcher")

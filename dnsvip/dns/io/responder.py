@@ -26,7 +26,8 @@ from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.builder import finished
-from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY, Rcode
+from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY, Query, Rcode
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.refusals import failure
 from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
@@ -50,6 +51,8 @@ class Responder:
         self.make_update: MakeUpdate | None = None
         self._front_ends, self._tally = front_ends, tally
         self._fast_failures = 0
+        self.on_notify: Callable[[Labels], object] | None = None
+        """Called with the apex of a secondary zone that a primary has sent NOTIFY for."""
 
     def stream(
         self, wire: bytes, source: IPv4Address | IPv6Address, listener: str
@@ -272,6 +275,8 @@ class Responder:
                 yield
             if not counted and reply.pending is None:
                 engine.counters.count(reply, transport)
+            if reply.outcome is DnsOutcome.NOTIFIED and self.on_notify and isinstance(reply.query, Query):
+                self.on_notify(reply.query.key)
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             reply = failure(wire)
             if not counted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -27,6 +27,7 @@ from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol.message import Rcode
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot, parse_endpoint
@@ -154,6 +155,10 @@ class DnsServer:
     def sample(self, log: SampleLog[Sample] | None, one_in: int = 1) -> None:
         """Offer one query in `one_in` to a log from now on; None: none."""
         self._responder.samples, self._responder.every = log, Every(one_in)
+
+    def on_notify(self, take: Callable[[Labels], object]) -> None:
+        """Call `take` with the apex of each secondary zone that a primary sends NOTIFY for."""
+        self._responder.on_notify = take
 
     def update(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot from now on."""

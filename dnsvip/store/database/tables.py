@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0013"
+SCHEMA = "0014"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -231,6 +231,22 @@ zone_change = Table(  # the journal that incremental transfers are made from
     Column("after", String(64), nullable=False),
     Column("removed", LargeBinary, nullable=False),  # records as in messages
     Column("added", LargeBinary, nullable=False),
+)
+
+zone_refresh = Table(  # what is known of secondary zones
+    "zone_refresh",
+    metadata,
+    Column("zone", Key, primary_key=True),
+    Column("serial", BigInteger),  # NULL: nothing is stored
+    Column("refresh", BigInteger, nullable=False),
+    Column("retry", BigInteger, nullable=False),
+    Column("expire", BigInteger, nullable=False),
+    Column("checked_at", Float(53), nullable=False),
+    Column("tried_at", Float(53), nullable=False),
+    Column("notified_at", Float(53), nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("primary_server", String(320), nullable=False),
+    Column("error", String(400), nullable=False),
 )
 
 node = Table(

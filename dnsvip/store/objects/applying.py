@@ -304,6 +304,8 @@ async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
         fields = select(read_field(field)).where(zone.c.spec.contains(begins, autoescape=True))
         for text in (await connection.execute(fields)).scalars():
             keys.update(_named_keys(text) if text else ())
+    inbound = select(read_field("primaries_tsig")).where(zone.c.spec.contains('"primaries_tsig":', autoescape=True))
+    keys.update(key for key in (await connection.execute(inbound)).scalars() if is_text(key))
     return frozenset(keys)
 
 
@@ -340,7 +342,7 @@ async def _zones_of_removed_keys(
     """Some of the zones whose transfers or updates use a TSIG key that these changes remove."""
     zones: dict[str, Zone] = {}
     for name in (change.name for change in changes if change.kind == "tsig" and change.action == "-"):
-        users = select(zone).where(zone.c.spec.contains(f'"tsig":"{name}"', autoescape=True)).limit(20)
+        users = select(zone).where(zone.c.spec.contains(f'tsig":"{name}"', autoescape=True)).limit(20)
         for row in await connection.execute(users):
             user = read_row("zone", row, kek)
             if isinstance(user, Zone):

@@ -1,6 +1,11 @@
 // @ts-check
 // Zones: the list, and one with its zone file, who may transfer it, and its history.
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { moment } from "../format.js";
 import { objectPage } from "../objectpage.js";
+import { facts, filled } from "../parts.js";
+import { may } from "../rights.js";
 
 const TEXT = "$TTL 300\n@ IN SOA ns1 hostmaster 1 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
 
@@ -12,5 +17,31 @@ export function show(view, context) {
     nothing: "No zones yet",
     removal: "Names in it are refused from now on.",
     form: { initial: { text: TEXT } },
+    under: (zone) => (zone.primaries?.length && may("read", "status") ? secondary(zone.name, context.signal) : null),
   });
+}
+
+/**
+ * What is known of a secondary zone: the serial that is stored, the last check, the expiry and what is wrong.
+ * @param {string} name
+ * @param {AbortSignal} signal
+ */
+function secondary(name, signal) {
+  const place = h("div.secondary");
+  filled(
+    place,
+    async () => {
+      const { secondaries } = await get("status", { signal });
+      const state = secondaries.find((/** @type {any} */ each) => each.zone === name);
+      return facts([
+        ["Serial", state?.serial ?? "nothing yet"],
+        ["Primary", state?.primary],
+        ["Checked", moment(state?.checked_at)],
+        ["Expires", moment(state?.expires_at)],
+        ["Trouble", state?.error],
+      ]);
+    },
+    signal,
+  )();
+  return place;
 }

@@ -1,12 +1,11 @@
-"""What one node alone does for all of a site's zones: tell secondaries of changes.
+"""Tells the secondaries of a site's zones of changes (NOTIFY, RFC 1996), on the one node that is on duty.
 
-Which one that is, the nodes' reports say (`dnsvip.site.duty`). A zone at fault costs itself alone.
+A zone at fault costs itself alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -21,13 +20,9 @@ from dnsvip.dns.replication.notices import Target, changed, notice, recipients, 
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.errors import StoreError
+from dnsvip.node.duty import TICK_SECONDS, Duty
 from dnsvip.site import TsigKey, Zone
-from dnsvip.site.duty import on_duty
 from dnsvip.store.following.follower import SnapshotFollower
-
-TICK_SECONDS = 0.5
-DUTY_SECONDS = 2.0
-"""How often zones are looked at, and who is on duty."""
 
 DELAY_SECONDS = 1.0
 """From a change to its NOTIFY: the other nodes of the site take it meanwhile, and secondaries may ask any."""
@@ -36,26 +31,6 @@ MOST_AT_ONCE = 64
 """Secondaries that are notified at a time."""
 
 log = structlog.get_logger()
-
-
-class Duty:
-    """Whether this process is the one on duty, as last read."""
-
-    def __init__(self, follower: SnapshotFollower) -> None:
-        self._follower, self._read_at, self._mine = follower, 0.0, False
-
-    async def mine(self) -> bool:
-        """Whether it is this one; where the database cannot be read, nobody is."""
-        store, now = self._follower.store, time.time()
-        if store is None or not self._follower.connected:
-            return False
-        if abs(now - self._read_at) >= DUTY_SECONDS:
-            try:
-                self._mine = on_duty(await store.nodes.all(), now) == self._follower.instance
-            except StoreError:
-                self._mine = False
-            self._read_at = now
-        return self._mine
 
 
 class Notifying:

@@ -1,0 +1,176 @@
+"""Keeps the secondary zones of a site: one node asks their primaries and stores what they have, for all to serve.
+
+A zone at fault costs itself alone: each is checked by itself, and transfers are bounded in number, size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from dnsvip.dns.io.fetching import WHOLE_SECONDS, fetch, serial_at
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.replication.fetched import Fetched, TransferError
+from dnsvip.dns.zones.catalog import labels_or_split
+from dnsvip.errors import Conflict, DnsvipError, StoreError
+from dnsvip.jobs.jobs import Jobs
+from dnsvip.node.duty import TICK_SECONDS, Duty
+from dnsvip.site import Zone
+from dnsvip.site.plan import Change
+from dnsvip.site.refreshes import RefreshState, Timers, checked, failed, is_due, is_expired
+from dnsvip.site.zone_changes import is_newer
+from dnsvip.store import Store
+from dnsvip.store.following.follower import SnapshotFollower
+
+MOST_CHECKS, MOST_TRANSFERS = 64, 4
+"""Zones that are asked for, and transferred, at a time."""
+
+PLACE_SECONDS = 300.0
+"""That a transfer waits for others."""
+
+MOST_NOTICES = 10_000
+"""Zones that NOTIFY came for and that wait to be noted."""
+
+log = structlog.get_logger()
+
+
+class Secondaries:
+    """Refreshes secondary zones while `run` runs, on the node that is on duty."""
+
+    def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
+        self._server, self._follower, self._duty = server, follower, duty
+        self._jobs = Jobs(processes=MOST_TRANSFERS, waiting=1 << 20)
+        self._checks = asyncio.Semaphore(MOST_CHECKS)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._noticed: set[Labels] = set()
+        self._states: dict[str, RefreshState] = {}
+        server.on_notify(self._notice)
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """The zones that could not be refreshed, and why."""
+        return [(name, _warning(state)) for name, state in self._states.items() if state.error]
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                with suppress(StoreError):
+                    await self._look()
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await self._jobs.close()
+
+    def _notice(self, apex: Labels) -> None:
+        if len(self._noticed) < MOST_NOTICES:
+            self._noticed.add(apex)
+
+    async def _look(self) -> None:
+        store, zones = self._follower.store, self._follower.snapshot.site.zones
+        secondary = {name: zone for name, zone in zones.items() if zone.is_secondary}
+        if store is None or not (secondary or self._states):
+            return
+        if self._noticed:
+            noticed, self._noticed = self._noticed, set()
+            names = [name for name in secondary if labels_or_split(name) in noticed]
+            await store.refreshes.notified(names, time.time())
+        if not await self._duty.mine():
+            self._states = {}
+            return
+        states = await store.refreshes.all()
+        if gone := states.keys() - secondary.keys():
+            await store.refreshes.forget(gone)
+        self._states = {name: state for name, state in states.items() if name not in gone}
+        now = time.time()
+        for name, zone in secondary.items():
+            state = states.get(name, RefreshState(name))
+            if name not in self._running and (is_due(state, now) or (zone.text and is_expired(state, now))):
+                self._running[name] = asyncio.create_task(self._tend(store, zone, state))
+
+    async def _tend(self, store: Store, zone: Zone, state: RefreshState) -> None:
+        """Check a zone, or end it where it has expired; whatever goes wrong is noted with it."""
+        try:
+            async with self._checks:
+                now = time.time()
+                after = await self._refreshed(store, zone, state) if is_due(state, now) else state
+                if zone.text and is_expired(after, time.time()):
+                    await _put(store, zone, "", "expiry")
+                    log.error("a secondary zone has expired", zone=zone.name, error=after.error)
+                    after = replace(after, serial=None)
+                await store.refreshes.put(after)
+        except (StoreError, Conflict) as error:
+            log.debug("a secondary zone is tended again later", zone=zone.name, error=str(error))
+        except Exception:
+            log.exception("a secondary zone could not be tended", zone=zone.name)
+            with suppress(StoreError):
+                await store.refreshes.put(
+                    failed(state, time.time(), "a fault of the program", self._stored(zone, state))
+                )
+        finally:
+            self._running.pop(zone.name, None)
+
+    async def _refreshed(self, store: Store, zone: Zone, state: RefreshState) -> RefreshState:
+        """The state after its primaries have been asked one after the other."""
+        stored, faults = self._stored(zone, state), []
+        for primary in zone.primaries:
+            try:
+                return await self._from(store, zone, state, primary, stored)
+            except TransferError as error:
+                faults.append(f"{primary} {error}")
+            except (StoreError, Conflict):
+                raise
+            except DnsvipError as error:  # a job that took too long, or had no place
+                faults.append(f"{primary}: {error}")
+        log.warning("a secondary zone cannot be refreshed", zone=zone.name, error="; ".join(faults))
+        return failed(state, time.time(), "; ".join(faults), stored)
+
+    async def _from(
+        self, store: Store, zone: Zone, state: RefreshState, primary: str, stored: tuple[int, Timers] | None
+    ) -> RefreshState:
+        key = self._follower.snapshot.site.tsig_keys.get(zone.primaries_tsig or "")
+        serial, asked_at = await serial_at(primary, zone, key), time.time()
+        if stored is not None and serial == stored[0]:
+            return checked(state, asked_at, *stored, primary)
+        if stored is not None and not is_newer(serial, stored[0]):
+            raise TransferError(f"has serial {serial}, which is older than {stored[0]}")
+        fetched = await self._jobs.run(fetch, zone, primary, key, seconds=2 * WHOLE_SECONDS, patience=PLACE_SECONDS)
+        assert isinstance(fetched, Fetched)  # noqa: S101 - what it calls
+        await _put(store, zone, fetched.text, primary)
+        log.info(
+            "a secondary zone was transferred", zone=zone.name, primary=primary, way=fetched.way, serial=fetched.serial
+        )
+        return checked(state, asked_at, fetched.serial, fetched.timers, primary)
+
+    def _stored(self, zone: Zone, state: RefreshState) -> tuple[int, Timers] | None:
+        """Serial and timers of what is stored of a zone; None where that is nothing that can be served."""
+        if zone.text and state.serial is not None:
+            return state.serial, state.timers  # what is served may be a moment older
+        compiled = self._server.engine.zones.by_apex.get(labels_or_split(zone.name))
+        if not zone.text or compiled is None:
+            return None
+        numbers = compiled.nodes[compiled.apex][Type.SOA].rdatas[0][-1]
+        assert isinstance(numbers, bytes)  # noqa: S101 - the last piece of a SOA
+        serial, *timers = (int.from_bytes(numbers[at : at + 4], "big") for at in range(0, 16, 4))
+        return serial, Timers(*timers)
+
+
+async def _put(store: Store, zone: Zone, text: str, by: str) -> None:
+    """Store another text of a zone; raises Conflict where it has changed meanwhile."""
+    if text != zone.text:
+        change = Change("zone", zone.name, "~", zone, replace(zone, text=text))
+        await store.objects.apply([change], f"transfer ({by})", "api")
+
+
+def _warning(state: RefreshState) -> str:
+    at = state.expires_at
+    end = (
+        "it is not served" if at is None else f"it expires at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(at))} UTC"
+    )
+    return f"cannot be refreshed ({state.failures} tries); {end}: {state.error}"
