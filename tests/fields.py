@@ -94,7 +94,9 @@ class Sample:
     def required(self) -> dict[str, Any]:
         """The part of the body that an object must have."""
         # A tier that forwards needs a pool, a service a cluster of one family, the cluster here the bits of its claims.
-        needed = {"tier": {"action"}, "service": {"cluster"}, "cluster": {"claims"}}.get(self.kind.name, set())
+        needed = {"tier": {"action"}, "zone": {"text", "primaries"}, "service": {"cluster"}, "cluster": {"claims"}}.get(
+            self.kind.name, set()
+        )
         return {key: value for key, value in self.body.items() if declared(self.model)[key].required or key in needed}
 
 

@@ -8,11 +8,14 @@ from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
 
+import dns.dnssec
 import dns.message
 import dns.query
+import dns.rdatatype
 import dns.xfr
 import dns.zone
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.zones.delta import zone_change
@@ -152,6 +155,30 @@ def test_canonical_texts_are_compared_by_lines(monkeypatch: pytest.MonkeyPatch) 
     change = zone_change(again, odd)
     assert change
     assert b"\x03a(b" in change.added
+
+
+def signed(serial: int, more: str) -> str:
+    """The text of a zone that was signed elsewhere."""
+    made = dns.zone.from_text(HEAD.format(serial=serial) + BODY + more, NAME, relativize=False)
+    secret = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    key = dns.dnssec.make_dnskey(secret.public_key(), dns.dnssec.Algorithm.ED25519, flags=257)
+    dns.dnssec.sign_zone(made, keys=[(secret, key)], inception=1, expiration=4_000_000_000, add_dnskey=True)
+    return made.to_text(relativize=False)
+
+
+def test_signed_elsewhere() -> None:
+    """Of a zone that was signed elsewhere differences lead to the same as a whole transfer, TTLs of signatures too."""
+    texts = signed(1, "a 30 A 192.0.2.1\na 300 TXT b\n"), signed(2, "a 30 A 192.0.2.2\na 300 TXT b\n")
+    with Running(snapshot(*texts)) as running:
+        old, new = dns.zone.from_text(texts[0], NAME, relativize=False), dns.zone.Zone(NAME, relativize=False)
+        for one, serial in ((old, 0), (new, None)):
+            query, _ = dns.xfr.make_query(one, serial=serial)
+            dns.query.inbound_xfr("127.0.0.1", one, query, running.port, timeout=20)
+        lines = records(running.dig(NAME, "IXFR=1").text)
+    assert len(lines) == 10  # of SOA and address with their signatures, before and after, between two SOA
+    assert old == new
+    ttls = {one.covers: one.ttl for one in old[f"a.{NAME}."] if one.rdtype == dns.rdatatype.RRSIG}
+    assert (ttls[dns.rdatatype.A], ttls[dns.rdatatype.TXT]) == (30, 300)
 
 
 def test_broken_chain() -> None:

@@ -17,6 +17,7 @@ from dnsvip.dns.dnssec.keys import SigningKey, ds_text
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.node import parental
+from dnsvip.node.duty import Duty
 from dnsvip.node.parental import ACTOR, ParentalAgents
 from dnsvip.site import Dnssec, Site, Zone
 from dnsvip.site.duty import DUTY

@@ -57,7 +57,7 @@ class Presigned:
             (owner, covered): rrset
             for owner, node in nodes.items()
             if Type.RRSIG in node
-            for covered, rrset in _by_covered(node[Type.RRSIG])
+            for covered, rrset in by_covered(node[Type.RRSIG])
         }
         if not signatures:
             return None
@@ -172,7 +172,7 @@ def covered_type(data: bytes) -> int:
     return int.from_bytes(data[:2], "big")
 
 
-def _by_covered(rrset: RRset) -> Iterator[tuple[int, RRset]]:
+def by_covered(rrset: RRset) -> Iterator[tuple[int, RRset]]:
     """The signatures at a name by the type that they cover, each set with the TTL of what it covers."""
     found: dict[int, list[Rdata]] = {}
     for rdata in rrset.rdatas:

@@ -5,7 +5,7 @@ What is made is read again before it is taken, so that a zone which cannot be se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dns.exception
 import dns.name
@@ -106,7 +106,7 @@ def _generic(rdata: dns.rdata.Rdata) -> dns.rdata.Rdata:
 
 
 def _read(zone: Zone, text: str) -> tuple[_Wires, list[str]]:
-    _, records, problems = read_zone(Zone(zone.name, text))
+    _, records, problems = read_zone(replace(zone, text=text))
     return {(record.key, record.rtype, record.rdata.to_digestable()) for record in records}, [
         problem.message for problem in problems
     ]

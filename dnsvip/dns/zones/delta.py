@@ -16,6 +16,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
+from dnsvip.dns.dnssec.presigned import by_covered
 from dnsvip.dns.protocol.message import IN, RRset, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, read_name
 from dnsvip.dns.zones.record import labels_of, record_of, unique
@@ -150,4 +151,10 @@ def _whole(zone: Zone) -> Sets | None:
 
 
 def _sets(nodes: Mapping[Labels, Mapping[int, RRset]]) -> Sets:
-    return {(name, rtype): rrset for name, node in nodes.items() for rtype, rrset in node.items()}
+    """The sets by name and type; signatures by what they cover, as each set of them has its own TTL."""
+    sets = {(name, rtype): rrset for name, node in nodes.items() for rtype, rrset in node.items()}
+    for name, node in nodes.items():
+        if Type.RRSIG in node:
+            del sets[name, Type.RRSIG]
+            sets |= {(name, covered << 16 | Type.RRSIG): rrset for covered, rrset in by_covered(node[Type.RRSIG])}
+    return sets

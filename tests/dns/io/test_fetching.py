@@ -180,7 +180,8 @@ def test_digests(primary: Bind) -> None:
 
 
 def test_what_cannot_be_served(primary: Bind) -> None:
-    """A zone that this server refuses is not taken, and it says why."""
-    change(primary, HEAD.format(20) + "a A 192.0.2.7\na NSEC b.odd.test. A\n", 20)
-    with pytest.raises(TransferError, match="cannot be served: line"):
+    """A zone that this server would not take as a zone file is not taken, and it says why."""
+    signature = "a RRSIG A 13 3 60 20300101000000 20200101000000 1 odd.test. AAAA\n"
+    change(primary, HEAD.format(20) + "a A 192.0.2.7\n" + signature, 20)
+    with pytest.raises(TransferError, match="cannot be served: has RRSIG records but no DNSKEY"):
         fetched(primary)
