@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from dnsvip.node.replication import Duty
 
 from dnsvip.dns.dnssec.keys import SigningKey, ds_text
 from dnsvip.dns.engine import Engine
