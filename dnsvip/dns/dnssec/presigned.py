@@ -129,10 +129,10 @@ class Hashes:
         }
         return cls(hashing, sets) if sets else None
 
-    def missing(self, name: Labels, _encloser: Labels) -> Iterator[RRset]:
+    def missing(self, name: Labels, encloser: Labels) -> Iterator[RRset]:
         """See Chain.missing. The closest encloser that can be proven is further up where that one exists for insecure
-        delegations alone."""
-        proven = self._provable(name)
+        delegations alone. What is below it is not hashed: requesters choose how many labels that has."""
+        proven = self._provable(encloser)
         yield from self._enclosed(name, proven)
         yield self._covering((b"*", *proven))
 
@@ -140,7 +140,7 @@ class Hashes:
         """See Chain.lacking."""
         matching = self._sets.get(self._hashing.hash(found))
         if found != name or matching is None:
-            yield from self._enclosed(name, self._provable(name))
+            yield from self._enclosed(name, self._provable(name if found == name else found[1:]))
         if matching is not None:
             yield matching
 

@@ -11,6 +11,9 @@ from random import Random
 
 import pytest
 
+from dnsvip.dns.dnssec.presigned import Hashes, Hashing
+from dnsvip.dns.protocol.message import RRset, Type
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.site import Dnssec, Snapshot, Zone
 from dnsvip.site.site_file import build_site
@@ -89,3 +92,27 @@ def test_a_zone_that_lacks_a_signature_is_refused(tmp_path: Path) -> None:
     assert "is signed already" in str(twice[0])
     costly = text + f"{'0' * 32}.{PARENT}. 300 IN NSEC3 1 0 2000 - {'1' * 32} A\n"
     assert any("2000 further iterations" in str(one) for one in check_zone(Zone(PARENT, costly)))
+
+
+class Counting(Hashing):
+    """A hashing that keeps what it has hashed."""
+
+    def __init__(self, *_: object) -> None:
+        self.names: list[Labels] = []
+
+    def hash(self, name: Labels) -> bytes:
+        self.names.append(name)
+        return super().hash(name)
+
+
+def test_labels_of_a_question_cost_no_hashes() -> None:
+    """However many labels a question has: each hash may have a hundred iterations, and no denial takes more than its
+    three names and those of the zone."""
+    apex: Labels = (b"example", b"test")
+    hashing = Counting(100, b"")
+    sets = {Hashing.hash(hashing, name): RRset(name, Type.NSEC3, 60, ()) for name in (apex, (b"*", *apex))}
+    proofs, deep = Hashes(hashing, sets), (*(b"a" for _ in range(100)), *apex)
+    for proof in (proofs.missing(deep, apex), proofs.lacking(deep, (b"*", *apex)), proofs.expanded(deep, apex)):
+        hashing.names.clear()
+        assert list(proof)
+        assert len(hashing.names) <= 4
