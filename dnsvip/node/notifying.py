@@ -14,9 +14,9 @@ import dns.name
 import dns.tsig
 import structlog
 
-from dnsvip.dns.io.notifying import addresses_of, notify
+from dnsvip.dns.io.notifying import Sending
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.dns.replication.notices import Target, changed, notice, recipients, soa_of
+from dnsvip.dns.replication.notices import MOST_TARGETS, Target, changed, notice, recipients, soa_of
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.errors import StoreError
@@ -27,9 +27,6 @@ from dnsvip.store.following.follower import SnapshotFollower
 DELAY_SECONDS = 1.0
 """From a change to its NOTIFY: the other nodes of the site take it meanwhile, and secondaries may ask any."""
 
-MOST_AT_ONCE = 64
-"""Secondaries that are notified at a time."""
-
 log = structlog.get_logger()
 
 
@@ -39,8 +36,10 @@ class Notifying:
     def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
         self._server, self._follower, self._duty = server, follower, duty
         self._told: dict[str, int] = {}
-        self._running: dict[tuple[str, Target], asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._due: dict[str, float] = {}
+        """When a zone that has changed is told of: `loop.time`, not moved by what changes until then."""
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._sending = Sending()
         self._faults: dict[tuple[str, Target], str] = {}
 
     def warnings(self) -> list[tuple[str, str]]:
@@ -57,6 +56,7 @@ class Notifying:
         finally:
             for task in self._running.values():
                 task.cancel()
+            self._sending.close()
 
     async def _look(self) -> None:
         zones = self._follower.snapshot.site.zones
@@ -66,37 +66,50 @@ class Notifying:
             self._told, self._faults = {}, {}  # who takes over tells all once: it does not know what was told
             return
         for name in list(changed(serials, self._told)):
-            try:
-                await self._start(zones[name], served[name])
-            except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
-                log.error("NOTIFY failed", zone=name, error=f"{type(error).__name__}: {error}")
+            self._start(zones[name], served[name])
         self._told = serials
         self._faults = {key: what for key, what in self._faults.items() if key[0] in served}
 
     def _compiled(self, name: str) -> CompiledZone | None:
         return self._server.engine.zones.by_apex.get(labels_or_split(name))
 
-    async def _start(self, zone: Zone, compiled: CompiledZone) -> None:
-        who = recipients(zone, compiled, self._server.engine.zones)
-        targets = dict.fromkeys((*who.targets, *await addresses_of(who.names)))
-        key_name = zone.transfer.tsig if zone.transfer else None
-        key = self._follower.snapshot.site.tsig_keys.get(key_name or "")
-        for target in targets:
-            if (before := self._running.get((zone.name, target))) is not None:
-                before.cancel()
-            message = notice(zone.name, soa_of(compiled), **_signing(key))
-            task = asyncio.create_task(self._notify(zone.name, target, message))
-            self._running[zone.name, target] = task
-            task.add_done_callback(partial(self._forget, (zone.name, target)))
+    def _start(self, zone: Zone, compiled: CompiledZone) -> None:
+        if (before := self._running.get(zone.name)) is not None:
+            before.cancel()
+        self._due.setdefault(zone.name, asyncio.get_running_loop().time() + DELAY_SECONDS)
+        task = asyncio.create_task(self._tell(zone, compiled))
+        self._running[zone.name] = task
+        task.add_done_callback(partial(self._forget, zone.name))
 
-    def _forget(self, place: tuple[str, Target], done: asyncio.Task[None]) -> None:
-        if self._running.get(place) is done:
-            del self._running[place]
+    def _forget(self, zone: str, done: asyncio.Task[None]) -> None:
+        if self._running.get(zone) is done:
+            del self._running[zone]
+
+    async def _tell(self, zone: Zone, compiled: CompiledZone) -> None:
+        """Tell the recipients of a zone when that is due, each until it answers."""
+        try:
+            await asyncio.sleep(self._due[zone.name] - asyncio.get_running_loop().time())
+            del self._due[zone.name]
+            who = recipients(zone, compiled, self._server.engine.zones)
+            key_name = zone.transfer.tsig if zone.transfer else None
+            key = self._follower.snapshot.site.tsig_keys.get(key_name or "")
+            message, told = notice(zone.name, soa_of(compiled), **_signing(key)), dict.fromkeys(who.targets)
+            async with asyncio.TaskGroup() as group:
+                for target in who.targets:
+                    group.create_task(self._notify(zone.name, target, message))
+                for name in who.names:
+                    for target in await self._sending.addresses_of(zone.name, name):
+                        if target not in told and len(told) < MOST_TARGETS:
+                            told[target] = None
+                            group.create_task(self._notify(zone.name, target, message))
+            stale = [key for key in self._faults if key[0] == zone.name and key[1] not in told]
+            for place in stale:
+                del self._faults[place]
+        except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
+            log.error("NOTIFY failed", zone=zone.name, error=f"{type(error).__name__}: {error}")
 
     async def _notify(self, zone: str, target: Target, message: Any) -> None:
-        await asyncio.sleep(DELAY_SECONDS)
-        async with self._places:
-            wrong = await notify(message, target)
+        wrong = await self._sending.notify(zone, message, target)
         if wrong is None:
             self._faults.pop((zone, target), None)
             log.info("secondary notified", zone=zone, address=target[0], port=target[1])

@@ -14,7 +14,7 @@ import dns.rcode
 import pytest
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.io.notifying import notify
+from dnsvip.dns.io.notifying import MOST_AT_ONCE, Sending
 from dnsvip.dns.replication.notices import notice, recipients, soa_of
 from dnsvip.site import Site, Snapshot, Transfer, Zone
 from dnsvip.site.duty import DUTY, on_duty
@@ -95,7 +95,8 @@ async def test_retries(after: int, rcode: int, wrong: str | None, number: int) -
     secondary = Secondary(after, rcode)
     answering = asyncio.create_task(secondary.run())
     pauses = (0.1, 0.1, 0.1) if after == 9 else (0.1, 0.1, 30.0)
-    assert await notify(notice(ZONE.name, soa_of(compiled)), secondary.target, pauses) == wrong
+    message = notice(ZONE.name, soa_of(compiled))
+    assert await Sending().notify(ZONE.name, message, secondary.target, pauses) == wrong
     answering.cancel()
     assert len(secondary.messages) == number
     message = secondary.messages[0]
@@ -106,6 +107,29 @@ async def test_retries(after: int, rcode: int, wrong: str | None, number: int) -
         message.answer[0].to_text()
         == "example.test. 60 IN SOA ns1.example.test. hostmaster.example.test. 7 3600 600 86400 60"
     )
+
+
+async def test_secondaries_that_do_not_answer_keep_no_others_waiting() -> None:
+    """More than are waited for at a time: another zone is told in its turn, after the shortest of their pauses."""
+    engine = Engine(Snapshot(1, Site(zones={ZONE.name: ZONE})))
+    compiled = engine.zones.by_apex[b"example", b"test"]
+    assert compiled
+    silent, secondary, sending = Secondary(10_000), Secondary(1), Sending()
+    message, loop = notice(ZONE.name, soa_of(compiled)), asyncio.get_running_loop()
+    answering = [asyncio.create_task(one.run()) for one in (silent, secondary)]
+    pauses = (0.2, 60.0)
+    dead = [
+        asyncio.create_task(sending.notify("silent.test", message, silent.target, pauses))
+        for _ in range(3 * MOST_AT_ONCE)
+    ]
+    while len(silent.messages) < MOST_AT_ONCE:
+        await asyncio.sleep(0.01)
+    start = loop.time()
+    assert await asyncio.wait_for(sending.notify(ZONE.name, message, secondary.target), 30) is None
+    assert loop.time() - start < 20
+    for task in (*answering, *dead):
+        task.cancel()
+    sending.close()
 
 
 def report(instance: str, started: float, **more: object) -> NodeReport:

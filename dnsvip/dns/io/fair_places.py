@@ -1,0 +1,47 @@
+"""Places for what the server itself sends: so many at once, and who waits gets one in the turn of its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dnsvip.dns.protection.fair_queue import FairQueue
+
+
+class FairPlaces:
+    """At most `most` places. One that gets free goes to the owners in turn, however many wait for one of them."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(sys.maxsize)
+
+    @asynccontextmanager
+    async def place(self, owner: str) -> AsyncIterator[None]:
+        """A place for an owner, waited for as long as it takes."""
+        await self._take(owner)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, owner: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.put(owner.encode(), given)
+        try:
+            await given
+        except asyncio.CancelledError:
+            if given.done() and not given.cancelled():  # it was given at the last moment
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        while (given := self._waiting.take()) is not None:
+            if not given.done():
+                given.set_result(None)
+                return
+        self._free += 1
