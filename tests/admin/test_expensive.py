@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from aiohttp import ClientError
@@ -259,6 +260,19 @@ async def test_small_requests_about_large_objects(api: Api, path: str) -> None:
         answer = await asked
         assert answer.status in (200, 204), answer.text
         assert longest < 0.02, (method, below)
+
+
+async def test_pages_of_large_objects(api: Api) -> None:
+    """A page with some pools of very many servers keeps the loop no longer than any other, nor does one of changes."""
+    servers = cast("dict[str, list[object]]", LARGE["pools/large"])["servers"]
+    for name in "abc":
+        await api.ok("PUT", f"pools/{name}", {"servers": servers})
+    for path in ("pools?limit=1000&count=true", "audit?kind=pool"):
+        asked = asyncio.ensure_future(api("GET", path))
+        longest = await _longest_turn(asked)
+        answer = await asked
+        assert len(answer.json["items"]) >= 3
+        assert longest < 0.02, path
 
 
 async def test_matches_are_bounded(api: Api) -> None:

@@ -178,16 +178,19 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     store = request.app[NODE].store()
     async with turn(request) if wanted.inside else nullcontext():  # a look at every name
         page, is_more = await store.objects.page_within(wanted, resource.page_bytes)
-    shown = [thing.listed if isinstance(thing, Unreadable) else resource.listed(thing) for thing, _ in page]
     more = None
     if is_more:
         thing, place = page[-1]
         after = name_of_thing(thing) if wanted.sort == "name" else f"{place},{name_of_thing(thing)}"
         more = {**request.query, "limit": wanted.limit, "after": after}
-    answer: JsonObject = {"items": shown, "next": f"{request.path}?{urlencode(more)}" if more else None}
-    if query.count:
-        answer |= await _count(request, wanted)
-    return bodies.answer(answer)
+    following = f"{request.path}?{urlencode(more)}" if more else None
+    counted = await _count(request, wanted) if query.count else {}
+
+    def shown() -> web.Response:
+        items = [thing.listed if isinstance(thing, Unreadable) else resource.listed(thing) for thing, _ in page]
+        return bodies.answer({"items": items, "next": following, **counted})
+
+    return await aside(request, shown, large=is_large(page))
 
 
 async def _count(request: web.Request, wanted: Listing) -> JsonObject:

@@ -16,10 +16,11 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.queries import PAGE, PAGE_BYTES, Id, Limit, Text
-from dnsvip.admin.http.work import turn
+from dnsvip.admin.http.work import aside, turn
 from dnsvip.admin.node import NODE
 from dnsvip.site import STRICT
 from dnsvip.site.rights import KINDS, Action, Rights
+from dnsvip.site.size import is_large
 from dnsvip.store import AuditRow
 from dnsvip.store.access.audit import VisibleKinds
 
@@ -100,8 +101,12 @@ async def page(
     rows, is_more = await audit.page_within(PAGE_BYTES, limit, query.before, about, query.since, visible)
     more = {**request.query, "limit": limit, "before": rows[-1].id} if is_more else None
     following = f"{request.path}?{urlencode(more)}" if more else None
-    items = [{name: getattr(row, name) for name in _COLUMNS} for row in rows]  # asdict would copy each object
-    return bodies.answer({"items": items, "next": following})
+
+    def shown() -> web.Response:
+        items = [{name: getattr(row, name) for name in _COLUMNS} for row in rows]  # asdict would copy each object
+        return bodies.answer({"items": items, "next": following})
+
+    return await aside(request, shown, large=is_large(rows))
 
 
 def _visible(rights: Rights) -> VisibleKinds | None:

@@ -151,7 +151,8 @@ class Audit:
         found = await self._found(limit + 1, before, about, since, visible)
         sizes = [size(row["before"], row["after"]) for row in found]
         kept = found[: min(limit, beginning_within(sizes, most))]
-        return [_audit_row(row) for row in kept], len(found) > len(kept)
+        large = size(*(text for row in kept for text in (row["before"], row["after"]))) > LARGE
+        return await aside(large, lambda: list(map(_audit_row, kept))), len(found) > len(kept)
 
     async def _found(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -29,7 +30,8 @@ from dnsvip.store.objects.collisions import collisions, collisions_within
 from dnsvip.store.objects.import_run import Batches, ImportRun
 from dnsvip.store.objects.listing import Listing, claimants, counted, listed
 from dnsvip.store.objects.permit import forbidden
-from dnsvip.store.objects.reading import load_origins, load_site, read_large, with_stand_in
+from dnsvip.store.objects.reading import LARGE_ROW, load_origins, load_site, read_large, with_stand_in
+from dnsvip.store.objects.rows import read_row
 from dnsvip.store.zones.journal import differences
 
 
@@ -99,7 +101,7 @@ class Objects:
         """The objects of a page, each with its sort value, after which the next page may start."""
         async with self._session.read() as connection:
             rows = await listed(connection, wanted)
-            page = [(await read_large(wanted.kind, row, self._session.kek), row.place) for row in rows]
+            page = await self._read(wanted.kind, rows)
             await self._check_key(connection, [item for item, _ in page if isinstance(item, Unreadable)])
         return page
 
@@ -110,12 +112,17 @@ class Objects:
         async with self._session.read() as connection:
             rows = await listed(connection, replace(wanted, limit=wanted.limit + 1))
         kept = rows[: min(wanted.limit, beginning_within([size(row.spec) for row in rows], most_bytes))]
-        page = [(await read_large(wanted.kind, row, self._session.kek), row.place) for row in kept]
+        page = await self._read(wanted.kind, kept)
         broken = [item for item, _ in page if isinstance(item, Unreadable)]
         if broken:
             async with self._session.read() as connection:
                 await self._check_key(connection, broken)
         return page, len(rows) > len(kept)
+
+    async def _read(self, kind: str, rows: Sequence[Any]) -> list[tuple[SiteObject | Unreadable, str | int]]:
+        """The objects of the rows of a page, with their sort values."""
+        large = size(*(row.spec for row in rows)) > LARGE_ROW
+        return await aside(large, lambda: [(read_row(kind, row, self._session.kek), row.place) for row in rows])
 
     async def _check_key(self, connection: AsyncConnection, broken: Sequence[Unreadable]) -> None:
         """Raise SecretError where TSIG keys cannot be read because the key-encryption key is another one."""
