@@ -175,6 +175,8 @@ def every_path(kind: Kind) -> set[str]:
         path
         for model in kind.classes
         for path, field in walk(model)
-        if path != "name" and (field.model is None or field.many) and not path.startswith(("servers.", "select."))
+        if path != "name"
+        and (field.model is None or field.many)
+        and not path.startswith(("servers.", "select.", "update."))
         if (kind.name, path) != ("service", "session")
     }

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.identity.identify import Classifier, Geo
+from dnsvip.dns.protocol.message import RRset
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.tsig import TsigKeys
 from dnsvip.dns.synthesis.own import own_names
@@ -19,6 +20,7 @@ from dnsvip.dns.synthesis.synthesizer import SynthesisTables
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers
 from dnsvip.dns.zones.catalog import ZoneEntry, labels_or_split, zones_of
+from dnsvip.dns.zones.digest import with_digest
 from dnsvip.dns.zones.lookup import Zones
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import ObjectError, SecretError
@@ -44,6 +46,7 @@ class CompiledSite(NamedTuple):
     transfers: Transfers
     update_keys: Mapping[Labels, UpdateKeys]
     signed: Mapping[Labels, SignedZone]
+    digested: Mapping[Labels, DigestedZone]
 
 
 class UpdateKeys(NamedTuple):
@@ -51,6 +54,14 @@ class UpdateKeys(NamedTuple):
 
     zone: str
     keys: frozenset[str]
+
+
+class DigestedZone(NamedTuple):
+    """A zone with its ZONEMD, and what it was made from: the zone, and the records of services in it."""
+
+    zone: CompiledZone
+    bare: CompiledZone
+    made: tuple[RRset, ...]
 
 
 class SignedZone(NamedTuple):
@@ -75,10 +86,12 @@ def compile_site(
     apexes = {name: apex for name in site.zones if (apex := entries[name].apex) is not None}
     readable = {apex for name, apex in apexes.items() if site.zones[name].text == entries[name].text}
     served = {apex: entries[name].zone if apex in readable else None for name, apex in apexes.items()}
+    names = services | dict(own_names(services, site.clusters))
+    digested = _digested(site, apexes, served, names, before.digested if before else {})
+    served |= {apex: digested_zone.zone for apex, digested_zone in digested.items()}
     signed = _signed(snapshot, apexes, served, before.signed if before else {})
     served |= {apex: signed_zone.zone for apex, signed_zone in signed.items()}
     sessions = {labels_or_split(s.name): session_labels(snapshot, s, cluster) for s, cluster in session_services(site)}
-    names = services | dict(own_names(services, site.clusters))
     zones = zones_of(served, names, before.zones if before else None, sessions)
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
@@ -88,7 +101,32 @@ def compile_site(
         for name, apex in apexes.items()
         if (rules := site.zones[name].update)
     }
-    return CompiledSite(zones, tables, tsig, transfers, update_keys, signed)
+    return CompiledSite(zones, tables, tsig, transfers, update_keys, signed, digested)
+
+
+def _digested(
+    site: Site,
+    apexes: Mapping[str, Labels],
+    served: Mapping[Labels, CompiledZone | None],
+    names: Mapping[Labels, Service],
+    before: Mapping[Labels, DigestedZone],
+) -> dict[Labels, DigestedZone]:
+    """The zones with `zonemd`; those of `before` stay the same objects. One that was signed elsewhere stays as it is:
+    its signatures would not fit."""
+    wanted = [apex for name, apex in apexes.items() if site.zones[name].zonemd]
+    if not wanted:
+        return {}
+    transfers = Transfers(site, zones_of(served, names), apexes)
+    digested: dict[Labels, DigestedZone] = {}
+    for apex in wanted:
+        zone, made, known = served[apex], transfers.made(apex), before.get(apex)
+        if zone is None or zone.presigned is not None:
+            continue
+        if known is not None and known.bare is zone and known.made == made:
+            digested[apex] = known
+        else:
+            digested[apex] = DigestedZone(with_digest(zone, transfers.records(zone)), zone, made)
+    return digested
 
 
 def _signed(

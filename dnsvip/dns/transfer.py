@@ -54,6 +54,7 @@ class Transfers:
         self._journals: Mapping[Labels, tuple[Zone, tuple[ZoneChange, ...]]] = {
             apex: (site.zones[name], journals[name]) for name, apex in apexes.items() if name in journals
         }
+        self._digested = frozenset(apex for name, apex in apexes.items() if site.zones[name].zonemd)
         self._chains: dict[Labels, tuple[ZoneChange, ...]] = {}
         self._allowed: Mapping[Labels, Transfer] = {
             apex: transfer for name, apex in apexes.items() if (transfer := site.zones[name].transfer)
@@ -93,7 +94,7 @@ class Transfers:
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
             if changes := self._since(zone.apex, query.serial):
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._differences(zone, changes))
-        return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._records(zone))
+        return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self.records(zone))
 
     def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
         allowed = self._allowed.get(apex)
@@ -103,10 +104,15 @@ class Transfers:
         near = not allowed.to or any(source.version == net.version and source in net for net in allowed.to)
         return known and near
 
+    def made(self, apex: Labels) -> tuple[RRset, ...]:
+        """The records of services that a transfer of the zone has."""
+        inside = (plain for name, plain in self._plain.items() if self._zones.apex_of(name) == apex)
+        return tuple(rrset for plain in inside for rrset in plain.values())
+
     def _since(self, apex: Labels, serial: int) -> Sequence[ZoneChange] | None:
         """The changes that a secondary with this serial lacks; None where the journal cannot tell."""
         zone, journal = self._journals.get(apex, (None, ()))
-        if zone is None:
+        if zone is None or apex in self._digested:  # the journal has no digests of earlier versions
             return None
         known = self._chains.get(apex)
         if known is None:
@@ -123,7 +129,7 @@ class Transfers:
                     yield record
         yield soa
 
-    def _records(self, zone: CompiledZone) -> Iterator[RRset]:
+    def records(self, zone: CompiledZone) -> Iterator[RRset]:
         """All record sets, the SOA first and last (RFC 5936 section 2.2)."""
         soa = zone.nodes[zone.apex][Type.SOA]
         yield soa

@@ -175,6 +175,14 @@ class Zone:
         Field(max_length=MOST_RULES),
         About("Dynamic update", "Keys that may change the zone by dynamic update (RFC 2136), and what of it."),
     ] = ()
+    zonemd: Annotated[
+        bool,
+        About(
+            "Digest",
+            "Add a digest of the whole zone (ZONEMD, RFC 8976), by which secondaries verify it; changes are then "
+            "transferred as the whole zone.",
+        ),
+    ] = False
     dnssec: Annotated[Dnssec | None, About("DNSSEC", "How the zone is signed; without it, it is not.")] = None
 
     @property

@@ -48,10 +48,10 @@ def test_followed(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
     with Running(snapshot(zones[0])) as running:
         transfers: Any = type(running.server.engine._transfers)
-        since, whole = transfers._since, transfers._records
+        since, whole = transfers._since, transfers.records
         counted = lambda self, zone, *rest: sent.append(0) or whole(self, zone, *rest)  # noqa: E731
         noted = lambda *args: ((found := since(*args)) and sent.append(len(found))) or found  # noqa: E731
-        monkeypatch.setattr(transfers, "_records", counted)
+        monkeypatch.setattr(transfers, "records", counted)
         monkeypatch.setattr(transfers, "_since", noted)
         with SECONDARIES[program](tmp_path / program, NAME, running.port) as peer:  # type: ignore[attr-defined]
             peer.follows(1)
