@@ -48,31 +48,31 @@ def _settle(segment: Segment, slot: int, flows: Flows, tables: DispatchTables) -
 
 
 def _mark(segment: Segment, slot: int, flows: Flows, tables: DispatchTables) -> int:
-    """The mark that a flow is to have. That of a client of whom nothing is known any more stays."""
-    client = segment.clients[slot]
+    """The mark that a flow is to have. One that it has stays while its client or tier has been lost."""
+    tiers, marked = tables.sound.site.tiers, segment.owner[slot] & ENDED
+    client, tier = segment.clients[slot], flows.tier_names[segment.tiers[slot]]
     record = tables.verifier.client(client) if client else None
-    if record is not None:
-        ended = record.is_ended
-    elif client in tables.sound.deleted:
-        ended = client in tables.sound.ended
-    else:
-        ended = bool(segment.owner[slot] & CLIENT_ENDED)
-    if ended:
+    is_lost = record.tier not in tiers if record else client in tables.sound.deleted
+    if record.is_ended if record else client in tables.sound.ended:
         return CLIENT_ENDED
-    tiers = tables.sound.site.tiers
-    names = (flows.tier_names[segment.tiers[slot]], record.tier if record else "")
-    return TIER_ENDED if any(name in tiers and tiers[name].is_ended for name in names) else 0
+    if marked & CLIENT_ENDED and (is_lost or record is None):
+        return CLIENT_ENDED
+    if any(name in tiers and tiers[name].is_ended for name in (tier, record.tier if record else "")):
+        return TIER_ENDED
+    return marked & TIER_ENDED if is_lost or (tier and tier not in tiers) else 0
 
 
 def concerns(old: Snapshot, new: Snapshot) -> bool:
     """Whether a change of the site may end flows, or let flows go on that had ended."""
     before, after = (_ended_tiers(snapshot.site) for snapshot in (old, new))
+    if old.site.tiers.keys() != new.site.tiers.keys():  # what was lost may be back
+        return True
     if before != after or (after and old.site.clients is not new.site.clients):
         return True
     if old.ended != new.ended:
         return True
     return any(
-        client is not None and client.end_flows
+        client is not None and (client.end_flows or not client.tier)
         for _, *pair in difference(old.site.clients, new.site.clients)
         for client in pair
     )

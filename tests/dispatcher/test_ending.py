@@ -185,3 +185,27 @@ def test_what_concerns_flows() -> None:
     assert not concerns(snapshot(tier), snapshot(replace(tier, pools={})))
     assert concerns(snapshot(tier), snapshot(replace(tier, clients={**CLIENTS, "new": Client("new", 7, "gold")})))
     assert Tier("new", 1, end_flows=True).is_ended is False
+
+
+@pytest.mark.parametrize("lost", ["tier", "both", "client", "deleted", "stand-in"])
+@pytest.mark.parametrize("by", ["tier", "client"])
+def test_what_has_ended_stays_so_where_its_cause_is_lost(dispatcher: Dispatcher, by: str, lost: str) -> None:
+    """Nothing comes back because the row of a tier or client cannot be read, or has been deleted; one that can be read
+    again decides."""
+    own, others = dispatcher.established(ACME), dispatcher.established(OTHER)
+    ended = with_tier("gold", action=TierAction.DROP, end_flows=True)
+    if by == "client":
+        ended = with_client(state=ClientState.REVOKED, end_flows=True)
+    dispatcher.change(ended)
+    reason = dispatcher(own).reason
+    assert reason in ("revoked", "tier-drop")
+    tiers = {name: tier for name, tier in ended.tiers.items() if name != "gold" or lost in ("client", "deleted")}
+    clients = {name: one for name, one in ended.clients.items() if name != "acme" or lost == "tier"}
+    if lost == "stand-in":
+        clients["acme"] = Client("acme", 1001, "", state=ClientState.DISABLED)
+    gone = replace(ended, tiers=tiers, clients=clients)
+    dispatcher.change(gone, deleted=frozenset({1001}) if lost == "deleted" else frozenset())
+    assert (dispatcher(own).action, dispatcher(own).reason) == (Action.DROP, reason)
+    if lost in ("tier", "both", "stand-in"):
+        dispatcher.change(SITE)
+        assert [dispatcher(own).reason, dispatcher(others).reason] == ["known", "known"]

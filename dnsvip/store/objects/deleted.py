@@ -160,7 +160,7 @@ async def load(connection: AsyncConnection, since: int = -1) -> Sequence[tuple[i
     query = select(*columns) if since < 0 else select(*columns).where(deleted_client.c.generation > since)
     newest = await current_generation(connection)
     return [
-        (row.id, row.generation if is_whole(row.generation, newest + 1) else newest, row.end_flows is True)
+        (row.id, row.generation if is_whole(row.generation, newest + 1) else newest, row.end_flows is not False)
         for row in await connection.execute(query)
         if is_whole(row.id)
     ]

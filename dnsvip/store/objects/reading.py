@@ -144,7 +144,8 @@ async def _disabled(connection: AsyncConnection, name: str) -> list[Client]:
     numbers: dict[Any, None] = dict.fromkeys(
         number for number in (row.id, plain.get("id")) if is_whole(number, 1 << 62)
     )
-    return [Client(name, number, "", matches, state=ClientState.DISABLED) for number in numbers]
+    ends = plain.get("end_flows") is True
+    return [Client(name, number, "", matches, state=ClientState.DISABLED, end_flows=ends) for number in numbers]
 
 
 def _inside(matches: Any) -> Iterator[tuple[Any, Any]]:

@@ -14,15 +14,23 @@ static __always_inline int is_ended_tier(const struct site *site, __u32 tier)
 	return tier < MAX_TIERS && site->tiers[tier].drop && site->tiers[tier].end_flows;
 }
 
-/* The mark that a flow is to have. That of a client of whom nothing is known any more stays. */
+static __always_inline int is_known_tier(const struct site *site, __u32 tier)
+{
+	return tier < MAX_TIERS && site->tiers[tier].present;
+}
+
+/* The mark that a flow is to have. One that it has stays while its client or tier has been lost. */
 static __always_inline __u32 mark_of(const struct site *site, const struct flow *flow)
 {
 	__u64 id = flow->client;
 	struct client *client = id ? bpf_map_lookup_elem(&clients, &id) : NULL;
+	int lost = client && !is_known_tier(site, client->tier);
 
-	if (client ? client->ended : flow->owner & CLIENT_ENDED)
+	if (client ? client->ended || (lost && flow->owner & CLIENT_ENDED) : flow->owner & CLIENT_ENDED)
 		return CLIENT_ENDED;
-	return is_ended_tier(site, flow->tier) || (client && is_ended_tier(site, client->tier)) ? TIER_ENDED : 0;
+	if (is_ended_tier(site, flow->tier) || (client && is_ended_tier(site, client->tier)))
+		return TIER_ENDED;
+	return lost || !is_known_tier(site, flow->tier) ? flow->owner & TIER_ENDED : 0;
 }
 
 static long settle_record(__u32 n, struct ending *order)

@@ -15,7 +15,7 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, prefers_fixed_time
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
-from dnsvip.site import ClientState, ServerState, Site, Snapshot
+from dnsvip.site import Client, ClientState, ServerState, Site, Snapshot, TierAction
 from dnsvip.xdp.maps import RingBuffer
 from tests.dispatcher.build import (
     ACK,
@@ -315,3 +315,26 @@ def test_flows_end_with_their_client(program: Kernel, *, taken_over: bool) -> No
     assert see() == ["revoked", "known"]
     program.writer.apply(DispatchTables(snapshot()))
     assert see() == ["known", "known"]
+
+
+@pytest.mark.parametrize("by", ["tier", "client"])
+def test_what_has_ended_stays_so_where_its_tier_is_lost(program: Kernel, by: str) -> None:
+    """A flow that has ended does not come back because the row of its tier cannot be read."""
+    vip = address("gold", 1001)
+    for packet in (segment(vip), segment(vip, ACK)):
+        program.see(packet, START)
+    tiers = TIERS | {"gold": replace(TIERS["gold"], action=TierAction.DROP, end_flows=True)}
+    ended = replace(SITE, tiers=tiers)
+    if by == "client":
+        acme = replace(CLIENTS["acme"], state=ClientState.REVOKED, end_flows=True)
+        ended = replace(SITE, clients={**CLIENTS, "acme": acme})
+    program.writer.apply(DispatchTables(snapshot(ended)))
+    reason = program.see(segment(vip, ACK), START).reason
+    assert reason in ("revoked", "tier-drop")
+    without = {name: tier for name, tier in ended.tiers.items() if name != "gold"}
+    stand_in = Client("acme", 1001, "", state=ClientState.DISABLED)
+    for lost in (replace(ended, tiers=without), replace(ended, tiers=without, clients={**CLIENTS, "acme": stand_in})):
+        program.writer.apply(DispatchTables(snapshot(lost)))
+        assert program.see(segment(vip, ACK), START).reason == reason
+    program.writer.apply(DispatchTables(snapshot()))
+    assert program.see(segment(vip, ACK), START).reason == "known"
