@@ -8,7 +8,8 @@ import dns.edns
 import dns.message
 
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.hotpath.fastpath import FastPath, reply_of
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.hits import reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.querylog import Anonymise, Sample, name_of, record

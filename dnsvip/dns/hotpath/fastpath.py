@@ -13,11 +13,11 @@ no message itself: a requester could make each cost as much as a miss, and would
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.counters import CounterCell
 from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
+from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Signed, Unlearned, Unsigned
 from dnsvip.dns.hotpath.keys import address_of
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
 from dnsvip.dns.hotpath.templates import Template
@@ -30,7 +30,6 @@ from dnsvip.dns.reply import Reply
 from dnsvip.dns.synthesis.issuer import Vip
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.dns.zones.lookup import Owner
 
 LONGEST = 512
 """Bytes of the longest message that is recognized, and so remembered: others are the engine's. Queries padded to blocks
@@ -41,26 +40,9 @@ WHOLE, SENDERS, SEEN = 1 << 14, 1 << 14, 1 << 15
 
 _ONE_QUESTION = b"\0\1\0\0\0\0\0"
 _CLASS_IN = b"\0\1"
-_AT = 10
-"""Where the question begins in a message without its id."""
-
 _FLAGS_AT, _DO, _CO = 7, 0x80, 0x40
 """Where the flags are in an OPT record, and the bits for DNSSEC (RFC 3225 section 3) and compact answers (RFC 9824
 section 5.1) in their first octet."""
-
-
-class Decided(NamedTuple):
-    """What is known of an answer that the engine gave: as in `Template`."""
-
-    question_size: int
-    size: int
-    owner: Owner | None
-    aa: bool
-    truncated: bool
-
-
-Hit: TypeAlias = tuple[bytes, CounterCell, Template | Decided, Opt]
-"""An answer after its id, what to count it with, and what it consists of (`reply_of`)."""
 
 
 class FastPath:
@@ -89,7 +71,7 @@ class FastPath:
         hits: list[Hit | None] = list(map(room.whole.young.get, keys))
         misses: Sequence[Miss] = ()
         if not all(hits):
-            misses = self._complete(hits, _Batch(keys, ids, listener, width, now), room)
+            misses = self._complete(hits, Batch(keys, ids, listener, width, now), room)
         _count([hit[1] for hit in (filter(None, hits) if misses else hits)])  # type: ignore[index]  # a hit each
         return hits, misses
 
@@ -104,7 +86,7 @@ class FastPath:
         for room in self._rooms.values():
             room.whole = TwoGenerationCache(WHOLE, _weight)
 
-    def _complete(self, hits: list[Hit | None], batch: _Batch, room: _Room) -> list[Miss]:
+    def _complete(self, hits: list[Hit | None], batch: Batch, room: _Room) -> list[Miss]:
         """Put in place of None what needs no engine; the rest are misses."""
         jobs: list[Job] = []
         misses: list[Miss] = []
@@ -117,10 +99,10 @@ class FastPath:
                 peer = key[:width]
                 sender = room.senders.young.get(peer) or room.senders.get(peer) or self._meet(peer, room, batch)
                 job = self._recognize(batch, place, sender)
-                if isinstance(job, _Signed):
+                if isinstance(job, Signed):
                     keep = Keep(key, batch.listener, width, job.opt) if job.opt and self._again(key) else None
                     misses.append(Miss(place, job.known, keep))
-                elif isinstance(job, _Unlearned):
+                elif isinstance(job, Unlearned):
                     misses.append(Miss(place, job.known, tail=job.tail))
                 elif isinstance(job, Known):
                     misses.append(Miss(place, job))
@@ -135,7 +117,7 @@ class FastPath:
             misses += self._synthesize(jobs, hits, room, batch.now)
         return misses
 
-    def _meet(self, peer: bytes, room: _Room, batch: _Batch) -> Sender:
+    def _meet(self, peer: bytes, room: _Room, batch: Batch) -> Sender:
         return room.senders.put(peer, self._tables.classifier.meet(address_of(peer, batch.width), batch.listener))
 
     def keep(self, keep: Keep, reply: Reply, now: float) -> None:
@@ -160,14 +142,14 @@ class FastPath:
 
     def proves(self, wire: bytes, peer: bytes, now: float) -> bool:
         """Whether a valid cookie of a message says that it is from its sender, as far as that can be seen at once."""
-        end = wire.find(0, _AT + 2) + 5
+        end = wire.find(0, AT + 2) + 5
         return 17 <= end < len(wire) <= LONGEST and self._opts.proves(wire[end:], peer, now)
 
     def learn(self, tail: bytes, query: Query | Malformed | None) -> None:
         """Recognize from now on the OPT record of a miss that had this `tail`, as the engine has read it."""
         self._opts.learn(tail, query)
 
-    def _recognize(self, batch: _Batch, place: int, sender: Sender) -> Job | _Signed | _Unlearned | Known:
+    def _recognize(self, batch: Batch, place: int, sender: Sender) -> Job | Signed | Unlearned | Known:
         """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read
         on is left to whoever answers it, as it may take long."""
         key = batch.keys[place]
@@ -177,10 +159,10 @@ class FastPath:
             return Known(sender)
         if not 15 <= len(wire) <= LONGEST - 2 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
             return Known(sender)
-        end = wire.find(0, _AT) + 5
+        end = wire.find(0, AT) + 5
         if end < 15 or wire[end - 2 : end] != _CLASS_IN:
             return Known(sender)
-        name = wire[_AT : end - 5].lower() + wire[end - 5 : end]
+        name = wire[AT : end - 5].lower() + wire[end - 5 : end]
         template = self._loaded.get(name) or self._named.young.get(name) or self._named.get(name)
         question = None
         if template is None and self._templates.may_have(name):
@@ -192,7 +174,7 @@ class FastPath:
             tail, peer = wire[end:], sender.requester.source.packed
             opt = self._opts.known.get(tail) or self._opts.find(tail, peer, batch.now)
             if opt is None:
-                return _Unlearned(Known(sender, question=question), tail)
+                return Unlearned(Known(sender, question=question), tail)
         elif len(wire) != end:
             template = None
         if template is not None and template.signed and opt is not None and wire[9] and wire[end + _FLAGS_AT] & _DO:
@@ -201,7 +183,7 @@ class FastPath:
                 return (
                     Job(place, wire, end, with_signatures, opt, sender, key, name, question)
                     if with_signatures is not None and with_signatures.size <= opt.room
-                    else _Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
+                    else Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
                 )
             template = None
         if template is not None and opt is not None and template.size > opt.room:
@@ -272,7 +254,7 @@ class FastPath:
     def _fill(self, job: Job, vips: Sequence[Vip], scope: int, who: Classified | None, room: _Room, now: float) -> Hit:
         """The hit, kept where the same query came before."""
         template, opt, wire = job.template, job.opt, job.wire
-        parts = [template.heads[wire[0] + 2 * wire[9]], wire[_AT : job.end], template.pieces[0]]
+        parts = [template.heads[wire[0] + 2 * wire[9]], wire[AT : job.end], template.pieces[0]]
         values = [
             vip.address.to_bytes(LENGTH[hole.rtype], "big") for hole, vip in zip(template.holes, vips, strict=True)
         ]
@@ -333,113 +315,15 @@ class _Room:
         self.senders: TwoGenerationCache[bytes, Sender] = TwoGenerationCache(SENDERS)
 
 
-class Keep(NamedTuple):
-    """Where an answer is kept: under a key, of a listener, with its `width` as in `keys`; and what its OPT record asked
-    for."""
-
-    key: bytes
-    listener: str
-    width: int
-    opt: Opt
-
-
-class Miss(NamedTuple):
-    """A message for the engine: its place in the batch, and what is known of it (None: nothing). The reply to one with
-    `keep` is for `FastPath.keep`, and `tail` is for `FastPath.learn` with the message as parsed. One that is `unsigned`
-    is for `FastPath.finish`, in its turn, as signatures cost more than all the rest."""
-
-    place: int
-    known: Known | None
-    keep: Keep | None = None
-    tail: bytes | None = None
-    unsigned: Unsigned | None = None
-
-    @classmethod
-    def of(cls, unsigned: Unsigned) -> Miss:
-        """One that lacks its signatures alone."""
-        return cls(unsigned.job.place, Known(unsigned.job.sender), unsigned=unsigned)
-
-
-class _Batch(NamedTuple):
-    """Messages as they came in. Arguments as those of `answers`."""
-
-    keys: Sequence[bytes]
-    ids: bytearray
-    listener: str
-    width: int
-    now: float
-
-
-class Job(NamedTuple):
-    """A message recognized: its place in the batch, all of it but the id, where its question ends, and what the answer
-    consists of. A template `of_name` needs the `name` with type and class, and the question."""
-
-    place: int
-    wire: bytes
-    end: int
-    template: Template
-    opt: Opt
-    sender: Sender
-    key: bytes
-    name: bytes = b""
-    question: Question | None = None
-
-
-class Unsigned(NamedTuple):
-    """A message recognized, with the addresses of its answer, their ECS scope, for whom they were made and when (unix
-    seconds): all but its signatures."""
-
-    job: Job
-    vips: Sequence[Vip]
-    scope: int
-    who: Classified | None
-    at: float
-
-
-class _Signed(NamedTuple):
-    """A message that wants signatures, which the engine makes: what is known of it, and what its OPT record asks; None
-    where the answer is not for keeping."""
-
-    known: Known
-    opt: Opt | None
-
-
-class _Unlearned(NamedTuple):
-    """A message for which there is a template, but what its question is followed by has not been seen before."""
-
-    known: Known
-    tail: bytes
-
-
-def reply_of(hit: Hit, id_: bytes) -> Reply:
-    """A hit as the Reply that the engine would have given, for rate limiting and the query log."""
-    answer, cell, template, opt = hit
-    outcome, rcode, step, kind, tier = cell.key
-    return Reply(
-        id_ + answer,
-        outcome,
-        rcode,
-        question=answer[_AT : _AT + template.question_size],
-        opt=answer[template.size - 2 :],
-        aa=template.aa,
-        truncated=template.truncated,
-        owner=template.owner,
-        cookie_valid=opt.cookie_valid,
-        step=step,
-        kind=kind,
-        tier=tier,
-    )
-
-
 def _read_question(wire: bytes, end: int, name: bytes) -> Question | None:
     """The question of a message without its id; None where its first zero byte is not the end of its name."""
     try:
-        qname, at = read_name(wire, _AT)
+        qname, at = read_name(wire, AT)
     except NameFault:
         return None
     if at != end - 4:
         return None
-    key = qname if name.startswith(wire[_AT:at]) else lowered(qname)
+    key = qname if name.startswith(wire[AT:at]) else lowered(qname)
     return Question(qname, key, end + 2)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from dnsvip.dns import two_generation_cache
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.hotpath.fastpath import FastPath, Miss, reply_of
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.hits import Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity.identify import Address
 from dnsvip.dns.io.responder import Responder
