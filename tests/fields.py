@@ -55,6 +55,8 @@ BY_PATH: Mapping[str, Any] = {
     "cluster.source.tag_bits": 24,
     "zone.text": ZONE,
     "zone.primaries": OMITTED,
+    "zone.catalog": OMITTED,
+    "zone.member_of": "catalog.test",
     "zone.primaries_tsig": OMITTED,
     "zone.primaries_ca": OMITTED,
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
@@ -109,7 +111,7 @@ def samples() -> list[Sample]:
     ]
     pool, client, zone = (next(s for s in values if s.kind.name == kind) for kind in ("pool", "client", "zone"))
     servers = ["192.0.2.53:53", "tls://[2001:db8:53::1]:853#ns.example.test"]
-    secondary = {"primaries": servers, "primaries_tsig": EXISTING["tsig"], "primaries_ca": PEM}
+    secondary = {"primaries": servers, "primaries_tsig": EXISTING["tsig"], "primaries_ca": PEM, "catalog": "consume"}
     own = {"id": 10, "tier": "gold", "servers": ["slow/slow-1"]}
     return [
         *values,

@@ -22,6 +22,7 @@ from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
+from dnsvip.node.catalogs import Catalogs
 from dnsvip.node.duty import Duty
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
@@ -81,16 +82,16 @@ async def answering(
     follower.subscribe(take)
     duty = Duty(follower)
     notifying, secondaries = Notifying(server, follower, duty), Secondaries(server, follower, duty)
-    agents = ParentalAgents(server, follower, duty)
+    agents, catalogs = ParentalAgents(server, follower, duty), Catalogs(server, follower, duty)
 
     def reported() -> dict[str, Any]:
-        warnings = [*secondaries.warnings(), *notifying.warnings(), *agents.warnings()]
+        warnings = [*secondaries.warnings(), *catalogs.warnings(), *notifying.warnings(), *agents.warnings()]
         return _with_warnings({**compiling.reported(), DUTY: True}, warnings)
 
     follower.describe(reported)
     live.subscribe(reconfigure)
     await server.start()
-    works = follow_geo_files, compiling.large, notifying.run, secondaries.run, agents.run
+    works = follow_geo_files, compiling.large, notifying.run, secondaries.run, catalogs.run, agents.run
     tasks = [asyncio.create_task(work()) for work in works]
     try:
         with query_log(live, server):

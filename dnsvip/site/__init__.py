@@ -7,6 +7,7 @@ The shape of each class is the shape of its table in the site file and of its bo
 
 from dnsvip.site.choices import (
     Anonymous,
+    CatalogRole,
     ClientState,
     DnssecAlgorithm,
     DnssecDenial,
@@ -61,6 +62,7 @@ __all__ = [
     "Anonymous",
     "Authorities",
     "Base64",
+    "CatalogRole",
     "Check",
     "ClassCluster",
     "Classify",

@@ -167,6 +167,13 @@ class DnssecAlgorithm(Choice):
     ED25519 = "ed25519", "Ed25519", "Ed25519, which old validators take for unsigned (RFC 8080)."
 
 
+class CatalogRole(Choice):
+    """What a catalog zone is for (RFC 9432)."""
+
+    PRODUCE = "produce", "Produce", "It is made here, and names the zones of the site that may be transferred."
+    CONSUME = "consume", "Consume", "It is transferred from primaries, and the zones that it names with it."
+
+
 class DnssecDenial(Choice):
     """How a signed zone proves that it has no such name or type."""
 

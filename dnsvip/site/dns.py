@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from dnsvip.site.choices import DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
+from dnsvip.site.choices import CatalogRole, DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
 from dnsvip.site.declare import About
 from dnsvip.site.values import (
     STRICT,
@@ -175,6 +175,17 @@ class Zone:
         Field(max_length=MOST_RULES),
         About("Dynamic update", "Keys that may change the zone by dynamic update (RFC 2136), and what of it."),
     ] = ()
+    catalog: Annotated[
+        CatalogRole | None,
+        About(
+            "Catalog",
+            "What the zone is a catalog for (RFC 9432): secondaries that have it have all zones that it names.",
+        ),
+    ] = None
+    member_of: Annotated[
+        DnsName | None,
+        About("Member of", "Catalog zone that named this one, which comes and goes with it; the node sets it."),
+    ] = None
     zonemd: Annotated[
         bool,
         About(
@@ -195,6 +206,11 @@ class Zone:
     def is_secondary(self) -> bool:
         """Whether it is transferred from elsewhere."""
         return bool(self.primaries)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether its text comes from elsewhere: from primaries, or as a catalog from the site."""
+        return self.is_secondary or self.catalog is CatalogRole.PRODUCE
 
     @property
     def is_signed(self) -> bool:

@@ -65,8 +65,8 @@ def plan(
 def keep_runtime(kind: str, before: SiteObject, after: SiteObject) -> SiteObject:
     """`after` with the fields that a site file does not set taken from `before`."""
     kept: Any = after
-    if isinstance(after, Zone) and after.is_secondary:
-        return replace(after, text=before.text if isinstance(before, Zone) and before.is_secondary else "")
+    if isinstance(after, Zone) and after.is_derived:
+        kept = replace(after, text=before.text if isinstance(before, Zone) and before.is_derived else "")
     for path in KINDS[kind].runtime:
         head, _, tail = path.partition(".")
         if not hasattr(before, head) or not hasattr(after, head):

@@ -14,6 +14,7 @@ from dnsvip.address.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.address.proof import acceptable_slots
 from dnsvip.errors import Problem
 from dnsvip.site import (
+    CatalogRole,
     ClassCluster,
     Classify,
     Client,
@@ -251,8 +252,11 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
         yield from refers(f"{where}.primaries_tsig", "tsig", zone.primaries_tsig, site.tsig_keys)
     if not zone.primaries and (zone.primaries_tsig is not None or zone.primaries_ca is not None):
         yield Problem(f"{where}.primaries", "missing; name the servers that the zone is transferred from")
-    if zone.primaries and zone.update:
+    if zone.is_derived and zone.update:
         yield Problem(f"{where}.update", "leave it out: updates go to the zone's primaries")
+    if zone.catalog is not None and (zone.catalog is CatalogRole.CONSUME) is not zone.is_secondary:
+        text = "a catalog that is consumed needs primaries, and one that is made here has none"
+        yield Problem(f"{where}.catalog", text)
     if zone.transfer is None:
         return
     if not zone.transfer.to and zone.transfer.tsig is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.site import Site
+from dnsvip.site import CatalogRole, Site
 from dnsvip.site.plain import canonical_name, parse
 from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
 from dnsvip.site.rules import check_site
@@ -74,9 +74,10 @@ def _site_body(kind: str, name: str, body: dict[str, Any], read_zone_file: ReadZ
     if kind != "zone" or read_zone_file is None:
         return body
     where = f"zone.{name}.file"
-    if body.get("primaries"):
+    if body.get("primaries") or body.get("catalog") == CatalogRole.PRODUCE:
         if body.keys() & {"file", "text"}:
-            raise InvalidSite([Problem(where, "leave it out: the zone is transferred from its primaries")])
+            text = "leave it out: the zone is transferred from its primaries, or made as a catalog"
+            raise InvalidSite([Problem(where, text)])
         return body
     if not isinstance(body.get("file"), str):
         raise InvalidSite([Problem(where, "missing; name the zone file, relative to the site file")])

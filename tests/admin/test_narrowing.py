@@ -170,3 +170,16 @@ async def test_explain_shows_no_hidden_zone(api: Api) -> None:
     part = await made(api, "part", scopes=[scope | {"zones": ["other.test"]}])
     assert "192.0.2.25" in (await api("GET", path, headers=whole)).text
     check(await api("GET", path, headers=part), "forbidden")
+
+
+async def test_catalogs_need_all_zones(api: Api) -> None:
+    """A token for some zones makes none of them a catalog, which would make zones of any name, or tell all."""
+    scope = {"actions": ["read", "write"], "kinds": ["zone"]}
+    part = await made(api, "part", scopes=[scope | {"zones": ["*.test"]}])
+    whole = await made(api, "whole", scopes=[scope])
+    wanted = {"primaries": ["192.0.2.1:53"], "catalog": "consume"}
+    for token, status in ((part, 403), (whole, 201)):
+        assert (await api("PUT", "zones/catalog.test", wanted, headers=token)).status == status
+    for changed in ({"primaries": ["192.0.2.2:53"]}, {"catalog": "produce", "primaries": []}):
+        assert (await api("PATCH", "zones/catalog.test", changed, headers=part)).status == 403
+    assert (await api("PUT", "zones/secondary.test", {"primaries": ["192.0.2.1:53"]}, headers=part)).status == 201

@@ -68,7 +68,7 @@ ELSEWHERE = {
     ("client", "state"),
     ("client", "key_generation"),
     ("client", "end_flows"),
-    *(("zone", field) for field in ("primaries", "primaries_tsig", "primaries_ca")),
+    *(("zone", field) for field in ("primaries", "primaries_tsig", "primaries_ca", "catalog", "member_of")),
 }
 """Fields with controls of their own: the table of servers, the buttons of a client; what only wildcards have, and only
 zones without text."""

@@ -24,6 +24,7 @@ from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.plan import unsigned_warning
 from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
+from dnsvip.site.rights import Action
 from dnsvip.site.size import is_large
 
 TEXT_DNS = "text/dns"
@@ -77,18 +78,27 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     """A zone to store; raises InvalidSite where it has no text, or one that only its primaries give."""
     old, new = cast("Zone | None", before), cast("Zone", after)
     where = f"zone.{new.name}.text"
-    if not new.is_secondary:
+    if not new.is_derived:
         if not new.text:
             raise InvalidSite([Problem(where, "missing")])
         return new
-    kept = old.text if old is not None and old.is_secondary else ""
+    kept = old.text if old is not None and old.is_derived else ""
     if new.text not in ("", kept) and not (old is not None and new.text == old.text):
         raise InvalidSite([Problem(where, "leave it out: the zone is transferred from its primaries; change it there")])
     return replace(new, text=kept)
 
 
+async def permit(request: web.Request, _before: SiteObject | None, after: SiteObject) -> None:
+    """Raise Refusal where the caller's rights do not reach all zones, and one is to be a catalog: it makes zones of any
+    name, or tells which there are."""
+    zone, rights = cast("Zone", after), request[CALLER].rights
+    if zone.catalog is not None and rights.patterns(Action.WRITE, "zone") is not None:
+        raise Refusal("forbidden", "This token lacks a scope write:zone for all zones, which a catalog zone needs.")
+
+
 ZONE = Resource(
     KINDS["zone"],
+    permit=permit,
     listed=without_text,
     settled=settled,
     check=check,

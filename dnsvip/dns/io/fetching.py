@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import time
+from contextlib import suppress
 from typing import Any
 
 import dns.asyncquery
@@ -43,17 +44,8 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
     """The serial that a primary has; raises TransferError where it does not say."""
     query = dns.message.make_query(zone.name, dns.rdatatype.SOA, flags=0)
     _sign(query, key)
-    (address, port), tls = _place(primary)
     try:
-        if tls is None:
-            answer, _ = await dns.asyncquery.udp_with_fallback(
-                query, address, ASK_SECONDS, port, ignore_unexpected=True
-            )
-        else:
-            context = _context(zone)
-            answer = await dns.asyncquery.tls(
-                query, address, ASK_SECONDS, port, ssl_context=context, server_hostname=tls
-            )
+        answer = await _answer(query, primary, zone)
     except _FAULTS as error:
         raise TransferError(_said(error)) from None
     if answer.rcode() != dns.rcode.NOERROR or not answer.flags & dns.flags.AA:
@@ -67,6 +59,22 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
         raise TransferError("has no such zone")
     serial: int = soa[0].serial
     return serial
+
+
+async def _answer(query: dns.message.Message, primary: str, zone: Zone) -> dns.message.Message:
+    """The answer of a primary: over TLS, or by UDP, and by TCP where that has none that is good. Knot answers for
+    catalogs by TCP alone."""
+    (address, port), tls = _place(primary)
+    if tls is not None:
+        context = _context(zone)
+        return await dns.asyncquery.tls(query, address, ASK_SECONDS, port, ssl_context=context, server_hostname=tls)
+    with suppress(dns.exception.DNSException):
+        answer = await dns.asyncquery.udp(
+            query, address, ASK_SECONDS, port, ignore_unexpected=True, raise_on_truncation=True
+        )
+        if answer.rcode() == dns.rcode.NOERROR:
+            return answer
+    return await dns.asyncquery.tcp(query, address, ASK_SECONDS, port)
 
 
 def fetch(zone: Zone, primary: str, key: TsigKey | None) -> Fetched:

@@ -53,7 +53,7 @@ def serial_of(zone: CompiledZone) -> int:
 
 def check_zone(zone: Zone) -> list[Problem]:
     """Everything that keeps a zone from being stored; a secondary one may have no text yet."""
-    return [] if zone.is_secondary and not zone.text else read_zone(zone)[2]
+    return [] if zone.is_derived and not zone.text else read_zone(zone)[2]
 
 
 def serial_warnings(pairs: Iterable[tuple[Zone | None, Zone | None]]) -> list[Problem]:
@@ -84,8 +84,9 @@ def _content(records: Iterable[Record]) -> set[tuple[Labels, int, int, bytes]]:
 
 def compile_zone(zone: Zone) -> CompiledZone:
     """The zone ready for look-ups; raises ZoneError with every problem and its line."""
-    if zone.is_secondary and not zone.text:
-        raise ZoneError([Problem(f"zone.{zone.name}", "has not been transferred from a primary yet, or has expired")])
+    if zone.is_derived and not zone.text:
+        why = "has not been transferred from a primary yet, or has expired" if zone.is_secondary else "is not made yet"
+        raise ZoneError([Problem(f"zone.{zone.name}", why)])
     apex, records, problems = read_zone(zone)
     if problems:
         raise ZoneError(problems)

@@ -1,0 +1,97 @@
+"""Makes the catalog zones of a site, and the zones that its consumed catalogs name (RFC 9432), on the node on duty."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import structlog
+
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
+from dnsvip.dns.zones.catalog import labels_or_split
+from dnsvip.dns.zones.zone import CompiledZone
+from dnsvip.errors import DnsvipError, StoreError
+from dnsvip.node.duty import Duty
+from dnsvip.site import CatalogRole, Zone
+from dnsvip.site.plan import Change
+from dnsvip.store import Store
+from dnsvip.store.following.follower import SnapshotFollower
+
+LOOK_SECONDS = 1.0
+AT_ONCE = 500
+"""Zones that are made or removed in one change."""
+
+SHOWN = 5
+
+log = structlog.get_logger()
+
+
+class Catalogs:
+    """Keeps catalogs and their members while `run` runs."""
+
+    def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
+        self._server, self._follower, self._duty = server, follower, duty
+        self._faults: dict[str, str] = {}
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """The catalogs that cannot be followed as they are, and why."""
+        return list(self._faults.items())
+
+    async def run(self) -> None:
+        """Keep them until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            zones = self._follower.snapshot.site.zones
+            concerned = any(zone.catalog is not None or zone.member_of is not None for zone in zones.values())
+            if not concerned or not await self._duty.mine():
+                self._faults = {}
+                continue
+            faults: dict[str, str] = {}
+            for name, zone in zones.items():
+                if zone.catalog is not None and (fault := await self._tend(zones, zone)):
+                    faults[name] = fault
+            await self._apply("catalogs", orphans(zones))
+            for name, fault in faults.items():
+                if self._faults.get(name) != fault:
+                    log.warning("a catalog zone cannot be followed", zone=name, error=fault)
+            self._faults = faults
+
+    async def _tend(self, zones: Mapping[str, Zone], catalog: Zone) -> str:
+        """Bring a catalog or its members up to date; what is wrong."""
+        compiled = self._server.engine.zones.by_apex.get(labels_or_split(catalog.name))
+        try:
+            if catalog.catalog is CatalogRole.PRODUCE:
+                return await self._make(zones, catalog, compiled)
+            if compiled is None:
+                return ""  # not transferred yet, or expired: its members stay
+            plan = planned(zones, catalog, members_of(compiled))
+        except CatalogError as error:
+            return str(error)
+        fault = await self._apply(catalog.name, plan.changes)
+        more = f" and {len(plan.faults) - SHOWN} more" if len(plan.faults) > SHOWN else ""
+        return fault or "; ".join(plan.faults[:SHOWN]) + more
+
+    async def _make(self, zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> str:
+        members = listed(zones.values())
+        if compiled is not None and members_of(compiled) == members:
+            return ""
+        after = replace(catalog, text=catalog_text(catalog.name, members, compiled, time.time()))
+        return await self._apply(catalog.name, [Change("zone", catalog.name, "~", catalog, after)])
+
+    async def _apply(self, catalog: str, changes: Sequence[Change]) -> str:
+        """Make the changes, some at a time; what is wrong with the first that cannot be made."""
+        store: Store | None = self._follower.store
+        for at in range(0, len(changes) if store is not None else 0, AT_ONCE):
+            some = changes[at : at + AT_ONCE]
+            try:
+                assert store is not None  # noqa: S101 - for mypy
+                await store.objects.apply(some, f"catalog ({catalog})", "api")
+            except StoreError as error:
+                return str(error)
+            except DnsvipError as error:  # another change came first, or a rule forbids it
+                return f"zones cannot be made or removed as it asks for: {error}"[:300]
+            log.info("a catalog was followed", catalog=catalog, changes=len(some))
+        return ""

@@ -1,0 +1,96 @@
+"""Catalog zones (RFC 9432): what they name, what that changes of a site, and what is no catalog."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
+from dnsvip.dns.zones.zone import compile_zone, serial_of
+from dnsvip.site import CatalogRole, Transfer, Zone
+from dnsvip.site.plan import Change
+
+NAME = "catalog.test"
+CATALOG = Zone(
+    NAME, primaries=("192.0.2.1:53",), primaries_tsig="key", notify=("192.0.2.9:53",), catalog=CatalogRole.CONSUME
+)
+OPEN = Transfer(to=(ip_network("0.0.0.0/0"),))
+
+
+def members(text: str) -> list[str]:
+    """What a catalog with this text names."""
+    return members_of(compile_zone(Zone(NAME, f"$TTL 0\n@ SOA invalid. invalid. 1 1 1 1 1\n@ NS invalid.\n{text}")))
+
+
+def test_made_and_read() -> None:
+    """A catalog that is made names its members, and a further version has a higher serial."""
+    text = catalog_text(NAME, ["a.test", "b.c.test"], None, 1_800_000_000.5)
+    first = compile_zone(Zone(NAME, text))
+    assert members_of(first) == ["a.test", "b.c.test"]
+    assert serial_of(first) == 1_800_000_000
+    again = compile_zone(Zone(NAME, catalog_text(NAME, [], first, 0.0)))
+    assert (members_of(again), serial_of(again)) == ([], 1_800_000_001)
+
+
+def test_what_is_listed() -> None:
+    """It names the zones that may be transferred, and no catalog."""
+    catalog = Zone(NAME, "", OPEN, catalog=CatalogRole.PRODUCE)
+    assert listed([Zone("b.test", "x", OPEN), Zone("a.test", "x", OPEN), Zone("c.test", "x"), catalog]) == [
+        "a.test",
+        "b.test",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a.zones PTR a.test.\n", "has no version"),
+        ('version TXT "1"\n', "has no version"),
+        ('version TXT "2"\nversion TXT "1"\n', "has no version"),
+        ('version TXT "2"\na.zones PTR a.test.\na.zones PTR b.test.\n', "several zones at a.zones.catalog.test"),
+        ('version TXT "2"\na.zones PTR a.test.\nb.zones PTR A.test.\n', "names a.test twice"),
+    ],
+)
+def test_no_catalog(text: str, what: str) -> None:
+    """A zone that does not say clearly what its members are changes nothing."""
+    with pytest.raises(CatalogError, match=what):
+        members(text)
+
+
+def test_what_else_a_catalog_has() -> None:
+    """Properties of members and of the catalog that are not known are passed over."""
+    text = 'version TXT "2"\na.zones PTR a.test.\ngroup.a.zones TXT "x"\nb.ext TXT "y"\ncoo.a.zones PTR other.test.\n'
+    assert members(text) == ["a.test"]
+
+
+def test_what_it_changes() -> None:
+    """Members are made like the catalog, follow its settings, and go with their names; what others made stays."""
+    made = planned({}, CATALOG, ["a.test"])
+    (change,) = made.changes
+    member = change.after
+    assert isinstance(member, Zone)
+    assert (change.action, member.name, member.member_of, member.catalog) == ("+", "a.test", NAME, None)
+    assert (member.primaries, member.primaries_tsig, member.notify) == (
+        CATALOG.primaries,
+        CATALOG.primaries_tsig,
+        CATALOG.notify,
+    )
+    held = replace(member, text="transferred")
+    zones = {"a.test": held, "own.test": Zone("own.test", "x"), "other.test": replace(held, member_of="more.test")}
+    assert planned(zones, CATALOG, ["a.test"]) == planned(zones, CATALOG, ["a.test"])
+    assert planned(zones, CATALOG, ["a.test"]).changes == ()
+    moved = planned(zones, replace(CATALOG, primaries=("192.0.2.2:53",)), ["a.test"])
+    assert [(c.action, c.after) for c in moved.changes] == [("~", replace(held, primaries=("192.0.2.2:53",)))]
+    assert planned(zones, CATALOG, []).changes == (Change("zone", "a.test", "-", held, None),)
+    clash = planned(zones, CATALOG, ["a.test", "own.test", "other.test", "b c.test"])
+    assert clash.changes == ()
+    assert [fault.split(" is ")[0] for fault in clash.faults] == ["own.test", "other.test", "b c.test"]
+
+
+def test_orphans() -> None:
+    """Where a catalog is none any more, its members go."""
+    member = replace(CATALOG, name="a.test", catalog=None, member_of=NAME)
+    assert orphans({NAME: CATALOG, "a.test": member}) == ()
+    assert orphans({"a.test": member}) == (Change("zone", "a.test", "-", member, None),)
