@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import structlog
 
-from dnsvip.dns.io.fetching import WHOLE_SECONDS, fetch, serial_at
+from dnsvip.dns.io.fair_places import FairPlaces
+from dnsvip.dns.io.fetching import WHOLE_SECONDS, address_of, fetch, serial_at
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels
@@ -31,8 +34,8 @@ from dnsvip.store.following.follower import SnapshotFollower
 MOST_CHECKS, MOST_TRANSFERS = 64, 4
 """Zones that are asked for, and transferred, at a time."""
 
-PLACE_SECONDS = 300.0
-"""That a transfer waits for others."""
+SHARE = 4
+"""One primary leaves this part of the places to others, however slow it is."""
 
 MOST_NOTICES = 10_000
 """Zones that NOTIFY came for and that wait to be noted."""
@@ -46,7 +49,8 @@ class Secondaries:
     def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
         self._server, self._follower, self._duty = server, follower, duty
         self._jobs = Jobs(processes=MOST_TRANSFERS, waiting=1 << 20)
-        self._checks = asyncio.Semaphore(MOST_CHECKS)
+        self._checks, self._transfers = _Shares(MOST_CHECKS), _Shares(MOST_TRANSFERS)
+        self._writes = asyncio.Semaphore(MOST_CHECKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._noticed: set[Labels] = set()
         self._states: dict[str, RefreshState] = {}
@@ -97,9 +101,8 @@ class Secondaries:
     async def _tend(self, store: Store, zone: Zone, state: RefreshState) -> None:
         """Check a zone, or end it where it has expired; whatever goes wrong is noted with it."""
         try:
-            async with self._checks:
-                now = time.time()
-                after = await self._refreshed(store, zone, state) if is_due(state, now) else state
+            after = await self._refreshed(store, zone, state) if is_due(state, time.time()) else state
+            async with self._writes:
                 if zone.text and is_expired(after, time.time()):
                     await _put(store, zone, "", "expiry")
                     log.error("a secondary zone has expired", zone=zone.name, error=after.error)
@@ -135,14 +138,18 @@ class Secondaries:
         self, store: Store, zone: Zone, state: RefreshState, primary: str, stored: tuple[int, Timers] | None
     ) -> RefreshState:
         key = self._follower.snapshot.site.tsig_keys.get(zone.primaries_tsig or "")
-        serial, asked_at = await serial_at(primary, zone, key), time.time()
+        address = address_of(primary)
+        async with self._checks.place(address):
+            serial, asked_at = await serial_at(primary, zone, key), time.time()
         if stored is not None and serial == stored[0]:
             return checked(state, asked_at, *stored, primary)
         if stored is not None and not is_newer(serial, stored[0]):
             raise TransferError(f"has serial {serial}, which is older than {stored[0]}")
-        fetched = await self._jobs.run(fetch, zone, primary, key, seconds=2 * WHOLE_SECONDS, patience=PLACE_SECONDS)
+        async with self._transfers.place(address):
+            fetched = await self._jobs.run(fetch, zone, primary, key, seconds=2 * WHOLE_SECONDS)
         assert isinstance(fetched, Fetched)  # noqa: S101 - what it calls
-        await _put(store, zone, fetched.text, primary)
+        async with self._writes:
+            await _put(store, zone, fetched.text, primary)
         log.info(
             "a secondary zone was transferred", zone=zone.name, primary=primary, way=fetched.way, serial=fetched.serial
         )
@@ -159,6 +166,21 @@ class Secondaries:
         assert isinstance(numbers, bytes)  # noqa: S101 - the last piece of a SOA
         serial, *timers = (int.from_bytes(numbers[at : at + 4], "big") for at in range(0, 16, 4))
         return serial, Timers(*timers)
+
+
+class _Shares:
+    """Places for what primaries are asked, in their turns; one has some of them at most."""
+
+    def __init__(self, most: int) -> None:
+        self._places, self._of_one = FairPlaces(most), most - most // SHARE
+        self._primaries: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def place(self, address: str) -> AsyncIterator[None]:
+        """A place for a primary."""
+        own = self._primaries.setdefault(address, asyncio.Semaphore(self._of_one))
+        async with own, self._places.place(address):
+            yield
 
 
 async def _put(store: Store, zone: Zone, text: str, by: str) -> None:

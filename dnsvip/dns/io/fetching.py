@@ -33,11 +33,20 @@ ASK_SECONDS = 5.0
 IDLE_SECONDS, WHOLE_SECONDS = 30.0, 600.0
 """For the next message of a transfer, and for all of it."""
 
+GRACE_SECONDS, LEAST_SPEED = 60.0, 1 << 14
+"""Seconds that a transfer may take however little comes, and bytes that bring another one: one that a primary lets drip
+must not keep others from their places."""
+
 MOST_BYTES = 256 << 20
 """Of the messages of one transfer."""
 
 _LENGTH = struct.Struct("!H")
 _FAULTS = (dns.exception.DNSException, OSError, ValueError, EOFError)
+
+
+def address_of(primary: str) -> str:
+    """The address of a primary."""
+    return _place(primary)[0][0]
 
 
 async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
@@ -101,7 +110,7 @@ def fetch(zone: Zone, primary: str, key: TsigKey | None) -> Fetched:
 
 def _transfer(into: dns.zone.Zone, query: Any, serial: int | None, primary: str, zone: Zone) -> str:
     """Take a transfer into a zone; how it came."""
-    deadline, size, signed = time.monotonic() + WHOLE_SECONDS, 0, query.keyring is not None
+    began, size, signed = time.monotonic(), 0, query.keyring is not None
     way, context, first = "AXFR", None, True
     (address, port), tls = _place(primary)
     with _connected(address, port, tls, zone) as stream:
@@ -110,7 +119,7 @@ def _transfer(into: dns.zone.Zone, query: Any, serial: int | None, primary: str,
         with dns.xfr.Inbound(into, query.question[0].rdtype, serial) as inbound:
             done = False
             while not done:
-                data = _message(stream, deadline)
+                data = _message(stream, began + min(WHOLE_SECONDS, GRACE_SECONDS + size / LEAST_SPEED))
                 size += len(data)
                 if size > MOST_BYTES:
                     raise TransferError(f"sends more than {MOST_BYTES} bytes")
@@ -156,7 +165,7 @@ def _exactly(stream: socket.socket, size: int, deadline: float) -> bytes:
     while len(data) < size:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TransferError(f"takes longer than {WHOLE_SECONDS:g} s")
+            raise TransferError(f"takes longer than {WHOLE_SECONDS:g} s, or {GRACE_SECONDS:g} s for next to nothing")
         stream.settimeout(min(IDLE_SECONDS, left))
         more = stream.recv(size - len(data))
         if not more:
