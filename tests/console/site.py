@@ -22,7 +22,6 @@ CLIENTS = 130
 TIERS = ("gold", "standard", "standard", "blocked")
 FARM = ("fd00:10::11", "fd00:10::21")
 NAMES = ("www.example.test",) * 5 + ("example.test", "nowhere.example.test", "www.elsewhere.test")
-ANSWERS_AT = 80
 PACKETS = """
 import random, socket, sys, time
 pick, addresses = random.Random(1), sys.argv[1:]
@@ -72,7 +71,7 @@ class Site:
             batch.write_text("\n".join(lines) + "\n")
             argv = ["dig", "@127.0.0.1", "-p", str(self.node.dns), "+tries=1", "+time=1", "-f", batch]
             subprocess.run(argv, capture_output=True, timeout=60, check=False)
-            self._stopped.wait(0.3)
+            self._stopped.wait(1)
 
     def dispatch(self, world: World) -> None:
         """Run a dispatcher of this node's, and send it packets, some of them to forged addresses."""
