@@ -270,7 +270,7 @@ def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
     downloads = field.downloads(50, [field.address("direct")])
     stop(field.processes["d1"], signal.SIGTERM)
     package = tmp_path / "next" / "dnsvip"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.o", "__pycache__"))
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("*.o"))
     programs = package / "xdp" / "programs"
     program = programs / "dispatch.bpf.c"
     source = program.read_text()
