@@ -233,3 +233,23 @@ def test_applies_that_race_all_succeed(apply: Run, folder: Path) -> None:
         *["nothing to change (generation 1)"] * 4,
     ]
     assert apply().stdout == "nothing to change (generation 1)\n"
+
+
+def test_included_files(apply: Run, folder: Path) -> None:
+    """What a zone file includes is stored in its place; a fault in it is named with its file; warnings follow."""
+    zone = folder / "example.test.zone"
+    with zone.open("a") as file:
+        file.write("$INCLUDE hosts.db hosts\n@ NS nowhere\nwww AAAA 2001:db8::1\n")
+    (folder / "hosts.db").write_text("a A 192.0.2.300\n")
+    refused = apply()
+    assert refused.returncode == 2
+    assert "zone.example.test: line 1 of hosts.db: 'a A 192.0.2.300' cannot be read" in refused.stderr
+    (folder / "hosts.db").unlink()
+    assert "hosts.db: No such file or directory" in apply().stderr
+    (folder / "hosts.db").write_text("a A 192.0.2.30\n")
+    done = apply()
+    assert done.returncode == 0, done.stderr
+    assert "nowhere.example.test. is a name server of the zone and lies in it" in done.stderr
+    assert "www.example.test: its AAAA records in zone example.test are not served" in done.stderr
+    stored = asyncio.run(_with_store(folder, lambda store: store.objects.get("zone", "example.test")))
+    assert "$ORIGIN hosts.example.test. ; $INCLUDE hosts.db\na A 192.0.2.30\n" in stored.text  # type: ignore[attr-defined]

@@ -47,9 +47,9 @@ async def check(request: web.Request, name: str, body: JsonObject) -> None:
     report = await of_zone(request, examined, zone, inside)
     if report.problems:
         raise InvalidSite(report.problems)
-    if report.unserved:
+    if report.warnings:
         shown = request[CALLER].rights.shown
-        request[WARNINGS] = list(dict.fromkeys(str(shown(remark)) for remark in report.unserved))
+        request[WARNINGS] = list(dict.fromkeys(str(shown(remark)) for remark in report.warnings))
 
 
 async def of_zone(request: web.Request, function: Callable[..., T], zone: Zone, *arguments: Any) -> T:

@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,13 +16,16 @@ import click
 from dnsvip.cli.database.changes import headline, lines
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.delta import zone_change
-from dnsvip.dns.zones.zone import check_zone, serial_warnings
+from dnsvip.dns.zones.examine import examined_alone
+from dnsvip.dns.zones.include import expanded
+from dnsvip.dns.zones.zone import serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.site import Site, Zone
+from dnsvip.site import Service, Site, Zone
 from dnsvip.site.changes import describe
-from dnsvip.site.io.files import load_node, load_site
+from dnsvip.site.io.files import included_files, load_node, load_site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, effects, plan
+from dnsvip.site.references import closest
 from dnsvip.site.rules import warnings
 from dnsvip.store import KeyEncryptionKey, Store, Stored
 
@@ -48,13 +52,13 @@ def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> 
     node = load_node(node_file)
     site = load_site(site_file)
     try:
-        _check_zones(site)
+        site, notes = _checked(site, site_file.parent)
         generation, changes = asyncio.run(_apply(node, site, dry_run=dry_run))
     except Conflict as error:
         raise Conflict(error.problems, str(site_file)) from None
     except InvalidSite as error:
         raise InvalidSite(error.problems, str(site_file)) from None
-    remarks = [*warnings(site), *effects(changes), *_serials(changes)]
+    remarks = [*warnings(site), *notes, *effects(changes), *_serials(changes)]
     if as_json:
         _print_json(generation, changes, remarks, applied=bool(changes) and not dry_run)
     else:
@@ -90,10 +94,20 @@ def _is_missing(node: NodeConfig) -> bool:
     return scheme == "sqlite" and not Path(path).exists()
 
 
-def _check_zones(site: Site) -> None:
-    problems = [problem for zone in site.zones.values() for problem in check_zone(zone)] or check_services(site)
-    if problems:
+def _checked(site: Site, folder: Path) -> tuple[Site, list[Problem]]:
+    """The site with what its zone files include in place, and what is to be said of its zones; raises InvalidSite."""
+    read = included_files(folder)
+    inside: dict[str | None, dict[str, Service]] = {}
+    for name, service in site.services.items():
+        inside.setdefault(closest(name, site.zones), {})[name] = service
+    whole = [expanded(zone, read) for zone in site.zones.values()]
+    problems = [problem for one in whole for problem in one.problems]
+    reports = [examined_alone(one.zone, inside.get(one.zone.name, {}), one.places) for one in whole if not one.problems]
+    problems += [problem for report in reports for problem in report.problems]
+    site = replace(site, zones={one.zone.name: one.zone for one in whole})
+    if problems := problems or check_services(site):
         raise InvalidSite(problems)
+    return site, [warning for report in reports for warning in report.warnings]
 
 
 def _serials(changes: Iterable[Change]) -> list[Problem]:

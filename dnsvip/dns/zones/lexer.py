@@ -22,10 +22,11 @@ _BLANKS = str.maketrans("\t\r", "  ")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: the line it begins on, whether its owner is left out (it begins with a blank), its text with remarks,
-    parentheses and line ends as spaces; or `fault`, why it cannot be split, with its first line as `text`."""
+    """One entry: the lines it begins and ends on, whether its owner is left out (it begins with a blank), its text with
+    remarks, parentheses and line ends as spaces; or `fault`, why it cannot be split, with its first line as `text`."""
 
     line: int
+    end: int
     blank: bool
     text: str
     fault: str = ""
@@ -44,7 +45,7 @@ def entries(text: str) -> Iterator[Entry]:
         else:
             depth, fault = _split(line, depth, parts)
             if fault:
-                yield Entry(first, blank, lines[first - 1], fault)
+                yield Entry(first, number, blank, lines[first - 1], fault)
                 depth = 0
                 continue
         if depth:
@@ -52,9 +53,9 @@ def entries(text: str) -> Iterator[Entry]:
             continue
         entry = "".join(parts)
         if entry.strip(" "):
-            yield Entry(first, blank, octets(entry))
+            yield Entry(first, number, blank, octets(entry))
     if depth:
-        yield Entry(first, blank, lines[first - 1], "unbalanced parentheses")
+        yield Entry(first, len(lines), blank, lines[first - 1], "unbalanced parentheses")
 
 
 def word(text: str, at: int) -> tuple[str, int]:

@@ -8,6 +8,7 @@ knows nothing about serving.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 import dns.exception
@@ -18,6 +19,7 @@ import dns.rdtypes.ANY.SOA
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.generate import parse_range, substituted
+from dnsvip.dns.zones.include import Places
 from dnsvip.dns.zones.lexer import BYTE_ORDER_MARK, Entry, entries, quoted_word, word
 from dnsvip.dns.zones.rdata import read_data, read_type
 from dnsvip.dns.zones.record import MAX_TTL, Record, labels_of, record_of, unique
@@ -47,8 +49,9 @@ LONGEST_CLASS = 16
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
-    """The zone's apex and records, each once, and its problems; with problems, the records are unusable."""
+def read_zone(zone: Zone, places: Places | None = None) -> tuple[Labels, list[Record], list[Problem]]:
+    """The zone's apex and records, each once, and its problems; with problems, the records are unusable. `places` says
+    where the lines of its text stood before other files were included."""
     try:
         apex = labels_of(zone.name)
     except ZoneError as error:
@@ -56,7 +59,7 @@ def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
     if zone.text.startswith(BYTE_ORDER_MARK):
         text = "line 1: begins with a byte order mark (U+FEFF); save the zone file without it"
         return apex, [], [Problem(f"zone.{zone.name}", text)]
-    lines, unreadable = read_lines(apex, zone.text)
+    lines, unreadable = read_lines(apex, zone.text, places)
     records = unique(lines)
     problems = [*unreadable, *conflicts(apex, records)]
     if zone.is_signed and any(record.rtype == Type.RRSIG for record in records):
@@ -68,9 +71,9 @@ def read_zone(zone: Zone) -> tuple[Labels, list[Record], list[Problem]]:
     return apex, records, [Problem(f"zone.{zone.name}", text) for text in problems]
 
 
-def read_lines(apex: Labels, text: str) -> tuple[list[Record], list[str]]:
+def read_lines(apex: Labels, text: str, places: Places | None = None) -> tuple[list[Record], list[str]]:
     """The records of a zone file, line by line, and what is wrong with lines that cannot be read."""
-    reader = _Reader(apex)
+    reader = _Reader(apex, places)
     reader.read(text)
     return reader.records, reader.problems
 
@@ -104,7 +107,8 @@ class _TooMany(_Fault):
 class _Reader:
     """Reads entries into `records`, and lists the `problems` of those that cannot be read."""
 
-    def __init__(self, apex: Labels) -> None:
+    def __init__(self, apex: Labels, places: Places | None = None) -> None:
+        self._places = places
         self.records: list[Record] = []
         self.problems: list[str] = []
         self._origin = dns.name.Name((*apex, b""))
@@ -116,7 +120,8 @@ class _Reader:
 
     def read(self, text: str) -> None:
         """Read a whole zone file."""
-        for entry in entries(text):
+        for at in entries(text):
+            entry = at if self._places is None else replace(at, line=self._places.place(at.line))
             try:
                 if entry.fault:
                     self._lost = self._lost or not entry.blank
@@ -134,7 +139,8 @@ class _Reader:
         name, at = word(entry.text, 0)
         read = _DIRECTIVES.get(name.upper())
         if read is None:
-            raise _Fault(f"{name} is not a directive taken here; those are {', '.join(_DIRECTIVES)}")
+            also = "; files are included where a site file names the zone file" if name.upper() == "$INCLUDE" else ""
+            raise _Fault(f"{name} is not a directive taken here; those are {', '.join(_DIRECTIVES)}{also}")
         read(self, entry, at)
         return True
 

@@ -13,6 +13,9 @@ from dnsvip.site.node_decoder import DecoderNode, build_decoder_node
 from dnsvip.site.node_file import NodeConfig, build_node
 from dnsvip.site.site_file import ReadZoneFile, build_site
 
+MOST_INCLUDED = 128 << 20
+"""Bytes of a file that a zone file includes."""
+
 
 def load_site(path: Path) -> Site:
     """The site in a TOML file; zone files are read from beside it.
@@ -40,6 +43,12 @@ def zone_files(folder: Path) -> ReadZoneFile:
     return lambda name: _read_zone_file(folder / name)
 
 
+def included_files(folder: Path) -> ReadZoneFile:
+    """Reads what zone files include, by names relative to `folder`, and nothing that is not inside of it; what it
+    returns raises ConfigError."""
+    return lambda name: _read_included(folder, name)
+
+
 def zone_text(octets: bytes) -> str:
     """The octets of a zone file as text. What is not UTF-8 (a remark in Latin-1) becomes escapes such as `\\252`, which
     in a name or string stand for the same octets (RFC 1035 section 5.1)."""
@@ -61,6 +70,25 @@ def _read_zone_file(path: Path) -> str:
         return zone_text(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _read_included(folder: Path, name: str) -> str:
+    if name.startswith("/") or ".." in Path(name).parts:
+        raise ConfigError(f"{name} must be a path inside the site file's folder, without /.. and not from / on")
+    try:
+        inside = folder.resolve(strict=True)
+        path = (inside / name).resolve(strict=True)
+        if not path.is_relative_to(inside):
+            raise ConfigError(f"{name} is a link out of the site file's folder")
+        if not path.is_file():
+            raise ConfigError(f"{name} is no regular file")
+        with path.open("rb") as file:
+            octets = file.read(MOST_INCLUDED + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    if len(octets) > MOST_INCLUDED:
+        raise ConfigError(f"{name} has more than {MOST_INCLUDED} bytes, the most of an included file")
+    return zone_text(octets)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
