@@ -25,6 +25,7 @@ from dnsvip.site.io.safe_file import FREE, create_private
 from dnsvip.store.database.damage import decode, whole
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
 from dnsvip.store.database.statements import noted
+from dnsvip.store.database.stopping import connect
 from dnsvip.store.database.tables import state
 
 T = TypeVar("T")
@@ -195,10 +196,10 @@ def _sqlite_engine(path: Path, sizes: Mapping[str, int]) -> AsyncEngine:
     # mode=rw: never create an empty file in place of a missing one.
     query = {"mode": "rw", "uri": "true"}
     existing = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
-    engine = create_async_engine(existing, **sizes, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(existing, **sizes, connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect})
 
     @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
+    def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # `begin` below issues BEGIN
         connection.driver_connection.text_factory = decode
         cursor = connection.cursor()
