@@ -29,6 +29,9 @@ from dnsvip.site.zone_changes import ZoneChange, digest_of, is_newer
 LONGEST_TEXT = 4 << 20
 """Characters of a text in no canonical form that is compared: reading more takes many seconds."""
 
+LONGEST_CANONICAL = 64 << 20
+"""The same for canonical texts, whose lines are compared."""
+
 _FIXED = Struct("!HHIH")
 _FIELDS = 5
 
@@ -98,12 +101,15 @@ def _serial(soa: RRset) -> int:
 
 def _changed_sets(before: Zone, after: Zone) -> tuple[Sets | None, Sets | None]:
     """The record sets that may differ, before and after; None for a text that cannot be read."""
+    longest = max(len(before.text), len(after.text))
+    if longest > LONGEST_CANONICAL:
+        return None, None
     old, new = _lines(before), _lines(after)
     if old is not None and new is not None:
         soa = ("@", int(Type.SOA))
         changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} | {soa}
         return _of_lines(before, old, changed), _of_lines(after, new, changed)
-    if max(len(before.text), len(after.text)) > LONGEST_TEXT:
+    if longest > LONGEST_TEXT:
         return None, None
     return _whole(before), _whole(after)
 
