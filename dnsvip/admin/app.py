@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from dnsvip.admin import powerdns
+from dnsvip.admin import powerdns, powerdns_zones
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, docs, openapi, work
@@ -59,6 +59,7 @@ RESOURCES = (
     health,
     status,
     powerdns,
+    powerdns_zones,
     site,
     openapi,
     docs,

@@ -1,4 +1,5 @@
-"""/api/v1/servers/localhost/zones: the part of PowerDNS's API that programs use to maintain records.
+"""/api/v1/servers/localhost/zones: the part of PowerDNS's API that programs use to maintain records; whole zones are
+in powerdns_zones.py.
 
 ACME clients, external-dns, lego and the like list zones, read one and patch its record sets; X-API-Key is a token.
 Zones stay texts in the store (dns/zones/edit.py says what an edit does to one). A token of the role `acme`
@@ -98,7 +99,7 @@ async def zones(request: web.Request) -> web.Response:
     name = None if wanted is None else canonical_name("zone", wanted)
     shown = [
         await of_zone(request, heads, max(page, key=lambda zone: len(zone.text)), page)
-        async for page in _pages(request, name)
+        async for page in zone_pages(request, name)
         if page
     ]
     return web.Response(text=f"[{', '.join(shown)}]\n", content_type="application/json")
@@ -106,7 +107,7 @@ async def zones(request: web.Request) -> web.Response:
 
 async def zone(request: web.Request) -> web.Response:
     """A zone with its record sets, or those of `rrset_name`, of `rrset_type`, or of both."""
-    stored, query = await _zone(request), request.query
+    stored, query = await zone_in(request), request.query
     if (whole := query.get("rrsets", "true")) not in ("true", "false"):
         raise Refusal("bad-request", f"rrsets: is {whole!r}; true and false are known here.")
     shown = forms.zone_details(stored)
@@ -119,7 +120,7 @@ async def zone(request: web.Request) -> web.Response:
 
 async def patch(request: web.Request) -> web.Response:
     """Replace or delete record sets of a zone, all of them or, where one is wrong, none."""
-    name, rights = _name(request), request[CALLER].rights
+    name, rights = name_in(request), request[CALLER].rights
     if not rights.allow(Action.WRITE, "acme", name):
         demand(request, Action.WRITE, "zone", name)
     body = await bodies.read_bytes(request, LIMIT)  # whatever Content-Type says, as PowerDNS does
@@ -149,7 +150,7 @@ class _TakesLong(Exception):
 async def _alone(request: web.Request, name: str, edit_once: Callable[[], Awaitable[None]], *, small: bool) -> None:
     """Edit a zone while nobody else does; raises _TakesLong where that is not for a request without its turn. `small`:
     what is to change is."""
-    _demand_turn(request, await _zone(request), small=small)  # without having waited for the others first
+    _demand_turn(request, await zone_in(request), small=small)  # without having waited for the others first
     async with locked(request, request.app[EDITING].turn(name), f"zone {name!r}"):
         for attempt in range(1, TRIES + 1):
             try:
@@ -168,7 +169,7 @@ def _demand_turn(request: web.Request, zone: Zone, *, small: bool) -> None:
 
 async def notify(request: web.Request) -> web.Response:
     """Not done by request: secondaries are notified when a zone changes."""
-    await _zone(request)
+    await zone_in(request)
     raise Refusal("not-implemented", "NOTIFY is sent when the zone changes, not by request.")
 
 
@@ -177,7 +178,7 @@ async def _edit(
 ) -> None:
     """One edit of the zone as it is stored now, to at most so many challenges; raises Conflict where that changes
     meanwhile."""
-    before = await _zone(request)
+    before = await zone_in(request)
     _demand_turn(request, before, small=small)
     after = await worked(request, edit, before, replacements, most, small=small and is_small(before.text))
     _demand_turn(request, after, small=small)
@@ -217,12 +218,14 @@ def _unless_changed(before: Zone, after: Zone, stored: SiteObject | None) -> Zon
     return after
 
 
-def _name(request: web.Request) -> str:
+def name_in(request: web.Request) -> str:
+    """The name of the zone in a request's path."""
     return canonical_name("zone", forms.zone_of_id(request.match_info["zone"]))
 
 
-async def _zone(request: web.Request) -> Zone:
-    name = _name(request)
+async def zone_in(request: web.Request) -> Zone:
+    """The zone in a request's path, which the caller may read; raises Refusal."""
+    name = name_in(request)
     demand(request, Action.READ, "zone", name)
     stored = await request.app[NODE].store().objects.get("zone", name)
     if not isinstance(stored, Zone):
@@ -230,7 +233,7 @@ async def _zone(request: web.Request) -> Zone:
     return stored
 
 
-async def _pages(request: web.Request, name: str | None) -> AsyncIterator[list[Zone]]:
+async def zone_pages(request: web.Request, name: str | None) -> AsyncIterator[list[Zone]]:
     """The zones that the caller may see, some at a time: all texts at once would be too much; or the one named."""
     objects, rights = request.app[NODE].store().objects, request[CALLER].rights
     wanted: Listing | None = Listing("zone", PAGE)
@@ -242,19 +245,20 @@ async def _pages(request: web.Request, name: str | None) -> AsyncIterator[list[Z
         wanted = None if last is None else replace(wanted, after=(last, last))
 
 
-def _operation(method: str, path: str, handle: Handle, **more: Any) -> Operation:
+def operation(method: str, path: str, handle: Handle, **more: Any) -> Operation:
+    """An operation whose refusals have PowerDNS's form too."""
     return replace(Operation(method, path, as_powerdns(handle), raw=True), **more)
 
 
-_ONE = f"{SERVER}/zones/{{zone}}"
+ONE = f"{SERVER}/zones/{{zone}}"
 LIST = {"type": "array", "items": {"type": "object"}}
 
 ROUTES = [
-    _operation("GET", "/api", versions, answer=LIST),
-    _operation("GET", SERVERS, servers, answer=LIST),
-    _operation("GET", SERVER, server),
-    _operation("GET", f"{SERVER}/zones", zones, answer=LIST),
-    _operation("GET", _ONE, zone),
-    _operation("PATCH", _ONE, patch, body=Patching, status=204),
-    _operation("PUT", f"{_ONE}/notify", notify),
+    operation("GET", "/api", versions, answer=LIST),
+    operation("GET", SERVERS, servers, answer=LIST),
+    operation("GET", SERVER, server),
+    operation("GET", f"{SERVER}/zones", zones, answer=LIST),
+    operation("GET", ONE, zone),
+    operation("PATCH", ONE, patch, body=Patching, status=204),
+    operation("PUT", f"{ONE}/notify", notify),
 ]

@@ -5,9 +5,14 @@ The process that does it remembers the sets of the zones that it read last, so t
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 
 import dns.rdatatype
 
@@ -18,7 +23,8 @@ from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.sets import ZoneSets, read_sets
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Zone
+from dnsvip.site import Dnssec, Zone
+from dnsvip.site.plain import JsonObject
 
 CHALLENGE = "_acme-challenge"
 """The first label of the names that ACME asks (RFC 8555 section 8.4)."""
@@ -54,6 +60,42 @@ def edit(zone: Zone, replacements: Sequence[Replacement], most_challenges: int |
         raise InvalidSite([Problem(f"zone.{zone.name}", f"{text}; delete those of certificates that have been issued")])
     keep(after)
     return after.zone
+
+
+def new_zone(name: str, body: bytes, now: int) -> Zone:
+    """The zone that the body of a POST describes; raises InvalidSite. It has the name servers and record sets given, or
+    is a zone file; without an SOA it gets one as PowerDNS makes it."""
+    wanted, replacements = forms.creation_of(name, parse_object(body), now)
+    if wanted.zone is not None:
+        text = wanted.zone
+    else:
+        servers = [f"@ 3600 IN NS {server}" for server in wanted.nameservers or (forms.NOWHERE,)]
+        serial = time.strftime("%Y%m%d01", time.gmtime(now))
+        first = wanted.nameservers[0] if wanted.nameservers else forms.NOWHERE
+        soa = f"@ 3600 IN SOA {first} hostmaster {serial} 10800 3600 604800 3600"
+        text = "\n".join([soa, *servers, ""])
+    before = read_sets(Zone(name, text))
+    after = edited(before, replacements).zone if replacements else before.zone
+    return replace(after, dnssec=Dnssec(enabled=True) if wanted.dnssec else None)
+
+
+def exported(zone: Zone) -> str:
+    """The records of a zone, one a line, as PowerDNS exports them: in the order of names, disabled ones left out."""
+    sets = sorted(sets_of(zone).sets.values(), key=lambda one: (one.name.lower(), one.type_name))
+    return "".join(
+        f"{one.name.lower()}\t{entry.ttl}\tIN\t{one.type_name}\t{entry.content}\n"
+        for one in sets
+        for entry in one.served
+    )
+
+
+def found(_larger: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most: int) -> list[JsonObject]:
+    """What in zones fits a pattern by name or content, at most so much; of the kind `wanted`, or all."""
+    fits = re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)  # which never looks back far
+    some: list[JsonObject] = []
+    for zone in zones:
+        some += islice(forms.matches(zone, fits, wanted, sets_of), most - len(some))
+    return some
 
 
 def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:

@@ -143,6 +143,61 @@ async def test_refusals(api: Api, wrong: dict[str, Any], status: int) -> None:
     assert (await api("GET", "servers/localhost/zones/other.test.")).status == 404
 
 
+async def test_what_a_zone_cannot_have_is_said(api: Api) -> None:
+    """A zone of a kind that is not served here, an account, or a body without a name: refused with the reason."""
+    zones = "servers/localhost/zones"
+    good = {"name": "new.test.", "kind": "Native", "nameservers": ["ns1.other.test."]}
+    for wrong in (
+        {"kind": "Slave"},
+        {"account": "me"},
+        {"masters": ["192.0.2.1"]},
+        {"nsec3param": "1 0 0 -"},
+        {"name": "new.test"},
+        {"nameservers": ["ns1.other.test. ; x"]},
+        {"zone": "nonsense"},
+        {"zone": "@ 60 SOA a. b. 1 2 3 4 5\n@ 60 NS a.\n", "rrsets": [change("a.new.test.", "A", "192.0.2.1")]},
+    ):
+        answer = await api("POST", zones, {**good, **wrong})
+        assert answer.status == 422, (wrong, answer.text)
+        assert answer.json["error"]
+    assert (await api("PUT", ZONE, {"account": "me"})).status == 422
+    assert (await api("DELETE", ZONE)).status == 409  # services are in it
+    assert (await api("POST", zones, {**good, "dnssec": True})).status == 201
+    (key,) = await api.ok("GET", f"{zones}/new.test./cryptokeys")
+    (ds,) = (await api.ok("GET", "zones/new.test/ds"))["records"]
+    assert key["ds"][0].upper() == ds.partition(" DS ")[2]
+    assert (key["keytype"], key["active"], "privatekey" in key) == ("csk", True, False)
+    assert (await api("DELETE", f"{zones}/new.test.")).status == 204
+
+
+async def test_metadata_is_what_the_zone_has(api: Api) -> None:
+    """Settings that PowerDNS keeps as metadata are shown by its names."""
+    body = {"transfer": {"to": ["192.0.2.0/24"]}, "notify": ["192.0.2.53:53"]}
+    await api.ok("PATCH", "zones/example.test", body)
+    known = {one["kind"]: one["metadata"] for one in await api.ok("GET", f"{ZONE}/metadata")}
+    assert known == {
+        "ALLOW-AXFR-FROM": ["192.0.2.0/24"],
+        "ALSO-NOTIFY": ["192.0.2.53:53"],
+        "SOA-EDIT-API": ["DEFAULT"],
+    }
+    assert (await api.ok("GET", f"{ZONE}/metadata/also-notify"))["metadata"] == ["192.0.2.53:53"]
+
+
+async def test_a_search_shows_what_the_caller_may_read(api: Api) -> None:
+    """A search finds nothing in zones that its token does not read, and ends at so many."""
+    text = "@ 60 IN SOA a. b. 1 2 3 4 5\n@ 60 IN NS a.other.test.\nsecret 60 A 192.0.2.77\n"
+    await api.ok("PUT", "zones/hidden.test", {"text": text})
+    created = await api.ok("POST", "tokens", {"name": "one", "scopes": [
+        {"actions": ["read"], "kinds": ["zone"], "zones": ["example.*"]}
+    ]})  # fmt: skip
+    headers = {"X-API-Key": created["token"], "Authorization": ""}
+    search = "servers/localhost/search-data?q=*test*"
+    assert {one["zone_id"] for one in await api.ok("GET", search)} == {"example.test.", "hidden.test."}
+    assert {one["zone_id"] for one in await api.ok("GET", search, headers=headers)} == {"example.test."}
+    assert len(await api.ok("GET", f"{search}&max=3")) == 3
+    assert await api.ok("GET", "servers/localhost/search-data?q=[a-z]*") == []
+
+
 async def test_a_token_for_challenges_adds_few(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token of the role acme adds challenges up to a number of names and a size of each; it goes on replacing and
     deleting them, and others add as many as they want."""

@@ -96,6 +96,16 @@ RIGHTS: Mapping[str, Right] = {
     "GET servers/localhost/zones/{zone}": ("read", "zone"),
     "PATCH servers/localhost/zones/{zone}": ("write", "zone"),
     "PUT servers/localhost/zones/{zone}/notify": ("read", "zone"),
+    "POST servers/localhost/zones": ("write", "zone"),
+    "PUT servers/localhost/zones/{zone}": ("write", "zone"),
+    "DELETE servers/localhost/zones/{zone}": ("delete", "zone"),
+    "GET servers/localhost/zones/{zone}/export": ("read", "zone"),
+    "PUT servers/localhost/zones/{zone}/rectify": ("write", "zone"),
+    "GET servers/localhost/zones/{zone}/cryptokeys": ("read", "zone"),
+    "GET servers/localhost/zones/{zone}/cryptokeys/{number}": ("read", "zone"),
+    "GET servers/localhost/zones/{zone}/metadata": ("read", "zone"),
+    "GET servers/localhost/zones/{zone}/metadata/{kind}": ("read", "zone"),
+    "GET servers/localhost/search-data": ANYBODY,  # those that one may read
     "POST apply": ("write", "site"),
     "GET openapi.json": ANYBODY,
     "GET /api": ANYBODY,
@@ -238,7 +248,7 @@ async def check_operation(
 
 def _filled(path: str, name: str) -> str:
     """A path with its object named; of a pool's servers, one."""
-    return re.sub(r"\{\w+\}", quote(name, safe=""), path.replace("{server}", "slow-1"))
+    return re.sub(r"\{\w+\}", quote(name, safe=""), re.sub(r"\{server\}|\{number\}|\{kind\}", "slow-1", path))
 
 
 async def check_wrong(

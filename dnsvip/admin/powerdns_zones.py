@@ -1,0 +1,180 @@
+"""Whole zones by PowerDNS's API: made, removed, exported, searched, signed, and what their keys and settings are.
+
+What this server has no place for is refused with a reason, never dropped: an account, a secondary's kind, NSEC3's
+parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+from aiohttp import web
+
+from dnsvip.admin import powerdns_forms as forms
+from dnsvip.admin.http import bodies, collection
+from dnsvip.admin.http.auth import demand
+from dnsvip.admin.http.bodies import parse_object
+from dnsvip.admin.http.collection import change
+from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.work import SMALL, turn, worked
+from dnsvip.admin.node import NODE
+from dnsvip.admin.objects.zones import ZONE, check, of_zone
+from dnsvip.admin.powerdns import LIMIT, LIST, ONE, name_in, operation, zone_in, zone_pages
+from dnsvip.admin.powerdns_forms import SERVER, Creating, Setting
+from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets
+from dnsvip.dns.dnssec.keys import SigningKey
+from dnsvip.dns.zones.record import labels_of
+from dnsvip.site import Dnssec, Zone
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
+from dnsvip.site.rights import Action
+from dnsvip.site.zone_keys import KeyState, signs_data
+
+MOST_FOUND, FOUND = 10_000, 100
+"""What a search finds at most, and by default."""
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a zone, of name servers and record sets or of a zone file."""
+    demand(request, Action.WRITE, "zone")
+    body = await bodies.read_bytes(request, max(LIMIT, ZONE.most(request)))
+    small = len(body) <= SMALL
+    given = (await worked(request, parse_object, body, small=small)).get("name")
+    if not isinstance(given, str) or not given.endswith("."):
+        raise Refusal("invalid", "name: must be the name of a zone with its last dot, such as example.test.")
+    name = canonical_name("zone", given)
+    demand(request, Action.WRITE, "zone", name)
+    zone = await worked(request, new_zone, name, body, int(request.app[NODE].now()), small=small)
+    await check(request, name, {"text": zone.text})
+    await change(ZONE, request, name, partial(_new, zone))
+    shown = forms.zone_details(zone)
+    sets = await of_zone(request, shown_sets, zone, None, None)
+    text = json.dumps(shown, ensure_ascii=False)
+    return web.Response(status=201, text=f'{text[:-1]}, "rrsets": {sets}}}\n', content_type="application/json")
+
+
+def _new(zone: Zone, before: SiteObject | None) -> Zone:
+    if before is not None:
+        raise Refusal("conflict", f"There is a zone {zone.name!r} already.")
+    return zone
+
+
+async def settings(request: web.Request) -> web.Response:
+    """Change whether a zone is signed; other settings must be what they are."""
+    name = name_in(request)
+    demand(request, Action.WRITE, "zone", name)
+    wanted = forms.validated(name, Setting, parse_object(await bodies.read_bytes(request, SMALL)))
+    before = await zone_in(request)
+    if wanted.dnssec is not None and wanted.dnssec != before.is_signed:
+        await change(ZONE, request, name, partial(_signed, wanted.dnssec))
+    return web.Response(status=204)
+
+
+def _signed(wanted: bool, before: SiteObject | None) -> SiteObject | None:
+    if not isinstance(before, Zone):
+        return before
+    return replace(before, dnssec=replace(before.dnssec or Dnssec(), enabled=wanted))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Remove a zone with its keys."""
+    name = name_in(request)
+    demand(request, Action.DELETE, "zone", name)
+    request.match_info["name"] = name
+    return await collection.delete(ZONE, request)
+
+
+async def export(request: web.Request) -> web.Response:
+    """The records of a zone, one a line, or with Accept: application/json as JSON."""
+    text = await of_zone(request, exported, await zone_in(request))
+    if "application/json" in request.headers.get("Accept", ""):
+        return bodies.answer({"zone": text})
+    return web.Response(text=text + "\n", content_type="text/plain", charset="us-ascii")
+
+
+async def rectify(request: web.Request) -> web.Response:
+    """Nothing is to be done: proofs are made as answers are."""
+    demand(request, Action.WRITE, "zone", name_in(request))
+    await zone_in(request)
+    return bodies.answer({"result": "Rectified"})
+
+
+async def search(request: web.Request) -> web.Response:
+    """Zones, records and comments that fit `q`, in which * and ? stand for others; of the zones that one may read."""
+    query = request.query
+    pattern, most, wanted = query.get("q", ""), query.get("max", str(FOUND)), query.get("object_type", "all")
+    if not 0 < len(pattern) <= forms.LONGEST_PATTERN:
+        raise Refusal("bad-request", f"q: must have 1 to {forms.LONGEST_PATTERN} characters.")
+    if not most.isdecimal() or len(most) > len(str(MOST_FOUND)) or not 0 < int(most) <= MOST_FOUND:
+        raise Refusal("bad-request", f"max: must be 1 to {MOST_FOUND}.")
+    if wanted not in ("all", "zone", "record", "comment"):
+        raise Refusal("bad-request", "object_type: must be all, zone, record or comment.")
+    some: list[JsonObject] = []
+    async with turn(request):  # a look at everything
+        async for page in zone_pages(request, None):
+            if page and len(some) < int(most):
+                largest = max(page, key=lambda zone: len(zone.text))
+                some += await of_zone(request, found, largest, page, pattern, wanted, int(most) - len(some))
+    return bodies.answer(some)
+
+
+async def cryptokeys(request: web.Request) -> web.Response:
+    """The keys of a signed zone, without their secrets."""
+    return bodies.answer(await _keys(request))
+
+
+async def cryptokey(request: web.Request) -> web.Response:
+    """One key of a signed zone, without its secret."""
+    wanted = request.match_info["number"]
+    shown = [key for key in await _keys(request) if str(key["id"]) == wanted]
+    if not shown:
+        raise Refusal("not-found", f"The zone has no key {wanted[:20]!r}.")
+    return bodies.answer(shown[0])
+
+
+async def _keys(request: web.Request) -> list[JsonObject]:
+    zone = await zone_in(request)
+    held, apex = await request.app[NODE].store().keys.of_zone(zone.name), labels_of(zone.name)
+    combined = {key.number for key in signs_data(held) if key.sep}
+    return [
+        forms.cryptokey(
+            key.number,
+            ("csk" if key.number in combined else "ksk") if key.sep else "zsk",
+            SigningKey.of(key),
+            apex,
+            active=zone.is_signed and key.state in (KeyState.ACTIVE, KeyState.OUTGOING),
+            published=zone.is_signed and key.state is not KeyState.RETIRED,
+        )
+        for key in held
+    ]
+
+
+async def metadata(request: web.Request) -> web.Response:
+    """The settings of a zone that PowerDNS calls metadata."""
+    known = forms.metadata(await zone_in(request))
+    return bodies.answer([_shown(kind, values) for kind, values in known.items() if values])
+
+
+async def one_metadata(request: web.Request) -> web.Response:
+    """One of them; empty where the zone has no such setting."""
+    known, kind = forms.metadata(await zone_in(request)), request.match_info["kind"]
+    return bodies.answer(_shown(kind, known.get(kind.upper(), [])))
+
+
+def _shown(kind: str, values: list[str]) -> JsonObject:
+    return {"type": "Metadata", "kind": kind, "metadata": values}
+
+
+ROUTES = [
+    operation("POST", f"{SERVER}/zones", create, body=Creating, status=201),
+    operation("PUT", ONE, settings, body=Setting, status=204),
+    operation("DELETE", ONE, remove, status=204),
+    operation("GET", f"{ONE}/export", export),
+    operation("PUT", f"{ONE}/rectify", rectify),
+    operation("GET", f"{ONE}/cryptokeys", cryptokeys, answer=LIST),
+    operation("GET", f"{ONE}/cryptokeys/{{number}}", cryptokey),
+    operation("GET", f"{ONE}/metadata", metadata, answer=LIST),
+    operation("GET", f"{ONE}/metadata/{{kind}}", one_metadata),
+    operation("GET", f"{SERVER}/search-data", search, answer=LIST),
+]
