@@ -1,4 +1,4 @@
-"""Zones that take long to compile: the version before is answered until a job process has compiled the new one.
+"""Zones that take long to read: the version before is answered until a job process has compiled the new one.
 
 So no other change waits for them, and a node that stops does not either. Everything else about such a zone, as who may
 transfer it, holds at once.
@@ -6,22 +6,28 @@ transfer it, holds at once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
 
 from dnsvip.dns.zones.catalog import ZoneEntry
+from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.generate import may_generate
 from dnsvip.errors import DnsvipError
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.site import Snapshot, Zone
+from dnsvip.site.zone_changes import ZoneChange
 
 LARGE = 1 << 16
 """Characters of a text from which on compiling it takes more than some tens of milliseconds."""
 
 SECONDS = 600.0
 """For compiling one zone."""
+
+COMPARE_SECONDS, PLACE_SECONDS = 120.0, 5.0
+"""For comparing two versions of one, and that it waits for others: whoever changes the zone waits for it."""
 
 log = structlog.get_logger()
 
@@ -58,3 +64,27 @@ async def compiled_apart(jobs: Jobs, zone: Zone) -> ZoneEntry:
         return ZoneEntry.failed(zone, str(error))
     assert isinstance(entry, ZoneEntry)  # noqa: S101 - what it calls
     return entry
+
+
+class Comparing:
+    """How zones change, for their journals: large ones are compared by a process, as a thread keeps queries waiting."""
+
+    def __init__(self) -> None:
+        self._jobs = Jobs(processes=2)
+
+    async def change(self, before: Zone, after: Zone) -> ZoneChange | None:
+        """The change from one state of a zone to another; None where it cannot be told, or takes too long: secondaries
+        then get the whole zone."""
+        if not (is_large(before) or is_large(after)):
+            return await asyncio.to_thread(zone_change, before, after)
+        try:
+            found = await self._jobs.run(zone_change, before, after, seconds=COMPARE_SECONDS, patience=PLACE_SECONDS)
+        except DnsvipError as error:
+            log.warning("a zone's change is in no journal", zone=after.name, error=str(error))
+            return None
+        assert found is None or isinstance(found, ZoneChange)  # noqa: S101 - what it calls
+        return found
+
+    async def close(self) -> None:
+        """End what is being compared."""
+        await self._jobs.close()

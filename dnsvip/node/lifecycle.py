@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from dnsvip.dns.zones.delta import zone_change
+from dnsvip.node.large_zones import Comparing
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
 
@@ -36,9 +36,11 @@ async def run_until_one_ends(work: Iterable[Awaitable[object]]) -> None:
 @asynccontextmanager
 async def following(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[SnapshotFollower]:
     """A started follower of the node's database, while the context lasts."""
-    follower = SnapshotFollower(node, roles, differ=zone_change)
+    comparing = Comparing()
+    follower = SnapshotFollower(node, roles, differ=comparing.change)
     await follower.start()
     try:
         yield follower
     finally:
         await follower.close()
+        await comparing.close()

@@ -7,7 +7,7 @@ a text which came about without the journal breaks the chain instead of corrupti
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -43,8 +43,11 @@ class ZoneChange:
         return len(self.removed) + len(self.added)
 
 
-ZoneDiffer: TypeAlias = Callable[[Zone, Zone], "ZoneChange | None"]
+Compare: TypeAlias = Callable[[Zone, Zone], "ZoneChange | None"]
 """The change from one state of a zone to another; None where no secondary could follow it. `dns.zones` knows it."""
+
+ZoneDiffer: TypeAlias = Callable[[Zone, Zone], Awaitable["ZoneChange | None"]]
+"""The same, wherever it is found out: large zones take many seconds."""
 
 
 def is_newer(serial: int, than: int) -> bool:

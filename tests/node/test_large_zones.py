@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dnsvip.node.large_zones import LARGE, without_large
+from dnsvip.dns.zones.delta import zone_change
+from dnsvip.node.large_zones import LARGE, Comparing, without_large
 from dnsvip.site import Transfer, Zone
 from tests.node.serving import NAME, PLAIN, Node, node, within
 from tests.samples import make_snapshot
@@ -74,3 +75,22 @@ def _warnings(served: Node) -> list[str]:
     (shown,) = served.curl("GET", "nodes")[1]["items"]
     warnings: list[str] = shown.get("warnings", [])
     return warnings
+
+
+async def test_comparing_keeps_nobody_waiting() -> None:
+    """What the journal needs of a large zone, however short its text, is found out by another process."""
+    head = "$TTL 60\n@ SOA ns hostmaster {} 3600 600 86400 60\n@ NS ns.other.invalid.\n"
+    some = [Zone("example.test", head.format(serial) + "$GENERATE 1-4000 h$ A 192.0.2.1\n") for serial in (1, 2)]
+    comparing = Comparing()
+    try:
+        await comparing.change(some[0], some[1])  # starts the process
+        before = time.process_time()
+        change = await comparing.change(some[0], some[1])
+        spent = time.process_time() - before
+    finally:
+        await comparing.close()
+    assert change is not None
+    assert (change.old_serial, change.new_serial) == (1, 2)
+    before = time.process_time()
+    assert zone_change(some[0], some[1]) == change
+    assert spent < (time.process_time() - before) / 2

@@ -37,6 +37,7 @@ from dnsvip.site.rules import warnings
 from dnsvip.site.site_file import build_site
 from dnsvip.store import Store
 from dnsvip.store.store import StoreAccess
+from dnsvip.store.zones.journal import in_thread
 
 SHOWN = 1000
 
@@ -95,7 +96,7 @@ async def apply(request: web.Request) -> web.Response:
 
 async def applied_apart(access: StoreAccess, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
     """`applied` in a process of its own."""
-    async with Store.joined(access, zone_change) as store:
+    async with Store.joined(access, in_thread(zone_change)) as store:
         return await applied(store, actor, dry_run, file)
 
 

@@ -28,6 +28,7 @@ from dnsvip.site.plan import Change, effects, plan
 from dnsvip.site.references import closest
 from dnsvip.site.rules import warnings
 from dnsvip.store import KeyEncryptionKey, Store, Stored
+from dnsvip.store.zones.journal import in_thread
 
 TRIES = 5
 """How often a plan is recomputed after a concurrent change of the site."""
@@ -68,7 +69,7 @@ def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> 
 async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     if dry_run and _is_missing(node):
         return 0, plan(Site(), site, {})
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), differ=zone_change)
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), differ=in_thread(zone_change))
     try:
         for _ in range(TRIES - 1):
             stored = await store.objects.stored()

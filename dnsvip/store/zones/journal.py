@@ -17,12 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.site import ClassCluster, Cluster, Service, Zone
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change
-from dnsvip.site.zone_changes import ZoneChange, ZoneDiffer, kept_of
+from dnsvip.site.zone_changes import Compare, ZoneChange, ZoneDiffer, kept_of
 from dnsvip.store.database.damage import readable, whole
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.tables import zone_change
 
 MOST_SERIAL = 1 << 32
+
+
+def in_thread(compare: Compare) -> ZoneDiffer:
+    """A comparison in a thread, for a process that does nothing else."""
+
+    async def differ(before: Zone, after: Zone) -> ZoneChange | None:
+        return await asyncio.to_thread(compare, before, after)
+
+    return differ
 
 
 async def differences(differ: ZoneDiffer | None, changes: Sequence[Change]) -> dict[str, ZoneChange]:
@@ -34,7 +43,7 @@ async def differences(differ: ZoneDiffer | None, changes: Sequence[Change]) -> d
     for change in changes:
         before, after = change.before, change.after
         if isinstance(before, Zone) and isinstance(after, Zone) and before.text != after.text:
-            difference = await asyncio.to_thread(differ, before, after)
+            difference = await differ(before, after)
             if difference is not None:
                 found[after.name] = difference
     return found

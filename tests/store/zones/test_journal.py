@@ -15,6 +15,7 @@ from dnsvip.site.plan import Change, plan
 from dnsvip.site.zone_changes import chained, digest_of
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database.tables import zone_change as table
+from dnsvip.store.zones.journal import in_thread
 from tests.store.changes import drop, put
 
 NAME = "example.test"
@@ -23,7 +24,7 @@ NAME = "example.test"
 @pytest.fixture
 async def store(url: str, kek: KeyEncryptionKey, site: Site) -> AsyncIterator[Store]:
     """A store with the example site that keeps journals, as nodes and `apply` open it."""
-    store = await Store.open(url, kek, differ=zone_change)
+    store = await Store.open(url, kek, differ=in_thread(zone_change))
     await store.objects.apply(plan(Site(), site, {}), "test", "site")
     yield store
     await store.close()
