@@ -35,6 +35,8 @@ class Catalogs:
     def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
         self._server, self._follower, self._duty = server, follower, duty
         self._faults: dict[str, str] = {}
+        self._looked: tuple[object, object] | None = None
+        """The zones as last looked at on duty: they are looked at again where there are others, or a change failed."""
 
     def warnings(self) -> list[tuple[str, str]]:
         """The catalogs that cannot be followed as they are, and why."""
@@ -44,20 +46,24 @@ class Catalogs:
         """Keep them until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            zones = self._follower.snapshot.site.zones
-            concerned = any(zone.catalog is not None or zone.member_of is not None for zone in zones.values())
-            if not concerned or not await self._duty.mine():
-                self._faults = {}
-                continue
-            faults: dict[str, str] = {}
-            for name, zone in zones.items():
-                if zone.catalog is not None and (fault := await self._tend(zones, zone)):
-                    faults[name] = fault
-            await self._apply("catalogs", orphans(zones))
-            for name, fault in faults.items():
-                if self._faults.get(name) != fault:
-                    log.warning("a catalog zone cannot be followed", zone=name, error=fault)
-            self._faults = faults
+            await self._look()
+
+    async def _look(self) -> None:
+        zones, answered = self._follower.snapshot.site.zones, self._server.engine.zones
+        if not await self._duty.mine():
+            self._faults, self._looked = {}, None
+            return
+        if self._looked is not None and self._looked[0] is zones and self._looked[1] is answered:
+            return
+        faults: dict[str, str] = {}
+        for name, zone in zones.items():
+            if zone.catalog is not None and (fault := await self._tend(zones, zone)):
+                faults[name] = fault
+        failed = await self._apply("catalogs", orphans(zones))
+        for name, fault in faults.items():
+            if self._faults.get(name) != fault:
+                log.warning("a catalog zone cannot be followed", zone=name, error=fault)
+        self._faults, self._looked = faults, None if faults or failed else (zones, answered)
 
     async def _tend(self, zones: Mapping[str, Zone], catalog: Zone) -> str:
         """Bring a catalog or its members up to date; what is wrong."""

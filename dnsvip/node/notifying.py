@@ -41,6 +41,8 @@ class Notifying:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._sending = Sending()
         self._faults: dict[tuple[str, Target], str] = {}
+        self._looked: tuple[object, object] | None = None
+        """The zones as last looked at on duty: they are looked at again where there are others."""
 
     def warnings(self) -> list[tuple[str, str]]:
         """The zones whose secondaries have not taken the last NOTIFY, and what is wrong."""
@@ -59,12 +61,16 @@ class Notifying:
             self._sending.close()
 
     async def _look(self) -> None:
-        zones = self._follower.snapshot.site.zones
+        zones, answered = self._follower.snapshot.site.zones, self._server.engine.zones
+        if not await self._duty.mine():
+            # who takes over tells all once: it does not know what was told
+            self._told, self._faults, self._looked = {}, {}, None
+            return
+        if self._looked is not None and self._looked[0] is zones and self._looked[1] is answered:
+            return
+        self._looked = zones, answered
         served = {name: compiled for name, zone in zones.items() if _tells(zone) and (compiled := self._compiled(name))}
         serials = {name: serial_of(compiled) for name, compiled in served.items()}
-        if not await self._duty.mine():
-            self._told, self._faults = {}, {}  # who takes over tells all once: it does not know what was told
-            return
         for name in list(changed(serials, self._told)):
             self._start(zones[name], served[name])
         self._told = serials

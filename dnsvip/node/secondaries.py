@@ -37,6 +37,9 @@ MOST_CHECKS, MOST_TRANSFERS = 64, 4
 SHARE = 4
 """One primary leaves this part of the places to others, however slow it is."""
 
+STATES_PER_SECOND = 2000
+"""States that are read from the database at most: thousands of zones are looked at less often."""
+
 MOST_NOTICES = 10_000
 """Zones that NOTIFY came for and that wait to be noted."""
 
@@ -64,7 +67,7 @@ class Secondaries:
         """Refresh until cancelled."""
         try:
             while True:
-                await asyncio.sleep(TICK_SECONDS)
+                await asyncio.sleep(TICK_SECONDS + len(self._states) / STATES_PER_SECOND)
                 with suppress(StoreError):
                     await self._look()
         finally:

@@ -37,7 +37,7 @@ def examined(zone: Zone, services: Mapping[str, Service]) -> Examined:
 
 def examined_alone(zone: Zone, services: Mapping[str, Service], places: Places | None = None) -> Examined:
     """As `examined`, without a look whether queries reach the services; `places` as `read_zone`."""
-    if zone.is_secondary and not zone.text:
+    if zone.is_derived and not zone.text:
         return Examined([], [])
     apex, records, problems = read_zone(zone, places)
     if problems:
