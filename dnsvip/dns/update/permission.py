@@ -17,8 +17,8 @@ from dnsvip.dns.zones.rdata import SIGNING
 from dnsvip.dns.zones.record import WILD
 from dnsvip.site import Service, UpdateRule, Zone
 
-MADE = SIGNING | {dns.rdatatype.CDS, dns.rdatatype.CDNSKEY}
-"""Types that a signed zone has made."""
+FOR_PARENT = frozenset({dns.rdatatype.CDS, dns.rdatatype.CDNSKEY})
+"""Types that a signed zone has for its parent, made too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Grant:
 @dataclass(frozen=True, slots=True)
 class Permission:
     """What an update may touch: of all, what `grants` allow. `made` are the types of addresses that are made at names
-    of services; `signed` is the zone."""
+    of services, `ours` those that the server makes of the zone itself."""
 
     grants: tuple[Grant, ...]
     made: Mapping[Labels, frozenset[int]]
-    signed: bool = False
+    ours: frozenset[int] = SIGNING
 
     def allows(self, name: Labels, rtype: int | None) -> bool:
         """Whether a key may change a type at a name."""
@@ -52,8 +52,8 @@ class Permission:
         made = self.made.get(name, frozenset())
         if rtype in made or (made and rtype == Type.ANY):
             return "is an address of a service, which is made for each requester"
-        if rtype in (MADE if self.signed else SIGNING):
-            return "is a record of a signed zone, which is made by its server"
+        if rtype in self.ours:
+            return "is a record about the zone itself, which its server makes"
         return ""
 
 
@@ -63,7 +63,9 @@ def permission_of(zone: Zone, key: str, services: Iterable[Service]) -> Permissi
     if not rules:
         return None
     made = {labels_or_split(service.name): made_types(service) for service in services}
-    return Permission(tuple(map(_grant, rules)), made, zone.is_signed)
+    ours = SIGNING | (FOR_PARENT if zone.is_signed else frozenset())
+    ours |= {dns.rdatatype.ZONEMD} if zone.zonemd else frozenset()
+    return Permission(tuple(map(_grant, rules)), made, ours)
 
 
 def made_types(service: Service) -> frozenset[int]:

@@ -278,6 +278,9 @@ def test_a_signed_zone_makes_its_own_records(rtype: str) -> None:
     """Records that a signed zone has made are neither added nor deleted."""
     signed = replace(ZONE, dnssec=Dnssec(enabled=True))
     assert outcome([], [("@", ANY, rtype, "")], signed).rcode == Rcode.REFUSED
+    digested = replace(ZONE, zonemd=True)
+    assert outcome([], [("@", ANY, "ZONEMD", "")], digested).rcode == Rcode.REFUSED
+    assert outcome([], [("@", ANY, "ZONEMD", "")]).rcode == Rcode.NOERROR
     if rtype == "CDS":
         assert outcome([], [("@", IN, rtype, "0 0 0 00")]).rcode == Rcode.NOERROR
 
