@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
@@ -21,7 +23,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.edit import How, Replacement
 from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets, soa_serial
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Zone
+from dnsvip.site import DnsServer, Zone
 from dnsvip.site.plain import JsonObject, problem_of
 
 SERVERS = f"{ROOT}/servers"
@@ -58,8 +60,25 @@ def _capital(value: Any) -> Any:
     return value.capitalize() if isinstance(value, str) else value
 
 
-Kind = Literal["Native", "Master", "Primary"]
-"""Kinds of zones whose records are here: dnsvip answers and transfers them alike."""
+Kind = Literal["Native", "Master", "Primary", "Slave", "Secondary"]
+"""Kinds of zones. Native, Master and Primary are alike here: their records are edited, and transferred where the zone
+has `transfer`. Slave and Secondary are transferred from their masters."""
+
+SECONDARY = ("Slave", "Secondary")
+DNS_PORT = 53
+
+
+def _primary(value: Any) -> Any:
+    """A master as PowerDNS has it, an address with or without a port, as dnsvip has it."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        address = ip_address(value)
+        return f"[{address}]:{DNS_PORT}" if address.version == 6 else f"{address}:{DNS_PORT}"
+    return value
+
+
+Masters = Annotated[tuple[Annotated[DnsServer, BeforeValidator(_primary)], ...], Field(max_length=8)]
 
 
 def _flag(value: Any) -> Any:
@@ -195,7 +214,12 @@ def zone_head(zone: Zone) -> JsonObject:
     """A zone as the list shows it."""
     serial, key = soa_serial(zone), zone_id(zone.name)
     numbers = {"serial": serial, "edited_serial": serial, "notified_serial": serial, "last_check": 0}
-    names = {"id": key, "name": f"{zone.name.rstrip('.')}.", "type": "Zone", "kind": "Native"}
+    names = {
+        "id": key,
+        "name": f"{zone.name.rstrip('.')}.",
+        "type": "Zone",
+        "kind": "Slave" if zone.is_secondary else "Native",
+    }
     return {
         **names,
         "url": f"{SERVER}/zones/{key}",
@@ -203,7 +227,7 @@ def zone_head(zone: Zone) -> JsonObject:
         "account": "",
         "catalog": "",
         "dnssec": zone.is_signed,
-        "masters": [],
+        "masters": [primary.removesuffix(f":{DNS_PORT}") for primary in zone.primaries],
     }
 
 
@@ -253,8 +277,13 @@ class Creating:
     zone: str | None = None
     dnssec: Annotated[bool, Field(strict=True)] = False
     account: Literal[""] = ""
-    masters: Annotated[tuple[str, ...], Field(max_length=0)] = ()
+    masters: Masters = ()
     nsec3param: Literal[""] = ""
+
+    @property
+    def is_secondary(self) -> bool:
+        """Whether the zone is transferred from its masters."""
+        return self.kind in SECONDARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +291,10 @@ class Setting:
     """The body of a PUT of a zone: what of it is to be otherwise."""
 
     __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    kind: Annotated[Kind, BeforeValidator(_capital)] = "Native"
+    kind: Annotated[Kind, BeforeValidator(_capital)] | None = None
     dnssec: Annotated[bool, Field(strict=True)] | None = None
     account: Literal[""] = ""
-    masters: Annotated[tuple[str, ...], Field(max_length=0)] = ()
+    masters: Masters | None = None
     nsec3param: Literal[""] = ""
 
 
@@ -275,6 +304,11 @@ def creation_of(name: str, body: JsonObject, now: int) -> tuple[Creating, list[R
     given = body.get("rrsets") or []
     sets = [{**one, "changetype": "REPLACE"} if isinstance(one, dict) else one for one in listed(given) or []]
     replacements = replacements_of(name, {"rrsets": sets}, now)
+    if wanted.is_secondary is not bool(wanted.masters):
+        text = "are for zones of the kind Slave, which have one at least"
+        raise InvalidSite([Problem(f"zone.{name}.masters", text)])
+    if wanted.is_secondary and (wanted.zone is not None or wanted.nameservers or replacements):
+        raise InvalidSite([Problem(f"zone.{name}", "is transferred from its masters; give it no records")])
     if wanted.zone is not None and replacements:
         raise InvalidSite([Problem(f"zone.{name}.zone", "is a whole zone; leave rrsets out, or give these alone")])
     return wanted, replacements
@@ -287,7 +321,7 @@ def matches(
     name, key = f"{zone.name.rstrip('.')}.", zone_id(zone.name)
     if wanted in ("all", "zone") and (fits.match(name) or fits.match(name[:-1])):
         yield {"object_type": "zone", "name": name, "zone_id": key}
-    for record_set in sets_of(zone).sets.values() if wanted != "zone" else ():
+    for record_set in sets_of(zone).sets.values() if wanted != "zone" and zone.text else ():
         owner = record_set.name.lower()
         named = fits.match(owner) or fits.match(owner.rstrip("."))
         head = {"name": owner, "type": record_set.type_name, "zone": name, "zone_id": key}

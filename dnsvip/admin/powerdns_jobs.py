@@ -11,6 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -66,6 +67,8 @@ def new_zone(name: str, body: bytes, now: int) -> Zone:
     """The zone that the body of a POST describes; raises InvalidSite. It has the name servers and record sets given, or
     is a zone file; without an SOA it gets one as PowerDNS makes it."""
     wanted, replacements = forms.creation_of(name, parse_object(body), now)
+    if wanted.is_secondary:
+        return Zone(name, primaries=wanted.masters)
     if wanted.zone is not None:
         text = wanted.zone
     else:
@@ -94,12 +97,15 @@ def found(_larger: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most:
     fits = re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)  # which never looks back far
     some: list[JsonObject] = []
     for zone in zones:
-        some += islice(forms.matches(zone, fits, wanted, sets_of), most - len(some))
+        with suppress(InvalidSite):  # one that cannot be read is found by no record
+            some += islice(forms.matches(zone, fits, wanted, sets_of), most - len(some))
     return some
 
 
 def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
     """The zone's record sets, of a name and of a type where these are given, as JSON; raises InvalidSite."""
+    if not zone.text:  # it has yet to be transferred
+        return "[]"
     return json.dumps(forms.rrsets(sets_of(zone), name, rtype), ensure_ascii=False)
 
 

@@ -1,7 +1,6 @@
 """Whole zones by PowerDNS's API: made, removed, exported, searched, signed, and what their keys and settings are.
 
-What this server has no place for is refused with a reason, never dropped: an account, a secondary's kind, NSEC3's
-parameters.
+What this server has no place for is refused with a reason, never dropped: an account, NSEC3's parameters.
 """
 
 from __future__ import annotations
@@ -46,7 +45,8 @@ async def create(request: web.Request) -> web.Response:
     name = canonical_name("zone", given)
     demand(request, Action.WRITE, "zone", name)
     zone = await worked(request, new_zone, name, body, int(request.app[NODE].now()), small=small)
-    await check(request, name, {"text": zone.text})
+    if not zone.is_secondary:
+        await check(request, name, {"text": zone.text})
     await change(ZONE, request, name, partial(_new, zone))
     shown = forms.zone_details(zone)
     sets = await of_zone(request, shown_sets, zone, None, None)
@@ -61,20 +61,26 @@ def _new(zone: Zone, before: SiteObject | None) -> Zone:
 
 
 async def settings(request: web.Request) -> web.Response:
-    """Change whether a zone is signed; other settings must be what they are."""
+    """Change whether a zone is signed, or its masters; other settings must be what they are."""
     name = name_in(request)
     demand(request, Action.WRITE, "zone", name)
     wanted = forms.validated(name, Setting, parse_object(await bodies.read_bytes(request, SMALL)))
     before = await zone_in(request)
-    if wanted.dnssec is not None and wanted.dnssec != before.is_signed:
-        await change(ZONE, request, name, partial(_signed, wanted.dnssec))
+    if wanted.kind is not None and (wanted.kind in forms.SECONDARY) is not before.is_secondary:
+        raise Refusal("invalid", "kind: a zone with records does not become one of masters, nor the other way round.")
+    if wanted.masters is not None and bool(wanted.masters) is not before.is_secondary:
+        raise Refusal("invalid", "masters: are for zones of the kind Slave, which have one at least.")
+    await change(ZONE, request, name, partial(_set, wanted))
     return web.Response(status=204)
 
 
-def _signed(wanted: bool, before: SiteObject | None) -> SiteObject | None:
+def _set(wanted: Setting, before: SiteObject | None) -> SiteObject | None:
     if not isinstance(before, Zone):
         return before
-    return replace(before, dnssec=replace(before.dnssec or Dnssec(), enabled=wanted))
+    primaries = before.primaries if wanted.masters is None else wanted.masters
+    if wanted.dnssec in (None, before.is_signed):
+        return replace(before, primaries=primaries)
+    return replace(before, primaries=primaries, dnssec=replace(before.dnssec or Dnssec(), enabled=wanted.dnssec))
 
 
 async def remove(request: web.Request) -> web.Response:

@@ -149,6 +149,9 @@ async def test_what_a_zone_cannot_have_is_said(api: Api) -> None:
     good = {"name": "new.test.", "kind": "Native", "nameservers": ["ns1.other.test."]}
     for wrong in (
         {"kind": "Slave"},
+        {"kind": "Slave", "masters": ["192.0.2.1"]},
+        {"kind": "Slave", "masters": ["nonsense"], "nameservers": []},
+        {"kind": "Nonsense"},
         {"account": "me"},
         {"masters": ["192.0.2.1"]},
         {"nsec3param": "1 0 0 -"},
@@ -168,6 +171,24 @@ async def test_what_a_zone_cannot_have_is_said(api: Api) -> None:
     assert key["ds"][0].upper() == ds.partition(" DS ")[2]
     assert (key["keytype"], key["active"], "privatekey" in key) == ("csk", True, False)
     assert (await api("DELETE", f"{zones}/new.test.")).status == 204
+
+
+async def test_a_secondary_zone(api: Api) -> None:
+    """A zone of the kind Slave is transferred from its masters: it has no records yet, and takes none."""
+    zones, name = "servers/localhost/zones", "away.test."
+    made = await api.ok("POST", zones, {"name": name, "kind": "Slave", "masters": ["192.0.2.1", "2001:db8::1"]})
+    assert (made["kind"], made["masters"], made["rrsets"]) == ("Slave", ["192.0.2.1", "[2001:db8::1]"], [])
+    stored = await api.ok("GET", "zones/away.test")
+    assert stored["primaries"] == ["192.0.2.1:53", "[2001:db8::1]:53"]
+    assert (await api("PUT", f"{zones}/{name}", {"kind": "Slave", "masters": ["192.0.2.2:5300"]})).status == 204
+    assert (await api.ok("GET", f"{zones}/{name}"))["masters"] == ["192.0.2.2:5300"]
+    for wrong in ({"kind": "Native"}, {"masters": []}):
+        assert (await api("PUT", f"{zones}/{name}", wrong)).status == 422
+    assert (await api("PUT", ZONE, {"masters": ["192.0.2.1"]})).status == 422
+    wanted = {"rrsets": [change("a.away.test.", "A", "192.0.2.1")]}
+    assert (await api("PATCH", f"{zones}/{name}", wanted)).status == 422
+    found = await api.ok("GET", "servers/localhost/search-data?q=*away*")
+    assert found == [{"object_type": "zone", "name": name, "zone_id": name}]
 
 
 async def test_metadata_is_what_the_zone_has(api: Api) -> None:
