@@ -239,9 +239,9 @@ async def test_a_token_for_challenges_adds_few(api: Api, monkeypatch: pytest.Mon
     assert (await patched("a", content='"' + "y" * 250 + '"')).status == 204
     assert (await patched("b")).status == 422
     assert (await patched("a", content=" ".join(['"' + "y" * 250 + '"'] * 20))).status == 413
-    for n in range(40):
-        more = await patched("a", content=f'"{n:0>200}"', changetype="EXTEND")
-        assert more.status == (204 if n < 19 else 422), (n, more.text)
+    for n in range(5):
+        more = await patched("a", content=" ".join([f'"{n:0>250}"'] * 4), changetype="EXTEND")
+        assert more.status == (204 if n < 3 else 422), (n, more.text)
     assert "more than the 4096 characters" in more.text
     assert (await patched("b", "c", mine=False)).status == 204
     assert (await patched("d")).status == 422
