@@ -12,10 +12,11 @@ from dnsvip.doctor.finding import Finding, failure, ok, unknown, warning
 from dnsvip.site import ClassCluster, Cluster, Site
 from dnsvip.site.epochs import DISPATCH, NodeReport, retires_at
 from dnsvip.site.fleet import TroubleKind, troubles
+from dnsvip.site.refreshes import RefreshState
 from dnsvip.site.rotation import ExpiryField, expiry_field, full_at, in_words
 from dnsvip.site.unreadable import Unreadable
 
-KEY_FILE, DATABASE, EPOCHS, NODES = "key file", "database", "epochs", "nodes"
+KEY_FILE, DATABASE, EPOCHS, NODES, SECONDARIES = "key file", "database", "epochs", "nodes", "secondaries"
 
 SLOW_SECONDS = 0.05
 """A round trip to the database above this is noticeable: a change takes several."""
@@ -183,6 +184,30 @@ def judge_reports(nodes: Iterable[NodeReport], now: float) -> Iterator[Finding]:
         texts = node.detail.get("warnings") if node.is_live(now) else None
         for text in texts if isinstance(texts, list) else ():
             yield warning(NODES, f"{node.name}: {text}", "change what it names; `dnsvip status` shows when it is taken")
+
+
+def judge_secondaries(site: Site, states: Mapping[str, RefreshState], now: float) -> Iterator[Finding]:
+    """Whether the secondary zones are current, and when the first of them expires."""
+    current: list[tuple[float, str]] = []
+    for name, zone in site.zones.items():
+        if not zone.is_secondary:
+            continue
+        state = states.get(name, RefreshState(name))
+        if state.error or state.expires_at is None:
+            end = (
+                "is not served"
+                if state.expires_at is None
+                else f"expires in {in_words(max(state.expires_at - now, 0))}"
+            )
+            what = f"zone {name} {end}: {state.error or 'no node has asked for it yet'}"
+            yield warning(SECONDARIES, what, "dig SOA at its primaries from a node; dnsvip status shows the next check")
+        else:
+            current.append((state.expires_at, f"zone {name} has serial {state.serial}"))
+    if current:
+        at, first = min(current)
+        yield ok(
+            SECONDARIES, f"{len(current)} current; {first} and is the first to expire, in {in_words(max(at - now, 0))}"
+        )
 
 
 def judge_nodes(site: Site, nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:

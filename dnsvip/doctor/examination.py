@@ -51,6 +51,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
             *data.judge_epochs(examined.rings, examined.nodes, now, examined.site.clusters if examined.site else {}),
             *data.judge_nodes(examined.site or Site(), examined.nodes, examined.generation, now),
             *data.judge_reports(examined.nodes, now),
+            *data.judge_secondaries(examined.site or Site(), examined.refreshes, now),
             *data.judge_unreadable(examined.unreadable),
         ):
             yield finding

@@ -15,6 +15,7 @@ from dnsvip.address.keyring import Epoch
 from dnsvip.errors import Problem, SecretError, StoreError
 from dnsvip.site import Site
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.refreshes import RefreshState
 from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.tokens import broken_tokens
@@ -29,6 +30,7 @@ from dnsvip.store.objects.key_floor import broken_floor
 from dnsvip.store.objects.reading import load_site
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, KeyEncryptionKey
 from dnsvip.store.snapshots.loading import MANY
+from dnsvip.store.zones.refreshes import load_refreshes
 
 ROUND_TRIPS = 5
 SECONDS = 10.0
@@ -55,6 +57,7 @@ class Examined:
     rings: Mapping[str, tuple[Epoch, ...]] = field(default_factory=dict)
     site: Site | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    refreshes: Mapping[str, RefreshState] = field(default_factory=dict)
 
 
 async def examine(url: str, kek: KeyEncryptionKey | None) -> Examined:
@@ -96,7 +99,8 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
         problems += [*await broken_tokens(connection), *await broken_floor(connection)]
     unreadable = (*broken, *(_unreadable(problem) for problem in problems))
     return Examined(
-        database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable
+        database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable,
+        await load_refreshes(connection),
     )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.doctor import data, host, network
 from dnsvip.doctor.finding import Finding, Level, exit_code, ok, unknown, warning
 from dnsvip.doctor.network import Route
-from dnsvip.site import Site
+from dnsvip.site import Site, Zone
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.refreshes import RefreshState, Timers, checked, failed
 from tests.samples import make_site
 
 DAY = 86_400
 WEB = make_site().clusters["web"]
+FAR = Site(zones={"far.test": Zone("far.test", primaries=("192.0.2.1:53",))})
+CURRENT = checked(RefreshState("far.test"), 1000.0, 7, Timers(60, 60, 3600), "192.0.2.1:53")
 DIRECT = network.Reached("fast", "fast-1", "fd00::1", "direct", Route("unicast", "eth0"), "")
 
 
@@ -124,6 +127,14 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (data.judge_epochs({"web": epochs(A)}, [], 113_000, {"web": WEB}), Level.WARNING, "full in 21 min", "rotate web"),
     (data.judge_epochs({"web": epochs(A)}, [], 117_000, {"web": WEB}), Level.FAILURE, "full for 45 min", "rotate web"),
     (data.judge_nodes(Site(), [dispatcher(4)], 6, 1100), Level.WARNING, "2 generations behind", "log"),
+    (data.judge_secondaries(FAR, {}, 1100), Level.WARNING, "zone far.test is not served", "dig SOA"),
+    (
+        data.judge_secondaries(FAR, {"far.test": failed(CURRENT, 1100, "away", None)}, 1100),
+        Level.WARNING,
+        "away",
+        "dig",
+    ),
+    (data.judge_secondaries(FAR, {"far.test": CURRENT}, 1100), Level.OK, "1 current; zone far.test has serial 7", ""),
     (data.judge_snapshot(None, database_down=True), Level.OK, "can be read", ""),
     (data.judge_snapshot("x", database_down=True), Level.FAILURE, "nothing to start from", "bring the database back"),
     (data.judge_snapshot("x", database_down=False), Level.UNKNOWN, "no last good", "nothing"),

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.refreshes import RefreshState, Timers
 from dnsvip.store.database.damage import moment, readable, shown, whole
@@ -27,8 +28,7 @@ class Refreshes:
     async def all(self) -> dict[str, RefreshState]:
         """The states by zone. One that cannot be read is as new: its zone is asked for at once."""
         async with self._session.read() as connection:
-            rows = await connection.execute(select(zone_refresh).order_by(zone_refresh.c.zone))
-            return {shown(row.zone): _state(row) for row in rows}
+            return await load_refreshes(connection)
 
     async def put(self, state: RefreshState) -> None:
         """Store the outcome of a check."""
@@ -52,6 +52,12 @@ class Refreshes:
             for row in rows:
                 statement = dialect_insert(zone_refresh).values(row)
                 await connection.execute(statement.on_conflict_do_update(index_elements=["zone"], set_=changed))
+
+
+async def load_refreshes(connection: AsyncConnection) -> dict[str, RefreshState]:
+    """The states of secondary zones, by zone."""
+    rows = await connection.execute(select(zone_refresh).order_by(zone_refresh.c.zone))
+    return {shown(row.zone): _state(row) for row in rows}
 
 
 def _row(state: RefreshState) -> dict[str, Any]:
