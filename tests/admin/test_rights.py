@@ -335,3 +335,17 @@ async def test_attributes_are_passed_on_narrowed(api: Api) -> None:
         wrong = await api("POST", "tokens", {"name": "wrong", "scopes": [scope | {"attributes": [pattern]}]})
         assert wrong.status == 422, pattern
         assert wrong.json["errors"][0]["where"].endswith("scopes.0.attributes.0")
+
+
+async def test_a_catalog_needs_a_right_on_all_zones(api: Api) -> None:
+    """Who may write and delete one zone neither makes it a catalog nor ends one, whose members would go with it."""
+    catalog = {"primaries": ["192.0.2.1:53"], "catalog": "consume"}
+    some = {"actions": ["read", "write", "delete"], "kinds": ["zone"], "zones": ["catalog.test"]}
+    headers = await made(api, scopes=[some])
+    check(await api("PUT", "zones/catalog.test", catalog, headers=headers), "forbidden")
+    await api.ok("PUT", "zones/catalog.test", catalog)
+    check(await api("PATCH", "zones/catalog.test", {"catalog": None}, headers=headers), "forbidden")
+    check(await api("PUT", "zones/catalog.test", {**catalog, "catalog": None}, headers=headers), "forbidden")
+    check(await api("DELETE", "zones/catalog.test", headers=headers), "forbidden")
+    await api.ok("PATCH", "zones/catalog.test", {"primaries": ["192.0.2.2:53"]})
+    await api.ok("DELETE", "zones/catalog.test")

@@ -45,7 +45,7 @@ GENERATION = "Dnsvip-Generation"
 """Response header of a change: the generation that contains it."""
 
 Check: TypeAlias = Callable[[web.Request, str, JsonObject], Awaitable[None]]
-Permit: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[None]]
+Permit: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject | None], Awaitable[None]]
 Remark: TypeAlias = Callable[[web.Request, SiteObject | None, SiteObject], Awaitable[Sequence[Problem]]]
 Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
 """From the stored object, None where there is none, to the one to store; None deletes it."""
@@ -66,7 +66,7 @@ async def _unremarked(_request: web.Request, _before: SiteObject | None, _after:
     return ()
 
 
-async def _permitted(_request: web.Request, _before: SiteObject | None, _after: SiteObject) -> None:
+async def _permitted(_request: web.Request, _before: SiteObject | None, _after: SiteObject | None) -> None:
     pass
 
 
@@ -90,8 +90,9 @@ class Resource:
 
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
-    stored object is to become. `remarks` gives warnings about a change beside those of the site's rules, for the
-    answer. `discloses` names the objects of other kinds, (kind, name), that the answer to a query tells about.
+    stored object is to become, None where it is to go. `remarks` gives warnings about a change beside those of the
+    site's rules, for the answer. `discloses` names the objects of other kinds, (kind, name), that the answer to a query
+    tells about.
     `limit` names that of a body; a page of a list ends where its stored texts have `page_bytes`.
     With `reserved` no object can be called
     import or export.
@@ -340,8 +341,7 @@ async def change(
         before, after, changes = await aside(request, computed, stored, large=heavy)
         if not changes:
             return Outcome(before, after, None)
-        if after is not None:
-            await resource.permit(request, before, after)
+        await resource.permit(request, before, after)
         step = Change(resource.name, name, _action(stored, after), before, after, broken, end_flows)
         try:
             made = await store.objects.make([step], request[ACTOR], "api")

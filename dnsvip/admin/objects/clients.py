@@ -43,8 +43,10 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     return after
 
 
-async def permit(request: web.Request, before: SiteObject | None, after: SiteObject) -> None:
+async def permit(request: web.Request, before: SiteObject | None, after: SiteObject | None) -> None:
     """Raise Refusal where the caller's rights do not reach the tier, the networks or the TSIG keys of a client."""
+    if after is None:
+        return
     old, new = cast("Client | None", before), cast("Client", after)
     added = await aside(request, new_matches, old, new, large=is_large(old, new))
     async with turn(request) if len(added) > AT_ONCE else nullcontext():

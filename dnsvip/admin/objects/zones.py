@@ -88,12 +88,16 @@ def settled(before: SiteObject | None, after: SiteObject) -> SiteObject:
     return replace(new, text=kept)
 
 
-async def permit(request: web.Request, _before: SiteObject | None, after: SiteObject) -> None:
-    """Raise Refusal where the caller's rights do not reach all zones, and one is to be a catalog: it makes zones of any
-    name, or tells which there are."""
-    zone, rights = cast("Zone", after), request[CALLER].rights
-    if zone.catalog is not None and rights.patterns(Action.WRITE, "zone") is not None:
-        raise Refusal("forbidden", "This token lacks a scope write:zone for all zones, which a catalog zone needs.")
+async def permit(request: web.Request, before: SiteObject | None, after: SiteObject | None) -> None:
+    """Raise Refusal where the caller's rights do not reach all zones, and one is to be a catalog, or has been: it makes
+    zones of any name, tells which there are, and takes those that it made with it."""
+    some, action = (
+        [cast("Zone", zone) for zone in (before, after) if zone],
+        Action.DELETE if not after else Action.WRITE,
+    )
+    if any(zone.catalog is not None for zone in some) and request[CALLER].rights.patterns(action, "zone") is not None:
+        text = f"This token lacks a scope {action}:zone for all zones, which a catalog zone needs."
+        raise Refusal("forbidden", text)
 
 
 ZONE = Resource(
