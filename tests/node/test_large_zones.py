@@ -10,6 +10,7 @@ from typing import Any
 
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.node.large_zones import LARGE, Comparing, without_large
+from dnsvip.node.updates import takes_no_time
 from dnsvip.site import Transfer, Zone
 from tests.node.serving import NAME, PLAIN, Node, node, within
 from tests.samples import make_snapshot
@@ -94,3 +95,11 @@ async def test_comparing_keeps_nobody_waiting() -> None:
     before = time.process_time()
     assert zone_change(some[0], some[1]) == change
     assert spent < (time.process_time() - before) / 2
+
+
+def test_large_updates_are_decided_apart() -> None:
+    """Of a large zone, and large messages: a thread of the node keeps answers waiting, also for what is refused."""
+    small, large = Zone("example.test", HEAD.format(1)), Zone("example.test", HEAD.format(1) + "; a remark\n" * 1000)
+    assert takes_no_time(small, b"\0" * 500)
+    assert not takes_no_time(large, b"\0" * 500)
+    assert not takes_no_time(small, b"\0" * 10_000)

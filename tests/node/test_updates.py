@@ -23,8 +23,6 @@ import pytest
 from certbot.errors import PluginError
 from certbot_dns_rfc2136._internal.dns_rfc2136 import _RFC2136Client
 
-from dnsvip.node.updates import takes_no_time
-from dnsvip.site import Zone
 from tests.node.serving import NODE, PLAIN, Node, node, within
 
 ZONE = """\
@@ -342,17 +340,6 @@ def test_a_flood_of_updates(pair: tuple[Node, Node]) -> None:
     assert len(re.findall(r"^f\d+\.dyn\t60", text(pair[0]), re.MULTILINE)) == made
     assert nsupdate(second, "all-key", "update add after.up.test 60 A 192.0.2.9") == ""
     assert second.dig("A", "ns1.up.test") == "192.0.2.1"
-
-
-def test_what_is_decided_in_a_thread() -> None:
-    """Neither a large zone nor a large message: a thread of the node keeps answers waiting, also for what is refused."""
-    small, large = Zone("up.test", ZONE), Zone("up.test", ZONE + "; a remark\n" * 1000)
-    message = update_by("dyn-key")
-    assert takes_no_time(small, message.to_wire())
-    assert not takes_no_time(large, message.to_wire())
-    for number in range(900):
-        message.add(f"n{number}", 60, "TXT", "x")
-    assert not takes_no_time(small, message.to_wire())
 
 
 def test_a_large_zone(served: Node) -> None:
