@@ -6,24 +6,19 @@ string, and `records` or `comments` that are not lists count as absent. Values t
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from dnsvip import __version__
 from dnsvip.admin.http.operation import ROOT, adapter
-from dnsvip.dns.dnssec.keys import SigningKey
-from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.edit import How, Replacement
 from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets, soa_serial
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import DnsServer, Zone
+from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject, problem_of
 
 SERVERS = f"{ROOT}/servers"
@@ -32,10 +27,8 @@ COMPATIBLE = "4.7.3"
 """The PowerDNS whose API this is. Clients choose by it what they send, and take nothing but numbers and dots."""
 
 T = TypeVar("T")
+DNS_PORT = 53
 LOOSE = ConfigDict(extra="ignore")  # priorities of old versions, set-ptr: what others send along
-LONGEST_PATTERN = 253
-"""Characters of what is searched for."""
-
 LONGEST = 1 << 18
 """Characters in a content: 65,535 bytes, each as an escape."""
 
@@ -54,31 +47,6 @@ def listed(value: Any) -> Any:
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
-
-
-def _capital(value: Any) -> Any:
-    return value.capitalize() if isinstance(value, str) else value
-
-
-Kind = Literal["Native", "Master", "Primary", "Slave", "Secondary"]
-"""Kinds of zones. Native, Master and Primary are alike here: their records are edited, and transferred where the zone
-has `transfer`. Slave and Secondary are transferred from their masters."""
-
-SECONDARY = ("Slave", "Secondary")
-DNS_PORT = 53
-
-
-def _primary(value: Any) -> Any:
-    """A master as PowerDNS has it, an address with or without a port, as dnsvip has it."""
-    if not isinstance(value, str):
-        return value
-    with suppress(ValueError):
-        address = ip_address(value)
-        return f"[{address}]:{DNS_PORT}" if address.version == 6 else f"{address}:{DNS_PORT}"
-    return value
-
-
-Masters = Annotated[tuple[Annotated[DnsServer, BeforeValidator(_primary)], ...], Field(max_length=8)]
 
 
 def _flag(value: Any) -> Any:
@@ -258,106 +226,4 @@ def _rrset(record_set: RecordSet) -> JsonObject:
         "ttl": record_set.ttl,
         "records": records,
         "comments": comments,
-    }
-
-
-NOWHERE = "a.misconfigured.dns.server.invalid."
-"""The name server of a zone that was made without one, as PowerDNS has it in the SOA; here in an NS record too, without
-which no zone is served."""
-
-
-@dataclass(frozen=True, slots=True)
-class Creating:
-    """The body of a POST of a zone. What there is no place for is taken only where it says nothing."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    name: Annotated[str, Field(max_length=1024, pattern=r"\.$")]
-    kind: Annotated[Kind, BeforeValidator(_capital)] = "Native"
-    nameservers: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s;()]+\.$")], ...], Field(max_length=64)] = ()
-    zone: str | None = None
-    dnssec: Annotated[bool, Field(strict=True)] = False
-    account: Literal[""] = ""
-    masters: Masters = ()
-    nsec3param: Literal[""] = ""
-
-    @property
-    def is_secondary(self) -> bool:
-        """Whether the zone is transferred from its masters."""
-        return self.kind in SECONDARY
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """The body of a PUT of a zone: what of it is to be otherwise."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = LOOSE
-    kind: Annotated[Kind, BeforeValidator(_capital)] | None = None
-    dnssec: Annotated[bool, Field(strict=True)] | None = None
-    account: Literal[""] = ""
-    masters: Masters | None = None
-    nsec3param: Literal[""] = ""
-
-
-def creation_of(name: str, body: JsonObject, now: int) -> tuple[Creating, list[Replacement]]:
-    """What a POST asks for, and its record sets; raises InvalidSite."""
-    wanted = validated(name, Creating, body)
-    given = body.get("rrsets") or []
-    sets = [{**one, "changetype": "REPLACE"} if isinstance(one, dict) else one for one in listed(given) or []]
-    replacements = replacements_of(name, {"rrsets": sets}, now)
-    if wanted.is_secondary is not bool(wanted.masters):
-        text = "are for zones of the kind Slave, which have one at least"
-        raise InvalidSite([Problem(f"zone.{name}.masters", text)])
-    if wanted.is_secondary and (wanted.zone is not None or wanted.nameservers or replacements):
-        raise InvalidSite([Problem(f"zone.{name}", "is transferred from its masters; give it no records")])
-    if wanted.zone is not None and replacements:
-        raise InvalidSite([Problem(f"zone.{name}.zone", "is a whole zone; leave rrsets out, or give these alone")])
-    return wanted, replacements
-
-
-def matches(
-    zone: Zone, fits: re.Pattern[str], wanted: str, sets_of: Callable[[Zone], ZoneSets]
-) -> Iterator[JsonObject]:
-    """What of a zone fits a pattern, as a search shows it: the zone itself, its records, and comments on them."""
-    name, key = f"{zone.name.rstrip('.')}.", zone_id(zone.name)
-    if wanted in ("all", "zone") and (fits.match(name) or fits.match(name[:-1])):
-        yield {"object_type": "zone", "name": name, "zone_id": key}
-    for record_set in sets_of(zone).sets.values() if wanted != "zone" and zone.text else ():
-        owner = record_set.name.lower()
-        named = fits.match(owner) or fits.match(owner.rstrip("."))
-        head = {"name": owner, "type": record_set.type_name, "zone": name, "zone_id": key}
-        if wanted in ("all", "record"):
-            for entry in record_set.entries:
-                if named or fits.match(entry.content):
-                    more = {"content": entry.content, "disabled": entry.disabled, "ttl": entry.ttl}
-                    yield {**head, "object_type": "record", **more}
-        if wanted in ("all", "comment"):
-            for comment in record_set.comments:
-                if named or fits.match(comment.content):
-                    yield {**head, "object_type": "comment", "content": comment.content}
-
-
-def cryptokey(number: int, role: str, key: SigningKey, apex: Labels, *, active: bool, published: bool) -> JsonObject:
-    """A key of a zone, without its secret."""
-    flags, public = int.from_bytes(key.dnskey[:2], "big"), base64.b64encode(key.dnskey[4:]).decode()
-    digest = key.ds(apex)
-    shown: JsonObject = {"type": "Cryptokey", "id": number, "keytype": role, "active": active, "published": published}
-    return {
-        **shown,
-        "flags": flags,
-        "algorithm": {13: "ECDSAP256SHA256", 15: "ED25519"}.get(key.algorithm, str(key.algorithm)),
-        "bits": 256,
-        "dnskey": f"{flags} 3 {key.algorithm} {public}",
-        "ds": [f"{key.tag} {key.algorithm} {digest[3]} {digest[4:].hex()}"] if flags & 1 else [],
-    }
-
-
-def metadata(zone: Zone) -> dict[str, list[str]]:
-    """The settings of a zone that PowerDNS keeps as metadata, by their names there."""
-    transfer = zone.transfer
-    return {
-        "ALLOW-AXFR-FROM": [str(network) for network in transfer.to] if transfer else [],
-        "ALSO-NOTIFY": list(zone.notify),
-        "SOA-EDIT-API": ["DEFAULT"],
-        "TSIG-ALLOW-AXFR": [f"{transfer.tsig}."] if transfer and transfer.tsig else [],
-        "TSIG-ALLOW-DNSUPDATE": sorted({f"{rule.tsig}." for rule in zone.update}),
     }

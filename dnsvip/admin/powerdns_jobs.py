@@ -18,6 +18,7 @@ from itertools import islice
 import dns.rdatatype
 
 from dnsvip.admin import powerdns_forms as forms
+from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http.bodies import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
@@ -66,15 +67,15 @@ def edit(zone: Zone, replacements: Sequence[Replacement], most_challenges: int |
 def new_zone(name: str, body: bytes, now: int) -> Zone:
     """The zone that the body of a POST describes; raises InvalidSite. It has the name servers and record sets given, or
     is a zone file; without an SOA it gets one as PowerDNS makes it."""
-    wanted, replacements = forms.creation_of(name, parse_object(body), now)
+    wanted, replacements = zone_forms.creation_of(name, parse_object(body), now)
     if wanted.is_secondary:
         return Zone(name, primaries=wanted.masters)
     if wanted.zone is not None:
         text = wanted.zone
     else:
-        servers = [f"@ 3600 IN NS {server}" for server in wanted.nameservers or (forms.NOWHERE,)]
+        servers = [f"@ 3600 IN NS {server}" for server in wanted.nameservers or (zone_forms.NOWHERE,)]
         serial = time.strftime("%Y%m%d01", time.gmtime(now))
-        first = wanted.nameservers[0] if wanted.nameservers else forms.NOWHERE
+        first = wanted.nameservers[0] if wanted.nameservers else zone_forms.NOWHERE
         soa = f"@ 3600 IN SOA {first} hostmaster {serial} 10800 3600 604800 3600"
         text = "\n".join([soa, *servers, ""])
     before = read_sets(Zone(name, text))
@@ -98,7 +99,7 @@ def found(_larger: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most:
     some: list[JsonObject] = []
     for zone in zones:
         with suppress(InvalidSite):  # one that cannot be read is found by no record
-            some += islice(forms.matches(zone, fits, wanted, sets_of), most - len(some))
+            some += islice(zone_forms.matches(zone, fits, wanted, sets_of), most - len(some))
     return some
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from aiohttp import web
 
 from dnsvip.admin import powerdns_forms as forms
+from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http import bodies, collection
 from dnsvip.admin.http.auth import demand
 from dnsvip.admin.http.bodies import parse_object
@@ -21,8 +22,9 @@ from dnsvip.admin.http.work import SMALL, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns import LIMIT, LIST, ONE, name_in, operation, zone_in, zone_pages
-from dnsvip.admin.powerdns_forms import SERVER, Creating, Setting
+from dnsvip.admin.powerdns_forms import SERVER
 from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets
+from dnsvip.admin.powerdns_zone_forms import Creating, Setting
 from dnsvip.dns.dnssec.keys import SigningKey
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.site import Dnssec, Zone
@@ -66,7 +68,7 @@ async def settings(request: web.Request) -> web.Response:
     demand(request, Action.WRITE, "zone", name)
     wanted = forms.validated(name, Setting, parse_object(await bodies.read_bytes(request, SMALL)))
     before = await zone_in(request)
-    if wanted.kind is not None and (wanted.kind in forms.SECONDARY) is not before.is_secondary:
+    if wanted.kind is not None and (wanted.kind in zone_forms.SECONDARY) is not before.is_secondary:
         raise Refusal("invalid", "kind: a zone with records does not become one of masters, nor the other way round.")
     if wanted.masters is not None and bool(wanted.masters) is not before.is_secondary:
         raise Refusal("invalid", "masters: are for zones of the kind Slave, which have one at least.")
@@ -110,8 +112,8 @@ async def search(request: web.Request) -> web.Response:
     """Zones, records and comments that fit `q`, in which * and ? stand for others; of the zones that one may read."""
     query = request.query
     pattern, most, wanted = query.get("q", ""), query.get("max", str(FOUND)), query.get("object_type", "all")
-    if not 0 < len(pattern) <= forms.LONGEST_PATTERN:
-        raise Refusal("bad-request", f"q: must have 1 to {forms.LONGEST_PATTERN} characters.")
+    if not 0 < len(pattern) <= zone_forms.LONGEST_PATTERN:
+        raise Refusal("bad-request", f"q: must have 1 to {zone_forms.LONGEST_PATTERN} characters.")
     if not most.isdecimal() or len(most) > len(str(MOST_FOUND)) or not 0 < int(most) <= MOST_FOUND:
         raise Refusal("bad-request", f"max: must be 1 to {MOST_FOUND}.")
     if wanted not in ("all", "zone", "record", "comment"):
@@ -144,7 +146,7 @@ async def _keys(request: web.Request) -> list[JsonObject]:
     held, apex = await request.app[NODE].store().keys.of_zone(zone.name), labels_of(zone.name)
     combined = {key.number for key in signs_data(held) if key.sep}
     return [
-        forms.cryptokey(
+        zone_forms.cryptokey(
             key.number,
             ("csk" if key.number in combined else "ksk") if key.sep else "zsk",
             SigningKey.of(key),
@@ -158,13 +160,13 @@ async def _keys(request: web.Request) -> list[JsonObject]:
 
 async def metadata(request: web.Request) -> web.Response:
     """The settings of a zone that PowerDNS calls metadata."""
-    known = forms.metadata(await zone_in(request))
+    known = zone_forms.metadata(await zone_in(request))
     return bodies.answer([_shown(kind, values) for kind, values in known.items() if values])
 
 
 async def one_metadata(request: web.Request) -> web.Response:
     """One of them; empty where the zone has no such setting."""
-    known, kind = forms.metadata(await zone_in(request)), request.match_info["kind"]
+    known, kind = zone_forms.metadata(await zone_in(request)), request.match_info["kind"]
     return bodies.answer(_shown(kind, known.get(kind.upper(), [])))
 
 
