@@ -3,7 +3,7 @@
 # As root it installs what is missing; otherwise it names what is missing and continues, so that the rest still works.
 set -eu
 
-packages="${*:-python3-venv make iproute2 iputils-ping openssh-client curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium docker-compose pdns-server pdns-backend-sqlite3 nginx-light}"
+packages="${*:-python3-venv make iproute2 iputils-ping openssh-client curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium docker-compose pdns-server pdns-backend-sqlite3 nginx-light fstrm-bin dnstap-ldns}"
 
 missing=""
 for package in $packages; do

@@ -53,7 +53,7 @@ def _asked(query: Query | Malformed, anonymise: Anonymise, secret: Container[Lab
     if isinstance(query, Malformed):
         return {"malformed": query.flaw.value}
     return {
-        "qname": name_of(_without_secrets(query.key, secret)),
+        "qname": name_of(without_secrets(query.key, secret)),
         "qtype": _named(Type, query.qtype, "TYPE"),
         "qclass": "IN" if query.qclass == 1 else f"CLASS{query.qclass}",
         "rd": bool(query.flags & Flag.RD),
@@ -61,7 +61,7 @@ def _asked(query: Query | Malformed, anonymise: Anonymise, secret: Container[Lab
     }
 
 
-def _without_secrets(name: Labels, secret: Container[Labels]) -> Labels:
+def without_secrets(name: Labels, secret: Container[Labels]) -> Labels:
     """The name, `*` in place of all labels below the closest name in `secret`."""
     for at in range(1, len(name)):
         if name[at:] in secret:

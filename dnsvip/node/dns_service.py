@@ -29,7 +29,7 @@ from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
-from dnsvip.node.sampled_logs import query_log
+from dnsvip.node.sampled_logs import query_logs
 from dnsvip.node.secondaries import Secondaries
 from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
@@ -94,7 +94,7 @@ async def answering(
     works = follow_geo_files, compiling.large, notifying.run, secondaries.run, catalogs.run, agents.run
     tasks = [asyncio.create_task(work()) for work in works]
     try:
-        with query_log(live, server):
+        with query_logs(live, server):
             yield server
     finally:
         for task in tasks:

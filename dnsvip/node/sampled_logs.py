@@ -1,10 +1,11 @@
-"""The sampled query and flow logs of a process, as the node file configures them; a reload reconfigures them."""
+"""The sampled query and flow logs and the dnstap of a process, as the node file says; a reload reconfigures them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dnsvip.dispatcher.observe.as_json import NOT_LOGGED, flow_log_line
 from dnsvip.dispatcher.observe.filter import CompiledFilter
@@ -12,44 +13,66 @@ from dnsvip.dispatcher.observe.plane import Event, Filter, ObservedPlane
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.querylog import record as query_log_line
 from dnsvip.node.reload import LiveConfig
-from dnsvip.site.node_file import NodeConfig, SampleSettings
-from dnsvip.telemetry.sample_log import Anonymise, Every, Render, SampleLog, T
+from dnsvip.site.node_file import DnstapSettings, NodeConfig, SampleSettings
+from dnsvip.telemetry.sample_log import Anonymise, Every, JsonLines, Render, SampleLog, T
 
 if TYPE_CHECKING:  # a dispatcher needs no DNS sockets
     from dnsvip.dns.io.server import DnsServer
 
-Use = Callable[[SampleLog[T] | None, int], None]
+S = TypeVar("S", SampleSettings, DnstapSettings)
+Use = Callable[[SampleLog[T, Any] | None, int], None]
 
 
 @contextmanager
-def query_log(live: LiveConfig, server: DnsServer) -> Iterator[None]:
-    """The query log of a server, while the context lasts."""
-    render: Render[Sample] = lambda sample, anonymise: query_log_line(sample, anonymise, server.engine.session_bases)  # noqa: E731
-    with _configured(live, lambda node: node.log.queries, render, server.sample):
+def query_logs(live: LiveConfig, server: DnsServer) -> Iterator[None]:
+    """The query log of a server and what it sends as dnstap, while the context lasts."""
+    render: Render[Sample, Mapping[str, Any]] = lambda sample, anonymise: query_log_line(  # noqa: E731
+        sample, anonymise, server.engine.session_bases
+    )
+    lines = lambda settings: SampleLog(settings, render, JsonLines(settings.file))  # noqa: E731
+    with (
+        _configured(live, lambda node: node.log.queries, lines, partial(server.sample, "query_log")),
+        _configured(live, lambda node: node.log.dnstap, partial(_dnstap, server), partial(server.sample, "dnstap")),
+    ):
         yield
+
+
+def _dnstap(server: DnsServer, settings: DnstapSettings) -> SampleLog[Sample, bytes]:
+    from dnsvip.dns.dnstap import CONTENT_TYPE, frame  # noqa: PLC0415 - Protocol Buffers, for those who use dnstap
+    from dnsvip.telemetry.frame_streams import FrameStream  # noqa: PLC0415
+
+    whole = settings.keep4 == 32 and settings.keep6 == 128
+    render: Render[Sample, bytes] = lambda sample, anonymise: frame(  # noqa: E731
+        sample, anonymise, server.engine.session_bases, whole=whole
+    )
+    return SampleLog(settings, render, FrameStream(settings.receiver, CONTENT_TYPE))
 
 
 @contextmanager
 def flow_log(live: LiveConfig, runner: ObservedPlane) -> Iterator[Callable[[], Mapping[str, int]]]:
     """The flow log of a dispatcher, while the context lasts; yields the function that returns its counters."""
     flows = _FlowSampler(runner)
-    with _configured(live, lambda node: node.log.flows, flows.record, flows.use):
+    lines = lambda settings: SampleLog(settings, flows.record, JsonLines(settings.file))  # noqa: E731
+    with _configured(live, lambda node: node.log.flows, lines, flows.use):
         yield flows.counts
 
 
 @contextmanager
 def _configured(
-    live: LiveConfig, settings_of: Callable[[NodeConfig], SampleSettings | None], render: Render[T], use: Use[T]
+    live: LiveConfig,
+    settings_of: Callable[[NodeConfig], S | None],
+    make: Callable[[S], SampleLog[T, Any]],
+    use: Use[T],
 ) -> Iterator[None]:
     """A log with the current settings; with unchanged settings a reload reopens its file, for logrotate."""
-    current: list[tuple[SampleSettings, SampleLog[T]]] = []
+    current: list[tuple[S, SampleLog[T, Any]]] = []
 
     def take(node: NodeConfig) -> None:
         settings = settings_of(node)
         if current and current[0][0] == settings:
             current[0][1].reopen()
             return
-        log = SampleLog(settings, render) if settings else None
+        log = make(settings) if settings else None
         if log:
             log.start()
         use(log, settings.one_in if settings else 1)
@@ -72,12 +95,12 @@ class _FlowSampler:
 
     def __init__(self, runner: ObservedPlane) -> None:
         self._runner = runner
-        self._log: SampleLog[Event] | None = None
+        self._log: SampleLog[Event, Any] | None = None
         self._every = Every(1)
         self._stop: Callable[[], None] = _do_nothing
         self._view: CompiledFilter | None = None
 
-    def use(self, log: SampleLog[Event] | None, one_in: int) -> None:
+    def use(self, log: SampleLog[Event, Any] | None, one_in: int) -> None:
         """Offer one in `one_in` of the new and the refused flows to `log`."""
         self._stop()
         self._log, self._every, self._stop = log, Every(one_in), _do_nothing

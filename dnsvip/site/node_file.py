@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dnsvip.errors import ConfigError, InvalidSite, Problem
-from dnsvip.site import STRICT, Endpoint, Name, Network
+from dnsvip.site import STRICT, Endpoint, Name, Network, parse_endpoint
 from dnsvip.site.declare import About
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
 from dnsvip.site.node_dns import DnsSettings, listener_problems
@@ -173,6 +173,43 @@ class SampleSettings:
     ] = 48
 
 
+def _checked_receiver(text: str) -> str:
+    path = text.removeprefix(UNIX)
+    if path == text:
+        parse_endpoint(text)
+    elif not path or "\0" in path:
+        raise ValueError("must be unix:PATH or ADDRESS:PORT")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class DnstapSettings:
+    """`[log.dnstap]`: one query in `one_in`, or its response, as a message of dnstap to a receiver of Frame Streams.
+    Client addresses are truncated to `keep4` or `keep6` bits."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    receiver: Annotated[
+        str,
+        AfterValidator(_checked_receiver),
+        About("Receiver", "Receiver of Frame Streams: `unix:PATH` or `ADDRESS:PORT`; it is connected to again."),
+    ]
+    one_in: Annotated[
+        int, Field(ge=1, le=1_000_000_000), About("One in", "One query in this many is sent, or its response.")
+    ] = 1000
+    keep4: Annotated[
+        int, Field(ge=0, le=32), About("IPv4 bits", "Bits of client IPv4 addresses that are sent; 32: whole addresses.")
+    ] = 24
+    keep6: Annotated[
+        int,
+        Field(ge=0, le=128),
+        About(
+            "IPv6 bits",
+            "Bits of client IPv6 addresses that are sent; with less than 32 or 128, messages are their header and "
+            "question, and an OPT record without options.",
+        ),
+    ] = 48
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessLogSettings:
     """`[log]` of a process that has no queries and flows: format and level of its log."""
@@ -192,6 +229,7 @@ class LogSettings(ProcessLogSettings):
 
     queries: Annotated[SampleSettings | None, About("Queries", "Sample of the queries.")] = None
     flows: Annotated[SampleSettings | None, About("Flows", "Sample of the new and refused flows.")] = None
+    dnstap: Annotated[DnstapSettings | None, About("Dnstap", "Sample of the queries as dnstap.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +302,22 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
         state_dir=folder / config.state_dir,
         admin=config.admin and _absolute_admin(config.admin, folder),
         geo=GeoSettings(tuple(folder / file for file in config.geo.database)),
-        log=replace(config.log, queries=_beside(folder, config.log.queries), flows=_beside(folder, config.log.flows)),
+        log=replace(
+            config.log,
+            queries=_beside(folder, config.log.queries),
+            flows=_beside(folder, config.log.flows),
+            dnstap=config.log.dnstap and _absolute_receiver(config.log.dnstap, folder),
+        ),
     )
 
 
 def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:
     return replace(samples, file=folder / samples.file) if samples and samples.file else samples
+
+
+def _absolute_receiver(dnstap: DnstapSettings, folder: Path) -> DnstapSettings:
+    path = dnstap.receiver.removeprefix(UNIX)
+    return dnstap if path == dnstap.receiver else replace(dnstap, receiver=f"{UNIX}{folder / path}")
 
 
 def _absolute_admin(admin: AdminSettings, folder: Path) -> AdminSettings:

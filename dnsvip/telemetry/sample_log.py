@@ -1,4 +1,4 @@
-"""Sampled logs: JSON lines about single queries or flows, bounded, written by a thread that nobody waits for.
+"""Sampled logs: lines or messages about single queries or flows, bounded, written by a thread that nobody waits for.
 
 The caller hands over raw values; the log's own thread renders and writes them. Samples that arrive faster than it
 writes are dropped and counted. Of addresses it keeps only as many bits as the node file allows.
@@ -10,19 +10,22 @@ import json
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import IO, Any, Generic, TypeAlias, TypeVar
+from typing import IO, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
 
 from dnsvip.site.io.safe_file import open_to_append
-from dnsvip.site.node_file import SampleSettings
+from dnsvip.site.node_file import DnstapSettings, SampleSettings
 
 WAITING = 4096
 """Samples that may wait to be written."""
+
+AT_ONCE = 256
+"""Samples that are written in one go."""
 
 STOP_SECONDS = 2.0
 
@@ -30,17 +33,37 @@ T = TypeVar("T")
 Anonymise: TypeAlias = Callable[[IPv4Address | IPv6Address], str]
 """An address as it is logged: whole, or truncated to a prefix."""
 
-Render: TypeAlias = Callable[[T, Anonymise], Mapping[str, Any]]
+R = TypeVar("R")
+_In_contra = TypeVar("_In_contra", contravariant=True)
+Render: TypeAlias = Callable[[T, Anonymise], R]
 
 log = structlog.get_logger()
 
 
-class SampleLog(Generic[T]):
+class Sink(Protocol[_In_contra]):
+    """Where rendered samples go. All but `close` raise OSError; after that it is opened again."""
+
+    where: str
+
+    def open(self) -> None:
+        """Open it, also anew: a file may have been renamed."""
+
+    def write(self, some: _In_contra) -> None:
+        """Write one sample, or keep it until `flush`."""
+
+    def flush(self) -> None:
+        """Write what is kept."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class SampleLog(Generic[T, R]):
     """Takes samples from one thread, in `offer`; `start` and `stop` once each."""
 
-    def __init__(self, settings: SampleSettings, render: Render[T]) -> None:
+    def __init__(self, settings: SampleSettings | DnstapSettings, render: Render[T, R], sink: Sink[R]) -> None:
         self.written = self.dropped = 0
-        self._settings, self._render = settings, render
+        self._settings, self._render, self._sink = settings, render, sink
         self._waiting: deque[T] = deque()
         self._work = threading.Event()
         self._stopping = self._reopening = False
@@ -82,43 +105,70 @@ class SampleLog(Generic[T]):
         return str(address) if keep == 128 else str(IPv6Network((address, keep), strict=False))
 
     def _run(self) -> None:
-        file, reported = None, False
+        opened, reported = False, False
         while not self._stopping or self._waiting:
             self._work.wait()
             self._work.clear()
             try:
-                if self._reopening or file is None:
-                    self._reopening, file = False, _open(self._settings.file, file)
-                self._write(file)
+                if self._reopening or not opened:
+                    self._reopening, opened = False, False
+                    self._sink.open()
+                    opened = True
+                self._write()
                 reported = False
             except OSError as error:
                 self.dropped += len(self._waiting)
                 self._waiting.clear()
                 if not reported:
-                    log.error("cannot write samples, dropping them", error=error.strerror, file=self._where)
-                reported, file = True, None
-        if file is not None and file is not sys.stdout:
-            file.close()
+                    why = error.strerror or str(error)
+                    log.error("cannot write samples, dropping them", error=why, file=self._sink.where)
+                reported, opened = True, False
+        self._sink.close()
 
-    @property
-    def _where(self) -> str:
-        return str(self._settings.file or "standard output")
-
-    def _write(self, file: IO[str]) -> None:
+    def _write(self) -> None:
         while self._waiting:
-            line = json.dumps(self._render(self._waiting.popleft(), self.anonymise), separators=(",", ":"))
-            file.write(line + "\n")
-            self.written += 1
-        file.flush()
+            taken = 0
+            try:
+                while self._waiting and taken < AT_ONCE:
+                    sample = self._waiting.popleft()
+                    taken += 1
+                    self._sink.write(self._render(sample, self.anonymise))
+                self._sink.flush()
+            except OSError:
+                self.dropped += taken
+                raise
+            self.written += taken
 
 
-def _open(path: Path | None, previous: IO[str] | None) -> IO[str]:
-    if path is None:
-        return sys.stdout
-    if previous is not None:
-        with suppress(OSError):
-            previous.close()
-    return open_to_append(path)
+class JsonLines:
+    """A file of JSON lines, or standard output."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.where = str(path or "standard output")
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def open(self) -> None:
+        """Open the file; as `Sink`."""
+        self.close()
+        self._file = sys.stdout if self._path is None else open_to_append(self._path)
+
+    def write(self, some: Mapping[str, Any]) -> None:
+        """Write one line; as `Sink`."""
+        assert self._file is not None  # noqa: S101 - it has been opened
+        self._file.write(json.dumps(some, separators=(",", ":")) + "\n")
+
+    def flush(self) -> None:
+        """As `Sink`."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, unless it is standard output."""
+        if self._file is not None and self._file is not sys.stdout:
+            with suppress(OSError):
+                self._file.close()
+        self._file = None
 
 
 class Every:
@@ -129,7 +179,7 @@ class Every:
     def __init__(self, one_in: int) -> None:
         self._one_in = self._left = one_in
 
-    def picks(self, number: int) -> range:
+    def picks(self, number: int) -> Sequence[int]:
         """The indexes of the samples among the next `number` items."""
         self._left -= number
         if self._left > 0:
@@ -140,3 +190,33 @@ class Every:
 
 
 _NONE = range(0)
+
+
+class Offered(Protocol[_In_contra]):
+    """What samples are offered to."""
+
+    def offer(self, sample: _In_contra) -> None:
+        """Take a sample, at once."""
+
+
+class Several(Generic[T]):
+    """Several logs of the same items, each sampled in its own way. Items picked are to be offered in their order."""
+
+    def __init__(self, logs: Sequence[tuple[Offered[T], int]]) -> None:
+        self._logs = [(log, Every(one_in)) for log, one_in in logs]
+        self._takers: deque[list[Offered[T]]] = deque()
+
+    def picks(self, number: int) -> Sequence[int]:
+        """The indexes of the samples of any log among the next `number` items, as `Every.picks`."""
+        takers: dict[int, list[Offered[T]]] = {}
+        for log, every in self._logs:
+            for place in every.picks(number):
+                takers.setdefault(place, []).append(log)
+        places = sorted(takers)
+        self._takers = deque(takers[place] for place in places)
+        return places
+
+    def offer(self, sample: T) -> None:
+        """Offer the next of the items picked to the logs that picked it."""
+        for log in self._takers.popleft() if self._takers else ():
+            log.offer(sample)

@@ -6,7 +6,10 @@ from ipaddress import ip_address
 
 import dns.edns
 import dns.message
+import dns.rcode
+from dnstap_pb import Dnstap, Message
 
+from dnsvip.dns.dnstap import frame
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import reply_of
@@ -77,3 +80,24 @@ def test_names_are_escaped() -> None:
     """A name cannot break out of its line."""
     assert name_of((b"a.b", b'c"\n', b"\xff")) == 'a\\.b.c\\"\\010.\\255.'
     assert name_of(()) == "."
+
+
+def test_a_dnstap_of_no_answer() -> None:
+    """What is not answered is an AUTH_QUERY, as it came where addresses are whole; one that is no question is left out
+    where they are not. An rcode of 12 bits stays whole."""
+    sample = asked(
+        dns.message.make_query("a.test", "A", use_edns=0, options=[dns.edns.ECSOption("198.51.100.7")]).to_wire()
+    )
+    dropped = sample._replace(reply=sample.reply._replace(wire=None))
+    tap = Dnstap.FromString(frame(dropped, str, whole=True))
+    assert (tap.message.type, tap.message.query_message) == (Message.AUTH_QUERY, sample.wire)
+    assert (tap.message.query_time_sec, tap.message.query_time_nsec) == (1_700_000_000, 500_000_000)
+    cut = Dnstap.FromString(frame(dropped, lambda _: "2001:db8::/32")).message
+    assert cut.query_address == ip_address("2001:db8::").packed
+    assert dns.message.from_wire(cut.query_message).options == ()
+    broken = asked(b"\0\0\0\0\0", "tcp", "192.0.2.1")
+    assert Dnstap.FromString(frame(broken, lambda _: "192.0.0.0/16")).message.query_message == b""
+    version = asked(dns.message.make_query("a.test", "A", use_edns=1).to_wire())
+    for whole in (False, True):
+        answer = Dnstap.FromString(frame(version, str, whole=whole)).message.response_message
+        assert dns.message.from_wire(answer).rcode() == dns.rcode.BADVERS

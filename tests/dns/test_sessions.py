@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 
 import dns.message
 import pytest
+from dnstap_pb import Dnstap
 
 from dnsvip.address.keyring import Epoch, EpochState, Keyring
 from dnsvip.address.session import SessionLabels, field_value
@@ -15,6 +16,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dns.dnstap import frame
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.querylog import Sample, record
 from dnsvip.errors import InvalidSite
@@ -139,7 +141,7 @@ def test_rules(service: str, layout: list[list[object]], text: str) -> None:
 
 
 def test_the_query_log_has_no_session() -> None:
-    """A name that opens a session is not written to the query log, in any spelling, nor what is below it."""
+    """A name that opens a session is not written to the query log or dnstap, in any spelling, nor what is below it."""
     engine = Engine(world())
     (name,) = names(world())
     for asked, written in (
@@ -154,3 +156,7 @@ def test_the_query_log_has_no_session() -> None:
         line = record(Sample(NOW, "udp", "public", source, wire, reply), str, engine.session_bases)
         assert line["qname"] == written
         assert name.partition(".")[0] not in str(line).lower()
+        tap = frame(Sample(NOW, "udp", "public", source, wire, reply), str, engine.session_bases, whole=True)
+        assert name.partition(".")[0].encode() not in tap.lower()
+        message = dns.message.from_wire(Dnstap.FromString(tap).message.response_message)
+        assert message.question[0].name.to_text().lower() == written

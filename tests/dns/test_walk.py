@@ -16,7 +16,7 @@ import pytest
 from dnsvip.dns import engine as engine_module
 from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.hotpath import fastpath
+from dnsvip.dns.hotpath import fastpath, hits
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity.identify import Classifier
 from dnsvip.dns.io.responder import Responder
@@ -55,7 +55,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def counting(stage: str, call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
-        counts[stage] += stage != "question" or args[1] in (fastpath._AT, 12)  # other names are those of records
+        counts[stage] += stage != "question" or args[1] in (hits.AT, 12)  # other names are those of records
         return call(*args, **kw)
 
     def watch(owner: Any, name: str, stage: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.site.node_file import SampleSettings
-from dnsvip.telemetry.sample_log import WAITING, Anonymise, Every, SampleLog
+from dnsvip.telemetry.sample_log import WAITING, Anonymise, Every, JsonLines, SampleLog
 from tests.node.serving import within
 
 
@@ -38,7 +38,7 @@ def lines(file: Path) -> list[int]:
 def test_written_and_reopened(tmp_path: Path) -> None:
     """Lines keep their order; after the file is moved, later lines go to a new one."""
     file = tmp_path / "samples"
-    log = SampleLog(SampleSettings(1, file), as_it_is)
+    log = SampleLog(SampleSettings(1), as_it_is, JsonLines(file))
     log.start()
     for number in range(3):
         log.offer(number)
@@ -60,7 +60,7 @@ def test_too_many_are_dropped(tmp_path: Path) -> None:
         gate.wait(60)
         return {"n": sample}
 
-    log = SampleLog(SampleSettings(1, tmp_path / "samples"), slow)
+    log = SampleLog(SampleSettings(1), slow, JsonLines(tmp_path / "samples"))
     log.start()
     for number in range(WAITING + 100):
         log.offer(number)
@@ -72,7 +72,7 @@ def test_too_many_are_dropped(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Samples for a missing folder are dropped and counted, and written once it exists."""
-    log = SampleLog(SampleSettings(1, tmp_path / "none" / "samples"), as_it_is)
+    log = SampleLog(SampleSettings(1), as_it_is, JsonLines(tmp_path / "none" / "samples"))
     log.start()
     log.offer(1)
     within(10, lambda: log.dropped == 1)
@@ -85,9 +85,12 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_anonymised() -> None:
     """By default addresses are truncated to /24 and /48; the node file can keep them whole."""
-    log = SampleLog(SampleSettings(), as_it_is)
+    log = SampleLog(SampleSettings(), as_it_is, JsonLines(None))
     assert log.anonymise(ip_address("198.51.100.77")) == "198.51.100.0/24"
     assert log.anonymise(ip_address("2001:db8:77:1:2::3")) == "2001:db8:77::/48"
-    whole = SampleLog(SampleSettings(keep4=32, keep6=128), as_it_is)
+    whole = SampleLog(SampleSettings(keep4=32, keep6=128), as_it_is, JsonLines(None))
     assert whole.anonymise(ip_address("2001:db8::3")) == "2001:db8::3"
-    assert SampleLog(SampleSettings(keep4=0, keep6=0), as_it_is).anonymise(ip_address("192.0.2.1")) == "0.0.0.0/0"
+    assert (
+        SampleLog(SampleSettings(keep4=0, keep6=0), as_it_is, JsonLines(None)).anonymise(ip_address("192.0.2.1"))
+        == "0.0.0.0/0"
+    )

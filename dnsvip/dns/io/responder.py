@@ -32,7 +32,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.refusals import failure
 from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
-from dnsvip.telemetry.sample_log import Every, SampleLog
+from dnsvip.telemetry.sample_log import Every, Offered, Several
 
 MakeUpdate: TypeAlias = Callable[[PendingUpdate], Awaitable[tuple[int, str]]]
 """Makes an update, or refuses it: the rcode, and why, for people."""
@@ -47,8 +47,8 @@ class Responder:
     def __init__(self, engine: Engine, front_ends: FrontEnds, tally: Counter[str]) -> None:
         self.fast = FastPath(engine)
         self.limiter: Limiter | None = None
-        self.samples: SampleLog[Sample] | None = None
-        self.every = Every(1)
+        self.samples: Offered[Sample] | None = None
+        self.every: Every | Several[Sample] = Every(1)
         self.make_update: MakeUpdate | None = None
         self._front_ends, self._tally = front_ends, tally
         self._fast_failures = 0

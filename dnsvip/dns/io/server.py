@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -32,7 +33,7 @@ from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot, parse_endpoint
 from dnsvip.site.node_dns import DnsSettings, Listener
-from dnsvip.telemetry.sample_log import Every, SampleLog
+from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
 PORT_TRIES = 8
 """Attempts to find a port that is free for both UDP and TCP."""
@@ -75,6 +76,7 @@ class DnsServer:
         self._tally: Counter[str] = Counter()
         self._responder = Responder(engine, self._front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
+        self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
         self._datagrams: list[Batches] = []
         self._servers: list[asyncio.Server] = []
@@ -152,9 +154,16 @@ class DnsServer:
         """Have updates made by this from now on; None: refuse all."""
         self._responder.make_update = make
 
-    def sample(self, log: SampleLog[Sample] | None, one_in: int = 1) -> None:
-        """Offer one query in `one_in` to a log from now on; None: none."""
-        self._responder.samples, self._responder.every = log, Every(one_in)
+    def sample(self, name: str, log: SampleLog[Sample, Any] | None, one_in: int = 1) -> None:
+        """Offer one query in `one_in` to the log of this name from now on; None: none. Its counters have the name."""
+        self._logs = {other: pair for other, pair in self._logs.items() if other != name}
+        if log is not None:
+            self._logs[name] = log, one_in
+        responder, logs = self._responder, list(self._logs.values())
+        if len(logs) > 1:
+            responder.samples = responder.every = Several(logs)
+        else:
+            responder.samples, responder.every = (logs[0][0], Every(logs[0][1])) if logs else (None, Every(1))
 
     def on_notify(self, take: Callable[[Labels], object]) -> None:
         """Call `take` with the apex of each secondary zone that a primary sends NOTIFY for."""
@@ -176,7 +185,7 @@ class DnsServer:
             "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
             "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
-            "query_log": self._responder.samples.counts() if self._responder.samples else {},
+            **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
         }
 
     async def _listen(self, listener: Listener) -> None:

@@ -22,6 +22,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
         "The same answers by the tier of the client; none: an unknown client.",
     ),
     "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled queries by result of their log line."),
+    "dnstap": ("dnsvip_dns_dnstap_messages", "result", "Sampled queries by result of their dnstap message."),
     "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers refused."),
 }
 """Group of counters -> name, label and help of its family."""
