@@ -89,6 +89,15 @@ def test_what_it_changes() -> None:
     assert [fault.split(" is ")[0] for fault in clash.faults] == ["own.test", "other.test", "b c.test"]
 
 
+def test_it_takes_no_names_from_zones_of_others() -> None:
+    """A zone inside one that it did not name would answer for names of that; inside its own members it may be."""
+    member = replace(CATALOG, name="a.test", catalog=None, member_of=NAME)
+    zones = {".": Zone(".", "x"), "own.test": Zone("own.test", "x"), "a.test": member}
+    plan = planned(zones, CATALOG, ["a.test", "b.a.test", "c.test", "mail.own.test"])
+    assert [change.name for change in plan.changes if change.action == "+"] == ["b.a.test", "c.test"]
+    assert plan.faults == ("mail.own.test is inside own.test, a zone here that it did not name",)
+
+
 def test_orphans() -> None:
     """Where a catalog is none any more, its members go."""
     member = replace(CATALOG, name="a.test", catalog=None, member_of=NAME)

@@ -11,6 +11,7 @@ from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.errors import DnsvipError
 from dnsvip.site import CatalogRole, Zone
 from dnsvip.site.plan import Change
+from dnsvip.site.references import closest
 from dnsvip.site.values import DNS_LABEL
 from dnsvip.site.zone_changes import MODULUS
 
@@ -80,13 +81,15 @@ def catalog_text(name: str, members: Iterable[str], before: CompiledZone | None,
 
 def planned(zones: Mapping[str, Zone], catalog: Zone, members: Iterable[str]) -> Plan:
     """What makes the zones of a site those that a catalog names: secondary zones with the catalog's own primaries and
-    transfer settings. Zones that others made stay, and so do those that another catalog names."""
+    transfer settings. Zones that others made stay whole, and so do those that another catalog names."""
     wanted = {name: _member(name, catalog) for name in members}
     changes, faults = [], []
     for name, member in wanted.items():
         before = zones.get(name)
         if not _is_name(name):
             faults.append(f"{name} is no name for a zone here")
+        elif before is None and (around := _foreign(name, zones, catalog)):
+            faults.append(f"{name} is inside {around}, a zone here that it did not name")
         elif before is None:
             changes.append(Change("zone", name, "+", None, member))
         elif before.member_of != catalog.name:
@@ -94,6 +97,12 @@ def planned(zones: Mapping[str, Zone], catalog: Zone, members: Iterable[str]) ->
         elif (after := replace(member, text=before.text)) != before:
             changes.append(Change("zone", name, "~", before, after))
     return Plan((*changes, *_removed(zones, catalog.name, wanted)), tuple(faults))
+
+
+def _foreign(name: str, zones: Mapping[str, Zone], catalog: Zone) -> str | None:
+    """The zone around a name that others made: a primary must not take names from it. The root has all names."""
+    around = closest(name, zones)
+    return None if around in (None, ".") or zones[around].member_of == catalog.name else around
 
 
 def orphans(zones: Mapping[str, Zone]) -> tuple[Change, ...]:
