@@ -13,7 +13,8 @@ from dnsvip.dispatcher.observe.plane import Event, Filter, ObservedPlane
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.querylog import record as query_log_line
 from dnsvip.node.reload import LiveConfig
-from dnsvip.site.node_file import DnstapSettings, NodeConfig, SampleSettings
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.node_log import DnstapSettings, SampleSettings
 from dnsvip.telemetry.sample_log import Anonymise, Every, JsonLines, Render, SampleLog, T
 
 if TYPE_CHECKING:  # a dispatcher needs no DNS sockets

@@ -14,7 +14,7 @@ from dnsvip.errors import InvalidSite
 from dnsvip.site import STRICT, Name
 from dnsvip.site.declare import About
 from dnsvip.site.node_admin import UNIX
-from dnsvip.site.node_file import ProcessLogSettings
+from dnsvip.site.node_log import ProcessLogSettings
 from dnsvip.site.plain import problem_of
 
 URL = re.compile(r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")

@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from dnsvip.site.node_file import ProcessLogSettings
+from dnsvip.site.node_log import ProcessLogSettings
 
 
 def configure(settings: ProcessLogSettings) -> None:

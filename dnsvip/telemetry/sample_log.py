@@ -19,7 +19,7 @@ from typing import IO, Any, Generic, Protocol, TypeAlias, TypeVar
 import structlog
 
 from dnsvip.site.io.safe_file import open_to_append
-from dnsvip.site.node_file import DnstapSettings, SampleSettings
+from dnsvip.site.node_log import DnstapSettings, SampleSettings
 
 WAITING = 4096
 """Samples that may wait to be written."""

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvip.site.node_file import SampleSettings
+from dnsvip.site.node_log import SampleSettings
 from dnsvip.telemetry.sample_log import WAITING, Anonymise, Every, JsonLines, SampleLog
 from tests.node.serving import within
 
