@@ -253,8 +253,9 @@ async def with_store(file: Path, work: Callable[[Store], Awaitable[Result]]) -> 
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
+    """Wait for a condition; the longer it takes, the less often it is looked at: looking often runs a program."""
+    start = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, "has not happened in time"
-        time.sleep(0.05)
+        waited = time.monotonic() - start
+        assert waited < seconds, "has not happened in time"
+        time.sleep(min(max(0.05, waited / 10), 0.3))

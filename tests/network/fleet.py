@@ -219,7 +219,7 @@ class Seen:
 class Watch:
     """Queries every server of a fleet continuously and sends each answered address to every dispatcher."""
 
-    def __init__(self, fleet: Fleet, pause: float = 0.02) -> None:
+    def __init__(self, fleet: Fleet, pause: float = 0.04) -> None:
         self.seen: list[Seen] = []
         self._fleet, self._pause = fleet, pause
         self._ended = threading.Event()

@@ -29,7 +29,7 @@ import time
 from collections import Counter
 
 TCP, UDP = 8000, 8001
-LINE_SECONDS = 0.1
+LINE_SECONDS = 0.25
 FILL = "x" * 400
 BLOCK = bytes(1 << 16)
 MORE_SECONDS = 40.0

@@ -215,9 +215,11 @@ def node(folder: Path) -> Iterator[Node]:
 
 
 def within(seconds: float, true: Any) -> float:
-    """Wait for a condition; return how long it took, in seconds."""
+    """Wait for a condition; return how long it took, in seconds. The longer it takes, the less often it is looked at:
+    looking often runs a program."""
     start = time.monotonic()
     while not true():
-        assert time.monotonic() < start + seconds, f"not within {seconds} s"
-        time.sleep(0.01)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"not within {seconds} s"
+        time.sleep(min(max(0.01, waited / 10), 0.3))
     return time.monotonic() - start
