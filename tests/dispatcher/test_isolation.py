@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dnsvip import dispatcher as package
+from dnsvip.dispatcher import dispatch_tables
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import outcome
 from dnsvip.dispatcher.flows.flow import Flows
@@ -34,6 +35,7 @@ from tests.dispatcher.build import (
     segment,
     snapshot,
 )
+from tests.dispatcher.conftest import RINGS
 from tests.injection import inject, places
 
 PARTS = ("admission", "dispatch_tables", "engine", "verify.verifier", "flows.maglev", "token_bucket", "stand_ins")
@@ -85,6 +87,8 @@ def about_bad(value: object, depth: int = 2) -> bool:
 def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
     """Whichever function raises for the bad objects, each packet ends in one verdict, the good flows are forwarded as
     ever, and a client that is revoked is refused."""
+    if not module.endswith(".maglev"):
+        monkeypatch.setattr(dispatch_tables, "build_ring", RINGS)
     good = [segment(address("gold", 1001, nonce=n), port=1000 + n) for n in range(4)]
     right = DispatchTables(snapshot())
     flows = Flows(100)
