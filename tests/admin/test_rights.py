@@ -349,3 +349,12 @@ async def test_a_catalog_needs_a_right_on_all_zones(api: Api) -> None:
     check(await api("DELETE", "zones/catalog.test", headers=headers), "forbidden")
     await api.ok("PATCH", "zones/catalog.test", {"primaries": ["192.0.2.2:53"]})
     await api.ok("DELETE", "zones/catalog.test")
+
+
+async def test_a_member_of_a_catalog_needs_the_right_to_delete_it(api: Api) -> None:
+    """A zone goes with the catalog that it is a member of: who may only write it makes it a member of none."""
+    headers = await made(api, role="zone-editor")
+    check(await api("PATCH", "zones/example.test", {"member_of": "catalog.test"}, headers=headers), "forbidden")
+    await api.ok("PATCH", "zones/example.test", {"member_of": "catalog.test"})
+    assert (await api("PATCH", "zones/example.test", {"notify_ns": False}, headers=headers)).status == 200
+    assert (await api("PATCH", "zones/example.test", {"member_of": None}, headers=headers)).status == 200

@@ -98,6 +98,17 @@ async def permit(request: web.Request, before: SiteObject | None, after: SiteObj
     if any(zone.catalog is not None for zone in some) and request[CALLER].rights.patterns(action, "zone") is not None:
         text = f"This token lacks a scope {action}:zone for all zones, which a catalog zone needs."
         raise Refusal("forbidden", text)
+    _permit_member(request, cast("Zone | None", before), cast("Zone | None", after))
+
+
+def _permit_member(request: web.Request, before: Zone | None, after: Zone | None) -> None:
+    """Raise Refusal where a zone gets a catalog, which may remove it, and the caller may not delete it."""
+    given = after.member_of if after else None
+    if after is None or given is None or (before is not None and before.member_of == given):
+        return
+    if not request[CALLER].rights.allow(Action.DELETE, "zone", after.name):
+        text = f"This token lacks a scope delete:zone for {after.name}, which goes with its catalog."
+        raise Refusal("forbidden", text)
 
 
 ZONE = Resource(
