@@ -27,7 +27,7 @@ from dnsvip.admin.http.collection import absent, change
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
-from dnsvip.admin.http.work import SMALL, has_turn, is_small, locked, small_turn, turn, worked
+from dnsvip.admin.http.work import SMALL, aside, has_turn, is_small, locked, small_turn, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
@@ -38,6 +38,7 @@ from dnsvip.site import Zone
 from dnsvip.site.plain import SiteObject, canonical_name
 from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
+from dnsvip.site.size import is_large
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 
@@ -106,7 +107,7 @@ async def zones(request: web.Request) -> web.Response:
 
 
 async def zone(request: web.Request) -> web.Response:
-    """A zone with its record sets, or those of `rrset_name`, of `rrset_type`, or of both."""
+    """A zone with its record sets, or those of `rrset_name`, of `rrset_type`, or of both; with the zone's tag."""
     stored, query = await zone_in(request), request.query
     if (whole := query.get("rrsets", "true")) not in ("true", "false"):
         raise Refusal("bad-request", f"rrsets: is {whole!r}; true and false are known here.")
@@ -115,7 +116,8 @@ async def zone(request: web.Request) -> web.Response:
     if whole == "true":
         sets = await of_zone(request, shown_sets, stored, query.get("rrset_name"), query.get("rrset_type"))
         text = f'{text[:-1]}, "rrsets": {sets}}}'
-    return web.Response(text=text + "\n", content_type="application/json")
+    tag = await aside(request, lambda: bodies.etag(ZONE.shown(stored)), large=is_large(stored))
+    return web.Response(text=text + "\n", content_type="application/json", headers={"ETag": tag})
 
 
 async def patch(request: web.Request) -> web.Response:

@@ -97,6 +97,33 @@ async def test_patching(api: Api) -> None:
     assert (await api("PUT", f"{ZONE}/notify")).status == 501
 
 
+async def test_an_edit_of_the_state_that_was_seen(api: Api) -> None:
+    """A zone is read with its tag, and an edit with `If-Match` is made of that state only."""
+    seen = (await api("GET", ZONE)).headers["ETag"]
+    assert (await api("GET", "zones/example.test")).headers["ETag"] == seen
+    first, second = (change("mail.example.test.", "A", f"192.0.2.{host}") for host in (1, 2))
+    assert (await api("PATCH", ZONE, {"rrsets": [first]}, headers={"If-Match": seen})).status == 204
+    assert (await api("PATCH", ZONE, {"rrsets": [second]}, headers={"If-Match": seen})).status == 412
+    assert (await rrset(api, "mail.example.test.", "A"))["records"][0]["content"] == "192.0.2.1"
+    now = (await api("GET", ZONE)).headers["ETag"]
+    assert (await api("PATCH", ZONE, {"rrsets": [second]}, headers={"If-Match": now})).status == 204
+
+
+async def test_all_faults_of_an_edit(api: Api) -> None:
+    """Each record that cannot be read is named by its place, and each set that cannot be where it is."""
+    wrong = [
+        change("a.example.test.", "A", "nonsense", "192.0.2.1", "192.0.2.256"),
+        change("mail.example.test.", "CNAME", "x.test."),
+    ]
+    answer = await api("PATCH", ZONE, {"rrsets": wrong})
+    at = "zone.example.test"
+    assert [each["where"] for each in answer.json["errors"]] == [
+        f"{at}.a.example.test..A.records.0",
+        f"{at}.a.example.test..A.records.2",
+        f"{at}.mail.example.test..CNAME",
+    ]
+
+
 async def test_single_records(api: Api) -> None:
     """EXTEND and PRUNE, as PowerDNS 5 has them, add to a set and take from it, and say nothing of its other records."""
     name = "mail.example.test."

@@ -67,6 +67,14 @@ class Replacement:
         return self.records == () and self.comments == ()
 
 
+class _Unreadable(ValueError):
+    """Records of a set cannot be read: their places in it, and why."""
+
+    def __init__(self, faults: Sequence[tuple[int, Exception]]) -> None:
+        super().__init__()
+        self.faults = faults
+
+
 def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
     """The zone after the replacements, the same object where they change nothing; raises InvalidSite."""
     sets, changed = dict(before.sets), set[Key]()
@@ -81,6 +89,9 @@ def edited(before: ZoneSets, replacements: Sequence[Replacement]) -> ZoneSets:
                 raise ValueError("occurs twice in one request")
             seen.add((key, wanted.removes))
             changed.add(key)
+        except _Unreadable as error:
+            where = f"zone.{before.zone.name}.{wanted.name}.{wanted.rtype}.records"
+            problems += [Problem(f"{where}.{place}", f"cannot be stored: {fault}") for place, fault in error.faults]
         except UNREADABLE as error:
             where = f"zone.{before.zone.name}.{wanted.name}.{wanted.rtype}"
             problems.append(Problem(where, f"cannot be stored: {error}"))
@@ -122,12 +133,26 @@ def _entries(old: RecordSet, wanted: Replacement) -> list[Entry]:
     ttl = wanted.ttl if wanted.ttl is not None else held[0].ttl if held else None
     if ttl is None and wanted.how is How.MORE:
         raise ValueError("has no records yet: a ttl is missing")
-    named = [entry_of(old.rtype, ttl or 0, text, disabled=off) for text, off in wanted.records or ()]
+    named = _named(old.rtype, ttl or 0, wanted.records or ())
     if wanted.how is How.LESS:
         gone = {entry.rdata for entry in named}
         return [entry for entry in held if entry.rdata not in gone]
     known = {entry.rdata for entry in held}
     return [*(replace(entry, ttl=ttl or 0) for entry in held), *(entry for entry in named if entry.rdata not in known)]
+
+
+def _named(rtype: int, ttl: int, records: Sequence[tuple[str, bool]]) -> list[Entry]:
+    """The records of contents; raises _Unreadable for all that are none."""
+    entries: list[Entry] = []
+    faults: list[tuple[int, Exception]] = []
+    for place, (text, disabled) in enumerate(records):
+        try:
+            entries.append(entry_of(rtype, ttl, text, disabled=disabled))
+        except UNREADABLE as error:
+            faults.append((place, error))
+    if faults:
+        raise _Unreadable(faults)
+    return entries
 
 
 def _check_place(key: Key, apex: Labels, types: Mapping[Labels, set[int]], records: Sequence[object] | None) -> None:

@@ -70,7 +70,7 @@ export function paged(place, path, draw, signal) {
  * @param {AbortSignal} signal
  */
 export function keys(place, back, on, signal) {
-  const rows = () => /** @type {HTMLElement[]} */ ([...place.querySelectorAll("tbody tr a.lead")]);
+  const rows = () => /** @type {HTMLElement[]} */ ([...place.querySelectorAll("tbody tr :is(a, button).lead")]);
   const step = (/** @type {number} */ by) => () => {
     const all = rows();
     const now = all.findIndex((row) => row === document.activeElement);

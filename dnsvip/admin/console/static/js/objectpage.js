@@ -30,6 +30,8 @@ import { description, kindOf } from "./schema.js";
  * @property {(made: ObjectForm, again: () => Promise<void>) => Child[]} [actions]  buttons of one object
  * @property {(object: any) => Child} [under]  below the title of one
  * @property {(object: any, signal: AbortSignal) => Child} [beside]  cards above its history
+ * @property {(made: ObjectForm, again: () => Promise<void>) => { element: HTMLElement, read: () => Promise<void> } | null} [main]
+ *   a card above its settings, read anew after any change
  */
 
 /**
@@ -103,6 +105,7 @@ async function showObject(view, { signal, page }, about, name, special) {
   const top = h("div.stack.object-head");
   const again = async () => {
     await drawTop();
+    await main?.read();
     if (may("read", "audit") || kind === "client") await readAgain();
   };
   const made = await objectForm(kind, held, {
@@ -117,6 +120,7 @@ async function showObject(view, { signal, page }, about, name, special) {
     const actions = [...(special.actions?.(made, again) ?? []), removal(made, page.name, special)];
     fill(top, head(data["name"], { crumb: back, actions }), special.under?.(data));
   };
+  const main = special.main?.(made, again);
   await drawTop();
   const beside = [special.beside?.(object, signal), card("History", history, { flush: true })];
   const settings = card("Settings", made.element);
@@ -125,8 +129,9 @@ async function showObject(view, { signal, page }, about, name, special) {
     top,
     special.beside
       ? h("div.grid", h("div.span-7", settings), h("div.span-5.stack", beside))
-      : [settings, may("read", "audit") ? beside : null],
+      : [main?.element, settings, may("read", "audit") ? beside : null],
   );
+  await main?.read();
   if (special.beside || may("read", "audit")) await readAgain();
 }
 

@@ -1,11 +1,13 @@
 // @ts-check
-// Zones: the list, and one with its zone file, who may transfer it, and its history.
-import { get } from "../api.js";
+// Zones: the list, and one with its record sets, its zone file, who may transfer it, and its history.
+import { call, get } from "../api.js";
 import { h } from "../dom.js";
 import { moment } from "../format.js";
 import { objectPage } from "../objectpage.js";
 import { facts, filled } from "../parts.js";
+import { recordTable } from "../recordtable.js";
 import { may } from "../rights.js";
+import { pathOf, take } from "../saving.js";
 
 const TEXT = "$TTL 300\n@ IN SOA ns1 hostmaster 1 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
 
@@ -18,6 +20,18 @@ export function show(view, context) {
     removal: "Names in it are refused from now on.",
     form: { initial: { text: TEXT } },
     under: (zone) => (zone.primaries?.length && may("read", "status") ? secondary(zone.name, context.signal) : null),
+    main: (made, again) => {
+      const zone = made.name();
+      const { text, primaries } = made.held?.data ?? {};
+      if (!text) return null; // a secondary that nothing has been transferred to
+      const readonly = Boolean(primaries?.length) || !may("write", "zone", zone);
+      const saved = async () => {
+        // a text that somebody is changing stays what it was made from, so that saving it is refused
+        if (!("text" in made.shown.changes())) take(made, await call("GET", pathOf(made.about, zone)));
+        await again();
+      };
+      return recordTable(zone, { context, readonly, saved });
+    },
   });
 }
 
