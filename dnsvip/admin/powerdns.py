@@ -121,7 +121,8 @@ async def zone(request: web.Request) -> web.Response:
 
 
 async def patch(request: web.Request) -> web.Response:
-    """Replace or delete record sets of a zone, all of them or, where one is wrong, none."""
+    """Replace or delete record sets of a zone, all of them or, where one is wrong, none. With `If-Match` of no other
+    state of the zone."""
     name, rights = name_in(request), request[CALLER].rights
     if not rights.allow(Action.WRITE, "acme", name):
         demand(request, Action.WRITE, "zone", name)
