@@ -303,6 +303,25 @@ def test_who_may_only_read(visit: Open, at_work: Site) -> None:
     assert flaws(page) == []
 
 
+def test_records_that_come_from_elsewhere(visit: Open, at_work: Site) -> None:
+    """Those that the site or a primary makes can be read only; of a secondary that has none yet there is no table."""
+    curl = at_work.node.curl
+    try:
+        assert curl("PUT", "zones/made.test", {"catalog": "produce"})[0] == 201
+        assert curl("PUT", "zones/empty.test", {"primaries": ["127.0.0.1:9"]})[0] == 201
+        within(30, lambda: curl("GET", "zones/made.test")[1]["text"])
+        page = visit("zones/made.test")
+        expect(page.locator("#records tbody")).to_contain_text("SOA")
+        expect(page.locator("#records button:visible")).to_have_count(0)
+        page.goto(f"{at_work.url}#/zones/empty.test")
+        expect(page.locator("h1")).to_have_text("empty.test")
+        expect(page.locator("#zone-form")).to_be_visible()
+        expect(page.locator("#records")).to_have_count(0)
+    finally:
+        for name in ("made", "empty"):
+            curl("DELETE", f"zones/{name}.test")
+
+
 @pytest.mark.timeout(180)
 def test_ten_thousand_records(visit: Open, at_work: Site) -> None:
     """A large zone is shown by pages, searched as one types, and edited; no more of it is drawn than is shown."""

@@ -22,9 +22,10 @@ export function show(view, context) {
     under: (zone) => (zone.primaries?.length && may("read", "status") ? secondary(zone.name, context.signal) : null),
     main: (made, again) => {
       const zone = made.name();
-      const { text, primaries } = made.held?.data ?? {};
+      const { text, primaries, catalog } = made.held?.data ?? {};
       if (!text) return null; // a secondary that nothing has been transferred to
-      const readonly = Boolean(primaries?.length) || !may("write", "zone", zone);
+      const derived = Boolean(primaries?.length) || catalog === "produce";
+      const readonly = derived || !may("write", "zone", zone);
       const saved = async () => {
         // a text that somebody is changing stays what it was made from, so that saving it is refused
         if (!("text" in made.shown.changes())) take(made, await call("GET", pathOf(made.about, zone)));
