@@ -25,6 +25,12 @@ from dnsvip.store.following.follower import SnapshotFollower
 CHECK_SECONDS = 60.0
 """How often the servers of a parent are asked while a rollover waits for them."""
 
+ZONE_SECONDS = 20.0
+"""For all servers of one zone."""
+
+MOST_AT_ONCE = 64
+"""Zones that are asked for at a time."""
+
 ACTOR = "parental agents"
 """Whom the audit names."""
 
@@ -37,6 +43,7 @@ class ParentalAgents:
     def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
         self._server, self._follower, self._duty = server, follower, duty
         self._lacks: dict[str, str] = {}
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     def warnings(self) -> list[tuple[str, str]]:
         """The zones that wait for their parents, and what these lack."""
@@ -51,14 +58,22 @@ class ParentalAgents:
                 self._lacks = {}
                 continue
             self._lacks = {name: text for name, text in self._lacks.items() if name in waiting}
-            for name, zone in waiting.items():
-                try:
-                    await self._ask(zone)
-                    self._lacks.pop(name, None)
-                except DnsvipError as error:
-                    self._lacks[name] = str(error)
-                except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
-                    self._lacks[name] = f"cannot ask the parent: {type(error).__name__}: {error}"
+            async with asyncio.TaskGroup() as group:
+                for zone in waiting.values():
+                    group.create_task(self._look(zone))
+
+    async def _look(self, zone: Zone) -> None:
+        """Ask for one zone, whose servers may be slow, beside the others."""
+        try:
+            async with self._places, asyncio.timeout(ZONE_SECONDS):
+                await self._ask(zone)
+            self._lacks.pop(zone.name, None)
+        except TimeoutError:
+            self._lacks[zone.name] = f"the servers of the parent take more than {ZONE_SECONDS:.0f} s together"
+        except DnsvipError as error:
+            self._lacks[zone.name] = str(error)
+        except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
+            self._lacks[zone.name] = f"cannot ask the parent: {type(error).__name__}: {error}"
 
     def _waiting(self) -> dict[str, Zone]:
         """The zones with a key that goes once the parent has the DS of the one after it."""
@@ -79,6 +94,6 @@ class ParentalAgents:
         data = [piece for (piece,) in compiled.keys.sets[Type.CDS].rdatas if isinstance(piece, bytes)]
         records = [ds_text(zone.name, one).partition(" IN DS ")[2] for one in data]
         servers = [parse_endpoint(agent) for agent in zone.dnssec.parental_agents]
-        await asyncio.to_thread(check_parents, zone.name, records, servers)
+        await check_parents(zone.name, records, servers)
         await store.keys.confirm_zone(zone.name, ACTOR, time.time())
         log.info("the parent has the DS records, the key before goes", zone=zone.name)

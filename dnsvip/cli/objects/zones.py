@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -102,7 +103,7 @@ def confirm_ds(api: Api, name: str, parents: tuple[str, ...]) -> None:
     """
     if parents:
         wanted = [record.partition(" IN DS ")[2] for record in api.get("zones", name, "ds")["records"]]
-        check_parents(name, wanted, [_server(parent) for parent in parents])
+        asyncio.run(check_parents(name, wanted, [_server(parent) for parent in parents]))
     api.call("POST", "zones", name, "keys", "confirm")
     click.echo(f"zone {name}: the key before goes when caches have no DS of it")
 

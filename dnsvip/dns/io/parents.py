@@ -19,30 +19,31 @@ class ParentLacks(DnsvipError):
     """A server of the parent has not the DS records that it should have."""
 
 
-def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tuple[str, int]]) -> None:
+async def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tuple[str, int]]) -> None:
     """Ask each server, by address and port, for the DS of a zone; raises ParentLacks where one has others than
     `wanted`, each as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer."""
     right = {_compared(record) for record in wanted}
     for address, port in servers:
         server = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        found = _ds_at(zone, server, address, port)
+        found = await _ds_at(zone, server, address, port)
         if found != right:
             missing, left = sorted(right - found), sorted(found - right)
             parts = [f"lacks {record}" for record in missing] + [f"still has {record}" for record in left]
             raise ParentLacks(f"parent {server}: {'; '.join(parts)}: nothing is confirmed")
 
 
-def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
+async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
     query = dns.message.make_query(zone, dns.rdatatype.DS)
     try:
-        from dns.query import udp_with_fallback  # noqa: PLC0415 - brings every transport: slow to load, rarely needed
+        from dns.asyncquery import udp_with_fallback  # noqa: PLC0415 - brings every transport: slow to load, rarely needed
 
-        answer, _ = udp_with_fallback(query, address, SECONDS, port)
+        answer, _ = await udp_with_fallback(query, address, SECONDS, port, ignore_unexpected=True)
     except (dns.exception.DNSException, OSError) as error:
         raise ParentLacks(f"parent {server}: does not answer: {error}") from None
     if answer.rcode() != dns.rcode.NOERROR:
         raise ParentLacks(f"parent {server}: answers {dns.rcode.to_text(answer.rcode())} to the question for the DS")
-    sets = [rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.DS]
+    asked = query.question[0].name
+    sets = [rrset for rrset in answer.answer if (rrset.name, rrset.rdtype) == (asked, dns.rdatatype.DS)]
     return {_compared(rdata.to_text()) for rrset in sets for rdata in rrset}
 
 

@@ -23,23 +23,23 @@ def parent(*records: str) -> Running:
     return Running(replace(world, site=replace(world.site, zones=zones)))
 
 
-def test_the_parent_has_them() -> None:
+async def test_the_parent_has_them() -> None:
     """Exactly these, whatever the case and spaces of digests; one more or less is named."""
     with parent(NEW) as one, parent(OLD, NEW) as both, parent() as none:
         at = [("127.0.0.1", server.port) for server in (one, both, none)]
-        check_parents("child.parent.test", [NEW.lower().replace("cdcd", "cd cd", 1)], at[:1])
+        await check_parents("child.parent.test", [NEW.lower().replace("cdcd", "cd cd", 1)], at[:1])
         with pytest.raises(ParentLacks, match=f"still has {OLD}"):
-            check_parents("child.parent.test", [NEW], at[:2])
+            await check_parents("child.parent.test", [NEW], at[:2])
         with pytest.raises(ParentLacks, match=f"lacks {OLD}"):
-            check_parents("child.parent.test", [OLD, NEW], at[:1])
+            await check_parents("child.parent.test", [OLD, NEW], at[:1])
         with pytest.raises(ParentLacks, match=f"lacks {NEW}"):
-            check_parents("child.parent.test", [NEW], at[2:])
+            await check_parents("child.parent.test", [NEW], at[2:])
         with pytest.raises(ParentLacks, match="answers REFUSED"):
-            check_parents("child.nowhere.invalid", [NEW], at[:1])
+            await check_parents("child.nowhere.invalid", [NEW], at[:1])
 
 
-def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is silent lacks them."""
     monkeypatch.setattr("dnsvip.dns.io.parents.SECONDS", 0.2)
     with pytest.raises(ParentLacks, match="does not answer"):
-        check_parents("child.parent.test", [NEW], [("127.0.0.1", free_port())])
+        await check_parents("child.parent.test", [NEW], [("127.0.0.1", free_port())])
