@@ -1,4 +1,7 @@
-"""Makes the catalog zones of a site, and the zones that its consumed catalogs name (RFC 9432), on the node on duty."""
+"""Makes the catalog zones of a site, and the zones that its consumed catalogs name (RFC 9432), on the node on duty.
+
+What a catalog says is read in a thread, as it may be large and a primary's: queries do not wait for that.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
+from dnsvip.dns.replication.catalogs import CatalogError, Plan, catalog_text, listed, members_of, orphans, planned
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import DnsvipError, StoreError
@@ -36,7 +39,9 @@ class Catalogs:
         self._server, self._follower, self._duty = server, follower, duty
         self._faults: dict[str, str] = {}
         self._looked: tuple[object, object] | None = None
-        """The zones as last looked at on duty: they are looked at again where there are others, or a change failed."""
+        """The zones as last looked at on duty: they are looked at again where there are others, or a change failed.
+        What a catalog asks for in vain it does until there are others."""
+        self._failed = False
 
     def warnings(self) -> list[tuple[str, str]]:
         """The catalogs that cannot be followed as they are, and why."""
@@ -56,14 +61,15 @@ class Catalogs:
         if self._looked is not None and self._looked[0] is zones and self._looked[1] is answered:
             return
         faults: dict[str, str] = {}
+        self._failed = False
         for name, zone in zones.items():
             if zone.catalog is not None and (fault := await self._tend(zones, zone)):
                 faults[name] = fault
-        failed = await self._apply("catalogs", orphans(zones))
+        await self._apply("catalogs", await asyncio.to_thread(orphans, zones))
         for name, fault in faults.items():
             if self._faults.get(name) != fault:
                 log.warning("a catalog zone cannot be followed", zone=name, error=fault)
-        self._faults, self._looked = faults, None if faults or failed else (zones, answered)
+        self._faults, self._looked = faults, None if self._failed else (zones, answered)
 
     async def _tend(self, zones: Mapping[str, Zone], catalog: Zone) -> str:
         """Bring a catalog or its members up to date; what is wrong."""
@@ -73,7 +79,7 @@ class Catalogs:
                 return await self._make(zones, catalog, compiled)
             if compiled is None:
                 return ""  # not transferred yet, or expired: its members stay
-            plan = planned(zones, catalog, members_of(compiled))
+            plan = await asyncio.to_thread(_plan, zones, catalog, compiled)
         except CatalogError as error:
             return str(error)
         fault = await self._apply(catalog.name, plan.changes)
@@ -81,10 +87,10 @@ class Catalogs:
         return fault or "; ".join(plan.faults[:SHOWN]) + more
 
     async def _make(self, zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> str:
-        members = listed(zones.values())
-        if compiled is not None and members_of(compiled) == members:
+        text = await asyncio.to_thread(_text_to_make, zones, catalog, compiled)
+        if text is None:
             return ""
-        after = replace(catalog, text=catalog_text(catalog.name, members, compiled, time.time()))
+        after = replace(catalog, text=text)
         return await self._apply(catalog.name, [Change("zone", catalog.name, "~", catalog, after)])
 
     async def _apply(self, catalog: str, changes: Sequence[Change]) -> str:
@@ -96,8 +102,22 @@ class Catalogs:
                 assert store is not None  # noqa: S101 - for mypy
                 await store.objects.apply(some, f"catalog ({catalog})", "api")
             except StoreError as error:
+                self._failed = True
                 return str(error)
             except DnsvipError as error:  # another change came first, or a rule forbids it
+                self._failed = True
                 return f"zones cannot be made or removed as it asks for: {error}"[:300]
             log.info("a catalog was followed", catalog=catalog, changes=len(some))
         return ""
+
+
+def _plan(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone) -> Plan:
+    return planned(zones, catalog, members_of(compiled))
+
+
+def _text_to_make(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> str | None:
+    """The text of a catalog that is made; None where it has its members already."""
+    members = listed(zones.values())
+    if compiled is not None and members_of(compiled) == members:
+        return None
+    return catalog_text(catalog.name, members, compiled, time.time())

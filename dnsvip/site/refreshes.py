@@ -18,6 +18,10 @@ NOTICE_PAUSE = 1.0
 """Seconds between checks that NOTIFY asks for."""
 
 
+AHEAD = 60.0
+"""Seconds that the clocks of nodes may be apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timers:
     """Those of a zone's SOA in seconds."""
@@ -67,7 +71,10 @@ class RefreshState:
 
 
 def is_due(state: RefreshState, now: float) -> bool:
-    """Whether primaries are to be asked."""
+    """Whether primaries are to be asked: also where they were last asked later than now, as a clock that was ahead or a
+    damaged row has it."""
+    if max(state.checked_at, state.tried_at) > now + AHEAD:
+        return True
     if state.notified_at > state.tried_at:
         return now >= state.tried_at + NOTICE_PAUSE
     return now >= state.next_at
@@ -85,13 +92,13 @@ def checked(state: RefreshState, now: float, serial: int, timers: Timers, primar
 
 def failed(state: RefreshState, now: float, error: str, stored: tuple[int, Timers] | None) -> RefreshState:
     """The state after no primary could be used. A zone that is `stored`, of which no check is known, as after a
-    restore, expires counted from now."""
+    restore, or one that is later than now, expires counted from now."""
     serial, timers = (None, state.timers) if stored is None else (stored[0], stored[1].bounded())
     return replace(
         state,
         serial=serial,
         timers=timers,
-        checked_at=state.checked_at or now,
+        checked_at=min(state.checked_at, now) or now,
         tried_at=now,
         failures=state.failures + 1,
         error=error,

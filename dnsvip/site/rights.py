@@ -214,10 +214,11 @@ class Rights:
             for scope in self.scopes
         )
 
-    def gives(self, kind: str, name: str, attributes: Iterable[str]) -> bool:
-        """Whether one of the scopes that allow to write an object gives and takes these attributes, NAME=VALUE."""
+    def gives(self, kind: str, name: str, attributes: Iterable[str], action: Action = Action.WRITE) -> bool:
+        """Whether one of the scopes that allow to write an object, or to delete it, gives and takes these attributes,
+        NAME=VALUE."""
         given = list(attributes)
-        return any(scope.allows(Action.WRITE, kind, name, self.zones) and scope.gives(given) for scope in self.scopes)
+        return any(scope.allows(action, kind, name, self.zones) and scope.gives(given) for scope in self.scopes)
 
     def unreached(self, kind: str, name: str, references: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
         """One of the objects (kind, name) that an object is to refer to newly and that no scope which allows to write

@@ -322,6 +322,22 @@ async def test_attributes_of_services_are_narrowed(api: Api) -> None:
     await api.ok("PATCH", "services/www.example.test", {"attributes": {"lang": "en"}}, headers=headers)
 
 
+async def test_attributes_are_not_lost_by_deleting(api: Api) -> None:
+    """Who may not take an attribute does not take it by deleting what has it, to make it anew without."""
+    await api.ok("PUT", "clients/narrow", {"id": 9000, "tier": "gold", "attributes": {"lang": "fr"}})
+    await api.ok("PATCH", "services/www.example.test", {"attributes": {"lang": "fr"}})
+    places = "clients/narrow", "services/www.example.test"
+    scope = {"actions": ["write", "delete"], "kinds": ["client", "service"]}
+    for n, (patterns, status) in enumerate(((["lang=en"], 403), (["plan=*", "lang=f*"], 204))):
+        headers = await made(api, f"narrow-{n}", scopes=[scope | {"attributes": patterns}])
+        answers = [await api("DELETE", place, headers=headers) for place in places]
+        assert [answer.status for answer in answers] == [status] * 2
+    both = [scope | {"actions": ["write"]}, scope | {"actions": ["delete"], "attributes": ["lang=en"]}]
+    await api.ok("PUT", "clients/narrow", {"id": 9000, "tier": "gold", "attributes": {"lang": "fr"}})
+    headers = await made(api, "apart", scopes=both)
+    check(await api("DELETE", "clients/narrow", headers=headers), "forbidden")
+
+
 async def test_attributes_are_passed_on_narrowed(api: Api) -> None:
     """Who may give some attributes makes no token that gives others, and applies no site; a pattern is NAME=VALUE."""
     scope = {"actions": ["read", "write"], "kinds": ["*"], "attributes": ["lang=*"]}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
-from dnsvip.dns.zones.zone import compile_zone, serial_of
+from dnsvip.dns.zones.zone import Node, compile_zone, serial_of
 from dnsvip.site import CatalogRole, Transfer, Zone
 from dnsvip.site.plan import Change
 
@@ -57,6 +59,32 @@ def test_no_catalog(text: str, what: str) -> None:
     """A zone that does not say clearly what its members are changes nothing."""
     with pytest.raises(CatalogError, match=what):
         members(text)
+
+
+def test_too_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that names too many zones is refused where the first one too many stands, not when all have been read:
+    a primary may name a million, and queries wait meanwhile."""
+    monkeypatch.setattr("dnsvip.dns.replication.catalogs.MOST_MEMBERS", 2)
+    start = '$TTL 0\n@ SOA invalid. invalid. 1 1 1 1 1\n@ NS invalid.\nversion TXT "2"\n'
+    zone = compile_zone(Zone(NAME, start + "".join(f"{n}.zones PTR {n}.test.\n" for n in range(3))))
+    unread = _Unread(zone.nodes)
+    for n in range(3, 9):
+        unread[(str(n).encode(), b"zones", *zone.apex)] = unread[(b"0", b"zones", *zone.apex)]
+    with pytest.raises(CatalogError, match="more than 2 zones"):
+        members_of(replace(zone, nodes=unread))
+    assert unread.left == 6
+
+
+class _Unread(dict[Labels, Node]):
+    """Nodes that count how many of them have not been looked at."""
+
+    left = 0
+
+    def items(self) -> Any:
+        self.left = len(self)
+        for item in super().items():
+            self.left -= 1
+            yield item
 
 
 def test_what_else_a_catalog_has() -> None:

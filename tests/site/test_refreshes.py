@@ -68,6 +68,16 @@ def test_a_zone_without_a_state() -> None:
     assert failed(state, 600.0, "away", (7, TIMERS)).expires_at == 5500.0
 
 
+def test_a_check_that_is_yet_to_come() -> None:
+    """A zone that was checked later than now, by a clock that was ahead or in a damaged row, is asked for at once;
+    where nobody answers it expires counted from now."""
+    ahead = checked(NEW, 1e9, 7, TIMERS, "192.0.2.1:53")
+    assert is_due(ahead, 500.0)
+    bad = failed(ahead, 500.0, "away", (7, TIMERS))
+    assert (bad.expires_at, is_due(bad, 599.0), is_due(bad, 600.0)) == (5500.0, False, True)
+    assert not is_due(checked(NEW, 501.0, 7, TIMERS, ""), 500.0)
+
+
 @pytest.mark.parametrize(
     ("timers", "bounded"),
     [

@@ -331,6 +331,8 @@ async def change(
         changes = broken is not None or after != before
         if changes and after is not None:
             _permit_references(request, resource.name, name, before, after)
+        if before is not None and after is None:
+            _permit_loss(request, resource.name, name, before)
         return before, after, changes
 
     for attempt in range(TRIES):
@@ -371,6 +373,16 @@ def _permit_references(
         raise Refusal(
             "forbidden", f"This token lacks a scope write:{kind} for {name} that reaches the {other} {named!r}."
         )
+
+
+def _permit_loss(request: web.Request, kind: str, name: str, before: SiteObject) -> None:
+    """Raise Refusal where an object is to be deleted with an attribute that the scope which allows that does not take:
+    made anew it would not have it."""
+    rights: Rights = request[CALLER].rights
+    taken = new_attributes(before, None)
+    if taken and not rights.gives(kind, name, taken, Action.DELETE):
+        text = f"This token lacks a scope delete:{kind} for {name} that reaches its attributes, which go with it."
+        raise Refusal("forbidden", text)
 
 
 async def changed_response(resource: Resource, request: web.Request, outcome: Outcome) -> web.Response:
