@@ -28,6 +28,10 @@ SOON_SECONDS, GAP_SECONDS = 1.0, 0.2
 """Longest time of one fetch; what a look may take that an unknown epoch waits for, and least time from one to the
 next."""
 
+UNKNOWN, UNKNOWN_SECONDS = "too-many-attempts", 2.0
+"""A kind of 429 that no good token gets, however many wrong ones come from this machine, but one that was made within
+half a second; and how long it is not believed. Who sends wrong ones hides no 401 by it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +45,8 @@ class Feed:
         self._keys: dict[str, DecodingKeys] = {}
         self._tags: dict[str, str] = {}
         self._failing: dict[str, str] = {}
+        self._unknown: dict[str, float] = {}
+        """Cluster -> since when the API has said UNKNOWN (monotonic seconds)."""
         self._asked = asyncio.Event()
         self._looked = asyncio.Condition()
         self._looks, self._looking, self._begun, self._resting_until = 0, False, 0.0, 0.0
@@ -124,20 +130,30 @@ class Feed:
         if name in self._tags and name in self._keys:
             headers["If-None-Match"] = self._tags[name]
         async with session.get(f"/api/v1/clusters/{quote(name, safe='')}/decoding-keys", headers=headers) as answer:
+            if answer.status != 429:
+                self._unknown.pop(name, None)
             if answer.status == 304:
                 return False
             body = await answer.content.read(MOST_BYTES + 1)
             if len(body) > MOST_BYTES or not answer.content.at_eof():
                 raise ConfigError(f"the API's answer is larger than {MOST_BYTES} bytes")
-            if answer.status in (401, 403, 404):
-                self._forget(name, f"the API answers {answer.status}: {_detail(body)}")
+            why = f"the API answers {answer.status}: {_said(body, 'detail')}"
+            if answer.status in (401, 403, 404) or (answer.status == 429 and self._is_unknown(name, body)):
+                self._forget(name, why)
                 return True
             if answer.status != 200:
-                raise ConfigError(f"the API answers {answer.status}: {_detail(body)}")
+                raise ConfigError(why)
             fetched = read(body, "the API's answer")
             self._tags[name] = answer.headers.get("ETag", "")
         self._keys[name] = fetched
         return True
+
+    def _is_unknown(self, name: str, refusal: bytes) -> bool:
+        """Whether the API has said for long enough that it does not know the token."""
+        if not _said(refusal, "type").endswith(f":{UNKNOWN}"):
+            return False
+        now = time.monotonic()
+        return now >= self._unknown.setdefault(name, now) + UNKNOWN_SECONDS
 
     def _forget(self, name: str, why: str) -> None:
         """The keys of a cluster that is gone or closed to the token are not used any more."""
@@ -160,7 +176,8 @@ class Feed:
             log.warning("the keys cannot be stored: a restart needs the API", error=str(error))
 
 
-def _detail(body: bytes) -> str:
+def _said(body: bytes, what: str) -> str:
+    """A text of a problem; empty where there is none."""
     with suppress(ValueError, AttributeError):
-        return str(json.loads(body).get("detail", ""))[:200]
+        return str(json.loads(body).get(what, ""))[:200]
     return ""
