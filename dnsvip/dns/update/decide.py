@@ -7,7 +7,7 @@ API stay, and nobody sees them here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -52,7 +52,7 @@ def decide(before: ZoneSets, wire: bytes, permission: Permission) -> Decided:
         _check_prerequisites(message, sets)
         for record in message.updates:
             sets.make(record)
-        after = finished(before, sets.sets, sets.touched)
+        after = finished(before, sets.made(), sets.touched)
     except Refused as refused:
         return Decided(refused.rcode, why=refused.why)
     except InvalidSite as error:
@@ -88,20 +88,34 @@ _UNMET = {
 
 
 class _Sets:
-    """The sets of a zone while it is updated, and the types that each name has."""
+    """The sets of a zone while it is updated, and the types that each name has. Each record of a message takes constant
+    time, however many its set has."""
 
     def __init__(self, before: ZoneSets, apex: Labels, permission: Permission) -> None:
-        self.sets: dict[Key, RecordSet] = dict(before.sets)
         self.touched: dict[Key, None] = {}
         self._apex, self._permission = apex, permission
+        self._before, self._changing = before.sets, dict[Key, _Changing]()
         self._types: dict[Labels, set[int]] = {}
         for (name, rtype), record_set in before.sets.items():
             if record_set.served:
                 self._types.setdefault(name, set()).add(rtype)
 
-    def served(self, name: Labels, rtype: int) -> Sequence[Entry]:
-        """The records of a set."""
-        record_set = self.sets.get((name, rtype))
+    def made(self) -> dict[Key, RecordSet]:
+        """The sets as they are now."""
+        sets = dict(self._before)
+        for key in self.touched:
+            after = self._changing[key].made()
+            if after is not None:
+                sets[key] = after
+            else:
+                sets.pop(key, None)
+        return sets
+
+    def served(self, name: Labels, rtype: int) -> Collection[Entry]:
+        """The records of a set; their TTLs are those of before."""
+        if (changing := self._changing.get((name, rtype))) is not None:
+            return changing.entries.values()
+        record_set = self._before.get((name, rtype))
         return record_set.served if record_set else ()
 
     def types(self, name: Labels) -> set[int]:
@@ -152,10 +166,8 @@ class _Sets:
             rtype == Type.SOA and not self._is_newer(name, rdata)
         ):
             return
-        replaced = [entry for entry in self.served(name, rtype) if rtype in SINGLE or _same(entry.rdata, rdata)]
-        written = next((entry.written for entry in replaced if entry.rdata == rdata), "")
-        kept = [replace(e, ttl=record.ttl) for e in self.served(name, rtype) if e not in replaced]
-        self._put(record.owner, name, rtype, [*kept, Entry(record.ttl, rdata, written)])
+        self._change(name, rtype).add(record.owner, record.ttl, rdata)
+        self._types.setdefault(name, set()).add(rtype)
 
     def _is_newer(self, name: Labels, rdata: Any) -> bool:
         """Whether an SOA has a higher serial than that of the zone (RFC 1982)."""
@@ -165,32 +177,88 @@ class _Sets:
     def _delete(self, name: Labels, rtype: int) -> None:
         """A whole set; SOA and NS of the apex stay (section 3.4.2.3)."""
         if not self._stays(name, rtype) and self.served(name, rtype):
-            self._put((), name, rtype, ())
+            self._change(name, rtype).clear()
+            self.types(name).discard(rtype)
 
     def _delete_one(self, record: UpdateRecord) -> None:
         """One record; the SOA stays, and the last NS of the apex (section 3.4.2.4)."""
-        name, rtype, served = record.key, record.rtype, self.served(record.key, record.rtype)
-        kept = [entry for entry in served if entry.rdata != record.rdata]
-        if rtype == Type.SOA or len(kept) == len(served) or (not kept and self._stays(name, rtype)):
+        name, rtype, rdata = record.key, record.rtype, cast("dns.rdata.Rdata", record.rdata)
+        changing = self._changed(name, rtype)
+        is_last = len(changing.entries) == 1
+        if rtype == Type.SOA or not changing.has(rdata) or (is_last and self._stays(name, rtype)):
             return
-        self._put((), name, rtype, kept)
+        self._change(name, rtype).remove(rdata)
+        if is_last:
+            self.types(name).discard(rtype)
 
-    def _put(self, owner: Labels, name: Labels, rtype: int, served: Sequence[Entry]) -> None:
-        """Make a set have these records beside its disabled ones."""
-        key = (name, rtype)
-        old = self.sets.get(key) or RecordSet(owner, rtype)
-        new = replace(old, entries=(*served, *(entry for entry in old.entries if entry.disabled)))
-        if new.entries or new.comments:
-            self.sets[key] = new
-        else:
-            del self.sets[key]
-        (self._types.setdefault(name, set()).add if served else self.types(name).discard)(rtype)
-        self.touched[key] = None
+    def _change(self, name: Labels, rtype: int) -> _Changing:
+        """A set that is to change."""
+        self.touched[name, rtype] = None
+        return self._changed(name, rtype)
+
+    def _changed(self, name: Labels, rtype: int) -> _Changing:
+        key = name, rtype
+        changing = self._changing.get(key)
+        if changing is None:
+            changing = self._changing[key] = _Changing(rtype, self._before.get(key))
+        return changing
 
 
-def _same(one: dns.rdata.Rdata, other: dns.rdata.Rdata) -> bool:
-    """Whether a new record takes the place of one: the same data, or a WKS of the same address and protocol."""
-    if one.rdtype == dns.rdatatype.WKS and other.rdtype == dns.rdatatype.WKS:
-        first, second = cast("Any", one), cast("Any", other)
-        return bool((first.address, first.protocol) == (second.address, second.protocol))
-    return bool(one == other)
+class _Changing:
+    """A set of a type while it is updated: its served records by what a new one takes the place of."""
+
+    def __init__(self, rtype: int, before: RecordSet | None) -> None:
+        self.entries = {_identity(entry.rdata): entry for entry in (before.served if before else ())}
+        self._rtype, self._before = rtype, before
+        self._ttl: int | None = None
+
+    def has(self, rdata: dns.rdata.Rdata) -> bool:
+        """Whether it has this very record."""
+        entry = self.entries.get(_identity(rdata))
+        return entry is not None and bool(entry.rdata == rdata)
+
+    def add(self, owner: Labels, ttl: int, rdata: dns.rdata.Rdata) -> None:
+        """Add a record, with whose TTL they all are then."""
+        identity = _identity(rdata)
+        replaced = self.entries.pop(identity, None)
+        written = replaced.written if replaced is not None and replaced.rdata == rdata else ""
+        self.entries[identity] = Entry(ttl, rdata, written)
+        self._ttl = ttl
+        if self._before is None:
+            self._before = RecordSet(owner, self._rtype)
+
+    def remove(self, rdata: dns.rdata.Rdata) -> None:
+        """Remove a record that it has."""
+        del self.entries[_identity(rdata)]
+        self._forget()
+
+    def clear(self) -> None:
+        """Remove all records."""
+        self.entries.clear()
+        self._forget()
+
+    def made(self) -> RecordSet | None:
+        """The set as it is now; None where nothing is left of it."""
+        if self._before is None:
+            return None
+        ttl, served = self._ttl, list(self.entries.values())
+        if ttl is not None:
+            served = [replace(entry, ttl=ttl) for entry in served]
+        return replace(self._before, entries=(*served, *(entry for entry in self._before.entries if entry.disabled)))
+
+    def _forget(self) -> None:
+        """Without records, disabled ones or comments it is no more: one that is made then is written anew."""
+        before = self._before
+        if not self.entries and before and not before.comments and not any(entry.disabled for entry in before.entries):
+            self._before = self._ttl = None
+
+
+def _identity(rdata: dns.rdata.Rdata) -> Hashable:
+    """What a new record shares with one whose place it takes: the data, of a WKS address and protocol, nothing of types
+    that are single."""
+    if rdata.rdtype in SINGLE:
+        return ()
+    if rdata.rdtype == dns.rdatatype.WKS:
+        wks = cast("Any", rdata)
+        return wks.address, wks.protocol
+    return rdata.to_digestable()

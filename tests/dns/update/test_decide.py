@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+import dns.name
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
@@ -327,3 +329,23 @@ def test_every_cut_is_malformed() -> None:
     before = read_sets(ZONE)
     for end in range(12, len(wire)):
         assert decide(before, wire[:end], permission).rcode == Rcode.FORMERR
+
+
+def test_many_records_of_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record of a message is compared with one of its set, not with all: a message of 32 KiB took 20 seconds, for
+    which all other updates waited."""
+    compared = 0
+    plain: Callable[[Any, object], bool] = dns.rdata.Rdata.__eq__
+
+    def counted(one: dns.rdata.Rdata, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return plain(one, other)
+
+    monkeypatch.setattr(dns.rdata.Rdata, "__eq__", counted)
+    added: list[Row] = [("x", IN, "A", f"192.0.2.{n}") for n in range(200)]
+    gone: list[Row] = [("x", NONE, "A", f"192.0.2.{n}") for n in range(1, 200)]
+    decided = outcome([], [*added, *added, *gone])
+    assert decided.rcode == Rcode.NOERROR, decided.why
+    assert {line for line in lines(decided.zone) if line.startswith("x ")} == {"x 60 A 192.0.2.0"}
+    assert compared < 2000
