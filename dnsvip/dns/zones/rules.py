@@ -164,9 +164,9 @@ def _size_problems(key: Labels, here: Sequence[Record]) -> Iterator[str]:
                 f"line {record.line}: {_text(key)}: a {_type(record.rtype)} record of {size + name_length(key)} bytes"
                 f" with its owner; {MESSAGE_ROOM} fit a message"
             )
-    for rtype, size in sizes.items():
-        some = [record for record in here if record.rtype == rtype]
-        if size > MESSAGE_ROOM and len(some) > 1:
+    for rtype in (rtype for rtype, size in sizes.items() if size > MESSAGE_ROOM):  # a name may have all 65,536 types
+        some, size = [record for record in here if record.rtype == rtype], sizes[rtype]
+        if len(some) > 1:
             yield (
                 f"line {some[0].line}: {_text(key)}: its {len(some)} {_type(rtype)} records have {size} bytes"
                 f" together; {MESSAGE_ROOM} fit a message"
