@@ -150,10 +150,9 @@ async def test_a_database_of_before(url: str, kek: KeyEncryptionKey, site: Site,
     await store.close()
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # PostgreSQL keeps its numbers
 async def test_a_floor_that_is_damaged(filled: Store) -> None:
     """Where it cannot be read, it is above all that can have been given."""
-    if not filled.objects._session.database.is_sqlite:
-        pytest.skip("PostgreSQL keeps its numbers")
     async with filled.objects._session.write_unordered() as connection:
         await connection.execute(text("UPDATE state SET key_floor = 'x'"))
     await filled.objects.apply([drop("client", "acme"), put("client", client(1))], "me", "api")
