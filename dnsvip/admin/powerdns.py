@@ -33,9 +33,10 @@ from dnsvip.admin.objects.zones import ZONE, check, of_zone
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
 from dnsvip.admin.powerdns_jobs import CHALLENGE, LARGEST, edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
+from dnsvip.dns.zones.sets import NEAR, near_serial, soa_serial
 from dnsvip.errors import Conflict, DnsvipError, Problem
 from dnsvip.site import Zone
-from dnsvip.site.plain import SiteObject, canonical_name
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
 from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
 from dnsvip.site.size import is_large
@@ -111,13 +112,19 @@ async def zone(request: web.Request) -> web.Response:
     stored, query = await zone_in(request), request.query
     if (whole := query.get("rrsets", "true")) not in ("true", "false"):
         raise Refusal("bad-request", f"rrsets: is {whole!r}; true and false are known here.")
-    shown = forms.zone_details(stored)
+    shown = await details(request, stored)
     text = json.dumps(shown, ensure_ascii=False)
     if whole == "true":
         sets = await of_zone(request, shown_sets, stored, query.get("rrset_name"), query.get("rrset_type"))
         text = f'{text[:-1]}, "rrsets": {sets}}}'
     tag = await aside(request, lambda: bodies.etag(ZONE.shown(stored)), large=is_large(stored))
     return web.Response(text=text + "\n", content_type="application/json", headers={"ETag": tag})
+
+
+async def details(request: web.Request, zone: Zone) -> JsonObject:
+    """A zone by itself. Its SOA may stand anywhere in its text."""
+    serial = await worked(request, near_serial, zone, NEAR, small=True)
+    return forms.zone_details(zone, await of_zone(request, soa_serial, zone) if serial is None else serial)
 
 
 async def patch(request: web.Request) -> web.Response:

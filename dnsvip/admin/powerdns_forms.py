@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from dnsvip import __version__
 from dnsvip.admin.http.operation import ROOT, adapter
 from dnsvip.dns.zones.edit import How, Replacement
-from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets, soa_serial
+from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject, problem_of
@@ -178,9 +178,9 @@ def server() -> JsonObject:
     }
 
 
-def zone_head(zone: Zone) -> JsonObject:
-    """A zone as the list shows it."""
-    serial, key = soa_serial(zone), zone_id(zone.name)
+def zone_head(zone: Zone, serial: int) -> JsonObject:
+    """A zone as the list shows it, with the serial of its SOA."""
+    key = zone_id(zone.name)
     numbers = {"serial": serial, "edited_serial": serial, "notified_serial": serial, "last_check": 0}
     names = {
         "id": key,
@@ -199,11 +199,11 @@ def zone_head(zone: Zone) -> JsonObject:
     }
 
 
-def zone_details(zone: Zone) -> JsonObject:
+def zone_details(zone: Zone, serial: int) -> JsonObject:
     """A zone by itself, without its record sets."""
     keys: JsonObject = {"master_tsig_key_ids": [], "slave_tsig_key_ids": []}
     rules = {"api_rectify": False, "nsec3narrow": False, "nsec3param": "", "soa_edit": "", "soa_edit_api": "DEFAULT"}
-    return {**zone_head(zone), **keys, **rules}
+    return {**zone_head(zone, serial), **keys, **rules}
 
 
 def rrsets(zone: ZoneSets, name: str | None, rtype: str | None) -> list[JsonObject]:

@@ -23,7 +23,7 @@ from dnsvip.admin.http.bodies import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.record import labels_of
-from dnsvip.dns.zones.sets import ZoneSets, read_sets
+from dnsvip.dns.zones.sets import ZoneSets, near_serial, read_sets
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Dnssec, Zone
 from dnsvip.site.plain import JsonObject
@@ -37,6 +37,9 @@ LARGEST = 4096
 
 KEPT, KEPT_TEXT = 2, 1 << 20
 """Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
+
+LISTED = 1 << 16
+"""Characters of a zone in which its SOA is looked for where many are listed; others may write them."""
 
 _known: OrderedDict[str, ZoneSets] = OrderedDict()
 
@@ -112,7 +115,7 @@ def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
 
 def heads(_larger: Zone, zones: Sequence[Zone]) -> str:
     """Zones as the list shows them, as JSON without brackets."""
-    return json.dumps([forms.zone_head(zone) for zone in zones], ensure_ascii=False)[1:-1]
+    return json.dumps([forms.zone_head(z, near_serial(z, LISTED) or 0) for z in zones], ensure_ascii=False)[1:-1]
 
 
 def _challenges(sets: ZoneSets) -> int:

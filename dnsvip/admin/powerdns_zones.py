@@ -21,7 +21,7 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone
-from dnsvip.admin.powerdns import LIMIT, LIST, ONE, name_in, operation, zone_in, zone_pages
+from dnsvip.admin.powerdns import LIMIT, LIST, ONE, details, name_in, operation, zone_in, zone_pages
 from dnsvip.admin.powerdns_forms import SERVER
 from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets
 from dnsvip.admin.powerdns_zone_forms import Creating, Setting
@@ -50,7 +50,7 @@ async def create(request: web.Request) -> web.Response:
     if not zone.is_secondary:
         await check(request, name, {"text": zone.text})
     await change(ZONE, request, name, partial(_new, zone))
-    shown = forms.zone_details(zone)
+    shown = await details(request, zone)
     sets = await of_zone(request, shown_sets, zone, None, None)
     text = json.dumps(shown, ensure_ascii=False)
     return web.Response(status=201, text=f'{text[:-1]}, "rrsets": {sets}}}\n', content_type="application/json")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeAlias
 
 import dns.exception
@@ -26,6 +26,7 @@ import dns.rdtypes.ANY.SOA
 
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.content import UNREADABLE, content_of, read_content
+from dnsvip.dns.zones.generate import may_generate
 from dnsvip.dns.zones.record import Record, labels_of, record_of
 from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import InvalidSite, Problem
@@ -111,6 +112,10 @@ class ZoneSets:
     sets: Mapping[Key, RecordSet]
 
 
+NEAR = 1 << 12
+"""Characters of a text in which its SOA is looked for first."""
+
+
 def read_sets(zone: Zone) -> ZoneSets:
     """A zone's sets; raises InvalidSite for a text that cannot be served, or has a remark that cannot be read."""
     _, records, problems = read_zone(zone)
@@ -165,42 +170,52 @@ def entry_of(rtype: int, ttl: int, content: str, *, disabled: bool = False) -> E
 def _add_remarks(zone: Zone, sets: dict[Key, RecordSet]) -> None:
     if ";dnsvip-" not in zone.text:
         return
-    apex, problems = _apex(zone.name), []
+    apex, problems, remarks = _apex(zone.name), [], dict[Key, _Remarks]()
     for number, line in enumerate(zone.text.split("\n"), 1):
         if remark := _REMARK.fullmatch(line.rstrip("\r")):
             try:
-                _add_remark(apex, sets, *remark.groups())
+                _add_remark(apex, remarks, *remark.groups())
             except UNREADABLE as error:
                 problems.append(Problem(f"zone.{zone.name}", f"line {number}: {line[:80]!r} cannot be read: {error}"))
     if problems:
         raise InvalidSite(problems)
+    for key, some in remarks.items():
+        record_set = some.added(sets.get(key, RecordSet(some.owner, key[1])))
+        if record_set.entries or record_set.comments:
+            sets[key] = record_set
 
 
-def _add_remark(apex: dns.name.Name, sets: dict[Key, RecordSet], kind: str, rest: str) -> None:
+@dataclass(slots=True)
+class _Remarks:
+    """The remarks on one set: disabled records, comments, and how records are written, by their data."""
+
+    owner: Labels
+    disabled: list[Entry] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    written: dict[bytes, str] = field(default_factory=dict)
+
+    def added(self, to: RecordSet) -> RecordSet:
+        """A set with them. What is written of a record that is gone by now has been left behind."""
+        entries = to.entries
+        if self.written:
+            entries = tuple(replace(one, written=self.written.get(one.rdata.to_digestable(), "")) for one in entries)
+        return replace(to, entries=(*entries, *self.disabled), comments=(*to.comments, *self.comments))
+
+
+def _add_remark(apex: dns.name.Name, remarks: dict[Key, _Remarks], kind: str, rest: str) -> None:
     words = (_DISABLED if kind == "disabled" else _OTHER).fullmatch(rest)
     if words is None:
         raise ValueError("it has too few words")
     name, *ttl, mnemonic, value = words.groups()
     owner, rtype = dns.name.from_text(name, apex).labels[:-1], int(dns.rdatatype.from_text(mnemonic))
-    record_set = sets.get((lowered(owner), rtype), RecordSet(owner, rtype))
+    some = remarks.setdefault((lowered(owner), rtype), _Remarks(owner))
     match kind:
         case "disabled":
-            record_set = replace(
-                record_set, entries=(*record_set.entries, entry_of(rtype, int(ttl[0]), value, disabled=True))
-            )
+            some.disabled.append(entry_of(rtype, int(ttl[0]), value, disabled=True))
         case "content":
-            record_set = replace(record_set, entries=_written(record_set.entries, read_content(rtype, value), value))
+            some.written[read_content(rtype, value).to_digestable()] = value
         case _:
-            record_set = replace(record_set, comments=(*record_set.comments, Comment(**json.loads(value))))
-    if record_set.entries or record_set.comments:
-        sets[record_set.key] = record_set
-
-
-def _written(entries: tuple[Entry, ...], rdata: dns.rdata.Rdata, written: str) -> tuple[Entry, ...]:
-    """The entries, of which that with this data was written so; one that is gone by now has left its remark behind."""
-    return tuple(
-        replace(entry, written=written) if not entry.disabled and entry.rdata == rdata else entry for entry in entries
-    )
+            some.comments.append(Comment(**json.loads(value)))
 
 
 def _apex(name: str) -> dns.name.Name:
@@ -208,12 +223,31 @@ def _apex(name: str) -> dns.name.Name:
 
 
 def soa_serial(zone: Zone) -> int:
-    """The serial of a zone's SOA, 0 where it has none; only as much of the text is read as it takes."""
-    for text in (_head(zone.text), zone.text):
+    """The serial of a zone's SOA, 0 where it has none; where it is not near the beginning, the whole text is read."""
+    serial = near_serial(zone, NEAR)
+    return next(filter(None, map(_serial, read_zone(zone)[1])), 0) if serial is None else serial
+
+
+def near_serial(zone: Zone, most: int) -> int | None:
+    """As `soa_serial`, of an SOA within the first `most` characters; None where there is none, or lines before it make
+    many records. Only as much of these is read as it takes."""
+    if not zone.text:
+        return 0
+    near = zone.text[:most]
+    if len(near) < len(zone.text):
+        near = near[: near.rfind("\n") + 1]
+    for text in (_head(near), near):
+        if may_generate(text):
+            return None
         for record in read_zone(Zone(zone.name, text))[1]:
-            if isinstance(record.rdata, dns.rdtypes.ANY.SOA.SOA):
-                return record.rdata.serial
-    return 0
+            if (serial := _serial(record)) is not None:
+                return serial
+    return None
+
+
+def _serial(record: Record) -> int | None:
+    soa = record.rdata
+    return soa.serial if isinstance(soa, dns.rdtypes.ANY.SOA.SOA) else None
 
 
 def _head(text: str) -> str:
