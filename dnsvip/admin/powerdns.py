@@ -29,7 +29,7 @@ from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
 from dnsvip.admin.http.work import SMALL, aside, has_turn, is_small, locked, small_turn, turn, worked
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import ZONE, check, of_zone
+from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest
 from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
 from dnsvip.admin.powerdns_jobs import CHALLENGE, LARGEST, edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
@@ -99,11 +99,7 @@ async def zones(request: web.Request) -> web.Response:
     """The zones that the caller may see, or the one that `zone` names."""
     wanted = request.query.get("zone")
     name = None if wanted is None else canonical_name("zone", wanted)
-    shown = [
-        await of_zone(request, heads, max(page, key=lambda zone: len(zone.text)), page)
-        async for page in zone_pages(request, name)
-        if page
-    ]
+    shown = [await of_zone(request, heads, slowest(*page), page) async for page in zone_pages(request, name) if page]
     return web.Response(text=f"[{', '.join(shown)}]\n", content_type="application/json")
 
 

@@ -96,7 +96,7 @@ def exported(zone: Zone) -> str:
     )
 
 
-def found(_larger: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most: int) -> list[JsonObject]:
+def found(_slowest: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most: int) -> list[JsonObject]:
     """What in zones fits a pattern by name or content, at most so much; of the kind `wanted`, or all."""
     fits = re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)  # which never looks back far
     some: list[JsonObject] = []
@@ -113,7 +113,7 @@ def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:
     return json.dumps(forms.rrsets(sets_of(zone), name, rtype), ensure_ascii=False)
 
 
-def heads(_larger: Zone, zones: Sequence[Zone]) -> str:
+def heads(_slowest: Zone, zones: Sequence[Zone]) -> str:
     """Zones as the list shows them, as JSON without brackets."""
     return json.dumps([forms.zone_head(z, near_serial(z, LISTED) or 0) for z in zones], ensure_ascii=False)[1:-1]
 

@@ -20,7 +20,7 @@ from dnsvip.admin.http.collection import change
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL, turn, worked
 from dnsvip.admin.node import NODE
-from dnsvip.admin.objects.zones import ZONE, check, of_zone
+from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest
 from dnsvip.admin.powerdns import LIMIT, LIST, ONE, details, name_in, operation, zone_in, zone_pages
 from dnsvip.admin.powerdns_forms import SERVER
 from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets
@@ -122,8 +122,7 @@ async def search(request: web.Request) -> web.Response:
     async with turn(request):  # a look at everything
         async for page in zone_pages(request, None):
             if page and len(some) < int(most):
-                largest = max(page, key=lambda zone: len(zone.text))
-                some += await of_zone(request, found, largest, page, pattern, wanted, int(most) - len(some))
+                some += await of_zone(request, found, slowest(*page), page, pattern, wanted, int(most) - len(some))
     return bodies.answer(some)
 
 

@@ -722,3 +722,24 @@ def test_many_remarks() -> None:
     written = [entry.written for entry in sets.sets[(b"t", b"example", b"test"), 16].entries]
     assert written == ["", *(f'"{n}" "\\120"' for n in range(1, 300))]
     assert compared < 3000
+
+
+async def test_a_short_zone_of_many_records(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zone whose few lines make many records is read by a process also beside a longer one of few, in a search and
+    when it is replaced: a thread kept the node busy for seconds."""
+    many = HEAD + "$GENERATE 1-2000 h$ A 192.0.2.1\n"
+    few = HEAD + "".join(f"x{n} A 192.0.2.1\n" for n in range(20))
+    await api.ok("PUT", "zones/many.test", {"text": many})
+    await api.ok("PUT", "zones/few.test", {"text": few})
+    here: list[str] = []
+
+    def noted(zone: Zone) -> Any:
+        here.append(zone.text)
+        return read_zone(zone)
+
+    for module in ("sets", "zone"):
+        monkeypatch.setattr(f"dnsvip.dns.zones.{module}.read_zone", noted)
+    found = await api.ok("GET", "servers/localhost/search-data?q=h1999*")
+    assert [one["name"] for one in found] == ["h1999.many.test."]
+    await api.ok("PUT", "zones/many.test", {"text": few})
+    assert not any("$GENERATE" in text for text in here)
