@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 
 import dns.rdatatype
 
@@ -96,14 +95,24 @@ def exported(zone: Zone) -> str:
     )
 
 
-def found(_slowest: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most: int) -> list[JsonObject]:
-    """What in zones fits a pattern by name or content, at most so much; of the kind `wanted`, or all."""
+def found(_slowest: Zone, zones: Sequence[Zone], pattern: str, wanted: str, most: int, size: int) -> list[JsonObject]:
+    """What in zones fits a pattern by name or content, at most so much, until it has a `size`; of the kind `wanted`, or
+    all."""
     fits = re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)  # which never looks back far
     some: list[JsonObject] = []
     for zone in zones:
         with suppress(InvalidSite):  # one that cannot be read is found by no record
-            some += islice(zone_forms.matches(zone, fits, wanted, sets_of), most - len(some))
+            for one in zone_forms.matches(zone, fits, wanted, sets_of):
+                if len(some) >= most or size <= 0:
+                    return some
+                some.append(one)
+                size -= size_of(one)
     return some
+
+
+def size_of(one: JsonObject) -> int:
+    """The characters of what was found, more or less."""
+    return 256 + len(one.get("content", ""))
 
 
 def shown_sets(zone: Zone, name: str | None, rtype: str | None) -> str:

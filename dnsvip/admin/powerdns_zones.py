@@ -23,7 +23,7 @@ from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest
 from dnsvip.admin.powerdns import LIMIT, LIST, ONE, details, name_in, operation, zone_in, zone_pages
 from dnsvip.admin.powerdns_forms import SERVER
-from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets
+from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets, size_of
 from dnsvip.admin.powerdns_zone_forms import Creating, Setting
 from dnsvip.dns.dnssec.keys import SigningKey
 from dnsvip.dns.zones.record import labels_of
@@ -34,6 +34,9 @@ from dnsvip.site.zone_keys import KeyState, signs_data
 
 MOST_FOUND, FOUND = 10_000, 100
 """What a search finds at most, and by default."""
+
+FOUND_SIZE = 4 << 20
+"""Characters of what it finds, from which on it ends: a record may have 64 KiB."""
 
 
 async def create(request: web.Request) -> web.Response:
@@ -119,10 +122,13 @@ async def search(request: web.Request) -> web.Response:
     if wanted not in ("all", "zone", "record", "comment"):
         raise Refusal("bad-request", "object_type: must be all, zone, record or comment.")
     some: list[JsonObject] = []
+    left = FOUND_SIZE
     async with turn(request):  # a look at everything
         async for page in zone_pages(request, None):
-            if page and len(some) < int(most):
-                some += await of_zone(request, found, slowest(*page), page, pattern, wanted, int(most) - len(some))
+            if page and len(some) < int(most) and left > 0:
+                more = await of_zone(request, found, slowest(*page), page, pattern, wanted, int(most) - len(some), left)
+                left -= sum(map(size_of, more))
+                some += more
     return bodies.answer(some)
 
 
