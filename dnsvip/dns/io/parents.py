@@ -9,10 +9,13 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from dnsvip.errors import DnsvipError
+from dnsvip.errors import DnsvipError, cut
 
 SECONDS = 5.0
 """For an answer of a server."""
+
+LONGEST = 1000
+"""Characters of records in a warning: a server may send thousands, and the warning is in every report of the node."""
 
 
 class ParentLacks(DnsvipError):
@@ -29,7 +32,7 @@ async def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tupl
         if found != right:
             missing, left = sorted(right - found), sorted(found - right)
             parts = [f"lacks {record}" for record in missing] + [f"still has {record}" for record in left]
-            raise ParentLacks(f"parent {server}: {'; '.join(parts)}: nothing is confirmed")
+            raise ParentLacks(f"parent {server}: {cut('; '.join(parts), LONGEST)}: nothing is confirmed")
 
 
 async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:

@@ -43,3 +43,11 @@ async def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnsvip.dns.io.parents.SECONDS", 0.2)
     with pytest.raises(ParentLacks, match="does not answer"):
         await check_parents("child.parent.test", [NEW], [("127.0.0.1", free_port())])
+
+
+async def test_many_records() -> None:
+    """A server that has hundreds of others is told in few words: the warning is in each report of the node."""
+    with parent(*(f"{n} 13 2 {'AB' * 32}" for n in range(200))) as many:
+        with pytest.raises(ParentLacks, match="still has") as lacks:
+            await check_parents("child.parent.test", [NEW], [("127.0.0.1", many.port)])
+        assert len(str(lacks.value)) < 1200
