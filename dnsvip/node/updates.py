@@ -108,14 +108,10 @@ class Updating:
             wall = time.time()
             if not await store.seen_updates.claim(pending.key, pending.mac, wall, wall + REMEMBERED_SECONDS):
                 return Rcode.REFUSED, "this update has been sent before"
-            made = False
-            try:
-                outcome = await self._tried(store, pending)
-                made = outcome[0] != Rcode.SERVFAIL
-                return outcome
-            finally:
-                if not made:
-                    await store.seen_updates.release(pending.key, pending.mac)
+            outcome = await self._tried(store, pending)  # where that raises it may be written all the same
+            if outcome[0] == Rcode.SERVFAIL:
+                await store.seen_updates.release(pending.key, pending.mac)
+            return outcome
 
     async def _tried(self, store: Store, pending: PendingUpdate) -> Outcome:
         """As often as others change the zone meanwhile."""

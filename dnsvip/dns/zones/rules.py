@@ -28,6 +28,9 @@ RECORD_HEAD, POINTER = 10, 2
 HINTS = 28
 """Bytes that address hints add to a SVCB or HTTPS record (RFC 9460 section 7.3)."""
 
+MOST_LABELS = 32_000_000
+"""Of all names of a zone, and of those above them, which exist as well (RFC 4592 section 2.2.2); eight bytes each."""
+
 SHOWN = 5
 """Lines named where a problem has many."""
 
@@ -46,6 +49,7 @@ def conflicts(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
         yield from _node_problems(key, here, apex)
         yield from _size_problems(key, here)
     yield from _dname_problems(nodes)
+    yield from _depth_problems(apex, nodes)
 
 
 def missing(apex: Labels, records: Sequence[Record]) -> Iterator[str]:
@@ -171,6 +175,23 @@ def _size_problems(key: Labels, here: Sequence[Record]) -> Iterator[str]:
                 f"line {some[0].line}: {_text(key)}: its {len(some)} {_type(rtype)} records have {size} bytes"
                 f" together; {MESSAGE_ROOM} fit a message"
             )
+
+
+def _depth_problems(apex: Labels, nodes: Nodes) -> Iterator[str]:
+    """Names, those above them included, that take more memory than a zone may."""
+    seen, labels = {apex}, 0
+    for name, here in nodes.items():
+        at = name
+        while at not in seen and len(at) > len(apex):
+            seen.add(at)
+            labels += len(at)
+            at = at[1:]
+        if labels > MOST_LABELS:
+            yield (
+                f"line {here[0].line}: up to here its names, and those above them, have more than {MOST_LABELS:,}"
+                " labels together; delegate a part of the zone"
+            )
+            return
 
 
 def _dname_problems(nodes: Nodes) -> Iterator[str]:

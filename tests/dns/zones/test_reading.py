@@ -232,3 +232,16 @@ def test_refusals_are_zone_errors() -> None:
     """Whatever is refused here is an InvalidSite, as every fault of a site."""
     with pytest.raises(ZoneError):
         compiled("$UNICODE 2008\n")
+
+
+def test_deep_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names between a record and the apex exist too, and take memory: their labels are bounded, however short the text.
+    Names that share them cost nothing more."""
+    monkeypatch.setattr("dnsvip.dns.zones.rules.MOST_LABELS", 20_000)
+    deep = "".join(f"{n:x}.{'a.' * 60}b A 192.0.2.1\n" for n in range(100))
+    assert refused(HEAD + deep) == []
+    apart = "".join(f"{'a.' * 60}{n:x} A 192.0.2.1\n" for n in range(100))
+    assert refused(HEAD + apart) == [
+        "line 14: up to here its names, and those above them, have more than 20,000 labels together; delegate a part of"
+        " the zone"
+    ]
