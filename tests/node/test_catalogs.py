@@ -11,6 +11,7 @@ from tests.dns.primaries import PrimaryKnot
 from tests.dns.secondaries import Secondary, SecondaryBind, SecondaryKnot
 from tests.dns.world import SECRET
 from tests.node.serving import Node, node, within
+from tests.node.test_secondary import apply
 
 KEY = f'[tsig."transfer-key"]\nsecret = "{SECRET}"\n'
 CATALOG = "catalog.test"
@@ -49,14 +50,6 @@ def made(tmp_path: Path) -> Iterator[Node]:
     (tmp_path / "node").mkdir()
     with node(tmp_path / "node") as one:
         yield one
-
-
-def apply(made: Node, more: str) -> None:
-    """Apply the example site with more tables."""
-    site = made.folder / "site.toml"
-    site.write_text(site.read_text() + more)
-    done = made.dnsvip("apply", "site.toml", "--config", "node.toml")
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kind", [BindConsumer, KnotConsumer])
