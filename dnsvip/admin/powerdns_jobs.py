@@ -1,7 +1,4 @@
-"""What PowerDNS's API does apart from the event loop: read a PATCH, edit a zone, show its record sets.
-
-The process that does it remembers the sets of the zones that it read last, so that edits in a row read a zone once.
-"""
+"""What PowerDNS's API does apart from the event loop: read a PATCH, edit a zone, show its record sets."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import fnmatch
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +17,7 @@ from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http.bodies import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.recent_sets import keep, sets_of
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.sets import ZoneSets, near_serial, read_sets
 from dnsvip.errors import InvalidSite, Problem
@@ -34,13 +31,8 @@ TXT = dns.rdatatype.TXT
 LARGEST = 4096
 """Characters that a token for challenges may set at one name: a challenge has 43."""
 
-KEPT, KEPT_TEXT = 2, 1 << 20
-"""Zones whose sets are remembered, and the characters of a text from which on that would take too much memory."""
-
 LISTED = 1 << 16
 """Characters of a zone in which its SOA is looked for where many are listed; others may write them."""
-
-_known: OrderedDict[str, ZoneSets] = OrderedDict()
 
 
 def read_patch(name: str, body: bytes, now: int, most: int | None = None) -> list[Replacement]:
@@ -140,21 +132,3 @@ def _has_grown(before: ZoneSets, after: ZoneSets, name: str) -> bool:
         sum(len(one.content) for one in sets.sets[key].entries) if key in sets.sets else 0 for sets in (before, after)
     )
     return new > max(LARGEST, old)
-
-
-def sets_of(zone: Zone) -> ZoneSets:
-    """The sets of a zone, as `read_sets`, which are remembered."""
-    known = _known.get(zone.name)
-    if known is None or known.zone != zone:
-        known = read_sets(zone)
-        keep(known)
-    return known
-
-
-def keep(zone: ZoneSets) -> None:
-    """Remember the sets of a zone."""
-    _known.pop(zone.zone.name, None)
-    if len(zone.zone.text) <= KEPT_TEXT:
-        _known[zone.zone.name] = zone
-    while len(_known) > KEPT:
-        _known.popitem(last=False)

@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 import structlog
 
 from dnsvip.admin.http.work import SMALL, is_small
-from dnsvip.admin.powerdns_jobs import keep, sets_of
 from dnsvip.dns.protocol.message import Rcode
 from dnsvip.dns.reply import PendingUpdate
 from dnsvip.dns.update.admission import REMEMBERED_SECONDS, Remembered, UpdateRates
 from dnsvip.dns.update.decide import decide
 from dnsvip.dns.update.permission import permission_of
 from dnsvip.dns.zones.examine import examined
+from dnsvip.dns.zones.recent_sets import keep, sets_of
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import Conflict, DnsvipError, InvalidSite
 from dnsvip.jobs.jobs import Jobs

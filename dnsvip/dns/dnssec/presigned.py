@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.dnssec.chain import place_of
 from dnsvip.dns.protocol.message import Rdata, RRset, Type
-from dnsvip.dns.protocol.names import Labels, flat_name
+from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 
 MOST_ITERATIONS = 100
 """Further iterations of an NSEC3 hash: each proof costs three of them (RFC 9276 section 3.2)."""
@@ -69,7 +69,7 @@ class Presigned:
         """Sets of the zone with their signatures, each once."""
         for rrset in dict.fromkeys(rrsets):
             yield rrset
-            signature = self.signatures.get((tuple([label.lower() for label in rrset.owner]), rrset.rtype))
+            signature = self.signatures.get((lowered(rrset.owner), rrset.rtype))
             if signature is not None:
                 yield signature
 
