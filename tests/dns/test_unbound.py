@@ -19,36 +19,13 @@ from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
 from tests.dns.differential.peers import free_port
-from tests.dns.unbound import run_unbound
+from tests.dns.unbound import configuration, run_unbound, subnets
 from tests.dns.world import ZONES, Running, site_tables, who_is
 from tests.samples import snapshot_of
 
 OUTER = IPv4Network("198.18.0.0/15")
 GOLD = [f"198.18.{third}.{fourth}/32" for third, fourth in ((1, 185), (1, 7), (3, 0), (77, 255), (200, 1), (255, 255))]
 LOCAL = ip_address("127.0.0.1")
-
-CONFIG = """
-server:
-  interface: 127.0.0.1
-  port: {port}
-  username: ""
-  chroot: ""
-  directory: "{folder}"
-  pidfile: ""
-  use-syslog: no
-  do-not-query-localhost: no
-  module-config: "subnetcache iterator"
-  client-subnet-zone: "example.test"
-  client-subnet-always-forward: yes
-  max-client-subnet-ipv4: 32
-  qname-minimisation: no
-  local-zone: "test." nodefault
-stub-zone:
-  name: "example.test"
-  stub-addr: 127.0.0.1@{upstream}
-remote-control:
-  control-enable: no
-"""
 
 
 @pytest.fixture
@@ -67,8 +44,8 @@ def server() -> Iterator[Running]:
 def unbound(server: Running, tmp_path: Path) -> Iterator[int]:
     """The port of an Unbound that asks the server."""
     port = free_port()
-    configuration = CONFIG.format(port=port, folder=tmp_path, upstream=server.port)
-    with run_unbound(tmp_path, port, configuration, "mail.example.test", "A"):
+    settings = configuration(tmp_path, port, server.port, "subnetcache iterator", subnets(32))
+    with run_unbound(tmp_path, port, settings, "mail.example.test", "A"):
         yield port
 
 

@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dns.exception
 import dns.message
 import dns.query
+
+CONFIG = """
+server:
+  interface: 127.0.0.1
+  port: {port}
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: ""
+  use-syslog: no
+  do-not-query-localhost: no
+  module-config: "{modules}"
+{settings}  local-zone: "test." nodefault
+remote-control:
+  control-enable: no
+"""
+
+STUB = """
+stub-zone:
+  name: "{zone}"
+  stub-addr: 127.0.0.1@{upstream}
+"""
+
+
+def configuration(
+    folder: Path, port: int, upstream: int, modules: str, settings: str, zones: Iterable[str] = ("example.test",)
+) -> str:
+    """That of an Unbound at `port` which asks a server of ours at the port `upstream` for some zones. `settings` are
+    more lines of its section `server`."""
+    stubs = [STUB.format(zone=zone, upstream=upstream) for zone in zones]
+    return CONFIG.format(port=port, folder=folder, modules=modules, settings=settings) + "".join(stubs)
+
+
+def subnets(v4: int, v6: int | None = None) -> str:
+    """Settings that send client subnets of at most these lengths, whatever the cache has."""
+    lengths = f"  max-client-subnet-ipv4: {v4}\n" + ("" if v6 is None else f"  max-client-subnet-ipv6: {v6}\n")
+    always = '  client-subnet-zone: "example.test"\n  client-subnet-always-forward: yes\n'
+    return f"{always}{lengths}  qname-minimisation: no\n"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site import Networks, Snapshot
 from tests.dns.differential.peers import free_port
-from tests.dns.unbound import run_unbound
+from tests.dns.unbound import configuration, run_unbound, subnets
 from tests.dns.world import Running
 from tests.long import long_or
 from tests.samples import NOW, make_site, snapshot_of
@@ -37,29 +37,6 @@ QUESTIONS = long_or(1500, long=200_000)
 WINDOW = 32
 """Questions that one resolver has at a time."""
 
-CONFIG = """
-server:
-  interface: 127.0.0.1
-  port: {port}
-  username: ""
-  chroot: ""
-  directory: "{folder}"
-  pidfile: ""
-  use-syslog: no
-  do-not-query-localhost: no
-  module-config: "{modules}"
-  client-subnet-zone: "example.test"
-  client-subnet-always-forward: yes
-  max-client-subnet-ipv4: {v4}
-  max-client-subnet-ipv6: {v6}
-  qname-minimisation: no
-  local-zone: "test." nodefault
-stub-zone:
-  name: "example.test"
-  stub-addr: 127.0.0.1@{upstream}
-remote-control:
-  control-enable: no
-"""
 RESOLVERS = {
     "whole": ("subnetcache iterator", 32, 128),
     "cut": ("subnetcache iterator", 24, 56),
@@ -136,8 +113,8 @@ def unbound(folder: Path, upstream: int, modules: str, v4: int, v6: int) -> Iter
     """The port of an Unbound that asks a server."""
     folder.mkdir()
     port = free_port()
-    configuration = CONFIG.format(port=port, folder=folder, upstream=upstream, modules=modules, v4=v4, v6=v6)
-    with run_unbound(folder, port, configuration, "mail.example.test", "A"):
+    settings = configuration(folder, port, upstream, modules, subnets(v4, v6))
+    with run_unbound(folder, port, settings, "mail.example.test", "A"):
         yield port
 
 

@@ -29,7 +29,7 @@ from dnsvip.site import DnssecDenial, Snapshot
 from tests.dns.differential.peers import free_port
 from tests.dns.dnssec.generated import OTHER, PARENT, generated
 from tests.dns.dnssec.signed import anchor
-from tests.dns.unbound import run_unbound
+from tests.dns.unbound import configuration, run_unbound
 from tests.dns.world import Running
 from tests.long import long_or
 
@@ -39,40 +39,21 @@ TYPES = (Type.A, Type.AAAA, Type.TXT, Type.MX, Type.HTTPS, Type.SRV, Type.DS, Ty
 ANCHORED = (labels_of(PARENT), labels_of(OTHER))
 SEEDS = range(long_or(2, long=12))
 
-CONFIG = """
-server:
-  interface: 127.0.0.1
-  port: {port}
-  username: ""
-  chroot: ""
-  directory: "{folder}"
-  pidfile: ""
-  use-syslog: no
-  do-not-query-localhost: no
-  module-config: "validator iterator"
-  aggressive-nsec: yes
-  val-log-level: 2
-  minimal-responses: no
-  local-zone: "test." nodefault
-{anchors}remote-control:
-  control-enable: no
-"""
-
-STUB = """
-stub-zone:
-  name: "{zone}"
-  stub-addr: 127.0.0.1@{upstream}
-"""
-
 
 @contextmanager
 def unbound(server: Running, folder: Path, anchors: Sequence[str]) -> Iterator[int]:
     """The port of an Unbound that trusts the server's zones by these records."""
     port = free_port()
-    stubs = [STUB.format(zone=zone, upstream=server.port) for zone in server.snapshot.site.zones]
     trusted = "".join(f'  trust-anchor: "{record}"\n' for record in anchors)
-    configuration = CONFIG.format(port=port, folder=folder, anchors=trusted) + "".join(stubs)
-    with run_unbound(folder, port, configuration, "example.test", "SOA"):
+    settings = f"  aggressive-nsec: yes\n  val-log-level: 2\n  minimal-responses: no\n{trusted}"
+    zones = server.snapshot.site.zones
+    with run_unbound(
+        folder,
+        port,
+        configuration(folder, port, server.port, "validator iterator", settings, zones),
+        "example.test",
+        "SOA",
+    ):
         yield port
 
 
