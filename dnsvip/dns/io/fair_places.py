@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dnsvip.dns.protection.fair_queue import FairQueue
+from dnsvip.fair_queue import FairQueue
 
 
 class FairPlaces:

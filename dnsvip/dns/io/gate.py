@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Protocol, TypeAlias
 
 from dnsvip.dns.protection.crowds import Crowds, Network, network_of
-from dnsvip.dns.protection.fair_queue import FairQueue
 from dnsvip.dns.protection.sources import source_of
+from dnsvip.fair_queue import FairQueue
 
 SLICE = 0.001
 """Seconds that all streams together may take before datagrams get their turn: what a datagram waits for them."""

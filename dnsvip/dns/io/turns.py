@@ -16,8 +16,8 @@ from typing import Protocol, TypeAlias
 
 from dnsvip.dns.io.buffers import BATCH, Destination
 from dnsvip.dns.io.responder import Later, Waiting
-from dnsvip.dns.protection.fair_queue import FairQueue
 from dnsvip.dns.protection.sources import source_of
+from dnsvip.fair_queue import FairQueue
 
 SLICE = 0.001
 """Seconds of processor time that such datagrams may take before those at hand get their turn."""

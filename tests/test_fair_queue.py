@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from dnsvip.dns.protection.fair_queue import FairQueue
 from dnsvip.dns.protection.sources import source_of
+from dnsvip.fair_queue import FairQueue
 
 
 def test_each_source_in_its_turn() -> None:
