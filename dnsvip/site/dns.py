@@ -80,7 +80,7 @@ class Dnssec:
     ] = False
     algorithm: Annotated[
         DnssecAlgorithm,
-        About("Algorithm", "Algorithm of the zone's keys; it is chosen before they are made and stays."),
+        About("Algorithm", "Algorithm of the zone's keys; keys of another one take over by a rollover."),
     ] = DnssecAlgorithm.ECDSAP256SHA256
     denial: Annotated[
         DnssecDenial,

@@ -125,8 +125,8 @@ def test_zones(served: Node) -> None:
 
 
 def test_signed_zones(served: Node) -> None:
-    """A zone is signed by one setting, which loading another zone file keeps; its DS is printed; turning it off
-    warns of the parent and keeps the key."""
+    """A zone is signed by one setting, which loading another zone file keeps; its DS is printed; another algorithm
+    begins to take over, and is taken back; turning it off warns of the parent and keeps the key."""
     (served.folder / "new.zone").write_text("@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n")
     ok(served, "zones", "load", "new.test", "new.zone")
     without = served.noun("zones", "ds", "new.test")
@@ -137,7 +137,12 @@ def test_signed_zones(served: Node) -> None:
     ok(served, "zones", "load", "new.test", "new.zone")
     answer = as_json(served, "zones", "ds", "New.Test.")
     assert answer == {"zone": "new.test", "signed": True, "records": [ds.strip()]}
-    assert served.noun("zones", "set", "new.test", "dnssec.algorithm=ed25519").returncode == 2
+    ok(served, "zones", "set", "new.test", "dnssec.algorithm=ed25519")
+    assert [key["state"] for key in as_json(served, "zones", "keys", "new.test")] == ["active", "introduced"]
+    assert "another algorithm" in served.noun("zones", "roll-key", "new.test", "ksk").stderr
+    assert ok(served, "zones", "ds", "new.test") == ds
+    ok(served, "zones", "set", "new.test", "dnssec.algorithm=ecdsap256sha256")
+    assert len(as_json(served, "zones", "keys", "new.test")) == 1
     off = served.noun("zones", "set", "new.test", "dnssec.enabled=false")
     assert (off.returncode, "DS record" in off.stderr) == (0, True), off.stderr
     again = served.noun("zones", "ds", "new.test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dnsvip.site import Dnssec, DnssecAlgorithm, ZoneKey
 from dnsvip.site.zone_keys import (
     DAY,
+    INTRODUCE_SECONDS,
     KEY_TTL,
     PUBLISH_SECONDS,
     RETIRE_SECONDS,
@@ -20,6 +22,7 @@ from dnsvip.site.zone_keys import (
     confirmed,
     followed,
     is_zone_step_near,
+    listed,
     removed,
     rolled,
     signs_data,
@@ -29,19 +32,18 @@ from dnsvip.site.zone_keys import (
 
 HOUR, START = 3600, 1_700_000_000
 SPLIT = Dnssec(True, split=True)
+P256, ED25519 = DnssecAlgorithm.ECDSAP256SHA256, DnssecAlgorithm.ED25519
 
 
 def maker() -> Make:
     """Makes keys with rising numbers."""
     numbers = count(1)
-    return lambda: ZoneKey(next(numbers), DnssecAlgorithm.ECDSAP256SHA256, bytes(32), START, since=START)
+    return lambda: ZoneKey(next(numbers), P256, bytes(32), START, since=START)
 
 
-def numbered(keys: Sequence[ZoneKey], make: Make) -> Make:
+def numbered(keys: Sequence[ZoneKey], algorithm: DnssecAlgorithm = P256) -> Make:
     """As the store's: the next number of a zone."""
-    return lambda: ZoneKey(
-        max((key.number for key in keys), default=0) + 1, DnssecAlgorithm.ECDSAP256SHA256, bytes(32), START, since=START
-    )
+    return lambda: ZoneKey(max((key.number for key in keys), default=0) + 1, algorithm, bytes(32), START, since=START)
 
 
 Events = dict[int, Callable[[tuple[ZoneKey, ...], int], Step]]
@@ -53,15 +55,20 @@ def history(dnssec: Dnssec, hours: int, events: Events) -> list[tuple[ZoneKey, .
     seen = []
     for hour in range(hours):
         now = START + hour * HOUR
-        keys = advanced(dnssec, keys, now, numbered(keys, maker())).keys
+        keys = advanced(dnssec, keys, now, numbered(keys)).keys
         if hour in events:
             keys = events[hour](keys, now).keys
+        assert advanced(dnssec, keys, now, numbered(keys)).keys == keys
         seen.append(keys)
     return seen
 
 
 def roll(*, sep: bool) -> Callable[[tuple[ZoneKey, ...], int], Step]:
-    return lambda keys, now: rolled(keys, now, numbered(keys, maker()), sep=sep)
+    return lambda keys, now: rolled(keys, now, numbered(keys), sep=sep)
+
+
+def change(dnssec: Dnssec) -> Callable[[tuple[ZoneKey, ...], int], Step]:
+    return lambda keys, now: followed(dnssec, keys, now, numbered(keys, dnssec.algorithm))
 
 
 def confirm(keys: tuple[ZoneKey, ...], now: int) -> Step:
@@ -83,6 +90,22 @@ def check_caches(seen: list[tuple[ZoneKey, ...]]) -> None:
                     assert numbers(signs_data(seen[hour - old])) & published, f"hour {hour}"
         assert signs_keys(now)
         assert wanted_at_parent(now)
+
+
+def check_algorithms(seen: list[tuple[ZoneKey, ...]]) -> None:
+    """As the strictest validator wants it: whatever DNSKEY set a cache has, data that a cache has are signed by a key
+    of it for each of its algorithms; so are the sets of keys, which are kept as long as it."""
+    key_hours, data_hours = KEY_TTL // HOUR, RETIRE_SECONDS // HOUR
+    for hour in range(len(seen)):
+        for age in range(min(hour, key_hours) + 1):
+            keys = listed(seen[hour - age])
+            algorithms = {key.algorithm for key in keys}
+            for old in {0, 1, 2, age, key_hours, data_hours // 2, data_hours - 1} & {*range(hour + 1)}:
+                of_data = {key.algorithm for key in signs_data(seen[hour - old]) if key.number in numbers(keys)}
+                assert of_data == algorithms, f"hour {hour}"
+            for old in range(min(hour, key_hours) + 1):
+                of_keys = {key.algorithm for key in signs_keys(seen[hour - old]) if key.number in numbers(keys)}
+                assert of_keys == algorithms, f"hour {hour}"
 
 
 def check_parent(seen: list[tuple[ZoneKey, ...]], events: Events) -> None:
@@ -116,10 +139,48 @@ def test_caches_validate_at_every_hour(dnssec: Dnssec, events: Events, left: set
     assert {key.state for key in seen[-1]} == {KeyState.ACTIVE}
 
 
+@pytest.mark.parametrize("before", [Dnssec(True), SPLIT])
+@pytest.mark.parametrize("split", [False, True])
+def test_another_algorithm(before: Dnssec, split: bool) -> None:
+    """Keys of another algorithm take over, those before go once the parent has the new DS; at no hour has a cache what
+    a strict validator takes for a downgrade. The number of keys may change with it."""
+    after = Dnssec(True, ED25519, split=split)
+    end = (INTRODUCE_SECONDS + PUBLISH_SECONDS) // HOUR + 60
+    events: Events = {3: change(after), end: confirm}
+    seen = history(before, end + RETIRE_SECONDS // HOUR + 10, events)
+    check_caches(seen)
+    check_parent(seen, events)
+    check_algorithms(seen)
+    assert {key.algorithm for key in seen[-1]} == {ED25519}
+    assert [(key.sep, key.state) for key in seen[-1]] == [(sep, KeyState.ACTIVE) for sep in (True, False)[: split + 1]]
+    assert {key.number for key in seen[end - 1] if key.sep and key.state is KeyState.OUTGOING} == {1}
+    assert max(map(len, seen)) == 2 + before.split + split
+
+
+@pytest.mark.parametrize("hours", [1, 100, INTRODUCE_SECONDS // HOUR + 1])
+@pytest.mark.parametrize("dnssec", [Dnssec(True), SPLIT])
+def test_another_algorithm_is_taken_back(dnssec: Dnssec, hours: int) -> None:
+    """The algorithm as it was ends what began, as long as the parent is not told of the new one."""
+    other = Dnssec(True, ED25519, split=dnssec.split)
+    seen = history(dnssec, hours + 300, {3: change(other), 3 + hours: change(dnssec), 4 + hours: change(dnssec)})
+    check_caches(seen)
+    check_algorithms(seen)
+    assert seen[-1] == seen[0]
+
+
+def test_the_check_of_algorithms_can_fail() -> None:
+    """A key of another algorithm that is published as others are is found out, and one that goes so."""
+    keys = followed(Dnssec(True), (), START, maker()).keys
+    other = ZoneKey(2, ED25519, bytes(32), START, state=KeyState.PUBLISHED)
+    for seen in ([keys] * 5 + [(*keys, other)] * 5, [(*keys, other)] * 300 + [keys]):
+        with pytest.raises(AssertionError, match="hour"):
+            check_algorithms(seen)
+
+
 def test_the_check_can_fail() -> None:
     """A new key that takes over at once is found out."""
     keys = followed(SPLIT, (), START, maker()).keys
-    swapped = (keys[0], ZoneKey(3, DnssecAlgorithm.ECDSAP256SHA256, bytes(32), START, sep=False))
+    swapped = (keys[0], ZoneKey(3, P256, bytes(32), START, sep=False))
     with pytest.raises(AssertionError, match="hour"):
         check_caches([keys] * 5 + [swapped] * 5)
 
@@ -132,8 +193,8 @@ def test_from_one_key_to_two_and_back() -> None:
     for hour in range(3, 400):
         now, dnssec = START + hour * HOUR, SPLIT if hour < 100 else Dnssec(True)
         if hour in (3, 100):
-            keys = followed(dnssec, keys, now, numbered(keys, maker())).keys
-        keys = advanced(dnssec, keys, now, numbered(keys, maker())).keys
+            keys = followed(dnssec, keys, now, numbered(keys)).keys
+        keys = advanced(dnssec, keys, now, numbered(keys)).keys
         seen.append(keys)
     check_caches(seen)
     assert numbers(signs_data(seen[99])) == {2}
@@ -155,7 +216,7 @@ def test_looking_is_rare() -> None:
     keys = followed(SPLIT, (), START, maker()).keys
     assert not is_zone_step_near(keys, START + DAY)
     assert is_zone_step_near(keys, START + 16 * DAY)
-    step = rolled(keys, START, numbered(keys, maker()), sep=True)
+    step = rolled(keys, START, numbered(keys), sep=True)
     assert not is_zone_step_near(step.keys, START + 10)
     assert is_zone_step_near(step.keys, START + PUBLISH_SECONDS)
     assert not is_zone_step_near(followed(Dnssec(True), (), START, maker()).keys, START + 1000 * DAY)
@@ -163,13 +224,25 @@ def test_looking_is_rare() -> None:
 
 def refused() -> Iterator[tuple[Callable[[], object], str]]:
     keys = followed(SPLIT, (), START, maker()).keys
-    rolling = rolled(keys, START, numbered(keys, maker()), sep=True).keys
+    rolling = rolled(keys, START, numbered(keys), sep=True).keys
     yield lambda: confirmed(keys, START), "no key waits"
     yield lambda: confirmed(rolling, START), "no key waits"
     yield lambda: rolled(rolling, START, maker(), sep=True), "key 3 is published"
     yield lambda: rolled(keys[:1], START, maker(), sep=False), "split = true"
     yield lambda: removed(keys, 1, signed=True), "key 1 is active"
     yield lambda: removed(keys, 9, signed=True), "there is no key 9; there is: 1, 2"
+
+    other = Dnssec(True, ED25519, split=True)
+    both = change(other)(keys, START).keys
+    far = history(SPLIT, 200, {1: change(other)})[-1]
+    zsk = rolled(keys, START, numbered(keys), sep=False).keys
+    yield lambda: change(other)(rolling, START), "key 3 is published: the rollover before"
+    yield lambda: change(other)(zsk, START), "key 3 is published: the rollover before"
+    yield lambda: change(replace(other, split=False))(both, START), "split stays until"
+    yield lambda: change(SPLIT)(far, START), "rollover to ed25519 has not ended, and cannot be taken back"
+    yield lambda: rolled(both, START, maker(), sep=True), "keys of another algorithm take over"
+    yield lambda: removed(both, 3, signed=True), "dnssec.algorithm as it was takes that back"
+    yield lambda: confirmed(both, START), "no key waits"
 
 
 @pytest.mark.parametrize(("action", "why"), [*refused()])
@@ -182,6 +255,6 @@ def test_what_cannot_be(action: Callable[[], object], why: str) -> None:
 def test_removal() -> None:
     """A published key can be taken back, and any key of a zone that is not signed."""
     keys = followed(SPLIT, (), START, maker()).keys
-    rolling = rolled(keys, START, numbered(keys, maker()), sep=True).keys
+    rolling = rolled(keys, START, numbered(keys), sep=True).keys
     assert removed(rolling, 3, signed=True).keys == keys
     assert numbers(removed(keys, 1, signed=False).keys) == {2}

@@ -17,7 +17,14 @@ from dnsvip.errors import InvalidSite
 from dnsvip.site import Dnssec, DnssecAlgorithm, Zone
 from dnsvip.site.bind_keys import BindKey
 from dnsvip.site.plan import Change, effects
-from dnsvip.site.zone_keys import PUBLISH_SECONDS, RETIRE_SECONDS, KeyState, signs_data, wanted_at_parent
+from dnsvip.site.zone_keys import (
+    INTRODUCE_SECONDS,
+    PUBLISH_SECONDS,
+    RETIRE_SECONDS,
+    KeyState,
+    signs_data,
+    wanted_at_parent,
+)
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database.tables import zone_key
 from dnsvip.store.snapshots import lastgood
@@ -75,14 +82,36 @@ async def test_gone_with_the_zone(filled: Store) -> None:
     assert again.zone_keys[NAME] != before.zone_keys[NAME]
 
 
-async def test_another_algorithm_is_refused(filled: Store) -> None:
-    """A zone with keys is not signed with another algorithm, which would be a rollover; nothing changes."""
+async def test_another_algorithm(filled: Store) -> None:
+    """Where a zone is signed, keys of another algorithm take over by steps that any node takes; where it has keys and
+    is not, another algorithm is refused, and nothing changes."""
     await set_dnssec(filled, Dnssec(True))
+    await set_dnssec(filled, None)
     before = await filled.snapshots.load()
     with pytest.raises(InvalidSite, match="algorithm: must be 'ecdsap256sha256'"):
         await set_dnssec(filled, Dnssec(True, ED25519))
     after = await filled.snapshots.load()
     assert (after.generation, after.zone_keys) == (before.generation, before.zone_keys)
+    await set_dnssec(filled, Dnssec(True))
+    await set_dnssec(filled, Dnssec(True, ED25519, split=True))
+    now, zone = time.time(), f"zone {NAME}"
+
+    async def steps(at: float) -> list[str]:
+        """What happens to the zone then."""
+        return [event.removeprefix(f"{zone}: ") for event in await filled.keys.advance(at) if event.startswith(zone)]
+
+    with pytest.raises(InvalidSite, match=r"dnssec: .*split stays"):
+        await set_dnssec(filled, Dnssec(True, ED25519))
+    published = now + INTRODUCE_SECONDS + 1
+    assert await steps(published) == ["key 2 published", "key 3 active"]
+    assert await steps(published + PUBLISH_SECONDS) == ["key 1 outgoing", "key 2 active"]
+    await filled.keys.confirm_zone(NAME, "me", published + 90000)
+    gone = published + 90001 + RETIRE_SECONDS
+    assert await steps(gone) == ["key 1 withdrawn"]
+    assert await steps(gone + PUBLISH_SECONDS) == ["key 1 removed"]
+    snapshot = await filled.snapshots.refresh(after)
+    left = [(key.number, key.algorithm, key.sep, key.state) for key in snapshot.zone_keys[NAME]]
+    assert left == [(2, ED25519, True, ACTIVE), (3, ED25519, False, ACTIVE)]
 
 
 async def test_they_survive_a_rewrap_a_restore_and_an_outage(

@@ -21,7 +21,7 @@ from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.site.choices import DnssecAlgorithm, DnssecDenial
 from dnsvip.site.dns import Dnssec
-from dnsvip.site.zone_keys import KEY_TTL, ZoneKey, signs_data, signs_keys, wanted_at_parent
+from dnsvip.site.zone_keys import KEY_TTL, ZoneKey, listed, signs_data, signs_keys, wanted_at_parent
 
 ZONE, SEP = 0x0100, 0x0101
 """Flags of a DNSKEY: that it is one of a zone, and that the parent's DS points to it too (RFC 4034 section 2.1.1)."""
@@ -87,7 +87,7 @@ class ZoneKeys:
         at_parent = [opened[key.number].dnskey for key in wanted_at_parent(held)]
         at_parent += [dnskey for dnskey in foreign if dnskey[:2] == SEP.to_bytes(2, "big")]
         data = {
-            Type.DNSKEY: [*(key.dnskey for key in opened.values()), *foreign],
+            Type.DNSKEY: [*(opened[key.number].dnskey for key in listed(held)), *foreign],
             Type.CDNSKEY: at_parent,
             Type.CDS: [ds_of(dnskey, apex) for dnskey in at_parent],
         }

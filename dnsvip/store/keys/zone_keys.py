@@ -56,7 +56,7 @@ async def follow_zone(
 ) -> list[AuditEntry]:
     """Create, keep or destroy the keys of a zone as its change requires. The audit entry is that of the zone.
 
-    Raises InvalidSite where the zone is to be signed with another algorithm than that of its keys.
+    Raises InvalidSite where its keys cannot follow: another algorithm takes over while a zone is signed, by a rollover.
     """
     name, zone = change.name, change.after
     if not isinstance(zone, Zone):
@@ -65,16 +65,18 @@ async def follow_zone(
     if zone.dnssec is None or not zone.is_signed:
         return []
     held, algorithm = await _algorithms(connection, name), zone.dnssec.algorithm
-    if held and algorithm not in held:
-        text = f"must be {held[0]!r}: the zone has keys of that algorithm, and no other can take their place yet"
+    before = change.before.dnssec if isinstance(change.before, Zone) and change.before.is_signed else None
+    if held and algorithm not in held and before is None:
+        text = f"must be {held[0]!r}, as the zone's keys are; once it is signed, another algorithm can take over"
         raise InvalidSite([Problem(f"zone.{name}.dnssec.algorithm", text)])
-    before = change.before if isinstance(change.before, Zone) and change.before.is_signed else None
-    if held and before is not None and before.dnssec is not None and before.dnssec.split == zone.dnssec.split:
+    if held and before and (before.split, before.algorithm) == (zone.dnssec.split, algorithm):
         return []  # also where one of them cannot be read
     keys = await keys_of(connection, kek, name)
-    await store_zone_keys(
-        connection, kek, name, keys, followed(zone.dnssec, keys, int(now), maker(keys, zone, now)).keys
-    )
+    try:
+        step = followed(zone.dnssec, keys, int(now), maker(keys, zone, now))
+    except ValueError as error:
+        raise InvalidSite([Problem(f"zone.{name}.dnssec", str(error))]) from None
+    await store_zone_keys(connection, kek, name, keys, step.keys)
     return []
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone, ZoneKey
 from dnsvip.site.bind_keys import BindKey
-from dnsvip.site.zone_keys import KeyState, Step, advanced, confirmed, removed, rolled
+from dnsvip.site.zone_keys import WAITS, Step, advanced, confirmed, removed, rolled
 from dnsvip.store.access.audit import AuditEntry
 from dnsvip.store.database.tables import KINDS, zone_key
 from dnsvip.store.keys.zone_keys import keys_of, maker, next_number, store_zone_keys
@@ -82,7 +82,7 @@ async def _due(
     connection: AsyncConnection, kek: KeyEncryptionKey, now: float
 ) -> list[tuple[str, Zone, tuple[ZoneKey, ...], Step]]:
     """The zones with a step that is due. One that cannot be read costs itself alone."""
-    moving = zone_key.c.state.in_((KeyState.PUBLISHED.value, KeyState.RETIRED.value))
+    moving = zone_key.c.state.in_([state.value for state in WAITS])
     query = select(zone_key.c.zone).where(or_(moving, zone_key.c.sep.is_(False))).distinct()
     due = []
     for name in sorted((await connection.execute(query)).scalars()):

@@ -8,22 +8,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import dns.flags
 import dns.message
 import dns.query
 import dns.rdatatype
 import pytest
 
-from dnsvip.dns.dnssec.keys import SigningKey, ZoneKeys
+from dnsvip.dns.dnssec.keys import SigningKey, ZoneKeys, ds_text
 from dnsvip.dns.protocol.message import Type
 from dnsvip.site import Dnssec, Snapshot, ZoneKey
-from dnsvip.site.zone_keys import KeyState
-from tests.dns.dnssec.signed import P256, key_of, signed
+from dnsvip.site.zone_keys import KeyState, listed
+from tests.dns.differential.peers import free_port
+from tests.dns.dnssec.signed import ED25519, P256, key_of, signed
 from tests.dns.dnssec.test_delv import delv_by
+from tests.dns.unbound import configuration, run_unbound
 from tests.dns.world import Running, world_snapshot
 
-pytestmark = pytest.mark.skipif(not shutil.which("delv"), reason="delv is not installed")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("delv", "unbound"))), reason="needs delv and Unbound")
 
 ZONE, APEX = "example.test", (b"example", b"test")
+QUESTIONS = (("www.example.test", "AAAA"), ("no.example.test", "A"), ("example.test", "DNSKEY"))
 STATES = {
     "two keys": ("ka", "za"),
     "a key that signs all, and its successor": ("ka", "kp"),
@@ -36,10 +40,26 @@ STATES = {
 """Keys in their order: k(sk) or z(sk), and the first letter of the state."""
 
 
+ALGORITHMS = {
+    "signed by both": ("ka", "za", "Ki", "Zi"),
+    "published": ("ka", "za", "Kp", "Za"),
+    "the parent is awaited": ("ko", "za", "Ka", "Za"),
+    "the keys before are retired": ("kr", "za", "Ka", "Za"),
+    "the keys before only sign": ("kw", "zw", "Ka", "Za"),
+    "keys that sign all, signed by both": ("ka", "Ki"),
+    "keys that sign all, published": ("ka", "Kp"),
+    "keys that sign all, withdrawn": ("kw", "Ka"),
+    "from one to two": ("ko", "Ka", "Za"),
+    "from two to one": ("ko", "za", "Ka"),
+}
+"""As STATES, of a rollover to the algorithm of the keys in capital letters."""
+
+
 def keys_of(forms: Sequence[str]) -> tuple[ZoneKey, ...]:
     states = {state.value[0]: state for state in KeyState}
     return tuple(
-        replace(key_of(P256, number), sep=form[0] == "k", state=states[form[1]]) for number, form in enumerate(forms, 1)
+        replace(key_of(ED25519 if form[0].isupper() else P256, number), sep=form[0] in "kK", state=states[form[1]])
+        for number, form in enumerate(forms, 1)
     )
 
 
@@ -57,9 +77,36 @@ def test_every_state_validates(forms: Sequence[str], tmp_path: Path) -> None:
     with Running(world(keys)) as server:
         for key in keys:
             ds = SigningKey.of(key).ds(APEX)
-            for name, rtype in (("www.example.test", "AAAA"), ("no.example.test", "A"), ("example.test", "DNSKEY")):
+            for name, rtype in QUESTIONS:
                 said = delv_by(server, tmp_path, ds, name, rtype)
                 assert ("fully validated" in said) is key.sep, (key, said)
+
+
+@pytest.mark.parametrize("forms", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_every_state_between_algorithms_validates(forms: Sequence[str], tmp_path: Path) -> None:
+    """By the DS of each key with SEP that is in the DNSKEY set, and in Unbound as strict as it can be by all of these
+    at once: each algorithm of a DS signs all that there is, and each of a DNSKEY too."""
+    keys = keys_of(forms)
+    seps = [SigningKey.of(key) for key in listed(keys) if key.sep]
+    snapshot, port = world(keys), free_port()
+    trusted = "".join(f'  trust-anchor: "{ds_text(ZONE, key.ds(APEX))}"\n' for key in seps)
+    settings = f"  harden-algo-downgrade: yes\n{trusted}"
+    with Running(snapshot) as server:
+        unbound = configuration(tmp_path, port, server.port, "validator iterator", settings)
+        with run_unbound(tmp_path, port, unbound, ZONE, "SOA"):
+            for key in seps:
+                assert "fully validated" in delv_by(server, tmp_path, key.ds(APEX), *QUESTIONS[0])
+            for name, rtype in QUESTIONS:
+                query = dns.message.make_query(name, rtype, want_dnssec=True)
+                answer = dns.query.tcp(query, "127.0.0.1", 30, port)
+                assert answer.flags & dns.flags.AD, answer
+                signed_by = {
+                    record.algorithm
+                    for rrset in (*answer.answer, *answer.authority)
+                    if rrset.rdtype == dns.rdatatype.RRSIG
+                    for record in rrset
+                }
+                assert signed_by == {13, 15}, answer
 
 
 def test_what_the_parent_is_told() -> None:
