@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.site import Step
@@ -22,19 +23,19 @@ class CounterCell:
 
 class Counters:
     """Totals since the start. `outcomes` sum to the messages; the others break down parts of them. `streams` are the
-    TCP replies by rcode; the rest came over UDP, whose hot path does not count it."""
+    replies by transport and rcode but those over UDP, which are the rest: its hot path does not count them."""
 
     __slots__ = ("_cells", "streams")
 
     def __init__(self) -> None:
         self._cells: dict[CounterKey, CounterCell] = {}
-        self.streams: Counter[int | None] = Counter()
+        self.streams: Counter[tuple[Transport, int | None]] = Counter()
 
-    def count(self, reply: Reply, transport: str = "udp") -> None:
+    def count(self, reply: Reply, transport: Transport = Transport.UDP) -> None:
         """Count one message."""
         self.cell(reply.outcome, reply.rcode, reply.step, reply.kind, reply.tier).number += 1
-        if transport != "udp":
-            self.streams[reply.rcode] += 1
+        if transport is not Transport.UDP:
+            self.streams[transport, reply.rcode] += 1
 
     def cell(
         self, outcome: DnsOutcome, rcode: int | None, step: Step | None, kind: Kind | None, tier: str | None = None

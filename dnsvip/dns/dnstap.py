@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from ipaddress import ip_address
 
-from dnstap_pb import INET, INET6, TCP, UDP, Dnstap, Message
+from dnstap_pb import DOH, DOQ, DOT, INET, INET6, TCP, UDP, Dnstap, Message
 
 from dnsvip import __version__
 from dnsvip.dns.protocol.message import Malformed, Query
@@ -21,6 +21,8 @@ from dnsvip.dns.querylog import Anonymise, Sample, without_secrets
 CONTENT_TYPE = b"protobuf:dnstap.Dnstap"
 
 _VERSION = f"dnsvip {__version__}".encode()
+_PROTOCOLS = {"UDP": UDP, "TCP": TCP, "DOT": DOT, "DOH": DOH, "DOQ": DOQ}
+
 _ROOT, _TYPE_OPT = b"\0", b"\0\x29"
 
 
@@ -36,7 +38,7 @@ def frame(sample: Sample, anonymise: Anonymise, secret: Container[Labels] = (), 
     message = tap.message
     message.type = Message.AUTH_RESPONSE if answered else Message.AUTH_QUERY
     message.socket_family = INET if source.version == 4 else INET6
-    message.socket_protocol = TCP if sample.protocol == "tcp" else UDP
+    message.socket_protocol = _PROTOCOLS[sample.transport.dnstap]
     message.query_address = source.packed if whole else _network(anonymise(source))
     message.query_time_sec, message.query_time_nsec = divmod(round(sample.now * 1e6), 1_000_000)
     message.query_time_nsec *= 1000

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.dnssec.signatures import Signatures
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
 from dnsvip.dns.listeners import Door, doors_of, problems_of, tiers_of
 from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, check_secret
@@ -147,33 +148,31 @@ class Engine:
         self,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
-        transport: str,
+        arrival: Arrival,
         now: float,
         known: Known | None = None,
     ) -> Reply:
-        """The reply to a message from `source` to `listener` over "udp" or "tcp" at `now` (unix seconds).
+        """The reply to a message from `source` that came as `arrival` says, at `now` (unix seconds).
 
         `known` is what the fast path has learned about the message already; it is not worked out again.
         """
-        return finished(self.steps(wire, source, listener, transport, now, known))
+        return finished(self.steps(wire, source, arrival, now, known))
 
     def steps(
         self,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
-        transport: str,
+        arrival: Arrival,
         now: float,
         known: Known | None = None,
     ) -> Generator[Reply, None, Reply]:
         """As `decide`, with pauses within a long answer: each gives the reply without its bytes."""
         query = known.read(wire) if known else parse(wire)
         if isinstance(query, Malformed):
-            return malformed_reply(query, transport)
+            return malformed_reply(query, arrival.transport)
         try:
             sender = known.sender if known else None
-            return (yield from self._decide(query, wire, source, listener, transport, now, sender))
+            return (yield from self._decide(query, wire, source, arrival, now, sender))
         except Exception as error:
             self.blame(query.key, error)
             raise
@@ -183,16 +182,17 @@ class Engine:
         query: Query,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
-        transport: str,
+        arrival: Arrival,
         now: float,
         sender: Sender | None,
     ) -> Generator[Reply, None, Reply]:
         """As `steps`, of a well-formed query."""
+        transport = arrival.transport
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
-        vips = self._vips_for(query, signature, source, listener, now, sender)
+        vips = self._vips_for(query, signature, source, arrival, now, sender)
         cookie = self._check_cookie(query, source, now)
-        if self.require_cookies and cookie and not (cookie.valid or _verified(signature)) and transport == "udp":
+        unproven = cookie is not None and not (cookie.valid or _verified(signature))
+        if self.require_cookies and cookie and unproven and transport is Transport.UDP:
             return cookie_required(query, cookie)
         if not query.question and not (signature and signature.rcode):
             return self._cookie_alone(query, cookie, signature, now)
@@ -246,7 +246,7 @@ class Engine:
         query: Query,
         signature: Signature | None,
         source: IPv4Address | IPv6Address,
-        listener: str,
+        arrival: Arrival,
         now: float,
         sender: Sender | None,
     ) -> RequesterVips:
@@ -254,7 +254,9 @@ class Engine:
         more."""
         ecs, key = ecs_of(query.edns), signature.key_name if signature else None
         if sender is None:
-            return RequesterVips(self.tables, Requester(source, listener, ecs, key), now)
+            listener, transport, names, token = arrival
+            requester = Requester(source, listener, ecs, key, names, token, transport=transport)
+            return RequesterVips(self.tables, requester, now)
         if ecs is None and key is None:
             return RequesterVips(self.tables, sender.requester, now, sender.identity)
         return RequesterVips(self.tables, sender.requester._replace(ecs=ecs, tsig=key), now)
@@ -334,7 +336,7 @@ class Engine:
         vips: RequesterVips,
         signature: Signature | None,
         cookie: CookieCheck | None,
-        transport: str,
+        transport: Transport,
         now: float,
     ) -> Generator[Reply, None, Reply]:
         """The content as a message, with our EDNS options, signed where the query was."""

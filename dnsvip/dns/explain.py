@@ -120,10 +120,7 @@ def _read(question: Question) -> tuple[Query, Requester]:
         raise InvalidSite([Problem(f"explain.{where}", f"cannot be queried: {error}")]) from None
     if isinstance(query, Malformed):
         raise InvalidSite([Problem("explain.ecs" if ecs else "explain.qname", f"is no question: {query.flaw.value}")])
-    read = Requester(
-        requester.source, requester.listener, ecs_of(query.edns), requester.tsig, requester.tls, requester.token
-    )
-    return query, read
+    return query, requester._replace(ecs=ecs_of(query.edns), trusted=None)
 
 
 def _trials(engine: Engine, requester: Requester) -> Iterator[Trial]:
@@ -171,7 +168,8 @@ def fitting(client: Client, step: Step, requester: Requester) -> Match | None:
     own = [match for match in client.match if match.step is step]
     if step not in (Step.SOURCE, Step.ECS):
         value = (asked or "").lower().rstrip(".") if step is Step.TSIG else asked
-        return next((match for match in own if match.value == value), own[0] if own else None)
+        values = requester.tls if step is Step.TLS else (value,)
+        return next((match for match in own if match.value in values), own[0] if own else None)
     block = ip_network(asked or "::", strict=False)
     around = [
         (network.prefixlen, match)
@@ -207,7 +205,7 @@ def _block(ecs: Ecs | None) -> str | None:
 
 ASKED: Mapping[Step, Callable[[Requester], str | None]] = {
     Step.TSIG: lambda requester: requester.tsig,
-    Step.TLS: lambda requester: requester.tls,
+    Step.TLS: lambda requester: ", ".join(requester.tls) or None,
     Step.TOKEN: lambda requester: requester.token,
     Step.ECS: lambda requester: _block(requester.ecs),
     Step.SOURCE: lambda requester: str(requester.source),

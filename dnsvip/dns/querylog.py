@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias
 
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.protocol.message import Edns, Flag, Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.parser import parse
@@ -24,7 +25,7 @@ class Sample(NamedTuple):
     """A message that came at `now` (unix seconds), and the reply as it was sent."""
 
     now: float
-    protocol: str
+    transport: Transport
     listener: str
     source: Address
     wire: bytes
@@ -40,7 +41,7 @@ def record(sample: Sample, anonymise: Anonymise, secret: Container[Labels] = ())
         "type": "CLIENT_RESPONSE" if answered else "CLIENT_QUERY",
         "time": datetime.fromtimestamp(sample.now, UTC).isoformat(timespec="microseconds"),
         "socket_family": f"INET{'6' if sample.source.version == 6 else ''}",
-        "socket_protocol": sample.protocol.upper(),
+        "socket_protocol": sample.transport.dnstap,
         "listener": sample.listener,
         "query_address": anonymise(sample.source),
         "query_size": len(sample.wire),

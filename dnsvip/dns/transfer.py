@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from types import MappingProxyType
 
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.protocol.builder import STEP, steps
 from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered, name_length
@@ -71,7 +72,7 @@ class Transfers:
                 self._beside.setdefault(zone.apex, []).extend(plain.values())
 
     def decide(
-        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: str
+        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: Transport
     ) -> TransferResponse:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
@@ -82,14 +83,14 @@ class Transfers:
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.NOTAUTH))
-        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport == "udp"):
+        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport is Transport.UDP):
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.REFUSED))
         if zone is None:
             return TransferResponse(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
         if query.qtype == Type.IXFR:
             if query.serial is None:
                 return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.FORMERR))
-            if transport == "udp" or (query.serial - serial_of(zone)) % MODULUS < HALF:
+            if transport is Transport.UDP or (query.serial - serial_of(zone)) % MODULUS < HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
             if changes := self._since(zone.apex, query.serial):

@@ -16,7 +16,7 @@ from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
 from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError
-from dnsvip.site import Cluster, Site, parse_endpoint
+from dnsvip.site import Cluster, Site
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
 from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.database.tables import SCHEMA
@@ -188,7 +188,7 @@ async def _network(part: Part, site: Site) -> AsyncIterator[Finding]:
     if part.node.dispatch is not None:
         for finding in network.judge_servers(await probe_network.reach_all(site.pools.values())):
             yield finding
-    own = [parse_endpoint(listener.address)[0] for listener in part.node.dns.listen]
+    own = [listener.endpoint[0] for listener in part.node.dns.listen]
     everywhere = bool(set(own) & {"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
     for zone in site.zones:
         for finding in network.judge_delegation(await probe_network.delegated(zone), own, everywhere=everywhere):

@@ -24,8 +24,8 @@ _TIME_ERROR = 5
 def listeners(node: NodeConfig) -> Iterator[tuple[str, str, str]]:
     """Key, address and protocol of every listener in a node file."""
     for listener in node.dns.listen:
-        for protocol in ("udp", "tcp"):
-            yield f"dns.listen {listener.name!r}", listener.address, protocol
+        for protocol in listener.protocols:
+            yield f"dns.listen {listener.name!r}", listener.address.rpartition("://")[2], protocol
     if node.admin and not node.admin.listen.startswith("unix:"):
         yield "admin.listen", node.admin.listen, "tcp"
     for key, address in (

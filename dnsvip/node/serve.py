@@ -22,7 +22,7 @@ from dnsvip.admin.node import Node
 from dnsvip.dispatcher.io.control import SOCKET
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
-from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.node.api_listener import api_listening
@@ -35,7 +35,6 @@ from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.node.sd_notify import Notifier
-from dnsvip.site import parse_endpoint
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store import Store
@@ -52,7 +51,7 @@ def serve(node_file: Path, token_file: Path | None) -> None:
     Raises ConfigError for contradictory settings, PlatformError where a listener cannot be opened.
     """
     node = load_node(node_file)
-    if node.dns.workers > 1 and any(parse_endpoint(listener.address)[1] == 0 for listener in node.dns.listen):
+    if node.dns.workers > 1 and any(listener.endpoint[1] == 0 for listener in node.dns.listen):
         raise ConfigError(f"{node_file}: dns.listen: port 0 is a different one for each worker; name a port")
     if token_file is not None and node.admin is None:
         raise ConfigError(f"{node_file}: --token-file is of no use without the HTTP API: add the table [admin]")
@@ -73,7 +72,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
             _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower, shares.dns)
         )
         work: list[Awaitable[object]] = [follower.run(), stopped.wait()]
-        endpoints: dict[str, Any] = {"dns": [f"{host_port(e.host, e.port)} ({e.name})" for e in dns.endpoints]}
+        endpoints: dict[str, Any] = {"dns": [f"{_url(e)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
         give_way = GiveWay(dns.answer_datagrams) if isinstance(dns, DnsServer) else never
         observed = _observed(live, follower, dns, counts)
@@ -130,3 +129,8 @@ def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers
 
     geo = None if isinstance(dns, DnsServer) else GeoFiles(node.geo.database).geo
     return Node(store, lambda: follower.snapshot, dns.counters, node.state_dir / SOCKET, engine=engine, geo=geo)
+
+
+def _url(endpoint: Endpoint) -> str:
+    where = host_port(endpoint.host, endpoint.port)
+    return f"{endpoint.scheme}://{where}" if endpoint.scheme else where

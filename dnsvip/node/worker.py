@@ -8,6 +8,7 @@ It follows the database on its own and reports like a node, so that keys rotate 
 from __future__ import annotations
 
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import uvloop
@@ -40,7 +41,7 @@ def main(node_file: str) -> int:
 async def _work(live: LiveConfig, parent: Parent) -> None:
     async with following(live.node, ["dns"]) as follower, answering(live, follower) as server:
         reload_on_hangup(live, Notifier({}), "")
-        parent.report(ready=[[endpoint.name, endpoint.host, endpoint.port] for endpoint in server.endpoints])
+        parent.report(ready=[list(astuple(endpoint)) for endpoint in server.endpoints])
         await run_until_one_ends([follower.run(), parent.stopped(server.counters)])
 
 

@@ -63,11 +63,27 @@ PLACE_FORMS: Mapping[str, str] = {
 }
 """Kind of place in `{ geo = "KIND:CODE" }` -> pattern of its code."""
 
+FINGERPRINT = "sha256:"
+"""What the fingerprint of a certificate begins with in `{ tls = "sha256:HEX" }`."""
+
+
+def _certificate_name(text: str) -> str:
+    name = text.lower()
+    if name.startswith("cn=") and "," not in name:
+        name = name.removeprefix("cn=")
+    if name.startswith(FINGERPRINT):
+        name = FINGERPRINT + name.removeprefix(FINGERPRINT).replace(":", "")
+        if not re.fullmatch(f"{FINGERPRINT}[0-9a-f]{{64}}", name):
+            raise ValueError('must be a name in the certificate, or "sha256:" and 64 hexadecimal digits')
+    return name
+
+
 MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
     Step.SOURCE: _network,
     Step.ECS: _network,
     Step.GEO: _place,
     Step.TSIG: lambda name: name.lower().rstrip("."),
+    Step.TLS: _certificate_name,
 }
 """Step -> the canonical form of its value; other steps keep the value as it is written."""
 

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from dnsvip.errors import Problem
-from dnsvip.site import STRICT, Endpoint, Name, Network
+from dnsvip.site import STRICT, Network
 from dnsvip.site.declare import About
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One address the DNS server answers on, UDP and TCP; `name` is what a client's `listener` match refers to.
-
-    A listener with `allow` or `identity` refuses strangers; both must hold where both are given.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    address: Annotated[
-        Endpoint, About("Address", "Address for DNS, UDP and TCP; by default `127.0.0.1:5353` and `[::1]:5353`.")
-    ]
-    name: Annotated[Name, About("Name", 'What a client\'s `match = [{ listener = "NAME" }]` refers to.')] = "default"
-    group: Annotated[
-        Name | None,
-        About(
-            "Group",
-            "DNS group of the site (`[dns_group.NAME]`) that this listener belongs to: with `identity`, only clients "
-            "of its tiers are answered.",
-        ),
-    ] = None
-    tier: Annotated[
-        Name | None,
-        About(
-            "Tier",
-            "Tier of whoever asks here and is identified by no step of `classify.order` before `listener`.",
-        ),
-    ] = None
-    allow: Annotated[
-        tuple[Network, ...],
-        About("Allow", "Networks that are answered; others get REFUSED. By default everybody."),
-    ] = ()
-    identity: Annotated[
-        Literal["required"] | None,
-        About(
-            "Identity",
-            "With `required`, only known clients are answered, identified by key or network; others get REFUSED.",
-        ),
-    ] = None
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether it differs from an ordinary listener."""
-        return bool(self.group or self.tier or self.allow or self.identity)
-
+from dnsvip.site.node_listen import Listener as Listener  # noqa: PLC0414 - others take it from here
+from dnsvip.site.node_listen import ListenerTls
 
 ShortText = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,255}$")]
 """Printable ASCII, as much as one string of a TXT record holds."""
@@ -144,6 +98,7 @@ class DnsSettings:
         Listener("127.0.0.1:5353"),
         Listener("[::1]:5353"),
     )
+    tls: Annotated[ListenerTls | None, About("TLS", "Certificate of the encrypted listeners.")] = None
     workers: Annotated[
         int, Field(ge=1, le=256), About("Workers", "DNS processes that share the ports; one per core.")
     ] = 1
@@ -169,13 +124,3 @@ class DnsSettings:
         tuple[Network, ...],
         About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),
     ] = ()
-
-
-def listener_problems(settings: DnsSettings) -> Iterator[Problem]:
-    """Listeners that share a name and differ in their rules: a query is known by the name of its listener."""
-    first: dict[str, Listener] = {}
-    for place, listener in enumerate(settings.listen):
-        other = first.setdefault(listener.name, listener)
-        if replace(other, address=listener.address) != listener:
-            text = f"{listener.address} and {other.address} are both called {listener.name!r} and have different rules"
-            yield Problem(f"dns.listen.{place}.name", f"{text}; give each a name of its own")

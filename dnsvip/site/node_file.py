@@ -18,7 +18,8 @@ from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.site import STRICT, Endpoint, Name, Network
 from dnsvip.site.declare import About
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
-from dnsvip.site.node_dns import DnsSettings, listener_problems
+from dnsvip.site.node_dns import DnsSettings
+from dnsvip.site.node_listen import listener_problems
 from dnsvip.site.node_log import DnstapSettings, LogSettings, SampleSettings
 from dnsvip.site.plain import problem_of
 
@@ -205,7 +206,7 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
     if config.dispatch and config.dispatch.mode == "xdp" and not config.dispatch.interface:
         what = 'missing; mode = "xdp" needs the name of the interface that clients\' packets come from'
         raise InvalidSite([Problem("dispatch.interface", what)], str(path))
-    if problems := list(listener_problems(config.dns)):
+    if problems := list(listener_problems(config.dns.listen, config.dns.tls)):
         raise InvalidSite(problems, str(path))
     folder = path.parent
     return replace(
@@ -213,6 +214,7 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
         database=_absolute_database(config.database, folder, path),
         key_file=folder / config.key_file,
         state_dir=folder / config.state_dir,
+        dns=_absolute_dns(config.dns, folder),
         admin=config.admin and _absolute_admin(config.admin, folder),
         geo=GeoSettings(tuple(folder / file for file in config.geo.database)),
         log=replace(
@@ -222,6 +224,11 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
             dnstap=config.log.dnstap and _absolute_receiver(config.log.dnstap, folder),
         ),
     )
+
+
+def _absolute_dns(dns: DnsSettings, folder: Path) -> DnsSettings:
+    listen = tuple(replace(listener, tls=listener.tls and listener.tls.beside(folder)) for listener in dns.listen)
+    return replace(dns, listen=listen, tls=dns.tls and dns.tls.beside(folder))
 
 
 def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:

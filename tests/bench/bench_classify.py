@@ -29,6 +29,7 @@ import dns.message
 import sqlalchemy
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.site import Client, Match, Snapshot, Step
@@ -117,7 +118,9 @@ def look_ups(size: int) -> dict[str, float]:
         "owner_us": per_item(table.owner, batches),
         "match_us": per_item(lambda address: table.match(address, 128), batches),
         "classify_us": per_item(classifier.classify, requesters),
-        "query_us": per_item(lambda wire: engine.decide(wire, source, "default", "udp", NOW).wire, asked),
+        "query_us": per_item(
+            lambda wire: engine.decide(wire, source, Arrival("default", Transport.UDP), NOW).wire, asked
+        ),
     }
 
 
@@ -168,7 +171,7 @@ class Answering:
     async def run(self) -> None:
         last = perf_counter()
         while True:
-            self.last = self.engine.decide(self._wire, self._source, "default", "udp", NOW).wire
+            self.last = self.engine.decide(self._wire, self._source, Arrival("default", Transport.UDP), NOW).wire
             await asyncio.sleep(0)
             now = perf_counter()
             self.pauses.append(now - last)

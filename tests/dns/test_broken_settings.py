@@ -12,6 +12,7 @@ import dns.message
 import pytest
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site import Snapshot, Step
 from dnsvip.site.site_file import build_site
@@ -40,7 +41,7 @@ def ask(engine: Engine) -> dns.message.Message:
     query = dns.message.make_query(
         "ns.example.test", "A", use_edns=0, options=[dns.edns.GenericOption(10, b"12345678")]
     )
-    reply = engine.decide(query.to_wire(), RESOLVER, "default", "udp", NOW)
+    reply = engine.decide(query.to_wire(), RESOLVER, Arrival("default", Transport.UDP), NOW)
     assert reply.wire is not None
     return dns.message.from_wire(reply.wire)
 

@@ -21,6 +21,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.explain import Question, explain
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Address, Classifier, Ecs, Geo, Requester
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.site import Classify, Client, ClientState, Match, Site, Snapshot, Step
@@ -161,7 +162,7 @@ def test_cache_never_gives_a_wrong_address(
     def ask(address: IPv4Address, source: int) -> tuple[str, int]:
         option = dns.edns.ECSOption(str(cut(address, source)), source)
         query = dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=[option])
-        wire = engine.decide(query.to_wire(), RESOLVER, "default", "udp", NOW).wire
+        wire = engine.decide(query.to_wire(), RESOLVER, Arrival("default", Transport.UDP), NOW).wire
         assert wire is not None
         answer = dns.message.from_wire(wire)
         (ecs,) = (each for each in answer.options if isinstance(each, dns.edns.ECSOption))
@@ -269,7 +270,7 @@ def test_scope_on_all_paths(source: int, name: str | None, scope: int) -> None:
     block = Ecs(cut(IPv4Address("10.20.30.16"), source), source)
     option = dns.edns.ECSOption(str(block.address), source)
     wire = dns.message.make_query("www.example.test", "AAAA", use_edns=0, options=[option]).to_wire()
-    decided = engine.decide(wire, RESOLVER, "default", "udp", NOW).wire
+    decided = engine.decide(wire, RESOLVER, Arrival("default", Transport.UDP), NOW).wire
     key, ids = key_of(RESOLVER.packed, wire), bytearray(wire[:2])
     for _ in range(4):
         [hit], misses = fast.answers([key], ids, "default", WIDTH[4], NOW)

@@ -15,6 +15,7 @@ import pytest
 
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.protocol.message import UDP_SIZE
 from dnsvip.dns.reply import DnsOutcome, Reply
@@ -148,7 +149,7 @@ def test_anything_that_arrives() -> None:
 
     def decide(wire: bytes, transport: str, limit: int) -> None:
         nonlocal messages
-        reply = engine.decide(wire, rng.choice(SOURCES), "default", transport, now)
+        reply = engine.decide(wire, rng.choice(SOURCES), Arrival("default", Transport(transport)), now)
         counters.count(reply)
         check(wire, reply, limit)
         messages += 1

@@ -16,6 +16,7 @@ import pytest
 from dnsvip import dns as package
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import ClientState, Snapshot
@@ -72,7 +73,7 @@ def answer(responder: Responder, name: str, source: IPv4Address, key: str = "") 
     query = dns.message.make_query(name, "AAAA", id=7)
     if key:
         query.use_tsig(dns.tsigkeyring.from_text({key: SECRET}), keyname=dns.name.from_text(key))
-        wire = cast("bytes", responder.stream(query.to_wire(), source, "main"))
+        wire = cast("bytes", responder.stream(query.to_wire(), source, Arrival("main")))
         return dns.message.from_wire(wire, keyring=query.keyring, request_mac=query.mac)
     wire, answers = query.to_wire(), list[bytes | None]()
     for _ in range(3):

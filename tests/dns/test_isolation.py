@@ -15,6 +15,7 @@ import pytest
 from dnsvip import dns as package
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import Snapshot
@@ -70,7 +71,7 @@ def ask(responder: Responder, name: str, rtype: str) -> dns.message.Message:
 def transferred(responder: Responder, zone: str) -> list[bytes]:
     """The messages of a transfer, up to an error."""
     wire = dns.message.make_query(zone, "AXFR", id=7).to_wire()
-    answer = responder.stream(wire, SOURCE, "main")
+    answer = responder.stream(wire, SOURCE, Arrival("main"))
     assert answer is not None
     try:
         return [answer] if isinstance(answer, bytes) else list(answer)

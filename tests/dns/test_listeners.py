@@ -18,6 +18,7 @@ import pytest
 from dnsvip.client.enrol import make_enrolment
 from dnsvip.client.io.agent import Agent
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.errors import ClientError
 from dnsvip.site import DnsGroup
 from dnsvip.site.io.files import zone_files
@@ -99,7 +100,7 @@ def test_the_tier_of_a_listener_has_its_place_in_the_order() -> None:
     tables["classify"]["order"] = ["tsig", "source"]
     listen = (Listener("127.0.0.1:0", "golden", tier="gold"), Listener("127.0.0.1:1", "x", group="low", tier="nine"))
     engine = Engine(snapshot_of(build_site(tables, zone_files(ZONES))), listeners=listen)
-    reply = engine.decide(ASK, IPv4Address("127.0.0.1"), "golden", "udp", NOW)
+    reply = engine.decide(ASK, IPv4Address("127.0.0.1"), Arrival("golden", Transport.UDP), NOW)
     assert reply.tier is None
     assert [str(problem) for problem in engine.problems] == [
         "dns.listen.golden: tier has no effect: classify.order lacks the step listener",

@@ -21,6 +21,7 @@ import dns.zone
 import pytest
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.site import Site, Snapshot, Zone
 from tests.dns.world import ZONES
 
@@ -131,7 +132,7 @@ def test_same_answers(peer: int) -> None:
         query = dns.message.make_query(name, qtype)
         query.flags = 0
         theirs, _ = dns.query.udp_with_fallback(query, "127.0.0.1", port=peer, timeout=2)
-        wire = engine.decide(query.to_wire(), local, "default", "tcp", 0.0).wire
+        wire = engine.decide(query.to_wire(), local, Arrival("default", Transport.TCP), 0.0).wire
         assert wire
         ours = dns.message.from_wire(wire)
         if view(ours) != view(theirs):

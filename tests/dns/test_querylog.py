@@ -14,6 +14,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.querylog import Anonymise, Sample, name_of, record
 from tests.dns.world import world_snapshot
@@ -23,9 +24,9 @@ ENGINE = Engine(world_snapshot())
 KEPT: Anonymise = lambda address: f"kept {address.version}"  # noqa: E731
 
 
-def asked(wire: bytes, protocol: str = "udp", source: str = "2001:db8:77::10") -> Sample:
-    reply = ENGINE.decide(wire, ip_address(source), "public", protocol, NOW)
-    return Sample(1_700_000_000.5, protocol, "public", ip_address(source), wire, reply)
+def asked(wire: bytes, transport: Transport = Transport.UDP, source: str = "2001:db8:77::10") -> Sample:
+    reply = ENGINE.decide(wire, ip_address(source), Arrival("public", transport), NOW)
+    return Sample(1_700_000_000.5, transport, "public", ip_address(source), wire, reply)
 
 
 def test_an_answered_question() -> None:
@@ -49,7 +50,7 @@ def test_no_answer_and_no_question() -> None:
     sample = asked(dns.message.make_query("a.test", 65280).to_wire())
     dropped = record(sample._replace(reply=sample.reply._replace(wire=None)), str)
     assert (dropped["type"], dropped["qtype"], "rcode" in dropped) == ("CLIENT_QUERY", "TYPE65280", False)
-    broken = record(asked(b"\0\0\0\0\0", "tcp", "192.0.2.1"), str)
+    broken = record(asked(b"\0\0\0\0\0", Transport.TCP, "192.0.2.1"), str)
     assert (broken["malformed"], broken["socket_family"]) == ("short", "INET")
 
 
@@ -95,7 +96,7 @@ def test_a_dnstap_of_no_answer() -> None:
     cut = Dnstap.FromString(frame(dropped, lambda _: "2001:db8::/32")).message
     assert cut.query_address == ip_address("2001:db8::").packed
     assert dns.message.from_wire(cut.query_message).options == ()
-    broken = asked(b"\0\0\0\0\0", "tcp", "192.0.2.1")
+    broken = asked(b"\0\0\0\0\0", Transport.TCP, "192.0.2.1")
     assert Dnstap.FromString(frame(broken, lambda _: "192.0.0.0/16")).message.query_message == b""
     version = asked(dns.message.make_query("a.test", "A", use_edns=1).to_wire())
     for whole in (False, True):

@@ -18,6 +18,7 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dns.dnstap import frame
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.querylog import Sample, record
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Snapshot
@@ -152,11 +153,11 @@ def test_the_query_log_has_no_session() -> None:
         ("www.example.test", "www.example.test."),
     ):
         wire, source = dns.message.make_query(asked, "AAAA").to_wire(), IPv6Address("2001:db8:77::10")
-        reply = engine.decide(wire, source, "public", "udp", NOW)
-        line = record(Sample(NOW, "udp", "public", source, wire, reply), str, engine.session_bases)
+        reply = engine.decide(wire, source, Arrival("public", Transport.UDP), NOW)
+        line = record(Sample(NOW, Transport.UDP, "public", source, wire, reply), str, engine.session_bases)
         assert line["qname"] == written
         assert name.partition(".")[0] not in str(line).lower()
-        tap = frame(Sample(NOW, "udp", "public", source, wire, reply), str, engine.session_bases, whole=True)
+        tap = frame(Sample(NOW, Transport.UDP, "public", source, wire, reply), str, engine.session_bases, whole=True)
         assert name.partition(".")[0].encode() not in tap.lower()
         message = dns.message.from_wire(Dnstap.FromString(tap).message.response_message)
         assert message.question[0].name.to_text().lower() == written

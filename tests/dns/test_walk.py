@@ -18,6 +18,7 @@ from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import fastpath, hits
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.identity.identify import Classifier
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
@@ -123,5 +124,5 @@ def test_a_hit_asks_no_engine(responder: Responder, passed: Counter[str]) -> Non
 
 def test_a_stream_passes_each_stage_once(responder: Responder, passed: Counter[str]) -> None:
     """Over TCP every message goes to the engine."""
-    assert responder.stream(query("www.example.test"), SOURCE, "public")
+    assert responder.stream(query("www.example.test"), SOURCE, Arrival("public"))
     assert (passed["question"], passed["decide"], passed["classify"], passed["locate"]) == (1, 1, 1, 1)

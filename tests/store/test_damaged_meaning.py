@@ -16,6 +16,7 @@ from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.verifier import AddressVerifier
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Ecs, Requester
 from dnsvip.site import Client, ClientState, Match, Site, Snapshot, Step, Zone
 from dnsvip.site.plan import plan
@@ -200,7 +201,7 @@ async def test_a_name_is_not_denied(
     lastgood.save(tmp_path / "state", whole, "id", kek)
     asked = dns.message.make_query(name, "AAAA").to_wire()
     for snapshot in (whole, await lite.snapshots.refresh(before), lastgood.load(tmp_path / "state", kek)):
-        answer = Engine(snapshot).decide(asked, ip_address("192.0.2.1"), "x", "udp", time.time())
+        answer = Engine(snapshot).decide(asked, ip_address("192.0.2.1"), Arrival("x", Transport.UDP), time.time())
         assert answer.rcode == 2
 
 

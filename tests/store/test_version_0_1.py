@@ -21,6 +21,7 @@ from sqlalchemy import text
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site import DnsGroup, Service, SessionFrom, Snapshot
 from dnsvip.site.io.files import load_site
@@ -51,7 +52,7 @@ def old(url: str, tmp_path: Path) -> tuple[str, KeyEncryptionKey]:
 def asked(snapshot: Snapshot, source: str) -> int:
     """The address that a requester gets."""
     wire = dns.message.make_query("www.example.test", "AAAA").to_wire()
-    reply = Engine(snapshot).decide(wire, IPv4Address(source), "public", "udp", time.time())
+    reply = Engine(snapshot).decide(wire, IPv4Address(source), Arrival("public", Transport.UDP), time.time())
     assert reply.outcome is DnsOutcome.SERVICE
     assert reply.wire
     answer = dns.message.from_wire(reply.wire)

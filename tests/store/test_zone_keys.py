@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from dnsvip.dns.dnssec.keys import SigningKey
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Dnssec, DnssecAlgorithm, Zone
 from dnsvip.site.bind_keys import BindKey
@@ -161,7 +162,10 @@ async def test_a_key_that_cannot_be_read_costs_its_zone(filled: Store, kek: KeyE
     assert f"zone_key.{NAME}/1" in {problem.where for problem in snapshot.unreadable}
     for broken in (Engine(snapshot), Engine(snapshot, Engine(good))):
         assert f"zone.{NAME}" in {problem.where for problem in broken.problems}
-        replies = [broken.decide(question(name, 6), SOURCES[0], "public", "udp", 1e9) for name in (NAME, "other.test")]
+        replies = [
+            broken.decide(question(name, 6), SOURCES[0], Arrival("public", Transport.UDP), 1e9)
+            for name in (NAME, "other.test")
+        ]
         assert [reply.rcode for reply in replies] == [2, 0]
     assert not Engine(good).problems
 

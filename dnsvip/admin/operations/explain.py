@@ -84,9 +84,8 @@ async def by_body(request: web.Request) -> web.Response:
 async def _explained(request: web.Request, asked: Explain) -> web.Response:
     node, deciders = request.app[NODE], request.app[DECIDERS]
     engine, tables = await deciders.engine(), await deciders.tables()
-    requester = Requester(
-        asked.source, asked.listener, read_ecs(asked.ecs) if asked.ecs else None, asked.tsig, asked.tls, asked.token
-    )
+    ecs, names = read_ecs(asked.ecs) if asked.ecs else None, (asked.tls.lower(),) if asked.tls else ()
+    requester = Requester(asked.source, asked.listener, ecs, asked.tsig, names, asked.token)
     demand_seen(request, "explain", "tsig", asked.tsig and canonical_name("tsig", asked.tsig))
     if asked.tsig and asked.tsig.lower().rstrip(".") not in tables.snapshot.site.tsig_keys:
         raise InvalidSite([Problem("explain.tsig", f"there is no TSIG key {asked.tsig!r}; GET {ROOT}/tsig lists them")])

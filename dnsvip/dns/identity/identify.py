@@ -12,6 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, TypeAlias
 
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
 from dnsvip.site.cow_map import difference
@@ -39,16 +40,18 @@ class Ecs(NamedTuple):
 
 
 class Requester(NamedTuple):
-    """What is known of the sender of a query. `tsig`, `tls` and `token` are verified names; `trusted` is whether ECS
-    from `source` is believed, None where that has not been looked up."""
+    """What is known of the sender of a query. `tsig`, `tls` and `token` are verified: a key's name, the names in a
+    certificate (as in `Arrival`), a token's name; `trusted` is whether ECS from `source` is believed, None where that
+    has not been looked up."""
 
     source: Address
     listener: str = "default"
     ecs: Ecs | None = None
     tsig: str | None = None
-    tls: str | None = None
+    tls: tuple[str, ...] = ()
     token: str | None = None
     trusted: bool | None = None
+    transport: Transport = Transport.UDP
 
 
 class Sender(NamedTuple):
@@ -197,6 +200,8 @@ class Classifier:
         if step is Step.SOURCE:
             sources = self._claims.prefixes[step]
             return lambda requester: (sources[requester.source.version].owner(int(requester.source)), 0, None)
+        if step is Step.TLS:
+            return self._by_certificate
         words, value_of = self._claims.words[step], _VALUES[step]
 
         def find(requester: Requester) -> _Match:
@@ -204,6 +209,11 @@ class Classifier:
             return (words.get(value, NOBODY) if value else NOBODY), 0, None
 
         return find
+
+    def _by_certificate(self, requester: Requester) -> _Match:
+        """By the first of the certificate's names that a client has."""
+        names: Mapping[str, int] = self._claims.words[Step.TLS]
+        return next((owner for name in requester.tls if (owner := names.get(name, NOBODY))), NOBODY), 0, None
 
     def _by_ecs(self, requester: Requester) -> _Match:
         ecs = requester.ecs
@@ -226,7 +236,6 @@ class Classifier:
 
 _VALUES: Mapping[Step, Callable[[Requester], str | None]] = {
     Step.TSIG: lambda requester: requester.tsig.lower().rstrip(".") if requester.tsig else None,
-    Step.TLS: lambda requester: requester.tls,
     Step.TOKEN: lambda requester: requester.token,
     Step.LISTENER: lambda requester: requester.listener,
 }

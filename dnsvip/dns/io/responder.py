@@ -24,6 +24,7 @@ from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import Hit, Keep, Miss, Unsigned, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.builder import finished
@@ -56,26 +57,26 @@ class Responder:
         """Called with the apex of a secondary zone that a primary has sent NOTIFY for."""
 
     def stream(
-        self, wire: bytes, source: IPv4Address | IPv6Address, listener: str
+        self, wire: bytes, source: IPv4Address | IPv6Address, arrival: Arrival
     ) -> bytes | Iterator[bytes] | Later | None:
-        """The response to a message of a TCP stream. An iterator of messages for a zone transfer and for what takes
-        long: there, empty messages are pauses."""
+        """The response to a message of a stream or an encrypted channel. An iterator of messages for a zone transfer
+        and for what takes long: there, empty messages are pauses."""
         now = time.time()
-        deciding = self._deciding(wire, source, listener, "tcp", now, None)
+        deciding = self._deciding(wire, source, arrival, now, None)
         try:
             next(deciding)
         except StopIteration as end:
             if end.value.pending is not None:
-                return self._updated(end.value.pending, "tcp", wire, source, listener, now)
-            return self._streamed(end.value, wire, source, listener, now)
-        return self._in_steps(deciding, wire, source, listener, now)
+                return self._updated(end.value.pending, wire, source, arrival, now)
+            return self._streamed(end.value, wire, source, arrival, now)
+        return self._in_steps(deciding, wire, source, arrival, now)
 
     def _in_steps(
         self,
         deciding: Generator[object, None, Reply],
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
+        arrival: Arrival,
         now: float,
     ) -> Iterator[bytes]:
         """The messages of an answer that takes long, and its pauses."""
@@ -84,17 +85,16 @@ class Responder:
             try:
                 next(deciding)
             except StopIteration as end:
-                answer = self._streamed(end.value, wire, source, listener, now)
+                answer = self._streamed(end.value, wire, source, arrival, now)
                 yield from (answer,) if isinstance(answer, bytes) else answer or ()
                 return
 
     def _updated(
         self,
         pending: PendingUpdate,
-        transport: str,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
+        arrival: Arrival,
         now: float,
     ) -> Later:
         """The response to an update, once it is made or refused; counted and offered to the query log then."""
@@ -107,19 +107,19 @@ class Responder:
             except Exception:  # noqa: BLE001 - as in `_deciding`
                 log.error("an update failed", zone=pending.zone, traceback=traceback.format_exc())
                 reply = failure(wire)
-            engine.counters.count(reply, transport)
+            engine.counters.count(reply, arrival.transport)
             if self.samples is not None and self.every.picks(1):
-                self.samples.offer(Sample(now, transport, listener, source, wire, reply))
+                self.samples.offer(Sample(now, arrival.transport, arrival.listener, source, wire, reply))
             return reply.wire
 
         return asyncio.ensure_future(updated())
 
     def _streamed(
-        self, reply: Reply, wire: bytes, source: IPv4Address | IPv6Address, listener: str, now: float
+        self, reply: Reply, wire: bytes, source: IPv4Address | IPv6Address, arrival: Arrival, now: float
     ) -> bytes | Iterator[bytes] | None:
         """A reply as `stream` returns it, offered to the query log."""
         if self.samples is not None and self.every.picks(1):
-            self.samples.offer(Sample(now, "tcp", listener, source, wire, reply))
+            self.samples.offer(Sample(now, arrival.transport, arrival.listener, source, wire, reply))
         if reply.more is None or reply.wire is None:
             return reply.wire
         return chain((reply.wire,), reply.more)
@@ -167,18 +167,18 @@ class Responder:
             for place in map(places.__getitem__, self.every.picks(len(places))):
                 key, reply = keys[place], _reply(replies, hits, ids, place)
                 wire = bytes(ids[2 * place : 2 * place + 2]) + key[width:]
-                self.samples.offer(Sample(now, "udp", listener, address_of(key, width), wire, reply))
+                self.samples.offer(Sample(now, Transport.UDP, listener, address_of(key, width), wire, reply))
 
     def answer(self, waiting: Waiting) -> bytes | Later | None:
         """The response to a datagram that the fast path had no answer to, without its id; that to an update comes
         later, and has it."""
-        now, source = time.time(), ip_address(waiting.peer)
+        now, source, arrival = time.time(), ip_address(waiting.peer), Arrival(waiting.listener, Transport.UDP)
         # What was learned of it belongs to the engine of that time.
         known = waiting.known if waiting.fast.engine is self.fast.engine else None
         reply = self._signed(waiting, now) if known is not None and waiting.unsigned is not None else None
-        reply = reply or self._decide(waiting.wire, source, waiting.listener, "udp", now, known)
+        reply = reply or self._decide(waiting.wire, source, arrival, now, known)
         if reply.pending is not None:
-            return self._updated(reply.pending, "udp", waiting.wire, source, waiting.listener, now)
+            return self._updated(reply.pending, waiting.wire, source, arrival, now)
         if known is not None and waiting.keep is not None:
             self.fast.keep(waiting.keep, reply, now)
         if known is not None and waiting.tail is not None:
@@ -186,7 +186,7 @@ class Responder:
         if self.limiter is not None:
             reply = self._limited(self.limiter, reply, waiting.peer, now)
         if self.samples is not None and self.every.picks(1):
-            self.samples.offer(Sample(now, "udp", waiting.listener, source, waiting.wire, reply))
+            self.samples.offer(Sample(now, Transport.UDP, waiting.listener, source, waiting.wire, reply))
         return reply.wire and reply.wire[2:]
 
     def _signed(self, waiting: Waiting, now: float) -> Reply | None:
@@ -243,27 +243,25 @@ class Responder:
         self,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
-        transport: str,
+        arrival: Arrival,
         now: float,
         known: Known | None = None,
     ) -> Reply:
         """The engine's reply, counted; SERVFAIL where it fails."""
-        return finished(self._deciding(wire, source, listener, transport, now, known))
+        return finished(self._deciding(wire, source, arrival, now, known))
 
     def _deciding(
         self,
         wire: bytes,
         source: IPv4Address | IPv6Address,
-        listener: str,
-        transport: str,
+        arrival: Arrival,
         now: float,
         known: Known | None,
     ) -> Generator[None, None, Reply]:
         """As `_decide`, with the engine's pauses. At the first the reply is counted: its requester may leave."""
         engine, counted = self.fast.engine, False
         try:
-            steps = engine.steps(wire, source, listener, transport, now, known)
+            steps = engine.steps(wire, source, arrival, now, known)
             while True:
                 try:
                     reply = next(steps)
@@ -271,11 +269,11 @@ class Responder:
                     reply = end.value
                     break
                 if not counted:
-                    engine.counters.count(reply, transport)
+                    engine.counters.count(reply, arrival.transport)
                     counted = True
                 yield
             if not counted and reply.pending is None:
-                engine.counters.count(reply, transport)
+                engine.counters.count(reply, arrival.transport)
             if reply.outcome is DnsOutcome.NOTIFIED and self.on_notify and isinstance(reply.query, Query):
                 self.on_notify(reply.query.key)
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported

@@ -19,6 +19,7 @@ from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.responder import MakeUpdate, Responder
@@ -31,7 +32,7 @@ from dnsvip.dns.protocol.message import Rcode
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
-from dnsvip.site import Snapshot, parse_endpoint
+from dnsvip.site import Snapshot
 from dnsvip.site.node_dns import DnsSettings, Listener
 from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
@@ -47,11 +48,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a listener actually listens, UDP and TCP."""
+    """Where a listener actually listens; `scheme` as in its address, "" for UDP and TCP."""
 
     name: str
     host: str
     port: int
+    scheme: str = ""
 
 
 class DnsServer:
@@ -189,7 +191,7 @@ class DnsServer:
         }
 
     async def _listen(self, listener: Listener) -> None:
-        host, port = parse_endpoint(listener.address)
+        host, port = listener.endpoint
         try:
             stream, datagram = _bind(host, port, shared=self._settings.workers > 1)
         except OSError as error:
@@ -200,8 +202,8 @@ class DnsServer:
         datagrams = Batches(datagram, listener.name, respond, self._tally, self._turns)
         datagrams.start()
         self._datagrams.append(datagrams)
-        loop = asyncio.get_running_loop()
-        factory = lambda: Stream(listener.name, responder.stream, self._gate, self._tally)  # noqa: E731
+        loop, arrival = asyncio.get_running_loop(), Arrival(listener.name)
+        factory = lambda: Stream(arrival, responder.stream, self._gate, self._tally)  # noqa: E731
         self._servers.append(await loop.create_server(factory, sock=stream, backlog=512))
         self.endpoints += (Endpoint(listener.name, host, stream.getsockname()[1]),)
 
@@ -217,9 +219,11 @@ def _limiter(settings: DnsSettings) -> Limiter | None:
 
 def _by_transport(counters: Counters) -> dict[str, int]:
     """Answers by transport and rcode, as "udp NOERROR"."""
-    numbers = {f"tcp {Rcode(rcode).name}": number for rcode, number in counters.streams.items() if rcode is not None}
+    streams = {(transport, rcode): n for (transport, rcode), n in counters.streams.items() if rcode is not None}
+    numbers = {f"{transport} {Rcode(rcode).name}": number for (transport, rcode), number in streams.items()}
     for rcode, number in counters.rcodes.items():
-        numbers[f"udp {Rcode(rcode).name}"] = number - counters.streams.get(rcode, 0)
+        others = sum(streams.get((transport, rcode), 0) for transport in Transport)
+        numbers[f"udp {Rcode(rcode).name}"] = number - others
     return numbers
 
 

@@ -13,24 +13,25 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, cast
 
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 from dnsvip.dns.protocol.message import MAX_QUERY
 
-Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, str], bytes | Iterator[bytes] | Later | None]
-"""(message, source, listener) -> the response, None for none; an iterator of its messages for a zone transfer and
+Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, Arrival], bytes | Iterator[bytes] | Later | None]
+"""(message, source, arrival) -> the response, None for none; an iterator of its messages for a zone transfer and
 what takes long, in which empty ones are pauses; a future of the response to an update."""
 
 
 class Stream(asyncio.BufferedProtocol):
-    """One connection. `listener` is the name of where it arrived."""
+    """One connection; `arrival` is where it arrived."""
 
     source: IPv4Address | IPv6Address
 
-    def __init__(self, listener: str, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
-        self._listener, self._respond, self._gate, self._tally = listener, respond, gate, tally
+    def __init__(self, arrival: Arrival, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+        self._arrival, self._respond, self._gate, self._tally = arrival, respond, gate, tally
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
         self._sending: Iterator[bytes] | None = None
@@ -146,7 +147,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def _answer(self, message: bytes) -> None:
         self._tally["tcp_messages"] += 1
-        answer = self._respond(message, self.source, self._listener)
+        answer = self._respond(message, self.source, self._arrival)
         if isinstance(answer, bytes):
             self._transport.write(frame(answer))
         elif isinstance(answer, asyncio.Future):

@@ -9,6 +9,7 @@ import pytest
 from dnsvip.dns.dnssec import signatures
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.protocol.message import Rcode
 from dnsvip.site import DnssecDenial
 from tests.dns.dnssec.signed import P256, signed, signed_world
@@ -32,7 +33,7 @@ def test_signatures_of_a_flood(denial: DnssecDenial, most: int, monkeypatch: pyt
     engine = Engine(signed_world(denial))
     for number in range(NAMES):
         wire = question(f"x{number:05}.example.test", 1, opt(do=0x80))
-        assert engine.decide(wire, SOURCE, "public", "udp", NOW).wire
+        assert engine.decide(wire, SOURCE, Arrival("public", Transport.UDP), NOW).wire
     assert len(made) <= most
     assert denial is DnssecDenial.NSEC or len(made) >= NAMES
 
@@ -46,7 +47,7 @@ def test_the_chain_answers_from_the_fast_path() -> None:
         name = f"x{number:05}.example.test"
         wire = question(name.upper() if number % 3 else name, 1, opt(do=0x80))
         [answer] = ask(fast, [wire], [SOURCE.packed], now=now)
-        assert number % 100 < 2 or answer == engine.decide(wire, SOURCE, "public", "udp", now).wire
+        assert number % 100 < 2 or answer == engine.decide(wire, SOURCE, Arrival("public", Transport.UDP), now).wire
     long = f"{'z' * 60}.{'z' * 60}.{'z' * 60}"
     for name, edns in (("y", opt(do=0xC0)), (long, opt(do=0x80).replace(b"\x04\xd0", b"\x02\x00"))):
         for number in range(5):
@@ -63,11 +64,14 @@ def test_names_of_sessions_are_not_denied_by_the_chain() -> None:
     for label in (b"0" * 32, b"z"):
         assert engine.signer.denials.gaps(zone, BASE, (label, *BASE)) is None
         reply = engine.decide(
-            question(f"{label.decode()}.s.example.test", 28, opt(do=0x80)), SOURCE, "public", "udp", NOW
+            question(f"{label.decode()}.s.example.test", 28, opt(do=0x80)),
+            SOURCE,
+            Arrival("public", Transport.UDP),
+            NOW,
         )
         assert reply.rcode == Rcode.NOERROR  # compact
     assert engine.signer.denials.gaps(zone, APEX, (b"s-", *APEX)) is None
     assert engine.signer.denials.gaps(zone, APEX, (b"zzz", *APEX)) is not None
     name = ".".join(label.decode() for label in (labels_of(world()).make(5).encode(), *BASE))
-    made = engine.decide(question(name, 28, opt(do=0x80)), SOURCE, "public", "udp", NOW)
+    made = engine.decide(question(name, 28, opt(do=0x80)), SOURCE, Arrival("public", Transport.UDP), NOW)
     assert made.kind is not None

@@ -12,6 +12,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import compiled
 from dnsvip.dns.hotpath.compiled import Templates
 from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.site import Client, Site, Snapshot, Zone
 from tests.dns.hotpath.test_fastpath import ask, question
 from tests.dns.world import world_snapshot
@@ -43,7 +44,7 @@ def test_the_first_question_finds_its_answer_ready(name: str, rtype: int) -> Non
     engine = Engine(world_snapshot())
     [answer] = ask(FastPath(engine), [question(name, rtype)], [bytes(4)])
     assert answer is not None
-    assert answer == engine.decide(question(name, rtype), ANYBODY, "public", "udp", NOW).wire
+    assert answer == engine.decide(question(name, rtype), ANYBODY, Arrival("public", Transport.UDP), NOW).wire
 
 
 def test_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,7 @@ def test_what_a_change_leaves(change: Callable[[Site], Site], kept: bool, monkey
     assert bool(made) is not kept
     wires = [question(name, rtype) for name in ("www.example.test", "a.example.test") for rtype in (1, 28, 65)]
     for wire, answer in zip(wires, ask(after, wires, [bytes(4)] * len(wires)), strict=True):
-        assert answer in {None, later.decide(wire, ANYBODY, "public", "udp", NOW).wire}
+        assert answer in {None, later.decide(wire, ANYBODY, Arrival("public", Transport.UDP), NOW).wire}
 
 
 def changed(snapshot: Snapshot, change: Callable[[Site], Site]) -> Snapshot:

@@ -16,6 +16,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import Miss, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Address
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.cookies import Cookies
@@ -236,7 +237,7 @@ def missed(fast: FastPath, miss: Miss, wire: bytes, source: Address, listener: s
         hit = fast.finish(miss.unsigned, listener, WIDTH[source.version], now)
         assert hit is not None
         return wire[:2] + hit[0]
-    reply = fast.engine.decide(wire, source, listener, "udp", now, miss.known)
+    reply = fast.engine.decide(wire, source, Arrival(listener, Transport.UDP), now, miss.known)
     fast.engine.counters.count(reply)
     if miss.keep is not None:
         fast.keep(miss.keep, reply, now)
@@ -245,7 +246,7 @@ def missed(fast: FastPath, miss: Miss, wire: bytes, source: Address, listener: s
 
 def decided(engine: Engine, wire: bytes, source: Address, listener: str, now: float) -> bytes | None:
     """The engine's answer, counted."""
-    reply = engine.decide(wire, source, listener, "udp", now)
+    reply = engine.decide(wire, source, Arrival(listener, Transport.UDP), now)
     engine.counters.count(reply)
     return reply.wire
 
@@ -325,7 +326,7 @@ def test_what_it_is_fast_at(snapshot: Snapshot, make: Callable[[int], bytes]) ->
     fast, source = FastPath(engine), ip_address("127.0.0.1")
     for n in range(200):
         [answer] = ask(fast, [make(n)], [source.packed])
-        assert n < 2 or answer == engine.decide(make(n), source, "public", "udp", NOW).wire
+        assert n < 2 or answer == engine.decide(make(n), source, Arrival("public", Transport.UDP), NOW).wire
 
 
 def test_answers_with_nonces_of_their_own_are_not_kept(snapshot: Snapshot) -> None:
@@ -367,7 +368,7 @@ def test_signed_answers_are_kept(snapshot: Snapshot, name: str, qtype: int) -> N
         assert isinstance(miss, Miss)
         right = missed(fast, miss, wire, source, "public", NOW)
     assert ask(fast, [wire, plain], [source.packed] * 2) == [right, decided(engine, plain, source, "public", NOW)]
-    reply = engine.decide(wire, source, "public", "udp", NOW)
+    reply = engine.decide(wire, source, Arrival("public", Transport.UDP), NOW)
     hit = fast._rooms["public", WIDTH[4]].whole.get(key_of(source.packed, wire))
     assert hit is not None
     assert reply_of(hit, wire[:2]) == reply._replace(query=None)
@@ -390,7 +391,7 @@ def test_new_addresses_are_signed_fast(snapshot: Snapshot, zones: Mapping[str, D
             (got,) = run(fast, [wire], [source.packed], now=later)
             misses += isinstance(got, Miss) and got.unsigned is None
             right = missed(fast, got, wire, source, "public", later) if isinstance(got, Miss) else got
-            assert right == engine.decide(wire, source, "public", "udp", later).wire
+            assert right == engine.decide(wire, source, Arrival("public", Transport.UDP), later).wire
         assert misses <= 3
     wire = question(name, qtype, opt(ECS + bytes([10, 1, 2]), 0x80))
     (again,) = run(fast, [wire], [source.packed], now=later)
@@ -398,7 +399,9 @@ def test_new_addresses_are_signed_fast(snapshot: Snapshot, zones: Mapping[str, D
     missed(fast, again, wire, source, "public", later)
     hit = fast._rooms["public", WIDTH[4]].whole.get(key_of(source.packed, wire))
     assert hit is not None
-    assert reply_of(hit, wire[:2]) == engine.decide(wire, source, "public", "udp", later)._replace(query=None)
+    assert reply_of(hit, wire[:2]) == engine.decide(wire, source, Arrival("public", Transport.UDP), later)._replace(
+        query=None
+    )
 
 
 @pytest.mark.parametrize("below", ["", "a."])
@@ -415,7 +418,7 @@ def test_names_that_do_not_exist_are_denied_fast(snapshot: Snapshot, denial: Dns
         (got,) = run(fast, [wire], [source.packed])
         misses += isinstance(got, Miss) and got.unsigned is None
         right = missed(fast, got, wire, source, "public", NOW) if isinstance(got, Miss) else got
-        assert right == engine.decide(wire, source, "public", "udp", NOW).wire
+        assert right == engine.decide(wire, source, Arrival("public", Transport.UDP), NOW).wire
     assert misses <= 3
     assert ask(fast, [question("nothing-000.example.test", 1, opt(do=0xC0))], [source.packed]) == [None]
 

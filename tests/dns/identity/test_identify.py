@@ -159,7 +159,7 @@ MANY = {
         step: {"id": 2000 + i, "tier": "gold", "match": [{step: value}]}
         for i, (step, value) in enumerate(
             [
-                ("tls", "CN=client.example.test"),
+                ("tls", "CN=Client.example.test"),
                 ("token", "abc"),
                 ("ecs", "10.1.0.0/16"),
                 ("source", "127.0.0.0/8"),
@@ -170,7 +170,12 @@ MANY = {
     },
 }
 EVERYTHING = requester(
-    "127.0.0.1", ecs="10.1.2.0/24", tsig="acme-key", tls="CN=client.example.test", token="abc", listener="privileged"
+    "127.0.0.1",
+    ecs="10.1.2.0/24",
+    tsig="acme-key",
+    tls=("other.example.test", "client.example.test"),
+    token="abc",
+    listener="privileged",
 )
 
 

@@ -18,6 +18,7 @@ import dns.message
 import pytest
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.site import Service, Snapshot, Transfer, Zone
@@ -186,7 +187,7 @@ def test_long_answers_are_made_in_steps(kind: str, large: Engine) -> None:
     undisturbed = [min(seconds) for seconds in zip(*(seconds for _, seconds in rounds), strict=True)]
     assert max(undisturbed) < 0.002
     messages = rounds[0][0]
-    reply = large.decide(wire, source, "public", "tcp", time.time())
+    reply = large.decide(wire, source, Arrival("public", Transport.TCP), time.time())
     assert messages == [reply.wire, *(message for message in reply.more or () if message)]
     assert messages[0]
     assert sum(map(len, messages)) > 20_000 or "services" in kind
@@ -196,7 +197,7 @@ def test_long_answers_are_made_in_steps(kind: str, large: Engine) -> None:
 def taken(responder: Responder, wire: bytes) -> tuple[list[bytes], list[float]]:
     """The messages of the answer over TCP, and how long each step took."""
     begin = time.thread_time()
-    answer = responder.stream(wire, ip_address("127.0.0.1"), "public")
+    answer = responder.stream(wire, ip_address("127.0.0.1"), Arrival("public"))
     messages, seconds = [answer] if isinstance(answer, bytes) else [], [time.thread_time() - begin]
     sending = iter(()) if answer is None or isinstance(answer, bytes) else answer
     while True:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
@@ -204,7 +205,7 @@ def test_connections_are_bounded(tight: Running) -> None:
 async def test_the_client_of_a_dual_stack_socket() -> None:
     """A peer that a dual-stack socket writes as ::ffff:a.b.c.d is the IPv4 client, for identity and limits."""
     tally: Counter[str] = Counter()
-    stream = Stream("default", lambda *_: None, Gate(StreamLimits()), tally)
+    stream = Stream(Arrival(), lambda *_: None, Gate(StreamLimits()), tally)
     transport = asyncio.Transport({"peername": ("::ffff:192.0.2.200", 4000, 0, 0)})
     stream.connection_made(transport)
     assert stream.source == ip_address("192.0.2.200")

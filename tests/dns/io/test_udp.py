@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io import udp
 from dnsvip.dns.io.buffers import BATCH, NEAR, Buffers
 from dnsvip.dns.io.turns import DatagramTurns
@@ -98,7 +99,7 @@ def test_long_messages(running: Running, listener: int, beyond: int) -> None:
     long = query(9, extra=padded(size - 12 - len(QUESTION)))
     assert len(long) == size
     source, name = (ip_address("::1"), "six") if listener else (ip_address("127.0.0.1"), "public")
-    right = Engine(running.snapshot).decide(long, source, name, "udp", time.time()).wire
+    right = Engine(running.snapshot).decide(long, source, Arrival(name, Transport.UDP), time.time()).wire
     with asking(running, listener) as sock:
         for _ in range(3):
             for wire in (query(1), long, query(2)):

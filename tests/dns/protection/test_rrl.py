@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.protection import rrl
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
@@ -36,7 +37,7 @@ def engine() -> Engine:
 def ask(engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", **kw: object) -> Reply:
     """The engine's reply to a question by UDP."""
     wire = dns.message.make_query(name, qtype, **kw).to_wire()
-    return engine.decide(wire, ip_address(peer), "public", "udp", NOW)
+    return engine.decide(wire, ip_address(peer), Arrival("public", Transport.UDP), NOW)
 
 
 def judge(limiter: Limiter, engine: Engine, name: str, qtype: str = "A", peer: str = "203.0.113.9", at: float = NOW):
@@ -138,7 +139,7 @@ def test_slipped_answers(engine: Engine, name: str, edns: int) -> None:
 def test_malformed_are_errors(engine: Engine) -> None:
     """Answers to what is no question have one account, and slip as a bare header."""
     wire = b"ab\0\0\0\7\0\0\0\0\0\0"
-    reply = engine.decide(wire, ip_address("192.0.2.1"), "public", "udp", NOW)
+    reply = engine.decide(wire, ip_address("192.0.2.1"), Arrival("public", Transport.UDP), NOW)
     assert reply.wire
     limiter = Limiter(1, 1)
     verdicts = [limiter.judge(reply, bytes(4), NOW) for _ in range(2)]
@@ -153,7 +154,7 @@ def test_who_is_exempt(engine: Engine) -> None:
     good = ask(engine, "mail.example.test", options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)])
     forged = dns.message.make_query("mail.example.test", "A")
     forged.use_tsig(dns.tsig.Key("acme-key", base64.b64encode(b"not the secret"), dns.tsig.HMAC_SHA256))
-    bad = engine.decide(forged.to_wire(), ip_address(peer), "public", "udp", NOW)
+    bad = engine.decide(forged.to_wire(), ip_address(peer), Arrival("public", Transport.UDP), NOW)
     assert (good.cookie_valid, bad.signature_verified, bad.outcome) == (True, False, DnsOutcome.TSIG_SIGNATURE)
     cases = [
         (good, LimitVerdict.SEND),

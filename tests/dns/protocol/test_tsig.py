@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.protocol.tsig import MALFORMED, TsigKeys, _read
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.site import Step
@@ -35,7 +36,7 @@ def make_key(name: str = "acme-key", secret: str = SECRET, algorithm: str = "hma
 def ask(query: dns.message.Message, key: dns.tsig.Key, late: float = 0.0, transport: str = "udp") -> Reply:
     """Sign a question now and have it answered `late` seconds later."""
     query.use_tsig(key)
-    return ENGINE.decide(query.to_wire(), LOCAL, "default", transport, time.time() + late)
+    return ENGINE.decide(query.to_wire(), LOCAL, Arrival("default", Transport(transport)), time.time() + late)
 
 
 def tsig_of(reply: Reply) -> tuple[dns.message.Message, dns.rrset.RRset]:
@@ -86,7 +87,7 @@ def test_what_anybody_can_send_is_cheap(
         patched.setattr(dns.name, "from_wire", None)
         patched.setattr(dns.rdata, "from_wire", None)
         patched.setattr(dns.tsig, "sign", None)
-        reply = ENGINE.decide(wire, LOCAL, "default", "udp", time.time())
+        reply = ENGINE.decide(wire, LOCAL, Arrival("default", Transport.UDP), time.time())
     assert reply.outcome is outcome
     assert reply.wire
     bare = bare_of(reply.wire, tsig_of(reply)[1])
@@ -141,7 +142,7 @@ def test_a_long_fudge_is_not_believed(late: float) -> None:
     """However much difference a signature allows, 300 seconds are the most: it cannot be replayed for a day."""
     query = dns.message.make_query(NAME, "AAAA")
     query.use_tsig(make_key(), fudge=65_535)
-    reply = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time() + late)
+    reply = ENGINE.decide(query.to_wire(), LOCAL, Arrival("default", Transport.UDP), time.time() + late)
     assert reply.outcome is DnsOutcome.TSIG_TIME
 
 
@@ -182,7 +183,7 @@ def test_truncated_mac(size: int, outcome: DnsOutcome, error: int | None) -> Non
     query.want_tsig_sign = False
     whole = query.tsig[0]
     query.tsig = dns.rrset.from_rdata(query.tsig.name, 0, whole.replace(mac=whole.mac[:size]))
-    reply = ENGINE.decide(query.to_wire(), LOCAL, "default", "udp", time.time())
+    reply = ENGINE.decide(query.to_wire(), LOCAL, Arrival("default", Transport.UDP), time.time())
     assert reply.outcome is outcome
     if error is not None:
         assert tsig_of(reply)[1][0].error == error
@@ -198,7 +199,7 @@ def test_any_change_is_noticed(data: st.DataObject) -> None:
     wire = bytearray(query.to_wire())
     bit = data.draw(st.integers(0, len(wire) * 8 - 1))
     wire[bit // 8] ^= 1 << bit % 8
-    reply = ENGINE.decide(bytes(wire), LOCAL, "default", "udp", time.time())
+    reply = ENGINE.decide(bytes(wire), LOCAL, Arrival("default", Transport.UDP), time.time())
     id_changed = bit < 16  # the id is not signed; the original id in the record is
     in_case = bytes(wire).lower() == query.to_wire().lower()
     assert reply.step is not Step.TSIG or id_changed or in_case
@@ -230,7 +231,7 @@ def test_forwarded_question() -> None:
     query.use_tsig(make_key())
     wire = query.to_wire()
     changed = bytes([wire[0] ^ 0xFF]) + wire[1:]
-    assert ENGINE.decide(changed, LOCAL, "default", "udp", time.time()).step is Step.TSIG
+    assert ENGINE.decide(changed, LOCAL, Arrival("default", Transport.UDP), time.time()).step is Step.TSIG
 
 
 @pytest.mark.parametrize("program", ["dig", "kdig"])

@@ -16,6 +16,7 @@ import pytest
 from dnslib import QTYPE
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.zones.record import Record
@@ -107,13 +108,15 @@ def served(site: Site) -> None:
             query = dns.message.make_query(
                 name, dns.rdatatype.RdataType.make(rtype), use_edns=0, payload=1232
             ).to_wire()
-            wire = responder.stream(query, IPv4Address("127.0.0.1"), "main")
+            wire = responder.stream(query, IPv4Address("127.0.0.1"), Arrival("main"))
             answer = cast("bytes", wire)
             flags, answers, others = answer[2:4], *(int.from_bytes(answer[at : at + 2], "big") for at in (6, 8))
             assert not flags[0] & 2, f"{name} {rtype} is truncated"
             assert not flags[1] & 15, f"{name} {rtype} is not answered"
             assert answers >= len(rrset.rdatas) or (not answers and others), f"{name} {rtype}: {answers} records"
-    transfer = responder.stream(dns.message.make_query(NAME, "AXFR").to_wire(), IPv4Address("127.0.0.1"), "main")
+    transfer = responder.stream(
+        dns.message.make_query(NAME, "AXFR").to_wire(), IPv4Address("127.0.0.1"), Arrival("main")
+    )
     messages = [transfer] if isinstance(transfer, bytes) else list(transfer or ())
     assert sum(int.from_bytes(message[6:8], "big") for message in messages) == number + 1
     assert not any(message[2] & 2 for message in messages)

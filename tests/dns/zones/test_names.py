@@ -9,6 +9,7 @@ import dns.message
 import dns.rdatatype
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.site import Snapshot
 from dnsvip.site.site_file import build_site
 from tests.samples import TABLES, snapshot_of
@@ -26,7 +27,7 @@ def engine(text: str) -> Engine:
 def asked(text: str, name: str, rtype: str) -> dns.message.Message:
     """The answer over TCP, with all of a transfer's first message."""
     wire = dns.message.make_query(name, rtype, use_edns=0).to_wire()
-    reply = engine(text).decide(wire, IPv4Address("127.0.0.1"), "main", "tcp", 0.0)
+    reply = engine(text).decide(wire, IPv4Address("127.0.0.1"), Arrival("main", Transport.TCP), 0.0)
     return dns.message.from_wire(cast("bytes", reply.wire), one_rr_per_rrset=rtype == "AXFR")
 
 
