@@ -74,6 +74,8 @@ BY_PATH: Mapping[str, Any] = {
     "service.cluster4": "legacy",
     "service.session": OMITTED,  # needs a wildcard and a layout of its own: tests/dns/test_sessions.py
     "dns_group.servers": ["192.0.2.53:53"],
+    "dns_token.digest": "ab" * 32,
+    "dns_token.previous": "cd" * 32,
     "pool.servers.address": "fd00:10::99",
 }
 

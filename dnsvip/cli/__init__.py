@@ -45,6 +45,7 @@ COMMANDS = {
     "services": ("objects.registered", "Service names, which answer each client its own address"),
     "dns-groups": ("objects.registered", "DNS servers for the clients of some tiers"),
     "tsig": ("objects.tsig", "TSIG keys"),
+    "dns-tokens": ("objects.dns_tokens", "Tokens that identify clients over encrypted DNS"),
     "classify": ("objects.registered", "In which order clients are identified"),
     "status": ("operating.status", "Generation, nodes and counters"),
     "nodes": ("operating.nodes", "The processes that share the site"),

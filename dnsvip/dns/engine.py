@@ -21,6 +21,7 @@ from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
 from dnsvip.dns.listeners import Door, doors_of, problems_of, tiers_of
 from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, check_secret
+from dnsvip.dns.protection.token_check import TokenCheck
 from dnsvip.dns.protocol.builder import finished, size_limit, steps
 from dnsvip.dns.protocol.message import (
     COOKIE,
@@ -103,6 +104,7 @@ class Engine:
         self._site = self._isolated.snapshot.site
         self._primaries = primaries_of(self._site.zones.values())
         compiled = self._isolated.value
+        self.tokens: TokenCheck = TokenCheck(compiled.tokens, before.tokens if before else None)
         self.zones: Zones = compiled.zones
         self.tables: SynthesisTables = compiled.tables
         self._tsig, self._transfers, self._update_keys = compiled.tsig, compiled.transfers, compiled.update_keys

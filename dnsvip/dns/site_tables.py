@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.identity.identify import Classifier, Geo
+from dnsvip.dns.identity.tokens import TokenTable
 from dnsvip.dns.protocol.message import RRset
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.tsig import TsigKeys
@@ -43,6 +44,7 @@ class CompiledSite(NamedTuple):
     zones: Zones
     tables: SynthesisTables
     tsig: TsigKeys
+    tokens: TokenTable
     transfers: Transfers
     update_keys: Mapping[Labels, UpdateKeys]
     signed: Mapping[Labels, SignedZone]
@@ -95,13 +97,14 @@ def compile_site(
     zones = zones_of(served, names, before.zones if before else None, sessions)
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
+    tokens = TokenTable(site.dns_tokens, before.tokens if before else None)
     tsig, transfers = TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes, snapshot.journals)
     update_keys = {
         apex: UpdateKeys(name, frozenset(rule.tsig for rule in rules))
         for name, apex in apexes.items()
         if (rules := site.zones[name].update)
     }
-    return CompiledSite(zones, tables, tsig, transfers, update_keys, signed, digested)
+    return CompiledSite(zones, tables, tsig, tokens, transfers, update_keys, signed, digested)
 
 
 def _digested(
@@ -166,6 +169,7 @@ STAND_INS: StandIns = {
     "cluster": lambda _: (),
     "tier": lambda _: (),
     "tsig": lambda _: (),
+    "dns_token": lambda _: (),
     "zone": lambda zone: (Zone(zone.name, ""),),
     "service": lambda service: (Service(service.name, ""),),
     "client": _idle,

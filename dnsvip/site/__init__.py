@@ -27,9 +27,9 @@ from dnsvip.site.choices import (
     TierAction,
 )
 from dnsvip.site.claims import Label, Source
-from dnsvip.site.clients import MATCH_FORMS, PLACE_FORMS, Classify, Client, Match, MatchEntry, Proof
+from dnsvip.site.clients import MATCH_FORMS, OBJECT_STEPS, PLACE_FORMS, Classify, Client, Match, MatchEntry, Proof
 from dnsvip.site.clusters import ClassCluster, Cluster
-from dnsvip.site.dns import DnsGroup, Dnssec, Service, Transfer, TsigKey, UpdateRule, Zone
+from dnsvip.site.dns import DnsGroup, Dnssec, DnsToken, Service, Transfer, TsigKey, UpdateRule, Zone
 from dnsvip.site.quality import Policing, Rate
 from dnsvip.site.routing import Evidence, SelectRule
 from dnsvip.site.snapshot import Site, Snapshot
@@ -56,6 +56,7 @@ __all__ = [
     "MATCH_FORMS",
     "MAX_POOLS",
     "NAME_PATTERN",
+    "OBJECT_STEPS",
     "PLACE_FORMS",
     "STRICT",
     "Address",
@@ -72,6 +73,7 @@ __all__ = [
     "DnsGroup",
     "DnsName",
     "DnsServer",
+    "DnsToken",
     "Dnssec",
     "DnssecAlgorithm",
     "DnssecDenial",

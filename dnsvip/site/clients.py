@@ -87,6 +87,9 @@ MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
 }
 """Step -> the canonical form of its value; other steps keep the value as it is written."""
 
+OBJECT_STEPS: Mapping[Step, str] = {Step.TSIG: "tsig", Step.TOKEN: "dns_token"}
+"""Step whose value is the name of an object -> its kind."""
+
 MatchEntry = Annotated[
     Match,
     BeforeValidator(_read_match),
@@ -101,7 +104,7 @@ MatchEntry = Annotated[
                     "minLength": 1,
                     "maxLength": LONGEST_VALUE,
                     "x-ui": {"label": step.label, "help": step.help, "order": order}
-                    | ({"refers": "tsig"} if step is Step.TSIG else {}),
+                    | ({"refers": OBJECT_STEPS[step]} if step in OBJECT_STEPS else {}),
                 }
                 for order, step in enumerate(Step)
             },

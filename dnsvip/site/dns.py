@@ -1,4 +1,4 @@
-"""What DNS serves: zones, services, TSIG keys."""
+"""What DNS serves: zones, services; and what clients and peers are known by: TSIG keys, DNS tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from dnsvip.site.values import (
     AttributeWords,
     Authorities,
     Base64,
+    Digest,
     DnsKey,
     DnsName,
     DnsServer,
+    Moment,
     Name,
     NamePattern,
     Network,
@@ -298,3 +300,26 @@ class TsigKey:
     algorithm: Annotated[TsigAlgorithm, About("Algorithm", "MAC algorithm of the key.", listed=2, filtered=True)] = (
         TsigAlgorithm.SHA256
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DnsToken:
+    """A bearer token that identifies a client over encrypted DNS, by the digests of its text: two while it is
+    replaced."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: Annotated[Name, About("Name", "Name of the token, which the matches of clients refer to.", listed=1)]
+    digest: Annotated[
+        Digest, About("Digest", "SHA-256 of the token's text in lower case; the text itself is kept nowhere.")
+    ]
+    previous: Annotated[
+        Digest | None, About("Previous digest", "SHA-256 of the text before, which is good beside the new one.")
+    ] = None
+    previous_until: Annotated[
+        Moment | None,
+        About(
+            "Previous until",
+            "When the previous text ends, in unix seconds; without it when its digest is removed.",
+            listed=2,
+        ),
+    ] = None

@@ -15,12 +15,27 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from dnsvip.errors import CodecError, InvalidSite, Problem
-from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, Pool, Service, Site, Tier, TsigKey, Zone
+from dnsvip.site import (
+    ClassCluster,
+    Classify,
+    Client,
+    Cluster,
+    DnsGroup,
+    DnsToken,
+    Pool,
+    Service,
+    Site,
+    Tier,
+    TsigKey,
+    Zone,
+)
 from dnsvip.site.declare import bounded, table_at
 from dnsvip.site.registry import KINDS
 
 JsonObject: TypeAlias = dict[str, Any]
-SiteObject: TypeAlias = Cluster | ClassCluster | Tier | Pool | Zone | Service | DnsGroup | TsigKey | Client | Classify
+SiteObject: TypeAlias = (
+    Cluster | ClassCluster | Tier | Pool | Zone | Service | DnsGroup | TsigKey | DnsToken | Client | Classify
+)
 
 _ADAPTERS: dict[type[SiteObject], TypeAdapter[Any]] = {}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, Pool, Service, Tier, TsigKey, Zone
+from dnsvip.site import ClassCluster, Classify, Client, Cluster, DnsGroup, DnsToken, Pool, Service, Tier, TsigKey, Zone
 from dnsvip.site.declare import About, Declared, declared, walk
 
 
@@ -181,6 +181,16 @@ _ALL = (
             "client": About("Client", "Keys that identify this client.", refers="client"),
             "tier": About("Tier", "Keys that identify a client of this tier.", refers="tier"),
         },
+    ),
+    Kind(
+        "dns_token",
+        "dns-tokens",
+        "dns_tokens",
+        (DnsToken,),
+        "DNS token",
+        "DNS tokens",
+        "A bearer token that identifies a client over encrypted DNS; only digests of it are kept.",
+        filters={"client": About("Client", "Tokens that identify this client.", refers="client")},
     ),
     Kind(
         "client",

@@ -1,9 +1,9 @@
 """What a caller of the API may do: scopes, roles as named sets of scopes, and whether one covers another. Pure.
 
 A scope allows actions on kinds of objects, and can be narrowed by patterns (`*` matches anything) to
-clusters, zones, clients, tiers and TSIG keys, and to networks and attributes. Rights are a set of scopes; what no scope
-allows is denied. What a client reaches through its fields counts too: its tier, its networks, its TSIG keys, and its
-attributes, by which rules choose pools.
+clusters, zones, clients, tiers, TSIG keys and DNS tokens, and to networks and attributes. Rights are a set of scopes;
+what no scope allows is denied. What a client reaches through its fields counts too: its tier, its networks, its TSIG
+keys and DNS tokens, and its attributes, by which rules choose pools.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.errors import Problem
-from dnsvip.site import STRICT, Client, ClientState, Match, Step, registry
+from dnsvip.site import OBJECT_STEPS, STRICT, Client, ClientState, Match, Step, registry
 from dnsvip.site.references import closest
 
 
@@ -68,6 +68,7 @@ NARROWED: Mapping[str, str] = {
     "enrolment": "clients",
     "tier": "tiers",
     "tsig": "tsig",
+    "dns_token": "tsig",
 }
 """Kind -> the patterns that the name of one of its objects must fit; a service's is its zone."""
 
@@ -79,7 +80,7 @@ NARROWINGS: Mapping[str, str] = {
     "zones": "zones, and the services, names of sessions and ACME challenges in them",
     "clients": "clients and their enrolments",
     "tiers": "tiers, also as what a client is given",
-    "tsig": "TSIG keys, also as what a client is given",
+    "tsig": "TSIG keys and DNS tokens, also as what a client is given",
     "networks": "networks that a client may be given",
     "attributes": "attributes, NAME=VALUE, that a client or a service may be given and may lose",
 }
@@ -244,8 +245,8 @@ class Rights:
 
     @property
     def writes_any_client(self) -> bool:
-        """Whether every client may be written, with every tier, network, TSIG key and attribute."""
-        return self.patterns(Action.WRITE, "tsig") is None and any(
+        """Whether every client may be written, with every tier, network, TSIG key, DNS token and attribute."""
+        return all(self.patterns(Action.WRITE, kind) is None for kind in OBJECT_STEPS.values()) and any(
             scope.allows(Action.WRITE, "client", None)
             and ALL in scope.clients
             and ALL in scope.tiers

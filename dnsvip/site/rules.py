@@ -14,11 +14,13 @@ from dnsvip.address.layout import RESERVED_NAMES, SHORT_TAG_BITS
 from dnsvip.address.proof import acceptable_slots
 from dnsvip.errors import Problem
 from dnsvip.site import (
+    OBJECT_STEPS,
     CatalogRole,
     ClassCluster,
     Classify,
     Client,
     Cluster,
+    DnsToken,
     Service,
     Site,
     Step,
@@ -44,10 +46,6 @@ from dnsvip.site.uniqueness import check_unique
 
 SHORT_PROOF_BITS = 24
 """Proofs shorter than this can be guessed in the minute in which one is good, by some 100,000 packets a second."""
-
-
-UNFILLED = (Step.TLS, Step.TOKEN)
-"""The steps that no listener establishes yet."""
 
 
 def check_site(site: Site) -> list[Problem]:
@@ -88,7 +86,7 @@ def warnings(site: Site) -> list[Problem]:
     """What is allowed but probably a mistake."""
     remarks = [remark for cluster in site.clusters.values() for remark in _cluster_warnings(cluster)]
     remarks += [remark for group in site.dns_groups.values() for remark in dns_group_remarks(group)]
-    remarks += [*hidden_networks(site), *_never_matching(site), *_carried_nowhere(site)]
+    remarks += [*hidden_networks(site), *_carried_nowhere(site)]
     return [*remarks, *_guessable_proofs(site), *cut_networks(site)]
 
 
@@ -126,17 +124,6 @@ def _cluster_warnings(cluster: Cluster | ClassCluster) -> Iterator[Problem]:
         yield Problem(f"cluster.{cluster.name}.tag_bits", text)
     yield from said_remarks(cluster)
     yield from rotation_remarks(cluster)
-
-
-def _never_matching(site: Site) -> Iterator[Problem]:
-    """Matches that no listener can establish yet, with the first client that has one."""
-    for step in UNFILLED:
-        if step in site.classify.order and site.classify.order != Classify().order:
-            yield Problem("classify.order", f"the step {step.value!r} never matches: no DNS listener verifies one yet")
-        names = [name for name, client in site.clients.items() if any(match.step is step for match in client.match)]
-        if names:
-            text = f"a match by {step.value} never matches: no DNS listener verifies one yet"
-            yield Problem(f"client.{names[0]}.match", text + _and_others(names))
 
 
 def _carried_nowhere(site: Site) -> Iterator[Problem]:
@@ -295,8 +282,8 @@ def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
     yield from refers(f"{where}.tier", "tier", client.tier, site.tiers)
     yield from check_own_servers(where, client, site)
     for match in client.match:
-        if match.step is Step.TSIG:
-            yield from refers(f"{where}.match", "tsig", match.value, site.tsig_keys)
+        if kind := OBJECT_STEPS.get(match.step):
+            yield from refers(f"{where}.match", kind, match.value, collection(site, kind))
     for name, cluster in site.clusters.items():
         if isinstance(cluster, ClassCluster):
             continue
@@ -312,6 +299,13 @@ def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.attributes.{attribute}", "is a reserved field name, not an attribute")
 
 
+def _check_dns_token(where: str, token: DnsToken, _site: Site) -> Iterator[Problem]:
+    if token.previous == token.digest:
+        yield Problem(f"{where}.previous", "is the same as digest; leave it out")
+    if token.previous_until is not None and token.previous is None:
+        yield Problem(f"{where}.previous_until", "leave it out, as there is no previous digest")
+
+
 def check_classify(classify: Classify, _site: Site) -> Iterator[Problem]:
     """The rules of `[classify]`."""
     for step in repeated(classify.order):
@@ -325,5 +319,6 @@ _RULES: Mapping[str, Callable[[str, Any, Site], Iterator[Problem]]] = {
     "zone": _check_zone,
     "service": _check_service,
     "dns_group": check_dns_group,
+    "dns_token": _check_dns_token,
     "client": _check_client,
 }

@@ -9,7 +9,7 @@ from dnsvip.address.keyring import Keyring
 from dnsvip.errors import Problem
 from dnsvip.site.clients import Classify, Client
 from dnsvip.site.clusters import ClassCluster, Cluster
-from dnsvip.site.dns import DnsGroup, Service, TsigKey, Zone
+from dnsvip.site.dns import DnsGroup, DnsToken, Service, TsigKey, Zone
 from dnsvip.site.traffic import Pool, Tier
 from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.site.zone_keys import ZoneKey
@@ -28,6 +28,7 @@ class Site:
     clients: Mapping[str, Client] = field(default_factory=dict)
     classify: Classify = Classify()
     dns_groups: Mapping[str, DnsGroup] = field(default_factory=dict)
+    dns_tokens: Mapping[str, DnsToken] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

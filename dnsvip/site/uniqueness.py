@@ -1,4 +1,5 @@
-"""What no two objects of a site may both claim: codes, ids, matches, addresses. The store asks it after a collision."""
+"""What no two objects of a site may both claim: codes, ids, matches, digests, addresses. The store asks it after a
+collision."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from dnsvip.site import Site
 
 
 def check_unique(site: Site) -> Iterator[Problem]:
-    """What two objects of a site claim both: codes, ids, matches, addresses."""
+    """What two objects of a site claim both: codes, ids, matches, digests, addresses."""
     yield from _once("tier", "code", ((tier.code, tier.name) for tier in site.tiers.values()))
     yield from _once("client", "id", ((client.id, client.name) for client in site.clients.values()))
     claims = ((m, client.name) for client in site.clients.values() for m in client.match)
@@ -20,6 +21,12 @@ def check_unique(site: Site) -> Iterator[Problem]:
         if seen.setdefault(match, name) != name:
             text = f'{{ {match.step.value} = "{match.value}" }}'
             yield taken("client", name, "match", text, f"client {seen[match]!r}", seen[match])
+    digests: dict[str, str] = {}
+    for token in site.dns_tokens.values():
+        for digest in filter(None, (token.digest, token.previous)):
+            if digests.setdefault(digest, token.name) != token.name:
+                owner = digests[digest]
+                yield taken("dns_token", token.name, "digest", f"{digest}", f"dns_token.{owner}", owner)
     ordered = sorted(
         site.clusters.values(), key=lambda c: (c.prefix.version, c.prefix.network_address, c.prefix.prefixlen)
     )

@@ -216,3 +216,20 @@ def _key_bytes(value: Any) -> Any:
 
 HexKey = Annotated[bytes, BeforeValidator(_key_bytes), PlainSerializer(bytes.hex)]
 """A key of 16 bytes, in documents as hexadecimal digits."""
+
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def _checked_digest(text: str) -> str:
+    digest = text.lower()
+    if not DIGEST.fullmatch(digest):
+        raise ValueError("must be a SHA-256 digest, 64 hexadecimal digits, as `dnsvip dns-tokens show NAME` prints it")
+    return digest
+
+
+Digest = Annotated[str, Field(max_length=64), AfterValidator(_checked_digest)]
+"""A SHA-256 digest in hexadecimal digits."""
+
+Moment = Annotated[int, Field(strict=True, ge=0, lt=1 << 40)]
+"""A time in unix seconds."""

@@ -21,7 +21,7 @@ from dnsvip.admin.node import Node
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
 from dnsvip.errors import DnsvipError
-from dnsvip.site import Classify, ClientState, DnsGroup, Dnssec, Site, Snapshot
+from dnsvip.site import Classify, ClientState, DnsGroup, Dnssec, DnsToken, Site, Snapshot
 from dnsvip.site.io.files import load_site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plain import collection
@@ -62,9 +62,8 @@ async def _fill(folder: Path) -> None:
     zone = site.zones["example.test"]
     other = replace(zone, name="two.test", text=zone.text.replace("example.test", "two.test"), dnssec=Dnssec(True))
     revoked = replace(client(REVOKED), state=ClientState.REVOKED)
-    await store.objects.apply(
-        [put("zone", other), put("dns_group", DnsGroup("group", ("[2001:db8:53::1]:53",)))], "me", "api"
-    )
+    group, token = DnsGroup("group", ("[2001:db8:53::1]:53",)), DnsToken("token", "0" * 64, "1" * 64)
+    await store.objects.apply([put("zone", other), put("dns_group", group), put("dns_token", token)], "me", "api")
     await store.objects.apply([put("classify", Classify(), site.classify)], "me", "api")
     await store.objects.apply([put("client", client(GONE)), put("client", client(2002))], "me", "api")
     await store.objects.apply([drop("client", client(GONE).name), put("client", revoked)], "me", "api")
@@ -80,6 +79,7 @@ async def _fill(folder: Path) -> None:
         connection.execute(refresh)
         connection.execute("INSERT INTO key_slot VALUES ('web', 2, 'abcd', 9999999999)")
         connection.execute("INSERT INTO seen_update VALUES ('abcd', 9999999999)")
+        connection.execute(f"INSERT INTO dns_token_use VALUES ('{'0' * 64}', 5000.0)")  # noqa: S608 - of the test
         connection.execute("INSERT OR IGNORE INTO client_match VALUES ('source', '2001:db8:77::/48', 'c0002002')")
     connection.close()
 

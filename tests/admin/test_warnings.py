@@ -23,21 +23,14 @@ async def test_addresses_at_a_service_name_are_warned_of(api: Api) -> None:
 
 
 async def test_an_attribute_that_nothing_carries(api: Api) -> None:
-    """A client with an attribute that no layout carries is warned of once, when it gets it; so is one never matched."""
-    body = {"id": 77, "tier": "gold", "attributes": {"shoe": "left"}, "match": [{"token": "abc"}]}
+    """A client with an attribute that no layout carries is warned of once, when it gets it."""
+    body = {"id": 77, "tier": "gold", "attributes": {"shoe": "left"}}
     answer = await api("PUT", "clients/odd", body)
     assert answer.status == 201
     told = json.loads(f"[{','.join(answer.headers.getall('Dnsvip-Warning'))}]")
-    assert len(told) == 2
-    assert "client.odd.attributes.shoe: no cluster's layout has a field 'shoe'" in told[1]
+    assert len(told) == 1
+    assert "client.odd.attributes.shoe: no cluster's layout has a field 'shoe'" in told[0]
     assert "Dnsvip-Warning" not in (await api("PATCH", "clients/odd", {"tier": "standard"})).headers
-
-
-async def test_a_step_that_never_matches(api: Api) -> None:
-    """An order with a step that no listener fills is warned of when it is set."""
-    answer = await api("PATCH", "classify", {"order": ["token", "tsig", "source"]})
-    assert answer.status == 200
-    assert "the step 'token' never matches" in answer.headers["Dnsvip-Warning"]
 
 
 async def test_notify_is_not_pretended(api: Api) -> None:

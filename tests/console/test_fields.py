@@ -38,6 +38,7 @@ OBJECTS: dict[str, tuple[str, str, Json]] = {
     "dns_group": ("dns-groups/walk", "DnsGroup", {"servers": ["192.0.2.53:53"]}),
     "zone": ("zones/walk.test", "Zone", {"text": ZONE.format(1)}),
     "tsig": ("tsig/walk-key", "TsigKey", {"secret": "c2VjcmV0LXNlY3JldA=="}),
+    "dns_token": ("dns-tokens/walk", "DnsToken", {"digest": "ab" * 32}),
     "client": (
         "clients/walk",
         "Client",
@@ -57,6 +58,7 @@ PLACES = {
     "dns_group": ("dnsgroups", "Edit walk"),
     "zone": ("zones/walk.test", ""),
     "tsig": ("tsig/walk-key", ""),
+    "dns_token": ("dnstokens/walk", ""),
     "client": ("clients/walk", ""),
     "classify": ("site", ""),
 }
@@ -105,6 +107,8 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
     ("zone", "update"): [{"tsig": TRANSFER_KEY, "names": ["_acme-challenge.*", "*.walk.test"], "types": ["TXT"]}],
     ("tsig", "secret"): SECRET,
+    ("dns_token", "digest"): "cd" * 32,
+    ("dns_token", "previous"): "ef" * 32,
     ("client", "match"): [{"ecs": "203.0.113.0/25"}, {"geo": "country:DE"}, {"tsig": "walk-key"}],
     ("client", "attributes"): {"lang": "fr", "level": 3},
     ("client", "pool"): None,
@@ -141,7 +145,19 @@ def walked(at_work: Site) -> Iterator[None]:
         assert status == 201, answer
     yield
     assert curl("PUT", "classify", order)[0] == 200
-    for what in ("dns_group", "service", "client", "tier", "server", "pool", "cluster", "cluster4", "zone", "tsig"):
+    for what in (
+        "dns_group",
+        "service",
+        "client",
+        "tier",
+        "server",
+        "pool",
+        "cluster",
+        "cluster4",
+        "zone",
+        "tsig",
+        "dns_token",
+    ):
         assert curl("DELETE", named[what][0])[0] == 204
     assert curl("DELETE", f"tsig/{TRANSFER_KEY}")[0] == 204
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsvip.site import Check, Client, Forward, Match, Pool, Server, Site, Step
+from dnsvip.site import Check, Client, DnsToken, Forward, Match, Pool, Server, Site, Step
 from dnsvip.site.io.files import load_site
 from dnsvip.site.rules import check_site, warnings, warnings_about
 
@@ -21,17 +21,29 @@ def site() -> Site:
     return load_site(EXAMPLE)
 
 
-def test_matches_that_no_listener_establishes(site: Site) -> None:
-    """A match by TLS certificate or by token never matches, and is warned of once for each."""
-    clients = {
-        name: Client(name, number, "gold", (Match(step, name),))
-        for number, (name, step) in enumerate((("a", Step.TLS), ("b", Step.TLS), ("c", Step.TOKEN)), 1)
-    }
-    remarks = [str(remark) for remark in warnings(replace(site, clients=clients)) if ".match" in remark.where]
-    assert remarks == [
-        "client.a.match: a match by tls never matches: no DNS listener verifies one yet (and 1 more clients)",
-        "client.c.match: a match by token never matches: no DNS listener verifies one yet",
-    ]
+def test_a_match_by_token_names_one_that_exists(site: Site) -> None:
+    """A client's token must be one of the site, as its TSIG key must."""
+    clients = {"a": Client("a", 1, "gold", (Match(Step.TOKEN, "a-token"),))}
+    token = DnsToken("a-token", "0" * 64)
+    (problem,) = check_site(replace(site, clients=clients))
+    assert str(problem) == "client.a.match: 'a-token' is not a dns_token of this site (there is: none)"
+    assert not check_site(replace(site, clients=clients, dns_tokens={"a-token": token}))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "where"),
+    [
+        ([DnsToken("a", "0" * 64), DnsToken("b", "0" * 64)], "dns_token.b.digest"),
+        ([DnsToken("a", "0" * 64, "1" * 64), DnsToken("b", "1" * 64)], "dns_token.b.digest"),
+        ([DnsToken("a", "0" * 64, "0" * 64)], "dns_token.a.previous"),
+        ([DnsToken("a", "0" * 64, previous_until=5)], "dns_token.a.previous_until"),
+        ([DnsToken("a", "0" * 64, "1" * 64, 5), DnsToken("b", "2" * 64, "3" * 64)], None),
+    ],
+)
+def test_a_digest_is_of_one_token(site: Site, tokens: list[DnsToken], where: str | None) -> None:
+    """No two tokens have a digest in common, the two of one differ, and only a previous one ends."""
+    problems = check_site(replace(site, dns_tokens={token.name: token for token in tokens}))
+    assert [problem.where for problem in problems] == ([where] if where else [])
 
 
 def test_attributes_that_no_layout_carries(site: Site) -> None:
@@ -103,15 +115,3 @@ def test_a_check_asks_its_own_server(site: Site, url: str, own: bool) -> None:
     """The host of an HTTP check is the address of the server that is checked."""
     pools = {name: replace(pool, check=Check(http=url)) for name, pool in site.pools.items()}
     assert (not check_site(replace(site, pools=pools))) is own
-
-
-def test_steps_that_no_listener_fills(site: Site) -> None:
-    """An order that names `tls` or `token` is warned of, as they never match yet; the default order is not."""
-    assert not [remark for remark in warnings(site) if remark.where == "classify.order"]
-    classify = replace(site.classify, order=(Step.TLS, Step.TSIG, Step.TOKEN))
-    remarks = [remark for remark in warnings(replace(site, classify=classify)) if remark.where == "classify.order"]
-    assert [remark.message.split(":")[0] for remark in remarks] == [
-        "the step 'tls' never matches",
-        "the step 'token' never matches",
-    ]
-    assert warnings_about("classify", classify, site) == remarks

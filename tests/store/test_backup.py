@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from dnsvip.errors import Conflict, SecretError, StoreError
-from dnsvip.site import Client, Match, Site, Step
+from dnsvip.site import Client, DnsToken, Match, Site, Step
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
@@ -32,8 +32,9 @@ async def rich(filled: Store) -> Store:
     await filled.keys.rotate("web", "me", 1000.0)
     await filled.keys.rotate_at_once("web", "me", 2000.0)
     await filled.tokens.create("t", "me")
-    client = Client("ümlaut", 5, "gold", (Match(Step.TOKEN, "x"),))
-    await filled.objects.apply([Change("client", "ümlaut", "+", None, client)], "me", "api")
+    client, token = Client("ümlaut", 5, "gold", (Match(Step.TOKEN, "x"),)), DnsToken("x", "0" * 64, "1" * 64, 5000)
+    changes = [Change("dns_token", "x", "+", None, token), Change("client", "ümlaut", "+", None, client)]
+    await filled.objects.apply(changes, "me", "api")
     return filled
 
 
@@ -74,7 +75,7 @@ async def test_round_trip_between_databases(
 def test_no_table_is_forgotten() -> None:
     """A backup holds every table except what nodes report, journals of zones, which updates have been made, and the
     header's data; every secret is rewrapped."""
-    left_out = {"node", "client_usage", "seen_update", "state", "zone_change", "zone_refresh"}
+    left_out = {"node", "client_usage", "dns_token_use", "seen_update", "state", "zone_change", "zone_refresh"}
     assert {table.name for table in PARTS} == tables.metadata.tables.keys() - left_out
     secret = {name for name, table in tables.metadata.tables.items() if "secret" in table.c}
     assert SECRETS.keys() == secret

@@ -13,6 +13,7 @@ from dnsvip.site import (
     ClientState,
     Cluster,
     DnsGroup,
+    DnsToken,
     Match,
     Pool,
     SelectRule,
@@ -51,8 +52,9 @@ async def test_nothing_to_change_makes_no_generation(filled: Store, site: Site) 
 async def test_each_kind_by_name_and_page(filled: Store, site: Site) -> None:
     """Objects of every kind are read by name and in pages; an unknown name gives None."""
     group = DnsGroup("high", ("[2001:db8:53::1]:53",), ("gold",))
-    await filled.objects.apply([put("dns_group", group)], "me", "api")
-    site = replace(site, dns_groups={group.name: group})
+    token = DnsToken("acme", "0" * 64)
+    await filled.objects.apply([put("dns_group", group), put("dns_token", token)], "me", "api")
+    site = replace(site, dns_groups={group.name: group}, dns_tokens={token.name: token})
     for kind in COLLECTIONS:
         objects = collection(site, kind)
         first, *rest = sorted(objects)

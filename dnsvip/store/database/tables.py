@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0014"
+SCHEMA = "0015"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -135,6 +135,11 @@ zone = _kind("zone")
 service = _kind("service")
 dns_group = _kind("dns_group")
 tsig = _kind("tsig", Column("secret", LargeBinary, nullable=False))
+dns_token = _kind(
+    "dns_token",
+    Column("digest", String(64), nullable=False, index=True),
+    Column("previous", String(64), index=True),
+)
 client = _kind(
     "client",
     Column("id", BigInteger, nullable=False, unique=True),
@@ -148,7 +153,7 @@ Index(None, client.c.state, client.c.name)
 classify = _kind("classify")
 
 KINDS: Mapping[str, Table] = {
-    table.name: table for table in (cluster, tier, pool, zone, service, dns_group, tsig, client, classify)
+    table.name: table for table in (cluster, tier, pool, zone, service, dns_group, tsig, dns_token, client, classify)
 }
 """Kind of object -> its table; parents come first."""
 
@@ -247,6 +252,13 @@ zone_refresh = Table(  # what is known of secondary zones
     Column("failures", BigInteger, nullable=False),
     Column("primary_server", String(320), nullable=False),
     Column("error", String(400), nullable=False),
+)
+
+dns_token_use = Table(  # when each token was last used, by digest; nodes write it once a minute at most
+    "dns_token_use",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("used_at", Float(53), nullable=False),
 )
 
 node = Table(

@@ -14,23 +14,24 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import bindparam, delete, insert, or_, select
+from sqlalchemy import bindparam, delete, insert, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, InvalidSite, Problem
-from dnsvip.site import Classify, Client, Pool, Step, TsigKey, Zone
+from dnsvip.site import OBJECT_STEPS, Classify, Client, DnsToken, Pool, Site, Step, TsigKey, Zone
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Change, Origin, keep_runtime
 from dnsvip.site.registry import SINGLE
 from dnsvip.site.rules import check_one, check_site, transfer_key
 from dnsvip.site.size import is_large
+from dnsvip.site.uniqueness import taken
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.site.zone_changes import ZoneChange
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import is_text, place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
-from dnsvip.store.database.tables import KINDS, client, client_match, read_field, tsig, zone
+from dnsvip.store.database.tables import KINDS, client, client_match, dns_token, read_field, tsig, zone
 from dnsvip.store.objects.deleted import Succession, settle, succession
 from dnsvip.store.objects.key_floor import given, needed, raised
 from dnsvip.store.objects.reading import load_pages, load_site, read_large, with_stand_in
@@ -189,10 +190,12 @@ async def _check(
     site = await load_site(connection, kek, ("cluster", "tier", "pool", "service", "dns_group", SINGLE), broken)
     site = await with_referred(connection, site, broken)
     keys = await _names(connection, tsig, None if everyone else _mentioned_keys(clients, checked))
+    tokens = await _names(connection, dns_token, None if everyone else _mentioned(Step.TOKEN, clients))
     zones = await _names(connection, zone, None) if kinds - {"client"} else ()
     site = replace(
         site,
         tsig_keys={name: TsigKey(name, "") for name in keys},
+        dns_tokens={name: DnsToken(name, name) for name in tokens},
         zones={name: Zone(name, "") for name in zones},
     )
     site = await with_mentioned(connection, site)
@@ -209,6 +212,7 @@ async def _check(
             for name, one in page:
                 problems += [] if isinstance(one, Unreadable) else check_one("client", name, one, site)
     problems += await _check_keys(connection, changes)
+    problems += await _check_tokens(connection, changes)
     without_stand_ins = {(one.kind, one.name) for one in broken}
     return list(dict.fromkeys(problem for problem in problems if problem.about not in without_stand_ins))
 
@@ -297,6 +301,19 @@ async def _check_keys(connection: AsyncConnection, changes: Sequence[Change]) ->
     return problems
 
 
+async def _check_tokens(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:
+    """Each changed DNS token keeps its rules, and has no digest of another one: a text identifies one client."""
+    problems: list[Problem] = []
+    for token in _after(changes, DnsToken):
+        problems += check_one("dns_token", token.name, token, Site())
+        digests = [digest for digest in (token.digest, token.previous) if digest]
+        others = or_(dns_token.c.digest.in_(digests), dns_token.c.previous.in_(digests))
+        query = select(dns_token.c.name).where(others, dns_token.c.name != token.name).limit(1)
+        for owner in (await connection.execute(query)).scalars():
+            problems.append(taken("dns_token", token.name, "digest", "it", f"dns_token.{shown(owner)}", shown(owner)))
+    return problems
+
+
 async def transfer_keys(connection: AsyncConnection) -> frozenset[str]:
     """The TSIG keys that zones are transferred or updated with."""
     keys: set[str] = set()
@@ -332,8 +349,11 @@ def _transfer(item: SiteObject | None) -> frozenset[str]:
 
 
 def _mentioned_keys(clients: Iterable[Client], zones: Iterable[Zone]) -> list[str]:
-    keys = {match.value for item in clients for match in item.match if match.step is Step.TSIG}
-    return sorted(keys.union(*(served.tsig_keys for served in zones)))
+    return sorted({*_mentioned(Step.TSIG, clients)}.union(*(served.tsig_keys for served in zones)))
+
+
+def _mentioned(step: Step, clients: Iterable[Client]) -> list[str]:
+    return sorted({match.value for item in clients for match in item.match if match.step is step})
 
 
 async def _zones_of_removed_keys(
@@ -360,14 +380,18 @@ async def _names(connection: AsyncConnection, table: Any, wanted: Sequence[str] 
 
 
 async def _orphans(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Sequence[Change]) -> list[Client]:
-    """Some of the clients that refer to a tier or TSIG key which these changes remove."""
+    """Some of the clients that refer to a tier, TSIG key or DNS token which these changes remove."""
     removed = [change for change in changes if change.action == "-"]
     tiers = [change.name for change in removed if change.kind == "tier"]
-    keys = [change.name for change in removed if change.kind == "tsig"]
+    steps = {kind: step.value for step, kind in OBJECT_STEPS.items()}
+    keys = [(steps[change.kind], change.name) for change in removed if change.kind in steps]
+    pair = tuple_(client_match.c.step, client_match.c.value)
+    queries = [select(client).where(client.c.tier.in_(some)) for some in in_batches(sorted(tiers), BATCH)]
+    for some in in_batches(sorted(keys), BATCH):
+        users = select(client_match.c.client).where(pair.in_(some))
+        queries.append(select(client).where(client.c.name.in_(users)))
     orphans: dict[str, Client] = {}
-    for some in in_batches(sorted({*tiers, *keys}), BATCH):
-        users = select(client_match.c.client).where(client_match.c.step == "tsig", client_match.c.value.in_(some))
-        query = select(client).where(or_(client.c.tier.in_(some), client.c.name.in_(users))).limit(20)
+    for query in (query.limit(20) for query in queries):
         for row in await connection.execute(query):
             orphan = read_row("client", row, kek)
             if isinstance(orphan, Client):

@@ -8,7 +8,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
-from dnsvip.site import Client, Site, Tier
+from dnsvip.site import Client, DnsToken, Site, Tier
 from dnsvip.site.plan import Change
 from dnsvip.site.uniqueness import check_unique, taken
 from dnsvip.store.database.database import BATCH, in_batches
@@ -16,11 +16,12 @@ from dnsvip.store.database.tables import KINDS, client_match
 
 
 def collisions_within(changes: Sequence[Change]) -> list[Problem]:
-    """A problem for each two objects of one set of changes that claim the same number or match."""
+    """A problem for each two objects of one set of changes that claim the same number, match or digest."""
     after = [change.after for change in changes]
     tiers = {new.name: new for new in after if isinstance(new, Tier)}
     clients = {new.name: new for new in after if isinstance(new, Client)}
-    return list(check_unique(Site(tiers=tiers, clients=clients)))
+    tokens = {new.name: new for new in after if isinstance(new, DnsToken)}
+    return list(check_unique(Site(tiers=tiers, clients=clients, dns_tokens=tokens)))
 
 
 async def collisions(connection: AsyncConnection, changes: Sequence[Change]) -> list[Problem]:

@@ -100,6 +100,11 @@ def _key_of_tier(value: str, _filters: Filters) -> ColumnElement[bool]:
     return KINDS["tsig"].c.name.in_(_keys().where(client_match.c.client.in_(of_tier)))
 
 
+def _token_of_client(value: str, _filters: Filters) -> ColumnElement[bool]:
+    tokens = select(client_match.c.value).where(client_match.c.step == Step.TOKEN.value)
+    return KINDS["dns_token"].c.name.in_(tokens.where(client_match.c.client == value))
+
+
 def _keys() -> Select[Any]:
     return select(client_match.c.value).where(client_match.c.step == Step.TSIG.value)
 
@@ -110,5 +115,6 @@ _SPECIAL: Mapping[tuple[str, str], Filter] = {
     ("service", "cluster"): _either("cluster", "cluster4"),
     ("tsig", "client"): _key_of_client,
     ("tsig", "tier"): _key_of_tier,
+    ("dns_token", "client"): _token_of_client,
 }
 """(kind, filter) -> its condition, where that is more than the equality of a field."""

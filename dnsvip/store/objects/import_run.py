@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, Problem
-from dnsvip.site import Step
+from dnsvip.site import OBJECT_STEPS, Step
 from dnsvip.site.rights import PREFIX_STEPS, Action, Rights
 from dnsvip.store.database.database import current_generation, taken_errors
 from dnsvip.store.database.session import Rollback, Session, Transaction
@@ -38,7 +38,7 @@ GIVE_WAY = 0.25
 MOST_CHANGES = 2000
 """Audit rows of others that are looked at under the write lock; after more the lines are checked again."""
 
-_RULES = ("cluster", "tier", "pool", "tsig")
+_RULES = ("cluster", "tier", "pool", *OBJECT_STEPS.values())
 """Kinds that the rules of a client refer to, beside the keys of zones' transfers."""
 
 _NAMED = {step.value for step in (*PREFIX_STEPS, Step.GEO)}

@@ -1,4 +1,5 @@
-"""Whether rights reach what a client is given: its tier, networks, attributes, TSIG keys, and nobody else's traffic."""
+"""Whether rights reach what a client is given: its tier, networks, attributes, TSIG keys and DNS tokens, and nobody
+else's traffic."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import TypeAlias
 from sqlalchemy import not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.site import Client, Step
+from dnsvip.site import OBJECT_STEPS, Client, Step
 from dnsvip.site.rights import PREFIX_STEPS, Action, Rights, new_matches, wanted
 from dnsvip.store.access.visible import name_fits
 from dnsvip.store.database.database import BATCH, in_batches
@@ -61,8 +62,9 @@ def _beyond(rights: Rights, before: Client | None, after: Client) -> str | None:
         what = f"the tier {after.tier}, every new match and every attribute of {after.name} that it gives or takes"
         return f"lacks a scope write:client that reaches {what}"
     for match in new_matches(before, after):
-        if match.step is Step.TSIG and not rights.allow(Action.WRITE, "tsig", match.value):
-            return f"lacks the scope {wanted(Action.WRITE, 'tsig', match.value)}, whose key the client would be given"
+        kind = OBJECT_STEPS.get(match.step)
+        if kind and not rights.allow(Action.WRITE, kind, match.value):
+            return f"lacks the scope {wanted(Action.WRITE, kind, match.value)}, whose key the client would be given"
     return None
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Problem
-from dnsvip.site import Classify, Client, ClientState, Match, Service, Site, Step, TsigKey, Zone
+from dnsvip.site import Classify, Client, ClientState, DnsToken, Match, Service, Site, Step, TsigKey, Zone
 from dnsvip.site.identity.claims import is_readable
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.plan import Origin
@@ -71,8 +71,13 @@ async def load_rules(connection: AsyncConnection, kek: KeyEncryptionKey) -> Site
     broken: list[Unreadable] = []
     site = await load_site(connection, kek, ("cluster", "tier", "pool"), broken)
     site = await with_referred(connection, site, broken)
-    names = (await connection.execute(select(KINDS["tsig"].c.name))).scalars()
-    return replace(site, tsig_keys={name: TsigKey(name, "") for name in names})
+    keys = (await connection.execute(select(KINDS["tsig"].c.name))).scalars()
+    tokens = (await connection.execute(select(KINDS["dns_token"].c.name))).scalars()
+    return replace(
+        site,
+        tsig_keys={name: TsigKey(name, "") for name in keys},
+        dns_tokens={name: DnsToken(name, name) for name in tokens},
+    )
 
 
 async def load_origins(connection: AsyncConnection) -> dict[tuple[str, str], Origin]:

@@ -19,6 +19,7 @@ from dnsvip.errors import CodecError, SecretError, StoreError
 from dnsvip.site import (
     Client,
     ClientState,
+    DnsToken,
     Match,
     Networks,
     Proof,
@@ -36,7 +37,11 @@ from dnsvip.store.secrets.kek import KeyEncryptionKey, tsig_context
 
 Row = dict[str, Any]
 
-REPEATED: Mapping[str, tuple[str, ...]] = {"client": ("id", "tier"), "tier": ("code",)}
+REPEATED: Mapping[str, tuple[str, ...]] = {
+    "client": ("id", "tier"),
+    "tier": ("code",),
+    "dns_token": ("digest", "previous"),
+}
 """The columns that say once more what `spec` does: where the two differ, either may be damaged."""
 
 
@@ -76,6 +81,8 @@ def to_row(kind: str, name: str, site_object: SiteObject, kek: KeyEncryptionKey)
             row["code"] = site_object.code
         case Client():
             row |= {"id": site_object.id, "tier": site_object.tier}
+        case DnsToken():
+            row |= {"digest": site_object.digest, "previous": site_object.previous}
         case TsigKey():
             row["secret"] = kek.wrap(plain.pop("secret").encode(), tsig_context(name))
     row["spec"] = _json(plain)

@@ -36,7 +36,7 @@ from dnsvip.store.objects.reading import load_objects, served_pages
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.zones.journal import load_journals
 
-MANY = ("client",)
+MANY = ("client", "dns_token")
 """The kinds that are held in a CowMap, as there may be a million objects of them."""
 
 MANY_OBJECTS = 100_000

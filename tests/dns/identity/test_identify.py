@@ -155,6 +155,7 @@ def test_sample_site(who: Requester, expected: tuple[str | None, Step | None, in
 
 MANY = {
     "classify": {"trust_ecs_from": ["127.0.0.0/8"]},
+    "dns_token": {"abc": {"digest": "0" * 64}},
     "client": {
         step: {"id": 2000 + i, "tier": "gold", "match": [{step: value}]}
         for i, (step, value) in enumerate(

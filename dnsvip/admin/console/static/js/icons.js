@@ -17,6 +17,7 @@ const PATHS = {
   services: "M5 12h5m4 0h5M12 5v5m0 4v5M12 14a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
   dnsgroups: "M4 4h7v6H4zM13 14h7v6h-7zM7.500 10v7H13M11 7h5.500v7",
   site: "M4 6h10M18 6h2M4 12h2m4 0h10M4 18h8m4 0h4M16 8a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM8 14a2 2 0 1 0 0-4 2 2 0 0 0 0 4Zm6 6a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
+  dnstokens: "M4 6h16v12H4zM8 15v-2.500M12 15V9M16 15v-4M4 6l8 4 8-4",
   tokens: "M7 15a4 4 0 1 1 3.900-5H21v3h-2v2h-3v-2h-5.100A4 4 0 0 1 7 15Zm0-4v.1",
   usage: "M5 20V10M12 20V4M19 20v-7M3 20h18",
   audit: "M6 3h9l4 4v14H6zM14.500 3v4.500H19M9 12h7M9 16h5",

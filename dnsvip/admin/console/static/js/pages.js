@@ -45,6 +45,7 @@ export const SECTIONS = [
         icon: "explain",
         key: "e",
       },
+      { name: "dnstokens", kind: "dns_token", title: "DNS tokens", icon: "dnstokens", key: "m" },
       { name: "tsig", kind: "tsig", hides: "TSIG keys", title: "TSIG keys", icon: "lock", key: "y" },
     ],
   },

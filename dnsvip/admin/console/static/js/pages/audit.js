@@ -18,6 +18,7 @@ const KINDS = [
   "service",
   "dns_group",
   "tsig",
+  "dns_token",
   "classify",
   "key",
   "token",
@@ -26,7 +27,7 @@ const KINDS = [
 /** @type {Record<string, string>} */
 const COLOURS = { "+": "good", "~": "info", "-": "bad" };
 /** @type {Record<string, string>} */
-const PAGE = { client: "clients", zone: "zones", dns_group: "dnsgroups", tsig: "tsig" };
+const PAGE = { client: "clients", zone: "zones", dns_group: "dnsgroups", tsig: "tsig", dns_token: "dnstokens" };
 const WAIT_MS = 250;
 
 /** @type {import("../pages.js").Show} */

@@ -1,0 +1,61 @@
+"""Who guesses tokens: a network that has sent too many different wrong ones in a minute, whose tokens are then refused
+unseen for a while.
+
+A token has 130 random bits, so nobody finds one; what is spared is the work. The same wrong token counts once: a device
+that was never told of a new one does not lock out those who share its network. Pure; memory is bounded, and no token is
+kept.
+"""
+
+from __future__ import annotations
+
+from dnsvip.dns.identity.identify import Address
+from dnsvip.dns.two_generation_cache import TwoGenerationCache
+
+GUESSES, WITHIN, REFUSED = 16, 60.0, 300.0
+"""Different wrong tokens of a network, the seconds in which they are too many, and those of refusal after them."""
+
+NETWORKS = 4096
+"""Networks that are remembered at least, twice as many at most."""
+
+BITS = {4: 24, 6: 64}
+"""IP version -> bits of an address that its guesses are counted by."""
+
+
+class _Record:
+    """The wrong tokens of a network since a time, by hashes that differ from process to process, and until when its
+    tokens are refused."""
+
+    __slots__ = ("since", "until", "wrong")
+
+    def __init__(self, since: float) -> None:
+        self.since, self.until = since, 0.0
+        self.wrong: set[int] = set()
+
+
+class Guesses:
+    """What one process remembers of those who guess."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self) -> None:
+        self._records: TwoGenerationCache[tuple[int, int], _Record] = TwoGenerationCache(NETWORKS)
+
+    def refuses(self, source: Address, now: float) -> bool:
+        """Whether tokens from a source are refused unseen at `now` (unix seconds)."""
+        record = self._records.get(_network(source)) if len(self._records) else None
+        return record is not None and now < record.until
+
+    def note(self, source: Address, text: str, now: float) -> None:
+        """Note a wrong token."""
+        network = _network(source)
+        record = self._records.get(network)
+        if record is None or not 0 <= now - record.since < WITHIN:  # nothing is noted while it is refused
+            record = self._records.put(network, _Record(now))
+        record.wrong.add(hash(text))
+        if len(record.wrong) >= GUESSES:
+            record.wrong.clear()
+            record.until = now + REFUSED
+
+
+def _network(source: Address) -> tuple[int, int]:
+    return source.version, int(source) >> source.max_prefixlen - BITS[source.version]

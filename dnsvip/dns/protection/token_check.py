@@ -1,0 +1,51 @@
+"""Whether the token that a connection or a request bears is good, and what is remembered of those that were.
+
+One for each process, which goes on with the next engine: wrong tokens count against their network (`guesses`), and the
+last use of each token waits until the node reports it. Pure; its memory is bounded.
+"""
+
+from __future__ import annotations
+
+from dnsvip.dns.identity.identify import Address
+from dnsvip.dns.identity.tokens import TokenTable, digest_of
+from dnsvip.dns.protection.guesses import Guesses
+
+MOST_USES = 100_000
+"""Tokens whose last use waits to be reported."""
+
+
+class TokenCheck:
+    """The check of one process: a table, who has guessed lately, and which tokens were used. `uses` are by digest, when
+    it was last seen (unix seconds), until somebody takes them."""
+
+    __slots__ = ("failures", "guesses", "refusals", "table", "uses")
+
+    def __init__(self, table: TokenTable, before: TokenCheck | None = None) -> None:
+        self.table = table
+        self.guesses: Guesses = before.guesses if before else Guesses()
+        self.uses: dict[str, float] = before.uses if before else {}
+        self.failures: int = before.failures if before else 0
+        """Tokens that were none, and refused unseen because their network guesses."""
+        self.refusals: int = before.refusals if before else 0
+        """Those of them that were refused unseen."""
+
+    def verify(self, text: str, source: Address, now: float) -> str | None:
+        """The name of the token that a connection or request from `source` bears; None where it is to be refused."""
+        if self.guesses.refuses(source, now):
+            self.failures += 1
+            self.refusals += 1
+            return None
+        digest = digest_of(text)
+        name = self.table.of_digest(digest, now) if digest else None
+        if name is None or digest is None:
+            self.failures += 1
+            self.guesses.note(source, text, now)
+            return None
+        if digest in self.uses or len(self.uses) < MOST_USES:
+            self.uses[digest] = now
+        return name
+
+    def stands(self, text: str, now: float) -> str | None:
+        """The name of a token that was verified when its connection opened; None where it has been replaced or removed
+        since."""
+        return self.table.name_of(text, now)
