@@ -27,6 +27,17 @@ class Framer:
         """Whether a message has begun that is not complete, where `next` has none."""
         return bool(len(self) or self._skip)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `next` has a message, or finds that this is not DNS."""
+        data, begin = self._data, self._at + 2
+        if begin > len(data):
+            return False
+        length = int.from_bytes(data[begin - 2 : begin], "big")
+        if length < HEADER_SIZE or begin + length <= len(data):
+            return True
+        return begin + HEADER_SIZE <= len(data) and length > longest(data[begin + 2])
+
     def feed(self, data: bytes) -> None:
         """Add what was read."""
         if self._skip:

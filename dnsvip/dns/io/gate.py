@@ -37,12 +37,13 @@ has 65,536 sources. An IPv4 /24 often has many owners."""
 class StreamLimits:
     """Bounds of all streams of one server: connections in all and of one source (an IPv4 address, an IPv6 /64; twice
     as many of a /56, four times of an IPv4 /24 or an IPv6 /48), seconds to the next complete query, seconds in which a
-    peer must read what waits for it."""
+    peer must read what waits for it, seconds from the connection to the end of its TLS handshake."""
 
     connections: int = 1000
     per_source: int = 64
     idle: float = 10.0
     write: float = 10.0
+    handshake: float = 5.0
 
 
 class Admitted(Protocol):
@@ -73,6 +74,7 @@ class Gate:
     """Counts the connections of one server and keeps them within its limits; those of `front_ends` have no source until
     they name it.
 
+    A handshake costs as much as many answers, so they have turns of their own: who begin them wait for each other.
     `streams` stand with what each is counted by. Where there is no room, one of the network (/24, /48) with most
     streams goes, the one idle longest: who fills all places from some networks keeps no other out.
     """
@@ -80,7 +82,7 @@ class Gate:
     def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
         self.limits, self.front_ends = limits, front_ends
         self.streams: dict[Admitted, list[_Source]] = {}
-        self.turns = StreamTurns()
+        self.turns, self.handshakes = StreamTurns(), StreamTurns()
         self.buffer = bytearray(READ)
         self._sources: Counter[_Source] = Counter()
         self._networks: dict[Admitted, Network | None] = {}

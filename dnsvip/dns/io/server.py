@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,10 @@ from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
+from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.responder import MakeUpdate, Responder
-from dnsvip.dns.io.tcp import Stream
+from dnsvip.dns.io.tcp import Application, Listening, Stream
+from dnsvip.dns.io.tls import Terminator
 from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
@@ -38,6 +40,9 @@ from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
 PORT_TRIES = 8
 """Attempts to find a port that is free for both UDP and TCP."""
+
+BACKLOG = 512
+"""Connections that the kernel holds for us to accept."""
 
 STREAM_BUFFER = 1 << 17
 """Bytes of answers that the kernel holds of a connection, and half as many of queries, at twice as much memory. By
@@ -82,6 +87,7 @@ class DnsServer:
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
         self._datagrams: list[Batches] = []
         self._servers: list[asyncio.Server] = []
+        self._terminators: list[Terminator] = []
         self._report_problems()
 
     async def start(self) -> None:
@@ -186,26 +192,45 @@ class DnsServer:
             "steps": dict(counters.steps),
             "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
-            "transport": {**self._tally, "tcp_open": len(self._gate.streams)},
+            "transport": {"tcp_open": 0, **self._tally},
             **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
         }
 
     async def _listen(self, listener: Listener) -> None:
         host, port = listener.endpoint
+        tls = self._terminator(listener)
         try:
-            stream, datagram = _bind(host, port, shared=self._settings.workers > 1)
+            socks = _bind(host, port, listener.protocols, shared=self._settings.workers > 1)
         except OSError as error:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
         responder = self._responder
-        respond = responder.datagrams_behind if self._front_ends else responder.datagrams
-        datagrams = Batches(datagram, listener.name, respond, self._tally, self._turns)
-        datagrams.start()
-        self._datagrams.append(datagrams)
-        loop, arrival = asyncio.get_running_loop(), Arrival(listener.name)
-        factory = lambda: Stream(arrival, responder.stream, self._gate, self._tally)  # noqa: E731
-        self._servers.append(await loop.create_server(factory, sock=stream, backlog=512))
-        self.endpoints += (Endpoint(listener.name, host, stream.getsockname()[1]),)
+        for sock in socks:
+            if sock.type == socket.SOCK_DGRAM:
+                respond = responder.datagrams_behind if self._front_ends else responder.datagrams
+                datagrams = Batches(sock, listener.name, respond, self._tally, self._turns)
+                datagrams.start()
+                self._datagrams.append(datagrams)
+            else:
+                transport, speaks = _SPOKEN[listener.scheme]
+                listening = Listening(Arrival(listener.name, transport), responder.stream, speaks, tls)
+                await self._accept(sock, listening)
+        self.endpoints += (Endpoint(listener.name, host, socks[0].getsockname()[1], listener.scheme),)
+
+    async def _accept(self, sock: socket.socket, listening: Listening) -> None:
+        loop = asyncio.get_running_loop()
+        factory = lambda: Stream(listening, self._gate, self._tally)  # noqa: E731
+        self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
+
+    def _terminator(self, listener: Listener) -> Terminator | None:
+        """The TLS of a listener, which has a certificate where it is encrypted (`listener_problems`)."""
+        files = listener.tls or self._settings.tls
+        if not listener.scheme or files is None:
+            return None
+        protocols = [protocol for protocol in _SPOKEN[listener.scheme][1] if protocol]
+        terminator = Terminator(listener.name, files, protocols)
+        self._terminators.append(terminator)
+        return terminator
 
     def _report_problems(self) -> None:
         for problem in self.engine.problems:
@@ -227,17 +252,31 @@ def _by_transport(counters: Counters) -> dict[str, int]:
     return numbers
 
 
-def _bind(host: str, port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:
-    """A stream and a datagram socket on one port; port 0 takes one that is free for both."""
+def _bind(host: str, port: int, protocols: Sequence[str], *, shared: bool) -> list[socket.socket]:
+    """A socket of each protocol on one port; port 0 takes one that is free for all."""
     for attempt in range(PORT_TRIES):
-        stream = _socket(host, port, socket.SOCK_STREAM, shared=shared)
+        socks: list[socket.socket] = []
         try:
-            return stream, _socket(host, stream.getsockname()[1], socket.SOCK_DGRAM, shared=shared)
+            for protocol in protocols:
+                at = socks[0].getsockname()[1] if socks else port
+                socks.append(_socket(host, at, _KINDS[protocol], shared=shared))
         except OSError:
-            stream.close()
+            for sock in socks:
+                sock.close()
             if port or attempt == PORT_TRIES - 1:
                 raise
+        else:
+            return socks
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+_SPOKEN: Mapping[str, tuple[Transport, Mapping[str | None, Callable[[Stream], Application]]]] = {
+    "": (Transport.TCP, {None: Messages}),
+    "tls": (Transport.TLS, {"dot": Messages, None: Messages}),
+}
+"""Scheme of a listener -> the transport of its streams, and what is spoken on them by what ALPN has chosen."""
 
 
 def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:

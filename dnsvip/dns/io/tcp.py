@@ -1,46 +1,151 @@
-"""TCP streams: connections accepted, queries answered in order, idle and stuck peers closed (RFC 7766).
+"""Streams: connections accepted, TLS where the listener has it, idle and stuck peers closed.
 
-Knows sockets and of DNS only the framing (`framing`). All a peer can exhaust is bounded: connections, connections per
-source, time without a query, time without reading our responses, bytes held, and the time that answering takes away
-from everybody else: reading only queues, and the `gate` answers a little at a time, each source in its turn.
+One class serves DNS over TCP and over TLS, and HTTP: what is spoken is an `Application`, which the stream calls with
+what was read and when its turn has come. All a peer can exhaust is bounded here: connections, connections per source,
+time for a handshake, time without a query, time without reading our responses, bytes held, and the time that answering
+takes away from everybody else: reading only queues, and the `gate` works a little at a time, each source in its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from dnsvip.dns.identity.arrival import Arrival
-from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.responder import Later
+from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused, Terminator
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
-from dnsvip.dns.protocol.message import MAX_QUERY
 
 Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, Arrival], bytes | Iterator[bytes] | Later | None]
 """(message, source, arrival) -> the response, None for none; an iterator of its messages for a zone transfer and
 what takes long, in which empty ones are pauses; a future of the response to an update."""
 
 
+class Application(Protocol):
+    """What is spoken on one stream. It belongs to that stream, which it writes to and asks for turns (`Stream.write`,
+    `wake`), and tells of each query (`touch`) and of its end (`finish`)."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read. Nothing is answered here: a turn follows."""
+
+    def full(self) -> bool:
+        """Whether it holds more than it should: no more is read until its turn is over."""
+
+    def busy(self) -> bool:
+        """Whether answers are under way: the stream is not idle."""
+
+    def work(self) -> bool:
+        """Answer one message, or take a step of a long answer; whether there may be more to do now."""
+
+    def end(self) -> None:
+        """The peer has sent all, and all is answered: it calls `Stream.finish`."""
+
+    def stop(self) -> None:
+        """The stream ends now; last words may still be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What streams of one listener have in common. `speaks` makes the application of what ALPN has chosen, None where
+    nothing was; `tls` is None for streams in the clear."""
+
+    arrival: Arrival
+    respond: Respond
+    speaks: Mapping[str | None, Callable[[Stream], Application]]
+    tls: Terminator | None = None
+
+
 class Stream(asyncio.BufferedProtocol):
-    """One connection; `arrival` is where it arrived."""
+    """One connection. `arrival` and `respond` are those of its listener, `arrival` with what a handshake has proved."""
+
+    __slots__ = (
+        "_application",
+        "_channel",
+        "_deadline",
+        "_gate",
+        "_header",
+        "_idle",
+        "_last",
+        "_listening",
+        "_loop",
+        "_open",
+        "_paused",
+        "_queued",
+        "_stuck",
+        "_tally",
+        "_transport",
+        "arrival",
+        "respond",
+        "source",
+    )
 
     source: IPv4Address | IPv6Address
 
-    def __init__(self, arrival: Arrival, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
-        self._arrival, self._respond, self._gate, self._tally = arrival, respond, gate, tally
+    def __init__(self, listening: Listening, gate: Gate, tally: Counter[str]) -> None:
+        self._listening, self._gate, self._tally = listening, gate, tally
+        self.arrival, self.respond = listening.arrival, listening.respond
         self._loop = asyncio.get_running_loop()
-        self._framer = Framer()
-        self._sending: Iterator[bytes] | None = None
-        self._later: Later | None = None
+        self._application: Application | None = None
+        self._channel: Channel | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
-        self._queued = self._paused = self._last = False
+        self._queued = self._paused = self._last = self._open = False
         self._header: bytes | None = None
         self._deadline = 0.0
+
+    # What the application calls.
+
+    def write(self, data: bytes) -> None:
+        """Send, by TLS where the stream has it."""
+        if self._transport.is_closing():
+            return
+        if self._channel is not None:
+            try:
+                data = self._channel.encrypt(data)
+            except Broken:
+                self.give_up("broken")
+                return
+        self._transport.write(data)
+
+    def wake(self) -> None:
+        """Ask for a turn, unless it has one coming."""
+        if not self._queued and not self._transport.is_closing():
+            self._queued = True
+            (self._gate.turns if self._application is not None else self._gate.handshakes).add(self)
+
+    def touch(self) -> None:
+        """Note that there was a query, or progress of a long answer: the time of being idle begins anew."""
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._gate.touch(self)
+
+    def count(self, event: str) -> None:
+        """Count an event of this transport."""
+        self._tally[f"{self.arrival.transport}_{event}"] += 1
+
+    def finish(self, event: str = "") -> None:
+        """Read no more, and close when all is sent; its place is free at once where nothing is left to send."""
+        if self._transport.is_closing():
+            return
+        if event:
+            self.count(event)
+        self._last = True
+        if self._channel is not None:
+            self._transport.write(self._channel.farewell())
+        if not self._transport.get_write_buffer_size():
+            self._gate.leave(self)
+        self._transport.close()
+
+    def give_up(self, event: str) -> None:
+        """End the connection at once."""
+        self.count(event)
+        self._transport.abort()
+
+    # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the connection, or abort it."""
@@ -51,13 +156,17 @@ class Stream(asyncio.BufferedProtocol):
             return
         self.source = unmapped(ip_address(peer[0]))
         if not self._gate.enter(self):
-            self._tally["tcp_refused"] += 1
-            self._transport.abort()
+            self.give_up("refused")
             return
-        self._tally["tcp_accepted"] += 1
+        self.count("accepted")
+        self.count("open")
+        self._open = True
         if self.source in self._gate.front_ends:
             self._header = b""
-        self._deadline = self._loop.time() + self._gate.limits.idle
+        limits, tls = self._gate.limits, self._listening.tls
+        if tls is None:
+            self._application = self._listening.speaks[None](self)
+        self._deadline = self._loop.time() + (limits.idle if tls is None else min(limits.idle, limits.handshake))
         self._idle = self._loop.call_at(self._deadline, self._check_idle)
 
     def get_buffer(self, _sizehint: int) -> bytearray:
@@ -73,127 +182,147 @@ class Stream(asyncio.BufferedProtocol):
             data = self._after_header(self._header + data)
             if not data:
                 return
-        self._framer.feed(data)
-        if len(self._framer) > MAX_QUERY + 2 and not self._paused:
+        if self._listening.tls is None:
+            assert self._application is not None  # noqa: S101 - it has one from the start
+            self._application.feed(data)
+            full = self._application.full()
+        else:
+            if self._channel is None:
+                self._channel = self._listening.tls.channel(self.source)
+            full = self._channel.feed(data) > MOST_HELD
+        if full and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._queue()
+        self.wake()
 
     def eof_received(self) -> bool:
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
         once: a source at its limit may connect again."""
         self._last = True
-        if self._sending or self._later or self._stuck or (self._queued and len(self._framer)):
-            self._queue()
-        else:
-            self._drained()
+        if self._application is None:
+            self._transport.close()
+        elif self._queued or self._stuck:
+            pass  # its turn comes
+        elif self._work():
+            self.wake()
         return True
 
     def pause_writing(self) -> None:
         """The peer does not read; give it some seconds."""
-        self._stuck = self._loop.call_later(self._gate.limits.write, self._give_up, "tcp_stuck")
+        self._stuck = self._loop.call_later(self._gate.limits.write, self.give_up, "stuck")
 
     def resume_writing(self) -> None:
         """The peer reads again."""
         if self._stuck:
             self._stuck.cancel()
             self._stuck = None
-        self._queue()
+        self.wake()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Release everything."""
         self._gate.leave(self)
-        self._framer, self._sending, self._later = Framer(), None, None
+        if self._open:
+            self._open = False
+            self._tally[f"{self.arrival.transport}_open"] -= 1
+        if self._application is not None:
+            self._application.stop()
+        self._channel, self._last = None, True
         for handle in (self._idle, self._stuck):
             if handle:
                 handle.cancel()
 
+    # What the gate calls.
+
     def close(self) -> None:
         """Flush what is written, accept no more."""
-        self._last, self._framer, self._sending, self._later = True, Framer(), None, None
-        self._transport.close()
+        if self._application is not None:
+            self._application.stop()
+        self.finish()
 
     def evict(self) -> None:
         """Make room for another connection."""
-        self._give_up("tcp_evicted")
+        self.give_up("evicted")
 
     def fail(self) -> None:
         """End the connection after a fault of ours."""
-        self._give_up("tcp_failed")
+        self.give_up("failed")
 
     def work(self) -> bool:
-        """Answer one message, or send one or take a step of a long answer; whether there may be more to do now."""
-        self._queued = self._turn()
+        """Take a step of the handshake, or answer one message; whether there may be more to do now."""
+        self._queued = False
+        if self._transport.is_closing() or self._stuck:
+            return False
+        if self._application is None:
+            self._shake()
+            return False
+        self._queued = self._work()
         return self._queued
 
-    def _turn(self) -> bool:
-        if self._transport.is_closing() or self._stuck or self._later:
+    # Its own.
+
+    def _work(self) -> bool:
+        application = self._application
+        assert application is not None  # noqa: S101 - its callers have seen to it
+        if self._channel is not None and self._channel.held and not application.full():
+            self._decrypt(self._channel, application)
+        more = application.work() or (self._channel is not None and bool(self._channel.held) and not application.full())
+        if self._transport.is_closing() or self._stuck:
             return False
-        if self._sending:
-            self._send_on(self._sending)
-        elif (message := self._framer.next()) is not None:
-            self._answer(message)
-        else:
-            self._drained()
-            return False
-        self._deadline = self._loop.time() + self._gate.limits.idle
-        self._gate.touch(self)
-        return not (self._transport.is_closing() or self._stuck or self._later)
-
-    def _queue(self) -> None:
-        if not self._queued:
-            self._queued = True
-            self._gate.turns.add(self)
-
-    def _answer(self, message: bytes) -> None:
-        self._tally["tcp_messages"] += 1
-        answer = self._respond(message, self.source, self._arrival)
-        if isinstance(answer, bytes):
-            self._transport.write(frame(answer))
-        elif isinstance(answer, asyncio.Future):
-            self._later = answer
-            answer.add_done_callback(self._send_later)
-        else:
-            self._sending = answer
-
-    def _send_later(self, later: Later) -> None:
-        """Send the response to an update, if it is still waited for, and go on."""
-        if later is not self._later or self._transport.is_closing():
-            return
-        self._later, wire = None, None if later.cancelled() else later.result()
-        if wire is not None:
-            self._transport.write(frame(wire))
-        self._deadline = self._loop.time() + self._gate.limits.idle
-        self._queue()
-
-    def _send_on(self, sending: Iterator[bytes]) -> None:
-        message = next(sending, None)
-        if message is None:
-            self._sending = None
-        elif message:
-            self._transport.write(frame(message))
-
-    def _drained(self) -> None:
-        """All complete messages are answered: read on, or end with the peer or with what is no DNS."""
-        if self._framer.broken:
-            self._tally["tcp_bad_frames"] += 1
-        elif self._last and self._framer.partial:
-            self._tally["tcp_cut"] += 1
-        if self._framer.broken or self._last:
-            self._last = True
-            if not self._transport.get_write_buffer_size():
-                self._gate.leave(self)
-            self._transport.close()
-        elif self._paused:
+        if more:
+            return True
+        if self._last and not application.busy():
+            application.end()
+        elif self._paused and not self._last and not application.full():
             self._paused = False
             self._transport.resume_reading()
+        return False
+
+    def _shake(self) -> None:
+        """Go on with the handshake. When it is done, what its peer has proved is known, and what is spoken."""
+        channel, tls = self._channel, self._listening.tls
+        if channel is None or tls is None:
+            return
+        try:
+            done = channel.shake()
+        except Broken as error:
+            self.count("token_refused" if isinstance(error, Refused) else "handshake_failed")
+            self._transport.write(channel.unsent())
+            self._last = True
+            self._transport.close()
+            return
+        if unsent := channel.unsent():
+            self._transport.write(unsent)
+        if done:
+            self.count("handshakes")
+            self.arrival = tls.arrival(channel, self._listening.arrival)
+            speaks = self._listening.speaks
+            self._application = speaks.get(channel.protocol, speaks[None])(self)
+            self.touch()
+            self.wake()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _decrypt(self, channel: Channel, application: Application) -> None:
+        try:
+            data = channel.decrypt()
+        except Broken:
+            self._transport.write(channel.unsent())
+            self.give_up("broken")
+            return
+        if data:
+            application.feed(data)
+        if channel.ended:
+            self._last = True
+        if unsent := channel.unsent():  # an answer to a key update
+            self._transport.write(unsent)
 
     def _after_header(self, data: bytes) -> bytes:
         """The data behind the front end's header, which names the requester; nothing while the header is incomplete."""
         try:
             header = read(data)
         except BadHeader:
-            self._give_up("tcp_bad_proxy")
+            self.give_up("bad_proxy")
             return b""
         if header is None:
             self._header = data
@@ -203,17 +332,14 @@ class Stream(asyncio.BufferedProtocol):
             self._gate.leave(self)
             self.source = ip_address(header.source)
             if not self._gate.enter(self):
-                self._give_up("tcp_refused")
+                self.give_up("refused")
                 return b""
         return data[header.size :]
 
     def _check_idle(self) -> None:
-        if self._loop.time() < self._deadline or self._queued or self._stuck or self._later:
+        busy = self._queued or self._stuck or (self._application is not None and self._application.busy())
+        if self._loop.time() < self._deadline or busy:
             later = max(self._deadline, self._loop.time() + 0.1)
             self._idle = self._loop.call_at(later, self._check_idle)
         else:
-            self._give_up("tcp_idle")
-
-    def _give_up(self, why: str) -> None:
-        self._tally[why] += 1
-        self._transport.abort()
+            self.give_up("idle" if self._application is not None else "handshake_slow")

@@ -39,8 +39,8 @@ STOP_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Between a worker's end and the next one in its place, doubled each time until one lives as long as the longest."""
 
-_LIVE_NUMBERS = frozenset(["tcp_open"])
-"""Numbers of a state, which a worker that has ended does not leave behind."""
+_LIVE = "_open"
+"""How numbers of a state end, which a worker that has ended does not leave behind."""
 
 log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ class Workers:
         finally:
             await asyncio.shield(_end(process))
             place.process = None
-            add(self._ended, place.counters, without=_LIVE_NUMBERS)
+            add(self._ended, place.counters, without=_LIVE)
             place.counters = {}
         return process.returncode or 0
 
@@ -166,12 +166,12 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-def add(total: dict[str, dict[str, int]], part: Totals, without: frozenset[str] = frozenset()) -> None:
-    """Add up groups of numbers, into `total`."""
+def add(total: dict[str, dict[str, int]], part: Totals, without: str | None = None) -> None:
+    """Add up groups of numbers, into `total`, without those whose names end so."""
     for group, numbers in part.items():
         sums = total.setdefault(group, {})
         for name, number in numbers.items():
-            if name not in without:
+            if without is None or not name.endswith(without):
                 sums[name] = sums.get(name, 0) + number
 
 

@@ -24,8 +24,9 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate, StreamLimits
+from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
-from dnsvip.dns.io.tcp import Stream
+from dnsvip.dns.io.tcp import Listening, Stream
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
@@ -205,7 +206,8 @@ def test_connections_are_bounded(tight: Running) -> None:
 async def test_the_client_of_a_dual_stack_socket() -> None:
     """A peer that a dual-stack socket writes as ::ffff:a.b.c.d is the IPv4 client, for identity and limits."""
     tally: Counter[str] = Counter()
-    stream = Stream(Arrival(), lambda *_: None, Gate(StreamLimits()), tally)
+    listening = Listening(Arrival(), lambda *_: None, {None: Messages})
+    stream = Stream(listening, Gate(StreamLimits()), tally)
     transport = asyncio.Transport({"peername": ("::ffff:192.0.2.200", 4000, 0, 0)})
     stream.connection_made(transport)
     assert stream.source == ip_address("192.0.2.200")
@@ -248,11 +250,11 @@ def test_long_datagrams_are_refused(server: Running, spare: int) -> None:
 def test_a_stream_that_fails_costs_no_other(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours while a stream is answered ends that stream; the others go on."""
 
-    def fail(_stream: Stream, _message: bytes) -> None:
+    def fail(_messages: Messages, _message: bytes) -> None:
         raise RuntimeError("made for a test")
 
     with monkeypatch.context() as patch, stream(server) as sock:
-        patch.setattr(Stream, "_answer", fail)
+        patch.setattr(Messages, "_answer", fail)
         sock.sendall(frame(question()))
         assert receive(sock) == b""
     with stream(server) as sock:

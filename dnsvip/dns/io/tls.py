@@ -1,0 +1,248 @@
+"""TLS of DNS listeners (RFC 7858, RFC 8310): certificates, handshakes, and what they prove about the peer.
+
+TLS runs between buffers in memory: it knows no socket, and a stream decides when it works. Nothing is taken before a
+handshake is complete (no early data, RFC 8446 appendix E.5), nothing is renegotiated. What can be wrong with a peer
+raises Broken; of its certificate only names are read that a trusted authority has signed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import structlog
+
+from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.errors import PlatformError
+from dnsvip.site.clients import FINGERPRINT
+from dnsvip.site.node_listen import OURS, ListenerTls
+
+MOST_HELD = 1 << 13
+"""Bytes of records that wait to be decrypted, beyond which no more is read."""
+
+MOST_SHAKEN = 1 << 16
+"""Bytes that a peer may send in a handshake: a chain of certificates fits many times."""
+
+READ = 1 << 14
+"""The most that one record holds (RFC 8446 section 5.1)."""
+
+TokenOf: TypeAlias = Callable[[str, IPv4Address | IPv6Address], str | None]
+"""(token as it was sent, source) -> the name of the token, None where it is none of ours."""
+
+log = structlog.get_logger()
+
+
+class Broken(Exception):
+    """The peer does not speak TLS, or not as we do; the connection is over."""
+
+
+class Refused(Broken):
+    """The peer has sent a token that is none of ours."""
+
+
+class _Session(ssl.SSLObject):
+    """What the name callback learns of a connection."""
+
+    source: IPv4Address | IPv6Address
+    token: str | None = None
+    token_text: str = ""
+    refused: bool = False
+
+
+class Channel:
+    """TLS of one connection, on the server's side."""
+
+    __slots__ = ("_incoming", "_outgoing", "_session", "_shaken", "ended")
+
+    def __init__(self, context: ssl.SSLContext, source: IPv4Address | IPv6Address) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._session = cast("_Session", session)
+        self._session.source = source
+        self._shaken = 0
+        self.ended = False
+        """Whether the peer has said that it sends no more."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be decrypted."""
+        return self._incoming.pending or self._session.pending()
+
+    @property
+    def protocol(self) -> str | None:
+        """What ALPN has chosen (RFC 7301), None where nothing was."""
+        return self._session.selected_alpn_protocol()
+
+    @property
+    def token(self) -> tuple[str, str] | None:
+        """Name and text of the token in the name that the peer asked for."""
+        return (self._session.token, self._session.token_text) if self._session.token is not None else None
+
+    def feed(self, data: bytes) -> int:
+        """Take what was read off the network; returns the bytes that wait."""
+        self._incoming.write(data)
+        return self._incoming.pending
+
+    def shake(self) -> bool:
+        """Go on with the handshake; whether it is complete."""
+        self._shaken += self._incoming.pending
+        try:
+            self._session.do_handshake()
+        except ssl.SSLWantReadError:
+            if self._shaken > MOST_SHAKEN:
+                raise Broken from None
+            return False
+        except (ssl.SSLError, ValueError):
+            raise Refused if self._session.refused else Broken from None
+        return True
+
+    def certificate(self) -> tuple[str, ...]:
+        """The names in the peer's certificate, which has been verified; none where it has shown none."""
+        der = self._session.getpeercert(binary_form=True)
+        return tuple(names_in(self._session.getpeercert() or {}, der)) if der else ()
+
+    def decrypt(self) -> bytes:
+        """The next piece that the peer has sent; b"" where none is complete."""
+        try:
+            data = self._session.read(READ)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError:
+            raise Broken from None
+        self.ended = not data
+        return data
+
+    def encrypt(self, data: bytes) -> bytes:
+        """The bytes to send in order to tell the peer `data`."""
+        try:
+            self._session.write(data)
+        except ssl.SSLError:
+            raise Broken from None
+        return self._outgoing.read()
+
+    def unsent(self) -> bytes:
+        """What TLS itself has to send: its part of a handshake, an alert."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def farewell(self) -> bytes:
+        """What ends the connection in order (close_notify)."""
+        with suppress(ssl.SSLError, ValueError):
+            self._session.unwrap()
+        return self._outgoing.read()
+
+
+class Terminator:
+    """TLS of one listener, in the protocols that ALPN may choose. Raises PlatformError where its files cannot be used.
+
+    `token_of` knows tokens in server names; `authorities` are those that the site keeps, as PEM.
+    """
+
+    def __init__(
+        self,
+        listener: str,
+        files: ListenerTls,
+        protocols: Sequence[str],
+        token_of: TokenOf | None = None,
+        authorities: str = "",
+    ) -> None:
+        self._listener, self._files, self._protocols = listener, files, list(protocols)
+        self._token_of, self._authorities = token_of, authorities
+        self._stamp_in_use = self._stamp()
+        self._context = self._load()
+
+    def channel(self, source: IPv4Address | IPv6Address) -> Channel:
+        """TLS of a new connection from there."""
+        return Channel(self._context, source)
+
+    def arrival(self, channel: Channel, anybody: Arrival) -> Arrival:
+        """How messages arrive by a channel whose handshake is complete; `anybody` where its peer has proved nothing."""
+        names = channel.certificate() if self._files.client_ca else ()
+        token = channel.token
+        if not names and token is None:
+            return anybody
+        return anybody._replace(certificate=names, token=token[0] if token else None)
+
+    def refresh(self, authorities: str = "") -> bool:
+        """Use the files and authorities as they are now from the next connection on; whether anything has changed. What
+        cannot be used leaves what was in use, and the log says so."""
+        stamp = self._stamp()
+        if stamp == self._stamp_in_use and authorities == self._authorities:
+            return False
+        self._stamp_in_use, self._authorities = stamp, authorities
+        try:
+            self._context = self._load()
+        except PlatformError as error:
+            log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
+            return False
+        log.info("renewed a DNS certificate", listener=self._listener)
+        return True
+
+    def _stamp(self) -> tuple[object, ...]:
+        stamp: list[object] = []
+        files = [file for file in self._files.client_ca if file != OURS]
+        for file in (self._files.certificate, self._files.key, *map(Path, files)):
+            with suppress(OSError):
+                status = file.stat()
+                stamp += [status.st_ino, status.st_mtime_ns, status.st_size]
+        return tuple(stamp)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = _Session
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.num_tickets = 1
+        context.set_alpn_protocols(self._protocols)
+        files = self._files
+        try:
+            context.load_cert_chain(files.certificate, files.key, password=_no_password)
+        except OSError as error:  # ssl.SSLError is one
+            text = f"{files.certificate} and {files.key} are not a PEM certificate and its key: {_why(error)}"
+            raise PlatformError(f"dns.listen {self._listener!r}: tls: {text}") from None
+        for file in files.client_ca:
+            try:
+                if file != OURS:
+                    context.load_verify_locations(file)
+                elif self._authorities:
+                    context.load_verify_locations(cadata=self._authorities)
+            except OSError as error:
+                text = f"{file} has no certificates of authorities in PEM form: {_why(error)}"
+                raise PlatformError(f"dns.listen {self._listener!r}: tls.client_ca: {text}") from None
+        if files.client_ca:
+            context.verify_mode = ssl.CERT_OPTIONAL
+        if self._token_of is not None and files.names:
+            context.sni_callback = self._name  # type: ignore[assignment]  # typeshed: the class is that of the context
+        return context
+
+    def _name(self, session: _Session, name: str | None, _context: ssl.SSLContext) -> int | None:
+        """Take the token in the server name that a peer asks for: None, or the alert that refuses it."""
+        label, _, parent = (name or "").lower().rstrip(".").partition(".")
+        if self._token_of is None or parent not in self._files.names or f"{label}.{parent}" in self._files.names:
+            return None
+        session.token, session.token_text = self._token_of(label, session.source), label
+        session.refused = session.token is None
+        return ssl.ALERT_DESCRIPTION_ACCESS_DENIED if session.refused else None
+
+
+def names_in(certificate: Mapping[str, Any], der: bytes) -> Iterator[str]:
+    """The names by which a client certificate identifies, as `Arrival.certificate` has them: the most exact first.
+    `certificate` is as `ssl.SSLSocket.getpeercert` gives it."""
+    yield FINGERPRINT + sha256(der).hexdigest()
+    common = (value for part in certificate.get("subject", ()) for key, value in part if key == "commonName")
+    others = (value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "email", "URI"))
+    for name in (*others, *common):
+        if isinstance(name, str) and not (lower := name.lower()).startswith(FINGERPRINT):  # nobody names himself so
+            yield lower
+
+
+def _no_password() -> str:
+    raise OSError("the key is encrypted; a server needs one without a password")
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
