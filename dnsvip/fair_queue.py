@@ -28,8 +28,8 @@ class FairQueue(Generic[T]):
         self._waiting: OrderedDict[bytes, _Members[T]] = OrderedDict()
         """The source whose turn it is comes first, and of each the member whose turn it is."""
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def __len__(self) -> int:
+        return self._number
 
     def put(self, source: bytes, item: T, member: bytes = b"") -> list[T]:
         """Add an item of a source, whose turn it is after that of all others, and of a member of it; the items that had

@@ -82,6 +82,7 @@ class PacketReason(StrEnum):
     POLICED_MARKED = "policed-marked"
     RESUMED_OVER_RATE = "resumed-over-rate"
     RELAYED = "relayed"
+    OVERLOAD = "overload"
 
 
 MALFORMED = {kind: f"malformed-{kind.value}" for kind in Malformed}
@@ -146,6 +147,7 @@ WORDS: Mapping[str, str] = {
     "policed-marked": "over the tier's policing, forwarded with a lower drop precedence or as lower effort",
     "resumed-over-rate": "more flows of other dispatchers than the cluster's resume_rate allows",
     "relayed": "another dispatcher owns the single use or translation of its flow, and decides",
+    "overload": "more packets to verify than the process can; of those that waited, one of the network with most",
     "not-ours": "destination in no cluster prefix",
     "plain": "new flow to the plain VIP",
     "class": "new flow to a class address",

@@ -119,7 +119,7 @@ def test_no_packet_breaks_a_decision() -> None:
     assert counters.total() == PACKETS
     assert counters.keys() <= set(REASONS)
     never = {"reselected", "unproven", "revoked", "no-nat-port", "replay-table-full", "failed"}  # not with this site
-    never |= {"policed", "policed-marked", "resumed-over-rate", "source", "source-network", "relayed"}
+    never |= {"policed", "policed-marked", "resumed-over-rate", "source", "source-network", "relayed", "overload"}
     assert set(REASONS) - counters.keys() <= never
     assert len(flows) <= 2000
     assert len(flows.translations.forth) <= 2000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dnsvip.demo.netns import World
 from tests.alerts import Scrape, Stage, fires, scraped
 from tests.network.dispatching import DNSVIP, PLAIN, Ground, apply, clusters, wait_until
+from tests.network.field import TRAFFIC
 
 JOB, OWN = "dnsvip-dispatch", "fd00:10::2"
 MORE = """
@@ -227,6 +229,15 @@ def test_a_full_flow_table(ground: Watched) -> None:
     fires([well, full, larger], "DnsvipFlowTableFull", [False, True, False], job=JOB)
 
 
+def test_more_flows_than_can_be_verified(ground: Watched) -> None:
+    """A client that opens flows faster than they can be verified, until it is kept out."""
+    well = ground.still()
+    before = ground.look()
+    issued = [ground.address("fast", client=client) for client in (1, 2)]
+    ground.client.run(sys.executable, TRAFFIC, "opens", "2", "150000", *issued)
+    fires([well, (before, ground.look()), well], "DnsvipDispatcherOverloaded", [False, True, False], job=JOB)
+
+
 def test_a_policed_tier(ground: Watched) -> None:
     """A tier that is over its limits until they are raised."""
     well = ground.flood(0.5, PLAIN)
@@ -255,4 +266,4 @@ def test_every_alert_has_such_a_test() -> None:
     alerts = {line.split()[-1] for line in rules.splitlines() if line.strip().startswith("- alert:")}
     tests = "".join((root / "tests" / folder / "test_alerts.py").read_text() for folder in ("node", "network"))
     assert {alert for alert in alerts if f'"{alert}"' not in tests} == set()
-    assert len(alerts) == 23
+    assert len(alerts) == 24

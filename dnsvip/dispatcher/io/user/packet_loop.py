@@ -1,6 +1,6 @@
 """The packet path of the user-space runner: read from the TUN device, decide, send.
 
-    TUN device, or another dispatcher's tunnel -> decide -> output_bytes -> raw socket (paths.py)
+    TUN device, or another dispatcher's tunnel -> its turn -> decide -> output_bytes -> raw socket (paths.py)
 
 Everything here runs in the event loop's thread.
 """
@@ -24,15 +24,20 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.view import UserEvents
+from dnsvip.dispatcher.packet import Malformed, Packet, parse
 from dnsvip.dispatcher.peers import step_of
-from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PairCounts
+from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PacketReason, PairCounts
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.dispatcher.turns import Turns, Waiting, overloaded
 from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.errors import PlatformError
 from dnsvip.site import Forward, Snapshot
 
 BATCH = 256
 """Packets read in a row before the event loop gets its turn; they share one reading of the clock."""
+
+SLICE = 0.00025
+"""Seconds of processor time for packets that wait (turns.py) between one batch and the next."""
 
 log = structlog.get_logger()
 
@@ -53,6 +58,8 @@ class PacketLoop:
         self.send_failed = 0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flows, self._paths, self._events = flows, paths, events
+        self._turns = Turns(flows)
+        self._scheduled: asyncio.Handle | None = None
         self._encap_source = encap_source
         self._fd = -1
         self._read_size = 0
@@ -75,6 +82,11 @@ class PacketLoop:
             reason: {action.value: tables[action][reason] for action in actions} for reason, actions in ACTIONS.items()
         }
 
+    @property
+    def waiting(self) -> int:
+        """How many packets wait for their turn; they are not counted yet."""
+        return len(self._turns)
+
     def poll(self) -> None:
         """Handle what has arrived, for whoever keeps the event loop from it."""
         if self._fd >= 0:
@@ -89,16 +101,23 @@ class PacketLoop:
             relayed = self._relayed.pop()
             asyncio.get_running_loop().remove_reader(relayed)
             relayed.close()
+        if self._scheduled is not None:
+            self._scheduled.cancel()
 
     def _drain(self) -> None:
-        """Read and handle what has arrived, up to a batch."""
+        """Read what has arrived, up to a batch; handle what is known, then some of what waits."""
         read, fd, size = os.read, self._fd, self._read_size
         forwarded, dropped, forward, drop = self._forwarded, self._dropped, Action.FORWARD, Action.DROP
         tables, flows, events, now = self.tables, self._flows, self._events, time.time_ns()
+        waits = self._turns.waits
         try:
             for _ in range(BATCH):
                 data = read(fd, size)
-                verdict, problem = outcome(data, tables, flows, now)
+                packet = parse(data)
+                if isinstance(packet, Packet) and waits(data, packet, tables):
+                    self._wait(data, packet, now)
+                    continue
+                verdict, problem = outcome(data, tables, flows, now, 0, packet)
                 action = verdict.action
                 count = forwarded if action is forward else dropped if action is drop else self._others[action]
                 count[verdict.reason] += 1
@@ -113,6 +132,8 @@ class PacketLoop:
         except OSError as error:
             self.stop()
             self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
+            return
+        self._begin()
 
     def _drain_relayed(self, relayed: socket.socket) -> None:
         """As `_drain`, of what other dispatchers have relayed; anything else in a tunnel is not for us."""
@@ -121,14 +142,41 @@ class PacketLoop:
             try:
                 data, sender = relayed.recvfrom(size)
             except OSError:
-                return
+                break
             source = IPv6Address(sender[0].partition("%")[0]).packed
             step = step_of(tables.relay_key, source, self._encap_source, relayed.proto, data)
-            if step:
-                self._decide(data, tables, now, step)
+            if not step:
+                continue
+            packet = parse(data)
+            if isinstance(packet, Packet) and self._turns.waits(data, packet, tables):
+                self._wait(data, packet, now, step)
+            else:
+                self._decide(data, packet, now, step)
+        self._begin()
 
-    def _decide(self, data: bytes, tables: DispatchTables, now: int, step: int) -> None:
-        verdict, problem = outcome(data, tables, self._flows, now, step)
+    def _wait(self, data: bytes, packet: Packet, now: int, step: int = 0) -> None:
+        """Have a packet wait for its turn; where there is no room, others go."""
+        for gone in self._turns.put(Waiting(data, packet, step)):
+            self._dropped[PacketReason.OVERLOAD.value] += 1
+            if self._events.sinks:
+                self._events.show(gone.data, overloaded(gone.packet), now)
+
+    def _begin(self) -> None:
+        """Handle some of what waits, unless that is under way in turns of the loop already."""
+        if self._scheduled is None and self._turns:
+            self._work()
+
+    def _work(self) -> None:
+        """Handle packets in their turns for a slice of time, and see to what is left."""
+        take, now, end = self._turns.take, time.time_ns(), time.thread_time() + SLICE
+        while (one := take()) is not None:
+            self._decide(one.data, one.packet, now, one.step)
+            if time.thread_time() >= end:
+                break
+        self._scheduled = asyncio.get_running_loop().call_soon(self._work) if self._turns else None
+
+    def _decide(self, data: bytes, packet: Packet | Malformed, now: int, step: int) -> None:
+        verdict, problem = outcome(data, self.tables, self._flows, now, step, packet)
         action = verdict.action
         counts = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
         counts[action][verdict.reason] += 1

@@ -229,6 +229,7 @@ class Runner:
                 "not_recorded": self.flows.not_recorded,
             },
             "servers": list(self._servers()),
+            "waiting": self._packets.waiting,
             "held": len(self.flows.hold),
             "gave_way": self.flows.hold.gave_way,
             "buckets": self.flows.buckets.status(time.time_ns()),

@@ -23,8 +23,9 @@ from tests.long import long_or
 
 WORLDS, PACKETS = long_or(12, long=20), long_or(1500, long=6000)
 """For each of two processes; a world has four parts with so many packets each."""
-NEVER = {"no-nat-port", "failed"}
-"""Reasons of a full table, which differ between the two (see test_bounds.py), and of a fault of the program."""
+NEVER = {"no-nat-port", "failed", "overload"}
+"""Reasons of a full table, which differ between the two (see test_bounds.py), of a fault of the program, and of the
+turns in user space before a decision."""
 
 
 @pytest.fixture(scope="module")

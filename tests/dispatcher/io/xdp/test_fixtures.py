@@ -20,10 +20,11 @@ FIXTURES = json.loads((Path(__file__).parents[3] / "fixtures" / "dispatch.json")
 CASES = [pytest.param(case["steps"], id=case["description"]) for case in FIXTURES["cases"]]
 ELSEWHERE = {
     *("no-nat-port", "replay-table-full", "reselected", "revoked", "failed"),
-    *("resumed-over-rate", "relayed", "source"),
+    *("resumed-over-rate", "relayed", "source", "overload"),
 }
 """Reasons that need a full table, a change or a fault of the site, or a cluster that reads sources: see test_bounds.py,
-test_map_writer.py, test_resumed.py, test_relaying.py, test_claims.py, and test_isolation.py of the dispatcher."""
+test_map_writer.py, test_resumed.py, test_relaying.py, test_claims.py, and test_isolation.py and test_turns.py of the
+dispatcher."""
 
 
 def tables() -> DispatchTables:

@@ -1,0 +1,117 @@
+"""The packet path beside a flood, over a socket in place of the TUN device."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io.user.packet_loop import BATCH, PacketLoop
+from dnsvip.dispatcher.io.user.paths import Paths
+from dnsvip.dispatcher.io.user.view import UserEvents
+from dnsvip.dispatcher.observe.plane import Event, Filter
+from dnsvip.dispatcher.reason import totals
+from dnsvip.dispatcher.turns import MOST
+from tests.dispatcher.build import ACK, POOLS, address, segment, snapshot
+
+GREEDY, OTHER = 0x2001_0DB8_0066_0001 << 64 | 1, 0x2001_0DB8_0099_0001 << 64 | 1
+VIP = address("gold")
+
+
+class Plane:
+    """A packet loop with a device that is ours, and what it has forwarded."""
+
+    def __init__(self) -> None:
+        self.device, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.device.setblocking(False)
+        self._ours.setblocking(False)
+        self.forwarded: list[bytes] = []
+        self.events = UserEvents()
+        paths = Paths()
+        for server in POOLS["fast"].servers:
+            paths.senders[server.address.packed, 6] = self._send
+        self.loop = PacketLoop(Flows(100_000), paths, self.events, bytes(8))
+        self.loop.tables = DispatchTables(snapshot())
+        self.loop.start(self._ours.fileno(), 1500)
+        self.sent = 0
+
+    def _send(self, data: bytes) -> int:
+        self.forwarded.append(data[8:])  # without the DSCP that its tier gives it
+        return len(data)
+
+    def fill(self) -> None:
+        """Send the first segments of flows of one network, until the device takes no more."""
+        try:
+            while True:
+                self.device.send(segment(VIP, port=self.sent % 60_000, source=GREEDY + self.sent // 60_000))
+                self.sent += 1
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """End it."""
+        self.loop.stop()
+        self.device.close()
+        self._ours.close()
+
+
+@contextmanager
+def plane() -> Iterator[Plane]:
+    """A packet loop while the context lasts."""
+    made = Plane()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def test_a_newcomer_beside_a_flood() -> None:
+    """Beside a network that sends more new flows than can be verified, another's first packet is forwarded as soon as
+    it is read, and so are the packets of its flow; every packet is counted once or waits."""
+    with plane() as made:
+        seen: list[Event] = []
+        made.events.watch(seen.append, Filter())
+        while not made.loop.counts()["overload"]["drop"]:
+            made.fill()
+            await asyncio.sleep(0)
+        for flags in (2, ACK):
+            packet = segment(VIP, flags, source=OTHER)
+            before, turns = len(made.forwarded), 0
+            while True:
+                try:
+                    made.device.send(packet)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+            while packet[8:] not in made.forwarded[before:]:
+                made.fill()
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns <= 4
+            assert made.loop.waiting > MOST // 2
+        made.sent += 2
+        assert any(event.reason == "overload" for event in seen)
+        while made.loop.waiting:
+            await asyncio.sleep(0)
+        assert sum(totals(made.loop.counts()).values()) == made.sent
+        assert len(made.forwarded) == made.sent - made.loop.counts()["overload"]["drop"]
+
+
+async def test_known_flows_beside_a_flood() -> None:
+    """A slice of new flows holds up the packets of known ones, not all that wait."""
+    with plane() as made:
+        made.device.send(segment(VIP, source=OTHER))
+        while not made.forwarded:
+            await asyncio.sleep(0)
+        while made.loop.waiting < MOST // 2:
+            made.fill()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting, known = made.loop.waiting, segment(VIP, ACK, source=OTHER)
+        made.device.send(known)
+        while known[8:] not in made.forwarded:
+            await asyncio.sleep(0)
+        assert made.loop.waiting > waiting - BATCH
