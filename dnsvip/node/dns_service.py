@@ -31,6 +31,7 @@ from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_logs
 from dnsvip.node.secondaries import Secondaries
+from dnsvip.node.token_report import TokenReport
 from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.duty import DUTY
@@ -91,8 +92,17 @@ async def answering(
     follower.describe(reported)
     live.subscribe(reconfigure)
     await server.start()
-    works = follow_geo_files, compiling.large, notifying.run, secondaries.run, catalogs.run, agents.run
-    tasks = [asyncio.create_task(work()) for work in works]
+    token_report = TokenReport(server, follower)
+    works = (
+        follow_geo_files,
+        compiling.large,
+        notifying.run,
+        secondaries.run,
+        catalogs.run,
+        agents.run,
+        token_report.run,
+    )
+    tasks = [asyncio.create_task(work()) for work in (*works, TokenReport(server, follower).run)]
     try:
         with query_logs(live, server):
             yield server
