@@ -123,6 +123,11 @@ def test_a_hit_asks_no_engine(responder: Responder, passed: Counter[str]) -> Non
 
 
 def test_a_stream_passes_each_stage_once(responder: Responder, passed: Counter[str]) -> None:
-    """Over TCP every message goes to the engine."""
-    assert responder.stream(query("www.example.test"), SOURCE, Arrival("public"))
-    assert (passed["question"], passed["decide"], passed["classify"], passed["locate"]) == (1, 1, 1, 1)
+    """Over TCP a ready-made answer asks no engine, and a miss starts nothing over."""
+    for _ in range(3):
+        assert responder.stream(query("www.example.test"), SOURCE, Arrival("public"))
+    assert (passed["decide"], passed["locate"], passed["classify"]) == (0, 0, 1)
+    passed.clear()
+    assert responder.stream(query("www.example.test", options=[NSID]), SOURCE, Arrival("public"))
+    assert (passed["question"], passed["parse"], passed["decide"], passed["classify"]) == (1, 1, 1, 0)
+    assert passed["locate"] <= 2

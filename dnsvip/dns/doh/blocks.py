@@ -1,16 +1,20 @@
 """Header blocks of HTTP/2 (HPACK, RFC 7541): requests' heads read, responses' heads made.
 
-Clients send the same block again and again: one that leaves the decoder's table as it is means the same as long as that
-table is the same, so it is read once. Responses are literals, ready-made; they need no table at either end.
+Clients send the same block again and again, or with another path only: one that leaves the decoder's table as it is
+means the same as long as that table is the same, so it is read once. Responses are literals, ready-made; they need no
+table at either end.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError
+from hpack.hpack import decode_integer
+from hpack.huffman_table import decode_huffman
 
 from dnsvip.dns.doh.frames import Broken, Error
 from dnsvip.dns.doh.request import MAX_HEAD, Head, Problem, read_head
@@ -28,11 +32,12 @@ NO_TABLE = b"\x20"
 class RequestBlocks:
     """The heads of one connection's requests."""
 
-    __slots__ = ("_decoder", "_known")
+    __slots__ = ("_decoder", "_form", "_known")
 
     def __init__(self) -> None:
         self._decoder = Decoder(MAX_HEAD)
         self._known: dict[bytes, Head | Problem] = {}
+        self._form: _Form | None = None
 
     def read(self, block: bytes) -> Head | Problem:
         """The head of a request. Raises Broken: of the connection where its compression is lost, else of the stream,
@@ -40,16 +45,19 @@ class RequestBlocks:
         asked = self._known.get(block)
         if asked is not None:
             return asked
+        if self._form is not None and (fields := self._form.fields_of(block)) is not None:
+            return _request(fields)
         before = self._state()
         fields = self._decode(block)
-        neutral = self._state() == before
-        if not neutral:
-            self._known.clear()
+        if self._state() != before:
+            self._forget()
+            return _request(fields)
         asked = _request(fields)
-        if neutral and len(block) <= SHORT:
+        if len(block) <= SHORT:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[block] = asked
+            self._form = _form(block, fields)
         return asked
 
     def skip(self, block: bytes) -> bool:
@@ -58,8 +66,12 @@ class RequestBlocks:
         before = self._state()
         fields = self._decode(block)
         if self._state() != before:
-            self._known.clear()
+            self._forget()
         return not any(name.startswith(b":") for name, _ in fields)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._form = None
 
     def _state(self) -> tuple[object, ...]:
         """Changes with each change of the decoder's table: a new entry is the first one."""
@@ -88,6 +100,53 @@ class _Same:
         return isinstance(other, _Same) and other._held is self._held
 
     __hash__ = None  # type: ignore[assignment]  # compared, not looked up
+
+
+class _Form(NamedTuple):
+    """A block whose path is a literal: what is before and behind the path, and the fields, with the path's place."""
+
+    before: bytes
+    behind: bytes
+    fields: list[tuple[bytes, bytes]]
+    place: int
+
+    def fields_of(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
+        """The fields of a block that differs in its path only; None of others."""
+        if not (block.startswith(self.before) and block.endswith(self.behind)):
+            return None
+        text = block[len(self.before) : len(block) - len(self.behind)]
+        if not text or text[0] & 0x7F != len(text) - 1 or len(text) > _SHORT_STRING:
+            return None
+        try:
+            path = decode_huffman(text[1:]) if text[0] & 0x80 else text[1:]
+        except HPACKError:
+            return None
+        fields = self.fields.copy()
+        fields[self.place] = b":path", path
+        return fields
+
+
+def _form(block: bytes, fields: list[tuple[bytes, bytes]]) -> _Form | None:
+    """The form of a block that leaves the table as it is; None where its path is none of its own."""
+    at = place = 0
+    while at < len(block):
+        first = block[at]
+        index, used = decode_integer(block[at:], 7 if first & 0x80 else 4)
+        if first & 0x60 and not first & 0x80:
+            return None  # it changes the table, if only to what it was
+        at += used
+        if first & 0x80:
+            place += 1
+            continue
+        begin = at
+        for _ in range(1 if index else 2):
+            begin = at
+            size, used = decode_integer(block[at:], 7)
+            at += used + size
+        if fields[place][0] == b":path":
+            return _Form(block[:begin], block[at:], fields, place)
+        place += 1
+    return None
 
 
 def _request(fields: list[tuple[bytes, bytes]]) -> Head | Problem:
@@ -131,6 +190,9 @@ def _string(value: bytes) -> bytes:
     size = len(value)
     return (bytes((size,)) if size < 127 else bytes((127, (size - 127) & 127 | 128, (size - 127) >> 7))) + value
 
+
+_SHORT_STRING = 127
+"""Bytes of a string and its length, where that is one byte."""
 
 _RESIZED = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}", re.DOTALL)
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))

@@ -228,11 +228,9 @@ class Http2:
         except Broken as error:
             raise Broken(error.code, 0 if error.code == Error.COMPRESSION else stream, why=error.why) from error
         state = self._streams[stream] = _Stream(asked, last)
-        if isinstance(asked, Problem):
-            return self._cut(stream, state, asked)
         if last:
             return self._complete(stream, state)
-        if asked.expects:
+        if isinstance(asked, Head) and asked.expects:
             block = self._first + HUNDRED
             self._out += frames.head(len(block), frames.HEADERS, frames.END_HEADERS, stream), block
             self._first = b""
@@ -252,7 +250,9 @@ class Http2:
         state.body = state.body + data if state.body else data
         state.received += len(payload)
         if state.received > MAX_BODY:
-            return self._cut(stream, state, TOO_LONG)
+            state.cut = state.complete = True
+            state.body = b""
+            return Request(stream, TOO_LONG if isinstance(state.asked, Head) else state.asked)
         if flags & frames.END_STREAM:
             return self._complete(stream, state)
         self._spend(1)
@@ -261,18 +261,12 @@ class Http2:
     def _complete(self, stream: int, state: _Stream) -> Request:
         state.complete = True
         asked, body = state.asked, state.body
-        if isinstance(asked, Head) and asked.length is not None and asked.length != len(body):
+        if isinstance(asked, Head) and asked.length not in (None, len(body)):
             raise Broken(Error.PROTOCOL, stream, why="Content-Length is not the content's")
         if self._unsent > UNSENT:
             raise Broken(Error.REFUSED_STREAM, stream)
         state.body = b""
         return Request(stream, asked, body)
-
-    def _cut(self, stream: int, state: _Stream, problem: Problem) -> Request:
-        """A request that gets its answer before it is complete; the rest of it is not read."""
-        state.cut, state.complete, state.body = not state.complete, True, b""
-        self._spend(EARNED)
-        return Request(stream, problem)
 
     def _ping(self, flags: int, stream: int, payload: bytes) -> None:
         _check(payload, 8, stream == 0)

@@ -18,12 +18,13 @@ from dnsvip.dns.counters import CounterCell
 from dnsvip.dns.engine import Engine, Known
 from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
 from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Signed, Unlearned, Unsigned
-from dnsvip.dns.hotpath.keys import address_of
+from dnsvip.dns.hotpath.keys import TAG, address_of
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
 from dnsvip.dns.hotpath.templates import Template
-from dnsvip.dns.identity.identify import Classified, Requester, Sender
+from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.identity.identify import Address, Classified, Requester, Sender
 from dnsvip.dns.listeners import Door
-from dnsvip.dns.protocol.message import Malformed, Query, Rcode, Type
+from dnsvip.dns.protocol.message import MAX_SIZE, Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
 from dnsvip.dns.protocol.parser import Question
 from dnsvip.dns.reply import Reply
@@ -35,11 +36,17 @@ LONGEST = 512
 """Bytes of the longest message that is recognized, and so remembered: others are the engine's. Queries padded to blocks
 (RFC 8467) are shorter."""
 
+ARRIVALS = 1 << 14
+"""Ways to arrive by streams that are told apart at once: each certificate and each token is one."""
+
 WHOLE, SENDERS, SEEN = 1 << 14, 1 << 14, 1 << 15
 """How many of each are remembered at least (by listener and IP version), twice as many at most."""
 
 _ONE_QUESTION = b"\0\1\0\0\0\0\0"
 _CLASS_IN = b"\0\1"
+_OF_STREAMS = frozenset((b"\0\x0b", b"\0\x0c"))
+"""The options edns-tcp-keepalive (RFC 7828) and padding (RFC 7830)."""
+
 _FLAGS_AT, _DO, _CO = 7, 0x80, 0x40
 """Where the flags are in an OPT record, and the bits for DNSSEC (RFC 3225 section 3) and compact answers (RFC 9824
 section 5.1) in their first octet."""
@@ -59,6 +66,8 @@ class FastPath:
         self._doors, self._fresh = engine.doors, engine.tables.vips.fresh
         self._rooms: dict[tuple[str, int], _Room] = {}
         self._seen: set[int] = set()
+        self._tags: dict[Arrival, bytes] = {}
+        self._arrivals = 0
 
     def answers(
         self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int, now: float
@@ -74,6 +83,37 @@ class FastPath:
             misses = self._complete(hits, Batch(keys, ids, listener, width, now), room)
         _count([hit[1] for hit in (filter(None, hits) if misses else hits)])  # type: ignore[index]  # a hit each
         return hits, misses
+
+    def stream(self, wire: bytes, source: Address, arrival: Arrival, now: float) -> Hit | Miss:
+        """The hit, counted, or the miss of one message that came by a stream; it needs no more turns. `now` in unix
+        seconds."""
+        if not self._from <= now < self._until:
+            self._enter(now)
+        tag = self._tags.get(arrival) or self._tag(arrival)
+        peer = tag + source.packed
+        key, width = peer + wire[2:], len(peer)
+        listener = arrival.listener
+        room = self._rooms.get((listener, width)) or self._rooms.setdefault((listener, width), _Room())
+        hit = room.whole.young.get(key)
+        if hit is None:
+            if peer not in room.senders.young:
+                room.senders.put(peer, room.senders.get(peer) or self._tables.classifier.meet(source, arrival))
+            hits: list[Hit | None] = [None]
+            misses = self._complete(hits, Batch((key,), bytearray(), listener, width, now, stream=True), room)
+            hit = hits[0]
+            if hit is None:
+                unsigned = misses[0].unsigned
+                hit = None if unsigned is None else self.finish(unsigned, listener, width, now)
+                return misses[0] if hit is None else hit
+        hit[1].number += 1
+        return hit
+
+    def _tag(self, arrival: Arrival) -> bytes:
+        """What stands for an arrival in keys. With an address it is as wide as no key of a datagram is in front."""
+        if len(self._tags) >= ARRIVALS:
+            self._tags.clear()
+        self._arrivals += 1
+        return self._tags.setdefault(arrival, self._arrivals.to_bytes(TAG, "big"))
 
     def _enter(self, now: float) -> None:
         """Forget whole answers, whose addresses are about to change."""
@@ -118,7 +158,8 @@ class FastPath:
         return misses
 
     def _meet(self, peer: bytes, room: _Room, batch: Batch) -> Sender:
-        return room.senders.put(peer, self._tables.classifier.meet(address_of(peer, batch.width), batch.listener))
+        arrival = Arrival(batch.listener, Transport.UDP)
+        return room.senders.put(peer, self._tables.classifier.meet(address_of(peer, batch.width), arrival))
 
     def keep(self, keep: Keep, reply: Reply, now: float) -> None:
         """Keep the engine's reply to a miss that said so, for the next message with its key. `now` in unix seconds."""
@@ -160,7 +201,7 @@ class FastPath:
         if not 15 <= len(wire) <= LONGEST - 2 or wire[0] > 1 or wire[2:9] != _ONE_QUESTION or wire[9] > 1:
             return Known(sender)
         end = wire.find(0, AT) + 5
-        if end < 15 or wire[end - 2 : end] != _CLASS_IN:
+        if end < 15 or wire[end - 2 : end] != _CLASS_IN or (batch.stream and _is_own(wire[AT:end], sender.requester)):
             return Known(sender)
         name = wire[AT : end - 5].lower() + wire[end - 5 : end]
         template = self._loaded.get(name) or self._named.young.get(name) or self._named.get(name)
@@ -171,8 +212,8 @@ class FastPath:
                 template = self._templates.find(name, question.key, self._again)
         opt: Opt | None = NO_OPT
         if template is not None and wire[9]:
-            tail, peer = wire[end:], sender.requester.source.packed
-            opt = self._opts.known.get(tail) or self._opts.find(tail, peer, batch.now)
+            tail = wire[end:]
+            opt = self._opt(tail, sender, batch)
             if opt is None:
                 return Unlearned(Known(sender, question=question), tail)
         elif len(wire) != end:
@@ -182,16 +223,28 @@ class FastPath:
                 with_signatures = self._with_signatures(template, wire, end, name, question, batch.now)
                 return (
                     Job(place, wire, end, with_signatures, opt, sender, key, name, question)
-                    if with_signatures is not None and with_signatures.size <= opt.room
+                    if with_signatures is not None and _fits(with_signatures, opt, batch)
                     else Signed(Known(sender, question=question), None if self._is_fresh(template) else opt)
                 )
             template = None
-        if template is not None and opt is not None and template.size > opt.room:
+        if template is not None and opt is not None and not _fits(template, opt, batch):
             question = question or _read_question(wire, end, name)
-            template = question and self._templates.fitting(template, name, question.key, opt.room, self._again)
+            template = question and self._fitting(template, name, question, opt, batch)
         if template is None or opt is None or _is_special(template, opt, door, edns=wire[9]):
             return Known(sender, question=question)
         return Job(place, wire, end, template, opt, sender, key)
+
+    def _fitting(self, template: Template, name: bytes, question: Question, opt: Opt, batch: Batch) -> Template | None:
+        """The template in place of one that does not fit; over a stream, long answers are the engine's."""
+        if batch.stream:
+            return None
+        return self._templates.fitting(template, name, question.key, opt.room, self._again)
+
+    def _opt(self, tail: bytes, sender: Sender, batch: Batch) -> Opt | None:
+        """What the OPT record asks for, where that is known."""
+        if batch.stream and _is_of_streams(tail):
+            return None
+        return self._opts.known.get(tail) or self._opts.find(tail, sender.requester.source.packed, batch.now)
 
     def _with_signatures(
         self, template: Template, wire: bytes, end: int, name: bytes, question: Question | None, now: float
@@ -234,7 +287,10 @@ class FastPath:
         (requester, identity), ecs = job.sender, job.opt.ecs
         if ecs is None or not requester.trusted:
             return identity, requester
-        requester = Requester(requester.source, requester.listener, ecs, trusted=True)
+        if requester.transport is Transport.UDP:
+            requester = Requester(requester.source, requester.listener, ecs, trusted=True)
+        else:
+            requester = requester._replace(ecs=ecs)
         return self._tables.classifier.classify(requester), requester
 
     def _seal(self, jobs: Sequence[Job], asked: Sequence[tuple[Classified, Requester]], now: float) -> dict[int, Vip]:
@@ -295,6 +351,26 @@ def _is_special(template: Template, opt: Opt, door: Door | None, edns: int) -> b
     """Whether the template's answer is not that of the engine: it has an option of its own, or depends on whom ECS
     identifies."""
     return (bool(edns) and not template.by_edns) or (door is not None and door.known and opt.ecs is not None)
+
+
+def _fits(template: Template, opt: Opt, batch: Batch) -> bool:
+    """Whether an answer is the one that there is room for; over a stream, where nothing was left out of it."""
+    return template.beyond > MAX_SIZE if batch.stream else template.size <= opt.room
+
+
+def _is_own(question: bytes, requester: Requester) -> bool:
+    """Whether a question may be for what clients ask for themselves, at names with a label `_...` (`synthesis.own`)."""
+    return b"_" in question and bool(requester.tls or requester.token)
+
+
+def _is_of_streams(tail: bytes) -> bool:
+    """Whether an OPT record asks for what only streams give, so that its answer is the engine's."""
+    at, end = 11, len(tail)
+    while at + 4 <= end:
+        if tail[at : at + 2] in _OF_STREAMS:
+            return True
+        at += 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
+    return False
 
 
 def _weight(key: bytes, hit: Hit) -> int:

@@ -61,13 +61,14 @@ class Miss(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Messages as they came in. Arguments as those of `answers`."""
+    """Messages as they came in. Arguments as those of `answers`; `stream`: not as datagrams."""
 
     keys: Sequence[bytes]
     ids: bytearray
     listener: str
     width: int
     now: float
+    stream: bool = False
 
 
 class Job(NamedTuple):

@@ -1,6 +1,7 @@
 """A datagram as the fast path's key: its sender and all of it but the id, as contiguous bytes.
 
-Two questions with the same key get the same answer. The sender stands in front as the kernel writes it into
+Two questions with the same key get the same answer. A message that came by a stream has a key with TAG bytes for how
+it arrived and the address in front. The sender of a datagram stands in front as the kernel writes it into
 a socket address, so that a received message needs no copying:
 
     IPv4: address, 8 zero bytes                   (sockaddr_in from sin_addr on)
@@ -14,6 +15,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 WIDTH: Mapping[int, int] = {4: 12, 6: 20}
 """IP version -> bytes of the sender in front of a key."""
+
+TAG = 7
+"""Bytes in front of the address in the key of a message that came by a stream."""
 
 _SIZE: Mapping[int, int] = {12: 4, 20: 16}
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, TypeAlias
 
-from dnsvip.dns.identity.arrival import Transport
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
 from dnsvip.site.cow_map import difference
@@ -131,9 +131,11 @@ class Classifier:
                 return Classified(None, step, scope, ecs, tier)
         return Classified(None, None, scope, ecs)
 
-    def meet(self, source: Address, listener: str) -> Sender:
-        """Identify the requester as far as address and listener go."""
-        requester = Requester(source, listener, trusted=self.trusts(source))
+    def meet(self, source: Address, arrival: Arrival) -> Sender:
+        """Identify the requester as far as its address and its connection go."""
+        listener, transport, names, token = arrival
+        trusted = self.trusts(source)
+        requester = Requester(source, listener, tls=names, token=token, trusted=trusted, transport=transport)
         return Sender(requester, self.classify(requester))
 
     def tried(self, requester: Requester) -> Iterator[tuple[Step, Classified]]:

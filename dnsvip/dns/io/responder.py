@@ -61,15 +61,39 @@ class Responder:
     ) -> bytes | Iterator[bytes] | Later | None:
         """The response to a message of a stream or an encrypted channel. An iterator of messages for a zone transfer
         and for what takes long: there, empty messages are pauses."""
-        now = time.time()
-        deciding = self._deciding(wire, source, arrival, now, None)
+        return self.https(wire, source, arrival)[0]
+
+    def https(
+        self, wire: bytes, source: IPv4Address | IPv6Address, arrival: Arrival
+    ) -> tuple[bytes | Iterator[bytes] | Later | None, bool]:
+        """As `stream`, and whether the response is for its requester alone: made for it, or for what it has proved."""
+        now, fast = time.time(), self.fast
+        private = bool(arrival.certificate or arrival.token)
+        try:
+            hit = fast.stream(wire, source, arrival, now)
+        except Exception:  # noqa: BLE001 - as in `_look`
+            self.fast = fast = FastPath(fast.engine, fast)
+            self._note_failure()
+            hit = Miss(0, None)
+        if not isinstance(hit, Miss):
+            _, rcode, _, kind, _ = hit[1].key
+            fast.engine.counters.streams[arrival.transport, rcode] += 1
+            if self.samples is not None and self.every.picks(1):
+                reply = reply_of(hit, wire[:2])
+                self.samples.offer(Sample(now, arrival.transport, arrival.listener, source, wire, reply))
+            return wire[:2] + hit[0], private or kind is not None
+        deciding = self._deciding(wire, source, arrival, now, hit.known)
         try:
             next(deciding)
         except StopIteration as end:
-            if end.value.pending is not None:
-                return self._updated(end.value.pending, wire, source, arrival, now)
-            return self._streamed(end.value, wire, source, arrival, now)
-        return self._in_steps(deciding, wire, source, arrival, now)
+            reply = end.value
+        else:
+            return self._in_steps(deciding, wire, source, arrival, now), True
+        if reply.pending is not None:
+            return self._updated(reply.pending, wire, source, arrival, now), True
+        self._remember(fast, hit, reply, now)
+        private = private or reply.kind is not None or reply.signature_verified
+        return self._streamed(reply, wire, source, arrival, now), private
 
     def _in_steps(
         self,
@@ -179,15 +203,23 @@ class Responder:
         reply = reply or self._decide(waiting.wire, source, arrival, now, known)
         if reply.pending is not None:
             return self._updated(reply.pending, waiting.wire, source, arrival, now)
-        if known is not None and waiting.keep is not None:
-            self.fast.keep(waiting.keep, reply, now)
-        if known is not None and waiting.tail is not None:
-            self.fast.learn(waiting.tail, reply.query)
+        if known is not None:
+            self._remember(self.fast, waiting, reply, now)
         if self.limiter is not None:
             reply = self._limited(self.limiter, reply, waiting.peer, now)
         if self.samples is not None and self.every.picks(1):
             self.samples.offer(Sample(now, Transport.UDP, waiting.listener, source, waiting.wire, reply))
         return reply.wire and reply.wire[2:]
+
+    def _remember(self, fast: FastPath, missed: Miss | Waiting, reply: Reply, now: float) -> None:
+        """Have the fast path know what it has missed, where it says so."""
+        try:
+            if missed.keep is not None:
+                fast.keep(missed.keep, reply, now)
+            if missed.tail is not None:
+                fast.learn(missed.tail, reply.query)
+        except Exception:  # noqa: BLE001 - as in `_look`; the message has its answer
+            self._note_failure()
 
     def _signed(self, waiting: Waiting, now: float) -> Reply | None:
         """The reply to one that lacked its signatures; None where it needs the engine after all, or has failed."""

@@ -220,19 +220,53 @@ def test_the_connections_window_is_refilled(peer: Peer) -> None:
     assert all(more > 32767 for more in updates)
 
 
-def test_a_problem_is_answered_before_the_content(peer: Peer) -> None:
-    """The rest of such a request is not read: its stream is reset once the answer is sent (RFC 9113 section 8.1)."""
+def test_what_is_too_long_is_answered_before_its_end(peer: Peer) -> None:
+    """The rest of it is not read: its stream is reset once the answer is sent (RFC 9113 section 8.1)."""
     peer.head(1, [*POST[:3], (b":path", b"/"), POST[4]])
+    assert peer.serve() == []
+    for stream, status in ((1, 404), (3, 413)):
+        if stream > 1:
+            peer.head(stream, POST)
+        for size in (16000, 16000, MAX_BODY - 32000 + 1):
+            peer.frame(frames.DATA, 0, stream, b"\0\0\x28".ljust(size))
+        (request,) = peer.serve()
+        assert isinstance(request.asked, Problem)
+        assert request.asked.status == status
+        kinds = [(kind, flags & frames.END_STREAM) for kind, flags, of, _ in peer.sent_frames() if of == stream]
+        assert kinds == [(frames.HEADERS, 0), (frames.DATA, 1), (frames.RST_STREAM, 0)]
+
+
+def test_a_form_seen_before_with_another_path(peer: Peer) -> None:
+    """A GET whose block differs from one before in its path only is read as any other, Huffman-coded or not."""
+    peer.frame(frames.HEADERS, 5, 1, peer.encoder.encode(GOT[:3]) + _path(GET))
     peer.serve()
-    kinds = [(kind, flags & frames.END_STREAM, stream) for kind, flags, stream, _ in peer.sent_frames()]
-    assert kinds == [(frames.HEADERS, 0, 1), (frames.DATA, 1, 1), (frames.RST_STREAM, 0, 1)]
-    peer.head(3, POST)
-    peer.frame(frames.DATA, 0, 3, b"\0\0\x28" + b"x" * 16000)
-    peer.frame(frames.DATA, 0, 3, b"x" * 16000)
-    peer.frame(frames.DATA, 0, 3, b"x" * (MAX_BODY - 32002))
-    (request,) = peer.serve()
-    assert isinstance(request.asked, Problem)
-    assert request.asked.status == 413
+    indexed = peer.encoder.encode(GOT[:3])
+    assert len(indexed) == 3
+    accept = b"\x0f\x04\x03*/*"
+    paths = [
+        GET,
+        GET[:-1] + "g",
+        "/",
+        GET.replace("dns=", "dns=-"),
+        "/dns-query/dvtoken?" + GET[11:],
+        GET + "A" * 100,
+        "",
+    ]
+    asked = []
+    for number, path in enumerate(paths * 2):
+        peer.frame(frames.HEADERS, 5, 2 * number + 3, indexed + _path(path, number % 2 == 0) + accept)
+        asked += [request.asked for request in peer.serve()]
+    again = Peer()
+    expected = []
+    for number, path in enumerate(path for path in paths * 2 if path):
+        again.head(2 * number + 1, [*GOT[:3], (b":path", path.encode()), (b"accept", b"*/*")], 5)
+        expected += [request.asked for request in again.serve()]
+    assert asked == expected
+    assert len({type(one) for one in asked}) == 2
+
+
+def _path(path: str, huffman: bool = True) -> bytes:
+    return Encoder()._encode_indexed_literal(4, path.encode(), b"\x00", huffman)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,7 @@ export async function create(made) {
   const whole = shown.whole();
   const body = options.prepare?.(whole) ?? whole;
   const path = options.part ? `${options.part.path}/${at(name)}` : pathOf(about, name);
-  const data = options.send
-    ? await options.send(name)
-    : (await call("PUT", path, { body, headers: { "If-None-Match": "*" } })).data;
+  const { data } = await call("PUT", path, { body, headers: { "If-None-Match": "*" } });
   options.close?.();
   await options.after?.();
   done(`${data.name ?? name} created`);
