@@ -19,7 +19,7 @@ from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.objects import classify, clients, enrolment, pools, registered, zone_keys, zones
+from dnsvip.admin.objects import classify, clients, dns_tokens, enrolment, pools, registered, zone_keys, zones
 from dnsvip.admin.operations import (
     audit,
     decode,
@@ -41,6 +41,7 @@ from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health
 RESOURCES = (
     transfer,
     registered,
+    dns_tokens,
     clients,
     pools,
     zone_keys,

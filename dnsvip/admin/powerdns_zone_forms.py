@@ -18,8 +18,9 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.dns.zones.sets import ZoneSets
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import DnsServer, Zone
+from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject
+from dnsvip.site.server_forms import Primary
 
 LONGEST_PATTERN = 253
 """Characters of what is searched for."""
@@ -46,7 +47,7 @@ def _primary(value: Any) -> Any:
     return value
 
 
-Masters = Annotated[tuple[Annotated[DnsServer, BeforeValidator(_primary)], ...], Field(max_length=8)]
+Masters = Annotated[tuple[Annotated[Primary, BeforeValidator(_primary)], ...], Field(max_length=8)]
 
 
 NOWHERE = "a.misconfigured.dns.server.invalid."

@@ -60,7 +60,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "classify": ("classify show", 'classify set \'order=["tsig", "ecs", "source"]\''),
     "tsig": ("tsig list --tier gold", "tsig show acme-key"),
-    "dns-tokens": ("dns-tokens list --client acme", "dns-tokens show acme"),
+    "dns-tokens": (
+        "dns-tokens mint acme --client acme",
+        "dns-tokens rotate acme --overlap 12h",
+        "dns-tokens list --client acme",
+    ),
     "keys": ("keys list web", "keys rotate web", "keys rotate web --emergency"),
     "sessions": ("sessions create '*.s.app.example.test'",),
     "nodes": ("nodes list --role dispatch --silent", "nodes show dns-1"),

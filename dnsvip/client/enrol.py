@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from dnsvip.address.proof import client_key
-from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, TsigIdentity
+from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, ServerTrust, TsigIdentity, problems_of
 from dnsvip.errors import ClientError
 from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot, Step
 from dnsvip.site.dns_group_rules import group_of
 
 
-def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enrolment:
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """What an enrolment says of encrypted servers: what they are verified by, the client's token, and whether servers
+    in plain text may stand in for them."""
+
+    trust: ServerTrust = ServerTrust()
+    token: str | None = field(default=None, repr=False)
+    plaintext_fallback: bool = False
+
+
+def make_enrolment(
+    snapshot: Snapshot, name: str, servers: Sequence[str], encryption: Encryption = Encryption()
+) -> Enrolment:
     """The enrolment of client `name` with its current keys, to query `servers`; without any, those of the DNS group of
     its tier.
 
@@ -31,7 +44,7 @@ def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enr
     used = tuple(cluster for cluster in enrolled if cluster.services)
     if not site.services:
         raise ClientError("the site has no service name yet: there is nothing to enrol for")
-    return Enrolment(
+    enrolment = Enrolment(
         client=client.name,
         id=client.id,
         servers=tuple(servers),
@@ -39,7 +52,13 @@ def make_enrolment(snapshot: Snapshot, name: str, servers: Sequence[str]) -> Enr
         services4=tuple(sorted(service.name for service in site.services.values() if service.cluster is None)),
         zones=_zones(site),
         tsig=_identity(site, client),
+        token=encryption.token,
+        trust=encryption.trust,
+        plaintext_fallback=encryption.plaintext_fallback,
     )
+    if wrong := problems_of(enrolment):
+        raise ClientError("; ".join(wrong))
+    return enrolment
 
 
 def cautions(snapshot: Snapshot, name: str) -> list[str]:
@@ -65,13 +84,13 @@ def cautions(snapshot: Snapshot, name: str) -> list[str]:
     return warnings
 
 
-def unusable(enrolment: Enrolment) -> list[str]:
-    """Warnings about servers that an enrolment carries and that the client application cannot query."""
-    others = [server for server in enrolment.servers if server not in enrolment.usable_servers]
+def unused(enrolment: Enrolment) -> list[str]:
+    """Warnings about servers that an enrolment carries and that the client application does not ask."""
+    others = [server for server in enrolment.servers if server not in enrolment.asked_servers]
     if not others:
         return []
-    text = f"the client application does not query {', '.join(others)}: DNS over TLS comes later"
-    return [text if enrolment.usable_servers else f"{text}; it has no other server, so it cannot be used"]
+    why = "it is behind an encrypted server" if enrolment.tsig or not enrolment.token else "a token is not for it"
+    return [f"{', '.join(others)} is not asked in plain text: {why}, and the enrolment has no plaintext fallback"]
 
 
 def _enrollable(site: Site, name: str) -> Client:

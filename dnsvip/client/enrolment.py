@@ -19,12 +19,13 @@ from dnsvip.address.label import LabelFormat
 from dnsvip.address.layout import MAX_CLAIM_BITS, Layout
 from dnsvip.address.proof import Bind
 from dnsvip.errors import ClientError, CodecError
-from dnsvip.site import STRICT, DnsName, DnsServer, Label, Name
+from dnsvip.site import STRICT, Authorities, DnsName, DnsServer, Label, Name
 from dnsvip.site.plain import problem_of
-from dnsvip.site.values import TLS, HexKey
+from dnsvip.site.server_forms import is_encrypted, parse_server
+from dnsvip.site.values import HexKey
 
 VERSION: Literal[1] = 1
-SECRET_FIELDS = frozenset({"key", "secret"})
+SECRET_FIELDS = frozenset({"key", "secret", "token"})
 
 
 def _base64(value: str) -> str:
@@ -102,10 +103,26 @@ class TsigIdentity:
     secret: Annotated[str, AfterValidator(_base64)] = field(repr=False)
 
 
+TokenText = Annotated[str, Field(pattern=r"^[a-z0-9]{26,63}$")]
+"""A token that says who asks, as text; a label of DNS names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTrust:
+    """What encrypted servers are verified by: `ca`, authorities (PEM) in place of the machine's, or `pins`, SHA-256
+    digests of their public keys (base64). With both, both must hold."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    ca: Authorities | None = None
+    pins: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")], ...], Field(max_length=16)] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A client's enrolment. `servers` are the DNS servers to query, in this order: each ADDRESS:PORT, or
-    tls://ADDRESS:PORT#NAME, which this client carries and does not query yet.
+    """A client's enrolment. `servers` are the DNS servers to query, in this order (`site.server_forms`). At encrypted
+    ones a client without TSIG key says who it is by its `token`, or by a certificate, which is in a file of its own.
+
+    Behind an encrypted server none is asked in plain text but with `plaintext_fallback`.
 
     `zones` are the zones of the services: aliases of a service live there, so that names below them are queried at
     these servers too. `services4` are those that have IPv4 addresses only.
@@ -119,12 +136,21 @@ class Enrolment:
     services4: tuple[DnsName, ...] = ()
     zones: tuple[DnsName, ...] = ()
     tsig: TsigIdentity | None = None
+    token: TokenText | None = field(default=None, repr=False)
+    trust: ServerTrust = ServerTrust()
+    plaintext_fallback: bool = False
     version: Literal[1] = VERSION
 
     @property
-    def usable_servers(self) -> tuple[str, ...]:
-        """Those of the servers that this client can query, each ADDRESS:PORT."""
-        return tuple(server for server in self.servers if not server.startswith(TLS))
+    def asked_servers(self) -> tuple[str, ...]:
+        """Those of the servers that are asked: whoever can break a channel must not turn queries into plain text."""
+        if self.plaintext_fallback:
+            return self.servers
+        plain = len(self.servers) if self.tsig or not self.token else 0  # a token is for encrypted servers alone
+        first = next((place for place, server in enumerate(self.servers) if is_encrypted(server)), len(self.servers))
+        return tuple(
+            server for place, server in enumerate(self.servers) if is_encrypted(server) or place < min(first, plain)
+        )
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -163,7 +189,7 @@ def parse(text: str, source: str) -> Enrolment:
     except ValidationError as error:
         problems = [problem_of("", Enrolment, _without_secret(item)) for item in error.errors()]
         raise ClientError("\n".join(f"{source}: {problem}" for problem in problems)) from None
-    problems_between = _problems(enrolment)
+    problems_between = problems_of(enrolment)
     if problems_between:
         raise ClientError("\n".join(f"{source}: {problem}" for problem in problems_between))
     return enrolment
@@ -173,8 +199,11 @@ def dump(enrolment: Enrolment) -> str:
     """The JSON document of an enrolment, secrets included; `parse` is its inverse. What clients say and
     IPv4-only services are left out where there are none, so that earlier versions read it."""
     document = _ADAPTER.dump_python(enrolment, mode="json")
-    if not enrolment.services4:
-        del document["services4"]
+    for key in ("services4", "token", "plaintext_fallback"):
+        if not document[key]:
+            del document[key]
+    if enrolment.trust == ServerTrust():
+        del document["trust"]
     for cluster in document["clusters"]:
         for key in ("claims", "values", "label", "source"):
             if not cluster[key]:
@@ -187,8 +216,14 @@ def _without_secret(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**item, "input": {}} if hidden else dict(item)
 
 
-def _problems(enrolment: Enrolment) -> list[str]:
+def problems_of(enrolment: Enrolment) -> list[str]:
+    """What in an enrolment does not go together."""
     problems = []
+    if not enrolment.asked_servers:
+        problems.append("servers: none can be asked: a token is shown to servers over tls://, https:// or quic:// only")
+    if enrolment.token and not enrolment.tsig:
+        nameless = [server for server in enrolment.servers if is_encrypted(server) and not parse_server(server).name]
+        problems += [f"servers: {server} has no name, which a token needs: it goes behind #" for server in nameless]
     for number, cluster in enumerate(enrolment.clusters):
         where = f"clusters.{number}"
         try:

@@ -12,6 +12,7 @@ from dnsvip.client.enrolment import Enrolment, first_name
 from dnsvip.errors import ClientError
 from dnsvip.site import STRICT, DnsServer, Name
 from dnsvip.site.plain import problem_of
+from dnsvip.site.server_forms import is_encrypted
 
 LABEL = "_enrolment"
 """The label before a service's name at which a client asks, with its key, for TXT."""
@@ -32,9 +33,11 @@ _ADAPTER: TypeAdapter[Renewal] = TypeAdapter(Renewal)
 
 
 def name_to_ask(enrolment: Enrolment) -> str | None:
-    """The name at which the renewal is; None where the client has no key to ask with, or no service."""
+    """The name at which the renewal is; None for a client without a service, or with nothing to show who it is to
+    somebody who it knows is the server."""
     service = first_name(enrolment.services)
-    return f"{LABEL}.{service}" if enrolment.tsig and service else None
+    known = enrolment.tsig or any(map(is_encrypted, enrolment.asked_servers))
+    return f"{LABEL}.{service}" if known and service else None
 
 
 def parse_renewal(text: bytes, source: str) -> Renewal:
@@ -52,6 +55,6 @@ def renewed(enrolment: Enrolment, renewal: Renewal) -> Enrolment:
     """The enrolment with what is new; itself where nothing is, or the renewal is another client's or names no server
     that can be queried."""
     new = replace(enrolment, servers=renewal.servers) if renewal.servers else enrolment
-    if renewal.client != enrolment.client or not new.usable_servers:
+    if renewal.client != enrolment.client or not new.asked_servers:
         return enrolment
     return new if new != enrolment else enrolment

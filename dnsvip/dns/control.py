@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.protocol.message import Edns, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.padding import KEEPALIVE, keepalive, wants
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.lookup import Zones
@@ -34,6 +36,8 @@ class ServerIdentity:
     identity: str | None = None
     version: str | None = None
     nsid: str | None = None
+    idle: float | None = None
+    """Seconds that a connection may be idle, as `[dns.tcp]` has them."""
 
 
 def notice(zones: Zones, query: Query) -> tuple[DnsOutcome, Response]:
@@ -94,15 +98,25 @@ _NAMES: Mapping[Labels, str] = {
 
 
 def options(
-    identity: ServerIdentity, edns: Edns, outcome: DnsOutcome, rcode: int, why: str = ""
+    identity: ServerIdentity,
+    edns: Edns,
+    outcome: DnsOutcome,
+    rcode: int,
+    why: str = "",
+    transport: Transport = Transport.UDP,
 ) -> tuple[tuple[int, bytes], ...]:
-    """The EDNS options of an answer: NSID where requested and configured, and the extended error, `why` its text."""
+    """The EDNS options of an answer: NSID where requested and configured, the extended error, `why` its text, and how
+    long the connection may be idle, where it is one of DNS alone (RFC 7828 section 3.2)."""
     asked = identity.nsid is not None and any(code == NSID for code, _ in edns.options)
     own = [(NSID, (identity.nsid or "").encode())] if asked else []
+    if edns.options and transport in _KEPT and identity.idle is not None and wants(edns, KEEPALIVE):
+        own.append(keepalive(identity.idle))
     info = EXTENDED_ERRORS.get((outcome, rcode), OTHER_ERROR if why else None)
     text = why.encode()[:LONGEST_WHY]
     return (*own, *([(EDE, info.to_bytes(2, "big") + text)] if info is not None else []))
 
+
+_KEPT = frozenset((Transport.TCP, Transport.TLS))
 
 EXTENDED_ERRORS: Mapping[tuple[DnsOutcome, int], int] = {
     (DnsOutcome.NO_ZONE, Rcode.REFUSED): 20,

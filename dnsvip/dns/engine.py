@@ -37,6 +37,7 @@ from dnsvip.dns.protocol.message import (
     Type,
 )
 from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.padding import PADDING, padded, wants
 from dnsvip.dns.protocol.parser import Question, parse, parse_additional
 from dnsvip.dns.protocol.tsig import Signature, mac_of, sign, sign_all, without_signature
 from dnsvip.dns.refusals import Content, cookie_required, error_reply, malformed_reply, refusal
@@ -343,7 +344,7 @@ class Engine:
     ) -> Generator[Reply, None, Reply]:
         """The content as a message, with our EDNS options, signed where the query was."""
         outcome, response, owner, why = content
-        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode, why)):
+        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode, why, transport)):
             response = replace(response, options=more)
         if cookie:
             response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
@@ -371,6 +372,8 @@ class Engine:
                 wire, truncated, opt, _ = end.value
                 break
             yield reply
+        if transport.encrypted and opt and wants(query.edns, PADDING):
+            wire, opt = padded(wire, opt, signature.size if signature else 0)
         wire = sign(wire, signature, now) if signature else wire
         return reply._replace(wire=wire, opt=opt, truncated=truncated)
 

@@ -31,6 +31,7 @@ from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_logs
 from dnsvip.node.secondaries import Secondaries
+from dnsvip.node.token_report import TokenReport
 from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.duty import DUTY
@@ -40,6 +41,9 @@ from dnsvip.store.following.follower import SnapshotFollower
 
 GEO_SECONDS = 1.0
 """How often the files of [geo] are checked for changes."""
+
+CERTIFICATE_SECONDS = 2.0
+"""How often the files of [dns.tls] are checked for changes."""
 
 SHOWN = 100
 """Objects that cannot be served which a node names in its report."""
@@ -72,8 +76,14 @@ async def answering(
                 log.info("geo data reloaded")
                 await take(follower.snapshot)
 
+    async def follow_certificates() -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            server.refresh()
+
     async def reconfigure(node: NodeConfig) -> None:
         server.reconfigure(node.dns)
+        server.refresh()
         identity, require_cookies = _identity(node.dns), node.dns.require_cookies
         await compiling.now(identity, require_cookies)
 
@@ -91,7 +101,16 @@ async def answering(
     follower.describe(reported)
     live.subscribe(reconfigure)
     await server.start()
-    works = follow_geo_files, compiling.large, notifying.run, secondaries.run, catalogs.run, agents.run
+    works = (
+        follow_geo_files,
+        follow_certificates,
+        compiling.large,
+        notifying.run,
+        secondaries.run,
+        catalogs.run,
+        agents.run,
+        TokenReport(server, follower).run,
+    )
     tasks = [asyncio.create_task(work()) for work in works]
     try:
         with query_logs(live, server):
@@ -193,4 +212,4 @@ def _is_zone(problem: Problem) -> bool:
 
 def _identity(settings: DnsSettings) -> ServerIdentity:
     version = f"dnsvip {__version__}" if settings.version is True else settings.version or None
-    return ServerIdentity(settings.identity, version, settings.nsid)
+    return ServerIdentity(settings.identity, version, settings.nsid, settings.tcp.idle_seconds)

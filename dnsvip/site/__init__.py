@@ -32,6 +32,7 @@ from dnsvip.site.clusters import ClassCluster, Cluster
 from dnsvip.site.dns import DnsGroup, Dnssec, DnsToken, Service, Transfer, TsigKey, UpdateRule, Zone
 from dnsvip.site.quality import Policing, Rate
 from dnsvip.site.routing import Evidence, SelectRule
+from dnsvip.site.server_forms import DnsServer
 from dnsvip.site.snapshot import Site, Snapshot
 from dnsvip.site.traffic import MAX_POOLS, Check, Pool, Server, Tier
 from dnsvip.site.values import (
@@ -42,7 +43,6 @@ from dnsvip.site.values import (
     Authorities,
     Base64,
     DnsName,
-    DnsServer,
     Endpoint,
     Name,
     Network,

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.site.choices import CatalogRole, DnssecAlgorithm, DnssecDenial, SessionFrom, TsigAlgorithm
 from dnsvip.site.declare import About
+from dnsvip.site.server_forms import DnsServer, Primary
 from dnsvip.site.values import (
     STRICT,
     AttributeWords,
@@ -17,7 +18,6 @@ from dnsvip.site.values import (
     Digest,
     DnsKey,
     DnsName,
-    DnsServer,
     Moment,
     Name,
     NamePattern,
@@ -138,7 +138,7 @@ class Zone:
         Transfer | None, About("Transfer", "Who may transfer the whole zone (AXFR); without it nobody.")
     ] = None
     primaries: Annotated[
-        tuple[DnsServer, ...],
+        tuple[Primary, ...],
         Field(max_length=8),
         About(
             "Primaries",
@@ -274,8 +274,9 @@ class DnsGroup:
         Field(min_length=1, max_length=16),
         About(
             "Servers",
-            "DNS servers of the group in the order of use, each ADDRESS:PORT, or tls://ADDRESS:PORT#NAME over TLS; "
-            "they are in the enrolments of the clients.",
+            "DNS servers of the group in the order of use, each ADDRESS:PORT, or encrypted as tls://ADDRESS:PORT#NAME, "
+            "https://ADDRESS:PORT/dns-query#NAME or quic://ADDRESS:PORT#NAME; they are in the enrolments of the "
+            "clients.",
             listed=3,
         ),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dnsvip.errors import Problem
 from dnsvip.site import DnsGroup, Site
 from dnsvip.site.rule_parts import refers, repeated
-from dnsvip.site.values import TLS
+from dnsvip.site.server_forms import is_encrypted
 
 
 def group_of(site: Site, tier: str) -> DnsGroup | None:
@@ -31,9 +31,8 @@ def check_dns_group(where: str, group: DnsGroup, site: Site) -> Iterator[Problem
 
 def remarks(group: DnsGroup) -> Iterator[Problem]:
     """What is allowed of a group but probably a mistake."""
-    encrypted = [server for server in group.servers if server.startswith(TLS)]
-    if encrypted:
-        text = f"{encrypted[0]} is carried in enrolments, but the client application does not query DNS over TLS yet"
-        if len(encrypted) == len(group.servers):
-            text += ": it has no server to query; add one as ADDRESS:PORT"
+    first = next((place for place, server in enumerate(group.servers) if is_encrypted(server)), len(group.servers))
+    plain = [server for server in group.servers[first:] if not is_encrypted(server)]
+    if plain:
+        text = f"{plain[0]} is behind an encrypted server, so that clients ask it only with a plaintext fallback"
         yield Problem(f"dns_group.{group.name}.servers", text)

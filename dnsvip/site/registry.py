@@ -190,6 +190,10 @@ _ALL = (
         "DNS token",
         "DNS tokens",
         "A bearer token that identifies a client over encrypted DNS; only digests of it are kept.",
+        extras={
+            "used_at": About("Last used", "When it was last used, to the minute; null if never.", listed=3),
+            "previous_used_at": About("Previous used", "The same of the text before, while that is good.", listed=4),
+        },
         filters={"client": About("Client", "Tokens that identify this client.", refers="client")},
     ),
     Kind(

@@ -18,7 +18,8 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 DNS_LABEL = re.compile(r"[a-z0-9_*/-]{1,63}")
 
 
-def _checked_dns_name(text: str) -> str:
+def checked_dns_name(text: str) -> str:
+    """A DNS name in lower case without its last dot; raises ValueError."""
     name = text.lower().removesuffix(".")
     if len(name) > 253 or (name and not all(map(DNS_LABEL.fullmatch, name.split(".")))):
         raise ValueError(
@@ -27,11 +28,11 @@ def _checked_dns_name(text: str) -> str:
     return name or "."
 
 
-DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(_checked_dns_name)]
+DnsName = Annotated[str, Field(min_length=1, max_length=254), AfterValidator(checked_dns_name)]
 
 
 def _checked_pattern(text: str) -> str:
-    name = _checked_dns_name(text)
+    name = checked_dns_name(text)
     labels = name.split(".")
     if any(label == "*" for label in labels[1:-1]) or (len(labels) > 1 and labels[0] == labels[-1] == "*"):
         raise ValueError('must have * as its first label or its last only: "*.dyn.example.test", "_acme-challenge.*"')
@@ -111,23 +112,6 @@ Target = Annotated[str, Field(max_length=64), AfterValidator(_checked_target)]
 
 TLS = "tls://"
 """What the form of a DNS server over TLS (RFC 7858) begins with: tls://[2001:db8::1]:853#dns.example.test."""
-
-
-def checked_dns_server(text: str) -> str:
-    """A DNS server as clients query it: ADDRESS:PORT, or over TLS with the name in its certificate."""
-    endpoint, mark, name = text.removeprefix(TLS).partition("#")
-    port = parse_endpoint(endpoint)[1]
-    if not port:
-        raise ValueError("must end in :PORT, 1 to 65535")
-    if not text.startswith(TLS):
-        if mark:
-            raise ValueError("only the form tls://ADDRESS:PORT#NAME has a name")
-    elif mark and (not name or name == "." or _checked_dns_name(name) != name):
-        raise ValueError("the name after # must be a DNS name in lower case: tls://[2001:db8::1]:853#dns.example.test")
-    return text
-
-
-DnsServer = Annotated[str, Field(max_length=320), AfterValidator(checked_dns_server)]
 
 
 def _checked_base64(text: str) -> str:

@@ -37,6 +37,7 @@ from dnsvip.store.database.tables import (
     client_match,
     cookie_secret,
     deleted_client,
+    dns_token_use,
     epoch,
     key_slot,
     node,
@@ -195,7 +196,7 @@ async def _restore(
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
     of rows. The database gets a new identity, so that nodes load it whole."""
-    for table in (*reversed(PARTS), zone_change, zone_refresh, node):
+    for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, node):
         await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):

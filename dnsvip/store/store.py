@@ -21,6 +21,7 @@ from dnsvip.store.database.schema import prepare
 from dnsvip.store.database.session import Identity, Session
 from dnsvip.store.database.warrant import Warrant
 from dnsvip.store.database.watch import watch
+from dnsvip.store.dns_token_uses import DnsTokenUses
 from dnsvip.store.keys.cookies import make_missing_cookie_secrets
 from dnsvip.store.keys.keys import Keys
 from dnsvip.store.keys.rotation import follow_cluster
@@ -57,6 +58,7 @@ class Store:
         self.audit = Audit(session)
         self.nodes = Nodes(session)
         self.usage = ClientUsage(session)
+        self.dns_token_uses = DnsTokenUses(session)
         self.seen_updates = SeenUpdates(session)
         self.backups = Backups(session)
         self.refreshes = Refreshes(session)

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from dnsvip.address.proof import Bind, client_key
-from dnsvip.client.enrol import cautions, make_enrolment
+from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
 from dnsvip.errors import ClientError
 from dnsvip.site import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
 from dnsvip.site.io.files import load_site
+from dnsvip.site.server_forms import parse_server
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "site.toml"
 SERVERS = ("192.0.2.53:53", "[2001:db8:53::1]:53")
@@ -98,6 +99,64 @@ def test_refused(snapshot: Snapshot, change: Callable[[Snapshot], Snapshot], nam
     assert message in str(error.value)
 
 
+TOKEN = "dv" + "a2b3" * 7
+DOT, DOH = "tls://192.0.2.53:853#dns.example.test", "https://192.0.2.53:443/dns-query#dns.example.test"
+
+
+@pytest.mark.parametrize(
+    ("servers", "token", "fallback", "asked"),
+    [
+        ((DOT, DOH), None, False, (DOT, DOH)),
+        (("192.0.2.53:53", DOT), None, False, ("192.0.2.53:53", DOT)),
+        ((DOT, "192.0.2.53:53", DOH), None, False, (DOT, DOH)),
+        ((DOT, "192.0.2.53:53"), None, True, (DOT, "192.0.2.53:53")),
+    ],
+)
+def test_asked_servers(
+    snapshot: Snapshot, servers: tuple[str, ...], token: str | None, fallback: bool, asked: tuple[str, ...]
+) -> None:
+    """No server in plain text is asked behind an encrypted one, unless the enrolment says so; who makes it is told."""
+    made = make_enrolment(snapshot, "acme", servers, Encryption(token=token, plaintext_fallback=fallback))
+    assert made.asked_servers == asked
+    assert [server for server in servers if server not in asked] == [
+        text.partition(" is not asked")[0] for text in unused(made)
+    ]
+    assert parse(dump(made), "file") == made
+
+
+def test_token_servers(snapshot: Snapshot) -> None:
+    """A client with a token alone asks no server in plain text; one without an encrypted server, or whose servers have
+    no names, is refused."""
+    made = make_enrolment(snapshot, "newsreader", ("192.0.2.53:53", DOH), Encryption(token=TOKEN))
+    assert (made.asked_servers, made.token) == ((DOH,), TOKEN)
+    assert TOKEN not in repr(made)
+    assert parse(dump(made), "file") == made
+    for servers, why in ((SERVERS, "none can be asked"), (("tls://192.0.2.53:853",), "has no name")):
+        with pytest.raises(ClientError, match=why):
+            make_enrolment(snapshot, "newsreader", servers, Encryption(token=TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("dns.example.test:53", "an address in place of a name"),
+        ("tls://dns.example.test:853", "an address in place of a name"),
+        ("tls://192.0.2.53", "ADDRESS:PORT|:PORT"),
+        ("tls://192.0.2.53:853/dns-query#x", "only https:// has a path"),
+        ("tls://192.0.2.53:853#DNS.example.test", "in lower case"),
+        ("tls://192.0.2.53:853#*.example.test", "in lower case"),
+        ("https://192.0.2.53:443/dns query", "letters, digits"),
+        ("http://192.0.2.53:80/dns-query", "begin with tls://, https:// or quic://"),
+        ("192.0.2.53:53#dns.example.test", "only servers that are asked over"),
+        ("quic://192.0.2.53:0#x", ":PORT, 1 to 65535"),
+    ],
+)
+def test_server_forms(server: str, why: str) -> None:
+    """A server of a wrong form is refused with the right one."""
+    with pytest.raises(ValueError, match=why):
+        parse_server(server)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -151,6 +210,9 @@ def broken(made: Enrolment, *path: str | int, value: Any = None) -> str:
         (("clusters", 0, "layout"), [["tier", 4], ["nonce", 33]], "clusters.0.proof: must be null"),
         (("tsig", "secret"), "*", "tsig.secret: must be base64"),
         (("tsig", "algorithm"), "hmac-md5", "tsig.algorithm: "),
+        (("token",), "not hex", "token: "),
+        (("trust",), {"pins": ["x"]}, "trust.pins.0: "),
+        (("trust",), {"ca": "not PEM"}, "trust.ca: "),
     ],
 )
 def test_wrong_document(snapshot: Snapshot, path: tuple[str | int, ...], value: Any, message: str) -> None:

@@ -150,7 +150,7 @@ async def test_a_client_that_moves_learns_its_servers() -> None:
     gold = {"servers": ["127.0.0.1:1"], "tiers": ["gold"]}
     with Running(world(), LISTEN) as running:
         port = running.endpoints[OPEN].port, running.endpoints[HIGH].port
-        low = {"servers": ["tls://127.0.0.1:853#dns.example.test", f"127.0.0.1:{port[0]}"], "tiers": ["standard"]}
+        low = {"servers": [f"127.0.0.1:{port[0]}", "tls://127.0.0.1:853#dns.example.test"], "tiers": ["standard"]}
         high = {**gold, "servers": [f"127.0.0.1:{port[1]}"]}
         snapshot = world(high=high, low=low)
         snapshot = replace(snapshot, masters=running.snapshot.masters)

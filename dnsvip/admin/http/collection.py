@@ -53,6 +53,9 @@ Make: TypeAlias = Callable[[SiteObject | None], SiteObject | None]
 Mend: TypeAlias = Callable[[Unreadable], SiteObject | None]
 """The same for an object that cannot be read."""
 
+Beside: TypeAlias = Callable[[web.Request, Sequence[SiteObject]], Awaitable[Sequence[JsonObject]]]
+"""From the objects of a page to the computed fields of each."""
+
 Seen: TypeAlias = Callable[[SiteObject], JsonObject | None]
 
 log = structlog.get_logger(__name__)
@@ -74,6 +77,10 @@ def _as_wanted(_before: SiteObject | None, after: SiteObject) -> SiteObject:
     return after
 
 
+async def _alone(_request: web.Request, things: Sequence[SiteObject]) -> Sequence[JsonObject]:
+    return [{}] * len(things)
+
+
 def _nothing(_query: PageQuery) -> Sequence[tuple[str, str]]:
     return ()
 
@@ -91,8 +98,8 @@ class Resource:
     `shown` and `listed` are its forms in answers. `settled` gives the object to store for the requested one, or raises;
     `check` raises for a body whose examination takes long, `permit` where the caller's rights do not reach what the
     stored object is to become, None where it is to go. `remarks` gives warnings about a change beside those of the
-    site's rules, for the answer. `discloses` names the objects of other kinds, (kind, name), that the answer to a query
-    tells about.
+    site's rules, for the answer. `beside` gives the computed fields that a list shows. `discloses` names the objects of
+    other kinds, (kind, name), that the answer to a query tells about.
     `limit` names that of a body; a page of a list ends where its stored texts have `page_bytes`.
     With `reserved` no object can be called
     import or export.
@@ -105,6 +112,7 @@ class Resource:
     check: Check = _unchecked
     remarks: Remark = _unremarked
     permit: Permit = _permitted
+    beside: Beside = _alone
     discloses: Callable[[PageQuery], Sequence[tuple[str, str]]] = _nothing
     limit: str = "body_bytes"
     page_bytes: int = PAGE_BYTES
@@ -187,8 +195,14 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     following = f"{request.path}?{urlencode(more)}" if more else None
     counted = await _count(request, wanted) if query.count else {}
 
+    readable = [thing for thing, _ in page if not isinstance(thing, Unreadable)]
+    computed = iter(await resource.beside(request, readable))
+
     def shown() -> web.Response:
-        items = [thing.listed if isinstance(thing, Unreadable) else resource.listed(thing) for thing, _ in page]
+        items = [
+            thing.listed if isinstance(thing, Unreadable) else {**resource.listed(thing), **next(computed)}
+            for thing, _ in page
+        ]
         return bodies.answer({"items": items, "next": following, **counted})
 
     return await aside(request, shown, large=is_large(page))

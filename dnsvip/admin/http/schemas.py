@@ -27,7 +27,7 @@ class Schemas:
                 return self._kind(form, mode)
             case Listed():
                 brief = KINDS[form.kind].brief
-                item = _brief(KINDS[form.kind]) if brief else self._kind(form.kind, mode)
+                item = _brief(KINDS[form.kind]) if brief else self._with_extras(KINDS[form.kind], mode)
                 return self._page({"anyOf": [*item.get("anyOf", [item]), _UNREADABLE]})
             case Patch():
                 whole = form.form
@@ -50,6 +50,18 @@ class Schemas:
                 self.definitions[name] = _as_body(kind, schema) if mode == "validation" else _as_shown(kind, schema)
             refs.append({"$ref": REF.format(model=name)})
         return refs[0] if len(refs) == 1 else {"anyOf": refs}
+
+    def _with_extras(self, kind: Kind, mode: Literal["validation", "serialization"]) -> JsonObject:
+        """An object as a list shows it: with the computed fields, times in unix seconds."""
+        item = self._kind(kind.name, mode)
+        if not kind.extras:
+            return item
+        shown = self.definitions[item["$ref"].rpartition("/")[2]]
+        times = {
+            name: {"anyOf": [{"type": "number"}, {"type": "null"}], "x-ui": about.ui()}
+            for name, about in kind.extras.items()
+        }
+        return {**shown, "properties": shown["properties"] | times, "required": [*shown["required"], *times]}
 
     def _page(self, item: JsonObject) -> JsonObject:
         count = {"total": {"type": "integer"}, "total_is": {"enum": ["exact", "at-least"]}}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import structlog
@@ -22,8 +22,8 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
-from dnsvip.client.enrol import make_enrolment
-from dnsvip.client.enrolment import dump
+from dnsvip.client.enrol import Encryption, make_enrolment
+from dnsvip.client.enrolment import ServerTrust, TokenText, dump
 from dnsvip.errors import ClientError, InvalidSite, Problem
 from dnsvip.site import STRICT, DnsServer, Snapshot
 from dnsvip.site.registry import COLLECTIONS
@@ -36,10 +36,14 @@ STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The DNS servers that the client queries; by default those of the DNS group of its tier."""
+    """The DNS servers that the client queries, by default those of the DNS group of its tier; what encrypted ones are
+    verified by (`trust`), the client's DNS token for them, and whether servers in plain text may stand in for them."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     servers: Annotated[tuple[DnsServer, ...], Field(max_length=16)] = ()
+    trust: ServerTrust = ServerTrust()
+    token: TokenText | None = field(default=None, repr=False)
+    plaintext_fallback: bool = False
 
 
 log = structlog.get_logger(__name__)
@@ -49,9 +53,10 @@ async def make(request: web.Request) -> web.Response:
     """The enrolment of a client with its current keys."""
     name = name_of(CLIENT, request)
     wanted = await read_body(request, "enrolment", Wanted)
+    encryption = Encryption(wanted.trust, wanted.token, wanted.plaintext_fallback)
     snapshot = await _settled(request, name)
     try:
-        enrolment = make_enrolment(_within(snapshot, request[CALLER].rights), name, wanted.servers)
+        enrolment = make_enrolment(_within(snapshot, request[CALLER].rights), name, wanted.servers, encryption)
     except ClientError as error:
         raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
     log.info("enrolment made", actor=request[ACTOR], client=name)

@@ -32,8 +32,8 @@ async def check_service(request: web.Request, name: str, _body: JsonObject) -> N
 
 
 def owners_of_keys(query: Any) -> Sequence[tuple[str, str]]:
-    """The clients that a list of TSIG keys or DNS tokens reveals."""
-    clients = (query.client, "*" if getattr(query, "tier", None) is not None else None)
+    """The clients that a list of TSIG keys reveals."""
+    clients = (query.client, "*" if query.tier is not None else None)
     return [("client", name) for name in clients if name is not None]
 
 
@@ -43,6 +43,5 @@ RESOURCES = (
     Resource(KINDS["service"], check=check_service),
     Resource(KINDS["dns_group"]),
     Resource(KINDS["tsig"], discloses=owners_of_keys),
-    Resource(KINDS["dns_token"], discloses=owners_of_keys),
 )
 ROUTES = [operation for resource in RESOURCES for operation in routes(resource)]

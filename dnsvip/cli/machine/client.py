@@ -18,8 +18,8 @@ import click
 
 from dnsvip.cli.shared.database import load_snapshot
 from dnsvip.client.claims import parse_claim
-from dnsvip.client.enrol import cautions, make_enrolment, unusable
-from dnsvip.client.enrolment import Enrolment, dump, parse
+from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
+from dnsvip.client.enrolment import Enrolment, ServerTrust, dump, parse
 from dnsvip.client.io import files
 from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.command import run_with_hosts, run_with_proxy
@@ -28,25 +28,26 @@ from dnsvip.client.io.resolved import Resolved
 from dnsvip.client.io.stub import Stub
 from dnsvip.client.io.upstream import system_servers
 from dnsvip.site import parse_endpoint
-from dnsvip.site.values import checked_dns_server
+from dnsvip.site.server_forms import parse_server
 
 
-def _endpoints(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            parse_endpoint(value)
-        except ValueError as error:
-            raise click.BadParameter(f"{value!r}: {error}") from None
-    return values
+def _checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:
+    """A callback that checks each value of an option."""
+
+    def check(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                parse(value)
+            except ValueError as error:
+                raise click.BadParameter(f"{value!r}: {error}") from None
+        return values
+
+    return check
 
 
-def _servers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            checked_dns_server(value)
-        except ValueError as error:
-            raise click.BadParameter(f"{value!r}: {error}") from None
-    return values
+_endpoints, _servers = _checked(parse_endpoint), _checked(parse_server)
+SERVER = "ADDRESS:PORT|URL"
+"""A DNS server: in plain text, or as tls://, https:// or quic://ADDRESS:PORT#NAME."""
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -57,8 +58,8 @@ server_option = click.option(
     "--server",
     "servers",
     multiple=True,
-    metavar="ADDRESS:PORT",
-    callback=_endpoints,
+    metavar=SERVER,
+    callback=_servers,
     help="Ask this DNS server instead; may be repeated.",
 )
 
@@ -81,12 +82,12 @@ claim_option = click.option(
 
 
 def _resolver(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    return _endpoints(_ctx, _param, (value,))[0] if value else None
+    return _servers(_ctx, _param, (value,))[0] if value else None
 
 
 resolver_option = click.option(
     "--resolver",
-    metavar="ADDRESS:PORT",
+    metavar=SERVER,
     callback=_resolver,
     help="Let any resolver tell the addresses; tickets stand in for the plain address.",
 )
@@ -104,7 +105,7 @@ def agent_options(*, own_address: bool) -> Callable[[Callable[..., None]], Calla
         @wraps(function)
         def command(enrolment: Path | None, **values: Any) -> None:
             settings = {name: values.pop(name) for name in AGENT_SETTINGS if name in values}
-            function(load=partial(Agent.load, enrolment, **settings), **values)
+            function(load=partial(Agent.load, enrolment, warn=_warn, **settings), **values)
 
         options = [enrolment_option, server_option, claim_option, resolver_option]
         for option in reversed([*options, own_option] if own_address else options):
@@ -115,6 +116,38 @@ def agent_options(*, own_address: bool) -> Callable[[Callable[..., None]], Calla
 
 
 AGENT_SETTINGS = ("servers", "claims", "resolver", "own_address")
+
+
+def encryption_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options of what an enrolment says of encrypted servers; the command gets them as `encryption`."""
+
+    @wraps(function)
+    def command(
+        ca: Path | None, pins: tuple[str, ...], token_file: Path | None, *, plaintext_fallback: bool, **values: Any
+    ) -> None:
+        trust = ServerTrust(files.read(ca) if ca else None, pins)
+        token = files.read(token_file).strip() if token_file else None
+        function(encryption=Encryption(trust, token, plaintext_fallback), **values)
+
+    options = [
+        click.option("--ca", type=FILE, help="Authorities (PEM) of encrypted servers; else the machine's."),
+        click.option(
+            "--pin",
+            "pins",
+            multiple=True,
+            metavar="BASE64",
+            help="The SHA-256 of an encrypted server's public key, which it must have; may be repeated.",
+        ),
+        click.option("--token-file", type=FILE, help="A file with the client's DNS token, for encrypted servers."),
+        click.option(
+            "--plaintext-fallback",
+            is_flag=True,
+            help="Let servers in plain text stand in for encrypted ones that do not answer.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -129,16 +162,17 @@ def client() -> None:
     "--server",
     "servers",
     multiple=True,
-    metavar="ADDRESS:PORT",
+    metavar=SERVER,
     callback=_servers,
     help="A DNS server that the client asks; may be repeated. Default: those of the DNS group of its tier.",
 )
+@encryption_options
 @click.option("--output", type=FILE, help="The file to write, readable by its owner only; else standard output.")
-def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None) -> None:
+def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None, encryption: Encryption) -> None:
     """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
-    enrolment = make_enrolment(snapshot, name, servers)
-    for caution in [*cautions(snapshot, name), *unusable(enrolment)]:
+    enrolment = make_enrolment(snapshot, name, servers, encryption)
+    for caution in [*cautions(snapshot, name), *unused(enrolment)]:
         _warn(caution)
     if output is None:
         click.echo(dump(enrolment), nl=False)
@@ -156,7 +190,7 @@ def import_(file: Path, enrolment: Path | None) -> None:
     parsed = parse(text, "standard input" if str(file) == "-" else str(file))
     target = enrolment or files.default_path()
     files.save(parsed, target)
-    for caution in unusable(parsed):
+    for caution in unused(parsed):
         _warn(caution)
     click.echo(f"{target}: enrolled as {parsed.client} for {_services(parsed)}")
 
@@ -237,7 +271,7 @@ async def _run(agent: Agent, command: tuple[str, ...], *, hosts: bool) -> int:
 def renew(enrolment: Path | None) -> None:
     """Fetch the DNS servers of the enrolment anew, as `exec` and `stub` do every five minutes, and the tickets of all
     services, to be used wherever a resolver tells the plain address."""
-    agent = Agent.load(enrolment)
+    agent = Agent.load(enrolment, warn=_warn)
     changed, tickets = asyncio.run(_renewed(agent))
     servers = ", ".join(agent.enrolment.servers) if agent.enrolment else "none"
     click.echo(f"{'new' if changed else 'the same'} servers: {servers}")
@@ -245,7 +279,10 @@ def renew(enrolment: Path | None) -> None:
 
 
 async def _renewed(agent: Agent) -> tuple[bool, int]:
-    return await agent.renew(), await agent.fetch_tickets()
+    try:
+        return await agent.renew(), await agent.fetch_tickets()
+    finally:
+        agent.close()
 
 
 @client.command()
@@ -262,8 +299,8 @@ async def _renewed(agent: Agent) -> tuple[bool, int]:
 @click.option(
     "--upstream",
     multiple=True,
-    metavar="ADDRESS:PORT",
-    callback=_endpoints,
+    metavar=SERVER,
+    callback=_servers,
     help="The resolver for all other names; default: those of /etc/resolv.conf.",
 )
 def stub(load: Callable[..., Agent], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.cli.shared.parameters import NARROW
+from dnsvip.cli.shared.parameters import NARROW, seconds
 from dnsvip.site.io.files import load_node
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import NARROWINGS, ROLES
@@ -46,23 +46,12 @@ Examples:
 
 MATCHED = "--match-network"
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def _ways(function: Callable[..., Any]) -> Callable[..., Any]:
     config = click.option("--config", type=FILE, help="A node file: use its database instead of the API.")
     return config(api_options(function))
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    number, unit = (value[:-1], value[-1:]) if value[-1:] in UNITS else (value, "s")
-    if not (number.isascii() and number.isdigit()):
-        raise click.BadParameter("must be a time such as 12h or 90d")
-    return int(number) * UNITS[unit]
 
 
 def _narrowing(name: str) -> Callable[[Any], Any]:
@@ -74,7 +63,7 @@ def _narrowing(name: str) -> Callable[[Any], Any]:
 def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
     options: tuple[Callable[[Any], Any], ...] = (
         click.option("--per-minute", type=click.IntRange(1), help="At most this many requests per minute."),
-        click.option("--expires-in", callback=_seconds, metavar="TIME", help="How long it is valid, such as 90d."),
+        click.option("--expires-in", callback=seconds, metavar="TIME", help="How long it is valid, such as 90d."),
         click.option("--network", "networks", multiple=True, help="Where it may be used from; may be repeated."),
         *(_narrowing(name) for name in reversed(tuple(NARROWINGS))),
         click.option("--scope", "scopes", multiple=True, metavar="ACTIONS:KINDS", help="Such as read,write:client."),

@@ -23,7 +23,8 @@ def columns(fields: Mapping[str, Declared], extras: Mapping[str, About] | None =
         if field.about.listed:
             cells.setdefault(heading, (field.about.listed, _SPECIAL.get((kind, heading)) or _cell(field)))
     for name, about in (extras or {}).items():
-        cells[about.heading or name.upper()] = about.listed, _item(name)
+        heading = about.heading or name.upper()
+        cells[heading] = about.listed, _SPECIAL.get((kind, heading)) or _item(name)
     ordered = {heading: cell for heading, (_, cell) in sorted(cells.items(), key=lambda entry: entry[1][0])}
     return {heading: _readable(place, cell) for place, (heading, cell) in enumerate(ordered.items())}
 
@@ -74,5 +75,13 @@ def _check(pool: JsonObject) -> str:
     return ", ".join(f"{way} {check[way]}" for way in ("tcp", "http", "agent") if check.get(way))
 
 
-_SPECIAL: Mapping[tuple[str, str], Cell] = {("cluster", "CARRIES"): _carries, ("pool", "CHECK"): _check}
+def _time(name: str) -> Cell:
+    return lambda item: show.moment(item[name])
+
+
+_SPECIAL: Mapping[tuple[str, str], Cell] = {
+    ("cluster", "CARRIES"): _carries,
+    ("pool", "CHECK"): _check,
+    **{("dns_token", name.upper()): _time(name) for name in ("previous_until", "used_at", "previous_used_at")},
+}
 """(kind, heading) -> a cell that says more, or less, than one field."""

@@ -55,3 +55,15 @@ FIELD = Parsed("field", _read_field, "NAME=VALUE")
 
 NARROW = "narrow_"
 """What the parameters that narrow the scopes of a token begin with; then follows the list of the objects."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """The seconds of a time such as 12h, as the callback of an option."""
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "s")
+    if not (number.isascii() and number.isdigit()):
+        raise click.BadParameter("must be a time such as 12h or 90d")
+    return int(number) * _UNITS[unit]

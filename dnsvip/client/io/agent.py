@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
@@ -48,15 +49,17 @@ Result = TypeVar("Result")
 class Agent:
     """A client of encoded addresses. Safe to share between tasks, not between threads.
 
-    Without an enrolment, names are queried at `servers` (each ADDRESS:PORT) or else resolved by the system. `timeout`
+    Without an enrolment, names are queried at `servers` or else resolved by the system. `timeout`
     is in seconds for one attempt at one DNS server. `claims` are what the client says of every connection to a cluster
     that knows them; methods take others for one. With `resolver` (ADDRESS:PORT) that one tells the addresses, and
     tickets stand in for the plain VIP; without it `resolvers` (default: the system's) are asked where the enrolment's
     servers are silent. With `own_address` connections to clusters with `source` go to the plain VIP, from this client's
-    own address. Raises ClientError for claims that no cluster knows.
+    own address. `warn` is told what the user should know. Raises ClientError for claims that no cluster knows.
+
+    Connections to encrypted servers stay open for a minute; `close` closes them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, by keyword
         self,
         enrolment: Enrolment | None = None,
         *,
@@ -67,8 +70,9 @@ class Agent:
         resolver: str | None = None,
         resolvers: Sequence[str] | None = None,
         own_address: bool = False,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
-        self._naming = Naming(enrolment, servers, timeout, clock, resolver=resolver, resolvers=resolvers)
+        self._naming = Naming(enrolment, servers, timeout, clock, resolver=resolver, resolvers=resolvers, warn=warn)
         self._prover = Prover(enrolment, claims or {}, lambda: self._naming.now)
         self._own_address = own_address
 
@@ -106,6 +110,10 @@ class Agent:
             return "a source address of this client's own"
         names = labelled(self.enrolment, self._prover.claims)
         return f"the flow label, into which the claim {names[0]!r} goes" if names else None
+
+    def close(self) -> None:
+        """Close the connections to DNS servers; the agent can be used again."""
+        self._naming.close()
 
     # -- the enrolment ----------------------------------------------------------------------------
 
@@ -209,7 +217,7 @@ class Agent:
         self, name: str, *, source: IPv6Address | None = None, port: int = 0, claims: Claims | None = None
     ) -> Resolved:
         """`resolve` for code without an event loop."""
-        return _run(lambda: self.resolve(name, source=source, port=port, claims=claims))
+        return self._run(lambda: self.resolve(name, source=source, port=port, claims=claims))
 
     def create_connection(
         self, name: str, port: int, timeout: float | None = None, *, claims: Claims | None = None
@@ -220,9 +228,22 @@ class Agent:
             async with asyncio.timeout(timeout):
                 return await self.connect(name, port, claims=claims)
 
-        sock = _run(connect)
+        sock = self._run(connect)
         sock.settimeout(timeout)
         return sock
+
+    def _run(self, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        async def closing() -> Result:
+            try:
+                return await make()
+            finally:
+                self.close()  # the loop ends, and its connections with it
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(closing())
+        raise RuntimeError("an event loop is running here: await the async method")
 
     # -- the ways to an address ------------------------------------------------------------------------
 
@@ -290,11 +311,3 @@ async def _connect4(ipv4: IssuedIPv4, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setblocking(False)
     return await connected(sock, str(ipv4.address), port)
-
-
-def _run(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(make())
-    raise RuntimeError("an event loop is running here: await the async method")

@@ -1,4 +1,4 @@
-"""One DNS exchange with the enrolment's servers: the query signed, over UDP or TCP, the response verified.
+"""One DNS exchange with the enrolment's servers: the query signed, over UDP, TCP or encrypted, the response verified.
 
 A datagram that is malformed, answers another question or lacks a valid signature is ignored and the wait continues
 (RFC 8945 section 5.3), so that a forged one cannot end the exchange. It knows nothing about encoded addresses.
@@ -20,10 +20,14 @@ import dns.rdatatype
 import dns.tsig
 
 from dnsvip.client.enrolment import TsigIdentity
+from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
+from dnsvip.site.server_forms import is_encrypted
 
 UDP_PAYLOAD = 1232  # bytes; DNS flag day 2020
+PADDED_TO = 128
+"""Bytes that the length of an encrypted query is a multiple of (RFC 8467 section 4.1)."""
 ROUNDS = 2
 """Passes over the list of servers before giving up."""
 
@@ -40,8 +44,10 @@ async def ask(
     network: IPv6Network | None = None,
     *,
     recursive: bool = False,
+    channels: Channels,
 ) -> dns.message.Message:
-    """The first final answer (NOERROR or NXDOMAIN) of `servers`, each ADDRESS:PORT; `timeout` seconds per attempt.
+    """The first final answer (NOERROR or NXDOMAIN) of `servers`; `timeout` seconds per attempt. Encrypted ones are
+    asked on `channels`.
 
     A `network` goes with the query as ECS (RFC 7871); `recursive` is for resolvers. Raises ClientError, saying for each
     server what went wrong.
@@ -49,9 +55,11 @@ async def ask(
     failures: dict[str, str] = {}
     for _ in range(ROUNDS):
         for server in servers:
-            query = _query(name, rdtype, tsig, network, recursive=recursive)
+            if not is_encrypted(server) and any(map(is_encrypted, failures)):
+                channels.falls_back(server)
+            query = _query(name, rdtype, tsig, network, recursive=recursive, padded=is_encrypted(server))
             try:
-                answer = await _ask_one(query, server, timeout)
+                answer = await _ask_one(query, server, timeout, channels)
             except (OSError, ClientError) as error:
                 failures[server] = str(error)
                 continue
@@ -89,13 +97,14 @@ def time_signed(answer: dns.message.Message) -> int | None:
 
 
 def _query(
-    name: str, rdtype: str, tsig: TsigIdentity | None, network: IPv6Network | None, *, recursive: bool
+    name: str, rdtype: str, tsig: TsigIdentity | None, network: IPv6Network | None, *, recursive: bool, padded: bool
 ) -> dns.message.Message:
     options: list[dns.edns.Option] = []
     if network is not None:
         options.append(dns.edns.ECSOption(str(network.network_address), network.prefixlen))
     try:
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD, options=options)
+        pad = PADDED_TO if padded else 0
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=UDP_PAYLOAD, options=options, pad=pad)
     except dns.exception.DNSException as error:
         raise ClientError(f"{name!r} is not a domain name: {error}") from None
     query.flags = dns.flags.RD if recursive else 0  # the enrolment's servers are authoritative
@@ -104,8 +113,14 @@ def _query(
     return query
 
 
-async def _ask_one(query: dns.message.Message, server: str, limit: float) -> dns.message.Message:
+async def _ask_one(query: dns.message.Message, server: str, limit: float, channels: Channels) -> dns.message.Message:
     wire = query.to_wire()  # signs, and keeps the MAC that the answer's signature covers
+    if is_encrypted(server):
+        try:
+            async with asyncio.timeout(limit):
+                return _accept(query, await channels.ask(server, wire))
+        except TimeoutError:
+            raise ClientError("no answer in time") from None
     host, port = parse_endpoint(server)
     answer = await _over_udp(query, wire, host, port, limit)
     if answer.flags & dns.flags.TC:

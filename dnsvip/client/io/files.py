@@ -28,6 +28,18 @@ def tickets_path(enrolment: Path) -> Path:
     return enrolment.with_name(f"{enrolment.stem}.tickets.json")
 
 
+def certificate_files(enrolment: Path) -> tuple[Path, Path] | None:
+    """The client's certificate, with the chain above it, and its key, beside the enrolment; None without them.
+
+    Raises ClientError where others can read the key.
+    """
+    chain, key = enrolment.with_name(f"{enrolment.stem}.crt"), enrolment.with_name(f"{enrolment.stem}.key")
+    if not chain.exists() or not key.exists():
+        return None
+    check_private(key)
+    return chain, key
+
+
 def find_enrolment(path: Path | None = None) -> Enrolment | None:
     """The enrolment at `path`, or the imported one; None where neither exists.
 
@@ -41,9 +53,14 @@ def find_enrolment(path: Path | None = None) -> Enrolment | None:
 def load(path: Path) -> Enrolment:
     """The enrolment in a file; raises ClientError, also where others can read the file."""
     text = read(path)
+    check_private(path)
+    return parse(text, str(path))
+
+
+def check_private(path: Path) -> None:
+    """Raises ClientError where others can read a file."""
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ClientError(f"{path}: others can read it, and it holds keys: run `chmod 600 {path}`")
-    return parse(text, str(path))
 
 
 def read(path: Path) -> str:

@@ -14,9 +14,11 @@ import dns.message
 import dns.name
 
 from dnsvip.client.enrolment import Enrolment
+from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.io.exchange import ask, first_address, time_signed
 from dnsvip.client.io.system import is_address
 from dnsvip.errors import ClientError
+from dnsvip.site.server_forms import is_encrypted
 
 SKEW = 2
 """Seconds of clock skew above which the DNS server's clock is used instead of ours; signatures have whole seconds."""
@@ -47,10 +49,7 @@ class IssuedIPv4:
 
 class Lookup:
     """Look-ups of one client, or without an enrolment of anybody; `recursive` at resolvers. `timeout` is in seconds for
-    one attempt at one server.
-
-    Raises ClientError for an enrolment without a server that it can query.
-    """
+    one attempt at one server. Encrypted servers are asked on `channels`, which show them who the client is."""
 
     def __init__(
         self,
@@ -60,11 +59,11 @@ class Lookup:
         clock: Callable[[], float],
         *,
         recursive: bool = False,
+        channels: Channels | None = None,
     ) -> None:
         self._enrolment = enrolment
-        self._servers = tuple(servers) or (enrolment.usable_servers if enrolment else ())
-        if enrolment and not self._servers:
-            raise ClientError("all DNS servers of the enrolment are for DNS over TLS, which this client has not yet")
+        self._servers = tuple(servers) or (enrolment.asked_servers if enrolment else ())
+        self._channels = channels or Channels()
         self._timeout, self._recursive = timeout, recursive
         self._clock = clock
         self._cache: dict[str, Issued] = {}
@@ -79,8 +78,22 @@ class Lookup:
     async def ask(self, name: str, rdtype: str, network: IPv6Network | None = None) -> dns.message.Message:
         """The servers' answer for a name, verified, with addresses as issued; a `network` goes with the question.
         Raises ClientError."""
+        return await self._ask(name, rdtype, self._servers, network)
+
+    async def ask_own(self, name: str, rdtype: str, network: IPv6Network | None = None) -> dns.message.Message:
+        """As `ask`, for what is this client's own and nobody could forge: without a TSIG key encrypted servers alone
+        are asked."""
+        signs = self._enrolment is not None and self._enrolment.tsig is not None
+        servers = [server for server in self._servers if signs or is_encrypted(server)]
+        return await self._ask(name, rdtype, servers, network)
+
+    async def _ask(
+        self, name: str, rdtype: str, servers: Sequence[str], network: IPv6Network | None
+    ) -> dns.message.Message:
         tsig = self._enrolment.tsig if self._enrolment else None
-        answer = await ask(name, rdtype, self._servers, tsig, self._timeout, network, recursive=self._recursive)
+        answer = await ask(
+            name, rdtype, servers, tsig, self._timeout, network, recursive=self._recursive, channels=self._channels
+        )
         signed = time_signed(answer)
         if signed is not None:
             skew = signed - self._clock()

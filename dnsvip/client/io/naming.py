@@ -14,20 +14,24 @@ from pathlib import Path
 import dns.message
 
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment
+from dnsvip.client.io.encrypted.channels import Channels
+from dnsvip.client.io.encrypted.credentials import Credentials
 from dnsvip.client.io.exchange import first_text
-from dnsvip.client.io.files import save, tickets_path
+from dnsvip.client.io.files import certificate_files, save, tickets_path
 from dnsvip.client.io.lookup import Issued, IssuedIPv4, Lookup, NoIPv6Address
 from dnsvip.client.io.ticket_box import TicketBox
 from dnsvip.client.io.upstream import system_servers
 from dnsvip.client.renewal import name_to_ask, parse_renewal, renewed
 from dnsvip.client.tickets import network_of
 from dnsvip.errors import ClientError
+from dnsvip.site.server_forms import is_encrypted
 
 
 class Naming:
     """The names of one client. `servers` are asked in place of the enrolment's. With `resolver` (ADDRESS:PORT) it tells
     the addresses of all names of the enrolment, else `resolvers` (default: the system's) do where the enrolment's
-    servers are silent and a ticket is held. `timeout` is in seconds for one attempt at one server.
+    servers are silent and a ticket is held. `timeout` is in seconds for one attempt at one server. `warn` is told where
+    a server is asked in plain text because encrypted ones are silent.
     """
 
     def __init__(
@@ -39,12 +43,16 @@ class Naming:
         *,
         resolver: str | None = None,
         resolvers: Sequence[str] | None = None,
+        warn: Callable[[str], None],
     ) -> None:
         self.enrolment = enrolment
         self._path: Path | None = None
-        self._settings = timeout, clock
-        self._servers = Lookup(enrolment, servers, timeout, clock)
-        self._resolver = Lookup(None, (resolver,), timeout, clock, recursive=True) if resolver else None
+        self._given, self._settings, self._warn = tuple(servers), (timeout, clock), warn
+        self._channels = Channels(warn=warn)
+        """For others: who the client is, is for the enrolment's servers."""
+        self._own_channels = self._channels_of(enrolment)
+        self._servers = Lookup(enrolment, servers, timeout, clock, channels=self._own_channels)
+        self._resolver = self._asking((resolver,)) if resolver else None
         self._resolvers = resolvers
         self._renewable = None if servers or enrolment is None else name_to_ask(enrolment)
         self.tickets = self._box()
@@ -52,7 +60,12 @@ class Naming:
     def keep_in(self, path: Path) -> None:
         """Keep what changes of the enrolment in its file, and tickets beside it."""
         self._path = path
-        self.tickets = self._box()
+        self._use(self.enrolment)
+
+    def close(self) -> None:
+        """Close the connections to servers."""
+        self._channels.close()
+        self._own_channels.close()
 
     @property
     def now(self) -> float:
@@ -65,21 +78,21 @@ class Naming:
         return self._servers.offset
 
     async def renew(self) -> bool:
-        """Fetch the servers of the enrolment anew, signed by the client's TSIG key, and keep them in its file; whether
-        they have changed. Nothing happens without a TSIG key, and with servers that the caller has given.
+        """Fetch the servers of the enrolment anew, signed by the client's TSIG key or on a verified channel, and keep
+        them in its file; whether they have changed. Nothing happens without either, and with servers that the caller
+        has given.
 
         Raises ClientError where no server answers, or the file cannot be written.
         """
         if self.enrolment is None or self._renewable is None:
             return False
-        text = first_text(await self._servers.ask(self._renewable, "TXT"))
+        text = first_text(await self._servers.ask_own(self._renewable, "TXT"))
         if text is None:
             return False  # a server of an earlier version
         new = renewed(self.enrolment, parse_renewal(text, self._renewable))
         if new is self.enrolment:
             return False
-        self.enrolment, self._servers = new, Lookup(new, (), *self._settings)
-        self.tickets = self._box()
+        self._use(new)
         if self._path is not None:
             save(new, self._path)
         return True
@@ -118,10 +131,12 @@ class Naming:
         if not any(self.tickets.has_ticket(cluster, name) for cluster in self.enrolment.clusters):
             return None
         servers = tuple(system_servers() if self._resolvers is None else self._resolvers)
+        if any(map(is_encrypted, self.enrolment.servers)) and not self.enrolment.plaintext_fallback:
+            servers = tuple(filter(is_encrypted, servers))  # the name asked for would be readable
         if not servers:
             return None
         try:
-            told = await Lookup(None, servers, *self._settings, recursive=True).issued(name)
+            told = await self._asking(servers).issued(name)
         except ClientError:
             return None
         cluster = self.cluster_of(told.address) if told else None
@@ -157,6 +172,28 @@ class Naming:
     async def _by_ticket(self, cluster: EnrolledCluster, name: str, told: Issued) -> Issued | None:
         ticket = await self.tickets.ticket(cluster, name) if self.tickets else None
         return Issued(ticket.address, min(told.expires, ticket.until)) if ticket else None
+
+    def _asking(self, resolvers: Sequence[str]) -> Lookup:
+        return Lookup(None, resolvers, *self._settings, recursive=True, channels=self._channels)
+
+    def _use(self, enrolment: Enrolment | None) -> None:
+        """Go on with another enrolment, or with other files."""
+        self._own_channels.close()
+        self._own_channels = self._channels_of(enrolment)
+        offset = self._servers.offset
+        self.enrolment = enrolment
+        self._servers = Lookup(enrolment, self._given, *self._settings, channels=self._own_channels)
+        self._servers.offset = offset
+        self.tickets = self._box()
+
+    def _channels_of(self, enrolment: Enrolment | None) -> Channels:
+        """Channels that show who the client is: by its certificate, else by its TSIG key, else by its token, which over
+        TLS and QUIC everybody on the way can read."""
+        if enrolment is None:
+            return Channels(warn=self._warn)
+        certificate = certificate_files(self._path) if self._path else None
+        token = None if enrolment.tsig or certificate else enrolment.token
+        return Channels(Credentials(enrolment.trust, token, certificate), self._warn)
 
     def _box(self) -> TicketBox | None:
         if self.enrolment is None:

@@ -16,13 +16,14 @@ EVERY = 300.0
 @asynccontextmanager
 async def renewing(agent: Agent, warn: Callable[[str], None], every: float = EVERY) -> AsyncIterator[None]:
     """Renew the agent's enrolment now and then while the context lasts. What fails is said by `warn`, once until it is
-    something else."""
+    something else. Its connections to DNS servers are closed at the end."""
     task = asyncio.create_task(_renew(agent, warn, every))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        agent.close()
 
 
 async def _renew(agent: Agent, warn: Callable[[str], None], every: float) -> None:

@@ -23,6 +23,7 @@ import dns.rdtypes.svcbbase
 import dns.rrset
 
 from dnsvip.client.io.agent import Agent
+from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.places import Places
 from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
@@ -62,7 +63,7 @@ class Stub:
             raise ClientError(
                 f"the stub cannot serve this client: no DNS answer carries {what}; use `dnsvip client exec`"
             )
-        self._own = OwnAnswers(agent)
+        self._own, self._channels = OwnAnswers(agent), Channels()  # the enrolment's credentials are not for others
         self._upstream = [server for server in upstream or system_servers() if server != listen]
         if not self._upstream:
             raise ClientError("no upstream resolver for other names: name one with --upstream ADDRESS:PORT")
@@ -84,6 +85,7 @@ class Stub:
     async def __aexit__(self, *_: object) -> None:
         self._udp.close()
         self._tcp.close()
+        self._channels.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,14 +111,14 @@ class Stub:
 
     async def _answer(self, query: Outline, wire: bytes, transport: Transport) -> bytes:
         if query.is_signed:  # between the requester and the server that shares its key (RFC 8945 section 5.5)
-            return await forward(query, wire, transport, self._upstream)
+            return await forward(query, wire, transport, self._upstream, self._channels)
         if query.edns_version not in (None, EDNS_VERSION):
             return failure(wire, dns.rcode.BADVERS)
         if self._own.covers(query):
             answer = await self._own.of(_parsed(wire))
             if answer is not None:
                 return _to_wire(answer, wire, query.udp_limit if transport == "udp" else MESSAGE_LIMIT)
-        return await forward(query, wire, transport, self._upstream)
+        return await forward(query, wire, transport, self._upstream, self._channels)
 
     # -- transports ------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import dns.message
 
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment
 from dnsvip.client.io.exchange import first_address
+from dnsvip.client.renewal import name_to_ask
 from dnsvip.client.tickets import Held, Key, dump, is_usable, parse, source_name, ticket_name
 from dnsvip.errors import ClientError
 from dnsvip.site.io.safe_file import make_folder, read_regular, write_file
@@ -28,7 +29,7 @@ PAUSE = 60.0
 class Servers(Protocol):
     """The enrolment's DNS servers (`lookup.Lookup`)."""
 
-    def ask(self, name: str, rdtype: str, network: IPv6Network | None = None) -> Awaitable[dns.message.Message]:
+    def ask_own(self, name: str, rdtype: str, network: IPv6Network | None = None) -> Awaitable[dns.message.Message]:
         """The verified answer to a signed question; raises ClientError."""
         ...
 
@@ -75,7 +76,7 @@ class TicketBox:
         return sum(held.network is None for held in self._all().values())
 
     async def _get(self, cluster: EnrolledCluster, name: str | None, network: IPv6Network | None) -> Held | None:
-        if name is None or self._enrolment.tsig is None:
+        if name is None or name_to_ask(self._enrolment) is None:
             return None
         held, now = self._all().get((name, network)), self._servers().now()
         if held is None or held.is_due(now):
@@ -87,7 +88,7 @@ class TicketBox:
     async def _fetch(self, cluster: EnrolledCluster, name: str, network: IPv6Network | None) -> None:
         """Ask, and keep the answer; what is held stays where there is none."""
         try:
-            address_ttl = first_address(await self._servers().ask(name, "AAAA", network))
+            address_ttl = first_address(await self._servers().ask_own(name, "AAAA", network))
         except ClientError:
             address_ttl = None
         now = self._servers().now()

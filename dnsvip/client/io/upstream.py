@@ -13,8 +13,11 @@ from typing import Any, TypeAlias
 
 import dns.rcode
 
+from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.outline import Malformed, Outline, failure, outline, truncated
+from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
+from dnsvip.site.server_forms import is_encrypted
 
 Transport: TypeAlias = str
 """The transport of a query, and of its forwarding: "udp" or "tcp"."""
@@ -23,13 +26,19 @@ UPSTREAM_SECONDS = 5.0
 """The longest that one upstream is waited for; then the next one is queried."""
 
 
-async def forward(query: Outline, wire: bytes, transport: Transport, servers: Sequence[str]) -> bytes:
-    """The first of `servers` (each ADDRESS:PORT) that answers the query, truncated to what it takes; else SERVFAIL."""
+async def forward(
+    query: Outline, wire: bytes, transport: Transport, servers: Sequence[str], channels: Channels
+) -> bytes:
+    """The first of `servers` that answers the query, truncated to what it takes; else SERVFAIL. Encrypted ones are
+    asked on `channels`."""
     for server in servers:
         try:
             async with asyncio.timeout(UPSTREAM_SECONDS):
-                answer = await _EXCHANGE[transport](query, wire, *parse_endpoint(server))
-        except (OSError, TimeoutError, EOFError, Malformed):
+                if is_encrypted(server):
+                    answer = await _encrypted(query, wire, server, channels)
+                else:
+                    answer = await _EXCHANGE[transport](query, wire, *parse_endpoint(server))
+        except (OSError, TimeoutError, EOFError, Malformed, ClientError):
             continue
         if transport == "udp" and len(answer) > query.udp_limit:
             return truncated(wire, answer)
@@ -68,6 +77,14 @@ async def _over_tcp(query: Outline, wire: bytes, host: str, port: int) -> bytes:
         writer.transport.abort()
     if not _is_answer(query, answer):
         raise Malformed(f"{host} answers another question")
+    return answer
+
+
+async def _encrypted(query: Outline, wire: bytes, server: str, channels: Channels) -> bytes:
+    """Raises Malformed as `_over_tcp`."""
+    answer = await channels.ask(server, wire)
+    if not _is_answer(query, answer):
+        raise Malformed(f"{server} answers another question")
     return answer
 
 

@@ -7,6 +7,7 @@ that takes tells nothing of the text. Pure: it has neither a clock nor the conne
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,22 @@ from dnsvip.site.cow_map import CowMap, difference
 
 TOKEN = re.compile(r"dv[a-z2-7]{26,61}")
 """A token in lower case; at most one label (RFC 1035 section 2.3.4)."""
+
+
+RANDOM_BYTES = 17
+"""What a new token is made of: 130 of their bits are in it."""
+
+
+def token_of(random: bytes) -> str:
+    """A new token from RANDOM_BYTES of a secure generator."""
+    return f"dv{base64.b32encode(random).decode().lower()[:26]}"
+
+
+def replaced(token: DnsToken, digest: str, overlap: int, now: float) -> DnsToken:
+    """A token with a new text, while the one before stays good for `overlap` seconds."""
+    if not overlap:
+        return DnsToken(token.name, digest)
+    return DnsToken(token.name, digest, token.digest, int(now) + overlap)
 
 
 def digest_of(text: str) -> str | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import structlog
@@ -125,6 +127,7 @@ class DnsServer:
     @fast.setter
     def fast(self, fast: FastPath) -> None:
         self._responder.fast = fast
+        self.refresh()
 
     @property
     def engine(self) -> Engine:
@@ -157,6 +160,15 @@ class DnsServer:
         """A FastPath for this snapshot (arguments as Engine's), ready to be assigned to `fast`; thread-safe."""
         engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
         return FastPath(engine, self.fast)
+
+    def refresh(self) -> None:
+        """Use certificates that were renewed, and end streams whose token has ended since they opened."""
+        for terminator in self._terminators:
+            terminator.refresh()
+        tokens, now = self.engine.tokens, time.time()
+        for stream in list(self._gate.streams):
+            if isinstance(stream, Stream) and stream.token and tokens.stands(stream.token, now) is None:
+                stream.give_up("token_ended")
 
     def updating(self, make: MakeUpdate | None) -> None:
         """Have updates made by this from now on; None: refuse all."""
@@ -228,9 +240,12 @@ class DnsServer:
         if not listener.scheme or files is None:
             return None
         protocols = [protocol for protocol in _SPOKEN[listener.scheme][1] if protocol]
-        terminator = Terminator(listener.name, files, protocols)
+        terminator = Terminator(listener.name, files, protocols, self._token_of)
         self._terminators.append(terminator)
         return terminator
+
+    def _token_of(self, text: str, source: IPv4Address | IPv6Address) -> str | None:
+        return self.engine.tokens.verify(text, source, time.time())
 
     def _report_problems(self) -> None:
         for problem in self.engine.problems:

@@ -98,6 +98,12 @@ class Stream(asyncio.BufferedProtocol):
         self._header: bytes | None = None
         self._deadline = 0.0
 
+    @property
+    def token(self) -> str:
+        """The text of the token that it was opened with; "" where it was not."""
+        token = self._channel.token if self._channel is not None else None
+        return token[1] if token else ""
+
     # What the application calls.
 
     def write(self, data: bytes) -> None:

@@ -6,6 +6,8 @@ last use of each token waits until the node reports it. Pure; its memory is boun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dnsvip.dns.identity.identify import Address
 from dnsvip.dns.identity.tokens import TokenTable, digest_of
 from dnsvip.dns.protection.guesses import Guesses
@@ -28,6 +30,18 @@ class TokenCheck:
         """Tokens that were none, and refused unseen because their network guesses."""
         self.refusals: int = before.refusals if before else 0
         """Those of them that were refused unseen."""
+
+    def take_uses(self) -> dict[str, float]:
+        """The uses since the last time."""
+        uses = dict(self.uses)
+        self.uses.clear()
+        return uses
+
+    def give_back(self, uses: Mapping[str, float]) -> None:
+        """Uses that could not be reported; later ones count."""
+        for digest, at in uses.items():
+            if len(self.uses) < MOST_USES:
+                self.uses.setdefault(digest, at)
 
     def verify(self, text: str, source: Address, now: float) -> str | None:
         """The name of the token that a connection or request from `source` bears; None where it is to be refused."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import Metric
 
-from dnsvip.telemetry.metrics.exposition import by_label, counters, gauge
+from dnsvip.telemetry.metrics.exposition import by_label, counters, gauge, gauges
 
-OPEN = "tcp_open"
-"""The one gauge in group `transport`."""
+OPEN = "_open"
+"""How the gauges of group `transport` end: open connections by transport."""
 
 GROUPS: Mapping[str, tuple[str, str, str]] = {
     "outcomes": ("dnsvip_dns_messages", "outcome", "Messages by outcome; they sum to all messages."),
@@ -31,13 +31,14 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
 def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     """One family per group."""
     for group, (name, label, text) in GROUPS.items():
-        numbers = {key: number for key, number in totals.get(group, {}).items() if key != OPEN}
+        numbers = {key: number for key, number in totals.get(group, {}).items() if not key.endswith(OPEN)}
         yield counters(name, text, (label,), by_label(numbers))
     queries = (((proto, rcode), number) for (proto, rcode), number in _pairs(totals.get("queries", {})))
     text = "Queries answered, by transport and rcode."
     yield counters("dnsvip_dns_queries", text, ("proto", "rcode"), queries)
-    open_ = totals.get("transport", {}).get(OPEN, 0)
-    yield gauge("dnsvip_dns_tcp_connections", "Open TCP connections.", open_)
+    open_ = {key.removesuffix(OPEN): n for key, n in totals.get("transport", {}).items() if key.endswith(OPEN)}
+    yield gauges("dnsvip_dns_connections", "Open connections by transport.", ("proto",), by_label(open_))
+    yield gauge("dnsvip_dns_tcp_connections", "Open TCP connections.", open_.get("tcp", 0))
 
 
 def _pairs(numbers: Mapping[str, int]) -> Iterator[tuple[tuple[str, str], int]]:

@@ -23,6 +23,7 @@ import { description, kindOf, labelOf, named, referred, uiOf } from "./schema.js
  * @property {{ schema: string, path: string, where: string }} [part]  of a part of an object: its schema, the path of
  *   its collection, what the API's errors begin with
  * @property {(body: Json) => Json} [prepare]  completes a new object before it is sent
+ * @property {(name: string) => Promise<Json>} [send]  makes a new object in another way than by what was entered
  * @property {(body: Json, data: Json) => unknown} [made]  after a new one was stored
  * @property {() => unknown} [after]  after any change
  * @property {() => unknown} [close]  closes the dialog that the form is in, when it was saved

@@ -26,6 +26,7 @@ import { description, kindOf } from "./schema.js";
  * @property {string} [also]  the label of a box at its removal that ends flows too
  * @property {Child} [lead]
  * @property {import("./objectform.js").Options} [form]
+ * @property {import("./objectform.js").Options} [fresh]  what the form of a new one has beside
  * @property {Record<string, ((object: any) => Child) | null>} [cells]
  * @property {(made: ObjectForm, again: () => Promise<void>) => Child[]} [actions]  buttons of one object
  * @property {(object: any) => Child} [under]  below the title of one
@@ -72,12 +73,13 @@ async function showList(view, { query, signal, page }, about, { kind, lead, noth
  * @param {import("./schema.js").Kind} about
  * @param {Special} special
  */
-async function showNew(view, { page }, about, { kind, form = {} }) {
+async function showNew(view, { page }, about, { kind, form = {}, fresh = {} }) {
   const made = await objectForm(kind, null, {
     ...form,
+    ...fresh,
     buttons: h("a.button", { href: link(page.name) }, "Cancel"),
     made: async (body, data) => {
-      await form.made?.(body, data);
+      await (fresh.made ?? form.made)?.(body, data);
       go([page.name, data["name"]]);
     },
   });

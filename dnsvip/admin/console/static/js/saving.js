@@ -34,7 +34,9 @@ export async function create(made) {
   const whole = shown.whole();
   const body = options.prepare?.(whole) ?? whole;
   const path = options.part ? `${options.part.path}/${at(name)}` : pathOf(about, name);
-  const { data } = await call("PUT", path, { body, headers: { "If-None-Match": "*" } });
+  const data = options.send
+    ? await options.send(name)
+    : (await call("PUT", path, { body, headers: { "If-None-Match": "*" } })).data;
   options.close?.();
   await options.after?.();
   done(`${data.name ?? name} created`);

@@ -1,0 +1,18 @@
+"""One authority, and a certificate for servers by it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client.encrypted.authority import NAME, Authority, KeyPair
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def files(authority: Authority) -> KeyPair:
+    """For dns.example.test, names one label below it, and 127.0.0.1."""
+    return authority.issue(NAME, f"*.{NAME}", "127.0.0.1")
