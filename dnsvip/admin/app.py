@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from dnsvip.admin import powerdns, powerdns_zones
+from dnsvip.admin import powerdns, powerdns_keys, powerdns_metadata, powerdns_zones
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, docs, openapi, work
@@ -61,6 +61,8 @@ RESOURCES = (
     status,
     powerdns,
     powerdns_zones,
+    powerdns_keys,
+    powerdns_metadata,
     site,
     openapi,
     docs,

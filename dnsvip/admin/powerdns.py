@@ -229,10 +229,10 @@ def name_in(request: web.Request) -> str:
     return canonical_name("zone", forms.zone_of_id(request.match_info["zone"]))
 
 
-async def zone_in(request: web.Request) -> Zone:
-    """The zone in a request's path, which the caller may read; raises Refusal."""
+async def zone_in(request: web.Request, action: Action = Action.READ) -> Zone:
+    """The zone in a request's path, to which the caller may do that; raises Refusal."""
     name = name_in(request)
-    demand(request, Action.READ, "zone", name)
+    demand(request, action, "zone", name)
     stored = await request.app[NODE].store().objects.get("zone", name)
     if not isinstance(stored, Zone):
         raise absent(ZONE, name)

@@ -18,7 +18,7 @@ from dnsvip.admin.http.operation import ROOT, adapter
 from dnsvip.dns.zones.edit import How, Replacement
 from dnsvip.dns.zones.sets import Comment, RecordSet, ZoneSets
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Zone
+from dnsvip.site import DnssecDenial, Zone
 from dnsvip.site.plain import JsonObject, problem_of
 
 SERVERS = f"{ROOT}/servers"
@@ -28,6 +28,9 @@ COMPATIBLE = "4.7.3"
 
 T = TypeVar("T")
 DNS_PORT = 53
+NSEC3 = "1 0 0 -"
+"""The parameters of NSEC3 here: SHA-1, no opt-out, no further iterations, no salt (RFC 9276)."""
+
 LOOSE = ConfigDict(extra="ignore")  # priorities of old versions, set-ptr: what others send along
 LONGEST = 1 << 18
 """Characters in a content: 65,535 bytes, each as an escape."""
@@ -201,8 +204,14 @@ def zone_head(zone: Zone, serial: int) -> JsonObject:
 
 def zone_details(zone: Zone, serial: int) -> JsonObject:
     """A zone by itself, without its record sets."""
-    keys: JsonObject = {"master_tsig_key_ids": [], "slave_tsig_key_ids": []}
-    rules = {"api_rectify": False, "nsec3narrow": False, "nsec3param": "", "soa_edit": "", "soa_edit_api": "DEFAULT"}
+    sent = zone.transfer.tsig if zone.transfer else None
+    keys: JsonObject = {
+        "master_tsig_key_ids": [f"{sent}."] if sent else [],
+        "slave_tsig_key_ids": [f"{zone.primaries_tsig}."] if zone.primaries_tsig else [],
+    }
+    hashed = zone.is_signed and zone.dnssec is not None and zone.dnssec.denial is DnssecDenial.NSEC3
+    proofs = {"nsec3narrow": hashed, "nsec3param": NSEC3 if hashed else ""}
+    rules = {"api_rectify": False, **proofs, "soa_edit": "", "soa_edit_api": "DEFAULT"}
     return {**zone_head(zone, serial), **keys, **rules}
 
 

@@ -62,8 +62,10 @@ def new_zone(name: str, body: bytes, now: int) -> Zone:
     """The zone that the body of a POST describes; raises InvalidSite. It has the name servers and record sets given, or
     is a zone file; without an SOA it gets one as PowerDNS makes it."""
     wanted, replacements = zone_forms.creation_of(name, parse_object(body), now)
+    transfer = zone_forms.transfer_by(Zone(name), wanted.master_tsig_key_ids)
+    own_key = next(iter(wanted.slave_tsig_key_ids), None)
     if wanted.is_secondary:
-        return Zone(name, primaries=wanted.masters)
+        return Zone(name, transfer=transfer, primaries=wanted.masters, primaries_tsig=own_key)
     if wanted.zone is not None:
         text = wanted.zone
     else:
@@ -74,7 +76,8 @@ def new_zone(name: str, body: bytes, now: int) -> Zone:
         text = "\n".join([soa, *servers, ""])
     before = read_sets(Zone(name, text))
     after = edited(before, replacements).zone if replacements else before.zone
-    return replace(after, dnssec=Dnssec(enabled=True) if wanted.dnssec else None)
+    signed = Dnssec(enabled=True, denial=zone_forms.denial_by(Dnssec(), wanted.nsec3param))
+    return replace(after, transfer=transfer, primaries_tsig=own_key, dnssec=signed if wanted.dnssec else None)
 
 
 def exported(zone: Zone) -> str:

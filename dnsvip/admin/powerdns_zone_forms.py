@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,9 +18,10 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.dns.zones.sets import ZoneSets
 from dnsvip.errors import InvalidSite, Problem
-from dnsvip.site import Zone
+from dnsvip.site import Dnssec, DnssecDenial, Transfer, Zone
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.server_forms import Primary
+from dnsvip.site.values import DnsName
 
 LONGEST_PATTERN = 253
 """Characters of what is searched for."""
@@ -37,8 +38,8 @@ has `transfer`. Slave and Secondary are transferred from their masters."""
 SECONDARY = ("Slave", "Secondary")
 
 
-def _primary(value: Any) -> Any:
-    """A master as PowerDNS has it, an address with or without a port, as dnsvip has it."""
+def with_port(value: Any) -> Any:
+    """A server as PowerDNS has it, an address with or without a port, as dnsvip has it."""
     if not isinstance(value, str):
         return value
     with suppress(ValueError):
@@ -47,7 +48,19 @@ def _primary(value: Any) -> Any:
     return value
 
 
-Masters = Annotated[tuple[Annotated[Primary, BeforeValidator(_primary)], ...], Field(max_length=8)]
+Masters = Annotated[tuple[Annotated[Primary, BeforeValidator(with_port)], ...], Field(max_length=8)]
+
+
+def _key_name(value: Any) -> Any:
+    return value.lower().removesuffix(".") if isinstance(value, str) else value
+
+
+KeyIds = Annotated[tuple[Annotated[DnsName, BeforeValidator(_key_name)], ...], Field(max_length=1)]
+"""The TSIG key of a zone's transfers, by its name."""
+
+_UNSIGNED = "is for signed zones: set dnssec to true with it"
+
+Nsec3 = Literal["", "1 0 0 -"]
 
 
 NOWHERE = "a.misconfigured.dns.server.invalid."
@@ -67,7 +80,9 @@ class Creating:
     dnssec: Annotated[bool, Field(strict=True)] = False
     account: Literal[""] = ""
     masters: Masters = ()
-    nsec3param: Literal[""] = ""
+    nsec3param: Nsec3 = ""
+    master_tsig_key_ids: KeyIds = ()
+    slave_tsig_key_ids: KeyIds = ()
 
     @property
     def is_secondary(self) -> bool:
@@ -84,7 +99,38 @@ class Setting:
     dnssec: Annotated[bool, Field(strict=True)] | None = None
     account: Literal[""] = ""
     masters: Masters | None = None
-    nsec3param: Literal[""] = ""
+    nsec3param: Nsec3 | None = None
+    master_tsig_key_ids: KeyIds | None = None
+    slave_tsig_key_ids: KeyIds | None = None
+
+    def set(self, zone: Zone) -> Zone:
+        """The zone as it is to be."""
+        changed: dict[str, Any] = {} if self.masters is None else {"primaries": self.masters}
+        if self.slave_tsig_key_ids is not None:
+            changed["primaries_tsig"] = next(iter(self.slave_tsig_key_ids), None)
+        if self.master_tsig_key_ids is not None:
+            changed["transfer"] = transfer_by(zone, self.master_tsig_key_ids)
+        dnssec = zone.dnssec or Dnssec()
+        if self.dnssec is not None:
+            dnssec = replace(dnssec, enabled=self.dnssec)
+        if self.nsec3param and not dnssec.enabled:
+            raise InvalidSite([Problem(f"zone.{zone.name}.nsec3param", _UNSIGNED)])
+        if self.nsec3param is not None:
+            dnssec = replace(dnssec, denial=denial_by(dnssec, self.nsec3param))
+        return replace(zone, **changed, dnssec=dnssec if zone.dnssec or dnssec != Dnssec() else None)
+
+
+def transfer_by(zone: Zone, keys: Sequence[str]) -> Transfer | None:
+    """Who may transfer a zone, with this TSIG key or without any."""
+    after = replace(zone.transfer or Transfer(), tsig=next(iter(keys), None))
+    return after if after.to or after.tsig else None
+
+
+def denial_by(dnssec: Dnssec, nsec3param: str) -> DnssecDenial:
+    """How a zone denies with these parameters of NSEC3, or without any."""
+    if nsec3param:
+        return DnssecDenial.NSEC3
+    return DnssecDenial.COMPACT if dnssec.denial is DnssecDenial.NSEC3 else dnssec.denial
 
 
 def creation_of(name: str, body: JsonObject, now: int) -> tuple[Creating, list[Replacement]]:
@@ -98,6 +144,8 @@ def creation_of(name: str, body: JsonObject, now: int) -> tuple[Creating, list[R
         raise InvalidSite([Problem(f"zone.{name}.masters", text)])
     if wanted.is_secondary and (wanted.zone is not None or wanted.nameservers or replacements):
         raise InvalidSite([Problem(f"zone.{name}", "is transferred from its masters; give it no records")])
+    if wanted.nsec3param and not wanted.dnssec:
+        raise InvalidSite([Problem(f"zone.{name}.nsec3param", _UNSIGNED)])
     if wanted.zone is not None and replacements:
         raise InvalidSite([Problem(f"zone.{name}.zone", "is a whole zone; leave rrsets out, or give these alone")])
     return wanted, replacements
@@ -137,16 +185,4 @@ def cryptokey(number: int, role: str, key: SigningKey, apex: Labels, *, active: 
         "bits": 256,
         "dnskey": f"{flags} 3 {key.algorithm} {public}",
         "ds": [f"{key.tag} {key.algorithm} {digest[3]} {digest[4:].hex()}"] if flags & 1 else [],
-    }
-
-
-def metadata(zone: Zone) -> dict[str, list[str]]:
-    """The settings of a zone that PowerDNS keeps as metadata, by their names there."""
-    transfer = zone.transfer
-    return {
-        "ALLOW-AXFR-FROM": [str(network) for network in transfer.to] if transfer else [],
-        "ALSO-NOTIFY": list(zone.notify),
-        "SOA-EDIT-API": ["DEFAULT"],
-        "TSIG-ALLOW-AXFR": [f"{transfer.tsig}."] if transfer and transfer.tsig else [],
-        "TSIG-ALLOW-DNSUPDATE": sorted({f"{rule.tsig}." for rule in zone.update}),
     }

@@ -1,12 +1,11 @@
-"""Whole zones by PowerDNS's API: made, removed, exported, searched, signed, and what their keys and settings are.
+"""Whole zones by PowerDNS's API: made, removed, exported, searched and signed.
 
-What this server has no place for is refused with a reason, never dropped: an account, NSEC3's parameters.
+What this server has no place for is refused with a reason, never dropped: an account, a salt of NSEC3.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -25,12 +24,9 @@ from dnsvip.admin.powerdns import LIMIT, LIST, ONE, details, name_in, operation,
 from dnsvip.admin.powerdns_forms import SERVER
 from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets, size_of
 from dnsvip.admin.powerdns_zone_forms import Creating, Setting
-from dnsvip.dns.dnssec.keys import SigningKey
-from dnsvip.dns.zones.record import labels_of
-from dnsvip.site import Dnssec, Zone
+from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
 from dnsvip.site.rights import Action
-from dnsvip.site.zone_keys import KeyState, signs_data
 
 MOST_FOUND, FOUND = 10_000, 100
 """What a search finds at most, and by default."""
@@ -66,11 +62,11 @@ def _new(zone: Zone, before: SiteObject | None) -> Zone:
 
 
 async def settings(request: web.Request) -> web.Response:
-    """Change whether a zone is signed, or its masters; other settings must be what they are."""
+    """Change whether a zone is signed, its masters, or the keys of its transfers; the rest must be what it is."""
     name = name_in(request)
     demand(request, Action.WRITE, "zone", name)
     wanted = forms.validated(name, Setting, parse_object(await bodies.read_bytes(request, SMALL)))
-    before = await zone_in(request)
+    before = await zone_in(request, Action.WRITE)
     if wanted.kind is not None and (wanted.kind in zone_forms.SECONDARY) is not before.is_secondary:
         raise Refusal("invalid", "kind: a zone with records does not become one of masters, nor the other way round.")
     if wanted.masters is not None and bool(wanted.masters) is not before.is_secondary:
@@ -80,12 +76,7 @@ async def settings(request: web.Request) -> web.Response:
 
 
 def _set(wanted: Setting, before: SiteObject | None) -> SiteObject | None:
-    if not isinstance(before, Zone):
-        return before
-    primaries = before.primaries if wanted.masters is None else wanted.masters
-    if wanted.dnssec in (None, before.is_signed):
-        return replace(before, primaries=primaries)
-    return replace(before, primaries=primaries, dnssec=replace(before.dnssec or Dnssec(), enabled=wanted.dnssec))
+    return wanted.set(before) if isinstance(before, Zone) else before
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -106,8 +97,7 @@ async def export(request: web.Request) -> web.Response:
 
 async def rectify(request: web.Request) -> web.Response:
     """Nothing is to be done: proofs are made as answers are."""
-    demand(request, Action.WRITE, "zone", name_in(request))
-    await zone_in(request)
+    await zone_in(request, Action.WRITE)
     return bodies.answer({"result": "Rectified"})
 
 
@@ -132,62 +122,11 @@ async def search(request: web.Request) -> web.Response:
     return bodies.answer(some)
 
 
-async def cryptokeys(request: web.Request) -> web.Response:
-    """The keys of a signed zone, without their secrets."""
-    return bodies.answer(await _keys(request))
-
-
-async def cryptokey(request: web.Request) -> web.Response:
-    """One key of a signed zone, without its secret."""
-    wanted = request.match_info["number"]
-    shown = [key for key in await _keys(request) if str(key["id"]) == wanted]
-    if not shown:
-        raise Refusal("not-found", f"The zone has no key {wanted[:20]!r}.")
-    return bodies.answer(shown[0])
-
-
-async def _keys(request: web.Request) -> list[JsonObject]:
-    zone = await zone_in(request)
-    held, apex = await request.app[NODE].store().keys.of_zone(zone.name), labels_of(zone.name)
-    combined = {key.number for key in signs_data(held) if key.sep}
-    return [
-        zone_forms.cryptokey(
-            key.number,
-            ("csk" if key.number in combined else "ksk") if key.sep else "zsk",
-            SigningKey.of(key),
-            apex,
-            active=zone.is_signed and key.state in (KeyState.ACTIVE, KeyState.OUTGOING),
-            published=zone.is_signed and key.state is not KeyState.RETIRED,
-        )
-        for key in held
-    ]
-
-
-async def metadata(request: web.Request) -> web.Response:
-    """The settings of a zone that PowerDNS calls metadata."""
-    known = zone_forms.metadata(await zone_in(request))
-    return bodies.answer([_shown(kind, values) for kind, values in known.items() if values])
-
-
-async def one_metadata(request: web.Request) -> web.Response:
-    """One of them; empty where the zone has no such setting."""
-    known, kind = zone_forms.metadata(await zone_in(request)), request.match_info["kind"]
-    return bodies.answer(_shown(kind, known.get(kind.upper(), [])))
-
-
-def _shown(kind: str, values: list[str]) -> JsonObject:
-    return {"type": "Metadata", "kind": kind, "metadata": values}
-
-
 ROUTES = [
     operation("POST", f"{SERVER}/zones", create, body=Creating, status=201),
     operation("PUT", ONE, settings, body=Setting, status=204),
     operation("DELETE", ONE, remove, status=204),
     operation("GET", f"{ONE}/export", export),
     operation("PUT", f"{ONE}/rectify", rectify),
-    operation("GET", f"{ONE}/cryptokeys", cryptokeys, answer=LIST),
-    operation("GET", f"{ONE}/cryptokeys/{{number}}", cryptokey),
-    operation("GET", f"{ONE}/metadata", metadata, answer=LIST),
-    operation("GET", f"{ONE}/metadata/{{kind}}", one_metadata),
     operation("GET", f"{SERVER}/search-data", search, answer=LIST),
 ]

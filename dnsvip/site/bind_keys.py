@@ -13,6 +13,7 @@ _ALGORITHMS: Mapping[str, DnssecAlgorithm] = {
     "13": DnssecAlgorithm.ECDSAP256SHA256,
     "15": DnssecAlgorithm.ED25519,
 }
+_NUMBERS = {algorithm: number for number, algorithm in _ALGORITHMS.items()}
 _FLAGS: Mapping[str, bool] = {"256": False, "257": True}
 _PUBLIC_WORDS = 4
 """Words of a DNSKEY's data: flags, protocol, algorithm, key."""
@@ -31,6 +32,15 @@ class BindKey:
 def read_bind_key(private: str, public: str) -> BindKey:
     """The key of the texts of both files; raises ValueError, which names the file, the line and the right form, but
     never shows a secret."""
+    algorithm, secret = read_private(private)
+    flags, number, key = _dnskey(public)
+    if number != _NUMBERS[algorithm]:
+        raise ValueError(f".key: algorithm {number}, but .private has {_NUMBERS[algorithm]}: they are of two keys")
+    return BindKey(algorithm, secret, _FLAGS[flags], key)
+
+
+def read_private(private: str) -> tuple[DnssecAlgorithm, bytes]:
+    """Algorithm and secret of a `.private` file; raises ValueError, as `read_bind_key`."""
     fields = dict(_fields(private))
     version = fields.get("Private-key-format", "")
     if not version.startswith("v1."):
@@ -43,10 +53,7 @@ def read_bind_key(private: str, public: str) -> BindKey:
     secret = _base64(fields["PrivateKey"], ".private: PrivateKey")
     if len(secret) != SECRET_BYTES:
         raise ValueError(f".private: PrivateKey: must be {SECRET_BYTES} bytes in base64, not {len(secret)}")
-    flags, public_number, key = _dnskey(public)
-    if public_number != number:
-        raise ValueError(f".key: algorithm {public_number}, but .private has {number}: they are of two keys")
-    return BindKey(_ALGORITHMS[number], secret, _FLAGS[flags], key)
+    return _ALGORITHMS[number], secret
 
 
 def _fields(text: str) -> list[tuple[str, str]]:

@@ -227,10 +227,89 @@ async def test_metadata_is_what_the_zone_has(api: Api) -> None:
     known = {one["kind"]: one["metadata"] for one in await api.ok("GET", f"{ZONE}/metadata")}
     assert known == {
         "ALLOW-AXFR-FROM": ["192.0.2.0/24"],
-        "ALSO-NOTIFY": ["192.0.2.53:53"],
+        "ALSO-NOTIFY": ["192.0.2.53"],
         "SOA-EDIT-API": ["DEFAULT"],
     }
-    assert (await api.ok("GET", f"{ZONE}/metadata/also-notify"))["metadata"] == ["192.0.2.53:53"]
+    assert (await api.ok("GET", f"{ZONE}/metadata/also-notify"))["metadata"] == ["192.0.2.53"]
+
+
+async def test_metadata_is_written(api: Api) -> None:
+    """What has a meaning here is set, as in the zone's own fields; other kinds and values are refused with a reason."""
+    for key in ("one", "two"):
+        await api.ok("PUT", f"tsig/{key}", {"secret": "c2VjcmV0IG9mIHRoZSB0ZXN0IGtleSBvbmUgdHdv"})
+    for kind, values in {
+        "ALSO-NOTIFY": ["192.0.2.1", "[2001:db8::1]:5300"],
+        "TSIG-ALLOW-AXFR": ["one."],
+        "TSIG-ALLOW-DNSUPDATE": ["One", "two."],
+    }.items():
+        await api.ok("PUT", f"{ZONE}/metadata/{kind}", {"metadata": values})
+    await api.ok("POST", f"{ZONE}/metadata", {"kind": "ALLOW-AXFR-FROM", "metadata": ["192.0.2.0/24"]})
+    zone = await api.ok("GET", "zones/example.test")
+    assert zone["notify"] == ["192.0.2.1:53", "[2001:db8::1]:5300"]
+    assert zone["transfer"] == {"to": ["192.0.2.0/24"], "tsig": "one"}
+    assert [(rule["tsig"], rule["names"]) for rule in zone["update"]] == [("one", []), ("two", [])]
+    await api.ok("PUT", f"{ZONE}/metadata/TSIG-ALLOW-DNSUPDATE", {"metadata": ["two"]})
+    for kind in ("ALLOW-AXFR-FROM", "ALSO-NOTIFY"):
+        assert (await api("DELETE", f"{ZONE}/metadata/{kind}")).status == 200
+    assert (await api("PUT", ZONE, {"master_tsig_key_ids": []})).status == 204
+    zone = await api.ok("GET", "zones/example.test")
+    assert (zone["notify"], zone["transfer"], [rule["tsig"] for rule in zone["update"]]) == ([], None, ["two"])
+    for kind, value, why in (
+        ("NSEC3PARAM", "1 0 0 -", "sign it first"),
+        ("SOA-EDIT-API", "EPOCH", "must be 'DEFAULT' or 'INCREASE'"),
+        ("SOA-EDIT", "EPOCH", "a serial changes with its zone"),
+        ("ALLOW-AXFR-FROM", "AUTO-NS", "transfer.to.0"),
+        ("X-MINE", "1", "no such setting"),
+    ):
+        refused = await api("PUT", f"{ZONE}/metadata/{kind}", {"metadata": [value]})
+        assert (refused.status, why in refused.json["error"]) == (422, True), refused.json
+
+
+async def test_keys_are_written(api: Api) -> None:
+    """The first key signs a zone, a further one is rolled, and without its last key a zone is not signed; what no step
+    leads to names the state that the key is in."""
+    keys = f"{ZONE}/cryptokeys"
+
+    async def refused(method: str, path: str, body: Any) -> str:
+        answer = await api(method, path, body)
+        assert answer.status == 422
+        return str(answer.json["error"])
+
+    made = await api.ok("POST", keys, {"keytype": "csk", "active": True, "algorithm": "ed25519"})
+    assert (made["id"], made["keytype"], made["algorithm"], made["active"]) == (1, "csk", "ED25519", True)
+    zone = await api.ok("GET", "zones/example.test")
+    assert (zone["dnssec"]["enabled"], zone["dnssec"]["algorithm"]) == (True, "ed25519")
+    assert "dnssec.algorithm" in await refused("POST", keys, {"keytype": "csk", "active": True, "algorithm": 13})
+    assert "takes its place" in await refused("POST", keys, {"keytype": "csk"})
+    assert "is signed" in await refused("POST", keys, {"keytype": "csk", "content": PRIVATE})
+    second = await api.ok("POST", keys, {"keytype": "ksk", "active": True})
+    assert (second["id"], second["active"], second["published"]) == (2, False, True)
+    assert "key 2 is published" in await refused("PUT", f"{keys}/2", {"active": True})
+    assert "key 1 is active" in await refused("PUT", f"{keys}/1", {"active": False})
+    assert "published" in await refused("PUT", f"{keys}/1", {"active": True, "published": False})
+    assert "key 1 is active" in await refused("DELETE", f"{keys}/1", None)
+    assert (await api("DELETE", f"{keys}/2")).status == 204
+    zsk = await api.ok("POST", keys, {"keytype": "zsk", "active": True})
+    assert (zsk["keytype"], (await api.ok("GET", "zones/example.test"))["dnssec"]["split"]) == ("zsk", True)
+    assert (await api("PUT", f"{keys}/1", {"active": False})).status == 204
+    assert not (await api.ok("GET", "zones/example.test"))["dnssec"]["enabled"]
+    for key in (1, 2):
+        assert (await api("DELETE", f"{keys}/{key}")).status == 204
+    assert "zsk comes beside" in await refused("POST", keys, {"keytype": "zsk", "active": True})
+    assert "PrivateKey" in await refused("POST", keys, {"keytype": "csk", "content": PRIVATE.replace("GU6", "GU")})
+    assert (await api.ok("POST", keys, {"keytype": "ksk", "content": PRIVATE}))["active"] is False
+    assert (await api.ok("POST", keys, {"keytype": "zsk"}))["id"] == 2
+    assert (await api("PUT", f"{keys}/1", {"active": True})).status == 204
+    shown = await api.ok("GET", keys)
+    assert [(key["keytype"], key["active"]) for key in shown] == [("ksk", True), ("zsk", True)]
+    assert shown[0]["dnskey"].startswith("257 3 13 GojIhhXUN/u4v54Z")  # RFC 6605 section 6.1
+    assert "GU6SnQ" not in json.dumps(shown)
+
+
+PRIVATE = (
+    "Private-key-format: v1.2\nAlgorithm: 13 (ECDSAP256SHA256)\n"
+    "PrivateKey: GU6SnQ/Ou+xC5RumuIUIuJZteXT2z0O/ok1s38Et6mQ=\n"
+)
 
 
 async def test_a_search_shows_what_the_caller_may_read(api: Api) -> None:

@@ -114,7 +114,12 @@ def maker(keys: Sequence[ZoneKey], zone: Zone, now: float) -> Make:
     """What makes the next key of a zone."""
     algorithm = zone.dnssec.algorithm if zone.dnssec else DnssecAlgorithm.ECDSAP256SHA256
     number = next_number(keys)
-    return lambda: ZoneKey(number, algorithm, _MAKE[algorithm](), int(now), since=int(now))
+    return lambda: ZoneKey(number, algorithm, new_secret(algorithm), int(now), since=int(now))
+
+
+def new_secret(algorithm: DnssecAlgorithm) -> bytes:
+    """The secret of a new key."""
+    return _MAKE[algorithm]()
 
 
 def next_number(keys: Sequence[ZoneKey]) -> int:
