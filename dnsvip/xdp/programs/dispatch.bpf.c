@@ -277,8 +277,10 @@ static __always_inline int forward(struct xdp_md *ctx, struct work *w, const str
 		return XDP_DROP;
 	if (hop->until < w->now)
 		refresh_hop(ctx, number);
-	if (!hop->known)
+	if (!hop->known) {
+		increment_hop_limit(ctx, &w->packet); /* the kernel decrements it */
 		return to_user_space(c);
+	}
 	if (v->mode == MODE_ENCAP && !encapsulate(ctx)) {
 		count_side(SIDE_NOT_SENT);
 		return XDP_DROP;

@@ -28,6 +28,7 @@ from tests.dispatcher.build import (
     CLIENTS,
     CLUSTER,
     NOW,
+    PLAIN4,
     RST,
     SITE,
     SYN,
@@ -258,6 +259,23 @@ def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
     before = full.writer.auxiliary_counters()["to-user-space"]
     assert full.see(bytes(data), START).data == data
     assert full.writer.auxiliary_counters()["to-user-space"] == before + 1
+
+
+@pytest.mark.parametrize("vip", [address("gold"), PLAIN4], ids=["IPv6", "IPv4"])
+def test_an_unknown_next_hop_costs_no_hop(full: Kernel, vip: int) -> None:
+    """A packet to a server whose next hop is unknown goes to the kernel unchanged: it counts the hop itself."""
+    unknown = TYPES.struct("hop").pack(until=(1 << 64) - 1, interface=0, destination=bytes(6), source=bytes(6), known=0)
+    known = full.maps["hops"].get(u32(0))
+    assert known is not None
+    for number in range(64):
+        full.maps["hops"].put(u32(number), unknown)
+    try:
+        data = segment(vip, SYN)
+        seen = full.see(data, START)
+        assert (seen.action, seen.data) == ("forward", data)
+    finally:
+        for number in range(64):
+            full.maps["hops"].put(u32(number), known)
 
 
 def test_two_processors_at_once(full: Kernel) -> None:
