@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +35,6 @@ class Decoder:
         try:
             return self._exchange(line)
         except OSError:  # the decoder was restarted since the last question
-            self.close()
             return self._exchange(line)
 
     async def ask(self, address: str | Address) -> Decoded:
@@ -43,7 +44,6 @@ class Decoder:
             try:
                 return await self._ask(line)
             except OSError:
-                self.close()
                 return await self._ask(line)
 
     def close(self) -> None:
@@ -62,30 +62,42 @@ class Decoder:
         self.close()
 
     def _exchange(self, line: bytes) -> Decoded:
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(ANSWER_SECONDS)
-            self._socket.connect(self._path)
-        self._socket.sendall(line)
-        answer = b""
-        while not answer.endswith(b"\n"):
-            part = self._socket.recv(4096)
-            if not part:
-                raise ConnectionResetError("the decoder closed the connection")
-            answer += part
+        with self._closed_where_unanswered():
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.settimeout(ANSWER_SECONDS)
+                self._socket.connect(self._path)
+            self._socket.sendall(line)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                part = self._socket.recv(4096)
+                if not part:
+                    raise ConnectionResetError("the decoder closed the connection")
+                answer += part
         return from_line(answer)
 
     async def _ask(self, line: bytes) -> Decoded:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            if self._streams is None:
-                self._streams = await asyncio.open_unix_connection(self._path)
-            reader, writer = self._streams
-            writer.write(line)
-            await writer.drain()
-            answer = await reader.readline()
-        if not answer.endswith(b"\n"):
-            raise ConnectionResetError("the decoder closed the connection")
+        with self._closed_where_unanswered():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if self._streams is None:
+                    self._streams = await asyncio.open_unix_connection(self._path)
+                reader, writer = self._streams
+                writer.write(line)
+                await writer.drain()
+                answer = await reader.readline()
+            if not answer.endswith(b"\n"):
+                raise ConnectionResetError("the decoder closed the connection")
         return from_line(answer)
+
+    @contextmanager
+    def _closed_where_unanswered(self) -> Iterator[None]:
+        """Around a question: one that is given up, also by a caller that is cancelled, leaves no answer that the next
+        one would take for its own."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
 
 def _line(address: str | Address) -> bytes:

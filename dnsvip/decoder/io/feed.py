@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,9 @@ next."""
 UNKNOWN, UNKNOWN_SECONDS = "too-many-attempts", 2.0
 """A kind of 429 that no good token gets, however many wrong ones come from this machine, but one that was made within
 half a second; and how long it is not believed. Who sends wrong ones hides no 401 by it."""
+
+TOKEN = re.compile(r"[!-~]+")
+"""What may be a token (RFC 6750 section 2.1, widely)."""
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +133,9 @@ class Feed:
         headers = {"Authorization": f"Bearer {self._token()}"}
         if name in self._tags and name in self._keys:
             headers["If-None-Match"] = self._tags[name]
-        async with session.get(f"/api/v1/clusters/{quote(name, safe='')}/decoding-keys", headers=headers) as answer:
+        async with session.get(
+            f"/api/v1/clusters/{quote(name, safe='')}/decoding-keys", headers=headers, allow_redirects=False
+        ) as answer:
             if answer.status != 429:
                 self._unknown.pop(name, None)
             if answer.status == 304:
@@ -165,9 +171,12 @@ class Feed:
     def _token(self) -> str:
         path = self._settings.token_file
         try:
-            return path.read_text().strip()
+            token = path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"decoder.token_file: {path}: cannot be read: {error}") from None
+        if not TOKEN.fullmatch(token):  # it may be about to be written
+            raise ConfigError(f"decoder.token_file: {path}: holds no token: a single word is expected")
+        return token
 
     def _save(self, documents: Mapping[str, DecodingKeys]) -> None:
         try:
