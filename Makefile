@@ -21,7 +21,7 @@ test: lint  ## lint and every test, in one process more than there are CPUs, as 
 	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)
 
 attack: packages $(PROGRAMS)  ## the attacks (tests/attack) and every random test at full length: hours; ARGS goes to pytest
-	DNSVIP_LONG=1 $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/attack $$(grep -rl --include='test_*.py' 'from tests.long import' tests | grep -v ^tests/attack) $(ARGS)
+	DNSVIP_LONG=1 $(BIN)/pytest --timeout=7200 --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/attack $$(grep -rl --include='test_*.py' 'from tests.long import' tests | grep -v ^tests/attack) $(ARGS)
 
 quick: $(PROGRAMS)  ## lint, import layers, and the tests near the changes since main (or SINCE=REVISION): a minute at most
 	@$(BIN)/python -m tests.quick $(SINCE)

@@ -1,6 +1,7 @@
 """Our PowerDNS API beside a real pdns_server: the same calls in the same order, the same answers and record sets.
 
-`DNSVIP_POWERDNS_CALLS` is how many calls are made (by default a sample of some seconds), `DNSVIP_SEED` in which order.
+`DNSVIP_POWERDNS_CALLS` is how many calls are made (by default a sample of some seconds; by `make attack` 2,000),
+`DNSVIP_SEED` in which order.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from yarl import URL
 
 from tests.admin.conftest import Api
 from tests.admin.powerdns_calls import EXPLAINED, ZONE, Call, Calls
+from tests.long import long_or
 
 SCHEMA = Path("/usr/share/doc/pdns-backend-sqlite3/schema.sqlite3.sql")
 SAMPLE = 400
-CALLS = int(os.environ.get("DNSVIP_POWERDNS_CALLS", SAMPLE))
+CALLS = int(os.environ.get("DNSVIP_POWERDNS_CALLS", long_or(SAMPLE, long=2000)))
 SEED = int(os.environ.get("DNSVIP_SEED", "0"))
 OTHERS = ("0/26.2.0.192.in-addr.arpa.", "_under.test.")
 ZONES = "/api/v1/servers/localhost/zones"

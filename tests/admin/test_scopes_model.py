@@ -7,7 +7,6 @@ of the API has its model: that of test_scopes_operations.py says for every one o
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from dnsvip.site.rights import KINDS, Action, Scope
 from dnsvip.store import Token
 from tests.admin.conftest import Api
 from tests.fields import ZONE
+from tests.long import LONG
 
-LONG = os.environ.get("DNSVIP_LONG") == "1"
 SCOPES, OBJECTS, SECONDS = (500, 2000, 14_400) if LONG else (15, 140, 240)
 FIELDS = {
     "cluster": "clusters",

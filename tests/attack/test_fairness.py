@@ -6,7 +6,6 @@ are added while it does not hold, as other programs of the machine disturb singl
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ import pytest
 
 from tests.attack.loads import LOADS, TOKENS
 from tests.attack.probes import PRIORITY, Percentiles, Waits, cpus, middle, p99, request, settle, window
+from tests.long import LONG
 from tests.node.serving import Node, node
 
-LONG = bool(os.environ.get("DNSVIP_LONG"))
 CLIENTS = 1_000_000 if LONG else 20_000
 SECONDS, LEAST, MOST = (5.0, 10, 40) if LONG else (1.0, 3, 12)
 """Of a window, and how many windows there are."""

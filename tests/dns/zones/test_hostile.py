@@ -3,7 +3,6 @@ refused by name and line."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Address
@@ -25,11 +24,11 @@ from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.site import Zone
 from dnsvip.site.site_file import build_site
 from tests.dns.zones.judged.grammar import ZoneText
+from tests.long import long_or
 from tests.samples import TABLES, snapshot_of
 
 NAME = "example.test"
-SAMPLE, LONG, STEP = 80, 10_000, 40
-"""Sites in `make test`, and with DNSVIP_LONG in the environment."""
+SITES, STEP = long_or(80, long=10_000), 40
 
 HEAD = "$TTL 300\n@ SOA ns hostmaster 1 3600 900 1209600 300\n@ NS ns\nns A 192.0.2.1\n"
 TYPES = sorted({*(each.name for each in dns.rdatatype.RdataType), *QTYPE.reverse, "TYPE0", "TYPE65535", "TYPE128"})
@@ -123,7 +122,7 @@ def served(site: Site) -> None:
     assert not responder.fast.engine.problems
 
 
-@pytest.mark.parametrize("first", range(0, LONG if os.environ.get("DNSVIP_LONG") else SAMPLE, STEP))
+@pytest.mark.parametrize("first", range(0, SITES, STEP))
 def test_hostile_records(first: int) -> None:
     """Each site is either refused with the zone's name and a line, or served."""
     accepted = 0

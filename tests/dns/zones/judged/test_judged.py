@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +15,9 @@ from dnsvip.errors import ZoneError
 from dnsvip.site import Zone
 from tests.dns.zones.judged.bind import Sets, compiled
 from tests.dns.zones.judged.grammar import APEX, ZoneText
+from tests.long import long_or
 
-SAMPLE, LONG = 150, 2500
-"""Zone files in `make test`, and with DNSVIP_LONG in the environment."""
-
-STEP = 25
+FILES, STEP = long_or(150, long=2500), 25
 
 
 class Judged(NamedTuple):
@@ -112,7 +109,7 @@ def judge(seed: int, folder: Path) -> Judged:
     return Judged(text, bind, said, ours, [])
 
 
-@pytest.mark.parametrize("first", range(0, LONG if os.environ.get("DNSVIP_LONG") else SAMPLE, STEP))
+@pytest.mark.parametrize("first", range(0, FILES, STEP))
 def test_zone_files(first: int, tmp_path: Path) -> None:
     """Every difference between BIND and us is one of those explained, and most files are taken by both."""
     equal = 0
