@@ -101,7 +101,7 @@ def compare(rounds: int, connections: int, say: Callable[[str], None]) -> Compar
 
 
 @contextmanager
-def haproxy(field: Field, more: str = "") -> Iterator[None]:
+def haproxy(field: Field, more: str = "") -> Iterator[subprocess.Popen[bytes]]:
     """HAProxy on its own host, in front of the same servers; `more`: lines of its frontend."""
     host = field.world.host("haproxy")
     field.world.link(host, field.segment, a_addrs=["fd00:10::9/64"], a_name="eth0", b_name="haproxy")
@@ -111,9 +111,9 @@ def haproxy(field: Field, more: str = "") -> Iterator[None]:
     servers = "\n".join(f"    server {name} [fd00:10::2{name[1:]}]:8000" for name in field.weights)
     file.write_text(HAPROXY.replace("SERVERS", servers).replace("MORE", more))
     program = shutil.which("haproxy") or "/usr/sbin/haproxy"
-    host.start(program, "-db", "-f", file, log=field.folder / "haproxy.log")
+    process = host.start(program, "-db", "-f", file, log=field.folder / "haproxy.log")
     wait_until(lambda: ":8000" in host.run("ss", "-ltnH").stdout)
-    yield
+    yield process
 
 
 def by(field: Field, way: str) -> None:
