@@ -25,7 +25,11 @@ from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.messages import Messages
-from dnsvip.dns.io.responder import MakeUpdate, Responder
+from dnsvip.dns.io.quic import doq
+from dnsvip.dns.io.quic.connection import Sessions
+from dnsvip.dns.io.quic.credentials import QuicCredentials
+from dnsvip.dns.io.quic.server import QuicServer
+from dnsvip.dns.io.responder import MakeUpdate, Responder, Waiting
 from dnsvip.dns.io.tcp import Application, Listening, Stream
 from dnsvip.dns.io.tls import Terminator
 from dnsvip.dns.io.turns import DatagramTurns
@@ -38,6 +42,7 @@ from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
 from dnsvip.site.node_dns import DnsSettings, Listener
+from dnsvip.site.node_listen import ListenerTls
 from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
 PORT_TRIES = 8
@@ -87,9 +92,10 @@ class DnsServer:
         self._responder.limiter = _limiter(settings)
         self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
-        self._datagrams: list[Batches] = []
+        self._datagrams: list[Batches[Waiting]] = []
         self._servers: list[asyncio.Server] = []
-        self._terminators: list[Terminator] = []
+        self._terminators: list[Terminator | QuicCredentials] = []
+        self._quic = QuicServer(self._responder.stream, self._gate, self._tally)
         self._report_problems()
 
     async def start(self) -> None:
@@ -106,6 +112,7 @@ class DnsServer:
         self._turns.close()
         for datagrams in self._datagrams:
             datagrams.stop()
+        self._quic.stop()
         for server in self._servers:
             server.close()
         for stream in list(self._gate.streams):
@@ -218,7 +225,9 @@ class DnsServer:
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
         responder = self._responder
         for sock in socks:
-            if sock.type == socket.SOCK_DGRAM:
+            if sock.type == socket.SOCK_DGRAM and listener.scheme:
+                self._listen_quic(sock, listener)
+            elif sock.type == socket.SOCK_DGRAM:
                 respond = responder.datagrams_behind if self._front_ends else responder.datagrams
                 datagrams = Batches(sock, listener.name, respond, self._tally, self._turns)
                 datagrams.start()
@@ -234,15 +243,26 @@ class DnsServer:
         factory = lambda: Stream(listening, self._gate, self._tally)  # noqa: E731
         self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
 
+    def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
+        transport, sessions = _OVER_QUIC[listener.scheme]
+        credentials = QuicCredentials(listener.name, self._files(listener), list(sessions), self._token_of)
+        self._terminators.append(credentials)
+        self._quic.listen(sock, Arrival(listener.name, transport), sessions, credentials)
+
     def _terminator(self, listener: Listener) -> Terminator | None:
-        """The TLS of a listener, which has a certificate where it is encrypted (`listener_problems`)."""
-        files = listener.tls or self._settings.tls
-        if not listener.scheme or files is None:
+        """The TLS of a listener's streams."""
+        if "tcp" not in listener.protocols or not listener.scheme:
             return None
         protocols = [protocol for protocol in _SPOKEN[listener.scheme][1] if protocol]
-        terminator = Terminator(listener.name, files, protocols, self._token_of)
+        terminator = Terminator(listener.name, self._files(listener), protocols, self._token_of)
         self._terminators.append(terminator)
         return terminator
+
+    def _files(self, listener: Listener) -> ListenerTls:
+        """The certificate of an encrypted listener, which has one (`listener_problems`)."""
+        files = listener.tls or self._settings.tls
+        assert files is not None  # noqa: S101 - see above
+        return files
 
     def _token_of(self, text: str, source: IPv4Address | IPv6Address) -> str | None:
         return self.engine.tokens.verify(text, source, time.time())
@@ -292,6 +312,9 @@ _SPOKEN: Mapping[str, tuple[Transport, Mapping[str | None, Callable[[Stream], Ap
     "tls": (Transport.TLS, {"dot": Messages, None: Messages}),
 }
 """Scheme of a listener -> the transport of its streams, and what is spoken on them by what ALPN has chosen."""
+
+_OVER_QUIC: Mapping[str, tuple[Transport, Sessions]] = {"quic": (Transport.QUIC, {doq.ALPN: doq.session})}
+"""As `_SPOKEN`, of listeners that are reached by QUIC."""
 
 
 def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:

@@ -8,7 +8,7 @@ raises Broken; of its certificate only names are read that a trusted authority h
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
@@ -152,7 +152,7 @@ class Terminator:
     ) -> None:
         self._listener, self._files, self._protocols = listener, files, list(protocols)
         self._token_of, self._authorities = token_of, authorities
-        self._stamp_in_use = self._stamp()
+        self._stamp_in_use = stamp_of(self._files)
         self._context = self._load()
 
     def channel(self, source: IPv4Address | IPv6Address) -> Channel:
@@ -170,7 +170,7 @@ class Terminator:
     def refresh(self, authorities: str = "") -> bool:
         """Use the files and authorities as they are now from the next connection on; whether anything has changed. What
         cannot be used leaves what was in use, and the log says so."""
-        stamp = self._stamp()
+        stamp = stamp_of(self._files)
         if stamp == self._stamp_in_use and authorities == self._authorities:
             return False
         self._stamp_in_use, self._authorities = stamp, authorities
@@ -181,15 +181,6 @@ class Terminator:
             return False
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
-
-    def _stamp(self) -> tuple[object, ...]:
-        stamp: list[object] = []
-        files = [file for file in self._files.client_ca if file != OURS]
-        for file in (self._files.certificate, self._files.key, *map(Path, files)):
-            with suppress(OSError):
-                status = file.stat()
-                stamp += [status.st_ino, status.st_mtime_ns, status.st_size]
-        return tuple(stamp)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -221,12 +212,29 @@ class Terminator:
 
     def _name(self, session: _Session, name: str | None, _context: ssl.SSLContext) -> int | None:
         """Take the token in the server name that a peer asks for: None, or the alert that refuses it."""
-        label, _, parent = (name or "").lower().rstrip(".").partition(".")
-        if self._token_of is None or parent not in self._files.names or f"{label}.{parent}" in self._files.names:
+        label = token_label(self._files.names, name)
+        if self._token_of is None or label is None:
             return None
         session.token, session.token_text = self._token_of(label, session.source), label
         session.refused = session.token is None
         return ssl.ALERT_DESCRIPTION_ACCESS_DENIED if session.refused else None
+
+
+def stamp_of(files: ListenerTls) -> tuple[object, ...]:
+    """What differs when one of the files has changed."""
+    stamp: list[object] = []
+    authorities = [file for file in files.client_ca if file != OURS]
+    for file in (files.certificate, files.key, *map(Path, authorities)):
+        with suppress(OSError):
+            status = file.stat()
+            stamp += [status.st_ino, status.st_mtime_ns, status.st_size]
+    return tuple(stamp)
+
+
+def token_label(names: Container[str], server_name: str | None) -> str | None:
+    """The token in `TOKEN.NAME`, by which a client asks for one of a listener's names; None in another name."""
+    label, _, parent = (server_name or "").lower().rstrip(".").partition(".")
+    return label if parent in names and f"{label}.{parent}" not in names else None
 
 
 def names_in(certificate: Mapping[str, Any], der: bytes) -> Iterator[str]:

@@ -20,16 +20,29 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import groupby
 from time import thread_time
-from typing import TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from dnsvip.dns.hotpath.keys import WIDTH
 from dnsvip.dns.io.buffers import BATCH, Buffers, Destination, Run
-from dnsvip.dns.io.responder import Answers
-from dnsvip.dns.io.turns import DatagramTurns
 
-RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], Answers]
+W = TypeVar("W")
+W_contra = TypeVar("W_contra", contravariant=True)
+"""A message that is to be answered later."""
+
+RespondAll: TypeAlias = Callable[[Sequence[bytes], bytearray, str, int], tuple[Sequence[bytes | None], Sequence[W]]]
 """(keys, the messages' ids, listener, width as in `hotpath.keys`) -> the answers after their ids, None for none, and
 what is to be answered in turns. Each answer is sent with the two bytes that then stand in its place of the ids."""
+
+
+class Turns(Protocol[W_contra]):
+    """Where messages wait to be answered."""
+
+    def put(self, some: Sequence[W_contra], sender: Batches[Any], destination: Callable[[int], Destination]) -> None:
+        """Have messages answered in the turns of their sources; `destination` is that of a place in their batch."""
+
+    def begin(self) -> None:
+        """Answer some now."""
+
 
 ROUNDS, SLICE = 4, 0.002
 """Batches in one turn of the event loop, and seconds of processor time after which it begins no other."""
@@ -48,11 +61,11 @@ LEAST_IN_RUNS = 4
 """Batches with fewer answers are not searched for common destinations."""
 
 
-class Batches:
+class Batches(Generic[W]):
     """One bound UDP socket, answering in the name of `listener` from `start` to `stop`."""
 
     def __init__(
-        self, sock: socket.socket, listener: str, respond: RespondAll, tally: Counter[str], turns: DatagramTurns
+        self, sock: socket.socket, listener: str, respond: RespondAll[W], tally: Counter[str], turns: Turns[W]
     ) -> None:
         self._sock, self._listener, self._respond, self._tally, self._turns = sock, listener, respond, tally, turns
         wild = ip_address(sock.getsockname()[0]).is_unspecified

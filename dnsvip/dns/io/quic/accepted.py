@@ -1,0 +1,151 @@
+"""aioquic's connection, as a server needs it: the name asked for, client certificates, tickets that serve once.
+
+aioquic's configuration has no word for these, and its flow control grants a peer twice of what it has used, gaps
+included. What reaches into aioquic for that is all here, which is why `pyproject.toml` pins its minor version.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from aioquic import tls
+from aioquic.buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import END_STATES, QuicConnection
+from cryptography.x509 import Certificate
+
+MOST_TICKETS = 4096
+"""Sessions that can be resumed, about 2 KB each; beyond, the oldest goes."""
+
+LONGEST_MESSAGE = 1 << 14
+"""Bytes of a handshake message, a client's chain of certificates the longest of them."""
+
+_NO_MIGRATION = b"\x0c\x00"
+"""The transport parameter disable_active_migration (RFC 9000 section 18.2)."""
+
+
+class AccessDenied(tls.Alert):
+    """A server name or certificate that is not accepted, and that is no anonymous client's either."""
+
+    description = tls.AlertDescription.access_denied
+
+
+class BadCertificate(tls.Alert):
+    """A client certificate that no CA vouches for."""
+
+    description = tls.AlertDescription.bad_certificate
+
+
+Greet: TypeAlias = Callable[[str | None], bool]
+"""Called with the server name of a handshake; whether its client has named itself by it. Raises AccessDenied."""
+
+Vouch: TypeAlias = Callable[[Certificate, list[Certificate]], None]
+"""Called with a client certificate and what came with it; raises BadCertificate."""
+
+
+class Tickets:
+    """Sessions to be resumed. Each serves once, so that 0-RTT data cannot be replayed (RFC 8446 section 8.1)."""
+
+    def __init__(self) -> None:
+        self._tickets: OrderedDict[bytes, tls.SessionTicket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def keep(self, ticket: tls.SessionTicket) -> None:
+        """Keep one that was issued."""
+        self._tickets[ticket.ticket] = ticket
+        if len(self._tickets) > MOST_TICKETS:
+            self._tickets.popitem(last=False)
+
+    def take(self, ticket: bytes) -> tls.SessionTicket | None:
+        """The session of a ticket, once."""
+        return self._tickets.pop(ticket, None)
+
+
+class Accepted(QuicConnection):
+    """The server's side of one connection. With `vouch` it asks for a client certificate, which may be missing.
+
+    Who names itself gets no ticket: a resumed session would neither show its certificate again nor have its token
+    checked, and 0-RTT data comes before either.
+    """
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        original: bytes,
+        retried: bytes | None,
+        tickets: Tickets,
+        greet: Greet,
+        vouch: Vouch | None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retried,
+            session_ticket_fetcher=tickets.take,
+            session_ticket_handler=tickets.keep,
+        )
+        self._greet, self._vouch, self._begun = greet, vouch, b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is sent, nor anything received read."""
+        return self._state in END_STATES
+
+    @property
+    def failure(self) -> int | None:
+        """The error code that it ends with, or has ended with; None while it does not end."""
+        return self._close_event.error_code if self._close_event else None
+
+    def held(self) -> int:
+        """Bytes that have come and wait for others before them."""
+        streams = (*self._streams.values(), *self._crypto_streams.values())
+        return sum(len(stream.receiver._buffer) for stream in streams)
+
+    def unsent(self) -> int:
+        """Bytes of answers that the peer has not acknowledged."""
+        return sum(len(stream.sender._buffer) for stream in self._streams.values())
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        """See QuicConnection: makes the TLS context, right before the first message."""
+        super()._initialize(peer_cid)
+        self.tls._request_client_certificate = self._vouch is not None
+        self._handle = self.tls.handle_message
+        self.tls.handle_message = self._message  # type: ignore[method-assign, assignment]  # of this one context
+
+    def _serialize_transport_parameters(self) -> bytes:
+        """See QuicConnection. A source is an identity: a connection stays where it began."""
+        return super()._serialize_transport_parameters() + _NO_MIGRATION
+
+    def _message(self, data: bytes, output: dict[tls.Epoch, Buffer]) -> None:
+        """Handle bytes of the peer's handshake, one complete message after the other: what one proves is settled before
+        the next is read."""
+        self._begun += data
+        while len(self._begun) >= 4:
+            end = 4 + int.from_bytes(self._begun[1:4], "big")
+            if end > LONGEST_MESSAGE:
+                raise tls.AlertDecodeError("a handshake message is too long")
+            if len(self._begun) < end:
+                break
+            message, self._begun = self._begun[:end], self._begun[end:]
+            if self.tls.state is tls.State.SERVER_EXPECT_CLIENT_HELLO:
+                self._hello(message)
+            self._handle(message, output)
+            if self.tls.session_resumed and self.tls.state is tls.State.SERVER_EXPECT_CERTIFICATE:
+                self.tls._server_expect_finished()  # a certificate was not asked for, as this was nobody before
+            if self._vouch and self.tls.state is tls.State.SERVER_EXPECT_FINISHED and self.tls._peer_certificate:
+                self._vouch(self.tls._peer_certificate, self.tls._peer_certificate_chain)
+                self.tls.new_session_ticket_cb = None
+
+    def _hello(self, message: bytes) -> None:
+        """Learn which server the client asks for."""
+        if message[0] == tls.HandshakeType.CLIENT_HELLO:
+            try:
+                name = tls.pull_client_hello(Buffer(data=message)).server_name
+            except ValueError as error:  # a BufferReadError is one
+                raise tls.AlertDecodeError("the ClientHello cannot be read") from error
+            if self._greet(name):
+                self.tls.get_session_ticket_cb = self.tls.new_session_ticket_cb = None

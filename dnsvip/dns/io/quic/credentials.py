@@ -1,0 +1,169 @@
+"""Certificate, key and client authorities of a QUIC listener, from files, as aioquic takes them.
+
+What a client certificate must be is what OpenSSL asks of it over TCP: signed by an authority, within its time, and not
+meant for something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import structlog
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.packet import QuicProtocolVersion
+from aioquic.tls import CipherSuite
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+
+from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
+from dnsvip.dns.io.tls import TokenOf, stamp_of, token_label
+from dnsvip.errors import PlatformError
+from dnsvip.site.clients import FINGERPRINT
+from dnsvip.site.node_listen import OURS, ListenerTls
+
+WINDOW = 1 << 15
+"""Bytes that a peer may send on a stream, and four times as many on all, before it hears from us."""
+
+log = structlog.get_logger()
+
+
+class QuicCredentials:
+    """What a listener shows to clients, and takes from them. Raises PlatformError where its files cannot be used.
+
+    `token_of` knows tokens in server names; `authorities` are those that the site keeps, as PEM.
+    """
+
+    def __init__(
+        self,
+        listener: str,
+        files: ListenerTls,
+        protocols: Sequence[str],
+        token_of: TokenOf | None = None,
+        authorities: str = "",
+    ) -> None:
+        self._listener, self._files, self._protocols = listener, files, list(protocols)
+        self._token_of = token_of
+        self._stamp = stamp_of(files), authorities
+        self._load(authorities)
+
+    @property
+    def asks(self) -> bool:
+        """Whether clients are asked for a certificate."""
+        return bool(self._files.client_ca)
+
+    def refresh(self, authorities: str = "") -> bool:
+        """As `Terminator.refresh`."""
+        stamp = stamp_of(self._files), authorities
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self._load(authorities)
+        except PlatformError as error:
+            log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
+            return False
+        log.info("renewed a DNS certificate", listener=self._listener)
+        return True
+
+    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> str | None:
+        """The name of the token in a server name, None for an ordinary one; raises AccessDenied for a wrong one."""
+        label = token_label(self._files.names, server_name)
+        if self._token_of is None or label is None:
+            return None
+        token = self._token_of(label, source)
+        if token is None:
+            raise AccessDenied("this token is unknown")
+        return token
+
+    def names(self, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
+        """The names that a client certificate bears, as `Arrival.certificate` has them; raises BadCertificate where no
+        authority vouches for it."""
+        builder = PolicyBuilder().time(datetime.now(UTC)).extension_policies(ca_policy=_OF_CA, ee_policy=_OF_CLIENT)
+        try:
+            if self._store is None:
+                raise BadCertificate("there is no authority for client certificates")
+            builder.store(self._store).build_client_verifier().verify(certificate, list(chain))
+            return tuple(_names_in(certificate))
+        except (VerificationError, UnsupportedAlgorithm, ValueError) as error:
+            raise BadCertificate("no authority vouches for the certificate") from error
+
+    def _load(self, authorities: str) -> None:
+        where, files = f"dns.listen {self._listener!r}: tls", self._files
+        try:
+            chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
+            key = load_pem_private_key(files.key.read_bytes(), None)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            text = f"{files.certificate} and {files.key} are not a PEM certificate and its key: {_why(error)}"
+            raise PlatformError(f"{where}: {text}") from None
+        if key.public_key() != chain[0].public_key():
+            raise PlatformError(f"{where}: {files.key} is not the key of {files.certificate}")
+        trusted: list[x509.Certificate] = []
+        for file in files.client_ca:
+            try:
+                pem = authorities.encode() if file == OURS else Path(file).read_bytes()
+                trusted += x509.load_pem_x509_certificates(pem) if pem else []
+            except (OSError, ValueError) as error:
+                text = f"{file} has no certificates of authorities in PEM form: {_why(error)}"
+                raise PlatformError(f"{where}.client_ca: {text}") from None
+        self._store = Store(trusted) if trusted else None
+        self.configuration = QuicConfiguration(
+            is_client=False,
+            alpn_protocols=self._protocols,
+            certificate=chain[0],
+            certificate_chain=chain[1:],
+            private_key=key,
+            cipher_suites=[
+                CipherSuite.AES_128_GCM_SHA256,
+                CipherSuite.AES_256_GCM_SHA384,
+                CipherSuite.CHACHA20_POLY1305_SHA256,
+            ],
+            supported_versions=[QuicProtocolVersion.VERSION_1],
+            max_data=4 * WINDOW,
+            max_stream_data=WINDOW,
+        )
+
+
+def _names_in(certificate: x509.Certificate) -> list[str]:
+    """As `tls.names_in`, of a parsed certificate."""
+    names = [FINGERPRINT + sha256(certificate.public_bytes(Encoding.DER)).hexdigest()]
+    try:
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier)
+        texts = [name.value for name in others if isinstance(name, kinds)]
+    except x509.ExtensionNotFound:
+        texts = []
+    texts += [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return names + [text.lower() for text in texts if not text.lower().startswith(FINGERPRINT)]
+
+
+def _for_clients(_policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    meant = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+    if usage is not None and not any(use in usage for use in meant):
+        raise ValueError("the certificate is not for clients")
+
+
+def _of_authority(_policy: Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints) -> None:
+    if not basic.ca:
+        raise ValueError("the issuer is no authority")
+
+
+_OF_CLIENT = ExtensionPolicy.permit_all().may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_clients)
+_OF_CA = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _of_authority)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,39 @@
+"""All QUIC listeners of a server, and what they share: handshakes, tickets, the key of Retry."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+
+from aioquic.quic.retry import QuicRetryTokenHandler
+
+from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.gate import Gate
+from dnsvip.dns.io.quic.accepted import Tickets
+from dnsvip.dns.io.quic.connection import Sessions
+from dnsvip.dns.io.quic.credentials import QuicCredentials
+from dnsvip.dns.io.quic.handshakes import Handshakes
+from dnsvip.dns.io.quic.listener import QuicListener, Resources
+from dnsvip.dns.io.tcp import Respond
+
+
+class QuicServer:
+    """Listens on as many sockets as it is given, until `stop`."""
+
+    def __init__(self, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+        self._handshakes = Handshakes(tally)
+        self._shared = Resources(respond, gate, self._handshakes, Tickets(), QuicRetryTokenHandler(), tally)
+        self._listeners: list[QuicListener] = []
+
+    def listen(self, sock: socket.socket, arrival: Arrival, sessions: Sessions, credentials: QuicCredentials) -> None:
+        """Answer what comes by a bound UDP socket."""
+        listener = QuicListener(sock, arrival, sessions, credentials, self._shared)
+        listener.start()
+        self._listeners.append(listener)
+
+    def stop(self) -> None:
+        """End all connections, and release the ports."""
+        self._handshakes.close()
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners = []

@@ -1,0 +1,127 @@
+"""DNS over QUIC (RFC 9250) as clients use it: kdig, dnspython, and several queries at once on one connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dns.asyncquery
+import dns.message
+import dns.query
+import dns.rcode
+import dns.update
+import dns.zone
+import pytest
+
+from dnsvip.dns.io.framing import frame
+from dnsvip.dns.io.quic.doq import DoqError
+from tests.dns.io.quic.peers import NAME, asking
+from tests.dns.world import Running
+
+
+def question(name: str = "www.example.test", qtype: str = "AAAA", **options: object) -> bytes:
+    query = dns.message.make_query(name, qtype, **options)  # type: ignore[arg-type]
+    query.id = 0
+    return query.to_wire()
+
+
+def test_kdig(server: Running) -> None:
+    """kdig gets over QUIC what it gets over UDP."""
+    for name, qtype in (("ns1.example.test", "A"), ("nothing.example.test", "TXT"), ("example.test", "SOA")):
+        reply = server.kdig("+quic", name, qtype)
+        assert "QUIC session (QUICv1)" in reply.text
+        plain = server.kdig(name, qtype, listener=1)
+        assert (reply.status, reply.answer, reply.authority) == (plain.status, plain.answer, plain.authority)
+
+
+async def test_dnspython(server: Running, files) -> None:
+    """dnspython verifies the certificate and gets an answer."""
+    query = dns.message.make_query("ns1.example.test", "A")
+    where = {"port": server.port, "verify": files.client_ca[0], "server_hostname": NAME}
+    reply = await dns.asyncquery.quic(query, "127.0.0.1", timeout=5, **where)
+    assert reply.rcode() == dns.rcode.NOERROR
+    assert reply.answer
+
+
+async def test_many_streams(server: Running) -> None:
+    """A hundred queries at once on one connection each get their own answer, and later ones too."""
+    names = [f"n{number}.each.example.test" for number in range(100)]
+    async with asking(server.port) as client:
+        for _ in range(3):
+            answers = await asyncio.gather(*(client.ask(question(name)) for name in names))
+            assert [str(dns.message.from_wire(answer).question[0].name) for answer in answers] == [
+                f"{n}." for n in names
+            ]
+
+
+async def test_pieces(server: Running) -> None:
+    """A query may come in pieces, and its end after it."""
+    async with asking(server.port) as client:
+        wire = frame(question())
+        stream = client.tell(wire[:1], end=False)
+        for at in range(1, len(wire), 9):
+            await asyncio.sleep(0.002)
+            client.tell(wire[at : at + 9], end=False, stream=stream)
+        await asyncio.sleep(0.05)
+        assert stream not in client.came
+        client.tell(b"", stream=stream)
+        assert await asyncio.wait_for(client.end_of(stream), 5)
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (frame(b"\0\1" + question()[2:]), "an id"),
+        (frame(question()) * 2, "two queries"),
+        (frame(question())[:-1], "a cut query"),
+        (b"", "nothing"),
+        (b"\0\4abcd", "no message"),
+        (frame(question(options=[dns.edns.GenericOption(11, b"")])), "edns-tcp-keepalive"),
+    ],
+)
+async def test_protocol_errors(server: Running, sent: bytes, why: str) -> None:
+    """What a peer must not send ends the connection with DOQ_PROTOCOL_ERROR (section 4.3.3)."""
+    async with asking(server.port) as client:
+        client.tell(sent)
+        assert await asyncio.wait_for(client.closed, 5) == DoqError.PROTOCOL, why
+
+
+async def test_other_streams(server: Running) -> None:
+    """A unidirectional stream is a protocol error."""
+    async with asking(server.port) as client:
+        client.tell(frame(question()), stream=client._quic.get_next_available_stream_id(is_unidirectional=True))
+        assert await asyncio.wait_for(client.closed, 5) == DoqError.PROTOCOL
+
+
+async def test_no_answer(server: Running) -> None:
+    """A message that gets no answer has its stream reset, and the connection goes on."""
+    response = dns.message.make_response(dns.message.from_wire(question())).to_wire()
+    async with asking(server.port) as client:
+        assert await asyncio.wait_for(client.end_of(client.tell(frame(response))), 5) == DoqError.INTERNAL
+        assert await client.ask(question())
+
+
+async def test_too_long(server: Running) -> None:
+    """A query that is longer than any gets FORMERR, as over TCP."""
+    async with asking(server.port) as client:
+        reply = dns.message.from_wire(await client.ask(question().ljust(9000, b"\0")))
+        assert reply.rcode() == dns.rcode.FORMERR
+
+
+async def test_a_query_given_up(server: Running) -> None:
+    """A query that is reset, or whose answer is not wanted, is forgotten; the others are answered."""
+    async with asking(server.port) as client:
+        begun = client.tell(frame(question())[:9], end=False)
+        client._quic.reset_stream(begun, DoqError.CANCELLED)
+        asked = client.tell(frame(question()), end=False)
+        client._quic.stop_stream(asked, DoqError.CANCELLED)
+        client.transmit()
+        assert await client.ask(question())
+        assert await asyncio.wait_for(client.end_of(begun), 5) == DoqError.CANCELLED
+
+
+async def test_update(server: Running) -> None:
+    """An update gets its answer, here a refusal."""
+    update = dns.update.Update("example.test", id=0)
+    update.add("new", 60, "A", "192.0.2.1")
+    async with asking(server.port) as client:
+        assert dns.message.from_wire(await client.ask(update.to_wire())).rcode() == dns.rcode.REFUSED
