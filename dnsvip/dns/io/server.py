@@ -26,7 +26,7 @@ from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.quic import doq
-from dnsvip.dns.io.quic.connection import Sessions
+from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.server import QuicServer
 from dnsvip.dns.io.responder import MakeUpdate, Responder, Waiting
@@ -174,7 +174,7 @@ class DnsServer:
             terminator.refresh()
         tokens, now = self.engine.tokens, time.time()
         for stream in list(self._gate.streams):
-            if isinstance(stream, Stream) and stream.token and tokens.stands(stream.token, now) is None:
+            if isinstance(stream, Stream | Connection) and stream.token and tokens.stands(stream.token, now) is None:
                 stream.give_up("token_ended")
 
     def updating(self, make: MakeUpdate | None) -> None:

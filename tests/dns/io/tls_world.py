@@ -32,12 +32,21 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *others: x509.GeneralName, common: str = "", days: int = 30) -> str:
+    def issue(
+        self,
+        name: str,
+        *others: x509.GeneralName,
+        common: str = "",
+        days: int = 30,
+        usage: x509.ExtendedKeyUsage | None = None,
+    ) -> str:
         """Issue a certificate for a name and others, as NAME.pem and NAME.key; its SHA-256 fingerprint."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common or name)])
         names = x509.SubjectAlternativeName([x509.DNSName(name), *others])
         builder = _builder(subject, self._name, key.public_key(), days).add_extension(names, critical=False)
+        if usage is not None:
+            builder = builder.add_extension(usage, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         form, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         (self.folder / f"{name}.pem").write_bytes(certificate.public_bytes(form))

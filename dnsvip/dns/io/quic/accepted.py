@@ -13,7 +13,7 @@ from typing import TypeAlias
 from aioquic import tls
 from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, QuicConnection
+from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
 from cryptography.x509 import Certificate
 
 MOST_TICKETS = 4096
@@ -91,6 +91,11 @@ class Accepted(QuicConnection):
         self._greet, self._vouch, self._begun = greet, vouch, b""
 
     @property
+    def begun(self) -> bool:
+        """Whether anything has come that could be read."""
+        return self._state is not QuicConnectionState.FIRSTFLIGHT
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more is sent, nor anything received read."""
         return self._state in END_STATES
@@ -99,6 +104,11 @@ class Accepted(QuicConnection):
     def failure(self) -> int | None:
         """The error code that it ends with, or has ended with; None while it does not end."""
         return self._close_event.error_code if self._close_event else None
+
+    def wants(self, stream: int) -> bool:
+        """Whether the peer still takes what is sent on a stream."""
+        known = self._streams.get(stream)
+        return known is not None and known.sender._reset_error_code is None
 
     def held(self) -> int:
         """Bytes that have come and wait for others before them."""

@@ -30,9 +30,6 @@ from dnsvip.dns.io.quic.doq import Carrier
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.io.tcp import Respond
 
-HANDSHAKE_SECONDS = 5.0
-"""For a handshake, from its first datagram to its end."""
-
 MOST_WAITING = 1 << 16
 """Bytes of a connection's datagrams that wait for its turn; others are lost, and sent again."""
 
@@ -115,6 +112,8 @@ class Connection:
         tally: Counter[str],
     ) -> None:
         self.quic, self.source, self.arrival = quic, source, arrival
+        self.token = ""
+        """The text of the token that it was opened with; "" where it was not."""
         self.confirmed = self.over = False
         self._respond, self._sessions, self._port, self._gate, self._tally = respond, sessions, port, gate, tally
         self._loop = asyncio.get_running_loop()
@@ -125,7 +124,7 @@ class Connection:
         self._queued = self._due = self._open = False
         self._unflushed = self._waiting = 0
         self._stuck: float | None = None
-        self._deadline = self._loop.time() + HANDSHAKE_SECONDS
+        self._deadline = self._loop.time() + gate.limits.handshake
 
     def count(self, event: str) -> None:
         """Count an event of this transport."""
@@ -186,6 +185,9 @@ class Connection:
     def _read(self, data: bytes, destination: Destination) -> None:
         self._waiting -= len(data)
         self.quic.receive_datagram(data, destination, self._loop.time())
+        if not self.quic.begun:
+            self.give_up("handshake_failed")
+            return
         self._handle_events()
         if self.quic.held() > MOST_HELD:
             self.end(self._session.excessive if self._session else QuicErrorCode.NO_ERROR, "too many gaps")
@@ -232,9 +234,9 @@ class Connection:
     def _on_time(self) -> None:
         now = self._loop.time()
         if self._stuck is not None and now >= self._stuck:
-            self._give_up("stuck")
+            self.give_up("stuck")
         elif now >= self._deadline and not self._busy:
-            self._give_up("idle" if self.confirmed else "handshake_slow")
+            self.give_up("idle" if self.confirmed else "handshake_slow")
         elif (at := self.quic.get_timer()) is not None and now >= at:
             self.quic.handle_timer(now)
             self._handle_events()
@@ -245,7 +247,7 @@ class Connection:
 
     def _flush(self) -> None:
         """Send what there is, and see when to look again."""
-        if self.over:
+        if self.over or not self.quic.begun:
             return
         self._unflushed = 0
         if datagrams := self.quic.datagrams_to_send(self._loop.time()):
@@ -295,7 +297,8 @@ class Connection:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
+        """End it, and count why."""
         self.count(why)
         if self.confirmed:
             self.end(self._session.none if self._session else QuicErrorCode.NO_ERROR, "")
@@ -320,10 +323,15 @@ class Connection:
         self._flush()
         self._close()
 
+    def wants(self, stream: int) -> bool:
+        """Whether the peer still waits for an answer on a stream."""
+        return self.quic.wants(stream)
+
     def send(self, stream: int, data: bytes, *, end: bool) -> None:
         """Send on a stream."""
-        self._unflushed += 1
-        self.quic.send_stream_data(stream, data, end)
+        if self.quic.wants(stream):
+            self._unflushed += 1
+            self.quic.send_stream_data(stream, data, end)
 
     def reset(self, stream: int, error: int) -> None:
         """End a stream without an answer."""

@@ -79,15 +79,15 @@ class QuicCredentials:
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
 
-    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> str | None:
-        """The name of the token in a server name, None for an ordinary one; raises AccessDenied for a wrong one."""
+    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> tuple[str, str] | None:
+        """Name and text of the token in a server name, None in an ordinary one; raises AccessDenied for a wrong one."""
         label = token_label(self._files.names, server_name)
         if self._token_of is None or label is None:
             return None
         token = self._token_of(label, source)
         if token is None:
             raise AccessDenied("this token is unknown")
-        return token
+        return token, label
 
     def names(self, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
         """The names that a client certificate bears, as `Arrival.certificate` has them; raises BadCertificate where no

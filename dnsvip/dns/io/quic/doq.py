@@ -43,8 +43,11 @@ class Carrier(Protocol):
     confirmed: bool
     """Whether the handshake is complete: what came before may have been sent by anyone who has seen it."""
 
+    def wants(self, stream: int) -> bool:
+        """Whether the peer still waits for an answer on a stream: it may say no before it has asked."""
+
     def send(self, stream: int, data: bytes, *, end: bool) -> None:
-        """Send on a stream."""
+        """Send on a stream, unless nobody waits for it."""
 
     def reset(self, stream: int, error: int) -> None:
         """End a stream without an answer."""
@@ -116,7 +119,7 @@ class DoqSession:
                 self._carrier.end(DoqError.PROTOCOL, "not one message with the id 0")
             elif not self._carrier.confirmed and not _replayable(message):
                 self._early.append((stream, message))
-            else:
+            elif self._carrier.wants(stream):
                 self._asked.append((stream, message))
         elif reading.more:
             self._carrier.end(DoqError.PROTOCOL, "more than one message on a stream")

@@ -61,8 +61,8 @@ class Credentials(Protocol):
     def asks(self) -> bool:
         """Whether clients are asked for a certificate."""
 
-    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> str | None:
-        """The name of the token in a server name, None for an ordinary one; raises AccessDenied for a wrong one."""
+    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> tuple[str, str] | None:
+        """Name and text of the token in a server name, None in an ordinary one; raises AccessDenied for a wrong one."""
 
     def names(self, certificate: Certificate, chain: list[Certificate]) -> tuple[str, ...]:
         """The names that a client certificate bears; raises BadCertificate where no CA vouches for it."""
@@ -229,9 +229,10 @@ class QuicListener:
         source = ip_address(newcomer.packed)
 
         def greet(name: str | None) -> bool:
-            token = credentials.token(name, source)
-            connection.arrival = connection.arrival._replace(token=token)
-            return token is not None
+            if (token := credentials.token(name, source)) is None:
+                return False
+            connection.arrival, connection.token = connection.arrival._replace(token=token[0]), token[1]
+            return True
 
         def vouch(certificate: Certificate, chain: list[Certificate]) -> None:
             names = credentials.names(certificate, chain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections import Counter
 
@@ -21,6 +22,8 @@ class QuicServer:
     """Listens on as many sockets as it is given, until `stop`."""
 
     def __init__(self, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+        for name in ("quic", "http3"):  # aioquic logs what peers do wrong: there is no end to that
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._handshakes = Handshakes(tally)
         self._shared = Resources(respond, gate, self._handshakes, Tickets(), QuicRetryTokenHandler(), tally)
         self._listeners: list[QuicListener] = []

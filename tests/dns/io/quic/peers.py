@@ -17,8 +17,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 
 from dnsvip.dns.io.framing import frame
-
-NAME = "dns.example.test"
+from tests.dns.io.tls_world import NAME
 
 
 class Asking(QuicConnectionProtocol):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import dns.asyncquery
+import dns.edns
 import dns.message
 import dns.query
 import dns.rcode
 import dns.update
-import dns.zone
 import pytest
 
 from dnsvip.dns.io.framing import frame
 from dnsvip.dns.io.quic.doq import DoqError
+from dnsvip.site.node_listen import ListenerTls
 from tests.dns.io.quic.peers import NAME, asking
 from tests.dns.world import Running
 
@@ -33,7 +34,7 @@ def test_kdig(server: Running) -> None:
         assert (reply.status, reply.answer, reply.authority) == (plain.status, plain.answer, plain.authority)
 
 
-async def test_dnspython(server: Running, files) -> None:
+async def test_dnspython(server: Running, files: ListenerTls) -> None:
     """dnspython verifies the certificate and gets an answer."""
     query = dns.message.make_query("ns1.example.test", "A")
     where = {"port": server.port, "verify": files.client_ca[0], "server_hostname": NAME}

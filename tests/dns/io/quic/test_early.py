@@ -60,12 +60,11 @@ async def test_a_replay(server: Running) -> None:
     assert asked(server) == before + 1
     client.quic.close()
     client.exchange(1)
-    for source in ("127.0.0.1", "127.0.0.9"):
-        again = Bare(server.port, source=source)
-        again.send(*first)
-        assert again.take()  # a handshake is begun anew
-        again.send(*first)
-        again.take()
+    again = Bare(server.port, source="127.0.0.9")
+    again.send(*first)
+    assert again.take()  # a handshake is begun anew
+    again.send(*first)
+    again.take()
     assert asked(server) == before + 1
 
 
@@ -94,7 +93,7 @@ async def test_tickets_are_bounded(server: Running, monkeypatch: pytest.MonkeyPa
     tickets = [await ticket_of(server) for _ in range(3)]
     assert len(server.server._quic._shared.tickets) == 2
     resumed = []
-    for ticket in tickets:
+    for ticket in reversed(tickets):  # each resumed session has another ticket
         client = Bare(server.port, client_settings(session_ticket=ticket))
         resumed += [event.session_resumed for event in client.exchange(2) if isinstance(event, HandshakeCompleted)]
-    assert resumed == [False, True, True]
+    assert resumed == [True, True, False]

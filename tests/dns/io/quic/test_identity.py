@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicErrorCode
-from aioquic.tls import AlertDescription
+from aioquic.tls import AlertDescription, SessionTicket
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.io.quic.accepted import BadCertificate
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import ListenerTls
-from tests.dns.io.quic.conftest import Issuer
-from tests.dns.io.quic.peers import NAME, Bare, asking, client_settings
+from tests.dns.io.quic.peers import Bare, asking, client_settings
 from tests.dns.io.quic.test_doq import question
 from tests.dns.io.quic.test_early import ticket_of
+from tests.dns.io.tls_world import NAME, Authority
 from tests.dns.world import Running
 
 TOKEN = "dv" + "a" * 26
@@ -42,25 +44,20 @@ def arrivals(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[Arrival]:
     return some
 
 
-def certified(files: tuple[Path, Path]) -> object:
+def certified(authority: Authority, name: str) -> QuicConfiguration:
     settings = client_settings()
-    settings.load_cert_chain(*files)
+    settings.load_cert_chain(authority.folder / f"{name}.pem", authority.folder / f"{name}.key")
     return settings
 
 
-async def test_a_certificate(server: Running, issuer: Issuer, arrivals: list[Arrival]) -> None:
+async def test_a_certificate(server: Running, authority: Authority, arrivals: list[Arrival]) -> None:
     """A certificate that an authority vouches for identifies by all its names, in lower case."""
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName("Acme.example.test"), x509.RFC822Name("ops@acme.test"), x509.UniformResourceIdentifier("urn:X")]
-    )
-    async with asking(server.port, certified(issuer.issue("Acme", names))) as client:
+    others = x509.RFC822Name("ops@acme.test"), x509.UniformResourceIdentifier("urn:X")
+    fingerprint = authority.issue("Acme.example.test", *others, common="Acme")
+    async with asking(server.port, certified(authority, "Acme.example.test")) as client:
         await client.ask(question())
-    (arrival,) = arrivals
-    assert (arrival.listener, arrival.transport, arrival.token) == ("quic", Transport.QUIC, None)
-    fingerprint, *others = arrival.certificate
-    assert others == ["acme.example.test", "ops@acme.test", "urn:x", "acme"]
-    assert fingerprint.startswith("sha256:")
-    assert len(fingerprint) == 71
+    names = (f"sha256:{fingerprint}", "acme.example.test", "ops@acme.test", "urn:x", "acme")
+    assert arrivals == [Arrival("quic", Transport.QUIC, names)]
 
 
 async def test_nobody(server: Running, arrivals: list[Arrival]) -> None:
@@ -70,18 +67,21 @@ async def test_nobody(server: Running, arrivals: list[Arrival]) -> None:
     assert arrivals == [Arrival("quic", Transport.QUIC)]
 
 
-@pytest.mark.parametrize("flaw", ["another authority", "expired", "for servers", "its own"])
-async def test_a_bad_certificate(server: Running, issuer: Issuer, tmp_path: Path, flaw: str) -> None:
+@pytest.mark.parametrize("flaw", ["another authority", "expired", "for servers", "no authority"])
+async def test_a_bad_certificate(server: Running, authority: Authority, tmp_path: Path, flaw: str) -> None:
     """A certificate that is not good ends the handshake, and is never taken for none."""
-    other = Issuer(tmp_path, "another")
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    files = {
-        "another authority": lambda: other.issue("acme"),
-        "expired": lambda: issuer.issue("acme", days=-1),
-        "for servers": lambda: issuer.issue("acme", usage),
-        "its own": lambda: Issuer(tmp_path, "acme").issue("acme"),
-    }[flaw]()
-    client = Bare(server.port, certified(files))  # type: ignore[arg-type]
+    other, days, usage = Authority(tmp_path, "another"), 30, None
+    match flaw:
+        case "expired":
+            other, days = authority, -1
+        case "for servers":
+            other, usage = authority, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    other.issue("acme", days=days, usage=usage)
+    settings = certified(other, "acme")
+    if flaw == "no authority":  # a chain whose middle is an ordinary certificate of ours
+        authority.issue("middle")
+        settings.certificate_chain = x509.load_pem_x509_certificates((authority.folder / "middle.pem").read_bytes())
+    client = Bare(server.port, settings)
     client.exchange()
     assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
 
@@ -100,11 +100,11 @@ async def test_a_token(server: Running, arrivals: list[Arrival]) -> None:
     assert len(arrivals) == 1
 
 
-async def test_no_resumption(server: Running, issuer: Issuer, arrivals: list[Arrival]) -> None:
+async def test_no_resumption(server: Running, authority: Authority, arrivals: list[Arrival]) -> None:
     """Who names himself by a certificate or a token gets no ticket, and nobody's ticket is taken with a token."""
-    files = issuer.issue("acme")
-    tickets: list[object] = []
-    async with asking(server.port, certified(files), session_ticket_handler=tickets.append) as client:  # type: ignore[arg-type]
+    authority.issue("acme")
+    tickets: list[SessionTicket] = []
+    async with asking(server.port, certified(authority, "acme"), session_ticket_handler=tickets.append) as client:
         await client.ask(question())
     settings = client_settings()
     settings.server_name = f"{TOKEN}.{NAME}"
@@ -120,25 +120,30 @@ async def test_no_resumption(server: Running, issuer: Issuer, arrivals: list[Arr
     assert [arrival.token for arrival in arrivals] == [None, "a-token", None, "a-token"]
 
 
-async def test_files(files: ListenerTls, issuer: Issuer, tmp_path: Path) -> None:
+async def test_files(files: ListenerTls, tmp_path: Path) -> None:
     """Files that cannot be used are named, and those in use stay; a renewed certificate is used."""
-    own = Issuer(tmp_path, "own")
+    own = Authority(tmp_path, "own")
+    own.issue("one")
+    own.issue("two")
     used = replace(files, certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
     with pytest.raises(PlatformError, match=r"dns.listen 'x': tls: .*cert.pem and .* No such file"):
         QuicCredentials("x", used, ["doq"])
-    first, second = own.issue("one"), own.issue("two")
-    used.certificate.write_bytes(first[0].read_bytes())
-    used.key.write_bytes(first[1].read_bytes())
+    used.certificate.write_bytes((tmp_path / "one.pem").read_bytes())
+    used.key.write_bytes((tmp_path / "one.key").read_bytes())
     credentials = QuicCredentials("x", used, ["doq"])
     serial = credentials.configuration.certificate.serial_number
-    used.certificate.write_bytes(second[0].read_bytes())
+    assert not credentials.refresh()
+    used.certificate.write_bytes((tmp_path / "two.pem").read_bytes())
     with pytest.raises(PlatformError, match=r"key.pem is not the key of .*cert.pem"):
-        credentials.refresh()
+        QuicCredentials("x", used, ["doq"])
+    assert not credentials.refresh()
     assert credentials.configuration.certificate.serial_number == serial
-    used.key.write_bytes(second[1].read_bytes())
-    credentials.refresh()
+    used.key.write_bytes((tmp_path / "two.key").read_bytes())
+    assert credentials.refresh()
     assert credentials.configuration.certificate.serial_number != serial
     with pytest.raises(PlatformError, match="no certificates of authorities"):
         QuicCredentials("x", replace(used, client_ca=(str(used.key),)), ["doq"])
-    with pytest.raises(Exception, match="no authority"):
-        QuicCredentials("x", replace(used, client_ca=("dnsvip",)), ["doq"]).names(own.certificate, [])
+    with pytest.raises(BadCertificate, match="no authority"):
+        QuicCredentials("x", replace(used, client_ca=("dnsvip",)), ["doq"]).names(
+            credentials.configuration.certificate, []
+        )
