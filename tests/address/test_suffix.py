@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address, IPv6Network
+from unittest import mock
 
 import pytest
 from hypothesis import assume, given
@@ -121,3 +122,13 @@ LAYOUT_96 = Layout(IPv6Network("2001:db8:a:1::/96"), (("client", 20),), 9)
 def test_reserved_identifiers(layout: Layout, address: str, reserved: bool) -> None:
     """The plain VIP, subnet-router anycast and identifiers reserved by RFC 2526 and RFC 5453 are never issued."""
     assert is_reserved(layout, int(IPv6Address(address)), int(IPv6Address("2001:db8:a:1::1"))) is reserved
+
+
+@given(codecs(), st.data())
+def test_what_is_remembered_is_right_and_bounded(codec: SuffixCodec, data: st.DataObject) -> None:
+    """A payload is the same whether it is opened for the first time or again, after any number of others."""
+    some = data.draw(st.lists(payloads(codec.layout), min_size=1, max_size=5, unique=True))
+    sealed = codec.seal_batch([*some, *some])
+    with mock.patch("dnsvip.address.suffix.OPENED", 2):
+        assert [codec.open(address) for address in sealed] == [*some, *some]
+        assert len(codec._opened) <= 2
