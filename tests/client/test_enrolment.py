@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -266,4 +267,13 @@ def test_which_file_is_loaded(snapshot: Snapshot, tmp_path: Path, monkeypatch: p
     assert files.find_enrolment() == enrolled
     monkeypatch.setenv(files.ENVIRONMENT, str(tmp_path / "missing.json"))
     with pytest.raises(ClientError, match="cannot be read"):
+        files.find_enrolment()
+
+
+def test_a_user_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no home folder, as for the user of a container, it is said how to name the file."""
+    for name in ("HOME", "XDG_CONFIG_HOME", files.ENVIRONMENT):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    with pytest.raises(ClientError, match=r"no home folder: name the enrolment's file in DNSVIP_ENROLMENT"):
         files.find_enrolment()

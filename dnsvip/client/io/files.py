@@ -15,12 +15,16 @@ ENVIRONMENT = "DNSVIP_ENROLMENT"
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """$DNSVIP_ENROLMENT, else dnsvip/enrolment.json in $XDG_CONFIG_HOME (default ~/.config)."""
+    """$DNSVIP_ENROLMENT, else dnsvip/enrolment.json in $XDG_CONFIG_HOME (default ~/.config); raises ClientError for a
+    user without a home folder."""
     named = environ.get(ENVIRONMENT)
     if named:
         return Path(named)
     base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "dnsvip" / "enrolment.json"
+    try:
+        return (Path(base) if base else Path.home() / ".config") / "dnsvip" / "enrolment.json"
+    except RuntimeError:
+        raise ClientError(f"this user has no home folder: name the enrolment's file in {ENVIRONMENT}") from None
 
 
 def tickets_path(enrolment: Path) -> Path:

@@ -6,6 +6,7 @@ ticket the plain VIP is used, as ever.
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,6 +25,9 @@ from dnsvip.site.io.safe_file import make_folder, read_regular, write_file
 
 PAUSE = 60.0
 """Seconds before a question is asked again that had no answer, or no address in it."""
+
+PATIENCE = 0.5
+"""Seconds that a connection waits for another ticket while it has a good one: the next one may have it."""
 
 
 class Servers(Protocol):
@@ -45,6 +49,7 @@ class TicketBox:
         self._enrolment, self._servers, self.path = enrolment, servers, path
         self._held: dict[Key, Held] | None = None
         self._paused: dict[Key, float] = {}
+        self._fetching: dict[Key, asyncio.Task[None]] = {}
 
     async def ticket(self, cluster: EnrolledCluster, name: str) -> Held | None:
         """The client's ticket for a name in a cluster; None where there is none to be had."""
@@ -78,11 +83,18 @@ class TicketBox:
     async def _get(self, cluster: EnrolledCluster, name: str | None, network: IPv6Network | None) -> Held | None:
         if name is None or name_to_ask(self._enrolment) is None:
             return None
-        held, now = self._all().get((name, network)), self._servers().now()
-        if held is None or held.is_due(now):
-            if self._paused.get((name, network), now) <= now:
-                await self._fetch(cluster, name, network)
-            held = self._all().get((name, network))
+        key = name, network
+        held, now = self._all().get(key), self._servers().now()
+        if (held is None or held.is_due(now)) and self._paused.get(key, now) <= now:
+            fetching = self._fetching.get(key)
+            if fetching is None:
+                fetching = self._fetching[key] = asyncio.create_task(self._fetch(cluster, name, network))
+                fetching.add_done_callback(lambda _: self._fetching.pop(key))
+            good = held is not None and held.is_good(now)
+            await asyncio.wait((fetching,), timeout=PATIENCE if good else None)
+            if fetching.done():
+                fetching.result()
+            held = self._all().get(key)
         return held if held is not None and held.is_good(self._servers().now()) else None
 
     async def _fetch(self, cluster: EnrolledCluster, name: str, network: IPv6Network | None) -> None:
@@ -110,6 +122,8 @@ class TicketBox:
         now = self._servers().now()
         known = [each for each in (*self._all().values(), *self._read().values(), held) if each.is_good(now)]
         self._held = {each.key: each for each in sorted(known, key=lambda each: each.since)}
+        if held.is_good(now):
+            self._held[held.key] = held  # also where a clock that was ahead has dated another one later
         if self.path is not None:
             with suppress(ClientError):
                 make_folder(self.path.parent, error=ClientError)
