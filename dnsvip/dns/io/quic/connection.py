@@ -73,6 +73,9 @@ class Session(Protocol):
     def work(self) -> None:
         """Answer a message, or take a step of a long answer."""
 
+    def stop(self) -> None:
+        """The connection is over: there is nobody to answer any more."""
+
 
 Sessions: TypeAlias = Mapping[str, Callable[[Carrier, Accepted], Session]]
 """What is made of a connection, by its application protocol (ALPN)."""
@@ -293,6 +296,8 @@ class Connection:
             if self._open:
                 self._tally[f"{self.arrival.transport}_open"] -= 1
             self._inbox.clear()
+            if self._session:
+                self._session.stop()
             self._session = None
             if self._timer is not None:
                 self._timer.cancel()

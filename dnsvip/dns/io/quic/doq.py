@@ -6,7 +6,6 @@ What a peer can make grow is bounded: bytes of queries that are not complete, st
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
@@ -15,6 +14,7 @@ from typing import Protocol
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 
 from dnsvip.dns.io.framing import Framer, frame
+from dnsvip.dns.io.ongoing import Ongoing
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.protocol.message import MAX_UPDATE, Opcode, Query
 from dnsvip.dns.protocol.parser import parse
@@ -74,18 +74,18 @@ class DoqSession:
         self._bytes = self._wasted = 0
         self._asked: deque[tuple[int, bytes]] = deque()
         self._early: list[tuple[int, bytes]] = []
-        self._sending: deque[tuple[int, Iterator[bytes]]] = deque()
-        self._later: dict[int, Later] = {}
+        self._ongoing: Ongoing[int] = Ongoing(self._send, carrier.resume)
+        self._yields = False
 
     @property
     def ready(self) -> bool:
         """Whether there is something to answer now."""
-        return bool(self._asked or self._sending)
+        return self._ongoing.steps or (bool(self._asked) and not self._ongoing.full)
 
     @property
     def waiting(self) -> bool:
         """Whether something is being answered that takes a while."""
-        return bool(self._later)
+        return bool(self._ongoing)
 
     def take(self, event: QuicEvent) -> None:
         """Take what has come on a stream."""
@@ -102,12 +102,17 @@ class DoqSession:
         self._asked += self._early
         self._early = []
 
+    def stop(self) -> None:
+        """The connection is over: there is nobody to answer any more."""
+        self._ongoing.clear()
+
     def work(self) -> None:
-        """Answer a message, or take a step of a long answer."""
-        if self._asked:
+        """Answer a message, or take a step of a long answer, in turn."""
+        ongoing, self._yields = self._ongoing, not self._yields
+        if ongoing.steps and (self._yields or ongoing.full or not self._asked):
+            ongoing.step()
+        elif self._asked and not ongoing.full:
             self._answer(*self._asked.popleft())
-        elif self._sending:
-            self._step(*self._sending.popleft())
 
     def _read(self, stream: int, data: bytes, *, end: bool) -> None:
         reading = self._begun.setdefault(stream, _Reading())
@@ -132,8 +137,7 @@ class DoqSession:
         self._bytes -= reading.held if reading else 0
         self._asked = deque(asked for asked in self._asked if asked[0] != stream)
         self._early = [asked for asked in self._early if asked[0] != stream]
-        self._sending = deque(sending for sending in self._sending if sending[0] != stream)
-        self._later.pop(stream, None)
+        self._ongoing.drop(stream)
         self._carrier.reset(stream, DoqError.CANCELLED)
         self._wasted += 1
         if self._wasted > MOST_WASTED:
@@ -146,28 +150,12 @@ class DoqSession:
             self._carrier.send(stream, frame(answer), end=True)
         elif answer is None:
             self._carrier.reset(stream, DoqError.INTERNAL)
-        elif isinstance(answer, asyncio.Future):
-            self._later[stream] = answer
-            answer.add_done_callback(lambda later: self._send_later(stream, later))
         else:
-            self._sending.append((stream, answer))
+            self._ongoing.add(stream, answer)
 
-    def _send_later(self, stream: int, later: Later) -> None:
-        if self._later.get(stream) is later:
-            del self._later[stream]
-            wire = None if later.cancelled() else later.result()
-            self._sending.append((stream, iter(() if wire is None else (wire,))))
-            self._carrier.resume()
-
-    def _step(self, stream: int, sending: Iterator[bytes]) -> None:
-        """Send the next message of a long answer, or its end; an empty one is a pause."""
-        message = next(sending, None)
-        if message is None:
-            self._carrier.send(stream, b"", end=True)
-            return
-        if message:
-            self._carrier.send(stream, frame(message), end=False)
-        self._sending.append((stream, sending))
+    def _send(self, stream: int, message: bytes | None) -> None:
+        """Send a message of a long answer, or its end."""
+        self._carrier.send(stream, b"" if message is None else frame(message), end=message is None)
 
 
 def session(carrier: Carrier, _: object) -> DoqSession:

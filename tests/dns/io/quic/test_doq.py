@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import dns.asyncquery
 import dns.edns
@@ -14,8 +15,10 @@ import pytest
 
 from dnsvip.dns.io.framing import frame
 from dnsvip.dns.io.quic.doq import DoqError
+from dnsvip.site.node_dns import DnsSettings
 from dnsvip.site.node_listen import ListenerTls
 from tests.dns.io.quic.peers import NAME, asking
+from tests.dns.io.test_fairness import large_snapshot
 from tests.dns.world import Running
 
 
@@ -126,3 +129,35 @@ async def test_update(server: Running) -> None:
     update.add("new", 60, "A", "192.0.2.1")
     async with asking(server.port) as client:
         assert dns.message.from_wire(await client.ask(update.to_wire())).rcode() == dns.rcode.REFUSED
+
+
+@pytest.fixture(scope="module")
+def large(settings: DnsSettings) -> Iterator[Running]:
+    """A server whose zones may be transferred."""
+    with Running(large_snapshot(), settings=settings) as running:
+        yield running
+
+
+async def test_transfers(large: Running) -> None:
+    """Zone transfers come on streams of their own, beside each other and other answers, as over TCP."""
+    asked = frame(question("large.test", "AXFR", use_edns=0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", large.endpoints[1].port)
+    writer.write(asked)
+    writer.write_eof()
+    expected = await reader.read(-1)
+    writer.close()
+    assert len(expected) > 100_000
+    async with asking(large.port) as client:
+        streams = [client.tell(asked) for _ in range(2)]
+        assert await client.ask(question())
+        assert not any(client.end_of(stream).done() for stream in streams)
+        for stream in streams:
+            assert await asyncio.wait_for(client.end_of(stream), 20) == expected
+
+
+async def test_padding(server: Running) -> None:
+    """A query with padding gets a padded answer (RFC 9250 section 5.4)."""
+    query = question(use_edns=0, options=[dns.edns.GenericOption(12, bytes(20))])
+    async with asking(server.port) as client:
+        assert len(await client.ask(query)) % 468 == 0
+        assert len(await client.ask(question())) % 468
