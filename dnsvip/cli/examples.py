@@ -67,7 +67,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "keys": ("keys list web", "keys rotate web", "keys rotate web --emergency"),
     "sessions": ("sessions create '*.s.app.example.test'",),
-    "nodes": ("nodes list --role dispatch --silent", "nodes show dns-1"),
+    "nodes": (
+        "nodes list --role dispatch --silent",
+        "nodes show dns-1",
+        "nodes discovery node.toml --address 192.0.2.53",
+    ),
     "backup": ("backup site.backup --config node.toml",),
     "restore": ("restore site.backup --config node.toml",),
     "doctor": ("doctor node.toml", "doctor node.toml --quiet --json"),

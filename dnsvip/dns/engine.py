@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
 from dnsvip.dns.counters import Counters
+from dnsvip.dns.discovery.resolver import local_zone
 from dnsvip.dns.dnssec.signatures import Signatures
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
@@ -50,6 +51,7 @@ from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
 from dnsvip.dns.zones.denials import Denials
 from dnsvip.dns.zones.lookup import LookupResult, Zones, resolve
 from dnsvip.dns.zones.signer import Signer
+from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
 from dnsvip.site.isolation import Isolated, fault_of, isolate
@@ -67,7 +69,8 @@ class Engine:
     With `require_cookies` (by default as `before`) UDP queries with a cookie that is not ours get BADCOOKIE. Queries
     for a zone that does not compile, or that makes any step of answering raise, get SERVFAIL, and `problems` names
     it; the others are served. So it is with every other object that makes code raise (`isolated`).
-    `listeners` (by default as `before`) are those of the node file, which may refuse strangers and give tiers.
+    `listeners` (by default as `before`) are those of the node file, which may refuse strangers and give tiers; whoever
+    asks for `_dns.resolver.arpa` learns of encrypted ones.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Engine:
         self._listeners: Sequence[Listener] = before._listeners if listeners is None and before else listeners or ()
         self.doors: Mapping[str, Door] = doors_of(self._listeners, site)
         tiers = tiers_of(self._listeners)
+        same = before is not None and self._listeners is before._listeners
+        self._local: CompiledZone | None = before._local if before and same else local_zone(self._listeners)
         self._cookie_problems: list[Problem] = []
         self.cookies: Cookies | None = _cookies(
             snapshot.cookie_secrets, before.cookies if before else None, self._cookie_problems
@@ -98,7 +103,9 @@ class Engine:
         self._faults: dict[str, Problem] = {}
         self._isolated: Isolated[CompiledSite] = isolate(
             snapshot,
-            lambda sound: compile_site(sound, self._compiled, before._isolated.value if before else None, geo, tiers),
+            lambda sound: compile_site(
+                sound, self._compiled, before._isolated.value if before else None, geo, tiers, self._local
+            ),
             STAND_INS,
             before._isolated if before else None,
         )

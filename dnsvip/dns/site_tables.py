@@ -81,8 +81,10 @@ def compile_site(
     before: CompiledSite | None,
     geo: Geo | None,
     listener_tiers: Mapping[str, str],
+    local: CompiledZone | None = None,
 ) -> CompiledSite:
-    """The parts; what has not changed is taken from `before`. A zone whose text is not that of its entry is broken."""
+    """The parts; what has not changed is taken from `before`. A zone whose text is not that of its entry is broken. The
+    zone `local` is the node's own, and gives way to one of the site."""
     site = snapshot.site
     services = {labels_or_split(name): service for name, service in site.services.items()}
     apexes = {name: apex for name in site.zones if (apex := entries[name].apex) is not None}
@@ -93,6 +95,8 @@ def compile_site(
     served |= {apex: digested_zone.zone for apex, digested_zone in digested.items()}
     signed = _signed(snapshot, apexes, served, before.signed if before else {})
     served |= {apex: signed_zone.zone for apex, signed_zone in signed.items()}
+    if local is not None:
+        served.setdefault(local.apex, local)
     sessions = {labels_or_split(s.name): session_labels(snapshot, s, cluster) for s, cluster in session_services(site)}
     zones = zones_of(served, names, before.zones if before else None, sessions)
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)

@@ -27,6 +27,7 @@ from dnsvip.node.duty import Duty
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
+from dnsvip.node.publishing import Publishing
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_logs
@@ -93,10 +94,12 @@ async def answering(
     duty = Duty(follower)
     notifying, secondaries = Notifying(server, follower, duty), Secondaries(server, follower, duty)
     agents, catalogs = ParentalAgents(server, follower, duty), Catalogs(server, follower, duty)
+    publishing = Publishing(settings, server, follower, duty)
 
     def reported() -> dict[str, Any]:
-        warnings = [*secondaries.warnings(), *catalogs.warnings(), *notifying.warnings(), *agents.warnings()]
-        return _with_warnings({**compiling.reported(), DUTY: True}, warnings)
+        workers = secondaries, catalogs, notifying, agents, publishing
+        warnings = [warning for worker in workers for warning in worker.warnings()]
+        return _with_warnings({**compiling.reported(), **publishing.reported(), DUTY: True}, warnings)
 
     follower.describe(reported)
     live.subscribe(reconfigure)
@@ -109,6 +112,7 @@ async def answering(
         secondaries.run,
         catalogs.run,
         agents.run,
+        publishing.run,
         TokenReport(server, follower).run,
     )
     tasks = [asyncio.create_task(work()) for work in works]
@@ -162,12 +166,12 @@ def _first_engine(snapshot: Snapshot, geo_files: GeoFiles, settings: DnsSettings
     """The engine to start with; SERVFAIL for every zone where the snapshot makes it raise."""
     identity = _identity(settings)
     try:
-        return Engine(snapshot, None, geo_files.geo, identity, settings.require_cookies, settings.listen)
+        return Engine(snapshot, None, geo_files.geo, identity, settings.require_cookies, settings.listeners)
     except Exception:
         log.exception("the snapshot cannot be compiled, all zones get SERVFAIL", generation=snapshot.generation)
         empty = Site(zones={name: Zone(name, "") for name in snapshot.site.zones})
         without = Snapshot(snapshot.generation, empty)
-        return Engine(without, None, geo_files.geo, identity, settings.require_cookies, settings.listen)
+        return Engine(without, None, geo_files.geo, identity, settings.require_cookies, settings.listeners)
 
 
 def _with_warnings(detail: dict[str, Any], warnings: Sequence[tuple[str, str]]) -> dict[str, Any]:

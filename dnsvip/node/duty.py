@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from dnsvip.errors import StoreError
 from dnsvip.site.duty import on_duty
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store.following.follower import SnapshotFollower
 
 TICK_SECONDS = 0.5
@@ -18,6 +20,8 @@ class Duty:
 
     def __init__(self, follower: SnapshotFollower) -> None:
         self._follower, self._read_at, self._mine = follower, 0.0, False
+        self.reports: Sequence[NodeReport] = ()
+        """Those of all nodes, as last read."""
 
     async def mine(self) -> bool:
         """Whether it is this one; where the database cannot be read, nobody is."""
@@ -26,7 +30,8 @@ class Duty:
             return False
         if abs(now - self._read_at) >= DUTY_SECONDS:
             try:
-                self._mine = on_duty(await store.nodes.all(), now) == self._follower.instance
+                self.reports = await store.nodes.all()
+                self._mine = on_duty(self.reports, now) == self._follower.instance
             except StoreError:
                 self._mine = False
             self._read_at = now

@@ -9,6 +9,9 @@ from dnsvip.site.epochs import NodeReport
 DUTY = "replicates"
 """What a process that can do it says in its report's details."""
 
+OFFERS = "offers"
+"""Under which a process reports the encrypted DNS that it publishes."""
+
 
 def on_duty(reports: Iterable[NodeReport], now: float) -> str | None:
     """The instance that does it at `now` (unix seconds): of those whose reports are good, that which has run longest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -124,3 +124,10 @@ class DnsSettings:
         tuple[Network, ...],
         About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),
     ] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The listeners, each encrypted one with its certificate."""
+        return tuple(
+            replace(listener, tls=listener.tls or self.tls) if listener.scheme else listener for listener in self.listen
+        )

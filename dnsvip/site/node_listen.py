@@ -72,10 +72,29 @@ class ListenerTls:
         ),
     ] = ()
 
+    publish: Annotated[
+        bool,
+        About(
+            "Publish",
+            "Whether the site's zones around the names get SVCB records of the encrypted listeners (RFC 9461) and "
+            "TLSA records of the certificates (RFC 7671), which the nodes keep up to date.",
+        ),
+    ] = False
+    next_key: Annotated[
+        Path | None,
+        About("Next key", "PEM file of the next certificate or its public key, for which a TLSA record is published."),
+    ] = None
+
     def beside(self, folder: Path) -> ListenerTls:
         """The same with paths that are relative to a folder."""
         authorities = tuple(file if file == OURS else str(folder / file) for file in self.client_ca)
-        return replace(self, certificate=folder / self.certificate, key=folder / self.key, client_ca=authorities)
+        return replace(
+            self,
+            certificate=folder / self.certificate,
+            key=folder / self.key,
+            client_ca=authorities,
+            next_key=self.next_key and folder / self.next_key,
+        )
 
 
 @dataclass(frozen=True, slots=True)

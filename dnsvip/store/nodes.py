@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from dnsvip.site.duty import OFFERS
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.database.damage import moment, readable, shown, whole
 from dnsvip.store.database.database import BATCH
@@ -54,8 +55,10 @@ class Nodes:
             await connection.execute(delete(node).where(or_(lapses_at < report.seen_at - FORGET_SECONDS, replaced)))
 
     async def leave(self, report: NodeReport) -> None:
-        """Note that a node has stopped, so that nothing waits for its lease; it stays listed like a silent one."""
-        values = {"seen_at": report.seen_at, "lease_seconds": 0.0, "detail": json.dumps({"stopped": True})}
+        """Note that a node has stopped, so that nothing waits for its lease; it stays listed like a silent one, with
+        what it offers: what clients believe of it does not change by a restart."""
+        detail = {"stopped": True, **{key: report.detail[key] for key in (OFFERS,) if key in report.detail}}
+        values = {"seen_at": report.seen_at, "lease_seconds": 0.0, "detail": json.dumps(detail)}
         own = node.c.name == report.name, node.c.instance == report.instance
         async with self._session.write_unordered() as connection:
             await connection.execute(update(node).where(*own).values(values))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +22,9 @@ def _behind(node: JsonObject) -> str:
 def _up(node: JsonObject) -> str:
     return "" if node["uptime_seconds"] is None else show.duration(node["uptime_seconds"])
 
+
+FOR_EVER = 0xFFFF_FFFF
+"""Seconds of a router advertisement that does not end (RFC 9463 section 6.1)."""
 
 COLUMNS: show.Columns = {
     "NODE": lambda node: node["name"],
@@ -71,3 +77,38 @@ def forget(api: Api, name: str) -> None:
     """Remove a node that is gone from the list; by itself that takes an hour."""
     api.call("DELETE", "nodes", name)
     click.echo(f"node {name} forgotten")
+
+
+def _addresses(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
+    try:
+        return tuple(ip_address(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@nodes.command()
+@click.argument("node_file", metavar="NODE.toml", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    callback=_addresses,
+    help="An address of this server, where its listeners name none; may be repeated.",
+)
+@click.option(
+    "--lifetime",
+    type=click.IntRange(0, FOR_EVER),
+    default=FOR_EVER,
+    metavar="SECONDS",
+    help="Of router advertisements; by default for ever.",
+)
+@json_option
+def discovery(node_file: Path, addresses: tuple[Any, ...], lifetime: int, *, as_json: bool) -> None:
+    """Show how clients find the encrypted listeners of a node file: records, DHCP options, router advertisements.
+
+    Nothing is asked or changed. `publish` in `[dns.tls]` puts the records into the site's own zones.
+    """
+    from dnsvip.cli.operating import discovery as found  # noqa: PLC0415 - the others do without what it loads
+
+    found.show(node_file, addresses, lifetime, as_json=as_json)
