@@ -76,21 +76,22 @@ class Transfers:
     ) -> TransferResponse:
         """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
 
-        NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR over UDP.
-        IXFR is answered with what has changed since, or with the whole zone where the journal does not reach back; with
-        the SOA alone where the requester is up to date, and over UDP, so that it retries over TCP (RFC 1995, 2).
+        NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR where an answer
+        is one message, over UDP and HTTPS. IXFR is answered with what has changed since, or with the whole zone where
+        the journal does not reach back; with the SOA alone where the requester is up to date, and where an answer is
+        one message, so that it retries over TCP (RFC 1995, 2).
         """
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.NOTAUTH))
-        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport is Transport.UDP):
+        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport.single):
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.REFUSED))
         if zone is None:
             return TransferResponse(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
         if query.qtype == Type.IXFR:
             if query.serial is None:
                 return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.FORMERR))
-            if transport is Transport.UDP or (query.serial - serial_of(zone)) % MODULUS < HALF:
+            if transport.single or (query.serial - serial_of(zone)) % MODULUS < HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
             if changes := self._since(zone.apex, query.serial):

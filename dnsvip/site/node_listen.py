@@ -16,7 +16,7 @@ from dnsvip.site.values import STRICT, DnsName, Name, Network, parse_endpoint
 SCHEMES = {"": ("udp", "tcp"), "tls": ("tcp",), "https": ("tcp", "udp"), "quic": ("udp",)}
 """What an address may begin with, before `://`, and the protocols of its sockets."""
 
-SERVED = frozenset({"", "tls", "quic"})
+SERVED = frozenset({"", "tls", "https", "quic"})
 """The schemes that this version answers on."""
 
 OURS = "dnsvip"

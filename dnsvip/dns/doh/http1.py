@@ -27,7 +27,7 @@ EVENTS = 64
 class Http1:
     """One connection, as `Http2`. A request that is at fault is the last one."""
 
-    __slots__ = ("_asked", "_body", "_conn", "_data", "_out", "busy", "closing", "why")
+    __slots__ = ("_asked", "_body", "_conn", "_data", "_out", "closing", "ready", "why")
 
     stuck = False
 
@@ -36,7 +36,7 @@ class Http1:
         self._asked: Head | Problem | None = None
         self._body, self._data = b"", b""
         self._out: list[bytes] = []
-        self.busy = self.closing = False
+        self.ready = self.closing = False
         self.why = ""
 
     def __len__(self) -> int:
@@ -51,6 +51,7 @@ class Http1:
         """Add what was read."""
         if not self.closing:
             self._data = self._data + data if self._data else data
+            self.ready = True
 
     def take(self) -> bytes:
         """What is to be sent now."""
@@ -59,11 +60,11 @@ class Http1:
 
     def close(self) -> None:
         """Answer nothing more."""
-        self.closing, self._data = True, b""
+        self.closing, self.ready, self._data = True, False, b""
 
     def next(self) -> Request | None:
-        """The next request; None where there is none, or none yet (`busy`)."""
-        self.busy = False
+        """The next request; None where there is none, or none yet: then it is still `ready`."""
+        self.ready = False
         try:
             return self._next()
         except h11.RemoteProtocolError as error:
@@ -92,7 +93,7 @@ class Http1:
                 return self._complete(self._asked)
             else:  # more bytes are needed, the answer is due first, or the connection is over
                 return None
-        self.busy = True
+        self.ready = True
         return None
 
     def _complete(self, asked: Head | Problem) -> Request:
@@ -111,6 +112,7 @@ class Http1:
         self._send(h11.EndOfMessage())
         if self._conn.our_state is h11.DONE and self._conn.their_state is h11.DONE:
             self._conn.start_next_cycle()
+            self.ready = True
         else:
             self.close()
 

@@ -37,8 +37,8 @@ GREETING = frames.settings({frames.MAX_CONCURRENT_STREAMS: STREAMS, frames.MAX_H
 
 
 class Http2:
-    """One connection. `next` gives requests, `take` the bytes to send. With `closing` it is over once they are sent;
-    with `busy`, `next` has more to do although it gave none."""
+    """One connection. `next` gives requests, where it is `ready` to, and `take` the bytes to send. With `closing` it is
+    over once they are sent; `why` says what the peer has done wrong."""
 
     __slots__ = (
         "_block",
@@ -54,8 +54,8 @@ class Http2:
         "_taken",
         "_unsent",
         "_window",
-        "busy",
         "closing",
+        "ready",
         "why",
     )
 
@@ -67,7 +67,7 @@ class Http2:
         self._out: list[bytes] = [GREETING]
         self._calm, self._highest, self._taken, self._unsent = CALM, 0, 0, 0
         self._window = self._initial = WINDOW
-        self._started = self.busy = self.closing = False
+        self._started = self.ready = self.closing = False
         self._first = NO_TABLE
         self.why = ""
 
@@ -88,6 +88,7 @@ class Http2:
         """Add what was read."""
         if not self.closing:
             self._data = self._data + data if self._data else data
+            self.ready = True
 
     def take(self) -> bytes:
         """What is to be sent now."""
@@ -98,11 +99,11 @@ class Http2:
         """Say that nothing more is answered."""
         if not self.closing:
             self._out.append(frames.goaway(self._highest, Error.NO_ERROR))
-            self.closing, self._data = True, b""
+            self.closing, self.ready, self._data = True, False, b""
 
     def next(self) -> Request | None:
-        """The next request; None where there is none, or none yet (`busy`)."""
-        self.busy = False
+        """The next request; None where there is none, or none yet: then it is still `ready`."""
+        self.ready = False
         if not self._started and not self._begin():
             return None
         data, at, size = self._data, 0, len(self._data)
@@ -125,9 +126,10 @@ class Http2:
                     return None
             at = end
             if request is not None:
+                self.ready = at < size
                 break
         else:
-            self.busy = True
+            self.ready = True
         self._data = data[at:]
         return request
 
@@ -370,7 +372,7 @@ class Http2:
             return
         code, why = (Error.ENHANCE_YOUR_CALM, "too many faults") if error.stream else (error.code, error.why)
         self._out.append(frames.goaway(self._highest, code, why))
-        self.closing, self.why, self._data = True, why, b""
+        self.closing, self.ready, self.why, self._data = True, False, why, b""
 
     def _spend(self, cost: int) -> None:
         self._calm -= cost

@@ -156,17 +156,22 @@ def _accepts(accept: str) -> bool:
 
 
 def _in_query(query: str) -> bytes | Problem:
-    """The message of `?dns=`, base64url without padding (RFC 8484 section 4.1)."""
+    """The message of `?dns=` (RFC 8484 section 4.1)."""
     values = [value for name, _, value in (part.partition("=") for part in query.split("&")) if name == "dns"]
     if len(values) != 1:
         return Problem(400, f"GET needs one DNS message in base64url: {PATH}?dns=...")
-    text = values[0]
-    if len(text) > (4 * MAX_QUERY + 2) // 3:
+    if len(values[0]) > (4 * MAX_QUERY + 2) // 3:
         return Problem(414, f"a query has at most {MAX_QUERY} bytes")
+    message = decoded(values[0].encode("latin-1"))
+    return message or Problem(400, "dns must be base64url without padding: A-Z, a-z, 0-9, - and _")
+
+
+def decoded(text: bytes) -> bytes | None:
+    """The bytes that base64url without padding stands for (RFC 4648 section 5); None where it is something else."""
     try:
-        return a2b_base64(text.translate(_FROM_URL) + "=" * (-len(text) % 4), strict_mode=True)
+        return a2b_base64(text.translate(_FROM_URL) + b"=" * (-len(text) % 4), strict_mode=True)
     except (Error, ValueError):
-        return Problem(400, "dns must be base64url without padding: A-Z, a-z, 0-9, - and _")
+        return None
 
 
 _WANTED = frozenset(
@@ -182,5 +187,5 @@ _WANTED = frozenset(
 )
 _RANGES = {"*/*": 0, "application/*": 1, MEDIA_TYPE: 2}
 _ZERO = {"q=0": True, "q=0.0": True, "q=0.00": True, "q=0.000": True}
-_FROM_URL = {ord("-"): "+", ord("_"): "/", ord("+"): "!", ord("/"): "!", ord("="): "!"}
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
 """base64url to base64; what only the latter has is refused."""

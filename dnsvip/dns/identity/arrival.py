@@ -26,12 +26,19 @@ class Transport(StrEnum):
         return self in _ENCRYPTED
 
     @property
+    def single(self) -> bool:
+        """Whether an answer is one message, so that nothing is transferred by it."""
+        return self in _SINGLE
+
+    @property
     def dnstap(self) -> str:
         """Its name in dnstap: UDP, TCP, DOT, DOH or DOQ."""
         return _DNSTAP[self]
 
 
 _ENCRYPTED = frozenset((Transport.TLS, Transport.HTTPS, Transport.QUIC, Transport.HTTP3))
+
+_SINGLE = frozenset((Transport.UDP, Transport.HTTPS, Transport.HTTP3))
 
 _DNSTAP = {
     Transport.UDP: "UDP",

@@ -24,6 +24,7 @@ from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
+from dnsvip.dns.io.https import Service
 from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.quic import doq
 from dnsvip.dns.io.quic.connection import Connection, Sessions
@@ -219,7 +220,8 @@ class DnsServer:
         host, port = listener.endpoint
         tls = self._terminator(listener)
         try:
-            socks = _bind(host, port, listener.protocols, shared=self._settings.workers > 1)
+            protocols = ("tcp",) if listener.scheme == "https" else listener.protocols  # HTTP/3 is yet to come
+            socks = _bind(host, port, protocols, shared=self._settings.workers > 1)
         except OSError as error:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
@@ -233,8 +235,8 @@ class DnsServer:
                 datagrams.start()
                 self._datagrams.append(datagrams)
             else:
-                transport, speaks = _SPOKEN[listener.scheme]
-                listening = Listening(Arrival(listener.name, transport), responder.stream, speaks, tls)
+                arrival = Arrival(listener.name, _STREAMS[listener.scheme])
+                listening = Listening(arrival, responder.stream, self._speaks(listener), tls)
                 await self._accept(sock, listening)
         self.endpoints += (Endpoint(listener.name, host, socks[0].getsockname()[1], listener.scheme),)
 
@@ -253,7 +255,7 @@ class DnsServer:
         """The TLS of a listener's streams."""
         if "tcp" not in listener.protocols or not listener.scheme:
             return None
-        protocols = [protocol for protocol in _SPOKEN[listener.scheme][1] if protocol]
+        protocols = [protocol for protocol in self._speaks(listener) if protocol]
         terminator = Terminator(listener.name, self._files(listener), protocols, self._token_of)
         self._terminators.append(terminator)
         return terminator
@@ -263,6 +265,13 @@ class DnsServer:
         files = listener.tls or self._settings.tls
         assert files is not None  # noqa: S101 - see above
         return files
+
+    def _speaks(self, listener: Listener) -> Mapping[str | None, Callable[[Stream], Application]]:
+        """What is spoken on a listener's streams, by what ALPN has chosen, the first preferred."""
+        if listener.scheme == "https":
+            service = Service(self._responder.https, self._token_of)
+            return {"h2": service.http2, "http/1.1": service.http1, None: service.http1}
+        return {"dot": Messages, None: Messages} if listener.scheme else {None: Messages}
 
     def _token_of(self, text: str, source: IPv4Address | IPv6Address) -> str | None:
         return self.engine.tokens.verify(text, source, time.time())
@@ -307,14 +316,11 @@ def _bind(host: str, port: int, protocols: Sequence[str], *, shared: bool) -> li
 
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
-_SPOKEN: Mapping[str, tuple[Transport, Mapping[str | None, Callable[[Stream], Application]]]] = {
-    "": (Transport.TCP, {None: Messages}),
-    "tls": (Transport.TLS, {"dot": Messages, None: Messages}),
-}
-"""Scheme of a listener -> the transport of its streams, and what is spoken on them by what ALPN has chosen."""
+_STREAMS = {"": Transport.TCP, "tls": Transport.TLS, "https": Transport.HTTPS}
+"""Scheme of a listener -> the transport of its streams."""
 
 _OVER_QUIC: Mapping[str, tuple[Transport, Sessions]] = {"quic": (Transport.QUIC, {doq.ALPN: doq.session})}
-"""As `_SPOKEN`, of listeners that are reached by QUIC."""
+"""Scheme of a listener -> the transport, and what is spoken, of listeners that are reached by QUIC."""
 
 
 def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:

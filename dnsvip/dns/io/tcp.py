@@ -26,6 +26,10 @@ Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, Arrival], bytes
 what takes long, in which empty ones are pauses; a future of the response to an update."""
 
 
+RECORDS = 8
+"""Records of TLS that are decrypted in one turn: a message often has several."""
+
+
 class Application(Protocol):
     """What is spoken on one stream. It belongs to that stream, which it writes to and asks for turns (`Stream.write`,
     `wake`), and tells of each query (`touch`) and of its end (`finish`)."""
@@ -269,7 +273,7 @@ class Stream(asyncio.BufferedProtocol):
     def _work(self) -> bool:
         application = self._application
         assert application is not None  # noqa: S101 - its callers have seen to it
-        if self._channel is not None and self._channel.held and not application.full():
+        if self._channel is not None:
             self._decrypt(self._channel, application)
         more = application.work() or (self._channel is not None and bool(self._channel.held) and not application.full())
         if self._transport.is_closing() or self._stuck:
@@ -310,16 +314,20 @@ class Stream(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _decrypt(self, channel: Channel, application: Application) -> None:
-        try:
-            data = channel.decrypt()
-        except Broken:
-            self._transport.write(channel.unsent())
-            self.give_up("broken")
-            return
-        if data:
-            application.feed(data)
-        if channel.ended:
-            self._last = True
+        """Hand the application what some records hold, until it has enough."""
+        for _ in range(RECORDS):
+            if not channel.held or application.full():
+                break
+            try:
+                data = channel.decrypt()
+            except Broken:
+                self._transport.write(channel.unsent())
+                self.give_up("broken")
+                return
+            if data:
+                application.feed(data)
+            if channel.ended:
+                self._last = True
         if unsent := channel.unsent():  # an answer to a key update
             self._transport.write(unsent)
 

@@ -82,7 +82,7 @@ def test_many_small_chunks_take_turns() -> None:
     """No turn reads more than so many pieces."""
     http = _fed(POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000)
     turns = 0
-    while http.next() is None and http.busy:
+    while http.next() is None and http.ready:
         turns += 1
     assert turns >= 1000 // 64
 

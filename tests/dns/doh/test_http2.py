@@ -54,7 +54,7 @@ class Peer:
     def serve(self, body: bytes = QUERY) -> list[Request]:
         """Answer all requests that have come."""
         requests = []
-        while (request := self.http.next()) is not None or self.http.busy:
+        while (request := self.http.next()) is not None or self.http.ready:
             if request is not None:
                 requests.append(request)
                 problem = isinstance(request.asked, Problem)
@@ -249,6 +249,9 @@ def test_a_form_seen_before_with_another_path(peer: Peer) -> None:
         "/",
         GET.replace("dns=", "dns=-"),
         "/dns-query/dvtoken?" + GET[11:],
+        "/dns-query?a=b&" + GET[11:],
+        "/dns-query?a=b&" + GET[11:] + "AA",
+        "/dns-query?dns=",
         GET + "A" * 100,
         "",
     ]
@@ -395,7 +398,7 @@ def test_a_flood_of_other_frames(peer: Peer, flood: bytes) -> None:
     """Who does not ask is told to calm down, and no turn reads many frames."""
     peer.http.feed(flood * (CALM + 1))
     assert peer.http.next() is None
-    assert peer.http.busy
+    assert peer.http.ready
     assert len(peer.http) == len(flood) * (CALM + 1 - FRAMES)
     assert peer.goes_away() == Error.ENHANCE_YOUR_CALM
 
