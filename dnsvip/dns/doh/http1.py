@@ -11,6 +11,7 @@ import h11
 from dnsvip.dns.doh.request import (
     MAX_BODY,
     MAX_HEAD,
+    MOST_RECEIVED,
     TOO_LONG,
     TOO_MANY_FIELDS,
     Head,
@@ -27,14 +28,14 @@ EVENTS = 64
 class Http1:
     """One connection, as `Http2`. A request that is at fault is the last one."""
 
-    __slots__ = ("_asked", "_body", "_conn", "_data", "_out", "closing", "ready", "why")
+    __slots__ = ("_asked", "_body", "_conn", "_data", "_out", "_received", "closing", "ready", "why")
 
     stuck = False
 
     def __init__(self) -> None:
         self._conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._asked: Head | Problem | None = None
-        self._body, self._data = b"", b""
+        self._body, self._data, self._received = b"", b"", 0
         self._out: list[bytes] = []
         self.ready = self.closing = False
         self.why = ""
@@ -80,15 +81,19 @@ class Http1:
                 data, self._data = self._data, b""
                 self._conn.receive_data(data)
             elif isinstance(event, h11.Request):
-                self._asked, self._body = _asked(event), b""
+                self._asked, self._body, self._received = _asked(event), b"", 0
                 if self._conn.they_are_waiting_for_100_continue:
                     if isinstance(self._asked, Problem):
                         return self._complete(self._asked)
                     self._send(h11.InformationalResponse(status_code=100, headers=[]))
             elif isinstance(event, h11.Data) and self._asked is not None:
-                self._body += event.data
-                if len(self._body) > MAX_BODY or isinstance(self._asked, Problem):
-                    return self._complete(TOO_LONG if isinstance(self._asked, Head) else self._asked)
+                self._received += len(event.data)
+                if isinstance(self._asked, Head):
+                    self._body += event.data
+                    if len(self._body) > MAX_BODY:
+                        self._asked, self._body = TOO_LONG, b""
+                if self._received > MOST_RECEIVED:
+                    return self._complete(self._asked)
             elif isinstance(event, h11.EndOfMessage) and self._asked is not None:
                 return self._complete(self._asked)
             else:  # more bytes are needed, the answer is due first, or the connection is over

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dnsvip.dns.doh import frames
 from dnsvip.dns.doh.blocks import HUNDRED, NO_TABLE, RequestBlocks, length_and_date, response_block
 from dnsvip.dns.doh.frames import HEAD_BYTES, MAX_FRAME, MAX_WINDOW, PREFACE, WINDOW, Broken, Error
-from dnsvip.dns.doh.request import MAX_BODY, MAX_HEAD, TOO_LONG, Head, Problem, Request
+from dnsvip.dns.doh.request import MAX_BODY, MAX_HEAD, MOST_RECEIVED, TOO_LONG, Head, Problem, Request
 from dnsvip.dns.doh.response import Response, date
 
 STREAMS = 100
@@ -249,12 +249,14 @@ class Http2:
                 raise Broken(Error.PROTOCOL, why="DATA of a stream that has not begun")
             raise Broken(Error.STREAM_CLOSED, stream)
         data = frames.unpadded(payload, flags)
-        state.body = state.body + data if state.body else data
         state.received += len(payload)
-        if state.received > MAX_BODY:
+        if isinstance(state.asked, Head):
+            state.body = state.body + data if state.body else data
+            if len(state.body) > MAX_BODY:
+                state.asked, state.body = TOO_LONG, b""
+        if state.received > MOST_RECEIVED:
             state.cut = state.complete = True
-            state.body = b""
-            return Request(stream, TOO_LONG if isinstance(state.asked, Head) else state.asked)
+            return Request(stream, state.asked)
         if flags & frames.END_STREAM:
             return self._complete(stream, state)
         self._spend(1)

@@ -21,6 +21,11 @@ MAX_BODY = MAX_UPDATE
 """Bytes of a request's body, whatever its message is."""
 
 
+MOST_RECEIVED = 3 << 14
+"""Bytes of a request that is too long, or has another problem, that are passed over so that its answer comes at its
+end: some clients lose an answer that comes before. Less than HTTP/2's first window."""
+
+
 class Problem(NamedTuple):
     """Why there is no DNS answer: a status code, a line for people, and header fields that the status needs."""
 

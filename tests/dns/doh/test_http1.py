@@ -73,7 +73,7 @@ def test_chunked_content() -> None:
     request = _fed(chunked + b"10\r\n" + QUERY[:16] + b"\r\n11\r\n" + QUERY[16:] + b"\r\n0\r\n\r\n").next()
     assert request is not None
     assert request.body == QUERY
-    http = _fed(chunked + b"8001\r\n" + b"x" * 0x8001)
+    http = _fed(chunked + b"c001\r\n" + b"x" * 0xC001)
     assert _answered(http).startswith(b"HTTP/1.1 413")
     assert http.closing
 

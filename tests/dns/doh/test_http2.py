@@ -13,7 +13,7 @@ from hpack import Encoder
 from dnsvip.dns.doh import frames
 from dnsvip.dns.doh.frames import Error
 from dnsvip.dns.doh.http2 import CALM, CONTINUATIONS, FRAMES, STREAMS, UNSENT, Http2
-from dnsvip.dns.doh.request import MAX_BODY, Head, Problem, Request
+from dnsvip.dns.doh.request import MAX_BODY, MOST_RECEIVED, Head, Problem, Request
 from dnsvip.dns.doh.response import answered, refused
 from tests.dns.doh.test_request import GET, QUERY
 
@@ -227,13 +227,23 @@ def test_what_is_too_long_is_answered_before_its_end(peer: Peer) -> None:
     for stream, status in ((1, 404), (3, 413)):
         if stream > 1:
             peer.head(stream, POST)
-        for size in (16000, 16000, MAX_BODY - 32000 + 1):
+        for size in (16000, 16000, 16000, MOST_RECEIVED - 48000 + 1):
             peer.frame(frames.DATA, 0, stream, b"\0\0\x28".ljust(size))
         (request,) = peer.serve()
         assert isinstance(request.asked, Problem)
         assert request.asked.status == status
         kinds = [(kind, flags & frames.END_STREAM) for kind, flags, of, _ in peer.sent_frames() if of == stream]
         assert kinds == [(frames.HEADERS, 0), (frames.DATA, 1), (frames.RST_STREAM, 0)]
+
+
+def test_what_is_rather_long_is_answered_at_its_end(peer: Peer) -> None:
+    """Nothing is reset where the end is near."""
+    peer.head(1, POST)
+    for flags in (0, 0, frames.END_STREAM):
+        peer.frame(frames.DATA, flags, 1, b"\0\0\x28".ljust(MAX_BODY // 3 + 1))
+    (request,) = peer.serve()
+    assert isinstance(request.asked, Problem)
+    assert (request.asked.status, request.body, peer.resets()) == (413, b"", {})
 
 
 def test_a_form_seen_before_with_another_path(peer: Peer) -> None:
