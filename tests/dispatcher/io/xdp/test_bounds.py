@@ -317,14 +317,14 @@ RACES = long_or(600, long=20_000)
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 def test_single_use_on_two_processors(kernel: None) -> None:
     """Of two connections that one proof opens at the same moment, on two processors, one goes through."""
-    with loaded(1 << 16) as running:
+    with loaded(1 << 17) as running:  # a quarter of its flows are uses, a sixteenth of these one client's
         crowd = [replace(CLIENTS["once"], name=f"once-{n}", id=2000 + n) for n in range(1 + RACES // 1000)]
         site = replace(SITE, clients={**CLIENTS, **{client.name: client for client in crowd}})
         running.writer.apply(DispatchTables(snapshot(site)))
         running.writer.settings(now=START)
-        vips = [(proven(crowd[n // 1000], n % 64, CLIENT + n), CLIENT + n) for n in range(RACES)]
-        forwarded = at_once(running, [[frame_of(segment(vip, source=s, to=to)) for vip, s in vips] for to in (80, 81)])
-        assert sum(forwarded) == RACES
+        vips = {proven(crowd[n // 1000], n % 64, CLIENT + n): CLIENT + n for n in range(RACES)}  # two may be the same
+        pairs = [[frame_of(segment(vip, source=s, to=to)) for vip, s in vips.items()] for to in (80, 81)]
+        assert sum(at_once(running, pairs)) == len(vips) > 0.99 * RACES
 
 
 def at_once(kernel: Kernel, frames: Sequence[Sequence[bytes]]) -> bytes:
