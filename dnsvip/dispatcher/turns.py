@@ -25,11 +25,13 @@ _CHEAP = frozenset({Shape.FRAGMENT, Shape.OTHER})
 
 
 class Waiting(NamedTuple):
-    """A packet that waits: its bytes, as parsed, and how another dispatcher has relayed it (peers.py)."""
+    """A packet that waits: its bytes, as parsed, and how another dispatcher has relayed it (peers.py). `names` are what
+    others wait for with it."""
 
     data: bytes
     packet: Packet
-    step: int = 0
+    step: int
+    names: tuple[bytes, ...]
 
 
 class Turns:
@@ -60,26 +62,34 @@ class Turns:
             return False
         return tables.ours(FlowKey(key).destination, packet.version)
 
-    def put(self, one: Waiting) -> list[Waiting]:
+    def put(self, data: bytes, packet: Packet, step: int = 0) -> list[Waiting]:
         """Have a packet wait; the packets that had to go for it."""
-        data, packet, _ = one
-        for name in _names(packet):
+        names = self._names_of(packet)
+        for name in names:
             self._names[name] = self._names.get(name, 0) + 1
         network, part = (data[8:14], data[14:16]) if packet.version == 6 else (data[12:15], data[15:16])
-        dropped = self._queue.put(network, one, part)
+        dropped = self._queue.put(network, Waiting(data, packet, step, names), part)
         for each in dropped:
-            self._forget(each.packet)
+            self._forget(each)
         return dropped
 
     def take(self) -> Waiting | None:
         """The packet whose turn it is; None where none waits."""
         one = self._queue.take()
         if one is not None:
-            self._forget(one.packet)
+            self._forget(one)
         return one
 
-    def _forget(self, packet: Packet) -> None:
-        for name in _names(packet):
+    def _names_of(self, packet: Packet) -> tuple[bytes, ...]:
+        """The flow and the fragmented packet of a packet, where others of them are to wait behind it. Nothing waits
+        behind a SYN of a known flow: anybody may have sent that."""
+        key, flows = packet.key, self._flows
+        if packet.flags & SYN and (key in flows.established.slots or key in flows.probation.slots):
+            return (packet.fragment,) if packet.fragment else ()
+        return (key, packet.fragment) if packet.fragment else (key,)
+
+    def _forget(self, one: Waiting) -> None:
+        for name in one.names:
             left = self._names[name] - 1
             if left:
                 self._names[name] = left
@@ -90,7 +100,3 @@ class Turns:
 def overloaded(packet: Packet) -> Verdict:
     """The verdict on a packet that had to go."""
     return Verdict(Action.DROP, PacketReason.OVERLOAD.value, packet=packet)
-
-
-def _names(packet: Packet) -> tuple[bytes, ...]:
-    return (packet.key, packet.fragment) if packet.fragment else (packet.key,)

@@ -49,7 +49,7 @@ class Waiters(Turns):
         assert isinstance(packet, Packet)
         waits = self.waits(data, packet, tables)
         if waits:
-            self.put(Waiting(data, packet))
+            self.put(data, packet)
         return waits
 
     def all(self) -> list[bytes]:
@@ -133,16 +133,18 @@ def test_each_network_in_its_turn() -> None:
 def test_the_greedy_make_room() -> None:
     """Where there is no room the oldest packets of the network with most go, and nobody else's."""
     turns = Waiters(Flows(100))
-    some = [Waiting(data, parse(data)) for data in (segment(VIP, source=OTHER + n) for n in range(5))]  # type: ignore[arg-type]
-    assert not any(map(turns.put, some))
-    gone = []
+    some = [segment(VIP, source=OTHER + n) for n in range(5)]
+    assert all(map(turns.offer, some))
+    gone: list[Waiting] = []
     for number in range(3 * MOST):
         data = segment(VIP, port=number % 60_000, source=GREEDY)
-        gone += turns.put(Waiting(data, parse(data)))  # type: ignore[arg-type]
+        packet = parse(data)
+        assert isinstance(packet, Packet)
+        gone += turns.put(data, packet)
         assert len(turns) <= MOST
     assert {one.data[8:24] for one in gone} == {GREEDY.to_bytes(16, "big")}
     assert len(gone) + len(turns) == 3 * MOST + 5
-    assert {one.data for one in some} <= set(turns.all())
+    assert set(some) <= set(turns.all())
     assert not turns._names
     verdict = overloaded(gone[0].packet)
     assert (verdict.action, verdict.reason) == (Action.DROP, "overload")
@@ -157,6 +159,17 @@ def test_a_flow_stays_in_order() -> None:
     assert turns.all() == [segment(VIP, source=GREEDY), *opened]
 
 
+def test_nothing_of_a_known_flow_waits_for_a_forged_syn() -> None:
+    """Packets of a known flow pass, also while somebody's SYNs with its addresses and ports wait."""
+    flows = Flows(100)
+    known = established(TABLES, flows, "gold", 5000)
+    turns = Waiters(flows)
+    assert all(turns.offer(segment(VIP, port=5000)) for _ in range(3))
+    assert not turns.offer(known)
+    assert len(turns.all()) == 3
+    assert not turns._names
+
+
 def test_the_same_verdicts() -> None:
     """Of random flows from many networks each packet has the verdict that it would have had as it came."""
     random = Random(7)
@@ -164,6 +177,7 @@ def test_the_same_verdicts() -> None:
     turns = Waiters(waited)
     expected: dict[bytes, list[Verdict]] = {}
     found: dict[bytes, list[Verdict]] = {}
+    begun: set[tuple[int, int, int]] = set()
 
     def handle(data: bytes) -> None:
         found.setdefault(data, []).append(bare(decide(data, TABLES, waited, NOW_NS)))
@@ -171,7 +185,8 @@ def test_the_same_verdicts() -> None:
     for _ in range(6000):
         source = random.choice((GREEDY, OTHER)) + (random.randrange(4) << random.choice((0, 64)))
         port, vip = random.randrange(3000, 3040), address(random.choice(("gold", "standard", "tunnel")))
-        flags = random.choice((SYN, ACK, ACK, ACK | FIN))
+        flags = random.choice((ACK, ACK, ACK | FIN)) if (source, port, vip) in begun else SYN
+        begun.add((source, port, vip))
         data = random.choice([segment(vip, flags, port, source), datagram(vip, port, source), *fragments(source)])
         expected.setdefault(data, []).append(bare(decide(data, TABLES, flows, NOW_NS)))
         if not turns.offer(data):

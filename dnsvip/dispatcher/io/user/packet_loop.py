@@ -28,7 +28,7 @@ from dnsvip.dispatcher.packet import Malformed, Packet, parse
 from dnsvip.dispatcher.peers import step_of
 from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PacketReason, PairCounts
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.turns import Turns, Waiting, overloaded
+from dnsvip.dispatcher.turns import Turns, overloaded
 from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.errors import PlatformError
 from dnsvip.site import Forward, Snapshot
@@ -156,7 +156,7 @@ class PacketLoop:
 
     def _wait(self, data: bytes, packet: Packet, now: int, step: int = 0) -> None:
         """Have a packet wait for its turn; where there is no room, others go."""
-        for gone in self._turns.put(Waiting(data, packet, step)):
+        for gone in self._turns.put(data, packet, step):
             self._dropped[PacketReason.OVERLOAD.value] += 1
             if self._events.sinks:
                 self._events.show(gone.data, overloaded(gone.packet), now)
