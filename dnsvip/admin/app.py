@@ -22,6 +22,7 @@ from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.objects import classify, clients, dns_tokens, enrolment, pools, registered, zone_keys, zones
 from dnsvip.admin.operations import (
     audit,
+    client_ca,
     decode,
     decoding_keys,
     explain,
@@ -49,6 +50,7 @@ RESOURCES = (
     classify,
     enrolment,
     keys,
+    client_ca,
     sessions,
     tokens,
     usage,

@@ -50,6 +50,7 @@ COMMANDS = {
     "status": ("operating.status", "Generation, nodes and counters"),
     "nodes": ("operating.nodes", "The processes that share the site"),
     "keys": ("operating.keys", "Key epochs of the clusters: rotate, rewrap"),
+    "client-ca": ("operating.client_ca", "The authority that issues client certificates: create, rotate, remove"),
     "sessions": ("operating.sessions", "Names that name a session of a service"),
     "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
     "audit": ("operating.audit", "What was changed, by whom"),

@@ -25,6 +25,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "clients list --sort tier",
         "clients move acme standard",
         "clients usage acme",
+        "clients certify acme acme.csr",
         "clients revoke acme --end-flows",
     ),
     "tiers": ("tiers list --pool fast", "tiers add silver code=3 pool=slow dscp=10"),
@@ -66,6 +67,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "dns-tokens list --client acme",
     ),
     "keys": ("keys list web", "keys rotate web", "keys rotate web --emergency"),
+    "client-ca": ("client-ca show", "client-ca rotate", "client-ca remove 1"),
     "sessions": ("sessions create '*.s.app.example.test'",),
     "nodes": (
         "nodes list --role dispatch --silent",

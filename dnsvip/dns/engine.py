@@ -97,6 +97,8 @@ class Engine:
         )
         self.identity: ServerIdentity = identity or (before.identity if before else ServerIdentity())
         self.generation = snapshot.generation
+        self.client_ca: str = "".join(snapshot.client_ca)
+        """The authorities of client certificates that the site keeps, as PEM."""
         self.counters: Counters = before.counters if before else Counters()
         self._compiled: dict[str, ZoneEntry] = compile_zones(site, before._known if before else {})
         self._known: dict[str, ZoneEntry] = dict(self._compiled)

@@ -34,7 +34,7 @@ class Action(StrEnum):
 ALL = "*"
 OBJECTS = tuple(registry.KINDS)
 LOOKS = ("audit", "status", "node", "metrics", "decode", "explain")
-KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "token", "site", "acme", "enrolment", "decoder", "session")
+KINDS = (*OBJECTS, *LOOKS, "key", "cookies", "client_ca", "token", "site", "acme", "enrolment", "decoder", "session")
 """Everything that a scope can name. `site` is a whole site at once; `acme` are TXT records at `_acme-challenge`;
 `enrolment` is what a client proves its identity by, which holds its keys; `decoder` are the keys that read a cluster's
 addresses; `session` are names of sessions of a service. These take the action `write`: the right to look at everything

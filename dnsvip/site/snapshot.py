@@ -40,7 +40,8 @@ class Snapshot:
     names the objects of the store that this version cannot read: the site lacks them, or has them disabled (clients).
     `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each; `ended`
     are those of them whose known flows end as well. `zone_keys` are by name of zone, in the order of their numbers.
-    `journals` are by name of zone, oldest change first; a snapshot from a node's disk has none.
+    `journals` are by name of zone, oldest change first; a snapshot from a node's disk has none. `client_ca` are the
+    certificates of the site's own authorities of client certificates, as PEM, the newest first.
     """
 
     generation: int = 0
@@ -53,3 +54,4 @@ class Snapshot:
     ended: frozenset[int] = field(default=frozenset(), repr=False)
     zone_keys: Mapping[str, tuple[ZoneKey, ...]] = field(default_factory=dict)
     journals: Mapping[str, tuple[ZoneChange, ...]] = field(default_factory=dict, repr=False)
+    client_ca: tuple[str, ...] = field(default=(), repr=False)

@@ -33,6 +33,7 @@ from dnsvip.store.database.tables import (
     KINDS,
     SCHEMA,
     audit,
+    client_authority,
     client_master,
     client_match,
     cookie_secret,
@@ -56,6 +57,7 @@ FORMAT, VERSION = "dnsvip backup", 1
 
 PARTS: tuple[Table, ...] = (
     *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, zone_key, token,
+    client_authority,
     audit,
 )  # fmt: skip
 """The tables of a backup, parents first; `state` is in the header."""

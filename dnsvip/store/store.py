@@ -22,6 +22,7 @@ from dnsvip.store.database.session import Identity, Session
 from dnsvip.store.database.warrant import Warrant
 from dnsvip.store.database.watch import watch
 from dnsvip.store.dns_token_uses import DnsTokenUses
+from dnsvip.store.keys.client_authority import ClientAuthorities
 from dnsvip.store.keys.cookies import make_missing_cookie_secrets
 from dnsvip.store.keys.keys import Keys
 from dnsvip.store.keys.rotation import follow_cluster
@@ -59,6 +60,7 @@ class Store:
         self.nodes = Nodes(session)
         self.usage = ClientUsage(session)
         self.dns_token_uses = DnsTokenUses(session)
+        self.client_authorities = ClientAuthorities(session)
         self.seen_updates = SeenUpdates(session)
         self.backups = Backups(session)
         self.refreshes = Refreshes(session)

@@ -70,6 +70,7 @@ async def _fill(folder: Path) -> None:
     await store.tokens.create("robot", "me")
     node = NodeConfig(f"sqlite:///{folder}/test.db", folder / "key", folder / "n", "n")
     await store.nodes.report(SnapshotFollower(node, ["dns"])._own_report())
+    await store.client_authorities.create("me", time.time())
     await store.usage.add("n", {1001: (1, 2, 3, 4)}, time.time())
     await store.close()
     with sqlite3.connect(folder / "test.db") as connection:

@@ -37,6 +37,7 @@ FIELDS = {
     "enrolment": "clients",
     "tier": "tiers",
     "tsig": "tsig",
+    "dns_token": "tsig",
 }
 ATTRIBUTES = ("*", "lang=*", "lang=fr", "lang=e*", "plan=free")
 WORDS = ("a", "ab", "b", "Ab", "a_b", "a.b", "web", "gold", "x")

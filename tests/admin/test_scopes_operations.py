@@ -53,6 +53,11 @@ RIGHTS: Mapping[str, Right] = {
     "GET clients/{name}/usage": ("read", "client"),
     "GET usage": ("read", "client"),
     "POST clients/{name}/enrolment": ("write", "enrolment"),
+    "POST clients/{name}/certificate": ("write", "enrolment"),
+    "GET client-ca": ("read", "client_ca"),
+    "POST client-ca": ("write", "client_ca"),
+    "POST client-ca/rotate": ("rotate", "client_ca"),
+    "DELETE client-ca/{number}": ("delete", "client_ca"),
     "GET clusters/{cluster}/decoding-keys": ("write", "decoder"),
     "POST sessions": ("write", "session"),
     "POST dns-tokens/{name}/mint": ("write", "dns_token"),
@@ -141,7 +146,10 @@ PROBES: Mapping[str, dict[str, Any]] = {
 """What asks for an operation and changes nothing, where that is not a body and a condition that never holds."""
 
 NEVER = {"If-Match": '"never"'}
-ELSEWHERE = {"POST cookies/roll", "GET decode", "POST decode", "GET explain", "POST explain"}
+ELSEWHERE = {
+    *("POST cookies/roll", "POST client-ca", "POST client-ca/rotate"),
+    *("GET decode", "POST decode", "GET explain", "POST explain"),
+}
 """What is only asked for where it is refused: it has effects, or a check of its own below."""
 
 Json: TypeAlias = dict[str, Any]

@@ -56,7 +56,7 @@ def reach(server: Node) -> dict[str, str]:
 
 def test_commands_and_options() -> None:
     """Nouns, verbs and options are completed without any API."""
-    assert complete("cli") == ["clients", "client"]
+    assert complete("cli") == ["clients", "client-ca", "client"]
     assert set(complete("keys", "")) >= {"rotate", "list"}
     assert "--quiet" in complete("doctor", "--")
 

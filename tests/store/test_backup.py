@@ -32,6 +32,7 @@ async def rich(filled: Store) -> Store:
     await filled.keys.rotate("web", "me", 1000.0)
     await filled.keys.rotate_at_once("web", "me", 2000.0)
     await filled.tokens.create("t", "me")
+    await filled.client_authorities.create("me", 3000.0)
     client, token = Client("ümlaut", 5, "gold", (Match(Step.TOKEN, "x"),)), DnsToken("x", "0" * 64, "1" * 64, 5000)
     changes = [Change("dns_token", "x", "+", None, token), Change("client", "ümlaut", "+", None, client)]
     await filled.objects.apply(changes, "me", "api")
@@ -42,6 +43,7 @@ async def same(one: Store, other: Store) -> None:
     """Whether two stores are equal except for identity, generation and the restore itself."""
     a, b = await one.snapshots.load(), await other.snapshots.load()
     assert (a.site, a.masters, a.cookie_secrets) == (b.site, b.masters, b.cookie_secrets)
+    assert a.client_ca == b.client_ca != ()
     assert {name: ring.epochs for name, ring in a.keyrings.items()} == {n: r.epochs for n, r in b.keyrings.items()}
     assert await one.tokens.all() == await other.tokens.all()
     assert (await one.objects.stored()).origins == (await other.objects.stored()).origins

@@ -105,6 +105,26 @@ async def _given_to(request: web.Request, client: str, token: str) -> Change:
     return Change("client", client, "~", before, after)
 
 
+async def token_for(request: web.Request, client: str) -> str:
+    """The text of a token that is called as the client and identifies it: made, or where there is one given a new text
+    beside which that before stays good for OVERLAP."""
+    for kind in ("client", "dns_token"):
+        demand(request, Action.WRITE, kind, client)
+    store, (text, digest) = request.app[NODE].store(), _new()
+    held = await store.objects.get("dns_token", client)
+    if isinstance(held, DnsToken):
+        renewed = replaced(held, digest, OVERLAP, request.app[NODE].now())
+        changes = [Change("dns_token", client, "~", held, renewed)]
+    else:
+        changes = [Change("dns_token", client, "+", None, DnsToken(client, digest))]
+    owner = await store.objects.get("client", client)
+    if isinstance(owner, Client) and Match(Step.TOKEN, client) not in owner.match:
+        changes.append(await _given_to(request, client, client))
+    made = await store.objects.make(changes, request[ACTOR], "api")
+    log.info("DNS token made", actor=request[ACTOR], token=client, client=client, generation=made.generation)
+    return text
+
+
 async def rotate(request: web.Request) -> web.Response:
     """Give a token a new text, which only this answer has; the one before stays good for `overlap` seconds."""
     name, now = name_of(DNS_TOKEN, request), request.app[NODE].now()

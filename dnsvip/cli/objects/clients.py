@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
+from typing import TextIO
 
 import click
 
@@ -107,6 +108,20 @@ def new_key(api: Api, name: str) -> None:
     """Void the key of client NAME; enrol it again to give it a new one."""
     generation = api.call("POST", "clients", name, "new-key")["key_generation"]
     click.echo(f"client {name} has key generation {generation}; enrol it again with `dnsvip client enrol {name}`")
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.argument("request", type=click.File())
+@click.option("--days", type=click.IntRange(1), help="How long it is good for, by default 30.")
+@with_api
+def certify(api: Api, name: str, request: TextIO, days: int | None) -> None:
+    """Issue a certificate that identifies client NAME over encrypted DNS, and print it with its authority's.
+
+    REQUEST (- is standard input) is a request for a certificate (PKCS #10, PEM) that the client made with its own key.
+    """
+    body = {"csr": request.read(), **({"days": days} if days else {})}
+    click.echo(api.call("POST", "clients", name, "certificate", body=body)["certificate"], nl=False)
 
 
 @clients.command(epilog=EPILOG)

@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeAlias
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
+from dnsvip.site.client_certificates import bound_in
 from dnsvip.site.cow_map import difference
+from dnsvip.site.identity.claims import IDLE, Claims, PrefixTables, prefix_tables
 from dnsvip.site.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
-from dnsvip.site.identity.claims import Claims, PrefixTables, prefix_tables
 from dnsvip.site.identity.prefixes import NOBODY
 from dnsvip.site.isolation import fault_of
 
@@ -213,9 +214,15 @@ class Classifier:
         return find
 
     def _by_certificate(self, requester: Requester) -> _Match:
-        """By the first of the certificate's names that a client has."""
+        """By the first of the certificate's names that a client has. One of the site's own authority is bound to a
+        client and the generation of its key: once that is another, whoever bears it is anonymous."""
         names: Mapping[str, int] = self._claims.words[Step.TLS]
-        return next((owner for name in requester.tls if (owner := names.get(name, NOBODY))), NOBODY), 0, None
+        owner = next((owner for name in requester.tls if (owner := names.get(name, NOBODY))), NOBODY)
+        if owner > IDLE and (bound := bound_in(requester.tls)):
+            client = self._claims.client(owner)
+            if client is None or bound != (client.name.lower(), client.key_generation):
+                owner = IDLE
+        return owner, 0, None
 
     def _by_ecs(self, requester: Requester) -> _Match:
         ecs = requester.ecs

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0015"
+SCHEMA = "0016"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -223,6 +223,15 @@ zone_key = Table(
     Column("sep", Boolean, server_default=true(), nullable=False),
     Column("state", String(16), server_default="active", nullable=False),
     Column("since", BigInteger, server_default="0", nullable=False),
+)
+
+client_authority = Table(  # signs client certificates; the one with the highest number does
+    "client_authority",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("certificate", Text, nullable=False),
+    Column("replaced_at", BigInteger),  # NULL: it is in use
+    Column("secret", LargeBinary, nullable=False),
 )
 
 zone_change = Table(  # the journal that incremental transfers are made from

@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import SecretError
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store.database.damage import shown
-from dnsvip.store.database.tables import client_master, cookie_secret, epoch, state, tsig, zone_key
+from dnsvip.store.database.tables import client_authority, client_master, cookie_secret, epoch, state, tsig, zone_key
 from dnsvip.store.secrets.kek import (
     CHECK_CONTEXT,
     CHECK_VALUE,
     KeyEncryptionKey,
+    authority_context,
     cookie_context,
     epoch_context,
     master_context,
@@ -34,6 +35,7 @@ SECRETS: Mapping[str, Callable[[Any], bytes]] = {
     client_master.name: lambda row: master_context(row["cluster"]),
     cookie_secret.name: lambda row: cookie_context(row["position"]),
     zone_key.name: lambda row: zone_key_context(row["zone"], row["number"]),
+    client_authority.name: lambda row: authority_context(row["number"]),
 }
 """Table with a column `secret` -> the context that binds it to its row."""
 
@@ -53,7 +55,7 @@ class Rewrapped:
 async def rewrap(connection: AsyncConnection, old: KeyEncryptionKey, new: KeyEncryptionKey) -> Rewrapped:
     """Wrap every secret that can be read with another key. Raises SecretError where none can be."""
     count, unreadable = 0, []
-    for table in (tsig, epoch, client_master, cookie_secret, zone_key):
+    for table in (tsig, epoch, client_master, cookie_secret, zone_key, client_authority):
         columns = table.primary_key.columns
         for row in (await connection.execute(select(table))).mappings().all():
             place = [column == row[column.name] for column in columns]

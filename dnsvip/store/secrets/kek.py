@@ -56,6 +56,11 @@ def zone_key_context(zone: str, number: int) -> bytes:
     return f"zone_key/{zone}/{number}".encode()
 
 
+def authority_context(number: int) -> bytes:
+    """The context of the key of an authority of client certificates."""
+    return f"client_authority/{number}".encode()
+
+
 class KeyEncryptionKey:
     """One or more 32-byte keys and the name of their source; no message or repr shows a key or a secret.
 

@@ -21,6 +21,7 @@ from dnsvip.site.cow_map import CowMap
 from dnsvip.site.io.safe_file import draft_of, make_folder
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
+from dnsvip.store.keys.client_authority import AUTHORITY
 from dnsvip.store.keys.epochs import epoch_from, epoch_row
 from dnsvip.store.keys.zone_keys import ZONE_KEY, zone_key_from, zone_key_row
 from dnsvip.store.objects.reading import SERVED_INSTEAD
@@ -105,6 +106,8 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield COOKIE, {"position": position, "secret": kek.wrap(secret, cookie_context(position))}
     for name, keys in snapshot.zone_keys.items():
         yield from ((ZONE_KEY, zone_key_row(name, key, kek)) for key in keys)
+    for place, certificate in enumerate(snapshot.client_ca):
+        yield AUTHORITY, {"place": place, "certificate": certificate}
     for number, generation in snapshot.deleted.items():
         yield DELETED, {"id": number, "generation": generation, "end_flows": number in snapshot.ended}
 
@@ -140,6 +143,7 @@ class _Content:
         self._masters: dict[str, bytes] = {}
         self._cookie_secrets: tuple[bytes, ...] = ()
         self._zone_keys: dict[str, tuple[ZoneKey, ...]] = {}
+        self._client_ca: tuple[str, ...] = ()
         self._unreadable: list[Problem] = []
         self._deleted: CowMap[int, int] = CowMap()
         self._ended: set[int] = set()
@@ -157,6 +161,8 @@ class _Content:
                 self._cookie_secrets += (self._kek.unwrap(row.secret, cookie_context(row.position)),)
             case "zone_key":
                 self._zone_keys[row.zone] = (*self._zone_keys.get(row.zone, ()), zone_key_from(row, self._kek))
+            case "client_ca":
+                self._client_ca += (row.certificate,)
             case "deleted_client":
                 self._deleted.fill([(row.id, row.generation)])
                 if getattr(row, "end_flows", False):  # one of an earlier version lacks it
@@ -170,7 +176,9 @@ class _Content:
         keyrings, problems = _keyrings(site, self._epochs), tuple(self._unreadable)
         gone, ended = self._deleted, frozenset(self._ended)
         keys = self._masters, self._cookie_secrets
-        return Snapshot(generation, site, keyrings, *keys, problems, gone, ended, self._zone_keys)
+        return Snapshot(
+            generation, site, keyrings, *keys, problems, gone, ended, self._zone_keys, client_ca=self._client_ca
+        )
 
     def _take_object(self, kind: str, row: Any) -> None:
         try:

@@ -26,6 +26,7 @@ from dnsvip.store.access.tokens import TOKEN_KIND, broken_tokens
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import BATCH, current_generation, in_batches
 from dnsvip.store.database.tables import KINDS, audit
+from dnsvip.store.keys.client_authority import AUTHORITY, load_client_ca
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.keys.epochs import KEY_KIND, BrokenKey, load_epochs, load_masters
 from dnsvip.store.keys.slots import SLOT_KIND, broken_slots
@@ -59,6 +60,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         fields[SINGLE] = classify
     cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
     zone_keys = await load_zone_keys(connection, kek, unreadable)
+    client_ca = await load_client_ca(connection, kek, unreadable)
     journals = await load_journals(connection)
     unreadable += [*await broken_tokens(connection), *await broken_floor(connection)]
     given_up = await deleted.load(connection)
@@ -73,6 +75,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         ended=ended,
         zone_keys=zone_keys,
         journals=journals,
+        client_ca=client_ca,
     )
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
@@ -142,8 +145,9 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
         names |= set(old.journals) if touched & {"service", "cluster"} else set()  # may have been cleared
         read = await load_journals(connection, names)
         journals = {name: journal for name, journal in journals.items() if name not in names} | read
+    client_ca = await _client_ca(connection, kek, old, touched, unreadable)
     keys = old.keyrings, old.masters, cookie_secrets
-    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys, journals)
+    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys, journals, client_ca)
     if touched & {"cluster", KEY_KIND, SLOT_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
@@ -176,6 +180,16 @@ async def _examine_tokens(connection: AsyncConnection, touched: set[str], unread
     if TOKEN_KIND in touched:
         unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{TOKEN_KIND}.")]
         unreadable += await broken_tokens(connection)
+
+
+async def _client_ca(
+    connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot, touched: set[str], unreadable: list[Problem]
+) -> tuple[str, ...]:
+    """The authorities of client certificates, read anew where any has changed."""
+    if AUTHORITY not in touched:
+        return old.client_ca
+    unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{AUTHORITY}.")]
+    return await load_client_ca(connection, kek, unreadable)
 
 
 async def _patched_zone_keys(

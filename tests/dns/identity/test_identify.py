@@ -277,3 +277,27 @@ def test_scope_is_over_source_only_where_it_must_be(lengths: list[int], address:
             assert classified.scope <= source or inside
             assert classified.ecs == ecs
             assert classified.client is None or classified.client.id <= source or classified.client.name == "acme"
+
+
+@pytest.mark.parametrize(
+    ("names", "client", "winner", "step"),
+    [
+        (("sha256:" + "0" * 64, "dnsvip:acme?generation=3", "acme"), {"key_generation": 3}, "acme", Step.TLS),
+        (("dnsvip:acme?generation=3", "acme"), {"key_generation": 4}, None, Step.TLS),  # it has a new key
+        (("dnsvip:acme?generation=3", "acme"), {"key_generation": 3, "state": ClientState.REVOKED}, None, Step.TLS),
+        (("dnsvip:acme", "acme"), {}, None, Step.TLS),
+        (("dnsvip:other?generation=0", "acme"), {}, None, Step.TLS),  # the name was given to acme since
+        (("acme",), {"key_generation": 9}, "acme", Step.TLS),  # of another authority
+        (("dnsvip:other?generation=0", "other"), {}, "newsreader", Step.SOURCE),
+    ],
+)
+def test_certificates_of_the_sites_own_authority(
+    names: tuple[str, ...], client: dict[str, object], winner: str | None, step: Step
+) -> None:
+    """They are bound to a client and the generation of its key: an older one identifies nobody, nor lets a weaker step
+    do so."""
+    site = make_site({"client": {"acme": {"match": [{"tls": "Acme"}]}}})
+    acme = replace(site.clients["acme"], **client)  # type: ignore[arg-type]  # fields of a client
+    made = snapshot_of(replace(site, clients={**site.clients, "acme": acme}))
+    classified = Classifier(made).classify(requester("203.0.113.9", tls=names))
+    assert (classified.client.name if classified.client else None, classified.step) == (winner, step)
