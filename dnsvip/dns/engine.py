@@ -240,7 +240,7 @@ class Engine:
         requester, door = vips.requester, self.doors.get(vips.requester.listener)
         if door is not None and not door.lets(requester.source):
             return STRANGER
-        if query.opcode == Opcode.QUERY and requester.tsig is not None:
+        if query.opcode == Opcode.QUERY and (requester.tsig or requester.tls or requester.token):
             tables = self.tables
             content = renewal(query, requester, tables.classifier, tables.services, self._site)
             if content is not None:

@@ -1,4 +1,5 @@
-"""What a client fetches anew of its enrolment by DNS: TXT at `_enrolment.SERVICE`, asked for with its own TSIG key.
+"""What a client fetches anew of its enrolment by DNS: TXT at `_enrolment.SERVICE`, asked for with its own TSIG key, or
+over an encrypted transport with its certificate or token.
 
 The answer holds its tier and the servers of its tier's DNS group, and no key: whoever has a copy of an old enrolment
 gets no new key by it. For anybody else nothing is there.
@@ -15,7 +16,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.refusals import Content
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.lookup import LookupResult, Owner
-from dnsvip.site import Client, Site, Step
+from dnsvip.site import Client, Site
 from dnsvip.site.dns_group_rules import group_of
 
 LABEL = b"_enrolment"
@@ -27,12 +28,12 @@ LONGEST = 255
 def renewal(
     query: Query, requester: Requester, classifier: Classifier, services: Container[Labels], site: Site
 ) -> Content | None:
-    """The renewal that an enrolled client asks for with its key; None where the question is another one."""
+    """The renewal that an enrolled client asks for; None where the question is another one, or its asker has not proved
+    to be a client."""
     if query.qtype != Type.TXT or query.key[:1] != (LABEL,) or query.key[1:] not in services:
         return None
-    if requester.tsig is None or Step.TSIG not in classifier.order:
-        return None
-    client = classifier.client_of_key(requester.tsig)
+    who = classifier.strongly(requester)
+    client = who.client if who else None
     if client is None:
         return None
     record = RRset(query.qname, Type.TXT, 0, ((_strings(_document(client, site)),),))

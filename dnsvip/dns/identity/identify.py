@@ -149,11 +149,6 @@ class Classifier:
             if decided:
                 return
 
-    def client_of_key(self, key: str) -> Client | None:
-        """The enabled client that a verified TSIG key identifies, whichever step comes first."""
-        owner = self._claims.words[Step.TSIG].get(key.lower().rstrip("."), NOBODY)
-        return self._claims.client(owner) if owner else None
-
     def strongly(self, requester: Requester) -> Classified | None:
         """The client that TSIG, TLS or a token identifies, whatever weaker step comes before; None where none does, or
         the client is not enabled."""
