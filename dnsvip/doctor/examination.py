@@ -17,6 +17,7 @@ from dnsvip.doctor import data, host, network, probe_host, probe_network
 from dnsvip.doctor.finding import Finding, failure, ok
 from dnsvip.errors import PlatformError, SecretError, StoreError
 from dnsvip.site import Cluster, Site
+from dnsvip.site.node_dns import XdpSettings
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
 from dnsvip.store import KeyEncryptionKey
 from dnsvip.store.database.tables import SCHEMA
@@ -128,6 +129,8 @@ def _host(part: Part, site: Site | None, examined: Examined | None) -> Iterator[
         yield from host.judge_files(soft, node.dns.tcp.connections)
         rmem = probe_host.sysctl("net.core.rmem_max")
         yield from host.judge_buffers(int(rmem) if rmem else None, privileged=os.geteuid() == 0)
+        if node.dns.xdp is not None:
+            yield from _in_kernel(node.dns.xdp)
     if node.dispatch is not None and not part.server:
         versions = {cluster.prefix.version for cluster in clusters}
         names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -146,24 +149,44 @@ def _dispatcher(settings: DispatchSettings) -> Iterator[Finding]:
         "the kernel has BTF and bpf_crypto": lambda: check_functions(FUNCTIONS),
         "the kernel program is compiled, and libbpf is installed": lambda: (object_file(OBJECT), library()),
         f"{settings.pins} is in a BPF file system": lambda: check_pins(settings.pins),
-        f"interface {settings.interface} exists": lambda: _check_interface(settings.interface or ""),
+        f"interface {settings.interface} exists": lambda: _check_interface("dispatch", settings.interface or ""),
     }
+    yield from _judged(checks, "see dnsvip/dispatcher/README.md")
+
+
+def _in_kernel(settings: XdpSettings) -> Iterator[Finding]:
+    """Whether the DNS server's program can be loaded and attached."""
+    what, instead = "dns.xdp", "or remove xdp from [dns]"
+    status = Path("/proc/self/status").read_text
+    checks: Mapping[str, Callable[[], Any]] = {
+        f"kernel {os.uname().release} is new enough for dns.xdp": lambda: check_kernel(
+            os.uname().release, what, instead
+        ),
+        "capabilities for dns.xdp granted": lambda: check_capabilities(status(), what, instead),
+        "the kernel program of DNS is compiled, and libbpf is installed": lambda: (object_file("dns"), library()),
+        f"{settings.pins} is in a BPF file system": lambda: check_pins(settings.pins),
+        f"interface {settings.interface} exists": lambda: _check_interface(what, settings.interface),
+    }
+    yield from _judged(checks, "see dnsvip/dns/README.md")
+
+
+def _judged(checks: Mapping[str, Callable[[], Any]], advice: str) -> Iterator[Finding]:
     for what, check in checks.items():
         try:
             check()
             yield ok("xdp", what)
         except PlatformError as error:
             problem, _, mend = str(error).rpartition(": ")
-            problem, mend = (problem, mend) if problem else (mend, "see dnsvip/dispatcher/README.md")
+            problem, mend = (problem, mend) if problem else (mend, advice)
             yield failure("xdp", problem, mend)
 
 
-def _check_interface(name: str) -> None:
+def _check_interface(where: str, name: str) -> None:
     try:
         socket.if_nametoindex(name)
     except OSError:
         there = ", ".join(interface for _, interface in socket.if_nameindex())
-        raise PlatformError(f"dispatch.interface: {name!r} does not exist: name one that does ({there})") from None
+        raise PlatformError(f"{where}.interface: {name!r} does not exist: name one that does ({there})") from None
 
 
 def _folders(node: NodeConfig) -> Iterator[Path]:

@@ -36,7 +36,7 @@ from dnsvip.node.token_report import TokenReport
 from dnsvip.node.updates import Updating
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.duty import DUTY
-from dnsvip.site.node_dns import DnsSettings
+from dnsvip.site.node_dns import DnsSettings, XdpSettings
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
 
@@ -118,13 +118,32 @@ async def answering(
     tasks = [asyncio.create_task(work()) for work in works]
     try:
         with query_logs(live, server):
-            yield server
+            async with _in_kernel(server, settings.xdp):
+                yield server
     finally:
         for task in tasks:
             task.cancel()
         await compiling.jobs.close()
         await server.stop()
         await updating.close()
+
+
+@asynccontextmanager
+async def _in_kernel(server: DnsServer, settings: XdpSettings | None) -> AsyncIterator[None]:
+    """Answers ahead of the server while the context lasts, where there are to be any."""
+    if settings is None:
+        yield
+        return
+    from dnsvip.dns.io.xdp.answers import KernelAnswers  # noqa: PLC0415 - libbpf, for those who use it
+
+    kernel = KernelAnswers(settings, server)
+    await kernel.start()
+    feeding = asyncio.create_task(kernel.run())
+    try:
+        yield
+    finally:
+        feeding.cancel()
+        kernel.stop()
 
 
 class _Compiling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -83,6 +84,38 @@ class UpdateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class XdpSettings:
+    """`[dns] xdp`: frequent questions over UDP are answered by a program on `interface` before they reach the server,
+    with the answers that the server gives."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    interface: Annotated[str, About("Interface", "Interface that questions come in by, such as `eth0`.")]
+    generic: Annotated[bool, About("Generic", "Attach in generic mode, for drivers without native XDP; slower.")] = (
+        False
+    )
+    keep: Annotated[
+        bool,
+        About(
+            "Keep",
+            "Leave the program when the server stops: it answers what it knows for 20 s, until the server is back.",
+        ),
+    ] = False
+    requesters: Annotated[
+        int,
+        Field(ge=1024, le=16_777_216),
+        About("Requesters", "Addresses made for requesters that the program keeps, at 128 bytes each."),
+    ] = 262_144
+    templates: Annotated[
+        int,
+        Field(ge=1024, le=1_048_576),
+        About("Templates", "Names and types that the program answers, at 640 bytes each."),
+    ] = 16_384
+    pins: Annotated[
+        Path, About("Pins", "Folder in a BPF file system, which keeps the program while the server starts again.")
+    ] = Path("/sys/fs/bpf/dnsvip")
+
+
+@dataclass(frozen=True, slots=True)
 class DnsSettings:
     """`[dns]`: listeners and processes, and what the server says about itself; by default nothing.
 
@@ -124,6 +157,10 @@ class DnsSettings:
         tuple[Network, ...],
         About("PROXY from", "Front ends whose PROXY header, version 2, gives the requester's address."),
     ] = ()
+    xdp: Annotated[
+        XdpSettings | None,
+        About("XDP", "Answer frequent questions in the kernel; not with `rate_limit` or query logs."),
+    ] = None
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -6,7 +6,7 @@ deploy/node.md is made of the declarations. `dnsvip.site.io.files` reads the fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, IPv6Network, ip_network
 from pathlib import Path
@@ -208,6 +208,8 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
         raise InvalidSite([Problem("dispatch.interface", what)], str(path))
     if problems := list(listener_problems(config.dns.listen, config.dns.tls)):
         raise InvalidSite(problems, str(path))
+    if problems := list(_xdp_problems(config)):
+        raise InvalidSite(problems, str(path))
     folder = path.parent
     return replace(
         config,
@@ -229,6 +231,25 @@ def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:
 def _absolute_dns(dns: DnsSettings, folder: Path) -> DnsSettings:
     listen = tuple(replace(listener, tls=listener.tls and listener.tls.beside(folder)) for listener in dns.listen)
     return replace(dns, listen=listen, tls=dns.tls and dns.tls.beside(folder))
+
+
+def _xdp_problems(config: NodeConfig) -> Iterator[Problem]:
+    """What the program that answers in the kernel does not do, and with what it cannot share an interface."""
+    if config.dns.xdp is None:
+        return
+    others = {
+        "dns.rate_limit": config.dns.rate_limit,
+        "log.queries": config.log.queries,
+        "log.dnstap": config.log.dnstap,
+    }
+    for key, value in others.items():
+        if value is not None:
+            yield Problem(
+                "dns.xdp", f"does not go with {key}: what is answered in the kernel is neither limited nor sampled"
+            )
+    dispatch = config.dispatch
+    if dispatch and dispatch.mode == "xdp" and dispatch.interface == config.dns.xdp.interface:
+        yield Problem("dns.xdp.interface", "is that of [dispatch] too, and an interface takes one program: use another")
 
 
 def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:

@@ -230,6 +230,15 @@ def test_the_kernels_dispatcher(made: Node) -> None:
     assert "lo" in failures
 
 
+def test_answers_in_the_kernel(made: Node) -> None:
+    """So is what keeps the DNS server's program from running."""
+    xdp = f'[dns.xdp]\ninterface = "no-such-0"\npins = "{made.folder}/pins"\n'
+    made.write_node(NODE + xdp)
+    failures = what(findings(made), "xdp", "failure")
+    assert "mount -t bpf bpf" in failures
+    assert "dns.xdp.interface: 'no-such-0' does not exist" in failures
+
+
 def test_a_key_command(made: Node) -> None:
     """A key that a command prints needs no file, and one that fails is told."""
     key = (made.folder / "dnsvip.key").read_text().strip()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from dnsvip.dns.counters import CounterCell
 from dnsvip.dns.engine import Engine, Known
+from dnsvip.dns.hotpath.ahead import Addressed, Ahead, Asked, is_portable
 from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
 from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Signed, Unlearned, Unsigned
 from dnsvip.dns.hotpath.keys import TAG, address_of
@@ -26,7 +27,7 @@ from dnsvip.dns.identity.identify import Address, Classified, Requester, Sender
 from dnsvip.dns.listeners import Door
 from dnsvip.dns.protocol.message import MAX_SIZE, Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
-from dnsvip.dns.protocol.parser import Question
+from dnsvip.dns.protocol.parser import Question, parse
 from dnsvip.dns.reply import Reply
 from dnsvip.dns.synthesis.issuer import Vip
 from dnsvip.dns.synthesis.synthesizer import LENGTH
@@ -189,6 +190,63 @@ class FastPath:
     def learn(self, tail: bytes, query: Query | Malformed | None) -> None:
         """Recognize from now on the OPT record of a miss that had this `tail`, as the engine has read it."""
         self._opts.learn(tail, query)
+
+    def ahead(self, key: bytes, listener: str, width: int, now: float) -> Ahead | None:
+        """What answers a message of a listener at `now` (unix seconds), for whoever answers others like it ahead of the
+        server; None where it is no question, or the listener refuses it. `key` and `width` as in `keys`. Nothing is
+        counted."""
+        wire = key[width:]
+        end = wire.find(0, AT) + 5
+        if end < 15 or len(wire) < end or not self._lets(key, listener, width):
+            return None
+        name = wire[AT : end - 5].lower() + wire[end - 5 : end]
+        asked = Asked(name[:-4], int.from_bytes(name[-4:-2], "big"))
+        bare = key[:width] + wire[:9] + b"\0" + wire[AT:end]
+        job = self._job(bare, listener, width, now)
+        template = self._loaded.get(name) or self._named.get(name)
+        if job is None or template is None or not is_portable(template) or self._is_fresh(template):
+            return Ahead(asked, None, None)
+        if bare != key:
+            job = self._job(key, listener, width, now)
+        return Ahead(asked, template, job and self._addressed(job, template, now))
+
+    def steady(self, now: float) -> tuple[float, float]:
+        """The unix seconds around `now` (from, until) between which addresses are the same."""
+        return self._tables.vips.steady(now)
+
+    def same_names(self, other: FastPath) -> bool:
+        """Whether both have the same templates."""
+        return self._loaded is other._loaded
+
+    def _lets(self, key: bytes, listener: str, width: int) -> bool:
+        door, source = self._doors.get(listener), address_of(key, width)
+        arrival = Arrival(listener, Transport.UDP)
+        return door is None or (
+            door.lets(source) and door.knows(self._tables.classifier.meet(source, arrival).identity)
+        )
+
+    def _job(self, key: bytes, listener: str, width: int, now: float) -> Job | None:
+        """A message that is recognized; what has not been seen before is learned."""
+        batch = Batch((key,), bytearray(2), listener, width, now)
+        sender = self._tables.classifier.meet(address_of(key, width), Arrival(listener, Transport.UDP))
+        for _ in range(3):  # a name is learned where it comes again, an OPT record from the message
+            job = self._recognize(batch, 0, sender)
+            if isinstance(job, Job):
+                return job
+            if isinstance(job, Unlearned):
+                self._opts.learn(job.tail, parse(b"\0\0" + key[width:]))
+        return None
+
+    def _addressed(self, job: Job, template: Template, now: float) -> Addressed | None:
+        who, requester = self._asked(job)
+        vips = []
+        for hole in template.holes:
+            make = self._tables.vips.aaaa if hole.rtype == Type.AAAA else self._tables.vips.a
+            vip = make(hole.service, who, requester, now)
+            if vip is None or vip.ttl != hole.ttl:
+                return None
+            vips.append(vip)
+        return Addressed(who, job.opt.ecs, vips)
 
     def _recognize(self, batch: Batch, place: int, sender: Sender) -> Job | Signed | Unlearned | Known:
         """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read

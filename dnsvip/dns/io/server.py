@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -59,6 +59,18 @@ default it lets a peer that asks and does not read fill 4 MB, a thousand connect
 log = structlog.get_logger()
 
 
+class AnswersAhead(Protocol):
+    """What answers messages before they reach the server."""
+
+    def renew(self) -> None:
+        """Answer as the server does now: its engine, or what it limits and samples, has changed."""
+        ...
+
+    def collect(self) -> Mapping[str, int]:
+        """Add the answers since the last call to the server's counters; packets by what became of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a listener actually listens; `scheme` as in its address, "" for UDP and TCP."""
@@ -85,11 +97,12 @@ class DnsServer:
         most_streams: int | None = None,
     ) -> None:
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.ahead: AnswersAhead | None = None
         self._settings, self._most_streams = settings, most_streams
-        self._front_ends = FrontEnds(settings.proxy_from)
-        self._gate = Gate(limits or self._limits(settings), self._front_ends)
+        self.front_ends = FrontEnds(settings.proxy_from)
+        self._gate = Gate(limits or self._limits(settings), self.front_ends)
         self._tally: Counter[str] = Counter()
-        self._responder = Responder(engine, self._front_ends, self._tally)
+        self._responder = Responder(engine, self.front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
         self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
@@ -136,6 +149,17 @@ class DnsServer:
     def fast(self, fast: FastPath) -> None:
         self._responder.fast = fast
         self.refresh()
+        if self.ahead is not None:
+            self.ahead.renew()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether datagrams are answered and counted alone: no rate is limited, and none are sampled."""
+        return self._responder.limiter is None and self._responder.samples is None
+
+    def count_ahead(self, number: int) -> None:
+        """Count messages that were answered before they came here."""
+        self._tally["udp_messages"] += number
 
     @property
     def engine(self) -> Engine:
@@ -192,6 +216,8 @@ class DnsServer:
             responder.samples = responder.every = Several(logs)
         else:
             responder.samples, responder.every = (logs[0][0], Every(logs[0][1])) if logs else (None, Every(1))
+        if self.ahead is not None:
+            self.ahead.renew()
 
     def on_notify(self, take: Callable[[Labels], object]) -> None:
         """Call `take` with the apex of each secondary zone that a primary sends NOTIFY for."""
@@ -204,6 +230,7 @@ class DnsServer:
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """Totals since the start: `outcomes` sum to `udp_messages` + `tcp_messages` of `transport`."""
+        ahead = self.ahead.collect() if self.ahead else {}
         counters = self.engine.counters
         return {
             "outcomes": {outcome.value: number for outcome, number in counters.outcomes.items()},
@@ -212,6 +239,7 @@ class DnsServer:
             "steps": dict(counters.steps),
             "tiers": dict(counters.tiers),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
+            "xdp": ahead,
             "transport": {"tcp_open": 0, **self._tally},
             **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
         }
@@ -230,7 +258,7 @@ class DnsServer:
             if sock.type == socket.SOCK_DGRAM and listener.scheme:
                 self._listen_quic(sock, listener)
             elif sock.type == socket.SOCK_DGRAM:
-                respond = responder.datagrams_behind if self._front_ends else responder.datagrams
+                respond = responder.datagrams_behind if self.front_ends else responder.datagrams
                 datagrams = Batches(sock, listener.name, respond, self._tally, self._turns)
                 datagrams.start()
                 self._datagrams.append(datagrams)

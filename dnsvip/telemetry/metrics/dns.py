@@ -23,6 +23,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
     ),
     "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled queries by result of their log line."),
     "dnstap": ("dnsvip_dns_dnstap_messages", "result", "Sampled queries by result of their dnstap message."),
+    "xdp": ("dnsvip_dns_xdp_packets", "result", "Packets that the program in the kernel saw, by result."),
     "transport": ("dnsvip_dns_transport", "event", "Messages read, and connections and answers refused."),
 }
 """Group of counters -> name, label and help of its family."""

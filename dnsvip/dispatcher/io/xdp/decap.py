@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
-from dnsvip.dispatcher.io.xdp.pinned_program import put_in_place, take_away
+from dnsvip.dispatcher.io.xdp.pinned_program import put_in_place
 from dnsvip.errors import PlatformError
 from dnsvip.xdp import pinned
+from dnsvip.xdp.attachment import take_away
 from dnsvip.xdp.link import Mode
 from dnsvip.xdp.objects import Object, object_file
 from dnsvip.xdp.platform import check_capabilities, check_pins

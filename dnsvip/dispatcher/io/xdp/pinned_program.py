@@ -9,7 +9,6 @@ is unchanged. Blocking; one thread at a time.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from contextlib import suppress
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from pyroute2 import IPRoute
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.attribute_masks import count_masks
@@ -28,11 +26,11 @@ from dnsvip.errors import PlatformError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
 from dnsvip.xdp import pinned
-from dnsvip.xdp.libbpf import KernelRefused
+from dnsvip.xdp.attachment import attach, attached_mode, forget_dead, keep, take_away
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.xdp.objects import Object, Program
-from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded, remove_folder
+from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
@@ -43,7 +41,8 @@ CARRIED = ("replies", "uses")
 NAMES, FLOWS = "names", "flows"
 _FILLING = frozenset({HASH, LRU_HASH, LPM_TRIE})
 """Map types that fill up; all entries of the others always exist."""
-_ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
+INSTEAD = '"generic = true" in [dispatch] (slower), or mode = "user"'
+"""What to do where the driver takes no program."""
 
 LEAST_CLIENTS = 4096
 
@@ -68,7 +67,7 @@ class PinnedProgram:
         interface = settings.interface or ""
         folder = place(settings)
         check_platform(OBJECT, settings.pins)
-        _forget_dead(folder, interface)
+        forget_dead(folder, interface)
         room = room_for(snapshot.site, spare=2, deleted=len(snapshot.deleted))
         with Object.open(OBJECT) as program:
             room["networks"] = network_room(snapshot.site)
@@ -171,21 +170,15 @@ def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loa
         (folder / LINK).unlink()
         link = None
     if link is None:
-        link = _attached(program, interface, mode)
+        link = attach(program, interface, mode, INSTEAD)
         link.pin(folder / LINK)
-        _keep(program, folder)
+        keep(program, folder)
     elif not _is_same(folder, program, loaded):
         link.replace(program)
-        _keep(program, folder)
+        keep(program, folder)
         log.info("replaced the program of an earlier version", tag=program.tag)
     loaded.tidy()
     return link
-
-
-def _keep(program: Program, folder: Path) -> None:
-    """Pin the attached program: opening it by its id would need CAP_SYS_ADMIN."""
-    (folder / PROGRAM_PIN).unlink(missing_ok=True)
-    program.pin(folder / PROGRAM_PIN)
 
 
 def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
@@ -201,18 +194,6 @@ def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
 def detach(settings: DispatchSettings) -> bool:
     """Detach the program of an interface and remove its maps; false where there is none."""
     return take_away(place(settings))
-
-
-def take_away(folder: Path) -> bool:
-    """Detach the program of a folder and remove its maps; false where there is none."""
-    if not folder.exists():
-        return False
-    if (folder / LINK).exists():
-        link = Link.pinned(folder / LINK)
-        with suppress(KernelRefused):  # the interface has gone
-            link.detach()
-        link.close()
-    return remove_folder(folder)
 
 
 def describe(settings: DispatchSettings) -> dict[str, Any] | None:
@@ -233,48 +214,6 @@ def describe(settings: DispatchSettings) -> dict[str, Any] | None:
     program.close()
     link.close()
     return description
-
-
-def attached_mode(interface: str) -> Mode | None:
-    """The mode in which a program is attached to an interface; None where there is none."""
-    with IPRoute() as ip:
-        links = ip.link("get", index=socket.if_nametoindex(interface))
-    xdp = links[0].get_attr("IFLA_XDP") if links else None
-    return _ATTACHED.get(str(xdp.get_attr("IFLA_XDP_ATTACHED"))) if xdp else None
-
-
-def driver(interface: str) -> str:
-    """The name of an interface's driver, where the kernel knows it."""
-    path = Path("/sys/class/net", interface, "device/driver")
-    return path.resolve().name if path.exists() else "its driver"
-
-
-def _attached(program: Program, interface: str, mode: Mode) -> Link:
-    try:
-        return Link.attach(program, socket.if_nametoindex(interface), mode)
-    except KernelRefused as error:
-        if error.errno == errno.EBUSY:
-            what = f"{interface} already has another XDP program: detach it first (ip link set {interface} xdp off)"
-        elif mode is Mode.NATIVE and error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL):
-            what = (
-                f"{driver(interface)} of {interface} does not accept XDP programs now ({os.strerror(error.errno)}): "
-                'use another interface or a smaller MTU, "generic = true" in [dispatch] (slower), or mode = "user"'
-            )
-        else:
-            raise
-        raise PlatformError(what) from error
-
-
-def _forget_dead(folder: Path, interface: str) -> None:
-    """Remove the pins of an interface that is gone, even if there is a new one of that name."""
-    if not (folder / LINK).exists():
-        return
-    link = Link.pinned(folder / LINK)
-    alive = link.interface == socket.if_nametoindex(interface)
-    link.close()
-    if not alive:
-        log.info("removing the program of an interface that is gone", interface=interface)
-        remove_folder(folder)
 
 
 def _described(path: Path) -> dict[str, Any]:

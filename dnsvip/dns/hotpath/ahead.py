@@ -1,0 +1,42 @@
+"""What can be answered ahead of the server, in the kernel: templates that hold for a name, and addresses that hold for
+a requester until its slot ends. The fast path is the one that decides both (`FastPath.ahead`); nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dnsvip.dns.hotpath.templates import Template
+from dnsvip.dns.identity.identify import Classified, Ecs
+from dnsvip.dns.synthesis.issuer import Vip
+
+
+class Asked(NamedTuple):
+    """A question, but for its sender: its name in lower case as in a message, and its type."""
+
+    name: bytes
+    qtype: int
+
+
+class Addressed(NamedTuple):
+    """The addresses in the answer to one requester, those of the template's holes: who that is, and the ECS option
+    that was looked at (None: the question had none)."""
+
+    who: Classified
+    ecs: Ecs | None
+    vips: Sequence[Vip]
+
+
+class Ahead(NamedTuple):
+    """The answer to a message: the template for its question, None where it is the server's alone; and its
+    addresses, None where the server makes the answer to such a requester."""
+
+    asked: Asked
+    template: Template | None
+    addressed: Addressed | None
+
+
+def is_portable(template: Template) -> bool:
+    """Whether an answer is made of the template, the addresses and nothing else, and has all its records."""
+    return not (template.truncated or template.sets or template.order or template.of_name)

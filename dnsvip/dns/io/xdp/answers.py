@@ -1,0 +1,290 @@
+"""Answers from the kernel for a server: the program on its interface, fed from the server's own event loop.
+
+    questions -> XDP program -> answers                        what the maps hold
+                     |  everything else, untouched
+                     +-> the server's sockets -> answers       and what is missing twice -> feeder -> maps
+
+Of several processes with the same interface one feeds, the first that takes the lock; the others wait for it to end.
+The attachment is pinned: a process that crashes leaves a program that answers what it knows for LEASE_NS and nothing
+then, and the next process replaces it between two packets. One that stops detaches it, or leaves it in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from dnsvip.dns.io.server import DnsServer, Endpoint
+from dnsvip.dns.io.xdp import image
+from dnsvip.dns.io.xdp.feeder import Feeder
+from dnsvip.errors import PlatformError
+from dnsvip.site.node_dns import XdpSettings
+from dnsvip.xdp.attachment import attach, attached_mode, forget_dead, keep
+from dnsvip.xdp.libbpf import KernelRefused
+from dnsvip.xdp.link import Link, Mode
+from dnsvip.xdp.maps import Map, RingBuffer
+from dnsvip.xdp.objects import Object
+from dnsvip.xdp.pinned import LINK, make_folder, remove_folder
+from dnsvip.xdp.platform import check_platform
+
+POLL_SECONDS = 0.01
+"""How often questions are taken that the program has missed."""
+SLICE_SECONDS = 0.002
+"""How long they are looked at each time; the server waits meanwhile."""
+LIVE_SECONDS = 1.0
+"""How often the lease is renewed."""
+LOOK_SECONDS = 5.0
+"""How often the addresses of the machine are read, and the lock is tried."""
+MOST_WAITING = 4096
+"""Questions that wait to be looked at; more are forgotten, and come again."""
+
+WHAT, INSTEAD = "dns.xdp", "or remove xdp from [dns]"
+
+log = structlog.get_logger()
+
+
+class KernelAnswers:
+    """Answers ahead of `server`, from `start` to `stop`."""
+
+    def __init__(self, settings: XdpSettings, server: DnsServer) -> None:
+        self._settings, self._server = settings, server
+        self._lock = -1
+        self._attached: _Attached | None = None
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._failures = 0
+
+    async def start(self) -> None:
+        """Answer, unless another process does. Call it when the server listens. Raises PlatformError for a machine or
+        an interface that cannot do it."""
+        folder = place(self._settings)
+        check_platform(image.OBJECT, self._settings.pins, what=WHAT, instead=INSTEAD, functions=())
+        if not (await self._machine()).doors:
+            raise PlatformError(f"{WHAT}: no listener of [dns] has an address that packets come to from outside")
+        make_folder(self._settings.pins)
+        self._lock = _lock_file(folder)
+        self._server.ahead = self
+        await self._take_over(folder)
+
+    async def run(self) -> None:
+        """Feed the program for ever."""
+        lived = looked = 0.0
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            now = time.monotonic()
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                await self._look()
+            if self._attached is None:
+                continue
+            if now - lived >= LIVE_SECONDS or self._attached.feeder.is_due(time.time()):
+                lived = now
+                self.renew()
+            self._attached.missing.consume()
+            self._feed(now + SLICE_SECONDS)
+
+    def stop(self) -> None:
+        """Detach the program, or leave it for the time of its lease. Call it while the server listens."""
+        self._server.ahead = None
+        if self._attached is not None:
+            self._attached.collect(self._server)
+            if self._settings.keep:
+                self.renew()
+            else:
+                self._attached.detach()
+            self._attached.close()
+            self._attached = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def renew(self) -> None:
+        """Answer as the server does now; nothing while it limits the rate or samples, which the program does not."""
+        if self._attached is None:
+            return
+        feeder = self._attached.feeder
+        if self._server.is_plain:
+            feeder.use(self._server.fast)
+            feeder.live(time.time(), time.monotonic_ns())
+        else:
+            feeder.stop()
+
+    def collect(self) -> Mapping[str, int]:
+        """Add what was answered since the last call to the server's counters; packets by what became of them."""
+        return self._attached.collect(self._server) if self._attached else {}
+
+    def _feed(self, end: float) -> None:
+        """Have the program know what it has missed, until the time is over (`time.monotonic`)."""
+        while self._waiting and time.monotonic() < end and self._attached is not None:
+            try:
+                self._attached.feeder.feed(self._waiting.popleft(), time.time())
+            except Exception:  # noqa: BLE001 - one question must not keep the others from being known
+                self._failures += 1
+                if self._failures & (self._failures - 1) == 0:
+                    log.error("a question cannot be known to the kernel", traceback=traceback.format_exc())
+
+    async def _look(self) -> None:
+        """Follow the machine's addresses, or take over from a process that has ended; what fails is tried again."""
+        try:
+            if self._attached is None:
+                await self._take_over(place(self._settings))
+            else:
+                self._attached.open(await self._machine())
+        except (PlatformError, OSError, NetlinkError) as error:
+            log.warning("cannot answer in the kernel", interface=self._settings.interface, error=str(error))
+
+    async def _take_over(self, folder: Path) -> None:
+        """Attach the program where no other process feeds one."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        machine = await self._machine()
+        attached = await asyncio.to_thread(
+            _Attached, self._settings, folder, self._server, machine, self._waiting.append
+        )
+        self._attached = attached
+        self.renew()
+        mode = "generic" if self._settings.generic else "native"
+        log.info("answering in the kernel", interface=self._settings.interface, mode=mode)
+
+    async def _machine(self) -> _Machine:
+        return await asyncio.to_thread(_read_machine, self._settings.interface, self._server.endpoints)
+
+
+class _Machine(NamedTuple):
+    """The Ethernet address of the interface, and the listeners by the addresses and ports that packets come to."""
+
+    mac: bytes
+    doors: Mapping[tuple[str, int], str]
+
+
+class _Attached:
+    """One loaded and attached program with what feeds it. Made and used in one thread at a time."""
+
+    def __init__(
+        self,
+        settings: XdpSettings,
+        folder: Path,
+        server: DnsServer,
+        machine: _Machine,
+        missed: Callable[[bytes], None],
+    ) -> None:
+        self._settings, self._folder = settings, folder
+        forget_dead(folder, settings.interface)
+        with Object.open(image.OBJECT) as opened:
+            opened.resize("requesters", settings.requesters)
+            opened.resize("templates", settings.templates)
+            opened.load()
+            self._program = opened.program(image.PROGRAM)
+            self._maps: dict[str, Map] = {name: opened.map(name) for name in opened.maps if "." not in name}
+        self._link: Link | None = None
+        self.missing = RingBuffer(self._maps["missing"], missed)
+        names = [endpoint.name for endpoint in server.endpoints]
+        self.feeder = Feeder(self._maps, names, server.fast, server.front_ends)
+        self.open(machine)
+        try:
+            self._attach()
+        except PlatformError:
+            self.close()
+            raise
+
+    def open(self, machine: _Machine) -> None:
+        """Answer on the addresses that the machine has."""
+        self.feeder.open(machine.mac, machine.doors)
+
+    def _attach(self) -> None:
+        """Attach the program, in place of that of an earlier process; raises PlatformError."""
+        mode = Mode.GENERIC if self._settings.generic else Mode.NATIVE
+        pin = self._folder / LINK
+        make_folder(self._folder)
+        if pin.exists():
+            link = Link.pinned(pin)
+            if attached_mode(self._settings.interface) is mode:
+                link.replace(self._program)
+                self._link = link
+            else:
+                link.detach()
+                link.close()
+                pin.unlink()
+        if self._link is None:
+            advice = f'"generic = true" in dns.xdp (slower), {INSTEAD}'
+            self._link = attach(self._program, self._settings.interface, mode, advice)
+            self._link.pin(pin)
+        keep(self._program, self._folder)
+
+    def collect(self, server: DnsServer) -> Mapping[str, int]:
+        """As `KernelAnswers.collect`."""
+        server.count_ahead(self.feeder.collect(server.engine.counters))
+        return self.feeder.reasons()
+
+    def detach(self) -> None:
+        """Detach the program, and remove its pins."""
+        if self._link is not None:
+            with suppress(KernelRefused):  # the interface has gone
+                self._link.detach()
+            remove_folder(self._folder)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self.missing.close()
+        if self._link is not None:
+            self._link.close()
+        self._program.close()
+        for each in self._maps.values():
+            each.close()
+
+
+def place(settings: XdpSettings) -> Path:
+    """The folder of pins for an interface of this network namespace; raises PlatformError where there is none."""
+    try:
+        socket.if_nametoindex(settings.interface)
+    except OSError:
+        there = ", ".join(name for _, name in socket.if_nameindex())
+        raise PlatformError(f"{WHAT}.interface: {settings.interface!r} does not exist; there is: {there}") from None
+    return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{settings.interface}-dns"
+
+
+def _lock_file(folder: Path) -> int:
+    """A descriptor that one process may lock; no pin is in that folder, so it stays."""
+    locked = folder.with_name(f"{folder.name}-lock")
+    make_folder(locked)
+    return os.open(locked, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _read_machine(interface: str, endpoints: Sequence[Endpoint]) -> _Machine:
+    """The machine as it is now, of which a listener on all addresses needs each. (Not in an event loop, as pyroute2 has
+    its own.) Raises PlatformError for an interface that has no Ethernet address."""
+    with IPRoute() as ip:
+        [link] = ip.link("get", index=socket.if_nametoindex(interface))
+        own = [(item["family"], item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")) for item in ip.get_addr()]
+    mac = bytes.fromhex(str(link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
+    if len(mac) != _MAC_BYTES or not any(mac):
+        raise PlatformError(
+            f"{WHAT}.interface: {interface} is no Ethernet interface; name the one that questions come by"
+        )
+    doors: dict[tuple[str, int], str] = {}
+    plain = [endpoint for endpoint in endpoints if not endpoint.scheme]
+    for endpoint in sorted(plain, key=lambda endpoint: endpoint.host not in _WILD):  # one for one address decides
+        family = _WILD.get(endpoint.host)
+        for host in [endpoint.host] if family is None else [address for kind, address in own if kind == family]:
+            if not ip_address(host).is_loopback:
+                doors[host, endpoint.port] = endpoint.name
+    return _Machine(mac, doors)
+
+
+_MAC_BYTES = 6
+_WILD = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6}  # noqa: S104 - compared, not bound

@@ -1,0 +1,205 @@
+"""Fills the maps of the DNS program with what the fast path would answer, and reads what it has answered.
+
+The program knows nothing that is not in its maps. A question that it misses twice comes here, is put to the fast path,
+and what that says goes into the maps, marked with a generation. A change of names or addresses is a new generation:
+from then on the program leaves to the server whatever has an older mark. Blocking, for short; knows no sockets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+
+from dnsvip.dns.counters import Counters
+from dnsvip.dns.hotpath.ahead import Addressed, Ahead
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.hotpath.keys import WIDTH, key_of
+from dnsvip.dns.hotpath.marks import Hole
+from dnsvip.dns.io.xdp import image
+from dnsvip.dns.io.xdp.cells import Cells
+from dnsvip.dns.protection.proxy import FrontEnds
+from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.xdp.maps import Map
+from dnsvip.xdp.structs import number_of, u32
+
+LEASE_NS = 20_000_000_000
+"""For so long the program answers after the process that feeds it was last alive."""
+
+MOST_MAKERS = 1 << 15
+
+_FIRST = u32(0)
+_GENERATION = 4
+"""Bytes of the number that a template begins with."""
+
+
+class Feeder:
+    """Feeds the maps of one loaded program. `listeners` are the names of the listeners; questions from those in
+    `front_ends` speak for others, and are never fed."""
+
+    def __init__(
+        self, maps: Mapping[str, Map], listeners: Iterable[str], fast: FastPath, front_ends: FrontEnds
+    ) -> None:
+        self._maps, self._fast, self._front_ends = maps, fast, front_ends
+        self._listeners = tuple(dict.fromkeys(listeners))
+        self._cells = Cells(image.bounds()["MAX_CELLS"])
+        self._counted: dict[int, int] = {}
+        self._makers: dict[tuple[int, str | None, frozenset[tuple[str, str | int]]], int] = {}
+        self._names = self._addresses = 1
+        self._left = 0
+        self._from, self._until = math.inf, -math.inf
+        self._config = {"until": 0, "address_until": 0, "now": 0, "mac": b""}
+        self._fields = image.TYPES.struct("asked").members
+
+    # What holds for all
+
+    def use(self, fast: FastPath) -> None:
+        """Answer as this fast path does from now on; `live` has to follow."""
+        if fast is self._fast:
+            return
+        if not fast.same_names(self._fast):
+            self._names += 1
+            self._left = 0
+        self._fast = fast
+        self._until = -math.inf  # the next one to look begins a new generation of addresses
+
+    def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
+        """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;
+        with `fixed` the time stays that, for tests."""
+        self._enter(now)
+        until = monotonic + LEASE_NS
+        left = min(self._until - now, 1e6)
+        self._configure(
+            until=until, address_until=min(until, monotonic + int(left * 1e9)), now=monotonic if fixed else 0
+        )
+
+    def is_due(self, now: float) -> bool:
+        """Whether `live` has to be called for the addresses of `now` (unix seconds)."""
+        return not self._from <= now < self._until or not self._config["address_until"]
+
+    def stop(self) -> None:
+        """Leave everything to the server from now on."""
+        self._configure(until=0, address_until=0)
+
+    def open(self, mac: bytes, doors: Mapping[tuple[str, int], str]) -> None:
+        """Answer frames to this interface address, and packets to these addresses and ports, of listeners."""
+        self._configure(mac=mac)
+        guarded, known = self._fast.engine.doors, self._maps["doors"]
+        wanted = {
+            image.door(*where): bytes((self._listeners.index(name), name in guarded)) for where, name in doors.items()
+        }
+        for key in set(known.keys()) - wanted.keys():
+            known.delete(key)
+        for key, value in wanted.items():
+            if known.get(key) != value:
+                known.put(key, value)
+
+    # What the program has missed
+
+    def feed(self, event: bytes, now: float) -> None:
+        """Have the program know the question in an event (`struct asked`), asked at `now` (unix seconds)."""
+        length, listener, version = (number_of(self._field(event, name)) for name in ("length", "listener", "version"))
+        source = self._field(event, "source")[-4 if version == 4 else -16 :]
+        wire = event[self._fields["wire"].offset :][:length]
+        if self._front_ends and ip_address(source) in self._front_ends:
+            return
+        self._enter(now)
+        name = self._listeners[listener]
+        ahead = self._fast.ahead(key_of(source, wire), name, WIDTH[version], now)
+        if ahead is None or not self._feed_template(ahead) or ahead.template is None:
+            return
+        if ahead.addressed is not None:
+            self._feed_addresses(source, listener, ahead.template.holes, ahead.addressed, name)
+
+    def _field(self, event: bytes, name: str) -> bytes:
+        member = self._fields[name]
+        return event[member.offset : member.offset + member.size]
+
+    def _feed_template(self, ahead: Ahead) -> bool:
+        """Whether the program has the template."""
+        key, templates = image.asked_name(ahead.asked), self._maps["templates"]
+        if key is None:
+            return False
+        known = templates.get(key)
+        if known is not None and known[:_GENERATION] == u32(self._names):
+            return known != image.left_to_the_server(self._names)
+        value = self._template(ahead)
+        if value is None:
+            if self._left >= templates.max_entries // 4:  # else made-up names would evict the others
+                return False
+            self._left += 1
+        templates.put(key, value or image.left_to_the_server(self._names))
+        return value is not None
+
+    def _template(self, ahead: Ahead) -> bytes | None:
+        template = ahead.template
+        if template is None:
+            return None
+        makers = [self._maker(hole) for hole in template.holes]
+        cell = self._cells.of_template(template.outcome, template.rcode, holes=bool(makers))
+        if cell is None or MOST_MAKERS in makers:
+            return None
+        return image.template_value(template, makers, cell, self._names)
+
+    def _maker(self, hole: Hole) -> int:
+        """The number of what makes the addresses of a hole: one for all services that have the same; MOST_MAKERS where
+        there are no more."""
+        service = hole.service
+        if hole.rtype == Type.AAAA:
+            key = hole.rtype, service.cluster, frozenset(service.attributes.items())
+        else:
+            key = hole.rtype, service.cluster4, frozenset()
+        if key not in self._makers and len(self._makers) >= MOST_MAKERS - 1:
+            return MOST_MAKERS
+        return self._makers.setdefault(key, len(self._makers) + 1)
+
+    def _feed_addresses(
+        self, source: bytes, listener: int, holes: Sequence[Hole], addressed: Addressed, name: str
+    ) -> None:
+        who, ecs, vips = addressed
+        if ecs is not None and not ecs.source_prefix:
+            return
+        requesters = self._maps["requesters"]
+        if name in self._fast.engine.doors:
+            requesters.put(image.requester(source, listener, None, 0), image.leave(self._addresses))
+        for hole, vip in zip(holes, vips, strict=True):
+            cell = self._cells.of_address(who.step, vip.kind, who.tier)
+            if cell is None:
+                return
+            scope = who.scope if vip.scope is None else vip.scope
+            value = image.ready(vip, LENGTH[hole.rtype], scope, cell, self._addresses)
+            requesters.put(image.requester(source, listener, ecs, self._maker(hole)), value)
+
+    # Generations
+
+    def _enter(self, now: float) -> None:
+        """Begin a new generation of addresses where those of before are no longer right."""
+        if not self._from <= now < self._until:
+            self._addresses += 1
+            self._from, self._until = self._fast.steady(now)
+            self._configure(address_until=0)
+
+    def _configure(self, **values: int | bytes) -> None:
+        self._config |= values
+        config = self._config | {"names": self._names, "addresses": self._addresses}
+        self._maps["dns_config"].put(_FIRST, image.TYPES.struct("dns_config").pack(**config))
+
+    # Counters
+
+    def collect(self, counters: Counters) -> int:
+        """Add the answers since the last call to the counters; how many."""
+        total = 0
+        for number, key in self._cells.used():
+            count = sum(map(number_of, self._maps["cells"].get_each(u32(number))))
+            new = count - self._counted.get(number, 0)
+            if new:
+                self._counted[number] = count
+                counters.cell(*key).number += new
+                total += new
+        return total
+
+    def reasons(self) -> dict[str, int]:
+        """Packets by what became of them."""
+        counts = self._maps["dns_reasons"]
+        return {word: sum(map(number_of, counts.get_each(u32(number)))) for word, number in image.reasons().items()}

@@ -1,0 +1,114 @@
+"""Templates, requesters and listeners as the DNS program has them in its maps (programs/dns_maps.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from struct import unpack
+
+from dnsvip.dns.hotpath.ahead import Asked
+from dnsvip.dns.hotpath.hits import AT
+from dnsvip.dns.hotpath.templates import Template
+from dnsvip.dns.identity.identify import Ecs
+from dnsvip.dns.synthesis.issuer import Vip
+from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.xdp.structs import ObjectTypes
+
+OBJECT = PROGRAM = "dns"
+TYPES = ObjectTypes(OBJECT)
+
+_SHORT = 0xFFFF
+
+
+def bounds() -> dict[str, int]:
+    """The bounds that both sides use, by their names in C."""
+    return dict(TYPES.constants("dns_bounds"))
+
+
+def reasons() -> dict[str, int]:
+    """What packets are counted by, with its number."""
+    return {word: number for word, number in TYPES.words("dns_reason", "DNS_").items() if word != "reasons"}
+
+
+def asked_name(asked: Asked) -> bytes | None:
+    """The key of a template; None for a name that is too long."""
+    if len(asked.name) > bounds()["NAME_BYTES"]:
+        return None
+    name = asked.name.ljust(bounds()["NAME_BYTES"], b"\0")
+    return TYPES.struct("asked_name").pack(name=name, type=asked.qtype.to_bytes(2, "big"))
+
+
+def left_to_the_server(generation: int) -> bytes:
+    """In place of a template: there is none."""
+    return TYPES.struct("template").pack_sparse(generation=generation)
+
+
+def template_value(template: Template, makers: Sequence[int], cell: int, generation: int) -> bytes | None:
+    """A template whose holes these makers fill; None where it does not fit."""
+    body, holes, struct = template.pieces[0], b"", TYPES.struct("dns_hole")
+    for hole, maker, piece in zip(template.holes, makers, template.pieces[1:], strict=True):
+        length = LENGTH[hole.rtype]
+        holes += struct.pack(at=len(body), length=length, maker=maker)
+        body += bytes(length) + piece
+    if not 0 < len(body) <= bounds()["BODY_BYTES"] or len(template.holes) > bounds()["MAX_HOLES"]:
+        return None
+    head = template.heads[0]
+    return TYPES.struct("template").pack(
+        generation=generation,
+        size=template.size,
+        beyond=min(template.beyond, _SHORT),
+        body=len(body),
+        cell=cell,
+        sum=sum_of(body),
+        flags=head[:2],
+        counts=head[4:AT],
+        is_signed=int(template.signed),
+        by_edns=int(template.by_edns),
+        holes=len(template.holes),
+        hole=holes,
+        data=body,
+    )
+
+
+def sum_of(data: bytes) -> int:
+    """The sum of the 16-bit words in the order of memory (RFC 1071 section 2)."""
+    words: tuple[int, ...] = unpack(f"={(len(data) + 1) // 2}H", data + bytes(len(data) % 2))
+    total = sum(words)
+    while total > _SHORT:
+        total = (total & _SHORT) + (total >> 16)
+    return total
+
+
+def requester(source: bytes, listener: int, ecs: Ecs | None, maker: int) -> bytes:
+    """The key of what is ready for a source (4 or 16 bytes) that asks at a listener with an ECS option."""
+    return TYPES.struct("requester").pack(
+        source=source.rjust(16, b"\0"),
+        ecs=ecs.address.packed.ljust(16, b"\0") if ecs else b"",
+        maker=maker,
+        listener=listener,
+        version=4 if len(source) == 4 else 6,
+        family=_FAMILY[ecs.address.version] if ecs else 0,
+        bits=ecs.source_prefix if ecs else 0,
+    )
+
+
+_FAMILY = {4: 1, 6: 2}
+
+
+def ready(vip: Vip, length: int, scope: int, cell: int, generation: int) -> bytes:
+    """An address of so many bytes, the ECS scope that its answer needs, and where it is counted."""
+    address = vip.address.to_bytes(length, "big")
+    return TYPES.struct("ready").pack(address=address, generation=generation, cell=cell, scope=scope)
+
+
+def leave(generation: int) -> bytes:
+    """What is ready for whom a guarded listener answers."""
+    return TYPES.struct("ready").pack_sparse(generation=generation)
+
+
+def door(address: str, port: int) -> bytes:
+    """The key of an address that is answered on."""
+    packed = ip_address(address).packed
+    return TYPES.struct("door_key").pack(
+        address=packed.rjust(16, b"\0"), port=port.to_bytes(2, "big"), version=4 if len(packed) == 4 else 6
+    )

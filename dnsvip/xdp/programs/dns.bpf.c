@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Answers frequent DNS questions in the kernel: with the bytes that dnsvip/dns/hotpath/fastpath.py gives, from answers
+ * and addresses that user space has made before (dnsvip/dns/io/xdp). It decides nothing by itself: whatever is not in
+ * the maps goes to the server untouched, and is told to user space where it is missing again. */
+#include "dns_maps.h"
+#include "parse.h"
+
+#define QUESTION 12 /* offset in a message */
+#define OPT_FIXED 11
+#define ECS_FIXED 8
+#define ECS_CODE 8
+#define HOPS 64
+#define ONES 0x0101010101010101ULL
+
+struct dns_head {
+	__be16 id;
+	__u8 flags[2];
+	__be16 counts[4];
+};
+
+/* An OPT record (RFC 6891 section 6.1.2), and the ECS option that may follow (RFC 7871 section 6). */
+struct opt {
+	__u8 name;
+	__be16 type;
+	__be16 size;
+	__u8 rcode;
+	__u8 version;
+	__be16 flags;
+	__be16 length;
+	__be16 code;
+	__be16 option_length;
+	__be16 family;
+	__u8 source;
+	__u8 scope;
+	__u8 address[16];
+} __attribute__((packed));
+
+/* A question while it is being answered; offsets count from the first byte of its message. */
+struct asking {
+	__u32 message; /* frame offset */
+	__u32 end;     /* of the question */
+	__u32 length;  /* of the message */
+	__u32 opt;     /* bytes of the OPT record */
+	__u32 room;    /* for an answer without it */
+	__u32 wants_signatures;
+	__u64 sum; /* of the words of the question, in the order of memory */
+};
+
+static __always_inline __u64 sum_of(__u64 word)
+{
+	return (word & 0xffffffff) + (word >> 32);
+}
+
+static __always_inline __u64 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* A sum of bytes that begin at this offset (RFC 1071 section 2 (B)). */
+static __always_inline __u64 sum_at(__u32 offset, __u64 sum)
+{
+	sum = fold(sum);
+	return offset & 1 ? __builtin_bswap16(sum) : sum;
+}
+
+/* Upper-case letters in lower case, eight bytes at a time. */
+static __always_inline __u64 lowered(__u64 word)
+{
+	__u64 low = word & ~(ONES * 0x80);
+	__u64 from_a = low + ONES * (0x80 - 'A'), past_z = low + ONES * (0x7f - 'Z');
+
+	return word | ((from_a ^ past_z) & ~word & ONES * 0x80) >> 2;
+}
+
+static __always_inline struct dns_work *dns_work(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&dns_works, &zero);
+}
+
+/* Tells user space about the question in work.asked, where the same was missing before. */
+static __always_inline void tell(struct dns_work *w, __u64 what)
+{
+	__u32 place, mark;
+	__u32 *known;
+
+	what *= 0x9e3779b97f4a7c15ULL;
+	what ^= what >> 32;
+	what *= 0xbf58476d1ce4e5b9ULL;
+	place = what % SEEN;
+	mark = what >> 32;
+	known = bpf_map_lookup_elem(&seen, &place);
+	if (!known)
+		return;
+	if (*known == mark)
+		bpf_ringbuf_output(&missing, &w->asked, offsetof(struct asked, wire) + (w->asked.length & 1023),
+				   BPF_RB_NO_WAKEUP);
+	else
+		*known = mark;
+}
+
+/* Parses a frame down to the UDP payload, for the addresses that it answers; returns 0 where it is none of them. */
+static __always_inline struct door *enter(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c,
+					  struct asking *a)
+{
+	struct packet *p = &w->packet;
+	struct door_key key = {};
+	struct ethhdr *ethernet;
+	struct udp_head *udp;
+	__u32 type = parse_ethernet(ctx, p), length, upper;
+
+	ethernet = bytes_at(ctx, 0, sizeof(*ethernet));
+	if (!ethernet || __builtin_memcmp(ethernet->h_dest, c->mac, ETH_ALEN))
+		return NULL;
+	if (type == ETH_P_IPV6) {
+		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (!ip || (bpf_ntohl(ip->word) >> 28) != 6 || ip->next != IPPROTO_UDP)
+			return NULL;
+		p->key.version = 6;
+		__builtin_memcpy(p->key.source, ip->source, 32);
+		length = bpf_ntohs(ip->length);
+		upper = p->network + sizeof(*ip);
+	} else if (type == ETH_P_IP) {
+		struct ip4_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+		__u16 *words = (void *)ip;
+		__u64 sum = 0;
+
+		if (!ip || ip->version_length != 0x45 || ip->protocol != IPPROTO_UDP ||
+		    ip->piece & bpf_htons(0x3fff))
+			return NULL;
+#pragma clang loop unroll(full)
+		for (int n = 0; n < 10; n++)
+			sum += words[n];
+		if (fold(sum) != 0xffff)
+			return NULL;
+		p->key.version = 4;
+		p->key.source[0] = p->key.destination[0] = 0;
+		p->key.source[1] = (__u64)ip->source << 32;
+		p->key.destination[1] = (__u64)ip->destination << 32;
+		length = bpf_ntohs(ip->length) - sizeof(*ip);
+		upper = p->network + sizeof(*ip);
+	} else {
+		return NULL;
+	}
+	udp = bytes_at(ctx, upper, sizeof(*udp));
+	if (!udp || bpf_ntohs(udp->length) != length || !udp->source_port ||
+	    (p->key.version == 6 && !udp->check) || upper + length > frame_length(ctx))
+		return NULL;
+	key.address[0] = p->key.destination[0];
+	key.address[1] = p->key.destination[1];
+	key.port = udp->destination_port;
+	key.version = p->key.version;
+	p->upper = upper;
+	a->message = upper + sizeof(*udp);
+	a->length = length - sizeof(*udp);
+	if (is_martian(&p->key))
+		return NULL;
+	return bpf_map_lookup_elem(&doors, &key);
+}
+
+/* Reads the question into work.name; returns 0 where it is none that is recognized. */
+static __always_inline int read_question(struct dns_work *w, struct asking *a)
+{
+	struct dns_head *head = (void *)w->asked.wire;
+	__u64 *words = (void *)(w->asked.wire + QUESTION);
+	__u32 n, at, tail, ended = 0;
+	__u64 word, zeros, mask;
+
+	if (head->flags[0] > 1 || head->counts[0] != bpf_htons(1) || head->counts[1] || head->counts[2] ||
+	    bpf_ntohs(head->counts[3]) > 1)
+		return 0;
+	a->sum = 0;
+	at = QUESTION;
+#pragma clang loop unroll(full)
+	for (n = 0; n < NAME_BYTES / 8; n++) {
+		word = ended ? 0 : __le64_to_cpu(words[n]);
+		zeros = (word - ONES) & ~word & ONES * 0x80;
+		if (!ended && zeros) {
+			mask = (zeros & -zeros) - 1;
+			word &= mask;
+			/* the number of whole bytes below the zero */
+			at += ((((mask + 1) >> 7) - 1 & ONES) * ONES >> 56) + 1;
+			ended = 1;
+		} else if (!ended) {
+			at += 8;
+		}
+		word = __cpu_to_le64(word);
+		a->sum += sum_of(word);
+		w->name.name[n] = lowered(word);
+	}
+	opaque(at);
+	if (!ended || at > QUESTION + NAME_BYTES || at + 4 > a->length)
+		return 0;
+	tail = *(__u32 *)(w->asked.wire + at);
+	if ((tail & bpf_htonl(0xffff)) != bpf_htonl(1))
+		return 0;
+	w->name.type = *(__be16 *)(w->asked.wire + at);
+	a->sum += sum_at(at, tail);
+	a->end = at + 4;
+	return 1;
+}
+
+/* Reads the OPT record; returns 0 where it is none that is recognized. */
+static __always_inline int read_opt(struct dns_work *w, struct asking *a)
+{
+	struct dns_head *head = (void *)w->asked.wire;
+	__u32 end = a->end, source, bytes, size;
+	__u64 hi, lo, mask_hi, mask_lo;
+	struct opt *opt;
+
+	w->who.family = w->who.bits = 0;
+	w->who.ecs[0] = w->who.ecs[1] = 0;
+	a->opt = a->wants_signatures = 0;
+	a->room = 512;
+	if (!head->counts[3])
+		return a->length == end;
+	if (end > QUESTION + NAME_BYTES + 4)
+		return 0;
+	opt = (void *)(w->asked.wire + end);
+	if (a->length < end + OPT_FIXED || opt->name || opt->type != bpf_htons(41) || opt->rcode || opt->version ||
+	    opt->flags & bpf_htons(0x7fff))
+		return 0;
+	a->opt = OPT_FIXED + bpf_ntohs(opt->length);
+	if (a->length != end + a->opt)
+		return 0;
+	size = bpf_ntohs(opt->size);
+	size = size < 512 ? 512 : size > EDNS_SIZE ? EDNS_SIZE : size;
+	a->room = size - a->opt;
+	a->wants_signatures = !!opt->flags;
+	if (!opt->length)
+		return 1;
+	if (a->opt < OPT_FIXED + ECS_FIXED || opt->code != bpf_htons(ECS_CODE) || opt->scope)
+		return 0;
+	source = opt->source;
+	if (!source || source > (opt->family == bpf_htons(1) ? 32 : opt->family == bpf_htons(2) ? 128 : 0))
+		return 0;
+	bytes = (source + 7) / 8;
+	if (a->opt != OPT_FIXED + ECS_FIXED + bytes || bpf_ntohs(opt->option_length) != 4 + bytes)
+		return 0;
+	__builtin_memcpy(w->who.ecs, opt->address, 16);
+	hi = bpf_be64_to_cpu(w->who.ecs[0]);
+	lo = bpf_be64_to_cpu(w->who.ecs[1]); /* what follows the record is zero */
+	mask_hi = source >= 64 ? 0 : ~0ULL >> (source & 63);
+	mask_lo = source >= 128 ? 0 : source > 64 ? ~0ULL >> (source & 63) : ~0ULL;
+	if ((hi & mask_hi) | (lo & mask_lo))
+		return 0;
+	w->who.family = bpf_ntohs(opt->family);
+	w->who.bits = source;
+	return 1;
+}
+
+static __always_inline __u64 requester_hash(const struct requester *who)
+{
+	return who->source[0] * 3 + who->source[1] * 5 + who->ecs[0] * 7 + who->ecs[1] * 11 + who->maker + who->bits;
+}
+
+/* What is ready for work.who from a maker; NULL where nothing is. */
+static __always_inline struct ready *ready_of(struct dns_work *w, const struct dns_config *c, __u32 maker)
+{
+	struct ready *ready;
+
+	w->who.maker = maker;
+	ready = bpf_map_lookup_elem(&requesters, &w->who);
+	if (ready && ready->generation == c->addresses)
+		return ready;
+	tell(w, requester_hash(&w->who));
+	return NULL;
+}
+
+/* The UDP checksum that makes all of it add up; RFC 768: never 0. */
+static __always_inline __u16 checksum_of(__u64 sum)
+{
+	__u16 check = ~fold(sum);
+
+	return check ? check : 0xffff;
+}
+
+/* Turns the headers of a question into those of an answer, whose message has this sum and length. */
+static __always_inline int turn(struct xdp_md *ctx, struct dns_work *w, __u64 sum, __u32 length)
+{
+	struct packet *p = &w->packet;
+	struct ethhdr *ethernet = bytes_at(ctx, 0, sizeof(*ethernet));
+	struct udp_head *udp = bytes_at(ctx, p->upper, sizeof(*udp));
+	__u8 mac[ETH_ALEN];
+	__be16 port;
+
+	if (!ethernet || !udp)
+		return 0;
+	__builtin_memcpy(mac, ethernet->h_dest, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, mac, ETH_ALEN);
+	port = udp->source_port;
+	udp->source_port = udp->destination_port;
+	udp->destination_port = port;
+	length += sizeof(*udp);
+	udp->length = bpf_htons(length);
+	sum += (__u64)udp->source_port + udp->destination_port + 2 * (__u64)udp->length + bpf_htons(IPPROTO_UDP);
+	sum = fold(sum) + fold(sum_of(p->key.source[0]) + sum_of(p->key.source[1])) +
+	      fold(sum_of(p->key.destination[0]) + sum_of(p->key.destination[1]));
+	udp->check = checksum_of(sum);
+	if (p->key.version == 6) {
+		struct ip6_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+
+		if (!ip)
+			return 0;
+		ip->word = bpf_htonl(6U << 28);
+		ip->length = bpf_htons(length);
+		ip->hops = HOPS;
+		__builtin_memcpy(ip->source, p->key.destination, 16);
+		__builtin_memcpy(ip->destination, p->key.source, 16);
+	} else {
+		struct ip4_head *ip = bytes_at(ctx, p->network, sizeof(*ip));
+		__u16 *words = (void *)ip;
+
+		if (!ip)
+			return 0;
+		ip->tos = 0;
+		ip->length = bpf_htons(length + sizeof(*ip));
+		ip->piece = 0;
+		ip->ttl = HOPS;
+		ip->source = p->key.destination[1] >> 32;
+		ip->destination = p->key.source[1] >> 32;
+		ip->check = 0;
+		sum = 0;
+#pragma clang loop unroll(full)
+		for (int n = 0; n < 10; n++)
+			sum += words[n];
+		ip->check = ~fold(sum);
+	}
+	return 1;
+}
+
+/* Writes the header of the answer; returns the sum of its words, 0 where the frame is too short. */
+static __always_inline __u64 write_head(struct xdp_md *ctx, const struct asking *a, const struct template *t)
+{
+	struct dns_head *head = bytes_at(ctx, a->message, sizeof(*head));
+	__be16 edns = a->opt ? bpf_htons(1) : 0;
+	__be16 flags;
+	__u64 sum;
+
+	if (!head)
+		return 0;
+	flags = t->flags | (head->flags[0] & 1 ? bpf_htons(0x100) : 0);
+	__builtin_memcpy(head->flags, &flags, 2);
+	head->counts[1] = t->counts[0];
+	head->counts[2] = t->counts[1];
+	head->counts[3] = t->counts[2] + edns;
+	sum = (__u64)head->id + flags + head->counts[0] + head->counts[1] + head->counts[2] + head->counts[3];
+	return sum;
+}
+
+/* Writes the answer into the frame, which has grown; returns the sum of what it wrote. Negative where it could not. */
+static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w, struct asking *a,
+					  struct template *t, struct ready **ready, __u32 scope)
+{
+	__u32 body = t->body, start = a->message + a->end, n, length, at;
+	struct opt *opt;
+	__u64 sum = sum_at(a->end, t->sum);
+
+	opaque(body);
+	if (!body || body > BODY_BYTES || bpf_xdp_store_bytes(ctx, start, t->data, body))
+		return -1;
+#pragma clang loop unroll(full)
+	for (n = 0; n < MAX_HOLES; n++) {
+		__u64 *words;
+
+		if (!ready[n])
+			break;
+		words = (void *)ready[n]->address;
+		length = t->hole[n].length == 4 ? 4 : 16;
+		at = t->hole[n].at;
+		if (length == 4 ? bpf_xdp_store_bytes(ctx, start + at, ready[n]->address, 4)
+				: bpf_xdp_store_bytes(ctx, start + at, ready[n]->address, 16))
+			return -1;
+		sum += sum_at(a->end + at, sum_of(words[0]) + sum_of(words[1]));
+	}
+	if (a->opt) {
+		__u32 end = a->end;
+		__u64 words[OPT_BYTES / 8];
+		__u64 part = 0;
+
+		opaque(end);
+		if (end > QUESTION + NAME_BYTES + 4)
+			return -1;
+		opt = (void *)(w->asked.wire + end);
+		opt->size = bpf_htons(EDNS_SIZE);
+		if (w->who.family)
+			opt->scope = scope;
+		length = a->opt;
+		opaque(length);
+		if (length < OPT_FIXED || length > OPT_BYTES || bpf_xdp_store_bytes(ctx, start + body, opt, length))
+			return -1;
+		__builtin_memcpy(words, opt, sizeof(words));
+#pragma clang loop unroll(full)
+		for (n = 0; n < OPT_BYTES / 8; n++)
+			part += sum_of(words[n]);
+		sum += sum_at(a->end + body, part);
+	}
+	return sum;
+}
+
+/* Makes the frame so long: at its end, or where there is no room (veth) at its beginning, with everything up to the end
+ * of the question moved there. Returns 0 where neither is possible; the frame is then as it was. */
+static __always_inline int resize(struct xdp_md *ctx, struct dns_work *w, const struct asking *a, __u32 length)
+{
+	__u32 own = frame_length(ctx), more = length - own, head = a->message + a->end;
+
+	if (!bpf_xdp_adjust_tail(ctx, (int)(length - own)))
+		return 1;
+	opaque(head);
+	if (length <= own || head < sizeof(struct ethhdr) || head > HEAD_BYTES ||
+	    bpf_xdp_load_bytes(ctx, 0, w->head, head) || bpf_xdp_adjust_head(ctx, -(int)more))
+		return 0;
+	return !bpf_xdp_store_bytes(ctx, 0, w->head, head);
+}
+
+static __always_inline void count_answer(__u32 cell)
+{
+	__u64 *number = bpf_map_lookup_elem(&cells, &cell);
+
+	if (number)
+		++*number;
+}
+
+/* Answers a packet; anything but DNS_ANSWERED leaves it as it was. */
+static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
+{
+	struct ready *ready[MAX_HOLES + 1] = {};
+	struct dns_config *c;
+	struct asking a = {};
+	struct template *t;
+	struct door *door;
+	__u32 zero = 0, length, n, scope = 0, cell;
+	__u64 now;
+	__s64 sum, head;
+
+	c = bpf_map_lookup_elem(&dns_config, &zero);
+	if (!c)
+		return DNS_OFF;
+	door = enter(ctx, w, c, &a);
+	if (!door)
+		return DNS_NOT_OURS;
+	now = c->now ? c->now : bpf_ktime_get_coarse_ns();
+	if (now >= c->until)
+		return DNS_OFF;
+	length = a.length;
+	opaque(length);
+	if (length < QUESTION + 5 || length > LONGEST ||
+	    bpf_xdp_load_bytes(ctx, a.message, w->asked.wire, length))
+		return DNS_UNUSUAL;
+	__builtin_memset(w->asked.wire + length, 0, OPT_BYTES);
+	w->asked.source[0] = w->packet.key.source[0];
+	w->asked.source[1] = w->packet.key.source[1];
+	w->asked.length = length;
+	w->asked.listener = door->listener;
+	w->asked.version = w->packet.key.version;
+	if (!read_question(w, &a))
+		return DNS_UNUSUAL;
+	t = bpf_map_lookup_elem(&templates, &w->name);
+	if (!t || t->generation != c->names) {
+		__u64 what = w->name.type;
+
+#pragma clang loop unroll(full)
+		for (n = 0; n < NAME_BYTES / 8; n++)
+			what = (what ^ w->name.name[n]) * 0x100000001b3ULL;
+		tell(w, what);
+		return DNS_UNKNOWN_NAME;
+	}
+	if (!t->body)
+		return DNS_UNKNOWN_NAME;
+	if (!read_opt(w, &a) || (a.opt && !t->by_edns) || (w->who.family && door->guarded))
+		return DNS_UNKNOWN_OPTION;
+	if (a.wants_signatures && t->is_signed)
+		return DNS_SIGNED;
+	if (t->size > a.room || a.room >= t->beyond)
+		return DNS_TOO_BIG;
+	w->who.source[0] = w->packet.key.source[0];
+	w->who.source[1] = w->packet.key.source[1];
+	w->who.listener = door->listener;
+	w->who.version = w->packet.key.version;
+	if ((t->holes || door->guarded) && now >= c->address_until)
+		return DNS_OFF;
+	if (door->guarded && !ready_of(w, c, 0))
+		return DNS_UNKNOWN_REQUESTER;
+	cell = t->cell;
+#pragma clang loop unroll(full)
+	for (n = 0; n < MAX_HOLES; n++) {
+		if (n >= t->holes)
+			break;
+		ready[n] = ready_of(w, c, t->hole[n].maker);
+		if (!ready[n])
+			return DNS_UNKNOWN_REQUESTER;
+		if (ready[n]->scope > scope)
+			scope = ready[n]->scope;
+		cell = t->cell + ready[n]->cell;
+	}
+	length = a.end + t->body + a.opt;
+	if (!resize(ctx, w, &a, a.message + length))
+		return DNS_NOT_SENT;
+	sum = write_answer(ctx, w, &a, t, ready, scope);
+	head = write_head(ctx, &a, t);
+	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length))
+		return DNS_REASONS;
+	count_answer(cell);
+	return DNS_ANSWERED;
+}
+
+SEC("xdp")
+int dns(struct xdp_md *ctx)
+{
+	struct dns_work *w = dns_work();
+	__u32 reason = w ? answer(ctx, w) : DNS_OFF;
+	__u64 *number;
+
+	if (reason >= DNS_REASONS)
+		return XDP_ABORTED; /* half written; what was checked before rules it out */
+	number = bpf_map_lookup_elem(&dns_reasons, &reason);
+	if (number)
+		++*number;
+	return reason == DNS_ANSWERED ? XDP_TX : XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

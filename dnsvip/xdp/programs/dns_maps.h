@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The maps of the DNS program, and the working memory of a packet. Sizes marked "resized" are set before loading. */
+#pragma once
+#include "packet.h"
+
+enum dns_bounds {
+	NAME_BYTES = 88,   /* of the longest name, in a multiple of 8 */
+	BODY_BYTES = 448,  /* of an answer, behind its question */
+	LONGEST = 512,     /* bytes of a question */
+	MAX_HOLES = 2,     /* addresses in an answer */
+	MAX_CELLS = 4096,  /* ways in which answers are counted */
+	SEEN = 65536,
+	EDNS_SIZE = 1232,  /* of our OPT records */
+	TEMPLATES = 16384, /* resized */
+	REQUESTERS = 65536 /* resized */
+};
+
+/* Why a packet is left to the server, and how many are answered. */
+enum dns_reason {
+	DNS_ANSWERED,
+	DNS_NOT_OURS,          /* no question over UDP to a listener, or in a packet that is unusual */
+	DNS_OFF,               /* no process feeds the maps, or answers are about to change */
+	DNS_UNUSUAL,           /* no plain question of class IN, or a name that is too long */
+	DNS_UNKNOWN_NAME,      /* there is no answer for the name and type */
+	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO and ECS */
+	DNS_SIGNED,            /* DO, where there are signatures */
+	DNS_TOO_BIG,           /* another answer is for so little room */
+	DNS_UNKNOWN_REQUESTER, /* there is no address for the requester */
+	DNS_NOT_SENT,          /* the frame could not grow */
+	DNS_REASONS
+};
+
+/* What holds for all packets. Times are of the kernel's monotonic clock, in nanoseconds. */
+struct dns_config {
+	__u64 until;         /* templates are valid */
+	__u64 address_until; /* addresses are */
+	__u64 now;           /* where not 0: the time, for tests */
+	__u32 names;         /* the generation of valid templates */
+	__u32 addresses;     /* that of valid addresses */
+	__u8 mac[8];         /* the interface's own address */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dns_config);
+} dns_config SEC(".maps");
+
+/* An address that a listener answers on; an IPv4 address is in the last four bytes. */
+struct door_key {
+	__be64 address[2];
+	__be16 port;
+	__u8 version;
+	__u8 zero[5];
+};
+
+struct door {
+	__u8 listener;
+	__u8 guarded; /* it answers only some: those in map `requesters` */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct door_key);
+	__type(value, struct door);
+} doors SEC(".maps");
+
+/* The name in lower case as in a message, then zeros. */
+struct asked_name {
+	__u64 name[NAME_BYTES / 8];
+	__be16 type;
+	__u16 zero[3];
+};
+
+/* An address to fill in: where in the body, 4 or 16 bytes, made by which maker. */
+struct dns_hole {
+	__u16 at;
+	__u8 length;
+	__u8 zero;
+	__u16 maker;
+};
+
+/* An answer as dnsvip/dns/hotpath/templates.py has it. */
+struct template {
+	__u32 generation;
+	__u16 size;   /* of the answer without OPT */
+	__u16 beyond; /* in so much room there is more in it */
+	__u16 body;   /* bytes of what follows the question; 0: the answer is the server's */
+	__u16 cell;   /* where it is counted; with holes, that of the address is added */
+	__u16 sum;    /* of the body, holes being zero, as if it began at an even offset */
+	__be16 flags; /* of the header, without RD */
+	__be16 counts[3];
+	__u8 is_signed; /* DO asks for signatures */
+	__u8 by_edns;   /* it is the answer to EDNS too */
+	__u8 holes;
+	__u8 zero;
+	struct dns_hole hole[MAX_HOLES];
+	__u8 data[BODY_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, TEMPLATES);
+	__type(key, struct asked_name);
+	__type(value, struct template);
+} templates SEC(".maps");
+
+/* Who asks, for an address of a maker; 0 stands for leave to ask at a guarded listener. */
+struct requester {
+	__be64 source[2];
+	__be64 ecs[2];
+	__u16 maker;
+	__u8 listener;
+	__u8 version;
+	__u8 family; /* of ECS; 0: there is none */
+	__u8 bits;   /* SOURCE PREFIX-LENGTH */
+	__u16 zero;
+};
+
+struct ready {
+	__u8 address[16];
+	__u32 generation;
+	__u16 cell;
+	__u8 scope;
+	__u8 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, REQUESTERS);
+	__type(key, struct requester);
+	__type(value, struct ready);
+} requesters SEC(".maps");
+
+/* Answers by how they are counted (dnsvip/dns/counters.py). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_CELLS);
+	__type(key, __u32);
+	__type(value, __u64);
+} cells SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DNS_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} dns_reasons SEC(".maps");
+
+/* Marks of what was missing lately: what is missing twice is told to user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SEEN);
+	__type(key, __u32);
+	__type(value, __u32);
+} seen SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} missing SEC(".maps");
+
+/* A question, as it goes into `missing`. What follows it in memory is zero. */
+struct asked {
+	__be64 source[2];
+	__u16 length;
+	__u8 listener;
+	__u8 version;
+	__u8 wire[LONGEST + 492]; /* a power of two in all, so that the verifier follows */
+};
+
+#define OPT_BYTES 40 /* a multiple of 8, and room for the longest OPT record that is recognized */
+
+#define HEAD_BYTES (22 + 40 + 8 + 12 + NAME_BYTES + 4) /* of the longest headers, with the question */
+
+struct dns_work {
+	struct asked asked; /* first, so that the name in it is at a multiple of 8 */
+	struct asked_name name;
+	struct requester who;
+	struct packet packet;
+	__u8 head[HEAD_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dns_work);
+} dns_works SEC(".maps");
+
+const struct {
+	enum dns_bounds dns_bounds;
+	enum dns_reason dns_reason;
+} shared_enums SEC("enums") = {};

@@ -1,0 +1,302 @@
+"""What the program takes, what it leaves to the server, and when it stops answering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from dnsvip.dns.counters import Counters
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.io.xdp import image
+from dnsvip.dns.io.xdp.cells import BLOCK, Cells
+from dnsvip.dns.io.xdp.feeder import LEASE_NS, Feeder
+from dnsvip.dns.protection.proxy import FrontEnds
+from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.synthesis.issuer import Kind
+from dnsvip.site import Anonymous, Cluster, NonceOf, Snapshot, Step
+from dnsvip.site.node_dns import Listener
+from dnsvip.xdp.objects import XDP_PASS, XDP_TX
+from tests.dns.hotpath.test_fastpath import ECS, opt, question
+from tests.dns.io.xdp.kernel import HOSTS, OURS, Kernel, answer_in, frame, loaded, packet
+from tests.dns.world import world_snapshot
+from tests.samples import NOW
+
+pytestmark = pytest.mark.usefixtures("kernel")
+
+RESOLVER, CLIENT, STRANGER = "192.0.2.1", "2001:db8:77::5", "203.0.113.9"
+PLAIN, MADE = question("mail.example.test", 1), question("www.example.test")
+FOUR, SIX = HOSTS["public"][4], HOSTS["public"][6]
+WHOLE6 = frame(packet(CLIENT, SIX, PLAIN))
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    world = world_snapshot()
+    classify = replace(world.site.classify, trust_ecs_from=(ip_network("192.0.2.1/32"),))
+    web = world.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    clusters = {**world.site.clusters, "web": replace(web, anonymous=Anonymous.ENCODED)}
+    return replace(world, site=replace(world.site, classify=classify, clusters=clusters))
+
+
+@pytest.fixture(scope="module")
+def program(snapshot: Snapshot) -> Iterator[Kernel]:
+    """One that knows PLAIN and MADE from CLIENT; each test leaves it so."""
+    with loaded(FastPath(Engine(snapshot))) as made:
+        for wire in (PLAIN, MADE):
+            made.ask_until_known(wire, CLIENT)
+            made.ask_until_known(wire, STRANGER)
+        yield made
+
+
+def right(snapshot: Snapshot, wire: bytes, source: str, listener: str = "public", now: float = NOW) -> bytes | None:
+    return Engine(snapshot).decide(wire, ip_address(source), Arrival(listener, Transport.UDP), now).wire
+
+
+def passes(program: Kernel, asked: bytes, reason: str) -> None:
+    """The frame is left to the server, untouched and counted by this reason."""
+    before = program.feeder.reasons()[reason]
+    assert program.run(asked) == (XDP_PASS, asked)
+    assert program.feeder.reasons()[reason] == before + 1
+
+
+@pytest.mark.parametrize("tags", [b"", b"\x81\x00\0\7", b"\x88\xa8\0\7\x81\x00\0\x09"])
+@pytest.mark.parametrize(("source", "to"), [(STRANGER, FOUR), (CLIENT, SIX)])
+@pytest.mark.parametrize("wire", [PLAIN, MADE])
+def test_answers_leave_as_questions_came(program: Kernel, tags: bytes, source: str, to: str, wire: bytes) -> None:
+    """With up to two VLAN tags, and with padding behind a short packet, the answer has right headers and checksums."""
+    for padding in (b"", bytes(18)):
+        asked = frame(packet(source, to, wire), tags, padding)
+        action, out = program.run(asked)
+        assert action == XDP_TX
+        assert answer_in(out, asked) == program.ask(wire, source)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda p: frame(packet(STRANGER, FOUR, PLAIN, options=b"\1\1\1\1")),
+        lambda p: frame(packet(STRANGER, FOUR, PLAIN), b"\x81\x00\0\7" * 3),
+        lambda p: frame(packet(STRANGER, "198.51.100.99", PLAIN)),
+        lambda p: frame(packet(STRANGER, FOUR, PLAIN, dport=5353)),
+        lambda p: frame(packet(STRANGER, FOUR, PLAIN, port=0)),
+        lambda p: frame(packet("127.0.0.1", FOUR, PLAIN)),
+        lambda p: frame(packet("ff02::1", SIX, PLAIN)),
+        lambda p: p[:5] + b"\1" + p[6:],  # another machine's
+        lambda p: p[:20] + b"\x20" + p[21:],  # the first fragment
+        lambda p: p[:21] + b"\x01" + p[22:],  # another one
+        lambda p: p[:23] + b"\x06" + p[24:],  # TCP
+        lambda p: p[:24] + bytes((p[24] ^ 1,)) + p[25:],  # a damaged header
+        lambda p: p[:39] + bytes((p[39] + 1,)) + p[40:],  # longer than it is
+        lambda p: p[:-1],
+        lambda p: p[:30],
+        lambda p: WHOLE6[:-4],
+        lambda p: WHOLE6[:20] + b"\0" + WHOLE6[21:],  # an extension header
+        lambda p: WHOLE6[:60] + b"\0\0" + WHOLE6[62:],  # no checksum
+    ],
+)
+def test_what_is_no_question_to_us(program: Kernel, damage: Callable[[bytes], bytes]) -> None:
+    """Whatever is unusual below DNS is left to the kernel's own network stack."""
+    passes(program, damage(frame(packet(STRANGER, FOUR, PLAIN))), "not-ours")
+
+
+@pytest.mark.parametrize(
+    ("wire", "reason"),
+    [
+        (question("mail.example.test", 1, flags=0x2800), "unusual"),
+        (question("mail.example.test", 1, flags=0x8000), "unusual"),
+        (PLAIN[:-1] + b"\3", "unusual"),
+        (PLAIN[:5] + b"\2" + PLAIN[6:], "unusual"),
+        (PLAIN[:11] + b"\2" + PLAIN[12:] + opt(), "unusual"),
+        (question(f"{'x' * 60}.{'y' * 40}.example.test"), "unusual"),
+        (PLAIN[:14], "unusual"),
+        (PLAIN + bytes(600), "unusual"),
+        (question("nothing.example.test"), "unknown-name"),
+        (question("mail.example.test", 99), "unknown-name"),
+        (question("mail.example.test", 1, opt(b"\0\x0a\0\x08" + bytes(8))), "unknown-option"),
+        (question("mail.example.test", 1, opt(b"\0\x03\0\0")), "unknown-option"),
+        (question("mail.example.test", 1, opt(do=0x40)), "unknown-option"),
+        (question("mail.example.test", 1, opt(ECS[:6] + b"\x20\0" + bytes([198, 51, 7]))), "unknown-option"),
+        (question("mail.example.test", 1, opt(ECS[:6] + b"\x17\0" + bytes([198, 51, 7]))), "unknown-option"),
+        (question("mail.example.test", 1, opt(ECS[:6] + b"\x18\1" + bytes([198, 51, 7]))), "unknown-option"),
+        (PLAIN + b"x", "unknown-option"),
+        (question("www.example.test", 28, opt(ECS + bytes([10, 9, 8]))), "unknown-requester"),
+    ],
+)
+def test_what_the_server_answers(program: Kernel, wire: bytes, reason: str) -> None:
+    """Each question that the program does not know is counted by why."""
+    passes(program, frame(packet(STRANGER, FOUR, wire)), reason)
+
+
+def test_a_mark_is_not_enough(program: Kernel) -> None:
+    """User space is told of what is missing twice, not of what comes once."""
+    program.learn()
+    program.ask(question("once.example.test"), STRANGER)
+    assert program.learn() == 0
+    program.ask(question("once.example.test"), STRANGER)
+    assert program.learn() == 1
+
+
+def test_names_that_do_not_exist_are_not_asked_about_again(program: Kernel) -> None:
+    """What the server alone answers is known to be so: it is told once."""
+    for _ in range(4):
+        program.ask(question("never.example.test"), STRANGER)
+        told = program.learn()
+    assert told == 0
+
+
+def test_a_change_of_clients_is_in_the_next_answer(snapshot: Snapshot) -> None:
+    """With another engine no address of the one before is given, and templates of the same names stay."""
+    fast = FastPath(Engine(snapshot))
+    with loaded(fast) as program:
+        before = program.ask_until_known(MADE, CLIENT)
+        program.ask_until_known(PLAIN, CLIENT)
+        clients = {name: client for name, client in snapshot.site.clients.items() if name != "acme"}
+        changed = replace(snapshot, generation=2, site=replace(snapshot.site, clients=clients))
+        fast = FastPath(Engine(changed, fast.engine), fast)
+        program.feeder.use(fast)
+        program.at(NOW)
+        assert program.ask(PLAIN, CLIENT) is not None
+        assert program.ask(MADE, CLIENT) is None
+        after = program.ask_until_known(MADE, CLIENT)
+        assert after == right(changed, MADE, CLIENT) != before
+
+
+def test_a_change_of_names_is_in_the_next_answer(snapshot: Snapshot) -> None:
+    """With another zone nothing of the one before is answered."""
+    fast = FastPath(Engine(snapshot))
+    with loaded(fast) as program:
+        program.ask_until_known(PLAIN, CLIENT)
+        zone = snapshot.site.zones["example.test"]
+        zones = {**snapshot.site.zones, "example.test": replace(zone, text=zone.text + "\nmail 60 A 192.0.2.222\n")}
+        changed = replace(snapshot, generation=2, site=replace(snapshot.site, zones=zones))
+        program.feeder.use(FastPath(Engine(changed, fast.engine), fast))
+        program.at(NOW)
+        assert program.ask(PLAIN, CLIENT) is None
+        assert program.ask_until_known(PLAIN, CLIENT) == right(changed, PLAIN, CLIENT)
+
+
+def test_the_lease(snapshot: Snapshot) -> None:
+    """Without a sign of life nothing is answered after the lease, and no address after the slot."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        for wire in (PLAIN, MADE):
+            program.ask_until_known(wire, CLIENT)
+        config = image.TYPES.struct("dns_config")
+        values = config.unpack(program.maps["dns_config"].get(bytes(4)) or b"")
+        for late, answers in ((0, (True, True)), (LEASE_NS - 1, (True, True)), (LEASE_NS, (False, False))):
+            moved = values | {"now": values["now"] + late, "address_until": values["until"]}
+            program.maps["dns_config"].put(bytes(4), config.pack(**moved))
+            assert tuple(bool(program.ask(wire, CLIENT)) for wire in (PLAIN, MADE)) == answers
+        moved = values | {"address_until": values["now"]}
+        program.maps["dns_config"].put(bytes(4), config.pack(**moved))
+        assert (bool(program.ask(PLAIN, CLIENT)), program.ask(MADE, CLIENT)) == (True, None)
+        program.feeder.stop()
+        assert program.ask(PLAIN, CLIENT) is None
+
+
+def test_the_next_slot(snapshot: Snapshot) -> None:
+    """In the next slot a client has another address, which the program learns anew."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        before = program.ask_until_known(MADE, CLIENT)
+        program.at(NOW + 400_000)
+        assert program.ask(MADE, CLIENT) is None
+        after = program.ask_until_known(MADE, CLIENT)
+        assert after == right(snapshot, MADE, CLIENT, now=NOW + 400_000) != before
+
+
+def test_a_guarded_listener(snapshot: Snapshot) -> None:
+    """A listener that refuses strangers does so in the kernel's presence: only whom it answers gets answers there."""
+    listeners = (Listener("127.0.0.1:53", "public", allow=(ip_network("203.0.113.0/24"),)), Listener("[::1]:53", "six"))
+    with loaded(FastPath(Engine(snapshot, listeners=listeners))) as program:
+        for _ in range(5):
+            assert program.ask(PLAIN, RESOLVER) is None
+            program.learn()
+        assert program.ask_until_known(PLAIN, STRANGER) == right(snapshot, PLAIN, STRANGER)
+        assert program.ask(PLAIN, RESOLVER) is None
+        assert program.ask_until_known(PLAIN, RESOLVER, "six") is not None
+        assert program.ask(question("mail.example.test", 1, opt(ECS + bytes([198, 51, 100]))), STRANGER) is None
+
+
+def test_front_ends_speak_for_others(snapshot: Snapshot) -> None:
+    """What a front end sends is left to the server, which reads its header."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        program.feeder = Feeder(
+            program.maps, HOSTS, FastPath(Engine(snapshot)), FrontEnds((ip_network("192.0.2.0/24"),))
+        )
+        program.feeder.open(OURS[:6], {(FOUR, 53): "public", (SIX, 53): "public"})
+        program.at(NOW)
+        for _ in range(5):
+            assert program.ask(MADE, RESOLVER) is None
+            program.learn()
+        assert program.ask_until_known(MADE, STRANGER)
+
+
+def test_a_nonce_for_each_answer(snapshot: Snapshot) -> None:
+    """An address that is of one answer alone is never given twice."""
+    web = snapshot.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    clusters = {**snapshot.site.clusters, "web": replace(web, nonce=NonceOf.ANSWER)}
+    changed = replace(snapshot, site=replace(snapshot.site, clusters=clusters))
+    with loaded(FastPath(Engine(changed))) as program:
+        for _ in range(5):
+            assert program.ask(MADE, CLIENT) is None
+            program.learn()
+
+
+def test_a_closed_door(program: Kernel) -> None:
+    """Addresses that the machine has no more are not answered on."""
+    program.feeder.open(OURS[:6], {(SIX, 53): "public"})
+    assert program.ask(PLAIN, STRANGER) is None
+    program.feeder.open(OURS[:6], {(host, 53): name for name, hosts in HOSTS.items() for host in hosts.values()})
+    assert program.ask(PLAIN, STRANGER) is not None
+
+
+def test_full_maps(snapshot: Snapshot) -> None:
+    """With more requesters than there is room for, each gets its own address or none."""
+    with loaded(FastPath(Engine(snapshot)), requesters=1024) as program:
+        answered = 0
+        for n in range(3000):
+            source = f"2001:db8:{n % 1500:x}::1"
+            got = program.ask(MADE, source)
+            if got is None:
+                program.ask(MADE, source)
+                program.learn()
+                got = program.ask(MADE, source)
+            if got is not None:
+                answered += 1
+                if n % 50 == 0:
+                    assert got == right(snapshot, MADE, source)
+        assert answered > 2000
+
+
+def test_cells() -> None:
+    """Each way of ending has its number, as long as there are any; what has none is left to the server."""
+    cells = Cells(2 * BLOCK)
+    assert cells.of_template(DnsOutcome.ANSWER, 0, holes=False) == 0
+    assert cells.of_template(DnsOutcome.NODATA, 0, holes=False) == 1
+    assert cells.of_template(DnsOutcome.SERVICE, 0, holes=True) == BLOCK
+    assert cells.of_template(DnsOutcome.SERVICE, 3, holes=True) is None
+    numbers = [cells.of_address(Step.ECS, Kind.ENCODED, f"tier-{n}") for n in range(BLOCK + 1)]
+    assert numbers == [*range(BLOCK), None]
+    used = dict(cells.used())
+    assert used[1] == (DnsOutcome.NODATA, 0, None, None, None)
+    assert used[BLOCK + 7] == (DnsOutcome.SERVICE, 0, Step.ECS, Kind.ENCODED, "tier-7")
+    assert len(used) == 2 + BLOCK
+
+
+def test_counters(snapshot: Snapshot) -> None:
+    """Answers are added to the counters once."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        for _ in range(3):
+            program.ask_until_known(MADE, CLIENT)
+        counters = Counters()
+        assert program.feeder.collect(counters) == 3
+        assert program.feeder.collect(counters) == 0
+        assert counters.outcomes[DnsOutcome.SERVICE] == counters.messages == 3
+        assert counters.tiers == {"gold": 3}
+        assert set(program.feeder.reasons()) >= {"answered", "not-ours", "unknown-name"}

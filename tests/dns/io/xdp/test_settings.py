@@ -1,0 +1,47 @@
+"""Settings of the node file that do not go together with answers in the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dnsvip.errors import ConfigError
+from dnsvip.site.io.files import load_node
+
+NODE = """
+database = "sqlite:///site.db"
+[dns]
+xdp = { interface = "eth0" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("rate_limit = { responses_per_second = 5 }", "dns.xdp: does not go with dns.rate_limit"),
+        ('[log]\nqueries = { file = "q" }', "dns.xdp: does not go with log.queries"),
+        ('[log]\ndnstap = { receiver = "unix:d" }', "dns.xdp: does not go with log.dnstap"),
+        ('[dispatch]\nmode = "xdp"\ninterface = "eth0"', "dns.xdp.interface: is that of .dispatch. too"),
+    ],
+)
+def test_refused(tmp_path: Path, more: str, said: str) -> None:
+    """What cannot work is refused with a line that says what to change."""
+    (tmp_path / "node.toml").write_text(NODE + more)
+    with pytest.raises(ConfigError, match=said):
+        load_node(tmp_path / "node.toml")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        '[dispatch]\nmode = "xdp"\ninterface = "eth1"',
+        '[dispatch]\nmode = "user"\ninterface = "eth0"',
+        '[log]\nflows = { file = "f" }',
+    ],
+)
+def test_accepted(tmp_path: Path, more: str) -> None:
+    """A dispatcher has another interface, or is in user space; flows are no questions."""
+    (tmp_path / "node.toml").write_text(NODE + more)
+    assert load_node(tmp_path / "node.toml").dns.xdp is not None

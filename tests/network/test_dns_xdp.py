@@ -1,0 +1,295 @@
+"""`[dns] xdp`: real programs ask a server over a veth pair, and the kernel answers what it knows."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dnsvip.demo.host import Host
+from dnsvip.demo.kernel import face, mount_pins
+from dnsvip.demo.netns import World
+from tests.network.dispatching import DNSVIP, apply, clusters, wait_until
+from tests.network.field import kernel_world
+
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
+
+FOUR, SIX = "192.0.2.53", "2001:db8:53::53"
+NODE = f"""
+database = "sqlite:///site.db"
+state_dir = "state"
+[dns]
+listen = [
+    {{ name = "four", address = "{FOUR}:53" }},
+    {{ name = "six", address = "[::]:53" }},
+]
+xdp = {{ interface = "eth0", pins = "PINS" }}
+[metrics]
+listen = "127.0.0.1:9000"
+"""
+ZONE = """
+@ 60 SOA ns h VERSION 1 1 1 60
+@ 60 NS ns
+ns 60 A 192.0.2.53
+version 60 TXT "VERSION"
+plain 60 A 198.51.100.9
+plain 60 AAAA 2001:db8:9::9
+big 60 TXT "LONG"
+"""
+SITE = (
+    clusters("fast", "fast = [8, 9]").replace("tag_bits = 24", "tag_bits = 24\nrenew = 86400")
+    + """
+[tier.fast]
+code = 1
+pool = "fast"
+[pool.fast]
+servers = [{ name = "fast-1", address = "fd00:10::11" }]
+[service."www.example.test"]
+cluster = "web"
+[zone."example.test"]
+file = "zone"
+[client.acme]
+id = 7
+tier = "fast"
+match = [{ ecs = "203.0.113.0/24" }]
+[classify]
+trust_ecs_from = ["192.0.2.0/24", "2001:db8:53::/64"]
+"""
+)
+
+
+class Pair:
+    """A client and a server on one cable."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.folder, self.pins = folder, folder / "bpffs"
+        self.client, self.server = world.host("client"), world.host("server")
+        mount_pins(world, self.pins)
+        world.link(
+            self.client,
+            self.server,
+            a_addrs=["192.0.2.7/24", "2001:db8:53::7/64"],
+            b_addrs=[f"{FOUR}/24", f"{SIX}/64"],
+            a_name="eth0",
+            b_name="eth0",
+        )
+        face(self.client, "eth0", self.pins)
+        self.node = folder / "node.toml"
+        self.node.write_text(NODE.replace("PINS", str(self.pins)))
+        self.process: subprocess.Popen[bytes] | None = None
+        self.change(1)
+
+    def change(self, version: int) -> None:
+        """Apply the site with this version of the zone."""
+        (self.folder / "zone").write_text(ZONE.replace("VERSION", str(version)).replace("LONG", "x" * 200 + '" "' * 3))
+        apply(self.folder, SITE)
+
+    def change_and_see(self, version: int) -> None:
+        """Apply it, and wait until it is answered."""
+        self.change(version)
+        wait_until(lambda: self.dig("version.example.test", "TXT", "+short") == f'"{version}"\n')
+
+    def serve(self) -> None:
+        """Start the server; return once it answers."""
+        log = self.folder / "serve.log"
+        before = self.log.count("answering in the kernel")
+        process = self.server.start(*DNSVIP, "serve", self.node, log=log)
+        wait_until(lambda: self.log.count("answering in the kernel") > before or process.poll() is not None, 60)
+        assert process.poll() is None, self.log
+        self.process = process
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        assert self.process
+        group = self.process
+        group.send_signal(number)
+        group.wait(30)
+
+    @property
+    def log(self) -> str:
+        file = self.folder / "serve.log"
+        return file.read_text() if file.exists() else ""
+
+    def dig(self, *words: str, server: str = FOUR, program: str = "dig") -> str:
+        retry = "+tries=1" if program == "dig" else "+retry=0"
+        return self.client.run(program, f"@{server}", retry, "+time=5", *words).stdout
+
+    def metrics(self) -> dict[str, int]:
+        """The sums of the DNS server's families, and the packets by what became of them."""
+        text = self.server.run("curl", "-s", "http://127.0.0.1:9000/metrics").stdout
+        totals: Counter[str] = Counter()
+        for name, labels, number in re.findall(r"^dnsvip_dns_(\w+)_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+            totals[name] += int(float(number))
+            if name == "xdp_packets":
+                totals[labels.split('"')[1]] += int(float(number))
+        return totals
+
+    def answered(self) -> int:
+        """How many questions the kernel has answered."""
+        return self.metrics()["answered"]
+
+    def until_all_known(self) -> None:
+        """Wait until the kernel answers all of a thousand questions."""
+
+        def counts() -> tuple[int, int]:
+            metrics = self.metrics()
+            return sum(metrics[why] for why in ("unknown-name", "unknown-requester", "off", "not-sent")), metrics[
+                "answered"
+            ]
+
+        def is_known() -> bool:
+            missed, before = counts()
+            wait_until(lambda: sum(counts()) > missed + before + 1000, 30)
+            return counts()[0] == missed
+
+        wait_until(is_known, 30)
+
+    def until_known(self, ask: Callable[[], object]) -> None:
+        """Ask until the kernel answers."""
+        for _ in range(20):
+            before = self.answered()
+            ask()
+            if self.answered() > before:
+                return
+            time.sleep(0.05)
+        raise AssertionError(self.metrics())
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with kernel_world() as world:
+        made = Pair(world, tmp_path_factory.mktemp("pair"))
+        made.serve()
+        yield made
+
+
+def body(text: str) -> list[str]:
+    """What dig and kdig show but for id, time and sizes."""
+    return [
+        line
+        for line in text.splitlines()
+        if line and not re.match(r";; (->>HEADER|Query|SERVER|WHEN|MSG|From|Rec|Time)", line)
+    ]
+
+
+@pytest.mark.parametrize(("program", "server"), [("dig", FOUR), ("kdig", SIX)])
+def test_real_clients(pair: Pair, program: str, server: str) -> None:
+    """dig and kdig get the same answer before and after the kernel knows it, plain and per client, with and without
+    EDNS, ECS and DO."""
+    cookies = ["+nocookie"] if program == "dig" else []
+    for words in (
+        ["plain.example.test", "A", "+noedns"],
+        ["PLAIN.example.test", "AAAA", *cookies, "+bufsize=1232"],
+        ["version.example.test", "TXT", "+dnssec", *cookies],
+        ["www.example.test", "AAAA", "+noedns"],
+        ["wWw.example.test", "AAAA", "+subnet=203.0.113.0/24", *cookies],
+        ["www.example.test", "AAAA", "+subnet=2001:db8:4::/48", *cookies],
+    ):
+        first = body(pair.dig(*words, server=server, program=program))
+        pair.until_known(lambda words=words: pair.dig(*words, server=server, program=program))  # type: ignore[misc]
+        assert body(pair.dig(*words, server=server, program=program)) == first
+
+
+def test_what_is_left_to_the_server(pair: Pair) -> None:
+    """Cookies, TCP, long answers and names that do not exist are the server's."""
+    for words in (
+        ["plain.example.test", "A"],
+        ["plain.example.test", "A", "+tcp", "+noedns"],
+        ["nothing.example.test", "A", "+noedns"],
+        ["version.example.test", "TXT", "+noedns", "+cd", "+opcode=4"],
+    ):
+        before = pair.answered()
+        for _ in range(4):
+            pair.dig(*words)
+        assert pair.answered() == before, words
+
+
+def test_totals_stay_right(pair: Pair) -> None:
+    """Each question is counted once, whoever answers it, by outcome, rcode, tier and transport; dnsperf loses none."""
+    queries = pair.folder / "queries"
+    queries.write_text("plain.example.test A\nwww.example.test AAAA\nversion.example.test TXT\nnone.example.test A\n")
+    families = ("messages", "responses", "queries", "transport")
+    before = pair.metrics()
+    said = pair.client.run("dnsperf", "-s", FOUR, "-d", str(queries), "-n", "2000", "-q", "20", timeout=60).stdout
+    assert re.search(r"Queries completed:\s+8000 \(100.00%\)", said), said
+    after = pair.metrics()
+    assert after["answered"] - before["answered"] > 5_000
+    assert {name: after[name] - before[name] for name in families} == dict.fromkeys(families, 8_000)
+    assert after["answers"] - before["answers"] == 2000
+
+
+def test_restart_crash_and_change_under_load(pair: Pair) -> None:
+    """While questions go on, the zone changes, the server crashes, is stopped and started again: no known question is
+    lost, none gets an answer of a version before one that was seen."""
+    pair.stop()
+    pair.node.write_text(pair.node.read_text().replace('"eth0",', '"eth0", keep = true,'))
+    pair.serve()
+    said = pair.folder / "asked"
+    asker = pair.client.start(*DNSVIP[:1], "-m", "tests.network.dns_asker", f"{FOUR},{SIX}", "example.test", log=said)
+    wait_until(lambda: said.exists() and "asking" in said.read_text(), 30)
+    for version in (2, 3):
+        pair.until_all_known()
+        pair.change_and_see(version)
+    pair.until_all_known()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        pair.stop(number)
+        pair.serve()
+        pair.until_all_known()
+    pair.change_and_see(4)
+    time.sleep(0.5)
+    asker.send_signal(signal.SIGTERM)
+    asker.wait(20)
+    result = json.loads(said.read_text().splitlines()[-1])
+    assert result["asked"] > 2000
+    assert (result["lost"], result["wrong"], result["version"]) == (0, [], 4)
+
+
+def test_removed_at_the_end(pair: Pair) -> None:
+    """Without `keep` nothing is left on the interface, and no pin."""
+    pair.stop()
+    pair.node.write_text(pair.node.read_text().replace(" keep = true,", ""))
+    pair.serve()
+    assert "xdp" in pair.server.ip("link", "show", "eth0")
+    pair.stop()
+    assert "xdp" not in pair.server.ip("link", "show", "eth0")
+    assert not list(pair.pins.rglob("*-dns/*"))
+
+
+def refused(pair: Pair, host: Host | None = None) -> str:
+    """What `dnsvip serve` says where it refuses to start."""
+    return (host or pair.server).run(*DNSVIP, "serve", pair.node, check=False, timeout=30).stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('interface = "eth0"', 'interface = "eth9"'), "'eth9' does not exist; there is: lo, eth0"),
+        (('interface = "eth0"', 'interface = "lo"'), "lo is no Ethernet interface"),
+        ((f'"{FOUR}:53"', '"127.0.0.1:53"'), "no listener of .dns. has an address that packets come to from outside"),
+    ],
+)
+def test_refusals(pair: Pair, change: tuple[str, str], said: str) -> None:
+    """What cannot work is refused with a line that says what to change."""
+    text = pair.node.read_text()
+    if "127.0.0.1:53" in change[1]:
+        text = text.replace('"[::]:53"', '"[::1]:53"')
+    pair.node.write_text(text.replace(*change))
+    try:
+        assert re.search(said, refused(pair))
+    finally:
+        pair.node.write_text(NODE.replace("PINS", str(pair.pins)))
+
+
+def test_another_program_is_there(pair: Pair) -> None:
+    """An interface that has another program is refused, and keeps it."""
+    pair.server.ip("link", "set", "dev", "eth0", "xdp", "pinned", str(pair.pins / "empty"))
+    try:
+        assert "eth0 already has another XDP program: detach it first" in refused(pair)
+    finally:
+        pair.server.ip("link", "set", "dev", "eth0", "xdp", "off")
