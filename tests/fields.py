@@ -57,6 +57,7 @@ BY_PATH: Mapping[str, Any] = {
     "zone.primaries": OMITTED,
     "zone.catalog": OMITTED,
     "zone.member_of": "catalog.test",
+    "zone.zonemd": OMITTED,  # excludes signed transfers
     "zone.primaries_tsig": OMITTED,
     "zone.primaries_ca": OMITTED,
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
@@ -120,6 +121,7 @@ def samples() -> list[Sample]:
         Sample(pool.kind, "tcp", pool.model, {"check": {"tcp": 81}}),
         Sample(client.kind, "own", client.model, own),
         Sample(zone.kind, "secondary.test", zone.model, secondary),
+        Sample(zone.kind, "digested.test", zone.model, {"text": ZONE, "zonemd": True}),
     ]
 
 

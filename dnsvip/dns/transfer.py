@@ -1,8 +1,9 @@
 """Zone transfers: AXFR (RFC 5936), and IXFR (RFC 1995) from the journal, by AXFR where that does not reach back.
 
-A service appears with the plain VIP and the plain IPv4 address. Messages are built while the peer takes them, and in
-steps, so a large zone costs no more memory and no longer turns than a small one. Every name keeps its case (RFC 5936
-section 3.4).
+A service appears with the plain VIP and the plain IPv4 address. A zone that is signed here is transferred unsigned, or
+with `transfer.signed` whole and signed, as the journal has no signatures. Messages are built while the peer takes them,
+and in steps, so a large zone costs no more memory and no longer turns than a small one. Every name keeps its case (RFC
+5936 section 3.4).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from types import MappingProxyType
 
+from dnsvip.dns.dnssec.chain import own_names, place_of
+from dnsvip.dns.dnssec.whole import WholeSigner
 from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.protocol.builder import STEP, steps
 from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
@@ -20,7 +23,7 @@ from dnsvip.dns.protocol.names import Labels, lowered, name_length
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.delta import records_of
-from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.lookup import Zones, is_authoritative
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.site import ClassCluster, Service, Site, Transfer, Zone
 from dnsvip.site.zone_changes import HALF, MODULUS, ZoneChange, chained, digest_of, since
@@ -56,6 +59,7 @@ class Transfers:
             apex: (site.zones[name], journals[name]) for name, apex in apexes.items() if name in journals
         }
         self._digested = frozenset(apex for name, apex in apexes.items() if site.zones[name].zonemd)
+        self._signed = frozenset(apex for name, apex in apexes.items() if site.zones[name].sends_signed)
         self._chains: dict[Labels, tuple[ZoneChange, ...]] = {}
         self._allowed: Mapping[Labels, Transfer] = {
             apex: transfer for name, apex in apexes.items() if (transfer := site.zones[name].transfer)
@@ -72,9 +76,9 @@ class Transfers:
                 self._beside.setdefault(zone.apex, []).extend(plain.values())
 
     def decide(
-        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: Transport
+        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: Transport, now: float
     ) -> TransferResponse:
-        """The answer to a question for AXFR or IXFR, signed with the key `key_name` where that is not None.
+        """The answer to a question for AXFR or IXFR at `now`, signed with the key `key_name` where that is not None.
 
         NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR where an answer
         is one message, over UDP and HTTPS. IXFR is answered with what has changed since, or with the whole zone where
@@ -96,7 +100,7 @@ class Transfers:
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
             if changes := self._since(zone.apex, query.serial):
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._differences(zone, changes))
-        return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self.records(zone))
+        return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._whole(zone, now))
 
     def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
         allowed = self._allowed.get(apex)
@@ -114,7 +118,7 @@ class Transfers:
     def _since(self, apex: Labels, serial: int) -> Sequence[ZoneChange] | None:
         """The changes that a secondary with this serial lacks; None where the journal cannot tell."""
         zone, journal = self._journals.get(apex, (None, ()))
-        if zone is None or apex in self._digested:  # the journal has no digests of earlier versions
+        if zone is None or apex in self._digested | self._signed:  # the journal has only what the zone's text has
             return None
         known = self._chains.get(apex)
         if known is None:
@@ -131,8 +135,29 @@ class Transfers:
                     yield record
         yield soa
 
+    def _whole(self, zone: CompiledZone, now: float) -> Iterator[RRset]:
+        """All record sets as the zone is transferred, the SOA first and last (RFC 5936 section 2.2)."""
+        if zone.keys is None or zone.apex not in self._signed:
+            yield from self.records(zone)
+            return
+        soa = zone.nodes[zone.apex][Type.SOA]
+        signer = WholeSigner(zone.apex, zone.keys, self._owners(zone), zone.negative.ttl, now)
+        yield soa
+        for name, node in zone.nodes.items():
+            yield from signer.signed(name, _with(node, self._plain.get(name, _NONE)))
+        for name in {rrset.owner: None for rrset in self._beside.get(zone.apex, ())}:
+            yield from signer.signed(lowered(name), self._plain[lowered(name)])
+        yield soa
+
+    def _owners(self, zone: CompiledZone) -> Sequence[bytes]:
+        """The places of the names that are the zone's own, with those of services, in order."""
+        own = own_names(zone.apex, zone.nodes) if zone.own_names is None else zone.own_names
+        beside = {lowered(rrset.owner) for rrset in self._beside.get(zone.apex, ())}
+        more = [place_of(name) for name in beside if is_authoritative(self._zones, zone, name)]
+        return sorted([*own, *more]) if more else own
+
     def records(self, zone: CompiledZone) -> Iterator[RRset]:
-        """All record sets, the SOA first and last (RFC 5936 section 2.2)."""
+        """All record sets, unsigned where they are signed here, the SOA first and last."""
         soa = zone.nodes[zone.apex][Type.SOA]
         yield soa
         presigned, left_out = zone.presigned, {Type.SOA}
@@ -149,6 +174,11 @@ class Transfers:
 
 
 _NONE: Mapping[int, RRset] = {}
+
+
+def _with(node: Mapping[int, RRset], plain: Mapping[int, RRset]) -> Mapping[int, RRset]:
+    """What a name has with the addresses of its service, which hide an alias."""
+    return {**{rtype: rrset for rtype, rrset in node.items() if rtype != Type.CNAME}, **plain} if plain else node
 
 
 def _plain(service: Service, site: Site) -> Mapping[int, RRset]:

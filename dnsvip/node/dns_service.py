@@ -29,6 +29,7 @@ from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.publishing import Publishing
 from dnsvip.node.reload import LiveConfig
+from dnsvip.node.resigning import Resigning
 from dnsvip.node.runtime_tuning import GcFreezer
 from dnsvip.node.sampled_logs import query_logs
 from dnsvip.node.secondaries import Secondaries
@@ -94,10 +95,10 @@ async def answering(
     duty = Duty(follower)
     notifying, secondaries = Notifying(server, follower, duty), Secondaries(server, follower, duty)
     agents, catalogs = ParentalAgents(server, follower, duty), Catalogs(server, follower, duty)
-    publishing = Publishing(settings, server, follower, duty)
+    publishing, resigning = Publishing(settings, server, follower, duty), Resigning(follower, duty)
 
     def reported() -> dict[str, Any]:
-        workers = secondaries, catalogs, notifying, agents, publishing
+        workers = secondaries, catalogs, notifying, agents, publishing, resigning
         warnings = [warning for worker in workers for warning in worker.warnings()]
         return _with_warnings({**compiling.reported(), **publishing.reported(), DUTY: True}, warnings)
 
@@ -113,6 +114,7 @@ async def answering(
         catalogs.run,
         agents.run,
         publishing.run,
+        resigning.run,
         TokenReport(server, follower).run,
     )
     tasks = [asyncio.create_task(work()) for work in works]

@@ -44,6 +44,14 @@ class Transfer:
     tsig: Annotated[
         DnsName | None, About("TSIG key", "Key that secondaries sign their requests with.", refers="tsig")
     ] = None
+    signed: Annotated[
+        bool,
+        About(
+            "Signed",
+            "Transfer the zone with its signatures and a chain of NSEC, for secondaries that validating resolvers ask; "
+            "always as a whole.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +221,11 @@ class Zone:
     def is_derived(self) -> bool:
         """Whether its text comes from elsewhere: from primaries, or as a catalog from the site."""
         return self.is_secondary or self.catalog is CatalogRole.PRODUCE
+
+    @property
+    def sends_signed(self) -> bool:
+        """Whether transfers of it have the signatures that are made here."""
+        return self.is_signed and self.transfer is not None and self.transfer.signed
 
     @property
     def is_signed(self) -> bool:

@@ -248,8 +248,20 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
         return
     if not zone.transfer.to and zone.transfer.tsig is None:
         yield Problem(f"{where}.transfer", 'say who may transfer the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
+    if zone.transfer.signed:
+        yield from _check_signed_transfer(f"{where}.transfer.signed", zone)
     if zone.transfer.tsig is not None:
         yield from refers(f"{where}.transfer.tsig", "tsig", zone.transfer.tsig, site.tsig_keys)
+
+
+def _check_signed_transfer(where: str, zone: Zone) -> Iterator[Problem]:
+    """Secondaries get new signatures with a higher serial, which the node raises; a digest would be of other data."""
+    if not zone.is_signed:
+        yield Problem(where, "is for zones that are signed here: set dnssec.enabled to true with it")
+    if zone.is_derived:
+        yield Problem(where, "is for zones whose serial is set here, not for secondary zones and catalogs")
+    if zone.zonemd:
+        yield Problem(where, "cannot be together with zonemd, whose digest would lack the signatures")
 
 
 def _check_service(where: str, service: Service, site: Site) -> Iterator[Problem]:

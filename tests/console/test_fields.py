@@ -105,6 +105,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "dnssec", "parental_agents"): ["192.0.2.53:53"],
     ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
+    ("zone", "transfer", "signed"): False,  # excludes the digest
     ("zone", "update"): [{"tsig": TRANSFER_KEY, "names": ["_acme-challenge.*", "*.walk.test"], "types": ["TXT"]}],
     ("tsig", "secret"): SECRET,
     ("dns_token", "digest"): "cd" * 32,

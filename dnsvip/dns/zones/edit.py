@@ -21,7 +21,7 @@ from dnsvip.dns.zones.content import UNREADABLE
 from dnsvip.dns.zones.rdata import read_type
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.rules import zone_problems
-from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, text_of
+from dnsvip.dns.zones.sets import Comment, Entry, Key, RecordSet, ZoneSets, entry_of, read_sets, text_of
 from dnsvip.dns.zones.zonefile import read_zone
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Zone
@@ -189,6 +189,15 @@ def finished(before: ZoneSets, sets: dict[Key, RecordSet], touched: Iterable[Key
         sets[soa] = replace(sets[soa], entries=(_raised(sets[soa].entries[0]),))
     _check(name, sets, [sets[key] for key in changed if key in sets])
     return ZoneSets(replace(before.zone, text=text_of(name, sets)), sets)
+
+
+def with_higher_serial(zone: Zone) -> Zone:
+    """The zone with its serial raised, in canonical form, and nothing else changed; raises InvalidSite."""
+    before, soa = read_sets(zone), (labels_of(zone.name), int(SOA))
+    if soa not in before.sets:
+        raise InvalidSite([Problem(f"zone.{zone.name}", "has no SOA record")])
+    raised = replace(before.sets[soa], entries=tuple(map(_raised, before.sets[soa].entries)))
+    return finished(before, {**before.sets, soa: raised}, [soa]).zone
 
 
 def _check(name: str, sets: Mapping[Key, RecordSet], changed: Iterable[RecordSet]) -> None:

@@ -94,6 +94,7 @@ def compile_zone(zone: Zone) -> CompiledZone:
     soa = nodes[apex][Type.SOA]
     minimum = int.from_bytes(_last_piece(soa)[-4:], "big")
     chained = zone.dnssec is not None and zone.dnssec.denial is DnssecDenial.NSEC
+    chained |= zone.transfer is not None and zone.transfer.signed
     names = own_names(apex, nodes) if chained else None
     negative, presigned = soa._replace(ttl=min(soa.ttl, minimum)), Presigned.of(apex, nodes)
     if presigned is not None:
