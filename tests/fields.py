@@ -60,6 +60,7 @@ BY_PATH: Mapping[str, Any] = {
     "zone.zonemd": OMITTED,  # excludes signed transfers
     "zone.primaries_tsig": OMITTED,
     "zone.primaries_ca": OMITTED,
+    "zone.transfer.certificates": ["ns2.example.net"],
     "zone.notify": ["192.0.2.53:53", "[2001:db8:53::1]:53"],
     "zone.update": [{"tsig": "spare-key", "names": ["_acme-challenge.*", "*.every.test"], "types": ["TXT", "AAAA"]}],
     "zone.dnssec.zsk_days": 30,

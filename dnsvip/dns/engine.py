@@ -211,7 +211,7 @@ class Engine:
         content = refusal(query, signature) or self._at_the_door(query, vips)
         if content is None and asks_for_all(query):
             try:
-                transfer = self._transfers.decide(query, source, vips.requester.tsig, transport, now)
+                transfer = self._transfers.decide(query, vips.requester, now)
                 if transfer.records is not None:
                     return (yield from self._transferred(query, transfer.records, signature, now))
                 content = Content(transfer.outcome, transfer.response)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from types import MappingProxyType
 
 from dnsvip.dns.dnssec.chain import own_names, place_of
 from dnsvip.dns.dnssec.whole import WholeSigner
 from dnsvip.dns.identity.arrival import Transport
+from dnsvip.dns.identity.identify import Requester
 from dnsvip.dns.protocol.builder import STEP, steps
 from dnsvip.dns.protocol.message import IN, MAX_SIZE, Opcode, Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered, name_length
@@ -75,38 +75,39 @@ class Transfers:
             if zone is not None and name not in zone.nodes:
                 self._beside.setdefault(zone.apex, []).extend(plain.values())
 
-    def decide(
-        self, query: Query, source: IPv4Address | IPv6Address, key_name: str | None, transport: Transport, now: float
-    ) -> TransferResponse:
-        """The answer to a question for AXFR or IXFR at `now`, signed with the key `key_name` where that is not None.
+    def decide(self, query: Query, requester: Requester, now: float) -> TransferResponse:
+        """The answer to a question for AXFR or IXFR at `now` (unix seconds).
 
         NOTAUTH for a name that is not our zone, REFUSED for requesters without permission and for AXFR where an answer
         is one message, over UDP and HTTPS. IXFR is answered with what has changed since, or with the whole zone where
         the journal does not reach back; with the SOA alone where the requester is up to date, and where an answer is
         one message, so that it retries over TCP (RFC 1995, 2).
         """
+        single = requester.transport.single
         zone = self._zones.by_apex.get(query.key)
         if query.key not in self._zones.by_apex:
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.NOTAUTH))
-        if not self._may(query.key, source, key_name) or (query.qtype == Type.AXFR and transport.single):
+        if not self._may(query.key, requester) or (query.qtype == Type.AXFR and single):
             return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.REFUSED))
         if zone is None:
             return TransferResponse(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
         if query.qtype == Type.IXFR:
             if query.serial is None:
                 return TransferResponse(DnsOutcome.TRANSFER, Response(Rcode.FORMERR))
-            if transport.single or (query.serial - serial_of(zone)) % MODULUS < HALF:
+            if single or (query.serial - serial_of(zone)) % MODULUS < HALF:
                 soa = zone.nodes[zone.apex][Type.SOA]
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True, answer=(soa,)))
             if changes := self._since(zone.apex, query.serial):
                 return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._differences(zone, changes))
         return TransferResponse(DnsOutcome.TRANSFERRED, Response(aa=True), self._whole(zone, now))
 
-    def _may(self, apex: Labels, source: IPv4Address | IPv6Address, key_name: str | None) -> bool:
-        allowed = self._allowed.get(apex)
-        if allowed is None:
+    def _may(self, apex: Labels, requester: Requester) -> bool:
+        allowed, source = self._allowed.get(apex), requester.source
+        if allowed is None or (allowed.tls and requester.transport not in _PRIVATE):
             return False
-        known = allowed.tsig is None or allowed.tsig == key_name
+        known = allowed.tsig is None or allowed.tsig == requester.tsig
+        if allowed.certificates and not frozenset(allowed.certificates) & frozenset(requester.tls):
+            return False
         near = not allowed.to or any(source.version == net.version and source in net for net in allowed.to)
         return known and near
 
@@ -174,6 +175,9 @@ class Transfers:
 
 
 _NONE: Mapping[int, RRset] = {}
+
+_PRIVATE = frozenset((Transport.TLS, Transport.QUIC))
+"""Transports of transfers that nobody on the path can read (RFC 9103, RFC 9250)."""
 
 
 def _with(node: Mapping[int, RRset], plain: Mapping[int, RRset]) -> Mapping[int, RRset]:

@@ -14,7 +14,7 @@ from dnsvip.address.proof import Bind
 from dnsvip.site.choices import ClientState, Networks, Step
 from dnsvip.site.declare import About
 from dnsvip.site.routing import MOST_OWN_SERVERS, OwnServer
-from dnsvip.site.values import LONGEST_VALUE, STRICT, AttributeWords, Name, Network
+from dnsvip.site.values import LONGEST_VALUE, STRICT, AttributeWords, Name, Network, certificate_name
 
 MOST_MATCHES, MOST_TRUSTED = 4096, 4096
 """Matches of one client, and networks of trusted resolvers."""
@@ -63,27 +63,12 @@ PLACE_FORMS: Mapping[str, str] = {
 }
 """Kind of place in `{ geo = "KIND:CODE" }` -> pattern of its code."""
 
-FINGERPRINT = "sha256:"
-"""What the fingerprint of a certificate begins with in `{ tls = "sha256:HEX" }`."""
-
-
-def _certificate_name(text: str) -> str:
-    name = text.lower()
-    if name.startswith("cn=") and "," not in name:
-        name = name.removeprefix("cn=")
-    if name.startswith(FINGERPRINT):
-        name = FINGERPRINT + name.removeprefix(FINGERPRINT).replace(":", "")
-        if not re.fullmatch(f"{FINGERPRINT}[0-9a-f]{{64}}", name):
-            raise ValueError('must be a name in the certificate, or "sha256:" and 64 hexadecimal digits')
-    return name
-
-
 MATCH_FORMS: Mapping[Step, Callable[[str], str]] = {
     Step.SOURCE: _network,
     Step.ECS: _network,
     Step.GEO: _place,
     Step.TSIG: lambda name: name.lower().rstrip("."),
-    Step.TLS: _certificate_name,
+    Step.TLS: certificate_name,
 }
 """Step -> the canonical form of its value; other steps keep the value as it is written."""
 

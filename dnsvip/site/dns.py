@@ -15,6 +15,7 @@ from dnsvip.site.values import (
     AttributeWords,
     Authorities,
     Base64,
+    CertificateName,
     Digest,
     DnsKey,
     DnsName,
@@ -35,7 +36,8 @@ LEAST_ZSK_DAYS = 15
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Who may transfer a zone (AXFR): a secondary in one of `to` that signs with `tsig`; both, where both are given."""
+    """Who may transfer a zone (AXFR, IXFR): a secondary in one of `to` that signs with `tsig` and shows one of
+    `certificates`; all of these that are given."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     to: Annotated[
@@ -52,6 +54,17 @@ class Transfer:
             "always as a whole.",
         ),
     ] = False
+    tls: Annotated[
+        bool, About("TLS only", "Whether the zone is transferred over TLS (RFC 9103) and QUIC (RFC 9250) alone.")
+    ] = False
+    certificates: Annotated[
+        tuple[CertificateName, ...],
+        About(
+            "Certificates",
+            "Names in client certificates, or `sha256:` and their fingerprints, one of which secondaries show.",
+            most=1024,
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,8 +246,9 @@ def _check_zone(where: str, zone: Zone, site: Site) -> Iterator[Problem]:
         yield Problem(f"{where}.catalog", text)
     if zone.transfer is None:
         return
-    if not zone.transfer.to and zone.transfer.tsig is None:
-        yield Problem(f"{where}.transfer", 'say who may transfer the zone: to = ["192.0.2.0/24"], tsig = "KEY" or both')
+    if not zone.transfer.to and zone.transfer.tsig is None and not zone.transfer.certificates:
+        right = 'to = ["192.0.2.0/24"], tsig = "KEY", certificates = ["ns2.example.net"], or several'
+        yield Problem(f"{where}.transfer", f"say who may transfer the zone: {right}")
     if zone.transfer.signed:
         yield from _check_signed_transfer(f"{where}.transfer.signed", zone)
     if zone.transfer.tsig is not None:

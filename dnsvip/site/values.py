@@ -114,6 +114,23 @@ TLS = "tls://"
 """What the form of a DNS server over TLS (RFC 7858) begins with: tls://[2001:db8::1]:853#dns.example.test."""
 
 
+FINGERPRINT = "sha256:"
+"""What the fingerprint of a certificate begins with where names are compared."""
+
+
+def certificate_name(text: str) -> str:
+    """A name that a client certificate bears, as such names are compared: in lower case; "sha256:" and 64 hexadecimal
+    digits for its fingerprint. Raises ValueError."""
+    name = text.lower()
+    if name.startswith("cn=") and "," not in name:
+        name = name.removeprefix("cn=")
+    if name.startswith(FINGERPRINT):
+        name = FINGERPRINT + name.removeprefix(FINGERPRINT).replace(":", "")
+        if not re.fullmatch(f"{FINGERPRINT}[0-9a-f]{{64}}", name):
+            raise ValueError('must be a name in the certificate, or "sha256:" and 64 hexadecimal digits')
+    return name
+
+
 def _checked_base64(text: str) -> str:
     try:
         binascii.a2b_base64(text, strict_mode=True)
@@ -125,6 +142,8 @@ def _checked_base64(text: str) -> str:
 LONGEST_VALUE, MOST_ATTRIBUTES = 1024, 256
 """Characters of a match, an attribute and a secret, and attributes of an object: each change of one is kept in the
 audit."""
+
+CertificateName = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE), AfterValidator(certificate_name)]
 
 Base64 = Annotated[str, Field(min_length=4, max_length=LONGEST_VALUE), AfterValidator(_checked_base64)]
 

@@ -106,6 +106,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("zone", "dnssec", "foreign"): [f"256 3 15 {'A' * 43}="],
     ("zone", "transfer", "tsig"): TRANSFER_KEY,
     ("zone", "transfer", "signed"): False,  # excludes the digest
+    ("zone", "transfer", "certificates"): ["ns2.example.net", f"sha256:{'ab' * 32}"],
     ("zone", "update"): [{"tsig": TRANSFER_KEY, "names": ["_acme-challenge.*", "*.walk.test"], "types": ["TXT"]}],
     ("tsig", "secret"): SECRET,
     ("dns_token", "digest"): "cd" * 32,

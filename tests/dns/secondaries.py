@@ -12,16 +12,21 @@ import dns.query
 import dns.rdatatype
 
 from tests.dns.differential.peers import Bind, Knot, Nsd, Peer
+from tests.dns.io.tls_world import NAME, Authority
 from tests.dns.world import SECRET
 
 SECONDS = 30.0
 
+SECONDARY = "ns2.example.net"
+"""The name in the certificate of a secondary."""
+
 
 class Secondary:
-    """What a test asks of each of them. `primary` is the port of the server that it follows."""
+    """What a test asks of each of them. `primary` is the port of the server that it follows, over TLS where `tls` has
+    issued certificates for that and for this secondary (`SECONDARY`)."""
 
-    def __init__(self, folder: Path, zone: str, primary: int) -> None:
-        self.zone, self.primary = zone, primary
+    def __init__(self, folder: Path, zone: str, primary: int, tls: Authority | None = None) -> None:
+        self.zone, self.primary, self.tls = zone, primary, tls
         super().__init__(folder, {})  # type: ignore[call-arg]
 
     port: int
@@ -62,9 +67,15 @@ class SecondaryBind(Secondary, Bind):
 
     def configuration(self) -> str:
         key = f'key "transfer-key" {{ algorithm hmac-sha256; secret "{SECRET}"; }};\n'
+        by = "key transfer-key"
+        if self.tls is not None:
+            own = self.tls.folder / SECONDARY
+            key += f'tls primary {{ ca-file "{self.tls.file}"; remote-hostname "{NAME}";'
+            key += f' cert-file "{own}.pem"; key-file "{own}.key"; }};\n'
+            by += " tls primary"
         zone = (
             f'zone "{self.zone}" {{ type secondary; file "copy"; min-refresh-time 1; min-retry-time 1;'
-            f" primaries {{ 127.0.0.1 port {self.primary} key transfer-key; }};"
+            f" primaries {{ 127.0.0.1 port {self.primary} {by}; }};"
             " allow-notify { key transfer-key; 127.0.0.1; }; };\n"
         )
         return key + super().configuration() + zone
@@ -89,8 +100,14 @@ class SecondaryNsd(Secondary, Nsd):
     def configuration(self) -> str:
         key = f'key:\n  name: "transfer-key"\n  algorithm: hmac-sha256\n  secret: "{SECRET}"\n'
         zone = f'zone:\n  name: "{self.zone}"\n  zonefile: "copy"\n  allow-notify: 127.0.0.1 transfer-key\n'
-        zone += f"  request-xfr: 127.0.0.1@{self.primary} transfer-key\n  min-refresh-time: 1\n  min-retry-time: 1\n"
-        return super().configuration().replace("verbosity: 1", "verbosity: 2") + key + zone
+        by, verbose = "transfer-key", "verbosity: 2"
+        if self.tls is not None:
+            own = self.tls.folder / SECONDARY
+            key += f'tls-auth:\n  name: "primary"\n  auth-domain-name: "{NAME}"\n'
+            key += f'  client-cert: "{own}.pem"\n  client-key: "{own}.key"\n'
+            by, verbose = f"{by} primary", f'{verbose}\n  tls-cert-bundle: "{self.tls.file}"'
+        zone += f"  request-xfr: 127.0.0.1@{self.primary} {by}\n  min-refresh-time: 1\n  min-retry-time: 1\n"
+        return super().configuration().replace("verbosity: 1", verbose) + key + zone
 
 
 SECONDARIES: Mapping[str, type[Secondary]] = {"bind": SecondaryBind, "knot": SecondaryKnot, "nsd": SecondaryNsd}

@@ -19,8 +19,8 @@ import structlog
 
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.errors import PlatformError
-from dnsvip.site.clients import FINGERPRINT
 from dnsvip.site.node_listen import OURS, ListenerTls
+from dnsvip.site.values import FINGERPRINT
 
 MOST_HELD = 1 << 13
 """Bytes of records that wait to be decrypted, beyond which no more is read."""
