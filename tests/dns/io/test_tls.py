@@ -257,9 +257,10 @@ def test_padding(server: Running, authority: Authority, kind: str) -> None:
         query.use_tsig(dns.tsigkeyring.from_text({"acme-key": SECRET}), "acme-key")
     wire = query.to_wire()
     with connected(server.port, authority.context()) as tls:
-        tls.sendall(frame(wire))
-        padded = receive(tls)
-    assert len(padded) % BLOCK == 0
+        for _ in range(4):  # the last ones may be known by their bytes
+            tls.sendall(frame(wire))
+            padded = receive(tls)
+            assert len(padded) % BLOCK == 0
     message = dns.message.from_wire(padded, keyring=query.keyring, request_mac=query.mac)
     assert {option.otype for option in message.options} == {dns.edns.OptionType.PADDING}
     with socket.create_connection(("127.0.0.1", server.endpoints[1].port)) as plain:
