@@ -32,8 +32,8 @@ from cryptography.x509.verification import (
 from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
 from dnsvip.dns.io.tls import TokenOf, stamp_of, token_label
 from dnsvip.errors import PlatformError
-from dnsvip.site.clients import FINGERPRINT
 from dnsvip.site.node_listen import OURS, ListenerTls
+from dnsvip.site.values import FINGERPRINT
 
 WINDOW = 1 << 15
 """Bytes that a peer may send on a stream, and four times as many on all, before it hears from us."""
