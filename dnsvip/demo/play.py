@@ -19,7 +19,14 @@ from dnsvip.demo.report import Report
 from dnsvip.demo.stage import Stage
 from dnsvip.errors import DnsvipError, PlatformError
 
-NEEDED = {"unbound": "unbound", "dig": "bind9-dnsutils", "curl": "curl", "tcpdump": "tcpdump", "ss": "iproute2"}
+NEEDED = {
+    "unbound": "unbound",
+    "dig": "bind9-dnsutils",
+    "curl": "curl",
+    "openssl": "openssl",
+    "tcpdump": "tcpdump",
+    "ss": "iproute2",
+}
 """Programs that the acts run, and the Debian package of each."""
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from dnsvip.demo.topology import FAST, NAME_SERVER, PLAIN, PREFIX, RESOLVER, SLOW
 
 NAME = "www.example.test"
+DNS_NAME = "dns.example.test"
+"""What clients know the DNS server by over HTTPS."""
+
 API = f"http://[{NAME_SERVER}]:8053"
 
 
@@ -63,8 +66,12 @@ tier = "gold"
 match = [{{ tsig = "roamer-key" }}]
 proof = {{ bind = "address", required = true }}
 
+[client.courier]           # identified by a token, which the operator makes later
+id = 1003
+tier = "gold"
+
 [classify]
-order = ["tsig", "ecs", "source"]
+order = ["tsig", "token", "ecs", "source"]
 trust_ecs_from = ["{RESOLVER}/128"]
 """
 
@@ -74,6 +81,7 @@ $TTL 300
 @    IN SOA  ns hostmaster 1 3600 900 1209600 300
      IN NS   ns
 ns   IN AAAA {NAME_SERVER}
+dns  IN AAAA {NAME_SERVER}
 shop IN CNAME www
 """
 
@@ -82,6 +90,11 @@ database = "sqlite:///dnsvip.db"
 node = "one"
 [[dns.listen]]
 address = "[{NAME_SERVER}]:53"
+[[dns.listen]]
+address = "https://[{NAME_SERVER}]:443"
+[dns.tls]
+certificate = "dns.pem"
+key = "dns.key"
 [admin]
 listen = "[{NAME_SERVER}]:8053"
 [dispatch]

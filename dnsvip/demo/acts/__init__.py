@@ -13,6 +13,7 @@ from dnsvip.demo.acts.loss import lost_dispatcher
 from dnsvip.demo.acts.operator import set_up
 from dnsvip.demo.acts.proof import enrolled_client, forged_address
 from dnsvip.demo.acts.revoke import revocation
+from dnsvip.demo.acts.token import token_client
 from dnsvip.demo.acts.wire import direct_return
 from dnsvip.demo.record import Check
 from dnsvip.demo.stage import Stage
@@ -23,6 +24,7 @@ ACTS: tuple[Play, ...] = (
     set_up,
     plain_client,
     gold_client,
+    token_client,
     enrolled_client,
     forged_address,
     tier_change,

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 from dnsvip.demo.programs import listens, wait_ready
 from dnsvip.demo.record import Check
-from dnsvip.demo.site import API
+from dnsvip.demo.site import API, DNS_NAME
 from dnsvip.demo.stage import Stage
+
+_CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout dns.key -out dns.pem"
+    f" -subj /CN={DNS_NAME} -addext subjectAltName=DNS:{DNS_NAME} 2>/dev/null"
+)
+"""Makes the certificate of DNS over HTTPS."""
 
 
 def set_up(stage: Stage) -> Iterator[Check]:
     """The operator applies a site file and starts DNS, API and dispatcher."""
     host = stage.hosts.dispatcher
+    stage.run(host, "sh", "-c", _CERTIFICATE)
     stage.run(host, "dnsvip", "apply", "site.toml", "--config", "node.toml")
     again = stage.run(host, "dnsvip", "apply", "site.toml", "--config", "node.toml", "--dry-run")
     same = again.startswith("nothing to change")
