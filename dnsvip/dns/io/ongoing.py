@@ -76,9 +76,9 @@ class Ongoing(Generic[K]):
         self._later.clear()
 
     def _made(self, later: Later) -> None:
-        key = self._later.pop(later, None)
-        if key is None:
+        if later not in self._later:
             return
+        key = self._later.pop(later)
         wire = None if later.cancelled() else later.result()
         if wire is not None:
             self._send(key, wire)
