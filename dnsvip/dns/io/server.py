@@ -194,9 +194,10 @@ class DnsServer:
         return FastPath(engine, self.fast)
 
     def refresh(self) -> None:
-        """Use certificates that were renewed, and end streams whose token has ended since they opened."""
+        """Use certificates that were renewed, and the site's authorities; end streams whose token has ended since they
+        opened."""
         for terminator in self._terminators:
-            terminator.refresh()
+            terminator.refresh(self.engine.client_ca)
         tokens, now = self.engine.tokens, time.time()
         for stream in list(self._gate.streams):
             if isinstance(stream, Stream | Connection) and stream.token and tokens.stands(stream.token, now) is None:
@@ -275,7 +276,9 @@ class DnsServer:
 
     def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
         transport, sessions = _OVER_QUIC[listener.scheme]
-        credentials = QuicCredentials(listener.name, self._files(listener), list(sessions), self._token_of)
+        credentials = QuicCredentials(
+            listener.name, self._files(listener), list(sessions), self._token_of, self.engine.client_ca
+        )
         self._terminators.append(credentials)
         self._quic.listen(sock, Arrival(listener.name, transport), sessions, credentials)
 
@@ -284,7 +287,7 @@ class DnsServer:
         if "tcp" not in listener.protocols or not listener.scheme:
             return None
         protocols = [protocol for protocol in self._speaks(listener) if protocol]
-        terminator = Terminator(listener.name, self._files(listener), protocols, self._token_of)
+        terminator = Terminator(listener.name, self._files(listener), protocols, self._token_of, self.engine.client_ca)
         self._terminators.append(terminator)
         return terminator
 
