@@ -14,6 +14,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from dnsvip.dns.certification import PendingCertificate, asked_for, issued
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.discovery.resolver import local_zone
@@ -53,7 +54,7 @@ from dnsvip.dns.zones.lookup import LookupResult, Zones, resolve
 from dnsvip.dns.zones.signer import Signer
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import Problem
-from dnsvip.site import Snapshot
+from dnsvip.site import Client, Snapshot
 from dnsvip.site.isolation import Isolated, fault_of, isolate
 from dnsvip.site.node_dns import Listener
 
@@ -225,8 +226,18 @@ class Engine:
                 *of_zone, without_signature(wire, query.tsig_at), mac_of(signature), str(source), finish
             )
             return Reply(None, DnsOutcome.UPDATE, query=query, pending=pending)
+        if content is None and query.opcode == Opcode.QUERY and (wanted := self._certificate_for(query, vips)):
+            finish = lambda rcode, text: finished(  # noqa: E731
+                self._reply(query, issued(query, rcode, text), vips, signature, cookie, transport, now)
+            )
+            certificate = PendingCertificate(*wanted, str(source), finish)
+            return Reply(None, DnsOutcome.ENROLMENT, query=query, pending=certificate)
         content = content or self._look_up(query, vips, now)
         return (yield from self._reply(query, content, vips, signature, cookie, transport, now))
+
+    def _certificate_for(self, query: Query, vips: RequesterVips) -> tuple[Client, str] | None:
+        """Who asks for a certificate here, and for which key."""
+        return asked_for(query, vips.requester, self.tables.classifier, self.tables.services)
 
     def _updatable(self, query: Query, signature: Signature | None) -> tuple[str, str] | None:
         """The zone that an UPDATE names and the key that signed it, where that key may change the zone."""

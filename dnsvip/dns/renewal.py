@@ -36,7 +36,7 @@ def renewal(
     client = who.client if who else None
     if client is None:
         return None
-    record = RRset(query.qname, Type.TXT, 0, ((_strings(_document(client, site)),),))
+    record = RRset(query.qname, Type.TXT, 0, ((strings(_document(client, site)),),))
     owner = Owner(LookupResult.ANSWER, query.key, Type.TXT)
     return Content(DnsOutcome.ENROLMENT, Response(aa=True, answer=(record,)), owner)
 
@@ -49,6 +49,7 @@ def _document(client: Client, site: Site) -> bytes:
     return json.dumps(plain, separators=(",", ":")).encode()
 
 
-def _strings(text: bytes) -> bytes:
+def strings(text: bytes) -> bytes:
+    """The data of a TXT record with a text (RFC 1035 section 3.3.14)."""
     pieces = [text[at : at + LONGEST] for at in range(0, len(text), LONGEST)]
     return b"".join(bytes([len(piece)]) + piece for piece in pieces)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dnsvip.dns.protocol.message import Malformed, Query
 from dnsvip.dns.synthesis.issuer import Kind
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
     """The response to one message.
 
     `wire` is the response as sent, None where none is due; `more` yields the further messages of a zone transfer;
-    `pending` is an update that is to be made first.
+    `pending` is an update or a certificate that is to be made first.
     `query` is the message as parsed, None where the fast path recognized it by its bytes. `question` and `opt` are
     these parts of the response. `owner` is what rate limiting accounts by, None for errors. `cookie_valid` and
     `signature_verified` say how the requester proved its address or identity. `step`, `kind` and `tier` say, for a
@@ -43,7 +43,15 @@ class Reply(NamedTuple):
     kind: Kind | None = None
     tier: str | None = None
     more: Iterator[bytes] | None = None
-    pending: PendingUpdate | None = None
+    pending: Pending | None = None
+
+
+class Pending(Protocol):
+    """What the store is to do before there is a reply. `finish` makes the reply of an rcode and a text."""
+
+    @property
+    def finish(self) -> Callable[[int, str], Reply]:
+        """See above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.catalogs import Catalogs
+from dnsvip.node.certifying import Certifying, making
 from dnsvip.node.duty import Duty
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
@@ -90,7 +91,7 @@ async def answering(
         await compiling.now(identity, require_cookies)
 
     updating = Updating(live.node, follower)
-    server.updating(updating.make)
+    server.updating(making(updating, Certifying(follower)))
     follower.subscribe(take)
     duty = Duty(follower)
     notifying, secondaries = Notifying(server, follower, duty), Secondaries(server, follower, duty)

@@ -32,25 +32,25 @@ from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY, Query, Rcode
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.dns.refusals import failure
-from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
+from dnsvip.dns.reply import DnsOutcome, Pending, Reply
 from dnsvip.telemetry.sample_log import Every, Offered, Several
 
-MakeUpdate: TypeAlias = Callable[[PendingUpdate], Awaitable[tuple[int, str]]]
-"""Makes an update, or refuses it: the rcode, and why, for people."""
+Make: TypeAlias = Callable[[Pending], Awaitable[tuple[int, str]]]
+"""Makes an update or a certificate, or refuses it: the rcode, and the text of the answer or why, for people."""
 
 log = structlog.get_logger()
 
 
 class Responder:
     """Answers messages with `fast` and the engine behind it. All may be replaced at any time: `limiter` (None: no rate
-    limit), `samples`, which takes those queries that `every` picks, and `make_update` (None: all are refused)."""
+    limit), `samples`, which takes those queries that `every` picks, and `make` (None: all are refused)."""
 
     def __init__(self, engine: Engine, front_ends: FrontEnds, tally: Counter[str]) -> None:
         self.fast = FastPath(engine)
         self.limiter: Limiter | None = None
         self.samples: Offered[Sample] | None = None
         self.every: Every | Several[Sample] = Every(1)
-        self.make_update: MakeUpdate | None = None
+        self.make: Make | None = None
         self._front_ends, self._tally = front_ends, tally
         self._fast_failures = 0
         self.on_notify: Callable[[Labels], object] | None = None
@@ -115,21 +115,21 @@ class Responder:
 
     def _updated(
         self,
-        pending: PendingUpdate,
+        pending: Pending,
         wire: bytes,
         source: IPv4Address | IPv6Address,
         arrival: Arrival,
         now: float,
     ) -> Later:
         """The response to an update, once it is made or refused; counted and offered to the query log then."""
-        engine, make = self.fast.engine, self.make_update
+        engine, make = self.fast.engine, self.make
 
         async def updated() -> bytes | None:
             try:
                 rcode, why = (Rcode.REFUSED, "") if make is None else await make(pending)
                 reply = pending.finish(rcode, why)
             except Exception:  # noqa: BLE001 - as in `_deciding`
-                log.error("an update failed", zone=pending.zone, traceback=traceback.format_exc())
+                log.error("what a message asked for failed", traceback=traceback.format_exc())
                 reply = failure(wire)
             engine.counters.count(reply, arrival.transport)
             if self.samples is not None and self.every.picks(1):

@@ -30,7 +30,7 @@ from dnsvip.dns.io.quic import doq
 from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.server import QuicServer
-from dnsvip.dns.io.responder import MakeUpdate, Responder, Waiting
+from dnsvip.dns.io.responder import Make, Responder, Waiting
 from dnsvip.dns.io.tcp import Application, Listening, Stream
 from dnsvip.dns.io.tls import Terminator
 from dnsvip.dns.io.turns import DatagramTurns
@@ -203,9 +203,9 @@ class DnsServer:
             if isinstance(stream, Stream | Connection) and stream.token and tokens.stands(stream.token, now) is None:
                 stream.give_up("token_ended")
 
-    def updating(self, make: MakeUpdate | None) -> None:
-        """Have updates made by this from now on; None: refuse all."""
-        self._responder.make_update = make
+    def updating(self, make: Make | None) -> None:
+        """Have updates and certificates made by this from now on; None: refuse all."""
+        self._responder.make = make
 
     def sample(self, name: str, log: SampleLog[Sample, Any] | None, one_in: int = 1) -> None:
         """Offer one query in `one_in` to the log of this name from now on; None: none. Its counters have the name."""

@@ -137,6 +137,12 @@ def _usable(key: object, where: str, form: str) -> PublicKey:
     raise InvalidSite([Problem(where, form)])
 
 
+def der_of(pem: str) -> list[str]:
+    """Each certificate of a PEM text as DER in base64."""
+    certificates = x509.load_pem_x509_certificates(pem.encode())
+    return [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode() for certificate in certificates]
+
+
 def fingerprint(pem: str) -> str:
     """SHA-256 of a certificate."""
     return x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex()
