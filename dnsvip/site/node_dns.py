@@ -103,7 +103,7 @@ class XdpSettings:
     requesters: Annotated[
         int,
         Field(ge=1024, le=16_777_216),
-        About("Requesters", "Addresses made for requesters that the program keeps, at 128 bytes each."),
+        About("Requesters", "Requesters that the program knows, of each cluster that they ask for, at 192 bytes each."),
     ] = 262_144
     templates: Annotated[
         int,

@@ -59,7 +59,7 @@ class DispatchSettings:
 
     With `mode` xdp the kernel's program is attached to `interface`, which it takes the clients' packets from: by the
     driver, or with `generic` above a driver that cannot. What keeps it while no process runs is under `pins`, on a
-    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware (FIXED_TIME, map_writer.py).
+    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware (FIXED_TIME, xdp/ciphers.py).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT

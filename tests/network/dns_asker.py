@@ -2,7 +2,7 @@
 
     python -m tests.network.dns_asker SERVER[,SERVER ...] NAME
 
-NAME has a TXT record with the number of the zone's version, and NAME below `www` an address per client.
+`version` in zone NAME has a TXT record with the number of the zone's version, `often` an address per client.
 Prints one line of JSON: questions, lost (no answer in WAIT seconds), wrong (with examples), the last version seen.
 """
 
@@ -36,7 +36,7 @@ class Asker:
     def ask(self) -> None:
         """One question, random case and id; what is wrong with the answer is noted."""
         sock, kind = random.choice(self.sockets), random.choice(("TXT", "AAAA", "ECS"))
-        name = f"version.{self.zone}" if kind == "TXT" else f"www.{self.zone}"
+        name = f"version.{self.zone}" if kind == "TXT" else f"often.{self.zone}"
         name = "".join(random.choice((letter, letter.upper())) for letter in name)
         query = dns.message.make_query(name, "TXT" if kind == "TXT" else "AAAA", use_edns=kind == "ECS")
         if kind == "ECS":

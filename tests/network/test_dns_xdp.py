@@ -53,6 +53,16 @@ pool = "fast"
 servers = [{ name = "fast-1", address = "fd00:10::11" }]
 [service."www.example.test"]
 cluster = "web"
+[service."often.example.test"]
+cluster = "quick"
+[cluster.quick]
+prefix = "2001:db8:b:1::/64"
+plain = "2001:db8:b:1::1"
+layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+tag_bits = 24
+default_tier = "fast"
+anonymous = "encoded"
+renew = 1
 [zone."example.test"]
 file = "zone"
 [client.acme]

@@ -1,5 +1,5 @@
-"""What can be answered ahead of the server, in the kernel: templates that hold for a name, and addresses that hold for
-a requester until its slot ends. The fast path is the one that decides both (`FastPath.ahead`); nothing is decided here.
+"""What can be answered ahead of the server, in the kernel: templates that hold for a name, and what the addresses of a
+requester are made of. The fast path is the one that decides both (`FastPath.ahead`); nothing is decided here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Classified, Ecs
-from dnsvip.dns.synthesis.issuer import Vip
+from dnsvip.dns.synthesis.issuer import Issuer, Recipe, Vip
 
 
 class Asked(NamedTuple):
@@ -20,12 +20,13 @@ class Asked(NamedTuple):
 
 
 class Addressed(NamedTuple):
-    """The addresses in the answer to one requester, those of the template's holes: who that is, and the ECS option
-    that was looked at (None: the question had none)."""
+    """The addresses in the answer to one requester, those of the template's holes: who that is, the ECS option that
+    came along (None: there was none), and with what each address is made anew in every slot (None: it stays)."""
 
     who: Classified
     ecs: Ecs | None
     vips: Sequence[Vip]
+    recipes: Sequence[tuple[Issuer, Recipe] | None]
 
 
 class Ahead(NamedTuple):

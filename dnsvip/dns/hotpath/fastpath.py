@@ -210,10 +210,6 @@ class FastPath:
             job = self._job(key, listener, width, now)
         return Ahead(asked, template, job and self._addressed(job, template, now))
 
-    def steady(self, now: float) -> tuple[float, float]:
-        """The unix seconds around `now` (from, until) between which addresses are the same."""
-        return self._tables.vips.steady(now)
-
     def same_names(self, other: FastPath) -> bool:
         """Whether both have the same templates."""
         return self._loaded is other._loaded
@@ -239,14 +235,15 @@ class FastPath:
 
     def _addressed(self, job: Job, template: Template, now: float) -> Addressed | None:
         who, requester = self._asked(job)
-        vips = []
+        vips, recipes, made = [], [], self._tables.vips
         for hole in template.holes:
-            make = self._tables.vips.aaaa if hole.rtype == Type.AAAA else self._tables.vips.a
-            vip = make(hole.service, who, requester, now)
+            is_long = hole.rtype == Type.AAAA
+            vip = (made.aaaa if is_long else made.a)(hole.service, who, requester, now)
             if vip is None or vip.ttl != hole.ttl:
                 return None
             vips.append(vip)
-        return Addressed(who, job.opt.ecs, vips)
+            recipes.append(made.recipe(hole.service, who, requester) if is_long else None)
+        return Addressed(who, job.opt.ecs, vips, recipes)
 
     def _recognize(self, batch: Batch, place: int, sender: Sender) -> Job | Signed | Unlearned | Known:
         """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read

@@ -71,6 +71,14 @@ _ANSWER, _MOST = Struct("!dI"), 0xFFFF_FFFF
 _NO_ATTRIBUTES: Mapping[str, str | int] = {}
 
 
+class Recipe(NamedTuple):
+    """What all encoded VIPs of a requester are made of, whatever the slot: what nonces are hashes of besides the slot,
+    and all fields but nonce and expiry as one integer."""
+
+    hashed: bytes
+    payload: int
+
+
 class AnswerCount:
     """Tells the answers of one maker apart: what a nonce of an answer is made for."""
 
@@ -147,6 +155,29 @@ class Issuer:
         if self._is_fresh:
             return self._seal_fresh(key, who.client, now)
         return self._cache.get(key) or self._cache.put(key, self._seal(key, who.client))
+
+    @property
+    def nonce_key(self) -> bytes:
+        """The key of SipHash that nonces are made with."""
+        return self._nonce_key
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch whose keys it uses."""
+        return self._epoch
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster whose addresses it makes."""
+        return self._cluster
+
+    def recipe(self, who: Classified, requester: Requester) -> Recipe | None:
+        """For whoever makes the addresses that `issue` gives, but for those whose first nonce must not be issued; None
+        where a field does not fit."""
+        key = self._key(who, requester)
+        values = self._values(key, who.client, 0)
+        payload = self._pack(values | dict.fromkeys(values.keys() & {"nonce", "expiry"}, 0))
+        return None if payload is None else Recipe(key[:_HASHED], payload)
 
     def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         """`issue` for many at once."""

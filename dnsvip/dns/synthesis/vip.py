@@ -11,7 +11,7 @@ from math import inf
 from dnsvip.address.classes import ClassTable
 from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.protocol.message import Type
-from dnsvip.dns.synthesis.issuer import Issuer, Kind, Vip
+from dnsvip.dns.synthesis.issuer import Issuer, Kind, Recipe, Vip
 from dnsvip.dns.synthesis.own import NETWORK_BITS, TICKET, OwnMaker
 from dnsvip.errors import ObjectError
 from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, NonceOf, Service, Snapshot
@@ -71,6 +71,14 @@ class VipMaker:
             return None
         plain = self._plainly(service, who, session)
         return plain or self._issuer(service).issue(who, requester, now, session)
+
+    def recipe(self, service: Service, who: Classified, requester: Requester) -> tuple[Issuer, Recipe] | None:
+        """What `aaaa` makes the addresses for `who` with and of, in every slot; None where it has one for all slots."""
+        if service.cluster is None or self._plainly(service, who) is not None:
+            return None
+        issuer = self._issuer(service)
+        recipe = issuer.recipe(who, requester)
+        return None if recipe is None else (issuer, recipe)
 
     def seal_batch(self, service: Service, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         """`aaaa` for many at once: the same addresses, several times faster for new ones."""

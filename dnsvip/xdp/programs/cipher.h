@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Creates the AES contexts that FF1 uses, which only a sleepable program may do. Called by map_writer.py. */
 #pragma once
-#include "ff1.h"
+#include "ciphers.h"
 
 struct bpf_crypto_params {
 	char type[14];

@@ -2,10 +2,10 @@
 /* The dispatcher in the kernel: figure 4 of the patent for every frame, as in dnsvip/dispatcher/engine.py. Parse the
  * packet, look into the connection key table, else verify the address, apply quality of service, select a server and
  * record the flow; then send. Verdict, reason, server and bytes equal the reference's for the same state. */
-#include "cipher.h"
 #include "select.h"
 #include "sweep.h"
 #include "ending.h"
+#include "cipher.h"
 
 /* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
  * (dispatcher/engine.py). */

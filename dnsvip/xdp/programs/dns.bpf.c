@@ -2,7 +2,8 @@
 /* Answers frequent DNS questions in the kernel: with the bytes that dnsvip/dns/hotpath/fastpath.py gives, from answers
  * and addresses that user space has made before (dnsvip/dns/io/xdp). It decides nothing by itself: whatever is not in
  * the maps goes to the server untouched, and is told to user space where it is missing again. */
-#include "dns_maps.h"
+#include "seal.h"
+#include "cipher.h"
 #include "parse.h"
 
 #define QUESTION 12 /* offset in a message */
@@ -272,6 +273,26 @@ static __always_inline struct ready *ready_of(struct dns_work *w, const struct d
 	return NULL;
 }
 
+/* Gets the address for a hole from a maker into work.address; returns 0 where the server has to make it. */
+static __always_inline int fill(struct dns_work *w, const struct dns_config *c, struct ready *ready, __u32 number,
+				__u32 hole)
+{
+	struct maker *m;
+	__u64 slot;
+
+	w->address[hole][0] = ready->address[0];
+	w->address[hole][1] = ready->address[1];
+	if (!ready->is_made)
+		return 1;
+	m = bpf_map_lookup_elem(&makers, &number);
+	if (!m || m->generation != c->addresses || !m->renew)
+		return 0;
+	slot = w->unix_seconds / m->renew;
+	if (ready->slot == (__u32)slot && ready->check == check_of(w->address[hole], slot))
+		return 1;
+	return seal(ready, number, slot, hole);
+}
+
 /* The UDP checksum that makes all of it add up; RFC 768: never 0. */
 static __always_inline __u16 checksum_of(__u64 sum)
 {
@@ -356,7 +377,7 @@ static __always_inline __u64 write_head(struct xdp_md *ctx, const struct asking 
 
 /* Writes the answer into the frame, which has grown; returns the sum of what it wrote. Negative where it could not. */
 static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w, struct asking *a,
-					  struct template *t, struct ready **ready, __u32 scope)
+					  struct template *t, __u32 scope)
 {
 	__u32 body = t->body, start = a->message + a->end, n, length, at;
 	struct opt *opt;
@@ -367,15 +388,14 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 		return -1;
 #pragma clang loop unroll(full)
 	for (n = 0; n < MAX_HOLES; n++) {
-		__u64 *words;
+		__be64 *words = w->address[n];
 
-		if (!ready[n])
+		if (n >= t->holes)
 			break;
-		words = (void *)ready[n]->address;
 		length = t->hole[n].length == 4 ? 4 : 16;
 		at = t->hole[n].at;
-		if (length == 4 ? bpf_xdp_store_bytes(ctx, start + at, ready[n]->address, 4)
-				: bpf_xdp_store_bytes(ctx, start + at, ready[n]->address, 16))
+		if (length == 4 ? bpf_xdp_store_bytes(ctx, start + at, words, 4)
+				: bpf_xdp_store_bytes(ctx, start + at, words, 16))
 			return -1;
 		sum += sum_at(a->end + at, sum_of(words[0]) + sum_of(words[1]));
 	}
@@ -430,7 +450,7 @@ static __always_inline void count_answer(__u32 cell)
 /* Answers a packet; anything but DNS_ANSWERED leaves it as it was. */
 static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 {
-	struct ready *ready[MAX_HOLES + 1] = {};
+	struct ready *ready;
 	struct dns_config *c;
 	struct asking a = {};
 	struct template *t;
@@ -448,6 +468,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	now = c->now ? c->now : bpf_ktime_get_coarse_ns();
 	if (now >= c->until)
 		return DNS_OFF;
+	w->unix_seconds = (now + c->clock_offset) / NANOSECONDS;
 	length = a.length;
 	opaque(length);
 	if (length < QUESTION + 5 || length > LONGEST ||
@@ -483,8 +504,6 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->who.source[1] = w->packet.key.source[1];
 	w->who.listener = door->listener;
 	w->who.version = w->packet.key.version;
-	if ((t->holes || door->guarded) && now >= c->address_until)
-		return DNS_OFF;
 	if (door->guarded && !ready_of(w, c, 0))
 		return DNS_UNKNOWN_REQUESTER;
 	cell = t->cell;
@@ -492,17 +511,17 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
 			break;
-		ready[n] = ready_of(w, c, t->hole[n].maker);
-		if (!ready[n])
+		ready = ready_of(w, c, t->hole[n].maker);
+		if (!ready || !fill(w, c, ready, t->hole[n].maker, n))
 			return DNS_UNKNOWN_REQUESTER;
-		if (ready[n]->scope > scope)
-			scope = ready[n]->scope;
-		cell = t->cell + ready[n]->cell;
+		if (ready->scope > scope)
+			scope = ready->scope;
+		cell = t->cell + ready->cell;
 	}
 	length = a.end + t->body + a.opt;
 	if (!resize(ctx, w, &a, a.message + length))
 		return DNS_NOT_SENT;
-	sum = write_answer(ctx, w, &a, t, ready, scope);
+	sum = write_answer(ctx, w, &a, t, scope);
 	head = write_head(ctx, &a, t);
 	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length))
 		return DNS_REASONS;

@@ -9,6 +9,8 @@ enum dns_bounds {
 	LONGEST = 512,     /* bytes of a question */
 	MAX_HOLES = 2,     /* addresses in an answer */
 	MAX_CELLS = 4096,  /* ways in which answers are counted */
+	MAX_MAKERS = 4096,
+	MAX_CIPHERS = 1024,
 	SEEN = 65536,
 	EDNS_SIZE = 1232,  /* of our OPT records */
 	TEMPLATES = 16384, /* resized */
@@ -32,12 +34,12 @@ enum dns_reason {
 
 /* What holds for all packets. Times are of the kernel's monotonic clock, in nanoseconds. */
 struct dns_config {
-	__u64 until;         /* templates are valid */
-	__u64 address_until; /* addresses are */
-	__u64 now;           /* where not 0: the time, for tests */
-	__u32 names;         /* the generation of valid templates */
-	__u32 addresses;     /* that of valid addresses */
-	__u8 mac[8];         /* the interface's own address */
+	__u64 until;        /* what the maps hold is valid */
+	__u64 now;          /* where not 0: the time, for tests */
+	__s64 clock_offset; /* to add to it for unix time */
+	__u32 names;        /* the generation of valid templates */
+	__u32 addresses;    /* that of valid makers and requesters */
+	__u8 mac[8];        /* the interface's own address */
 };
 
 struct {
@@ -120,13 +122,49 @@ struct requester {
 	__u16 zero;
 };
 
+/* What an address is made of (dnsvip/dns/synthesis/issuer.py), and the last one that was made. */
 struct ready {
-	__u8 address[16];
+	__be64 address[2];
+	struct wide payload; /* all fields but nonce and expiry */
+	__u64 hashed[4];     /* 26 bytes, of which the nonce is a hash */
+	__u64 check;         /* of the address and its slot: two processors may write at a time */
 	__u32 generation;
+	__u32 slot;
 	__u16 cell;
 	__u8 scope;
-	__u8 zero;
+	__u8 is_made; /* the address is made for each slot; else it stays */
+	__u32 zero;
 };
+
+/* The cluster's active epoch, as dnsvip/address/suffix.py and issuer.py have it. */
+struct maker {
+	struct wide base;    /* prefix and epoch */
+	struct wide plain;   /* the plain VIP */
+	struct wide suffix;  /* the bits below the prefix */
+	struct wide mid;     /* FF1's constant block, encrypted */
+	__u64 nonce_key[2];
+	__u64 tag_key[2];
+	__u64 activated;     /* when the epoch was, in seconds */
+	__u32 generation;
+	__u32 cipher;
+	__u32 renew;         /* seconds of a slot */
+	__u32 ttl;
+	__u32 expiry_unit;
+	__u32 bits;          /* of the payload */
+	__u32 payload_shift;
+	__u32 tag_bits;
+	__u32 nonce_bits;
+	__u32 nonce_shift;
+	__u32 expiry_bits;
+	__u32 expiry_shift;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_MAKERS);
+	__type(key, __u32);
+	__type(value, struct maker);
+} makers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -181,6 +219,10 @@ struct dns_work {
 	struct asked_name name;
 	struct requester who;
 	struct packet packet;
+	__u64 unix_seconds;
+	__u64 block[2]; /* FF1 */
+	__u64 stream[2];
+	__be64 address[MAX_HOLES][2];
 	__u8 head[HEAD_BYTES];
 };
 

@@ -3,27 +3,9 @@
  * The constant block P was encrypted when the key was set up, so a round is one AES block: ten in all. */
 #pragma once
 #include "work.h"
+#include "ciphers.h"
 
 #define ROUNDS 10
-
-/* As in the kernel; only the type's name matters here. */
-struct bpf_crypto_ctx {
-	__u32 siv_len;
-} __attribute__((preserve_access_index));
-
-extern int bpf_crypto_encrypt(struct bpf_crypto_ctx *ctx, const struct bpf_dynptr *source,
-			      const struct bpf_dynptr *destination, const struct bpf_dynptr *siv) __ksym;
-
-struct cipher {
-	struct bpf_crypto_ctx __kptr *context; /* ecb(aes) */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_CIPHERS);
-	__type(key, __u32);
-	__type(value, struct cipher);
-} ciphers SEC(".maps");
 
 /* Decrypts `ciphertext` into work.payload. Returns 0, or a negative number where there is no such cipher. */
 __noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, struct wide *ciphertext)

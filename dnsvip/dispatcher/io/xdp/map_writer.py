@@ -15,8 +15,7 @@ import hmac
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -32,10 +31,11 @@ from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
 from dnsvip.dispatcher.reason import PairCounts, totals, zero_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
-from dnsvip.errors import PlatformError, Problem
+from dnsvip.errors import Problem
 from dnsvip.site import Client, ClientState, Snapshot
 from dnsvip.site.cow_map import difference
 from dnsvip.site.isolation import Isolated, fault_of, isolate
+from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import ARRAY, MMAPABLE, Map
 from dnsvip.xdp.structs import number_of, u32, u64
 
@@ -43,10 +43,6 @@ T = TypeVar("T")
 
 BATCH = 4096
 """Client records written in one system call."""
-CRYPTO = Path("/proc/crypto")
-FIXED_TIME, FASTER = "ecb(aes-fixed-time)", "ecb(aes-generic)"
-"""Two software ciphers of the kernel; some kernels prefer the first. Its table look-ups leak less through the timing of
-shared caches, and it takes half as long again."""
 FIRST = u32(0)
 SWEEP_SECONDS = 10.0
 """A sweep takes an eighth of a microsecond for each flow, so not every tick runs one."""
@@ -55,28 +51,10 @@ WALK_SLICE = 65_536
 MOST_GENERATIONS = (1 << 32) - 2
 
 
-def prefers_fixed_time(crypto: str) -> bool:
-    """Whether the kernel uses FIXED_TIME for AES, by the text of /proc/crypto: it has no AES in hardware."""
-    priorities: dict[str, int] = {}
-    for entry in crypto.split("\n\n"):
-        words = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in entry.splitlines())}
-        if words.get("name") == "ecb(aes)" and words.get("type") == "lskcipher":
-            priorities[words["driver"]] = int(words["priority"])
-    return bool(priorities) and max(priorities, key=lambda driver: priorities[driver]) == FIXED_TIME
-
-
-class SyscallProgram(Protocol):
-    """A SEC("syscall") program, such as `objects.Program`."""
-
-    def call(self, argument: bytes) -> int:
-        """Run it with this context; its return value."""
-        ...
-
-
 class MapWriter:
     """Writes a dispatcher's decisions-to-be into maps (by their names in maps.h), with the object's syscall programs.
 
-    `fixed_time` leaves the choice of AES to the kernel even where it prefers the slower one (FIXED_TIME)."""
+    `fixed_time` leaves the choice of AES to the kernel even where it prefers the slower one (xdp/ciphers.py)."""
 
     def __init__(
         self,
@@ -87,8 +65,8 @@ class MapWriter:
         fixed_time: bool = False,
     ) -> None:
         self._maps, self._programs = maps, programs
-        self._encap_source, self._fixed_time = encap_source, fixed_time
-        self._faster: bool | None = None
+        self._encap_source = encap_source
+        self._contexts = Ciphers(programs["set_cipher"], TYPES.struct("cipher_order"), fixed_time=fixed_time)
         self._config: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
@@ -292,7 +270,8 @@ class MapWriter:
         old = self._image
         for number, key in image.ciphers.items():
             if self._ciphers.get(number) != key:
-                self._set_cipher(number, key)
+                self._contexts.set(number, key)
+                self._ciphers[number] = key
         for number, ring in image.rings.items():
             if old is None or old.rings.get(number) != ring:
                 self._put_inner("rings", u32(number), ring)
@@ -302,21 +281,6 @@ class MapWriter:
         ):
             added = {key: value for key, value in entries.items() if key not in before}
             self._maps[name].put_many(b"".join(added), b"".join(added.values()))
-
-    def _set_cipher(self, number: int, key: bytes) -> None:
-        error = self._order_cipher(number=number, key=key)
-        if error:
-            raise PlatformError(
-                f"the kernel makes no AES context (error {-error}): it needs CONFIG_CRYPTO_AES and CONFIG_CRYPTO_ECB"
-            )
-        if self._faster is None:  # only once there is a context does /proc/crypto list the driver
-            self._faster = not self._fixed_time and prefers_fixed_time(CRYPTO.read_text())
-        if self._faster:
-            self._order_cipher(number=number, key=key, faster=1)  # where that fails the first context stays
-        self._ciphers[number] = key
-
-    def _order_cipher(self, **members: int | bytes) -> int:
-        return self._programs["set_cipher"].call(TYPES.struct("cipher_order").pack_sparse(**members))
 
     def _put_inner(self, outer: str, key: bytes, value: bytes) -> None:
         with Map.create(ARRAY, outer, 4, len(value), 1, MMAPABLE) as inner:
@@ -341,7 +305,7 @@ class MapWriter:
             masks.delete_many([key for key in self._image.masks if key not in image.masks])
             rings.delete_many([u32(number) for number in self._image.rings.keys() - image.rings.keys()])
         for number in self._ciphers.keys() - image.ciphers.keys():
-            self._order_cipher(number=number, remove=1)
+            self._contexts.remove(number)
             del self._ciphers[number]
 
     # Clients

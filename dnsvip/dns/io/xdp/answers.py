@@ -71,7 +71,7 @@ class KernelAnswers:
         """Answer, unless another process does. Call it when the server listens. Raises PlatformError for a machine or
         an interface that cannot do it."""
         folder = place(self._settings)
-        check_platform(image.OBJECT, self._settings.pins, what=WHAT, instead=INSTEAD, functions=())
+        check_platform(image.OBJECT, self._settings.pins, what=WHAT, instead=INSTEAD)
         if not (await self._machine()).doors:
             raise PlatformError(f"{WHAT}: no listener of [dns] has an address that packets come to from outside")
         make_folder(self._settings.pins)
@@ -90,7 +90,7 @@ class KernelAnswers:
                 await self._look()
             if self._attached is None:
                 continue
-            if now - lived >= LIVE_SECONDS or self._attached.feeder.is_due(time.time()):
+            if now - lived >= LIVE_SECONDS:
                 lived = now
                 self.renew()
             self._attached.missing.consume()
@@ -189,12 +189,12 @@ class _Attached:
             opened.resize("requesters", settings.requesters)
             opened.resize("templates", settings.templates)
             opened.load()
-            self._program = opened.program(image.PROGRAM)
+            self._program, self._set_cipher = opened.program(image.PROGRAM), opened.program("set_cipher")
             self._maps: dict[str, Map] = {name: opened.map(name) for name in opened.maps if "." not in name}
         self._link: Link | None = None
         self.missing = RingBuffer(self._maps["missing"], missed)
         names = [endpoint.name for endpoint in server.endpoints]
-        self.feeder = Feeder(self._maps, names, server.fast, server.front_ends)
+        self.feeder = Feeder(self._maps, self._set_cipher, names, server.fast, server.front_ends)
         self.open(machine)
         try:
             self._attach()
@@ -244,6 +244,7 @@ class _Attached:
         if self._link is not None:
             self._link.close()
         self._program.close()
+        self._set_cipher.close()
         for each in self._maps.values():
             each.close()
 

@@ -7,10 +7,10 @@ from then on the program leaves to the server whatever has an older mark. Blocki
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
+from dnsvip.address.suffix import epoch_keys
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.hotpath.ahead import Addressed, Ahead
 from dnsvip.dns.hotpath.fastpath import FastPath
@@ -20,14 +20,14 @@ from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.cells import Cells
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protocol.message import Type
+from dnsvip.dns.synthesis.issuer import Issuer, Kind
 from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import number_of, u32
 
 LEASE_NS = 20_000_000_000
 """For so long the program answers after the process that feeds it was last alive."""
-
-MOST_MAKERS = 1 << 15
 
 _FIRST = u32(0)
 _GENERATION = 4
@@ -39,7 +39,12 @@ class Feeder:
     `front_ends` speak for others, and are never fed."""
 
     def __init__(
-        self, maps: Mapping[str, Map], listeners: Iterable[str], fast: FastPath, front_ends: FrontEnds
+        self,
+        maps: Mapping[str, Map],
+        set_cipher: SyscallProgram,
+        listeners: Iterable[str],
+        fast: FastPath,
+        front_ends: FrontEnds,
     ) -> None:
         self._maps, self._fast, self._front_ends = maps, fast, front_ends
         self._listeners = tuple(dict.fromkeys(listeners))
@@ -48,8 +53,12 @@ class Feeder:
         self._makers: dict[tuple[int, str | None, frozenset[tuple[str, str | int]]], int] = {}
         self._names = self._addresses = 1
         self._left = 0
-        self._from, self._until = math.inf, -math.inf
-        self._config = {"until": 0, "address_until": 0, "now": 0, "mac": b""}
+        self._most_makers = image.bounds()["MAX_MAKERS"]
+        self._made: set[int] = set()
+        self._ciphers: dict[bytes, int] = {}
+        self._next_cipher = 0
+        self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b""}
         self._fields = image.TYPES.struct("asked").members
 
     # What holds for all
@@ -62,25 +71,18 @@ class Feeder:
             self._names += 1
             self._left = 0
         self._fast = fast
-        self._until = -math.inf  # the next one to look begins a new generation of addresses
+        self._addresses += 1
+        self._made, self._ciphers = set(), {}
 
     def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
         """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;
         with `fixed` the time stays that, for tests."""
-        self._enter(now)
-        until = monotonic + LEASE_NS
-        left = min(self._until - now, 1e6)
-        self._configure(
-            until=until, address_until=min(until, monotonic + int(left * 1e9)), now=monotonic if fixed else 0
-        )
-
-    def is_due(self, now: float) -> bool:
-        """Whether `live` has to be called for the addresses of `now` (unix seconds)."""
-        return not self._from <= now < self._until or not self._config["address_until"]
+        until, offset = monotonic + LEASE_NS, int(now * 1e9) - monotonic
+        self._configure(until=until, clock_offset=offset, now=monotonic if fixed else 0)
 
     def stop(self) -> None:
         """Leave everything to the server from now on."""
-        self._configure(until=0, address_until=0)
+        self._configure(until=0)
 
     def open(self, mac: bytes, doors: Mapping[tuple[str, int], str]) -> None:
         """Answer frames to this interface address, and packets to these addresses and ports, of listeners."""
@@ -104,7 +106,6 @@ class Feeder:
         wire = event[self._fields["wire"].offset :][:length]
         if self._front_ends and ip_address(source) in self._front_ends:
             return
-        self._enter(now)
         name = self._listeners[listener]
         ahead = self._fast.ahead(key_of(source, wire), name, WIDTH[version], now)
         if ahead is None or not self._feed_template(ahead) or ahead.template is None:
@@ -138,47 +139,59 @@ class Feeder:
             return None
         makers = [self._maker(hole) for hole in template.holes]
         cell = self._cells.of_template(template.outcome, template.rcode, holes=bool(makers))
-        if cell is None or MOST_MAKERS in makers:
+        if cell is None or self._most_makers in makers:
             return None
         return image.template_value(template, makers, cell, self._names)
 
     def _maker(self, hole: Hole) -> int:
-        """The number of what makes the addresses of a hole: one for all services that have the same; MOST_MAKERS where
-        there are no more."""
+        """The number of what makes the addresses of a hole: one for all services that have the same; `_most_makers`
+        where there are no more."""
         service = hole.service
         if hole.rtype == Type.AAAA:
             key = hole.rtype, service.cluster, frozenset(service.attributes.items())
         else:
             key = hole.rtype, service.cluster4, frozenset()
-        if key not in self._makers and len(self._makers) >= MOST_MAKERS - 1:
-            return MOST_MAKERS
+        if key not in self._makers and len(self._makers) >= self._most_makers - 1:
+            return self._most_makers
         return self._makers.setdefault(key, len(self._makers) + 1)
 
     def _feed_addresses(
         self, source: bytes, listener: int, holes: Sequence[Hole], addressed: Addressed, name: str
     ) -> None:
-        who, ecs, vips = addressed
+        who, ecs, vips, recipes = addressed
         if ecs is not None and not ecs.source_prefix:
             return
         requesters = self._maps["requesters"]
         if name in self._fast.engine.doors:
             requesters.put(image.requester(source, listener, None, 0), image.leave(self._addresses))
-        for hole, vip in zip(holes, vips, strict=True):
-            cell = self._cells.of_address(who.step, vip.kind, who.tier)
+        for hole, vip, made in zip(holes, vips, recipes, strict=True):
+            number = self._maker(hole)
+            if made is not None and not self._has_maker(number, made[0]):
+                return
+            cell = self._cells.of_address(who.step, vip.kind if made is None else Kind.ENCODED, who.tier)
             if cell is None:
                 return
             scope = who.scope if vip.scope is None else vip.scope
-            value = image.ready(vip, LENGTH[hole.rtype], scope, cell, self._addresses)
-            requesters.put(image.requester(source, listener, ecs, self._maker(hole)), value)
+            address = vip.address.to_bytes(LENGTH[hole.rtype], "big")
+            value = image.ready(address, made and made[1], scope, cell, self._addresses)
+            requesters.put(image.requester(source, listener, ecs, number), value)
 
-    # Generations
-
-    def _enter(self, now: float) -> None:
-        """Begin a new generation of addresses where those of before are no longer right."""
-        if not self._from <= now < self._until:
-            self._addresses += 1
-            self._from, self._until = self._fast.steady(now)
-            self._configure(address_until=0)
+    def _has_maker(self, number: int, issuer: Issuer) -> bool:
+        """Whether the program makes addresses by this number as the issuer does."""
+        if number in self._made:
+            return True
+        key = epoch_keys(issuer.epoch.secret, issuer.cluster.address_layout).encryption
+        cipher = self._ciphers.get(key)
+        if cipher is None:
+            most = image.bounds()["MAX_CIPHERS"]
+            if len(self._ciphers) >= most // 2:  # the others may be in use still
+                return False
+            cipher = self._ciphers[key] = self._next_cipher
+            self._next_cipher = (self._next_cipher + 1) % most
+            self._contexts.set(cipher, key)
+        self._maps["makers"].put(u32(number), image.maker(issuer, cipher, self._addresses))
+        self._made.add(number)
+        return True
 
     def _configure(self, **values: int | bytes) -> None:
         self._config |= values

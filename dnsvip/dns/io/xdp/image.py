@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from struct import unpack
 
+from dnsvip.address.ff1 import Ff1
+from dnsvip.address.suffix import epoch_keys
 from dnsvip.dns.hotpath.ahead import Asked
 from dnsvip.dns.hotpath.hits import AT
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Ecs
-from dnsvip.dns.synthesis.issuer import Vip
+from dnsvip.dns.synthesis.issuer import Issuer, Recipe
 from dnsvip.dns.synthesis.synthesizer import LENGTH
-from dnsvip.xdp.structs import ObjectTypes
+from dnsvip.xdp.structs import ObjectTypes, u64
 
 OBJECT = PROGRAM = "dns"
 TYPES = ObjectTypes(OBJECT)
@@ -95,10 +97,54 @@ def requester(source: bytes, listener: int, ecs: Ecs | None, maker: int) -> byte
 _FAMILY = {4: 1, 6: 2}
 
 
-def ready(vip: Vip, length: int, scope: int, cell: int, generation: int) -> bytes:
-    """An address of so many bytes, the ECS scope that its answer needs, and where it is counted."""
-    address = vip.address.to_bytes(length, "big")
-    return TYPES.struct("ready").pack(address=address, generation=generation, cell=cell, scope=scope)
+def ready(address: bytes, recipe: Recipe | None, scope: int, cell: int, generation: int) -> bytes:
+    """An address that stays, or what those of all slots are made of; the ECS scope that the answer needs, and where it
+    is counted."""
+    return TYPES.struct("ready").pack_sparse(
+        address=b"" if recipe else address.ljust(16, b"\0"),
+        payload=wide(recipe.payload if recipe else 0),
+        hashed=recipe.hashed.ljust(32, b"\0") if recipe else b"",
+        generation=generation,
+        cell=cell,
+        scope=scope,
+        is_made=int(recipe is not None),
+    )
+
+
+def maker(issuer: Issuer, cipher: int, generation: int) -> bytes:
+    """What makes a cluster's addresses under its active epoch, with an AES context."""
+    cluster, epoch = issuer.cluster, issuer.epoch
+    layout = cluster.address_layout
+    keys = epoch_keys(epoch.secret, layout)
+    shifts = {
+        name: layout.pack({n: int(n == name) for n, _ in layout.fields}).bit_length() - 1 for name, _ in layout.fields
+    }
+    return TYPES.struct("maker").pack(
+        base=wide(layout.prefix_int | epoch.slot << layout.epoch_shift),
+        plain=wide(int(cluster.plain)),
+        suffix=wide((1 << layout.host_bits) - 1),
+        mid=wide(Ff1(keys.encryption, layout.payload_bits).constant_block),
+        nonce_key=issuer.nonce_key,
+        tag_key=keys.tag,
+        activated=epoch.activated_at,
+        generation=generation,
+        cipher=cipher,
+        renew=cluster.renew_seconds,
+        ttl=cluster.ttl,
+        expiry_unit=cluster.expiry_unit,
+        bits=layout.payload_bits,
+        payload_shift=layout.payload_shift,
+        tag_bits=layout.tag_bits,
+        nonce_bits=layout.bits("nonce"),
+        nonce_shift=shifts.get("nonce", 0),
+        expiry_bits=layout.bits("expiry"),
+        expiry_shift=shifts.get("expiry", 0),
+    )
+
+
+def wide(number: int) -> bytes:
+    """A `struct wide`: a number of 128 bits."""
+    return u64(number >> 64) + u64(number & (1 << 64) - 1)
 
 
 def leave(generation: int) -> bytes:

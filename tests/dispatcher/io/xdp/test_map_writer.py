@@ -12,10 +12,11 @@ from dnsvip.address.keyring import Epoch, EpochState, Keyring
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.id_allocator import Numbers
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
-from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, prefers_fixed_time
+from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
 from dnsvip.site import Client, ClientState, ServerState, Site, Snapshot, TierAction
+from dnsvip.xdp.ciphers import prefers_fixed_time
 from dnsvip.xdp.maps import RingBuffer
 from tests.dispatcher.build import (
     ACK,

@@ -92,9 +92,11 @@ def answer_in(out: bytes, asked: bytes) -> bytes:
 class Kernel:
     """The loaded program, its maps, and what feeds them. The time is `now` (unix seconds), which a test may set."""
 
-    def __init__(self, program: Program, maps: dict[str, Map], fast: FastPath, ports: Mapping[str, int]) -> None:
-        self.program, self.maps = program, maps
-        self.feeder = Feeder(maps, HOSTS, fast, FrontEnds(()))
+    def __init__(
+        self, program: Program, set_cipher: Program, maps: dict[str, Map], fast: FastPath, ports: Mapping[str, int]
+    ) -> None:
+        self.program, self.set_cipher, self.maps = program, set_cipher, maps
+        self.feeder = Feeder(maps, set_cipher, HOSTS, fast, FrontEnds(()))
         self.events: list[bytes] = []
         self._ring = RingBuffer(maps["missing"], self.events.append)
         doors = {(host, ports[name]): name for name, hosts in HOSTS.items() for host in hosts.values()}
@@ -139,8 +141,6 @@ class Kernel:
         for event in self.events:
             self.feeder.feed(event, self.now)
         self.events.clear()
-        if self.feeder.is_due(self.now):
-            self.at(self.now)
         return number
 
     def ask_until_known(self, wire: bytes, source: str, listener: str = "public") -> bytes:
@@ -160,10 +160,10 @@ def loaded(fast: FastPath, ports: Mapping[str, int] | None = None, **entries: in
         for name, number in entries.items():
             opened.resize(name, number)
         opened.load()
-        program = opened.program(image.PROGRAM)
+        program, set_cipher = opened.program(image.PROGRAM), opened.program("set_cipher")
         maps = {name: opened.map(name) for name in opened.maps if "." not in name}
     try:
-        yield Kernel(program, maps, fast, ports or dict.fromkeys(HOSTS, 53))
+        yield Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53))
     finally:
-        for descriptor in (program, *maps.values()):
+        for descriptor in (program, set_cipher, *maps.values()):
             descriptor.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 import pytest
 
@@ -24,7 +24,7 @@ from dnsvip.xdp.objects import XDP_PASS, XDP_TX
 from tests.dns.hotpath.test_fastpath import ECS, opt, question
 from tests.dns.io.xdp.kernel import HOSTS, OURS, Kernel, answer_in, frame, loaded, packet
 from tests.dns.world import world_snapshot
-from tests.samples import NOW
+from tests.samples import NOW, snapshot_of
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -182,31 +182,67 @@ def test_a_change_of_names_is_in_the_next_answer(snapshot: Snapshot) -> None:
 
 
 def test_the_lease(snapshot: Snapshot) -> None:
-    """Without a sign of life nothing is answered after the lease, and no address after the slot."""
+    """Without a sign of life nothing is answered after the lease."""
     with loaded(FastPath(Engine(snapshot))) as program:
         for wire in (PLAIN, MADE):
             program.ask_until_known(wire, CLIENT)
         config = image.TYPES.struct("dns_config")
         values = config.unpack(program.maps["dns_config"].get(bytes(4)) or b"")
-        for late, answers in ((0, (True, True)), (LEASE_NS - 1, (True, True)), (LEASE_NS, (False, False))):
-            moved = values | {"now": values["now"] + late, "address_until": values["until"]}
+        for late, answers in ((0, True), (LEASE_NS - 1, True), (LEASE_NS, False)):
+            moved = values | {"now": values["now"] + late, "clock_offset": -late}
             program.maps["dns_config"].put(bytes(4), config.pack(**moved))
-            assert tuple(bool(program.ask(wire, CLIENT)) for wire in (PLAIN, MADE)) == answers
-        moved = values | {"address_until": values["now"]}
-        program.maps["dns_config"].put(bytes(4), config.pack(**moved))
-        assert (bool(program.ask(PLAIN, CLIENT)), program.ask(MADE, CLIENT)) == (True, None)
+            assert bool(program.ask(PLAIN, CLIENT)) is bool(program.ask(MADE, CLIENT)) is answers
+        program.at(NOW)
         program.feeder.stop()
         assert program.ask(PLAIN, CLIENT) is None
 
 
-def test_the_next_slot(snapshot: Snapshot) -> None:
-    """In the next slot a client has another address, which the program learns anew."""
+def test_the_next_slots(snapshot: Snapshot) -> None:
+    """In each slot a client has another address, which the program makes by itself, as the server does."""
     with loaded(FastPath(Engine(snapshot))) as program:
-        before = program.ask_until_known(MADE, CLIENT)
-        program.at(NOW + 400_000)
-        assert program.ask(MADE, CLIENT) is None
-        after = program.ask_until_known(MADE, CLIENT)
-        assert after == right(snapshot, MADE, CLIENT, now=NOW + 400_000) != before
+        seen = {program.ask_until_known(MADE, CLIENT)}
+        for n in range(1, 400):
+            now = NOW + n * 977
+            program.at(now)
+            answer = program.ask(MADE, CLIENT)
+            assert answer == right(snapshot, MADE, CLIENT, now=now)
+            seen.add(answer)
+        assert len(seen) > 100
+        assert program.learn() == 0
+
+
+@pytest.mark.parametrize(
+    ("prefix", "layout", "tag_bits"),
+    [
+        ("2001:db8:a:1::/64", (("tier", 4), ("client", 12), ("nonce", 9)), 36),
+        ("2001:db8:a:1::/64", (("tier", 4), ("client", 12), ("expiry", 5)), 40),
+        ("2001:db8:a::/48", (("tier", 4), ("client", 20), ("expiry", 7), ("nonce", 24), ("session", 14)), 8),
+        ("2001:db8:a::/48", (("nonce", 30), ("session", 16), ("tier", 4)), 27),
+        ("2001:db8::/32", (("session", 31), ("expiry", 9), ("client", 11), ("tier", 4), ("nonce", 25)), 13),
+        ("2001:db8::/32", (("client", 16), ("tier", 4), ("nonce", 9)), 64),
+        ("2001:db8:a:1:2:3::/96", (("tier", 4), ("client", 12), ("nonce", 5)), 8),
+    ],
+)
+def test_every_layout(snapshot: Snapshot, prefix: str, layout: tuple[tuple[str, int], ...], tag_bits: int) -> None:
+    """Whatever the layout and the slot, clients and strangers get the server's addresses."""
+    web = snapshot.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    network = IPv6Network(prefix)
+    web = replace(web, prefix=network, plain=network[1], layout=layout, tag_bits=tag_bits, claims=(), renew=60)
+    made = snapshot_of(replace(snapshot.site, clusters={**snapshot.site.clusters, "web": web}))
+    engine = Engine(made)
+    with loaded(FastPath(engine)) as program:
+        left = 0
+        for source in (CLIENT, STRANGER, *(f"2001:db8:{n:x}::7" for n in range(10, 20))):
+            program.at(NOW)
+            program.ask_until_known(MADE, source)
+            for n in range(40):
+                program.at(NOW + n * 61)
+                answer = program.ask(MADE, source)
+                left += answer is None
+                by_server = engine.decide(MADE, ip_address(source), Arrival("public", Transport.UDP), NOW + n * 61)
+                assert answer in (by_server.wire, None)
+        assert left < 10  # reserved addresses
 
 
 def test_a_guarded_listener(snapshot: Snapshot) -> None:
@@ -226,7 +262,11 @@ def test_front_ends_speak_for_others(snapshot: Snapshot) -> None:
     """What a front end sends is left to the server, which reads its header."""
     with loaded(FastPath(Engine(snapshot))) as program:
         program.feeder = Feeder(
-            program.maps, HOSTS, FastPath(Engine(snapshot)), FrontEnds((ip_network("192.0.2.0/24"),))
+            program.maps,
+            program.set_cipher,
+            HOSTS,
+            FastPath(Engine(snapshot)),
+            FrontEnds((ip_network("192.0.2.0/24"),)),
         )
         program.feeder.open(OURS[:6], {(FOUR, 53): "public", (SIX, 53): "public"})
         program.at(NOW)
