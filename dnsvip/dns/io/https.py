@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from dnsvip.dns.doh.frames import MAX_FRAME
 from dnsvip.dns.doh.http1 import Http1
 from dnsvip.dns.doh.http2 import Http2
 from dnsvip.dns.doh.request import MISDIRECTED, NO_QUERY, UNKNOWN_TOKEN, Head, Problem, Request, message_of
-from dnsvip.dns.doh.response import answered, refused
+from dnsvip.dns.doh.response import Response, answered, refused
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.ongoing import Ongoing
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.io.tls import TokenOf
+
+if TYPE_CHECKING:  # it is made of what is here
+    from dnsvip.dns.io.quic.http3 import Http3, Http3Session
 
 MOST_HELD = 2 * MAX_FRAME
 """Bytes of requests that wait, beyond which no more is read: one frame is always complete in them."""
@@ -34,10 +37,12 @@ Respond: TypeAlias = Callable[
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What all streams share: who answers, and whose token a text is."""
+    """What all streams share: who answers, and whose token a text is. `alternative` is where else the same is answered,
+    which the first response of a connection says (Alt-Svc, RFC 7838)."""
 
     respond: Respond
     token_of: TokenOf
+    alternative: bytes = b""
 
     def http2(self, stream: Stream) -> Https:
         """Speak HTTP/2 on a stream."""
@@ -51,12 +56,13 @@ class Service:
 class Https:
     """What is spoken on one stream: `tcp.Application`."""
 
-    __slots__ = ("_due", "_http", "_known", "_named", "_ongoing", "_service", "_stream", "_yields")
+    __slots__ = ("_due", "_http", "_known", "_named", "_ongoing", "_service", "_stream", "_told", "_yields")
 
-    def __init__(self, stream: Stream, http: Http1 | Http2, service: Service) -> None:
+    def __init__(self, stream: Stream | Http3Session, http: Http1 | Http2 | Http3, service: Service) -> None:
         self._stream, self._http, self._service = stream, http, service
         self._named = stream.token
-        self._known = stream.arrival
+        self._known: Arrival | None = None
+        self._told = not service.alternative
         self._ongoing: Ongoing[int] | None = None
         self._due: dict[int, Head] = {}
         self._yields = False
@@ -111,8 +117,13 @@ class Https:
         problem = asked if isinstance(asked, Problem) else self._respond(request.stream, asked, request.body)
         if problem is not None:
             stream.count("problems")
-            response = refused(problem._replace(bodyless=asked.bodyless))
-            self._http.answer(request.stream, response, time.time())
+            self._reply(request.stream, refused(problem._replace(bodyless=asked.bodyless)))
+
+    def _reply(self, key: int, response: Response) -> None:
+        if not self._told:
+            self._told = True
+            response = response._replace(fields=(*response.fields, (b"alt-svc", self._service.alternative)))
+        self._http.answer(key, response, time.time())
 
     def _respond(self, key: int, asked: Head, body: bytes) -> Problem | None:
         """Answer the message of a request, or have it answered later; or what is wrong with it."""
@@ -127,7 +138,7 @@ class Https:
         if answer is None:
             return NO_QUERY
         if isinstance(answer, bytes):
-            self._http.answer(key, answered(answer, private=private, bodyless=asked.bodyless), time.time())
+            self._reply(key, answered(answer, private=private, bodyless=asked.bodyless))
             return None
         if self._ongoing is None:
             self._ongoing = Ongoing(self._send, stream.wake)
@@ -144,7 +155,7 @@ class Https:
         if message is None:
             self._http.drop(key)
         else:
-            self._http.answer(key, answered(message, private=True, bodyless=asked.bodyless), time.time())
+            self._reply(key, answered(message, private=True, bodyless=asked.bodyless))
         self._flush()
 
     def _arrival(self, asked: Head) -> Arrival | Problem:
@@ -158,6 +169,6 @@ class Https:
         if name is None:
             stream.count("token_refused")
             return UNKNOWN_TOKEN
-        if self._known.token != name:
+        if self._known is None or self._known.token != name:
             self._known = stream.arrival._replace(token=name)
         return self._known

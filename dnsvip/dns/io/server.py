@@ -26,8 +26,8 @@ from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.https import Service
 from dnsvip.dns.io.messages import Messages
-from dnsvip.dns.io.quic import doq
-from dnsvip.dns.io.quic.connection import Connection, Sessions
+from dnsvip.dns.io.quic import doq, http3
+from dnsvip.dns.io.quic.connection import Connection
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.server import QuicServer
 from dnsvip.dns.io.responder import Make, Responder, Waiting
@@ -249,8 +249,7 @@ class DnsServer:
         host, port = listener.endpoint
         tls = self._terminator(listener)
         try:
-            protocols = ("tcp",) if listener.scheme == "https" else listener.protocols  # HTTP/3 is yet to come
-            socks = _bind(host, port, protocols, shared=self._settings.workers > 1)
+            socks = _bind(host, port, listener.protocols, shared=self._settings.workers > 1)
         except OSError as error:
             where = f"dns.listen {listener.name!r}: {listener.address}"
             raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
@@ -265,7 +264,7 @@ class DnsServer:
                 self._datagrams.append(datagrams)
             else:
                 arrival = Arrival(listener.name, _STREAMS[listener.scheme])
-                listening = Listening(arrival, responder.stream, self._speaks(listener), tls)
+                listening = Listening(arrival, responder.stream, self._speaks(listener, sock.getsockname()[1]), tls)
                 await self._accept(sock, listening)
         self.endpoints += (Endpoint(listener.name, host, socks[0].getsockname()[1], listener.scheme),)
 
@@ -275,7 +274,11 @@ class DnsServer:
         self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
 
     def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
-        transport, sessions = _OVER_QUIC[listener.scheme]
+        if listener.scheme == "https":
+            service = Service(self._responder.https, self._token_of)
+            transport, sessions = Transport.HTTP3, {http3.ALPN: http3.speaking(service)}
+        else:
+            transport, sessions = Transport.QUIC, {doq.ALPN: doq.session}
         credentials = QuicCredentials(
             listener.name, self._files(listener), list(sessions), self._token_of, self.engine.client_ca
         )
@@ -297,10 +300,11 @@ class DnsServer:
         assert files is not None  # noqa: S101 - see above
         return files
 
-    def _speaks(self, listener: Listener) -> Mapping[str | None, Callable[[Stream], Application]]:
-        """What is spoken on a listener's streams, by what ALPN has chosen, the first preferred."""
+    def _speaks(self, listener: Listener, port: int = 0) -> Mapping[str | None, Callable[[Stream], Application]]:
+        """What is spoken on a listener's streams at a port, by what ALPN has chosen, the first preferred."""
         if listener.scheme == "https":
-            service = Service(self._responder.https, self._token_of)
+            alternative = b'h3=":%d"; ma=86400' % port if "udp" in listener.protocols else b""
+            service = Service(self._responder.https, self._token_of, alternative)
             return {"h2": service.http2, "http/1.1": service.http1, None: service.http1}
         return {"dot": Messages, None: Messages} if listener.scheme else {None: Messages}
 
@@ -349,9 +353,6 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 _STREAMS = {"": Transport.TCP, "tls": Transport.TLS, "https": Transport.HTTPS}
 """Scheme of a listener -> the transport of its streams."""
-
-_OVER_QUIC: Mapping[str, tuple[Transport, Sessions]] = {"quic": (Transport.QUIC, {doq.ALPN: doq.session})}
-"""Scheme of a listener -> the transport, and what is spoken, of listeners that are reached by QUIC."""
 
 
 def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:

@@ -105,6 +105,10 @@ class Accepted(QuicConnection):
         """The error code that it ends with, or has ended with; None while it does not end."""
         return self._close_event.error_code if self._close_event else None
 
+    def settle(self) -> None:
+        """Release what only a handshake needs: 48 KiB to write its messages in."""
+        self._crypto_buffers = {}
+
     def wants(self, stream: int) -> bool:
         """Whether the peer still takes what is sent on a stream."""
         known = self._streams.get(stream)

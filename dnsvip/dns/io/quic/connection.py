@@ -133,6 +133,11 @@ class Connection:
         """Count an event of this transport."""
         self._tally[f"{self.arrival.transport}_{event}"] += 1
 
+    def touch(self) -> None:
+        """Note that there was a query, or progress of a long answer: the time of being idle begins anew."""
+        self._deadline = self._loop.time() + self._gate.limits.idle
+        self._gate.touch(self)
+
     def route(self, id_: bytes) -> None:
         """Be known by a connection id."""
         self._ids.add(id_)
@@ -177,8 +182,7 @@ class Connection:
             self._read(*self._inbox.popleft())
         elif session and session.ready and self._may_send():
             session.work()
-            self._deadline = self._loop.time() + self._gate.limits.idle
-            self._gate.touch(self)
+            self.touch()
         session = self._session
         more = bool(self._inbox or self._due or (session and session.ready and self._may_send()))
         if not more or self._unflushed >= FLUSH or self.quic.failure is not None:
@@ -213,6 +217,7 @@ class Connection:
     def _complete(self) -> None:
         """The peer is who it says, where it says."""
         self.confirmed = True
+        self.quic.settle()
         self._port.opened(self)
         if not self._gate.enter(self):
             self.count("refused")

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 
+from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.ongoing import Ongoing
 from dnsvip.dns.io.responder import Later
@@ -40,6 +42,11 @@ class DoqError(IntEnum):
 class Carrier(Protocol):
     """The connection, as what it carries sees it."""
 
+    source: IPv4Address | IPv6Address
+    arrival: Arrival
+    token: str
+    """The text of the token that it was opened with; "" where it was not."""
+
     confirmed: bool
     """Whether the handshake is complete: what came before may have been sent by anyone who has seen it."""
 
@@ -57,6 +64,12 @@ class Carrier(Protocol):
 
     def respond(self, message: bytes) -> bytes | Iterator[bytes] | Later | None:
         """As `Respond`."""
+
+    def count(self, event: str) -> None:
+        """Count an event of its transport."""
+
+    def touch(self) -> None:
+        """Note that there was a query, or progress of a long answer."""
 
     def resume(self) -> None:
         """Give it a turn, as there is something to do."""
@@ -122,7 +135,7 @@ class DoqSession:
             self._bytes -= reading.held
             if (message := reading.whole()) is None or not _well_formed(message):
                 self._carrier.end(DoqError.PROTOCOL, "not one message with the id 0")
-            elif not self._carrier.confirmed and not _replayable(message):
+            elif not self._carrier.confirmed and not replayable(message):
                 self._early.append((stream, message))
             elif self._carrier.wants(stream):
                 self._asked.append((stream, message))
@@ -198,7 +211,7 @@ def _well_formed(message: bytes) -> bool:
     return all(code != KEEPALIVE for code, _ in options)
 
 
-def _replayable(message: bytes) -> bool:
+def replayable(message: bytes) -> bool:
     """Whether it may come in 0-RTT data: what it asks for changes nothing (RFC 9250 section 4.5). NOTIFY could, but has
     us ask a primary."""
-    return message[2] >> 3 & 15 == Opcode.QUERY
+    return len(message) < 3 or message[2] >> 3 & 15 == Opcode.QUERY

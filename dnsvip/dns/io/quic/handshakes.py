@@ -77,7 +77,8 @@ class Handshakes:
     def welcome(self, newcomer: Newcomer, take: Callable[[Newcomer], None]) -> None:
         """Have a newcomer taken in its turn."""
         dropped = self._newcomers.put(source_of(newcomer.packed), (newcomer, take))
-        self._tally["quic_busy"] += len(dropped)
+        if dropped:
+            self._tally["quic_busy"] += len(dropped)
         self._schedule()
 
     def add(self, connection: Connection) -> None:
