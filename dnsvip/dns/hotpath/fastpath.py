@@ -20,13 +20,14 @@ from dnsvip.dns.hotpath.ahead import Addressed, Ahead, Asked, is_portable
 from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
 from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Signed, Unlearned, Unsigned
 from dnsvip.dns.hotpath.keys import TAG, address_of
-from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts
+from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts, without_padding
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Address, Classified, Requester, Sender
 from dnsvip.dns.listeners import Door
 from dnsvip.dns.protocol.message import MAX_SIZE, Malformed, Query, Rcode, Type
 from dnsvip.dns.protocol.names import Labels, NameFault, lowered, read_name
+from dnsvip.dns.protocol.padding import padded
 from dnsvip.dns.protocol.parser import Question, parse
 from dnsvip.dns.reply import Reply
 from dnsvip.dns.synthesis.issuer import Vip
@@ -267,8 +268,8 @@ class FastPath:
                 template = self._templates.find(name, question.key, self._again)
         opt: Opt | None = NO_OPT
         if template is not None and wire[9]:
-            tail = wire[end:]
-            opt = self._opt(tail, sender, batch)
+            tail = without_padding(wire[end:]) if batch.stream else wire[end:]
+            opt = self._opt(tail, sender, batch, len(wire) - end)
             if opt is None:
                 return Unlearned(Known(sender, question=question), tail)
         elif len(wire) != end:
@@ -295,11 +296,14 @@ class FastPath:
             return None
         return self._templates.fitting(template, name, question.key, opt.room, self._again)
 
-    def _opt(self, tail: bytes, sender: Sender, batch: Batch) -> Opt | None:
-        """What the OPT record asks for, where that is known."""
+    def _opt(self, tail: bytes, sender: Sender, batch: Batch, size: int) -> Opt | None:
+        """What the OPT record asks for, which was `size` bytes long with its padding; None where that is not known."""
         if batch.stream and _is_of_streams(tail):
             return None
-        return self._opts.known.get(tail) or self._opts.find(tail, sender.requester.source.packed, batch.now)
+        opt = self._opts.known.get(tail) or self._opts.find(tail, sender.requester.source.packed, batch.now)
+        if opt is not None and len(tail) < size and sender.requester.transport.encrypted:
+            return opt._replace(padded=True)
+        return opt
 
     def _with_signatures(
         self, template: Template, wire: bytes, end: int, name: bytes, question: Question | None, now: float
@@ -378,11 +382,15 @@ class FastPath:
             values = [values[number] for number in template.order]
         for value, piece in zip(values, template.pieces[1:], strict=not template.truncated):
             parts += value, piece
-        parts += opt.before, bytes((scope,)) if opt.scoped else b"", opt.after
+        record = opt.before + (bytes((scope,)) if opt.scoped else b"") + opt.after
+        parts.append(record)
         step, kind = (who.step, vips[-1].kind) if who else (None, None)
         tier = who.tier if who else None
         cell = self._counters.cell(template.outcome, template.rcode, step, kind, tier)
-        hit = b"".join(parts), cell, template, opt
+        answer = b"".join(parts)
+        if opt.padded:
+            answer = padded(b"\0\0" + answer, record)[0][2:]
+        hit = answer, cell, template, opt
         if not self._is_fresh(template) and self._again(job.key):
             room.whole.put(job.key, hit)
         return hit

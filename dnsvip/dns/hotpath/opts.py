@@ -15,6 +15,7 @@ from dnsvip.dns.identity.identify import Ecs
 from dnsvip.dns.protection.cookies import CLIENT_BYTES, SERVER_BYTES, Cookies
 from dnsvip.dns.protocol.builder import build_opt, size_limit
 from dnsvip.dns.protocol.message import COOKIE, COOKIE_LENGTHS, ECS, MIN_UDP_SIZE, Edns, Malformed, Query
+from dnsvip.dns.protocol.padding import PADDING
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 
 OPTS = 1 << 12
@@ -25,12 +26,13 @@ _ECS_AT = 17
 """In an OPT record with nothing but ECS: where SOURCE PREFIX-LENGTH is, after family."""
 
 _OPT_HEAD = b"\0\0\x29"
+_PADDING = PADDING.to_bytes(2, "big")
 _COOKIE_HEAD = COOKIE.to_bytes(2, "big") + b"\0\x18"
 
 
 class Opt(NamedTuple):
     """What an OPT record asks for: the room for an answer without our own record, ours before and behind the ECS
-    scope, the ECS claim, and whether its cookie is valid."""
+    scope, the ECS claim, whether its cookie is valid, and whether the answer is to be padded."""
 
     room: int
     before: bytes
@@ -38,6 +40,7 @@ class Opt(NamedTuple):
     ecs: Ecs | None
     scoped: bool
     cookie_valid: bool = False
+    padded: bool = False
 
 
 NO_OPT = Opt(MIN_UDP_SIZE, b"", b"", None, scoped=False)
@@ -111,6 +114,16 @@ class Opts:
         before = opt.before[:9] + total.to_bytes(2, "big") + opt.before[11:]
         room, after = opt.room - len(added), opt.after + added
         return opt._replace(room=room, before=before, after=after, cookie_valid=checked.valid)
+
+
+def without_padding(tail: bytes) -> bytes:
+    """An OPT record without the padding option that comes first; itself where it has none."""
+    at, end = _ROOT_OPT_AT, _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big")
+    while at + 4 <= end == len(tail):
+        if tail[at : at + 2] == _PADDING:
+            return _without_option(tail, at)
+        at += 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
+    return tail
 
 
 def _without_option(tail: bytes, at: int) -> bytes:

@@ -16,6 +16,7 @@ from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.responder import Responder
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protocol.builder import finished
+from dnsvip.dns.protocol.padding import BLOCK
 from dnsvip.site import Client, DnssecAlgorithm, DnssecDenial, Match, Snapshot, Step, Zone
 from tests.dns.dnssec.signed import ED25519, P256, signed
 from tests.dns.hotpath.test_fastpath import (
@@ -112,15 +113,32 @@ def test_answers_are_private_to_who_has_proved_something(snapshot: Snapshot) -> 
     }
 
 
-def test_what_only_streams_give_is_the_engines(snapshot: Snapshot) -> None:
-    """Padding and keepalive are answered by the engine, however often a datagram has asked for them."""
+def test_padded_questions_are_answered_fast(snapshot: Snapshot) -> None:
+    """However long the padding of a question is, the second one like it asks no engine; its answer is padded over an
+    encrypted transport alone."""
     fast = FastPath(Engine(snapshot))
-    for options in (b"\0\x0c\0\x02\0\0", b"\0\x0b\0\0"):
-        wire = question("ns.example.test", 1, opt(options))
-        reply = fast.engine.decide(wire, SOURCES[0], ARRIVALS[0], NOW)
-        fast.learn(opt(options), reply.query)
-        for _ in range(3):
-            assert isinstance(fast.stream(wire, SOURCES[0], ARRIVALS[0], NOW), Miss)
+    for arrival, size in ((ARRIVALS[0], 95), (ARRIVALS[3], BLOCK)):
+        for n in range(8):
+            wire = question("ns.example.test", 1, opt(b"\0\x0c\0" + bytes((n,)) + bytes(n)))
+            got = fast.stream(wire, SOURCES[0], arrival, NOW)
+            reply = fast.engine.decide(wire, SOURCES[0], arrival, NOW)
+            if isinstance(got, Miss):
+                assert n < 2
+                assert got.tail is not None
+                fast.learn(got.tail, reply.query)
+            else:
+                assert wire[:2] + got[0] == reply.wire
+                assert len(reply.wire) == size
+
+
+def test_what_only_streams_give_is_the_engines(snapshot: Snapshot) -> None:
+    """Keepalive is answered by the engine, however often a datagram has asked for it."""
+    fast, options = FastPath(Engine(snapshot)), b"\0\x0b\0\0"
+    wire = question("ns.example.test", 1, opt(options))
+    reply = fast.engine.decide(wire, SOURCES[0], ARRIVALS[0], NOW)
+    fast.learn(opt(options), reply.query)
+    for _ in range(3):
+        assert isinstance(fast.stream(wire, SOURCES[0], ARRIVALS[0], NOW), Miss)
 
 
 def test_memory_of_many_arrivals(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
