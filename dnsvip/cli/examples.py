@@ -77,7 +77,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "backup": ("backup site.backup --config node.toml",),
     "restore": ("restore site.backup --config node.toml",),
     "doctor": ("doctor node.toml", "doctor node.toml --quiet --json"),
-    "client": ("client resolve www.example.test", "client exec -- curl https://www.example.test/"),
+    "client": (
+        "client resolve www.example.test",
+        "client exec -- curl https://www.example.test/",
+        "client certify --request",
+    ),
     "demo": ("demo", "demo --xdp"),
     "completion": ("completion bash",),
 }

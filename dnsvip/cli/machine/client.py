@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from functools import partial, wraps
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -17,16 +18,19 @@ from typing import Any
 import click
 
 from dnsvip.cli.shared.database import load_snapshot
+from dnsvip.client.certificate import Chain, read_chain, request_for
 from dnsvip.client.claims import parse_claim
 from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
 from dnsvip.client.enrolment import Enrolment, ServerTrust, dump, parse
 from dnsvip.client.io import files
 from dnsvip.client.io.agent import Agent
+from dnsvip.client.io.certificate_files import CertificateFiles
 from dnsvip.client.io.command import run_with_hosts, run_with_proxy
 from dnsvip.client.io.renewing import renewing
 from dnsvip.client.io.resolved import Resolved
 from dnsvip.client.io.stub import Stub
 from dnsvip.client.io.upstream import system_servers
+from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 from dnsvip.site.server_forms import parse_server
 
@@ -281,6 +285,39 @@ def renew(enrolment: Path | None) -> None:
 async def _renewed(agent: Agent) -> tuple[bool, int]:
     try:
         return await agent.renew(), await agent.fetch_tickets()
+    finally:
+        agent.close()
+
+
+@client.command()
+@enrolment_option
+@click.option("--request", is_flag=True, help="Print a request for a certificate, for an operator, and ask nobody.")
+@click.option("--import", "imported", type=FILE, help="Keep the certificate in a file, which an operator has issued.")
+def certify(enrolment: Path | None, imported: Path | None, *, request: bool) -> None:
+    """Get a certificate that says who this client is over encrypted DNS, for a key that is made here and stays here.
+
+    The DNS servers issue it to who has a TSIG key or a certificate; `exec`, `stub` and `renew` replace it in time. For
+    others an operator does, by `dnsvip clients certify`.
+    """
+    agent, path = Agent.load(enrolment, warn=_warn), enrolment or files.default_path()
+    if agent.enrolment is None:
+        raise ClientError("there is no enrolment: import one with `dnsvip client import`")
+    kept = CertificateFiles(path)
+    if request:
+        click.echo(request_for(kept.made_key(), agent.enrolment.client), nl=False)
+        return
+    if imported is not None:
+        chain = read_chain(files.read(imported), str(imported), kept.read_key().public_key())
+        kept.save(chain)
+    else:
+        chain = asyncio.run(_certified(agent))
+    until = f"{datetime.fromtimestamp(chain.until, UTC):%Y-%m-%d %H:%M} UTC"
+    click.echo(f"{kept.chain}: a certificate of {agent.enrolment.client} until {until}")
+
+
+async def _certified(agent: Agent) -> Chain:
+    try:
+        return await agent.certify()
     finally:
         agent.close()
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import dns.message
 
+from dnsvip.client.certificate import Chain
 from dnsvip.client.claims import Claims, labelled
 from dnsvip.client.enrolment import Enrolment
 from dnsvip.client.io.files import default_path, find_enrolment
@@ -118,12 +119,20 @@ class Agent:
     # -- the enrolment ----------------------------------------------------------------------------
 
     async def renew(self) -> bool:
-        """Fetch the servers of the enrolment anew, as `Naming.renew`, and tickets that are due; whether the servers
-        have changed. Raises ClientError where no server answers, or the file cannot be written."""
+        """Fetch the servers of the enrolment anew, as `Naming.renew`, and tickets and a certificate that are due;
+        whether the servers have changed. Raises ClientError where no server answers, or a file cannot be written."""
         changed = await self._naming.renew()
         if self._naming.tickets:
             await self._naming.tickets.renew()
+        await self._naming.certify()
         return changed
+
+    async def certify(self) -> Chain:
+        """Fetch a certificate for this client's own key, which is made where there is none yet. Raises ClientError."""
+        chain = await self._naming.certify(new=True)
+        if chain is None:
+            raise ClientError("a certificate is kept beside an enrolment's file, and there is none")
+        return chain
 
     async def fetch_tickets(self) -> int:
         """Fetch the tickets of all services anew; how many are held then."""

@@ -65,7 +65,7 @@ async def ask(
                 continue
             if answer.rcode() in FINAL:
                 return answer
-            failures[server] = f"answers {dns.rcode.to_text(answer.rcode())}"
+            failures[server] = _refusal(answer)
     reasons = "; ".join(f"{server}: {reason}" for server, reason in failures.items())
     raise ClientError(f"{name}: no DNS server answered ({reasons})")
 
@@ -94,6 +94,12 @@ def first_text(answer: dns.message.Message) -> bytes | None:
 def time_signed(answer: dns.message.Message) -> int | None:
     """When the server signed a verified answer, by its own clock, unix seconds; None without a signature."""
     return int(answer.tsig[0].time_signed) if answer.had_tsig and answer.tsig else None
+
+
+def _refusal(answer: dns.message.Message) -> str:
+    """What a server answers in place of a final answer, with its own words (RFC 8914)."""
+    words = [option.text for option in answer.extended_errors() if option.text]
+    return f"answers {dns.rcode.to_text(answer.rcode())}" + (f": {words[0][:200]}" if words else "")
 
 
 def _query(

@@ -32,18 +32,6 @@ def tickets_path(enrolment: Path) -> Path:
     return enrolment.with_name(f"{enrolment.stem}.tickets.json")
 
 
-def certificate_files(enrolment: Path) -> tuple[Path, Path] | None:
-    """The client's certificate, with the chain above it, and its key, beside the enrolment; None without them.
-
-    Raises ClientError where others can read the key.
-    """
-    chain, key = enrolment.with_name(f"{enrolment.stem}.crt"), enrolment.with_name(f"{enrolment.stem}.key")
-    if not chain.exists() or not key.exists():
-        return None
-    check_private(key)
-    return chain, key
-
-
 def find_enrolment(path: Path | None = None) -> Enrolment | None:
     """The enrolment at `path`, or the imported one; None where neither exists.
 

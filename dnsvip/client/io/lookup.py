@@ -87,6 +87,10 @@ class Lookup:
         servers = [server for server in self._servers if signs or is_encrypted(server)]
         return await self._ask(name, rdtype, servers, network)
 
+    async def ask_encrypted(self, name: str, rdtype: str) -> dns.message.Message:
+        """As `ask`, at encrypted servers alone."""
+        return await self._ask(name, rdtype, [server for server in self._servers if is_encrypted(server)], None)
+
     async def _ask(
         self, name: str, rdtype: str, servers: Sequence[str], network: IPv6Network | None
     ) -> dns.message.Message:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import dns.message
 
+from dnsvip.client import certificate
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment
+from dnsvip.client.io.certificate_files import CertificateFiles
 from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.io.encrypted.credentials import Credentials
 from dnsvip.client.io.exchange import first_text
-from dnsvip.client.io.files import certificate_files, save, tickets_path
+from dnsvip.client.io.files import save, tickets_path
 from dnsvip.client.io.lookup import Issued, IssuedIPv4, Lookup, NoIPv6Address
 from dnsvip.client.io.ticket_box import TicketBox
 from dnsvip.client.io.upstream import system_servers
@@ -96,6 +98,32 @@ class Naming:
         if self._path is not None:
             save(new, self._path)
         return True
+
+    async def certify(self, *, new: bool = False) -> certificate.Chain | None:
+        """The certificate of this client, another one where it is time; with `new` in any case, for a key that is made
+        where there is none yet. None where it has none, or no file that its enrolment is in.
+
+        Raises ClientError where no server issues one, or a file cannot be read or written.
+        """
+        if self.enrolment is None or self._path is None:
+            return None
+        files, now = CertificateFiles(self._path), self.now
+        held = files.read_chain()
+        if not new and (held is None or not held.is_due(now)):
+            return held
+        if held is not None and not held.is_good(now):
+            self._use(self.enrolment)  # it is shown no more
+        key = files.made_key().public_key()
+        asked = certificate.name_to_ask(self.enrolment, key)
+        if asked is None:
+            raise ClientError("certificates come from encrypted DNS servers, and the enrolment has none")
+        text = first_text(await self._servers.ask_encrypted(asked, "TXT"))
+        if text is None:
+            raise ClientError("the DNS servers of the enrolment issue no certificate to this client")
+        chain = certificate.read_chain(certificate.chain_in(text), "the DNS server's answer", key)
+        files.save(chain)
+        self._use(self.enrolment)
+        return chain
 
     async def issued(self, name: str, *, fresh: bool = False) -> Issued | None:
         """The address for a name, cached unless `fresh`: as issued, a ticket in place of the plain VIP where the client
@@ -191,7 +219,7 @@ class Naming:
         TLS and QUIC everybody on the way can read."""
         if enrolment is None:
             return Channels(warn=self._warn)
-        certificate = certificate_files(self._path) if self._path else None
+        certificate = CertificateFiles(self._path).usable(self._settings[1]()) if self._path else None
         token = None if enrolment.tsig or certificate else enrolment.token
         return Channels(Credentials(enrolment.trust, token, certificate), self._warn)
 

@@ -26,7 +26,7 @@ from tests.samples import snapshot_of
 SERVICE = "www.example.test"
 SOURCE = IPv6Address("2001:db8:77::5")
 TOKEN = "dv" + "a2" * 13
-SCHEMES = ("tls", "quic")
+SCHEMES = ("tls", "https", "quic")
 PATHS = {"https": "/dns-query"}
 
 
