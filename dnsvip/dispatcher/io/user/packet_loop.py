@@ -90,7 +90,11 @@ class PacketLoop:
     def poll(self) -> None:
         """Handle what has arrived, for whoever keeps the event loop from it."""
         if self._fd >= 0:
+            scheduled = self._scheduled
             self._drain()
+            if scheduled is not None:  # its turn of the loop may be far away
+                scheduled.cancel()
+                self._work()
 
     def stop(self) -> None:
         """Read no more packets."""

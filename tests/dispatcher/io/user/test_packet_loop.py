@@ -115,3 +115,16 @@ async def test_known_flows_beside_a_flood() -> None:
         while known[8:] not in made.forwarded:
             await asyncio.sleep(0)
         assert made.loop.waiting > waiting - BATCH
+
+
+async def test_what_waits_is_handled_where_the_loop_is_kept() -> None:
+    """Whoever keeps the event loop and polls has new flows handled too, not only packets of known ones."""
+    with plane() as made:
+        while made.loop.waiting < 100:
+            made.fill()
+            await asyncio.sleep(0)
+        while made.loop.waiting:
+            made.loop.poll()
+        made.device.send(segment(VIP, source=OTHER))
+        made.loop.poll()
+        assert len(made.forwarded) == made.sent + 1
