@@ -106,4 +106,5 @@ def _answered(reply: Reply) -> dict[str, Any]:
         "aa": reply.aa,
         "tc": reply.truncated,
         "response_size": len(reply.wire or b""),
+        **({"identified_by": reply.step.value} if reply.step is not None else {}),
     }

@@ -56,6 +56,21 @@ async def test_who(api: Api, asked: dict[str, Any], client: str | None, rule: di
     assert all(step["detail"] for step in explanation["steps"])
 
 
+async def test_who_over_encrypted_transports(api: Api) -> None:
+    """A certificate's name and a DNS token identify, over TLS where nothing else is said, and are named."""
+    await api.ok("POST", "dns-tokens/van/mint", {"client": "newsreader"})
+    match = (await api.ok("GET", "clients/acme"))["match"]
+    await api.ok("PATCH", "clients/acme", {"match": [*match, {"tls": "phone"}]})
+    api.snapshots.append(await api.store.snapshots.load())
+    by_token = await explained(api, token="van", transport="https")
+    assert (by_token["client"]["name"], by_token["rule"]["step"]) == ("newsreader", "token")
+    assert by_token["question"]["transport"] == "https"
+    by_name = await explained(api, tls="Phone")
+    assert (by_name["client"]["name"], by_name["rule"]["value"]) == ("acme", "phone")
+    assert by_name["question"]["transport"] == "tls"
+    assert (await explained(api))["question"]["transport"] == "udp"
+
+
 async def test_why_not(api: Api) -> None:
     """An ECS option of somebody who is not trusted is said to be not believed, later steps are not asked."""
     steps = {s["step"]: s["detail"] for s in (await explained(api, source="203.0.113.9", ecs="198.51.100.7"))["steps"]}
@@ -161,6 +176,9 @@ async def test_other_answers(api: Api) -> None:
         ({"source": "x"}, "explain.source"),
         ({"ecs": "198.51.100.0/33"}, "explain.ecs"),
         ({"tsig": "nobody"}, "explain.tsig"),
+        ({"token": "nobody"}, "explain.token"),
+        ({"tls": "acme", "transport": "tcp"}, "explain.transport"),
+        ({"transport": "pigeon"}, "explain.transport"),
         ({"flow_port": 70000}, "explain.flow_port"),
         ({"sauce": 1}, "explain.sauce"),
     ],

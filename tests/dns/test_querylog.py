@@ -41,7 +41,7 @@ def test_an_answered_question() -> None:
     assert (line["qname"], line["qtype"], line["qclass"], line["rd"]) == ("www.example.test.", "AAAA", "IN", True)
     assert (line["ecs"], line["ecs_source"], line["do"]) == ("kept 4/24", 24, True)
     assert (line["rcode"], line["aa"], line["tc"]) == ("NOERROR", True, False)
-    assert line["response_size"] == len(sample.reply.wire or b"")
+    assert (line["response_size"], line["identified_by"]) == (len(sample.reply.wire or b""), "source")
     assert "198.51" not in str(line)
 
 

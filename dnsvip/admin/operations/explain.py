@@ -20,6 +20,7 @@ from dnsvip.dispatcher.routes import rule_label
 from dnsvip.dispatcher.simulate import SimulatedFlow, simulate
 from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.dns.explain import WHY, Answered, Explanation, Question, Trial, explain
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.identity.identify import Ecs, Requester
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Client, DnsName, Site, Step
@@ -54,8 +55,9 @@ def read_ecs(text: str) -> Ecs:
 @dataclass(frozen=True, slots=True)
 class Explain:
     """What is asked and by whom. `source` is who sends the query, mostly a resolver; `ecs` what it says of its client;
-    `tsig`, `tls` and `token` are taken for verified. An example connection to each address of the answer comes from
-    `flow_source` (by default the ECS address, else the source) and `flow_port` to `service_port`."""
+    `tsig` (a key's name), `tls` (a name in a certificate) and `token` (a DNS token's name) are taken for verified; the
+    last two come over an encrypted `transport`, by default tls. An example connection to each address of the answer
+    comes from `flow_source` (by default the ECS address, else the source) and `flow_port` to `service_port`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     qname: DnsName
@@ -65,6 +67,7 @@ class Explain:
     tsig: Text | None = None
     tls: Text | None = None
     token: Text | None = None
+    transport: Transport | None = None
     listener: Text = "default"
     flow_source: AddressText | None = None
     flow_port: Port = FLOW_PORT
@@ -85,8 +88,16 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     node, deciders = request.app[NODE], request.app[DECIDERS]
     engine, tables = await deciders.engine(), await deciders.tables()
     ecs, names = read_ecs(asked.ecs) if asked.ecs else None, (asked.tls.lower(),) if asked.tls else ()
-    requester = Requester(asked.source, asked.listener, ecs, asked.tsig, names, asked.token)
+    transport = asked.transport or (Transport.TLS if asked.tls or asked.token else Transport.UDP)
+    requester = Requester(asked.source, asked.listener, ecs, asked.tsig, names, asked.token, transport=transport)
     demand_seen(request, "explain", "tsig", asked.tsig and canonical_name("tsig", asked.tsig))
+    demand_seen(request, "explain", "dns_token", asked.token)
+    if (asked.tls or asked.token) and not transport.encrypted:
+        text = f"neither a certificate nor a DNS token comes over {transport}; use tls, https, quic or h3"
+        raise InvalidSite([Problem("explain.transport", text)])
+    if asked.token and asked.token not in tables.snapshot.site.dns_tokens:
+        text = f"there is no DNS token of the name {asked.token!r}; GET {ROOT}/dns-tokens lists them"
+        raise InvalidSite([Problem("explain.token", text)])
     if asked.tsig and asked.tsig.lower().rstrip(".") not in tables.snapshot.site.tsig_keys:
         raise InvalidSite([Problem("explain.tsig", f"there is no TSIG key {asked.tsig!r}; GET {ROOT}/tsig lists them")])
     now = node.now()
@@ -103,7 +114,7 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
         {
             "generation": engine.generation,
             "judged_at": now,
-            "question": {"qname": asked.qname, "qtype": asked.qtype.upper()},
+            "question": {"qname": asked.qname, "qtype": asked.qtype.upper(), "transport": transport.value},
             "client": _client(explanation.who.client),
             "rule": _rule(explanation, idle),
             "steps": [_step(trial, idle) for trial in explanation.trials],

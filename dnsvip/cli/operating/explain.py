@@ -9,6 +9,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.site.plain import JsonObject
 
 EXAMPLES = """
@@ -17,6 +18,7 @@ Examples:
   dnsvip explain www.example.test --source 2001:db8:77::1
   dnsvip explain www.example.test --source 127.0.0.1 --ecs 198.51.100.7/32
   dnsvip explain www.example.test A --source 192.0.2.9 --tsig acme-key
+  dnsvip explain www.example.test --source 192.0.2.9 --token acme-phone --transport https
 """
 
 STEPS: show.Columns = {
@@ -40,8 +42,13 @@ CANDIDATES: show.Columns = {
 @click.option("--source", required=True, metavar="ADDRESS", help="Who sends the query, mostly a resolver.")
 @click.option("--ecs", metavar="ADDRESS/LENGTH", help="The client subnet that the query carries.")
 @click.option("--tsig", metavar="KEY", help="The TSIG key that it is signed with.")
-@click.option("--tls", metavar="NAME", help="The name of the TLS certificate shown.")
-@click.option("--token", metavar="TOKEN", help="The token that it carries.")
+@click.option("--tls", metavar="NAME", help="A name in the client certificate that is shown.")
+@click.option("--token", metavar="TOKEN", help="The name of the DNS token that it carries.")
+@click.option(
+    "--transport",
+    type=click.Choice([transport.value for transport in Transport]),
+    help="What it comes over; by default udp, with a certificate or token tls.",
+)
 @click.option("--listener", default="default", help="The listener that it comes to.", show_default=True)
 @click.option("--flow-source", metavar="ADDRESS", help="Where the example connection comes from.")
 @click.option("--flow-port", type=click.IntRange(0, 65535), help="And from which port.")

@@ -9,6 +9,17 @@ import { link, note } from "../router.js";
 
 const TYPES = ["AAAA", "A", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "ANY"];
 
+/** @type {[string, string][]} */
+const TRANSPORTS = [
+  ["", "UDP; TLS with a certificate or token"],
+  ["udp", "UDP"],
+  ["tcp", "TCP"],
+  ["tls", "TLS (DoT)"],
+  ["https", "HTTPS (DoH)"],
+  ["quic", "QUIC (DoQ)"],
+  ["h3", "HTTP/3 (DoH)"],
+];
+
 /** @type {import("../pages.js").Show} */
 export async function show(view, { query, signal }) {
   const service = query.qname
@@ -20,6 +31,9 @@ export async function show(view, { query, signal }) {
     source: form.text(query.source ?? "", { placeholder: "2001:db8:77::1", class: "mono" }),
     ecs: form.text(query.ecs ?? "", { placeholder: "198.51.100.0/24", class: "mono" }),
     tsig: form.text(query.tsig ?? "", { placeholder: "name of a key", class: "mono" }),
+    tls: form.text(query.tls ?? "", { placeholder: "name in a certificate", class: "mono" }),
+    token: form.text(query.token ?? "", { placeholder: "name of a DNS token", class: "mono" }),
+    transport: form.choice(query.transport ?? "", TRANSPORTS),
     listener: form.text(query.listener ?? "", { placeholder: "public" }),
   };
   /** @type {Record<string, string>} */
@@ -27,6 +41,8 @@ export async function show(view, { query, signal }) {
     source: "Source of the query: the resolver, or the client itself.",
     ecs: "Client subnet that the resolver reports; used from trusted resolvers only.",
     tsig: "The key that signs the query.",
+    tls: "A name in the client certificate that is shown.",
+    token: "The DNS token that the query carries, by its name.",
   };
   /** @type {Record<string, string>} */
   const names = {
@@ -35,6 +51,9 @@ export async function show(view, { query, signal }) {
     source: "Source address",
     ecs: "Client subnet (ECS)",
     tsig: "TSIG key",
+    tls: "TLS certificate",
+    token: "DNS token",
+    transport: "Transport",
     listener: "Listener",
   };
   const fields = Object.entries(inputs).map(([key, control]) =>
