@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
@@ -52,6 +53,21 @@ class Authority:
         (self.folder / f"{name}.pem").write_bytes(certificate.public_bytes(form))
         (self.folder / f"{name}.key").write_bytes(key.private_bytes(form, private, serialization.NoEncryption()))
         return sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+    def key_file(self) -> Path:
+        """A file with the authority's own key."""
+        form, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        file = self.file.with_suffix(".key")
+        file.write_bytes(self._key.private_bytes(form, private, serialization.NoEncryption()))
+        return file
+
+    def signed_by(self, name: str) -> Authority:
+        """Who has an issued certificate, and signs others with its key, which it is not meant for."""
+        other = copy(self)
+        key = serialization.load_pem_private_key((self.folder / f"{name}.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        other._key, other._name = key, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        return other
 
     def files(self, name: str = NAME, *, clients: bool = False, names: tuple[str, ...] = ()) -> ListenerTls:
         """The settings of a listener with the certificate of this name."""

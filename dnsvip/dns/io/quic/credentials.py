@@ -7,7 +7,6 @@ meant for something else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -20,14 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    Policy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
+from OpenSSL.crypto import X509, Error, X509Store, X509StoreContext, X509StoreContextError
 
 from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
 from dnsvip.dns.io.tls import TokenOf, stamp_of, token_label
@@ -92,13 +84,14 @@ class QuicCredentials:
     def names(self, certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
         """The names that a client certificate bears, as `Arrival.certificate` has them; raises BadCertificate where no
         authority vouches for it."""
-        builder = PolicyBuilder().time(datetime.now(UTC)).extension_policies(ca_policy=_OF_CA, ee_policy=_OF_CLIENT)
         try:
             if self._store is None:
                 raise BadCertificate("there is no authority for client certificates")
-            builder.store(self._store).build_client_verifier().verify(certificate, list(chain))
+            shown, others = X509.from_cryptography(certificate), list(map(X509.from_cryptography, chain))
+            X509StoreContext(self._store, shown, others).verify_certificate()
+            _check_usage(certificate)
             return tuple(_names_in(certificate))
-        except (VerificationError, UnsupportedAlgorithm, ValueError) as error:
+        except (X509StoreContextError, Error, ValueError) as error:
             raise BadCertificate("no authority vouches for the certificate") from error
 
     def _load(self, authorities: str) -> None:
@@ -119,7 +112,9 @@ class QuicCredentials:
             except (OSError, ValueError) as error:
                 text = f"{file} has no certificates of authorities in PEM form: {_why(error)}"
                 raise PlatformError(f"{where}.client_ca: {text}") from None
-        self._store = Store(trusted) if trusted else None
+        self._store = X509Store() if trusted else None
+        for authority in trusted:
+            self._store.add_cert(X509.from_cryptography(authority))  # type: ignore[union-attr]  # there are some
         self.configuration = QuicConfiguration(
             is_client=False,
             alpn_protocols=self._protocols,
@@ -150,19 +145,17 @@ def _names_in(certificate: x509.Certificate) -> list[str]:
     return names + [text.lower() for text in texts if not text.lower().startswith(FINGERPRINT)]
 
 
-def _for_clients(_policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
-    meant = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
-    if usage is not None and not any(use in usage for use in meant):
+def _check_usage(certificate: x509.Certificate) -> None:
+    """Raise ValueError where a certificate says what it is for, and that is not clients."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not any(use in usage for use in _OF_CLIENTS):
         raise ValueError("the certificate is not for clients")
 
 
-def _of_authority(_policy: Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints) -> None:
-    if not basic.ca:
-        raise ValueError("the issuer is no authority")
-
-
-_OF_CLIENT = ExtensionPolicy.permit_all().may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_clients)
-_OF_CA = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _of_authority)
+_OF_CLIENTS = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 
 
 def _why(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,14 +77,39 @@ async def test_a_bad_certificate(server: Running, authority: Authority, tmp_path
             other, days = authority, -1
         case "for servers":
             other, usage = authority, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        case "no authority":
+            authority.issue("middle")
+            other = authority.signed_by("middle")
     other.issue("acme", days=days, usage=usage)
     settings = certified(other, "acme")
-    if flaw == "no authority":  # a chain whose middle is an ordinary certificate of ours
-        authority.issue("middle")
+    if flaw == "no authority":
         settings.certificate_chain = x509.load_pem_x509_certificates((authority.folder / "middle.pem").read_bytes())
     client = Bare(server.port, settings)
     client.exchange()
     assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
+
+
+async def test_a_plain_certificate(server: Running, authority: Authority, arrivals: list[Arrival]) -> None:
+    """A certificate of version 1, as `openssl x509 -req` makes them, identifies by its common name."""
+    folder = authority.folder
+    authority.issue("old")
+    asked = ["openssl", "req", "-new", "-key", folder / "old.key", "-subj", "/CN=laptop-7"]
+    request = subprocess.run(asked, capture_output=True, check=True).stdout
+    signed = [
+        "openssl",
+        "x509",
+        "-req",
+        "-CA",
+        authority.file,
+        "-CAkey",
+        authority.key_file(),
+        "-out",
+        folder / "old.pem",
+    ]
+    subprocess.run(signed, input=request, capture_output=True, check=True)
+    async with asking(server.port, certified(authority, "old")) as client:
+        await client.ask(question())
+    assert [arrival.certificate[1:] for arrival in arrivals] == [("laptop-7",)]
 
 
 async def test_a_token(server: Running, arrivals: list[Arrival]) -> None:
