@@ -25,7 +25,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "clients list --sort tier",
         "clients move acme standard",
         "clients usage acme",
-        "clients certify acme acme.csr",
+        "clients certify acme -",
         "clients revoke acme --end-flows",
     ),
     "tiers": ("tiers list --pool fast", "tiers add silver code=3 pool=slow dscp=10"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from dnsvip.address.proof import client_key
 from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, ServerTrust, TsigIdentity, problems_of
 from dnsvip.errors import ClientError
-from dnsvip.site import Anonymous, Client, ClientState, Cluster, Site, Snapshot, Step
+from dnsvip.site import Anonymous, Client, ClientState, Cluster, Match, Site, Snapshot, Step
 from dnsvip.site.dns_group_rules import group_of
 
 
@@ -20,6 +21,10 @@ class Encryption:
     trust: ServerTrust = ServerTrust()
     token: str | None = field(default=None, repr=False)
     plaintext_fallback: bool = False
+
+
+ENCRYPTED = frozenset({Step.TLS, Step.TOKEN})
+"""The steps that identify a client over encrypted transports, whatever its address."""
 
 
 def make_enrolment(
@@ -56,6 +61,10 @@ def make_enrolment(
         trust=encryption.trust,
         plaintext_fallback=encryption.plaintext_fallback,
     )
+    if encryption.token is not None and not _is_token_of(site, client, encryption.token):
+        raise ClientError(
+            f"the token identifies no client {name!r}: it needs a match {{ token = NAME }} by the name of the token"
+        )
     if wrong := problems_of(enrolment):
         raise ClientError("; ".join(wrong))
     return enrolment
@@ -67,7 +76,7 @@ def cautions(snapshot: Snapshot, name: str) -> list[str]:
     warnings = []
     if client.state is ClientState.DISABLED:
         warnings.append(f"client {name!r} is disabled: its addresses are rejected until it is enabled again")
-    if _identity(site, client) is None:
+    if _identity(site, client) is None and not any(match.step in ENCRYPTED for match in client.match):
         text = f"client {name!r} has no TSIG identity: DNS servers identify it only by its other matches"
         encoded = [c for c in site.clusters.values() if isinstance(c, Cluster) and c.anonymous is Anonymous.ENCODED]
         if encoded:
@@ -101,6 +110,13 @@ def _enrollable(site: Site, name: str) -> Client:
     if client.state is ClientState.REVOKED:
         raise ClientError(f"client {name!r} is revoked: run `dnsvip clients enable {name}` before enrolling it anew")
     return client
+
+
+def _is_token_of(site: Site, client: Client, token: str) -> bool:
+    """Whether a token's text identifies a client."""
+    digest = sha256(token.encode()).hexdigest()
+    names = [held.name for held in site.dns_tokens.values() if digest in (held.digest, held.previous)]
+    return any(Match(Step.TOKEN, name) in client.match for name in names)
 
 
 def _cluster(snapshot: Snapshot, client: Client, cluster: Cluster) -> EnrolledCluster:

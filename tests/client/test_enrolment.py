@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
 from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
 from dnsvip.errors import ClientError
-from dnsvip.site import Anonymous, ClientState, Match, Proof, Site, Snapshot, Step
+from dnsvip.site import Anonymous, ClientState, DnsToken, Match, Proof, Site, Snapshot, Step
 from dnsvip.site.io.files import load_site
 from dnsvip.site.server_forms import parse_server
 
@@ -127,14 +128,23 @@ def test_asked_servers(
 
 def test_token_servers(snapshot: Snapshot) -> None:
     """A client with a token alone asks no server in plain text; one without an encrypted server, or whose servers have
-    no names, is refused."""
+    no names, is refused, and so is the token of another."""
+    site = snapshot.site
+    tokens = {"news": DnsToken("news", sha256(TOKEN.encode()).hexdigest())}
+    newsreader = replace(site.clients["newsreader"], match=(Match(Step.TOKEN, "news"),))
+    clients = {**site.clients, "newsreader": newsreader}
+    snapshot = replace(snapshot, site=replace(site, dns_tokens=tokens, clients=clients))
     made = make_enrolment(snapshot, "newsreader", ("192.0.2.53:53", DOH), Encryption(token=TOKEN))
     assert (made.asked_servers, made.token) == ((DOH,), TOKEN)
     assert TOKEN not in repr(made)
     assert parse(dump(made), "file") == made
+    assert cautions(snapshot, "newsreader") == []
     for servers, why in ((SERVERS, "none can be asked"), (("tls://192.0.2.53:853",), "has no name")):
         with pytest.raises(ClientError, match=why):
             make_enrolment(snapshot, "newsreader", servers, Encryption(token=TOKEN))
+    for name, token in (("acme", TOKEN), ("newsreader", TOKEN.replace("a", "b"))):
+        with pytest.raises(ClientError, match="identifies no client"):
+            make_enrolment(snapshot, name, (DOH,), Encryption(token=token))
 
 
 @pytest.mark.parametrize(
