@@ -276,14 +276,15 @@ async def test_silent_server(monkeypatch: pytest.MonkeyPatch, authority: Authori
     silent.close()
 
 
-async def test_deaf_connection(authority: Authority, files: KeyPair) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_deaf_connection(kind: Any, authority: Authority, files: KeyPair) -> None:
     """A connection on which nothing comes any more is replaced."""
     deaf = True
 
     def answering(asked: dns.message.Message, transport: str) -> list[bytes]:
         return [] if deaf else honest(asked, transport)
 
-    async with Dot(answering, files) as server:
+    async with kind(answering, files) as server:
         channels = trusting(authority)
         for _ in range(2):
             with pytest.raises(TimeoutError):
