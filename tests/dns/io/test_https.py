@@ -31,6 +31,7 @@ from dnsvip.dns.reply import PendingUpdate
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import Listener
 from dnsvip.site.site_file import build_site
+from tests.dns.differential.peers import free_port
 from tests.dns.doh.test_http2 import GOT, POST, split
 from tests.dns.io.test_transport import eventually
 from tests.dns.io.tls_world import NAME, Authority, connected, listener
@@ -173,6 +174,45 @@ def test_a_connection_has_many_tokens(server: Running, authority: Authority) -> 
             assert (client_in(server, body) if status == 200 else status) == known
         status, body = client.ask([*GOT_WWW, (b"authorization", b"Bearer " + OTHER.encode())])
         assert client_in(server, body) == OTHERED
+
+
+CACHE = """daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}
+http {{
+  access_log off; proxy_temp_path {folder}/proxy; client_body_temp_path {folder}/body;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  proxy_cache_path {folder}/cache keys_zone=all:1m;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass https://127.0.0.1:{server}; proxy_cache all; add_header X-Cache $upstream_cache_status;
+    }}
+  }}
+}}
+"""
+
+
+def test_a_shared_cache_keeps_what_is_everybodys(server: Running, tmp_path: Path) -> None:
+    """nginx in front, as a cache that many share, keeps static answers for as long as they live; what is made for a
+    requester it gives to nobody else."""
+    port, file = free_port(), tmp_path / "nginx.conf"
+    file.write_text(CACHE.format(folder=tmp_path, port=port, server=server.port))
+    with subprocess.Popen(["nginx", "-p", tmp_path, "-c", file], stderr=subprocess.DEVNULL) as process:
+        try:
+
+            def asked(wire: bytes, *more: str) -> tuple[str, bytes]:
+                argv = ["curl", "-s", "-D", "-", "--retry", "20", "--retry-connrefused", "--retry-delay", "0", *more]
+                done = subprocess.run([*argv, f"http://127.0.0.1:{port}{got(wire)}"], capture_output=True, check=True)
+                head, _, body = done.stdout.partition(b"\r\n\r\n")
+                return head.decode().partition("X-Cache: ")[2].split()[0], body
+
+            bearer = "-H", f"Authorization: Bearer {TOKEN}"
+            mail = query("mail.example.test", "A")
+            assert [asked(mail)[0] for _ in range(3)] == ["MISS", "HIT", "HIT"]
+            for more, known in ((bearer, TOKENED), ((), 0), (bearer, TOKENED), ((), 0)):
+                cached, body = asked(query(), *more)
+                assert (cached, client_in(server, body)) == ("MISS", known)
+        finally:
+            process.terminate()
 
 
 def test_certificates(server: Running, authority: Authority) -> None:
