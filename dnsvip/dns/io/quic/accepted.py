@@ -126,6 +126,7 @@ class Accepted(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         """See QuicConnection: makes the TLS context, right before the first message."""
         super()._initialize(peer_cid)
+        self.tls._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]  # others take longer, by the peer's choice
         self.tls._request_client_certificate = self._vouch is not None
         self._handle = self.tls.handle_message
         self.tls.handle_message = self._message  # type: ignore[method-assign, assignment]  # of this one context

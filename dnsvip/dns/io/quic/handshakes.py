@@ -105,6 +105,7 @@ class Handshakes:
             self._scheduled = asyncio.get_running_loop().call_later(PAUSE, self._run)
 
     def _continue(self) -> bool:
+        """Go on with the handshake whose turn it is."""
         connection = self._opening.take()
         if connection is None:
             return False
@@ -112,13 +113,21 @@ class Handshakes:
             if connection.work():
                 connection.next_turn()
         except Exception as error:  # noqa: BLE001 - a fault of ours costs one connection, not the turns of all
-            asyncio.get_running_loop().call_exception_handler({"message": "a handshake failed", "exception": error})
+            _report(error)
             connection.fail()
         return True
 
     def _begin(self) -> bool:
+        """Take the newcomer whose turn it is."""
         if (next_ := self._newcomers.take()) is None:
             return False
         newcomer, take = next_
-        take(newcomer)
+        try:
+            take(newcomer)
+        except Exception as error:  # noqa: BLE001 - as above
+            _report(error)
         return True
+
+
+def _report(error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": "a handshake failed", "exception": error})

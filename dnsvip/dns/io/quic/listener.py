@@ -38,6 +38,9 @@ from dnsvip.dns.io.quic.handshakes import Handshakes, Newcomer
 from dnsvip.dns.io.tcp import Respond
 from dnsvip.dns.io.udp import Batches
 
+LONGEST = 2048
+"""Bytes of a first datagram: no path of the Internet carries as many."""
+
 ID_BYTES = 8
 """Of our connection ids, and at least of those that clients choose (RFC 9000 section 7.2)."""
 
@@ -121,7 +124,7 @@ class QuicListener:
             id_ = data[6 : 6 + data[5]] if data[0] & 0x80 and len(data) > 5 else data[1 : 1 + ID_BYTES]
             connection = self._connections.get(id_)
             if connection is None:
-                if data[0] & 0x80 and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
+                if data[0] & 0x80 and SMALLEST_MAX_DATAGRAM_SIZE <= len(data) <= LONGEST:
                     self._shared.handshakes.welcome(Newcomer(data, destination(place), packed), self._welcome)
                 else:
                     self._count("stray")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
 
 import dns.asyncquery
 import dns.edns
@@ -16,10 +18,10 @@ import pytest
 from dnsvip.dns.io.framing import frame
 from dnsvip.dns.io.quic.doq import DoqError
 from dnsvip.site.node_dns import DnsSettings
-from dnsvip.site.node_listen import ListenerTls
+from dnsvip.site.node_listen import Listener, ListenerTls
 from tests.dns.io.quic.peers import NAME, asking
 from tests.dns.io.test_fairness import large_snapshot
-from tests.dns.world import Running
+from tests.dns.world import Running, world_snapshot
 
 
 def question(name: str = "www.example.test", qtype: str = "AAAA", **options: object) -> bytes:
@@ -161,3 +163,21 @@ async def test_padding(server: Running) -> None:
     async with asking(server.port) as client:
         assert len(await client.ask(query)) % 468 == 0
         assert len(await client.ask(question())) % 468
+
+
+async def test_several_workers(files: ListenerTls) -> None:
+    """Workers share a port, and each connection stays with one of them."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = DnsSettings(listen=(Listener(f"quic://127.0.0.1:{port}", "quic"),), workers=2, tls=files)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Running(world_snapshot(), settings=settings)) for _ in range(2)]
+        async with AsyncExitStack() as clients:
+            for _ in range(12):
+                client = await clients.enter_async_context(asking(port))
+                for _ in range(3):
+                    assert await client.ask(question())
+        asked = [worker.counters()["transport"].get("quic_messages", 0) for worker in workers]
+        assert sum(asked) == 36
+        assert all(number % 3 == 0 and number for number in asked)
