@@ -47,7 +47,7 @@ from dnsvip.site.isolation import Isolated, isolate
 from dnsvip.site.node_file import DispatchSettings
 
 QUEUE_PACKETS = 4096
-"""Length of the device's transmit queue, in packets."""
+"""Length of the device's transmit queue, in packets: what the loop reads in 20 ms, beside a flood."""
 SWEEP_SECONDS = 0.25
 SWEEP_SHARE = 40
 """Every SWEEP_SECONDS one part in SWEEP_SHARE of the flows is checked for expiry."""
