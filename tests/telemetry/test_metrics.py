@@ -192,7 +192,7 @@ def test_ready_or_why_not() -> None:
 def test_every_metric_is_documented() -> None:
     """README.md documents every family and no others."""
     more = {"held": 0, "gave_way": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}, "uses": {"damaged": 0}}
-    more |= {"guesses_refused": 0, "labels_ignored": 0}
+    more |= {"guesses_refused": 0, "labels_ignored": 0, "waiting": 0}
     more["buckets"] = {"clients": {"used": 2, "bound": 8, "shared": 1}}
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),

@@ -12,6 +12,11 @@ from dnsvip.telemetry.metrics.exposition import by_label, counter, counters, gau
 _PLAIN: Mapping[str, tuple[Callable[[str, str, float], Metric], str, str]] = {
     "mtu": (gauge, "dnsvip_dispatch_mtu_bytes", "Largest packet that is accepted."),
     "since": (gauge, "dnsvip_dispatch_start_timestamp_seconds", "When forwarding started, unix seconds."),
+    "waiting": (
+        gauge,
+        "dnsvip_dispatch_waiting_packets",
+        "Packets in user space that wait for their network's turn to be verified; they are not counted yet.",
+    ),
     "held": (
         gauge,
         "dnsvip_dispatch_held_packets",
